@@ -1,0 +1,79 @@
+"""Prove whether a personalised text-to-image model was trained on your images.
+
+The names below are loaded when first used, so that importing the package stays quick and pulls in
+no heavy library: ``from siren_ext import Coater`` works without diffusers installed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from siren_ext.coater import Coater as Coater
+    from siren_ext.coating import CoatConfig as CoatConfig
+    from siren_ext.coating import CoatManifest as CoatManifest
+    from siren_ext.coating import coat_folder as coat_folder
+    from siren_ext.dataset import ImageSet as ImageSet
+    from siren_ext.demo import DemoConfig as DemoConfig
+    from siren_ext.demo import run_demo as run_demo
+    from siren_ext.errors import SirenError as SirenError
+    from siren_ext.owner import train_for_base as train_for_base
+    from siren_ext.personalize import PersonalizeConfig as PersonalizeConfig
+    from siren_ext.personalize import personalize as personalize
+    from siren_ext.progress import Progress as Progress
+    from siren_ext.report import write_report as write_report
+    from siren_ext.scoring import ScoreSet as ScoreSet
+    from siren_ext.scoring import score_folder as score_folder
+    from siren_ext.scoring import score_images as score_images
+    from siren_ext.stats.ks import ks_less as ks_less
+    from siren_ext.stats.ks import resampled_ks as resampled_ks
+    from siren_ext.suspects import FolderSuspect as FolderSuspect
+    from siren_ext.suspects import LocalSuspect as LocalSuspect
+    from siren_ext.suspects import PromptPlan as PromptPlan
+    from siren_ext.suspects import generate_images as generate_images
+    from siren_ext.train_config import TrainConfig as TrainConfig
+    from siren_ext.training import train_coater as train_coater
+    from siren_ext.verdict import Verdict as Verdict
+    from siren_ext.verdict import VerifyConfig as VerifyConfig
+    from siren_ext.verdict import verify as verify
+
+_HOMES = {
+    "siren_ext.coater": ("Coater",),
+    "siren_ext.coating": ("CoatConfig", "CoatManifest", "coat_folder"),
+    "siren_ext.dataset": ("ImageSet",),
+    "siren_ext.demo": ("DemoConfig", "run_demo"),
+    "siren_ext.errors": ("SirenError",),
+    "siren_ext.owner": ("train_for_base",),
+    "siren_ext.personalize": ("PersonalizeConfig", "personalize"),
+    "siren_ext.progress": ("Progress",),
+    "siren_ext.report": ("write_report",),
+    "siren_ext.scoring": ("ScoreSet", "score_folder", "score_images"),
+    "siren_ext.stats.ks": ("ks_less", "resampled_ks"),
+    "siren_ext.suspects": ("FolderSuspect", "LocalSuspect", "PromptPlan", "generate_images"),
+    "siren_ext.train_config": ("TrainConfig",),
+    "siren_ext.training": ("train_coater",),
+    "siren_ext.verdict": ("Verdict", "VerifyConfig", "verify"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME, "__version__"])
+
+try:
+    __version__ = version("siren-ext")
+except PackageNotFoundError:  # run from a bare source tree
+    __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module it lives in."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'siren_ext' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

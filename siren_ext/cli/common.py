@@ -1,0 +1,182 @@
+"""What every command shares: errors as one message, exit codes, settings, progress."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from siren_ext.config import Config
+from siren_ext.errors import Cancelled, ConfigError, SirenError
+from siren_ext.progress import Progress
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SKIPPED = 3
+INTERRUPTED = 130
+FAILED = 2
+
+C = TypeVar("C", bound=Config)
+
+Device = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:0 or mps.", rich_help_panel="Running")
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress display.", rich_help_panel="Running")
+]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", help="Show where an error arose.", rich_help_panel="Running"),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE.toml",
+        help="Read settings from this file; options on the command line win. "
+        "'siren-ext settings' prints every setting of a command.",
+    ),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Give one setting; may be repeated."),
+]
+
+
+def explain(message: str) -> None:
+    """One message for the person, on stderr."""
+    typer.echo(message, err=True)
+
+
+def say(message: str) -> None:
+    """One line of the result, on stdout."""
+    typer.echo(message)
+
+
+def command(
+    app: typer.Typer, name: str, *, example: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command whose failures become one clear message and an exit code.
+
+    A :class:`SirenError` is printed without a traceback and exits with 2; Ctrl-C and
+    :class:`Cancelled` say how to go on and exit with 130. ``--debug`` lets the error through.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
+            try:
+                function(*args, **kwargs)
+            except (Cancelled, KeyboardInterrupt) as error:
+                if debug:
+                    raise
+                explain("Stopped. What was finished is kept: the same command goes on from there.")
+                raise typer.Exit(INTERRUPTED) from error
+            except SirenError as error:
+                if debug:
+                    raise
+                explain(f"Error: {error}")
+                raise typer.Exit(FAILED) from error
+
+        hints = get_type_hints(function, include_extras=True)
+        given = [
+            parameter.replace(annotation=hints[parameter.name])
+            for parameter in inspect.signature(function).parameters.values()
+        ]
+        extra = inspect.Parameter(
+            "debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug
+        )
+        # Typer reads the options from the signature: show it the function's own plus --debug.
+        del run.__dict__["__wrapped__"]
+        run.__signature__ = inspect.Signature([*given, extra])  # type: ignore[attr-defined]
+        run.__annotations__ = {**hints, "debug": Debug}
+        app.command(name, epilog=f"Example: {example}", no_args_is_help=True)(run)
+        return function
+
+    return register
+
+
+@contextmanager
+def watched(quiet: bool = False) -> Iterator[Progress]:
+    """A progress display for the length of a step, with the clean stop on Ctrl-C."""
+    from siren_ext.terminal import StopRequest, terminal_progress
+
+    with StopRequest() as stop:
+        progress = terminal_progress(stop.asked, quiet=quiet)
+        try:
+            yield progress
+        finally:
+            progress.close()
+
+
+def report_skipped(failures: Sequence[tuple[str, str]], what: str) -> None:
+    """Name the files that were skipped and leave with exit code 3; nothing if there are none."""
+    if not failures:
+        return
+    explain(f"{len(failures)} {what} skipped:")
+    for name, reason in failures:
+        explain(f"  {name}: {reason}")
+    raise typer.Exit(SKIPPED)
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """``name=value`` with the value read as TOML, or as plain text where it is not TOML."""
+    name, equals, value = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not equals or not name:
+        raise ConfigError(f"--set was given {text!r}; expected NAME=VALUE, such as steps=400.")
+    try:
+        parsed = tomllib.loads(f"value = {value.strip()}")
+    except tomllib.TOMLDecodeError:
+        parsed = {}
+    return name, parsed["value"] if set(parsed) == {"value"} else value.strip()
+
+
+def settings(
+    kind: type[C],
+    file: Path | None = None,
+    assignments: Sequence[str] | None = None,
+    **options: Any,
+) -> C:
+    """Settings of ``kind`` from :func:`gather`; raises :class:`ConfigError`."""
+    return kind.from_dict(gather(file, assignments, **options))
+
+
+def gather(
+    file: Path | None = None, assignments: Sequence[str] | None = None, **options: Any
+) -> dict[str, Any]:
+    """Values from a TOML file, overridden by ``--set``, overridden by options.
+
+    Options that are None count as not given. ``--set part.name=value`` goes into the table
+    ``part``. Raises :class:`ConfigError`.
+    """
+    values = read_toml(file) if file is not None else {}
+    for text in assignments or ():
+        name, value = parse_assignment(text)
+        table, dot, inner = name.partition(".")
+        if dot:
+            part = values.setdefault(table, {})
+            if not isinstance(part, dict):
+                raise ConfigError(f"--set {text}: {table} is a setting, not a group of settings.")
+            part[inner] = value
+        else:
+            values[name] = value
+    return values | {name: value for name, value in options.items() if value is not None}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a TOML file; raises :class:`ConfigError` with its name."""
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} can't be read as TOML settings: {error}") from error
+    return values

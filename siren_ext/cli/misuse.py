@@ -1,0 +1,129 @@
+"""What somebody does with published images: ``personalize`` a model and ``generate`` from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from siren_ext.cli.common import (
+    Assignments,
+    ConfigFile,
+    Device,
+    Quiet,
+    command,
+    report_skipped,
+    say,
+    settings,
+    watched,
+)
+
+Base = Annotated[
+    str,
+    typer.Option("--base", help="pocket, a diffusers folder or a single-file checkpoint."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+
+    @command(
+        app,
+        "personalize",
+        example="siren-ext personalize coated --base pocket --out suspect.safetensors",
+    )
+    def personalize_(
+        data: Annotated[Path, typer.Argument(help="Folder, kohya folder or dataset.toml.")],
+        base: Base,
+        out: Annotated[Path, typer.Option("--out", help="The LoRA file to write (kohya keys).")],
+        steps: Annotated[int | None, typer.Option("--steps")] = None,
+        rank: Annotated[int | None, typer.Option("--rank")] = None,
+        learning_rate: Annotated[float | None, typer.Option("--learning-rate")] = None,
+        prompt: Annotated[
+            str | None,
+            typer.Option("--prompt", help="One caption for all; without it the data's own."),
+        ] = None,
+        seed: Annotated[int | None, typer.Option("--seed")] = None,
+        config: ConfigFile = None,
+        assign: Assignments = None,
+        device: Device = "auto",
+        quiet: Quiet = False,
+    ) -> None:
+        """Train a LoRA on a folder of images, as an infringer or an honest artist would.
+
+        The clean reference that 'verify' needs is made the same way from the originals.
+        """
+        from siren_ext.dataset import ImageSet
+        from siren_ext.personalize import PersonalizeConfig, personalize
+
+        chosen = settings(
+            PersonalizeConfig,
+            config,
+            assign,
+            steps=steps,
+            rank=rank,
+            learning_rate=learning_rate,
+            prompt=prompt,
+            seed=seed,
+        )
+        with watched(quiet) as progress:
+            images = ImageSet.open(data).checked(progress=progress)
+            personalize(images, base, chosen, out, device=device, progress=progress)
+        say(f"LoRA written: {out}")
+        report_skipped(images.problems, "of the files could not be read and were")
+
+    @command(
+        app,
+        "generate",
+        example="siren-ext generate --base pocket --adapter suspect.safetensors "
+        "--prompt 'an image of a pokemon' -n 100 --out mimicries",
+    )
+    def generate(
+        base: Base,
+        out: Annotated[Path, typer.Option("--out", help="Folder for the images.")],
+        prompt: Annotated[
+            list[str] | None, typer.Option("--prompt", help="May be repeated: taken in turn.")
+        ] = None,
+        adapter: Annotated[
+            Path | None, typer.Option("--adapter", help="A LoRA file to merge into the base.")
+        ] = None,
+        count: Annotated[int | None, typer.Option("-n", "--count", help="Images to make.")] = None,
+        seed: Annotated[
+            int | None, typer.Option("--seed", help="Image i is made from seed + i.")
+        ] = None,
+        steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
+        guidance: Annotated[float | None, typer.Option("--guidance")] = None,
+        size: Annotated[
+            int | None, typer.Option("--size", help="Side in pixels; 0 is the model's own.")
+        ] = None,
+        negative: Annotated[str | None, typer.Option("--negative", help="Negative prompt.")] = None,
+        scale: Annotated[float, typer.Option("--scale", help="Strength of the adapter.")] = 1.0,
+        config: ConfigFile = None,
+        assign: Assignments = None,
+        batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
+        device: Device = "auto",
+        quiet: Quiet = False,
+    ) -> None:
+        """Generate images from a model, with a record of prompts, seeds and settings.
+
+        A second call makes only the images that are still missing.
+        """
+        from siren_ext.suspects import LocalSuspect, PromptPlan, generate_images
+
+        plan = settings(
+            PromptPlan,
+            config,
+            assign,
+            prompts=tuple(prompt) if prompt else None,
+            count=count,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            size=size,
+            negative=negative,
+        )
+        suspect = LocalSuspect(base, adapter, scale=scale, device=device, batch_size=batch_size)
+        with watched(quiet) as progress:
+            paths = generate_images(suspect, plan, out, progress=progress)
+        say(f"{len(paths)} images: {out}")

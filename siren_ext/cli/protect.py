@@ -1,0 +1,152 @@
+"""The owner's commands before release: ``train`` and ``coat``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from siren_ext.cli.common import (
+    Assignments,
+    ConfigFile,
+    Device,
+    Quiet,
+    command,
+    gather,
+    report_skipped,
+    say,
+    settings,
+    watched,
+)
+from siren_ext.errors import ConfigError
+
+Data = Annotated[Path, typer.Argument(help="Folder of images, kohya folder or dataset.toml.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+
+    @command(
+        app,
+        "train",
+        example="siren-ext train photos --base pocket --class-word dog --out coater.safetensors",
+    )
+    def train(
+        data: Data,
+        base: Annotated[
+            str,
+            typer.Option("--base", help="pocket, a diffusers folder or a single-file checkpoint."),
+        ],
+        class_word: Annotated[
+            str, typer.Option("--class-word", help="The noun for what the images show.")
+        ],
+        out: Annotated[Path, typer.Option("--out", help="The coater file to write.")],
+        start: Annotated[
+            str,
+            typer.Option("--start", help="Coater to adapt: start, a file, or none for a new one."),
+        ] = "start",
+        steps: Annotated[int | None, typer.Option("--steps", help="Training steps.")] = None,
+        seed: Annotated[int | None, typer.Option("--seed")] = None,
+        config: ConfigFile = None,
+        assign: Assignments = None,
+        device: Device = "auto",
+        quiet: Quiet = False,
+    ) -> None:
+        """Train a coater for your images; keep it to yourself.
+
+        First a stand-in for an infringer's model is personalised on the clean images, then the
+        coater is trained against it. A second call goes on where the first stopped.
+        """
+        from siren_ext.bundled import coater_path
+        from siren_ext.coater import Coater, CoaterConfig
+        from siren_ext.dataset import ImageSet
+        from siren_ext.owner import train_for_base
+        from siren_ext.personalize import PersonalizeConfig
+        from siren_ext.train_config import TrainConfig
+
+        values = gather(config, assign, steps=steps, seed=seed)
+        shape = values.pop("coater", None)
+        rehearsal = values.pop("surrogate", None)
+        fresh = start == "none"
+        if shape and not fresh:
+            raise ConfigError(
+                "Settings of [coater] shape a new coater, but one is adapted here: add "
+                "--start none."
+            )
+        chosen = TrainConfig.from_dict(values)
+        with watched(quiet) as progress:
+            images = ImageSet.open(data).checked(progress=progress)
+            train_for_base(
+                images,
+                base,
+                class_word,
+                out,
+                chosen,
+                surrogate=PersonalizeConfig.from_dict(rehearsal) if rehearsal else None,
+                start=None if fresh else Coater.load(coater_path(start)),
+                coater=CoaterConfig.from_dict(shape) if shape else None,
+                device=device,
+                progress=progress,
+            )
+        say(f"Coater written: {out}")
+        report_skipped(images.problems, "of the files could not be read and were")
+
+    @command(
+        app,
+        "coat",
+        example="siren-ext coat photos --coater coater.safetensors --out coated",
+    )
+    def coat(
+        data: Data,
+        coater: Annotated[Path, typer.Option("--coater", help="The trained coater.")],
+        out: Annotated[Path, typer.Option("--out", help="Folder for the coated images.")],
+        layout: Annotated[
+            str | None, typer.Option("--layout", help="plain (default) or kohya.")
+        ] = None,
+        share: Annotated[
+            float | None, typer.Option("--share", help="Part of the images to coat, 0 to 1.")
+        ] = None,
+        strength: Annotated[
+            float | None, typer.Option("--strength", help="Factor on the coating; 1 as trained.")
+        ] = None,
+        seed: Annotated[
+            int | None, typer.Option("--seed", help="Chooses the images when --share < 1.")
+        ] = None,
+        config: ConfigFile = None,
+        assign: Assignments = None,
+        batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
+        workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
+        device: Device = "auto",
+        quiet: Quiet = False,
+    ) -> None:
+        """Write a coated copy of every image, to publish instead of the originals.
+
+        Names, sizes, transparency, EXIF and captions are kept. Files that can't be read are
+        named and skipped (exit code 3). A second call goes on where the first stopped.
+        """
+        from siren_ext.bundled import coater_path
+        from siren_ext.coater import Coater
+        from siren_ext.coating import CoatConfig, coat_folder
+        from siren_ext.dataset import ImageSet
+        from siren_ext.devices import pick_device
+
+        chosen = settings(
+            CoatConfig, config, assign, layout=layout, share=share, strength=strength, seed=seed
+        )
+        images = ImageSet.open(data)
+        loaded = Coater.load(coater_path(coater), device=pick_device(device))
+        with watched(quiet) as progress:
+            manifest = coat_folder(
+                images,
+                loaded,
+                out,
+                chosen,
+                batch_size=batch_size,
+                workers=workers,
+                progress=progress,
+            )
+        coated = sum(entry.coated for entry in manifest.entries)
+        say(f"{coated} of {len(manifest.entries)} images coated: {out}")
+        failures = [(failure.source, failure.error) for failure in manifest.failures]
+        report_skipped(failures, "of the files could not be coated and were")

@@ -1,0 +1,252 @@
+"""A coater: generator, extractor and centre that belong together, in one safetensors file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from siren_ext.config import Config
+from siren_ext.errors import CoaterError, ConfigError
+from siren_ext.files import atomic
+from siren_ext.images import square_view
+from siren_ext.losses import hsc_distance
+from siren_ext.nets.blocks import IMAGENET_STD, normalise
+from siren_ext.nets.extractor import Extractor
+from siren_ext.nets.generator import Generator
+from siren_ext.nets.jnd import jnd_map
+
+FORMAT = "siren_ext.coater"
+FORMAT_VERSION = "1"
+MAX_BYTES = 64 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class CoaterConfig(Config):
+    """Shape of a coater.
+
+    Attributes:
+        channels, generator_blocks, extractor_blocks: network sizes; 64, 4 and 8 are the paper's.
+        bits: constant message channels of the generator; 0 is the paper's description.
+        features: feature length; the hypersphere lives in this many dimensions.
+        head: ``sphere`` or ``binary`` (one logit, the ablation).
+        feature_layer: ``linear`` or ``pool`` (the paper's description: no last layer).
+        norm: ``image`` statistics (scores independent of batching) or ``running`` (ablation).
+        working_size: side in pixels at which both networks see an image.
+        strength: largest change in units of the visibility mask, in ImageNet-normalised space.
+        min_psnr: dB; a coating stronger than this is scaled down, image by image; 0 for no floor.
+    """
+
+    channels: int = 64
+    generator_blocks: int = 4
+    extractor_blocks: int = 8
+    bits: int = 48
+    features: int = 48
+    head: str = "sphere"
+    feature_layer: str = "linear"
+    norm: str = "image"
+    working_size: int = 512
+    strength: float = 1.5
+    min_psnr: float = 0.0
+
+    bounds: ClassVar[dict[str, tuple[float, float]]] = {
+        "channels": (4, 512),
+        "generator_blocks": (1, 16),
+        "extractor_blocks": (1, 32),
+        "bits": (0, 256),
+        "features": (1, 512),
+        "working_size": (16, 2048),
+        "strength": (0.01, 50),
+        "min_psnr": (0, 80),
+    }
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "head": ("sphere", "binary"),
+        "feature_layer": ("linear", "pool"),
+        "norm": ("image", "running"),
+    }
+
+
+class Coater:
+    """Adds the coating to images and scores images for it.
+
+    Args:
+        config: network shapes and strength.
+        seed: of the initial weights and the constant message.
+    """
+
+    def __init__(self, config: CoaterConfig, *, seed: int = 0) -> None:
+        self.config = config
+        outputs = 1 if config.head == "binary" else config.features
+        if config.head == "binary" and config.feature_layer == "pool":
+            raise ConfigError("A binary head needs feature_layer 'linear'; found 'pool'.")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.generator = Generator(
+                config.channels, config.generator_blocks, config.bits, config.norm
+            )
+            self.extractor = Extractor(
+                config.channels,
+                config.extractor_blocks,
+                config.features,
+                outputs,
+                use_linear=config.feature_layer == "linear",
+                norm=config.norm,
+            )
+        self.generator.draw_message(torch.Generator().manual_seed(seed))
+        self.center = torch.zeros(1, outputs)
+        self.provenance: dict[str, Any] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks live."""
+        return self.center.device
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Coater:
+        """Move both networks and the centre; returns self."""
+        self.generator.to(device, dtype)
+        self.extractor.to(device, dtype)
+        self.center = self.center.to(device, dtype)
+        return self
+
+    def pattern(self, images: Tensor) -> Tensor:
+        """The generator's pattern in [-1,1] at the working size, before mask and strength."""
+        view = square_view(images, self.config.working_size)
+        out: Tensor = self.generator(normalise(view))
+        return out
+
+    def residual(self, images: Tensor) -> Tensor:
+        """The coating of ``images`` at their own size, to be added and clamped.
+
+        The pattern is made at the working size and enlarged; the visibility mask is that of the
+        full-size image, so its border stays exactly zero and no pixel changes by more than
+        ``strength * std_k * jnd``.
+
+        Args:
+            images: B x 3 x H x W in [0,1], H and W at least 16.
+
+        Returns:
+            B x 3 x H x W.
+        """
+        pattern = self.pattern(images)
+        if pattern.shape[2:] != images.shape[2:]:
+            pattern = F.interpolate(
+                pattern, size=images.shape[2:], mode="bilinear", align_corners=False
+            )
+        std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device)
+        change = self.config.strength * std.view(1, 3, 1, 1) * jnd_map(images) * pattern
+        if self.config.min_psnr:
+            budget = 10 ** (-self.config.min_psnr / 20)
+            power = change.square().mean((1, 2, 3), keepdim=True)
+            change = change * (budget / power.clamp_min(1e-12).sqrt()).clamp_max(1)
+        return change
+
+    def features(self, images: Tensor) -> Tensor:
+        """B x k extractor features of B x 3 x H x W images in [0,1]."""
+        view = square_view(images, self.config.working_size)
+        out: Tensor = self.extractor(normalise(view))
+        return out
+
+    def distance(self, features: Tensor) -> Tensor:
+        """Score of B x k features: pseudo-Huber distance to the centre, or the negated logit."""
+        if self.config.head == "binary":
+            return -features[:, 0]
+        return hsc_distance(features, self.center)
+
+    @torch.no_grad()
+    def score(self, images: Tensor) -> Tensor:
+        """B scores of B x 3 x H x W images in [0,1]; small means coated.
+
+        The score is h(x) = sqrt(|f(x) - c|^2 + 1) - 1, a monotone transform of the paper's
+        distance, so that rank tests give the same result.
+        """
+        return self.distance(self.features(images.to(self.center)))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All weights by name, contiguous and on the CPU."""
+        named = {f"generator.{k}": v for k, v in self.generator.state_dict().items()}
+        named |= {f"extractor.{k}": v for k, v in self.extractor.state_dict().items()}
+        named["center"] = self.center
+        return {k: v.detach().cpu().contiguous() for k, v in named.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over shape settings and weights: the name of this coater in every artefact."""
+        digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
+        for name, value in sorted(self.tensors().items()):
+            digest.update(name.encode())
+            digest.update(str(tuple(value.shape)).encode())
+            digest.update(value.float().numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file with settings and provenance in its header."""
+        meta = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "config": json.dumps(self.config.to_dict()),
+            "provenance": json.dumps(self.provenance),
+        }
+        with atomic(Path(path)) as temporary:
+            save_file(self.tensors(), temporary, metadata=meta)
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Coater:
+        """Read a coater file; raises :class:`CoaterError` when it is not a whole, sane one."""
+        path = Path(path)
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise CoaterError(f"{path} can't be opened: {error.strerror}.") from error
+        if size > MAX_BYTES:
+            raise CoaterError(f"{path} has {size} bytes; a coater has at most {MAX_BYTES}.")
+        try:
+            with safe_open(str(path), framework="pt") as stream:
+                meta = stream.metadata() or {}
+                weights = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise CoaterError(f"{path} is not a readable safetensors file: {error}") from error
+        if meta.get("format") != FORMAT or meta.get("version") != FORMAT_VERSION:
+            raise CoaterError(
+                f"{path} is marked {meta.get('format')!r} version {meta.get('version')!r}; expected "
+                f"{FORMAT!r} version {FORMAT_VERSION!r}. Make one with 'siren-ext train'."
+            )
+        try:
+            coater = cls(CoaterConfig.from_dict(json.loads(meta["config"])))
+            coater.provenance = json.loads(meta.get("provenance", "{}"))
+        except (ConfigError, KeyError, ValueError, TypeError) as error:
+            raise CoaterError(f"{path} has unusable settings: {error}") from error
+        coater.load_tensors(weights, name=str(path))
+        return coater.to(device, dtype)
+
+    def load_tensors(self, weights: dict[str, Tensor], *, name: str = "weights") -> None:
+        """Take over named weights; raises :class:`CoaterError` on any missing or odd one."""
+        own = self.tensors()
+        wrong = sorted(
+            key
+            for key in own.keys() | weights.keys()
+            if key not in own or key not in weights or own[key].shape != weights[key].shape
+        )
+        if wrong:
+            raise CoaterError(f"{name} does not fit its settings: {', '.join(wrong[:8])}.")
+        if not all(bool(torch.isfinite(v).all()) for v in weights.values()):
+            raise CoaterError(f"{name} holds values that are not finite numbers.")
+        for part, module in (("generator", self.generator), ("extractor", self.extractor)):
+            prefix = part + "."
+            module.load_state_dict(
+                {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+            )
+        self.center = weights["center"].to(self.center)

@@ -1,0 +1,110 @@
+"""CIE Lab and the CIEDE2000 colour difference, differentiable and safe at black, white and grey."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+# sRGB to XYZ (D65), rows X, Y, Z
+_TO_XYZ = (
+    (0.4124564, 0.3575761, 0.1804375),
+    (0.2126729, 0.7151522, 0.0721750),
+    (0.0193339, 0.1191920, 0.9503041),
+)
+_WHITE = (0.950489, 1.0, 1.08884)
+_TINY = 1e-4
+
+
+def srgb_to_lab(images: Tensor, *, official_scale: bool = False) -> Tensor:
+    """CIE Lab of sRGB images.
+
+    Args:
+        images: B x 3 x H x W in [0,1]; values outside are clamped (the companding exponent would
+            otherwise give NaN gradients below -0.055).
+        official_scale: reproduce the published code, which leaves XYZ in [0,1] while dividing by a
+            white point in [0,100]; white then has L* = 8.99 instead of 100.
+
+    Returns:
+        B x 3 x H x W: L* in [0,100], a* and b* about [-110,110].
+    """
+    rgb = images.clamp(0, 1)
+    linear = torch.where(
+        rgb > 0.04045, ((rgb + 0.055) / 1.055).clamp_min(1e-6) ** 2.4, rgb / 12.92
+    )
+    matrix = torch.tensor(_TO_XYZ, dtype=rgb.dtype, device=rgb.device)
+    white = torch.tensor(_WHITE, dtype=rgb.dtype, device=rgb.device).view(1, 3, 1, 1)
+    xyz = torch.einsum("ij,bjhw->bihw", matrix, linear) / white
+    if official_scale:
+        xyz = xyz / 100
+    delta = 6 / 29
+    root = torch.where(
+        xyz > delta**3, xyz.clamp_min(delta**3) ** (1 / 3), xyz / (3 * delta**2) + 4 / 29
+    )
+    fx, fy, fz = root.unbind(1)
+    return torch.stack((116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)), 1)
+
+
+def _root(value: Tensor) -> Tensor:
+    """Square root whose gradient stays finite at zero."""
+    return value.clamp_min(_TINY**2).sqrt()
+
+
+def ciede2000_squared(first: Tensor, second: Tensor) -> Tensor:
+    """Squared CIEDE2000 difference per pixel, k_L = k_C = k_H = 1 (Sharma, Wu, Dalal 2005).
+
+    Args:
+        first, second: B x 3 x H x W Lab.
+
+    Returns:
+        B x 1 x H x W, not below zero.
+    """
+    l1, a1, b1 = first.unbind(1)
+    l2, a2, b2 = second.unbind(1)
+    mean_chroma7 = ((_root(a1**2 + b1**2) + _root(a2**2 + b2**2)) / 2) ** 7
+    g = 0.5 * (1 - _root(mean_chroma7 / (mean_chroma7 + 25.0**7)))
+    # atan2 has no gradient at the origin: a grey pixel is moved off it by less than any display
+    a1, a2 = ((1 + g) * a1, (1 + g) * a2)
+    a1 = torch.where((a1 == 0) & (b1 == 0), torch.full_like(a1, 1e-7), a1)
+    a2 = torch.where((a2 == 0) & (b2 == 0), torch.full_like(a2, 1e-7), a2)
+    c1, c2 = _root(a1**2 + b1**2), _root(a2**2 + b2**2)
+    h1 = torch.atan2(b1, a1).remainder(2 * math.pi)
+    h2 = torch.atan2(b2, a2).remainder(2 * math.pi)
+    grey = c1 * c2 < 1e-7
+    dl, dc = l2 - l1, c2 - c1
+    dh = h2 - h1
+    dh = torch.where(dh > math.pi, dh - 2 * math.pi, dh)
+    dh = torch.where(dh < -math.pi, dh + 2 * math.pi, dh)
+    dh = torch.where(grey, torch.zeros_like(dh), dh)
+    dhue = 2 * _root(c1 * c2) * torch.sin(dh / 2)
+    mean_l, mean_c = (l1 + l2) / 2, (c1 + c2) / 2
+    total = h1 + h2
+    far = (h1 - h2).abs() > math.pi
+    mean_h = torch.where(
+        far, torch.where(total < 2 * math.pi, total / 2 + math.pi, total / 2 - math.pi), total / 2
+    )
+    mean_h = torch.where(grey, total, mean_h)
+    degree = math.pi / 180
+    t = (
+        1
+        - 0.17 * torch.cos(mean_h - 30 * degree)
+        + 0.24 * torch.cos(2 * mean_h)
+        + 0.32 * torch.cos(3 * mean_h + 6 * degree)
+        - 0.20 * torch.cos(4 * mean_h - 63 * degree)
+    )
+    offset = (mean_l - 50) ** 2
+    s_l = 1 + 0.015 * offset / (20 + offset).sqrt()
+    s_c = 1 + 0.045 * mean_c
+    s_h = 1 + 0.015 * mean_c * t
+    turn = 30 * degree * torch.exp(-(((mean_h / degree - 275) / 25) ** 2))
+    mean_c7 = mean_c**7
+    r_t = -torch.sin(2 * turn) * 2 * _root(mean_c7 / (mean_c7 + 25.0**7))
+    lightness, chroma, hue = dl / s_l, dc / s_c, dhue / s_h
+    squared = lightness**2 + chroma**2 + hue**2 + r_t * chroma * hue
+    return squared.clamp_min(0).unsqueeze(1)
+
+
+def ciede2000(first: Tensor, second: Tensor) -> Tensor:
+    """CIEDE2000 difference per pixel, B x 1 x H x W, of two Lab images (see the squared form)."""
+    return _root(ciede2000_squared(first, second))

@@ -1,0 +1,403 @@
+"""The whole chain on one folder: coat, train on it, generate, score, verify, report.
+
+The demo calls the same public functions as a user with a real checkpoint; it only chooses their
+arguments. Two suspicious models are tried: one trained on the coated images, which has to be
+caught, and an innocent one trained on the clean originals, which has to walk free. Both are held
+against the same reference: a third model, trained on the clean originals with another seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from siren_ext.config import Config
+from siren_ext.errors import ConfigError
+from siren_ext.files import write_json
+from siren_ext.progress import NULL, Progress
+
+if TYPE_CHECKING:
+    from siren_ext.coater import Coater
+    from siren_ext.coating import CoatManifest
+    from siren_ext.dataset import ImageSet
+    from siren_ext.scoring import ScoreSet
+    from siren_ext.verdict import Verdict
+
+# each model is trained and asked with seeds of its own, far apart so that no image shares one
+_MODELS = ("suspect", "innocent", "reference")
+_SEED_STEP = 100_000
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoConfig(Config):
+    """What the demo runs on and how much of it.
+
+    Attributes:
+        data: folder of images; empty for the bundled samples.
+        coater: coater file; samples is the one bundled with the samples.
+        base: the model that is personalised: pocket, a diffusers folder or a checkpoint file.
+        prompts: what the models are asked for, in turn; empty for the captions of the images.
+        suspect_images, innocent_images, reference_images: how many images each model makes.
+        training_steps, training_batch: length of each personalisation and its batch size.
+        sampling_steps, guidance: of the generated images.
+        alpha: accepted risk of accusing an innocent model.
+        images: use only so many images of the data; 0 for all.
+        seed: everything random follows from it.
+    """
+
+    data: str = ""
+    coater: str = "samples"
+    base: str = "pocket"
+    prompts: tuple[str, ...] = ()
+    suspect_images: int = 30
+    innocent_images: int = 30
+    reference_images: int = 100
+    training_steps: int = 400
+    training_batch: int = 16
+    sampling_steps: int = 20
+    guidance: float = 3.0
+    alpha: float = 1e-6
+    images: int = 0
+    seed: int = 0
+
+    bounds: ClassVar[dict[str, tuple[float, float]]] = {
+        "suspect_images": (1, 100_000),
+        "innocent_images": (1, 100_000),
+        "reference_images": (1, 100_000),
+        "training_steps": (1, 1_000_000),
+        "training_batch": (1, 4096),
+        "sampling_steps": (1, 1000),
+        "guidance": (0, 100),
+        "alpha": (1e-300, 0.5),
+        "images": (0, 1_000_000),
+        "seed": (0, 2**31),
+    }
+
+    def count(self, model: str) -> int:
+        """How many images ``model`` makes."""
+        counts = (self.suspect_images, self.innocent_images, self.reference_images)
+        return dict(zip(_MODELS, counts, strict=True))[model]
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoSummary:
+    """The figures of a finished demo, as written to ``summary.json``.
+
+    Attributes:
+        psnr_db, ssim, local_de00_p99: means over the written, coated files.
+        scores_separate: whether every coated file scores below every clean one.
+        suspect, innocent: verdict, p, n, m, d and headline of either test.
+        seconds: working time, summed over interrupted calls.
+        peak_memory_gb: largest resident memory of the process; None where the system tells none.
+        report: the report on the suspect.
+    """
+
+    psnr_db: float
+    ssim: float
+    local_de00_p99: float
+    scores_separate: bool
+    suspect: dict[str, Any]
+    innocent: dict[str, Any]
+    seconds: float
+    peak_memory_gb: float | None
+    report: Path
+
+    def to_dict(self, root: Path) -> dict[str, Any]:
+        """Plain values; the report's path is relative to ``root``."""
+        return {**dataclasses.asdict(self), "report": self.report.relative_to(root).as_posix()}
+
+    @classmethod
+    def load(cls, root: Path) -> DemoSummary | None:
+        """The summary of a finished demo in ``root``, None if there is none."""
+        try:
+            values = json.loads((root / "summary.json").read_text(encoding="utf-8"))
+            summary = cls(**{**values, "report": root / values["report"]})
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        return summary if summary.report.is_file() else None
+
+    def text(self) -> str:
+        """The outcome in a few lines."""
+        from siren_ext.terminal import duration
+
+        memory = f", {self.peak_memory_gb:.1f} GB at most" if self.peak_memory_gb else ""
+        lines = [
+            f"Coated images              PSNR {self.psnr_db:.1f} dB, SSIM {self.ssim:.3f}, "
+            f"local colour difference {self.local_de00_p99:.1f}",
+        ]
+        for what, result in (("coated images", self.suspect), ("clean originals", self.innocent)):
+            lines.append(
+                f"Trained on {what:<15} -> {result['verdict']} (p = {result['p']:.3g}, "
+                f"{result['n']} images against {result['m']})"
+            )
+        lines.append(f"Took {duration(self.seconds)}{memory}")
+        return "\n".join(lines)
+
+
+class _Named(Progress):
+    """Passes everything on, with the model's name behind each stage."""
+
+    def __init__(self, inner: Progress, name: str) -> None:
+        super().__init__()
+        self._inner, self._name = inner, name
+
+    def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
+        self._inner.stage(f"{label} ({self._name})", total, done)
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        self._inner.advance(units, note)
+
+
+class _Ledger:
+    """Time and memory of each step, kept over interruptions in ``demo.json``."""
+
+    def __init__(self, root: Path, config: DemoConfig) -> None:
+        self._path = root / "demo.json"
+        try:
+            kept = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            kept = {}
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"{self._path} can't be read ({error}); name another folder for the demo."
+            ) from error
+        # through JSON, as tuples come back as lists
+        settings = json.loads(json.dumps(config.to_dict()))
+        if kept and kept.get("config") != settings:
+            raise ConfigError(
+                f"{root} holds a demo with other settings; name another folder, delete this one, "
+                f"or call with its settings (see {self._path.name})."
+            )
+        if not kept and root.is_dir() and any(not p.name.startswith(".") for p in root.iterdir()):
+            raise ConfigError(
+                f"{root} holds files that are not of a demo; name a new or empty folder."
+            )
+        self._data: dict[str, Any] = {"config": settings, "seconds": {}, "peak_memory_gb": None}
+        self._data.update(kept)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the time of the block to the step's account, whether or not it finishes."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = self._data["seconds"]
+            seconds[name] = seconds.get(name, 0.0) + time.monotonic() - start
+            now, before = peak_memory_gb(), self._data["peak_memory_gb"]
+            self._data["peak_memory_gb"] = max(filter(None, (now, before)), default=None)
+            write_json(self._path, self._data)
+
+    @property
+    def seconds(self) -> float:
+        """Working time so far."""
+        return float(sum(self._data["seconds"].values()))
+
+    @property
+    def memory(self) -> float | None:
+        """Largest resident memory so far, in GB."""
+        value: float | None = self._data["peak_memory_gb"]
+        return value
+
+
+def run_demo(
+    out: Path,
+    *,
+    progress: Progress = NULL,
+    config: DemoConfig = DemoConfig(),
+    device: str = "auto",
+) -> DemoSummary:
+    """Run the whole chain into ``out``, or go on with one that was interrupted there.
+
+    Writes ``coated/``; ``adapters/``, ``mimicries/`` and ``scores/`` with one entry per model; the
+    report on the suspect, ``innocent/`` with the report on the innocent model; ``summary.json``.
+
+    Args:
+        out: a new or empty folder, or that of an earlier call with the same settings.
+        progress: told of every step; may cancel.
+        config: what to run on.
+        device: auto or a torch device name.
+
+    Raises:
+        ConfigError: ``out`` holds something else.
+        Cancelled: the user stopped; the same call goes on.
+    """
+    out = Path(out)
+    ledger = _Ledger(out, config)
+    finished = DemoSummary.load(out)
+    if finished is not None:
+        return finished
+    with ledger.step("load"):
+        data, coater = _inputs(config, device)
+    with ledger.step("coat"):
+        from siren_ext.coating import coat_folder
+
+        manifest = coat_folder(data, coater, out / "coated", progress=progress)
+    for model in _MODELS:
+        _make_images(model, data, out, config, ledger, device, _Named(progress, model))
+    scores = {}
+    for model in _MODELS:
+        with ledger.step("score"):
+            scores[model] = _score(model, coater, out, _Named(progress, model))
+    with ledger.step("report"):
+        quality = _file_quality(manifest, data, out, progress)
+        verdicts, report = _judge(scores, manifest, data, out, config, quality)
+    summary = DemoSummary(
+        **quality,
+        suspect=_short(verdicts["suspect"]),
+        innocent=_short(verdicts["innocent"]),
+        seconds=round(ledger.seconds, 1),
+        peak_memory_gb=ledger.memory,
+        report=report,
+    )
+    write_json(out / "summary.json", summary.to_dict(out))
+    return summary
+
+
+def _inputs(config: DemoConfig, device: str) -> tuple[ImageSet, Coater]:
+    from siren_ext.bundled import coater_path
+    from siren_ext.coater import Coater
+    from siren_ext.dataset import ImageSet
+    from siren_ext.devices import pick_device
+    from siren_ext.samples import sample_set
+
+    data = ImageSet.open(Path(config.data)) if config.data else sample_set()
+    if config.images:
+        data = dataclasses.replace(data, items=data.items[: config.images])
+    return data, Coater.load(coater_path(config.coater), device=pick_device(device))
+
+
+def _make_images(
+    model: str,
+    data: ImageSet,
+    out: Path,
+    config: DemoConfig,
+    ledger: _Ledger,
+    device: str,
+    progress: Progress,
+) -> None:
+    """Personalise the base on the model's training images and generate from the result."""
+    from siren_ext.dataset import ImageSet
+    from siren_ext.personalize import PersonalizeConfig, personalize
+    from siren_ext.suspects import LocalSuspect, PromptPlan, generate_images
+
+    place = _MODELS.index(model) + 1
+    adapter = out / "adapters" / f"{model}.safetensors"
+    with ledger.step(f"train {model}"):
+        training = PersonalizeConfig(
+            steps=config.training_steps,
+            batch_size=config.training_batch,
+            seed=config.seed + place,
+        )
+        images = ImageSet.open(out / "coated") if model == "suspect" else data
+        personalize(images, config.base, training, adapter, device=device, progress=progress)
+    with ledger.step(f"generate {model}"):
+        plan = PromptPlan(
+            prompts=config.prompts or tuple(dict.fromkeys(data.captions("an image"))),
+            count=config.count(model),
+            seed=config.seed + place * _SEED_STEP,
+            steps=config.sampling_steps,
+            guidance=config.guidance,
+        )
+        source = LocalSuspect(config.base, adapter, device=device)
+        generate_images(source, plan, out / "mimicries" / model, progress=progress)
+
+
+def _score(model: str, coater: Coater, out: Path, progress: Progress) -> ScoreSet:
+    from siren_ext.scoring import ScoreSet, score_folder
+
+    path = out / "scores" / f"{model}.json"
+    if path.exists():
+        return ScoreSet.load(path)
+    scores = score_folder(out / "mimicries" / model, coater, progress=progress)
+    scores.save(path)
+    return scores
+
+
+def _file_quality(
+    manifest: CoatManifest, data: ImageSet, out: Path, progress: Progress
+) -> dict[str, Any]:
+    """Means over the coated files as they were written."""
+    from siren_ext.images import read_picture, to_tensor
+    from siren_ext.quality import local_de00_p99, psnr, ssim
+
+    entries = [entry for entry in manifest.entries if entry.coated]
+    progress.stage("Measuring the coated files", len(entries))
+    totals = {"psnr_db": 0.0, "ssim": 0.0, "local_de00_p99": 0.0}
+    measures = dict(zip(totals, (psnr, ssim, local_de00_p99), strict=True))
+    for entry in entries:
+        clean = to_tensor(read_picture(data.root / entry.source).rgb)
+        coated = to_tensor(read_picture(out / "coated" / entry.output).rgb)
+        for name, measure in measures.items():
+            totals[name] += float(measure(clean, coated)[0]) / len(entries)
+        progress.advance(1, entry.source)
+    coated_scores = [e.coated_score for e in entries if e.coated_score is not None]
+    separate = max(coated_scores) < min(entry.clean_score for entry in entries)
+    return {**totals, "scores_separate": separate}
+
+
+def _judge(
+    scores: dict[str, ScoreSet],
+    manifest: CoatManifest,
+    data: ImageSet,
+    out: Path,
+    config: DemoConfig,
+    quality: dict[str, Any],
+) -> tuple[dict[str, Verdict], Path]:
+    """Verify both suspicious models and write a report on each; the suspect's is the main one."""
+    from siren_ext.images import list_images
+    from siren_ext.report import CoatEvidence, write_report
+    from siren_ext.verdict import VerifyConfig, verify
+
+    chosen = VerifyConfig(alpha=config.alpha)
+    verdicts = {
+        model: verify(scores[model], scores["reference"], chosen)
+        for model in ("suspect", "innocent")
+    }
+    pairs = [
+        (data.root / entry.source, out / "coated" / entry.output)
+        for entry in manifest.entries
+        if entry.coated
+    ]
+    evidence = CoatEvidence(pairs=tuple(pairs), coater=manifest.coater)
+    reports = {}
+    for model, folder in (("suspect", out), ("innocent", out / "innocent")):
+        reports[model] = write_report(
+            verdicts[model],
+            scores[model],
+            scores["reference"],
+            folder,
+            coated=evidence,
+            mimicries=list_images(out / "mimicries" / model),
+            reference_mimicries=list_images(out / "mimicries" / "reference"),
+            extra={"demo": config.to_dict(), "coated files": quality},
+        )
+    return verdicts, reports["suspect"].html
+
+
+def _short(verdict: Verdict) -> dict[str, Any]:
+    finding = verdict.finding
+    return {
+        "verdict": verdict.outcome,
+        "headline": verdict.headline,
+        "p": finding.p_value,
+        "n": finding.n,
+        "m": finding.m,
+        "d": finding.statistic,
+    }
+
+
+def peak_memory_gb() -> float | None:
+    """Largest resident memory of this process so far in GB (1e9 bytes); None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9

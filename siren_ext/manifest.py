@@ -1,0 +1,261 @@
+"""The record of a coating run: what became of every image, kept so that a run can go on.
+
+While a run lasts, each finished image is one line of a journal, so that a kill loses only what was
+in the air; at its end the journal becomes the manifest. Both hold names relative to their folders,
+hashes, scores and public settings, but no key and no path of the machine. The manifest tells which
+images are coated: keep it, but leave it out of what is published.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from siren_ext.config import Config
+from siren_ext.errors import ConfigError, DatasetError
+from siren_ext.files import atomic, write_json
+
+MANIFEST_NAME = "siren_manifest.json"
+JOURNAL_NAME = ".siren_journal.jsonl"
+FORMAT = "siren_ext.coat_manifest"
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class CoatConfig(Config):
+    """How a folder is coated.
+
+    Attributes:
+        strength: factor on the coater's residual; 1 is as trained.
+        share: part of the images that is coated: exactly round(share * n) of the readable ones.
+        seed: of the permutation that chooses them when ``share`` is below 1.
+        layout: ``plain`` keeps the subfolders; ``kohya`` writes ``N_words`` folders and a
+            dataset.toml.
+    """
+
+    strength: float = 1.0
+    share: float = 1.0
+    seed: int = 0
+    layout: str = "plain"
+
+    bounds: ClassVar[dict[str, tuple[float, float]]] = {
+        "strength": (0, 10),
+        "share": (0, 1),
+        "seed": (0, 2**63 - 1),
+    }
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"layout": ("plain", "kohya")}
+
+
+@dataclasses.dataclass(frozen=True)
+class CoatEntry:
+    """One written image.
+
+    Attributes:
+        source, output: names relative to the data folder and to the output folder.
+        source_sha256, output_sha256: of the file bytes.
+        coated: False for an image that was copied without coating.
+        psnr_db: of the written 8-bit pixels against the source; None when they are equal.
+        clean_score: the coater's score of the source.
+        coated_score: its score of the written image; None when it is not coated.
+        size: width and height in pixels.
+        notes: what could not be kept as it was.
+    """
+
+    source: str
+    output: str
+    source_sha256: str
+    output_sha256: str
+    coated: bool
+    psnr_db: float | None
+    clean_score: float
+    coated_score: float | None
+    size: tuple[int, int]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> CoatEntry:
+        """From JSON values; raises TypeError, KeyError or ValueError when they are others."""
+        width, height = values["size"]
+        return cls(**{**values, "size": (width, height), "notes": tuple(values["notes"])})
+
+
+@dataclasses.dataclass(frozen=True)
+class CoatFailure:
+    """One image that was not written, and why."""
+
+    source: str
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CoatManifest:
+    """What a coating run did.
+
+    Attributes:
+        coater: fingerprint of the coater.
+        config: the settings.
+        entries: the written images, in the order of the data.
+        failures: the skipped ones, by name.
+        files: names of all files that this and earlier runs own in the output folder.
+        complete: whether the run reached every image; False after a stop.
+    """
+
+    coater: str
+    config: CoatConfig
+    entries: tuple[CoatEntry, ...]
+    failures: tuple[CoatFailure, ...]
+    files: tuple[str, ...] = ()
+    complete: bool = True
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, atomically."""
+        write_json(path, {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> CoatManifest:
+        """Read the JSON file; raises :class:`DatasetError` when it is missing or malformed."""
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            _check_format(data)
+            return cls(
+                str(data["coater"]),
+                CoatConfig.from_dict(data["config"]),
+                tuple(CoatEntry.from_dict(entry) for entry in data["entries"]),
+                tuple(CoatFailure(**failure) for failure in data["failures"]),
+                tuple(map(str, data["files"])),
+                bool(data["complete"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+            raise DatasetError(
+                f"{Path(path).name} is not a readable coating manifest ({error}); expected the "
+                "file that a coating run wrote. To coat afresh, choose an empty output folder."
+            ) from error
+
+
+def _check_format(data: dict[str, Any]) -> None:
+    found = (data.get("format"), data.get("version"))
+    if found != (FORMAT, VERSION):
+        raise ValueError(f"found format {found}, expected {(FORMAT, VERSION)}")
+
+
+class Ledger:
+    """What earlier and this run wrote into one folder.
+
+    Args:
+        out: the output folder.
+        coater: fingerprint of the coater.
+        config: the settings.
+    """
+
+    def __init__(self, out: Path, coater: str, config: CoatConfig) -> None:
+        self.out, self.coater, self.config = out, coater, config
+        self.entries: dict[str, CoatEntry] = {}
+        self._known: dict[str, CoatEntry] = {}
+        self._owned: set[str] = set()
+        self._lock = threading.Lock()
+        self._recall()
+
+    def _recall(self) -> None:
+        manifest = self.out / MANIFEST_NAME
+        if manifest.exists():
+            earlier = CoatManifest.load(manifest)
+            self._owned |= set(earlier.files)
+            if self._same_work(earlier.coater, earlier.config):
+                self._known |= {entry.source: entry for entry in earlier.entries}
+        if (self.out / JOURNAL_NAME).exists():
+            self._recall_journal()
+
+    def _same_work(self, coater: str, config: CoatConfig) -> bool:
+        # Share, seed and layout decide which images are coated and where they go, not how.
+        return coater == self.coater and config.strength == self.config.strength
+
+    def _recall_journal(self) -> None:
+        lines = (self.out / JOURNAL_NAME).read_text(encoding="utf-8", errors="replace").split("\n")
+        try:
+            header = json.loads(lines[0])
+            self._owned |= set(header["outputs"])
+            same = self._same_work(header["coater"], CoatConfig.from_dict(header["config"]))
+        except (ValueError, KeyError, TypeError, ConfigError) as error:
+            raise DatasetError(
+                f"{JOURNAL_NAME} in the output folder is damaged ({error}); choose an empty output "
+                "folder."
+            ) from error
+        for line in lines[1:] if same else []:
+            try:
+                entry = CoatEntry.from_dict(json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                continue  # the last line of a run that was killed while writing it
+            self._known[entry.source] = entry
+        # A killed run may leave temporary files; only a run that left a journal was killed.
+        for leftover in self.out.rglob(".part-*"):
+            leftover.unlink(missing_ok=True)
+
+    def known(self, source: str) -> CoatEntry | None:
+        """What an earlier run with this coater and strength recorded for a source."""
+        return self._known.get(source)
+
+    def begin(self, outputs: Iterable[str], kept: Iterable[CoatEntry]) -> None:
+        """Open the journal for a run that will write ``outputs`` and keeps earlier entries.
+
+        Raises:
+            DatasetError: a file is in the way that no earlier run wrote, or nothing can be written.
+        """
+        planned = set(outputs)
+        foreign = sorted(name for name in planned - self._owned if (self.out / name).exists())
+        if foreign:
+            raise DatasetError(
+                f"The output folder already holds files that were not written here, such as "
+                f"{foreign[0]!r}; expected an empty folder or one of an earlier run. Choose "
+                "another."
+            )
+        self._owned |= planned
+        self.entries = {entry.source: entry for entry in kept}
+        header = {
+            "coater": self.coater,
+            "config": self.config.to_dict(),
+            "outputs": sorted(self._owned),
+        }
+        lines = [header, *map(dataclasses.asdict, self.entries.values())]
+        try:
+            with atomic(self.out / JOURNAL_NAME) as temporary:
+                temporary.write_text("".join(map(_line, lines)), encoding="utf-8")
+        except OSError as error:
+            raise DatasetError(f"The output folder can't be written: {error.strerror}.") from error
+
+    def add(self, entry: CoatEntry) -> None:
+        """Record a written image; safe to call from several threads."""
+        with self._lock:
+            try:
+                with (self.out / JOURNAL_NAME).open("a", encoding="utf-8") as stream:
+                    stream.write(_line(dataclasses.asdict(entry)))
+            except OSError as error:
+                raise DatasetError(
+                    f"The output folder can't be written: {error.strerror}."
+                ) from error
+            self.entries[entry.source] = entry
+
+    def finish(
+        self, order: Iterable[str], failures: Iterable[CoatFailure], *, complete: bool
+    ) -> CoatManifest:
+        """Turn the journal into the manifest; ``order`` are the source names in order.
+
+        Raises:
+            DatasetError: the folder can't be written; the journal then stays.
+        """
+        entries = tuple(self.entries[name] for name in order if name in self.entries)
+        files = tuple(sorted(name for name in self._owned if (self.out / name).exists()))
+        manifest = CoatManifest(self.coater, self.config, entries, tuple(failures), files, complete)
+        try:
+            manifest.save(self.out / MANIFEST_NAME)
+            (self.out / JOURNAL_NAME).unlink(missing_ok=True)
+        except OSError as error:
+            raise DatasetError(f"The output folder can't be written: {error.strerror}.") from error
+        return manifest
+
+
+def _line(values: dict[str, Any]) -> str:
+    return json.dumps(values, allow_nan=False) + "\n"

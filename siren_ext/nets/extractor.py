@@ -1,0 +1,47 @@
+"""The extractor: image to a short feature vector whose distance to a centre is the score."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from siren_ext.nets.blocks import ConvBlock
+
+
+class Extractor(nn.Module):
+    """HiDDeN decoder variant (SIREN, section on the extractor).
+
+    Blocks, a bottleneck block of ``features`` channels, global average, linear layer. With 64
+    channels, 8 blocks and 48 features it has 291,456 parameters and loads the published weights.
+
+    Args:
+        channels: width of the trunk.
+        blocks: number of trunk blocks.
+        features: channels of the bottleneck.
+        outputs: length of the result: ``features`` for a hypersphere, 1 for a binary logit.
+        use_linear: False ends at the pooled features (the paper's description).
+        norm: ``image`` or ``running`` statistics.
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        blocks: int = 8,
+        features: int = 48,
+        outputs: int = 48,
+        *,
+        use_linear: bool = True,
+        norm: str = "image",
+    ) -> None:
+        super().__init__()
+        trunk: list[nn.Module] = [ConvBlock(3, channels, norm)]
+        trunk += [ConvBlock(channels, channels, norm) for _ in range(blocks - 1)]
+        trunk += [ConvBlock(channels, features, norm), nn.AdaptiveAvgPool2d(1)]
+        self.layers = nn.Sequential(*trunk)
+        self.linear = nn.Linear(features, outputs) if use_linear else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """B x outputs features of ImageNet-normalised B x 3 x H x W images."""
+        out: Tensor = self.layers(images).flatten(1)
+        if self.linear is not None:
+            out = self.linear(out)
+        return out

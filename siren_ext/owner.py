@@ -1,0 +1,101 @@
+"""What an owner does before release, in one call: a surrogate from the clean images, then a coater.
+
+The surrogate stands in for the model of somebody who trains on the images; so it is personalised
+on the *clean* set first (methods of SIREN, arXiv 2410.10437).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from siren_ext.dataset import ImageSet
+from siren_ext.errors import CoaterError, ConfigError
+from siren_ext.progress import NULL, Progress
+from siren_ext.train_config import TrainConfig
+
+if TYPE_CHECKING:
+    from siren_ext.coater import Coater, CoaterConfig
+    from siren_ext.personalize import PersonalizeConfig
+
+
+def surrogate_prompt(class_word: str) -> str:
+    """The prompt under which the surrogate knows the images."""
+    word = " ".join(class_word.split())
+    if not word:
+        raise ConfigError(
+            "The class word is empty; expected the noun that one would use for what the images "
+            "show, such as dog, person or landscape."
+        )
+    return f"a photo of {word}"
+
+
+def train_for_base(
+    data: ImageSet,
+    base: str | Path,
+    class_word: str,
+    out: Path,
+    config: TrainConfig | None = None,
+    *,
+    surrogate: PersonalizeConfig | None = None,
+    start: Coater | None = None,
+    coater: CoaterConfig | None = None,
+    device: str = "auto",
+    progress: Progress = NULL,
+) -> Coater:
+    """Train a coater for ``data`` against ``base`` and write it to ``out``.
+
+    Beside ``out`` lie ``<stem>.surrogate.safetensors`` (the LoRA of the clean images, kept) and,
+    until the end, the state from which a stopped call goes on.
+
+    Args:
+        data: the clean images.
+        base: pocket, a diffusers folder or a single-file checkpoint.
+        class_word: the noun for what the images show.
+        out: the coater file to write; an existing one is not overwritten.
+        config: of the coater's training.
+        surrogate: of the personalisation; by default on the images' captions, or on the surrogate
+            prompt where an image has none.
+        start: a coater to adapt; without it a new one of shape ``coater`` is trained.
+        device: auto or a torch device name.
+
+    Raises:
+        CoaterError: ``out`` exists.
+        ConfigError: the class word is empty.
+        Cancelled: the user stopped; the same call goes on.
+    """
+    from siren_ext.adapters import load_adapter
+    from siren_ext.devices import pick_device, pick_dtype
+    from siren_ext.personalize import PersonalizeConfig, personalize
+    from siren_ext.pipelines import load_pipeline
+    from siren_ext.surrogate import DiffusionSurrogate
+    from siren_ext.training import train_coater
+
+    out = Path(out)
+    prompt = surrogate_prompt(class_word)
+    if out.exists():
+        raise CoaterError(
+            f"{out} exists already. It is not overwritten, as images coated with it can be "
+            "verified with this very file only; name another one."
+        )
+    data = data.checked(progress=progress)
+    if surrogate is None:
+        captioned = all(item.caption for item in data.items)
+        surrogate = PersonalizeConfig(prompt=None if captioned else prompt)
+    adapter = out.with_name(f"{out.stem}.surrogate.safetensors")
+    personalize(data, base, surrogate, adapter, device=device, progress=progress)
+    target = pick_device(device)
+    pipeline = load_pipeline(base, device=target, dtype=pick_dtype(target))
+    load_adapter(pipeline, adapter)
+    result = train_coater(
+        data,
+        DiffusionSurrogate(pipeline, prompt),
+        config or TrainConfig(),
+        coater=coater,
+        start=start,
+        device=device,
+        progress=progress,
+        resume=out.with_name(out.name + ".state"),
+    )
+    result.save(out)
+    return result

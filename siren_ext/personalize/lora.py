@@ -1,0 +1,168 @@
+"""Low-rank adapters inside a frozen pipeline, by peft, and their way out to kohya's format."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from siren_ext.adapters import UNET_PREFIX, adaptable, text_name
+from siren_ext.errors import MissingExtraError, ModelError
+from siren_ext.model_files import Pipeline
+from siren_ext.personalize.config import PersonalizeConfig
+
+ADAPTER = "default"
+_TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+
+
+def unet_targets(unet: nn.Module, config: PersonalizeConfig) -> dict[str, tuple[int, float]]:
+    """Module path -> (rank, alpha): kohya's default network, and its ``conv_dim`` part.
+
+    All linear layers and 1x1 convolutions inside ``Transformer2DModel``; with ``conv_rank`` the 3x3
+    convolutions of residual blocks and samplers too.
+    """
+    inside = tuple(
+        path + "." for path, m in unet.named_modules() if type(m).__name__ == "Transformer2DModel"
+    )
+    wide = tuple(
+        path + "."
+        for path, m in unet.named_modules()
+        if type(m).__name__ in ("ResnetBlock2D", "Downsample2D", "Upsample2D")
+    )
+    targets: dict[str, tuple[int, float]] = {}
+    for path, module in adaptable(unet):
+        kernel = module.kernel_size if isinstance(module, nn.Conv2d) else (1, 1)
+        if path.startswith(inside) and kernel == (1, 1):
+            targets[path] = (config.rank, config.alpha)
+        elif config.conv_rank and path.startswith(wide) and kernel == (3, 3):
+            targets[path] = (config.conv_rank, config.conv_alpha)
+    if not targets:
+        raise ModelError(
+            "The model's UNet has no transformer blocks; expected a Stable-Diffusion-shaped UNet "
+            "with cross-attention."
+        )
+    return targets
+
+
+def text_targets(
+    text_encoder: nn.Module, config: PersonalizeConfig
+) -> dict[str, tuple[int, float]]:
+    """Module path -> (rank, alpha) for the attention and feed-forward layers of CLIP."""
+    return {
+        path: (config.rank, config.alpha)
+        for path, _ in adaptable(text_encoder)
+        if path.rpartition(".")[2] in _TEXT_LAYERS
+    }
+
+
+def insert_lora(network: nn.Module, targets: dict[str, tuple[int, float]]) -> list[Any]:
+    """Put untrained adapters beside the target modules; returns peft's layers, named.
+
+    The frozen network keeps its format and the adapters take it on.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.lora import LoraLayer
+    except ImportError as error:
+        raise MissingExtraError(error.name or "peft") from error
+    dtype = next(network.parameters()).dtype
+    settings = LoraConfig(
+        r=1,
+        lora_alpha=1,
+        target_modules=sorted(targets),
+        rank_pattern={path: rank for path, (rank, _) in targets.items()},
+        alpha_pattern={path: alpha for path, (_, alpha) in targets.items()},
+        lora_dropout=0.0,
+        bias="none",
+    )
+    # peft draws its initial weights from the global generator; ours replace them
+    with torch.random.fork_rng(devices=[]):
+        inject_adapter_in_model(settings, network, adapter_name=ADAPTER)
+    layers = {path: m for path, m in network.named_modules() if isinstance(m, LoraLayer)}
+    absent = sorted(set(targets) - set(layers))
+    if absent:
+        raise ModelError(
+            f"peft gave no adapter to {', '.join(absent)}; use a newer peft (>= 0.11)."
+        )
+    for path in sorted(layers):
+        for part in (layers[path].lora_A, layers[path].lora_B):
+            part[ADAPTER].to(dtype=dtype).requires_grad_(True)
+    return [(path, layers[path]) for path in sorted(layers)]
+
+
+class LoraWeights:
+    """All adapters of a run: the live low-rank pairs and one float32 vector of their numbers.
+
+    The frozen base runs in bfloat16 where that is fast, adapters included; an update is far smaller
+    than bfloat16's steps, so it is made on the float32 vector, which is then pushed to the live
+    ones. One vector, because an optimiser over hundreds of small tensors is mostly overhead.
+    """
+
+    def __init__(self, pipeline: Pipeline, config: PersonalizeConfig) -> None:
+        self.names: list[str] = []
+        self.alphas: list[float] = []
+        self.live: list[Tensor] = []
+        for path, layer in insert_lora(pipeline.unet, unet_targets(pipeline.unet, config)):
+            self._add(UNET_PREFIX + path.replace(".", "_"), layer)
+        if config.train_text_encoder:
+            text = pipeline.text_encoder
+            for path, layer in insert_lora(text, text_targets(text, config)):
+                self._add(text_name(path), layer)
+        device = self.live[0].device
+        self.vector = nn.Parameter(torch.zeros(sum(p.numel() for p in self.live), device=device))
+        self._initialise(torch.Generator().manual_seed(config.seed))
+
+    def _add(self, name: str, layer: Any) -> None:
+        self.names.append(name)
+        self.alphas.append(float(layer.lora_alpha[ADAPTER]))
+        self.live += [layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight]
+
+    def _initialise(self, generator: torch.Generator) -> None:
+        """``down`` uniform with bound 1/sqrt(fan in) as in kohya's; ``up`` zero: no change yet."""
+        with torch.no_grad():
+            for down in self._pieces(self.vector)[::2]:
+                bound = 1 / math.sqrt(down[0].numel())
+                down.copy_(torch.empty(down.shape).uniform_(-bound, bound, generator=generator))
+        self.push()
+
+    def _pieces(self, vector: Tensor) -> list[Tensor]:
+        """Views of a vector in the shapes of the live adapters."""
+        parts = torch.split(vector.detach(), [p.numel() for p in self.live])
+        return [part.view(p.shape) for part, p in zip(parts, self.live, strict=True)]
+
+    def push(self) -> None:
+        """Copy the float32 numbers into the live adapters."""
+        with torch.no_grad():
+            for live, value in zip(self.live, self._pieces(self.vector), strict=True):
+                live.copy_(value)
+
+    def collect(self) -> None:
+        """Move the gradients of the live adapters to the vector's."""
+        gradient = torch.zeros_like(self.vector)
+        for live, part in zip(self.live, self._pieces(gradient), strict=True):
+            if live.grad is not None:
+                part.copy_(live.grad)
+        self.vector.grad = gradient
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the gradients of the live adapters."""
+        for live in self.live:
+            live.grad = None
+
+    def restore(self, vector: Tensor) -> None:
+        """Take over saved float32 numbers."""
+        with torch.no_grad():
+            self.vector.copy_(vector)
+        self.push()
+
+    def modules(self) -> dict[str, tuple[Tensor, Tensor, float]]:
+        """Kohya name -> (down, up, alpha), float32."""
+        pieces = self._pieces(self.vector)
+        pairs = zip(pieces[::2], pieces[1::2], strict=True)
+        return {
+            name: (down, up, alpha)
+            for name, (down, up), alpha in zip(self.names, pairs, self.alphas, strict=True)
+        }

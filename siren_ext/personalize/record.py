@@ -1,0 +1,116 @@
+"""What an adapter file says about its making: kohya's ``ss_`` keys and our own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+from siren_ext import pipelines
+from siren_ext.dataset import ImageSet
+from siren_ext.model_files import Pipeline
+from siren_ext.personalize.config import PersonalizeConfig
+from siren_ext.personalize.data import TrainingData, caption, training_size
+
+RUN_KEY = "siren_run"
+
+
+def run_signature(
+    data: ImageSet, model: str | Path, config: PersonalizeConfig, dtype: object
+) -> str:
+    """A hash of everything that decides a run's result; equal runs give equal adapters."""
+    parts = {
+        "model": pipelines.model_fingerprint(model),
+        "images": data.hash,
+        "order": [[item.name, item.repeats] for item in data.items],
+        "captions": [caption(item, config) for item in data.items],
+        "settings": config.to_dict(),
+        "format": str(dtype),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def metadata(
+    data: ImageSet,
+    model: str | Path,
+    config: PersonalizeConfig,
+    pipeline: Pipeline,
+    training: TrainingData,
+    *,
+    out: Path,
+    run: str,
+    loss: float,
+) -> dict[str, str]:
+    """All metadata of an adapter file, as text; names without machine paths."""
+    size = training_size(pipeline, config)
+    second = int(pipeline.unet.config.cross_attention_dim) == 1024
+    epochs = training.epochs(config)
+    folders: dict[str, dict[str, int]] = {}
+    tags: dict[str, Counter[str]] = {}
+    for item in data.items:
+        folder = f"{item.repeats}_{item.class_words or data.name}"
+        entry = folders.setdefault(folder, {"n_repeats": item.repeats, "img_count": 0})
+        entry["img_count"] += 1
+        words = (tag.strip() for tag in caption(item, config).split(","))
+        tags.setdefault(folder, Counter()).update(tag for tag in words if tag)
+    network: dict[str, str] = {}
+    if config.conv_rank:
+        network = {"conv_dim": str(config.conv_rank), "conv_alpha": str(config.conv_alpha)}
+    text_rate = config.learning_rate if config.train_text_encoder else None
+    values: dict[str, object] = {
+        "ss_adaptive_noise_scale": None,
+        "ss_base_model_version": "sd_v2" if second else "sd_v1",
+        "ss_batch_size_per_device": config.batch_size // config.accumulation or 1,
+        "ss_cache_latents": True,
+        "ss_caption_dropout_rate": config.caption_dropout,
+        "ss_clip_skip": None,
+        "ss_dataset_dirs": json.dumps(folders),
+        "ss_epoch": epochs,
+        "ss_gradient_accumulation_steps": config.accumulation,
+        "ss_gradient_checkpointing": config.gradient_checkpointing,
+        "ss_learning_rate": config.learning_rate,
+        "ss_lr_scheduler": config.schedule,
+        "ss_lr_warmup_steps": config.warmup,
+        "ss_max_grad_norm": config.max_grad_norm,
+        "ss_max_train_steps": config.steps,
+        "ss_min_snr_gamma": config.snr_gamma or None,
+        "ss_mixed_precision": "bf16" if pipeline.unet.dtype.itemsize == 2 else "no",
+        "ss_network_alpha": config.alpha,
+        "ss_network_args": json.dumps(network),
+        "ss_network_dim": config.rank,
+        "ss_network_module": "networks.lora",
+        "ss_num_epochs": epochs,
+        "ss_num_reg_images": 0,
+        "ss_num_train_images": len(training.rows),
+        "ss_optimizer": f"torch.optim.AdamW(weight_decay={config.weight_decay})",
+        "ss_output_name": out.stem,
+        "ss_resolution": f"({size}, {size})",
+        "ss_sd_model_name": pipelines.model_name(model),
+        "ss_seed": config.seed,
+        "ss_steps": config.steps,
+        "ss_tag_frequency": json.dumps(tags, ensure_ascii=False),
+        "ss_text_encoder_lr": text_rate,
+        "ss_training_finished_at": time.time(),
+        "ss_unet_lr": config.learning_rate,
+        "ss_v2": second,
+        "modelspec.architecture": f"stable-diffusion-v{2 if second else 1}/lora",
+        "modelspec.date": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
+        "modelspec.implementation": "siren-ext",
+        "modelspec.prediction_type": _prediction(pipeline),
+        "modelspec.resolution": f"{size}x{size}",
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.title": out.stem,
+        "siren_base_fingerprint": pipelines.model_fingerprint(model),
+        "siren_data_hash": data.hash,
+        "siren_settings": json.dumps(config.to_dict()),
+        "siren_loss": f"{loss:.6f}",
+        RUN_KEY: run,
+    }
+    return {key: value if isinstance(value, str) else str(value) for key, value in values.items()}
+
+
+def _prediction(pipeline: Pipeline) -> str:
+    # the model specification says "v" where diffusers says "v_prediction"
+    return "v" if pipelines.prediction_type(pipeline) == "v_prediction" else "epsilon"

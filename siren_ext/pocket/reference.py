@@ -1,0 +1,74 @@
+"""The corpus as a reference: its pictures, captions and cached features."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from siren_ext.errors import DatasetError
+from siren_ext.files import atomic
+from siren_ext.pocket.fidelity import WIDTH, Eff0, Features
+
+log = logging.getLogger(__name__)
+
+Rows = npt.NDArray[np.int64]
+
+
+class Corpus:
+    """The arrays that ``siren_ext.pocket.corpus`` wrote, and cached features of their pictures."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        try:
+            self.images = np.load(folder / "images.npy", mmap_mode="r")
+            text = (folder / "captions.json").read_bytes()
+            rows = json.loads(text)
+            self.captions = [str(row["caption"]) for row in rows]
+            self.sources = [str(row["source"]) for row in rows]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DatasetError(
+                f"{folder} is no readable corpus: {error}. Make one with: "
+                "python -m siren_ext.pocket.corpus"
+            ) from error
+        if len(self.images) != len(rows):
+            raise DatasetError(
+                f"{folder} holds {len(self.images)} pictures and {len(rows)} captions; expected "
+                "equal numbers. Build the corpus again."
+            )
+        probe = hashlib.sha256(text + np.ascontiguousarray(self.images[::500]).tobytes())
+        self.cache = cache / f"corpus_eff0_{probe.hexdigest()[:16]}.npy"
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def is_photo(self, row: int) -> bool:
+        """Whether a picture is a photo (else a drawing)."""
+        return self.sources[row] == "photo"
+
+    def tensors(self, rows: Rows, batch: int = 32) -> Iterator[Tensor]:
+        """Pictures of ``rows`` in batches, BCHW float in [0,1]."""
+        for first in range(0, len(rows), batch):
+            pixels = np.stack([self.images[row] for row in rows[first : first + batch]])
+            yield torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+
+    def features(self, rows: Rows, backbone: Eff0) -> Features:
+        """Features of ``rows``; what is missing is computed and kept every 1,000 pictures."""
+        store = np.full((len(self), WIDTH), np.nan, np.float32)
+        if self.cache.exists():
+            store = np.load(self.cache)
+        missing = np.unique(rows[np.isnan(store[rows, 0])])
+        for first in range(0, len(missing), 1000):
+            part = missing[first : first + 1000]
+            store[part] = backbone.many(self.tensors(part))
+            with atomic(self.cache) as temporary, temporary.open("wb") as stream:
+                np.save(stream, store)
+            log.info("corpus features %d of %d", first + len(part), len(missing))
+        picked: Features = store[rows]
+        return picked

@@ -1,0 +1,363 @@
+"""Train the pocket model from scratch: a resumable script with fixed seeds.
+
+Stages, each skipped when its result is already in ``--work``:
+
+1. ``tokenizer``: a byte-pair vocabulary in CLIP's format, learnt from the captions.
+2. ``latents``: both mirror images of every corpus picture through the autoencoder, cached.
+3. ``unet``: text encoder and UNet together, noise prediction with Min-SNR weights
+   (Hang et al. 2023, gamma 5), constant learning rate and a linear decay at the end.
+4. ``export``: averaged weights as a diffusers folder in float16 safetensors.
+
+The autoencoder is TAESD (MIT): latents are those of Stable Diffusion 1.x at a fifth of the cost.
+
+Example: ``python -m siren_ext.pocket.train --corpus C --taesd T --work W --out OUT --steps 8000``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+VOCABULARY = 4096
+MAX_TOKENS = 32
+WIDTH = 128
+CHANNELS = (96, 160, 192)
+HEADS = (3, 5, 6)
+EMA_DECAY = 0.999
+
+
+def make_tokenizer(captions: list[str], folder: Path) -> None:
+    """Learn a byte-level BPE vocabulary and write it in CLIP's vocab/merges format."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Punctuation(),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - 2,
+        end_of_word_suffix="</w>",
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sorted(captions), trainer)
+    learnt = json.loads(tokenizer.to_str())["model"]
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in learnt["merges"]]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = [*alphabet, *(letter + "</w>" for letter in alphabet)]
+    tokens += ["".join(merge.split()) for merge in merges]
+    tokens = list(dict.fromkeys(tokens))[: VOCABULARY - 2]
+    known = set(tokens)
+    merges = [m for m in merges if "".join(m.split()) in known]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    for special in ("<|startoftext|>", "<|endoftext|>"):
+        vocabulary[special] = len(vocabulary)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", "utf-8")
+
+
+def load_tokenizer(folder: Path):
+    """The CLIP tokenizer over our vocabulary."""
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer(
+        str(folder / "vocab.json"),
+        str(folder / "merges.txt"),
+        model_max_length=MAX_TOKENS,
+        pad_token="<|endoftext|>",
+    )
+
+
+def load_taesd(folder: Path):
+    """TAESD's published weights as a diffusers ``AutoencoderTiny``."""
+    from diffusers import AutoencoderTiny
+
+    vae = AutoencoderTiny(scaling_factor=1.0)
+    state: dict[str, Tensor] = {}
+    for part in ("encoder", "decoder"):
+        # diffusers holds the decoder's leading clamp in forward(), the file counts it as layer 0
+        offset = 1 if part == "decoder" else 0
+        for name, value in load_file(folder / f"taesd_{part}.safetensors").items():
+            index, rest = name.split(".", 1)
+            state[f"{part}.layers.{int(index) - offset}.{rest}"] = value.float()
+    vae.load_state_dict(state, strict=True)
+    return vae.eval().requires_grad_(False)
+
+
+def make_unet():
+    """A small UNet with Stable Diffusion's block types; attention in the two lower levels."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=CHANNELS,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=HEADS,
+    )
+
+
+def make_text_encoder(tokenizer):
+    """A four-layer CLIP text model of width 128, trained together with the UNet."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=WIDTH,
+            intermediate_size=4 * WIDTH,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            max_position_embeddings=MAX_TOKENS,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            projection_dim=WIDTH,
+        )
+    )
+
+
+def make_scheduler():
+    """Stable Diffusion 1.x noise schedule, sampled with DDIM."""
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        num_train_timesteps=1000,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+@torch.no_grad()
+def cache_latents(corpus: Path, vae: nn.Module, out: Path, batch: int = 32) -> None:
+    """Encode every picture and its mirror image; rows done are kept over interruptions."""
+    images = np.load(corpus / "images.npy", mmap_mode="r")
+    shape = (2, len(images), 4, images.shape[1] // 8, images.shape[2] // 8)
+    counter = out.with_suffix(".done")
+    start = int(counter.read_text()) if counter.exists() and out.exists() else 0
+    mode = "r+" if start else "w+"
+    store = np.lib.format.open_memmap(out, mode=mode, dtype=np.float16, shape=shape)
+    vae = vae.to(torch.bfloat16).to(memory_format=torch.channels_last)
+    began = time.monotonic()
+    for first in range(start, len(images), batch):
+        pixels = torch.from_numpy(np.ascontiguousarray(images[first : first + batch]))
+        pixels = pixels.permute(0, 3, 1, 2).to(torch.bfloat16) / 127.5 - 1
+        for mirror in (0, 1):
+            latents = vae.encode(pixels.flip(3) if mirror else pixels).latents
+            store[mirror, first : first + batch] = latents.float().numpy()
+        if first % (batch * 20) == 0:
+            store.flush()
+            counter.write_text(str(first))
+            log.info("latents %d of %d, %.0f s", first, len(images), time.monotonic() - began)
+    store.flush()
+    counter.write_text(str(len(images)))
+
+
+class MasterWeights:
+    """Float32 weights, AdamW and averages behind bfloat16 modules.
+
+    The modules compute in bfloat16, which matrix units make several times faster; updates are far
+    smaller than bfloat16's steps, so they are made on float32 copies.
+    """
+
+    def __init__(self, modules: dict[str, nn.Module], lr: float) -> None:
+        self.live = {f"{m}.{n}": p for m, mod in modules.items() for n, p in mod.named_parameters()}
+        self.master = {k: p.detach().float().clone() for k, p in self.live.items()}
+        self.average = {k: p.clone() for k, p in self.master.items()}
+        decay = [p for p in self.master.values() if p.ndim > 1]
+        plain = [p for p in self.master.values() if p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
+            lr=lr,
+            betas=(0.9, 0.99),
+            foreach=True,
+        )
+
+    def push(self) -> None:
+        """Copy the float32 weights into the live modules."""
+        with torch.no_grad():
+            torch._foreach_copy_(list(self.live.values()), list(self.master.values()))
+
+    def step(self, lr: float, decay: float, clip: float = 1.0) -> float:
+        """One update from the live gradients; returns the gradient norm."""
+        for name, parameter in self.live.items():
+            self.master[name].grad = (
+                None if parameter.grad is None else parameter.grad.detach().float()
+            )
+            parameter.grad = None
+        norm = float(nn.utils.clip_grad_norm_(list(self.master.values()), clip))
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        self.optimiser.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.average.values()), list(self.master.values()), 1 - decay
+            )
+        self.push()
+        return norm
+
+
+def learning_rate(step: int, total: int, peak: float, warmup: int = 300, tail: float = 0.3) -> float:
+    """Linear warm-up, a plateau, then linear decay over the last ``tail`` of the steps."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * max(0.02, min(1.0, (total - step) / (tail * total)))
+
+
+def vary_caption(caption: str, rng: np.random.Generator) -> str:
+    """Sometimes the empty text (for guidance), sometimes the bare subject."""
+    roll = rng.random()
+    if roll < 0.1:
+        return ""
+    if roll < 0.2:
+        return caption.split(" of ", 1)[-1]
+    return caption
+
+
+def train(args: argparse.Namespace) -> dict[str, Tensor]:
+    """Train text encoder and UNet; returns the averaged float32 weights."""
+    from diffusers.models.attention_processor import AttnProcessor
+
+    rows = json.loads((args.corpus / "captions.json").read_text("utf-8"))
+    captions = [row["caption"] for row in rows]
+    latents = np.load(args.work / "latents.npy", mmap_mode="r")
+    tokenizer = load_tokenizer(args.work / "tokenizer")
+    torch.manual_seed(args.seed)  # a script of its own: initial weights come from the global seed
+    unet = make_unet()
+    text = make_text_encoder(tokenizer)
+    weights = MasterWeights({"unet": unet, "text": text}, args.lr)
+    unet.to(torch.bfloat16).train()
+    text.to(torch.bfloat16).train()
+    # for sequences this short the fused attention's backward on a CPU costs more than it saves
+    unet.set_attn_processor(AttnProcessor())
+    text.set_attn_implementation("eager")
+    weights.live = {
+        f"{m}.{n}": p for m, mod in (("unet", unet), ("text", text)) for n, p in mod.named_parameters()
+    }
+    checkpoint = args.work / "unet.pt"
+    step = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        step = state["step"]
+        for mine, theirs in ((weights.master, state["master"]), (weights.average, state["average"])):
+            for name, value in theirs.items():
+                mine[name].copy_(value)
+        weights.optimiser.load_state_dict(state["optimiser"])
+        log.info("resumed at step %d", step)
+    weights.push()
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    kept = torch.cumprod(1 - betas, 0)
+    ratio = kept / (1 - kept)
+    loss_weight = torch.minimum(ratio, torch.tensor(5.0)) / ratio
+    mean, began, since = 0.0, time.monotonic(), step
+    while step < args.steps:
+        # every step has a generator of its own, so a resumed run draws what an unbroken one draws
+        rng = np.random.default_rng((args.seed, step))
+        noise_rng = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
+        picks = rng.integers(len(captions), size=args.batch)
+        mirror = rng.integers(2, size=args.batch)
+        clean = torch.from_numpy(latents[mirror, picks].astype(np.float32))
+        prompts = [vary_caption(captions[i], rng) for i in picks]
+        tokens = tokenizer(
+            prompts, padding="max_length", max_length=MAX_TOKENS, truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        noise = torch.randn(clean.shape, generator=noise_rng)
+        times = torch.randint(0, 1000, (args.batch,), generator=noise_rng)
+        level = kept[times].view(-1, 1, 1, 1)
+        noisy = level.sqrt() * clean + (1 - level).sqrt() * noise
+        hidden = text(tokens).last_hidden_state
+        guess = unet(noisy.bfloat16(), times, hidden).sample.float()
+        error = (guess - noise).square().mean((1, 2, 3))
+        (error * loss_weight[times]).mean().backward()
+        rate = learning_rate(step, args.steps, args.lr)
+        weights.step(rate, min(EMA_DECAY, (step + 1) / (step + 10)))
+        mean = error.mean().item() if mean == 0 else 0.99 * mean + 0.01 * error.mean().item()
+        if not math.isfinite(mean):
+            raise FloatingPointError(f"the loss is {mean} at step {step}; lower --lr")
+        step += 1
+        if step % 50 == 0:
+            pace = (time.monotonic() - began) / (step - since)
+            log.info("step %d of %d  loss %.4f  lr %.1e  %.2f s/step", step, args.steps, mean, rate, pace)
+        if step % args.save_every == 0 or step == args.steps:
+            temporary = checkpoint.with_suffix(".tmp")
+            torch.save(
+                {"step": step, "master": weights.master, "average": weights.average,
+                 "optimiser": weights.optimiser.state_dict()},
+                temporary,
+            )
+            temporary.replace(checkpoint)
+            export(args, weights.average, step)
+    return weights.average
+
+
+def export(args: argparse.Namespace, average: dict[str, Tensor], step: int) -> None:
+    """Write the averaged weights as a diffusers folder in float16."""
+    from diffusers import StableDiffusionPipeline
+
+    tokenizer = load_tokenizer(args.work / "tokenizer")
+    unet, text = make_unet(), make_text_encoder(tokenizer)
+    for name, module in (("unet", unet), ("text", text)):
+        own = {k.split(".", 1)[1]: v for k, v in average.items() if k.startswith(f"{name}.")}
+        module.load_state_dict({**module.state_dict(), **own}, strict=True)
+    pipeline = StableDiffusionPipeline(
+        vae=load_taesd(args.taesd), unet=unet, text_encoder=text, tokenizer=tokenizer,
+        scheduler=make_scheduler(), safety_checker=None, feature_extractor=None,
+        image_encoder=None, requires_safety_checker=False,
+    )
+    pipeline.to(dtype=torch.float16)
+    pipeline.save_pretrained(args.out, safe_serialization=True)
+    save_file({"step": torch.tensor(step)}, args.work / "exported.safetensors")
+    log.info("exported step %d to %s", step, args.out)
+
+
+def main() -> None:
+    """Command line of the training script."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--taesd", type=Path, required=True, help="folder with TAESD's weights")
+    parser.add_argument("--work", type=Path, required=True, help="latents and checkpoints")
+    parser.add_argument("--out", type=Path, required=True, help="the diffusers folder to write")
+    parser.add_argument("--steps", type=int, default=30_000)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save-every", type=int, default=500)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    args.work.mkdir(parents=True, exist_ok=True)
+    if not (args.work / "tokenizer" / "vocab.json").exists():
+        rows = json.loads((args.corpus / "captions.json").read_text("utf-8"))
+        make_tokenizer([row["caption"] for row in rows], args.work / "tokenizer")
+    rows_done = args.work / "latents.done"
+    total = len(json.loads((args.corpus / "captions.json").read_text("utf-8")))
+    if not rows_done.exists() or int(rows_done.read_text()) < total:
+        cache_latents(args.corpus, load_taesd(args.taesd), args.work / "latents.npy")
+    train(args)
+
+
+if __name__ == "__main__":
+    main()

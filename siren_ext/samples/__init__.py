@@ -1,0 +1,21 @@
+"""The bundled sample set: 96 captioned icons to try everything with (see ``NOTICE.md``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from siren_ext.dataset import ImageSet
+
+
+def sample_folder() -> Path:
+    """The folder of the bundled images (``name.png``, RGB, 256 px) and captions (``name.txt``)."""
+    return Path(__file__).resolve().parent / "images"
+
+
+def sample_set() -> ImageSet:
+    """The bundled images as a data set."""
+    from siren_ext.dataset import ImageSet
+
+    return ImageSet.from_folder(sample_folder())

@@ -1,0 +1,411 @@
+"""Train a coater: generator and extractor against a surrogate diffusion model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from siren_ext import losses
+from siren_ext.coater import Coater, CoaterConfig
+from siren_ext.dataset import ImageSet
+from siren_ext.devices import pick_device, pick_dtype
+from siren_ext.distortions import distort
+from siren_ext.errors import CoaterError, ModelError
+from siren_ext.files import atomic
+from siren_ext.images import quantise
+from siren_ext.progress import NULL, Progress
+from siren_ext.rehearsal import Rehearsal
+from siren_ext.surrogate import DiffusionSurrogate, Surrogate
+from siren_ext.train_config import TrainConfig
+
+SAVE_SECONDS = 60.0
+EOT_THRESHOLD = 0.3
+RAMP_THRESHOLD = 0.12
+DISTORTION_RAMP = 10_000
+_MEMORY = 0.95
+
+
+def train_coater(
+    data: ImageSet,
+    surrogate: Surrogate,
+    config: TrainConfig,
+    *,
+    coater: CoaterConfig | None = None,
+    start: Coater | None = None,
+    device: str = "auto",
+    progress: Progress = NULL,
+    resume: Path | None = None,
+) -> Coater:
+    """Train a coater for ``data``.
+
+    Args:
+        data: the owner's clean images.
+        surrogate: a diffusion model, usually personalised on the clean images.
+        coater: network shapes of a new pair (ignored with ``start``).
+        start: a trained coater to adapt; it is not changed.
+        resume: a state file; a run stopped or killed goes on from it, a finished one removes it.
+
+    Raises:
+        Cancelled: the state file (if any) holds what was reached.
+        ModelError: the loss stopped being finite.
+    """
+    trainer = CoaterTrainer(data, surrogate, config, coater=coater, start=start, device=device)
+    if resume is not None:
+        trainer.restore(resume)
+    progress.stage("Training the coater", config.steps, trainer.step)
+    saved = time.monotonic()
+    try:
+        while trainer.step < config.steps:
+            note = trainer.advance()
+            progress.advance(1, note)
+            if resume is not None and time.monotonic() - saved > SAVE_SECONDS:
+                trainer.save(resume)
+                saved = time.monotonic()
+    except BaseException:
+        if resume is not None and trainer.consistent:
+            trainer.save(resume)
+        raise
+    result = trainer.finish()
+    if resume is not None:
+        resume.unlink(missing_ok=True)
+    return result
+
+
+class CoaterTrainer:
+    """Networks, optimisers and schedule of one run; each step is a function of (seed, step)."""
+
+    def __init__(
+        self,
+        data: ImageSet,
+        surrogate: Surrogate,
+        config: TrainConfig,
+        *,
+        coater: CoaterConfig | None,
+        start: Coater | None,
+        device: str,
+    ) -> None:
+        self.config, self.surrogate = config, surrogate
+        self.device = pick_device(device)
+        self.data_hash = data.hash
+        stack = [(255 * image).round().to(torch.uint8) for image in data.tensors(surrogate.resolution)]
+        self.images = torch.cat(stack)
+        self.coater = Coater(coater or CoaterConfig(), seed=config.seed)
+        if start is not None:
+            self.coater = Coater(start.config)
+            self.coater.load_tensors(start.tensors())
+        self.coater.to(self.device)
+        self.low_precision = (
+            self.device.type == "cpu" and pick_dtype(self.device) == torch.bfloat16
+        )
+        self.rates = (config.learning_rate, config.extractor_rate)
+        self.optimisers = [
+            torch.optim.AdamW(network.parameters(), lr=rate)
+            for network, rate in zip(self._networks(), self.rates, strict=True)
+        ]
+        self.rehearsal = self._rehearsal()
+        self.mimicries: tuple[Tensor, Tensor] | None = None
+        self.step = 0
+        self.consistent = True
+        self.eot_start: int | None = None
+        self.ramp_start: int | None = None
+        self.epoch_sum, self.epoch_count = 0.0, 0
+        self.radius = 0.0
+        self.distances: list[float] = []
+        self.average: dict[str, float] = {}
+        if start is None:
+            self._recentre()
+
+    def _networks(self) -> tuple[torch.nn.Module, torch.nn.Module]:
+        return self.coater.generator, self.coater.extractor
+
+    def _rehearsal(self) -> Rehearsal | None:
+        if not self.config.rehearse_every:
+            return None
+        if not isinstance(self.surrogate, DiffusionSurrogate):
+            raise ModelError(
+                f"Rehearsal needs a DiffusionSurrogate; found {type(self.surrogate).__name__}. "
+                "Set rehearse_every = 0 for other surrogates."
+            )
+        return Rehearsal(self.surrogate, seed=self.config.seed)
+
+    # -- one step ---------------------------------------------------------------------------
+
+    def advance(self) -> str:
+        """One optimisation step; returns a short note of the running figures."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        clean = self._batch(generator)
+        self._rehearse(generator)
+        with self._fast():
+            coated = clean + self.coater.residual(clean)
+        # straight through: the file holds eight bits, the gradient should not notice
+        coated = coated + (quantise(coated) - coated).detach()
+        secret, separation = self._detection(clean, coated, generator)
+        loss = self._objective(clean, coated, secret, generator)
+        if not math.isfinite(float(loss.detach())):
+            raise ModelError(
+                f"The loss became {float(loss.detach())} at step {self.step}; lower the learning "
+                "rates."
+            )
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(
+            [loss], inputs=[p for n in self._networks() for p in n.parameters()]
+        )
+        self.consistent = False
+        self._update()
+        self.step += 1
+        self._end_of_epoch()
+        self.consistent = True
+        with torch.no_grad():
+            error = (coated - clean).square().mean((1, 2, 3))
+        self._note("psnr", float(-10 * torch.log10(error.clamp_min(1e-10)).mean()))
+        self._note("auc", separation)
+        return ", ".join(f"{name} {value:.3g}" for name, value in self.average.items())
+
+    def _batch(self, generator: torch.Generator) -> Tensor:
+        picks = torch.randint(len(self.images), (self.config.batch_size,), generator=generator)
+        mirror = torch.rand(len(picks), generator=generator) < 0.5
+        batch = self.images[picks].float() / 255
+        batch[mirror] = batch[mirror].flip(3)
+        return batch.to(self.device)
+
+    def _fast(self) -> AbstractContextManager[Any]:
+        if self.low_precision:
+            return torch.autocast("cpu", torch.bfloat16)
+        return nullcontext()
+
+    def _update(self) -> None:
+        share = min(1.0, (self.step + 1) / 20)
+        left = (self.config.steps - self.step) / max(1, 0.3 * self.config.steps)
+        if self.config.objective == "published":
+            share, left = 1.0, 1.0
+        for network, optimiser, rate in zip(
+            self._networks(), self.optimisers, self.rates, strict=True
+        ):
+            if self.config.objective == "budget":
+                torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            for group in optimiser.param_groups:
+                group["lr"] = rate * share * min(1.0, left)
+            optimiser.step()
+
+    def _detection(
+        self, clean: Tensor, coated: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, float]:
+        """The hypersphere loss of distorted images, and the area under the curve in this batch."""
+        seed = int(torch.randint(2**62, (), generator=generator))
+        positive = self._distorted(coated, seed, guilty=True)
+        negative = self._distorted(clean, seed + 1, guilty=False)
+        if self.mimicries is not None:
+            count = max(1, self.config.batch_size // 2)
+            picks = torch.randint(len(self.mimicries[0]), (count,), generator=generator)
+            positive = torch.cat([positive, self.mimicries[0][picks]])
+            negative = torch.cat([negative, self.mimicries[1][picks]])
+        both = torch.cat([positive, negative])
+        with self._fast():
+            features = self.coater.features(both)
+        near, far = features.float().split([len(positive), len(negative)])
+        secret = self._secret(near, far)
+        with torch.no_grad():
+            scores = self.coater.distance(torch.cat([near, far])).split([len(near), len(far)])
+            wins = (scores[0][:, None] < scores[1][None]).float().mean()
+        return secret, float(wins)
+
+    def _secret(self, near: Tensor, far: Tensor) -> Tensor:
+        config = self.coater.config
+        if config.head == "binary":
+            return losses.binary_loss(near[:, 0], far[:, 0])
+        if self.config.sphere == "radius":
+            inside = (near - self.coater.center).norm(dim=1)
+            outside = (far - self.coater.center).norm(dim=1)
+            self.distances = (self.distances + inside.detach().tolist())[-64:]
+            return losses.svdd_loss(inside, outside, self.radius, self.config.nu)
+        plus = losses.hsc_positive(self.coater.distance(near)).mean()
+        minus = losses.hsc_negative(self.coater.distance(far)).mean()
+        self.epoch_sum += float((plus + minus).detach())
+        self.epoch_count += 1
+        self._note("q", float((plus + minus).detach()))
+        return (plus + minus) / 2
+
+    def _distorted(self, images: Tensor, seed: int, *, guilty: bool) -> Tensor:
+        """What the extractor sees of ``images``: some via the surrogate, the rest photometric."""
+        config = self.config
+        if config.objective == "published":
+            if self.eot_start is None or not config.distort:
+                return images
+            seen = (self.step * config.batch_size - self.eot_start) / DISTORTION_RAMP
+            generator = torch.Generator().manual_seed(seed)
+            return distort(images, min(1.0, seen), generator, geometric=config.geometric)
+        if self.step < config.warmup:
+            return images
+        trips = min(config.round_trips, len(images))
+        denoised = min(config.denoised, len(images) - trips)
+        generator = torch.Generator().manual_seed(seed)
+        parts = []
+        if trips:
+            parts.append(self.surrogate.round_trip(images[:trips]))
+        if denoised:
+            parts.append(self._renoised(images[trips : trips + denoised], generator, guilty))
+        rest = images[trips + denoised :]
+        if len(rest):
+            ramp = min(1.0, (self.step - config.warmup) / max(1, 0.3 * config.steps))
+            parts.append(
+                distort(rest, ramp, generator, geometric=config.geometric)
+                if config.distort
+                else rest
+            )
+        return torch.cat([part.to(images.dtype) for part in parts])
+
+    def _renoised(self, images: Tensor, generator: torch.Generator, guilty: bool) -> Tensor:
+        low, high = self.config.noise_low, self.config.noise_high
+        if not guilty or self.rehearsal is None or not isinstance(self.surrogate, DiffusionSurrogate):
+            return self.surrogate.renoise(images, low, high, generator=generator)
+        return self.surrogate.renoise(
+            images, low, high, generator=generator, unet=self.rehearsal.unet
+        )
+
+    def _objective(
+        self, clean: Tensor, coated: Tensor, secret: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        config = self.config
+        zero = torch.zeros((), device=self.device)
+        learn = zero
+        active = config.objective == "published" or self.step >= config.warmup
+        if config.learn_images and config.learn_weight and active:
+            learn = self.surrogate.denoising_loss(
+                coated[: config.learn_images], generator=generator, draws=config.learn_draws
+            ).mean()
+            self._note("learn", float(learn.detach()))
+        error = (coated - clean).square().mean() * config.mse_weight
+        if config.colour_weight:
+            error = error + config.colour_weight * losses.colour_loss(
+                clean, coated, official_scale=config.official_lab
+            )
+        if config.objective == "published":
+            weight = losses.image_weight(self.step * config.batch_size, self.ramp_start)
+            return losses.combine(config.learn_weight * learn, error, secret, weight)
+        tint = zero
+        if config.tint_weight:
+            tint = losses.tint_loss(clean, coated, limit=config.tint_limit)
+            self._note("tint", float(tint.detach()))
+        return secret + config.learn_weight * learn + error + config.tint_weight * tint
+
+    # -- rehearsal and schedule -------------------------------------------------------------
+
+    def _rehearse(self, generator: torch.Generator) -> None:
+        config = self.config
+        since = self.step - config.warmup
+        if self.rehearsal is None or since < 0 or since % config.rehearse_every:
+            return
+        rounds = config.rehearse_steps * (4 if since == 0 else 1)
+        for _ in range(rounds):
+            images = self._batch(generator)
+            with torch.no_grad(), self._fast():
+                coated = quantise(images + self.coater.residual(images))
+            self._note("guilty", self.rehearsal.learn(coated, generator))
+        seed = int(torch.randint(2**62, (), generator=generator))
+        guidance = 1 + 3 * float(torch.rand((), generator=generator))
+        fresh = self.rehearsal.mimicries(config.rehearse_images, seed=seed, guidance=guidance)
+        if self.mimicries is not None:
+            keep = 3 * config.rehearse_images
+            old = self.mimicries
+            fresh = (torch.cat([fresh[0], old[0][:keep]]), torch.cat([fresh[1], old[1][:keep]]))
+        self.mimicries = fresh
+
+    def _end_of_epoch(self) -> None:
+        """The published schedule's switches, radius and centre (SIREN's code, end of an epoch)."""
+        if self.step % max(1, math.ceil(len(self.images) / self.config.batch_size)):
+            return
+        seen = self.step * self.config.batch_size
+        mean = self.epoch_sum / max(1, self.epoch_count)
+        if mean < RAMP_THRESHOLD and self.eot_start is not None and self.ramp_start is None:
+            self.ramp_start = seen
+        if mean < EOT_THRESHOLD and self.eot_start is None:
+            self.eot_start = seen
+        self.epoch_sum, self.epoch_count = 0.0, 0
+        if self.config.sphere == "radius" and self.distances:
+            self.radius = losses.svdd_radius(torch.tensor(self.distances), self.config.nu)
+        if self.config.objective == "published":
+            self._recentre()
+
+    @torch.no_grad()
+    def _recentre(self) -> None:
+        """Centre = mean feature of all coated images, undistorted."""
+        total = torch.zeros_like(self.coater.center)
+        for part in self.images.split(self.config.batch_size):
+            clean = (part.float() / 255).to(self.device)
+            total += self.coater.features(quantise(clean + self.coater.residual(clean))).sum(0)
+        self.coater.center = total / len(self.images)
+
+    def _note(self, name: str, value: float) -> None:
+        old = self.average.get(name, value)
+        self.average[name] = _MEMORY * old + (1 - _MEMORY) * value
+
+    # -- state ------------------------------------------------------------------------------
+
+    def run_signature(self) -> str:
+        """Hash of everything that decides the result."""
+        parts = [self.config.to_dict(), self.coater.config.to_dict(), self.data_hash]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write everything that the next step depends on."""
+        state = {
+            "run": self.run_signature(),
+            "step": self.step,
+            "weights": self.coater.tensors(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "rehearsal": self.rehearsal.state() if self.rehearsal else None,
+            "mimicries": list(self.mimicries) if self.mimicries else None,
+            "schedule": [self.eot_start, self.ramp_start, self.epoch_sum, self.epoch_count],
+            "radius": [self.radius, self.distances],
+            "average": self.average,
+        }
+        with atomic(path) as temporary:
+            torch.save(state, temporary)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a saved state of the same run; another run's state is an error."""
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, weights_only=True, map_location=self.device)
+        except Exception as error:
+            raise CoaterError(f"{path} is no training state: {error}. Delete it.") from error
+        if state["run"] != self.run_signature():
+            raise CoaterError(
+                f"{path} belongs to a run with other images or settings. Use those again, or delete "
+                "the file to start afresh."
+            )
+        self.step = state["step"]
+        self.coater.load_tensors(state["weights"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        if self.rehearsal is not None and state["rehearsal"] is not None:
+            self.rehearsal.restore(state["rehearsal"])
+        pair = state["mimicries"]
+        self.mimicries = (pair[0], pair[1]) if pair else None
+        self.eot_start, self.ramp_start, self.epoch_sum, self.epoch_count = state["schedule"]
+        self.radius, self.distances = state["radius"]
+        self.average = state["average"]
+
+    def finish(self) -> Coater:
+        """The trained coater, with how it was made."""
+        self.coater.provenance = {
+            "training": self.config.to_dict(),
+            "images": len(self.images),
+            "images_sha256": self.data_hash,
+            "prompt": getattr(self.surrogate, "prompt", None),
+            "steps": self.step,
+            "figures": {name: round(value, 5) for name, value in self.average.items()},
+        }
+        for network in self._networks():
+            network.requires_grad_(False)
+        return self.coater
