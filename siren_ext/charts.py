@@ -65,7 +65,6 @@ def histogram_svg(suspect: Floats, reference: Floats) -> str:
 def distributions_svg(suspect: Floats, reference: Floats, finding: KsResult) -> str:
     """Both empirical distribution functions with the largest gap D marked where it occurs."""
     import matplotlib
-    from matplotlib.patheffects import withStroke
 
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "distributions"}):
         figure, axes = _figure()
@@ -80,23 +79,37 @@ def distributions_svg(suspect: Floats, reference: Floats, finding: KsResult) -> 
             at = finding.location
             ends = [100 * float((values <= at).mean()) for values in (suspect, reference)]
             axes.plot([at, at], ends, color=_INK, linewidth=1.6, marker="_", markersize=9)
-            left = at > (low + high) / 2
+            place, (side, rise) = _free_spot(ends, (at - low) / (high - low))
             axes.annotate(
                 f"D = {finding.statistic:.3f}",
-                (at, ends[1] + (ends[0] - ends[1]) * (0.28 if left else 0.72)),  # off the curves
-                xytext=(-9 if left else 9, 0),
+                (at, place),
+                xytext=(9 * side, 9 * rise),
                 textcoords="offset points",
-                ha="right" if left else "left",
-                va="center",
+                ha="left" if side > 0 else "right",
+                va={-1: "top", 0: "center", 1: "bottom"}[rise],
                 color=_INK,
                 fontweight="bold",
-                path_effects=[withStroke(linewidth=4, foreground=_CARD)],
+                bbox={"facecolor": _CARD, "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
             )
         axes.set_xlim(low, high)
         axes.set_ylim(0, 102)
         axes.set_xlabel("score s")
         axes.set_ylabel("images that score s or less (%)")
         return _svg(figure, "Distribution functions of both pools; the largest gap is D")
+
+
+def _free_spot(ends: list[float], across: float) -> tuple[float, tuple[int, int]]:
+    """Where the label of D covers no curve: its height in % and its side (right, up) of it.
+
+    ``ends`` are the heights of the two curves at D, ``across`` is how far right that is (0 to 1).
+    """
+    bottom, top = sorted(ends)
+    if top - bottom > 30:  # inside the gap, away from the curve that bends into it
+        right = across <= 0.5
+        return bottom + (top - bottom) * (0.72 if right else 0.28), (1 if right else -1, 0)
+    if bottom > 15 and across < 0.75:
+        return bottom, (1, -1)  # rising curves leave the lower right free
+    return top, (-1, 1)
 
 
 def _figure() -> tuple[Any, Any]:
@@ -121,5 +134,6 @@ def _svg(figure: Any, label: str) -> str:
         text = text[:start] + text[text.index("</metadata>") + len("</metadata>") :]
     width, height = (round(72 * side) for side in _SIZE)
     box = f'viewBox="0 0 {width} {height}"'
-    opening = f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{label}" {box}>'
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    opening = f'<svg {spaces} role="img" aria-label="{label}" {box}>'
     return opening + text[text.index(">") + 1 :]

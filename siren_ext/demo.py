@@ -9,16 +9,11 @@ against the same reference: a third model, trained on the clean originals with a
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from siren_ext.config import Config
-from siren_ext.errors import ConfigError
+from siren_ext.demo_record import DemoSummary, Ledger
 from siren_ext.files import write_json
 from siren_ext.progress import NULL, Progress
 
@@ -32,6 +27,7 @@ if TYPE_CHECKING:
 # each model is trained and asked with seeds of its own, far apart so that no image shares one
 _MODELS = ("suspect", "innocent", "reference")
 _SEED_STEP = 100_000
+_PROMPTS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +38,8 @@ class DemoConfig(Config):
         data: folder of images; empty for the bundled samples.
         coater: coater file; samples is the one bundled with the samples.
         base: the model that is personalised: pocket, a diffusers folder or a checkpoint file.
-        prompts: what the models are asked for, in turn; empty for the captions of the images.
+        prompts: what all models are asked for, in turn; empty for ten captions of the images, so
+            that 30 and 100 images have every prompt equally often.
         suspect_images, innocent_images, reference_images: how many images each model makes.
         training_steps, training_batch: length of each personalisation and its batch size.
         sampling_steps, guidance: of the generated images.
@@ -85,61 +82,6 @@ class DemoConfig(Config):
         return dict(zip(_MODELS, counts, strict=True))[model]
 
 
-@dataclasses.dataclass(frozen=True)
-class DemoSummary:
-    """The figures of a finished demo, as written to ``summary.json``.
-
-    Attributes:
-        psnr_db, ssim, local_de00_p99: means over the written, coated files.
-        scores_separate: whether every coated file scores below every clean one.
-        suspect, innocent: verdict, p, n, m, d and headline of either test.
-        seconds: working time, summed over interrupted calls.
-        peak_memory_gb: largest resident memory of the process; None where the system tells none.
-        report: the report on the suspect.
-    """
-
-    psnr_db: float
-    ssim: float
-    local_de00_p99: float
-    scores_separate: bool
-    suspect: dict[str, Any]
-    innocent: dict[str, Any]
-    seconds: float
-    peak_memory_gb: float | None
-    report: Path
-
-    def to_dict(self, root: Path) -> dict[str, Any]:
-        """Plain values; the report's path is relative to ``root``."""
-        return {**dataclasses.asdict(self), "report": self.report.relative_to(root).as_posix()}
-
-    @classmethod
-    def load(cls, root: Path) -> DemoSummary | None:
-        """The summary of a finished demo in ``root``, None if there is none."""
-        try:
-            values = json.loads((root / "summary.json").read_text(encoding="utf-8"))
-            summary = cls(**{**values, "report": root / values["report"]})
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
-        return summary if summary.report.is_file() else None
-
-    def text(self) -> str:
-        """The outcome in a few lines."""
-        from siren_ext.terminal import duration
-
-        memory = f", {self.peak_memory_gb:.1f} GB at most" if self.peak_memory_gb else ""
-        lines = [
-            f"Coated images              PSNR {self.psnr_db:.1f} dB, SSIM {self.ssim:.3f}, "
-            f"local colour difference {self.local_de00_p99:.1f}",
-        ]
-        for what, result in (("coated images", self.suspect), ("clean originals", self.innocent)):
-            lines.append(
-                f"Trained on {what:<15} -> {result['verdict']} (p = {result['p']:.3g}, "
-                f"{result['n']} images against {result['m']})"
-            )
-        lines.append(f"Took {duration(self.seconds)}{memory}")
-        return "\n".join(lines)
-
-
 class _Named(Progress):
     """Passes everything on, with the model's name behind each stage."""
 
@@ -152,58 +94,6 @@ class _Named(Progress):
 
     def advance(self, units: int = 1, note: str = "") -> None:
         self._inner.advance(units, note)
-
-
-class _Ledger:
-    """Time and memory of each step, kept over interruptions in ``demo.json``."""
-
-    def __init__(self, root: Path, config: DemoConfig) -> None:
-        self._path = root / "demo.json"
-        try:
-            kept = json.loads(self._path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            kept = {}
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"{self._path} can't be read ({error}); name another folder for the demo."
-            ) from error
-        # through JSON, as tuples come back as lists
-        settings = json.loads(json.dumps(config.to_dict()))
-        if kept and kept.get("config") != settings:
-            raise ConfigError(
-                f"{root} holds a demo with other settings; name another folder, delete this one, "
-                f"or call with its settings (see {self._path.name})."
-            )
-        if not kept and root.is_dir() and any(not p.name.startswith(".") for p in root.iterdir()):
-            raise ConfigError(
-                f"{root} holds files that are not of a demo; name a new or empty folder."
-            )
-        self._data: dict[str, Any] = {"config": settings, "seconds": {}, "peak_memory_gb": None}
-        self._data.update(kept)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Add the time of the block to the step's account, whether or not it finishes."""
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            seconds = self._data["seconds"]
-            seconds[name] = seconds.get(name, 0.0) + time.monotonic() - start
-            now, before = peak_memory_gb(), self._data["peak_memory_gb"]
-            self._data["peak_memory_gb"] = max(filter(None, (now, before)), default=None)
-            write_json(self._path, self._data)
-
-    @property
-    def seconds(self) -> float:
-        """Working time so far."""
-        return float(sum(self._data["seconds"].values()))
-
-    @property
-    def memory(self) -> float | None:
-        """Largest resident memory so far, in GB."""
-        value: float | None = self._data["peak_memory_gb"]
-        return value
 
 
 def run_demo(
@@ -229,7 +119,7 @@ def run_demo(
         Cancelled: the user stopped; the same call goes on.
     """
     out = Path(out)
-    ledger = _Ledger(out, config)
+    ledger = Ledger(out, config.to_dict())
     finished = DemoSummary.load(out)
     if finished is not None:
         return finished
@@ -278,7 +168,7 @@ def _make_images(
     data: ImageSet,
     out: Path,
     config: DemoConfig,
-    ledger: _Ledger,
+    ledger: Ledger,
     device: str,
     progress: Progress,
 ) -> None:
@@ -299,7 +189,7 @@ def _make_images(
         personalize(images, config.base, training, adapter, device=device, progress=progress)
     with ledger.step(f"generate {model}"):
         plan = PromptPlan(
-            prompts=config.prompts or tuple(dict.fromkeys(data.captions("an image"))),
+            prompts=config.prompts or _some_captions(data),
             count=config.count(model),
             seed=config.seed + place * _SEED_STEP,
             steps=config.sampling_steps,
@@ -307,6 +197,13 @@ def _make_images(
         )
         source = LocalSuspect(config.base, adapter, device=device)
         generate_images(source, plan, out / "mimicries" / model, progress=progress)
+
+
+def _some_captions(data: ImageSet) -> tuple[str, ...]:
+    """Captions spread evenly over the set: the same for every model, as the test demands."""
+    captions = list(dict.fromkeys(data.captions("an image")))
+    count = min(_PROMPTS, len(captions))
+    return tuple(captions[index * len(captions) // count] for index in range(count))
 
 
 def _score(model: str, coater: Coater, out: Path, progress: Progress) -> ScoreSet:
@@ -391,13 +288,3 @@ def _short(verdict: Verdict) -> dict[str, Any]:
         "m": finding.m,
         "d": finding.statistic,
     }
-
-
-def peak_memory_gb() -> float | None:
-    """Largest resident memory of this process so far in GB (1e9 bytes); None on Windows."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9

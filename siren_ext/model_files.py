@@ -22,6 +22,8 @@ Pipeline = Any
 POCKET = "pocket"
 _PARTS = ("unet", "vae", "text_encoder")
 _HASHED = (".safetensors", ".json", ".txt")
+# latent side up to which the plain attention is used
+_PLAIN_ATTENTION = 32
 # what model_index.json may name: part -> library and class; anything else isn't loaded
 _CLASSES = {
     "unet": ("diffusers", "UNet2DConditionModel"),
@@ -67,8 +69,8 @@ def load_pipeline(
     """A frozen text-to-image pipeline in eval mode, from local files only.
 
     ``model``: ``pocket``, a diffusers folder, or a single-file ``.safetensors`` checkpoint (its
-    configuration and tokenizer are taken from a diffusers folder of the same name beside it, or
-    from the local Hugging Face cache). ``dtype`` None: the fastest format of the device. No safety
+    configuration and tokenizer are taken from a diffusers folder of the same name beside it).
+    ``dtype`` None: the fastest format of the device. No safety
     checker, no progress bar, no pickles. Raises :class:`ModelError`, :class:`MissingExtraError`.
     """
     path = model_path(model)
@@ -78,15 +80,7 @@ def load_pipeline(
             pipeline = _from_folder(path) if path.is_dir() else _from_single_file(path)
         except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
             # the libraries raise any of these for missing parts and mismatched shapes
-            hint = ""
-            if path.is_file():
-                hint = (
-                    f" A single-file checkpoint needs its configuration and tokenizer: put a "
-                    f"diffusers folder of the same family at {path.with_suffix('')}."
-                )
-            raise ModelError(f"{path} can't be loaded as a diffusion model: {error}.{hint}") from (
-                error
-            )
+            raise ModelError(f"{path} can't be loaded as a diffusion model: {error}.") from error
         _check_shape(pipeline, path)
         set_format(pipeline, target, pick_dtype(target) if dtype is None else dtype)
     pipeline.set_progress_bar_config(disable=True)
@@ -103,6 +97,18 @@ def set_format(pipeline: Pipeline, device: torch.device, dtype: torch.dtype) -> 
         if device.type == "cpu":
             # convolutions at full resolution are about a third faster with channels last
             pipeline.vae.to(memory_format=torch.channels_last)
+            _use_plain_attention(pipeline.unet)
+
+
+def _use_plain_attention(unet: Any) -> None:
+    """On a CPU the fused attention is slow to differentiate for few tokens: a third of a step.
+
+    Large pictures keep it, as the plain one needs memory quadratic in the tokens.
+    """
+    if int(unet.config.sample_size) <= _PLAIN_ATTENTION:
+        from diffusers.models.attention_processor import AttnProcessor
+
+        unet.set_attn_processor(AttnProcessor())
 
 
 def model_fingerprint(model: str | Path) -> str:
@@ -181,9 +187,21 @@ def _from_folder(path: Path) -> Pipeline:
                 f"{path} has {named[1]} from {named[0]} as its {name}; expected a class of "
                 f"{library} that matches {pattern}."
             )
-        options = {"use_safetensors": True} if name in _PARTS else {}
         part = getattr(libraries[library], class_name)
-        parts[name] = part.from_pretrained(path / name, local_files_only=True, **options)
+        if name not in _PARTS:
+            parts[name] = part.from_pretrained(path / name, local_files_only=True)
+            continue
+        parts[name], told = part.from_pretrained(
+            path / name, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+        # the libraries fill what is missing with random numbers and merely warn
+        wrong = [*told["missing_keys"], *told["unexpected_keys"], *told["mismatched_keys"]]
+        wrong = [str(key) for key in wrong if not str(key).endswith("position_ids")]
+        if wrong:
+            raise ModelError(
+                f"The weights of {path / name} don't fit its settings: {', '.join(wrong[:8])}"
+                f"{' and more' if len(wrong) > 8 else ''} are missing or left over."
+            )
     return diffusers.StableDiffusionPipeline(
         **parts,
         safety_checker=None,
@@ -197,10 +215,20 @@ def _from_single_file(path: Path) -> Pipeline:
     from diffusers import StableDiffusionPipeline
 
     beside = path.with_suffix("")
-    config = str(beside) if (beside / "model_index.json").is_file() else None
-    return StableDiffusionPipeline.from_single_file(
-        str(path), config=config, local_files_only=True, safety_checker=None
+    if not (beside / "model_index.json").is_file():
+        # diffusers would ask a hub for it, even when told to use local files only
+        raise ModelError(
+            f"{path.name} holds weights alone; its configuration and tokenizer are expected in "
+            f"{beside} (a diffusers folder of the same family: model_index.json and the settings "
+            "of unet, vae, text_encoder, tokenizer and scheduler; weights aren't needed there)."
+        )
+    pipeline = StableDiffusionPipeline.from_single_file(
+        str(path), config=str(beside), local_files_only=True, safety_checker=None
     )
+    for name in _PARTS:
+        if any(weight.is_meta for weight in getattr(pipeline, name).parameters()):
+            raise ModelError(f"{path.name} lacks weights of the {name}; expected all of them.")
+    return pipeline
 
 
 def prediction_type(pipeline: Pipeline) -> str:

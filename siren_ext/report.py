@@ -26,7 +26,7 @@ from siren_ext.images import read_picture, to_tensor
 from siren_ext.listing import printable
 from siren_ext.quality import colour_difference, local_de00_p99, psnr, ssim
 from siren_ext.scoring import ScoreSet
-from siren_ext.verdict import Verdict, odds
+from siren_ext.verdict import Verdict, distinct_scores, odds
 
 FORMAT = "siren_ext.report"
 FORMAT_VERSION = 1
@@ -47,6 +47,8 @@ _PLACE = re.compile(
     r"(?<![\w:/.\\])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\:*?\"<>|,;']+)+[/\\](?=[^\s/\\])"
 )
 _LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
+# A list of numbers as indented JSON: no line breaks can stand inside a JSON string.
+_NUMBERS = re.compile(r"\[\n(?:\s*-?\d[\d.e+-]*,?\n)+\s*\]")
 _QUERY = re.compile(r"(?<=\w)\?[\w.~-]+=\S*")
 
 
@@ -170,7 +172,9 @@ def _text(value: Any) -> str:
 
 
 def _pretty(value: Any) -> str:
-    lines = json.dumps(value, indent=2, ensure_ascii=False).split("\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = _NUMBERS.sub(lambda match: f"[{' '.join(match.group()[1:-1].split())}]", text)
+    lines = text.split("\n")
     # Escapes also invisible characters that turn the reading direction of what follows.
     text = "\n".join(printable(line) for line in lines)
     rest = "\n\u2026 (the rest is in report.json)"
@@ -192,7 +196,7 @@ def _charts(verdict: Verdict, suspect: ScoreSet, reference: ScoreSet) -> list[tu
 
     from siren_ext.charts import distributions_svg, histogram_svg
 
-    pools = suspect.scores, reference.scores
+    pools = distinct_scores(suspect), distinct_scores(reference)
     svgs = {
         "Scores of the images": histogram_svg(*pools),
         "How the scores add up": distributions_svg(*pools, verdict.finding),

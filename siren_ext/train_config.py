@@ -50,7 +50,7 @@ class TrainConfig(Config):
     learn_draws: int = 1
     learn_weight: float = 1.0
     colour_weight: float = 0.0
-    mse_weight: float = 1.0
+    mse_weight: float = 0.0
     tint_weight: float = 0.1
     tint_limit: float = 1.5
     official_lab: bool = False

@@ -214,9 +214,8 @@ class CoaterTrainer:
         near, far = features.float().split([len(positive), len(negative)])
         secret = self._secret(near, far)
         with torch.no_grad():
-            scores = self.coater.distance(torch.cat([near, far])).split([len(near), len(far)])
-            wins = (scores[0][:, None] < scores[1][None]).float().mean()
-        return secret, float(wins)
+            separation = _area(self.coater.distance(near), self.coater.distance(far))
+        return secret, separation
 
     def _secret(self, near: Tensor, far: Tensor) -> Tensor:
         config = self.coater.config
@@ -292,7 +291,7 @@ class CoaterTrainer:
             weight = losses.image_weight(self.step * config.batch_size, self.ramp_start)
             return losses.combine(config.learn_weight * learn, error, secret, weight)
         tint = zero
-        if config.tint_weight:
+        if config.tint_weight and active:
             tint = losses.tint_loss(clean, coated, limit=config.tint_limit)
             self._note("tint", float(tint.detach()))
         return secret + config.learn_weight * learn + error + config.tint_weight * tint
@@ -313,6 +312,8 @@ class CoaterTrainer:
         seed = int(torch.randint(2**62, (), generator=generator))
         guidance = 1 + 3 * float(torch.rand((), generator=generator))
         fresh = self.rehearsal.mimicries(config.rehearse_images, seed=seed, guidance=guidance)
+        # judged before the extractor has learnt from them: the figure that matters
+        self._note("mimicry auc", _area(self.coater.score(fresh[0]), self.coater.score(fresh[1])))
         if self.mimicries is not None:
             keep = 3 * config.rehearse_images
             old = self.mimicries
@@ -409,3 +410,8 @@ class CoaterTrainer:
         for network in self._networks():
             network.requires_grad_(False)
         return self.coater
+
+
+def _area(coated: Tensor, clean: Tensor) -> float:
+    """Share of (coated, clean) pairs in which the coated score is the smaller one."""
+    return float((coated[:, None] < clean[None]).float().mean())

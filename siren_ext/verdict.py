@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from siren_ext.config import Config
 from siren_ext.errors import ScoreError
@@ -132,9 +133,9 @@ def verify(suspect: ScoreSet, reference: ScoreSet, config: VerifyConfig | None =
             f"There are {len(suspect)} suspect and {len(reference)} reference scores; expected at "
             f"least one of each (better {MIN_SUSPECTS} and {MIN_REFERENCES})."
         )
-    first, second = _distinct(suspect), _distinct(reference)
+    first, second = distinct_scores(suspect), distinct_scores(reference)
     test = ks_two_sided if config.two_sided else ks_less
-    finding = test(suspect.scores[first], reference.scores[second], method=config.method)
+    finding = test(first, second, method=config.method)
     identical = _identical(suspect, reference)
     outcome: Outcome
     if identical or config.alpha < finding.smallest_p:
@@ -215,8 +216,8 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def _distinct(pool: ScoreSet) -> list[int]:
-    """Positions of the images without the later exact copies (same bytes, same score)."""
+def distinct_scores(pool: ScoreSet) -> NDArray[np.float64]:
+    """The scores without those of later exact copies (same bytes, same score)."""
     seen: set[tuple[str, float]] = set()
     kept = []
     for index, (digest, score) in enumerate(zip(pool.hashes, pool.scores, strict=True)):
@@ -225,7 +226,7 @@ def _distinct(pool: ScoreSet) -> list[int]:
             continue
         seen.add(key)
         kept.append(index)
-    return kept
+    return pool.scores[kept]
 
 
 def _identical(suspect: ScoreSet, reference: ScoreSet) -> bool:
@@ -248,31 +249,27 @@ def _pool_warnings(
     if identical:
         found.append("Suspect and reference pools are identical.")
     elif shared:
-        found.append(
-            f"{_count(shared, 'image is', 'images are')} in both pools, which should have nothing in "
-            "common."
-        )
+        images = _count(shared, "image is", "images are")
+        found.append(f"{images} in both pools, which should have nothing in common.")
     pools = (("suspect", suspect, finding.n), ("reference", reference, finding.m))
     for name, pool, used in pools:
         if used < len(pool):
+            copies = _count(len(pool) - used, "is an exact copy", "are exact copies")
             found.append(
-                f"Among the {len(pool)} {name} images {_count(len(pool) - used, 'is', 'are')} exact "
-                "copies of others; each image counted once. Were the same seeds used twice?"
+                f"Among the {len(pool)} {name} images {copies} of others; each image counted once. "
+                "Were the same seeds used twice?"
             )
         if pool.failures:
-            found.append(
-                f"{_count(len(pool.failures), f'{name} image', f'{name} images')} could not be read "
-                "and had to be left out."
-            )
+            lost = _count(len(pool.failures), f"{name} image", f"{name} images")
+            found.append(f"{lost} could not be read and had to be left out.")
     if finding.n < MIN_SUSPECTS:
-        found.append(
-            f"Only {_count(finding.n, 'suspect image', 'suspect images')}; {MIN_SUSPECTS} or more make a weak trace visible."
-        )
+        few = _count(finding.n, "suspect image", "suspect images")
+        found.append(f"Only {few}; {MIN_SUSPECTS} or more make a weak trace visible.")
     if finding.m < MIN_REFERENCES:
+        few = _count(finding.m, "reference image", "reference images")
         found.append(
-            f"Only {_count(finding.m, 'reference image', 'reference images')}; {MIN_REFERENCES} or "
-            "more are recommended, since "
-            "they set what counts as normal."
+            f"Only {few}; {MIN_REFERENCES} or more are recommended, since they set what counts as "
+            "normal."
         )
     if finding.ties:
         found.append(
@@ -288,9 +285,8 @@ def _level_warnings(finding: KsResult, config: VerifyConfig) -> list[str]:
         needed = images_needed(config.alpha, finding.m, two_sided=config.two_sided)
         advice = f"At least {needed} suspect images are needed." if needed else "Use more images."
         found.append(
-            f"A risk of {odds(config.alpha)} is out of reach: the smallest p that {finding.n} against "
-            f"{finding.m} images can give is {odds(finding.smallest_p)}. "
-            f"{advice}"
+            f"A risk of {odds(config.alpha)} is out of reach: the smallest p that {finding.n} "
+            f"against {finding.m} images can give is {odds(finding.smallest_p)}. {advice}"
         )
     if config.two_sided:
         found.append(

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import siren_ext
-from siren_ext.demo import DemoConfig, DemoSummary, _Ledger, peak_memory_gb, run_demo
+from siren_ext.demo import DemoConfig, run_demo
+from siren_ext.demo_record import DemoSummary, Ledger, peak_memory_gb
 from siren_ext.errors import Cancelled, ConfigError
 from siren_ext.progress import Progress
 
@@ -38,7 +39,7 @@ FIGURES = {
 
 def finished(root: Path, config: DemoConfig) -> DemoSummary:
     """A folder that looks like a finished demo."""
-    with _Ledger(root, config).step("all"):
+    with Ledger(root, config.to_dict()).step("all"):
         pass
     (root / "report.html").write_text("<html>")
     summary = DemoSummary(**FIGURES, report=root / "report.html")
@@ -93,15 +94,15 @@ def test_damaged_ledger_is_refused(tmp_path: Path) -> None:
 
 def test_ledger_adds_up_over_interruptions(tmp_path: Path) -> None:
     def work_and_stop() -> None:
-        with _Ledger(tmp_path, TINY).step("coat"):
+        with Ledger(tmp_path, TINY.to_dict()).step("coat"):
             time.sleep(0.02)
             raise Cancelled
 
     with pytest.raises(Cancelled):
         work_and_stop()
-    first = _Ledger(tmp_path, TINY).seconds
+    first = Ledger(tmp_path, TINY.to_dict()).seconds
     assert first >= 0.02
-    again = _Ledger(tmp_path, TINY)
+    again = Ledger(tmp_path, TINY.to_dict())
     with again.step("coat"):
         time.sleep(0.02)
     assert again.seconds >= first + 0.02

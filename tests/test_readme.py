@@ -1,0 +1,111 @@
+"""The README says what is true: its commands exist, and its figures come from files."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from siren_ext.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def readme() -> str:
+    """The README's text."""
+    path = ROOT / "README.md"
+    if not path.exists():
+        pytest.skip("the README is only in a source tree")
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def figures() -> ModuleType:
+    """The script that writes the table."""
+    path = ROOT / "benchmarks" / "readme_figures.py"
+    if not path.exists():
+        pytest.skip("the benchmarks are only in a source tree")
+    spec = importlib.util.spec_from_file_location("readme_figures", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """Every ``siren-ext`` call in the code blocks, in words."""
+    blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line.startswith("siren-ext ")]
+
+
+def test_every_command_and_option_exists(
+    readme: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    calls = command_lines(readme)
+    assert {call[1] for call in calls} >= {
+        "train",
+        "coat",
+        "personalize",
+        "generate",
+        "score",
+        "verify",
+    }
+    for call in calls:
+        with pytest.raises(SystemExit) as stop:
+            app([call[1], "--help"])
+        assert stop.value.code == 0
+        known = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", capsys.readouterr().out))
+        used = {word for word in call[2:] if word.startswith("-")}
+        assert used <= known, f"{' '.join(call)} uses {used - known}"
+
+
+def test_exactly_two_commands_run_everything(readme: str) -> None:
+    first = re.search(r"```\n(.*?)```", readme, re.DOTALL)
+    assert first is not None
+    assert first[1].splitlines() == ["python run.py demo", "python run.py test"]
+
+
+SUMMARY: dict[str, Any] = {
+    "psnr_db": 40.123,
+    "ssim": 0.98,
+    "local_de00_p99": 1.5,
+    "scores_separate": True,
+    "suspect": {"verdict": "coating found", "p": 1e-9, "n": 30, "m": 100},
+    "innocent": {"verdict": "no evidence", "p": 0.4, "n": 30, "m": 100},
+    "seconds": 61.0,
+    "peak_memory_gb": None,
+}
+
+
+def test_table_is_written_between_the_markers(figures: ModuleType, tmp_path: Path) -> None:
+    target = tmp_path / "README.md"
+    target.write_text(f"before\n{figures.START}\nold\n{figures.END}\nafter\n")
+    summary, more = tmp_path / "summary.json", tmp_path / "more.json"
+    summary.write_text(json.dumps(SUMMARY))
+    more.write_text(json.dumps([{"figure": "a|b", "target": "1", "measured": "2"}]))
+    for _ in range(2):
+        figures.main([str(summary), str(more), "--readme", str(target)])
+        text = target.read_text()
+        assert text.startswith(f"before\n{figures.START}\n| figure | target | measured |\n")
+        assert text.endswith(f"| a/b | 1 | 2 |\n{figures.END}\nafter\n")
+        assert "40.1 dB" in text
+        assert "old" not in text
+
+
+def test_readme_without_markers_is_refused(figures: ModuleType) -> None:
+    with pytest.raises(ValueError, match="figures:start"):
+        figures.replace("text", "table")
+
+
+def test_readme_has_the_markers(figures: ModuleType, readme: str) -> None:
+    assert readme.index(figures.START) < readme.index(figures.END)
