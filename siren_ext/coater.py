@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from siren_ext.config import Config
+from siren_ext.config import Config, preset_values
 from siren_ext.errors import CoaterError, ConfigError
 from siren_ext.files import atomic
 from siren_ext.images import square_view
@@ -27,6 +27,8 @@ from siren_ext.nets.jnd import jnd_map
 FORMAT = "siren_ext.coater"
 FORMAT_VERSION = "1"
 MAX_BYTES = 64 << 20
+_REAL = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+_WHOLE = (torch.int64,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,59 @@ class CoaterConfig(Config):
         "norm": ("image", "running"),
     }
 
+    def __post_init__(self) -> None:
+        """Also refuse a logit without the layer that makes it."""
+        super().__post_init__()
+        if self.head == "binary" and self.feature_layer == "pool":
+            raise ConfigError("A binary head needs feature_layer 'linear'; found 'pool'.")
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> CoaterConfig:
+        """Settings by name, with single ones changed; raises :class:`ConfigError`.
+
+        ``default``; ``official``, the shape of the published weights; ``paper``, the networks as
+        the paper describes them: no message, no last layer.
+        """
+        return cls.from_dict(preset_values(PRESETS, name) | changes)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "official": {
+        "channels": 64,
+        "generator_blocks": 4,
+        "extractor_blocks": 8,
+        "bits": 48,
+        "features": 48,
+        "head": "sphere",
+        "feature_layer": "linear",
+        "norm": "image",
+        "working_size": 512,
+        "strength": 1.5,
+        "min_psnr": 0.0,
+    },
+}
+PRESETS["paper"] = PRESETS["official"] | {"bits": 0, "feature_layer": "pool"}
+
+
+def networks(config: CoaterConfig) -> tuple[Generator, Extractor]:
+    """An untrained generator and extractor of a shape, frozen to no mode or device."""
+    generator = Generator(config.channels, config.generator_blocks, config.bits, config.norm)
+    extractor = Extractor(
+        config.channels,
+        config.extractor_blocks,
+        config.features,
+        outputs(config),
+        use_linear=config.feature_layer == "linear",
+        norm=config.norm,
+    )
+    return generator, extractor
+
+
+def outputs(config: CoaterConfig) -> int:
+    """Length of the extractor's result."""
+    return 1 if config.head == "binary" else config.features
+
 
 class Coater:
     """Adds the coating to images and scores images for it.
@@ -84,24 +139,12 @@ class Coater:
 
     def __init__(self, config: CoaterConfig, *, seed: int = 0) -> None:
         self.config = config
-        outputs = 1 if config.head == "binary" else config.features
-        if config.head == "binary" and config.feature_layer == "pool":
-            raise ConfigError("A binary head needs feature_layer 'linear'; found 'pool'.")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.generator = Generator(
-                config.channels, config.generator_blocks, config.bits, config.norm
-            )
-            self.extractor = Extractor(
-                config.channels,
-                config.extractor_blocks,
-                config.features,
-                outputs,
-                use_linear=config.feature_layer == "linear",
-                norm=config.norm,
-            )
+            torch.default_generator.manual_seed(seed)
+            self.generator, self.extractor = networks(config)
+        self.train(False)
         self.generator.draw_message(torch.Generator().manual_seed(seed))
-        self.center = torch.zeros(1, outputs)
+        self.center = torch.zeros(1, outputs(config))
         self.provenance: dict[str, Any] = {}
 
     @property
@@ -114,6 +157,12 @@ class Coater:
         self.generator.to(device, dtype)
         self.extractor.to(device, dtype)
         self.center = self.center.to(device, dtype)
+        return self
+
+    def train(self, mode: bool = True) -> Coater:
+        """Switch both networks to training or use; matters for ``running`` statistics alone."""
+        self.generator.train(mode)
+        self.extractor.train(mode)
         return self
 
     def pattern(self, images: Tensor) -> Tensor:
@@ -207,42 +256,28 @@ class Coater:
     ) -> Coater:
         """Read a coater file; raises :class:`CoaterError` when it is not a whole, sane one."""
         path = Path(path)
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise CoaterError(f"{path} can't be opened: {error.strerror}.") from error
-        if size > MAX_BYTES:
-            raise CoaterError(f"{path} has {size} bytes; a coater has at most {MAX_BYTES}.")
-        try:
-            with safe_open(str(path), framework="pt") as stream:
-                meta = stream.metadata() or {}
-                weights = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise CoaterError(f"{path} is not a readable safetensors file: {error}") from error
+        weights, meta = _read(path)
         if meta.get("format") != FORMAT or meta.get("version") != FORMAT_VERSION:
             raise CoaterError(
-                f"{path} is marked {meta.get('format')!r} version {meta.get('version')!r}; expected "
-                f"{FORMAT!r} version {FORMAT_VERSION!r}. Make one with 'siren-ext train'."
+                f"{path} is marked {meta.get('format')!r} version {meta.get('version')!r}; "
+                f"expected {FORMAT!r} version {FORMAT_VERSION!r}. Make one with 'siren-ext train'."
             )
         try:
-            coater = cls(CoaterConfig.from_dict(json.loads(meta["config"])))
-            coater.provenance = json.loads(meta.get("provenance", "{}"))
-        except (ConfigError, KeyError, ValueError, TypeError) as error:
+            config = CoaterConfig.from_dict(_table(meta["config"]))
+            provenance = _table(meta.get("provenance", "{}"))
+            # before any memory is taken: the header of a small file may describe giant networks
+            _check_fit(config, weights, str(path))
+        except (ConfigError, KeyError, ValueError, TypeError, RecursionError) as error:
             raise CoaterError(f"{path} has unusable settings: {error}") from error
+        coater = cls(config)
+        coater.provenance = provenance
         coater.load_tensors(weights, name=str(path))
         return coater.to(device, dtype)
 
     def load_tensors(self, weights: dict[str, Tensor], *, name: str = "weights") -> None:
         """Take over named weights; raises :class:`CoaterError` on any missing or odd one."""
-        own = self.tensors()
-        wrong = sorted(
-            key
-            for key in own.keys() | weights.keys()
-            if key not in own or key not in weights or own[key].shape != weights[key].shape
-        )
-        if wrong:
-            raise CoaterError(f"{name} does not fit its settings: {', '.join(wrong[:8])}.")
-        if not all(bool(torch.isfinite(v).all()) for v in weights.values()):
+        _check_fit(self.config, weights, name)
+        if not all(bool(torch.isfinite(v.float()).all()) for v in weights.values()):
             raise CoaterError(f"{name} holds values that are not finite numbers.")
         for part, module in (("generator", self.generator), ("extractor", self.extractor)):
             prefix = part + "."
@@ -250,3 +285,49 @@ class Coater:
                 {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
             )
         self.center = weights["center"].to(self.center)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header texts of a safetensors file of a coater's size."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise CoaterError(f"{path} can't be opened: {error.strerror}.") from error
+    if size > MAX_BYTES:
+        raise CoaterError(f"{path} has {size} bytes; a coater has at most {MAX_BYTES}.")
+    try:
+        with safe_open(str(path), framework="pt") as stream:
+            meta = stream.metadata() or {}
+            weights = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    # number formats that this torch lacks come out as any of the latter
+    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError, KeyError) as error:
+        raise CoaterError(f"{path} is not a readable safetensors file: {error}") from error
+    return weights, meta
+
+
+def _table(text: str) -> dict[str, Any]:
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise TypeError(f"found {type(values).__name__}, expected names and values")
+    return values
+
+
+def _check_fit(config: CoaterConfig, weights: dict[str, Tensor], name: str) -> None:
+    """Raise :class:`CoaterError` unless names, shapes and formats are those of ``config``."""
+    with torch.device("meta"):
+        parts = networks(config)
+        own = {f"generator.{k}": v for k, v in parts[0].state_dict().items()}
+        own |= {f"extractor.{k}": v for k, v in parts[1].state_dict().items()}
+        own["center"] = torch.zeros(1, outputs(config))
+    wrong = sorted(
+        key
+        for key in own.keys() | weights.keys()
+        if key not in own
+        or key not in weights
+        or own[key].shape != weights[key].shape
+        or weights[key].dtype not in (_REAL if own[key].dtype.is_floating_point else _WHOLE)
+        or weights[key].layout != torch.strided
+        or weights[key].is_meta
+    )
+    if wrong:
+        raise CoaterError(f"{name} does not fit its settings: {', '.join(wrong[:8])}.")

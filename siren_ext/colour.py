@@ -30,9 +30,7 @@ def srgb_to_lab(images: Tensor, *, official_scale: bool = False) -> Tensor:
         B x 3 x H x W: L* in [0,100], a* and b* about [-110,110].
     """
     rgb = images.clamp(0, 1)
-    linear = torch.where(
-        rgb > 0.04045, ((rgb + 0.055) / 1.055).clamp_min(1e-6) ** 2.4, rgb / 12.92
-    )
+    linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055).clamp_min(1e-6) ** 2.4, rgb / 12.92)
     matrix = torch.tensor(_TO_XYZ, dtype=rgb.dtype, device=rgb.device)
     white = torch.tensor(_WHITE, dtype=rgb.dtype, device=rgb.device).view(1, 3, 1, 1)
     xyz = torch.einsum("ij,bjhw->bihw", matrix, linear) / white

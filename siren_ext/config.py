@@ -78,3 +78,11 @@ class Config:
 
         plain = {name: value for name, value in self.to_dict().items() if value is not None}
         Path(path).write_text(tomli_w.dumps(plain), encoding="utf-8")
+
+
+def preset_values(presets: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    """The values of a preset; raises :class:`ConfigError` for an unknown name."""
+    if name not in presets:
+        options = ", ".join(presets)
+        raise ConfigError(f"Preset {name!r} is not known; expected one of {options}.")
+    return presets[name]

@@ -42,7 +42,9 @@ def pick_dtype(device: torch.device, name: str = "auto") -> torch.dtype:
     if name in named:
         return named[name]
     if name != "auto":
-        raise ConfigError(f"Number format {name!r} is not known; expected auto, {', '.join(named)}.")
+        raise ConfigError(
+            f"Number format {name!r} is not known; expected auto, {', '.join(named)}."
+        )
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if device.type == "cpu" and has_bf16_matrix_unit():

@@ -190,7 +190,7 @@ def distort(
     """
     pool = PHOTOMETRIC + (GEOMETRIC if geometric else ())
     out = []
-    for image in images.split(1):
+    for image in torch.split(images, 1):
         result = image
         if _uniform(generator, 0, 1) < CALL_PROBABILITY:
             for index in torch.randperm(len(pool), generator=generator)[:2].tolist():

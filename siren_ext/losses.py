@@ -12,7 +12,7 @@ NEGATIVE_TEMPERATURE = 0.3
 
 
 def hsc_distance(features: Tensor, center: Tensor) -> Tensor:
-    """Pseudo-Huber distance h = sqrt(|f - c|^2 + 1) - 1 of B x k features; B, zero at the centre."""
+    """Pseudo-Huber distance h = sqrt(|f - c|^2 + 1) - 1 of B x k features: B, 0 at the centre."""
     return ((features - center).square().sum(1) + 1).sqrt() - 1
 
 

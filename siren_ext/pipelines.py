@@ -30,6 +30,7 @@ __all__ = [
     "POCKET",
     "Pipeline",
     "add_noise",
+    "clean_estimate",
     "decode_latents",
     "denoising_loss",
     "denoising_target",
@@ -139,6 +140,18 @@ def denoising_target(
         return noise
     signal, rest = _levels(pipeline, timesteps, latents)
     return signal * noise - rest * latents
+
+
+def clean_estimate(pipeline: Pipeline, noisy: Tensor, guess: Tensor, timesteps: Tensor) -> Tensor:
+    """The clean latents that a model's prediction stands for: ``denoising_target`` undone.
+
+    ``noisy`` and ``guess`` are (B, C, h, w), ``timesteps`` (B). Noise prediction divides by
+    sqrt(a), which is small at the noisy end.
+    """
+    signal, rest = _levels(pipeline, timesteps, noisy)
+    if prediction_type(pipeline) == "epsilon":
+        return (noisy - rest * guess) / signal
+    return signal * noisy - rest * guess
 
 
 def denoising_loss(

@@ -1,8 +1,9 @@
-"""A rehearsed infringement: a copy of the surrogate that learns from coated images meanwhile.
+"""A rehearsed infringement: twins of the surrogate, one learning from coated images meanwhile.
 
-The owner may do what an infringer will do. What this copy generates is what the extractor has to
-tell from what the clean surrogate generates, and what passes through it is what the generator has
-to survive. Evaluation uses other seeds, prompts and noise than rehearsal, or it would prove nothing.
+The owner may do what an infringer will do. One twin keeps learning from coated images, the other
+from the same images uncoated, with the same noise: what the two generate differs by the coating
+alone, and that is what the extractor has to tell apart. Evaluation uses other seeds, prompts and
+noise than rehearsal, or it would prove nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from siren_ext.personalize.lora import LoraWeights
 from siren_ext.surrogate import DiffusionSurrogate
 
 
-class Rehearsal:
-    """The rehearsing copy: its UNet, its adapter and the adapter's optimiser.
+class Twin:
+    """A copy of the surrogate's UNet with an adapter of its own.
 
     Args:
         surrogate: the clean surrogate; it is left as it is.
@@ -29,7 +30,7 @@ class Rehearsal:
         seed: of the adapter's initial weights.
     """
 
-    def __init__(self, surrogate: DiffusionSurrogate, *, rate: float = 5e-4, seed: int = 0) -> None:
+    def __init__(self, surrogate: DiffusionSurrogate, *, rate: float, seed: int) -> None:
         self.surrogate = surrogate
         self.unet: Any = copy.deepcopy(surrogate.pipeline.unet)
         holder: Any = SimpleNamespace(unet=self.unet)
@@ -37,7 +38,7 @@ class Rehearsal:
         self.optimiser = torch.optim.AdamW([self.weights.vector], lr=rate, weight_decay=0.01)
 
     def learn(self, images: Tensor, generator: torch.Generator) -> float:
-        """One denoising step on B coated images in [0,1]; returns the loss."""
+        """One denoising step on B images in [0,1]; returns the loss."""
         with torch.no_grad():
             latents = self.surrogate.encode(images, generator)
         with torch.enable_grad():
@@ -56,16 +57,6 @@ class Rehearsal:
         self.weights.push()
         return float(loss.detach())
 
-    def mimicries(self, count: int, *, seed: int, guidance: float) -> tuple[Tensor, Tensor]:
-        """``count`` images of the rehearsing copy and as many of the clean one, from equal noise."""
-        pair = []
-        for unet in (self.unet, self.surrogate.pipeline.unet):
-            generator = torch.Generator().manual_seed(seed)
-            pair.append(
-                self.surrogate.sample(count, generator=generator, unet=unet, guidance=guidance)
-            )
-        return pair[0], pair[1]
-
     def state(self) -> dict[str, Any]:
         """What a resumed training needs."""
         return {
@@ -77,3 +68,39 @@ class Rehearsal:
         """Go on from a saved :meth:`state`."""
         self.weights.restore(state["vector"])
         self.optimiser.load_state_dict(state["optimiser"])
+
+
+class Rehearsal:
+    """The guilty twin, trained on coated images, and the innocent one, trained on clean images."""
+
+    def __init__(self, surrogate: DiffusionSurrogate, *, rate: float = 5e-4, seed: int = 0) -> None:
+        self.surrogate = surrogate
+        self.guilty = Twin(surrogate, rate=rate, seed=seed)
+        self.innocent = Twin(surrogate, rate=rate, seed=seed)
+
+    def learn(self, coated: Tensor, clean: Tensor, *, seed: int) -> float:
+        """One step of either twin with equal noise; returns the guilty one's loss."""
+        self.innocent.learn(clean, torch.Generator().manual_seed(seed))
+        return self.guilty.learn(coated, torch.Generator().manual_seed(seed))
+
+    def mimicries(self, count: int, *, seed: int, guidance: float) -> tuple[Tensor, Tensor]:
+        """``count`` images of the guilty and as many of the innocent twin, from equal noise."""
+        coated, clean = (
+            self.surrogate.sample(
+                count,
+                generator=torch.Generator().manual_seed(seed),
+                unet=twin.unet,
+                guidance=guidance,
+            )
+            for twin in (self.guilty, self.innocent)
+        )
+        return coated, clean
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs."""
+        return {"guilty": self.guilty.state(), "innocent": self.innocent.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a saved :meth:`state`."""
+        self.guilty.restore(state["guilty"])
+        self.innocent.restore(state["innocent"])

@@ -21,16 +21,19 @@ def sample_latents(
     *,
     steps: int,
     guidance: float,
+    unet: Any | None = None,
 ) -> Tensor:
     """Noise (B, C, h, w) -> scaled latents (float32) by DDIM with eta 0 (Song et al. 2021, Eq. 12).
 
     ``prompt_embeds`` and ``negative_embeds`` are (B or 1, tokens, width); guidance w gives
     uncond + w (cond - uncond) (Ho & Salimans 2022), and w = 1 costs one network call a step instead
-    of two. The network computes in its own format, the state between steps is float32.
+    of two. The network computes in its own format, the state between steps is float32. ``unet``
+    replaces the pipeline's own.
     """
+    unet = pipeline.unet if unet is None else unet
     scheduler = ddim(pipeline)
     scheduler.set_timesteps(steps, device=noise.device)
-    batch, dtype = len(noise), pipeline.unet.dtype
+    batch, dtype = len(noise), unet.dtype
     guided = guidance != 1
     context = prompt_embeds.expand(batch, -1, -1)
     if guided:
@@ -39,7 +42,7 @@ def sample_latents(
     latents = noise.float() * float(scheduler.init_noise_sigma)
     for time in scheduler.timesteps:
         view = torch.cat((latents, latents)) if guided else latents
-        guess = pipeline.unet(view.to(dtype), time, context, return_dict=False)[0].float()
+        guess = unet(view.to(dtype), time, context, return_dict=False)[0].float()
         if guided:
             without, with_prompt = guess.chunk(2)
             guess = without + guidance * (with_prompt - without)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from siren_ext import pipelines
 from siren_ext.images import square_view
+from siren_ext.sampling import sample_latents
 
 
 class Surrogate(Protocol):
@@ -28,9 +29,7 @@ class Surrogate(Protocol):
     def round_trip(self, images: Tensor) -> Tensor:
         """The images through the autoencoder; differentiable."""
 
-    def renoise(
-        self, images: Tensor, low: int, high: int, *, generator: torch.Generator
-    ) -> Tensor:
+    def renoise(self, images: Tensor, low: int, high: int, *, generator: torch.Generator) -> Tensor:
         """The images noised to a random step in [low, high) and denoised in one step."""
 
 
@@ -38,7 +37,8 @@ class DiffusionSurrogate:
     """A :class:`Surrogate` over any Stable-Diffusion-shaped diffusers pipeline.
 
     Autoencoder, UNet and text encoder are frozen (no gradient is ever stored on their weights);
-    gradients flow through their activations to the images. The prompt is encoded once.
+    gradients flow through their activations to the images. The prompt is encoded once. ``kept``
+    is the share of signal power left at each step of the noise schedule.
 
     Args:
         pipeline: as :func:`siren_ext.pipelines.load_pipeline` gives it, usually with a clean
@@ -54,9 +54,8 @@ class DiffusionSurrogate:
         self.prompt = prompt
         with torch.no_grad():
             self.embedding = pipelines.encode_prompts(pipeline, [prompt])
-        factor = pipelines.latent_factor(pipeline)
-        self.resolution = int(pipeline.unet.config.sample_size) * factor
-        self.kept = pipeline.scheduler.alphas_cumprod.to(self.embedding.device, torch.float32)
+        self.resolution = pipelines.native_size(pipeline)
+        self.kept: Tensor = pipeline.scheduler.alphas_cumprod.to(self.embedding.device).float()
 
     def embeddings(self, count: int) -> Tensor:
         """The cached prompt embedding, repeated."""
@@ -115,22 +114,16 @@ class DiffusionSurrogate:
         """
         latents = self.encode(images)
         times = torch.randint(low, high, (len(images),), generator=generator).to(latents.device)
-        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-        level = self.kept[times].view(-1, 1, 1, 1)
-        noisy = level.sqrt() * latents.float() + (1 - level).sqrt() * noise
+        noise = pipelines.seeded_normal(latents.shape, generator, latents.device)
+        noisy = pipelines.add_noise(self.pipeline, latents, noise, times)
         return self.decode(self.denoise(noisy, times, unet=unet))
 
     def denoise(self, noisy: Tensor, times: Tensor, *, unet: Any | None = None) -> Tensor:
         """The one-step estimate of clean latents from B noisy ones at B time steps."""
-        unet = unet or self.pipeline.unet
-        dtype = next(unet.parameters()).dtype
-        guess = unet(
-            noisy.to(dtype), times, self.embeddings(len(noisy)).to(dtype)
-        ).sample.float()
-        level = self.kept[times].view(-1, 1, 1, 1)
-        if self.pipeline.scheduler.config.prediction_type == "v_prediction":
-            return level.sqrt() * noisy - (1 - level).sqrt() * guess
-        return (noisy - (1 - level).sqrt() * guess) / level.sqrt()
+        unet = self.pipeline.unet if unet is None else unet
+        text = self.embeddings(len(noisy)).to(unet.dtype)
+        guess = unet(noisy.to(unet.dtype), times, text, return_dict=False)[0].float()
+        return pipelines.clean_estimate(self.pipeline, noisy, guess, times)
 
     @torch.no_grad()
     def sample(
@@ -142,25 +135,16 @@ class DiffusionSurrogate:
         steps: int = 10,
         guidance: float = 3.0,
     ) -> Tensor:
-        """``count`` generated images in [0,1] (DDIM), as a suspect would make them."""
-        channels = self.pipeline.unet.config.in_channels
+        """``count`` generated images in [0,1], made as a suspect on this machine makes them."""
         side = self.resolution // pipelines.latent_factor(self.pipeline)
-        latents = torch.randn(count, channels, side, side, generator=generator)
-        latents = latents.to(self.embedding.device)
-        unet = unet or self.pipeline.unet
-        dtype = next(unet.parameters()).dtype
-        empty = pipelines.encode_prompts(self.pipeline, [""]).expand(count, -1, -1)
-        text = torch.cat([empty, self.embeddings(count)]).to(dtype)
-        times = torch.linspace(len(self.kept) - 1, 0, steps + 1).long().tolist()
-        velocity = self.pipeline.scheduler.config.prediction_type == "v_prediction"
-        for now, after in zip(times[:-1], times[1:], strict=True):
-            level = self.kept[now]
-            both = unet(torch.cat([latents, latents]).to(dtype), now, text).sample.float()
-            plain, guided = both.chunk(2)
-            guess = plain + guidance * (guided - plain)
-            if velocity:
-                guess = level.sqrt() * guess + (1 - level).sqrt() * latents
-            clean = (latents - (1 - level).sqrt() * guess) / level.sqrt()
-            level = self.kept[after] if after > 0 else torch.ones(())
-            latents = level.sqrt() * clean + (1 - level).sqrt() * guess
-        return self.decode(latents).clamp(0, 1)
+        shape = (count, int(self.pipeline.unet.config.in_channels), side, side)
+        latents = sample_latents(
+            self.pipeline,
+            pipelines.seeded_normal(shape, generator, self.embedding.device),
+            self.embedding,
+            pipelines.encode_prompts(self.pipeline, [""]),
+            steps=steps,
+            guidance=guidance,
+            unet=unet,
+        )
+        return self.decode(latents)

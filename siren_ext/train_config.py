@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from siren_ext.config import Config
+from siren_ext.config import Config, preset_values
+from siren_ext.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -13,9 +14,10 @@ class TrainConfig(Config):
     """How a coater is trained.
 
     Attributes:
-        objective: ``budget`` fixes the coating's strength (see ``CoaterConfig.min_psnr``) and spends
-            it on detection, with a penalty on visible tints; ``published`` is SIREN's weighted sum
-            with its image ramp.
+        objective: ``budget`` fixes the coating's strength (see ``CoaterConfig.min_psnr``) and
+            spends it on detection, with a penalty on visible tints; ``published`` is the weighted
+            sum of SIREN's code with its image ramp; ``sum`` the plain sum of SIREN's Eq. 7. The
+            latter two share the code's schedule: distortions begin once detection is learnt.
         steps: optimisation steps.
         batch_size: images per step.
         learning_rate: of the generator; ``extractor_rate`` of the extractor (AdamW).
@@ -88,6 +90,59 @@ class TrainConfig(Config):
         "rehearse_images": (1, 10_000),
     }
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "objective": ("budget", "published"),
+        "objective": ("budget", "published", "sum"),
         "sphere": ("huber", "radius"),
     }
+
+    def __post_init__(self) -> None:
+        """Also check that the noise range is one; raises :class:`ConfigError`."""
+        super().__post_init__()
+        if self.noise_low >= self.noise_high:
+            raise ConfigError(
+                f"TrainConfig.noise_low is {self.noise_low}; expected less than noise_high, which "
+                f"is {self.noise_high}."
+            )
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> TrainConfig:
+        """Settings by name, with single ones changed; raises :class:`ConfigError`.
+
+        ``default``; ``official``, what SIREN's code does; ``paper``, what its text says (radius
+        form of the hypersphere, true CIE Lab, plain sum of the terms). The latter two are meant for
+        :data:`PUBLISHED_EPOCHS` passes over the images: give ``steps``.
+        """
+        return cls.from_dict(preset_values(PRESETS, name) | changes)
+
+
+PUBLISHED_EPOCHS = 60
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "official": {
+        "objective": "published",
+        "batch_size": 1,
+        "learning_rate": 1e-3,
+        "extractor_rate": 1e-4,
+        "warmup": 0,
+        "sphere": "huber",
+        "learn_images": 1,
+        "learn_draws": 1,
+        "learn_weight": 1.0,
+        "colour_weight": 1e-3,
+        "mse_weight": 1.0,
+        "tint_weight": 0.0,
+        "official_lab": True,
+        "distort": True,
+        "geometric": False,
+        "round_trips": 0,
+        "denoised": 0,
+        "rehearse_every": 0,
+    },
+}
+PRESETS["paper"] = PRESETS["official"] | {
+    "objective": "sum",
+    "sphere": "radius",
+    "nu": 0.1,
+    "colour_weight": 1.0,
+    "official_lab": False,
+}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -18,18 +16,16 @@ from siren_ext.coater import Coater, CoaterConfig
 from siren_ext.dataset import ImageSet
 from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.distortions import distort
-from siren_ext.errors import CoaterError, ModelError
-from siren_ext.files import atomic
+from siren_ext.errors import ModelError
 from siren_ext.images import quantise
 from siren_ext.progress import NULL, Progress
 from siren_ext.rehearsal import Rehearsal
 from siren_ext.surrogate import DiffusionSurrogate, Surrogate
 from siren_ext.train_config import TrainConfig
+from siren_ext.train_schedule import Radius, Schedule
+from siren_ext.train_state import read_state, run_signature, write_state
 
 SAVE_SECONDS = 60.0
-EOT_THRESHOLD = 0.3
-RAMP_THRESHOLD = 0.12
-DISTORTION_RAMP = 10_000
 _MEMORY = 0.95
 
 
@@ -95,16 +91,15 @@ class CoaterTrainer:
         self.config, self.surrogate = config, surrogate
         self.device = pick_device(device)
         self.data_hash = data.hash
-        stack = [(255 * image).round().to(torch.uint8) for image in data.tensors(surrogate.resolution)]
-        self.images = torch.cat(stack)
+        views = data.tensors(surrogate.resolution)
+        self.images = torch.cat([(255 * view).round().to(torch.uint8) for view in views])
         self.coater = Coater(coater or CoaterConfig(), seed=config.seed)
         if start is not None:
             self.coater = Coater(start.config)
             self.coater.load_tensors(start.tensors())
         self.coater.to(self.device)
-        self.low_precision = (
-            self.device.type == "cpu" and pick_dtype(self.device) == torch.bfloat16
-        )
+        half = pick_dtype(self.device) == torch.bfloat16
+        self.low_precision = self.device.type == "cpu" and half
         self.rates = (config.learning_rate, config.extractor_rate)
         self.optimisers = [
             torch.optim.AdamW(network.parameters(), lr=rate)
@@ -114,13 +109,18 @@ class CoaterTrainer:
         self.mimicries: tuple[Tensor, Tensor] | None = None
         self.step = 0
         self.consistent = True
-        self.eot_start: int | None = None
-        self.ramp_start: int | None = None
-        self.epoch_sum, self.epoch_count = 0.0, 0
-        self.radius = 0.0
-        self.distances: list[float] = []
+        self.schedule = Schedule()
+        self.radius = Radius(config.nu)
         self.average: dict[str, float] = {}
-        if start is None:
+        # decided before the weights change, and without figures that depend on the machine
+        self.run = run_signature(
+            config.to_dict(),
+            self.coater.config.to_dict(),
+            self.data_hash,
+            getattr(surrogate, "prompt", None),
+            None if start is None else start.fingerprint,
+        )
+        if start is None or config.objective != "budget":
             self._recentre()
 
     def _networks(self) -> tuple[torch.nn.Module, torch.nn.Module]:
@@ -141,8 +141,10 @@ class CoaterTrainer:
     def advance(self) -> str:
         """One optimisation step; returns a short note of the running figures."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        self.consistent = False
         clean = self._batch(generator)
         self._rehearse(generator)
+        self.coater.train()
         with self._fast():
             coated = clean + self.coater.residual(clean)
         # straight through: the file holds eight bits, the gradient should not notice
@@ -159,8 +161,8 @@ class CoaterTrainer:
         torch.autograd.backward(
             [loss], inputs=[p for n in self._networks() for p in n.parameters()]
         )
-        self.consistent = False
         self._update()
+        self.coater.train(False)
         self.step += 1
         self._end_of_epoch()
         self.consistent = True
@@ -185,7 +187,7 @@ class CoaterTrainer:
     def _update(self) -> None:
         share = min(1.0, (self.step + 1) / 20)
         left = (self.config.steps - self.step) / max(1, 0.3 * self.config.steps)
-        if self.config.objective == "published":
+        if self.config.objective != "budget":
             share, left = 1.0, 1.0
         for network, optimiser, rate in zip(
             self._networks(), self.optimisers, self.rates, strict=True
@@ -211,7 +213,7 @@ class CoaterTrainer:
         both = torch.cat([positive, negative])
         with self._fast():
             features = self.coater.features(both)
-        near, far = features.float().split([len(positive), len(negative)])
+        near, far = torch.split(features.float(), [len(positive), len(negative)])
         secret = self._secret(near, far)
         with torch.no_grad():
             separation = _area(self.coater.distance(near), self.coater.distance(far))
@@ -220,28 +222,28 @@ class CoaterTrainer:
     def _secret(self, near: Tensor, far: Tensor) -> Tensor:
         config = self.coater.config
         if config.head == "binary":
-            return losses.binary_loss(near[:, 0], far[:, 0])
-        if self.config.sphere == "radius":
-            inside = (near - self.coater.center).norm(dim=1)
-            outside = (far - self.coater.center).norm(dim=1)
-            self.distances = (self.distances + inside.detach().tolist())[-64:]
-            return losses.svdd_loss(inside, outside, self.radius, self.config.nu)
-        plus = losses.hsc_positive(self.coater.distance(near)).mean()
-        minus = losses.hsc_negative(self.coater.distance(far)).mean()
-        self.epoch_sum += float((plus + minus).detach())
-        self.epoch_count += 1
-        self._note("q", float((plus + minus).detach()))
-        return (plus + minus) / 2
+            loss = losses.binary_loss(near[:, 0], far[:, 0])
+            q = 2 * loss
+        elif self.config.sphere == "radius":
+            center = self.coater.center
+            loss, q = self.radius.loss((near - center).norm(dim=1), (far - center).norm(dim=1))
+        else:
+            q = losses.hsc_positive(self.coater.distance(near)).mean()
+            q = q + losses.hsc_negative(self.coater.distance(far)).mean()
+            loss = q / 2
+        self.schedule.note(float(q.detach()))
+        self._note("q", float(q.detach()))
+        return loss
 
     def _distorted(self, images: Tensor, seed: int, *, guilty: bool) -> Tensor:
         """What the extractor sees of ``images``: some via the surrogate, the rest photometric."""
         config = self.config
-        if config.objective == "published":
-            if self.eot_start is None or not config.distort:
+        if config.objective != "budget":
+            ramp = self.schedule.distortion(self.step * config.batch_size)
+            if ramp is None or not config.distort:
                 return images
-            seen = (self.step * config.batch_size - self.eot_start) / DISTORTION_RAMP
             generator = torch.Generator().manual_seed(seed)
-            return distort(images, min(1.0, seen), generator, geometric=config.geometric)
+            return distort(images, ramp, generator, geometric=config.geometric)
         if self.step < config.warmup:
             return images
         trips = min(config.round_trips, len(images))
@@ -264,11 +266,10 @@ class CoaterTrainer:
 
     def _renoised(self, images: Tensor, generator: torch.Generator, guilty: bool) -> Tensor:
         low, high = self.config.noise_low, self.config.noise_high
-        if not guilty or self.rehearsal is None or not isinstance(self.surrogate, DiffusionSurrogate):
+        if self.rehearsal is None or not isinstance(self.surrogate, DiffusionSurrogate):
             return self.surrogate.renoise(images, low, high, generator=generator)
-        return self.surrogate.renoise(
-            images, low, high, generator=generator, unet=self.rehearsal.unet
-        )
+        twin = self.rehearsal.guilty if guilty else self.rehearsal.innocent
+        return self.surrogate.renoise(images, low, high, generator=generator, unet=twin.unet)
 
     def _objective(
         self, clean: Tensor, coated: Tensor, secret: Tensor, generator: torch.Generator
@@ -276,7 +277,7 @@ class CoaterTrainer:
         config = self.config
         zero = torch.zeros((), device=self.device)
         learn = zero
-        active = config.objective == "published" or self.step >= config.warmup
+        active = config.objective != "budget" or self.step >= config.warmup
         if config.learn_images and config.learn_weight and active:
             learn = self.surrogate.denoising_loss(
                 coated[: config.learn_images], generator=generator, draws=config.learn_draws
@@ -288,7 +289,7 @@ class CoaterTrainer:
                 clean, coated, official_scale=config.official_lab
             )
         if config.objective == "published":
-            weight = losses.image_weight(self.step * config.batch_size, self.ramp_start)
+            weight = self.schedule.image_weight(self.step * config.batch_size)
             return losses.combine(config.learn_weight * learn, error, secret, weight)
         tint = zero
         if config.tint_weight and active:
@@ -308,12 +309,14 @@ class CoaterTrainer:
             images = self._batch(generator)
             with torch.no_grad(), self._fast():
                 coated = quantise(images + self.coater.residual(images))
-            self._note("guilty", self.rehearsal.learn(coated, generator))
+            seed = int(torch.randint(2**62, (), generator=generator))
+            self._note("guilty", self.rehearsal.learn(coated, images, seed=seed))
         seed = int(torch.randint(2**62, (), generator=generator))
         guidance = 1 + 3 * float(torch.rand((), generator=generator))
         fresh = self.rehearsal.mimicries(config.rehearse_images, seed=seed, guidance=guidance)
         # judged before the extractor has learnt from them: the figure that matters
-        self._note("mimicry auc", _area(self.coater.score(fresh[0]), self.coater.score(fresh[1])))
+        area = _area(self.coater.score(fresh[0]), self.coater.score(fresh[1]))
+        self._note("mimicry auc", area, memory=0.5)
         if self.mimicries is not None:
             keep = 3 * config.rehearse_images
             old = self.mimicries
@@ -324,67 +327,45 @@ class CoaterTrainer:
         """The published schedule's switches, radius and centre (SIREN's code, end of an epoch)."""
         if self.step % max(1, math.ceil(len(self.images) / self.config.batch_size)):
             return
-        seen = self.step * self.config.batch_size
-        mean = self.epoch_sum / max(1, self.epoch_count)
-        if mean < RAMP_THRESHOLD and self.eot_start is not None and self.ramp_start is None:
-            self.ramp_start = seen
-        if mean < EOT_THRESHOLD and self.eot_start is None:
-            self.eot_start = seen
-        self.epoch_sum, self.epoch_count = 0.0, 0
-        if self.config.sphere == "radius" and self.distances:
-            self.radius = losses.svdd_radius(torch.tensor(self.distances), self.config.nu)
-        if self.config.objective == "published":
+        self.schedule.end_epoch(self.step * self.config.batch_size)
+        self.radius.end_epoch()
+        if self.config.objective != "budget":
             self._recentre()
 
     @torch.no_grad()
     def _recentre(self) -> None:
         """Centre = mean feature of all coated images, undistorted."""
         total = torch.zeros_like(self.coater.center)
-        for part in self.images.split(self.config.batch_size):
+        for part in torch.split(self.images, self.config.batch_size):
             clean = (part.float() / 255).to(self.device)
             total += self.coater.features(quantise(clean + self.coater.residual(clean))).sum(0)
         self.coater.center = total / len(self.images)
 
-    def _note(self, name: str, value: float) -> None:
+    def _note(self, name: str, value: float, memory: float = _MEMORY) -> None:
         old = self.average.get(name, value)
-        self.average[name] = _MEMORY * old + (1 - _MEMORY) * value
+        self.average[name] = memory * old + (1 - memory) * value
 
     # -- state ------------------------------------------------------------------------------
-
-    def run_signature(self) -> str:
-        """Hash of everything that decides the result."""
-        parts = [self.config.to_dict(), self.coater.config.to_dict(), self.data_hash]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write everything that the next step depends on."""
         state = {
-            "run": self.run_signature(),
             "step": self.step,
             "weights": self.coater.tensors(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "rehearsal": self.rehearsal.state() if self.rehearsal else None,
             "mimicries": list(self.mimicries) if self.mimicries else None,
-            "schedule": [self.eot_start, self.ramp_start, self.epoch_sum, self.epoch_count],
-            "radius": [self.radius, self.distances],
+            "schedule": self.schedule.state(),
+            "radius": self.radius.state(),
             "average": self.average,
         }
-        with atomic(path) as temporary:
-            torch.save(state, temporary)
+        write_state(path, self.run, state)
 
     def restore(self, path: Path) -> None:
         """Go on from a saved state of the same run; another run's state is an error."""
-        if not path.exists():
+        state = read_state(path, self.run, self.device)
+        if state is None:
             return
-        try:
-            state = torch.load(path, weights_only=True, map_location=self.device)
-        except Exception as error:
-            raise CoaterError(f"{path} is no training state: {error}. Delete it.") from error
-        if state["run"] != self.run_signature():
-            raise CoaterError(
-                f"{path} belongs to a run with other images or settings. Use those again, or delete "
-                "the file to start afresh."
-            )
         self.step = state["step"]
         self.coater.load_tensors(state["weights"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
@@ -393,8 +374,8 @@ class CoaterTrainer:
             self.rehearsal.restore(state["rehearsal"])
         pair = state["mimicries"]
         self.mimicries = (pair[0], pair[1]) if pair else None
-        self.eot_start, self.ramp_start, self.epoch_sum, self.epoch_count = state["schedule"]
-        self.radius, self.distances = state["radius"]
+        self.schedule.restore(state["schedule"])
+        self.radius.restore(state["radius"])
         self.average = state["average"]
 
     def finish(self) -> Coater:

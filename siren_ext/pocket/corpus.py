@@ -75,14 +75,16 @@ def flatten(image: Image.Image, size: int = SIZE, margin: float = 0.0) -> Image.
 
 def photos(folder: Path) -> Iterator[Sample]:
     """Caltech-101 from ``images.zip`` and ``captions.tsv``, centre-cropped to a square."""
-    with zipfile.ZipFile(folder / "images.zip") as archive:
-        with (folder / "captions.tsv").open(encoding="utf-8") as rows:
-            for row in csv.DictReader(rows, delimiter="\t"):
-                image = Image.open(io.BytesIO(archive.read(row["file"]))).convert("RGB")
-                side = min(image.size)
-                left, top = (image.width - side) // 2, (image.height - side) // 2
-                image = image.crop((left, top, left + side, top + side))
-                yield image.resize((SIZE, SIZE), Image.Resampling.LANCZOS), row["caption"], "photo"
+    with (
+        zipfile.ZipFile(folder / "images.zip") as archive,
+        (folder / "captions.tsv").open(encoding="utf-8") as rows,
+    ):
+        for row in csv.DictReader(rows, delimiter="\t"):
+            image = Image.open(io.BytesIO(archive.read(row["file"]))).convert("RGB")
+            side = min(image.size)
+            left, top = (image.width - side) // 2, (image.height - side) // 2
+            image = image.crop((left, top, left + side, top + side))
+            yield image.resize((SIZE, SIZE), Image.Resampling.LANCZOS), row["caption"], "photo"
 
 
 def emoji(folder: Path, vendor: str, style: str) -> Iterator[Sample]:
@@ -166,10 +168,9 @@ def stamps(root: Path) -> Iterator[Sample]:
         try:
             if path.suffix == ".svg":
                 png = resvg_py.svg_to_bytes(svg_path=str(path), width=256)
-                image = Image.open(io.BytesIO(bytes(png)))
+                image = flatten(Image.open(io.BytesIO(bytes(png))))
             else:
-                image = Image.open(path)
-            image = flatten(image)
+                image = flatten(Image.open(path))
         except (OSError, ValueError, Image.DecompressionBombError):
             continue
         yield image, f"a picture of {lines[0].strip().rstrip('.').lower()}", "stamp"

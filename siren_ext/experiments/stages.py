@@ -1,0 +1,164 @@
+"""Where the signal is lost on its way from the files into the images of the guilty model.
+
+Three questions, each answered by an area under the curve: does the coating *survive* the resizing,
+the autoencoder and the noise that training puts images through (coated against clean images, seen
+by the clean model); has the guilty model *learnt* it (clean images denoised by the guilty against
+the innocent model, from the same noise); and is it *seen* in generated images (the study's main
+result)?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from siren_ext.experiments.measures import area
+from siren_ext.images import crop_view, read_picture, to_tensor
+from siren_ext.progress import Progress
+from siren_ext.surrogate import DiffusionSurrogate
+
+if TYPE_CHECKING:
+    from siren_ext.coater import Coater
+
+Pair = tuple[Path, Path]
+Change = Callable[[Tensor, torch.Generator], Tensor]
+
+AS_WRITTEN = "as written"
+RESIZED = "resized for the model"
+ROUND_TRIP = "autoencoder round trip"
+_BATCH = 8
+
+
+def denoised(level: int) -> str:
+    """Name of the stage at a noise step."""
+    return f"noise to t = {level}, one-step denoise"
+
+
+def load_surrogate(base: str | Path, adapter: Path, prompt: str, device: str) -> DiffusionSurrogate:
+    """The base with an adapter merged, frozen, under one prompt."""
+    from siren_ext.suspects import LocalSuspect
+
+    return DiffusionSurrogate(LocalSuspect(base, adapter, device=device).pipeline, prompt)
+
+
+def usable_levels(surrogate: DiffusionSurrogate, levels: Sequence[int]) -> tuple[int, ...]:
+    """The noise steps that the model's schedule has."""
+    return tuple(level for level in levels if level < len(surrogate.kept))
+
+
+@torch.no_grad()
+def survival(
+    pairs: Sequence[Pair],
+    surrogate: DiffusionSurrogate,
+    coater: Coater,
+    levels: Sequence[int],
+    *,
+    seed: int,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Coated against clean images after each stage, from equal noise.
+
+    Args:
+        pairs: (original, coated file) paths.
+        surrogate: a model that never saw a coated image.
+        levels: noise steps of the one-step denoising.
+
+    Returns:
+        Per stage its name, ``auc`` with standard error ``se``, and ``kept``: how much of the
+        coating's amplitude is left, i.e. the regression of what is left on what was added (1: all;
+        None before the first change).
+    """
+    changes: dict[str, Change] = {
+        RESIZED: lambda images, _: images,
+        ROUND_TRIP: lambda images, _: surrogate.round_trip(images),
+        **_denoisers(surrogate, levels),
+    }
+    scores: dict[str, tuple[list[float], list[float]]] = {
+        name: ([], []) for name in (AS_WRITTEN, *changes)
+    }
+    left, power = dict.fromkeys(changes, 0.0), 0.0
+    progress.stage("Looking for lost signal", len(pairs))
+    for first in range(0, len(pairs), _BATCH):
+        views = []
+        for which in (0, 1):
+            images = [_read(pair[which], coater.device) for pair in pairs[first : first + _BATCH]]
+            scores[AS_WRITTEN][which].extend(float(coater.score(image)[0]) for image in images)
+            views.append(torch.cat([crop_view(image, surrogate.resolution) for image in images]))
+        added = views[1] - views[0]
+        power += float(added.square().sum())
+        for name, change in changes.items():
+            # equal noise for both, so that only the coating differs
+            after = [change(view, _generator(seed, first)) for view in views]
+            left[name] += float(((after[1] - after[0]) * added).sum())
+            for which in (0, 1):
+                scores[name][which].extend(coater.score(after[which]).tolist())
+        progress.advance(len(views[0]))
+    return [
+        {
+            "stage": name,
+            **_area_row(coated, clean),
+            "kept": left[name] / power if name in left and power else None,
+        }
+        for name, (clean, coated) in scores.items()
+    ]
+
+
+@torch.no_grad()
+def denoised_scores(
+    images: Sequence[Path],
+    surrogate: DiffusionSurrogate,
+    coater: Coater,
+    levels: Sequence[int],
+    *,
+    seed: int,
+    progress: Progress,
+) -> dict[str, list[float]]:
+    """Scores of clean images that ``surrogate`` denoised in one step, per stage.
+
+    Calls with the same images and seed use the same noise.
+    """
+    changes = _denoisers(surrogate, levels)
+    scores: dict[str, list[float]] = {name: [] for name in changes}
+    progress.stage("Denoising clean images", len(images))
+    for first in range(0, len(images), _BATCH):
+        paths = images[first : first + _BATCH]
+        views = [crop_view(_read(path, coater.device), surrogate.resolution) for path in paths]
+        batch = torch.cat(views)
+        for name, change in changes.items():
+            after = change(batch, _generator(seed, first))
+            scores[name] += coater.score(after).tolist()
+        progress.advance(len(batch))
+    return scores
+
+
+def learnt(
+    guilty: dict[str, list[float]], innocent: dict[str, list[float]]
+) -> list[dict[str, Any]]:
+    """How well the guilty model's denoising is told from the innocent one's, per stage."""
+    return [{"stage": name, **_area_row(guilty[name], innocent[name])} for name in guilty]
+
+
+def _denoisers(surrogate: DiffusionSurrogate, levels: Sequence[int]) -> dict[str, Change]:
+    def at(level: int) -> Change:
+        return lambda images, generator: surrogate.renoise(
+            images, level, level + 1, generator=generator
+        )
+
+    return {denoised(level): at(level) for level in levels}
+
+
+def _generator(seed: int, number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + number)
+
+
+def _area_row(low: Sequence[float], high: Sequence[float]) -> dict[str, float]:
+    found = area(low, high)
+    return {"auc": found.value, "se": found.error}
+
+
+def _read(path: Path, device: torch.device) -> Tensor:
+    return to_tensor(read_picture(path).rgb).to(device)

@@ -1,0 +1,280 @@
+"""A detection study on paper: its settings, its models and seeds, and where everything lies."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from siren_ext.config import Config
+from siren_ext.dataset import ImageSet
+from siren_ext.demo_record import peak_memory_gb
+from siren_ext.errors import ConfigError
+from siren_ext.files import write_json
+
+FORMAT = "siren_ext.detection"
+VERSION = 1
+T = TypeVar("T")
+Role = Literal["guilty", "innocent", "reference"]
+
+# No two models share a training seed, and no two images a noise seed.
+_SEEDS_PER_STUDY = 1000
+_JUDGING = ("seeds", "size", "against", "repeats", "alpha", "stage_images", "levels", "strength")
+_IMAGES_PER_MODEL = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectionConfig(Config):
+    """How much a detection study makes and how it is judged.
+
+    Attributes:
+        seeds: training seeds; each gives one guilty and one innocent model.
+        mimicries: images of each of them.
+        reference: images of the one reference model.
+        size, against: suspect and reference images of one test, drawn afresh for every repetition
+            (methods of SIREN, §9.2); where ``against`` equals ``reference`` all of them are used.
+        repeats: tests per model.
+        alpha: of the single verdict on all images.
+        prompts: what all models are asked for, in turn; empty to choose by ``prompt_source``.
+        prompt_source: ``captions`` spreads ``prompt_count`` captions evenly over the set; where an
+            image has none, or with ``class``, it is "an image of" the class word.
+        sampling_steps, guidance: of the generated images.
+        strength: factor on the coating.
+        images: use only so many images of the set; 0 for all.
+        stage_images: images in the search for where the signal is lost; 0 for all.
+        levels: noise steps of that search, of which those that a schedule has are taken.
+        seed: everything random follows from it. It begins at 1, as surrogates and rehearsals of
+            coater training take theirs from 0.
+    """
+
+    seeds: int = 3
+    mimicries: int = 150
+    reference: int = 300
+    size: int = 30
+    against: int = 100
+    repeats: int = 10_000
+    alpha: float = 1e-6
+    prompts: tuple[str, ...] = ()
+    prompt_source: str = "captions"
+    prompt_count: int = 10
+    sampling_steps: int = 20
+    guidance: float = 3.0
+    strength: float = 1.0
+    images: int = 0
+    stage_images: int = 100
+    levels: tuple[int, ...] = (50, 200, 400, 700)
+    seed: int = 1
+
+    bounds: ClassVar[dict[str, tuple[float, float]]] = {
+        "seeds": (1, 400),
+        "mimicries": (1, _IMAGES_PER_MODEL),
+        "reference": (1, _IMAGES_PER_MODEL),
+        "size": (1, _IMAGES_PER_MODEL),
+        "against": (1, _IMAGES_PER_MODEL),
+        "repeats": (1, 10_000_000),
+        "alpha": (1e-299, 0.5),
+        "prompt_count": (1, 100_000),
+        "sampling_steps": (1, 1000),
+        "guidance": (0, 100),
+        "strength": (0.01, 10),
+        "images": (0, 1_000_000),
+        "stage_images": (0, 1_000_000),
+        "seed": (1, 1_000_000),
+    }
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"prompt_source": ("captions", "class")}
+
+    def __post_init__(self) -> None:
+        """Check the settings, so that a study does not fail after hours of training."""
+        super().__post_init__()
+        for part, pool in (("size", "mimicries"), ("against", "reference")):
+            if getattr(self, part) > getattr(self, pool):
+                raise ConfigError(
+                    f"{part} is {getattr(self, part)} but there are only {getattr(self, pool)} "
+                    f"images to draw from ({pool}); lower the one or raise the other."
+                )
+        if not all(isinstance(level, int) and level >= 0 for level in self.levels):
+            raise ConfigError(f"levels is {self.levels!r}; expected whole numbers from 0.")
+
+    def making(self) -> dict[str, Any]:
+        """The settings that every model depends on; how it is judged may change between calls.
+
+        Without ``strength``, of which innocent models know nothing.
+        """
+        judging = {
+            "strength",
+            "seeds",
+            "size",
+            "against",
+            "repeats",
+            "alpha",
+            "stage_images",
+            "levels",
+        }
+        return {name: value for name, value in self.to_dict().items() if name not in judging}
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One model of the study: ``number`` counts the training seeds from 0."""
+
+    role: Role
+    number: int
+    training_seed: int
+    noise_seed: int
+    images: int
+
+    @property
+    def name(self) -> str:
+        """Name of its files."""
+        return self.role if self.role == "reference" else f"{self.role}_{self.number}"
+
+
+def roster(config: DetectionConfig) -> tuple[Model, ...]:
+    """The reference, then a guilty and an innocent model per training seed, none sharing a seed."""
+
+    def model(role: Role, number: int, place: int, images: int) -> Model:
+        seed = config.seed * _SEEDS_PER_STUDY + place
+        return Model(role, number, seed, seed * _IMAGES_PER_MODEL, images)
+
+    models = [model("reference", 0, 0, config.reference)]
+    for number in range(config.seeds):
+        models.append(model("guilty", number, 1 + 2 * number, config.mimicries))
+        models.append(model("innocent", number, 2 + 2 * number, config.mimicries))
+    return tuple(models)
+
+
+def class_prompt(class_word: str) -> str:
+    """The prompt of the class; raises :class:`ConfigError` when the word is empty."""
+    word = " ".join(class_word.split())
+    if not word:
+        raise ConfigError(
+            "The class word is empty; expected the noun that one would use for what the images "
+            "show, such as dog, person or landscape."
+        )
+    return f"an image of {word}"
+
+
+def study_prompts(data: ImageSet, class_word: str, config: DetectionConfig) -> tuple[str, ...]:
+    """What every model is asked for: the same prompts for all, or the test means nothing."""
+    if config.prompts:
+        return config.prompts
+    captions = list(dict.fromkeys(item.caption or "" for item in data.items))
+    if config.prompt_source == "class" or "" in captions:
+        return (class_prompt(class_word),)
+    count = min(config.prompt_count, len(captions))
+    return tuple(captions[index * len(captions) // count] for index in range(count))
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where a study keeps what it makes.
+
+    ``clean`` holds what does not depend on the coater (innocent and reference models with their
+    images), so that studies of several coaters on one set can share it.
+    """
+
+    root: Path
+    clean: Path
+
+    @property
+    def coated(self) -> Path:
+        """The coated set."""
+        return self.root / "coated"
+
+    def home(self, model: Model) -> Path:
+        """The folder under which a model's adapter and images lie."""
+        return self.root if model.role == "guilty" else self.clean
+
+    def adapter(self, model: Model) -> Path:
+        """A model's LoRA."""
+        return self.home(model) / "adapters" / f"{model.name}.safetensors"
+
+    def mimicries(self, model: Model) -> Path:
+        """A model's images."""
+        return self.home(model) / "mimicries" / model.name
+
+    def scores(self, model: Model) -> Path:
+        """The scores of a model's images: these do depend on the coater."""
+        return self.root / "scores" / f"{model.name}.json"
+
+
+class StudyLedger:
+    """Binds a folder to one study, and keeps account of time and memory over interruptions.
+
+    Args:
+        root: the study's folder.
+        identity: plain values that everything in the folder depends on.
+
+    Raises:
+        ConfigError: the folder holds another study, or something else.
+    """
+
+    def __init__(self, root: Path, identity: Mapping[str, Any]) -> None:
+        self._path = root / "study.json"
+        identity = json.loads(json.dumps(identity))  # as it comes back: tuples as lists
+        kept: dict[str, Any] = {}
+        if self._path.exists():
+            try:
+                kept = json.loads(self._path.read_text(encoding="utf-8"))
+                before = dict(kept["identity"])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise ConfigError(
+                    f"{self._path} can't be read as the record of a study ({error}); name another "
+                    "folder."
+                ) from error
+            changed = [name for name in identity if before.get(name) != identity[name]]
+            if changed:
+                raise ConfigError(
+                    f"{root} holds a study with another {', '.join(changed)} (see "
+                    f"{self._path.name}); name another folder, or delete this one."
+                )
+        elif root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
+            raise ConfigError(
+                f"{root} holds files that are not of a study; name a new or empty folder."
+            )
+        self._data: dict[str, Any] = {"identity": identity, "seconds": {}, "peak_memory_gb": None}
+        self._data.update(kept)
+        write_json(self._path, self._data)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the time of the block to the step's account, whether or not it finishes."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = self._data["seconds"]
+            seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - start, 3)
+            peaks = (peak_memory_gb(), self._data["peak_memory_gb"])
+            self._data["peak_memory_gb"] = max(filter(None, peaks), default=None)
+            write_json(self._path, self._data)
+
+    def costs(self) -> dict[str, Any]:
+        """Seconds per step, and the largest memory in GB."""
+        return {"seconds": self._data["seconds"], "peak_memory_gb": self._data["peak_memory_gb"]}
+
+
+def kept(path: Path, key: Any, make: Callable[[], Any]) -> Any:
+    """The plain value that ``make`` gives, from ``path`` where it was kept under the same key."""
+    mark = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["key"] == mark:
+            return stored["value"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # absent or damaged: made anew
+    value = make()
+    write_json(path, {"key": mark, "value": value})
+    return value
+
+
+def spread_evenly(items: Sequence[T], wanted: int) -> list[T]:
+    """``wanted`` of the items, spread evenly over them; all of them when ``wanted`` is 0."""
+    count = min(wanted or len(items), len(items))
+    last = len(items) - 1
+    return [items[round(place * last / max(1, count - 1))] for place in range(count)]

@@ -1,0 +1,131 @@
+"""Detection against visibility: a point per detection study, from their ``detection.json``.
+
+Example::
+
+    python -m siren_ext.experiments.tradeoff runs/*/detection.json --out tradeoff.png
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from siren_ext.cli.common import command, say
+from siren_ext.errors import ScoreError
+from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
+from siren_ext.experiments.study import FORMAT, VERSION
+from siren_ext.files import atomic
+from siren_ext.scoring import read_json
+
+LEVEL = 1e-3
+_MARKERS = "osD^vP*X"
+Point = dict[str, Any]
+
+
+def read_point(path: Path) -> Point:
+    """The figures of a study that the plot shows; raises :class:`ScoreError` for other files."""
+    data = read_json(path)
+    if not isinstance(data, dict) or (data.get("format"), data.get("version")) != (FORMAT, VERSION):
+        raise ScoreError(f"{path} is no result of a detection study; expected a detection.json.")
+    try:
+        models = {
+            role: [m for m in data["models"] if m["role"] == role]
+            for role in ("guilty", "innocent")
+        }
+        rate = next(row for row in data["guilty"] if row["alpha"] == LEVEL)
+        point: Point = {
+            "study": path.resolve().parent.name,
+            "set": str(data["name"]),
+            "psnr_db": data["files"]["psnr_db"]["mean"],
+            "local_de00_p99": data["files"]["local_de00_p99"]["mean"],
+            "tpr": rate["mean"],
+            "tpr_lowest": rate["lowest"],
+            "tpr_highest": rate["highest"],
+        }
+        for role, found in models.items():
+            areas = [float(model["auc"]) for model in found]
+            point[f"auc_{role}"] = sum(areas) / len(areas)
+            point[f"auc_{role}_lowest"], point[f"auc_{role}_highest"] = min(areas), max(areas)
+    except (KeyError, TypeError, StopIteration, ZeroDivisionError, ValueError) as error:
+        raise ScoreError(f"{path} lacks a figure ({error!r}); run the study again.") from error
+    if point["psnr_db"] is None:
+        raise ScoreError(f"{path} has no PSNR: its coater changed not one pixel.")
+    return point
+
+
+def plot_tradeoff(points: Sequence[Point], path: Path) -> None:
+    """Area under the curve and detection rate at 1e-3 against PSNR, bars from seed to seed."""
+    figure = new_figure(10, 4.2)
+    left, right = figure.subplots(1, 2)
+    sets = list(dict.fromkeys(point["set"] for point in points))
+    for number, name in enumerate(sets):
+        marker = _MARKERS[number % len(_MARKERS)]
+        own = sorted((p for p in points if p["set"] == name), key=lambda p: float(p["psnr_db"]))
+        for axes, key, role in (
+            (left, "auc_guilty", "guilty"),
+            (left, "auc_innocent", "innocent"),
+            (right, "tpr", "guilty"),
+        ):
+            middle = [point[key] for point in own]
+            bars = [
+                [point[key] - point[f"{key}_lowest"] for point in own],
+                [point[f"{key}_highest"] - point[key] for point in own],
+            ]
+            axes.errorbar(
+                [point["psnr_db"] for point in own],
+                middle,
+                yerr=bars,
+                color=COLOURS[role],
+                marker=marker,
+                linewidth=1,
+                capsize=3,
+                label=f"{name}, {role}",
+            )
+    for axes, title in ((left, "AUC of the images"), (right, f"caught at alpha {LEVEL:g}")):
+        axes.set_xlabel("PSNR of the coated files (dB)")
+        axes.set_title(title)
+        axes.grid(alpha=0.3)
+    left.set_ylim(0.3, 1.02)
+    right.set_ylim(-0.02, 1.02)
+    left.axhline(0.5, color="black", linestyle=":", linewidth=1)
+    left.legend(frameon=False, fontsize=8)
+    for point in points:
+        right.annotate(
+            point["study"],
+            (point["psnr_db"], point["tpr"]),
+            xytext=(4, 4),
+            textcoords="offset points",
+            fontsize=7,
+        )
+    save_figure(figure, path)
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@command(
+    app,
+    "tradeoff",
+    example="python -m siren_ext.experiments.tradeoff runs/*/detection.json --out tradeoff.png",
+)
+def tradeoff(
+    files: Annotated[list[Path], typer.Argument(help="detection.json of several studies.")],
+    out: Annotated[Path, typer.Option("--out", help="The picture; a table (.csv) beside it.")],
+) -> None:
+    """Plot how well models are caught against how visible the coating is."""
+    points = [read_point(path) for path in files]
+    plot_tradeoff(points, out)
+    table = out.with_suffix(".csv")
+    with atomic(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(points[0]))
+        writer.writeheader()
+        writer.writerows(points)
+    say(f"{out}\n{table}")
+
+
+if __name__ == "__main__":
+    app()
