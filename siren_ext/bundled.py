@@ -6,14 +6,14 @@ from pathlib import Path
 
 from siren_ext.errors import CoaterError
 
-BUNDLED_COATERS = ("samples", "start")
+BUNDLED_COATERS = ("samples",)
 
 
 def coater_path(name: str | Path) -> Path:
     """The file behind a coater's name; what is not a bundled name is taken as a path.
 
-    ``samples`` is trained for the bundled images; ``start`` is the generic one from which training
-    for a new set begins. Raises :class:`CoaterError` when a bundled one is missing.
+    ``samples`` is trained for the bundled images; training for a new set may begin from it. Raises
+    :class:`CoaterError` when a bundled one is missing.
     """
     if str(name) not in BUNDLED_COATERS:
         return Path(name)

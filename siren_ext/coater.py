@@ -47,7 +47,7 @@ class CoaterConfig(Config):
         min_psnr: dB; a coating stronger than this is scaled down, image by image; 0 for no floor.
     """
 
-    channels: int = 64
+    channels: int = 32
     generator_blocks: int = 4
     extractor_blocks: int = 8
     bits: int = 48
@@ -55,9 +55,9 @@ class CoaterConfig(Config):
     head: str = "sphere"
     feature_layer: str = "linear"
     norm: str = "image"
-    working_size: int = 512
-    strength: float = 1.5
-    min_psnr: float = 0.0
+    working_size: int = 256
+    strength: float = 3.0
+    min_psnr: float = 38.0
 
     bounds: ClassVar[dict[str, tuple[float, float]]] = {
         "channels": (4, 512),
@@ -158,6 +158,12 @@ class Coater:
         self.extractor.to(device, dtype)
         self.center = self.center.to(device, dtype)
         return self
+
+    def at_working_size(self, size: int) -> Coater:
+        """A copy that sees images at another size; both networks are fully convolutional."""
+        copy = Coater(dataclasses.replace(self.config, working_size=size))
+        copy.load_tensors(self.tensors())
+        return copy.to(self.device)
 
     def train(self, mode: bool = True) -> Coater:
         """Switch both networks to training or use; matters for ``running`` statistics alone."""

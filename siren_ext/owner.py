@@ -6,6 +6,7 @@ on the *clean* set first (methods of SIREN, arXiv 2410.10437).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,8 @@ def train_for_base(
         config: of the coater's training.
         surrogate: of the personalisation; by default on the images' captions, or on the surrogate
             prompt where an image has none.
-        start: a coater to adapt; without it a new one of shape ``coater`` is trained.
+        start: a coater to adapt; without it a new one of shape ``coater`` is trained. Either works
+            at half the model's resolution, unless ``coater`` says a smaller or equal size.
         device: auto or a torch device name.
 
     Raises:
@@ -65,6 +67,7 @@ def train_for_base(
         Cancelled: the user stopped; the same call goes on.
     """
     from siren_ext.adapters import load_adapter
+    from siren_ext.coater import CoaterConfig
     from siren_ext.devices import pick_device, pick_dtype
     from siren_ext.personalize import PersonalizeConfig, personalize
     from siren_ext.pipelines import load_pipeline
@@ -87,9 +90,16 @@ def train_for_base(
     target = pick_device(device)
     pipeline = load_pipeline(base, device=target, dtype=pick_dtype(target))
     load_adapter(pipeline, adapter)
+    stand_in = DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
+    size = stand_in.resolution // 2
+    if start is not None and start.config.working_size != size:
+        start = start.at_working_size(size)
+    if coater is None or coater.working_size > stand_in.resolution:
+        # finer detail than the model's own resolution is lost in training on it
+        coater = replace(coater or CoaterConfig(), working_size=size)
     result = train_coater(
         data,
-        DiffusionSurrogate(pipeline, prompt),
+        stand_in,
         config or TrainConfig(),
         coater=coater,
         start=start,

@@ -37,15 +37,15 @@ class Twin:
         self.weights = LoraWeights(holder, PersonalizeConfig(seed=seed))
         self.optimiser = torch.optim.AdamW([self.weights.vector], lr=rate, weight_decay=0.01)
 
-    def learn(self, images: Tensor, generator: torch.Generator) -> float:
-        """One denoising step on B images in [0,1]; returns the loss."""
+    def learn(self, images: Tensor, texts: Tensor, generator: torch.Generator) -> float:
+        """One denoising step on B images in [0,1] and their prompt embeddings; returns the loss."""
         with torch.no_grad():
             latents = self.surrogate.encode(images, generator)
         with torch.enable_grad():
             loss = pipelines.denoising_loss(
                 self.surrogate.pipeline,
                 latents,
-                self.surrogate.embeddings(len(images)),
+                texts,
                 generator=generator,
                 unet=self.unet,
             ).mean()
@@ -61,7 +61,7 @@ class Twin:
         """What a resumed training needs."""
         return {
             "vector": self.weights.vector.detach().clone(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -78,19 +78,24 @@ class Rehearsal:
         self.guilty = Twin(surrogate, rate=rate, seed=seed)
         self.innocent = Twin(surrogate, rate=rate, seed=seed)
 
-    def learn(self, coated: Tensor, clean: Tensor, *, seed: int) -> float:
-        """One step of either twin with equal noise; returns the guilty one's loss."""
-        self.innocent.learn(clean, torch.Generator().manual_seed(seed))
-        return self.guilty.learn(coated, torch.Generator().manual_seed(seed))
+    def learn(self, coated: Tensor, clean: Tensor, picks: Tensor, *, seed: int) -> float:
+        """One step of either twin with equal noise; returns the guilty one's loss.
 
-    def mimicries(self, count: int, *, seed: int, guidance: float) -> tuple[Tensor, Tensor]:
-        """``count`` images of the guilty and as many of the innocent twin, from equal noise."""
+        ``picks`` are the numbers of the images, for their captions.
+        """
+        texts = self.surrogate.texts(picks)
+        self.innocent.learn(clean, texts, torch.Generator().manual_seed(seed))
+        return self.guilty.learn(coated, texts, torch.Generator().manual_seed(seed))
+
+    def mimicries(self, picks: Tensor, *, seed: int, guidance: float) -> tuple[Tensor, Tensor]:
+        """An image per pick of the guilty and of the innocent twin, from equal noise and text."""
         coated, clean = (
             self.surrogate.sample(
-                count,
+                len(picks),
                 generator=torch.Generator().manual_seed(seed),
                 unet=twin.unet,
                 guidance=guidance,
+                texts=self.surrogate.texts(picks),
             )
             for twin in (self.guilty, self.innocent)
         )

@@ -6,6 +6,7 @@ survive being noised and denoised (what generation does to everything).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -44,9 +45,10 @@ class DiffusionSurrogate:
         pipeline: as :func:`siren_ext.pipelines.load_pipeline` gives it, usually with a clean
             adapter merged.
         prompt: the surrogate prompt, for instance ``an image of a dog``.
+        captions: one per image, for rehearsals: what an infringer would train with.
     """
 
-    def __init__(self, pipeline: Any, prompt: str) -> None:
+    def __init__(self, pipeline: Any, prompt: str, captions: Sequence[str] = ()) -> None:
         self.pipeline = pipeline
         for part in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
             part.requires_grad_(False)
@@ -54,12 +56,18 @@ class DiffusionSurrogate:
         self.prompt = prompt
         with torch.no_grad():
             self.embedding = pipelines.encode_prompts(pipeline, [prompt])
+            rows = [pipelines.encode_prompts(pipeline, [text]) for text in captions]
+        self.captions = torch.cat(rows) if rows else self.embedding
         self.resolution = pipelines.native_size(pipeline)
         self.kept: Tensor = pipeline.scheduler.alphas_cumprod.to(self.embedding.device).float()
 
     def embeddings(self, count: int) -> Tensor:
         """The cached prompt embedding, repeated."""
         return self.embedding.expand(count, -1, -1)
+
+    def texts(self, picks: Tensor) -> Tensor:
+        """Embeddings of the captions of images by number; of the prompt where none were given."""
+        return self.captions[picks.to(self.captions.device) % len(self.captions)]
 
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Scaled latents of images of any size, seen at the surrogate's resolution."""
@@ -134,14 +142,18 @@ class DiffusionSurrogate:
         unet: Any | None = None,
         steps: int = 10,
         guidance: float = 3.0,
+        texts: Tensor | None = None,
     ) -> Tensor:
-        """``count`` generated images in [0,1], made as a suspect on this machine makes them."""
+        """``count`` generated images in [0,1], made as a suspect on this machine makes them.
+
+        ``texts`` are prompt embeddings (count or 1 rows); by default the surrogate prompt's.
+        """
         side = self.resolution // pipelines.latent_factor(self.pipeline)
         shape = (count, int(self.pipeline.unet.config.in_channels), side, side)
         latents = sample_latents(
             self.pipeline,
             pipelines.seeded_normal(shape, generator, self.embedding.device),
-            self.embedding,
+            self.embedding if texts is None else texts,
             pipelines.encode_prompts(self.pipeline, [""]),
             steps=steps,
             guidance=guidance,

@@ -41,7 +41,7 @@ class TrainConfig(Config):
     """
 
     objective: str = "budget"
-    steps: int = 600
+    steps: int = 300
     batch_size: int = 16
     learning_rate: float = 1e-3
     extractor_rate: float = 1e-3
@@ -53,7 +53,7 @@ class TrainConfig(Config):
     learn_weight: float = 1.0
     colour_weight: float = 0.0
     mse_weight: float = 0.0
-    tint_weight: float = 0.1
+    tint_weight: float = 0.5
     tint_limit: float = 1.5
     official_lab: bool = False
     distort: bool = True
@@ -62,9 +62,9 @@ class TrainConfig(Config):
     denoised: int = 4
     noise_low: int = 50
     noise_high: int = 500
-    rehearse_every: int = 0
-    rehearse_steps: int = 20
-    rehearse_images: int = 16
+    rehearse_every: int = 20
+    rehearse_steps: int = 12
+    rehearse_images: int = 24
     seed: int = 0
 
     bounds: ClassVar[dict[str, tuple[float, float]]] = {

@@ -142,7 +142,7 @@ class CoaterTrainer:
         """One optimisation step; returns a short note of the running figures."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         self.consistent = False
-        clean = self._batch(generator)
+        clean = self._batch(self._picks(generator), generator)
         self._rehearse(generator)
         self.coater.train()
         with self._fast():
@@ -172,8 +172,11 @@ class CoaterTrainer:
         self._note("auc", separation)
         return ", ".join(f"{name} {value:.3g}" for name, value in self.average.items())
 
-    def _batch(self, generator: torch.Generator) -> Tensor:
-        picks = torch.randint(len(self.images), (self.config.batch_size,), generator=generator)
+    def _picks(self, generator: torch.Generator, count: int = 0) -> Tensor:
+        size = count or self.config.batch_size
+        return torch.randint(len(self.images), (size,), generator=generator)
+
+    def _batch(self, picks: Tensor, generator: torch.Generator) -> Tensor:
         mirror = torch.rand(len(picks), generator=generator) < 0.5
         batch = self.images[picks].float() / 255
         batch[mirror] = batch[mirror].flip(3)
@@ -306,14 +309,16 @@ class CoaterTrainer:
             return
         rounds = config.rehearse_steps * (4 if since == 0 else 1)
         for _ in range(rounds):
-            images = self._batch(generator)
+            picks = self._picks(generator)
+            images = self._batch(picks, generator)
             with torch.no_grad(), self._fast():
                 coated = quantise(images + self.coater.residual(images))
             seed = int(torch.randint(2**62, (), generator=generator))
-            self._note("guilty", self.rehearsal.learn(coated, images, seed=seed))
+            self._note("guilty", self.rehearsal.learn(coated, images, picks, seed=seed))
         seed = int(torch.randint(2**62, (), generator=generator))
         guidance = 1 + 3 * float(torch.rand((), generator=generator))
-        fresh = self.rehearsal.mimicries(config.rehearse_images, seed=seed, guidance=guidance)
+        picks = self._picks(generator, config.rehearse_images)
+        fresh = self.rehearsal.mimicries(picks, seed=seed, guidance=guidance)
         # judged before the extractor has learnt from them: the figure that matters
         area = _area(self.coater.score(fresh[0]), self.coater.score(fresh[1]))
         self._note("mimicry auc", area, memory=0.5)

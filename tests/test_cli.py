@@ -396,6 +396,16 @@ def test_train_passes_its_settings(
     code, _, err = call(*line, "--start", "none", "--set", "coater.bits=8")
     assert code == 0, err
     assert (seen["start"], seen["coater"]) == (None, CoaterConfig(bits=8))
+    code, _, err = call(*line, "--start", "none", "--preset", "paper", "--set", "nu=0.2")
+    assert code == 0, err
+    assert seen["config"] == TrainConfig.preset("paper", nu=0.2, steps=60 * 4)
+    assert seen["coater"] == CoaterConfig.preset("paper")
+    code, _, err = call(*line, "--start", coater_file, "--preset", "official", "--steps", "7")
+    assert code == 0, err
+    assert seen["config"] == TrainConfig.preset("official", steps=7)
+    code, _, err = call(*line, "--start", "none", "--preset", "best")
+    assert code == 2
+    assert "expected one of default, official, paper" in err
     code, _, err = call(*line, "--start", coater_file, "--set", "coater.bits=8")
     assert code == 2
     assert "--start none" in err

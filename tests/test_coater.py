@@ -23,7 +23,13 @@ from siren_ext.nets.blocks import IMAGENET_STD
 from siren_ext.nets.jnd import jnd_map
 
 SHAPE = CoaterConfig(
-    channels=8, generator_blocks=2, extractor_blocks=2, bits=4, features=6, working_size=32
+    channels=8,
+    generator_blocks=2,
+    extractor_blocks=2,
+    bits=4,
+    features=6,
+    working_size=32,
+    min_psnr=0,
 )
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -90,6 +96,15 @@ def test_pattern_is_made_at_the_working_size() -> None:
     coater.generator.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
     coater.residual(pictures(1, 48, 96))
     assert seen == [torch.Size((1, 3, 32, 32))]
+
+
+def test_another_working_size_keeps_the_weights() -> None:
+    coater = Coater(SHAPE, seed=3)
+    larger = coater.at_working_size(48)
+    assert larger.config == shaped(working_size=48)
+    assert all(torch.equal(value, larger.tensors()[key]) for key, value in coater.tensors().items())
+    assert larger.pattern(pictures(1)).shape == (1, 3, 48, 48)
+    assert coater.config == SHAPE
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

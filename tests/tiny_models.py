@@ -37,7 +37,7 @@ def tiny_pipeline(
     from transformers import CLIPTextConfig, CLIPTextModel
 
     from siren_ext.model_files import quiet_libraries
-    from siren_ext.pocket.train import MAX_TOKENS, load_tokenizer, make_tokenizer
+    from siren_ext.pocket.parts import MAX_TOKENS, load_tokenizer, make_tokenizer
 
     tokens = folder / "tokens"
     with quiet_libraries(), torch.random.fork_rng(devices=[]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -44,9 +46,19 @@ def register(app: typer.Typer) -> None:
         out: Annotated[Path, typer.Option("--out", help="The coater file to write.")],
         start: Annotated[
             str,
-            typer.Option("--start", help="Coater to adapt: start, a file, or none for a new one."),
-        ] = "start",
-        steps: Annotated[int | None, typer.Option("--steps", help="Training steps.")] = None,
+            typer.Option("--start", help="Coater to adapt: samples, a file, or none."),
+        ] = "samples",
+        preset: Annotated[
+            str,
+            typer.Option(
+                "--preset",
+                help="Settings to begin with: default, official (SIREN's code), paper (its text).",
+            ),
+        ] = "default",
+        steps: Annotated[
+            int | None,
+            typer.Option("--steps", help="Training steps; by default 60 epochs of other presets."),
+        ] = None,
         seed: Annotated[int | None, typer.Option("--seed")] = None,
         config: ConfigFile = None,
         assign: Assignments = None,
@@ -63,7 +75,7 @@ def register(app: typer.Typer) -> None:
         from siren_ext.dataset import ImageSet
         from siren_ext.owner import train_for_base
         from siren_ext.personalize import PersonalizeConfig
-        from siren_ext.train_config import TrainConfig
+        from siren_ext.train_config import PUBLISHED_EPOCHS, TrainConfig
 
         values = gather(config, assign, steps=steps, seed=seed)
         shape = values.pop("coater", None)
@@ -74,9 +86,12 @@ def register(app: typer.Typer) -> None:
                 "Settings of [coater] shape a new coater, but one is adapted here: add "
                 "--start none."
             )
-        chosen = TrainConfig.from_dict(values)
+        chosen = TrainConfig.preset(preset, **values)
         with watched(quiet) as progress:
             images = ImageSet.open(data).checked(progress=progress)
+            if preset != "default" and "steps" not in values:
+                count = math.ceil(PUBLISHED_EPOCHS * len(images) / chosen.batch_size)
+                chosen = dataclasses.replace(chosen, steps=count)
             train_for_base(
                 images,
                 base,
@@ -85,7 +100,7 @@ def register(app: typer.Typer) -> None:
                 chosen,
                 surrogate=PersonalizeConfig.from_dict(rehearsal) if rehearsal else None,
                 start=None if fresh else Coater.load(coater_path(start)),
-                coater=CoaterConfig.from_dict(shape) if shape else None,
+                coater=CoaterConfig.preset(preset, **(shape or {})) if fresh else None,
                 device=device,
                 progress=progress,
             )

@@ -19,140 +19,37 @@ import argparse
 import json
 import logging
 import math
+import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from siren_ext.errors import ConfigError
+from siren_ext.pocket.parts import (
+    MAX_TOKENS,
+    TOKENIZER_FILES,
+    load_taesd,
+    load_tokenizer,
+    load_weights,
+    make_text_encoder,
+    make_tokenizer,
+    make_unet,
+    save_model,
+)
 
 log = logging.getLogger(__name__)
 
-VOCABULARY = 4096
-MAX_TOKENS = 32
-WIDTH = 128
-CHANNELS = (96, 160, 192)
-HEADS = (3, 5, 6)
 EMA_DECAY = 0.999
 
 
-def make_tokenizer(captions: list[str], folder: Path) -> None:
-    """Learn a byte-level BPE vocabulary and write it in CLIP's vocab/merges format."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.WhitespaceSplit(),
-            pre_tokenizers.Punctuation(),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - 2,
-        end_of_word_suffix="</w>",
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(sorted(captions), trainer)
-    learnt = json.loads(tokenizer.to_str())["model"]
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in learnt["merges"]]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = [*alphabet, *(letter + "</w>" for letter in alphabet)]
-    tokens += ["".join(merge.split()) for merge in merges]
-    tokens = list(dict.fromkeys(tokens))[: VOCABULARY - 2]
-    known = set(tokens)
-    merges = [m for m in merges if "".join(m.split()) in known]
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    for special in ("<|startoftext|>", "<|endoftext|>"):
-        vocabulary[special] = len(vocabulary)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", "utf-8")
-
-
-def load_tokenizer(folder: Path):
-    """The CLIP tokenizer over our vocabulary."""
-    from transformers import CLIPTokenizer
-
-    return CLIPTokenizer(
-        str(folder / "vocab.json"),
-        str(folder / "merges.txt"),
-        model_max_length=MAX_TOKENS,
-        pad_token="<|endoftext|>",
-    )
-
-
-def load_taesd(folder: Path):
-    """TAESD's published weights as a diffusers ``AutoencoderTiny``."""
-    from diffusers import AutoencoderTiny
-
-    vae = AutoencoderTiny(scaling_factor=1.0)
-    state: dict[str, Tensor] = {}
-    for part in ("encoder", "decoder"):
-        # diffusers holds the decoder's leading clamp in forward(), the file counts it as layer 0
-        offset = 1 if part == "decoder" else 0
-        for name, value in load_file(folder / f"taesd_{part}.safetensors").items():
-            index, rest = name.split(".", 1)
-            state[f"{part}.layers.{int(index) - offset}.{rest}"] = value.float()
-    vae.load_state_dict(state, strict=True)
-    return vae.eval().requires_grad_(False)
-
-
-def make_unet():
-    """A small UNet with Stable Diffusion's block types; attention in the two lower levels."""
-    from diffusers import UNet2DConditionModel
-
-    return UNet2DConditionModel(
-        sample_size=16,
-        block_out_channels=CHANNELS,
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=WIDTH,
-        attention_head_dim=HEADS,
-    )
-
-
-def make_text_encoder(tokenizer):
-    """A four-layer CLIP text model of width 128, trained together with the UNet."""
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=WIDTH,
-            intermediate_size=4 * WIDTH,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            max_position_embeddings=MAX_TOKENS,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            projection_dim=WIDTH,
-        )
-    )
-
-
-def make_scheduler():
-    """Stable Diffusion 1.x noise schedule, sampled with DDIM."""
-    from diffusers import DDIMScheduler
-
-    return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        num_train_timesteps=1000,
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
-
-
 @torch.no_grad()
-def cache_latents(corpus: Path, vae: nn.Module, out: Path, batch: int = 32) -> None:
+def cache_latents(corpus: Path, vae: Any, out: Path, batch: int = 32) -> None:
     """Encode every picture and its mirror image; rows done are kept over interruptions."""
     images = np.load(corpus / "images.npy", mmap_mode="r")
     shape = (2, len(images), 4, images.shape[1] // 8, images.shape[2] // 8)
@@ -163,7 +60,7 @@ def cache_latents(corpus: Path, vae: nn.Module, out: Path, batch: int = 32) -> N
     vae = vae.to(torch.bfloat16).to(memory_format=torch.channels_last)
     began = time.monotonic()
     for first in range(start, len(images), batch):
-        pixels = torch.from_numpy(np.ascontiguousarray(images[first : first + batch]))
+        pixels = torch.from_numpy(np.array(images[first : first + batch]))
         pixels = pixels.permute(0, 3, 1, 2).to(torch.bfloat16) / 127.5 - 1
         for mirror in (0, 1):
             latents = vae.encode(pixels.flip(3) if mirror else pixels).latents
@@ -213,14 +110,14 @@ class MasterWeights:
             group["lr"] = lr
         self.optimiser.step()
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.average.values()), list(self.master.values()), 1 - decay
-            )
+            torch._foreach_lerp_(list(self.average.values()), list(self.master.values()), 1 - decay)
         self.push()
         return norm
 
 
-def learning_rate(step: int, total: int, peak: float, warmup: int = 300, tail: float = 0.3) -> float:
+def learning_rate(
+    step: int, total: int, peak: float, warmup: int = 300, tail: float = 0.3
+) -> float:
     """Linear warm-up, a plateau, then linear decay over the last ``tail`` of the steps."""
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -248,6 +145,10 @@ def train(args: argparse.Namespace) -> dict[str, Tensor]:
     torch.manual_seed(args.seed)  # a script of its own: initial weights come from the global seed
     unet = make_unet()
     text = make_text_encoder(tokenizer)
+    checkpoint = args.work / "unet.pt"
+    if args.start is not None and not checkpoint.exists():
+        load_weights(args.start, unet=unet, text=text)
+        log.info("starting from %s", args.start)
     weights = MasterWeights({"unet": unet, "text": text}, args.lr)
     unet.to(torch.bfloat16).train()
     text.to(torch.bfloat16).train()
@@ -255,14 +156,16 @@ def train(args: argparse.Namespace) -> dict[str, Tensor]:
     unet.set_attn_processor(AttnProcessor())
     text.set_attn_implementation("eager")
     weights.live = {
-        f"{m}.{n}": p for m, mod in (("unet", unet), ("text", text)) for n, p in mod.named_parameters()
+        f"{m}.{n}": p
+        for m, mod in (("unet", unet), ("text", text))
+        for n, p in mod.named_parameters()
     }
-    checkpoint = args.work / "unet.pt"
     step = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         step = state["step"]
-        for mine, theirs in ((weights.master, state["master"]), (weights.average, state["average"])):
+        pairs = ((weights.master, state["master"]), (weights.average, state["average"]))
+        for mine, theirs in pairs:
             for name, value in theirs.items():
                 mine[name].copy_(value)
         weights.optimiser.load_state_dict(state["optimiser"])
@@ -282,7 +185,10 @@ def train(args: argparse.Namespace) -> dict[str, Tensor]:
         clean = torch.from_numpy(latents[mirror, picks].astype(np.float32))
         prompts = [vary_caption(captions[i], rng) for i in picks]
         tokens = tokenizer(
-            prompts, padding="max_length", max_length=MAX_TOKENS, truncation=True,
+            prompts,
+            padding="max_length",
+            max_length=MAX_TOKENS,
+            truncation=True,
             return_tensors="pt",
         ).input_ids
         noise = torch.randn(clean.shape, generator=noise_rng)
@@ -301,41 +207,65 @@ def train(args: argparse.Namespace) -> dict[str, Tensor]:
         step += 1
         if step % 50 == 0:
             pace = (time.monotonic() - began) / (step - since)
-            log.info("step %d of %d  loss %.4f  lr %.1e  %.2f s/step", step, args.steps, mean, rate, pace)
+            log.info(
+                "step %d of %d  loss %.4f  lr %.1e  %.2f s/step", step, args.steps, mean, rate, pace
+            )
         if step % args.save_every == 0 or step == args.steps:
             temporary = checkpoint.with_suffix(".tmp")
             torch.save(
-                {"step": step, "master": weights.master, "average": weights.average,
-                 "optimiser": weights.optimiser.state_dict()},
+                {
+                    "step": step,
+                    "master": weights.master,
+                    "average": weights.average,
+                    "optimiser": weights.optimiser.state_dict(),
+                },
                 temporary,
             )
             temporary.replace(checkpoint)
             export(args, weights.average, step)
+    if step == since:  # nothing was left to do: write the result once more
+        export(args, weights.average, step)
     return weights.average
 
 
 def export(args: argparse.Namespace, average: dict[str, Tensor], step: int) -> None:
     """Write the averaged weights as a diffusers folder in float16."""
-    from diffusers import StableDiffusionPipeline
-
-    tokenizer = load_tokenizer(args.work / "tokenizer")
-    unet, text = make_unet(), make_text_encoder(tokenizer)
+    tokenizer = args.work / "tokenizer"
+    unet, text = make_unet(), make_text_encoder(load_tokenizer(tokenizer))
     for name, module in (("unet", unet), ("text", text)):
         own = {k.split(".", 1)[1]: v for k, v in average.items() if k.startswith(f"{name}.")}
         module.load_state_dict({**module.state_dict(), **own}, strict=True)
-    pipeline = StableDiffusionPipeline(
-        vae=load_taesd(args.taesd), unet=unet, text_encoder=text, tokenizer=tokenizer,
-        scheduler=make_scheduler(), safety_checker=None, feature_extractor=None,
-        image_encoder=None, requires_safety_checker=False,
-    )
-    pipeline.to(dtype=torch.float16)
-    pipeline.save_pretrained(args.out, safe_serialization=True)
+    save_model(args.out, unet=unet, text=text, tokenizer=tokenizer, taesd=args.taesd)
     save_file({"step": torch.tensor(step)}, args.work / "exported.safetensors")
     log.info("exported step %d to %s", step, args.out)
 
 
-def main() -> None:
-    """Command line of the training script."""
+def prepare_tokenizer(args: argparse.Namespace, captions: list[str]) -> None:
+    """Learn the vocabulary, or take over that of the model from which training starts."""
+    mine = args.work / "tokenizer"
+    theirs = None if args.start is None else args.start / "tokenizer"
+    if theirs is not None:
+        absent = [name for name in TOKENIZER_FILES if not (theirs / name).exists()]
+        if absent:
+            raise ConfigError(f"{theirs} lacks {', '.join(absent)}; expected an exported model.")
+    if not (mine / "vocab.json").exists():
+        if theirs is None:
+            make_tokenizer(captions, mine)
+            return
+        mine.mkdir(parents=True, exist_ok=True)
+        for name in TOKENIZER_FILES:
+            shutil.copyfile(theirs / name, mine / name)
+    elif theirs is not None:
+        for name in TOKENIZER_FILES:
+            if (theirs / name).read_bytes() != (mine / name).read_bytes():
+                raise ConfigError(
+                    f"{mine / name} differs from that of --start {args.start}, whose weights "
+                    "belong to its own vocabulary. Use a new --work folder."
+                )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line of the training script; ``argv`` replaces the process's arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--taesd", type=Path, required=True, help="folder with TAESD's weights")
@@ -346,15 +276,14 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-every", type=int, default=500)
-    args = parser.parse_args()
+    parser.add_argument("--start", type=Path, help="exported model whose weights to begin with")
+    args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.work.mkdir(parents=True, exist_ok=True)
-    if not (args.work / "tokenizer" / "vocab.json").exists():
-        rows = json.loads((args.corpus / "captions.json").read_text("utf-8"))
-        make_tokenizer([row["caption"] for row in rows], args.work / "tokenizer")
+    rows = json.loads((args.corpus / "captions.json").read_text("utf-8"))
+    prepare_tokenizer(args, [row["caption"] for row in rows])
     rows_done = args.work / "latents.done"
-    total = len(json.loads((args.corpus / "captions.json").read_text("utf-8")))
-    if not rows_done.exists() or int(rows_done.read_text()) < total:
+    if not rows_done.exists() or int(rows_done.read_text()) < len(rows):
         cache_latents(args.corpus, load_taesd(args.taesd), args.work / "latents.npy")
     train(args)
 

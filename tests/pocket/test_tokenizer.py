@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 pytest.importorskip("tokenizers")
 pytest.importorskip("transformers")
 
-from siren_ext.pocket.train import MAX_TOKENS, VOCABULARY, load_tokenizer, make_tokenizer
+from siren_ext.pocket.parts import MAX_TOKENS, VOCABULARY, load_tokenizer, make_tokenizer
 
 CAPTIONS = [
     f"{style} of {subject}"

@@ -1,0 +1,143 @@
+"""Training the pocket model: what it writes loads anywhere and can be begun from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_models import need_models
+
+from siren_ext.errors import ConfigError, ModelError
+from siren_ext.pocket import parts, train
+
+need_models()
+pytestmark = pytest.mark.models
+
+
+@pytest.fixture(scope="module")
+def small() -> Any:
+    """Narrow networks: the real ones take too long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "CHANNELS", (32, 32, 64))
+        patch.setattr(parts, "HEADS", (1, 1, 2))
+        yield
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of three pictures and a random autoencoder under TAESD's names."""
+    from diffusers import AutoencoderTiny
+
+    root = tmp_path_factory.mktemp("sources")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)
+    np.save(root / "images.npy", pixels)
+    rows = [{"caption": text} for text in ("a photo of a red cat", "a clip art of fish", "a house")]
+    (root / "captions.json").write_text(json.dumps(rows), encoding="utf-8")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        vae = AutoencoderTiny(scaling_factor=1.0)
+    for part, offset in (("encoder", 0), ("decoder", 1)):
+        named = {}
+        for key, value in getattr(vae, part).layers.state_dict().items():
+            index, rest = key.split(".", 1)
+            named[f"{int(index) + offset}.{rest}"] = value.clone()
+        save_file(named, root / f"taesd_{part}.safetensors")
+    return root
+
+
+def run(sources: Path, work: Path, out: Path, *more: str) -> None:
+    where = ["--corpus", sources, "--taesd", sources, "--work", work, "--out", out]
+    train.main([str(word) for word in (*where, "--batch", 2, "--lr", "1e-3", *more)])
+
+
+@pytest.fixture(scope="module")
+def exported(small: None, sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("exported")
+    with torch.random.fork_rng(devices=[]):
+        run(sources, root / "work", root / "out", "--steps", "2")
+    return root
+
+
+def test_export_is_complete(exported: Path) -> None:
+    from siren_ext.pipelines import encode_prompts, load_pipeline, native_size
+
+    out = exported / "out"
+    for name in ("vocab.json", "merges.txt"):
+        mine, theirs = exported / "work" / "tokenizer" / name, out / "tokenizer" / name
+        assert mine.read_bytes() == theirs.read_bytes()
+    assert (out / "tokenizer" / "tokenizer_config.json").exists()
+    pipeline = load_pipeline(out, device="cpu", dtype=torch.float32)
+    assert native_size(pipeline) == 128
+    texts = encode_prompts(pipeline, ["a red cat", "a house"])
+    assert texts.shape == (2, parts.MAX_TOKENS, parts.WIDTH)
+    assert not torch.allclose(texts[0], texts[1])
+
+
+def test_text_encoder_has_the_names_that_old_and_new_transformers_read(exported: Path) -> None:
+    from transformers import CLIPTextModel
+
+    folder = exported / "out" / "text_encoder"
+    named = load_file(folder / "model.safetensors")
+    assert all(key.startswith("text_model.") for key in named)
+    assert not any(key.startswith("text_model.text_model.") for key in named)
+    model, told = CLIPTextModel.from_pretrained(
+        folder, local_files_only=True, output_loading_info=True
+    )
+    assert not told["missing_keys"]
+    assert not told["unexpected_keys"]
+    for key, value in model.state_dict().items():
+        full = key if key.startswith("text_model.") else f"text_model.{key}"
+        if full in named:
+            assert torch.equal(value.float(), named[full].float()), key
+
+
+def weights(model: Path) -> dict[str, torch.Tensor]:
+    named = load_file(model / "unet" / "diffusion_pytorch_model.safetensors")
+    return named | load_file(model / "text_encoder" / "model.safetensors")
+
+
+def test_training_begins_from_an_exported_model(
+    exported: Path, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a learning rate of nearly nothing the result is the start, not a fresh draw."""
+    monkeypatch.setattr(train, "learning_rate", lambda *_: 1e-12)
+    start = ("--start", str(exported / "out"), "--steps", "1")
+    with torch.random.fork_rng(devices=[]):
+        run(sources, tmp_path / "work", tmp_path / "out", *start, "--seed", "5")
+    before, after = weights(exported / "out"), weights(tmp_path / "out")
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        torch.testing.assert_close(after[key], value, rtol=1e-3, atol=1e-6)
+    again = tmp_path / "work" / "tokenizer" / "vocab.json"
+    assert again.read_bytes() == (exported / "work" / "tokenizer" / "vocab.json").read_bytes()
+
+
+def test_a_finished_run_exports_again(exported: Path, sources: Path, tmp_path: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        run(sources, exported / "work", tmp_path / "out", "--steps", "2")
+    again, first = weights(tmp_path / "out"), weights(exported / "out")
+    assert again.keys() == first.keys()
+    assert all(torch.equal(again[key], value) for key, value in first.items())
+
+
+def test_a_start_that_does_not_fit_is_refused(
+    exported: Path, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, out = tmp_path / "work", tmp_path / "out"
+    with pytest.raises(ConfigError, match=r"lacks vocab\.json, merges\.txt; expected an exported"):
+        run(sources, work, out, "--start", str(tmp_path), "--steps", "1")
+    parts.make_tokenizer(["quite other words"], work / "tokenizer")
+    start = ("--start", str(exported / "out"), "--steps", "1")
+    with pytest.raises(ConfigError, match="Use a new --work folder"):
+        run(sources, work, out, *start)
+    monkeypatch.setattr(parts, "CHANNELS", (32, 64, 64))
+    tokenizer = parts.load_tokenizer(exported / "work" / "tokenizer")
+    with pytest.raises(ModelError, match=r"unet of .* has another shape"):
+        parts.load_weights(
+            exported / "out", unet=parts.make_unet(), text=parts.make_text_encoder(tokenizer)
+        )
