@@ -111,6 +111,7 @@ def learnt(photos: ImageSet) -> Coater:
         learn_images=2,
         round_trips=1,
         denoised=1,
+        rehearse_every=0,
     )
     return train_coater(photos, Toy(), config, coater=shape)
 
