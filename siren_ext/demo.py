@@ -55,7 +55,7 @@ class DemoConfig(Config):
     suspect_images: int = 30
     innocent_images: int = 30
     reference_images: int = 100
-    training_steps: int = 400
+    training_steps: int = 250
     training_batch: int = 16
     sampling_steps: int = 20
     guidance: float = 3.0
