@@ -80,3 +80,8 @@ def image_weight(images_seen: int, ramp_start: int | None, length: int = 10_000)
 def combine(learn: Tensor, image: Tensor, secret: Tensor, weight: float) -> Tensor:
     """The published objective: L_learn + (w * L_image + 10 * L_hsc) / (w + 10)."""
     return learn + (weight * image + 10 * secret) / (weight + 10)
+
+
+def separation(coated: Tensor, clean: Tensor) -> float:
+    """Share of (coated, clean) pairs in which the coated score is smaller: area under the curve."""
+    return float((coated[:, None] < clean[None]).float().mean())

@@ -219,7 +219,7 @@ class CoaterTrainer:
         near, far = torch.split(features.float(), [len(positive), len(negative)])
         secret = self._secret(near, far)
         with torch.no_grad():
-            separation = _area(self.coater.distance(near), self.coater.distance(far))
+            separation = losses.separation(self.coater.distance(near), self.coater.distance(far))
         return secret, separation
 
     def _secret(self, near: Tensor, far: Tensor) -> Tensor:
@@ -320,7 +320,7 @@ class CoaterTrainer:
         picks = self._picks(generator, config.rehearse_images)
         fresh = self.rehearsal.mimicries(picks, seed=seed, guidance=guidance)
         # judged before the extractor has learnt from them: the figure that matters
-        area = _area(self.coater.score(fresh[0]), self.coater.score(fresh[1]))
+        area = losses.separation(self.coater.score(fresh[0]), self.coater.score(fresh[1]))
         self._note("mimicry auc", area, memory=0.5)
         if self.mimicries is not None:
             keep = 3 * config.rehearse_images
@@ -396,8 +396,3 @@ class CoaterTrainer:
         for network in self._networks():
             network.requires_grad_(False)
         return self.coater
-
-
-def _area(coated: Tensor, clean: Tensor) -> float:
-    """Share of (coated, clean) pairs in which the coated score is the smaller one."""
-    return float((coated[:, None] < clean[None]).float().mean())

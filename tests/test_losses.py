@@ -17,6 +17,7 @@ from siren_ext.losses import (
     hsc_negative,
     hsc_positive,
     image_weight,
+    separation,
     svdd_loss,
     svdd_radius,
     tint_loss,
@@ -121,3 +122,10 @@ def test_combination_is_a_weighted_mean() -> None:
     learn, image, secret = torch.tensor(2.0), torch.tensor(3.0), torch.tensor(5.0)
     assert combine(learn, image, secret, 1.0).item() == pytest.approx(2 + (3 + 50) / 11)
     assert combine(learn, image, secret, 100.0).item() == pytest.approx(2 + (300 + 50) / 110)
+
+
+def test_separation_counts_pairs_in_the_right_order() -> None:
+    coated, clean = torch.tensor([1.0, 4.0]), torch.tensor([2.0, 3.0, 5.0])
+    assert separation(coated, clean) == pytest.approx(4 / 6)
+    assert separation(clean, clean - 10) == 0
+    assert separation(clean - 10, clean) == 1

@@ -37,17 +37,20 @@ def make_tokenizer(captions: list[str], folder: Path) -> None:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    endings = [letter + "</w>" for letter in alphabet]
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY - 2,
         end_of_word_suffix="</w>",
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        initial_alphabet=alphabet,
+        # ties are broken by token number, and without this a hash table would number the endings
+        special_tokens=endings,
         show_progress=False,
     )
     tokenizer.train_from_iterator(sorted(captions), trainer)
     learnt = json.loads(tokenizer.to_str())["model"]
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in learnt["merges"]]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = [*alphabet, *(letter + "</w>" for letter in alphabet)]
+    tokens = [*alphabet, *endings]
     tokens += ["".join(merge.split()) for merge in merges]
     tokens = list(dict.fromkeys(tokens))[: VOCABULARY - 2]
     known = set(tokens)
