@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import _SIZE, load_file, save_file
 from torch import Tensor
 
 from siren_ext import coater as coater_module
@@ -300,7 +300,8 @@ def test_bad_tensors(saved: Path, tmp_path: Path) -> None:
         ),
         "settings: generator.conv_bns": lambda w: w.update({count: torch.tensor(0.5)}),
     }
-    if hasattr(torch, "float8_e4m3fn"):
+    # neither the oldest torch nor the oldest safetensors knows this format
+    if hasattr(torch, "float8_e4m3fn") and torch.float8_e4m3fn in _SIZE:
         changes["its settings: center"] = lambda w: w.update(
             center=torch.zeros(1, 6).to(torch.float8_e4m3fn)
         )
