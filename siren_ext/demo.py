@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from siren_ext.config import Config
 from siren_ext.demo_record import DemoSummary, Ledger
 from siren_ext.files import write_json
-from siren_ext.progress import NULL, Progress
+from siren_ext.progress import NULL, Named, Progress
 
 if TYPE_CHECKING:
     from siren_ext.coater import Coater
@@ -82,20 +82,6 @@ class DemoConfig(Config):
         return dict(zip(_MODELS, counts, strict=True))[model]
 
 
-class _Named(Progress):
-    """Passes everything on, with the model's name behind each stage."""
-
-    def __init__(self, inner: Progress, name: str) -> None:
-        super().__init__()
-        self._inner, self._name = inner, name
-
-    def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
-        self._inner.stage(f"{label} ({self._name})", total, done)
-
-    def advance(self, units: int = 1, note: str = "") -> None:
-        self._inner.advance(units, note)
-
-
 def run_demo(
     out: Path,
     *,
@@ -130,11 +116,11 @@ def run_demo(
 
         manifest = coat_folder(data, coater, out / "coated", progress=progress)
     for model in _MODELS:
-        _make_images(model, data, out, config, ledger, device, _Named(progress, model))
+        _make_images(model, data, out, config, ledger, device, Named(progress, model))
     scores = {}
     for model in _MODELS:
         with ledger.step("score"):
-            scores[model] = _score(model, coater, out, _Named(progress, model))
+            scores[model] = _score(model, coater, out, Named(progress, model))
     with ledger.step("report"):
         quality = _file_quality(manifest, data, out, progress)
         verdicts, report = _judge(scores, manifest, data, out, config, quality)

@@ -57,8 +57,9 @@ def train_for_base(
         config: of the coater's training.
         surrogate: of the personalisation; by default on the images' captions, or on the surrogate
             prompt where an image has none.
-        start: a coater to adapt; without it a new one of shape ``coater`` is trained. Either works
-            at half the model's resolution, unless ``coater`` says a smaller or equal size.
+        start: a coater to adapt, at half the model's resolution.
+        coater: shape of a new one; by default, and where it asks for more than the model's
+            resolution, it works at half that resolution.
         device: auto or a torch device name.
 
     Raises:

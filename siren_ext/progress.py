@@ -31,3 +31,19 @@ class Progress:
 
 
 NULL = Progress()
+
+
+class Named(Progress):
+    """Passes everything on to ``inner``, with a name behind each stage's label."""
+
+    def __init__(self, inner: Progress, name: str) -> None:
+        super().__init__()
+        self._inner, self._name = inner, name
+
+    def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
+        """Begin a phase, named."""
+        self._inner.stage(f"{label} ({self._name})", total, done)
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Pass the work on; the inner progress decides about cancelling."""
+        self._inner.advance(units, note)

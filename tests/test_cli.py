@@ -375,7 +375,8 @@ def test_train_passes_its_settings(
     call, photos: Path, coater_file: Path, tmp_path: Path, monkeypatch
 ) -> None:
     import siren_ext.owner as module
-    from siren_ext.coater import CoaterConfig
+    from siren_ext.bundled import coater_path
+    from siren_ext.coater import Coater, CoaterConfig
     from siren_ext.train_config import TrainConfig
 
     seen: dict[str, object] = {}
@@ -393,7 +394,10 @@ def test_train_passes_its_settings(
     assert seen["start"].config.channels == 4
     assert seen["surrogate"].rank == 4
     assert seen["coater"] is None
-    code, _, err = call(*line, "--start", "none", "--set", "coater.bits=8")
+    code, _, err = call(*line)
+    assert code == 0, err
+    assert seen["start"].fingerprint == Coater.load(coater_path("samples")).fingerprint
+    code, _, err = call(*line, "--set", "coater.bits=8")
     assert code == 0, err
     assert (seen["start"], seen["coater"]) == (None, CoaterConfig(bits=8))
     code, _, err = call(*line, "--start", "none", "--preset", "paper", "--set", "nu=0.2")

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from siren_ext.errors import Cancelled
-from siren_ext.progress import NULL, Progress
+from siren_ext.progress import NULL, Named, Progress
 from siren_ext.terminal import (
     BarProgress,
     LineProgress,
@@ -160,3 +160,16 @@ def test_first_interrupt_asks_and_second_ends() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_named_progress_names_stages_and_still_cancels() -> None:
+    seen: list[tuple[str, int | None, int]] = []
+
+    class Recorder(Progress):
+        def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
+            seen.append((label, total, done))
+
+    Named(Recorder(), "suspect").stage("Scoring", 30, 2)
+    assert seen == [("Scoring (suspect)", 30, 2)]
+    with pytest.raises(Cancelled):
+        Named(Progress(lambda: True), "suspect").advance()

@@ -45,9 +45,13 @@ def register(app: typer.Typer) -> None:
         ],
         out: Annotated[Path, typer.Option("--out", help="The coater file to write.")],
         start: Annotated[
-            str,
-            typer.Option("--start", help="Coater to adapt: samples, a file, or none."),
-        ] = "samples",
+            str | None,
+            typer.Option(
+                "--start",
+                help="Coater to adapt: samples, a file, or none. By default samples; none where a "
+                "preset or [coater] settings describe a new one.",
+            ),
+        ] = None,
         preset: Annotated[
             str,
             typer.Option(
@@ -80,6 +84,8 @@ def register(app: typer.Typer) -> None:
         values = gather(config, assign, steps=steps, seed=seed)
         shape = values.pop("coater", None)
         rehearsal = values.pop("surrogate", None)
+        if start is None:
+            start = "none" if shape or preset != "default" else "samples"
         fresh = start == "none"
         if shape and not fresh:
             raise ConfigError(

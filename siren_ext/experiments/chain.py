@@ -18,28 +18,12 @@ from siren_ext.experiments.study import (
     study_prompts,
 )
 from siren_ext.personalize import PersonalizeConfig, personalize
-from siren_ext.progress import Progress
+from siren_ext.progress import Named, Progress
 from siren_ext.scoring import PROVENANCE, ScoreSet, read_json, score_folder
 from siren_ext.suspects import LocalSuspect, PromptPlan, generate_images
 
 if TYPE_CHECKING:
     from siren_ext.coater import Coater
-
-
-class Named(Progress):
-    """Passes everything on, with a model's name behind each stage."""
-
-    def __init__(self, inner: Progress, name: str) -> None:
-        super().__init__()
-        self._inner, self._name = inner, name
-
-    def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
-        """Begin a stage of this model."""
-        self._inner.stage(f"{label} ({self._name})", total, done)
-
-    def advance(self, units: int = 1, note: str = "") -> None:
-        """Pass the work on."""
-        self._inner.advance(units, note)
 
 
 @dataclasses.dataclass(frozen=True)
