@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from siren_ext.account import Account
 from siren_ext.errors import ConfigError
-from siren_ext.files import write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,44 +69,30 @@ class DemoSummary:
         return "\n".join(lines)
 
 
-class Ledger:
+class Ledger(Account):
     """Time and memory of each step, kept over interruptions in ``demo.json``."""
 
     def __init__(self, root: Path, settings: dict[str, Any]) -> None:
-        self._path = root / "demo.json"
+        path = root / "demo.json"
         try:
-            kept = json.loads(self._path.read_text(encoding="utf-8"))
+            kept = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             kept = {}
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"{self._path} can't be read ({error}); name another folder for the demo."
+                f"{path} can't be read ({error}); name another folder for the demo."
             ) from error
         settings = json.loads(json.dumps(settings))  # as they come back: tuples as lists
         if kept and kept.get("config") != settings:
             raise ConfigError(
                 f"{root} holds a demo with other settings; name another folder, delete this one, "
-                f"or call with its settings (see {self._path.name})."
+                f"or call with its settings (see {path.name})."
             )
         if not kept and root.is_dir() and any(not p.name.startswith(".") for p in root.iterdir()):
             raise ConfigError(
                 f"{root} holds files that are not of a demo; name a new or empty folder."
             )
-        self._data: dict[str, Any] = {"config": settings, "seconds": {}, "peak_memory_gb": None}
-        self._data.update(kept)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Add the time of the block to the step's account, whether or not it finishes."""
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            seconds = self._data["seconds"]
-            seconds[name] = seconds.get(name, 0.0) + time.monotonic() - start
-            now, before = peak_memory_gb(), self._data["peak_memory_gb"]
-            self._data["peak_memory_gb"] = max(filter(None, (now, before)), default=None)
-            write_json(self._path, self._data)
+        super().__init__(path, {"config": settings}, kept)
 
     @property
     def seconds(self) -> float:
@@ -122,13 +104,3 @@ class Ledger:
         """Largest resident memory so far, in GB."""
         value: float | None = self._data["peak_memory_gb"]
         return value
-
-
-def peak_memory_gb() -> float | None:
-    """Largest resident memory of this process so far in GB (1e9 bytes); None on Windows."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9

@@ -20,15 +20,20 @@ if TYPE_CHECKING:
     from siren_ext.personalize import PersonalizeConfig
 
 
-def surrogate_prompt(class_word: str) -> str:
-    """The prompt under which the surrogate knows the images."""
+def class_noun(class_word: str) -> str:
+    """The class word with single spaces; raises :class:`ConfigError` when it is empty."""
     word = " ".join(class_word.split())
     if not word:
         raise ConfigError(
             "The class word is empty; expected the noun that one would use for what the images "
             "show, such as dog, person or landscape."
         )
-    return f"a photo of {word}"
+    return word
+
+
+def surrogate_prompt(class_word: str) -> str:
+    """The prompt under which the surrogate knows the images."""
+    return f"a photo of {class_noun(class_word)}"
 
 
 def train_for_base(

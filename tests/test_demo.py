@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import siren_ext
+from siren_ext.account import peak_memory_gb
 from siren_ext.demo import DemoConfig, run_demo
-from siren_ext.demo_record import DemoSummary, Ledger, peak_memory_gb
+from siren_ext.demo_record import DemoSummary, Ledger
 from siren_ext.errors import Cancelled, ConfigError
 from siren_ext.progress import Progress
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
+from siren_ext.account import Account
 from siren_ext.config import Config
 from siren_ext.dataset import ImageSet
-from siren_ext.demo_record import peak_memory_gb
 from siren_ext.errors import ConfigError
 from siren_ext.files import write_json
+from siren_ext.owner import class_noun
 
 FORMAT = "siren_ext.detection"
 VERSION = 1
@@ -150,13 +149,7 @@ def roster(config: DetectionConfig) -> tuple[Model, ...]:
 
 def class_prompt(class_word: str) -> str:
     """The prompt of the class; raises :class:`ConfigError` when the word is empty."""
-    word = " ".join(class_word.split())
-    if not word:
-        raise ConfigError(
-            "The class word is empty; expected the noun that one would use for what the images "
-            "show, such as dog, person or landscape."
-        )
-    return f"an image of {word}"
+    return f"an image of {class_noun(class_word)}"
 
 
 def study_prompts(data: ImageSet, class_word: str, config: DetectionConfig) -> tuple[str, ...]:
@@ -203,7 +196,7 @@ class Layout:
         return self.root / "scores" / f"{model.name}.json"
 
 
-class StudyLedger:
+class StudyLedger(Account):
     """Binds a folder to one study, and keeps account of time and memory over interruptions.
 
     Args:
@@ -215,44 +208,29 @@ class StudyLedger:
     """
 
     def __init__(self, root: Path, identity: Mapping[str, Any]) -> None:
-        self._path = root / "study.json"
+        path = root / "study.json"
         identity = json.loads(json.dumps(identity))  # as it comes back: tuples as lists
         kept: dict[str, Any] = {}
-        if self._path.exists():
+        if path.exists():
             try:
-                kept = json.loads(self._path.read_text(encoding="utf-8"))
+                kept = json.loads(path.read_text(encoding="utf-8"))
                 before = dict(kept["identity"])
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise ConfigError(
-                    f"{self._path} can't be read as the record of a study ({error}); name another "
-                    "folder."
+                    f"{path} can't be read as the record of a study ({error}); name another folder."
                 ) from error
             changed = [name for name in identity if before.get(name) != identity[name]]
             if changed:
                 raise ConfigError(
                     f"{root} holds a study with another {', '.join(changed)} (see "
-                    f"{self._path.name}); name another folder, or delete this one."
+                    f"{path.name}); name another folder, or delete this one."
                 )
-        elif root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
+        elif root.is_dir() and any(not p.name.startswith(".") for p in root.iterdir()):
             raise ConfigError(
                 f"{root} holds files that are not of a study; name a new or empty folder."
             )
-        self._data: dict[str, Any] = {"identity": identity, "seconds": {}, "peak_memory_gb": None}
-        self._data.update(kept)
-        write_json(self._path, self._data)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Add the time of the block to the step's account, whether or not it finishes."""
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            seconds = self._data["seconds"]
-            seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - start, 3)
-            peaks = (peak_memory_gb(), self._data["peak_memory_gb"])
-            self._data["peak_memory_gb"] = max(filter(None, peaks), default=None)
-            write_json(self._path, self._data)
+        super().__init__(path, {"identity": identity}, kept)
+        self.write()
 
     def costs(self) -> dict[str, Any]:
         """Seconds per step, and the largest memory in GB."""
