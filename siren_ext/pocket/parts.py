@@ -127,7 +127,7 @@ def make_text_encoder(tokenizer: Any) -> Any:
 
 
 def make_scheduler() -> Any:
-    """Stable Diffusion 1.x noise schedule, sampled with DDIM."""
+    """Stable Diffusion's noise schedule for a model of the velocity, sampled with DDIM."""
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(
@@ -135,10 +135,17 @@ def make_scheduler() -> Any:
         beta_end=0.012,
         beta_schedule="scaled_linear",
         num_train_timesteps=1000,
+        prediction_type="v_prediction",
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
     )
+
+
+def predicts_velocity(model: Path) -> bool:
+    """Whether an exported model was trained to predict the velocity rather than the noise."""
+    config = json.loads((model / "scheduler" / "scheduler_config.json").read_text("utf-8"))
+    return bool(config.get("prediction_type") == "v_prediction")
 
 
 def save_model(out: Path, *, unet: Any, text: Any, tokenizer: Path, taesd: Path) -> None:

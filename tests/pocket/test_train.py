@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,34 @@ def test_training_begins_from_an_exported_model(
         torch.testing.assert_close(after[key], value, rtol=1e-3, atol=1e-6)
     again = tmp_path / "work" / "tokenizer" / "vocab.json"
     assert again.read_bytes() == (exported / "work" / "tokenizer" / "vocab.json").read_bytes()
+
+
+def test_a_start_that_predicts_noise_learns_its_last_layer_anew(
+    exported: Path, sources: Path, tmp_path: Path
+) -> None:
+    model, noise = exported / "out", tmp_path / "noise"
+    shutil.copytree(model, noise)
+    file = noise / "scheduler" / "scheduler_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    assert config["prediction_type"] == "v_prediction"
+    file.write_text(json.dumps({**config, "prediction_type": "epsilon"}), encoding="utf-8")
+    for start, same in ((model, True), (noise, False)):
+        out = tmp_path / f"out_{start.name}"
+        run(sources, tmp_path / f"work_{start.name}", out, "--start", start, "--steps", 0)
+        mine, theirs = weights(out), weights(start)
+        differ = {name for name in theirs if not torch.equal(mine[name], theirs[name])}
+        assert differ == (set() if same else {"conv_out.weight", "conv_out.bias"})
+        assert same or not mine["conv_out.weight"].any()
+
+
+def test_noise_levels_are_normal_in_the_log_ratio() -> None:
+    kept = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)
+    log_ratio = (kept / (1 - kept)).log()
+    chance = train.noise_levels(log_ratio, centre=0.5, spread=1.0)
+    assert chance.sum().item() == pytest.approx(1, abs=1e-5)
+    assert (chance * log_ratio).sum().item() == pytest.approx(0.5, abs=0.02)
+    spread = (chance * (log_ratio - 0.5).square()).sum().sqrt().item()
+    assert spread == pytest.approx(1.0, abs=0.03)
 
 
 def test_a_finished_run_exports_again(exported: Path, sources: Path, tmp_path: Path) -> None:
