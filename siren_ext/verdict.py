@@ -304,6 +304,7 @@ def _setting_warnings(suspect: dict[str, Any], reference: dict[str, Any]) -> lis
     for name, source in (("suspect", suspect), ("reference", reference)):
         if "provenance_error" in source:
             found.append(f"The provenance file of the {name} images is unreadable.")
+        found.extend(f"The {name}: {text}" for text in _noted(source))
     prompts = [_find(source, ("prompts", "prompt")) for source in (suspect, reference)]
     if any(value is None for value in prompts):
         found.append(
@@ -323,6 +324,14 @@ def _setting_warnings(suspect: dict[str, Any], reference: dict[str, Any]) -> lis
                 "alone can shift scores."
             )
     return found
+
+
+def _noted(source: dict[str, Any]) -> list[str]:
+    """What the suspect itself had to say when the pictures were made: keys left out, say."""
+    provenance = source.get("provenance")
+    described = provenance.get("suspect") if isinstance(provenance, dict) else None
+    notes = described.get("warnings") if isinstance(described, dict) else None
+    return [printable(note)[:500] for note in notes[:20]] if isinstance(notes, list) else []
 
 
 def _find(source: Any, keys: Sequence[str], depth: int = 4) -> Any:

@@ -36,7 +36,20 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-COMMANDS = ("demo", "train", "coat", "personalize", "generate", "score", "verify", "settings")
+COMMANDS = (
+    "demo",
+    "train",
+    "meta",
+    "coat",
+    "personalize",
+    "generate",
+    "score",
+    "verify",
+    "investigate",
+    "plan",
+    "adapter",
+    "settings",
+)
 
 
 @pytest.fixture
@@ -375,7 +388,7 @@ def test_train_passes_its_settings(
     call, photos: Path, coater_file: Path, tmp_path: Path, monkeypatch
 ) -> None:
     import siren_ext.owner as module
-    from siren_ext.bundled import coater_path
+    from siren_ext.bundled import coater_path, usual_start
     from siren_ext.coater import Coater, CoaterConfig
     from siren_ext.train_config import TrainConfig
 
@@ -396,7 +409,7 @@ def test_train_passes_its_settings(
     assert seen["coater"] is None
     code, _, err = call(*line)
     assert code == 0, err
-    assert seen["start"].fingerprint == Coater.load(coater_path("samples")).fingerprint
+    assert seen["start"].fingerprint == Coater.load(coater_path(usual_start())).fingerprint
     code, _, err = call(*line, "--set", "coater.bits=8")
     assert code == 0, err
     assert (seen["start"], seen["coater"]) == (None, CoaterConfig(bits=8))
@@ -417,6 +430,7 @@ def test_train_passes_its_settings(
 
 def test_generate_passes_its_plan(call, tmp_path: Path, monkeypatch) -> None:
     import siren_ext.suspects as module
+    from siren_ext.suspects.local import WeightedAdapter
 
     seen: dict[str, object] = {}
 
@@ -431,4 +445,4 @@ def test_generate_passes_its_plan(call, tmp_path: Path, monkeypatch) -> None:
     assert code == 0, err
     assert "1 images" in out
     assert seen["plan"] == module.PromptPlan(prompts=("a", "b"), count=5, seed=3)
-    assert seen["suspect"][0] == ("m", Path("a.safetensors"))
+    assert seen["suspect"][0] == ("m", [WeightedAdapter(Path("a.safetensors"))])

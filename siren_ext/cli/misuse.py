@@ -13,11 +13,14 @@ from siren_ext.cli.common import (
     Device,
     Quiet,
     command,
+    explain,
     report_skipped,
     say,
     settings,
     watched,
 )
+from siren_ext.cli.investigate import SUSPECT_HELP, LimitOptions, limits
+from siren_ext.errors import ConfigError
 
 Base = Annotated[
     str,
@@ -80,13 +83,25 @@ def register(app: typer.Typer) -> None:
         "--prompt 'an image of a pokemon' -n 100 --out mimicries",
     )
     def generate(
-        base: Base,
         out: Annotated[Path, typer.Option("--out", help="Folder for the images.")],
+        suspect: Annotated[
+            str | None, typer.Option("--suspect", help=f"Instead of --base: {SUSPECT_HELP}")
+        ] = None,
+        base: Annotated[
+            str | None,
+            typer.Option("--base", help="pocket, a diffusers folder or a single-file checkpoint."),
+        ] = None,
         prompt: Annotated[
             list[str] | None, typer.Option("--prompt", help="May be repeated: taken in turn.")
         ] = None,
         adapter: Annotated[
-            Path | None, typer.Option("--adapter", help="A LoRA file to merge into the base.")
+            list[str] | None,
+            typer.Option(
+                "--adapter",
+                metavar="FILE[:WEIGHT]",
+                help="A LoRA, LyCORIS or peft adapter to merge into the base, or a textual "
+                "inversion; may be repeated.",
+            ),
         ] = None,
         count: Annotated[int | None, typer.Option("-n", "--count", help="Images to make.")] = None,
         seed: Annotated[
@@ -98,7 +113,16 @@ def register(app: typer.Typer) -> None:
             int | None, typer.Option("--size", help="Side in pixels; 0 is the model's own.")
         ] = None,
         negative: Annotated[str | None, typer.Option("--negative", help="Negative prompt.")] = None,
-        scale: Annotated[float, typer.Option("--scale", help="Strength of the adapter.")] = 1.0,
+        scale: Annotated[
+            float, typer.Option("--scale", help="Strength of adapters without a weight.")
+        ] = 1.0,
+        allow_partial: Annotated[
+            bool,
+            typer.Option(
+                "--allow-partial", help="Load what fits of an adapter, and say what was left out."
+            ),
+        ] = False,
+        limit: LimitOptions = None,
         config: ConfigFile = None,
         assign: Assignments = None,
         batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
@@ -109,7 +133,15 @@ def register(app: typer.Typer) -> None:
 
         A second call makes only the images that are still missing.
         """
-        from siren_ext.suspects import LocalSuspect, PromptPlan, generate_images
+        from siren_ext.suspects import (
+            LocalSuspect,
+            PromptPlan,
+            Suspect,
+            generate_images,
+            open_suspect,
+            read_missed,
+        )
+        from siren_ext.suspects.local import WeightedAdapter
 
         plan = settings(
             PromptPlan,
@@ -123,7 +155,35 @@ def register(app: typer.Typer) -> None:
             size=size,
             negative=negative,
         )
-        suspect = LocalSuspect(base, adapter, scale=scale, device=device, batch_size=batch_size)
+        chosen = limits(limit)
+        source: Suspect
+        if suspect is not None:
+            if adapter is not None:
+                raise ConfigError("--adapter goes with --base; give the LoRA file as --suspect.")
+            source = open_suspect(
+                suspect,
+                base=base,
+                scale=scale,
+                allow_partial=allow_partial,
+                limits=chosen,
+                device=device,
+                batch_size=batch_size,
+            )
+        elif base is not None:
+            adapters = [WeightedAdapter.parse(text, scale) for text in adapter or ()]
+            source = LocalSuspect(
+                base,
+                adapters,
+                allow_partial=allow_partial,
+                device=device,
+                batch_size=batch_size,
+            )
+        else:
+            raise ConfigError("Nothing to generate from: give --base or --suspect.")
         with watched(quiet) as progress:
-            paths = generate_images(suspect, plan, out, progress=progress)
+            paths = generate_images(source, plan, out, progress=progress)
+        if allow_partial and isinstance(source, LocalSuspect):
+            for warning in source.warnings:
+                explain(f"Warning: {warning}")
         say(f"{len(paths)} images: {out}")
+        report_skipped(read_missed(out), "images could not be had and were")

@@ -48,8 +48,9 @@ def register(app: typer.Typer) -> None:
             str | None,
             typer.Option(
                 "--start",
-                help="Coater to adapt: samples, a file, or none. By default samples; none where a "
-                "preset or [coater] settings describe a new one.",
+                help="Coater to adapt: start (bundled, trained over many sets), samples, a file "
+                "or none. By default start; none where a preset or [coater] settings describe a "
+                "new one.",
             ),
         ] = None,
         preset: Annotated[
@@ -74,7 +75,7 @@ def register(app: typer.Typer) -> None:
         First a stand-in for an infringer's model is personalised on the clean images, then the
         coater is trained against it. A second call goes on where the first stopped.
         """
-        from siren_ext.bundled import coater_path
+        from siren_ext.bundled import coater_path, usual_start
         from siren_ext.coater import Coater, CoaterConfig
         from siren_ext.dataset import ImageSet
         from siren_ext.owner import train_for_base
@@ -85,7 +86,7 @@ def register(app: typer.Typer) -> None:
         shape = values.pop("coater", None)
         rehearsal = values.pop("surrogate", None)
         if start is None:
-            start = "none" if shape or preset != "default" else "samples"
+            start = "none" if shape or preset != "default" else usual_start()
         fresh = start == "none"
         if shape and not fresh:
             raise ConfigError(

@@ -26,6 +26,7 @@ from siren_ext.errors import ConfigError
 _SETTINGS = {
     "demo": "siren_ext.demo:DemoConfig",
     "train": "siren_ext.train_config:TrainConfig",
+    "meta": "siren_ext.meta:MetaConfig",
     "coat": "siren_ext.coating:CoatConfig",
     "personalize": "siren_ext.personalize:PersonalizeConfig",
     "generate": "siren_ext.suspects:PromptPlan",
@@ -37,7 +38,11 @@ _PARTS = {
     "train": {
         "coater": "siren_ext.coater:CoaterConfig",
         "surrogate": "siren_ext.personalize:PersonalizeConfig",
-    }
+    },
+    "meta": {
+        "inner": "siren_ext.meta:TaskConfig",
+        "coater": "siren_ext.coater:CoaterConfig",
+    },
 }
 
 

@@ -1,8 +1,11 @@
-"""A suspect on this machine: a diffusion model, perhaps with an adapter."""
+"""A suspect on this machine: a diffusion model, perhaps with adapters."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import torch
 from torch import Tensor
 
 from siren_ext import pipelines
-from siren_ext.adapters import AdapterSummary, load_adapter, read_summary
+from siren_ext.adapters import Adapter, Merge, merge_adapter, read_adapter, word_pattern
 from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.errors import AdapterError, ConfigError
 from siren_ext.model_files import Pipeline
@@ -19,25 +22,56 @@ from siren_ext.progress import NULL, Progress
 from siren_ext.sampling import sample_latents, seeded_noise
 from siren_ext.suspects.base import Mimicry, PromptPlan
 
-_PROBE_PROMPT = "an image"
+_TRIAL_PROMPT = "an image"
+_TRIAL_STEPS = 2
 _SMALLEST_CHANGE = 1e-6
+_VISIBLE = 0.5 / 255
+# shares of a change that rounding must leave: below the first a warning, below the second an error
+_MOSTLY_KEPT, _HALF_KEPT = 0.9, 0.5
+
+
+@dataclass(frozen=True)
+class WeightedAdapter:
+    """An adapter file or folder, and the strength at which it is merged."""
+
+    path: Path
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the strength; raises :class:`ConfigError`."""
+        if not math.isfinite(self.weight):
+            raise ConfigError(f"The strength of {self.path} is {self.weight}; expected a number.")
+
+    @classmethod
+    def parse(cls, text: str, weight: float = 1.0) -> WeightedAdapter:
+        """``path`` or ``path:strength``; a path that exists is taken as it is."""
+        head, colon, tail = text.rpartition(":")
+        if colon and head and not Path(text).exists():
+            try:
+                return cls(Path(head), float(tail))
+            except ValueError:
+                pass  # a colon of the path itself
+        return cls(Path(text), weight)
 
 
 class LocalSuspect:
     """Pictures of a local model by DDIM; loading happens when the first picture is asked for.
 
-    ``model``: ``pocket``, a diffusers folder or a single-file checkpoint. ``adapter``: a kohya LoRA
-    that is merged at strength ``scale``. Picture i is a function of ``plan.seed + i``: its noise
-    doesn't depend on the batch, and batches are cut at fixed places, so a resumed plan gives the
-    same pictures bit for bit (another ``batch_size`` may change last bits of some).
+    ``model``: ``pocket``, a diffusers folder or a single-file checkpoint. ``adapter``: one that is
+    merged at strength ``scale``, or several with strengths of their own, merged in that order.
+    ``allow_partial`` loads what fits of an adapter; the record then says what was left out. Picture
+    i is a function of ``plan.seed + i``: its noise doesn't depend on the batch, and batches are cut
+    at fixed places, so a resumed plan gives the same pictures bit for bit (another ``batch_size``
+    may change last bits of some).
     """
 
     def __init__(
         self,
         model: str | Path,
-        adapter: Path | None = None,
+        adapter: Path | Sequence[WeightedAdapter] | None = None,
         *,
         scale: float = 1.0,
+        allow_partial: bool = False,
         device: str = "auto",
         dtype: torch.dtype | None = None,
         batch_size: int = 8,
@@ -45,47 +79,65 @@ class LocalSuspect:
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; expected 1 or more.")
         self.model = model
-        self.adapter = None if adapter is None else Path(adapter)
-        self.scale = scale
+        if isinstance(adapter, (str, Path)):
+            adapter = [WeightedAdapter(Path(adapter), scale)]
+        self.adapters: tuple[WeightedAdapter, ...] = tuple(adapter or ())
+        self.allow_partial = allow_partial
         self.device = pick_device(device)
         self.dtype = pick_dtype(self.device) if dtype is None else dtype
         self.batch_size = batch_size
 
-    @cached_property
+    @property
     def pipeline(self) -> Pipeline:
-        """The loaded model with the adapter merged; raises Model- and :class:`AdapterError`."""
-        if self.adapter is None:
-            return pipelines.load_pipeline(self.model, device=self.device, dtype=self.dtype)
+        """The loaded model with the adapters merged; raises Model- and :class:`AdapterError`."""
+        return self._loaded[0]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is doubtful about the adapters; loads the model."""
+        return self._loaded[1]
+
+    @cached_property
+    def _loaded(self) -> tuple[Pipeline, tuple[str, ...]]:
+        if not self.adapters:
+            plain = pipelines.load_pipeline(self.model, device=self.device, dtype=self.dtype)
+            return plain, ()
         # merged in float32, since a small change drowns in the rounding of a 16-bit weight twice
         loaded = pipelines.load_pipeline(self.model, device=self.device, dtype=torch.float32)
-        before = probe(loaded)
-        load_adapter(loaded, self.adapter, scale=self.scale)
-        change = float((probe(loaded) - before).abs().max())
-        if not change > _SMALLEST_CHANGE * float(before.abs().max()):
-            raise AdapterError(
-                f"{self.adapter.name} at strength {self.scale:g}: the adapter changes nothing "
-                f"(largest change of a test prediction: {change:.1e}). It is untrained or damaged; "
-                "pictures would be the base model's."
-            )
+        warnings: list[str] = []
+        for (_, adapter), used in zip(self._adapters, self.adapters, strict=True):
+            warnings += merge_checked(
+                loaded, adapter, used.weight, self.allow_partial, final_dtype=self.dtype
+            ).warnings
         pipelines.set_format(loaded, self.device, self.dtype)
-        return loaded
+        return loaded, tuple(warnings)
 
     @cached_property
-    def _adapter_summary(self) -> AdapterSummary | None:
-        return None if self.adapter is None else read_summary(self.adapter)
+    def _adapters(self) -> list[tuple[WeightedAdapter, Adapter]]:
+        return [
+            (used, read_adapter(used.path, allow_partial=self.allow_partial))
+            for used in self.adapters
+        ]
 
     def describe(self) -> dict[str, Any]:
-        """Kind, model name and fingerprint, adapter and strength, number format, sampler."""
-        summary = self._adapter_summary
-        return {
+        """Kind, model name and fingerprint, adapters and strengths, number format, sampler.
+
+        With ``allow_partial`` also the warnings, for which the model is loaded.
+        """
+        facts = {
             "kind": "local",
             "model": pipelines.model_name(self.model),
             "model_fingerprint": self._fingerprint,
-            "adapter": None if summary is None else summary.to_dict(),
-            "scale": self.scale,
+            "adapters": [
+                {**adapter.summary().to_dict(), "weight": used.weight}
+                for used, adapter in self._adapters
+            ],
             "format": str(self.dtype).removeprefix("torch."),
             "sampler": "ddim",
         }
+        if self.allow_partial and self.warnings:
+            facts["warnings"] = list(self.warnings)
+        return facts
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -101,6 +153,12 @@ class LocalSuspect:
                 f"Pictures {wanted[0]} to {wanted[-1]} are asked for; expected 0 to "
                 f"{plan.count - 1}, as the plan has {plan.count}."
             )
+        if plan.sampler not in ("", "ddim"):
+            raise ConfigError(
+                f"The sampler is {plan.sampler!r}; local models are sampled with 'ddim'. Leave the "
+                "sampler out."
+            )
+        self._check_words(plan)
         negative = pipelines.encode_prompts(self.pipeline, [plan.negative]) if wanted else None
         chosen = set(wanted)
         for first in sorted({index - index % self.batch_size for index in wanted}):
@@ -110,6 +168,16 @@ class LocalSuspect:
                 if index in chosen:
                     yield Mimicry(image, index, plan.prompt(index), plan.seed + index)
                     progress.advance()
+
+    def _check_words(self, plan: PromptPlan) -> None:
+        """A textual inversion acts only where its word is; without it nothing would be tested."""
+        for _, adapter in self._adapters:
+            for word in adapter.words:
+                if not all(re.search(word_pattern(word), prompt) for prompt in plan.prompts):
+                    raise AdapterError(
+                        f"{adapter.path.name} acts on prompts with the word {word!r} only; "
+                        "expected it in every prompt. Put it there."
+                    )
 
     @torch.no_grad()
     def _draw(self, plan: PromptPlan, batch: list[int], negative: Any) -> Tensor:
@@ -127,12 +195,57 @@ class LocalSuspect:
         return pipelines.decode_latents(pipeline, latents).cpu()
 
 
+def merge_checked(
+    pipeline: Pipeline,
+    adapter: Adapter,
+    weight: float = 1.0,
+    allow_partial: bool = False,
+    *,
+    final_dtype: torch.dtype | None = None,
+) -> Merge:
+    """Merge an adapter and make sure that it acts: one picture with and one without it.
+
+    Both are made from the same seed, by few steps. Nothing is left merged when the check fails.
+
+    Raises :class:`AdapterError` when the pictures are equal, or when ``final_dtype`` would round
+    most of the change away; a picture that hardly changes gives a warning.
+    """
+    name = adapter.path.name
+    prompt = " ".join((_TRIAL_PROMPT, *adapter.words))
+    before = trial_picture(pipeline, prompt)
+    merge = merge_adapter(
+        pipeline, adapter, scale=weight, allow_partial=allow_partial, final_dtype=final_dtype
+    )
+    after = trial_picture(pipeline, prompt)
+    change = float((after - before).abs().max())
+    if not change > _SMALLEST_CHANGE:
+        merge.undo()
+        raise AdapterError(
+            f"{name} at strength {weight:g}: the adapter changes nothing (largest change of a test "
+            f"picture: {change:.1e}). It is untrained or damaged; pictures would be the base "
+            "model's."
+        )
+    notes = []
+    if change < _VISIBLE:
+        notes.append(
+            f"{name} at strength {weight:g} hardly changes a test picture (by {change:.1e} at "
+            "most): pictures are nearly the base model's."
+        )
+    if merge.kept < _MOSTLY_KEPT:
+        share = f"only {max(merge.kept, 0):.0%} of the change by {name} survives rounding to "
+        share += f"{str(final_dtype).removeprefix('torch.')}"
+        if merge.kept < _HALF_KEPT:
+            merge.undo()
+            raise AdapterError(f"Of {name}, {share}. Use float32 instead.")
+        notes.append(f"{share[0].upper()}{share[1:]}.")
+    merge.warnings += tuple(notes)
+    return merge
+
+
 @torch.no_grad()
-def probe(pipeline: Pipeline) -> Tensor:
-    """The denoiser's answer to one fixed noise and prompt: changes when any weight in use does."""
-    embeds = pipelines.encode_prompts(pipeline, [_PROBE_PROMPT])
+def trial_picture(pipeline: Pipeline, prompt: str) -> Tensor:
+    """A picture (1, 3, H, W) of one fixed seed in few steps: a function of all weights in use."""
+    embeds = pipelines.encode_prompts(pipeline, [prompt])
     noise = seeded_noise(pipeline, [0], pipelines.native_size(pipeline))
-    time = torch.tensor([500], device=noise.device)
-    dtype = pipeline.unet.dtype
-    answer: Tensor = pipeline.unet(noise.to(dtype), time, embeds, return_dict=False)[0]
-    return answer.float()
+    latents = sample_latents(pipeline, noise, embeds, embeds, steps=_TRIAL_STEPS, guidance=1.0)
+    return pipelines.decode_latents(pipeline, latents)

@@ -193,8 +193,8 @@ def test_adapter_changes_the_pictures(model: Path, adapter: Path) -> None:
     assert (plain - changed).abs().max() > LEVEL
     assert not torch.allclose(changed, half)
     facts = local(model, adapter).describe()
-    assert facts["adapter"]["file"] == "a.safetensors"
-    assert len(facts["adapter"]["hash"]) == len(facts["model_fingerprint"]) == 64
+    assert facts["adapters"][0]["file"] == "a.safetensors"
+    assert len(facts["adapters"][0]["hash"]) == len(facts["model_fingerprint"]) == 64
     assert str(adapter.parent) not in json.dumps(facts)
 
 

@@ -1,0 +1,234 @@
+"""What an adapter does to one module, as a difference of its weight and bias.
+
+Sources: LoRA (Hu et al. 2021, Eq. 3), LoHa (Hyeon-Woo et al. 2022, Eq. 5 and its Tucker form for
+convolutions), LoKr (Yeh et al. 2024, §3.2), DoRA (Liu et al. 2024, Eq. 5), (IA)^3 (Liu et al. 2022,
+§3.3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from siren_ext.adapters.keys import Place
+
+LORA, LOHA, LOKR, FULL, IA3 = "lora", "loha", "lokr", "full", "ia3"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One module's factors. ``scale`` multiplies the product (alpha / rank).
+
+    For (IA)^3: ``on_input`` scales the input's channels, not the output's; ``with_bias`` scales the
+    bias with the output (peft does, LyCORIS doesn't).
+    """
+
+    place: Place
+    kind: str
+    parts: Mapping[str, Tensor] = field(repr=False)
+    scale: float = 1.0
+    on_input: bool = False
+    with_bias: bool = False
+
+    @property
+    def rank(self) -> int | None:
+        """Rank of the (larger) low-rank factor; None where there is none."""
+        return rank_of(self.parts)
+
+    @property
+    def name(self) -> str:
+        """Kind of change, with ``dora`` and ``tucker`` where they apply."""
+        words = [self.kind]
+        if any(part in self.parts for part in ("mid", "hada_t1", "lokr_t2")):
+            words.append("tucker")
+        if "dora" in self.parts:
+            words.append("dora")
+        return "+".join(words)
+
+    def misfit(self, module: nn.Module) -> str | None:
+        """Why the change doesn't fit a module, or None when it does; computes no product."""
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        bias = getattr(module, "bias", None)
+        shift = self._shift()
+        if shift is not None and (bias is None or shift.shape != bias.shape):
+            return f"bias {_dims(shift)} where the model has {_dims(bias)}"
+        if self.kind == IA3:
+            side = weight.shape[int(self.on_input)] if weight.ndim > 1 else 0
+            good = self.parts["ia3"].numel() == side
+            return None if good else f"{_dims(self.parts['ia3'])} where the model has {side}"
+        if self.kind == FULL and "diff" not in self.parts:
+            return None
+        found = _product_shape(self.kind, self.parts)
+        if found is None or not _same(found, tuple(weight.shape), self.kind):
+            factors = ", ".join(f"{name} {_dims(part)}" for name, part in self.parts.items())
+            return f"{factors}, weight {_dims(weight)}"
+        dora = self.parts.get("dora")
+        if dora is not None and _dora_axis(dora, weight) is None:
+            return f"dora scale {_dims(dora)}, weight {_dims(weight)}"
+        return None
+
+    def delta(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Differences of weight and bias at strength 1, in float32, None where unchanged."""
+        parts = {name: part.to(weight.device).float() for name, part in self.parts.items()}
+        shift = self._shift()
+        moved = None if shift is None else shift.to(weight.device).float()
+        if self.kind == IA3:
+            return _ia3(parts["ia3"], weight.float(), bias, self.on_input, self.with_bias)
+        if self.kind == FULL:
+            whole = parts.get("diff")
+            return None if whole is None else whole.reshape(weight.shape), moved
+        product = {LORA: _lora, LOHA: _loha, LOKR: _lokr}[self.kind](parts)
+        change = self.scale * product.reshape(weight.shape)
+        if "dora" in parts:
+            change = _decompose(weight.float(), change, parts["dora"])
+        return change, moved
+
+    def _shift(self) -> Tensor | None:
+        if "up_bias" in self.parts:
+            return self.scale * self.parts["up_bias"].float()
+        return self.parts.get("diff_b")
+
+
+def lora_delta(down: Tensor, up: Tensor, alpha: float, mid: Tensor | None = None) -> Tensor:
+    """(alpha / rank) * up @ down in float32, in the shape of the weight it changes.
+
+    For a convolution ``down`` carries the kernel and ``up`` is 1x1, or with ``mid`` (rank, rank, k,
+    k) both are 1x1 and it carries the kernel (LoCon).
+    """
+    parts = {"down": down.float(), "up": up.float()}
+    if mid is not None:
+        parts["mid"] = mid.float()
+    return (alpha / down.shape[0]) * _lora(parts)
+
+
+def rank_of(parts: Mapping[str, Tensor]) -> int | None:
+    """Rank by which alpha is divided: of the second factor of LoKr where both are low-rank."""
+    for name in ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b"):
+        if name in parts:
+            return parts[name].shape[0]
+    return None
+
+
+def _lora(parts: Mapping[str, Tensor]) -> Tensor:
+    down, up = parts["down"], parts["up"]
+    if "mid" in parts:
+        return _tucker(parts["mid"], up.flatten(1).T, down.flatten(1))
+    return (up.flatten(1) @ down.flatten(1)).reshape(up.shape[0], *down.shape[1:])
+
+
+def _loha(parts: Mapping[str, Tensor]) -> Tensor:
+    halves = []
+    for half in "12":
+        a, b = parts[f"hada_w{half}_a"], parts[f"hada_w{half}_b"]
+        core = parts.get(f"hada_t{half}")
+        halves.append(a @ b if core is None else _tucker(core, a, b))
+    return halves[0] * halves[1]
+
+
+def _lokr(parts: Mapping[str, Tensor]) -> Tensor:
+    first = parts["lokr_w1"] if "lokr_w1" in parts else parts["lokr_w1_a"] @ parts["lokr_w1_b"]
+    if "lokr_w2" in parts:
+        second = parts["lokr_w2"]
+    elif "lokr_t2" in parts:
+        second = _tucker(parts["lokr_t2"], parts["lokr_w2_a"], parts["lokr_w2_b"])
+    else:
+        second = parts["lokr_w2_a"] @ parts["lokr_w2_b"].flatten(1)
+    first = first.reshape(*first.shape, *(1,) * (second.ndim - 2))
+    product: Tensor = torch.kron(first, second.contiguous())
+    return product
+
+
+def _tucker(core: Tensor, out: Tensor, into: Tensor) -> Tensor:
+    """core (r, r, ...) between ``out`` (r, out) and ``into`` (r, in) -> (out, in, ...)."""
+    product: Tensor = torch.einsum("ij...,io,jn->on...", core, out, into)
+    return product
+
+
+def _ia3(
+    factor: Tensor, weight: Tensor, bias: Tensor | None, on_input: bool, with_bias: bool
+) -> tuple[Tensor, Tensor | None]:
+    shape = [1] * weight.ndim
+    shape[int(on_input)] = -1
+    shift = None
+    if with_bias and bias is not None and not on_input:
+        shift = bias.float() * factor.flatten()
+    return weight * factor.reshape(shape), shift
+
+
+def _decompose(weight: Tensor, change: Tensor, magnitude: Tensor) -> Tensor:
+    """m * (W + dW) / |W + dW| - W, the norm per output (or input) channel."""
+    merged = weight + change
+    axis = _dora_axis(magnitude, weight)
+    kept = [dim for dim in range(weight.ndim) if dim != axis]
+    norm = torch.linalg.vector_norm(merged, dim=kept, keepdim=True)
+    shape = [1] * weight.ndim
+    shape[axis or 0] = -1
+    factor: Tensor = magnitude.reshape(shape) / (norm + torch.finfo(norm.dtype).eps)
+    return merged * factor - weight
+
+
+def _dora_axis(magnitude: Tensor, weight: Tensor) -> int | None:
+    """0: a magnitude per output channel (out, 1, ...); 1: per input channel (1, in, ...)."""
+    shape = tuple(magnitude.shape)
+    if shape in ((weight.shape[0],), (weight.shape[0], *(1,) * (weight.ndim - 1))):
+        return 0
+    return 1 if shape == (1, weight.shape[1], *(1,) * (weight.ndim - 2)) else None
+
+
+def _product_shape(kind: str, parts: Mapping[str, Tensor]) -> tuple[int, ...] | None:
+    """Shape of a product; (rows, columns) where the kernel is folded into the columns."""
+    shapes = {name: tuple(part.shape) for name, part in parts.items()}
+    if kind == FULL:
+        return shapes["diff"]
+    if kind == LORA:
+        return _lora_shape(shapes)
+    if kind == LOHA:
+        halves = {_pair(shapes, f"hada_w{h}_a", f"hada_w{h}_b", f"hada_t{h}") for h in "12"}
+        return halves.pop() if len(halves) == 1 else None
+    first = shapes.get("lokr_w1") or _pair(shapes, "lokr_w1_a", "lokr_w1_b", "")
+    second = shapes.get("lokr_w2") or _pair(shapes, "lokr_w2_a", "lokr_w2_b", "lokr_t2")
+    if first is None or second is None or len(first) != 2 or len(second) < 2:
+        return None
+    return (first[0] * second[0], first[1] * second[1], *second[2:])
+
+
+def _lora_shape(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
+    down, up, mid = shapes["down"], shapes["up"], shapes.get("mid")
+    if len(down) < 2 or len(up) != len(down) or any(side != 1 for side in up[2:]):
+        return None
+    if mid is None:
+        return (up[0], *down[1:]) if up[1] == down[0] else None
+    fits = mid[:2] == (up[1], down[0]) and all(side == 1 for side in down[2:])
+    return (up[0], down[1], *mid[2:]) if fits else None
+
+
+def _pair(
+    shapes: Mapping[str, tuple[int, ...]], a: str, b: str, core: str
+) -> tuple[int, ...] | None:
+    one, two, t = shapes[a], shapes[b], shapes.get(core)
+    if len(one) != 2 or len(two) < 2:
+        return None
+    if t is None:
+        return (one[0], math.prod(two[1:])) if one[1] == two[0] else None
+    fits = len(t) > 2 and len(two) == 2 and t[:2] == (one[0], two[0])
+    return (one[1], two[1], *t[2:]) if fits else None
+
+
+def _same(found: tuple[int, ...], weight: tuple[int, ...], kind: str) -> bool:
+    """Equal shapes; 1x1 kernels may be left out, and LyCORIS folds kernels into the columns."""
+    if found == weight:
+        return True
+    if len(weight) > 1 and all(side == 1 for side in (*found[2:], *weight[2:])):
+        return found[:2] == weight[:2]
+    folded = kind in (LOHA, LOKR) and len(found) == 2
+    return folded and found == (weight[0], math.prod(weight[1:]))
+
+
+def _dims(tensor: Tensor | None) -> str:
+    if tensor is None:
+        return "none"
+    return "x".join(str(side) for side in tensor.shape) or "a single number"

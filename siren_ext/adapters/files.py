@@ -1,0 +1,155 @@
+"""Adapter files and folders on disk: read as untrusted input, hashed as kohya does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from siren_ext.errors import AdapterError
+
+MAX_BYTES = 4 << 30
+MAX_HEADER = 32 << 20
+MAX_CONFIG = 1 << 20
+
+PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+DIFFUSERS_WEIGHTS = "pytorch_lora_weights.safetensors"
+EMBEDDING_WEIGHTS = "learned_embeds.safetensors"
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_LENGTH = 8
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of tensors. ``component``: the network that the folder's name says, if any."""
+
+    path: Path
+    tensors: dict[str, Tensor] = field(repr=False)
+    metadata: dict[str, str] = field(repr=False)
+    hash: str
+    component: str | None = None
+    config: dict[str, Any] | None = field(default=None, repr=False)
+
+
+def read_parts(path: Path) -> list[Part]:
+    """The files of an adapter: a ``.safetensors`` file, or a folder of peft or diffusers.
+
+    A peft folder may also hold one peft folder per network (``unet``, ``text_encoder``,
+    ``text_encoder_2``), as its training scripts write. Raises :class:`AdapterError`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path)
+    beside = path.with_name(PEFT_CONFIG)
+    config = _read_config(beside) if path.name == PEFT_WEIGHTS and beside.is_file() else None
+    return [_read_part(path, _component(path.parent), config)]
+
+
+def adapter_hash(path: Path) -> str:
+    """SHA-256 over the tensor bytes of a safetensors file (kohya's ``sshs_model_hash``).
+
+    Editing the metadata keeps it.
+    """
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        stream.seek(data_start(stream.read(_LENGTH)))
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def data_start(first: bytes) -> int:
+    """Where the tensor bytes begin, from the first eight bytes of a safetensors file."""
+    return int.from_bytes(first[:_LENGTH], "little") + _LENGTH
+
+
+def _read_folder(path: Path) -> list[Part]:
+    if (path / PEFT_CONFIG).is_file():
+        config = _read_config(path / PEFT_CONFIG)
+        return [_read_part(path / PEFT_WEIGHTS, _component(path), config)]
+    inner = [path / name for name in COMPONENTS if (path / name / PEFT_CONFIG).is_file()]
+    if inner:
+        return [
+            _read_part(folder / PEFT_WEIGHTS, folder.name, _read_config(folder / PEFT_CONFIG))
+            for folder in inner
+        ]
+    known = [n for n in (DIFFUSERS_WEIGHTS, EMBEDDING_WEIGHTS) if (path / n).is_file()]
+    if len(known) == 1:
+        return [_read_part(path / known[0], None, None)]
+    if known:
+        raise AdapterError(
+            f"{path.name} holds {' and '.join(known)}; expected one adapter. Name the file itself."
+        )
+    if any(file.suffix in _PICKLES for file in path.iterdir()):
+        raise AdapterError(
+            f"{path.name} holds its weights in a format that can run code when it is opened; "
+            f"expected {PEFT_WEIGHTS} or {DIFFUSERS_WEIGHTS}. Convert them to safetensors first."
+        )
+    raise AdapterError(
+        f"{path.name} is a folder without an adapter; expected {PEFT_CONFIG} with {PEFT_WEIGHTS}, "
+        f"{DIFFUSERS_WEIGHTS} or {EMBEDDING_WEIGHTS}. Name a .safetensors file or such a folder."
+    )
+
+
+def _component(folder: Path) -> str | None:
+    return folder.name if folder.name in COMPONENTS else None
+
+
+def _read_part(path: Path, component: str | None, config: dict[str, Any] | None) -> Part:
+    _check_file(path)
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (
+        SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError,
+        OverflowError, MemoryError,
+    ) as error:  # fmt: skip
+        raise AdapterError(
+            f"{path.name} can't be read as safetensors: {error}. Get it again."
+        ) from error
+    return Part(path, tensors, metadata, adapter_hash(path), component, config)
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise AdapterError(f"There is no adapter file at {path}; check the path.")
+    if path.suffix != ".safetensors":
+        raise AdapterError(
+            f"{path.name} is not a .safetensors file; other formats can run code when they are "
+            "opened. Convert it to safetensors first."
+        )
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise AdapterError(
+            f"{path.name} has {size / 2**30:.1f} GiB; expected an adapter of at most "
+            f"{MAX_BYTES / 2**30:.0f} GiB. A whole checkpoint is loaded as a model, not an adapter."
+        )
+    with path.open("rb") as stream:
+        header = data_start(stream.read(_LENGTH)) - _LENGTH
+    if header > MAX_HEADER or header + _LENGTH > size:
+        raise AdapterError(
+            f"{path.name} can't be read as safetensors: it announces a header of {header} bytes, "
+            f"expected at most {min(MAX_HEADER, max(size - _LENGTH, 0))}. It is damaged or made to "
+            "do harm; get it again."
+        )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_CONFIG:
+            raise AdapterError(
+                f"{path.name} has {path.stat().st_size} bytes; expected at most {MAX_CONFIG}."
+            )
+        config = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise AdapterError(f"{path.name} can't be read as JSON: {error}. Get it again.") from error
+    if not isinstance(config, dict):
+        raise AdapterError(f"{path.name} holds no settings; expected peft's JSON object.")
+    return config

@@ -1,0 +1,120 @@
+"""What the keys of adapter files mean: which module of which network, and which factor of it.
+
+Writers join the module path by underscores (kohya, LyCORIS) or dots (peft, diffusers, ComfyUI),
+after a prefix of their own. Both are brought to one form, a :class:`Place`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+UNET, TEXT, TEXT_2 = "unet", "text_encoder", "text_encoder_2"
+UNET_PREFIX = "lora_unet_"
+TEXT_PREFIX = "lora_te_"
+
+KOHYA, PEFT, DIFFUSERS, LDM = "kohya", "peft", "diffusers", "ldm"
+
+# the longest prefix that fits decides; the empty one is of networks saved alone
+_PREFIXES: tuple[tuple[str, str | None, str], ...] = (
+    (UNET_PREFIX, UNET, KOHYA),
+    (TEXT_PREFIX, TEXT, KOHYA),
+    ("lora_te1_", TEXT, KOHYA),
+    ("lora_te2_", TEXT_2, KOHYA),
+    ("lycoris_", UNET, KOHYA),
+    ("unet.base_model.model.", UNET, PEFT),
+    ("text_encoder.base_model.model.", TEXT, PEFT),
+    ("text_encoder_2.base_model.model.", TEXT_2, PEFT),
+    ("base_model.model.", None, PEFT),
+    ("diffusion_model.", UNET, LDM),
+    ("unet.", UNET, DIFFUSERS),
+    ("text_encoder.", TEXT, DIFFUSERS),
+    ("text_encoder_2.", TEXT_2, DIFFUSERS),
+    ("", None, DIFFUSERS),
+)
+
+_LYCORIS = (
+    *(f"hada_{part}" for part in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")),
+    *(f"lokr_{part}" for part in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")),
+)
+_ENDINGS: tuple[tuple[str, str], ...] = (
+    (".lora_down.weight", "down"),
+    (".lora_up.weight", "up"),
+    (".lora_mid.weight", "mid"),
+    (".lora_A.weight", "down"),
+    (".lora_B.weight", "up"),
+    (".lora_B.bias", "up_bias"),
+    (".lora.down.weight", "down"),
+    (".lora.up.weight", "up"),
+    (".lora_linear_layer.down.weight", "down"),
+    (".lora_linear_layer.up.weight", "up"),
+    ("_lora.down.weight", "down"),
+    ("_lora.up.weight", "up"),
+    (".alpha", "alpha"),
+    (".dora_scale", "dora"),
+    (".lora_magnitude_vector.weight", "magnitude"),
+    (".lora_magnitude_vector", "magnitude"),
+    *((f".{name}", name) for name in _LYCORIS),
+    (".diff", "diff"),
+    (".diff_b", "diff_b"),
+    (".w_norm", "diff"),
+    (".b_norm", "diff_b"),
+    (".on_input", "on_input"),
+    (".ia3_l", "ia3_l"),
+    (".weight", "ia3"),
+)
+# diffusers' first attention processors named the text encoder's layers as the UNet's
+_TEXT_NAMES = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
+
+
+class Place(NamedTuple):
+    """A module: its network (None: any that has it) and its path joined by underscores."""
+
+    component: str | None
+    flat: str
+
+    def __str__(self) -> str:
+        """The name that kohya gives it."""
+        prefix = {UNET: UNET_PREFIX, TEXT: TEXT_PREFIX, TEXT_2: "lora_te2_"}
+        text = "" if self.component in (UNET, None) or self.flat == "text_projection" else "text_"
+        return prefix.get(self.component or "", "") + (text and "text_model_") + self.flat
+
+
+class Key(NamedTuple):
+    """A key taken apart: the module, its path as written, the factor and the style of writing."""
+
+    place: Place
+    path: str
+    field: str
+    style: str
+
+
+def parse_key(key: str) -> Key | None:
+    """Take a key apart; None when it is of no known form."""
+    ending, field = max(
+        ((end, name) for end, name in _ENDINGS if key.endswith(end)),
+        key=lambda pair: len(pair[0]),
+        default=("", ""),
+    )
+    if not ending:
+        return None
+    prefix, component, style = max(
+        (entry for entry in _PREFIXES if key.startswith(entry[0])), key=lambda entry: len(entry[0])
+    )
+    path = key[len(prefix) : -len(ending)]
+    if not path or (style == KOHYA and "." in path):
+        return None
+    if field in ("ia3", "on_input") and style != KOHYA:
+        return None
+    return Key(Place(component, flatten(component, path)), path, field, style)
+
+
+def flatten(component: str | None, path: str) -> str:
+    """A module path joined by underscores, without the levels that libraries add or drop."""
+    path = path.replace(".processor.", ".").removesuffix(".processor")
+    head, dot, last = path.rpartition(".")
+    if head.endswith("self_attn"):
+        path = head + dot + _TEXT_NAMES.get(last, last)
+    elif last == "to_out" and dot:
+        path += ".0"
+    flat = path.replace(".", "_")
+    return flat if component == UNET else flat.removeprefix("text_model_")

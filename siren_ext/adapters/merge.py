@@ -1,0 +1,198 @@
+"""Adapters merged into a pipeline's weights, and taken out again bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from siren_ext.adapters.changes import Change
+from siren_ext.adapters.embeddings import EmbeddingSwap, install_embeddings
+from siren_ext.adapters.names import Modules, Target
+from siren_ext.adapters.read import Adapter, read_adapter
+from siren_ext.adapters.summary import AdapterSummary, listing
+from siren_ext.errors import AdapterError
+from siren_ext.model_files import Pipeline
+
+
+@dataclass
+class Merge:
+    """A merged adapter. ``warnings`` says what was left out, where that was allowed.
+
+    ``kept``: how much of the change survives the number format that the weights will be used in,
+    1 for all of it and 0 for none.
+    """
+
+    adapter: Adapter
+    warnings: tuple[str, ...]
+    kept: float
+    _saved: list[tuple[Tensor, Tensor, int]] = field(default_factory=list, repr=False)
+    _swap: EmbeddingSwap | None = field(default=None, repr=False)
+    _undone: bool = field(default=False, repr=False)
+
+    def undo(self) -> None:
+        """Restore every weight to the bits that it had; merges are undone in reverse order.
+
+        Raises :class:`AdapterError` when the weights were changed, moved or converted since.
+        """
+        if self._undone:
+            raise AdapterError(f"{self.adapter.path.name} was taken out already.")
+        for weight, before, bits in self._saved:
+            if weight.dtype != before.dtype or _bits(weight) != bits:
+                raise AdapterError(
+                    f"The weights that {self.adapter.path.name} was merged into were changed "
+                    "since; expected them as the merge left them. Undo later merges first."
+                )
+        with torch.no_grad():
+            for weight, before, _ in self._saved:
+                weight.copy_(before)
+        if self._swap is not None:
+            self._swap.undo()
+        self._undone = True
+
+
+def load_adapter(
+    pipeline: Pipeline, path: Path, *, scale: float = 1.0, allow_partial: bool = False
+) -> AdapterSummary:
+    """Merge an adapter into a pipeline's weights for good: W += scale * dW.
+
+    Strict and all-or-nothing: a key that isn't understood, a module that the pipeline lacks or a
+    shape that doesn't fit raises :class:`AdapterError` with their names, and nothing is changed.
+    """
+    adapter = read_adapter(path, allow_partial=allow_partial)
+    merge_adapter(pipeline, adapter, scale=scale, allow_partial=allow_partial, keep=False)
+    return adapter.summary()
+
+
+def merge_adapter(
+    pipeline: Pipeline,
+    adapter: Adapter,
+    *,
+    scale: float = 1.0,
+    allow_partial: bool = False,
+    keep: bool = True,
+    final_dtype: torch.dtype | None = None,
+) -> Merge:
+    """Merge an adapter at strength ``scale``: W += scale * dW; of several, in the given order.
+
+    Kinds whose change depends on the weight itself (DoRA, (IA)^3) see what earlier merges left, and
+    are interpolated linearly by ``scale``. ``keep`` holds a copy of the changed weights for
+    :meth:`Merge.undo`. ``final_dtype``: the format that the weights will be converted to.
+
+    Raises :class:`AdapterError` as :func:`load_adapter` does, before anything is changed.
+    """
+    fits, warnings = resolve(pipeline, adapter, allow_partial=allow_partial)
+    if adapter.embeddings and scale != 1:
+        raise AdapterError(
+            f"{adapter.path.name} is a textual inversion, which has no strength; expected 1."
+        )
+    kept = _rehearse(adapter, fits, scale, final_dtype)
+    merge = Merge(adapter, warnings, kept)
+    if adapter.embeddings:
+        merge._swap = install_embeddings(pipeline, adapter.path.name, adapter.embeddings)
+    with torch.no_grad():
+        for target, change in fits:
+            for weight, value in _changed(target.module, change, scale):
+                before = weight.detach().clone() if keep else None
+                weight.copy_(value)
+                if before is not None:
+                    merge._saved.append((weight, before, _bits(weight)))
+    return merge
+
+
+def resolve(
+    pipeline: Pipeline, adapter: Adapter, *, allow_partial: bool = False
+) -> tuple[list[tuple[Target, Change]], tuple[str, ...]]:
+    """The pipeline's modules that an adapter changes, and warnings about the rest.
+
+    Raises :class:`AdapterError` for modules that are missing or of another shape (with
+    ``allow_partial`` only when none fits).
+    """
+    known = Modules(pipeline)
+    fits: list[tuple[Target, Change]] = []
+    seen: set[int] = set()
+    absent, wrong = [], []
+    for change in adapter.changes:
+        target = known.find(change.place)
+        if isinstance(target, str):
+            absent.append(f"{change.place} ({target})" if "more" in target else str(change.place))
+        elif id(target.module) in seen:
+            wrong.append(f"{change.place} (changed twice)")
+        elif misfit := change.misfit(target.module):
+            wrong.append(f"{change.place} ({misfit})")
+        else:
+            seen.add(id(target.module))
+            fits.append((target, change))
+    if (absent or wrong) and (not allow_partial or not (fits or adapter.embeddings)):
+        _refuse(adapter.path.name, absent, wrong)
+    name = adapter.path.name
+    total = len(adapter.changes)
+    notes = (
+        ("keys were not understood", adapter.leftovers),
+        (f"of {total} modules are not in this model", absent),
+        (f"of {total} modules don't fit this model's shapes", wrong),
+    )
+    warnings = tuple(
+        f"{name} was loaded in part only: {len(names)} {what} and were left out: {listing(names)}"
+        for what, names in notes
+        if names
+    )
+    return fits, warnings
+
+
+def _bits(weight: Tensor) -> int:
+    """A checksum over a tensor's bits."""
+    whole = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return int(weight.detach().view(whole[weight.element_size()]).sum(dtype=torch.int64))
+
+
+def _refuse(name: str, absent: list[str], wrong: list[str]) -> None:
+    if absent:
+        also = f" {len(wrong)} more don't fit its shapes: {listing(wrong)}." if wrong else ""
+        raise AdapterError(
+            f"{name} changes {len(absent)} modules that this model lacks: {listing(absent)}.{also} "
+            "It was made for another model family; load it with its own base model."
+        )
+    raise AdapterError(
+        f"{name} doesn't fit this model's shapes: {listing(wrong)}. Load it with the base model "
+        "that it was trained on."
+    )
+
+
+def _changed(module: nn.Module, change: Change, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
+    """The parameters that a change touches, with their new values in their own format."""
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    bias: Tensor | None = getattr(module, "bias", None)
+    for old, delta in zip((weight, bias), change.delta(weight, bias), strict=True):
+        if old is not None and delta is not None:
+            yield old, (old.float() + scale * delta).to(old.dtype)
+
+
+@torch.no_grad()
+def _rehearse(
+    adapter: Adapter,
+    fits: list[tuple[Target, Change]],
+    scale: float,
+    final_dtype: torch.dtype | None,
+) -> float:
+    """Refuse results that are no numbers; returns how much of the change the format keeps."""
+    broken = []
+    along = total = 0.0
+    for target, change in fits:
+        for old, new in _changed(target.module, change, scale):
+            if not bool(torch.isfinite(new).all()):
+                broken.append(str(target))
+            elif final_dtype not in (None, old.dtype):
+                wanted = new.float() - old.float()
+                got = new.to(final_dtype).float() - old.to(final_dtype).float()
+                along += float((wanted * got).sum())
+                total += float((wanted * wanted).sum())
+    if broken:
+        raise AdapterError(
+            f"{adapter.path.name} at strength {scale:g} gives infinite weights in "
+            f"{listing(broken)}. The file is damaged or the strength too large."
+        )
+    return along / total if total else 1.0

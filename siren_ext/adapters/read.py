@@ -1,0 +1,274 @@
+"""Adapter files -> one internal form: a :class:`Change` per module. Strict by default."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from siren_ext.adapters.changes import FULL, IA3, LOHA, LOKR, LORA, Change, rank_of
+from siren_ext.adapters.embeddings import Embedding, find_embeddings
+from siren_ext.adapters.files import Part, read_parts
+from siren_ext.adapters.keys import PEFT, TEXT_PREFIX, UNET_PREFIX, Key, Place, parse_key
+from siren_ext.adapters.peft_settings import PeftSettings
+from siren_ext.adapters.summary import AdapterSummary, joined_hash, listing
+from siren_ext.errors import AdapterError
+
+_DIFFUSERS_SETTINGS = "lora_adapter_metadata"
+# what a module of each kind has: fields that it needs, and those that it may have
+_EXTRA = {"alpha", "dora", "diff_b"}
+_KINDS: tuple[tuple[str, set[str], set[str]], ...] = (
+    (LORA, {"down", "up"}, {"mid", "up_bias", *_EXTRA}),
+    (LOHA, {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}, _EXTRA),
+    (
+        LOHA,
+        {f"hada_{part}" for part in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")},
+        _EXTRA,
+    ),
+    (LOKR, {"lokr_w1", "lokr_w2"}, _EXTRA),
+    (LOKR, {"lokr_w1", "lokr_w2_a", "lokr_w2_b"}, {"lokr_t2", *_EXTRA}),
+    (LOKR, {"lokr_w1_a", "lokr_w1_b", "lokr_w2"}, _EXTRA),
+    (LOKR, {"lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b"}, {"lokr_t2", *_EXTRA}),
+    (FULL, {"diff"}, {"diff_b"}),
+    (FULL, {"diff_b"}, set()),
+    (IA3, {"ia3", "on_input"}, set()),
+    (IA3, {"ia3_l"}, set()),
+)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A whole adapter, independent of any model.
+
+    ``leftovers``: keys that weren't understood, with the reason; empty unless a partial reading was
+    allowed.
+    """
+
+    path: Path
+    hash: str
+    style: str
+    changes: tuple[Change, ...]
+    embeddings: tuple[Embedding, ...] = ()
+    leftovers: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Words that a prompt must contain for the adapter's embeddings to act."""
+        return tuple(dict.fromkeys(embedding.word for embedding in self.embeddings))
+
+    def summary(self) -> AdapterSummary:
+        """What the adapter holds."""
+        kinds: dict[str, int] = {}
+        for change in self.changes:
+            kinds[change.name] = kinds.get(change.name, 0) + 1
+        ranks = {change.rank for change in self.changes if change.rank is not None}
+        own = [tensor for change in self.changes for tensor in change.parts.values()]
+        own += [embedding.vectors for embedding in self.embeddings]
+        return AdapterSummary(
+            path=self.path,
+            hash=self.hash,
+            modules=len(self.changes),
+            text_modules=sum(
+                (c.place.component or "").startswith("text_encoder") for c in self.changes
+            ),
+            parameters=sum(tensor.numel() for tensor in own),
+            ranks=tuple(sorted(ranks)),
+            style=self.style,
+            kinds=dict(sorted(kinds.items())),
+            words=self.words,
+            leftovers=self.leftovers,
+            metadata=self.metadata,
+        )
+
+
+def read_adapter(path: Path, *, allow_partial: bool = False) -> Adapter:
+    """Read an adapter: a ``.safetensors`` file or a folder of peft or diffusers.
+
+    Every key must be understood; with ``allow_partial`` those that aren't are listed in
+    ``leftovers`` instead. Damaged numbers, unknown settings and files of which nothing is
+    understood are always refused. Raises :class:`AdapterError`.
+    """
+    path = Path(path)
+    parts = read_parts(path)
+    found: list[Adapter] = [_read_part(part) for part in parts]
+    whole = replace(
+        found[0],
+        path=path,
+        hash=joined_hash([one.hash for one in found]),
+        changes=tuple(change for one in found for change in one.changes),
+        leftovers=tuple(left for one in found for left in one.leftovers),
+    )
+    if not whole.changes and not whole.embeddings:
+        held = listing(whole.leftovers) if whole.leftovers else "no tensors"
+        raise AdapterError(f"{path.name} holds {held}; {_EXPECTED} Nothing was loaded.")
+    if whole.leftovers and not allow_partial:
+        raise AdapterError(
+            f"{path.name} holds {len(whole.leftovers)} keys that aren't understood: "
+            f"{listing(whole.leftovers)}; {_EXPECTED} Nothing was loaded, since a partly loaded "
+            "adapter would give wrong results: convert it, or allow a partial load, which the "
+            "report will then say."
+        )
+    return whole
+
+
+_EXPECTED = (
+    f"expected LoRA, LoCon, LoHa, LoKr, DoRA, (IA)^3 or full differences with kohya's keys "
+    f"({UNET_PREFIX}..., {TEXT_PREFIX}...), peft's or diffusers', or a textual inversion."
+)
+
+
+def read_summary(path: Path, *, allow_partial: bool = False) -> AdapterSummary:
+    """What an adapter file holds, without a model; raises :class:`AdapterError`."""
+    return read_adapter(path, allow_partial=allow_partial).summary()
+
+
+def _read_part(part: Part) -> Adapter:
+    _check_numbers(part)
+    embeddings = find_embeddings(part.path, part.tensors)
+    if embeddings:
+        return Adapter(part.path, part.hash, "embedding", (), embeddings, metadata=part.metadata)
+    fields: dict[Place, dict[str, Tensor]] = {}
+    keys: dict[Place, Key] = {}
+    left: list[str] = []
+    styles: set[str] = set()
+    for name, value in part.tensors.items():
+        key = parse_key(name)
+        if key is not None and part.component is not None and key.place.component is None:
+            key = key._replace(place=Place(part.component, key.place.flat))
+        if key is None:
+            left.append(name)
+        elif not value.is_floating_point() and key.field != "on_input":
+            left.append(f"{name} ({str(value.dtype).removeprefix('torch.')} numbers)")
+        elif key.field in fields.get(key.place, {}):
+            left.append(f"{name} (the second of its kind)")
+        else:
+            fields.setdefault(key.place, {})[key.field] = value
+            keys[key.place] = key
+            styles.add(key.style)
+    settings = _settings(part, styles)
+    changes = []
+    for place in sorted(fields, key=str):
+        change = _change(keys[place], fields[place], settings)
+        if isinstance(change, str):
+            left.append(f"{keys[place].path} ({change})")
+        else:
+            changes.append(change)
+    style = "+".join(sorted(styles)) or "unknown"
+    return Adapter(
+        part.path, part.hash, style, tuple(changes), (), tuple(sorted(left)), part.metadata
+    )
+
+
+def _check_numbers(part: Part) -> None:
+    """Refuse empty tensors and undefined numbers, whatever they belong to."""
+    bad = []
+    for name, value in part.tensors.items():
+        if value.numel() == 0:
+            bad.append(f"{name} (empty)")
+        elif value.is_floating_point():
+            # eight-bit formats can't be tested themselves
+            wide = value if value.element_size() > 1 else value.float()
+            if not bool(torch.isfinite(wide).all()):
+                bad.append(f"{name} (infinite or undefined numbers)")
+    if bad:
+        raise AdapterError(
+            f"{part.path.name} is damaged: {listing(bad)}. Its training diverged, or the file was "
+            "changed; it can't be used."
+        )
+
+
+def _settings(part: Part, styles: Iterable[str]) -> dict[str | None, PeftSettings]:
+    """Network (None: every) -> peft settings, of the folder or of diffusers' metadata."""
+    if part.config is not None:
+        return {None: PeftSettings(part.config, part.path.name)}
+    packed = part.metadata.get(_DIFFUSERS_SETTINGS)
+    if packed is not None:
+        return _diffusers_settings(part.path.name, packed)
+    if PEFT in styles:
+        raise AdapterError(
+            f"{part.path.name} is an adapter of peft without adapter_config.json beside it, which "
+            "gives its alpha; expected both. Name the folder that peft wrote."
+        )
+    return {}
+
+
+def _diffusers_settings(source: str, packed: str) -> dict[str | None, PeftSettings]:
+    try:
+        flat = json.loads(packed)
+    except (ValueError, RecursionError) as error:
+        raise AdapterError(f"{source}: its adapter metadata are no JSON: {error}.") from error
+    if not isinstance(flat, dict):
+        raise AdapterError(f"{source}: its adapter metadata are no table of settings.")
+    tables: dict[str | None, dict[str, object]] = {}
+    for name, value in flat.items():
+        component, dot, setting = name.partition(".")
+        tables.setdefault(component if dot else None, {})[setting if dot else name] = value
+    return {component: PeftSettings(table, source) for component, table in tables.items()}
+
+
+def _change(
+    key: Key, parts: dict[str, Tensor], settings: Mapping[str | None, PeftSettings]
+) -> Change | str:
+    """The change that a module's factors make, or what is wrong with them."""
+    parts = dict(parts)
+    if "magnitude" in parts:
+        parts["dora"] = _magnitude(parts.pop("magnitude"))
+    names = set(parts)
+    kind = next((k for k, need, may in _KINDS if need <= names <= need | may), None)
+    if kind is None:
+        return f"with {', '.join(sorted(names))}: no complete set of factors"
+    rules = settings.get(key.place.component, settings.get(None))
+    alpha = parts.pop("alpha", None)
+    if kind == IA3:
+        return _ia3_change(key, parts, rules)
+    scale = _scale(key, parts, kind, alpha, rules)
+    if isinstance(scale, str):
+        return scale
+    return Change(key.place, kind, parts, scale)
+
+
+def _scale(
+    key: Key, parts: Mapping[str, Tensor], kind: str, alpha: Tensor | None,
+    rules: PeftSettings | None,
+) -> float | str:  # fmt: skip
+    rank = rank_of(parts)
+    if alpha is not None and alpha.numel() != 1:
+        return "alpha is not one number"
+    if alpha is not None and rules is not None:
+        return "alpha both in the file and in the settings"
+    if kind == FULL:
+        return 1.0
+    if rules is not None:
+        return rules.scale(key.path, rank)
+    # absent alpha means alpha = rank; two full factors of LoKr have no rank, their alpha is unused
+    if alpha is None or rank is None:
+        return 1.0
+    if float(alpha) == 0:
+        return "alpha is 0, which readers take for different things"
+    return float(alpha) / rank
+
+
+def _ia3_change(key: Key, parts: dict[str, Tensor], rules: PeftSettings | None) -> Change | str:
+    if "ia3" in parts:
+        flag = parts["on_input"]
+        if flag.numel() != 1 or float(flag) not in (0.0, 1.0):
+            return "on_input is neither 0 nor 1"
+        return Change(key.place, IA3, {"ia3": parts["ia3"]}, on_input=bool(flag))
+    if rules is None:
+        return "an (IA)^3 vector of peft without its settings"
+    vector = parts["ia3_l"]
+    on_input = rules.scales_input(key.path, tuple(vector.shape))
+    factor = {"ia3": vector.float() - 1}
+    return Change(key.place, IA3, factor, on_input=on_input, with_bias=True)
+
+
+def _magnitude(value: Tensor) -> Tensor:
+    """peft's magnitude, (out) or (1, out, 1, 1), as (out); a LyCORIS one for the input stays."""
+    if value.ndim == 2 and value.shape[0] == 1 and value.shape[1] > 1:
+        return value
+    return value.flatten()

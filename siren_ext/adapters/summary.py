@@ -1,0 +1,135 @@
+"""What an adapter file holds, and what it claims about itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from siren_ext.adapters.keys import KOHYA
+
+_SHOWN = 12
+_LONGEST = 200
+_LARGEST_JSON = 16 << 20
+_LISTED = 10
+
+_PLAIN = (
+    ("name", ("ss_output_name", "modelspec.title")),
+    ("base model", ("ss_sd_model_name",)),
+    ("base model hash", ("ss_new_sd_model_hash", "ss_sd_model_hash")),
+    ("model family", ("ss_base_model_version", "modelspec.architecture")),
+    ("prediction", ("modelspec.prediction_type",)),
+    ("resolution", ("ss_resolution", "modelspec.resolution")),
+    ("training images", ("ss_num_train_images",)),
+    ("epochs", ("ss_num_epochs", "ss_epoch")),
+    ("steps", ("ss_steps", "ss_max_train_steps")),
+    ("network", ("ss_network_module",)),
+    ("made by", ("modelspec.implementation",)),
+    ("made on", ("modelspec.date", "ss_training_finished_at")),
+)
+
+
+@dataclass(frozen=True)
+class AdapterSummary:
+    """What an adapter file holds; ``hash`` is kohya's ``sshs_model_hash`` (tensor bytes only).
+
+    ``kinds``: modules per kind of change; ``words``: trigger words of textual inversions;
+    ``leftovers``: keys that were not understood, where a partial reading was allowed.
+    """
+
+    path: Path
+    hash: str
+    modules: int
+    text_modules: int
+    parameters: int
+    ranks: tuple[int, ...]
+    style: str = KOHYA
+    kinds: dict[str, int] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    leftovers: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for provenance: no machine path, no metadata."""
+        return {
+            "file": self.path.name,
+            "hash": self.hash,
+            "style": self.style,
+            "kinds": dict(self.kinds),
+            "modules": self.modules,
+            "text_modules": self.text_modules,
+            "parameters": self.parameters,
+            "ranks": list(self.ranks),
+            "words": list(self.words),
+        }
+
+    def claims(self) -> dict[str, Any]:
+        """What the file's metadata say: hints for a search, never proof, since anybody can edit
+        them. Folder names carry their image count; tags their frequency, the most frequent first.
+        """
+        found: dict[str, Any] = {}
+        for label, names in _PLAIN:
+            value = next((self.metadata[n] for n in names if self.metadata.get(n)), "None")
+            if value != "None":
+                found[label] = tame(value)
+        if folders := _folders(self.metadata):
+            found["folders"] = folders
+        if tags := _tags(self.metadata.get("ss_tag_frequency", "")):
+            found["tags"] = tags
+        claimed = self.metadata.get("sshs_model_hash")
+        if claimed:
+            found["hash"] = "matches" if claimed == self.hash else f"differs: {tame(claimed)}"
+        return found
+
+
+def joined_hash(hashes: Sequence[str]) -> str:
+    """The hash of a file, or of several taken together in order."""
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def listing(names: Sequence[str]) -> str:
+    """The first names of a list, tamed, and how many more there are."""
+    shown = ", ".join(tame(name) for name in sorted(names)[:_SHOWN])
+    more = len(names) - _SHOWN
+    return shown if more <= 0 else f"{shown} and {more} more"
+
+
+def tame(text: str) -> str:
+    """A stranger's text, short and without control characters (which drive terminals)."""
+    short = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in short)
+
+
+def _folders(metadata: dict[str, str]) -> dict[str, int]:
+    table = _table(metadata.get("ss_dataset_dirs", ""))
+    counts = {
+        tame(name): entry["img_count"]
+        for name, entry in table.items()
+        if isinstance(entry, dict) and isinstance(entry.get("img_count"), int)
+    }
+    return dict(sorted(counts.items(), key=lambda pair: -pair[1])[:_LISTED])
+
+
+def _tags(text: str) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for tags in _table(text).values():
+        for tag, count in tags.items() if isinstance(tags, dict) else ():
+            if isinstance(count, int):
+                name = tame(tag.strip())
+                counts[name] = counts.get(name, 0) + count
+    return dict(sorted(counts.items(), key=lambda pair: -pair[1])[:_LISTED])
+
+
+def _table(text: str) -> dict[str, Any]:
+    if not text or len(text) > _LARGEST_JSON:
+        return {}
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return table if isinstance(table, dict) else {}

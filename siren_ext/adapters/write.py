@@ -1,0 +1,59 @@
+"""Adapters written in kohya's LoRA format, which every host reads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save, save_file
+from torch import Tensor
+
+from siren_ext.adapters.files import data_start
+from siren_ext.adapters.read import read_summary
+from siren_ext.adapters.summary import AdapterSummary, listing
+from siren_ext.errors import AdapterError
+from siren_ext.files import atomic
+
+LoraModules = Mapping[str, tuple[Tensor, Tensor, float]]
+"""Kohya module name -> (down, up, alpha)."""
+
+
+def save_kohya(
+    path: Path,
+    modules: LoraModules,
+    metadata: Mapping[str, str],
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> AdapterSummary:
+    """Write an adapter atomically; kohya's two hashes are added to the metadata.
+
+    Keys are ``lora_unet_<path>`` or ``lora_te_text_model_<path>`` with ``.lora_down.weight``,
+    ``.lora_up.weight`` and ``.alpha``, the diffusers module path joined by underscores.
+    """
+    if not modules:
+        raise AdapterError("There is no module to write; expected at least one trained module.")
+    tensors: dict[str, Tensor] = {}
+    for name in sorted(modules):
+        down, up, alpha = modules[name]
+        tensors[f"{name}.lora_down.weight"] = down.detach().to("cpu", dtype).contiguous()
+        tensors[f"{name}.lora_up.weight"] = up.detach().to("cpu", dtype).contiguous()
+        tensors[f"{name}.alpha"] = torch.tensor(float(alpha), dtype=dtype)
+    broken = [key for key, value in tensors.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise AdapterError(
+            f"{listing(broken)} hold infinite or undefined numbers; the training diverged. "
+            "Lower the learning rate."
+        )
+    # kohya computes its hashes on a file that carries the training metadata alone
+    training = {key: value for key, value in metadata.items() if key.startswith("ss_")}
+    image = save(tensors, training)
+    full = {
+        **metadata,
+        "sshs_model_hash": hashlib.sha256(image[data_start(image[:8]) :]).hexdigest(),
+        "sshs_legacy_hash": hashlib.sha256(image[0x100000:0x110000]).hexdigest()[:8],
+    }
+    with atomic(Path(path)) as temporary:
+        save_file(tensors, temporary, full)
+    return read_summary(path)

@@ -1,0 +1,185 @@
+"""``investigate``: from a suspect to a report in one go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siren_ext.cli.common import (
+    Assignments,
+    ConfigFile,
+    Device,
+    Quiet,
+    command,
+    explain,
+    parse_assignment,
+    report_skipped,
+    say,
+    settings,
+    watched,
+)
+from siren_ext.errors import ConfigError
+
+if TYPE_CHECKING:
+    from siren_ext.scoring import ScoreSet
+    from siren_ext.suspects import Limits, Suspect
+
+SUSPECT_HELP = (
+    "a1111://host:port?model=..&lora=.., comfyui://host:port?workflow=.., a TOML file that "
+    "describes an API, a folder of images, a diffusers folder, a checkpoint, or a LoRA file (with "
+    "--base)."
+)
+LimitOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        help="For black boxes; may be repeated: timeout, attempts, backoff, pause, give_up, "
+        "requests, price, budget.",
+    ),
+]
+
+
+def limits(given: list[str] | None) -> Limits:
+    """Limits of black boxes from ``--limit``; raises :class:`ConfigError`."""
+    from siren_ext.suspects import Limits
+
+    return Limits.from_dict(dict(parse_assignment(text) for text in given or ()))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+
+    @command(
+        app,
+        "investigate",
+        example="siren-ext investigate --suspect 'a1111://127.0.0.1:7860?lora=stolen' "
+        "--reference clean.json --coater coater.safetensors "
+        "--prompt 'an image of a pokemon' -n 100 --out case",
+    )
+    def investigate_(
+        suspect: Annotated[str, typer.Option("--suspect", help=SUSPECT_HELP)],
+        reference: Annotated[
+            str,
+            typer.Option(
+                "--reference",
+                help="A model that never saw the coated images, given like --suspect and asked for "
+                "the same prompts and seeds, or a file of scores.",
+            ),
+        ],
+        coater: Annotated[Path, typer.Option("--coater", help="The coater that was released.")],
+        out: Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")],
+        base: Annotated[
+            str | None, typer.Option("--base", help="The model that a LoRA file is for.")
+        ] = None,
+        prompt: Annotated[
+            list[str] | None, typer.Option("--prompt", help="May be repeated: taken in turn.")
+        ] = None,
+        count: Annotated[int | None, typer.Option("-n", "--count", help="Images to make.")] = None,
+        seed: Annotated[
+            int | None, typer.Option("--seed", help="Image i is made from seed + i.")
+        ] = None,
+        steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
+        guidance: Annotated[float | None, typer.Option("--guidance")] = None,
+        size: Annotated[
+            int | None, typer.Option("--size", help="Side in pixels; 0 is the model's own.")
+        ] = None,
+        alpha: Annotated[
+            float,
+            typer.Option("--alpha", help="Risk of accusing an innocent model."),
+        ] = 1e-6,
+        stop_early: Annotated[
+            bool,
+            typer.Option(
+                "--stop-early", help="Make no more images once a sequential test decided."
+            ),
+        ] = False,
+        allow_partial: Annotated[
+            bool,
+            typer.Option(
+                "--allow-partial", help="Load what fits of an adapter, and say what was left out."
+            ),
+        ] = False,
+        limit: LimitOptions = None,
+        config: ConfigFile = None,
+        assign: Assignments = None,
+        batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
+        device: Device = "auto",
+        quiet: Quiet = False,
+    ) -> None:
+        """Generate from a suspect, score, verify, and write the report, in one go.
+
+        --config and --set take the settings of 'generate'. A second call goes on where the first
+        stopped. The exit code is 0 for every verdict, 3 when some images could not be had.
+        """
+        from siren_ext.bundled import coater_path
+        from siren_ext.coater import Coater
+        from siren_ext.devices import pick_device
+        from siren_ext.investigate import investigate
+        from siren_ext.suspects import PromptPlan, open_suspect
+        from siren_ext.verdict import VerifyConfig
+
+        plan = settings(
+            PromptPlan,
+            config,
+            assign,
+            prompts=tuple(prompt) if prompt else None,
+            count=count,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            size=size,
+        )
+        chosen = VerifyConfig(alpha=alpha)
+
+        def opened(text: str) -> Suspect:
+            return open_suspect(
+                text,
+                base=base if _takes_base(text) else None,
+                allow_partial=allow_partial,
+                limits=limits(limit),
+                device=device,
+                batch_size=batch_size,
+            )
+
+        other: Suspect | ScoreSet
+        if reference.endswith(".json"):
+            from siren_ext.scoring import ScoreSet
+
+            other = ScoreSet.load(Path(reference))
+        else:
+            other = opened(reference)
+        if base is not None and not _takes_base(suspect) and not _takes_base(reference):
+            raise ConfigError("--base is given, but neither suspect nor reference is a LoRA file.")
+        loaded = Coater.load(coater_path(coater), device=pick_device(device))
+        with watched(quiet) as progress:
+            found = investigate(
+                opened(suspect),
+                other,
+                loaded,
+                plan,
+                out,
+                chosen,
+                stop_early=stop_early,
+                batch_size=batch_size,
+                progress=progress,
+            )
+        verdict = found.verdict
+        say(f"{verdict.outcome}: {verdict.headline}")
+        finding = verdict.finding
+        say(f"p = {finding.p_value:.3g}, n = {finding.n}, m = {finding.m}")
+        if found.sequential is not None:
+            say(f"sequential p = {found.sequential.p_value:.3g}, n = {found.sequential.images}")
+        for warning in verdict.warnings:
+            explain(f"Note: {warning}")
+        say(str(found.report.html))
+        report_skipped(found.missed, "images could not be had and were")
+
+
+def _takes_base(text: str) -> bool:
+    """Whether a suspect is an adapter, which needs a base."""
+    from siren_ext.suspects.kinds import needs_base
+
+    return needs_base(text)

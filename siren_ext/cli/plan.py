@@ -1,0 +1,234 @@
+"""The owner's command before asking a suspect: ``plan``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from siren_ext.cli.common import command, explain, say
+from siren_ext.errors import ConfigError, ScoreError
+
+if TYPE_CHECKING:
+    from siren_ext.stats.power import SequentialPlan, SizePlan
+
+ALPHAS = (1e-3, 1e-6)
+_GIVE_UP = 200
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+
+    @command(
+        app,
+        "plan",
+        example="siren-ext plan --suspect pilot.json --reference clean.json --alpha 1e-6",
+    )
+    def plan(
+        suspect: Annotated[
+            Path | None,
+            typer.Option("--suspect", help="Pilot: scores of your own model of coated images."),
+        ] = None,
+        reference: Annotated[
+            Path | None, typer.Option("--reference", help="Pilot: scores of a clean model.")
+        ] = None,
+        effect: Annotated[
+            float | None,
+            typer.Option("--effect", help="Without a pilot: lowering in standard deviations."),
+        ] = None,
+        accuracy: Annotated[
+            float | None,
+            typer.Option("--accuracy", help="Keyed test: share of bits right in single images."),
+        ] = None,
+        bits: Annotated[int, typer.Option("--bits", help="Keyed test: bits of the message.")] = 48,
+        spread: Annotated[
+            float,
+            typer.Option("--spread", help="Keyed test: how much that share differs between bits."),
+        ] = 0.1,
+        alpha: Annotated[
+            list[float] | None,
+            typer.Option("--alpha", help="Risk of a false accusation; may be repeated."),
+        ] = None,
+        power: Annotated[
+            float, typer.Option("--power", help="Wanted chance of catching a guilty model.")
+        ] = 0.95,
+        references: Annotated[
+            int | None,
+            typer.Option("--references", help="Reference images; default the pilot's, or 300."),
+        ] = None,
+        seed: Annotated[int, typer.Option("--seed", help="Of the simulation.", min=0)] = 0,
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+    ) -> None:
+        """Tell how many images a test of a suspicious model needs.
+
+        Give a pilot (--suspect and --reference), an --effect, or the bit --accuracy of a keyed
+        coating. A plan is no evidence: don't use the pilot's images for the verdict.
+        """
+        pilot = suspect is not None or reference is not None
+        if pilot + (effect is not None) + (accuracy is not None) != 1:
+            raise ConfigError(
+                "Expected exactly one basis for the plan: --suspect with --reference, --effect, or "
+                "--accuracy."
+            )
+        levels = sorted(set(alpha or ALPHAS), reverse=True)
+        if accuracy is not None:
+            result = _keyed(accuracy, bits, spread, levels, power, seed)
+        elif effect is not None:
+            m = 300 if references is None else references
+            result = _from_effect(effect, levels, power, m, seed)
+        elif suspect is None or reference is None:
+            raise ConfigError("A pilot needs both --suspect and --reference.")
+        else:
+            result = _from_pilot(suspect, reference, levels, power, references, seed)
+        if as_json:
+            say(json.dumps(result, indent=2, allow_nan=False))
+        else:
+            _print_table(result)
+
+
+def _from_effect(
+    effect: float, levels: Sequence[float], power: float, references: int, seed: int
+) -> dict[str, Any]:
+    import numpy as np
+
+    from siren_ext.stats.power import plan_size
+
+    rng = np.random.default_rng(seed)
+    rows = []
+    for alpha in levels:
+        fixed = plan_size(effect, alpha=alpha, power=power, references=references, rng=rng)
+        rows.append(_row(fixed, _sequential(fixed, effect, rng)))
+    return {"basis": "effect", "effect": effect, "rows": rows} | _shared(power, references, seed)
+
+
+def _from_pilot(
+    suspect: Path,
+    reference: Path,
+    levels: Sequence[float],
+    power: float,
+    references: int | None,
+    seed: int,
+) -> dict[str, Any]:
+    import numpy as np
+
+    from siren_ext.scoring import ScoreSet, require_same_coater
+    from siren_ext.stats.power import pilot_effect, plan_from_pilot, plan_size
+
+    first, second = ScoreSet.load(suspect), ScoreSet.load(reference)
+    require_same_coater(first, second)
+    found = pilot_effect(first.scores, second.scores)
+    if found.value <= 0:
+        raise ScoreError(
+            f"The pilot's suspect scores are not lower than its reference scores (effect "
+            f"{found.value:.2f}), so there is no effect to plan for; check the pilot model, or "
+            "plan with --effect."
+        )
+    m = len(second) if references is None else references
+    rng = np.random.default_rng(seed)
+    rows = []
+    for alpha in levels:
+        fixed = plan_from_pilot(
+            first.scores, second.scores, alpha=alpha, power=power, references=m, rng=rng
+        )
+        row = _row(fixed, _sequential(fixed, found.value, rng))
+        careful = None
+        if found.low > 0:
+            careful = plan_size(found.low, alpha=alpha, power=power, references=m, rng=rng).images
+        rows.append(row | {"images_careful": careful})
+    pilot = {"suspect_images": len(first), "reference_images": len(second)}
+    return {
+        "basis": "pilot",
+        "effect": found.value,
+        "effect_low": found.low,
+        "pilot": pilot,
+        "rows": rows,
+    } | _shared(power, m, seed)
+
+
+def _keyed(
+    accuracy: float, bits: int, spread: float, levels: Sequence[float], power: float, seed: int
+) -> dict[str, Any]:
+    import numpy as np
+
+    from siren_ext.stats.keyed_power import KeyedEffect, plan_keyed
+
+    effect = KeyedEffect.from_accuracy(accuracy, bits, spread=spread)
+    rng = np.random.default_rng(seed)
+    rows = [_row(plan_keyed(effect, alpha=alpha, power=power, rng=rng)) for alpha in levels]
+    keyed = {"basis": "keyed", "accuracy": accuracy, "bits": bits, "spread": spread, "rows": rows}
+    return keyed | _shared(power, 0, seed)
+
+
+def _shared(power: float, references: int, seed: int) -> dict[str, Any]:
+    return {"power": power, "references": references, "seed": seed}
+
+
+def _sequential(fixed: SizePlan, effect: float, rng: Any) -> SequentialPlan:
+    from siren_ext.stats.power import plan_sequential
+
+    limit = 2 * fixed.images if fixed.images else _GIVE_UP
+    return plan_sequential(
+        effect, alpha=fixed.alpha, references=fixed.references, limit=limit, rng=rng
+    )
+
+
+def _row(fixed: SizePlan, sequential: SequentialPlan | None = None) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "alpha": fixed.alpha,
+        "images": fixed.images,
+        "power": fixed.power,
+        "power_error": fixed.error,
+        "limit": fixed.limit,
+    }
+    if sequential is not None:
+        row["sequential"] = sequential.to_dict()
+    return row
+
+
+def _print_table(result: dict[str, Any]) -> None:
+    from siren_ext.verdict import odds
+
+    keyed, pilot = result["basis"] == "keyed", result["basis"] == "pilot"
+    if keyed:
+        share = f"{result['accuracy']:.0%} of {result['bits']} bits right in single images"
+        say(f"Keyed test, no reference images; {share}.")
+    else:
+        lowered = f"scores lowered by {result['effect']:.2f} standard deviations"
+        say(f"Kolmogorov-Smirnov test against {result['references']} reference images; {lowered}")
+        if pilot:
+            counts = result["pilot"]
+            say(
+                f"in a pilot of {counts['suspect_images']} and {counts['reference_images']} images "
+                f"(at least {result['effect_low']:.2f} with 90 % confidence)."
+            )
+    head = ["false alarm", f"images for {result['power']:.0%}"]
+    head += ["to be careful"] if pilot else []
+    head += [] if keyed else ["one at a time: half stop by", "nine of ten by"]
+    lines = [head]
+    for row in result["rows"]:
+        cells = [odds(row["alpha"]), _cell(row["images"])]
+        cells += [_cell(row["images_careful"])] if pilot else []
+        if not keyed:
+            cells += [_cell(row["sequential"]["median"]), _cell(row["sequential"]["most"])]
+        lines.append(cells)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        cells = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
+        say("  ".join(cells))
+    for row in result["rows"]:
+        if row["images"] is None:
+            if keyed:
+                why = "more bits, or bits that are learnt more evenly, are needed"
+            else:
+                why = "more reference images or a stronger coating are needed"
+            explain(
+                f"Note: for {odds(row['alpha'])} even {row['limit']:,} images have power "
+                f"{row['power']:.0%} only; {why}."
+            )
+
+
+def _cell(images: int | None) -> str:
+    return "out of reach" if images is None else f"{images:,}"

@@ -1,0 +1,102 @@
+"""Workflows for a ComfyUI suspect: the built-in one, and those that people export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from siren_ext.errors import ConfigError
+from siren_ext.listing import printable
+from siren_ext.suspects.template import places, read_template
+
+MAX_BYTES = 4 << 20
+
+# The pictures are previews, so that nothing is left in the server's output folder.
+TEXT_TO_IMAGE: dict[str, Any] = {
+    "model": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "%model%"}},
+    "lora": {
+        "class_type": "LoraLoader",
+        "inputs": {
+            "model": ["model", 0],
+            "clip": ["model", 1],
+            "lora_name": "%lora%",
+            "strength_model": "%scale%",
+            "strength_clip": "%scale%",
+        },
+    },
+    "prompt": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["lora", 1], "text": "%prompt%"}},
+    "negative": {
+        "class_type": "CLIPTextEncode",
+        "inputs": {"clip": ["lora", 1], "text": "%negative%"},
+    },
+    "noise": {
+        "class_type": "EmptyLatentImage",
+        "inputs": {"width": "%size%", "height": "%size%", "batch_size": 1},
+    },
+    "sampler": {
+        "class_type": "KSampler",
+        "inputs": {
+            "model": ["lora", 0],
+            "positive": ["prompt", 0],
+            "negative": ["negative", 0],
+            "latent_image": ["noise", 0],
+            "seed": "%seed%",
+            "steps": "%steps%",
+            "cfg": "%guidance%",
+            "sampler_name": "%sampler%",
+            "scheduler": "normal",
+            "denoise": 1.0,
+        },
+    },
+    "decode": {
+        "class_type": "VAEDecode",
+        "inputs": {"samples": ["sampler", 0], "vae": ["model", 2]},
+    },
+    "output": {"class_type": "PreviewImage", "inputs": {"images": ["decode", 0]}},
+}
+
+
+def built_in(*, lora: bool) -> dict[str, Any]:
+    """The built-in text-to-image workflow, with or without a LoRA."""
+    if lora:
+        return TEXT_TO_IMAGE
+    rest = {name: node for name, node in TEXT_TO_IMAGE.items() if name != "lora"}
+    direct: dict[str, Any] = json.loads(json.dumps(rest).replace('["lora"', '["model"'))
+    return direct
+
+
+def read_workflow(path: Path) -> dict[str, Any]:
+    """A workflow in API format with at least the places ``%prompt%`` and ``%seed%``.
+
+    Raises :class:`ConfigError` for anything else, among it a workflow as the editor saves it.
+    """
+    name = printable(path.name)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{name} is larger than {MAX_BYTES:,} bytes.")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The workflow {name} can't be read: {error}") from error
+    graph = read_template(text, name)
+    if isinstance(graph.get("nodes"), list):
+        raise ConfigError(
+            f"{name} is a workflow as the editor saves it; export it for the API (Workflow > "
+            "Export (API)) and write %prompt%, %seed% and so on in place of the values."
+        )
+    for node in graph.values():
+        if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
+            raise ConfigError(f"{name} is no workflow in API format: a node has no class_type.")
+    used = places(graph)
+    missing = {"prompt", "seed"} - used
+    if missing:
+        raise ConfigError(
+            f"{name} has no place %{min(missing)}%, so that all pictures would be alike or not of "
+            "the plan's prompts; write it where the value belongs."
+        )
+    if "lora" in used and "scale" not in used:
+        raise ConfigError(
+            f"{name} uses %lora% but not %scale%, which is needed to see that the LoRA has an "
+            "effect; write %scale% for its strengths."
+        )
+    return graph

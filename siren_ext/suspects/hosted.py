@@ -1,0 +1,241 @@
+"""A suspect behind a prediction-style REST API, described by a TOML file: no vendor's kit."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote, urljoin
+
+from torch import Tensor
+
+from siren_ext.config import Config
+from siren_ext.errors import ConfigError
+from siren_ext.listing import printable
+from siren_ext.progress import NULL, Progress
+from siren_ext.suspects.answers import (
+    MAX_PICTURE_BYTES,
+    BadAnswer,
+    Refused,
+    SuspectError,
+    at_path,
+    decode_base64,
+    decode_picture,
+    quoted,
+)
+from siren_ext.suspects.base import PromptPlan
+from siren_ext.suspects.http import Client, Secret, split_address
+from siren_ext.suspects.remote import Limits, RemoteSuspect, pause, persistently
+from siren_ext.suspects.template import fill, places, read_template
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+KIND = "hosted"
+MAX_BYTES = 96 << 20
+MAX_FILE_BYTES = 1 << 20
+_ID = re.compile(r"[\w.:-]{1,200}")
+_PLAN = ("prompt", "negative", "seed", "steps", "guidance", "size", "sampler")
+
+
+@dataclass(frozen=True)
+class HostedConfig(Config):
+    """A prediction-style API in the words of its own documentation.
+
+    Attributes:
+        url: ``https://host[/prefix]``.
+        create: path to POST ``body`` to.
+        body: JSON with the places %prompt%, %seed%, %negative%, %steps%, %guidance%, %size%,
+            %sampler%; a text that is nothing but a place becomes a value of its own type.
+        image: dotted path in the finished answer to the picture: an address, a data: address or
+            base64.
+        poll: path to GET until the picture is finished, with ``%id%``; "" when the first answer
+            is the finished one.
+        id: dotted path in the first answer to what stands for ``%id%``.
+        status: dotted path to the state.
+        done, waiting, failed: the words that the state may be.
+        error: dotted path to the reason of a failure.
+        interval: seconds between two polls.
+        token_env: name of the environment variable with the token; "" for none.
+        token_header, token_form: how it is sent.
+        download_hosts: hosts, other than that of ``url``, that a picture may be fetched from.
+        model: the model's name, for the record.
+        price: what one request costs; used when the limits give none.
+    """
+
+    url: str
+    create: str
+    body: str
+    image: str
+    poll: str = ""
+    id: str = "id"
+    status: str = "status"
+    done: tuple[str, ...] = ("succeeded",)
+    waiting: tuple[str, ...] = ("starting", "queued", "processing")
+    failed: tuple[str, ...] = ("failed", "canceled")
+    error: str = "error"
+    interval: float = 1.0
+    token_env: str = ""
+    token_header: str = "Authorization"
+    token_form: str = "Bearer {token}"
+    download_hosts: tuple[str, ...] = ()
+    model: str = ""
+    price: float = 0.0
+
+    bounds: ClassVar[dict[str, tuple[float, float]]] = {
+        "interval": (0.01, 600),
+        "price": (0, 1e9),
+    }
+
+    def __post_init__(self) -> None:
+        """Check the settings; raises :class:`ConfigError`."""
+        super().__post_init__()
+        lists = ("done", "waiting", "failed", "download_hosts")
+        for name in lists:
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+                raise ConfigError(f"HostedConfig.{name} is {value!r}; expected a list of texts.")
+        for name in {each.name for each in fields(self)} - {*lists, *self.bounds}:
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"HostedConfig.{name} is not a text.")
+        if self.poll and "%id%" not in self.poll:
+            raise ConfigError(f"HostedConfig.poll is {self.poll!r}; expected a path with %id%.")
+        if "prompt" not in places(read_template(self.body, "HostedConfig.body")):
+            raise ConfigError("HostedConfig.body has no place %prompt%; write it where it belongs.")
+
+    @classmethod
+    def read(cls, path: Path) -> HostedConfig:
+        """From a TOML file; raises :class:`ConfigError` with its name."""
+        name = printable(path.name)
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise ConfigError(f"{name} is larger than {MAX_FILE_BYTES:,} bytes.")
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{name} can't be read as TOML: {error}") from error
+        needed = sorted({"url", "create", "body", "image"} - set(values))
+        if needed:
+            raise ConfigError(f"{name} has no {needed[0]}; expected url, create, body and image.")
+        return cls.from_dict(values)
+
+
+class HostedSuspect(RemoteSuspect):
+    """Pictures of an API that is described by a :class:`HostedConfig`.
+
+    Raises :class:`ConfigError` when its token is not in the environment or would go over an open
+    line.
+    """
+
+    def __init__(self, config: HostedConfig, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
+        super().__init__(replace(limits, price=limits.price or config.price))
+        self.config = config
+        token = (config.token_env, config.token_header, config.token_form)
+        secret = Secret.from_env(*token) if config.token_env else None
+        self.client = Client(config.url, timeout=limits.timeout, secret=secret)
+        self.body = read_template(config.body, "body")
+        self.places = places(self.body)
+        unfit = self.places - set(_PLAN)
+        if unfit:
+            raise ConfigError(
+                f"HostedConfig.body has the place %{min(unfit)}%, which has no meaning here; "
+                f"expected {', '.join(f'%{name}%' for name in _PLAN)}."
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Kind, server, model, and the request's template: no token."""
+        return {
+            "kind": KIND,
+            "server": self.client.origin,
+            "model": self.config.model,
+            "path": self.config.create,
+            "body": self.body,
+            "uses": sorted(self.places),
+        }
+
+    def check(self, plan: PromptPlan) -> None:
+        """Refuse settings for which the template has no place."""
+        for name, usual in (("negative", ""), ("sampler", ""), ("size", 0)):
+            if name not in self.places and getattr(plan, name) != usual:
+                raise ConfigError(f"The plan sets {name}, but the template has no %{name}%.")
+        if "size" in self.places and not plan.size:
+            raise ConfigError("The template has %size%; set the plan's size, such as 512.")
+
+    def seed(self, plan: PromptPlan, index: int) -> int:
+        """The seed that was sent, -1 when the API takes none."""
+        return plan.seed + index if "seed" in self.places else -1
+
+    def scrub(self, text: str) -> str:
+        """``text`` without the token."""
+        return self.client.scrub(text)
+
+    def draw(self, plan: PromptPlan, index: int, scale: float, progress: Progress = NULL) -> Tensor:
+        """Create a prediction, wait for it, and fetch its picture."""
+        values = {name: getattr(plan, name) for name in _PLAN if name != "prompt"}
+        values |= {"prompt": plan.prompt(index), "seed": plan.seed + index}
+        config = self.config
+        answer = self.client.post(config.create, fill(self.body, values), limit=MAX_BYTES).json()
+        if config.poll:
+            answer = self._finished(answer, progress)
+        data = persistently(lambda: self._picture(answer), self.limits, progress)
+        size = (plan.size, plan.size) if plan.size and "size" in self.places else None
+        return decode_picture(data, size)
+
+    def _finished(self, answer: Any, progress: Progress) -> Any:
+        config = self.config
+        number = str(at_path(answer, config.id))
+        if not _ID.fullmatch(number) or not number.strip("."):
+            raise BadAnswer(f"The answer's {config.id} is {quoted(number)}; expected a number.")
+        path = config.poll.replace("%id%", quote(number, safe=""))
+        end, failed = time.monotonic() + self.limits.timeout, 0
+        while True:
+            state = at_path(answer, config.status)
+            if state in config.done:
+                return answer
+            if state in config.failed:
+                why = quoted(self.scrub(str(at_path(answer, config.error))))
+                raise Refused(f"The API made no picture ({quoted(state)}): {why}")
+            if state not in config.waiting:
+                raise SuspectError(
+                    f"The state is {quoted(state)}; expected one of "
+                    f"{', '.join((*config.done, *config.waiting, *config.failed))}. Add it to "
+                    "done, waiting or failed in the TOML file."
+                )
+            if time.monotonic() + config.interval > end:
+                raise BadAnswer(f"The picture was not finished within {self.limits.timeout:g} s.")
+            pause(config.interval, progress, note=quoted(state))
+            try:
+                answer, failed = self.client.get(path, limit=MAX_BYTES).json(), 0
+            except BadAnswer:
+                failed += 1
+                if failed >= self.limits.attempts:
+                    raise
+
+    def _picture(self, answer: Any) -> bytes:
+        where = at_path(answer, self.config.image)
+        if not isinstance(where, str) or not where:
+            raise BadAnswer(
+                f"The answer has no text at {self.config.image} but {quoted(where)}; is that the "
+                "right path?"
+            )
+        if not where.startswith(("http:", "https:", "/")) or where.startswith("/9j/"):
+            return decode_base64(where)  # /9j/ is how a JPEG begins in base64
+        parts = split_address(urljoin(f"{self.client.origin}/", where), SuspectError)
+        base = f"{parts.scheme}://{parts.netloc}"
+        there = Client(base, timeout=self.limits.timeout)
+        if there.origin == self.client.origin:
+            there = Client(base, timeout=self.limits.timeout, secret=self.client.secret)
+        elif there.host not in self.config.download_hosts:
+            raise SuspectError(
+                f"The picture lies at {there.origin}, which is not allowed; if you trust it, add "
+                f'"{there.host}" to download_hosts in the TOML file.'
+            )
+        elif self.client.scheme == "https" and there.scheme != "https":
+            raise SuspectError(f"The picture lies at {there.origin}, which is not https.")
+        query = f"?{parts.query}" if parts.query else ""
+        return there.fetch((parts.path or "/") + query, limit=MAX_PICTURE_BYTES).body
