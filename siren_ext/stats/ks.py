@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siren_ext.errors import ScoreError
+from siren_ext.stats.checks import finite_list
 from siren_ext.stats.draw import draw_subsets
 
 Floats = NDArray[np.float64]
@@ -74,14 +75,8 @@ class KsResult:
             value = _asymptotic_critical(alpha, self.n, self.m, sides)
             return value if value <= 1 else math.inf
         lcm = math.lcm(self.n, self.m)
-        low, high = 0, lcm + 1  # p(low) > alpha >= p(high); beyond lcm p is 0
-        while high - low > 1:
-            middle = (low + high) // 2
-            if _p_exact(np.array([middle]), self.n, self.m, sides)[0] <= alpha:
-                high = middle
-            else:
-                low = middle
-        return high / lcm if high <= lcm else math.inf
+        gap = critical_gap(alpha, self.n, self.m, sides)
+        return gap / lcm if gap <= lcm else math.inf
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -138,6 +133,24 @@ def ks_two_sided(suspect: ArrayLike, reference: ArrayLike, *, method: Method = "
     return _test(suspect, reference, sides=2, method=method)
 
 
+def critical_gap(alpha: float, n: int, m: int, sides: int = 1) -> int:
+    """The least integer h with exact p <= ``alpha`` at D = h / lcm(n, m).
+
+    lcm(n, m) + 1, which no sample reaches, where even complete separation isn't enough.
+    """
+    low, high = 0, math.lcm(n, m) + 1  # p(low) > alpha >= p(high); beyond lcm p is 0
+    while high - low > 1:  # several probes at once cost little more than one
+        probes = np.unique(np.linspace(low, high, 26)[1:-1].astype(np.int64))
+        probes = probes[probes > low]
+        met = np.append(_tail(probes, n, m, sides) <= alpha, True)
+        first = int(np.argmax(met))
+        low, high = (
+            int(probes[first - 1]) if first else low,
+            int(probes[first]) if first < len(probes) else high,
+        )
+    return high
+
+
 def asymptotic_threshold(alpha: float, n: int, m: int, *, two_sided: bool = False) -> float:
     """The paper's rejection threshold for D, Eq. 8: c(alpha) sqrt((n + m) / (n m)).
 
@@ -171,8 +184,8 @@ def resampled_ks(
     Raises :class:`ScoreError` when a pool is smaller than its subset.
     """
     suspects, references = (
-        np.sort(_checked(suspect, "suspect")),
-        np.sort(_checked(reference, "reference")),
+        np.sort(finite_list(suspect, "suspect scores")),
+        np.sort(finite_list(reference, "reference scores")),
     )
     total = len(references)
     m = min(300, total) if reference_size is None else reference_size
@@ -217,20 +230,6 @@ def resampled_ks(
     return ResampleResult(p_values, size, m, redraw_reference and m < total)
 
 
-def _checked(scores: ArrayLike, name: str) -> Floats:
-    values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 1 or values.size == 0:
-        raise ScoreError(
-            f"The {name} scores have shape {values.shape}; expected a list of at least one number."
-        )
-    if not np.isfinite(values).all():
-        bad = int((~np.isfinite(values)).sum())
-        raise ScoreError(
-            f"{bad} of {len(values)} {name} scores are not finite numbers; score the images again."
-        )
-    return values
-
-
 def _weights(n: int, m: int) -> tuple[int, int]:
     """F - G in units of 1 / lcm(n, m): what one suspect adds and one reference score takes."""
     common = math.gcd(n, m)
@@ -241,8 +240,8 @@ def _test(suspect: ArrayLike, reference: ArrayLike, *, sides: int, method: Metho
     if method not in ("auto", "exact", "asymptotic"):
         raise ScoreError(f"method is {method!r}; expected 'auto', 'exact' or 'asymptotic'.")
     first, second = (
-        np.sort(_checked(suspect, "suspect")),
-        np.sort(_checked(reference, "reference")),
+        np.sort(finite_list(suspect, "suspect scores")),
+        np.sort(finite_list(reference, "reference scores")),
     )
     n, m = len(first), len(second)
     a, b = _weights(n, m)

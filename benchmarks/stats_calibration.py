@@ -1,0 +1,250 @@
+"""Calibration and power of the tests in siren_ext.stats, from seeds.
+
+Run: python benchmarks/stats_calibration.py [--runs 10000] [--only sequential-ks ...]
+Every figure is simulated anew; the same seed gives the same figures. About three minutes of one
+core with the defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+import tracemalloc
+
+import numpy as np
+from scipy.stats import kstest
+
+from siren_ext.stats import (
+    KeyedEffect,
+    SequentialKeyed,
+    keyed_test,
+    ks,
+    ks_less,
+    message_tail,
+    plan_keyed,
+    plan_sequential,
+    plan_size,
+    sequential_keyed,
+    sequential_ks,
+)
+from siren_ext.stats.sequential import log_rank_evidence, references_above, shape_bets
+
+ALPHAS = (0.05, 0.01, 0.001)
+
+
+def row(*cells: object) -> None:
+    """One aligned line."""
+    print("  ".join(f"{cell:>14}" if i else f"{cell!s:44}" for i, cell in enumerate(cells)))
+
+
+def rates(name: str, log_evidence: np.ndarray) -> None:
+    """Share of runs whose evidence reaches 1 / alpha, for each alpha."""
+    row(name, *(f"{(log_evidence >= -math.log(a)).mean():.4f}" for a in ALPHAS))
+
+
+def sequential_ks_null(runs: int, rng: np.random.Generator, m: int = 40, images: int = 40) -> None:
+    """False rejections of the sequential KS-type test, and of peeking at the ordinary one."""
+    print(f"\nSequential KS-type test, null, {runs} runs, {m} references, up to {images} images")
+    row("stopping rule", *(f"alpha {a:g}" for a in ALPHAS))
+    pools = np.sort(rng.normal(size=(runs, m)), axis=1)
+    scores = rng.normal(size=(runs, images))
+    above = np.stack([references_above(s, r) for s, r in zip(scores, pools, strict=True)])
+    bets = shape_bets(None)
+    path = np.stack([log_rank_evidence(above[:, :t], m, *bets) for t in range(1, images + 1)], 1)
+    for run in range(3):
+        again = sequential_ks(scores[run], pools[run]).path
+        np.testing.assert_allclose(path[run], again, atol=1e-9)
+    every = np.arange(runs)
+    rates("stop as soon as it rejects", path.max(axis=1))
+    rates("stop at a random image", path[every, rng.integers(0, images, runs)])
+    low = np.minimum.accumulate(scores, axis=1)[:, ::5].argmin(axis=1) * 5
+    rates("stop at the lowest score so far", path[every, low])
+    rates("never stop early", path[:, -1])
+    best = np.ones(runs)
+    for t in range(2, images + 1):
+        common = math.gcd(t, m)
+        order = np.sort(above[:, :t], axis=1)[:, ::-1]  # ascending scores
+        gap = m // common * np.arange(1, t + 1) - t // common * (m - order)
+        best = np.minimum(best, ks._p_exact(np.maximum(gap.max(axis=1), 0), t, m, 1))
+    rates("for comparison: peeking at the ordinary test", -np.log(best))
+
+
+def sequential_ks_power(rng: np.random.Generator) -> None:
+    """Images used under the planned effect against the fixed plan of power 0.95."""
+    print("\nSequential KS-type test, planned effect: images until rejection (power 0.95 plan)")
+    row("effect, references, alpha", "fixed n", "median", "ratio", "9 of 10", "effect unknown")
+    for effect, m, alpha in (
+        (1.0, 300, 1e-3),
+        (1.0, 300, 1e-6),
+        (1.5, 100, 1e-3),
+        (1.5, 100, 1e-6),
+        (2.0, 100, 1e-3),
+        (2.0, 100, 1e-6),
+    ):
+        fixed = plan_size(effect, alpha=alpha, references=m, rng=rng)
+        if fixed.images is None:
+            row(f"{effect} sd, {m}, {alpha:g}", "out of reach")
+            continue
+        medians, most = [], None
+        for planned in (True, False):
+            plan = plan_sequential(
+                effect,
+                alpha=alpha,
+                references=m,
+                limit=2 * fixed.images,
+                planned=planned,
+                draws=1000,
+                rng=rng,
+            )
+            medians.append(plan.median)
+            most = most or plan.most
+        ratio = f"{(medians[0] or math.inf) / fixed.images:.0%}"
+        row(f"{effect} sd, {m}, {alpha:g}", fixed.images, medians[0], ratio, most, medians[1])
+
+
+def styled(rng: np.random.Generator, images: int, bits: int) -> np.ndarray:
+    """Features of an innocent model whose images all lean the same way."""
+    return 2 * rng.normal(size=bits) + 3 * rng.normal(size=(images, bits))
+
+
+def message_of(rng: np.random.Generator, bits: int) -> np.ndarray:
+    """A uniform message."""
+    return rng.integers(0, 2, bits) * 2.0 - 1
+
+
+def look_evidence(given: np.ndarray, message: np.ndarray, test: SequentialKeyed) -> np.ndarray:
+    """What SequentialKeyed finds at its looks, without the images between."""
+    sums = np.cumsum(given, axis=0)[np.array(test.looks) - 1]
+    tails = [message_tail(F, float(F @ message)) for F in sums]
+    return np.log(np.array(test.shares) / tails)
+
+
+def sequential_keyed_null(runs: int, rng: np.random.Generator, planned: int | None) -> None:
+    """False rejections of the sequential keyed test on styled innocents; bets over images fail."""
+    bits, images = 16, 140
+    test = SequentialKeyed(np.ones(bits), planned=planned, last=images)
+    looks = test.looks
+    print(f"\nSequential keyed test, null with style, {runs} runs, {bits} bits, {len(looks)} looks")
+    row("stopping rule", *(f"alpha {a:g}" for a in ALPHAS))
+    paths, naive = np.empty((runs, len(looks))), np.empty(runs)
+    for run in range(runs):
+        features, message = styled(rng, images, bits), message_of(rng, bits)
+        given = np.tanh(features / 4)
+        paths[run] = look_evidence(given, message, test)
+        naive[run] = np.cumsum(np.log1p(0.5 * (given @ message) / bits)).max()
+        if run < 3:
+            whole = sequential_keyed(features, message, planned=planned, last=images).path
+            np.testing.assert_allclose(np.array(whole)[np.array(looks) - 1], paths[run], atol=1e-6)
+    rates("stop as soon as it rejects", paths.max(axis=1))
+    rates("stop at a random look", paths[np.arange(runs), rng.integers(0, len(looks), runs)])
+    rates("never stop early", paths[:, -1])
+    rates("for comparison: bets multiplied over images", naive)
+
+
+def keyed_effect_images(
+    rng: np.random.Generator, images: int, effect: KeyedEffect, message: np.ndarray
+) -> np.ndarray:
+    """Contributions of a guilty model with the planned effect."""
+    own = effect.mean + effect.bits_spread * rng.normal(size=effect.bits)
+    noise = effect.images_spread * rng.normal(size=(images, effect.bits))
+    return (own + noise) * message
+
+
+def keyed_power(rng: np.random.Generator) -> None:
+    """Fixed plan of the keyed test: planned and simulated power, and images used one at a time."""
+    print("\nKeyed test, 48 bits: planned power, simulated power, and images until rejection")
+    row("mean, spread of bits; alpha", "fixed n", "planned", "simulated", "median", "ratio")
+    for mean, spread, alpha in ((0.1, 0.04, 1e-3), (0.1, 0.04, 1e-6), (0.2, 0.08, 1e-6)):
+        effect = KeyedEffect(mean, spread, 1.0, 48)
+        plan = plan_keyed(effect, alpha=alpha, rng=rng)
+        if plan.images is None:
+            row(f"{mean}, {spread}; {alpha:g}", "out of reach")
+            continue
+        test = SequentialKeyed(np.ones(48), planned=plan.images)
+        looks = test.looks
+        hits, stops, tests = 0, [], 400
+        for _ in range(tests):
+            message = message_of(rng, 48)
+            given = keyed_effect_images(rng, looks[-1], effect, message)
+            F = given[: plan.images].sum(axis=0)
+            hits += message_tail(F, float(F @ message)) <= alpha
+            crossed = look_evidence(given, message, test) >= -math.log(alpha)
+            stops.append(looks[int(crossed.argmax())] if crossed.any() else math.inf)
+        median = float(np.median(stops))
+        row(
+            f"{mean}, {spread}; {alpha:g}",
+            plan.images,
+            f"{plan.power:.3f}",
+            f"{hits / tests:.3f}",
+            f"{median:.0f}",
+            f"{median / plan.images:.0%}",
+        )
+
+
+def keyed_null(runs: int, rng: np.random.Generator) -> None:
+    """Uniformity of the keyed p on styled innocents, and the cost of one test."""
+    runs = max(100, runs // 4)
+    print(f"\nKeyed test, null with style, {runs} runs, 48 bits, 10 images, 999 decoys")
+    found = [
+        keyed_test(styled(rng, 10, 48), message_of(rng, 48), decoys=999, rng=rng)
+        for _ in range(runs)
+    ]
+    p, bound = np.array([f.p_value for f in found]), np.array([f.p_bound for f in found])
+    levels = (0.5, 0.25, 0.1, 0.05, 0.01)
+    row("", *(f"alpha {a:g}" for a in levels))
+    row("share with p <= alpha", *(f"{(p <= a).mean():.4f}" for a in levels))
+    row("the same, bound alone", *(f"{(bound <= a).mean():.4f}" for a in levels))
+    row("p of a test of uniformity", f"{kstest(p, 'uniform').pvalue:.2f}")
+    features, message = styled(rng, 150, 48), message_of(rng, 48)
+    start = time.perf_counter()
+    keyed_test(features, message, rng=rng)
+    seconds = time.perf_counter() - start
+    tracemalloc.start()
+    keyed_test(features, message, decoys=1_000_000, rng=rng)
+    peak = tracemalloc.get_traced_memory()[1] / 1e6
+    tracemalloc.stop()
+    row("100,000 decoys: seconds", f"{seconds:.2f}")
+    row("1,000,000 decoys: peak MB", f"{peak:.1f}")
+
+
+def ks_power(rng: np.random.Generator) -> None:
+    """Planned power of the KS test against fresh simulated tests by ks_less."""
+    print("\nKS test: planned power against 1,000 fresh tests")
+    row("effect, references, alpha", "fixed n", "planned", "simulated")
+    for effect, m, alpha in (
+        (1.0, 300, 1e-3),
+        (1.5, 100, 1e-6),
+        (2.0, 100, 1e-6),
+        (0.7, 200, 0.01),
+    ):
+        plan = plan_size(effect, alpha=alpha, references=m, rng=rng)
+        n = plan.images or plan.limit
+        p = [ks_less(rng.normal(-effect, 1, n), rng.normal(size=m)).p_value for _ in range(1000)]
+        share = np.mean(np.array(p) <= alpha)
+        row(f"{effect} sd, {m}, {alpha:g}", n, f"{plan.power:.3f}", f"{share:.3f}")
+
+
+def main() -> None:
+    """Print the chosen tables."""
+    parts = {
+        "sequential-ks": lambda rng, runs: sequential_ks_null(runs, rng),
+        "sequential-ks-power": lambda rng, runs: sequential_ks_power(rng),
+        "keyed": lambda rng, runs: keyed_null(runs, rng),
+        "sequential-keyed": lambda rng, runs: sequential_keyed_null(runs, rng, 100),
+        "sequential-keyed-unplanned": lambda rng, runs: sequential_keyed_null(runs // 5, rng, None),
+        "keyed-power": lambda rng, runs: keyed_power(rng),
+        "ks-power": lambda rng, runs: ks_power(rng),
+    }
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", choices=tuple(parts), default=tuple(parts))
+    options = parser.parse_args()
+    for index, (name, part) in enumerate(parts.items()):
+        if name in options.only:  # each part has its own stream, so that --only changes nothing
+            part(np.random.default_rng([options.seed, index]), options.runs)
+
+
+if __name__ == "__main__":
+    main()
