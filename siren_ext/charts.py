@@ -1,9 +1,10 @@
-"""The two charts of a report as inline SVG whose colours follow the page (light, dark, print)."""
+"""The charts of a verdict: inline SVG whose colours follow the page, or both in one picture."""
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from siren_ext.stats.ks import KsResult
+    from siren_ext.verdict import Verdict
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +25,15 @@ _VARIABLES = {
     _FAINT: "var(--faint)",
     _GRID: "var(--line)",
     _CARD: "var(--card)",
+}
+# for pictures, which follow no page
+_LITERAL = {
+    _SUSPECT: "#c2410c",
+    _REFERENCE: "#1d6fb8",
+    _INK: "#1f2430",
+    _FAINT: "#5c6475",
+    _GRID: "#dfe3ea",
+    _CARD: "#ffffff",
 }
 _SIZE = (5.4, 3.5)  # inches; text of 10 pt stays legible when shrunk to a phone's width
 _STYLE = {
@@ -50,15 +61,7 @@ def histogram_svg(suspect: Floats, reference: Floats) -> str:
 
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "histogram"}):
         figure, axes = _figure()
-        bins = min(40, max(12, round(2 * math.sqrt(len(suspect) + len(reference)))))
-        edges = np.histogram_bin_edges(np.concatenate([suspect, reference]), bins=bins)
-        for values, colour in ((reference, _REFERENCE), (suspect, _SUSPECT)):
-            share = 100 * np.histogram(values, edges)[0] / len(values)
-            axes.stairs(share, edges, fill=True, color=colour, alpha=0.35, linewidth=0)
-            axes.stairs(share, edges, color=colour, linewidth=1.6)
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel("score (further left = more like a coated image)")
-        axes.set_ylabel("share of the pool's images (%)")
+        _draw_histogram(axes, suspect, reference)
         return _svg(figure, "Histograms of the suspect's and the reference's scores")
 
 
@@ -68,34 +71,105 @@ def distributions_svg(suspect: Floats, reference: Floats, finding: KsResult) -> 
 
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "distributions"}):
         figure, axes = _figure()
-        both = np.concatenate([suspect, reference])
-        margin = 0.04 * float(np.ptp(both)) or 0.5
-        low, high = float(both.min()) - margin, float(both.max()) + margin
-        for values, colour in ((reference, _REFERENCE), (suspect, _SUSPECT)):
-            steps = np.concatenate([[low], np.sort(values), [high]])
-            height = 100 * np.concatenate([[0], np.arange(1, len(values) + 1), [len(values)]])
-            axes.step(steps, height / len(values), where="post", color=colour, linewidth=1.8)
-        if finding.location is not None:
-            at = finding.location
-            ends = [100 * float((values <= at).mean()) for values in (suspect, reference)]
-            axes.plot([at, at], ends, color=_INK, linewidth=1.6, marker="_", markersize=9)
-            place, (side, rise) = _free_spot(ends, (at - low) / (high - low))
-            axes.annotate(
-                f"D = {finding.statistic:.3f}",
-                (at, place),
-                xytext=(9 * side, 9 * rise),
-                textcoords="offset points",
-                ha="left" if side > 0 else "right",
-                va={-1: "top", 0: "center", 1: "bottom"}[rise],
-                color=_INK,
-                fontweight="bold",
-                bbox={"facecolor": _CARD, "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
-            )
-        axes.set_xlim(low, high)
-        axes.set_ylim(0, 102)
-        axes.set_xlabel("score s")
-        axes.set_ylabel("images that score s or less (%)")
+        _draw_distributions(axes, suspect, reference, finding)
         return _svg(figure, "Distribution functions of both pools; the largest gap is D")
+
+
+def verdict_picture(
+    verdict: Verdict, suspect: Floats, reference: Floats, *, dots_per_inch: int = 110
+) -> NDArray[np.uint8]:
+    """Outcome, figures and both charts on white: H x W x 3 uint8, for surfaces that show pixels.
+
+    ``suspect`` and ``reference`` are the distinct scores behind the verdict.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from siren_ext.verdict import odds
+
+    finding = verdict.finding
+    figures = (
+        f"p = {finding.p_value:.3g} ({odds(finding.p_value)}), risk accepted "
+        f"{odds(verdict.alpha)}; {finding.n} suspect against {finding.m} reference images"
+    )
+    style = {key: _LITERAL.get(str(value), value) for key, value in _STYLE.items()}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(9.6, 4.4), dpi=dots_per_inch, layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        left, right = figure.subplots(1, 2)
+        _draw_histogram(left, suspect, reference, _LITERAL, labels=True)
+        _draw_distributions(right, suspect, reference, finding, _LITERAL)
+        # headline by suptitle, figures as the charts' common label: both take room of their own
+        title = verdict.outcome[0].upper() + verdict.outcome[1:]
+        figure.suptitle(title, fontsize=16, fontweight="bold", color=_LITERAL[_INK])
+        figure.supxlabel(figures, fontsize=10, color=_LITERAL[_INK])
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())
+    return np.ascontiguousarray(pixels[:, :, :3])
+
+
+def _draw_histogram(
+    axes: Any,
+    suspect: Floats,
+    reference: Floats,
+    colours: Mapping[str, str] | None = None,
+    *,
+    labels: bool = False,
+) -> None:
+    colours = colours or {}
+    bins = min(40, max(12, round(2 * math.sqrt(len(suspect) + len(reference)))))
+    edges = np.histogram_bin_edges(np.concatenate([suspect, reference]), bins=bins)
+    pools = ((reference, _REFERENCE, "reference"), (suspect, _SUSPECT, "suspect"))
+    for values, colour, name in pools:
+        colour = colours.get(colour, colour)
+        share = 100 * np.histogram(values, edges)[0] / len(values)
+        axes.stairs(share, edges, fill=True, color=colour, alpha=0.35, linewidth=0)
+        axes.stairs(share, edges, color=colour, linewidth=1.6, label=name if labels else None)
+    if labels:
+        axes.legend(frameon=False)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("score (further left = more like a coated image)")
+    axes.set_ylabel("share of the pool's images (%)")
+
+
+def _draw_distributions(
+    axes: Any,
+    suspect: Floats,
+    reference: Floats,
+    finding: KsResult,
+    colours: Mapping[str, str] | None = None,
+) -> None:
+    colours = colours or {}
+    ink, card = (colours.get(colour, colour) for colour in (_INK, _CARD))
+    both = np.concatenate([suspect, reference])
+    margin = 0.04 * float(np.ptp(both)) or 0.5
+    low, high = float(both.min()) - margin, float(both.max()) + margin
+    for values, colour in ((reference, _REFERENCE), (suspect, _SUSPECT)):
+        colour = colours.get(colour, colour)
+        steps = np.concatenate([[low], np.sort(values), [high]])
+        height = 100 * np.concatenate([[0], np.arange(1, len(values) + 1), [len(values)]])
+        axes.step(steps, height / len(values), where="post", color=colour, linewidth=1.8)
+    if finding.location is not None:
+        at = finding.location
+        ends = [100 * float((values <= at).mean()) for values in (suspect, reference)]
+        axes.plot([at, at], ends, color=ink, linewidth=1.6, marker="_", markersize=9)
+        place, (side, rise) = _free_spot(ends, (at - low) / (high - low))
+        axes.annotate(
+            f"D = {finding.statistic:.3f}",
+            (at, place),
+            xytext=(9 * side, 9 * rise),
+            textcoords="offset points",
+            ha="left" if side > 0 else "right",
+            va={-1: "top", 0: "center", 1: "bottom"}[rise],
+            color=ink,
+            fontweight="bold",
+            bbox={"facecolor": card, "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+        )
+    axes.set_xlim(low, high)
+    axes.set_ylim(0, 102)
+    axes.set_xlabel("score s")
+    axes.set_ylabel("images that score s or less (%)")
 
 
 def _free_spot(ends: list[float], across: float) -> tuple[float, tuple[int, int]]:

@@ -196,11 +196,22 @@ class Coater:
                 pattern, size=images.shape[2:], mode="bilinear", align_corners=False
             )
         std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device)
-        change = self.config.strength * std.view(1, 3, 1, 1) * jnd_map(images) * pattern
+        limits = self.config.strength * std.view(1, 3, 1, 1)
+        mask = jnd_map(images)
+        # a large photo has no room for further copies, but autograd needs them
+        in_place = not torch.is_grad_enabled() and pattern.dtype == images.dtype
+        if in_place:
+            for channel in range(3):
+                pattern[:, channel : channel + 1].mul_(limits[:, channel : channel + 1] * mask)
+            change = pattern
+        else:
+            change = limits * mask * pattern
+        del mask
         if self.config.min_psnr:
             budget = 10 ** (-self.config.min_psnr / 20)
             power = change.square().mean((1, 2, 3), keepdim=True)
-            change = change * (budget / power.clamp_min(1e-12).sqrt()).clamp_max(1)
+            scale = (budget / power.clamp_min(1e-12).sqrt()).clamp_max(1)
+            change = change.mul_(scale) if in_place else change * scale
         return change
 
     def features(self, images: Tensor) -> Tensor:

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from siren_ext.coated import add_coating
 from siren_ext.dataset import ImageSet, Item
 from siren_ext.errors import (
     Cancelled,
-    CoaterError,
     ConfigError,
     DatasetError,
     ImageError,
@@ -31,7 +31,6 @@ from siren_ext.images import (
     Bytes,
     Picture,
     picture_size,
-    quantise,
     read_picture,
     to_tensor,
     to_uint8,
@@ -68,8 +67,8 @@ __all__ = [
     "coat_folder",
 ]
 
-# Bounds the memory of a batch: 32 megapixels are 400 MB per float copy.
-MAX_BATCH_PIXELS = 32_000_000
+# Bounds the memory of a batch: 8 megapixels are 96 MB per float copy, and some four are needed.
+MAX_BATCH_PIXELS = 8_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +258,9 @@ class _Run:
             else:
                 groups.setdefault(picture.size, []).append((job, picture))
         for group in groups.values():
-            images = torch.cat([to_tensor(picture.rgb) for _, picture in group])
+            images = to_tensor(group[0][1].rgb)
+            if len(group) > 1:
+                images = torch.cat([to_tensor(picture.rgb) for _, picture in group])
             # The coated flag is the same for a whole batch.
             strength = self.config.strength if batch[0].coated else None
             for (job, picture), result in zip(
@@ -342,14 +343,7 @@ def _apply(coater: Coater, images: Tensor, strength: float | None) -> list[_Resu
         clean = coater.score(images).double().cpu()
         if strength is None:
             return [_result(image, float(s), None) for image, s in zip(images, clean, strict=True)]
-        residual = coater.residual(images)
-        if residual.shape != images.shape:
-            raise CoaterError(
-                f"The coater gave a residual of shape {tuple(residual.shape)}; expected "
-                f"{tuple(images.shape)}."
-            )
-        sane = torch.isfinite(residual).flatten(1).all(1).tolist()
-        coated = quantise(torch.add(images, residual, alpha=strength))
+        coated, sane = add_coating(images, coater, strength=strength)
         scores = coater.score(coated).double().cpu()
         return [
             _result(image, float(before), float(after))

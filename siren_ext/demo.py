@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from siren_ext.config import Config
 from siren_ext.demo_record import DemoSummary, Ledger
+from siren_ext.errors import CoaterError
 from siren_ext.files import write_json
 from siren_ext.progress import NULL, Named, Progress
 
@@ -207,22 +209,19 @@ def _file_quality(
     manifest: CoatManifest, data: ImageSet, out: Path, progress: Progress
 ) -> dict[str, Any]:
     """Means over the coated files as they were written."""
-    from siren_ext.images import read_picture, to_tensor
-    from siren_ext.quality import local_de00_p99, psnr, ssim
+    from siren_ext.file_quality import below_every_clean, measure_files
 
-    entries = [entry for entry in manifest.entries if entry.coated]
-    progress.stage("Measuring the coated files", len(entries))
-    totals = {"psnr_db": 0.0, "ssim": 0.0, "local_de00_p99": 0.0}
-    measures = dict(zip(totals, (psnr, ssim, local_de00_p99), strict=True))
-    for entry in entries:
-        clean = to_tensor(read_picture(data.root / entry.source).rgb)
-        coated = to_tensor(read_picture(out / "coated" / entry.output).rgb)
-        for name, measure in measures.items():
-            totals[name] += float(measure(clean, coated)[0]) / len(entries)
-        progress.advance(1, entry.source)
-    coated_scores = [e.coated_score for e in entries if e.coated_score is not None]
-    separate = max(coated_scores) < min(entry.clean_score for entry in entries)
-    return {**totals, "scores_separate": separate}
+    originals = {entry.source: data.root / entry.source for entry in manifest.entries}
+    rows = measure_files(manifest, originals, out / "coated", progress)
+    changed = [row for row in rows if row["psnr_db"] is not None]
+    if not changed:
+        raise CoaterError("The coater changed not one image; train another with 'siren-ext train'.")
+    return {
+        "psnr_db": fmean(row["psnr_db"] for row in changed),
+        "ssim": fmean(row["ssim"] for row in rows),
+        "local_de00_p99": fmean(row["local_de00_p99"] for row in rows),
+        "scores_separate": below_every_clean(rows) == len(rows),
+    }
 
 
 def _judge(

@@ -328,9 +328,10 @@ def to_uint8(image: Tensor) -> Bytes:
     return np.ascontiguousarray(levels.permute(1, 2, 0).numpy())
 
 
-def quantise(images: Tensor) -> Tensor:
+def quantise(images: Tensor, *, in_place: bool = False) -> Tensor:
     """Clamp to [0,1] and round to k/255: exactly what is read back from the 8-bit file."""
-    return images.clamp(0, 1).mul_(255).round_().div_(255)
+    clamped = images.clamp_(0, 1) if in_place else images.clamp(0, 1)
+    return clamped.mul_(255).round_().div_(255)
 
 
 def _resize(images: Tensor, height: int, width: int) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.errors import MissingExtraError, ModelError
 from siren_ext.files import sha256_file
+from siren_ext.single_file import load_single_file
 
 Pipeline = Any
 """A diffusers ``StableDiffusionPipeline``; diffusers is imported late and may be absent."""
@@ -68,8 +69,8 @@ def load_pipeline(
 ) -> Pipeline:
     """A frozen text-to-image pipeline in eval mode, from local files only.
 
-    ``model``: ``pocket``, a diffusers folder, or a single-file ``.safetensors`` checkpoint (its
-    configuration and tokenizer are taken from a diffusers folder of the same name beside it).
+    ``model``: ``pocket``, a diffusers folder, or a single-file ``.safetensors`` checkpoint (see
+    :mod:`siren_ext.single_file` for where its settings and tokenizer come from).
     ``dtype`` None: the fastest format of the device. No safety
     checker, no progress bar, no pickles. Raises :class:`ModelError`, :class:`MissingExtraError`.
     """
@@ -77,7 +78,7 @@ def load_pipeline(
     target = torch.device(device) if isinstance(device, torch.device) else pick_device(device)
     with quiet_libraries():
         try:
-            pipeline = _from_folder(path) if path.is_dir() else _from_single_file(path)
+            pipeline = _from_folder(path) if path.is_dir() else load_single_file(path)
         except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
             # the libraries raise any of these for missing parts and mismatched shapes
             raise ModelError(f"{path} can't be loaded as a diffusion model: {error}.") from error
@@ -209,26 +210,6 @@ def _from_folder(path: Path) -> Pipeline:
         image_encoder=None,
         requires_safety_checker=False,
     )
-
-
-def _from_single_file(path: Path) -> Pipeline:
-    from diffusers import StableDiffusionPipeline
-
-    beside = path.with_suffix("")
-    if not (beside / "model_index.json").is_file():
-        # diffusers would ask a hub for it, even when told to use local files only
-        raise ModelError(
-            f"{path.name} holds weights alone; its configuration and tokenizer are expected in "
-            f"{beside} (a diffusers folder of the same family: model_index.json and the settings "
-            "of unet, vae, text_encoder, tokenizer and scheduler; weights aren't needed there)."
-        )
-    pipeline = StableDiffusionPipeline.from_single_file(
-        str(path), config=str(beside), local_files_only=True, safety_checker=None
-    )
-    for name in _PARTS:
-        if any(weight.is_meta for weight in getattr(pipeline, name).parameters()):
-            raise ModelError(f"{path.name} lacks weights of the {name}; expected all of them.")
-    return pipeline
 
 
 def prediction_type(pipeline: Pipeline) -> str:

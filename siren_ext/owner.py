@@ -17,6 +17,8 @@ from siren_ext.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from siren_ext.coater import Coater, CoaterConfig
+    from siren_ext.meta import MetaConfig
+    from siren_ext.meta_tasks import Task, Tasks
     from siren_ext.personalize import PersonalizeConfig
 
 
@@ -73,7 +75,6 @@ def train_for_base(
         Cancelled: the user stopped; the same call goes on.
     """
     from siren_ext.adapters import load_adapter
-    from siren_ext.coater import CoaterConfig
     from siren_ext.devices import pick_device, pick_dtype
     from siren_ext.personalize import PersonalizeConfig, personalize
     from siren_ext.pipelines import load_pipeline
@@ -82,11 +83,7 @@ def train_for_base(
 
     out = Path(out)
     prompt = surrogate_prompt(class_word)
-    if out.exists():
-        raise CoaterError(
-            f"{out} exists already. It is not overwritten, as images coated with it can be "
-            "verified with this very file only; name another one."
-        )
+    _refuse_existing(out)
     data = data.checked(progress=progress)
     if surrogate is None:
         captioned = all(item.caption for item in data.items)
@@ -97,12 +94,7 @@ def train_for_base(
     pipeline = load_pipeline(base, device=target, dtype=pick_dtype(target))
     load_adapter(pipeline, adapter)
     stand_in = DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
-    size = stand_in.resolution // 2
-    if start is not None and start.config.working_size != size:
-        start = start.at_working_size(size)
-    if coater is None or coater.working_size > stand_in.resolution:
-        # finer detail than the model's own resolution is lost in training on it
-        coater = replace(coater or CoaterConfig(), working_size=size)
+    coater, start = _fitted(stand_in.resolution, coater, start)
     result = train_coater(
         data,
         stand_in,
@@ -115,3 +107,78 @@ def train_for_base(
     )
     result.save(out)
     return result
+
+
+def start_for_base(
+    tasks: Tasks,
+    base: str | Path,
+    out: Path,
+    config: MetaConfig,
+    inner: TrainConfig,
+    *,
+    coater: CoaterConfig | None = None,
+    start: Coater | None = None,
+    device: str = "auto",
+    progress: Progress = NULL,
+    minutes: float | None = None,
+) -> Coater:
+    """Train a start coater over ``tasks`` against ``base`` itself and write it to ``out``.
+
+    Until the end the state from which a stopped call goes on lies beside ``out``. Arguments are
+    those of :func:`siren_ext.meta.train_start` and, for the shapes, :func:`train_for_base`.
+
+    Raises:
+        CoaterError: ``out`` exists, or the state is another run's.
+        Cancelled: the user stopped; the same call goes on.
+    """
+    from siren_ext.devices import pick_device, pick_dtype
+    from siren_ext.meta import train_start
+    from siren_ext.pipelines import load_pipeline, native_size
+    from siren_ext.surrogate import DiffusionSurrogate
+
+    out = Path(out)
+    _refuse_existing(out)
+    target = pick_device(device)
+    pipeline = load_pipeline(base, device=target, dtype=pick_dtype(target))
+    coater, start = _fitted(native_size(pipeline), coater, start)
+
+    def surrogate(task: Task) -> DiffusionSurrogate:
+        return DiffusionSurrogate(pipeline, task.prompt)
+
+    result = train_start(
+        tasks,
+        surrogate,
+        config,
+        inner,
+        coater=coater,
+        start=start,
+        device=device,
+        progress=progress,
+        resume=out.with_name(out.name + ".state"),
+        minutes=minutes,
+    )
+    result.save(out)
+    return result
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists():
+        raise CoaterError(
+            f"{out} exists already. It is not overwritten, as images coated with it can be "
+            "verified with this very file only; name another one."
+        )
+
+
+def _fitted(
+    resolution: int, coater: CoaterConfig | None, start: Coater | None
+) -> tuple[CoaterConfig, Coater | None]:
+    """Shape of a new coater, and the start, at a working size that fits the model's resolution."""
+    from siren_ext.coater import CoaterConfig
+
+    size = resolution // 2
+    if start is not None and start.config.working_size != size:
+        start = start.at_working_size(size)
+    if coater is None or coater.working_size > resolution:
+        # finer detail than the model's own resolution is lost in training on it
+        coater = replace(coater or CoaterConfig(), working_size=size)
+    return coater, start

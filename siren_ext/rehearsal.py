@@ -77,6 +77,7 @@ class Rehearsal:
         self.surrogate = surrogate
         self.guilty = Twin(surrogate, rate=rate, seed=seed)
         self.innocent = Twin(surrogate, rate=rate, seed=seed)
+        self.recent: tuple[Tensor, Tensor] | None = None
 
     def learn(self, coated: Tensor, clean: Tensor, picks: Tensor, *, seed: int) -> float:
         """One step of either twin with equal noise; returns the guilty one's loss.
@@ -101,11 +102,23 @@ class Rehearsal:
         )
         return coated, clean
 
+    def keep(self, fresh: tuple[Tensor, Tensor], *, at_most: int) -> None:
+        """Put new mimicries of either twin before the kept ones, of which the oldest go."""
+        if self.recent is not None:
+            fresh = (torch.cat([fresh[0], self.recent[0]]), torch.cat([fresh[1], self.recent[1]]))
+        self.recent = (fresh[0][:at_most], fresh[1][:at_most])
+
     def state(self) -> dict[str, Any]:
         """What a resumed training needs."""
-        return {"guilty": self.guilty.state(), "innocent": self.innocent.state()}
+        return {
+            "guilty": self.guilty.state(),
+            "innocent": self.innocent.state(),
+            "recent": None if self.recent is None else list(self.recent),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a saved :meth:`state`."""
         self.guilty.restore(state["guilty"])
         self.innocent.restore(state["innocent"])
+        recent = state["recent"]
+        self.recent = None if recent is None else (recent[0], recent[1])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +28,17 @@ from siren_ext.train_state import read_state, run_signature, write_state
 
 SAVE_SECONDS = 60.0
 _MEMORY = 0.95
+
+
+class Pictures(Protocol):
+    """What training needs of an image set; :class:`ImageSet` is one."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the pictures."""
+
+    def tensors(self, size: int) -> Iterator[Tensor]:
+        """Each picture, 1 x 3 x size x size float in [0,1], in order."""
 
 
 def train_coater(
@@ -80,7 +92,7 @@ class CoaterTrainer:
 
     def __init__(
         self,
-        data: ImageSet,
+        data: Pictures,
         surrogate: Surrogate,
         config: TrainConfig,
         *,
@@ -106,7 +118,6 @@ class CoaterTrainer:
             for network, rate in zip(self._networks(), self.rates, strict=True)
         ]
         self.rehearsal = self._rehearsal()
-        self.mimicries: tuple[Tensor, Tensor] | None = None
         self.step = 0
         self.consistent = True
         self.schedule = Schedule()
@@ -153,14 +164,12 @@ class CoaterTrainer:
         loss = self._objective(clean, coated, secret, generator)
         if not math.isfinite(float(loss.detach())):
             raise ModelError(
-                f"The loss became {float(loss.detach())} at step {self.step}; lower the learning "
-                "rates."
+                f"The loss became {loss.item()} at step {self.step}; lower the learning rates."
             )
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(
-            [loss], inputs=[p for n in self._networks() for p in n.parameters()]
-        )
+        weights = [p for network in self._networks() for p in network.parameters()]
+        torch.autograd.backward([loss], inputs=weights)
         self._update()
         self.coater.train(False)
         self.step += 1
@@ -208,11 +217,12 @@ class CoaterTrainer:
         seed = int(torch.randint(2**62, (), generator=generator))
         positive = self._distorted(coated, seed, guilty=True)
         negative = self._distorted(clean, seed + 1, guilty=False)
-        if self.mimicries is not None:
+        if self.rehearsal is not None and self.rehearsal.recent is not None:
+            guilty, innocent = self.rehearsal.recent
             count = max(1, self.config.batch_size // 2)
-            picks = torch.randint(len(self.mimicries[0]), (count,), generator=generator)
-            positive = torch.cat([positive, self.mimicries[0][picks]])
-            negative = torch.cat([negative, self.mimicries[1][picks]])
+            picks = torch.randint(len(guilty), (count,), generator=generator)
+            positive = torch.cat([positive, guilty[picks]])
+            negative = torch.cat([negative, innocent[picks]])
         both = torch.cat([positive, negative])
         with self._fast():
             features = self.coater.features(both)
@@ -260,11 +270,9 @@ class CoaterTrainer:
         rest = images[trips + denoised :]
         if len(rest):
             ramp = min(1.0, (self.step - config.warmup) / max(1, 0.3 * config.steps))
-            parts.append(
-                distort(rest, ramp, generator, geometric=config.geometric)
-                if config.distort
-                else rest
-            )
+            if config.distort:
+                rest = distort(rest, ramp, generator, geometric=config.geometric)
+            parts.append(rest)
         return torch.cat([part.to(images.dtype) for part in parts])
 
     def _renoised(self, images: Tensor, generator: torch.Generator, guilty: bool) -> Tensor:
@@ -322,11 +330,7 @@ class CoaterTrainer:
         # judged before the extractor has learnt from them: the figure that matters
         area = losses.separation(self.coater.score(fresh[0]), self.coater.score(fresh[1]))
         self._note("mimicry auc", area, memory=0.5)
-        if self.mimicries is not None:
-            keep = 3 * config.rehearse_images
-            old = self.mimicries
-            fresh = (torch.cat([fresh[0], old[0][:keep]]), torch.cat([fresh[1], old[1][:keep]]))
-        self.mimicries = fresh
+        self.rehearsal.keep(fresh, at_most=4 * config.rehearse_images)
 
     def _end_of_epoch(self) -> None:
         """The published schedule's switches, radius and centre (SIREN's code, end of an epoch)."""
@@ -359,7 +363,6 @@ class CoaterTrainer:
             "weights": self.coater.tensors(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "rehearsal": self.rehearsal.state() if self.rehearsal else None,
-            "mimicries": list(self.mimicries) if self.mimicries else None,
             "schedule": self.schedule.state(),
             "radius": self.radius.state(),
             "average": self.average,
@@ -377,8 +380,6 @@ class CoaterTrainer:
             optimiser.load_state_dict(saved)
         if self.rehearsal is not None and state["rehearsal"] is not None:
             self.rehearsal.restore(state["rehearsal"])
-        pair = state["mimicries"]
-        self.mimicries = (pair[0], pair[1]) if pair else None
         self.schedule.restore(state["schedule"])
         self.radius.restore(state["radius"])
         self.average = state["average"]

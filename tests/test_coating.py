@@ -438,3 +438,49 @@ def test_progress_counts_every_image_once(data, tmp_path):
     progress = Counting()
     coat_folder(ImageSet.open(data), FakeCoater(), tmp_path / "out", progress=progress)
     assert progress.stages == [[11, 11], [11, 11]]
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+
+sys.path[:0] = [{tests!r}, {root!r}]
+import torch
+
+from siren_ext.coater import Coater, CoaterConfig
+from siren_ext.coating import coat_folder
+from siren_ext.dataset import ImageSet
+
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+
+
+torch.set_num_threads(1)
+coater = Coater(CoaterConfig(channels=4, bits=2, features=4, working_size=32))
+before = peak()
+manifest = coat_folder(ImageSet.open({data!r}), coater, Path({out!r}))
+assert [entry.size for entry in manifest.entries] == [(4000, 3000)], manifest.failures
+print(before, peak())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_a_photo_of_twelve_megapixels_needs_little_memory(tmp_path):
+    """At most five copies in floats (137 MB each) above what the libraries take."""
+    (tmp_path / "in").mkdir()
+    small = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    large = Image.fromarray(small).resize((4000, 3000), Image.Resampling.BILINEAR)
+    large.save(tmp_path / "in" / "a.jpg")
+    tests = Path(__file__).parent
+    code = MEMORY.format(
+        tests=str(tests),
+        root=str(tests.parent),
+        data=str(tmp_path / "in"),
+        out=str(tmp_path / "out"),
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, peak = map(float, told.stdout.split())
+    assert peak - before < 640
+    assert peak < 900

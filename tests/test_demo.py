@@ -196,7 +196,11 @@ def test_chain_on_the_pocket_model(tmp_path: Path) -> None:
 
     need_models()
     pocket = Path(siren_ext.__file__).parent / "pocket"
-    for part in ("model/model_index.json", "coaters/samples.safetensors"):
+    for part in (
+        "model/model_index.json",
+        "coaters/samples.safetensors",
+        "coaters/start.safetensors",
+    ):
         if not (pocket / part).exists():
             pytest.skip(f"the bundled {part} is not in this tree")
     summary = run_interrupted(tmp_path, TINY, (3,))

@@ -212,7 +212,7 @@ def test_wrong_models_are_named(root: Path, tmp_path: Path) -> None:
         pipelines.load_pipeline(pickled)
     broken = tmp_path / "model.safetensors"
     broken.write_bytes(b"x" * 64)
-    with pytest.raises(ModelError, match=r"model\.safetensors holds weights alone"):
+    with pytest.raises(ModelError, match=r"model\.safetensors is not a readable"):
         pipelines.load_pipeline(broken)
     shutil.copytree(shared_model(root, "tiny", "epsilon"), tmp_path / "model")
     with pytest.raises(ModelError, match=r"model\.safetensors can't be loaded"):
@@ -242,7 +242,8 @@ def test_missing_weights_are_not_made_up(root: Path, tmp_path: Path) -> None:
         whole = load_file(path)
         victim = sorted(key for key in whole if key.endswith("weight"))[0]
         save_file({k: v for k, v in whole.items() if k != victim}, path, {"format": "pt"})
-        with pytest.raises(ModelError, match="don't fit its settings"):
+        # older diffusers refuse by themselves
+        with pytest.raises(ModelError, match=r"don't fit its settings|keys are missing"):
             pipelines.load_pipeline(copy, device="cpu")
         save_file(whole, path, {"format": "pt"})
 

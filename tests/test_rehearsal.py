@@ -91,3 +91,17 @@ def test_goes_on_from_its_state(surrogate: DiffusionSurrogate) -> None:
     assert torch.equal(first.innocent.weights.vector, second.innocent.weights.vector)
     images = [r.mimicries(picks, seed=2, guidance=1.0)[0] for r in (first, second)]
     assert torch.equal(*images)
+
+
+def test_the_oldest_mimicries_go(surrogate: DiffusionSurrogate) -> None:
+    rehearsal = Rehearsal(surrogate)
+    made = [(torch.full((2, 1), float(n)), torch.full((2, 1), -float(n))) for n in range(3)]
+    for pair in made:
+        rehearsal.keep(pair, at_most=5)
+    assert rehearsal.recent is not None
+    assert rehearsal.recent[0].flatten().tolist() == [2, 2, 1, 1, 0]
+    assert rehearsal.recent[1].flatten().tolist() == [-2, -2, -1, -1, 0]
+    other = Rehearsal(surrogate)
+    other.restore(rehearsal.state())
+    assert other.recent is not None
+    assert torch.equal(other.recent[0], rehearsal.recent[0])

@@ -44,7 +44,8 @@ from siren_ext.experiments.study import (
     spread_evenly,
     study_prompts,
 )
-from siren_ext.experiments.written import measure_files, summarise
+from siren_ext.experiments.written import summarise
+from siren_ext.file_quality import measure_files
 from siren_ext.files import write_json
 from siren_ext.progress import NULL, Progress
 

@@ -15,6 +15,8 @@ _MEAN_KERNEL = (
     (1, 1, 1, 1, 1),
 )
 _SOBEL = ((-1, 0, 1), (-2, 0, 2), (-1, 0, 1))
+# about ten copies of a strip are needed at a time
+_STRIP_PIXELS = 1 << 20
 
 
 @torch.no_grad()
@@ -31,18 +33,30 @@ def jnd_map(images: Tensor) -> Tensor:
     Returns:
         B x 1 x H x W, not below zero; 0.012 to 0.078 on flat areas, more on texture.
     """
+    batch, _, height, width = images.shape
+    rows = max(1, _STRIP_PIXELS // max(1, batch * width))
+    strips = [_strip(images, top, min(top + rows, height)) for top in range(0, height, rows)]
+    heat = strips[0] if len(strips) == 1 else torch.cat(strips, dim=2)
+    for edge in (heat[..., :1, :], heat[..., -1:, :], heat[..., :1], heat[..., -1:]):
+        edge.zero_()
+    return heat
+
+
+def _strip(images: Tensor, top: int, bottom: int) -> Tensor:
+    """The map's rows from ``top`` to ``bottom``, from these rows and two more on either side."""
+    height = images.shape[2]
+    above, below = min(2, top), min(2, height - bottom)
+    images = images[:, :, top - above : bottom + below]
     weights = torch.tensor(_LUMINANCE, dtype=images.dtype, device=images.device)
     luma = 255 * (images * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
+    luma = F.pad(luma, (2, 2, 2 - above, 2 - below))
     kernel = torch.tensor(_MEAN_KERNEL, dtype=images.dtype, device=images.device).view(1, 1, 5, 5)
-    mean = F.conv2d(luma, kernel / 32, padding=2).clamp_min(0)
+    mean = F.conv2d(luma, kernel / 32).clamp_min(0)
     dark = 17 * (1 - (mean / 127).sqrt()) + 3
     light = 3 / 128 * (mean - 127) + 3
     luminance = torch.where(mean <= 127, dark, light)
     sobel = torch.tensor(_SOBEL, dtype=images.dtype, device=images.device)
     both = torch.stack((sobel, sobel.T)).unsqueeze(1)
-    slope = F.conv2d(luma, both, padding=1).square().sum(1, keepdim=True).sqrt()
+    slope = F.conv2d(luma[..., 1:-1, 1:-1], both).square().sum(1, keepdim=True).sqrt()
     contrast = 0.117 * 16 * slope**2.4 / (slope**2 + 26**2)
-    heat = (luminance + contrast - 0.3 * torch.minimum(luminance, contrast)) / 255
-    edge = torch.zeros_like(heat)
-    edge[..., 1:-1, 1:-1] = 1
-    return heat * edge
+    return (luminance + contrast - 0.3 * torch.minimum(luminance, contrast)) / 255

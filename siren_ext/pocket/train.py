@@ -171,7 +171,8 @@ def train(args: argparse.Namespace) -> dict[str, Tensor]:
     text.to(torch.bfloat16).train()
     # for sequences this short the fused attention's backward on a CPU costs more than it saves
     unet.set_attn_processor(AttnProcessor())
-    text.set_attn_implementation("eager")
+    if hasattr(text, "set_attn_implementation"):  # older transformers know nothing but eager
+        text.set_attn_implementation("eager")
     weights.live = {
         f"{m}.{n}": p
         for m, mod in (("unet", unet), ("text", text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from siren_ext.nets import jnd
 from siren_ext.nets.jnd import jnd_map
 
 FLAT = ((0, 0.07843), (32, 0.04497), (64, 0.03111), (127, 0.01176), (191, 0.01765), (255, 0.02353))
@@ -46,3 +47,11 @@ def test_texture_hides_more_than_flat() -> None:
 def test_gives_no_gradient() -> None:
     image = grey(100).requires_grad_(True)
     assert not jnd_map(image).requires_grad
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 16])
+def test_strips_of_a_large_image_fit_together(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.rand(2, 3, 17, 12, generator=torch.Generator().manual_seed(2))
+    whole = jnd_map(images)
+    monkeypatch.setattr(jnd, "_STRIP_PIXELS", rows * 2 * 12)
+    torch.testing.assert_close(jnd_map(images), whole, rtol=1e-6, atol=0)

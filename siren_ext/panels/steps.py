@@ -1,0 +1,260 @@
+"""The steps behind the panels and the hosts' programming interfaces, without any layout."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from siren_ext.coater import Coater
+from siren_ext.coating import MANIFEST_NAME, CoatConfig, CoatManifest, coat_folder
+from siren_ext.dataset import ImageSet
+from siren_ext.errors import Cancelled, ImageError, ScoreError
+from siren_ext.images import list_images, read_picture
+from siren_ext.progress import NULL, Named, Progress
+from siren_ext.report import ReportPaths, clean, write_report
+from siren_ext.scoring import ScoreSet, score_folder
+from siren_ext.verdict import Verdict, VerifyConfig, verify
+
+TILE = 256
+AMPLIFICATION = 10
+_SHOWN = 4
+
+Tiles = list[tuple[str, str]]
+"""Pictures for a gallery: (path of a small PNG, caption)."""
+
+
+@dataclass(frozen=True)
+class Coated:
+    """Coated files of one request.
+
+    Attributes:
+        folder: where they lie, names and captions as they came.
+        archive: a ZIP of what is to be published.
+        manifest: the record, to be kept and not published; also a file in ``folder``.
+        stopped: the user stopped before the last image.
+    """
+
+    folder: Path
+    archive: Path
+    manifest: CoatManifest
+    stopped: bool = False
+
+    @property
+    def files(self) -> list[Path]:
+        """The written images."""
+        return [self.folder / entry.output for entry in self.manifest.entries]
+
+    @property
+    def record(self) -> Path:
+        """The manifest's file."""
+        return self.folder / MANIFEST_NAME
+
+
+def coat_step(
+    data: ImageSet,
+    coater: Coater,
+    job: Path,
+    *,
+    out: Path | None = None,
+    strength: float = 1.0,
+    layout: str = "plain",
+    progress: Progress = NULL,
+) -> Coated:
+    """Coat ``data`` into ``out`` (default ``job/coated``) and pack the result as a ZIP in ``job``.
+
+    A stop gives what is finished; :class:`~siren_ext.errors.Cancelled` is raised only where that is
+    nothing. Raises :class:`ImageError` when no image could be coated, and what
+    :func:`~siren_ext.coating.coat_folder` raises.
+    """
+    out = out or job / "coated"
+    config = CoatConfig(strength=strength, layout=layout)
+    stopped = False
+    try:
+        manifest = coat_folder(data, coater, out, config, progress=progress)
+    except Cancelled:
+        if not (out / MANIFEST_NAME).is_file():
+            raise
+        manifest, stopped = CoatManifest.load(out / MANIFEST_NAME), True
+        if not manifest.entries:
+            raise
+    if not manifest.entries:
+        first = manifest.failures[0] if manifest.failures else None
+        why = f" {first.source}: {first.error}" if first else ""
+        raise ImageError(f"None of the images could be coated.{why}")
+    archive = job / "coated.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as target:
+        for name in manifest.files:
+            target.write(out / name, name)
+    return Coated(out, archive, manifest, stopped)
+
+
+def before_after(coated: Coated, data: ImageSet, job: Path) -> Tiles:
+    """Original, coated image and enlarged difference of the most changed, as small PNG files."""
+    sources = {item.name: item.path for item in data.items}
+    tiles: Tiles = []
+    changed = [entry for entry in coated.manifest.entries if entry.psnr_db is not None]
+    for entry in sorted(changed, key=lambda entry: entry.psnr_db or 0.0)[:1]:
+        pair = (sources[entry.source], coated.folder / entry.output)
+        first, second = (read_picture(path).rgb for path in pair)
+        change = np.clip((second.astype(np.float32) - first) * AMPLIFICATION + 128, 0, 255)
+        stem = Path(entry.output).stem
+        shown = (
+            (first, f"{stem}: original"),
+            (second, f"{stem}: coated"),
+            (change.astype(np.uint8), f"{stem}: difference, enlarged {AMPLIFICATION} times"),
+        )
+        tiles += [
+            _tile(pixels, caption, job, len(tiles) + i) for i, (pixels, caption) in enumerate(shown)
+        ]
+    return tiles
+
+
+def _tile(pixels: Any, caption: str, job: Path, number: int) -> tuple[str, str]:
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
+    path = job / "tiles" / f"{number:03d}.png"
+    path.parent.mkdir(exist_ok=True)
+    image.save(path)
+    return str(path), caption
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict with everything that a panel shows of it."""
+
+    verdict: Verdict
+    suspect: ScoreSet
+    reference: ScoreSet
+    report: ReportPaths
+    lowest: Tiles
+    highest: Tiles
+
+
+def judge_step(
+    suspect: Path,
+    reference: Path,
+    coater: Coater,
+    job: Path,
+    *,
+    alpha: float = 1e-6,
+    sources: tuple[dict[str, Any], dict[str, Any]] | None = None,
+    extra: dict[str, Any] | None = None,
+    progress: Progress = NULL,
+) -> Judged:
+    """Score both pools, test the suspect against the reference and write the report into ``job``.
+
+    Args:
+        suspect: folder with images of the suspicious model.
+        reference: folder with images of a model that saw no coated image, or the JSON file of
+            their scores.
+        sources: how the two pools were made, where the host knows it.
+        extra: further settings for the report.
+
+    Raises:
+        ScoreError: nothing could be scored, or the scores are of another coater.
+        Cancelled: the user stopped.
+    """
+    about = sources or ({}, {})
+    config = VerifyConfig(alpha=alpha)
+    first = score_folder(
+        suspect, coater, source=about[0], progress=Named(progress, "suspicious model")
+    )
+    if reference.suffix.lower() == ".json":
+        second = ScoreSet.load(reference)
+        if second.coater != coater.fingerprint:
+            raise ScoreError(
+                f"{reference.name} was scored by another coater ({second.coater[:12]}) than the "
+                f"chosen one ({coater.fingerprint[:12]}); choose the coater of your coated images."
+            )
+    else:
+        second = score_folder(
+            reference, coater, source=about[1], progress=Named(progress, "reference")
+        )
+    progress.stage("Writing the report")
+    verdict = verify(first, second, config)
+    clean_files = [] if reference.is_file() else list_images(reference)
+    report = write_report(
+        verdict,
+        first,
+        second,
+        job / "report",
+        mimicries=list_images(suspect),
+        reference_mimicries=clean_files,
+        extra=extra,
+    )
+    lowest, highest = score_tiles(first, suspect, job)
+    return Judged(verdict, first, second, report, lowest, highest)
+
+
+def score_tiles(pool: ScoreSet, folder: Path, job: Path) -> tuple[Tiles, Tiles]:
+    """The images of a pool with the lowest and the highest scores, as small PNG files."""
+    order = sorted(range(len(pool)), key=lambda i: float(pool.scores[i]))
+    count = min(_SHOWN, (len(order) + 1) // 2)
+    galleries: list[Tiles] = []
+    for which, part in (("lowest", order[:count]), ("highest", order[count:][-count:])):
+        tiles: Tiles = []
+        for i in part:
+            path = folder / pool.names[i]
+            if not path.is_file():
+                continue
+            caption = f"{which}: {pool.scores[i]:.3g} ({clean(path.name)})"
+            tiles.append(_tile(read_picture(path).rgb, caption, job, 100 + i))
+        galleries.append(tiles)
+    return galleries[0], galleries[1]
+
+
+@dataclass(frozen=True)
+class Recheck:
+    """A report's verdict, reached again from the scores that the report holds.
+
+    Attributes:
+        verdict: as computed now.
+        stated: outcome as the file states it.
+        stated_p: p as the file states it.
+        agrees: whether outcome and p are the same.
+    """
+
+    verdict: Verdict
+    suspect: ScoreSet
+    reference: ScoreSet
+    stated: str
+    stated_p: float
+    agrees: bool
+    created: str
+
+
+def recheck_step(path: Path) -> Recheck:
+    """Read ``report.json`` and compute its verdict again; raises :class:`ScoreError`.
+
+    This shows that figures and scores of the file belong together, not that the scores are those
+    of the images: for that, score the images again.
+    """
+    from siren_ext.errors import ConfigError
+    from siren_ext.report import FORMAT
+    from siren_ext.scoring import read_json
+
+    data = read_json(path)
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise ScoreError(
+            f"{path.name} is not a report; expected the report.json that a verification wrote."
+        )
+    try:
+        stated = data["verdict"]
+        outcome, p = str(stated["outcome"]), float(stated["finding"]["p_value"])
+        config = VerifyConfig.from_dict(dict(stated["settings"]))
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise ScoreError(f"{path.name} has no readable verdict: {error}") from error
+    pools = [
+        ScoreSet.from_dict(data.get(key), name=f"{path.name}, {key}")
+        for key in ("suspect", "reference")
+    ]
+    verdict = verify(pools[0], pools[1], config)
+    same_p = bool(np.isclose(verdict.finding.p_value, p, rtol=1e-6, atol=0.0))
+    created = str(data.get("created", ""))[:40]
+    agrees = same_p and verdict.outcome == outcome
+    return Recheck(verdict, pools[0], pools[1], outcome, p, agrees, created)

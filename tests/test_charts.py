@@ -1,0 +1,28 @@
+"""The picture of a verdict: drawn, in the colours of both pools, and no state left behind."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from siren_ext.charts import verdict_picture
+from siren_ext.scoring import ScoreSet
+from siren_ext.verdict import verify
+
+
+def pool(values: np.ndarray) -> ScoreSet:
+    names = tuple(str(index) for index in range(len(values)))
+    return ScoreSet(values, names, ("",) * len(values), "coater")
+
+
+def test_verdict_picture_shows_both_pools() -> None:
+    suspect, reference = np.linspace(0, 1, 30), np.linspace(2, 3, 100)
+    verdict = verify(pool(suspect), pool(reference))
+    pixels = verdict_picture(verdict, suspect, reference)
+    assert pixels.dtype == np.uint8
+    assert pixels.ndim == 3
+    assert pixels.shape[2] == 3
+    assert (pixels[0, 0] == 255).all()
+    for colour in ((0xC2, 0x41, 0x0C), (0x1D, 0x6F, 0xB8)):
+        near = np.abs(pixels.astype(int) - colour).max(2) <= 2
+        assert near.sum() > 200, colour
+    assert np.array_equal(pixels, verdict_picture(verdict, suspect, reference))
