@@ -1,0 +1,74 @@
+"""The tab, the settings and the routes, hooked into the web UI."""
+
+from __future__ import annotations
+
+import html
+import logging
+
+import gradio as gr
+from modules import script_callbacks
+
+# imported now: the extension's folder is on the path only while its scripts are loaded
+from siren_a1111 import api, settings
+from siren_a1111.host import WebuiHost
+
+from siren_ext.panels import coat_panel, lora_panel, report_panel, train_panel, verify_panel
+
+_LOG = logging.getLogger(__name__)
+_DESKS = []
+
+
+def _desk():
+    if not _DESKS:
+        _DESKS.append(settings.make_desk())
+    return _DESKS[0]
+
+
+def tabs():
+    """The tab; where it can't be built, a tab that says why."""
+    try:
+        page = _page()
+    except Exception as error:  # the web UI would swallow it and show no tab at all
+        _LOG.exception("Siren's tab could not be built")
+        with gr.Blocks(analytics_enabled=False) as page:
+            gr.HTML(f"<p>Siren's tab could not be built: {html.escape(str(error))}</p>")
+    return [(page, "Siren", "siren")]
+
+
+def _page():
+    desk = _desk()
+    with gr.Blocks(analytics_enabled=False) as page, gr.Tabs(elem_id="siren_tabs"):
+        with gr.Tab("Coat", elem_id="siren_tab_coat"):
+            coat_panel(gr, desk)
+        with gr.Tab("Verify a LoRA", elem_id="siren_tab_lora"):
+            lora_panel(gr, WebuiHost(), desk)
+        with gr.Tab("Verify images", elem_id="siren_tab_verify"):
+            verify_panel(gr, desk)
+        with gr.Tab("Check a report", elem_id="siren_tab_report"):
+            report_panel(gr, desk)
+        with gr.Tab("Train a coater", elem_id="siren_tab_train"):
+            train_panel(gr, desk)
+    return page
+
+
+def routes(_, app):
+    """The routes, where the web UI was started with its API."""
+    if settings.flag("api") or settings.flag("nowebui"):
+        api.add_routes(
+            app,
+            _desk(),
+            max_mb=float(settings.option("siren_api_mb", 200)),
+            accounts=settings.flag("api_auth"),
+        )
+
+
+def unload():
+    """Delete temporary files when the web UI reloads its scripts."""
+    while _DESKS:
+        _DESKS.pop().jobs.close()
+
+
+script_callbacks.on_ui_settings(settings.add_settings)
+script_callbacks.on_ui_tabs(tabs)
+script_callbacks.on_app_started(routes)
+script_callbacks.on_script_unloaded(unload)

@@ -1,0 +1,1 @@
+"""The web UI's side of the panels: what only works inside it."""

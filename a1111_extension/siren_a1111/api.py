@@ -1,0 +1,158 @@
+"""Routes for programs: ``POST /siren/v1/coat``, ``/score`` and ``/verify``.
+
+Images travel as base64 text, as in the web UI's own API. Bodies are counted while they arrive and
+refused beyond the limit, before anything is parsed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import secrets
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from siren_ext.dataset import ImageSet
+from siren_ext.errors import ConfigError, SirenError
+from siren_ext.panels.desk import Desk
+from siren_ext.panels.intake import check_images
+from siren_ext.panels.steps import coat_step, judge_step
+from siren_ext.scoring import score_folder
+
+_MEGA = 1_000_000
+_LOCK = threading.Lock()
+
+
+def add_routes(app: FastAPI, desk: Desk, *, max_mb: float, accounts: str | None) -> None:
+    """Add the routes to the web UI's app.
+
+    Args:
+        desk: limits and coaters.
+        max_mb: largest body in megabytes.
+        accounts: ``user:password,...`` of the web UI's ``--api-auth``; None for open routes.
+    """
+    for name, step in (("coat", _coat), ("score", _score), ("verify", _verify)):
+        app.post(f"/siren/v1/{name}")(_route(step, desk, max_mb, accounts))
+
+
+def _route(
+    step: Callable[[dict[str, Any], Desk, Path], dict[str, Any]],
+    desk: Desk,
+    max_mb: float,
+    accounts: str | None,
+) -> Callable[..., Any]:
+    async def answer(request: Request) -> JSONResponse:
+        if accounts and not _is_known(request.headers.get("authorization", ""), accounts):
+            headers = {"WWW-Authenticate": "Basic"}
+            return JSONResponse({"error": "Name and password needed."}, 401, headers)
+        body = bytearray()
+        async for block in request.stream():
+            body += block
+            if len(body) > max_mb * _MEGA:
+                text = f"The request is larger than {max_mb:g} MB; send fewer or smaller images."
+                return JSONResponse({"error": text}, 413)
+        try:
+            values = json.loads(bytes(body))
+        except (ValueError, RecursionError):
+            return JSONResponse({"error": "The body is not JSON."}, 400)
+        if not isinstance(values, dict):
+            return JSONResponse({"error": "The body is not a JSON object."}, 400)
+        return await run_in_threadpool(_locked, step, values, desk)
+
+    return answer
+
+
+def _locked(step: Callable[..., dict[str, Any]], values: dict[str, Any], desk: Desk) -> Any:
+    """One request at a time; its files are deleted at the end."""
+    job = desk.jobs.new("api")
+    try:
+        with _LOCK:
+            return JSONResponse(step(values, desk, job))
+    except SirenError as error:
+        return JSONResponse({"error": str(error)}, 422)
+    finally:
+        shutil.rmtree(job, ignore_errors=True)
+
+
+def _is_known(header: str, accounts: str) -> bool:
+    kind, _, text = header.partition(" ")
+    try:
+        given = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    known = [entry.strip().encode() for entry in accounts.split(",") if entry.strip()]
+    matches = [secrets.compare_digest(given, entry) for entry in known]
+    return kind.lower() == "basic" and any(matches)
+
+
+def _images(values: dict[str, Any], key: str, desk: Desk, into: Path) -> Path:
+    """The base64 images under ``key`` as files in ``into``."""
+    texts = values.get(key)
+    if not isinstance(texts, list) or not texts:
+        raise ConfigError(f"'{key}' is missing; expected a list of images as base64 text.")
+    if len(texts) > desk.limits.files:
+        raise ConfigError(
+            f"'{key}' holds {len(texts)} images; at most {desk.limits.files} are taken."
+        )
+    into.mkdir()
+    for index, text in enumerate(texts):
+        try:
+            content = base64.b64decode(str(text).rpartition(",")[2], validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ConfigError(f"Image {index} of '{key}' is not base64 text.") from error
+        # the content tells the format; the name only has to be that of an image
+        (into / f"{index:05d}.png").write_bytes(content)
+    check_images(into, desk.limits)
+    return into
+
+
+def _number(values: dict[str, Any], key: str, default: float) -> float:
+    value = values.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"'{key}' is not a number.")
+    return float(value)
+
+
+def _coater(values: dict[str, Any], desk: Desk) -> Any:
+    return desk.shelf.load(str(values.get("coater", "samples")))
+
+
+def _coat(values: dict[str, Any], desk: Desk, job: Path) -> dict[str, Any]:
+    coater = _coater(values, desk)
+    data = ImageSet.open(_images(values, "images", desk, job / "originals"))
+    done = coat_step(data, coater, job, strength=_number(values, "strength", 1.0))
+    images = [
+        {
+            "index": int(Path(entry.output).stem),
+            "image": base64.b64encode((done.folder / entry.output).read_bytes()).decode(),
+            "psnr_db": entry.psnr_db,
+            "before": entry.clean_score,
+            "after": entry.coated_score,
+        }
+        for entry in done.manifest.entries
+    ]
+    lost = [{"index": int(Path(f.source).stem), "error": f.error} for f in done.manifest.failures]
+    return {"coater": done.manifest.coater, "images": images, "failures": lost}
+
+
+def _score(values: dict[str, Any], desk: Desk, job: Path) -> dict[str, Any]:
+    coater = _coater(values, desk)
+    return score_folder(_images(values, "images", desk, job / "images"), coater).to_dict()
+
+
+def _verify(values: dict[str, Any], desk: Desk, job: Path) -> dict[str, Any]:
+    coater = _coater(values, desk)
+    suspect = _images(values, "suspect", desk, job / "suspect")
+    reference = _images(values, "reference", desk, job / "reference")
+    alpha = _number(values, "alpha", desk.alpha)
+    judged = judge_step(suspect, reference, coater, job, alpha=alpha)
+    page = judged.report.html.read_text(encoding="utf-8")
+    return {"verdict": judged.verdict.to_dict(), "report_html": page}

@@ -1,0 +1,27 @@
+"""The types that travel between the nodes of this pack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io
+
+if TYPE_CHECKING:
+    from siren_ext.scoring import ScoreSet
+    from siren_ext.verdict import Verdict
+
+CATEGORY = "siren"
+
+CoaterSocket = io.Custom("SIREN_COATER")
+ScoresSocket = io.Custom("SIREN_SCORES")
+VerdictSocket = io.Custom("SIREN_VERDICT")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A verdict with the scores it rests on: all that a report needs."""
+
+    verdict: Verdict
+    suspect: ScoreSet
+    reference: ScoreSet

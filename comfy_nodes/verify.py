@@ -1,0 +1,253 @@
+"""Nodes for after the release: score pictures, keep scores, test them, write the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from . import convert, host, places
+from .sockets import CATEGORY, Case, CoaterSocket, ScoresSocket, VerdictSocket
+
+
+class ScoreCoating(io.ComfyNode):
+    """Pictures -> SIREN_SCORES."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SirenScoreCoating",
+            display_name="Score Coating",
+            category=CATEGORY,
+            description="Scores every picture for the coating; small means coated. Takes all "
+            "pictures of a list (Prompt Batch) as one pool.",
+            is_input_list=True,
+            inputs=[
+                CoaterSocket.Input("coater", tooltip="The coater that was used for the release."),
+                io.Image.Input(
+                    "image", tooltip="Pictures of one model: 30 or more tell something."
+                ),
+                io.String.Input(
+                    "prompts",
+                    optional=True,
+                    force_input=True,
+                    tooltip="What the pictures were asked for (from Prompt Batch or Pocket "
+                    "Sampler); recorded, so that KS Verify can check that both pools match.",
+                ),
+            ],
+            outputs=[
+                ScoresSocket.Output(
+                    "scores", display_name="scores", tooltip="For KS Verify and Save Scores."
+                ),
+                io.Float.Output("mean", display_name="mean", tooltip="Mean score of the pool."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, coater: list[Any], image: list[Tensor], prompts: list[str] | None = None
+    ) -> io.NodeOutput:
+        from siren_ext.scoring import score_images
+
+        source: dict[str, Any] = {"kind": "comfyui"}
+        if prompts:
+            lines = [line.strip() for text in prompts for line in text.splitlines()]
+            source["prompts"] = sorted({line for line in lines if line})
+        with host.long_step() as progress:
+            pictures = list(convert.single_pictures(image))
+            scores = score_images(
+                pictures, coater[0], batch_size=8, source=source, progress=progress
+            )
+        return io.NodeOutput(scores, float(scores.scores.mean()))
+
+
+class SaveScores(io.ComfyNode):
+    """SIREN_SCORES -> a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SirenSaveScores",
+            display_name="Save Scores",
+            category=CATEGORY,
+            description="Keeps scores in output/siren, for Load Scores and for the command line.",
+            is_output_node=True,
+            inputs=[
+                ScoresSocket.Input("scores", tooltip="From Score Coating."),
+                io.String.Input(
+                    "save_as", default="scores", tooltip="A number is added; nothing is replaced."
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    "file", display_name="file", tooltip="Its name, as Load Scores lists it."
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, save_as: str | None = None) -> bool | str:
+        return places.input_check(places.new_output, save_as)
+
+    @classmethod
+    def execute(cls, scores: Any, save_as: str) -> io.NodeOutput:
+        path = places.free_output(f"{places.SUBFOLDER}/{save_as}", ".json")
+        scores.save(path)
+        return io.NodeOutput(path.name, ui={"text": (path.name,)})
+
+
+class LoadScores(io.ComfyNode):
+    """A file -> SIREN_SCORES."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SirenLoadScores",
+            display_name="Load Scores",
+            category=CATEGORY,
+            description="Reads scores that Save Scores or 'siren-ext score' wrote.",
+            inputs=[
+                io.Combo.Input(
+                    "name",
+                    options=places.score_names() or [places.NO_SCORES],
+                    tooltip="A file in output/siren or input/siren, newest first.",
+                )
+            ],
+            outputs=[
+                ScoresSocket.Output("scores", display_name="scores", tooltip="For KS Verify.")
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
+        return places.input_check(places.score_file, name)
+
+    @classmethod
+    def fingerprint_inputs(cls, name: str) -> Any:
+        return places.stamp(places.score_file(name))
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        from siren_ext.scoring import ScoreSet
+
+        return io.NodeOutput(ScoreSet.load(places.score_file(name)))
+
+
+class KSVerify(io.ComfyNode):
+    """Two pools of scores -> SIREN_VERDICT."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SirenKSVerify",
+            display_name="KS Verify",
+            category=CATEGORY,
+            description="Tests whether the suspicious model's pictures score lower than those of a "
+            "model that never saw coated pictures.",
+            is_output_node=True,
+            inputs=[
+                ScoresSocket.Input(
+                    "suspect", tooltip="30 or more pictures of the suspicious model."
+                ),
+                ScoresSocket.Input(
+                    "reference",
+                    tooltip="100 or more pictures of a clean model: same prompts and settings.",
+                ),
+                io.Float.Input(
+                    "alpha",
+                    default=1e-6,
+                    min=1e-12,
+                    max=0.5,
+                    step=1e-6,
+                    round=1e-12,
+                    tooltip="Accepted risk of accusing a model that does not differ.",
+                ),
+            ],
+            outputs=[
+                VerdictSocket.Output(
+                    "verdict", display_name="verdict", tooltip="For Verification Report."
+                ),
+                io.Float.Output(
+                    "p", display_name="p", tooltip="How often chance gives such a difference."
+                ),
+                io.Float.Output(
+                    "D", display_name="D", tooltip="Largest gap of the distribution functions."
+                ),
+                io.Image.Output(
+                    "plot", display_name="plot", tooltip="Both pools and the outcome as a picture."
+                ),
+                io.String.Output(
+                    "text", display_name="text", tooltip="The verdict in words, with its limits."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, suspect: Any, reference: Any, alpha: float) -> io.NodeOutput:
+        from siren_ext.charts import verdict_picture
+        from siren_ext.images import to_tensor
+        from siren_ext.verdict import VerifyConfig, distinct_scores, verify
+
+        verdict = verify(suspect, reference, VerifyConfig(alpha=alpha))
+        pools = distinct_scores(suspect), distinct_scores(reference)
+        plot = convert.to_comfy(to_tensor(verdict_picture(verdict, *pools)))
+        text = "\n".join(
+            [
+                f"{verdict.outcome.upper()}: {verdict.headline}",
+                *(f"Note: {warning}" for warning in verdict.warnings),
+                *(f"Limit: {limit}" for limit in verdict.does_not_prove),
+            ]
+        )
+        return io.NodeOutput(
+            Case(verdict, suspect, reference),
+            verdict.finding.p_value,
+            verdict.finding.statistic,
+            plot,
+            text,
+            ui=ui.PreviewImage(plot, cls=cls),
+        )
+
+
+class VerificationReport(io.ComfyNode):
+    """SIREN_VERDICT -> report.html and report.json."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SirenVerificationReport",
+            display_name="Verification Report",
+            category=CATEGORY,
+            description="Writes the verdict as one self-contained page and as JSON, with "
+            "everything needed to repeat it.",
+            is_output_node=True,
+            inputs=[
+                VerdictSocket.Input("verdict", tooltip="From KS Verify."),
+                io.String.Input(
+                    "save_as",
+                    default="siren/report",
+                    tooltip="Name of the folder to write, inside ComfyUI's output folder; a number "
+                    "is added.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    "page", display_name="page", tooltip="report.html, below the output folder."
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, save_as: str | None = None) -> bool | str:
+        return places.input_check(places.new_output, save_as)
+
+    @classmethod
+    def execute(cls, verdict: Case, save_as: str) -> io.NodeOutput:
+        from siren_ext.report import write_report
+
+        folder = places.free_output(save_as)
+        with torch.inference_mode(False):
+            written = write_report(verdict.verdict, verdict.suspect, verdict.reference, folder)
+        page = written.html.relative_to(places.output_folder()).as_posix()
+        return io.NodeOutput(page, ui={"text": (page,)})

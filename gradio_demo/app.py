@@ -1,0 +1,238 @@
+"""The public page: try the whole chain, coat images, verify images, read how it works."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+with contextlib.suppress(ImportError):
+    import spaces  # noqa: F401 - where it exists it has to come before torch
+
+import gradio as gr
+from guided import Guided, Length
+
+from siren_ext.dataset import ImageSet
+from siren_ext.errors import SirenError
+from siren_ext.owner import class_noun
+from siren_ext.panels import Desk, cards, coat_panel, verify_panel
+from siren_ext.panels.desk import Jobs, Limits, Shelf
+from siren_ext.panels.dialect import lossless, private
+from siren_ext.panels.intake import take_in
+from siren_ext.panels.steps import before_after, coat_step, judge_step
+from siren_ext.panels.verify import reference_of, shown, verdict_parts
+from siren_ext.panels.widgets import image_files, reveal
+from siren_ext.progress import NULL
+from siren_ext.samples import sample_set
+from siren_ext.scoring import score_folder
+
+FILE_MB = 10
+KEEP_MINUTES = 15
+QUEUE = 20
+HERE = Path(__file__).resolve().parent
+WORDS = json.loads((HERE / "words.json").read_text(encoding="utf-8"))
+
+
+def make_desk() -> Desk:
+    """What this page lends its panels: small uploads, nothing of the machine, nothing kept."""
+    limits = Limits(files=150, file_mb=FILE_MB, total_mb=200, megapixels=16, folders=False)
+    return Desk(limits=limits, shelf=Shelf(device="cpu"), jobs=Jobs(KEEP_MINUTES))
+
+
+def build(desk: Desk | None = None, length: Length | None = None) -> Any:
+    """The page as ``gr.Blocks``."""
+    desk = desk or make_desk()
+    guided = Guided(desk, length)
+    minutes = KEEP_MINUTES * 60
+    with gr.Blocks(title="Siren", delete_cache=(minutes // 3, minutes)) as page:
+        gr.HTML(cards.intro(), elem_id="siren_style")
+        gr.Markdown(WORDS["head"], elem_id="siren_head")
+        with gr.Tabs(elem_id="siren_tabs"):
+            with gr.Tab("Try it", elem_id="siren_tab_try"):
+                try_panel(desk, guided)
+            with gr.Tab("Coat my images", elem_id="siren_tab_coat"):
+                gr.Markdown(WORDS["coat"])
+                coat_panel(gr, desk)
+            with gr.Tab("Verify images", elem_id="siren_tab_verify"):
+                verify_panel(gr, desk)
+            with gr.Tab("How it works", elem_id="siren_tab_how"):
+                how_panel(desk)
+        gr.Markdown(WORDS["foot"].format(minutes=KEEP_MINUTES))
+        add_api(desk)
+    return page
+
+
+def try_panel(desk: Desk, guided: Guided) -> None:
+    """The guided demo."""
+    length = guided.length
+    gr.Markdown(
+        WORDS["try"].format(
+            images=length.images,
+            steps=length.training_steps,
+            suspect=length.suspect_images,
+            reference=length.reference_images,
+            risk=f"1 in {round(1 / length.alpha):,}",
+        )
+    )
+    with gr.Row():
+        source = gr.Radio(
+            ["Sample images", "My own images"], value="Sample images", label="What to protect",
+            elem_id="siren_try_source",
+        )  # fmt: skip
+        noun = gr.Textbox(
+            label="What your images show, in a noun", value="", elem_id="siren_try_noun",
+            visible=False,
+        )  # fmt: skip
+    few = Limits(files=length.images, file_mb=FILE_MB, total_mb=100, megapixels=16)
+    with gr.Column(visible=False) as own:
+        files = image_files(gr, "siren_try_files", "Your images", few)
+    word = gr.State("")
+    with gr.Row():
+        start = gr.Button("Start", variant="primary", elem_id="siren_try_run")
+        stop = gr.Button("Stop", variant="stop", elem_id="siren_try_stop")
+    card = gr.HTML(elem_id="siren_try_story")
+    looks = gr.Gallery(
+        label="Before and after: the most changed image",
+        show_label=False,
+        columns=3,
+        visible=False,
+        elem_id="siren_try_looks",
+        **lossless(gr),
+    )  # fmt: skip
+    outputs = verdict_parts(gr, "siren_try")
+
+    def choose(kind: str) -> tuple[Any, Any]:
+        mine = kind != "Sample images"
+        return gr.update(visible=mine), gr.update(visible=mine)
+
+    def run(kind: str, given: Any, name: str, job_word: str) -> Iterator[tuple[Any, ...]]:
+        place, blank = None, (None,) * len(outputs)
+        try:
+            if kind != "Sample images":
+                place = take_in(given, "", few, desk.jobs.new("own") / "images")
+                class_noun(name)
+        except SirenError as error:
+            yield reveal(gr, (cards.problem(str(error)), None, *blank))
+            return
+        for story in guided.run(place, name, job_word):
+            head = cards.story_card(story.lines())
+            if story.error:
+                head += cards.problem(story.error)
+            elif story.stopped:
+                head += cards.note("Nothing of this run is kept.", "Stopped")
+            rest = shown(story.judged, WORDS["shortened"]) if story.judged else blank
+            yield reveal(gr, (head, story.looks, *rest))
+
+    source.change(choose, [source], [own, noun], **private(gr))
+    armed = start.click(desk.stops.arm, [word], [word], queue=False, **private(gr))
+    armed.then(
+        on_gpu(run), [source, files, noun, word], [card, looks, *outputs.values()], **private(gr)
+    )
+    stop.click(desk.stops.ask, [word], None, queue=False, **private(gr))
+
+
+def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` with a GPU for a while where the host lends one, else as it is."""
+    try:
+        import spaces
+    except ImportError:
+        return function
+    lent: Callable[..., Any] = spaces.GPU(duration=120)(function)
+    return lent
+
+
+def how_panel(desk: Desk) -> None:
+    """The idea in pictures, made with the coater that is in use."""
+    gr.HTML((HERE / "how.html").read_text(encoding="utf-8"), elem_id="siren_how_flow")
+    gr.Gallery(
+        value=example_pictures(desk),
+        label="A sample: original, coated, and the difference enlarged 10 times",
+        show_label=False,
+        columns=3,
+        elem_id="siren_how_looks",
+        **lossless(gr),
+    )
+    gr.Markdown(WORDS["how"])
+
+
+def example_pictures(desk: Desk) -> list[tuple[str, str]]:
+    """A coated sample; its pictures stay as long as the page runs."""
+    whole = sample_set()
+    data = ImageSet(whole.items[:1], whole.root, whole.name)
+    job = Jobs(keep_minutes=60 * 24 * 30).new("how")
+    return before_after(coat_step(data, desk.shelf.load("samples"), job), data, job)
+
+
+def add_api(desk: Desk) -> None:
+    """Endpoints ``/coat``, ``/score`` and ``/verify`` for programs, behind invisible components.
+
+    Files pass through file components, so that Gradio checks that they are uploads.
+    """
+    with gr.Column(visible=False):
+        images = gr.File(file_count="multiple", label="images")
+        reference = gr.File(file_count="multiple", label="reference images, or one score file")
+        coater = gr.File(label="coater file; the bundled one without it")
+        strength = gr.Number(value=1, label="strength")
+        alpha = gr.Number(value=1e-6, label="accepted risk of a false alarm")
+        archive, report, answer = gr.File(), gr.File(file_count="multiple"), gr.JSON()
+        buttons = [gr.Button() for _ in range(3)]
+
+    def coat(given: Any, own: Any, power: float) -> tuple[str, dict[str, Any]]:
+        job = desk.jobs.new("api")
+        data = ImageSet.open(take_in(given, "", desk.limits, job / "originals"))
+        done = coat_step(data, desk.shelf.load("samples", own), job, strength=power)
+        images = [
+            {"file": e.output, "psnr_db": e.psnr_db, "before": e.clean_score,
+             "after": e.coated_score}
+            for e in done.manifest.entries
+        ]  # fmt: skip
+        left_out = [{"file": f.source, "error": f.error} for f in done.manifest.failures]
+        facts = {"coater": done.manifest.coater, "images": images, "failures": left_out}
+        return str(done.archive), facts
+
+    def score(given: Any, own: Any) -> dict[str, Any]:
+        place = take_in(given, "", desk.limits, desk.jobs.new("api") / "images")
+        return score_folder(place, desk.shelf.load("samples", own), progress=NULL).to_dict()
+
+    def verify(given: Any, other: Any, own: Any, risk: float) -> tuple[dict[str, Any], list[str]]:
+        job = desk.jobs.new("api")
+        suspect = take_in(given, "", desk.limits, job / "suspect", what="suspicious images")
+        clean = reference_of(other, "", desk, job)
+        judged = judge_step(suspect, clean, desk.shelf.load("samples", own), job, alpha=risk)
+        return judged.verdict.to_dict(), [str(judged.report.html), str(judged.report.json)]
+
+    events = (
+        ("coat", coat, [images, coater, strength], [archive, answer]),
+        ("score", score, [images, coater], [answer]),
+        ("verify", verify, [images, reference, coater, alpha], [answer, report]),
+    )
+    for button, (name, function, inputs, outputs) in zip(buttons, events, strict=True):
+        button.click(friendly(function), inputs, outputs, api_name=name)
+
+
+def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the package's errors into the ones that Gradio tells its clients."""
+
+    @functools.wraps(function)
+    def run(*values: Any) -> Any:
+        try:
+            return function(*values)
+        except SirenError as error:
+            raise gr.Error(str(error)) from error
+
+    return run
+
+
+def main() -> None:
+    """Serve the page."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    page = build().queue(default_concurrency_limit=1, max_size=QUEUE)
+    page.launch(max_file_size=f"{FILE_MB}mb", show_error=True, theme=gr.themes.Soft())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Write the folder of a Space: the page, its requirements, and the package beside it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+FILES = ("README.md", "app.py", "guided.py", "how.html", "requirements.txt", "words.json")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+
+
+def assemble(out: Path) -> None:
+    """Fill ``out``, which has to be new or empty; raises FileExistsError otherwise."""
+    if out.exists() and any(out.iterdir()):
+        raise FileExistsError(f"{out} is not empty; name a new or empty folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copy2(HERE / name, out / name)
+    shutil.copytree(HERE.parent / "siren_ext", out / "siren_ext", ignore=_LEFT_OUT)
+    shutil.copy2(HERE.parent / "LICENSE", out / "LICENSE")
+
+
+if __name__ == "__main__":
+    assemble(Path(sys.argv[1]))

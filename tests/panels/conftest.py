@@ -1,0 +1,41 @@
+"""A small coater and images for the panels' steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from siren_ext.coater import Coater, CoaterConfig
+from siren_ext.panels.desk import Desk, Jobs, Limits, Shelf
+
+
+@pytest.fixture
+def coater_file(tmp_path: Path) -> Path:
+    """An untrained coater, small enough for tests."""
+    path = tmp_path / "coaters" / "mine.safetensors"
+    config = CoaterConfig(channels=8, generator_blocks=1, extractor_blocks=1, working_size=32)
+    Coater(config).save(path)
+    return path
+
+
+@pytest.fixture
+def desk(coater_file: Path) -> Desk:
+    """A host whose visitors may name folders."""
+    limits = Limits(files=12, file_mb=0.5, total_mb=2, megapixels=0.1, folders=True)
+    return Desk(limits=limits, shelf=Shelf(coater_file.parent, device="cpu"), jobs=Jobs(5))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Five images with a caption each."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for index in range(5):
+        pixels = rng.integers(0, 256, (6, 6, 3)).astype(np.uint8)
+        Image.fromarray(pixels).resize((48, 40)).save(folder / f"p{index}.png")
+        (folder / f"p{index}.txt").write_text(f"picture {index}\n")
+    return folder

@@ -1,0 +1,56 @@
+"""Build every panel with this Python's Gradio and print what came of it as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import gradio as gr
+
+from siren_ext.panels import (
+    Desk,
+    coat_panel,
+    lora_panel,
+    report_panel,
+    train_panel,
+    verify_panel,
+)
+
+
+class Host:
+    def checkpoints(self) -> list[str]:
+        return ["a", "b"]
+
+    def loras(self) -> list[str]:
+        return ["one"]
+
+
+desk = Desk()
+with gr.Blocks() as page:
+    made = [
+        *coat_panel(gr, desk),
+        *verify_panel(gr, desk),
+        *report_panel(gr, desk),
+        *train_panel(gr, desk),
+        *lora_panel(gr, Host(), desk),
+    ]
+config = page.get_config_file()
+public = [
+    dep["api_name"]
+    for dep in config["dependencies"]
+    if dep.get("api_name") and dep.get("api_visibility", "public") == "public"
+]
+formats = {
+    part["props"].get("format") for part in config["components"] if part["type"] == "gallery"
+}
+inputs = [part["props"] for part in config["components"] if part["type"] != "state"]
+folders = [p["visible"] for p in inputs if str(p.get("elem_id", "")).endswith("_folder")]
+result = {
+    "version": gr.__version__,
+    "made": made,
+    "rendered": [p.get("elem_id") for p in inputs if p.get("elem_id")],
+    "public": public,
+    "formats": sorted(str(name) for name in formats),
+    "folders": folders,
+}
+json.dump(result, sys.stdout)

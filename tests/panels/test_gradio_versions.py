@@ -1,0 +1,25 @@
+"""The panels build alike in every Gradio that a host may bring."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from gradio_servers import VARIABLES, interpreter, output_of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", VARIABLES)
+def test_panels_build(which: str) -> None:
+    script = Path(__file__).with_name("print_panels.py")
+    found = json.loads(output_of([interpreter(which), "-W", "ignore", str(script)]))
+    if which != "current":
+        assert found["version"].startswith(f"{which}.")
+    assert set(found["made"]) <= set(found["rendered"])
+    assert len(found["made"]) == len(set(found["made"]))
+    assert found["public"] == []
+    # version 3 has no such setting and always uses PNG
+    assert found["formats"] == (["None"] if which == "3" else ["png"])
+    assert not any(found["folders"])
+    assert found["folders"]
