@@ -27,6 +27,24 @@ FAILED = 2
 
 C = TypeVar("C", bound=Config)
 
+Base = Annotated[
+    str,
+    typer.Option("--base", help="pocket, a diffusers folder or a single-file checkpoint."),
+]
+Prompts = Annotated[
+    list[str] | None, typer.Option("--prompt", help="May be repeated: taken in turn.")
+]
+Count = Annotated[int | None, typer.Option("-n", "--count", help="Images to make.")]
+ImageSeed = Annotated[int | None, typer.Option("--seed", help="Image i is made from seed + i.")]
+SamplingSteps = Annotated[int | None, typer.Option("--steps", help="Sampling steps.")]
+Guidance = Annotated[float | None, typer.Option("--guidance")]
+Side = Annotated[int | None, typer.Option("--size", help="Side in pixels; 0 is the model's own.")]
+AllowPartial = Annotated[
+    bool,
+    typer.Option(
+        "--allow-partial", help="Load what fits of an adapter, and say what was left out."
+    ),
+]
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, cuda:0 or mps.", rich_help_panel="Running")
 ]

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siren_ext.cli.common import (
+    AllowPartial,
     Assignments,
     ConfigFile,
+    Count,
     Device,
+    Guidance,
+    ImageSeed,
+    Prompts,
     Quiet,
+    SamplingSteps,
+    Side,
     command,
     explain,
     parse_assignment,
@@ -74,18 +81,12 @@ def register(app: typer.Typer) -> None:
         base: Annotated[
             str | None, typer.Option("--base", help="The model that a LoRA file is for.")
         ] = None,
-        prompt: Annotated[
-            list[str] | None, typer.Option("--prompt", help="May be repeated: taken in turn.")
-        ] = None,
-        count: Annotated[int | None, typer.Option("-n", "--count", help="Images to make.")] = None,
-        seed: Annotated[
-            int | None, typer.Option("--seed", help="Image i is made from seed + i.")
-        ] = None,
-        steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
-        guidance: Annotated[float | None, typer.Option("--guidance")] = None,
-        size: Annotated[
-            int | None, typer.Option("--size", help="Side in pixels; 0 is the model's own.")
-        ] = None,
+        prompt: Prompts = None,
+        count: Count = None,
+        seed: ImageSeed = None,
+        steps: SamplingSteps = None,
+        guidance: Guidance = None,
+        size: Side = None,
         alpha: Annotated[
             float,
             typer.Option("--alpha", help="Risk of accusing an innocent model."),
@@ -96,12 +97,7 @@ def register(app: typer.Typer) -> None:
                 "--stop-early", help="Make no more images once a sequential test decided."
             ),
         ] = False,
-        allow_partial: Annotated[
-            bool,
-            typer.Option(
-                "--allow-partial", help="Load what fits of an adapter, and say what was left out."
-            ),
-        ] = False,
+        allow_partial: AllowPartial = False,
         limit: LimitOptions = None,
         config: ConfigFile = None,
         assign: Assignments = None,

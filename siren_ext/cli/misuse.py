@@ -8,10 +8,18 @@ from typing import Annotated
 import typer
 
 from siren_ext.cli.common import (
+    AllowPartial,
     Assignments,
+    Base,
     ConfigFile,
+    Count,
     Device,
+    Guidance,
+    ImageSeed,
+    Prompts,
     Quiet,
+    SamplingSteps,
+    Side,
     command,
     explain,
     report_skipped,
@@ -21,11 +29,6 @@ from siren_ext.cli.common import (
 )
 from siren_ext.cli.investigate import SUSPECT_HELP, LimitOptions, limits
 from siren_ext.errors import ConfigError
-
-Base = Annotated[
-    str,
-    typer.Option("--base", help="pocket, a diffusers folder or a single-file checkpoint."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -91,9 +94,7 @@ def register(app: typer.Typer) -> None:
             str | None,
             typer.Option("--base", help="pocket, a diffusers folder or a single-file checkpoint."),
         ] = None,
-        prompt: Annotated[
-            list[str] | None, typer.Option("--prompt", help="May be repeated: taken in turn.")
-        ] = None,
+        prompt: Prompts = None,
         adapter: Annotated[
             list[str] | None,
             typer.Option(
@@ -103,25 +104,16 @@ def register(app: typer.Typer) -> None:
                 "inversion; may be repeated.",
             ),
         ] = None,
-        count: Annotated[int | None, typer.Option("-n", "--count", help="Images to make.")] = None,
-        seed: Annotated[
-            int | None, typer.Option("--seed", help="Image i is made from seed + i.")
-        ] = None,
-        steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
-        guidance: Annotated[float | None, typer.Option("--guidance")] = None,
-        size: Annotated[
-            int | None, typer.Option("--size", help="Side in pixels; 0 is the model's own.")
-        ] = None,
+        count: Count = None,
+        seed: ImageSeed = None,
+        steps: SamplingSteps = None,
+        guidance: Guidance = None,
+        size: Side = None,
         negative: Annotated[str | None, typer.Option("--negative", help="Negative prompt.")] = None,
         scale: Annotated[
             float, typer.Option("--scale", help="Strength of adapters without a weight.")
         ] = 1.0,
-        allow_partial: Annotated[
-            bool,
-            typer.Option(
-                "--allow-partial", help="Load what fits of an adapter, and say what was left out."
-            ),
-        ] = False,
+        allow_partial: AllowPartial = False,
         limit: LimitOptions = None,
         config: ConfigFile = None,
         assign: Assignments = None,

@@ -11,6 +11,7 @@ import typer
 
 from siren_ext.cli.common import (
     Assignments,
+    Base,
     ConfigFile,
     Device,
     Quiet,
@@ -36,10 +37,7 @@ def register(app: typer.Typer) -> None:
     )
     def train(
         data: Data,
-        base: Annotated[
-            str,
-            typer.Option("--base", help="pocket, a diffusers folder or a single-file checkpoint."),
-        ],
+        base: Base,
         class_word: Annotated[
             str, typer.Option("--class-word", help="The noun for what the images show.")
         ],

@@ -9,6 +9,7 @@ import typer
 
 from siren_ext.cli.common import (
     Assignments,
+    Base,
     ConfigFile,
     Device,
     Quiet,
@@ -30,10 +31,7 @@ def register(app: typer.Typer) -> None:
         example="siren-ext meta sets --base pocket --out start.safetensors",
     )
     def meta(
-        base: Annotated[
-            str,
-            typer.Option("--base", help="pocket, a diffusers folder or a single-file checkpoint."),
-        ],
+        base: Base,
         out: Annotated[Path, typer.Option("--out", help="The coater file to write.")],
         sets: Annotated[
             list[Path] | None,
