@@ -20,7 +20,7 @@ MAX_CONFIG = 1 << 20
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 DIFFUSERS_WEIGHTS = "pytorch_lora_weights.safetensors"
 EMBEDDING_WEIGHTS = "learned_embeds.safetensors"
-COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _LENGTH = 8
 
@@ -40,8 +40,9 @@ class Part:
 def read_parts(path: Path) -> list[Part]:
     """The files of an adapter: a ``.safetensors`` file, or a folder of peft or diffusers.
 
-    A peft folder may also hold one peft folder per network (``unet``, ``text_encoder``,
-    ``text_encoder_2``), as its training scripts write. Raises :class:`AdapterError`.
+    A peft folder may also hold one peft folder per network (``unet``, ``transformer``,
+    ``text_encoder``, ``text_encoder_2``), as its training scripts write. Raises
+    :class:`AdapterError`.
     """
     path = Path(path)
     if path.is_dir():

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 UNET, TEXT, TEXT_2 = "unet", "text_encoder", "text_encoder_2"
+TRANSFORMER = "transformer"
+"""The denoiser of newer families, which has no UNet."""
 UNET_PREFIX = "lora_unet_"
 TEXT_PREFIX = "lora_te_"
 
@@ -26,7 +28,9 @@ _PREFIXES: tuple[tuple[str, str | None, str], ...] = (
     ("text_encoder_2.base_model.model.", TEXT_2, PEFT),
     ("base_model.model.", None, PEFT),
     ("diffusion_model.", UNET, LDM),
+    ("transformer.base_model.model.", TRANSFORMER, PEFT),
     ("unet.", UNET, DIFFUSERS),
+    ("transformer.", TRANSFORMER, DIFFUSERS),
     ("text_encoder.", TEXT, DIFFUSERS),
     ("text_encoder_2.", TEXT_2, DIFFUSERS),
     ("", None, DIFFUSERS),

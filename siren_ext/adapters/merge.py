@@ -17,6 +17,12 @@ from siren_ext.adapters.summary import AdapterSummary, listing
 from siren_ext.errors import AdapterError
 from siren_ext.model_files import Pipeline
 
+_WITH_UNET = (
+    "StableDiffusionPipeline", "StableDiffusionXLPipeline", "LatentConsistencyModelPipeline",
+)  # fmt: skip
+# read where a file names modules as diffusers does
+_WITH_TRANSFORMER = ("StableDiffusion3Pipeline", "FluxPipeline")
+
 
 @dataclass
 class Merge:
@@ -109,8 +115,9 @@ def resolve(
     """The pipeline's modules that an adapter changes, and warnings about the rest.
 
     Raises :class:`AdapterError` for modules that are missing or of another shape (with
-    ``allow_partial`` only when none fits).
+    ``allow_partial`` only when none fits), and for families whose names aren't sure.
     """
+    _check_family(pipeline, adapter)
     known = Modules(pipeline)
     fits: list[tuple[Target, Change]] = []
     seen: set[int] = set()
@@ -141,6 +148,22 @@ def resolve(
         if names
     )
     return fits, warnings
+
+
+def _check_family(pipeline: Pipeline, adapter: Adapter) -> None:
+    """Refuse families for which the names of adapter files could mean something else."""
+    kind = type(pipeline).__name__
+    if kind.endswith("Pipeline") and kind not in _WITH_UNET + _WITH_TRANSFORMER:
+        raise AdapterError(
+            f"{adapter.path.name} can't be loaded into a {kind}: how adapters name its parts isn't "
+            "known for sure. Expected Stable Diffusion 1.x, 2.x, XL or 3, LCM or Flux. Merge the "
+            "adapter with the program that made it, and give the merged model."
+        )
+    if kind in _WITH_TRANSFORMER and adapter.embeddings:
+        raise AdapterError(
+            f"{adapter.path.name} is a textual inversion, which {kind} reads with one of its text "
+            "encoders only; expected a model with a UNet (Stable Diffusion 1.x, 2.x, XL)."
+        )
 
 
 def _bits(weight: Tensor) -> int:

@@ -9,11 +9,21 @@ from typing import Any
 
 from torch import nn
 
-from siren_ext.adapters.keys import TEXT, TEXT_2, TEXT_PREFIX, UNET, UNET_PREFIX, Place, flatten
+from siren_ext.adapters.keys import (
+    TEXT,
+    TEXT_2,
+    TEXT_PREFIX,
+    TRANSFORMER,
+    UNET,
+    UNET_PREFIX,
+    Place,
+    flatten,
+)
 from siren_ext.model_files import Pipeline
 
 Layer = nn.Linear | nn.Conv2d
 
+_NETWORKS = (UNET, TRANSFORMER, TEXT, TEXT_2)
 _TOP = {
     "conv_in": "input_blocks.0.0",
     "conv_norm_out": "out.0",
@@ -80,7 +90,7 @@ class Modules:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._found: dict[tuple[str, str], Target] = {}
-        for component in (UNET, TEXT, TEXT_2):
+        for component in _NETWORKS:
             network = getattr(pipeline, component, None)
             if network is None:
                 continue
@@ -88,7 +98,7 @@ class Modules:
                 if isinstance(module, (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)):
                     target = Target(component, path, module)
                     self._found[component, flatten(component, path)] = target
-        per_block = _layers_per_block(pipeline.unet)
+        per_block = _layers_per_block(getattr(pipeline, UNET, None))
         for target in list(self._found.values()) if per_block else ():
             alias = ldm_path(target.path, per_block) if target.component == UNET else None
             if alias is not None:
@@ -99,7 +109,7 @@ class Modules:
         """The module of a place, or what is wrong with the place."""
         if place.component is not None:
             return self._found.get((place.component, place.flat), "not in this model")
-        hits = [self._found.get((c, place.flat)) for c in (UNET, TEXT, TEXT_2)]
+        hits = [self._found.get((c, place.flat)) for c in _NETWORKS]
         found = [hit for hit in hits if hit is not None]
         if len(found) > 1:
             return "in more than one network: " + ", ".join(str(hit) for hit in found)

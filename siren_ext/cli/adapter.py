@@ -90,9 +90,10 @@ def described(facts: dict[str, Any]) -> list[str]:
 def _try(adapter: Adapter, base: str, allow_partial: bool) -> dict[str, Any]:
     import torch
 
-    from siren_ext.model_files import load_pipeline, model_name
+    from siren_ext.families import load_any_pipeline
+    from siren_ext.model_files import model_name
     from siren_ext.suspects.local import merge_checked
 
-    pipeline = load_pipeline(base, dtype=torch.float32)
+    pipeline = load_any_pipeline(base, dtype=torch.float32)
     merge = merge_checked(pipeline, adapter, allow_partial=allow_partial)
     return {"base": model_name(base), "warnings": list(merge.warnings)}

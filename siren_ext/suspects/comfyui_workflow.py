@@ -86,7 +86,10 @@ def read_workflow(path: Path) -> dict[str, Any]:
         )
     for node in graph.values():
         if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
-            raise ConfigError(f"{name} is no workflow in API format: a node has no class_type.")
+            raise ConfigError(
+                f"{name} is no workflow in API format: a node has no class_type. Export it with "
+                "Workflow > Export (API)."
+            )
     used = places(graph)
     missing = {"prompt", "seed"} - used
     if missing:

@@ -237,7 +237,10 @@ class Client:
             raise SuspectError(f"{place}: the certificate is not valid: {quoted(error)}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             why = quoted(getattr(error, "strerror", None) or error) or type(error).__name__
-            raise BadAnswer(f"{place} can't be reached or broke off: {self.scrub(why)}.") from error
+            raise BadAnswer(
+                f"{place} can't be reached or broke off: {self.scrub(why)}. Does the server run, "
+                "at this address?"
+            ) from error
         finally:
             connection.close()
 

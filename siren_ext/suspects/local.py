@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from siren_ext import pipelines
-from siren_ext.adapters import Adapter, Merge, merge_adapter, read_adapter, word_pattern
+from siren_ext import families, pipelines
+from siren_ext.adapters import Adapter, Merge, merge_adapter, read_adapter, resolve, word_pattern
 from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.errors import AdapterError, ConfigError
 from siren_ext.model_files import Pipeline
@@ -26,6 +26,8 @@ _TRIAL_PROMPT = "an image"
 _TRIAL_STEPS = 2
 _SMALLEST_CHANGE = 1e-6
 _VISIBLE = 0.5 / 255
+# side of a test picture of models that make pictures of any size
+_TRIAL_SIZE = 256
 # shares of a change that rounding must leave: below the first a warning, below the second an error
 _MOSTLY_KEPT, _HALF_KEPT = 0.9, 0.5
 
@@ -55,14 +57,17 @@ class WeightedAdapter:
 
 
 class LocalSuspect:
-    """Pictures of a local model by DDIM; loading happens when the first picture is asked for.
+    """Pictures of a local model; loading happens when the first picture is asked for.
 
-    ``model``: ``pocket``, a diffusers folder or a single-file checkpoint. ``adapter``: one that is
-    merged at strength ``scale``, or several with strengths of their own, merged in that order.
-    ``allow_partial`` loads what fits of an adapter; the record then says what was left out. Picture
-    i is a function of ``plan.seed + i``: its noise doesn't depend on the batch, and batches are cut
-    at fixed places, so a resumed plan gives the same pictures bit for bit (another ``batch_size``
-    may change last bits of some).
+    ``model``: ``pocket``, a diffusers folder of any text-to-image family or a single-file
+    checkpoint. ``adapter``: one that is merged at strength ``scale``, or several with strengths of
+    their own, merged in that order. ``allow_partial`` loads what fits of an adapter; the record
+    then says what was left out.
+
+    Stable Diffusion 1.x and 2.x are sampled by DDIM, other families one picture at a time by the
+    sampler of their own settings. Picture i is a function of ``plan.seed + i``: its noise doesn't
+    depend on the batch, and batches are cut at fixed places, so a resumed plan gives the same
+    pictures bit for bit (another ``batch_size`` may change last bits of some).
     """
 
     def __init__(
@@ -100,16 +105,16 @@ class LocalSuspect:
     @cached_property
     def _loaded(self) -> tuple[Pipeline, tuple[str, ...]]:
         if not self.adapters:
-            plain = pipelines.load_pipeline(self.model, device=self.device, dtype=self.dtype)
+            plain = families.load_any_pipeline(self.model, device=self.device, dtype=self.dtype)
             return plain, ()
         # merged in float32, since a small change drowns in the rounding of a 16-bit weight twice
-        loaded = pipelines.load_pipeline(self.model, device=self.device, dtype=torch.float32)
+        loaded = families.load_any_pipeline(self.model, device=self.device, dtype=torch.float32)
         warnings: list[str] = []
         for (_, adapter), used in zip(self._adapters, self.adapters, strict=True):
             warnings += merge_checked(
                 loaded, adapter, used.weight, self.allow_partial, final_dtype=self.dtype
             ).warnings
-        pipelines.set_format(loaded, self.device, self.dtype)
+        families.place(loaded, self.device, self.dtype)
         return loaded, tuple(warnings)
 
     @cached_property
@@ -122,7 +127,9 @@ class LocalSuspect:
     def describe(self) -> dict[str, Any]:
         """Kind, model name and fingerprint, adapters and strengths, number format, sampler.
 
-        With ``allow_partial`` also the warnings, for which the model is loaded.
+        For families other than Stable Diffusion 1.x and 2.x also their name, and settings of the
+        plan that they have no use for. With ``allow_partial`` also the warnings, for which the
+        model is loaded.
         """
         facts = {
             "kind": "local",
@@ -133,7 +140,7 @@ class LocalSuspect:
                 for used, adapter in self._adapters
             ],
             "format": str(self.dtype).removeprefix("torch."),
-            "sampler": "ddim",
+            **families.describe_model(self.model),
         }
         if self.allow_partial and self.warnings:
             facts["warnings"] = list(self.warnings)
@@ -153,21 +160,40 @@ class LocalSuspect:
                 f"Pictures {wanted[0]} to {wanted[-1]} are asked for; expected 0 to "
                 f"{plan.count - 1}, as the plan has {plan.count}."
             )
+        self._check_words(plan)
+        draw = self._in_batches if families.is_stable(self.pipeline) else self._one_by_one
+        for index, image in draw(plan, wanted):
+            yield Mimicry(image, index, plan.prompt(index), plan.seed + index)
+            progress.advance()
+
+    def _one_by_one(self, plan: PromptPlan, wanted: list[int]) -> Iterator[tuple[int, Tensor]]:
+        families.check_request(
+            self.pipeline, size=plan.size, negative=plan.negative, sampler=plan.sampler
+        )
+        for index in wanted:
+            image = families.draw(
+                self.pipeline,
+                plan.prompt(index),
+                plan.seed + index,
+                steps=plan.steps,
+                guidance=plan.guidance,
+                size=plan.size,
+                negative=plan.negative,
+            )
+            yield index, image.cpu()
+
+    def _in_batches(self, plan: PromptPlan, wanted: list[int]) -> Iterator[tuple[int, Tensor]]:
         if plan.sampler not in ("", "ddim"):
             raise ConfigError(
-                f"The sampler is {plan.sampler!r}; local models are sampled with 'ddim'. Leave the "
+                f"The sampler is {plan.sampler!r}; this model is sampled with 'ddim'. Leave the "
                 "sampler out."
             )
-        self._check_words(plan)
         negative = pipelines.encode_prompts(self.pipeline, [plan.negative]) if wanted else None
         chosen = set(wanted)
         for first in sorted({index - index % self.batch_size for index in wanted}):
             batch = range(first, min(first + self.batch_size, plan.count))
             images = self._draw(plan, list(batch), negative)
-            for index, image in zip(batch, images, strict=True):
-                if index in chosen:
-                    yield Mimicry(image, index, plan.prompt(index), plan.seed + index)
-                    progress.advance()
+            yield from (pair for pair in zip(batch, images, strict=True) if pair[0] in chosen)
 
     def _check_words(self, plan: PromptPlan) -> None:
         """A textual inversion acts only where its word is; without it nothing would be tested."""
@@ -211,6 +237,7 @@ def merge_checked(
     most of the change away; a picture that hardly changes gives a warning.
     """
     name = adapter.path.name
+    resolve(pipeline, adapter, allow_partial=allow_partial)  # refuses before any picture is made
     prompt = " ".join((_TRIAL_PROMPT, *adapter.words))
     before = trial_picture(pipeline, prompt)
     merge = merge_adapter(
@@ -245,6 +272,10 @@ def merge_checked(
 @torch.no_grad()
 def trial_picture(pipeline: Pipeline, prompt: str) -> Tensor:
     """A picture (1, 3, H, W) of one fixed seed in few steps: a function of all weights in use."""
+    if not families.is_stable(pipeline):
+        size = _TRIAL_SIZE if families.takes_size(pipeline) else 0
+        drawn = families.draw(pipeline, prompt, 0, steps=_TRIAL_STEPS, guidance=1.0, size=size)
+        return drawn[None]
     embeds = pipelines.encode_prompts(pipeline, [prompt])
     noise = seeded_noise(pipeline, [0], pipelines.native_size(pipeline))
     latents = sample_latents(pipeline, noise, embeds, embeds, steps=_TRIAL_STEPS, guidance=1.0)

@@ -68,7 +68,7 @@ def ask_comfyui(pipeline: Any, weights: Path, tmp_path: Path) -> tuple[dict[str,
     from safetensors.torch import save_file
 
     python = interpreter()
-    source = Path(os.environ.get("SIREN_COMFYUI_SOURCE", python.parent.parent / "comfyui"))
+    source = python.parent.parent / "comfyui"
     state = {k: v.contiguous() for k, v in pipeline.unet.state_dict().items()}
     save_file(state, tmp_path / "unet.safetensors")
     out = tmp_path / "merged.safetensors"

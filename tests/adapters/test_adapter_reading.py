@@ -170,6 +170,9 @@ BROKEN: list[tuple[Any, str]] = [
     ({"lora_te2_text_model_encoder_layers_0_self_attn_q_proj.diff": torch.ones(4, 4)}, "lora_te2"),
     ({f"{K}.dora_scale": torch.ones(1)}, "dora scale 1, weight 4x6"),
     ({f"{K}.oft_blocks": torch.ones(2, 2)}, "oft_blocks"),
+    ({f"{K}.boft_blocks": torch.ones(2, 2, 2)}, "boft_blocks"),
+    ({f"{K}.a1.weight": torch.ones(2, 2)}, "a1.weight"),  # GLoRA
+    ({f"{K}.lora_up.0": torch.ones(2, 1)}, "lora_up.0"),  # DyLoRA
     ({f"{K}.lora_up.weight": None}, r"to_k \(with alpha, down: no complete set"),
     ({f"{K}.lora_down.weight": torch.ones(3, 7)}, "down 3x7"),
     ({f"{K}.lora_down.weight": torch.ones(2, 6)}, "down 2x6"),

@@ -1,19 +1,14 @@
 """ComfyUI: the built-in workflow and given ones, on a stand-in and on the real server.
 
-The real one runs when ``SIREN_COMFYUI_PYTHON`` names an interpreter that can import ComfyUI's
-modules (its folder is on that interpreter's path, by a ``.pth`` file for example).
+The real one runs when ``SIREN_COMFYUI_PYTHON`` names the interpreter that
+``tests/comfy/install_server.py`` prints.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
-import socket
-import subprocess
+import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +33,9 @@ from siren_ext.suspects import (
     read_missed,
 )
 from siren_ext.suspects.comfyui_progress import read_message
+
+sys.path.append(str(Path(__file__).parents[1] / "comfy"))
+import comfy_server
 
 PLAN = PromptPlan(prompts=("a cat", "a dog"), count=3, seed=5, steps=4, guidance=7.5, size=16)
 QUICK = Limits(backoff=0.0, timeout=20, attempts=2)
@@ -199,51 +197,18 @@ def test_messages_of_the_websocket() -> None:
 # The real server.
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """(host:port, base folder) of a running ComfyUI."""
-    python = os.environ.get("SIREN_COMFYUI_PYTHON")
-    if not python or shutil.which(python) is None:
-        pytest.skip("SIREN_COMFYUI_PYTHON names no interpreter with ComfyUI")
-    find = "import comfyui_version; print(comfyui_version.__file__)"
-    asked = subprocess.run([python, "-c", find], capture_output=True, text=True, check=False)
-    if asked.returncode:
-        pytest.skip("the interpreter of SIREN_COMFYUI_PYTHON can't import comfyui_version")
+    """(host:port, base folder) of a running ComfyUI without any pack."""
+    python = comfy_server.interpreter()
+    if python is None:
+        pytest.skip(f"{comfy_server.VARIABLE} names no interpreter; see comfy/install_server.py")
     base = tmp_path_factory.mktemp("comfyui")
-    for kind in ("checkpoints", "loras"):
-        (base / "models" / kind).mkdir(parents=True)
+    (base / "models" / "checkpoints").mkdir(parents=True)
     save_file({"x": torch.zeros(1)}, base / "models" / "checkpoints" / "empty.safetensors")
-    port = free_port()
-    options = "--cpu --disable-api-nodes --disable-all-custom-nodes --listen 127.0.0.1"
-    line = [python, str(Path(asked.stdout.strip()).with_name("main.py")), *options.split()]
-    line += ["--port", str(port), "--base-directory", str(base)]
-    line += ["--database-url", "sqlite:///:memory:"]
-    log = base / "server.log"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(line, stdout=stream, stderr=subprocess.STDOUT, cwd=base)
-    try:
-        end = time.monotonic() + 400
-        while True:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/system_stats", timeout=5).close()
-                break
-            if process.poll() is not None or time.monotonic() > end:
-                pytest.fail("ComfyUI did not start:\n" + log.read_text()[-2000:])
-            time.sleep(0.3)
-        yield f"127.0.0.1:{port}", base
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    running = comfy_server.Server(python, base, packs=())
+    yield running.url.removeprefix("http://"), base
+    running.close()
 
 
 def core_noise(seed: int) -> np.ndarray[Any, Any]:
