@@ -12,13 +12,19 @@ from siren_ext.images import quantise
 
 if TYPE_CHECKING:
     from siren_ext.coater import Coater
+    from siren_ext.keys import CoatingKey
 
 SMALLEST_SIDE = 16
 
 
 @torch.no_grad()
 def coat_images(
-    images: Tensor, coater: Coater, *, strength: float = 1.0, keep: Tensor | None = None
+    images: Tensor,
+    coater: Coater,
+    *,
+    strength: float = 1.0,
+    keep: Tensor | None = None,
+    key: CoatingKey | None = None,
 ) -> Tensor:
     """Coated copies of images, on the levels k/255 that an 8-bit file holds.
 
@@ -27,10 +33,11 @@ def coat_images(
         coater: the work is done on its device, and the result lies there.
         strength: factor on the residual; 1 is as trained.
         keep: B x 1 x H x W or 1 x 1 x H x W in [0,1]; where it is 1 nothing is added.
+        key: holds the message that a keyed coater writes.
 
     Raises:
         ImageError: the images have another shape.
-        CoaterError: the coater gives values that are not finite numbers.
+        CoaterError: the coater gives values that are not finite numbers, or its key is missing.
     """
     shape = tuple(images.shape)
     if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < SMALLEST_SIDE:
@@ -38,7 +45,9 @@ def coat_images(
             f"Images of shape {shape} can't be coated; expected (count, 3, height, width) with "
             f"sides of at least {SMALLEST_SIDE} pixels."
         )
-    coated, sane = add_coating(images.to(coater.device), coater, strength=strength, keep=keep)
+    coated, sane = add_coating(
+        images.to(coater.device), coater, strength=strength, keep=keep, message=message_of(key)
+    )
     if not all(sane):
         raise CoaterError(
             f"The coater gave values that are not finite numbers for image {sane.index(False)}; "
@@ -47,14 +56,24 @@ def coat_images(
     return coated
 
 
+def message_of(key: CoatingKey | None) -> Tensor | None:
+    """The message of a key, k of -1 and +1; None without a key."""
+    return None if key is None else torch.tensor(key.signs().tolist(), dtype=torch.float32)
+
+
 def add_coating(
-    images: Tensor, coater: Coater, *, strength: float = 1.0, keep: Tensor | None = None
+    images: Tensor,
+    coater: Coater,
+    *,
+    strength: float = 1.0,
+    keep: Tensor | None = None,
+    message: Tensor | None = None,
 ) -> tuple[Tensor, list[bool]]:
     """Coated B3HW images on the coater's device, and for each whether its residual is finite.
 
     Raises :class:`CoaterError` for a residual of another shape.
     """
-    residual = coater.residual(images)
+    residual = coater.residual(images) if message is None else coater.residual(images, message)
     if residual.shape != images.shape:
         raise CoaterError(
             f"The coater gave a residual of shape {tuple(residual.shape)}; expected "

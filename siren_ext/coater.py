@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,15 +14,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from siren_ext.config import Config, preset_values
+from siren_ext.coater_config import PRESETS, CoaterConfig
 from siren_ext.errors import CoaterError, ConfigError
 from siren_ext.files import atomic
 from siren_ext.images import square_view
-from siren_ext.losses import hsc_distance
+from siren_ext.losses import hsc_distance, message_centre
 from siren_ext.nets.blocks import IMAGENET_STD, normalise
 from siren_ext.nets.extractor import Extractor
 from siren_ext.nets.generator import Generator
 from siren_ext.nets.jnd import jnd_map
+from siren_ext.nets.keyed import KeyedExtractor, KeyedGenerator
+
+__all__ = ["PRESETS", "Coater", "CoaterConfig", "networks", "outputs"]
 
 FORMAT = "siren_ext.coater"
 FORMAT_VERSION = "1"
@@ -31,87 +34,16 @@ _REAL = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _WHOLE = (torch.int64,)
 
 
-@dataclasses.dataclass(frozen=True)
-class CoaterConfig(Config):
-    """Shape of a coater.
-
-    Attributes:
-        channels, generator_blocks, extractor_blocks: network sizes; 64, 4 and 8 are the paper's.
-        bits: constant message channels of the generator; 0 is the paper's description.
-        features: feature length; the hypersphere lives in this many dimensions.
-        head: ``sphere`` or ``binary`` (one logit, the ablation).
-        feature_layer: ``linear`` or ``pool`` (the paper's description: no last layer).
-        norm: ``image`` statistics (scores independent of batching) or ``running`` (ablation).
-        working_size: side in pixels at which both networks see an image.
-        strength: largest change in units of the visibility mask, in ImageNet-normalised space.
-        min_psnr: dB; a coating stronger than this is scaled down, image by image; 0 for no floor.
-    """
-
-    channels: int = 32
-    generator_blocks: int = 4
-    extractor_blocks: int = 8
-    bits: int = 48
-    features: int = 48
-    head: str = "sphere"
-    feature_layer: str = "linear"
-    norm: str = "image"
-    working_size: int = 256
-    strength: float = 3.0
-    min_psnr: float = 38.0
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "channels": (4, 512),
-        "generator_blocks": (1, 16),
-        "extractor_blocks": (1, 32),
-        "bits": (0, 256),
-        "features": (1, 512),
-        "working_size": (16, 2048),
-        "strength": (0.01, 50),
-        "min_psnr": (0, 80),
-    }
-    choices: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "head": ("sphere", "binary"),
-        "feature_layer": ("linear", "pool"),
-        "norm": ("image", "running"),
-    }
-
-    def __post_init__(self) -> None:
-        """Also refuse a logit without the layer that makes it."""
-        super().__post_init__()
-        if self.head == "binary" and self.feature_layer == "pool":
-            raise ConfigError("A binary head needs feature_layer 'linear'; found 'pool'.")
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> CoaterConfig:
-        """Settings by name, with single ones changed; raises :class:`ConfigError`.
-
-        ``default``; ``official``, the shape of the published weights; ``paper``, the networks as
-        the paper describes them: no message, no last layer.
-        """
-        return cls.from_dict(preset_values(PRESETS, name) | changes)
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "official": {
-        "channels": 64,
-        "generator_blocks": 4,
-        "extractor_blocks": 8,
-        "bits": 48,
-        "features": 48,
-        "head": "sphere",
-        "feature_layer": "linear",
-        "norm": "image",
-        "working_size": 512,
-        "strength": 1.5,
-        "min_psnr": 0.0,
-    },
-}
-PRESETS["paper"] = PRESETS["official"] | {"bits": 0, "feature_layer": "pool"}
-
-
-def networks(config: CoaterConfig) -> tuple[Generator, Extractor]:
+def networks(
+    config: CoaterConfig,
+) -> tuple[Generator | KeyedGenerator, Extractor | KeyedExtractor]:
     """An untrained generator and extractor of a shape, frozen to no mode or device."""
+    if config.message_bits:
+        bits, width = config.message_bits, config.channels
+        keyed = KeyedGenerator(width, config.generator_blocks, bits)
+        reader = KeyedExtractor(width, config.extractor_blocks, bits)
+        reader.match(keyed.fixed().detach())
+        return keyed, reader
     generator = Generator(config.channels, config.generator_blocks, config.bits, config.norm)
     extractor = Extractor(
         config.channels,
@@ -126,6 +58,8 @@ def networks(config: CoaterConfig) -> tuple[Generator, Extractor]:
 
 def outputs(config: CoaterConfig) -> int:
     """Length of the extractor's result."""
+    if config.message_bits:
+        return config.message_bits
     return 1 if config.head == "binary" else config.features
 
 
@@ -143,7 +77,8 @@ class Coater:
             torch.default_generator.manual_seed(seed)
             self.generator, self.extractor = networks(config)
         self.train(False)
-        self.generator.draw_message(torch.Generator().manual_seed(seed))
+        if isinstance(self.generator, Generator):
+            self.generator.draw_message(torch.Generator().manual_seed(seed))
         self.center = torch.zeros(1, outputs(config))
         self.provenance: dict[str, Any] = {}
 
@@ -171,13 +106,39 @@ class Coater:
         self.extractor.train(mode)
         return self
 
-    def pattern(self, images: Tensor) -> Tensor:
+    @property
+    def keyed(self) -> bool:
+        """Whether coatings carry a message."""
+        return self.config.message_bits > 0
+
+    def pattern(self, images: Tensor, message: Tensor | None = None) -> Tensor:
         """The generator's pattern in [-1,1] at the working size, before mask and strength."""
-        view = square_view(images, self.config.working_size)
-        out: Tensor = self.generator(normalise(view))
+        view = normalise(square_view(images, self.config.working_size))
+        given = self._inputs(message, len(images))
+        out: Tensor = self.generator(view, *given)
         return out
 
-    def residual(self, images: Tensor) -> Tensor:
+    def _inputs(self, message: Tensor | None, count: int) -> tuple[Tensor, ...]:
+        """The message as further input of the generator; its values are never told."""
+        bits = self.config.message_bits
+        if message is None:
+            if bits:
+                raise CoaterError(
+                    f"This coater is keyed and no message was given; give a key of {bits} bits "
+                    "('siren-ext key new' makes one)."
+                )
+            return ()
+        shape = tuple(message.shape)
+        if not bits:
+            raise CoaterError("A key was given, but this coater takes none: it is not keyed.")
+        if shape not in ((bits,), (count, bits)) or not bool((message.abs() == 1).all()):
+            raise CoaterError(
+                f"The message has shape {shape}; expected {bits} values of -1 or +1, or a row of "
+                f"them for each of {count} images."
+            )
+        return (message.to(self.center).expand(count, bits),)
+
+    def residual(self, images: Tensor, message: Tensor | None = None) -> Tensor:
         """The coating of ``images`` at their own size, to be added and clamped.
 
         The pattern is made at the working size and enlarged; the visibility mask is that of the
@@ -186,11 +147,15 @@ class Coater:
 
         Args:
             images: B x 3 x H x W in [0,1], H and W at least 16.
+            message: k or B x k of -1 and +1, for a keyed coater and for no other.
 
         Returns:
             B x 3 x H x W.
+
+        Raises:
+            CoaterError: the message is missing, or not one for this coater.
         """
-        pattern = self.pattern(images)
+        pattern = self.pattern(images, message)
         if pattern.shape[2:] != images.shape[2:]:
             pattern = F.interpolate(
                 pattern, size=images.shape[2:], mode="bilinear", align_corners=False
@@ -221,7 +186,14 @@ class Coater:
         return out
 
     def distance(self, features: Tensor) -> Tensor:
-        """Score of B x k features: pseudo-Huber distance to the centre, or the negated logit."""
+        """Score of B x k features: pseudo-Huber distance to the centre, or the negated logit.
+
+        A keyed coater has a centre per message; without the key the distance is that to the nearest
+        one: small where an image shows *some* message clearly.
+        """
+        if self.keyed:
+            nearest = torch.where(features < 0, -1.0, 1.0).to(features)
+            return hsc_distance(features, message_centre(nearest))
         if self.config.head == "binary":
             return -features[:, 0]
         return hsc_distance(features, self.center)

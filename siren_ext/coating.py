@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siren_ext.coated import add_coating
+from siren_ext.coated import add_coating, message_of
 from siren_ext.dataset import ImageSet, Item
 from siren_ext.errors import (
     Cancelled,
+    CoaterError,
     ConfigError,
     DatasetError,
     ImageError,
@@ -57,6 +58,7 @@ from siren_ext.progress import NULL, Progress
 
 if TYPE_CHECKING:
     from siren_ext.coater import Coater
+    from siren_ext.keys import CoatingKey
 
 __all__ = [
     "MANIFEST_NAME",
@@ -95,6 +97,7 @@ def coat_folder(
     out: Path,
     config: CoatConfig | None = None,
     *,
+    key: CoatingKey | None = None,
     batch_size: int = 8,
     workers: int = 2,
     progress: Progress = NULL,
@@ -110,6 +113,8 @@ def coat_folder(
         coater: adds the residual and scores.
         out: folder to write to; neither inside the data folder nor around it.
         config: strength, share and layout.
+        key: holds the message that a keyed coater writes into every image; of it the manifest has
+            the salted fingerprint alone.
         batch_size: images of equal size that pass the network at once.
         workers: threads that decode and encode.
         progress: told of every image.
@@ -120,6 +125,7 @@ def coat_folder(
 
     Raises:
         DatasetError: ``out`` overlaps the data or holds files that no earlier run wrote.
+        CoaterError: the coater is keyed and there is no key for it, or it takes none.
         Cancelled: the user stopped the run.
     """
     config = config or CoatConfig()
@@ -128,8 +134,9 @@ def coat_folder(
         if value < 1:
             raise ConfigError(f"{name} is {value}; expected 1 or more.")
     refuse_overlap(data.root, out)
-    ledger = Ledger(out, coater.fingerprint, config)
-    run = _Run(data, coater, out, config, ledger, progress)
+    _check_key(coater, key)
+    ledger = Ledger(out, coater.fingerprint, config, "" if key is None else key.fingerprint())
+    run = _Run(data, coater, out, config, ledger, progress, message_of(key))
     pool = ThreadPoolExecutor(max_workers=workers)
     try:
         jobs = run.plan(pool)
@@ -138,6 +145,16 @@ def coat_folder(
         pool.shutdown(wait=True, cancel_futures=True)
         manifest = run.close()
     return manifest
+
+
+def _check_key(coater: Coater, key: CoatingKey | None) -> None:
+    """Raise :class:`CoaterError` unless the key fits, before anything is written."""
+    needed = int(getattr(getattr(coater, "config", None), "message_bits", 0))
+    found = 0 if key is None else key.bits
+    if found != needed:
+        told = f"a key of {found} bits" if found else "no key"
+        wanted = f"a key of {needed} bits" if needed else "no key: this coater is not keyed"
+        raise CoaterError(f"Found {told}; expected {wanted}.")
 
 
 class _Run:
@@ -151,7 +168,9 @@ class _Run:
         config: CoatConfig,
         ledger: Ledger,
         progress: Progress,
+        message: Tensor | None,
     ) -> None:
+        self.message = message
         self.data, self.coater, self.out, self.config = data, coater, out, config
         self.ledger, self.progress = ledger, progress
         self.failures = dict(data.problems)
@@ -264,7 +283,7 @@ class _Run:
             # The coated flag is the same for a whole batch.
             strength = self.config.strength if batch[0].coated else None
             for (job, picture), result in zip(
-                group, _apply(self.coater, images, strength), strict=True
+                group, _apply(self.coater, images, strength, self.message), strict=True
             ):
                 if isinstance(result, str):
                     self._fail(job, result)
@@ -295,7 +314,8 @@ class _Run:
         """Write dataset.toml and the manifest for what is in place."""
         failures = [CoatFailure(name, why) for name, why in self.failures.items()]
         if not self.begun:  # stopped before anything was touched: leave the earlier records
-            return CoatManifest(self.ledger.coater, self.config, (), tuple(failures), (), False)
+            made = (self.ledger.coater, self.config)
+            return CoatManifest(*made, (), tuple(failures), (), False, self.ledger.key)
         order = [item.name for item in self.data.items]
         if self.config.layout == "kohya":
             sizes = {name: entry.size for name, entry in self.ledger.entries.items()}
@@ -336,14 +356,16 @@ def _batches(jobs: Sequence[_Job], batch_size: int) -> Iterator[list[_Job]]:
 
 
 @torch.no_grad()
-def _apply(coater: Coater, images: Tensor, strength: float | None) -> list[_Result | str]:
+def _apply(
+    coater: Coater, images: Tensor, strength: float | None, message: Tensor | None
+) -> list[_Result | str]:
     """Coat (unless ``strength`` is None) and score B3HW images; a text tells why one failed."""
     try:
         images = images.to(coater.device)
         clean = coater.score(images).double().cpu()
         if strength is None:
             return [_result(image, float(s), None) for image, s in zip(images, clean, strict=True)]
-        coated, sane = add_coating(images, coater, strength=strength)
+        coated, sane = add_coating(images, coater, strength=strength, message=message)
         scores = coater.score(coated).double().cpu()
         return [
             _result(image, float(before), float(after))
@@ -357,7 +379,9 @@ def _apply(coater: Coater, images: Tensor, strength: float | None) -> list[_Resu
         # Out of memory, or one image that the network can't take: find out which.
         if len(images) == 1:
             return [f"The coater can't handle this image: {error}"]
-        return [result for image in images for result in _apply(coater, image[None], strength)]
+        return [
+            result for image in images for result in _apply(coater, image[None], strength, message)
+        ]
 
 
 def _result(image: Tensor, clean: float, coated: float | None) -> _Result | str:

@@ -9,11 +9,28 @@ from torch import Tensor
 from siren_ext.colour import ciede2000, ciede2000_squared, srgb_to_lab
 
 NEGATIVE_TEMPERATURE = 0.3
+AMPLITUDE = 4.0
+"""Each coordinate of a message's centre: the centres lie at radius 4 sqrt(k)."""
 
 
 def hsc_distance(features: Tensor, center: Tensor) -> Tensor:
     """Pseudo-Huber distance h = sqrt(|f - c|^2 + 1) - 1 of B x k features: B, 0 at the centre."""
     return ((features - center).square().sum(1) + 1).sqrt() - 1
+
+
+def message_centre(message: Tensor) -> Tensor:
+    """Centre of the hypersphere of a message of -1 and +1: r m / sqrt(k) with r = 4 sqrt(k)."""
+    return AMPLITUDE * message
+
+
+def message_loss(features: Tensor, message: Tensor) -> Tensor:
+    """Squared distance of B x k features to their messages' centres, over r^2: 1 at the origin.
+
+    A row of zeros instead of a message asks for no evidence of any bit: the target of clean images,
+    as far from all centres as possible at once. The best answer to a doubtful image is then the
+    expected message, so that evidence adds up over images with the right weights.
+    """
+    return ((features - message_centre(message)) / AMPLITUDE).square().mean()
 
 
 def hsc_positive(distance: Tensor) -> Tensor:

@@ -102,6 +102,8 @@ class CoatManifest:
         failures: the skipped ones, by name.
         files: names of all files that this and earlier runs own in the output folder.
         complete: whether the run reached every image; False after a stop.
+        key: salted fingerprint of the key whose message the images carry, "" without one. Neither
+            this file nor the journal ever holds the message.
     """
 
     coater: str
@@ -110,6 +112,7 @@ class CoatManifest:
     failures: tuple[CoatFailure, ...]
     files: tuple[str, ...] = ()
     complete: bool = True
+    key: str = ""
 
     def save(self, path: Path) -> None:
         """Write as JSON, atomically."""
@@ -128,6 +131,7 @@ class CoatManifest:
                 tuple(CoatFailure(**failure) for failure in data["failures"]),
                 tuple(map(str, data["files"])),
                 bool(data["complete"]),
+                str(data.get("key", "")),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
             raise DatasetError(
@@ -149,10 +153,11 @@ class Ledger:
         out: the output folder.
         coater: fingerprint of the coater.
         config: the settings.
+        key: fingerprint of the key, "" without one.
     """
 
-    def __init__(self, out: Path, coater: str, config: CoatConfig) -> None:
-        self.out, self.coater, self.config = out, coater, config
+    def __init__(self, out: Path, coater: str, config: CoatConfig, key: str = "") -> None:
+        self.out, self.coater, self.config, self.key = out, coater, config, key
         self.entries: dict[str, CoatEntry] = {}
         self._known: dict[str, CoatEntry] = {}
         self._owned: set[str] = set()
@@ -164,21 +169,24 @@ class Ledger:
         if manifest.exists():
             earlier = CoatManifest.load(manifest)
             self._owned |= set(earlier.files)
-            if self._same_work(earlier.coater, earlier.config):
+            if self._same_work(earlier.coater, earlier.config, earlier.key):
                 self._known |= {entry.source: entry for entry in earlier.entries}
         if (self.out / JOURNAL_NAME).exists():
             self._recall_journal()
 
-    def _same_work(self, coater: str, config: CoatConfig) -> bool:
+    def _same_work(self, coater: str, config: CoatConfig, key: str) -> bool:
         # Share, seed and layout decide which images are coated and where they go, not how.
-        return coater == self.coater and config.strength == self.config.strength
+        same = (coater, config.strength, key)
+        return same == (self.coater, self.config.strength, self.key)
 
     def _recall_journal(self) -> None:
         lines = (self.out / JOURNAL_NAME).read_text(encoding="utf-8", errors="replace").split("\n")
         try:
             header = json.loads(lines[0])
             self._owned |= set(header["outputs"])
-            same = self._same_work(header["coater"], CoatConfig.from_dict(header["config"]))
+            same = self._same_work(
+                header["coater"], CoatConfig.from_dict(header["config"]), header.get("key", "")
+            )
         except (ValueError, KeyError, TypeError, ConfigError) as error:
             raise DatasetError(
                 f"{JOURNAL_NAME} in the output folder is damaged ({error}); choose an empty output "
@@ -217,6 +225,7 @@ class Ledger:
         header = {
             "coater": self.coater,
             "config": self.config.to_dict(),
+            "key": self.key,
             "outputs": sorted(self._owned),
         }
         lines = [header, *map(dataclasses.asdict, self.entries.values())]
@@ -248,7 +257,9 @@ class Ledger:
         """
         entries = tuple(self.entries[name] for name in order if name in self.entries)
         files = tuple(sorted(name for name in self._owned if (self.out / name).exists()))
-        manifest = CoatManifest(self.coater, self.config, entries, tuple(failures), files, complete)
+        manifest = CoatManifest(
+            self.coater, self.config, entries, tuple(failures), files, complete, self.key
+        )
         try:
             manifest.save(self.out / MANIFEST_NAME)
             (self.out / JOURNAL_NAME).unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from torch import Tensor
 from siren_ext.coater import Coater, CoaterConfig
 from siren_ext.config import Config
 from siren_ext.errors import CoaterError
+from siren_ext.keyed_training import trainer_kind
 from siren_ext.progress import NULL, Progress
 from siren_ext.train_config import TrainConfig
 from siren_ext.train_state import read_state, run_signature, write_state
@@ -200,7 +201,8 @@ class MetaRun:
             settings = replace(settings, warmup=settings.steps)
         if start is None:
             settings = replace(settings, seed=self.config.seed)
-        return CoaterTrainer(
+        kind = trainer_kind(coater if start is None else start.config)
+        return kind(
             task.pictures,
             self.surrogate(task),
             settings,

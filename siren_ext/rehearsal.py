@@ -36,6 +36,11 @@ class Twin:
         holder: Any = SimpleNamespace(unet=self.unet)
         self.weights = LoraWeights(holder, PersonalizeConfig(seed=seed))
         self.optimiser = torch.optim.AdamW([self.weights.vector], lr=rate, weight_decay=0.01)
+        self._untrained = self.state()
+
+    def forget(self) -> None:
+        """Start over as an untrained copy of the surrogate."""
+        self.restore(self._untrained)
 
     def learn(self, images: Tensor, texts: Tensor, generator: torch.Generator) -> float:
         """One denoising step on B images in [0,1] and their prompt embeddings; returns the loss."""

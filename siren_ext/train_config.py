@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from siren_ext.config import Config, preset_values
 from siren_ext.errors import ConfigError
 
+_ROUNDS = 6
+
 
 @dataclass(frozen=True)
 class TrainConfig(Config):
@@ -37,6 +39,8 @@ class TrainConfig(Config):
             keeps learning from coated images, and the extractor sees what it generates.
         rehearse_steps: fine-tuning steps of that copy each time.
         rehearse_images: mimicries made each time.
+        rehearse_rounds: of a keyed coater, rehearsals after which the copy begins anew with
+            another message.
         seed: of every draw.
     """
 
@@ -65,6 +69,7 @@ class TrainConfig(Config):
     rehearse_every: int = 20
     rehearse_steps: int = 12
     rehearse_images: int = 24
+    rehearse_rounds: int = _ROUNDS
     seed: int = 0
 
     bounds: ClassVar[dict[str, tuple[float, float]]] = {
@@ -88,6 +93,7 @@ class TrainConfig(Config):
         "rehearse_every": (0, 1_000_000),
         "rehearse_steps": (0, 100_000),
         "rehearse_images": (1, 10_000),
+        "rehearse_rounds": (1, 1_000_000),
     }
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {
         "objective": ("budget", "published", "sum"),
@@ -102,6 +108,13 @@ class TrainConfig(Config):
                 f"TrainConfig.noise_low is {self.noise_low}; expected less than noise_high, which "
                 f"is {self.noise_high}."
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; ``rehearse_rounds`` only where set, so that older runs can go on."""
+        values = super().to_dict()
+        if self.rehearse_rounds == _ROUNDS:
+            del values["rehearse_rounds"]
+        return values
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> TrainConfig:

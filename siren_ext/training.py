@@ -65,7 +65,10 @@ def train_coater(
         Cancelled: the state file (if any) holds what was reached.
         ModelError: the loss stopped being finite.
     """
-    trainer = CoaterTrainer(data, surrogate, config, coater=coater, start=start, device=device)
+    from siren_ext.keyed_training import trainer_kind  # it is built upon this module
+
+    kind = trainer_kind(coater if start is None else start.config)
+    trainer = kind(data, surrogate, config, coater=coater, start=start, device=device)
     if resume is not None:
         trainer.restore(resume)
     progress.stage("Training the coater", config.steps, trainer.step)
@@ -147,8 +150,6 @@ class CoaterTrainer:
             )
         return Rehearsal(self.surrogate, seed=self.config.seed)
 
-    # -- one step ---------------------------------------------------------------------------
-
     def advance(self) -> str:
         """One optimisation step; returns a short note of the running figures."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
@@ -157,7 +158,7 @@ class CoaterTrainer:
         self._rehearse(generator)
         self.coater.train()
         with self._fast():
-            coated = clean + self.coater.residual(clean)
+            coated = clean + self._residual(clean, generator)
         # straight through: the file holds eight bits, the gradient should not notice
         coated = coated + (quantise(coated) - coated).detach()
         secret, separation = self._detection(clean, coated, generator)
@@ -181,6 +182,9 @@ class CoaterTrainer:
         self._note("auc", separation)
         return ", ".join(f"{name} {value:.3g}" for name, value in self.average.items())
 
+    def _residual(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        return self.coater.residual(clean)
+
     def _picks(self, generator: torch.Generator, count: int = 0) -> Tensor:
         size = count or self.config.batch_size
         return torch.randint(len(self.images), (size,), generator=generator)
@@ -192,9 +196,7 @@ class CoaterTrainer:
         return batch.to(self.device)
 
     def _fast(self) -> AbstractContextManager[Any]:
-        if self.low_precision:
-            return torch.autocast("cpu", torch.bfloat16)
-        return nullcontext()
+        return torch.autocast("cpu", torch.bfloat16) if self.low_precision else nullcontext()
 
     def _update(self) -> None:
         share = min(1.0, (self.step + 1) / 20)
@@ -286,8 +288,7 @@ class CoaterTrainer:
         self, clean: Tensor, coated: Tensor, secret: Tensor, generator: torch.Generator
     ) -> Tensor:
         config = self.config
-        zero = torch.zeros((), device=self.device)
-        learn = zero
+        learn = tint = torch.zeros((), device=self.device)
         active = config.objective != "budget" or self.step >= config.warmup
         if config.learn_images and config.learn_weight and active:
             learn = self.surrogate.denoising_loss(
@@ -302,7 +303,6 @@ class CoaterTrainer:
         if config.objective == "published":
             weight = self.schedule.image_weight(self.step * config.batch_size)
             return losses.combine(config.learn_weight * learn, error, secret, weight)
-        tint = zero
         if config.tint_weight and active:
             tint = losses.tint_loss(clean, coated, limit=config.tint_limit)
             self._note("tint", float(tint.detach()))

@@ -217,6 +217,6 @@ def test_huge_or_missing_files_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ScoreError, match="can't be read"):
         ScoreSet.load(tmp_path / "none.json")
     make().save(tmp_path / "scores.json")
-    monkeypatch.setattr("siren_ext.scoring.read_json.__defaults__", (10,))
+    monkeypatch.setattr("siren_ext.score_set.read_json.__defaults__", (10,))
     with pytest.raises(ScoreError, match="at most 10 are read"):
         ScoreSet.load(tmp_path / "scores.json")

@@ -22,7 +22,8 @@ from siren_ext.cli.common import (
     settings,
     watched,
 )
-from siren_ext.errors import ConfigError
+from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, open_keys
+from siren_ext.errors import CoaterError, ConfigError
 
 Data = Annotated[Path, typer.Argument(help="Folder of images, kohya folder or dataset.toml.")]
 
@@ -133,6 +134,12 @@ def register(app: typer.Typer) -> None:
         seed: Annotated[
             int | None, typer.Option("--seed", help="Chooses the images when --share < 1.")
         ] = None,
+        key: KeyFile = None,
+        recipient: Annotated[
+            str | None,
+            typer.Option("--recipient", help="Whose copy this is: takes that recipient's key."),
+        ] = None,
+        passphrase_env: PassphraseEnv = None,
         config: ConfigFile = None,
         assign: Assignments = None,
         batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
@@ -143,7 +150,8 @@ def register(app: typer.Typer) -> None:
         """Write a coated copy of every image, to publish instead of the originals.
 
         Names, sizes, transparency, EXIF and captions are kept. Files that can't be read are
-        named and skipped (exit code 3). A second call goes on where the first stopped.
+        named and skipped (exit code 3). A second call goes on where the first stopped. A keyed
+        coater needs a --key, and writes its message into every image.
         """
         from siren_ext.bundled import coater_path
         from siren_ext.coater import Coater
@@ -156,12 +164,22 @@ def register(app: typer.Typer) -> None:
         )
         images = ImageSet.open(data)
         loaded = Coater.load(coater_path(coater), device=pick_device(device))
+        if key is None and recipient is not None:
+            raise ConfigError("--recipient chooses among the keys of a file; add --key FILE.")
+        if loaded.keyed == (key is None):
+            raise CoaterError(
+                f"{coater} is keyed; add --key FILE ('siren-ext key new' makes one)."
+                if loaded.keyed
+                else f"{coater} is not keyed: it takes no --key. Train one with message_bits = 48."
+            )
+        secret = None if key is None else open_keys(key, passphrase_env).key(recipient)
         with watched(quiet) as progress:
             manifest = coat_folder(
                 images,
                 loaded,
                 out,
                 chosen,
+                key=secret,
                 batch_size=batch_size,
                 workers=workers,
                 progress=progress,

@@ -15,6 +15,7 @@ from siren_ext.experiments.study import (
     Model,
     StudyLedger,
     class_prompt,
+    experiment_key,
     study_prompts,
 )
 from siren_ext.personalize import PersonalizeConfig, personalize
@@ -61,12 +62,14 @@ class Chain:
             DatasetError: an image could not be coated, so that guilty and innocent models would
                 not be trained on the same images.
         """
+        bits = self.coater.config.message_bits
         with self.ledger.step("coat"):
             manifest = coat_folder(
                 self.data,
                 self.coater,
                 self.layout.coated,
                 CoatConfig(strength=self.config.strength),
+                key=experiment_key(self.config.seed, bits) if bits else None,
                 progress=self.progress,
             )
         if manifest.failures:

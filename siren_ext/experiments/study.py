@@ -7,7 +7,9 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+import numpy as np
 
 from siren_ext.account import Account
 from siren_ext.config import Config
@@ -15,6 +17,9 @@ from siren_ext.dataset import ImageSet
 from siren_ext.errors import ConfigError
 from siren_ext.files import write_json
 from siren_ext.owner import class_noun
+
+if TYPE_CHECKING:
+    from siren_ext.keys import CoatingKey
 
 FORMAT = "siren_ext.detection"
 VERSION = 1
@@ -145,6 +150,18 @@ def roster(config: DetectionConfig) -> tuple[Model, ...]:
         models.append(model("guilty", number, 1 + 2 * number, config.mimicries))
         models.append(model("innocent", number, 2 + 2 * number, config.mimicries))
     return tuple(models)
+
+
+def experiment_key(seed: int, bits: int) -> CoatingKey:
+    """The key of an experiment with a keyed coater, to be had again when it is repeated.
+
+    It follows from the experiment's seed, which the coater's training never knew; so it is as
+    independent of the coater as a secret one, though it is none.
+    """
+    from siren_ext.keys import CoatingKey
+
+    signs = np.random.default_rng((seed, 7)).integers(0, 2, bits) * 2 - 1
+    return CoatingKey(signs, hashlib.sha256(f"experiment {seed}".encode()).digest())
 
 
 def class_prompt(class_word: str) -> str:

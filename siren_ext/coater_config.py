@@ -1,0 +1,105 @@
+"""The shape of a coater: network sizes and strength, with the presets of the published pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from siren_ext.config import Config, preset_values
+from siren_ext.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class CoaterConfig(Config):
+    """Shape of a coater.
+
+    Attributes:
+        channels, generator_blocks, extractor_blocks: network sizes; 64, 4 and 8 are the paper's.
+        bits: constant message channels of the generator; 0 is the paper's description.
+        features: feature length; the hypersphere lives in this many dimensions.
+        head: ``sphere`` or ``binary`` (one logit, the ablation).
+        feature_layer: ``linear`` or ``pool`` (the paper's description: no last layer).
+        norm: ``image`` statistics (scores independent of batching) or ``running`` (ablation).
+        working_size: side in pixels at which both networks see an image.
+        strength: largest change in units of the visibility mask, in ImageNet-normalised space.
+        min_psnr: dB; a coating stronger than this is scaled down, image by image; 0 for no floor.
+        message_bits: above 0 a keyed coater: every coating carries a message of so many bits, which
+            a key gives, and the extractor gives as many features, whatever ``bits``, ``features``,
+            ``feature_layer`` and ``norm`` say. 0: one coating for all.
+    """
+
+    channels: int = 32
+    generator_blocks: int = 4
+    extractor_blocks: int = 8
+    bits: int = 48
+    features: int = 48
+    head: str = "sphere"
+    feature_layer: str = "linear"
+    norm: str = "image"
+    working_size: int = 256
+    strength: float = 3.0
+    min_psnr: float = 38.0
+    message_bits: int = 0
+
+    bounds: ClassVar[dict[str, tuple[float, float]]] = {
+        "channels": (4, 512),
+        "generator_blocks": (1, 16),
+        "extractor_blocks": (1, 32),
+        "bits": (0, 256),
+        "features": (1, 512),
+        "working_size": (16, 2048),
+        "strength": (0.01, 50),
+        "min_psnr": (0, 80),
+        "message_bits": (0, 512),
+    }
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "head": ("sphere", "binary"),
+        "feature_layer": ("linear", "pool"),
+        "norm": ("image", "running"),
+    }
+
+    def __post_init__(self) -> None:
+        """Also refuse a logit without the layer that makes it."""
+        super().__post_init__()
+        if self.head == "binary" and self.feature_layer == "pool":
+            raise ConfigError("A binary head needs feature_layer 'linear'; found 'pool'.")
+        if self.message_bits and (self.head != "sphere" or self.channels % 4):
+            raise ConfigError(
+                f"A keyed coater (message_bits = {self.message_bits}) needs head 'sphere' and "
+                f"channels in fours; found {self.head!r} and {self.channels}."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; ``message_bits`` only where set, so that older files keep their name."""
+        values = super().to_dict()
+        if not self.message_bits:
+            del values["message_bits"]
+        return values
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> CoaterConfig:
+        """Settings by name, with single ones changed; raises :class:`ConfigError`.
+
+        ``default``; ``official``, the shape of the published weights; ``paper``, the networks as
+        the paper describes them: no message, no last layer.
+        """
+        return cls.from_dict(preset_values(PRESETS, name) | changes)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "official": {
+        "channels": 64,
+        "generator_blocks": 4,
+        "extractor_blocks": 8,
+        "bits": 48,
+        "features": 48,
+        "head": "sphere",
+        "feature_layer": "linear",
+        "norm": "image",
+        "working_size": 512,
+        "strength": 1.5,
+        "min_psnr": 0.0,
+    },
+}
+PRESETS["paper"] = PRESETS["official"] | {"bits": 0, "feature_layer": "pool"}

@@ -1,0 +1,210 @@
+"""What the panel finds: the p of every test on every model, who is accused at which level."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siren_ext.experiments.panel_roster import (
+    GUILTY,
+    MISMATCHED,
+    REFERENCE,
+    Coating,
+    PanelConfig,
+    Panelist,
+)
+from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
+from siren_ext.files import atomic
+from siren_ext.scoring import ScoreSet
+from siren_ext.stats.keyed import trace_messages
+from siren_ext.stats.ks import ks_less
+from siren_ext.stats.rank import rank_among
+
+LEVELS = (0.05, 1e-2, 1e-3, 1e-6)
+TESTS: dict[str, tuple[str, Coating]] = {
+    "p_ks_matched": ("KS, matched clean reference", "unkeyed"),
+    "p_ks_mismatched": ("KS, mismatched reference (the base model)", "unkeyed"),
+    "p_rank": ("rank among innocent models", "unkeyed"),
+    "p_keyed": ("keyed test", "keyed"),
+}
+"""Column to name and to the coating that the test looks for."""
+
+Row = dict[str, Any]
+Scores = Mapping[tuple[str, Coating], ScoreSet]
+
+
+def judge_panel(
+    models: Sequence[Panelist],
+    scores: Scores,
+    message: NDArray[np.int8],
+    config: PanelConfig,
+) -> list[Row]:
+    """A row per model and number of images, for the models that have been scored.
+
+    Null hypotheses are those of the tests; each is wrong in its own way. KS: the suspect's scores
+    are distributed like the reference's (false for an innocent model of another style). Rank: the
+    suspect is exchangeable with the innocent models of this panel; its own and those that share an
+    adapter with it are left out. Keyed: the message is independent of the images, which holds for
+    every innocent model.
+
+    ``other_keys_at_<alpha>`` is the share of random other keys that would accuse the model too;
+    calibrated means at most alpha, for guilty models as for innocent ones.
+
+    Args:
+        scores: by (model's name, coating looked for).
+        message: the owner's, k of -1 and +1.
+    """
+    rng = np.random.default_rng((config.seed, 11))
+    others = rng.integers(0, 2, (config.keys, len(message))) * 2 - 1
+    rows = []
+    for model in models:
+        if model.kind == "reference" or (model.name, "unkeyed") not in scores:
+            continue
+        for size in config.sizes:
+            row: Row = {
+                "model": model.name,
+                "kind": model.kind,
+                "coating": model.coating,
+                "coated_share": model.share,
+                "set": model.data,
+                "n": size,
+            }
+            row |= _unkeyed(model, models, scores, size)
+            if (pool := scores.get((model.name, "keyed"))) is not None:
+                row |= _keyed(pool, [message, *others], size, config, rng)
+            rows.append(row)
+    return rows
+
+
+def _unkeyed(model: Panelist, models: Sequence[Panelist], scores: Scores, size: int) -> Row:
+    own = scores[model.name, "unkeyed"].scores[:size]
+    row: Row = {"mean_score": float(own.mean())}
+    for name, column in ((REFERENCE, "p_ks_matched"), (MISMATCHED, "p_ks_mismatched")):
+        if (name, "unkeyed") in scores:
+            row[column] = ks_less(own, scores[name, "unkeyed"].scores).p_value
+    source = model.shares_with or model.name
+    panel = [
+        float(scores[other.name, "unkeyed"].scores[:size].mean())
+        for other in models
+        if other.kind not in ("reference", GUILTY)
+        and (other.name, "unkeyed") in scores
+        and source not in (other.name, other.shares_with)
+    ]
+    if panel:
+        row["p_rank"] = rank_among(row["mean_score"], panel).p_value
+    return row
+
+
+def _keyed(
+    pool: ScoreSet,
+    messages: Sequence[NDArray[Any]],
+    size: int,
+    config: PanelConfig,
+    rng: np.random.Generator,
+) -> Row:
+    if pool.features is None:
+        return {}
+    features = pool.features[:size]
+    found = trace_messages(features, messages, decoys=config.decoys, rng=rng).findings
+    own, others = found[0], np.array([finding.p_value for finding in found[1:]])
+    return {
+        "p_keyed": own.p_value,
+        "bit_accuracy": own.bit_accuracy,
+        "bits_right": own.bits_right,
+        **{f"other_keys_at_{level:g}": float((others <= level).mean()) for level in LEVELS},
+    }
+
+
+def summarise_panel(rows: Sequence[Row]) -> list[Row]:
+    """Share of models accused, per test, number of images, kind of model and level.
+
+    Groups: ``innocent`` (no coated image at all), ``other coating`` (coated, but not with what the
+    test looks for), and the guilty ones by share. ``other keys`` is the keyed test with keys that
+    nobody used, over all models and keys.
+    """
+    table = []
+    for size in sorted({row["n"] for row in rows}):
+        now = [row for row in rows if row["n"] == size]
+        for column, (name, coating) in TESTS.items():
+            groups: dict[str, list[float]] = {}
+            for row in now:
+                if row.get(column) is not None:
+                    groups.setdefault(_group(row, coating), []).append(row[column])
+            for group in sorted(groups, key=_order):
+                values = np.array(groups[group])
+                table.append(
+                    {"test": name, "n": size, "group": group, "models": len(values)}
+                    | {f"at_{level:g}": float((values <= level).mean()) for level in LEVELS}
+                )
+        keyed = [row for row in now if "p_keyed" in row]
+        if keyed:
+            entry: Row = {"test": "keyed test", "n": size, "group": "other keys"}
+            entry["models"] = len(keyed)
+            for level in LEVELS:
+                name = f"at_{level:g}"
+                entry[name] = float(np.mean([row[f"other_keys_{name}"] for row in keyed]))
+            table.append(entry)
+    return table
+
+
+def _group(row: Row, coating: Coating) -> str:
+    if row["kind"] != GUILTY:
+        return "innocent"
+    if row["coating"] != coating:
+        return "other coating"
+    return f"guilty, {100 * row['coated_share']:.0f} %"
+
+
+def _order(group: str) -> tuple[int, float]:
+    names = ("innocent", "other coating")
+    if group in names:
+        return names.index(group), 0.0
+    return 2, -float(group.split()[1])
+
+
+def write_rows(rows: Iterable[Row], path: Path) -> None:
+    """A CSV file with every column that any row has."""
+    rows = list(rows)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def plot_panel(rows: Sequence[Row], path: Path) -> None:
+    """Share of models accused against the accepted risk, a frame per test and number of images."""
+    sizes = sorted({row["n"] for row in rows})
+    columns = [name for name in TESTS if any(row.get(name) is not None for row in rows)]
+    figure = new_figure(3.3 * len(columns), 3.0 * len(sizes) + 0.4)
+    frames = figure.subplots(len(sizes), len(columns), squeeze=False, sharex=True, sharey=True)
+    levels = np.logspace(-9, 0, 200)
+    for line, size in enumerate(sizes):
+        for place, column in enumerate(columns):
+            axes = frames[line][place]
+            name, coating = TESTS[column]
+            now = [row for row in rows if row["n"] == size and row.get(column) is not None]
+            for label, role in (("innocent", "innocent"), ("guilty", "guilty")):
+                values = np.array(
+                    [row[column] for row in now if _group(row, coating).startswith(role)]
+                )
+                if len(values):
+                    share = (values[:, None] <= levels).mean(axis=0)
+                    label = f"{label} ({len(values)})"
+                    axes.step(levels, 100 * share, where="post", color=COLOURS[role], label=label)
+            axes.plot(levels, 100 * levels, "k--", linewidth=1, label="the stated risk")
+            axes.set_xscale("log")
+            axes.set_xlim(1, levels[0])
+            axes.set_ylim(-2, 102)
+            axes.set_title(f"{name}\n{size} images", fontsize=9)
+            axes.legend(frameon=False, fontsize=7)
+            if line == len(sizes) - 1:
+                axes.set_xlabel("accepted risk alpha")
+        frames[line][0].set_ylabel("models accused (%)")
+    save_figure(figure, path)
