@@ -15,15 +15,20 @@ if TYPE_CHECKING:
     from siren_ext.coating import CoatConfig as CoatConfig
     from siren_ext.coating import CoatManifest as CoatManifest
     from siren_ext.coating import coat_folder as coat_folder
+    from siren_ext.commitment import check_commitment as check_commitment
+    from siren_ext.commitment import make_commitment as make_commitment
     from siren_ext.dataset import ImageSet as ImageSet
     from siren_ext.demo import DemoConfig as DemoConfig
     from siren_ext.demo import run_demo as run_demo
     from siren_ext.errors import SirenError as SirenError
+    from siren_ext.keys import CoatingKey as CoatingKey
+    from siren_ext.keys import KeyRing as KeyRing
     from siren_ext.owner import train_for_base as train_for_base
     from siren_ext.personalize import PersonalizeConfig as PersonalizeConfig
     from siren_ext.personalize import personalize as personalize
     from siren_ext.progress import Progress as Progress
     from siren_ext.report import write_report as write_report
+    from siren_ext.report_check import check_report as check_report
     from siren_ext.scoring import ScoreSet as ScoreSet
     from siren_ext.scoring import score_folder as score_folder
     from siren_ext.scoring import score_images as score_images
@@ -42,13 +47,16 @@ if TYPE_CHECKING:
 _HOMES = {
     "siren_ext.coater": ("Coater",),
     "siren_ext.coating": ("CoatConfig", "CoatManifest", "coat_folder"),
+    "siren_ext.commitment": ("check_commitment", "make_commitment"),
     "siren_ext.dataset": ("ImageSet",),
     "siren_ext.demo": ("DemoConfig", "run_demo"),
     "siren_ext.errors": ("SirenError",),
+    "siren_ext.keys": ("CoatingKey", "KeyRing"),
     "siren_ext.owner": ("train_for_base",),
     "siren_ext.personalize": ("PersonalizeConfig", "personalize"),
     "siren_ext.progress": ("Progress",),
     "siren_ext.report": ("write_report",),
+    "siren_ext.report_check": ("check_report",),
     "siren_ext.scoring": ("ScoreSet", "score_folder", "score_images"),
     "siren_ext.stats.ks": ("ks_less", "resampled_ks"),
     "siren_ext.suspects": ("FolderSuspect", "LocalSuspect", "PromptPlan", "generate_images"),

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from siren_ext.stats.keyed import KeyedResult
     from siren_ext.stats.ks import KsResult
+    from siren_ext.stats.sequential import SequentialResult
     from siren_ext.verdict import Verdict
 
 Floats = NDArray[np.float64]
@@ -75,6 +77,26 @@ def distributions_svg(suspect: Floats, reference: Floats, finding: KsResult) -> 
         return _svg(figure, "Distribution functions of both pools; the largest gap is D")
 
 
+def decoys_svg(finding: KeyedResult) -> str:
+    """How well random messages fit the images, and where the secret one lies among them."""
+    import matplotlib
+
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "decoys"}):
+        figure, axes = _figure()
+        _draw_decoys(axes, finding)
+        return _svg(figure, "Statistics of random messages with that of the secret one marked")
+
+
+def path_svg(path: SequentialResult) -> str:
+    """Evidence after each image and the boundary at which it would have sufficed."""
+    import matplotlib
+
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "path"}):
+        figure, axes = _figure()
+        _draw_path(axes, path)
+        return _svg(figure, "Evidence after each image, with the boundary that decides")
+
+
 def verdict_picture(
     verdict: Verdict, suspect: Floats, reference: Floats, *, dots_per_inch: int = 110
 ) -> NDArray[np.uint8]:
@@ -86,7 +108,7 @@ def verdict_picture(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from siren_ext.verdict import odds
+    from siren_ext.wording import odds
 
     finding = verdict.finding
     figures = (
@@ -170,6 +192,60 @@ def _draw_distributions(
     axes.set_ylim(0, 102)
     axes.set_xlabel("score s")
     axes.set_ylabel("images that score s or less (%)")
+
+
+def _draw_decoys(axes: Any, finding: KeyedResult) -> None:
+    # in units of the largest statistic that any message can have
+    edges = np.linspace(-1, 1, len(finding.histogram) + 1)
+    share = 100 * np.array(finding.histogram) / finding.decoys
+    axes.stairs(share, edges, fill=True, color=_REFERENCE, alpha=0.35, linewidth=0)
+    axes.stairs(share, edges, color=_REFERENCE, linewidth=1.6)
+    at = finding.statistic / finding.span if finding.span else 0.0
+    axes.axvline(at, color=_SUSPECT, linewidth=2.2)
+    axes.annotate(
+        "the secret",
+        (at, 0.94),
+        xycoords=("data", "axes fraction"),
+        xytext=(-7 if at > 0 else 7, 0),
+        textcoords="offset points",
+        ha="right" if at > 0 else "left",
+        va="top",
+        color=_SUSPECT,
+        fontweight="bold",
+        bbox={"facecolor": _CARD, "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+    )
+    axes.set_xlim(-1.04, 1.04)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("how well a message fits the images (1 = perfectly)")
+    axes.set_ylabel(f"share of {finding.decoys:,} random messages (%)")
+
+
+def _draw_path(axes: Any, path: SequentialResult) -> None:
+    boundary = -math.log10(path.alpha)
+    powers = np.concatenate([[0.0], np.array(path.path) / math.log(10)])
+    axes.axhline(boundary, color=_INK, linewidth=1.4, linestyle=(0, (5, 3)))
+    axes.plot(np.arange(len(powers)), powers, color=_SUSPECT, linewidth=1.8)
+    if path.stopped_at is not None:
+        axes.plot([path.stopped_at], [powers[path.stopped_at]], "o", color=_SUSPECT, markersize=7)
+    # the label lies where the path is not: below the boundary once it was crossed, else above
+    crossed = path.stopped_at is not None
+    axes.annotate(
+        f"enough after {path.stopped_at} images" if crossed else "enough",
+        (0.98 if crossed else 0.02, boundary),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, -5 if crossed else 4),
+        textcoords="offset points",
+        ha="right" if crossed else "left",
+        va="top" if crossed else "bottom",
+        color=_INK,
+        fontweight="bold",
+        bbox={"facecolor": _CARD, "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+    )
+    axes.set_xlim(0, max(1, len(path.path)))
+    low, high = min(0.0, float(powers.min())), max(boundary, float(powers.max()))
+    axes.set_ylim(low - 0.05 * (high - low), high + 0.16 * (high - low))
+    axes.set_xlabel("images looked at, in order")
+    axes.set_ylabel("evidence (powers of ten)")
 
 
 def _free_spot(ends: list[float], across: float) -> tuple[float, tuple[int, int]]:

@@ -35,6 +35,10 @@ class ScoreError(SirenError):
     """Scores are missing, malformed or were made by another coater."""
 
 
+class EvidenceError(SirenError):
+    """A key, commitment, signature or report is missing, damaged or of another make."""
+
+
 class MissingExtraError(SirenError):
     """An optional dependency is not installed."""
 

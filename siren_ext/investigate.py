@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from siren_ext.coater import Coater
 from siren_ext.errors import ConfigError, ScoreError
@@ -18,6 +19,9 @@ from siren_ext.stats.sequential import SequentialKs, SequentialResult, least_ima
 from siren_ext.suspects import FolderSuspect, PromptPlan, Suspect, generate_images, read_missed
 from siren_ext.verdict import Verdict, VerifyConfig, distinct_scores, odds, verify
 
+if TYPE_CHECKING:
+    from siren_ext.keys import CoatingKey
+
 
 @dataclass(frozen=True)
 class Investigation:
@@ -25,7 +29,7 @@ class Investigation:
 
     Attributes:
         verdict: in words and figures.
-        suspect, reference: the scores that it rests on.
+        suspect, reference: the scores that it rests on; no reference where the key alone decides.
         report: the written report.
         missed: (name, reason) of pictures that the suspect, or the reference, would not give.
         sequential: the test that could stop the generation; None without ``stop_early``.
@@ -33,7 +37,7 @@ class Investigation:
 
     verdict: Verdict
     suspect: ScoreSet
-    reference: ScoreSet
+    reference: ScoreSet | None
     report: ReportPaths
     missed: tuple[tuple[str, str], ...]
     sequential: SequentialResult | None = None
@@ -41,39 +45,40 @@ class Investigation:
 
 def investigate(
     suspect: Suspect,
-    reference: Suspect | ScoreSet,
+    reference: Suspect | ScoreSet | None,
     coater: Coater,
     plan: PromptPlan,
     out: Path,
     config: VerifyConfig | None = None,
     *,
+    key: CoatingKey | None = None,
     stop_early: bool = False,
     batch_size: int = 16,
     progress: Progress = NULL,
 ) -> Investigation:
-    """Ask the suspect for pictures, score them, test them against the reference, write the report.
+    """Ask the suspect for pictures, score them, test them, write the report.
 
     The reference is a model that never saw the coated images, asked for the same prompts and
-    seeds, or scores that were made before. ``out`` gets ``suspect/`` and ``reference/`` with the
-    pictures (those of a folder stay where they are), ``suspect.json``, ``reference.json`` and
-    ``report/``. A second call goes on where the first stopped.
+    seeds, or scores that were made before. With the ``key`` of a keyed coater none is needed: its
+    secret message is tested among random ones (see :func:`siren_ext.verdict.verify`).
+
+    ``out`` gets ``suspect/`` and ``reference/`` with the pictures (those of a folder stay where
+    they are), ``suspect.json``, ``reference.json`` and ``report/``. A second call goes on where the
+    first stopped.
 
     With ``stop_early``, each picture of the suspect is scored as it comes, and no more are made
     once :class:`SequentialKs` has decided. The verdict is then that test's alone: looking after
     every picture with a test of fixed size would raise the risk of a false accusation.
 
     Raises:
-        ConfigError: ``out`` belongs to another investigation; ``stop_early`` with a folder, in
-            which nothing can be saved, or with the two-sided test.
+        ConfigError: ``out`` belongs to another investigation; neither reference nor key; a key for
+            a coater of another kind; ``stop_early`` with a folder, in which nothing can be saved,
+            with the two-sided test, or with a key.
         SirenError: of all kinds, from the steps.
     """
     out = Path(out)
     config = config or VerifyConfig()
-    if stop_early and (isinstance(suspect, FolderSuspect) or config.two_sided):
-        raise ConfigError(
-            "stop_early needs a suspect that makes pictures on request and the one-sided test; "
-            "leave it out here."
-        )
+    _check_request(suspect, reference, coater, config, key, stop_early)
     missed: list[tuple[str, str]] = []
     shown: dict[str, list[Path]] = {}
 
@@ -88,6 +93,7 @@ def investigate(
         shown[name] = list_images(folder)
         return _scores(folder, shown[name], coater, out / f"{name}.json", batch_size, told)
 
+    clean: ScoreSet | None = None
     if isinstance(reference, ScoreSet):
         clean = reference
         if clean.coater != coater.fingerprint:
@@ -95,13 +101,13 @@ def investigate(
                 "The reference scores were made with another coater; score those images again with "
                 "this one."
             )
-    else:
+    elif reference is not None:
         clean = pool("reference", reference)
-    test = _EarlyStop(coater, clean, config.alpha) if stop_early else None
+    test = _EarlyStop(coater, clean, config.alpha) if stop_early and clean is not None else None
     scores = pool("suspect", suspect, test)
-    verdict = verify(scores, clean, config)
+    verdict = verify(scores, clean, config, key=key)
     standing = None if test is None else test.standing
-    if standing is not None:
+    if standing is not None and clean is not None:
         verdict = _sequential_verdict(verdict, standing, len(distinct_scores(clean)))
     report = write_report(
         verdict,
@@ -113,6 +119,31 @@ def investigate(
         extra={"sequential": standing.to_dict()} if standing is not None else None,
     )
     return Investigation(verdict, scores, clean, report, tuple(missed), standing)
+
+
+def _check_request(
+    suspect: Suspect,
+    reference: Suspect | ScoreSet | None,
+    coater: Coater,
+    config: VerifyConfig,
+    key: CoatingKey | None,
+    stop_early: bool,
+) -> None:
+    """Refuse what could not be judged, before anything is asked for or paid."""
+    if reference is None and key is None:
+        raise ConfigError("There is nothing to test with; expected a reference, a key or both.")
+    bits = coater.config.message_bits
+    if key is not None and key.bits != bits:
+        carries = f"messages of {bits} bits" if bits else "no message"
+        raise ConfigError(
+            f"The key has {key.bits} bits, but the coater's coatings carry {carries}; expected the "
+            "keyed coater that the images were coated with."
+        )
+    if stop_early and (isinstance(suspect, FolderSuspect) or config.two_sided or key is not None):
+        raise ConfigError(
+            "stop_early needs a suspect that makes pictures on request, a reference and the "
+            "one-sided test, and no key; leave it out here."
+        )
 
 
 class _EarlyStop:

@@ -83,7 +83,7 @@ def train_for_base(
 
     out = Path(out)
     prompt = surrogate_prompt(class_word)
-    _refuse_existing(out)
+    refuse_existing(out)
     data = data.checked(progress=progress)
     if surrogate is None:
         captioned = all(item.caption for item in data.items)
@@ -94,7 +94,7 @@ def train_for_base(
     pipeline = load_pipeline(base, device=target, dtype=pick_dtype(target))
     load_adapter(pipeline, adapter)
     stand_in = DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
-    coater, start = _fitted(stand_in.resolution, coater, start)
+    coater, start = fitted_to(stand_in.resolution, coater, start)
     result = train_coater(
         data,
         stand_in,
@@ -137,10 +137,10 @@ def start_for_base(
     from siren_ext.surrogate import DiffusionSurrogate
 
     out = Path(out)
-    _refuse_existing(out)
+    refuse_existing(out)
     target = pick_device(device)
     pipeline = load_pipeline(base, device=target, dtype=pick_dtype(target))
-    coater, start = _fitted(native_size(pipeline), coater, start)
+    coater, start = fitted_to(native_size(pipeline), coater, start)
 
     def surrogate(task: Task) -> DiffusionSurrogate:
         return DiffusionSurrogate(pipeline, task.prompt)
@@ -161,7 +161,8 @@ def start_for_base(
     return result
 
 
-def _refuse_existing(out: Path) -> None:
+def refuse_existing(out: Path) -> None:
+    """Raise :class:`CoaterError` where ``out`` exists: a trained coater is never overwritten."""
     if out.exists():
         raise CoaterError(
             f"{out} exists already. It is not overwritten, as images coated with it can be "
@@ -169,10 +170,17 @@ def _refuse_existing(out: Path) -> None:
         )
 
 
-def _fitted(
-    resolution: int, coater: CoaterConfig | None, start: Coater | None
+def fitted_to(
+    resolution: int, coater: CoaterConfig | None = None, start: Coater | None = None
 ) -> tuple[CoaterConfig, Coater | None]:
-    """Shape of a new coater, and the start, at a working size that fits the model's resolution."""
+    """Shape of a new coater, and the start, at a working size that fits a model.
+
+    Args:
+        resolution: side in pixels at which the model sees images.
+        coater: the wished shape; None, or one that asks for more than ``resolution``, gets a
+            working size of half of it.
+        start: comes back at half of ``resolution``.
+    """
     from siren_ext.coater import CoaterConfig
 
     size = resolution // 2

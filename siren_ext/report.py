@@ -2,102 +2,77 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-import math
 import platform
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from siren_ext.errors import ImageError
-from siren_ext.files import atomic, sha256_file, write_json
-from siren_ext.images import read_picture, to_tensor
+from siren_ext.files import atomic, write_json
 from siren_ext.listing import printable
-from siren_ext.quality import colour_difference, local_de00_p99, psnr, ssim
-from siren_ext.scoring import ScoreSet
+from siren_ext.redaction import clean as clean
+from siren_ext.redaction import pretty
+from siren_ext.report_pictures import AMPLIFICATION, coating_shown, galleries_of
+from siren_ext.report_pictures import CoatEvidence as CoatEvidence
+from siren_ext.report_seal import HTML, JSON, write_seal
+from siren_ext.score_set import ScoreSet
+from siren_ext.signing import Signer
+from siren_ext.stats.keyed import KeyedResult
+from siren_ext.stats.sequential import SequentialResult, sequential_ks
 from siren_ext.verdict import Verdict, distinct_scores, odds
+from siren_ext.wording import NAMES, QUESTIONS
 
 FORMAT = "siren_ext.report"
 FORMAT_VERSION = 1
-AMPLIFICATION = 10
 
-_MEASURED_PAIRS = 24
-_SHOWN_PAIRS = 4
-_GALLERY = 6
 _ROWS = 300
-_LONGEST = 20_000
+# images x scores up to which the sequential test is run: seconds
+PATH_LIMIT = 400_000
 _PACKAGES = ("siren-ext", "torch", "numpy", "scipy", "pillow", "diffusers", "transformers", "peft")
-_SECRET = re.compile(
-    r"(^|[_\-.\s])(secret|password|passwd|tokens?|api_?key|key|authorization|auth|cookie|"
-    r"credentials?|private)($|[_\-.\s])",
-    re.IGNORECASE,
-)
-_PLACE = re.compile(
-    r"(?<![\w:/.\\])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\:*?\"<>|,;']+)+[/\\](?=[^\s/\\])"
-)
-_LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
-# A list of numbers as indented JSON: no line breaks can stand inside a JSON string.
-_NUMBERS = re.compile(r"\[\n(?:\s*-?\d[\d.e+-]*,?\n)+\s*\]")
-_QUERY = re.compile(r"(?<=\w)\?[\w.~-]+=\S*")
-
-
-@dataclass(frozen=True)
-class CoatEvidence:
-    """Files that show what the coating does to an image.
-
-    Attributes:
-        pairs: (clean original, coated file as written) paths.
-        coater: name or fingerprint of the coater, as shown.
-    """
-
-    pairs: tuple[tuple[Path, Path], ...]
-    coater: str = ""
 
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """Where the two forms of a report lie."""
+    """Where the two forms of a report lie, and the seal that names a changed byte."""
 
     html: Path
     json: Path
+    seal: Path | None = None
 
 
 def write_report(
     verdict: Verdict,
     suspect: ScoreSet,
-    reference: ScoreSet,
+    reference: ScoreSet | None,
     out: Path,
     *,
     coated: CoatEvidence | None = None,
     mimicries: Sequence[Path] = (),
     reference_mimicries: Sequence[Path] = (),
+    innocents: Sequence[ScoreSet] = (),
     extra: dict[str, Any] | None = None,
+    signer: Signer | None = None,
 ) -> ReportPaths:
-    """Write ``out/report.html`` and ``out/report.json`` and give their paths.
+    """Write ``report.html``, ``report.json`` and ``report.seal.json`` into ``out``.
 
     The page needs no network, no script and no other file; it follows the reader's light or dark
     setting and prints. Names, prompts and settings are escaped; folders of this machine, passwords
-    and the like are taken out of what is copied into it.
+    and the like are taken out of what is copied into it, and so are the features of the images: of
+    a guilty model they would tell the secret message.
 
     Args:
-        verdict: of ``suspect`` against ``reference``.
+        verdict: of ``suspect`` against ``reference`` and ``innocents``.
         coated: pairs of which some are shown and up to 24, evenly spread, are measured.
         mimicries, reference_mimicries: the scored images; those with the lowest and highest scores
             are shown.
+        innocents: the score sets behind the rank among innocent models.
         extra: further settings to be recorded, plain values.
+        signer: signs the seal.
     """
-    quality, shown, notes = _coating(coated)
+    quality, shown, notes = coating_shown(coated)
     common = {
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "environment": environment(),
@@ -105,30 +80,41 @@ def write_report(
         "quality": quality,
         "notes": notes,
     }
-    pools = {"suspect": clean(suspect.to_dict()), "reference": clean(reference.to_dict())}
+    given = {"suspect": suspect, "reference": reference}
+    pools = {name: clean(stored(pool)) if pool else None for name, pool in given.items()}
+    others = [clean(stored(pool)) for pool in innocents]
     out = Path(out)
-    paths = ReportPaths(out / "report.html", out / "report.json")
     head = {"format": FORMAT, "version": FORMAT_VERSION}
-    write_json(paths.json, {**head, **common, "verdict": clean(verdict.to_dict()), **pools})
+    data = {**head, **common, "verdict": clean(verdict.to_dict()), **pools, "innocents": others}
+    write_json(out / JSON, data)
 
-    galleries = [
-        *_galleries("Suspect", suspect, mimicries),
-        *_galleries("Reference", reference, reference_mimicries),
-    ]
+    galleries = galleries_of("Suspect", suspect, mimicries)
+    if reference is not None:
+        galleries += galleries_of("Reference", reference, reference_mimicries)
+    rows = {"Suspect": pools["suspect"], "Reference": pools["reference"]}
+    rows |= {f"Innocent model {index}": pool for index, pool in enumerate(others, start=1)}
     page = _render(
         verdict=verdict,
+        results=dict.fromkeys(NAMES) | {one.test: one.result for one in verdict.findings},
+        names=NAMES,
+        questions=QUESTIONS,
         charts=_charts(verdict, suspect, reference),
         pairs=shown,
         amplification=AMPLIFICATION,
         coater_name=clean(coated.coater) if coated else "",
         galleries=galleries,
-        pools=[_pool("Suspect", pools["suspect"]), _pool("Reference", pools["reference"])],
-        extra_text=_pretty(common["extra"]) if extra else "",
+        pools=[_pool(title, pool) for title, pool in rows.items() if pool],
+        extra_text=pretty(common["extra"]) if extra else "",
         **{key: common[key] for key in ("created", "environment", "quality", "notes")},
     )
-    with atomic(paths.html) as temporary:
+    with atomic(out / HTML) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    return paths
+    return ReportPaths(out / HTML, out / JSON, write_seal(out, signer))
+
+
+def stored(pool: ScoreSet) -> dict[str, Any]:
+    """A pool as a report holds it: without features, which would tell the message."""
+    return replace(pool, features=None).to_dict()
 
 
 def environment() -> dict[str, str]:
@@ -147,61 +133,49 @@ def environment() -> dict[str, str]:
     return found
 
 
-def clean(value: Any, depth: int = 16) -> Any:
-    """Plain JSON values without secrets, folders of this machine and undecodable text."""
-    if depth == 0:
-        return "(nested too deeply)"
-    if isinstance(value, dict):
-        return {
-            _text(key): "(left out)" if _SECRET.search(str(key)) else clean(item, depth - 1)
-            for key, item in value.items()
-        }
-    if isinstance(value, list | tuple | set | frozenset):
-        return [clean(item, depth - 1) for item in value]
-    if isinstance(value, bool | int) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    return _text(value)
-
-
-def _text(value: Any) -> str:
-    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
-    text = _QUERY.sub("?(left out)", _LOGIN.sub("", text))
-    return _PLACE.sub("\u2026/", text)
-
-
-def _pretty(value: Any) -> str:
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    text = _NUMBERS.sub(lambda match: f"[{' '.join(match.group()[1:-1].split())}]", text)
-    lines = text.split("\n")
-    # Escapes also invisible characters that turn the reading direction of what follows.
-    text = "\n".join(printable(line) for line in lines)
-    rest = "\n\u2026 (the rest is in report.json)"
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + rest
-
-
 def _pool(title: str, data: dict[str, Any]) -> dict[str, Any]:
     return {
         "title": title,
         "count": len(data["images"]),
         "rows": data["images"][:_ROWS],
         "failures": data["failures"][:_ROWS],
-        "source": _pretty(data["source"]),
+        "source": pretty(data["source"]),
     }
 
 
-def _charts(verdict: Verdict, suspect: ScoreSet, reference: ScoreSet) -> list[tuple[str, str]]:
+def _charts(
+    verdict: Verdict, suspect: ScoreSet, reference: ScoreSet | None
+) -> dict[str, list[tuple[str, Any]]]:
     from markupsafe import Markup
 
-    from siren_ext.charts import distributions_svg, histogram_svg
+    from siren_ext.charts import decoys_svg, distributions_svg, histogram_svg, path_svg
 
-    pools = distinct_scores(suspect), distinct_scores(reference)
-    svgs = {
-        "Scores of the images": histogram_svg(*pools),
-        "How the scores add up": distributions_svg(*pools, verdict.finding),
+    keyed: dict[str, str] = {}
+    compared: dict[str, str] = {}
+    for finding in verdict.findings:
+        if isinstance(finding.result, KeyedResult):
+            keyed["The secret among random messages"] = decoys_svg(finding.result)
+    if verdict.path is not None:
+        keyed["Evidence image by image"] = path_svg(verdict.path)
+    if reference is not None and verdict.compared is not None:
+        pools = distinct_scores(suspect), distinct_scores(reference)
+        compared["Scores of the images"] = histogram_svg(*pools)
+        compared["How the scores add up"] = distributions_svg(*pools, verdict.compared)
+        path = _ks_path(verdict, suspect, reference)
+        if path is not None:
+            compared["Evidence image by image"] = path_svg(path)
+    parts = {"keyed": keyed, "ks": compared}
+    return {
+        name: [(title, Markup(svg)) for title, svg in svgs.items()] for name, svgs in parts.items()
     }
-    return [(title, Markup(svg)) for title, svg in svgs.items()]
+
+
+def _ks_path(verdict: Verdict, suspect: ScoreSet, reference: ScoreSet) -> SequentialResult | None:
+    """The anytime-valid counterpart, in the order of the images; None where it takes too long."""
+    first, second = distinct_scores(suspect), distinct_scores(reference)
+    if verdict.config.two_sided or len(first) * (len(first) + len(second)) > PATH_LIMIT:
+        return None
+    return sequential_ks(first, second, alpha=verdict.alpha)
 
 
 def _render(**values: Any) -> str:
@@ -221,124 +195,3 @@ def _number(value: float | None, digits: int = 2) -> str:
     if value != 0 and (abs(value) < 10 ** -(digits + 1) or abs(value) >= 1e7):
         return f"{value:.3g}"
     return f"{value:,.{digits}f}"
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    """``wanted`` positions spread evenly over ``count``, first and last among them."""
-    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, wanted))})
-
-
-def _coating(
-    coated: CoatEvidence | None,
-) -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[str]]:
-    """Measures of the written files, pictures of a few of them, and what went wrong."""
-    if coated is None or not coated.pairs:
-        return None, [], []
-    files: list[dict[str, Any]] = []
-    places: list[tuple[Path, Path]] = []
-    notes: list[str] = []
-    for index in _spread(len(coated.pairs), _MEASURED_PAIRS):
-        pair = coated.pairs[index]
-        try:
-            files.append(_measure(*pair))
-            places.append(pair)
-        except (ImageError, OSError) as error:
-            notes.append(f"{printable(Path(pair[1]).name)} was left out: {clean(str(error))}")
-    if not files:
-        return None, [], notes
-    summary = {}
-    for key, worst in (
-        ("psnr_db", min),
-        ("ssim", min),
-        ("de00_mean", max),
-        ("local_de00_p99", max),
-    ):
-        values = [item[key] for item in files if item[key] is not None]
-        mean = float(np.mean(values)) if values else None
-        summary[key] = {"mean": mean, "worst": worst(values) if values else None}
-    quality = {
-        "measured": len(files),
-        "of": len(coated.pairs),
-        "summary": summary,
-        "files": files,
-        "coater": clean(coated.coater),
-        "ssim_on": "mean of the RGB channels",
-    }
-    order = sorted(range(len(files)), key=lambda i: files[i]["local_de00_p99"])
-    shown = [
-        {**files[i], **_pictures(*places[i])} for i in (order[j] for j in _spread(len(order), 4))
-    ]
-    shown[-1]["worst"] = True
-    return quality, shown[:_SHOWN_PAIRS], notes
-
-
-def _measure(clean_path: Path, coated_path: Path) -> dict[str, Any]:
-    """Quality of one coated file against its original, both as they lie on disk."""
-    first = to_tensor(read_picture(Path(clean_path)).rgb)
-    second = to_tensor(read_picture(Path(coated_path)).rgb)
-    if first.shape != second.shape:
-        raise ImageError(
-            f"the original has {first.shape[3]} x {first.shape[2]} pixels, the coated file "
-            f"{second.shape[3]} x {second.shape[2]}; expected the same size."
-        )
-    noise = float(psnr(first, second))
-    return {
-        "name": printable(Path(coated_path).name),
-        "sha256": sha256_file(Path(coated_path)),
-        "width": first.shape[3],
-        "height": first.shape[2],
-        "psnr_db": noise if math.isfinite(noise) else None,
-        "ssim": float(ssim(first, second)),
-        "de00_mean": float(colour_difference(first, second).mean()),
-        "local_de00_p99": float(local_de00_p99(first, second)),
-    }
-
-
-def _pictures(clean_path: Path, coated_path: Path) -> dict[str, Any]:
-    first, second = (read_picture(Path(path)).rgb for path in (clean_path, coated_path))
-    change = (second.astype(np.float32) - first) * AMPLIFICATION + 128
-    change = np.clip(np.rint(change), 0, 255).astype(np.uint8)
-    names = ("clean_image", "coated_image", "difference")
-    pictures = zip(names, (first, second, change), strict=True)
-    return {"worst": False, **{name: _data_uri(pixels, 320, "PNG") for name, pixels in pictures}}
-
-
-def _data_uri(pixels: NDArray[np.uint8], side: int, kind: str) -> str:
-    """A picture no larger than ``side`` as a data address (pixels only: no metadata)."""
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **({"quality": 90, "subsampling": 0} if kind == "JPEG" else {}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _galleries(title: str, pool: ScoreSet, files: Sequence[Path]) -> list[dict[str, Any]]:
-    """The images of a pool with the lowest and the highest scores, matched by content or name."""
-    by_hash = {digest: i for i, digest in enumerate(pool.hashes) if digest}
-    by_name = {name: i for i, name in enumerate(pool.names) if not pool.hashes[i]}
-    found: dict[int, Path] = {}
-    for path in map(Path, files):
-        try:
-            index = by_hash.get(sha256_file(path), by_name.get(printable(path.name)))
-        except OSError:
-            continue
-        if index is not None:
-            found.setdefault(index, path)
-    order = sorted(found, key=lambda i: float(pool.scores[i]))
-    count = min(_GALLERY, (len(order) + 1) // 2)
-    parts = (("lowest", order[:count]), ("highest", order[count:][-count:]))
-    galleries = []
-    for which, indices in parts:
-        tiles = [_tile(pool, i, found[i]) for i in indices]
-        tiles = [tile for tile in tiles if tile]
-        if tiles:
-            galleries.append({"title": f"{title}: {which} scores", "tiles": tiles})
-    return galleries
-
-
-def _tile(pool: ScoreSet, index: int, path: Path) -> dict[str, Any] | None:
-    try:
-        picture = _data_uri(read_picture(path).rgb, 192, "JPEG")
-    except ImageError:
-        return None
-    return {"name": pool.names[index], "score": float(pool.scores[index]), "image": picture}

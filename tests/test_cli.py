@@ -46,6 +46,8 @@ COMMANDS = (
     "score",
     "verify",
     "investigate",
+    "commit",
+    "trace",
     "plan",
     "adapter",
     "settings",

@@ -18,9 +18,11 @@ from suspects.standins import A1111Standin, running
 
 from siren_ext.bundled import coater_path
 from siren_ext.coater import Coater
+from siren_ext.coater_config import CoaterConfig
 from siren_ext.errors import ConfigError, ScoreError
 from siren_ext.images import list_images, read_picture, square_view, to_tensor, to_uint8
 from siren_ext.investigate import investigate
+from siren_ext.keys import CoatingKey, KeyRing
 from siren_ext.report import ReportPaths
 from siren_ext.samples import sample_set
 from siren_ext.scoring import ScoreSet, score_folder
@@ -192,6 +194,69 @@ def test_scores_of_another_coater(ui: Any, coater: Coater, clean: ScoreSet, tmp_
         investigate(box(ui), other, coater, PLAN, tmp_path / "o", ALPHA)
 
 
+class Reader(Coater):
+    """A keyed coater whose extractor reads one message in bright pictures, noise in others."""
+
+    def __init__(self, signs: np.ndarray[Any, Any]) -> None:
+        super().__init__(CoaterConfig(channels=8, working_size=32, message_bits=len(signs)))
+        self.signs = torch.from_numpy(signs.astype(np.float32))
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        rows = []
+        for image in images:
+            seed = int(image.double().sum() * 1e6) % 2**31
+            noise = torch.randn(len(self.signs), generator=torch.Generator().manual_seed(seed))
+            rows.append(noise + (2 * self.signs if image.mean() > 0.5 else 0))
+        return torch.stack(rows)
+
+
+def shades(request: dict[str, Any]) -> Image.Image:
+    """Bright pictures with the LoRA, dark ones without it."""
+    rng = np.random.default_rng(request["seed"])
+    low, high = (150, 255) if request["lora"] else (0, 100)
+    return Image.fromarray(rng.integers(low, high, (SIDE, SIDE, 3), dtype=np.uint8))
+
+
+def test_a_key_needs_no_reference(tmp_path: Path) -> None:
+    key = CoatingKey.draw(48)
+    reader = Reader(key.signs())
+    plan = dataclasses.replace(PLAN, count=8)
+    with running(A1111Standin(shades)) as ui:
+        found = investigate(
+            box(ui, "?lora=stolen"), None, reader, plan, tmp_path / "g", ALPHA, key=key
+        )
+        assert (found.verdict.outcome, found.verdict.test) == ("coating found", "keyed")
+        assert found.reference is None
+        assert found.suspect.features is not None
+        text = (tmp_path / "g" / "report" / "report.json").read_text()
+        assert "features" not in json.loads(text)["suspect"]["images"][0]
+        assert [f["test"] for f in json.loads(text)["verdict"]["findings"]] == ["keyed"]
+        innocent = investigate(box(ui), None, reader, plan, tmp_path / "i", ALPHA, key=key)
+        assert innocent.verdict.outcome == "no evidence"
+        both = investigate(
+            box(ui, "?lora=stolen"), box(ui), reader, plan, tmp_path / "b", ALPHA, key=key
+        )
+        assert {finding.test for finding in both.verdict.findings} == {"keyed", "ks"}
+
+
+def test_impossible_tests_are_refused_before_anything_is_asked_for(
+    ui: Any, coater: Coater, clean: ScoreSet, tmp_path: Path
+) -> None:
+    key = CoatingKey.draw(48)
+    reader = Reader(key.signs())
+    asked = ui.draw.drawn
+    with pytest.raises(ConfigError, match="nothing to test with"):
+        investigate(box(ui), None, coater, PLAN, tmp_path, ALPHA)
+    with pytest.raises(ConfigError, match="carry no message"):
+        investigate(box(ui), None, coater, PLAN, tmp_path, ALPHA, key=key)
+    with pytest.raises(ConfigError, match=r"40 bits.*messages of 48 bits"):
+        investigate(box(ui), None, reader, PLAN, tmp_path, ALPHA, key=CoatingKey.draw(40))
+    with pytest.raises(ConfigError, match="and no key"):
+        investigate(box(ui), None, reader, PLAN, tmp_path, ALPHA, key=key, stop_early=True)
+    assert ui.draw.drawn == asked
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Any:
     """Run ``generate`` and ``investigate`` in this process: (exit code, stdout, stderr)."""
@@ -225,6 +290,29 @@ def test_command_line(call: Any, ui: Any, clean: ScoreSet, tmp_path: Path) -> No
     assert code == 3
     assert "sequential p" in out
     assert "suspect/00000.png" in err
+
+
+def test_command_line_with_a_key(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = KeyRing.draw()
+    ring.save(tmp_path / "secret.key", "five words of the test")
+    reader = Reader(ring.key().signs())
+    monkeypatch.setattr(Coater, "load", lambda *args, **kwargs: reader)
+    monkeypatch.setenv("WORDS", "five words of the test")
+    with running(A1111Standin(shades)) as ui:
+        line = ["investigate", "--suspect", f"a1111://{ui.place}?lora=stolen", "--coater"]
+        line += ["samples", "--out", tmp_path / "case", "-n", "8", "--size", "64"]
+        line += ["--limit", "backoff=0"]
+        code, _, err = call(*line)
+        assert (code, "a reference, a key or both" in err) == (2, True)
+        line += ["--key", tmp_path / "secret.key"]
+        code, _, err = call(*line)
+        assert (code, "--passphrase-env" in err) == (2, True)
+        code, out, err = call(*line, "--passphrase-env", "WORDS")
+    assert (code, out.splitlines()[0].partition(":")[0]) == (0, "coating found"), err
+    assert "keyed test: coating found" in out
+    assert "bits right" in out
 
 
 def test_generate_command_takes_suspects(call: Any, ui: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from siren_ext.coater import Coater, CoaterConfig
 from siren_ext.dataset import ImageSet
 from siren_ext.errors import Cancelled, CoaterError, ConfigError
-from siren_ext.owner import surrogate_prompt, train_for_base
+from siren_ext.owner import fitted_to, surrogate_prompt, train_for_base
 from siren_ext.progress import Progress
 from siren_ext.train_config import TrainConfig
 
@@ -47,6 +48,17 @@ def test_a_coater_is_never_overwritten(photos: ImageSet, tmp_path: Path) -> None
     with pytest.raises(CoaterError, match="not overwritten"):
         train_for_base(photos, "pocket", "fox", out)
     assert out.read_bytes() == b"precious"
+
+
+def test_working_size_fits_the_model() -> None:
+    shape, start = fitted_to(128, start=Coater(SHAPE, seed=1))
+    assert shape.working_size == 64
+    assert start is not None
+    assert start.config.working_size == 64
+    kept = Coater(SHAPE, seed=1)
+    assert fitted_to(64, SHAPE, kept) == (SHAPE, kept)
+    coarser, none = fitted_to(32, replace(SHAPE, working_size=64))
+    assert (coarser, none) == (replace(SHAPE, working_size=16), None)
 
 
 class StopInTraining(Progress):

@@ -176,7 +176,7 @@ def test_pictures_and_measures_of_the_written_files(suspect, reference, tmp_path
 
 
 def test_amplified_difference_is_what_it_says(tmp_path):
-    from siren_ext.report import _pictures
+    from siren_ext.report_pictures import _pictures
 
     first = save(tmp_path / "a.png", 0)
     pixels = np.asarray(Image.open(first)).astype(int)

@@ -166,7 +166,7 @@ def test_as_json(reference):
     assert data["outcome"] == "coating found"
     assert data["finding"]["n"] == 40
     assert data["finding"]["location"] is not None
-    assert data["settings"] == {"alpha": 1e-6, "method": "auto", "two_sided": False}
+    assert VerifyConfig.from_dict(data["settings"]) == verdict.config == VerifyConfig()
     assert isinstance(verdict, Verdict)
 
 

@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from siren_ext.cli import adapter, investigate, judge, misuse, plan, protect, starting, whole
+from siren_ext.cli import (
+    adapter,
+    evidence,
+    investigate,
+    judge,
+    misuse,
+    plan,
+    protect,
+    starting,
+    whole,
+)
 from siren_ext.cli.common import say
 
 app = typer.Typer(
@@ -17,7 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (whole, protect, misuse, judge, investigate, plan, adapter, starting):
+for group in (whole, protect, misuse, judge, evidence, investigate, plan, adapter, starting):
     group.register(app)
 
 

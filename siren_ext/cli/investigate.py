@@ -20,17 +20,18 @@ from siren_ext.cli.common import (
     SamplingSteps,
     Side,
     command,
-    explain,
     parse_assignment,
     report_skipped,
     say,
     settings,
     watched,
 )
+from siren_ext.cli.judge import tell
+from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, open_keys
 from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
-    from siren_ext.scoring import ScoreSet
+    from siren_ext.score_set import ScoreSet
     from siren_ext.suspects import Limits, Suspect
 
 SUSPECT_HELP = (
@@ -68,16 +69,21 @@ def register(app: typer.Typer) -> None:
     )
     def investigate_(
         suspect: Annotated[str, typer.Option("--suspect", help=SUSPECT_HELP)],
+        coater: Annotated[Path, typer.Option("--coater", help="The coater that was released.")],
+        out: Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")],
         reference: Annotated[
-            str,
+            str | None,
             typer.Option(
                 "--reference",
                 help="A model that never saw the coated images, given like --suspect and asked for "
                 "the same prompts and seeds, or a file of scores.",
             ),
-        ],
-        coater: Annotated[Path, typer.Option("--coater", help="The coater that was released.")],
-        out: Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")],
+        ] = None,
+        key: KeyFile = None,
+        recipient: Annotated[
+            str | None, typer.Option("--recipient", help="Whose key, if the file holds several.")
+        ] = None,
+        passphrase_env: PassphraseEnv = None,
         base: Annotated[
             str | None, typer.Option("--base", help="The model that a LoRA file is for.")
         ] = None,
@@ -107,6 +113,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Generate from a suspect, score, verify, and write the report, in one go.
 
+        Give a --reference, the --key of a keyed coater, or both.
         --config and --set take the settings of 'generate'. A second call goes on where the first
         stopped. The exit code is 0 for every verdict, 3 when some images could not be had.
         """
@@ -140,16 +147,19 @@ def register(app: typer.Typer) -> None:
                 batch_size=batch_size,
             )
 
-        other: Suspect | ScoreSet
-        if reference.endswith(".json"):
-            from siren_ext.scoring import ScoreSet
+        other: Suspect | ScoreSet | None
+        if reference is None:
+            other = None
+        elif reference.endswith(".json"):
+            from siren_ext.score_set import ScoreSet
 
             other = ScoreSet.load(Path(reference))
         else:
             other = opened(reference)
-        if base is not None and not _takes_base(suspect) and not _takes_base(reference):
+        if base is not None and not any(map(_takes_base, filter(None, (suspect, reference)))):
             raise ConfigError("--base is given, but neither suspect nor reference is a LoRA file.")
         loaded = Coater.load(coater_path(coater), device=pick_device(device))
+        secret = open_keys(key, passphrase_env).key(recipient) if key else None
         with watched(quiet) as progress:
             found = investigate(
                 opened(suspect),
@@ -158,18 +168,14 @@ def register(app: typer.Typer) -> None:
                 plan,
                 out,
                 chosen,
+                key=secret,
                 stop_early=stop_early,
                 batch_size=batch_size,
                 progress=progress,
             )
-        verdict = found.verdict
-        say(f"{verdict.outcome}: {verdict.headline}")
-        finding = verdict.finding
-        say(f"p = {finding.p_value:.3g}, n = {finding.n}, m = {finding.m}")
+        tell(found.verdict)
         if found.sequential is not None:
             say(f"sequential p = {found.sequential.p_value:.3g}, n = {found.sequential.images}")
-        for warning in verdict.warnings:
-            explain(f"Note: {warning}")
         say(str(found.report.html))
         report_skipped(found.missed, "images could not be had and were")
 

@@ -32,13 +32,14 @@ def coat_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
     choice = coater_choice(gr, "siren_coat", desk.shelf)
     with gr.Row():
         strength = gr.Slider(
-            0.25, 2, value=1, step=0.05, label="Strength (1 = as trained)",
+            0.25, 2, value=1, step=0.05, min_width=240, label="Strength (1 = as trained)",
             elem_id="siren_coat_strength",
         )  # fmt: skip
         layout = gr.Radio(
             ["Plain folder", "Training folder (kohya)"],
             value="Plain folder",
             label="Output",
+            min_width=240,
             elem_id="siren_coat_layout",
         )
     start, _, word = run_and_stop(gr, "siren_coat", "Coat the images", desk.stops)

@@ -27,7 +27,8 @@ BARE_REFERENCE = (
 class Order:
     """Which images a program is asked for: image i has prompt i (in turn) and seed + i.
 
-    ``loras`` are (name, weight); empty for the checkpoint alone.
+    ``loras`` are (name, weight); empty for the checkpoint alone. ``role`` is shown as
+    progress.
     """
 
     checkpoint: str
@@ -39,6 +40,7 @@ class Order:
     guidance: float
     size: int
     negative: str = ""
+    role: str = "suspicious model"
 
 
 class GeneratingHost(Protocol):
@@ -179,7 +181,7 @@ def lora_step(
     coater = desk.shelf.load(coater_name, coater_upload)
     job = desk.jobs.new("lora")
     pools = job / "suspect", job / "reference"
-    orders = order, replace(order, loras=clean, count=reference_count)
+    orders = order, replace(order, loras=clean, count=reference_count, role="reference")
     sources = tuple(
         {"kind": "generated", **host.generate(wanted, folder, progress)}
         for wanted, folder in zip(orders, pools, strict=True)
