@@ -18,6 +18,7 @@ async def comfy_entrypoint() -> Any:
     from comfy_api.latest import ComfyExtension
 
     from .generate import PocketSampler, PromptBatch
+    from .keyed import KeyedVerify, LoadKey
     from .places import register_folder
     from .protect import CoatFolder, CoatImage, LoadCoater, TrainCoater
     from .verify import KSVerify, LoadScores, SaveScores, ScoreCoating, VerificationReport
@@ -36,6 +37,8 @@ async def comfy_entrypoint() -> Any:
                 SaveScores,
                 KSVerify,
                 VerificationReport,
+                LoadKey,
+                KeyedVerify,
                 PromptBatch,
                 PocketSampler,
             ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor
 
 from siren_ext.errors import ImageError
@@ -23,13 +22,6 @@ def to_core(image: Tensor) -> Tensor:
 def to_comfy(images: Tensor) -> Tensor:
     """A ComfyUI batch from core pictures, on the CPU."""
     return images.movedim(1, -1).contiguous().cpu()
-
-
-def with_alpha_of(image: Tensor, source: Tensor) -> Tensor:
-    """``image`` (3 channels) with the untouched transparency of ``source``, if it has one."""
-    if source.shape[-1] == 3:
-        return image
-    return torch.cat([image, source[..., 3:].to(image)], dim=-1)
 
 
 def to_keep(mask: Tensor | None, image: Tensor) -> Tensor | None:

@@ -55,9 +55,11 @@ def long_step() -> Iterator[NodeProgress]:
 
 @contextlib.contextmanager
 def learning() -> Iterator[None]:
-    """Gradients inside a node; what the training took is given back afterwards."""
+    """Gradients inside a node, in free memory; what the training took is given back afterwards."""
     import comfy.model_management as management
 
+    # before gradients are on: the host takes patches off in the mode in which it put them on
+    management.unload_all_models()
     try:
         with torch.inference_mode(False), torch.enable_grad():
             yield

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from siren_ext.bundled import BUNDLED_COATERS, coater_path
-from siren_ext.errors import CoaterError, DatasetError, ScoreError, SirenError
+from siren_ext.errors import CoaterError, DatasetError, EvidenceError, ScoreError, SirenError
 
 MODELS = "siren"
 SUBFOLDER = "siren"
 BUNDLED = " (bundled)"
 NO_ADAPTER = "none"
 NO_SCORES = "no scores saved yet"
+NO_KEYS = "no key file yet"
+_VARIABLE = re.compile(r"SIREN_[A-Z0-9_]{1,60}")
 _NAME = re.compile(r"[^<>:\"|?*\x00-\x1f\\]+")
 
 
@@ -163,6 +166,48 @@ def score_file(name: str) -> Path:
     )
 
 
+def key_names() -> list[str]:
+    """Key files in ``models/siren``."""
+    import folder_paths
+
+    roots = [Path(folder) for folder in folder_paths.get_folder_paths(MODELS)]
+    return sorted({path.name for root in roots for path in root.glob("*.json")})
+
+
+def key_file(name: str) -> Path:
+    """A listed key file; raises :class:`EvidenceError` when it is gone."""
+    import folder_paths
+
+    relative = safe_name(name, EvidenceError)
+    for folder in folder_paths.get_folder_paths(MODELS):
+        if (Path(folder) / relative).is_file():
+            return Path(folder) / relative
+    raise EvidenceError(
+        f"There is no key file {name!r} in ComfyUI's models/{MODELS} folder. Make one there with "
+        "'siren-ext key new' and press R."
+    )
+
+
+def passphrase(variable: str) -> str:
+    """What the environment holds under a name that begins with SIREN_.
+
+    No other name is read: a workflow of somebody else must not try what belongs to other programs.
+    Raises :class:`EvidenceError` without repeating what was typed, which may be the passphrase.
+    """
+    if not _VARIABLE.fullmatch(variable.strip()):
+        raise EvidenceError(
+            "The passphrase's variable has another name; expected capitals that begin with SIREN_, "
+            "such as SIREN_PASSPHRASE. Never type the passphrase itself into a workflow."
+        )
+    value = os.environ.get(variable.strip())
+    if value is None:
+        raise EvidenceError(
+            f"The environment variable {variable.strip()} is not set in ComfyUI's process. Set it "
+            "to the passphrase and start ComfyUI again."
+        )
+    return value
+
+
 def stamp(path: Path) -> tuple[int, int]:
     """Changes when a file does: time of the last change and size."""
     status = path.stat()
@@ -181,3 +226,8 @@ def input_check(check: Callable[[str], object], name: str | None) -> bool | str:
     except SirenError as error:
         return str(error)
     return True
+
+
+def all_of(*answers: bool | str) -> bool | str:
+    """The first complaint of several checks, or True."""
+    return next((answer for answer in answers if answer is not True), True)

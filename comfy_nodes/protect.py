@@ -11,9 +11,10 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from . import convert, host, places
-from .sockets import CATEGORY, CoaterSocket
+from .sockets import CATEGORY, CoaterSocket, KeySocket
 
 ENLARGED = 10
+KEY_TIP = "From Load Key, for a keyed coater and no other."
 STRENGTH_TIP = "Factor on the coating; 1 is what the coater was trained for."
 
 
@@ -95,6 +96,7 @@ class CoatImage(io.ComfyNode):
                     tooltip="Nothing is added where the mask is white: the transparent part of a "
                     "picture from Load Image, or what you painted in the mask editor.",
                 ),
+                KeySocket.Input("key", optional=True, tooltip=KEY_TIP),
             ],
             outputs=[
                 io.Image.Output(
@@ -112,23 +114,30 @@ class CoatImage(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, coater: Any, image: Tensor, strength: float, keep: Tensor | None = None
+        cls,
+        coater: Any,
+        image: Tensor,
+        strength: float,
+        keep: Tensor | None = None,
+        key: Any = None,
     ) -> io.NodeOutput:
         from siren_ext.coated import coat_images
 
         images, mask = convert.to_core(image), convert.to_keep(keep, image)
         masks = [None] * len(images) if mask is None else mask.expand(len(images), -1, -1, -1)
-        coated = []
+        coated = image.to("cpu", torch.float32, copy=True)
         with host.long_step() as progress:
             progress.stage("Coating", len(images))
-            for one, part in zip(images.split(1), masks, strict=True):
+            for index, (one, part) in enumerate(zip(images.split(1), masks, strict=True)):
                 part = None if part is None else part[None]
-                coated.append(coat_images(one, coater, strength=strength, keep=part).cpu())
+                done = coat_images(one, coater, strength=strength, keep=part, key=key)
+                # a fourth channel stays as it is
+                coated[index, ..., :3] = done[0].movedim(0, -1)
                 progress.advance()
-        done = torch.cat(coated)
-        difference = ((done - images.cpu()) * ENLARGED + 0.5).clamp(0, 1)
-        result = convert.with_alpha_of(convert.to_comfy(done), image)
-        return io.NodeOutput(result, convert.to_comfy(difference))
+        # in place, as every copy of a large picture takes its time
+        difference = coated[..., :3] - image[..., :3].cpu()
+        difference.mul_(ENLARGED).add_(0.5).clamp_(0, 1)
+        return io.NodeOutput(coated, difference)
 
 
 class CoatFolder(io.ComfyNode):
@@ -181,6 +190,7 @@ class CoatFolder(io.ComfyNode):
                     round=0.001,
                     tooltip="Part of the pictures that is coated; the others are copied.",
                 ),
+                KeySocket.Input("key", optional=True, tooltip=KEY_TIP),
             ],
             outputs=[
                 io.String.Output(
@@ -198,7 +208,7 @@ class CoatFolder(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, folder: str | None = None, save_as: str | None = None) -> bool | str:
-        return _all_of(
+        return places.all_of(
             places.input_check(places.image_folder, folder),
             places.input_check(places.new_output, save_as),
         )
@@ -209,7 +219,14 @@ class CoatFolder(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, coater: Any, folder: str, save_as: str, layout: str, strength: float, share: float
+        cls,
+        coater: Any,
+        folder: str,
+        save_as: str,
+        layout: str,
+        strength: float,
+        share: float,
+        key: Any = None,
     ) -> io.NodeOutput:
         from siren_ext.coating import CoatConfig, coat_folder
         from siren_ext.dataset import ImageSet
@@ -218,7 +235,7 @@ class CoatFolder(io.ComfyNode):
         config = CoatConfig(strength=strength, share=share, layout=layout)
         with host.long_step() as progress:
             data = ImageSet.open(places.image_folder(folder))
-            manifest = coat_folder(data, coater, out, config, progress=progress)
+            manifest = coat_folder(data, coater, out, config, key=key, progress=progress)
         count = sum(entry.coated for entry in manifest.entries)
         name = out.relative_to(places.output_folder()).as_posix()
         lines = [f"{count} of {len(manifest.entries)} pictures coated in {name}"]
@@ -309,7 +326,7 @@ class TrainCoater(io.ComfyNode):
     ) -> bool | str:
         from siren_ext.owner import class_noun
 
-        return _all_of(
+        return places.all_of(
             places.input_check(places.image_folder, folder),
             places.input_check(class_noun, class_word),
             places.input_check(places.new_coater_file, save_as),
@@ -350,8 +367,3 @@ class TrainCoater(io.ComfyNode):
                 progress=progress,
             )
         return io.NodeOutput(coater, path.name, ui={"text": (f"models/siren/{path.name}",)})
-
-
-def _all_of(*answers: bool | str) -> bool | str:
-    """The first complaint, or True."""
-    return next((answer for answer in answers if answer is not True), True)

@@ -16,6 +16,7 @@ CATEGORY = "siren"
 CoaterSocket = io.Custom("SIREN_COATER")
 ScoresSocket = io.Custom("SIREN_SCORES")
 VerdictSocket = io.Custom("SIREN_VERDICT")
+KeySocket = io.Custom("SIREN_KEY")
 
 
 @dataclass(frozen=True)
@@ -24,4 +25,4 @@ class Case:
 
     verdict: Verdict
     suspect: ScoreSet
-    reference: ScoreSet
+    reference: ScoreSet | None

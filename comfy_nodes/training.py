@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from siren_ext.coater import Coater, CoaterConfig
+from siren_ext.coater import Coater
 from siren_ext.dataset import ImageSet
-from siren_ext.errors import CoaterError, ModelError
+from siren_ext.errors import ModelError
 from siren_ext.images import square_view
-from siren_ext.owner import surrogate_prompt
+from siren_ext.owner import fitted_to, refuse_existing, surrogate_prompt
 from siren_ext.progress import Progress
 from siren_ext.surrogate import DiffusionSurrogate
 from siren_ext.train_config import TrainConfig
@@ -51,11 +50,7 @@ def train_for_graph(
         CoaterError: ``out`` exists.
         ModelError: only some of the three parts are wired.
     """
-    if out.exists():
-        raise CoaterError(
-            f"models/siren/{out.name} exists already. It is not overwritten, as images coated with "
-            "it can be verified with this very file only; choose another name."
-        )
+    refuse_existing(out)
     wired = [part is not None for part in parts]
     if any(wired) and not all(wired):
         raise ModelError(
@@ -77,14 +72,12 @@ def train_for_graph(
 
         pipeline = load_pipeline("pocket", device=host.device())
         surrogate = DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
-    size = surrogate.resolution // 2
-    if start is not None and start.config.working_size != size:
-        start = start.at_working_size(size)
+    shape, start = fitted_to(surrogate.resolution, start=start)
     coater = train_coater(
         data,
         surrogate,
         TrainConfig(**schedule),
-        coater=replace(CoaterConfig(), working_size=size),
+        coater=shape,
         start=start,
         device=str(host.device()),
         progress=progress,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy_api.latest import io, ui
@@ -10,6 +10,29 @@ from torch import Tensor
 
 from . import convert, host, places
 from .sockets import CATEGORY, Case, CoaterSocket, ScoresSocket, VerdictSocket
+
+if TYPE_CHECKING:
+    from siren_ext.verdict import Verdict
+
+ALPHA: dict[str, Any] = {
+    "default": 1e-6,
+    "min": 1e-12,
+    "max": 0.5,
+    "step": 1e-6,
+    "round": 1e-12,
+    "tooltip": "Accepted risk of accusing an innocent model.",
+}
+
+
+def in_words(verdict: Verdict) -> str:
+    """The verdict with its warnings and limits, one a line."""
+    return "\n".join(
+        [
+            f"{verdict.outcome.upper()}: {verdict.headline}",
+            *(f"Note: {warning}" for warning in verdict.warnings),
+            *(f"Limit: {limit}" for limit in verdict.does_not_prove),
+        ]
+    )
 
 
 class ScoreCoating(io.ComfyNode):
@@ -155,15 +178,7 @@ class KSVerify(io.ComfyNode):
                     "reference",
                     tooltip="100 or more pictures of a clean model: same prompts and settings.",
                 ),
-                io.Float.Input(
-                    "alpha",
-                    default=1e-6,
-                    min=1e-12,
-                    max=0.5,
-                    step=1e-6,
-                    round=1e-12,
-                    tooltip="Accepted risk of accusing a model that does not differ.",
-                ),
+                io.Float.Input("alpha", **ALPHA),
             ],
             outputs=[
                 VerdictSocket.Output(
@@ -193,19 +208,12 @@ class KSVerify(io.ComfyNode):
         verdict = verify(suspect, reference, VerifyConfig(alpha=alpha))
         pools = distinct_scores(suspect), distinct_scores(reference)
         plot = convert.to_comfy(to_tensor(verdict_picture(verdict, *pools)))
-        text = "\n".join(
-            [
-                f"{verdict.outcome.upper()}: {verdict.headline}",
-                *(f"Note: {warning}" for warning in verdict.warnings),
-                *(f"Limit: {limit}" for limit in verdict.does_not_prove),
-            ]
-        )
         return io.NodeOutput(
             Case(verdict, suspect, reference),
             verdict.finding.p_value,
             verdict.finding.statistic,
             plot,
-            text,
+            in_words(verdict),
             ui=ui.PreviewImage(plot, cls=cls),
         )
 

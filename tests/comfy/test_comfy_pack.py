@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 import torch
 from comfy_server import PACK, ROOT
 from comfy_workflows import EXAMPLES, example
-from fake_host import FakeHost, Interrupt, ProgressBar, install
+from fake_host import FakeHost, Interrupt, ProgressBar, install, nodes_of_pack
 from PIL import Image
 
 from siren_ext.bundled import BUNDLED_COATERS
@@ -35,10 +34,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeHost:
 
 
 def nodes(host: FakeHost) -> dict[str, Any]:
-    import comfy_nodes
-
-    listed = asyncio.run(asyncio.run(comfy_nodes.comfy_entrypoint()).get_node_list())
-    return {node.define_schema().node_id: node for node in listed}
+    return nodes_of_pack()
 
 
 def run(node: Any, **inputs: Any) -> Any:

@@ -1,17 +1,27 @@
-"""The pack in the real ComfyUI server: pixels, scores, messages, interrupts."""
+"""The pack in the real ComfyUI server: pixels, scores, messages."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from comfy_server import Server, events
-from comfy_workflows import EXAMPLES, example, inputs_of, nodes_of, to_api
-from conftest import ICONS
+from comfy_workflows import (
+    COATER,
+    EXAMPLES,
+    ICONS,
+    example,
+    inputs_of,
+    loaded,
+    node,
+    nodes_of,
+    small_training,
+    tiny_loras,
+    to_api,
+)
 from PIL import Image
 
 from siren_ext.bundled import coater_path
@@ -24,7 +34,6 @@ from siren_ext.scoring import ScoreSet, score_images
 
 pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.timeout(1200)]
 
-COATER = "samples (bundled)"
 NODES = {
     "SirenLoadCoater",
     "SirenCoatImage",
@@ -35,14 +44,11 @@ NODES = {
     "SirenSaveScores",
     "SirenKSVerify",
     "SirenVerificationReport",
+    "SirenLoadKey",
+    "SirenKeyedVerify",
     "SirenPromptBatch",
     "SirenPocketSampler",
 }
-
-
-@pytest.fixture(scope="session")
-def info(server: Server) -> dict[str, Any]:
-    return dict(server.get("object_info"))
 
 
 @pytest.fixture(scope="session")
@@ -61,17 +67,6 @@ def by_the_core(factory: pytest.TempPathFactory, server: Server, batch_size: int
 @pytest.fixture(scope="session")
 def coated(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Path:
     return by_the_core(tmp_path_factory, server, 1)
-
-
-def node(kind: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": kind, "inputs": inputs}
-
-
-def loaded(name: str) -> dict[str, dict[str, Any]]:
-    return {
-        "coater": node("SirenLoadCoater", name=COATER),
-        "picture": node("LoadImage", image=name),
-    }
 
 
 def saved_scores(server: Server, name: str) -> ScoreSet:
@@ -253,23 +248,15 @@ def test_prompt_batch_makes_one_picture_per_seed(server: Server) -> None:
     assert found.source["prompts"] == ["a cat", "a fox"]
 
 
-def tiny_lora(server: Server, name: str, seed: int) -> None:
-    from siren_ext.personalize import PersonalizeConfig, personalize
-
-    config = PersonalizeConfig(steps=2, batch_size=2, seed=seed)
-    folder = server.base / "models" / "loras"
-    folder.mkdir(parents=True, exist_ok=True)
-    data = ImageSet.open(server.base / "input" / "pictures")
-    personalize(data, "pocket", config, folder / f"{name}.safetensors", device="cpu")
-
-
 def test_verify_example(server: Server, info: Any) -> None:
     graph = to_api(example("verify_a_lora"), info)
-    answer = server.queue(graph)
-    message = json.dumps(answer["node_errors"])
-    assert "There is no LoRA 'suspect.safetensors'" in message
-    tiny_lora(server, "suspect", 1)
-    tiny_lora(server, "reference", 2)
+    absent = to_api(example("verify_a_lora"), info)
+    for sampler in nodes_of(absent, "SirenPocketSampler"):
+        sampler["lora"] = "gone.safetensors"
+    answer = server.queue(absent)
+    assert "prompt_id" not in answer
+    assert "There is no LoRA 'gone.safetensors'" in json.dumps(answer["node_errors"])
+    tiny_loras(server)
     for sampler, count in zip(nodes_of(graph, "SirenPocketSampler"), (3, 4), strict=True):
         sampler.update(count=count, steps=2)
     entry = server.run(graph)
@@ -277,94 +264,6 @@ def test_verify_example(server: Server, info: Any) -> None:
     text = json.dumps(entry["outputs"])
     assert "INCONCLUSIVE: There are too few images" in text
     assert (server.base / "output" / "siren" / "report_00001" / "report.html").is_file()
-
-
-def small_training(save_as: str, **changes: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "folder": "pictures",
-        "class_word": "icon",
-        "save_as": save_as,
-        "steps": 2,
-        "batch_size": 2,
-        "resolution": 64,
-        "seed": 0,
-        "rehearse": False,
-    }
-    return node("SirenTrainCoater", **(values | changes))
-
-
-def test_training_example(server: Server, info: Any) -> None:
-    graph = to_api(example("train_a_coater"), info)
-    nodes_of(graph, "SirenTrainCoater")[0].update(steps=2, batch_size=2, rehearse=False)
-    entry = server.run(graph)
-    assert entry["status"]["status_str"] == "success"
-    path = server.base / "models" / "siren" / "my coater.safetensors"
-    made = Coater.load(path)
-    assert made.provenance["steps"] == 2
-    assert not path.with_name(path.name + ".state").exists()
-    listed = server.get("object_info/SirenLoadCoater")["SirenLoadCoater"]["input"]["required"]
-    assert "my coater.safetensors" in json.dumps(listed)
-    # never overwritten
-    nodes_of(graph, "SirenTrainCoater")[0]["seed"] = 5
-    entry = server.run(graph)
-    assert (
-        "my coater.safetensors exists already"
-        in events(entry)["execution_error"]["exception_message"]
-    )
-
-
-def test_training_on_the_graphs_model(server: Server) -> None:
-    graph = {
-        "checkpoint": node("TestTinyCheckpoint"),
-        "train": small_training(
-            "from graph",
-            steps=4,
-            model=["checkpoint", 0],
-            clip=["checkpoint", 1],
-            vae=["checkpoint", 2],
-        ),
-        "picture": node("LoadImage", image=ICONS[0]),
-        "coat": node("SirenCoatImage", coater=["train", 0], image=["picture", 0], strength=1.0),
-        "save": node("SaveImage", images=["coat", 0], filename_prefix="own"),
-    }
-    entry = server.run(graph)
-    assert entry["status"]["status_str"] == "success", events(entry).get("execution_error")
-    made = Coater.load(server.base / "models" / "siren" / "from graph.safetensors")
-    assert made.config.working_size == 32
-    assert made.provenance["prompt"] == "a photo of icon"
-    assert "learn" in made.provenance["figures"]
-    graph["train"]["inputs"].pop("vae")
-    graph["train"]["inputs"]["save_as"] = "half wired"
-    message = events(server.run(graph))["execution_error"]["exception_message"]
-    assert message.startswith("Only some of model, clip and vae are wired")
-
-
-def test_interrupt_stops_within_a_step_and_keeps_the_state(server: Server) -> None:
-    graph = {"train": small_training("stopped", steps=100_000)}
-    answer = server.queue(graph)
-    time.sleep(6)
-    assert not server.get(f"history/{answer['prompt_id']}")
-    begun = time.monotonic()
-    server.post("interrupt", {})
-    entry = server.wait(answer["prompt_id"], 60)
-    took = time.monotonic() - begun
-    assert "execution_interrupted" in events(entry)
-    assert took < 15
-    state = server.base / "models" / "siren" / "stopped.safetensors.state"
-    assert state.is_file()
-    # the server is fine, and the flag is reset
-    assert (
-        server.run(
-            loaded(ICONS[0])
-            | {
-                "coat": node(
-                    "SirenCoatImage", coater=["coater", 0], image=["picture", 0], strength=0.5
-                ),
-                "save": node("SaveImage", images=["coat", 0], filename_prefix="after"),
-            }
-        )["status"]["status_str"]
-        == "success"
-    )
 
 
 def test_bad_wiring_is_told_on_the_node(server: Server) -> None:
