@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,8 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
 def main() -> None:
     """Serve the page."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    # a host stops its programs so; ended like Ctrl-C, the page still deletes its temporary files
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     page = build().queue(default_concurrency_limit=1, max_size=QUEUE)
     page.launch(max_file_size=f"{FILE_MB}mb", show_error=True, theme=gr.themes.Soft())
 

@@ -40,11 +40,11 @@ class Length:
     """How much a guided run does; the command-line demo does more of everything."""
 
     images: int = 40
-    training_steps: int = 200
+    training_steps: int = 120
     training_batch: int = 8
     suspect_images: int = 30
-    reference_images: int = 60
-    sampling_steps: int = 15
+    reference_images: int = 50
+    sampling_steps: int = 12
     alpha: float = 1e-4
 
 
@@ -193,18 +193,18 @@ class _Telling(Progress):
     def __init__(self, tell: Callable[..., None], step: int, cancelled: Callable[[], bool]) -> None:
         super().__init__(cancelled)
         self._tell, self._step = tell, step
-        self._done, self._total, self._shown = 0, 0, -1
+        self._label, self._done, self._total, self._shown = "", 0, 0, -1
 
     def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
         super().advance(0)
-        self._done, self._total, self._shown = done, total or 0, -1
+        self._label, self._done, self._total, self._shown = label, done, total or 0, -1
 
     def advance(self, units: int = 1, note: str = "") -> None:
         self._done += units
         share = 20 * self._done // self._total if self._total else 0
         if self._total and share != self._shown:
             self._shown = share
-            self._tell(step=self._step, note=f"{self._done} of {self._total}")
+            self._tell(step=self._step, note=f"{self._label}: {self._done} of {self._total}")
         super().advance(units, note)
 
 
@@ -213,7 +213,7 @@ def _first(data: ImageSet, count: int) -> ImageSet:
 
 
 def _captions(data: ImageSet) -> tuple[str, ...]:
-    """Ten captions spread evenly over the set: 30 and 60 pictures repeat them alike."""
+    """Ten captions spread evenly over the set: 30 and 50 pictures repeat them alike."""
     captions = list(dict.fromkeys(data.captions("an image")))
     count = min(10, len(captions))
     return tuple(captions[i * len(captions) // count] for i in range(count))

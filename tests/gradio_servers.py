@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -12,14 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from install_gradio import VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = Path("/usr/bin/chromium")
-VARIABLES = {
-    "3": "SIREN_GRADIO3_PYTHON",
-    "4": "SIREN_GRADIO4_PYTHON",
-    "current": "SIREN_GRADIO_PYTHON",
-}
 
 
 def interpreter(which: str) -> str:
@@ -72,7 +68,7 @@ def served(words: Sequence[str], port: int, log: Path, **extra: str) -> Iterator
             assert process.poll() is None, log.read_text()[-4000:]
             assert time.monotonic() < deadline, log.read_text()[-4000:]
             try:
-                urllib.request.urlopen(address, timeout=5).close()
+                urllib.request.urlopen(address, timeout=60).close()
             except OSError:
                 time.sleep(0.5)
             else:
@@ -83,9 +79,10 @@ def served(words: Sequence[str], port: int, log: Path, **extra: str) -> Iterator
         process.wait(30)
 
 
-def browser_python() -> str:
-    """The Python that drives a browser; skips the test where it or Chromium is missing."""
+def browser_python() -> tuple[str, str]:
+    """The Python that drives a browser, and the browser; skips the test where one is missing."""
     python = interpreter("current")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    return python
+    chromium = os.environ.get("SIREN_CHROMIUM") or shutil.which("chromium")
+    if not chromium:
+        pytest.skip("No Chromium found; install one or name it in SIREN_CHROMIUM")
+    return python, chromium

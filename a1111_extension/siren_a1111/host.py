@@ -52,8 +52,7 @@ class WebuiHost:
         from modules import shared
 
         tags = "".join(_tag(name, weight) for name, weight in order.loras)
-        kind = "suspicious model" if order.loras else "reference"
-        progress.stage(f"Generating ({kind})", order.count)
+        progress.stage(f"Generating ({order.role})", order.count)
         out.mkdir(parents=True, exist_ok=True)
         shared.state.begin(job="siren")
         try:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -80,7 +81,8 @@ def stop(page: Any) -> dict[str, Any]:
 
 
 with sync_playwright() as playwright:
-    browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS.split())
+    chromium = os.environ["SIREN_CHROMIUM"]
+    browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS.split())
     view = browser.new_page(viewport={"width": 1280, "height": 900})
     view.set_default_timeout(120_000)
     view.goto(ADDRESS)

@@ -105,8 +105,9 @@ def test_routes_refuse(address: str, images: Path) -> None:
 
 def test_a_person_uses_the_tab(address: str, images: Path) -> None:
     script = Path(__file__).with_name("drive_tab.py")
-    python = browser_python()
-    seen = json.loads(output_of([python, str(script), address, str(images)], seconds=500))
+    python, chromium = browser_python()
+    words = [python, str(script), address, str(images)]
+    seen = json.loads(output_of(words, seconds=500, SIREN_CHROMIUM=chromium))
     assert seen["coat"] == "6 images coated"
     assert seen["members"] == sorted(path.name for path in images.glob("*.png"))
     assert seen["lora"] == "Coating found"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -21,8 +22,6 @@ def test_a_changed_file_is_loaded_anew(desk: Desk, coater_file: Path) -> None:
     first = desk.shelf.load("mine.safetensors")
     assert desk.shelf.load("mine.safetensors") is first
     stamp = coater_file.stat().st_mtime + 5
-    import os
-
     os.utime(coater_file, (stamp, stamp))
     assert desk.shelf.load("mine.safetensors") is not first
 
@@ -58,6 +57,23 @@ def test_folders_are_private_and_go(tmp_path: Path) -> None:
     other = kept.new("t")
     kept.close()
     assert not other.exists()
+
+
+def test_a_folder_that_is_written_to_stays(tmp_path: Path) -> None:
+    jobs = Jobs(keep_minutes=10)
+    folder = jobs.new("t")
+    inner = folder / "pictures" / "a"
+    inner.parent.mkdir()
+    inner.write_text("x")
+    long_ago = time.time() - 3600
+    for path in (folder, inner.parent):
+        os.utime(path, (long_ago, long_ago))
+    jobs._expire(folder)  # what its timer does after ten minutes
+    assert inner.exists()
+    os.utime(inner, (long_ago, long_ago))
+    jobs._expire(folder)
+    assert not folder.exists()
+    jobs.close()
 
 
 def test_stop_reaches_a_job_that_has_not_begun() -> None:

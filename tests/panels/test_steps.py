@@ -199,6 +199,7 @@ def test_a_clean_lora_as_the_reference(desk: Desk) -> None:
         host, order(), (("clean", 1.0),), 6, desk, "mine.safetensors", None, 1e-2, NULL
     )
     assert host.orders[1].loras == (("clean", 1.0),)
+    assert [made.role for made in host.orders] == ["suspicious model", "reference"]
     assert "without any LoRA" not in outputs[0]
 
 

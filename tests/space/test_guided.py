@@ -47,7 +47,9 @@ def test_the_story_from_coating_to_verdict(tiny: Any) -> None:
     assert {state for state, _, _ in last.lines()} == {"done"}
     finding = last.judged.verdict.finding
     assert (finding.n, finding.m) == (3, 4)
-    assert any(re.fullmatch(r"\d of 2", story.note) for story in stories if story.step == 1)
+    assert any(
+        re.fullmatch(r"Personalising: \d of 2", story.note) for story in stories if story.step == 1
+    )
     assert len(last.coated.files) == 3
     again = list(tiny.run(None, "", tiny.desk.stops.arm()))
     assert any("earlier run" in story.note for story in again)

@@ -22,8 +22,14 @@ def test_programs_can_call_the_page(tmp_path: Path) -> None:
     port = free_port()
     app = [python, "-W", "ignore", str(ROOT / "gradio_demo" / "app.py")]
     caller = str(Path(__file__).with_name("call_api.py"))
-    with served(app, port, tmp_path / "log", GRADIO_SERVER_PORT=str(port)) as address:
+    temp = tmp_path / "temp"
+    temp.mkdir()
+    extra = {"GRADIO_SERVER_PORT": str(port), "TMPDIR": str(temp)}
+    with served(app, port, tmp_path / "log", **extra) as address:
         found = json.loads(output_of([python, "-W", "ignore", caller, address, str(images)]))
+        assert list(temp.glob("siren_api_*"))
+    # the server was asked to end, and took its visitors' files along
+    assert not list(temp.glob("siren_*"))
     names = [name for name in found["names"] if not name.startswith("/gradio")]
     assert names == ["/coat", "/score", "/verify"]
     files = sorted(path.name for path in images.iterdir())
