@@ -172,8 +172,7 @@ def _figure_points(
         if "rank" in kept or alike:
             findings.append(rank_finding(own, alike, config.alpha))
         if reference is not None:
-            options: dict[str, Any] = {"method": config.method, "two_sided": config.two_sided}
-            findings.append(ks_finding(own, reference, config.alpha, **options))
+            findings.append(ks_finding(own, reference, config.alpha, **config.comparison()))
         verdict = conclude(own, reference, innocents, findings, config, precedence)
     except (EvidenceError, ScoreError, ValueError) as error:
         return [*points, CheckPoint("figures", "differs", printable(error)[:300])]

@@ -23,6 +23,7 @@ from siren_ext.findings import (
 from siren_ext.findings import distinct_scores as distinct_scores
 from siren_ext.score_set import ScoreSet, require_same_coater
 from siren_ext.stats.ks import KsResult
+from siren_ext.stats.low_end import LOW_END
 from siren_ext.stats.sequential import SequentialResult, sequential_keyed
 from siren_ext.wording import LIMITS, NAMES, Outcome, Test, count_of, headline
 from siren_ext.wording import odds as odds
@@ -42,19 +43,24 @@ class VerifyConfig(Config):
         alpha: accepted risk of accusing a model that does not differ from the reference.
         method: how p of the reference test is computed; ``auto`` is exact up to 10,000 images a
             side.
-        two_sided: the paper's test; it also rejects when the suspect scores *higher*.
+        low_end: share of the reference, from its lowest score, in which the reference test looks
+            for its gap, see :mod:`siren_ext.stats.low_end`; 1 looks everywhere.
+        two_sided: the paper's test; it looks everywhere and also rejects when the suspect scores
+            *higher*.
         decoys: random messages that the keyed test ranks the secret among.
         decoy_seed: fixes them, so that the rank can be computed again.
     """
 
     alpha: float = 1e-6
     method: Literal["auto", "exact", "asymptotic"] = "auto"
+    low_end: float = LOW_END
     two_sided: bool = False
     decoys: int = 100_000
     decoy_seed: int = 0
 
     bounds: ClassVar[dict[str, tuple[float, float]]] = {
         "alpha": (1e-299, 0.5),
+        "low_end": (0.01, 1.0),
         "decoys": (1000, 2_000_000),
         "decoy_seed": (0, 2**63 - 1),
     }
@@ -62,6 +68,10 @@ class VerifyConfig(Config):
         "method": ("auto", "exact", "asymptotic"),
         "two_sided": (True, False),
     }
+
+    def comparison(self) -> dict[str, Any]:
+        """The settings of the test against a reference, as :func:`ks_finding` takes them."""
+        return {"method": self.method, "two_sided": self.two_sided, "share": self.low_end}
 
 
 @dataclass(frozen=True)
@@ -176,8 +186,7 @@ def verify(
     if alike:
         findings.append(rank_finding(suspect, alike, config.alpha))
     if reference is not None:
-        options: dict[str, Any] = {"method": config.method, "two_sided": config.two_sided}
-        findings.append(ks_finding(suspect, reference, config.alpha, **options))
+        findings.append(ks_finding(suspect, reference, config.alpha, **config.comparison()))
     path = None
     if key is not None:
         path = sequential_keyed(used_features(suspect), key.signs(), alpha=config.alpha)

@@ -41,7 +41,9 @@ def judge(chain: Chain, model: Model, scores: Mapping[str, ScoreSet], reference:
     separation = area(own.scores, other.scores)
     rng = np.random.default_rng((chain.config.seed, model.training_seed))
     found = rejections(own.scores, other.scores, chain.config, rng)
-    verdict = verify(own, other, VerifyConfig(alpha=chain.config.alpha))
+    verdict = verify(
+        own, other, VerifyConfig(alpha=chain.config.alpha, low_end=chain.config.low_end)
+    )
     return row | {
         "auc": separation.value,
         "auc_se": separation.error,

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from siren_ext.experiments.study import DetectionConfig
 from siren_ext.stats.ks import resampled_ks
+from siren_ext.stats.low_end import low_end
 
 Floats = NDArray[np.float64]
 
@@ -78,13 +79,13 @@ def rejections(
 ) -> Rejections:
     """The resampled one-sided KS test of one model (methods of SIREN, §9.2).
 
-    Null hypothesis of each test: both pools are draws from one distribution.
+    Null hypothesis of each test: both pools are draws from one distribution. The gap is sought in
+    the low end of the whole reference, see :mod:`siren_ext.stats.low_end`.
     """
 
     def run(first: Floats, second: Floats, repeats: int) -> tuple[Floats, Floats]:
         result = resampled_ks(
-            first,
-            second,
+            *low_end(first, second, config.low_end),
             size=config.size,
             repeats=repeats,
             reference_size=config.against,
@@ -154,8 +155,7 @@ def null_spread(
         reference = rng.random(config.reference)
         results = [
             resampled_ks(
-                rng.random(config.mimicries),
-                reference,
+                *low_end(rng.random(config.mimicries), reference, config.low_end),
                 size=config.size,
                 repeats=min(_NULL_REPEATS, config.repeats),
                 reference_size=config.against,

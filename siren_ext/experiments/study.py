@@ -17,6 +17,7 @@ from siren_ext.dataset import ImageSet
 from siren_ext.errors import ConfigError
 from siren_ext.files import write_json
 from siren_ext.owner import class_noun
+from siren_ext.stats.low_end import LOW_END
 
 if TYPE_CHECKING:
     from siren_ext.keys import CoatingKey
@@ -44,6 +45,8 @@ class DetectionConfig(Config):
             (methods of SIREN, §9.2); where ``against`` equals ``reference`` all of them are used.
         repeats: tests per model.
         alpha: of the single verdict on all images.
+        low_end: share of the reference in which the gap is sought, as in a verdict; 1 is the test
+            of the paper, one-sided.
         prompts: what all models are asked for, in turn; empty to choose by ``prompt_source``.
         prompt_source: ``captions`` spreads ``prompt_count`` captions evenly over the set; where an
             image has none, or with ``class``, it is "an image of" the class word.
@@ -63,6 +66,7 @@ class DetectionConfig(Config):
     against: int = 100
     repeats: int = 10_000
     alpha: float = 1e-6
+    low_end: float = LOW_END
     prompts: tuple[str, ...] = ()
     prompt_source: str = "captions"
     prompt_count: int = 10
@@ -82,6 +86,7 @@ class DetectionConfig(Config):
         "against": (1, _IMAGES_PER_MODEL),
         "repeats": (1, 10_000_000),
         "alpha": (1e-299, 0.5),
+        "low_end": (0.01, 1.0),
         "prompt_count": (1, 100_000),
         "sampling_steps": (1, 1000),
         "guidance": (0, 100),
@@ -116,6 +121,7 @@ class DetectionConfig(Config):
             "against",
             "repeats",
             "alpha",
+            "low_end",
             "stage_images",
             "levels",
         }

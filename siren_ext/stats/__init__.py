@@ -24,6 +24,7 @@ from siren_ext.stats.ks import (
     ks_two_sided,
     resampled_ks,
 )
+from siren_ext.stats.low_end import low_end
 from siren_ext.stats.multiple import MultipleResult, benjamini_hochberg, holm
 from siren_ext.stats.power import (
     Effect,
@@ -77,6 +78,7 @@ __all__ = [
     "plan_sequential",
     "plan_size",
     "planned_looks",
+    "low_end",
     "rank_among",
     "resampled_ks",
     "sequential_keyed",
