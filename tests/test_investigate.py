@@ -295,6 +295,7 @@ def test_command_line(call: Any, ui: Any, clean: ScoreSet, tmp_path: Path) -> No
 def test_command_line_with_a_key(
     call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("cryptography")
     ring = KeyRing.draw()
     ring.save(tmp_path / "secret.key", "five words of the test")
     reader = Reader(ring.key().signs())
