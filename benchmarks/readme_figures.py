@@ -42,7 +42,7 @@ def demo_rows(summary: dict[str, Any]) -> list[Row]:
         ("coated files that score below every clean file", "every one", separate),
         ("demo: model trained on the coated set", "coating found", verdict(summary["suspect"])),
         ("demo: model trained on the clean set", "no evidence", verdict(summary["innocent"])),
-        ("demo: time on two cores", "<= 10 min", duration(summary["seconds"])),
+        ("demo: time", "<= 10 min on two cores", duration(summary["seconds"])),
         ("demo: peak memory", "<= 4 GB", "not known" if memory is None else f"{memory:.1f} GB"),
     ]
 
