@@ -20,7 +20,14 @@ from torch import Tensor
 from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.errors import ConfigError, MissingExtraError, ModelError
 from siren_ext.listing import printable
-from siren_ext.model_files import Pipeline, load_pipeline, model_path, quiet_libraries, set_format
+from siren_ext.model_files import (
+    Pipeline,
+    load_network,
+    load_pipeline,
+    model_path,
+    quiet_libraries,
+    set_format,
+)
 from siren_ext.single_file import load_single_file, single_file_class
 
 STABLE = "StableDiffusionPipeline"
@@ -30,7 +37,6 @@ _HALVES = ("KandinskyPipeline", "KandinskyV22Pipeline", "WuerstchenDecoderPipeli
 # checkers replace pictures by black ones, and only some releases carry them
 _LEFT_OUT = ("safety_checker", "watermarker")
 _OPTIONS = {"requires_safety_checker": False, "add_watermarker": False}
-_SHOWN = 8
 # settings of a plan that every plan has, and their names in diffusers
 _KEYWORDS = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
 # what diffusers and transformers raise for settings that don't fit each other
@@ -275,15 +281,4 @@ def _load_part(folder: Path, entry: list[Any], pipeline: Any) -> Any:
         # without an answer here, transformers would ask on the terminal
         told = {} if issubclass(kind, diffusers.SchedulerMixin) else {"trust_remote_code": False}
         return kind.from_pretrained(folder, local_files_only=True, **told)
-    part, told = kind.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-    )
-    # the libraries fill what is missing with random numbers and merely warn
-    wrong = [*told["missing_keys"], *told["unexpected_keys"], *told["mismatched_keys"]]
-    wrong = [str(key) for key in wrong if not str(key).endswith("position_ids")]
-    if wrong:
-        raise ModelError(
-            f"The weights of {folder} don't fit its settings: {', '.join(wrong[:_SHOWN])}"
-            f"{' and more' if len(wrong) > _SHOWN else ''} are missing or left over."
-        )
-    return part
+    return load_network(kind, folder)

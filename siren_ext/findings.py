@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from siren_ext.errors import ScoreError
 from siren_ext.score_set import ScoreSet
 from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test
 from siren_ext.stats.ks import KsResult, ks_less, ks_two_sided
-from siren_ext.stats.low_end import LOW_END, low_end
+from siren_ext.stats.low_end import LOW_END
 from siren_ext.stats.rank import RankResult, rank_among
 from siren_ext.wording import Outcome, Test
 
@@ -118,14 +118,11 @@ def ks_finding(
     The gap is sought in the lowest ``share`` of the reference (:mod:`stats.low_end`), by the
     two-sided test everywhere.
     """
-    first, second = distinct_scores(suspect), distinct_scores(reference)
+    pools = distinct_scores(suspect), distinct_scores(reference)
     if two_sided:
-        result = ks_two_sided(first, second, method=method)
+        result = ks_two_sided(*pools, method=method)
     else:
-        result = ks_less(*low_end(first, second, share), method=method)
-        # low_end makes ties of its own, which are no sign of anything
-        ties = len(first) + len(second) - len(np.unique(np.concatenate([first, second])))
-        result = replace(result, ties=ties)
+        result = ks_less(*pools, method=method, share=share)
     outcome = outcome_of(result.p_value, result.smallest_p, alpha)
     if identical_pools(suspect, reference):
         outcome = "inconclusive"

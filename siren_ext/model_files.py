@@ -192,17 +192,7 @@ def _from_folder(path: Path) -> Pipeline:
         if name not in _PARTS:
             parts[name] = part.from_pretrained(path / name, local_files_only=True)
             continue
-        parts[name], told = part.from_pretrained(
-            path / name, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-        # the libraries fill what is missing with random numbers and merely warn
-        wrong = [*told["missing_keys"], *told["unexpected_keys"], *told["mismatched_keys"]]
-        wrong = [str(key) for key in wrong if not str(key).endswith("position_ids")]
-        if wrong:
-            raise ModelError(
-                f"The weights of {path / name} don't fit its settings: {', '.join(wrong[:8])}"
-                f"{' and more' if len(wrong) > 8 else ''} are missing or left over."
-            )
+        parts[name] = load_network(part, path / name)
     return diffusers.StableDiffusionPipeline(
         **parts,
         safety_checker=None,
@@ -210,6 +200,25 @@ def _from_folder(path: Path) -> Pipeline:
         image_encoder=None,
         requires_safety_checker=False,
     )
+
+
+def load_network(kind: Any, folder: Path) -> Any:
+    """A network of one of the libraries' classes, from local safetensors that fit it to the last.
+
+    Raises :class:`ModelError` for weights that are missing, left over or of another shape, which
+    the libraries fill with random numbers or leave out and merely warn.
+    """
+    network, told = kind.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    wrong = [*told["missing_keys"], *told["unexpected_keys"], *told["mismatched_keys"]]
+    wrong = [str(key) for key in wrong if not str(key).endswith("position_ids")]
+    if wrong:
+        raise ModelError(
+            f"The weights of {folder} don't fit its settings: {', '.join(wrong[:8])}"
+            f"{' and more' if len(wrong) > 8 else ''} are missing or left over."
+        )
+    return network
 
 
 def prediction_type(pipeline: Pipeline) -> str:

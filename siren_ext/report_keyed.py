@@ -10,10 +10,7 @@ import numpy as np
 from siren_ext.errors import EvidenceError
 from siren_ext.findings import Finding, outcome_of
 from siren_ext.keys import MAX_BITS
-from siren_ext.stats.keyed import KeyedResult, hoeffding_bound, message_tail
-from siren_ext.stats.ks import P_FLOOR
-
-_BINS = 101
+from siren_ext.stats.keyed import HISTOGRAM_BINS, keyed_result, message_tail
 
 
 def restored_keyed(kept: Mapping[str, Any], alpha: float, decoys: int) -> Finding:
@@ -27,7 +24,7 @@ def restored_keyed(kept: Mapping[str, Any], alpha: float, decoys: int) -> Findin
     """
     result = kept["result"]
     strengths = _numbers(kept.get("strengths"), "strengths", MAX_BITS)
-    histogram = _numbers(result.get("histogram"), "histogram", _BINS)
+    histogram = _numbers(result.get("histogram"), "histogram", HISTOGRAM_BINS)
     statistic = _number(result, "statistic")
     at_least, bits_right = _count(result, "at_least"), _count(result, "bits_right")
     images = _count(result, "images")
@@ -40,26 +37,15 @@ def restored_keyed(kept: Mapping[str, Any], alpha: float, decoys: int) -> Findin
         raise EvidenceError("The statistic T of the keyed finding is larger than it can be.")
     if at_least > decoys or histogram.sum() != decoys or bits_right > bits:
         raise EvidenceError("The counts of the keyed finding contradict each other.")
-    hoeffding = hoeffding_bound(strengths, statistic)
-    tail = message_tail(strengths, statistic)
-    _require_likely(at_least, decoys, tail)
-    p_rank, p_bound = (1 + at_least) / (1 + decoys), min(hoeffding, tail)
-    bound = at_least == 0 and p_bound < p_rank
-    again = KeyedResult(
-        p_value=p_bound if bound else p_rank,
-        method="bound" if bound else "rank",
-        statistic=statistic,
-        p_rank=p_rank,
-        p_bound=p_bound,
-        hoeffding=hoeffding,
+    _require_likely(at_least, decoys, message_tail(strengths, statistic))
+    again = keyed_result(
+        strengths,
+        statistic,
         at_least=at_least,
         decoys=decoys,
         images=images,
-        bits=bits,
         bits_right=bits_right,
         bit_accuracy=_number(result, "bit_accuracy"),
-        smallest_p=max(0.5**bits, P_FLOOR),
-        span=span,
         histogram=tuple(int(value) for value in histogram),
     )
     return Finding(

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "siren", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 settings.load_profile("siren")
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command line, siren-ext's by default, in this process: (exit code, stdout, stderr)."""
+    from siren_ext.cli import app
+
+    def run(*arguments: str | Path, of: typer.Typer = app) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            of([str(argument) for argument in arguments])
+        shown = capsys.readouterr()
+        return int(stop.value.code or 0), shown.out, shown.err
+
+    return run

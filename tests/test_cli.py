@@ -18,7 +18,6 @@ import pytest
 import typer
 from PIL import Image
 
-from siren_ext.cli import app
 from siren_ext.cli.common import (
     command,
     gather,
@@ -52,19 +51,6 @@ COMMANDS = (
     "adapter",
     "settings",
 )
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run the command line in this process: (exit code, stdout, stderr)."""
-
-    def run(*arguments: str | Path, of: typer.Typer = app) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            of([str(argument) for argument in arguments])
-        shown = capsys.readouterr()
-        return int(stop.value.code or 0), shown.out, shown.err
-
-    return run
 
 
 @pytest.fixture

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 
-from siren_ext.cli import plan
 from siren_ext.stats import plan_size
 
 Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
+def call(call: Call) -> Call:
     """Run ``plan`` in this process: (exit code, stdout, stderr)."""
-    app = typer.Typer(pretty_exceptions_enable=False)
-    plan.register(app)
-
-    @app.callback()
-    def _options() -> None:
-        """Keep 'plan' a named command."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            app(["plan", *(str(argument) for argument in arguments)])
-        shown = capsys.readouterr()
-        return int(stop.value.code or 0), shown.out, shown.err
-
-    return run
+    return functools.partial(call, "plan")
 
 
 def scores(path: Path, values: np.ndarray, coater: str = "c" * 64) -> Path:

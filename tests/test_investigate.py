@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import typer
 from PIL import Image
 from suspects.standins import A1111Standin, running
 
@@ -255,25 +254,6 @@ def test_impossible_tests_are_refused_before_anything_is_asked_for(
         investigate(box(ui), None, reader, PLAN, tmp_path, ALPHA, key=key, stop_early=True)
     assert ui.draw.drawn == asked
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run ``generate`` and ``investigate`` in this process: (exit code, stdout, stderr)."""
-    from siren_ext.cli import investigate as command
-    from siren_ext.cli import misuse
-
-    trial = typer.Typer(pretty_exceptions_enable=False)
-    misuse.register(trial)
-    command.register(trial)
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            trial([str(argument) for argument in arguments])
-        shown = capsys.readouterr()
-        return int(stop.value.code or 0), shown.out, shown.err
-
-    return run
 
 
 def test_command_line(call: Any, ui: Any, clean: ScoreSet, tmp_path: Path) -> None:

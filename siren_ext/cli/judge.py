@@ -173,6 +173,7 @@ def register(app: typer.Typer) -> None:
 
 
 def tell(verdict: Verdict) -> None:
+    """Say the verdict, a line per finding, and its warnings on stderr."""
     from siren_ext.stats.keyed import KeyedResult
     from siren_ext.stats.ks import KsResult
     from siren_ext.wording import NAMES

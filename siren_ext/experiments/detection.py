@@ -22,6 +22,7 @@ import typer
 
 from siren_ext.cli.common import (
     Assignments,
+    Base,
     ConfigFile,
     Device,
     Quiet,
@@ -40,6 +41,7 @@ from siren_ext.experiments.study import (
     StudyLedger,
     class_prompt,
     kept,
+    open_set,
     roster,
     spread_evenly,
     study_prompts,
@@ -196,9 +198,7 @@ def detection(
         str, typer.Option("--class-word", help="The noun for what the images show.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")],
-    base: Annotated[
-        str, typer.Option("--base", help="pocket, a diffusers folder or a checkpoint file.")
-    ] = "pocket",
+    base: Base = "pocket",
     name: Annotated[str, typer.Option("--name", help="What to call the set in figures.")] = "",
     clean: Annotated[
         Path | None,
@@ -238,10 +238,8 @@ def detection(
     """
     from siren_ext.bundled import coater_path
     from siren_ext.coater import Coater
-    from siren_ext.dataset import ImageSet
     from siren_ext.devices import pick_device
     from siren_ext.personalize import PersonalizeConfig
-    from siren_ext.samples import sample_set
 
     values = gather(
         config,
@@ -261,7 +259,7 @@ def detection(
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
     with watched(quiet) as progress:
         result = run_detection(
-            sample_set() if data == "samples" else ImageSet.open(data),
+            open_set(data),
             loaded,
             class_word,
             out,

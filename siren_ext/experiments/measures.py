@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from siren_ext.experiments.study import DetectionConfig
 from siren_ext.stats.ks import resampled_ks
-from siren_ext.stats.low_end import low_end
 
 Floats = NDArray[np.float64]
 
@@ -85,10 +84,12 @@ def rejections(
 
     def run(first: Floats, second: Floats, repeats: int) -> tuple[Floats, Floats]:
         result = resampled_ks(
-            *low_end(first, second, config.low_end),
+            first,
+            second,
             size=config.size,
             repeats=repeats,
             reference_size=config.against,
+            share=config.low_end,
             rng=rng,
         )
         return result.tpr(LEVELS), result.tpr()
@@ -155,10 +156,12 @@ def null_spread(
         reference = rng.random(config.reference)
         results = [
             resampled_ks(
-                *low_end(rng.random(config.mimicries), reference, config.low_end),
+                rng.random(config.mimicries),
+                reference,
                 size=config.size,
                 repeats=min(_NULL_REPEATS, config.repeats),
                 reference_size=config.against,
+                share=config.low_end,
                 rng=rng,
             ).tpr(LEVELS)
             for _ in range(config.seeds)

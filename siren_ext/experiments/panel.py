@@ -46,7 +46,7 @@ from siren_ext.experiments.panel_results import (
     write_rows,
 )
 from siren_ext.experiments.panel_roster import Coating, PanelConfig, Panelist, find_sets, roster
-from siren_ext.experiments.study import StudyLedger, class_prompt
+from siren_ext.experiments.study import StudyLedger, class_prompt, open_set
 from siren_ext.progress import NULL, Progress
 from siren_ext.scoring import ScoreSet
 
@@ -207,7 +207,6 @@ def panel(
     from siren_ext.coater import Coater
     from siren_ext.devices import pick_device
     from siren_ext.personalize import PersonalizeConfig
-    from siren_ext.samples import sample_set
 
     values = gather(config, assign)
     training = dict(values.pop("training", {}))
@@ -218,7 +217,7 @@ def panel(
         coaters["keyed"] = Coater.load(keyed, device=target)
     with watched(quiet) as progress:
         done, total = run_panel(
-            sample_set() if data == "samples" else ImageSet.open(data),
+            open_set(data),
             coaters,
             class_word,
             out,

@@ -102,7 +102,6 @@ class Panel:
             return None
         owner = model
         if model.shares_with:
-            owner = dataclasses.replace(model, name=model.shares_with)
             models = roster(self.config, list(self.others), keyed="keyed" in self.coaters)
             owner = next(other for other in models if other.name == model.shares_with)
         data, prompt = self._set(owner, progress)

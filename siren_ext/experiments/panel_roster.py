@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from siren_ext.config import Config
 from siren_ext.dataset import ImageSet
 from siren_ext.errors import DatasetError
-from siren_ext.experiments.study import spread_evenly
+from siren_ext.experiments.study import IMAGES_PER_MODEL, SEEDS_PER_STUDY, spread_evenly
 from siren_ext.listing import scan_images
 
 Coating = Literal["", "unkeyed", "keyed"]
@@ -20,8 +20,6 @@ OWN = "own"
 REFERENCE, MISMATCHED = "reference", "base_reference"
 GUILTY = "guilty"
 _FOREIGN = 18
-_SEEDS_PER_STUDY = 1000
-_IMAGES_PER_MODEL = 1_000_000
 
 # themes of the sets that the base model draws itself, for want of other people's images
 _THEMES = (
@@ -119,11 +117,11 @@ class Panelist:
 
     def training_seed(self, config: PanelConfig) -> int:
         """Apart from those of surrogates and rehearsals (0) and of the detection study (below)."""
-        return 1_000_000 + config.seed * _SEEDS_PER_STUDY + self.place
+        return 1_000_000 + config.seed * SEEDS_PER_STUDY + self.place
 
     def noise_seed(self, config: PanelConfig) -> int:
         """Of its first image; no two models share one."""
-        return self.training_seed(config) * _IMAGES_PER_MODEL
+        return self.training_seed(config) * IMAGES_PER_MODEL
 
     def innocent_of(self, coating: Coating) -> bool:
         """Whether it never met images of this coating."""

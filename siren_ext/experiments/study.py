@@ -28,9 +28,9 @@ T = TypeVar("T")
 Role = Literal["guilty", "innocent", "reference"]
 
 # No two models share a training seed, and no two images a noise seed.
-_SEEDS_PER_STUDY = 1000
+SEEDS_PER_STUDY = 1000
 _JUDGING = ("seeds", "size", "against", "repeats", "alpha", "stage_images", "levels", "strength")
-_IMAGES_PER_MODEL = 1_000_000
+IMAGES_PER_MODEL = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +80,10 @@ class DetectionConfig(Config):
 
     bounds: ClassVar[dict[str, tuple[float, float]]] = {
         "seeds": (1, 400),
-        "mimicries": (1, _IMAGES_PER_MODEL),
-        "reference": (1, _IMAGES_PER_MODEL),
-        "size": (1, _IMAGES_PER_MODEL),
-        "against": (1, _IMAGES_PER_MODEL),
+        "mimicries": (1, IMAGES_PER_MODEL),
+        "reference": (1, IMAGES_PER_MODEL),
+        "size": (1, IMAGES_PER_MODEL),
+        "against": (1, IMAGES_PER_MODEL),
         "repeats": (1, 10_000_000),
         "alpha": (1e-299, 0.5),
         "low_end": (0.01, 1.0),
@@ -148,8 +148,8 @@ def roster(config: DetectionConfig) -> tuple[Model, ...]:
     """The reference, then a guilty and an innocent model per training seed, none sharing a seed."""
 
     def model(role: Role, number: int, place: int, images: int) -> Model:
-        seed = config.seed * _SEEDS_PER_STUDY + place
-        return Model(role, number, seed, seed * _IMAGES_PER_MODEL, images)
+        seed = config.seed * SEEDS_PER_STUDY + place
+        return Model(role, number, seed, seed * IMAGES_PER_MODEL, images)
 
     models = [model("reference", 0, 0, config.reference)]
     for number in range(config.seeds):
@@ -168,6 +168,13 @@ def experiment_key(seed: int, bits: int) -> CoatingKey:
 
     signs = np.random.default_rng((seed, 7)).integers(0, 2, bits) * 2 - 1
     return CoatingKey(signs, hashlib.sha256(f"experiment {seed}".encode()).digest())
+
+
+def open_set(data: str) -> ImageSet:
+    """The set behind an option: ``samples`` is the bundled one, all else a folder or file."""
+    from siren_ext.samples import sample_set
+
+    return sample_set() if data == "samples" else ImageSet.open(data)
 
 
 def class_prompt(class_word: str) -> str:

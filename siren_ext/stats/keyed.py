@@ -36,7 +36,7 @@ SCALE = 4.0
 DECOYS = 100_000
 _CELLS = 1 << 19
 _GRID = 1 << 14
-_BINS = 101
+HISTOGRAM_BINS = 101
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,16 @@ def trace_messages(
     statistics = (signs * summed).sum(axis=1)  # the same digits alone and among others
     at_least, histogram = _among_decoys(summed, statistics, decoys, rng)
     findings = tuple(
-        _finding(summed, sign, float(statistic), int(count), decoys, accuracy, images, histogram)
+        keyed_result(
+            summed,
+            float(statistic),
+            at_least=int(count),
+            decoys=decoys,
+            images=images,
+            bits_right=int((summed * sign > 0).sum()),
+            bit_accuracy=accuracy,
+            histogram=histogram,
+        )
         for sign, statistic, count, accuracy in zip(
             signs, statistics, at_least, accuracies, strict=True
         )
@@ -279,6 +288,45 @@ def message_tail(summed: ArrayLike, statistic: float) -> float:
     return min(1.0, max(tail, P_FLOOR))
 
 
+def keyed_result(
+    summed: ArrayLike,
+    statistic: float,
+    *,
+    at_least: int,
+    decoys: int,
+    images: int,
+    bits_right: int,
+    bit_accuracy: float,
+    histogram: tuple[int, ...],
+) -> KeyedResult:
+    """The result that follows from F (its absolute values will do), T and the counts.
+
+    ``summed`` (k,); the others as in :class:`KeyedResult`. Null hypothesis: see the module.
+    """
+    F = np.asarray(summed, dtype=np.float64)
+    p_rank = (1 + at_least) / (1 + decoys)
+    hoeffding = hoeffding_bound(F, statistic)
+    p_bound = min(hoeffding, message_tail(F, statistic))
+    bound = at_least == 0 and p_bound < p_rank
+    return KeyedResult(
+        p_value=p_bound if bound else p_rank,
+        method="bound" if bound else "rank",
+        statistic=statistic,
+        p_rank=p_rank,
+        p_bound=p_bound,
+        hoeffding=hoeffding,
+        at_least=at_least,
+        decoys=decoys,
+        images=images,
+        bits=len(F),
+        bits_right=bits_right,
+        bit_accuracy=bit_accuracy,
+        smallest_p=max(0.5 ** len(F), P_FLOOR),
+        span=float(np.abs(F).sum()),
+        histogram=histogram,
+    )
+
+
 def _prepare(
     features: ArrayLike, messages: Sequence[ArrayLike], scale: float | None
 ) -> tuple[Floats, Floats, list[float], int]:
@@ -300,7 +348,7 @@ def _among_decoys(
     walls = np.sort(statistics - 1e-12 * span)
     place = np.argsort(np.argsort(statistics, kind="stable"), kind="stable")
     reached = np.zeros(len(walls) + 1, dtype=np.int64)
-    histogram = np.zeros(_BINS, dtype=np.int64)
+    histogram = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
     rows = max(1, _CELLS // len(summed))
     for start in range(0, decoys, rows):
         count = min(rows, decoys - start)
@@ -308,41 +356,12 @@ def _among_decoys(
         values = signs.astype(np.float64) @ summed
         passed = np.searchsorted(walls, values, side="right")  # walls at or below each decoy
         reached += np.bincount(passed, minlength=len(walls) + 1)
-        where = (values / span + 1) / 2 * _BINS if span > 0 else np.full(count, _BINS / 2)
-        inside = np.clip(where.astype(np.int64), 0, _BINS - 1)
-        histogram += np.bincount(inside, minlength=_BINS)
+        where = (
+            (values / span + 1) / 2 * HISTOGRAM_BINS
+            if span > 0
+            else np.full(count, HISTOGRAM_BINS / 2)
+        )
+        inside = np.clip(where.astype(np.int64), 0, HISTOGRAM_BINS - 1)
+        histogram += np.bincount(inside, minlength=HISTOGRAM_BINS)
     at_least = np.cumsum(reached[::-1])[::-1][1:]
     return at_least[place], tuple(int(value) for value in histogram)
-
-
-def _finding(
-    summed: Floats,
-    sign: Floats,
-    statistic: float,
-    at_least: int,
-    decoys: int,
-    accuracy: float,
-    images: int,
-    histogram: tuple[int, ...],
-) -> KeyedResult:
-    p_rank = (1 + at_least) / (1 + decoys)
-    hoeffding = hoeffding_bound(summed, statistic)
-    p_bound = min(hoeffding, message_tail(summed, statistic))
-    bound = at_least == 0 and p_bound < p_rank
-    return KeyedResult(
-        p_value=p_bound if bound else p_rank,
-        method="bound" if bound else "rank",
-        statistic=statistic,
-        p_rank=p_rank,
-        p_bound=p_bound,
-        hoeffding=hoeffding,
-        at_least=at_least,
-        decoys=decoys,
-        images=images,
-        bits=len(summed),
-        bits_right=int((summed * sign > 0).sum()),
-        bit_accuracy=accuracy,
-        smallest_p=max(0.5 ** len(summed), P_FLOOR),
-        span=float(np.abs(summed).sum()),
-        histogram=histogram,
-    )

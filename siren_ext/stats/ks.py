@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from siren_ext.errors import ScoreError
 from siren_ext.stats.checks import finite_list
 from siren_ext.stats.draw import draw_subsets
+from siren_ext.stats.low_end import low_end
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -108,7 +109,13 @@ class ResampleResult:
         return np.asarray(np.searchsorted(ordered, levels, side="right") / len(ordered))
 
 
-def ks_less(suspect: ArrayLike, reference: ArrayLike, *, method: Method = "auto") -> KsResult:
+def ks_less(
+    suspect: ArrayLike,
+    reference: ArrayLike,
+    *,
+    method: Method = "auto",
+    share: float = 1.0,
+) -> KsResult:
     """One-sided test against "the suspect's scores are smaller" (the mark of a coating).
 
     Equal to ``scipy.stats.ks_2samp(suspect, reference, alternative="greater")``: SciPy's word means
@@ -117,10 +124,11 @@ def ks_less(suspect: ArrayLike, reference: ArrayLike, *, method: Method = "auto"
     Null hypothesis: both samples come from one distribution. A small p does not show *why* the
     suspect scores lower, and p is not the probability that the model is innocent.
     ``method``: "exact" counts lattice paths (Hodges 1958), "asymptotic" uses Hodges' Eq. 5.3,
-    "auto" is exact up to 10,000 scores a side. Raises :class:`ScoreError` on empty or non-finite
-    scores.
+    "auto" is exact up to 10,000 scores a side. ``share`` below 1 looks for D in the low end of the
+    reference alone, see :func:`siren_ext.stats.low_end.low_end`. Raises :class:`ScoreError` on
+    empty or non-finite scores.
     """
-    return _test(suspect, reference, sides=1, method=method)
+    return _test(suspect, reference, sides=1, method=method, share=share)
 
 
 def ks_two_sided(suspect: ArrayLike, reference: ArrayLike, *, method: Method = "auto") -> KsResult:
@@ -170,6 +178,7 @@ def resampled_ks(
     reference_size: int | None = None,
     redraw_reference: bool = True,
     two_sided: bool = False,
+    share: float = 1.0,
     rng: np.random.Generator,
 ) -> ResampleResult:
     """The paper's study: test ``repeats`` random subsets of ``size`` suspect scores.
@@ -180,13 +189,17 @@ def resampled_ks(
     spread); False draws one subset and keeps it, as the published code does.
 
     The exact p of every test equals that of :func:`ks_less` (or :func:`ks_two_sided`) on the same
-    subset. Null hypothesis and limits are those of :func:`ks_less`.
-    Raises :class:`ScoreError` when a pool is smaller than its subset.
+    subset. With ``share`` below 1 the gap is looked for in the low end of the whole reference pool
+    (:func:`siren_ext.stats.low_end.low_end`), which is meant for the one-sided test.
+    Null hypothesis and limits are those of :func:`ks_less`. Raises :class:`ScoreError` when a pool
+    is smaller than its subset.
     """
     suspects, references = (
         np.sort(finite_list(suspect, "suspect scores")),
         np.sort(finite_list(reference, "reference scores")),
     )
+    if share != 1:
+        suspects, references = low_end(suspects, references, share)
     total = len(references)
     m = min(300, total) if reference_size is None else reference_size
     for name, want, have in (("suspect", size, len(suspects)), ("reference", m, total)):
@@ -236,7 +249,9 @@ def _weights(n: int, m: int) -> tuple[int, int]:
     return m // common, n // common
 
 
-def _test(suspect: ArrayLike, reference: ArrayLike, *, sides: int, method: Method) -> KsResult:
+def _test(
+    suspect: ArrayLike, reference: ArrayLike, *, sides: int, method: Method, share: float = 1.0
+) -> KsResult:
     if method not in ("auto", "exact", "asymptotic"):
         raise ScoreError(f"method is {method!r}; expected 'auto', 'exact' or 'asymptotic'.")
     first, second = (
@@ -244,6 +259,10 @@ def _test(suspect: ArrayLike, reference: ArrayLike, *, sides: int, method: Metho
         np.sort(finite_list(reference, "reference scores")),
     )
     n, m = len(first), len(second)
+    # counted before the low end is cut off, which makes ties that say nothing of the scores
+    ties = n + m - len(np.unique(np.concatenate([first, second])))
+    if share != 1:
+        first, second = low_end(first, second, share)
     a, b = _weights(n, m)
     points = np.concatenate([first, second])
     points.sort()
@@ -265,7 +284,7 @@ def _test(suspect: ArrayLike, reference: ArrayLike, *, sides: int, method: Metho
         n=n,
         m=m,
         location=float(points[best]) if h > 0 else None,
-        ties=n + m - len(np.unique(points)),
+        ties=ties,
         smallest_p=_smallest_p(n, m, sides) if exact else _p_asymptotic(1.0, n, m, sides),
         alternative="less" if sides == 1 else "two-sided",
         method="exact" if exact else "asymptotic",
