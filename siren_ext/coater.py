@@ -17,9 +17,10 @@ from torch import Tensor
 from siren_ext.coater_config import PRESETS, CoaterConfig
 from siren_ext.errors import CoaterError, ConfigError
 from siren_ext.files import atomic
-from siren_ext.images import square_view
+from siren_ext.images import crop_view, square_view
 from siren_ext.losses import hsc_distance, message_centre
 from siren_ext.nets.blocks import IMAGENET_STD, normalise
+from siren_ext.nets.coarse import AMPLITUDE, tint_room
 from siren_ext.nets.extractor import Extractor
 from siren_ext.nets.generator import Generator
 from siren_ext.nets.jnd import jnd_map
@@ -38,13 +39,20 @@ def networks(
     config: CoaterConfig,
 ) -> tuple[Generator | KeyedGenerator, Extractor | KeyedExtractor]:
     """An untrained generator and extractor of a shape, frozen to no mode or device."""
+    coarse = config.coarse > 0
     if config.message_bits:
         bits, width = config.message_bits, config.channels
-        keyed = KeyedGenerator(width, config.generator_blocks, bits)
-        reader = KeyedExtractor(width, config.extractor_blocks, bits)
-        reader.match(keyed.fixed().detach())
-        return keyed, reader
-    generator = Generator(config.channels, config.generator_blocks, config.bits, config.norm)
+        return (
+            KeyedGenerator(width, config.generator_blocks, bits, coarse=coarse),
+            KeyedExtractor(width, config.extractor_blocks, bits, coarse=coarse),
+        )
+    generator = Generator(
+        config.channels,
+        config.generator_blocks,
+        config.bits,
+        config.norm,
+        coarse=coarse,
+    )
     extractor = Extractor(
         config.channels,
         config.extractor_blocks,
@@ -52,6 +60,7 @@ def networks(
         outputs(config),
         use_linear=config.feature_layer == "linear",
         norm=config.norm,
+        coarse=coarse,
     )
     return generator, extractor
 
@@ -143,7 +152,7 @@ class Coater:
 
         The pattern is made at the working size and enlarged; the visibility mask is that of the
         full-size image, so its border stays exactly zero and no pixel changes by more than
-        ``strength * std_k * jnd``.
+        ``strength * std_k * jnd``, apart from the coarse pattern if there is one.
 
         Args:
             images: B x 3 x H x W in [0,1], H and W at least 16.
@@ -172,6 +181,10 @@ class Coater:
         else:
             change = limits * mask * pattern
         del mask
+        tint = self._tint(images, message)
+        if tint is not None:
+            change = change.add_(tint) if in_place else change + tint
+        del tint
         if self.config.min_psnr:
             budget = 10 ** (-self.config.min_psnr / 20)
             power = change.square().mean((1, 2, 3), keepdim=True)
@@ -179,10 +192,30 @@ class Coater:
             change = change.mul_(scale) if in_place else change * scale
         return change
 
+    def _tint(self, images: Tensor, message: Tensor | None) -> Tensor | None:
+        """The pattern of coarse colour; it has no edges that a mask would have to hide."""
+        pattern = self.generator.coarse
+        if pattern is None:
+            return None
+        if message is None:
+            weights = images.new_ones(1, 1)
+        else:
+            bits = self.config.message_bits
+            weights = message.to(images).reshape(-1, bits) / bits**0.5
+        std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device)
+        tint = pattern(weights, images.shape[2:]) * (AMPLITUDE * std.view(1, 3, 1, 1))
+        tint = tint.expand(len(images), -1, -1, -1)
+        out: Tensor = tint * tint_room(images, tint, self.config.coarse)
+        return out
+
     def features(self, images: Tensor) -> Tensor:
         """B x k extractor features of B x 3 x H x W images in [0,1]."""
-        view = square_view(images, self.config.working_size)
-        out: Tensor = self.extractor(normalise(view))
+        size = self.config.working_size
+        view = normalise(square_view(images, size))
+        central = None
+        if self.extractor.reader is not None and images.shape[2] != images.shape[3]:
+            central = normalise(crop_view(images, size))
+        out: Tensor = self.extractor(view, central)
         return out
 
     def distance(self, features: Tensor) -> Tensor:

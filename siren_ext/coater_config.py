@@ -23,6 +23,9 @@ class CoaterConfig(Config):
         working_size: side in pixels at which both networks see an image.
         strength: largest change in units of the visibility mask, in ImageNet-normalised space.
         min_psnr: dB; a coating stronger than this is scaled down, image by image; 0 for no floor.
+        coarse: largest colour difference (CIEDE2000) by a pattern of coarse colour that is the same
+            for every image (with a key: per bit), and that the extractor reads place by place. 0:
+            none, as in the paper.
         message_bits: above 0 a keyed coater: every coating carries a message of so many bits, which
             a key gives, and the extractor gives as many features, whatever ``bits``, ``features``,
             ``feature_layer`` and ``norm`` say. 0: one coating for all.
@@ -39,6 +42,7 @@ class CoaterConfig(Config):
     working_size: int = 256
     strength: float = 3.0
     min_psnr: float = 38.0
+    coarse: float = 0.0
     message_bits: int = 0
 
     bounds: ClassVar[dict[str, tuple[float, float]]] = {
@@ -50,6 +54,7 @@ class CoaterConfig(Config):
         "working_size": (16, 2048),
         "strength": (0.01, 50),
         "min_psnr": (0, 80),
+        "coarse": (0, 50),
         "message_bits": (0, 512),
     }
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {
@@ -70,10 +75,11 @@ class CoaterConfig(Config):
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; ``message_bits`` only where set, so that older files keep their name."""
+        """Plain values; newer settings only where set, so that older files keep their name."""
         values = super().to_dict()
-        if not self.message_bits:
-            del values["message_bits"]
+        for name in ("message_bits", "coarse"):
+            if not values[name]:
+                del values[name]
         return values
 
     @classmethod

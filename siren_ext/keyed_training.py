@@ -133,7 +133,7 @@ class KeyedTrainer(CoaterTrainer):
             bits = self.coater.config.message_bits
             self.rehearsal.begin(draw_messages(1, bits, generator)[0].to(self.device))
         message = self.rehearsal.message
-        for _ in range(config.rehearse_steps * (4 if first else 1)):
+        for _ in range(self._rounds(first=first)):
             picks = self._picks(generator)
             images = self._batch(picks, generator)
             with torch.no_grad(), self._fast():

@@ -175,7 +175,9 @@ class MetaRun:
         self.tasks_hash = tasks.hash
         if start is None:
             # a trainer of the first task finds the centre of untrained coatings
-            self.coater = self._trainer(coater=coater).coater
+            first = self._trainer(coater=coater)
+            first.begin()
+            self.coater = first.coater
         else:
             self.coater = Coater(start.config)
             self.coater.load_tensors(start.tensors())

@@ -38,6 +38,7 @@ class TrainConfig(Config):
         rehearse_every: steps between rehearsed infringements (0: none): a copy of the surrogate
             keeps learning from coated images, and the extractor sees what it generates.
         rehearse_steps: fine-tuning steps of that copy each time.
+        rehearse_first: the same, the first time; 0 for four times as many as later.
         rehearse_images: mimicries made each time.
         rehearse_rounds: of a keyed coater, rehearsals after which the copy begins anew with
             another message.
@@ -68,6 +69,7 @@ class TrainConfig(Config):
     noise_high: int = 500
     rehearse_every: int = 20
     rehearse_steps: int = 12
+    rehearse_first: int = 0
     rehearse_images: int = 24
     rehearse_rounds: int = _ROUNDS
     seed: int = 0
@@ -92,6 +94,7 @@ class TrainConfig(Config):
         "noise_high": (1, 1000),
         "rehearse_every": (0, 1_000_000),
         "rehearse_steps": (0, 100_000),
+        "rehearse_first": (0, 100_000),
         "rehearse_images": (1, 10_000),
         "rehearse_rounds": (1, 1_000_000),
     }
@@ -110,10 +113,11 @@ class TrainConfig(Config):
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; ``rehearse_rounds`` only where set, so that older runs can go on."""
+        """Plain values; newer settings only where set, so that older runs can go on."""
         values = super().to_dict()
-        if self.rehearse_rounds == _ROUNDS:
-            del values["rehearse_rounds"]
+        for name, usual in (("rehearse_rounds", _ROUNDS), ("rehearse_first", 0)):
+            if values[name] == usual:
+                del values[name]
         return values
 
     @classmethod

@@ -18,7 +18,8 @@ from siren_ext.dataset import ImageSet
 from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.distortions import distort
 from siren_ext.errors import ModelError
-from siren_ext.images import quantise
+from siren_ext.images import quantise, square_view
+from siren_ext.nets.blocks import normalise
 from siren_ext.progress import NULL, Progress
 from siren_ext.rehearsal import Rehearsal
 from siren_ext.surrogate import DiffusionSurrogate, Surrogate
@@ -27,6 +28,9 @@ from siren_ext.train_schedule import Radius, Schedule
 from siren_ext.train_state import read_state, run_signature, write_state
 
 SAVE_SECONDS = 60.0
+READER_IMAGES = 96
+"""Generated images beside the owner's, from which the coarse reader learns what is usual."""
+READER_GUIDANCE = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0)
 _MEMORY = 0.95
 
 
@@ -134,8 +138,42 @@ class CoaterTrainer:
             getattr(surrogate, "prompt", None),
             None if start is None else start.fingerprint,
         )
-        if start is None or config.objective != "budget":
+        self.fresh = start is None
+
+    def begin(self) -> None:
+        """Before the first step: the coarse reader's view of clean images, and the centre."""
+        if self.fresh:
+            self._fit_reader()
+        if self.fresh or self.config.objective != "budget":
             self._recentre()
+
+    @torch.no_grad()
+    def _fit_reader(self) -> None:
+        """Whitening from the owner's images and from what a clean model makes of them."""
+        reader = self.coater.extractor.reader
+        if reader is None:
+            return
+        size = self.coater.config.working_size
+
+        def seen(images: Tensor) -> Tensor:
+            return normalise(square_view(images.to(self.device), size))
+
+        own = [seen(part.float() / 255) for part in torch.split(self.images, 64)]
+        made: list[Tensor] = []
+        if isinstance(self.surrogate, DiffusionSurrogate):
+            generator = torch.Generator().manual_seed(self.config.seed)
+            for guidance in READER_GUIDANCE:
+                picks = self._picks(generator, READER_IMAGES // len(READER_GUIDANCE))
+                texts = self.surrogate.texts(picks)
+                views = self.surrogate.sample(
+                    len(picks), generator=generator, texts=texts, guidance=guidance
+                )
+                made.append(seen(views))
+        reader.fit(torch.cat(own), torch.cat(made) if made else None)
+        pattern = self.coater.generator.coarse
+        if pattern is not None:
+            generator = torch.Generator().manual_seed(self.config.seed)
+            reader.match(pattern.cells(), generator=generator)
 
     def _networks(self) -> tuple[torch.nn.Module, torch.nn.Module]:
         return self.coater.generator, self.coater.extractor
@@ -152,8 +190,10 @@ class CoaterTrainer:
 
     def advance(self) -> str:
         """One optimisation step; returns a short note of the running figures."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         self.consistent = False
+        if self.step == 0:
+            self.begin()
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         clean = self._batch(self._picks(generator), generator)
         self._rehearse(generator)
         self.coater.train()
@@ -315,8 +355,7 @@ class CoaterTrainer:
         since = self.step - config.warmup
         if self.rehearsal is None or since < 0 or since % config.rehearse_every:
             return
-        rounds = config.rehearse_steps * (4 if since == 0 else 1)
-        for _ in range(rounds):
+        for _ in range(self._rounds(first=since == 0)):
             picks = self._picks(generator)
             images = self._batch(picks, generator)
             with torch.no_grad(), self._fast():
@@ -331,6 +370,12 @@ class CoaterTrainer:
         area = losses.separation(self.coater.score(fresh[0]), self.coater.score(fresh[1]))
         self._note("mimicry auc", area, memory=0.5)
         self.rehearsal.keep(fresh, at_most=4 * config.rehearse_images)
+
+    def _rounds(self, *, first: bool) -> int:
+        """Steps of the twins in a rehearsal; the first one has most to learn."""
+        if not first:
+            return self.config.rehearse_steps
+        return self.config.rehearse_first or 4 * self.config.rehearse_steps
 
     def _end_of_epoch(self) -> None:
         """The published schedule's switches, radius and centre (SIREN's code, end of an epoch)."""

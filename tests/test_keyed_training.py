@@ -28,6 +28,7 @@ SMALL = CoaterConfig(
     extractor_blocks=2,
     working_size=16,
     strength=5,
+    coarse=6,
     message_bits=BITS,
 )
 

@@ -218,6 +218,7 @@ def centre_by_hand(run: CoaterTrainer) -> Tensor:
 
 def test_centre_is_the_mean_of_all_coated_images_after_each_epoch(few: ImageSet) -> None:
     run = trainer(few, quick(objective="published"))
+    run.begin()
     close = {"rtol": 0, "atol": 1e-5}
     torch.testing.assert_close(run.coater.center, centre_by_hand(run), **close)
     first = run.coater.center
@@ -300,6 +301,7 @@ def test_adapting_a_coater_leaves_it_alone(few: ImageSet) -> None:
     assert start.fingerprint == before != made.fingerprint
     assert torch.equal(made.center, start.center)
     fresh = trainer(few, quick(objective="published"), start=start)
+    fresh.begin()
     torch.testing.assert_close(fresh.coater.center, centre_by_hand(fresh), rtol=0, atol=1e-5)
 
 
@@ -487,3 +489,53 @@ def test_a_rehearsing_run_resumes_bit_for_bit(
     resumed = train_coater(few, surrogate, config, coater=SMALL, resume=state)
     assert resumed.fingerprint == whole.fingerprint
     assert resumed.provenance == whole.provenance
+
+
+# -- coarse colour --------------------------------------------------------------------------
+
+COARSE = dataclasses.replace(SMALL, working_size=32, coarse=3.0)
+
+
+def test_a_coarse_coater_tells_coated_from_clean_before_its_first_step(photos: ImageSet) -> None:
+    run = trainer(photos, QUICK, coater=COARSE, surrogate=Toy(32))
+    run.begin()
+    clean = run.images.float() / 255
+    with torch.no_grad():
+        coated = quantise(clean + run.coater.residual(clean))
+    assert (run.coater.score(coated) < run.coater.score(clean)).float().mean() == 1
+    reader = run.coater.extractor.reader
+    assert reader is not None
+    assert not torch.equal(reader.whiten, torch.eye(len(reader.whiten)))
+
+
+def test_an_adapted_coater_keeps_what_its_reader_knows(photos: ImageSet, few: ImageSet) -> None:
+    start = train_coater(photos, Toy(32), quick(steps=1), coater=COARSE)
+    made = train_coater(few, Toy(16), quick(steps=2), start=start)
+    assert start.extractor.reader is not None
+    assert made.extractor.reader is not None
+    assert torch.equal(made.extractor.reader.whiten, start.extractor.reader.whiten)
+    assert made.fingerprint != start.fingerprint
+
+
+def test_a_coarse_run_resumes_bit_for_bit(few: ImageSet, tmp_path: Path) -> None:
+    shape = dataclasses.replace(SMALL, coarse=2.0)
+    whole = train_coater(few, Toy(16), quick(steps=4), coater=shape)
+    with pytest.raises(Cancelled):
+        train_coater(
+            few,
+            Toy(16),
+            quick(steps=4),
+            coater=shape,
+            resume=tmp_path / "run.state",
+            progress=stop_after(2),
+        )
+    again = train_coater(few, Toy(16), quick(steps=4), coater=shape, resume=tmp_path / "run.state")
+    assert again.fingerprint == whole.fingerprint
+
+
+def test_the_first_rehearsal_is_the_longest(few: ImageSet) -> None:
+    run = trainer(few, quick(rehearse_steps=3))
+    assert run._rounds(first=True) == 12
+    assert run._rounds(first=False) == 3
+    assert trainer(few, quick(rehearse_first=50))._rounds(first=True) == 50
+    assert "rehearse_first" not in quick().to_dict()

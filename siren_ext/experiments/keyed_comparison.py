@@ -81,6 +81,7 @@ def read_study(folder: Path, *, keyed_repeats: int = _KEYED_REPEATS) -> list[Row
         }
         roles = {str(model["model"]): str(model["role"]) for model in data["models"]}
         settings = {name: int(protocol[name]) for name in ("size", "against", "repeats", "seed")}
+        low_end = float(protocol["low_end"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ScoreError(f"{folder} lacks a figure ({error!r}); run the study again.") from error
     pools = {name: ScoreSet.load(folder / "scores" / f"{name}.json") for name in roles}
@@ -99,6 +100,7 @@ def read_study(folder: Path, *, keyed_repeats: int = _KEYED_REPEATS) -> list[Row
                     size=settings["size"],
                     repeats=settings["repeats"],
                     reference_size=settings["against"],
+                    share=low_end,
                     rng=rng,
                 ).tpr(LEVELS)
             else:

@@ -23,16 +23,22 @@ from siren_ext.files import atomic
 from siren_ext.scoring import ScoreSet
 from siren_ext.stats.keyed import trace_messages
 from siren_ext.stats.ks import ks_less
+from siren_ext.stats.low_end import LOW_END
 from siren_ext.stats.rank import rank_among
 
 LEVELS = (0.05, 1e-2, 1e-3, 1e-6)
 TESTS: dict[str, tuple[str, Coating]] = {
     "p_ks_matched": ("KS, matched clean reference", "unkeyed"),
+    "p_ks_whole": ("KS of the whole scores, matched reference", "unkeyed"),
     "p_ks_mismatched": ("KS, mismatched reference (the base model)", "unkeyed"),
     "p_rank": ("rank among innocent models", "unkeyed"),
     "p_keyed": ("keyed test", "keyed"),
 }
-"""Column to name and to the coating that the test looks for."""
+"""Column to name and to the coating that the test looks for.
+
+KS is the verdict's test, which looks at the low end of the scores; that of the whole scores is the
+paper's, one-sided.
+"""
 
 Row = dict[str, Any]
 Scores = Mapping[tuple[str, Coating], ScoreSet]
@@ -84,9 +90,14 @@ def judge_panel(
 def _unkeyed(model: Panelist, models: Sequence[Panelist], scores: Scores, size: int) -> Row:
     own = scores[model.name, "unkeyed"].scores[:size]
     row: Row = {"mean_score": float(own.mean())}
-    for name, column in ((REFERENCE, "p_ks_matched"), (MISMATCHED, "p_ks_mismatched")):
+    for name, column, share in (
+        (REFERENCE, "p_ks_matched", LOW_END),
+        (REFERENCE, "p_ks_whole", 1.0),
+        (MISMATCHED, "p_ks_mismatched", LOW_END),
+    ):
         if (name, "unkeyed") in scores:
-            row[column] = ks_less(own, scores[name, "unkeyed"].scores).p_value
+            reference = scores[name, "unkeyed"].scores
+            row[column] = ks_less(own, reference, share=share).p_value
     source = model.shares_with or model.name
     panel = [
         float(scores[other.name, "unkeyed"].scores[:size].mean())

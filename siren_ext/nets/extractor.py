@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from siren_ext.nets.blocks import ConvBlock
+from siren_ext.nets.coarse import CoarseReader
 
 
 class Extractor(nn.Module):
@@ -20,6 +21,7 @@ class Extractor(nn.Module):
         outputs: length of the result: ``features`` for a hypersphere, 1 for a binary logit.
         use_linear: False ends at the pooled features (the paper's description).
         norm: ``image`` or ``running`` statistics.
+        coarse: also read coarse colour place by place, which the blocks cannot see.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Extractor(nn.Module):
         *,
         use_linear: bool = True,
         norm: str = "image",
+        coarse: bool = False,
     ) -> None:
         super().__init__()
         trunk: list[nn.Module] = [ConvBlock(3, channels, norm)]
@@ -38,10 +41,16 @@ class Extractor(nn.Module):
         trunk += [ConvBlock(channels, features, norm), nn.AdaptiveAvgPool2d(1)]
         self.layers = nn.Sequential(*trunk)
         self.linear = nn.Linear(features, outputs) if use_linear else None
+        self.reader = CoarseReader(outputs if use_linear else features) if coarse else None
 
-    def forward(self, images: Tensor) -> Tensor:
-        """B x outputs features of ImageNet-normalised B x 3 x H x W images."""
+    def forward(self, images: Tensor, central: Tensor | None = None) -> Tensor:
+        """B x outputs features of ImageNet-normalised B x 3 x H x W images.
+
+        ``central``: their central squares, for the coarse reader, where images are not square.
+        """
         out: Tensor = self.layers(images).flatten(1)
         if self.linear is not None:
             out = self.linear(out)
+        if self.reader is not None:
+            out = out + self.reader(images if central is None else central)
         return out

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from siren_ext.nets.blocks import ConvBlock
+from siren_ext.nets.coarse import CoarsePattern, soften
 
 
 class Generator(nn.Module):
@@ -20,12 +21,20 @@ class Generator(nn.Module):
         blocks: number of trunk blocks.
         bits: length of the constant message; 0 drops it (the paper's description).
         norm: ``image`` or ``running`` statistics.
+        coarse: also hold a pattern of coarse colour, the same for every image, in ``coarse``; what
+            is drawn for an image begins faint beside it.
     """
 
     msg: Tensor
 
     def __init__(
-        self, channels: int = 64, blocks: int = 4, bits: int = 48, norm: str = "image"
+        self,
+        channels: int = 64,
+        blocks: int = 4,
+        bits: int = 48,
+        norm: str = "image",
+        *,
+        coarse: bool = False,
     ) -> None:
         super().__init__()
         trunk = [ConvBlock(3, channels, norm)]
@@ -34,6 +43,9 @@ class Generator(nn.Module):
         self.after_concat_layer = ConvBlock(bits + channels + 3, channels, norm)
         self.final_layer = nn.Conv2d(channels, 3, 1)
         self.register_buffer("msg", torch.zeros(1, bits))
+        self.coarse = CoarsePattern(1) if coarse else None
+        if coarse:
+            soften(self.final_layer)
 
     def draw_message(self, generator: torch.Generator) -> None:
         """Fill the constant message with uniform bits."""

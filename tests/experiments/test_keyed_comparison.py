@@ -48,7 +48,7 @@ def write_study(folder: Path, *, keyed: bool) -> Path:
         "version": VERSION,
         "name": "toys",
         "coater_settings": {"message_bits": BITS} if keyed else {},
-        "protocol": {"size": 20, "against": 40, "repeats": 200, "seed": 1},
+        "protocol": {"size": 20, "against": 40, "repeats": 200, "seed": 1, "low_end": 1},
         "files": {"psnr_db": {"mean": 38.5}, "local_de00_p99": {"mean": 2.0}},
         "models": [{"model": name, "role": role} for name, role in roles.items()],
     }

@@ -1,11 +1,11 @@
-"""The keyed networks: every bit counts, mirrors change nothing, and the filter starts matched."""
+"""The keyed networks: every bit counts, and mirrors change nothing."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from siren_ext.nets.keyed import FILTER_SIDE, KeyedExtractor, KeyedGenerator, whitened
+from siren_ext.nets.keyed import KeyedExtractor, KeyedGenerator
 
 
 def generator() -> torch.Generator:
@@ -21,7 +21,8 @@ def pair() -> tuple[KeyedGenerator, KeyedExtractor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made, read = KeyedGenerator(8, 2, 12), KeyedExtractor(8, 5, 12)
-    read.match(made.fixed().detach())
+    with torch.no_grad():
+        made.maps.weight.mul_(10)  # it begins faint beside the coarse pattern
     return made, read
 
 
@@ -57,27 +58,3 @@ def test_every_bit_changes_the_pattern_and_the_opposite_message_opposes_it(
         other = message.clone()
         other[0, bit] *= -1
         assert (made(images, other) - pattern).abs().mean() > 0.01
-
-
-def test_matched_filter_reads_the_fixed_patterns_before_training(
-    pair: tuple[KeyedGenerator, KeyedExtractor],
-) -> None:
-    made, read = pair
-    message = messages(64, 12)
-    images = torch.nn.functional.interpolate(
-        torch.randn(64, 3, 4, 4, generator=generator()), size=(64, 64), mode="bilinear"
-    )
-    with torch.no_grad():
-        coated = images + 0.1 * made(images, message)
-        right = (read.filter(whitened(coated).flatten(1)) * message > 0).float().mean()
-        chance = (read.filter(whitened(images).flatten(1)) * message > 0).float().mean()
-    assert right > 0.8
-    assert 0.4 < chance < 0.6
-
-
-def test_whitening_ignores_brightness_and_contrast() -> None:
-    images = torch.randn(1, 3, FILTER_SIDE, FILTER_SIDE, generator=generator())
-    torch.testing.assert_close(whitened(images + 3), whitened(images), rtol=0, atol=1e-4)
-    ratio = whitened(4 * images).abs().mean() / whitened(images).abs().mean()
-    assert 1 <= ratio < 1.1
-    assert not whitened(torch.full((1, 3, 16, 16), 0.7)).abs().max() > 1e-4

@@ -1,0 +1,176 @@
+"""Coarse colour: a learnt pattern that is the same for every image, and a reader that finds it.
+
+A fine-tune learns first what all of its images share, and coarse colour before detail. SIREN's
+extractor can't see that: it normalises every map over the image and averages over places. Hence a
+reader of its own, which keeps places and colours, and knows how pictures of the owner's kind vary.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from siren_ext.colour import ciede2000, srgb_to_lab
+
+AMPLITUDE = 0.15
+"""Largest change by the pattern, in ImageNet-normalised space, where it would not be seen."""
+CELLS = 8
+"""Cells along a side, of the pattern and of what the reader sees."""
+_FIRST = 0.8
+_FAINT = 0.1
+_ROOM_SIDE = 32
+# what one standard deviation of a pattern counts at first
+_GAIN = 2.0
+# share of the mean variance that is added to each: few pictures make some variances come out small
+_SHRINK = 5e-4
+# weight of the owner's own pictures beside generated ones
+_OWN = 0.5
+
+
+class CoarsePattern(nn.Module):
+    """K learnt maps of 8 x 8 cells, each equal to its mirror image.
+
+    Trainers mirror images at random; a pattern that is not symmetric would be taught together with
+    its mirror image and lose half its power. The first maps are random colours of equal brightness,
+    for it is in brightness that pictures differ most.
+
+    Args:
+        count: K.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        broad = torch.randn(count, 3, CELLS // 2, CELLS // 2)
+        maps = F.interpolate(broad, scale_factor=2.0, mode="bilinear", align_corners=False)
+        maps = maps + torch.randn(count, 3, CELLS, CELLS)
+        maps = maps - maps.mean(1, keepdim=True)
+        maps = maps - maps.mean((2, 3), keepdim=True)
+        maps = maps + maps.flip(3)
+        self.maps = nn.Parameter(_FIRST * maps / maps.square().mean().sqrt())
+
+    def cells(self) -> Tensor:
+        """The maps as they are used, K x 3 x 8 x 8."""
+        return (self.maps + self.maps.flip(3)) / 2
+
+    def forward(self, weights: Tensor, size: torch.Size) -> Tensor:
+        """The maps' sums with B x K weights, in [-1,1]: B x 3 x H x W for ``size`` H, W.
+
+        They lie on the central square, which trainers cut out; its edge is continued outwards.
+        """
+        height, width = size
+        side = min(height, width)
+        mixed = torch.einsum("bk,kchw->bchw", weights, self.cells().to(weights.dtype))
+        drawn = F.interpolate(mixed, size=(side, side), mode="bicubic", align_corners=False)
+        if height != width:
+            left, top = (width - side) // 2, (height - side) // 2
+            edges = (left, width - side - left, top, height - side - top)
+            drawn = F.pad(drawn, edges, mode="replicate")
+        return torch.tanh(drawn)
+
+
+@torch.no_grad()
+def tint_room(images: Tensor, tint: Tensor, limit: float) -> Tensor:
+    """The factor, at most 1, that keeps a tint within ``limit`` units of CIEDE2000 everywhere.
+
+    The same change of colour is seen in grey and hardly in bright red, so that a pattern of one
+    strength would be visible in places or too faint in most.
+
+    Args:
+        images, tint: B x 3 x H x W, in [0,1] and what is to be added.
+
+    Returns:
+        B x 1 x H x W, smooth.
+    """
+    small = [min(side, _ROOM_SIDE) for side in images.shape[2:]]
+    view = F.adaptive_avg_pool2d(images, small).float()
+    change = F.adaptive_avg_pool2d(tint, small).float()
+    clean, room = srgb_to_lab(view), torch.ones_like(view[:, :1])
+    for _ in range(2):  # the difference grows less than in proportion
+        seen = ciede2000(clean, srgb_to_lab((view + room * change).clamp(0, 1)))
+        room = (room * limit / seen.clamp_min(1e-3)).clamp_max(1)
+    room = room.to(images.dtype)
+    return F.interpolate(room, size=images.shape[2:], mode="bilinear", align_corners=False)
+
+
+class CoarseReader(nn.Module):
+    """Linear in the colours of 8 x 8 cells, of which the image and its mirror image are averaged.
+
+    What pictures of the owner's kind have in common and how they vary is taken out first
+    (whitening): without it, the variation of brightness hides a pattern many times over.
+
+    Args:
+        outputs: length of the result.
+    """
+
+    mean: Tensor
+    whiten: Tensor
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        size = 3 * CELLS * (CELLS // 2)
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("whiten", torch.eye(size))
+        self.linear = nn.Linear(size, outputs)
+
+    @torch.no_grad()
+    def fit(self, own: Tensor, generated: Tensor | None = None) -> None:
+        """Learn how clean pictures vary, from normalised N x 3 x H x W ones.
+
+        Args:
+            own: the owner's pictures, at least 2.
+            generated: what a clean model makes of them; suspicious pictures are of this kind, so
+                that they count more.
+        """
+        seen = coarse(own).double()
+        mean, spread = seen.mean(0), torch.cov(seen.T)
+        if generated is not None:
+            made = coarse(generated).double()
+            mean, spread = made.mean(0), torch.cov(made.T) + _OWN * spread
+        spread = spread + _SHRINK * spread.diagonal().mean() * torch.eye(len(spread)).to(spread)
+        values, vectors = torch.linalg.eigh(spread)
+        self.mean.copy_(mean)
+        self.whiten.copy_(vectors @ torch.diag(values.rsqrt()) @ vectors.T)
+
+    @torch.no_grad()
+    def match(self, patterns: Tensor, *, generator: torch.Generator) -> None:
+        """Start as the matched filter of patterns, K x 3 x h x w.
+
+        Args:
+            patterns: one per output; or a single one, which all outputs then read with random
+                weights.
+            generator: of those weights.
+        """
+        known = coarse(patterns) @ self.whiten
+        known = known / known.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        outputs = self.linear.out_features
+        if len(known) == 1 and outputs > 1:
+            weights = torch.randn(outputs, 1, generator=generator) / math.sqrt(outputs)
+            known = weights.to(known) * known
+        self.linear.weight.copy_(_GAIN * known)
+        self.linear.bias.zero_()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """B x outputs of ImageNet-normalised B x 3 x H x W images, the same for mirrored ones."""
+        # the whitening spans three powers of ten, more than bfloat16 keeps apart
+        with torch.autocast(images.device.type, enabled=False):
+            white = (coarse(images).to(self.mean.dtype) - self.mean) @ self.whiten
+            out: Tensor = self.linear(white)
+        return out
+
+
+@torch.no_grad()
+def soften(layer: nn.Conv2d) -> None:
+    """Make an untrained last layer draw faintly, so that the coarse pattern begins in charge."""
+    layer.weight.mul_(_FAINT)
+    if layer.bias is not None:
+        layer.bias.zero_()
+
+
+def coarse(images: Tensor) -> Tensor:
+    """Colours of 8 x 4 cells, the other half being mirrored onto them: B x 96."""
+    cells = F.adaptive_avg_pool2d(images.float(), CELLS)
+    folded = (cells + cells.flip(3)) / 2
+    return folded[..., : CELLS // 2].flatten(1)
