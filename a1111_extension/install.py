@@ -15,6 +15,7 @@ NEEDED = {
     "matplotlib": "matplotlib>=3.6",
     "jinja2": "jinja2>=3.0",
     "tomli_w": "tomli-w>=1.0",
+    "cryptography": "cryptography>=41",
 }
 KEPT = ("torch", "numpy", "pillow", "gradio", "safetensors", "transformers", "fastapi", "pydantic")
 HERE = Path(__file__).resolve().parent
@@ -48,7 +49,8 @@ def main() -> None:
                 "Siren's package was not found: expected the folder siren_ext inside the extension "
                 "or beside it. Copy it there from the project."
             )
-        launch.run_pip(f'install --no-deps "{project}"', "Siren")
+        # a link to it, so that an update of the project reaches the extension and the package alike
+        launch.run_pip(f'install --no-deps --editable "{project}"', "Siren")
 
 
 main()

@@ -259,7 +259,7 @@ def _free_spot(ends: list[float], across: float) -> tuple[float, tuple[int, int]
         return bottom + (top - bottom) * (0.72 if right else 0.28), (1 if right else -1, 0)
     if bottom > 15 and across < 0.75:
         return bottom, (1, -1)  # rising curves leave the lower right free
-    return top, (-1, 1)
+    return top, (-1 if across > 0.3 else 1, 1)  # further left it would cover the axis
 
 
 def _figure() -> tuple[Any, Any]:

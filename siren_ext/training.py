@@ -173,6 +173,7 @@ class CoaterTrainer:
         pattern = self.coater.generator.coarse
         if pattern is not None:
             generator = torch.Generator().manual_seed(self.config.seed)
+            pattern.spread(reader.whiten, generator=generator)
             reader.match(pattern.cells(), generator=generator)
 
     def _networks(self) -> tuple[torch.nn.Module, torch.nn.Module]:

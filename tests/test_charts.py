@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from siren_ext.charts import verdict_picture
+from siren_ext.charts import _free_spot, verdict_picture
 from siren_ext.scoring import ScoreSet
 from siren_ext.verdict import verify
 
@@ -26,3 +26,9 @@ def test_verdict_picture_shows_both_pools() -> None:
         near = np.abs(pixels.astype(int) - colour).max(2) <= 2
         assert near.sum() > 200, colour
     assert np.array_equal(pixels, verdict_picture(verdict, suspect, reference))
+
+
+def test_the_gaps_label_does_not_cover_the_axis() -> None:
+    right_of_a_gap_at_the_left_end = _free_spot([12.5, 0.0], 0.04)[1]
+    assert right_of_a_gap_at_the_left_end == (1, 1)
+    assert _free_spot([12.5, 0.0], 0.6)[1] == (-1, 1)

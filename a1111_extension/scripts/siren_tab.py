@@ -14,6 +14,9 @@ from siren_a1111.host import WebuiHost
 
 from siren_ext.panels import coat_panel, lora_panel, report_panel, train_panel, verify_panel
 
+# chosen anew at each start, since they follow files and settings: the web UI would otherwise keep
+# what it showed first, the bundled coater among it
+FRESH = ("_coater", "_risk", "_checkpoint", "_suspect", "_reference")
 _LOG = logging.getLogger(__name__)
 _DESKS = []
 
@@ -39,15 +42,18 @@ def _page():
     desk = _desk()
     with gr.Blocks(analytics_enabled=False) as page, gr.Tabs(elem_id="siren_tabs"):
         with gr.Tab("Coat", elem_id="siren_tab_coat"):
-            coat_panel(gr, desk)
+            parts = coat_panel(gr, desk)
         with gr.Tab("Verify a LoRA", elem_id="siren_tab_lora"):
-            lora_panel(gr, WebuiHost(), desk)
+            parts |= lora_panel(gr, WebuiHost(), desk)
         with gr.Tab("Verify images", elem_id="siren_tab_verify"):
-            verify_panel(gr, desk)
+            parts |= verify_panel(gr, desk)
         with gr.Tab("Check a report", elem_id="siren_tab_report"):
             report_panel(gr, desk)
         with gr.Tab("Train a coater", elem_id="siren_tab_train"):
             train_panel(gr, desk)
+    for name, part in parts.items():
+        if name.endswith(FRESH):
+            part.do_not_save_to_config = True
     return page
 
 

@@ -16,7 +16,8 @@ from siren_ext.listing import printable
 from siren_ext.panels.lora import Order
 from siren_ext.progress import Progress
 
-SAMPLER = "DPM++ 2M"
+SAMPLER, SCHEDULER = "DPM++ 2M", "Automatic"
+HALTS = ("interrupted", "skipped", "stopping_generation")
 
 
 class WebuiHost:
@@ -24,11 +25,11 @@ class WebuiHost:
 
     def checkpoints(self) -> list[str]:
         """Titles of the checkpoints, the chosen one first."""
-        from modules import sd_models, shared
+        from modules import sd_models
 
-        titles = [info.title for info in sd_models.checkpoints_list.values()]
-        chosen = getattr(shared.opts, "sd_model_checkpoint", None)
-        return sorted(titles, key=lambda title: title != chosen)
+        chosen = _chosen_checkpoint()
+        infos = sorted(sd_models.checkpoints_list.values(), key=lambda info: info is not chosen)
+        return [info.title for info in infos]
 
     def loras(self) -> list[str]:
         """Names of the LoRA files, read anew."""
@@ -45,29 +46,27 @@ class WebuiHost:
         of a test are made alike. Stops between two images, on the panel's Stop and on the web UI's
         own Interrupt.
 
-        Raises:
-            ModelError: the web UI gave no image.
-            AdapterError: a LoRA's name can't be written into a prompt.
-        """
-        from modules import shared
+        A web UI generates on without a LoRA that it can't use, and only its console tells. So the
+        first image is made without the LoRAs too, and has to differ.
 
+        Raises:
+            ModelError: the checkpoint is not there, or the web UI failed or gave no true image.
+            AdapterError: a LoRA's name can't be written into a prompt, or the LoRAs change nothing.
+        """
         tags = "".join(_tag(name, weight) for name, weight in order.loras)
+        checkpoint = _checkpoint(order.checkpoint)
         progress.stage(f"Generating ({order.role})", order.count)
         out.mkdir(parents=True, exist_ok=True)
-        shared.state.begin(job="siren")
-        try:
-            for index in range(order.count):
-                prompt = order.prompts[index % len(order.prompts)]
-                image = _on_main_thread(lambda p=prompt, i=index: _draw(order, p + tags, i))
-                if image is None or shared.state.interrupted:
-                    raise Cancelled("Interrupted in the web UI.")
-                picture = Picture(np.asarray(image.convert("RGB")))
-                write_picture(picture, out / f"{index:05d}.png")
-                progress.advance()
-        finally:
-            shared.state.end()
+        for index in range(order.count):
+            prompt = order.prompts[index % len(order.prompts)]
+            pixels = _draw(order, checkpoint, prompt + tags, index)
+            if index == 0 and tags and np.array_equal(pixels, _draw(order, checkpoint, prompt, 0)):
+                raise _without_effect(order, checkpoint)
+            write_picture(Picture(pixels), out / f"{index:05d}.png")
+            progress.advance()
         return {
-            "model": order.checkpoint,
+            "model": checkpoint.title,
+            "model_hash": checkpoint.sha256,
             "loras": [_lora_facts(name, weight) for name, weight in order.loras],
             "prompts": list(order.prompts),
             "negative": order.negative,
@@ -80,40 +79,102 @@ class WebuiHost:
         }
 
 
-def _draw(order: Order, prompt: str, index: int) -> Any:
-    """One image as the web UI's own txt2img makes it, without scripts of other extensions."""
-    from modules import processing, shared
+def _chosen_checkpoint() -> Any:
+    """What the web UI's option means, which spells it in several ways; None for no checkpoint."""
+    from modules import sd_models, shared
+
+    return sd_models.get_closet_checkpoint_match(shared.opts.sd_model_checkpoint or "")
+
+
+def _checkpoint(title: str) -> Any:
+    """The checkpoint of that title, or the chosen one where none was named.
+
+    An absent one is refused: the web UI would silently take another.
+    """
+    from modules import sd_models
+
+    found = sd_models.checkpoint_aliases.get(title) if title else _chosen_checkpoint()
+    if found is None:
+        raise ModelError(
+            f"The web UI has no checkpoint {printable(title)[:200]!r}; refresh the lists and "
+            "choose one of them."
+        )
+    return found
+
+
+def _without_effect(order: Order, checkpoint: Any) -> AdapterError:
+    names = ", ".join(printable(name) for name, _ in order.loras)
+    return AdapterError(
+        f"{names}: the web UI makes the same image with it and without it. It was made for another "
+        f"kind of model than {printable(checkpoint.title)}, or could not be read; the web UI's "
+        "console says more. Choose the checkpoint that it was made for."
+    )
+
+
+def _draw(order: Order, checkpoint: Any, prompt: str, index: int) -> Any:
+    """Pixels of one image, made in turn with the web UI's other jobs.
+
+    The lock is taken here and not on Forge's main thread: whoever holds it waits for that thread.
+    """
+    from modules import shared
     from modules.call_queue import queue_lock
 
     with queue_lock:
-        override = {}
-        if order.checkpoint and order.checkpoint != shared.opts.sd_model_checkpoint:
-            override["sd_model_checkpoint"] = order.checkpoint
-        work = processing.StableDiffusionProcessingTxt2Img(
-            sd_model=shared.sd_model,
-            prompt=prompt,
-            negative_prompt=order.negative,
-            seed=order.seed + index,
-            sampler_name=SAMPLER,
-            batch_size=1,
-            n_iter=1,
-            steps=order.steps,
-            cfg_scale=order.guidance,
-            width=order.size,
-            height=order.size,
-            do_not_save_samples=True,
-            do_not_save_grid=True,
-            override_settings=override,
-            # restoring would load the other checkpoint again for every single image
-            override_settings_restore_afterwards=False,
-        )
-        with closing(work):
-            done = processing.process_images(work)
-    if shared.state.interrupted:
-        return None
+        shared.state.begin(job="siren")
+        try:
+            done = _on_main_thread(lambda: _process(order, checkpoint, prompt, index))
+            # a skipped or interrupted image is an unfinished one
+            halted = any(getattr(shared.state, name, False) for name in HALTS)
+        except Exception as error:  # whatever a model or the device throws
+            raise ModelError(
+                f"The web UI could not generate: {printable(error)[:300] or type(error).__name__}. "
+                "Its console says more."
+            ) from error
+        finally:
+            shared.state.end()
+            shared.total_tqdm.clear()
+    if halted:
+        raise Cancelled("Interrupted in the web UI.")
     if not done.images:
         raise ModelError("The web UI gave no image; its console says why.")
-    return done.images[done.index_of_first_image]
+    pixels = np.asarray(done.images[done.index_of_first_image].convert("RGB"))
+    if pixels.min() == pixels.max():
+        raise ModelError(
+            "The web UI gave an image of a single colour, as a checkpoint does that fails in half "
+            "precision; start the web UI with --no-half (Forge: --all-in-fp32)."
+        )
+    return pixels
+
+
+def _process(order: Order, checkpoint: Any, prompt: str, index: int) -> Any:
+    """One image as the web UI's own txt2img makes it, without scripts of other extensions."""
+    from modules import processing, shared
+
+    other = checkpoint is not _chosen_checkpoint()
+    work = processing.StableDiffusionProcessingTxt2Img(
+        sd_model=shared.sd_model,
+        prompt=prompt,
+        negative_prompt=order.negative,
+        seed=order.seed + index,
+        sampler_name=SAMPLER,
+        batch_size=1,
+        n_iter=1,
+        steps=order.steps,
+        cfg_scale=order.guidance,
+        width=order.size,
+        height=order.size,
+        # the web UI's settings could turn these on, and both would disturb a coating
+        restore_faces=False,
+        tiling=False,
+        do_not_save_samples=True,
+        do_not_save_grid=True,
+        override_settings={"sd_model_checkpoint": checkpoint.title} if other else {},
+        # restoring would load the other checkpoint again for every single image
+        override_settings_restore_afterwards=False,
+    )
+    work.scheduler = SCHEDULER  # set afterwards: web UIs before 1.9 don't know it
+    with closing(work):
+        return processing.process_images(work)
 
 
 def _on_main_thread(work: Callable[[], Any]) -> Any:
@@ -122,7 +183,17 @@ def _on_main_thread(work: Callable[[], Any]) -> Any:
         from modules_forge import main_thread
     except ImportError:
         return work()
-    return main_thread.run_and_wait_result(work)
+
+    def caught() -> tuple[Any, Exception | None]:
+        try:
+            return work(), None
+        except Exception as error:  # Forge would print it and give None
+            return None, error
+
+    result, error = main_thread.run_and_wait_result(caught)
+    if error is not None:
+        raise error
+    return result
 
 
 def _networks() -> Any:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from siren_ext.colour import ciede2000, srgb_to_lab
+from siren_ext.errors import ConfigError
 
 AMPLITUDE = 0.15
 """Largest change by the pattern, in ImageNet-normalised space, where it would not be seen."""
@@ -22,6 +23,7 @@ CELLS = 8
 _FIRST = 0.8
 _FAINT = 0.1
 _ROOM_SIDE = 32
+_SINGLE = 48
 # what one standard deviation of a pattern counts at first
 _GAIN = 2.0
 # share of the mean variance that is added to each: few pictures make some variances come out small
@@ -50,6 +52,31 @@ class CoarsePattern(nn.Module):
         maps = maps - maps.mean((2, 3), keepdim=True)
         maps = maps + maps.flip(3)
         self.maps = nn.Parameter(_FIRST * maps / maps.square().mean().sqrt())
+
+    @torch.no_grad()
+    def spread(self, whiten: Tensor, *, generator: torch.Generator) -> None:
+        """Begin along the directions in which clean pictures vary least, one per map.
+
+        A unit of such a direction is its standard deviation, so that each map stands out of the
+        pictures alike, and none has to share a direction with another. A single map takes as many
+        directions as a message of 48 bits, with random signs.
+
+        Args:
+            whiten: of a fitted :class:`CoarseReader`.
+            generator: of the signs.
+        """
+        inverse, vectors = torch.linalg.eigh(whiten)
+        count = len(self.maps)
+        taken = _SINGLE if count == 1 else count
+        rows = (vectors / inverse).T.flip(0)[:taken]
+        if count > len(rows):
+            raise ConfigError(f"{count} patterns were asked for; {len(rows)} directions exist.")
+        if count == 1:
+            signs = torch.randint(0, 2, (taken, 1), generator=generator).to(rows) * 2 - 1
+            rows = (signs * rows).sum(0, keepdim=True)
+        half = rows.view(count, 3, CELLS, CELLS // 2)
+        maps = torch.cat([half, half.flip(3)], dim=3)
+        self.maps.copy_(_FIRST * maps / maps.square().mean().sqrt())
 
     def cells(self) -> Tensor:
         """The maps as they are used, K x 3 x 8 x 8."""
@@ -84,7 +111,7 @@ def tint_room(images: Tensor, tint: Tensor, limit: float) -> Tensor:
     Returns:
         B x 1 x H x W, smooth.
     """
-    small = [min(side, _ROOM_SIDE) for side in images.shape[2:]]
+    small = (min(images.shape[2], _ROOM_SIDE), min(images.shape[3], _ROOM_SIDE))
     view = F.adaptive_avg_pool2d(images, small).float()
     change = F.adaptive_avg_pool2d(tint, small).float()
     clean, room = srgb_to_lab(view), torch.ones_like(view[:, :1])

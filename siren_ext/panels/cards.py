@@ -8,13 +8,15 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 
-from siren_ext.charts import distributions_svg, histogram_svg
+from siren_ext.charts import decoys_svg, distributions_svg, histogram_svg
 from siren_ext.errors import Cancelled, SirenError
 from siren_ext.listing import printable
 from siren_ext.panels.steps import Coated
 from siren_ext.report import clean
 from siren_ext.scoring import ScoreSet
+from siren_ext.stats.keyed import KeyedResult
 from siren_ext.verdict import Verdict, distinct_scores, odds
+from siren_ext.wording import NAMES, QUESTIONS
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,6 +24,11 @@ _LOG = logging.getLogger(__name__)
 def intro(*lines: str) -> str:
     """The words at the head of a panel, and the style of all that follows."""
     return _render("intro", lines)
+
+
+def hint(*lines: str) -> str:
+    """A few soft words beside some fields."""
+    return _render("hint", lines)
 
 
 def problem(text: str, title: str = "That did not work") -> str:
@@ -35,20 +42,26 @@ def note(text: str, title: str) -> str:
 
 
 def verdict_card(verdict: Verdict, remark: str = "") -> str:
-    """Outcome, plain words, the three figures, warnings and limits."""
-    return _render("verdict_card", verdict, remark)
+    """Outcome, plain words, three figures, every finding, warnings and limits."""
+    results = {one.test: one.result for one in verdict.findings}
+    return _render("verdict_card", verdict, remark, results, NAMES, QUESTIONS)
 
 
-def chart_card(verdict: Verdict, suspect: ScoreSet, reference: ScoreSet) -> str:
-    """Histogram and distribution functions of both pools."""
+def chart_card(verdict: Verdict, suspect: ScoreSet, reference: ScoreSet | None) -> str:
+    """The secret among random messages, and both pools' scores, as far as each was tested."""
     from markupsafe import Markup
 
-    pools = distinct_scores(suspect), distinct_scores(reference)
-    charts = [
-        ("Scores of the images", Markup(histogram_svg(*pools))),
-        ("How the scores add up", Markup(distributions_svg(*pools, verdict.finding))),
-    ]
-    return _render("chart_card", charts, verdict.finding)
+    results = [finding.result for finding in verdict.findings]
+    keyed = next((result for result in results if isinstance(result, KeyedResult)), None)
+    decoys = Markup(decoys_svg(keyed)) if keyed else ""
+    charts = []
+    if reference is not None and verdict.compared is not None:
+        pools = distinct_scores(suspect), distinct_scores(reference)
+        charts = [
+            ("Scores of the images", Markup(histogram_svg(*pools))),
+            ("How the scores add up", Markup(distributions_svg(*pools, verdict.compared))),
+        ]
+    return _render("chart_card", keyed, decoys, charts, verdict.compared)
 
 
 def coat_card(coated: Coated) -> str:

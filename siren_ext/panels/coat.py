@@ -8,10 +8,16 @@ from siren_ext.panels import cards
 from siren_ext.panels.desk import BarProgress, Desk
 from siren_ext.panels.dialect import lossless, private
 from siren_ext.panels.intake import take_in
+from siren_ext.panels.keys import key_choice, key_maker, open_key
 from siren_ext.panels.steps import before_after, coat_step
 from siren_ext.panels.widgets import coater_choice, folder_box, image_files, reveal, run_and_stop
 
 _SINGLE_FILES = 50
+_KEY_WORDS = (
+    "A keyed coater writes your secret message into every image. With that key a model can be "
+    "tested later without any reference model."
+)
+_KEY_COMMAND = "siren-ext coat photos --coater coater.safetensors --key keys.json --out coated"
 
 
 def coat_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
@@ -25,11 +31,14 @@ def coat_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
         cards.intro(
             "Adds an invisible coating to your images before you publish them. A model that is "
             "trained on them later gives itself away: see Verify."
-        )
+        ),
+        elem_id="siren_coat_intro",
     )
     files = image_files(gr, "siren_coat_files", "Images, or ZIP archives of images", desk.limits)
     folder = folder_box(gr, "siren_coat_folder", "… or a folder on this machine", desk.limits)
     choice = coater_choice(gr, "siren_coat", desk.shelf)
+    keys = key_choice(gr, "siren_coat", desk.limits, _KEY_WORDS, _KEY_COMMAND)
+    maker = key_maker(gr, "siren_coat", desk, choice)
     with gr.Row():
         strength = gr.Slider(
             0.25, 2, value=1, step=0.05, min_width=240, label="Strength (1 = as trained)",
@@ -66,23 +75,26 @@ def coat_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
     bar = gr.Progress()
 
     def run(
-        given: Any, typed: str, name: str, upload: Any, power: float, kind: str, job_word: str,
-        progress: Any = bar,
+        given: Any, typed: str, name: str, upload: Any, key_file: Any, secret: str,
+        recipient: str, power: float, kind: str, job_word: str, progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
             from siren_ext.dataset import ImageSet
 
             watch = BarProgress(progress, desk.stops, job_word)
             watch.stage("Reading the images")
+            coater = desk.shelf.load(name, upload)
+            key = open_key(key_file, secret, recipient)
             job = desk.jobs.new("coat")
             place = take_in(given, typed, desk.limits, job / "originals")
             data = ImageSet.open(place)
-            coater = desk.shelf.load(name, upload)
             out = None
             if desk.outputs is not None and not given:
                 out = desk.outputs / "coated" / place.resolve().name
             way = "kohya" if kind.startswith("Training") else "plain"
-            done = coat_step(data, coater, job, out=out, strength=power, layout=way, progress=watch)
+            done = coat_step(
+                data, coater, job, out=out, strength=power, layout=way, key=key, progress=watch
+            )
             return (
                 cards.coat_card(done),
                 str(done.archive),
@@ -95,9 +107,10 @@ def coat_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
 
     start.then(
         run,
-        [files, folder, *choice, strength, layout, word],
+        [files, folder, *choice, *keys, strength, layout, word],
         [card, archive, record, singles, looks],
         **private(gr),
     )
-    shown = [files, folder, *choice, strength, layout, card, archive, record, singles, looks]
-    return {part.elem_id: part for part in shown}
+    shown = [files, folder, *choice, *keys, strength, layout]
+    shown += [card, archive, record, singles, looks]
+    return {part.elem_id: part for part in shown} | maker

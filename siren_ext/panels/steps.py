@@ -5,20 +5,24 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from siren_ext.coater import Coater
 from siren_ext.coating import MANIFEST_NAME, CoatConfig, CoatManifest, coat_folder
+from siren_ext.commitment import check_commitment
 from siren_ext.dataset import ImageSet
-from siren_ext.errors import Cancelled, ImageError, ScoreError
+from siren_ext.errors import Cancelled, CoaterError, ImageError, ScoreError
 from siren_ext.images import list_images, read_picture
 from siren_ext.progress import NULL, Named, Progress
 from siren_ext.report import ReportPaths, clean, write_report
 from siren_ext.scoring import ScoreSet, score_folder
 from siren_ext.verdict import Verdict, VerifyConfig, verify
+
+if TYPE_CHECKING:
+    from siren_ext.keys import CoatingKey
 
 TILE = 256
 AMPLIFICATION = 10
@@ -26,6 +30,30 @@ _SHOWN = 4
 
 Tiles = list[tuple[str, str]]
 """Pictures for a gallery: (path of a small PNG, caption)."""
+
+
+def require_match(coater: Coater, key: CoatingKey | None, *, needed: bool = False) -> None:
+    """Raise :class:`CoaterError` unless coater and key belong to each other.
+
+    ``needed``: whether a keyed coater can't do without its key, as for coating.
+    """
+    bits = coater.config.message_bits
+    if key is None:
+        if needed and bits:
+            raise CoaterError(
+                "This coater is keyed: it writes the message of a key into the images. Add your "
+                "key file and its passphrase."
+            )
+    elif not bits:
+        raise CoaterError(
+            "This coater is not keyed, so it takes no key. Take the key file out, or choose the "
+            "keyed coater."
+        )
+    elif key.bits != bits:
+        raise CoaterError(
+            f"The key has {key.bits} bits, the messages of this coater have {bits}; choose the key "
+            "that was made for this coater."
+        )
 
 
 @dataclass(frozen=True)
@@ -63,19 +91,23 @@ def coat_step(
     out: Path | None = None,
     strength: float = 1.0,
     layout: str = "plain",
+    key: CoatingKey | None = None,
     progress: Progress = NULL,
 ) -> Coated:
     """Coat ``data`` into ``out`` (default ``job/coated``) and pack the result as a ZIP in ``job``.
+
+    A keyed coater writes the message of ``key``.
 
     A stop gives what is finished; :class:`~siren_ext.errors.Cancelled` is raised only where that is
     nothing. Raises :class:`ImageError` when no image could be coated, and what
     :func:`~siren_ext.coating.coat_folder` raises.
     """
+    require_match(coater, key, needed=True)
     out = out or job / "coated"
     config = CoatConfig(strength=strength, layout=layout)
     stopped = False
     try:
-        manifest = coat_folder(data, coater, out, config, progress=progress)
+        manifest = coat_folder(data, coater, out, config, key=key, progress=progress)
     except Cancelled:
         if not (out / MANIFEST_NAME).is_file():
             raise
@@ -129,7 +161,7 @@ class Judged:
 
     verdict: Verdict
     suspect: ScoreSet
-    reference: ScoreSet
+    reference: ScoreSet | None
     report: ReportPaths
     lowest: Tiles
     highest: Tiles
@@ -137,47 +169,60 @@ class Judged:
 
 def judge_step(
     suspect: Path,
-    reference: Path,
+    reference: Path | None,
     coater: Coater,
     job: Path,
     *,
     alpha: float = 1e-6,
+    key: CoatingKey | None = None,
+    commitment: Path | None = None,
     sources: tuple[dict[str, Any], dict[str, Any]] | None = None,
     extra: dict[str, Any] | None = None,
     progress: Progress = NULL,
 ) -> Judged:
-    """Score both pools, test the suspect against the reference and write the report into ``job``.
+    """Score the pools, make every test that they permit and write the report into ``job``.
 
     Args:
         suspect: folder with images of the suspicious model.
         reference: folder with images of a model that saw no coated image, or the JSON file of
-            their scores.
+            their scores; None where the key alone decides.
+        key: the owner's secret, for the keyed test.
+        commitment: file that says what was fixed before the release.
         sources: how the two pools were made, where the host knows it.
         extra: further settings for the report.
 
     Raises:
-        ScoreError: nothing could be scored, or the scores are of another coater.
+        ScoreError: nothing could be scored, the scores are of another coater, or there is neither
+            reference nor key.
+        EvidenceError: the commitment can't be read.
         Cancelled: the user stopped.
     """
     about = sources or ({}, {})
+    require_match(coater, key)
     config = VerifyConfig(alpha=alpha)
+    precedence = None
+    if commitment is not None:
+        prints = [key.fingerprint()] if key else []
+        precedence = check_commitment(commitment, coater=coater.fingerprint, keys=prints)
     first = score_folder(
         suspect, coater, source=about[0], progress=Named(progress, "suspicious model")
     )
-    if reference.suffix.lower() == ".json":
+    second: ScoreSet | None = None
+    if reference is not None and reference.suffix.lower() == ".json":
         second = ScoreSet.load(reference)
         if second.coater != coater.fingerprint:
             raise ScoreError(
                 f"{reference.name} was scored by another coater ({second.coater[:12]}) than the "
                 f"chosen one ({coater.fingerprint[:12]}); choose the coater of your coated images."
             )
-    else:
+    elif reference is not None:
         second = score_folder(
             reference, coater, source=about[1], progress=Named(progress, "reference")
         )
     progress.stage("Writing the report")
-    verdict = verify(first, second, config)
-    clean_files = [] if reference.is_file() else list_images(reference)
+    verdict = verify(first, second, config, key=key, precedence=precedence)
+    pictured = reference is not None and reference.is_dir()
+    clean_files = list_images(reference) if reference is not None and pictured else []
     report = write_report(
         verdict,
         first,
@@ -206,55 +251,3 @@ def score_tiles(pool: ScoreSet, folder: Path, job: Path) -> tuple[Tiles, Tiles]:
             tiles.append(_tile(read_picture(path).rgb, caption, job, 100 + i))
         galleries.append(tiles)
     return galleries[0], galleries[1]
-
-
-@dataclass(frozen=True)
-class Recheck:
-    """A report's verdict, reached again from the scores that the report holds.
-
-    Attributes:
-        verdict: as computed now.
-        stated: outcome as the file states it.
-        stated_p: p as the file states it.
-        agrees: whether outcome and p are the same.
-    """
-
-    verdict: Verdict
-    suspect: ScoreSet
-    reference: ScoreSet
-    stated: str
-    stated_p: float
-    agrees: bool
-    created: str
-
-
-def recheck_step(path: Path) -> Recheck:
-    """Read ``report.json`` and compute its verdict again; raises :class:`ScoreError`.
-
-    This shows that figures and scores of the file belong together, not that the scores are those
-    of the images: for that, score the images again.
-    """
-    from siren_ext.errors import ConfigError
-    from siren_ext.report import FORMAT
-    from siren_ext.scoring import read_json
-
-    data = read_json(path)
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise ScoreError(
-            f"{path.name} is not a report; expected the report.json that a verification wrote."
-        )
-    try:
-        stated = data["verdict"]
-        outcome, p = str(stated["outcome"]), float(stated["finding"]["p_value"])
-        config = VerifyConfig.from_dict(dict(stated["settings"]))
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise ScoreError(f"{path.name} has no readable verdict: {error}") from error
-    pools = [
-        ScoreSet.from_dict(data.get(key), name=f"{path.name}, {key}")
-        for key in ("suspect", "reference")
-    ]
-    verdict = verify(pools[0], pools[1], config)
-    same_p = bool(np.isclose(verdict.finding.p_value, p, rtol=1e-6, atol=0.0))
-    created = str(data.get("created", ""))[:40]
-    agrees = same_p and verdict.outcome == outcome
-    return Recheck(verdict, pools[0], pools[1], outcome, p, agrees, created)

@@ -34,7 +34,8 @@ def train_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
         cards.intro(
             "Trains a coater of your own, so that only you can verify its coating. This is the "
             "long step: minutes with the pocket model, hours with a full checkpoint and a GPU."
-        )
+        ),
+        elem_id="siren_train_intro",
     )
     absent = missing_packages()
     if absent:
@@ -49,20 +50,26 @@ def train_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
     folder = folder_box(gr, "siren_train_folder", "… or a folder on this machine", desk.limits)
     with gr.Row():
         noun = gr.Textbox(
-            label="What the images show, in a noun or two", value="", elem_id="siren_train_noun"
+            label="What the images show, in a noun or two",
+            value="",
+            min_width=240,
+            elem_id="siren_train_noun",
         )
         base = gr.Textbox(
             label="Base model: pocket, or a checkpoint on this machine",
             value="pocket",
+            min_width=240,
             elem_id="siren_train_base",
             visible=desk.limits.folders,
         )
     with gr.Row():
         steps = gr.Slider(
             10, 2000, value=TrainConfig().steps, step=10, label="Training steps",
-            elem_id="siren_train_steps",
+            min_width=240, elem_id="siren_train_steps",
         )  # fmt: skip
-        name = gr.Textbox(label="Name of the coater", value="my-coater", elem_id="siren_train_name")
+        name = gr.Textbox(
+            label="Name of the coater", value="my-coater", min_width=240, elem_id="siren_train_name"
+        )
     start, _, word = run_and_stop(gr, "siren_train", "Train a coater", desk.stops)
     card = gr.HTML(elem_id="siren_train_result")
     result = gr.File(

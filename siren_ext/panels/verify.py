@@ -1,4 +1,4 @@
-"""The panel that tests a folder of images against a reference."""
+"""The panel that tests a folder of images against a reference, with a key, or both."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from siren_ext.panels import cards
 from siren_ext.panels.desk import BarProgress, Desk
 from siren_ext.panels.dialect import lossless, private, upload_paths
 from siren_ext.panels.intake import take_in
+from siren_ext.panels.keys import commitment_of, key_choice, open_key
 from siren_ext.panels.steps import Judged, judge_step
 from siren_ext.panels.widgets import (
     RISKS,
@@ -20,6 +21,12 @@ from siren_ext.panels.widgets import (
     run_and_stop,
 )
 
+KEY_WORDS = (
+    "With the key that your images were coated with, their secret message is looked for in the "
+    "suspicious model's pictures. That test needs no reference, and no style of another model can "
+    "deceive it."
+)
+_KEY_COMMAND = "siren-ext verify --suspect scores.json --key keys.json --out report"
 _GALLERY_PX = 320
 BLANKS = (None, None, None, None)
 
@@ -27,16 +34,19 @@ BLANKS = (None, None, None, None)
 def verify_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
     """Lay out a verification inside the current ``gr.Blocks``; gives the components by elem_id.
 
-    Images of the suspicious model and of a reference go in; a verdict in plain words, charts, the
-    most telling images and the report come out.
+    Images of the suspicious model go in, with those of a reference, a key or both; a verdict in
+    plain words, charts, the most telling images and the report come out.
     """
     desk = desk or Desk()
     gr.HTML(
         cards.intro(
-            "Compares images of a suspicious model with those of a reference: a model that never "
-            "saw a coated image, best one of your own, trained on the clean originals. Use the "
-            "same prompts and settings for both; 30 against 100 images are a good start."
-        )
+            "Tests whether images of a suspicious model carry your coating, by comparing them with "
+            "those of a reference: a model that never saw a coated image, best one of your own, "
+            "trained on the clean originals. Use the same prompts and settings for both; 30 "
+            "against 100 images are a good start. With the key of a keyed coater no reference is "
+            "needed."
+        ),
+        elem_id="siren_verify_intro",
     )
     with gr.Row():
         with gr.Column():
@@ -53,6 +63,7 @@ def verify_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
                 gr, "siren_verify_reference_folder", "… or a folder on this machine", desk.limits
             )
     choice = coater_choice(gr, "siren_verify", desk.shelf)
+    keys = key_choice(gr, "siren_verify", desk.limits, KEY_WORDS, _KEY_COMMAND, commitment=True)
     risk = risk_choice(gr, "siren_verify_risk", desk.alpha)
     start, _, word = run_and_stop(gr, "siren_verify", "Verify", desk.stops)
     outputs = verdict_parts(gr, "siren_verify")
@@ -60,30 +71,37 @@ def verify_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
 
     def run(
         first: Any, first_folder: str, second: Any, second_folder: str, name: str, upload: Any,
-        accepted: str, job_word: str, progress: Any = bar,
+        key_file: Any, secret: str, recipient: str, fixed: Any, accepted: str, job_word: str,
+        progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
             watch = BarProgress(progress, desk.stops, job_word)
             watch.stage("Reading the images")
+            coater = desk.shelf.load(name, upload)
+            key = open_key(key_file, secret, recipient)
             job = desk.jobs.new("verify")
             given = take_in(
                 first, first_folder, desk.limits, job / "suspect", what="suspicious images"
             )
-            other = reference_of(second, second_folder, desk, job)
-            coater = desk.shelf.load(name, upload)
+            other = None
+            if key is None or upload_paths(second) or (second_folder or "").strip():
+                other = reference_of(second, second_folder, desk, job)
             return shown(
-                judge_step(given, other, coater, job, alpha=RISKS[accepted], progress=watch)
-            )
+                judge_step(
+                    given, other, coater, job, alpha=RISKS[accepted], key=key,
+                    commitment=commitment_of(fixed), progress=watch,
+                )
+            )  # fmt: skip
 
         return reveal(gr, cards.attempt(work, BLANKS))
 
     start.then(
         run,
-        [suspect, suspect_folder, reference, reference_folder, *choice, risk, word],
+        [suspect, suspect_folder, reference, reference_folder, *choice, *keys, risk, word],
         list(outputs.values()),
         **private(gr),
     )
-    inputs = [suspect, suspect_folder, reference, reference_folder, *choice, risk]
+    inputs = [suspect, suspect_folder, reference, reference_folder, *choice, *keys, risk]
     return {part.elem_id: part for part in inputs} | outputs
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from siren_ext.panels.desk import Limits, Shelf, Stops
 from siren_ext.panels.dialect import private
 
+LIST_PX = 300  # a hundred file names would fill the page
+ONE_FILE_PX = 150
 RISKS = {
     "1 in 1 thousand (a hint)": 1e-3,
     "1 in 1 million (recommended)": 1e-6,
@@ -19,7 +21,9 @@ def image_files(gr: Any, elem_id: str, label: str, limits: Limits, *, scores: bo
     """An upload of images and archives, its limits in the label; ``scores`` also takes JSON."""
     most = f"{label} (up to {limits.files}, {limits.file_mb:g} MB each)"
     types = ["image", ".zip", ".txt", *([".json"] if scores else [])]
-    return gr.File(label=most, file_count="multiple", file_types=types, elem_id=elem_id)
+    return gr.File(
+        label=most, file_count="multiple", file_types=types, height=LIST_PX, elem_id=elem_id
+    )
 
 
 def folder_box(gr: Any, elem_id: str, label: str, limits: Limits) -> Any:
@@ -36,10 +40,11 @@ def coater_choice(gr: Any, prefix: str, shelf: Shelf) -> tuple[Any, Any]:
         label="Coater (samples and start are bundled, and so everybody's)",
         elem_id=f"{prefix}_coater",
     )
-    with gr.Accordion("Your own coater file", open=False):
+    with gr.Accordion("Your own coater file", open=False, elem_id=f"{prefix}_coater_own"):
         upload = gr.File(
             label="Coater (.safetensors)",
             file_types=[".safetensors"],
+            height=ONE_FILE_PX,
             elem_id=f"{prefix}_coater_file",
         )
     return name, upload

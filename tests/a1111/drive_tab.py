@@ -34,6 +34,15 @@ def tab(page: Any, title: str) -> None:
     page.wait_for_timeout(500)
 
 
+def progress_height(page: Any, output: str) -> float:
+    """How much room the progress of a running job has: it must be seen."""
+    script = """(output) => {
+        const text = document.querySelector(`#${output} .progress-level-inner`);
+        return text && { height: text.closest(".wrap").getBoundingClientRect().height };
+    }"""
+    return float(page.wait_for_function(script, arg=output).json_value()["height"])
+
+
 def coat(page: Any) -> dict[str, Any]:
     files = sorted(str(path) for path in FOLDER.glob("*.png"))
     page.set_input_files("#siren_coat_files input[type=file]", files)
@@ -62,8 +71,9 @@ def verify_lora(page: Any) -> dict[str, Any]:
         page.fill(f"#siren_lora_{name} input[type=number]", str(value))
         page.keyboard.press("Tab")
     page.click("#siren_lora_run")
+    seen: dict[str, Any] = {"progress_px": progress_height(page, "siren_lora_verdict")}
     page.wait_for_selector("#siren_lora_verdict .box")
-    seen = {"lora": page.inner_text("#siren_lora_verdict .outcome")}
+    seen["lora"] = page.inner_text("#siren_lora_verdict .outcome")
     page.wait_for_selector("#siren_lora_report a")
     seen["charts"] = page.locator("#siren_lora_charts svg").count()
     shot(page, "verify_lora")

@@ -1,10 +1,14 @@
-"""The extension inside a small web UI with the Gradio of AUTOMATIC1111 and that of Forge."""
+"""The extension inside a small web UI with the Gradio of AUTOMATIC1111 and that of Forge.
+
+With Forge's Gradio the small web UI generates on its main thread, as Forge does.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
 import shutil
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,11 +25,16 @@ SERVE = Path(__file__).parent / "webui" / "serve.py"
 ACCOUNT = base64.b64encode(b"me:secret").decode()
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The web UI's folder."""
+    return tmp_path_factory.mktemp("webui")
+
+
 @pytest.fixture(scope="module", params=["3", "4"])
-def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def address(request: pytest.FixtureRequest, home: Path) -> Any:
     """The web UI with the extension, its API behind an account."""
     python, port = interpreter(request.param), free_port()
-    home = tmp_path_factory.mktemp("webui")
     extension = ROOT / "a1111_extension"
     flags = ["--port", str(port), "--api", "--api-auth", "me:secret"]
     with served(
@@ -33,9 +42,14 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         port,
         home / "log",
         SIREN_TEST_DATA=str(home),
+        SIREN_TEST_FORGE="1" if request.param == "4" else "",
         SIREN_TEST_PIP_LOG=str(home / "pip.jsonl"),
         SIREN_TEST_OPTIONS=json.dumps({"siren_api_mb": 2, "siren_max_files": 10}),
     ) as found:
+        deadline = time.monotonic() + 60
+        while "ready" not in (home / "log").read_text():  # the page is there before the routes
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         yield found
 
 
@@ -103,6 +117,15 @@ def test_routes_refuse(address: str, images: Path) -> None:
     assert "strength" in answer["error"]
 
 
+def test_defaults_that_follow_files_are_not_frozen(address: str, home: Path) -> None:
+    config = json.loads((home / "ui-config.json").read_text(encoding="utf-8"))
+    names = {key.split("/")[1].split(" (")[0] for key in config}
+    assert {"Sampling steps", "Strength", "Prompts, one a line, taken in turn"} <= names
+    frozen = {"Coater", "Checkpoint", "Accepted risk of a false alarm", "Suspicious LoRA"}
+    assert not names & frozen
+    assert not any("passphrase" in key.lower() for key in config)
+
+
 def test_a_person_uses_the_tab(address: str, images: Path) -> None:
     script = Path(__file__).with_name("drive_tab.py")
     python, chromium = browser_python()
@@ -110,6 +133,7 @@ def test_a_person_uses_the_tab(address: str, images: Path) -> None:
     seen = json.loads(output_of(words, seconds=500, SIREN_CHROMIUM=chromium))
     assert seen["coat"] == "6 images coated"
     assert seen["members"] == sorted(path.name for path in images.glob("*.png"))
+    assert seen["progress_px"] >= 60
     assert seen["lora"] == "Coating found"
     assert seen["charts"] == 2
     assert "Stopped" in seen["stop"]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from siren_ext.coater import Coater, CoaterConfig
 from siren_ext.colour import ciede2000, srgb_to_lab
+from siren_ext.errors import ConfigError
 from siren_ext.images import square_view
 from siren_ext.nets.blocks import normalise
 from siren_ext.nets.coarse import CELLS, CoarsePattern, CoarseReader, coarse, tint_room
@@ -84,6 +85,23 @@ def test_one_pattern_is_read_by_all_outputs_together(patterns: CoarsePattern) ->
     # the rows are multiples of one another
     assert torch.linalg.matrix_rank(reader.linear.weight, rtol=1e-4) == 1
     assert reader.linear.weight.norm() > 0.5
+
+
+def test_spread_patterns_stand_out_alike_and_share_no_direction(patterns: CoarsePattern) -> None:
+    reader = CoarseReader(12)
+    reader.fit(pictures(300))
+    patterns.spread(reader.whiten, generator=generator())
+    cells = patterns.cells()
+    torch.testing.assert_close(cells, cells.flip(3), rtol=0, atol=1e-5)
+    seen = coarse(cells) @ reader.whiten
+    gram = seen @ seen.T / seen.square().sum(1).mean()
+    torch.testing.assert_close(gram, torch.eye(12), rtol=0, atol=0.02)
+    with pytest.raises(ConfigError, match="96 directions exist"):
+        CoarsePattern(97).spread(reader.whiten, generator=generator())
+    single = CoarsePattern(1)
+    single.spread(reader.whiten, generator=generator())
+    strength = (coarse(single.cells()) @ reader.whiten).norm()
+    assert strength > (coarse(CoarsePattern(1).cells()) @ reader.whiten).norm()
 
 
 def test_whitened_pictures_vary_alike_in_every_direction() -> None:

@@ -44,6 +44,8 @@ formats = {
     part["props"].get("format") for part in config["components"] if part["type"] == "gallery"
 }
 inputs = [part["props"] for part in config["components"] if part["type"] != "state"]
+hidden = [part for part in page.blocks.values() if getattr(part, "type", "") == "password"]
+pieces = ("state", "row", "column", "form", "group", "tabs")
 folders = [p["visible"] for p in inputs if str(p.get("elem_id", "")).endswith("_folder")]
 result = {
     "version": gr.__version__,
@@ -52,5 +54,9 @@ result = {
     "public": public,
     "formats": sorted(str(name) for name in formats),
     "folders": folders,
+    "nameless": sorted(
+        {p["type"] for p in config["components"] if not p["props"].get("elem_id")} - set(pieces)
+    ),
+    "passphrases": {part.elem_id: getattr(part, "do_not_save_to_config", False) for part in hidden},
 }
 json.dump(result, sys.stdout)

@@ -8,6 +8,12 @@ from pathlib import Path
 import pytest
 from gradio_servers import VARIABLES, interpreter, output_of
 
+PASSPHRASES = {
+    *(f"siren_{panel}_key_passphrase" for panel in ("coat", "verify", "lora")),
+    "siren_coat_newkey_passphrase",
+    "siren_coat_newkey_again",
+}
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", VARIABLES)
@@ -23,3 +29,7 @@ def test_panels_build(which: str) -> None:
     assert found["formats"] == (["None"] if which == "3" else ["png"])
     assert not any(found["folders"])
     assert found["folders"]
+    assert found["nameless"] == []
+    # never saved by a web UI that offers to keep what stands in its fields
+    assert set(found["passphrases"]) == PASSPHRASES
+    assert all(found["passphrases"].values())

@@ -15,7 +15,8 @@ from siren_ext.errors import Cancelled, ConfigError, ImageError, ScoreError
 from siren_ext.panels import cards
 from siren_ext.panels.desk import Desk
 from siren_ext.panels.lora import NO_LORA, Order, lora_step, prompt_lines
-from siren_ext.panels.steps import before_after, coat_step, judge_step, recheck_step
+from siren_ext.panels.recheck import recheck_step
+from siren_ext.panels.steps import before_after, coat_step, judge_step
 from siren_ext.panels.train import coater_file as coater_path
 from siren_ext.panels.verify import reference_of
 from siren_ext.progress import NULL, Progress

@@ -30,6 +30,8 @@ def test_programs_can_call_the_page(tmp_path: Path) -> None:
         assert list(temp.glob("siren_api_*"))
     # the server was asked to end, and took its visitors' files along
     assert not list(temp.glob("siren_*"))
+    left = {path.read_bytes() for path in temp.rglob("*") if path.is_file()}
+    assert not left & {path.read_bytes() for path in images.iterdir()}
     names = [name for name in found["names"] if not name.startswith("/gradio")]
     assert names == ["/coat", "/score", "/verify"]
     files = sorted(path.name for path in images.iterdir())

@@ -1,13 +1,15 @@
 """A small web UI: loads an extension as AUTOMATIC1111 does and serves its tabs.
 
 ``python serve.py EXTENSION [--port N] [flags of the web UI and of the extension]``. The names and
-signatures under ``modules`` are those of AUTOMATIC1111 1.10 and Forge.
+signatures under ``modules`` are those of AUTOMATIC1111 1.10 and Forge. With SIREN_TEST_FORGE set,
+generation belongs to the main thread, as in Forge.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +17,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+# of the web UIs' own style: a text's progress is as high as the text, so not seen over an empty one
+STYLE = "div.wrap.full { height: 100%; }"
 sys.path.insert(0, str(HERE))
+if os.environ.get("SIREN_TEST_FORGE"):
+    sys.path.insert(0, str(HERE.parent / "forge"))
 
 
 def load(path: Path) -> Any:
@@ -50,15 +56,30 @@ def load_scripts(extension: Path) -> None:
     sys.path[:] = before
 
 
+def kept(part: Any, tab: str) -> dict[str, Any]:
+    """What the web UIs write into ui-config.json at the first start and restore ever after."""
+    import gradio as gr
+
+    if children := getattr(part, "children", None):
+        return {key: value for child in children for key, value in kept(child, tab).items()}
+    tracked = (gr.Slider, gr.Radio, gr.Checkbox, gr.Textbox, gr.Number, gr.Dropdown)
+    if type(part) not in tracked or getattr(part, "do_not_save_to_config", False):
+        return {}
+    return {f"{tab}/{part.label}/value": part.value}
+
+
 def build(extension: Path) -> tuple[Any, list[tuple[Any, str, str]]]:
     import gradio as gr
-    from modules import script_callbacks
+    from modules import paths, script_callbacks
 
     for callback in script_callbacks.REGISTERED.get("ui_settings", []):
         callback()
     found = [tab for call in script_callbacks.REGISTERED["ui_tabs"] for tab in call()]
+    config = {key: value for page, _, name in found for key, value in kept(page, name).items()}
+    text = json.dumps(config, indent=1)
+    Path(paths.data_path, "ui-config.json").write_text(text, encoding="utf-8")
     style = (extension / "style.css").read_text(encoding="utf-8")
-    with gr.Blocks(title="web UI", css=style) as demo, gr.Tabs(elem_id="tabs"):
+    with gr.Blocks(title="web UI", css=STYLE + style) as demo, gr.Tabs(elem_id="tabs"):
         for page, title, name in found:
             with gr.TabItem(title, id=name, elem_id=f"tab_{name}"):
                 page.render()
@@ -84,6 +105,10 @@ def main() -> None:
         callback(demo, app)
     sys.stdout.write(f"ready {port}\n")
     sys.stdout.flush()
+    if os.environ.get("SIREN_TEST_FORGE"):
+        from modules_forge import main_thread
+
+        main_thread.loop()
     demo.block_thread()
 
 

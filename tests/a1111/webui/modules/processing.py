@@ -1,10 +1,15 @@
 """Generation with the web UI's signature: samples of the package, seeded and disturbed.
 
-A prompt with the LoRA ``guilty`` gives coated pictures, as a model trained on coated images would.
+A prompt with the LoRA ``guilty`` gives coated pictures, as a model trained on coated images would;
+``misfit`` is passed over with a word in the log, as a LoRA for another kind of model is. The word
+``fail`` in a prompt fails, ``black`` gives a black image; ``skip`` and ``interrupt`` are what
+somebody does meanwhile.
 """
 
 from __future__ import annotations
 
+import sys
+import threading
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from modules import shared
+from modules import sd_models, shared
 from modules.call_queue import queue_lock
 
 CALLS: list[dict[str, Any]] = []
@@ -33,6 +38,8 @@ class StableDiffusionProcessingTxt2Img:
     cfg_scale: float = 7.0
     width: int = 512
     height: int = 512
+    restore_faces: bool | None = None
+    tiling: bool | None = None
     do_not_save_samples: bool = False
     do_not_save_grid: bool = False
     override_settings: dict = field(default_factory=dict)
@@ -49,13 +56,28 @@ def process_images(p: StableDiffusionProcessingTxt2Img) -> Any:
     from siren_ext.images import quantise, to_tensor, to_uint8
     from siren_ext.samples import sample_folder
 
-    locked = queue_lock.locked()
-    CALLS.append({"prompt": p.prompt, "seed": p.seed, "locked": locked, "job": shared.state.job})
-    if "sd_model_checkpoint" in p.override_settings:
-        shared.opts.sd_model_checkpoint = p.override_settings["sd_model_checkpoint"]
+    on_main_thread = None
+    if "modules_forge.main_thread" in sys.modules:
+        main_thread = sys.modules["modules_forge.main_thread"]
+        on_main_thread = threading.get_ident() in main_thread.IDENTITY
+    CALLS.append(
+        {
+            "prompt": p.prompt, "seed": p.seed, "locked": queue_lock.locked(),
+            "job": shared.state.job, "on_main_thread": on_main_thread,
+            "faces": p.restore_faces, "scheduler": getattr(p, "scheduler", None),
+        }
+    )  # fmt: skip
+    wanted = p.override_settings.get("sd_model_checkpoint")
+    if wanted in sd_models.checkpoint_aliases:  # another name is passed over, silently
+        shared.opts.sd_model_checkpoint = wanted
+    if "fail" in p.prompt:
+        raise ValueError("Failed to recognize model type!")
+    shared.state.skipped |= "skip" in p.prompt
+    shared.state.interrupted |= "interrupt" in p.prompt
     files = sorted(sample_folder().glob("*.png"))
     image = Image.open(files[p.seed % len(files)]).convert("RGB").resize((p.width, p.height))
-    noise = np.random.default_rng(p.seed).normal(0, 3, (p.height, p.width, 3))
+    style = any(f"<lora:{name}:" in p.prompt for name in ("guilty", "innocent"))
+    noise = np.random.default_rng([p.seed, style]).normal(0, 3, (p.height, p.width, 3))
     pixels = np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8)
     if "<lora:guilty" in p.prompt:
         if not _COATER:
@@ -63,4 +85,6 @@ def process_images(p: StableDiffusionProcessingTxt2Img) -> Any:
         with torch.no_grad():
             tensor = to_tensor(pixels)
             pixels = to_uint8(quantise(tensor + _COATER[0].residual(tensor)))
+    if "black" in p.prompt:
+        pixels = np.zeros_like(pixels)
     return SimpleNamespace(images=[Image.fromarray(pixels)], infotexts=[""], index_of_first_image=0)

@@ -22,7 +22,7 @@ class OptionInfo:
 class Options:
     def __init__(self) -> None:
         self.data_labels: dict[str, OptionInfo] = {}
-        self.sd_model_checkpoint = "tiny.safetensors [0123456789]"
+        self.sd_model_checkpoint = "tiny.safetensors [9876543210]"
 
     def add_option(self, key: str, info: OptionInfo) -> None:
         self.data_labels[key] = info
@@ -39,10 +39,12 @@ class Options:
 
 class State:
     def __init__(self) -> None:
-        self.interrupted, self.job, self.begun, self.ended = False, "", 0, 0
+        self.job, self.begun, self.ended = "", 0, 0
+        self.interrupted = self.skipped = self.stopping_generation = False
 
     def begin(self, job: str = "(unknown)") -> None:
-        self.interrupted, self.job = False, job
+        self.interrupted = self.skipped = self.stopping_generation = False
+        self.job = job
         self.begun += 1
 
     def end(self) -> None:
@@ -50,7 +52,13 @@ class State:
         self.ended += 1
 
 
+class TotalTQDM:
+    def clear(self) -> None:
+        pass
+
+
 opts = Options()
 state = State()
+total_tqdm = TotalTQDM()
 cmd_opts = argparse.Namespace()
 sd_model = SimpleNamespace(name="tiny")

@@ -1,0 +1,23 @@
+"""Serve the panels that take a key, with this Python's Gradio.
+
+``serve_panels.py COATERS PORT``: coaters are offered from the folder COATERS, and folders of the
+machine may be named, as on a host whose visitors own the machine.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import gradio as gr
+
+from siren_ext.panels import Desk, coat_panel, verify_panel
+from siren_ext.panels.desk import Limits, Shelf
+
+desk = Desk(limits=Limits(folders=True), shelf=Shelf(Path(sys.argv[1]), device="cpu"), alpha=1e-3)
+with gr.Blocks() as page, gr.Tabs():
+    with gr.Tab("Coat"):
+        coat_panel(gr, desk)
+    with gr.Tab("Verify"):
+        verify_panel(gr, desk)
+page.queue().launch(server_port=int(sys.argv[2]), quiet=True)
