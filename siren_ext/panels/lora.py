@@ -88,7 +88,7 @@ def lora_panel(gr: Any, host: GeneratingHost, desk: Desk | None = None) -> dict[
             elem_id="siren_lora_suspect",
         )  # fmt: skip
         reference = gr.Dropdown(
-            [NO_LORA, KEY_ALONE, *loras], value=NO_LORA, label="Reference: your clean LoRA, or",
+            [NO_LORA, KEY_ALONE, *loras], value=NO_LORA, label="Reference: your own clean LoRA",
             elem_id="siren_lora_reference",
         )  # fmt: skip
         refresh = gr.Button("Refresh the lists", elem_id="siren_lora_refresh")
