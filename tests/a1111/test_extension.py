@@ -45,6 +45,7 @@ def install(tmp_path: Path, absent: str) -> list[dict[str, str]]:
          f"import sys, runpy; sys.path.insert(0, {str(WEBUI)!r}); "
          f"runpy.run_path({str(EXTENSION / 'install.py')!r})"],
         SIREN_TEST_PIP_LOG=str(log), SIREN_TEST_ABSENT=absent,
+        SIREN_TEST_PRESENT="cryptography",  # the tests must pass where it is not
     )  # fmt: skip
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
@@ -54,9 +55,9 @@ def test_nothing_is_installed_where_nothing_is_missing(tmp_path: Path) -> None:
 
 
 def test_only_what_is_missing_is_installed(tmp_path: Path) -> None:
-    (call,) = install(tmp_path, "jinja2,tomli_w")
+    (call,) = install(tmp_path, "jinja2,tomli_w,cryptography")
     words = call["command"].split(" -c ")[0]
-    assert words == 'install "jinja2>=3.0" "tomli-w>=1.0"'
+    assert words == 'install "jinja2>=3.0" "tomli-w>=1.0" "cryptography>=41"'
     assert "numpy==" in call["constraints"]
     assert "torch==" in call["constraints"]
     for kept in ("torch", "numpy", "Pillow", "gradio", "transformers"):
