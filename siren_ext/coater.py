@@ -20,7 +20,7 @@ from siren_ext.files import atomic
 from siren_ext.images import crop_view, square_view
 from siren_ext.losses import hsc_distance, message_centre
 from siren_ext.nets.blocks import IMAGENET_STD, normalise
-from siren_ext.nets.coarse import AMPLITUDE, tint_room
+from siren_ext.nets.coarse import STRENGTH, tint_room
 from siren_ext.nets.extractor import Extractor
 from siren_ext.nets.generator import Generator
 from siren_ext.nets.jnd import jnd_map
@@ -203,7 +203,7 @@ class Coater:
             bits = self.config.message_bits
             weights = message.to(images).reshape(-1, bits) / bits**0.5
         std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device)
-        tint = pattern(weights, images.shape[2:]) * (AMPLITUDE * std.view(1, 3, 1, 1))
+        tint = pattern(weights, images.shape[2:]) * (STRENGTH * std.view(1, 3, 1, 1))
         tint = tint.expand(len(images), -1, -1, -1)
         out: Tensor = tint * tint_room(images, tint, self.config.coarse)
         return out

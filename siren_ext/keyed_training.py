@@ -63,14 +63,16 @@ class KeyedTrainer(CoaterTrainer):
 
         Those rows carry the twins' own messages, the first half one and the second the other.
         """
-        bits = self.coater.config.message_bits
-        self.messages = draw_messages(len(clean), bits, generator).to(self.device)
+        self.messages = self._message(len(clean), generator)
         if self.rehearsal is not None:
             trips, denoised = self._through_model(len(clean))
             half = trips + denoised // 2
             self.messages[trips:half] = self.rehearsal.message
             self.messages[half : trips + denoised] = -self.rehearsal.message
         return self.coater.residual(clean, self.messages)
+
+    def _message(self, count: int, generator: torch.Generator) -> Tensor:
+        return draw_messages(count, self.coater.config.message_bits, generator).to(self.device)
 
     def _through_model(self, count: int) -> tuple[int, int]:
         """How many images pass the autoencoder, and how many of the rest the denoiser."""

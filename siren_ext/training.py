@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from siren_ext import losses
+from siren_ext.coarse_fit import fit_coarse
 from siren_ext.coater import Coater, CoaterConfig
 from siren_ext.dataset import ImageSet
 from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.distortions import distort
 from siren_ext.errors import ModelError
-from siren_ext.images import quantise, square_view
-from siren_ext.nets.blocks import normalise
+from siren_ext.images import quantise
 from siren_ext.progress import NULL, Progress
 from siren_ext.rehearsal import Rehearsal
 from siren_ext.surrogate import DiffusionSurrogate, Surrogate
@@ -28,9 +28,6 @@ from siren_ext.train_schedule import Radius, Schedule
 from siren_ext.train_state import read_state, run_signature, write_state
 
 SAVE_SECONDS = 60.0
-READER_IMAGES = 96
-"""Generated images beside the owner's, from which the coarse reader learns what is usual."""
-READER_GUIDANCE = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0)
 _MEMORY = 0.95
 
 
@@ -143,38 +140,14 @@ class CoaterTrainer:
     def begin(self) -> None:
         """Before the first step: the coarse reader's view of clean images, and the centre."""
         if self.fresh:
-            self._fit_reader()
+            generator = torch.Generator().manual_seed(self.config.seed)
+            fit_coarse(self.coater, self.images, self.surrogate, self._message, generator)
         if self.fresh or self.config.objective != "budget":
             self._recentre()
 
-    @torch.no_grad()
-    def _fit_reader(self) -> None:
-        """Whitening from the owner's images and from what a clean model makes of them."""
-        reader = self.coater.extractor.reader
-        if reader is None:
-            return
-        size = self.coater.config.working_size
-
-        def seen(images: Tensor) -> Tensor:
-            return normalise(square_view(images.to(self.device), size))
-
-        own = [seen(part.float() / 255) for part in torch.split(self.images, 64)]
-        made: list[Tensor] = []
-        if isinstance(self.surrogate, DiffusionSurrogate):
-            generator = torch.Generator().manual_seed(self.config.seed)
-            for guidance in READER_GUIDANCE:
-                picks = self._picks(generator, READER_IMAGES // len(READER_GUIDANCE))
-                texts = self.surrogate.texts(picks)
-                views = self.surrogate.sample(
-                    len(picks), generator=generator, texts=texts, guidance=guidance
-                )
-                made.append(seen(views))
-        reader.fit(torch.cat(own), torch.cat(made) if made else None)
-        pattern = self.coater.generator.coarse
-        if pattern is not None:
-            generator = torch.Generator().manual_seed(self.config.seed)
-            pattern.spread(reader.whiten, generator=generator)
-            reader.match(pattern.cells(), generator=generator)
+    def _message(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """Random messages for that many images; None for a coating without."""
+        return None
 
     def _networks(self) -> tuple[torch.nn.Module, torch.nn.Module]:
         return self.coater.generator, self.coater.extractor

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from siren_ext.colour import ciede2000, srgb_to_lab
 from siren_ext.errors import ConfigError
+from siren_ext.losses import AMPLITUDE
 
-AMPLITUDE = 0.15
+STRENGTH = 0.15
 """Largest change by the pattern, in ImageNet-normalised space, where it would not be seen."""
 CELLS = 8
 """Cells along a side, of the pattern and of what the reader sees."""
@@ -24,8 +25,6 @@ _FIRST = 0.8
 _FAINT = 0.1
 _ROOM_SIDE = 32
 _SINGLE = 48
-# what one standard deviation of a pattern counts at first
-_GAIN = 2.0
 # share of the mean variance that is added to each: few pictures make some variances come out small
 _SHRINK = 5e-4
 # weight of the owner's own pictures beside generated ones
@@ -162,21 +161,23 @@ class CoarseReader(nn.Module):
         self.whiten.copy_(vectors @ torch.diag(values.rsqrt()) @ vectors.T)
 
     @torch.no_grad()
-    def match(self, patterns: Tensor, *, generator: torch.Generator) -> None:
-        """Start as the matched filter of patterns, K x 3 x h x w.
+    def match(self, changes: Tensor, messages: Tensor, *, generator: torch.Generator) -> None:
+        """Start as the best linear reader of messages among clean pictures.
 
         Args:
-            patterns: one per output; or a single one, which all outputs then read with random
-                weights.
+            changes: N x 96, what coatings add to :func:`coarse` views.
+            messages: N x K of -1 and +1 that they carry, one bit per output; or N x 1 of ones for a
+                coating without a message, which all outputs then read with random weights.
             generator: of those weights.
         """
-        known = coarse(patterns) @ self.whiten
-        known = known / known.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        white = (changes @ self.whiten).double()
+        power = torch.eye(white.shape[1]).to(white) + white.T @ white / len(white)
+        rows = torch.linalg.solve(power, white.T @ messages.to(white) / len(white)).T
         outputs = self.linear.out_features
-        if len(known) == 1 and outputs > 1:
+        if len(rows) == 1 and outputs > 1:
             weights = torch.randn(outputs, 1, generator=generator) / math.sqrt(outputs)
-            known = weights.to(known) * known
-        self.linear.weight.copy_(_GAIN * known)
+            rows = weights.to(rows) * rows
+        self.linear.weight.copy_(AMPLITUDE * rows)
         self.linear.bias.zero_()
 
     def forward(self, images: Tensor) -> Tensor:

@@ -66,11 +66,16 @@ def test_the_pattern_lies_on_what_trainers_cut_out(
 def test_the_untrained_reader_finds_faint_patterns(patterns: CoarsePattern) -> None:
     reader = CoarseReader(12)
     reader.fit(pictures(100), pictures(100, seed=5))
-    reader.match(patterns.cells(), generator=generator())
     message = torch.randint(0, 2, (64, 12), generator=generator()).float() * 2 - 1
     clean = pictures(64, seed=1)
+
+    def coat(images: Tensor) -> Tensor:
+        return images + 0.03 * patterns(message / 12**0.5, images.shape[2:])
+
     with torch.no_grad():
-        coated = clean + 0.03 * patterns(message / 12**0.5, clean.shape[2:])
+        known = pictures(64, seed=9)
+        reader.match(coarse(coat(known)) - coarse(known), message, generator=generator())
+        coated = coat(clean)
         right = (reader(coated) * message > 0).float().mean()
         chance = (reader(clean) * message > 0).float().mean()
     # the pictures differ by fifty times the pattern's strength
@@ -81,10 +86,17 @@ def test_the_untrained_reader_finds_faint_patterns(patterns: CoarsePattern) -> N
 def test_one_pattern_is_read_by_all_outputs_together(patterns: CoarsePattern) -> None:
     reader = CoarseReader(5)
     reader.fit(pictures(100))
-    reader.match(patterns.cells()[:1], generator=generator())
+    changes = coarse(patterns.cells()[:1].detach()).expand(20, -1)
+    reader.match(changes, torch.ones(20, 1), generator=generator())
     # the rows are multiples of one another
     assert torch.linalg.matrix_rank(reader.linear.weight, rtol=1e-4) == 1
-    assert reader.linear.weight.norm() > 0.5
+    images = pictures(4, seed=2)
+    with torch.no_grad():
+        moved = reader(
+            images + patterns.cells()[:1].repeat_interleave(4, 2).repeat_interleave(4, 3)
+        )
+        shift = (moved - reader(images)).norm(dim=1)
+    assert 1 < shift.min() <= shift.max() < 8
 
 
 def test_spread_patterns_stand_out_alike_and_share_no_direction(patterns: CoarsePattern) -> None:
