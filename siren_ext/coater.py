@@ -181,7 +181,7 @@ class Coater:
         else:
             change = limits * mask * pattern
         del mask
-        tint = self._tint(images, message)
+        tint = self._tint(images, message, std.view(1, 3, 1, 1))
         if tint is not None:
             change = change.add_(tint) if in_place else change + tint
         del tint
@@ -192,7 +192,7 @@ class Coater:
             change = change.mul_(scale) if in_place else change * scale
         return change
 
-    def _tint(self, images: Tensor, message: Tensor | None) -> Tensor | None:
+    def _tint(self, images: Tensor, message: Tensor | None, std: Tensor) -> Tensor | None:
         """The pattern of coarse colour; it has no edges that a mask would have to hide."""
         pattern = self.generator.coarse
         if pattern is None:
@@ -202,9 +202,7 @@ class Coater:
         else:
             bits = self.config.message_bits
             weights = message.to(images).reshape(-1, bits) / bits**0.5
-        std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device)
-        tint = pattern(weights, images.shape[2:]) * (STRENGTH * std.view(1, 3, 1, 1))
-        tint = tint.expand(len(images), -1, -1, -1)
+        tint = pattern(weights, images.shape[2:]) * (STRENGTH * std)
         out: Tensor = tint * tint_room(images, tint, self.config.coarse)
         return out
 

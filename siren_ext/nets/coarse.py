@@ -105,7 +105,8 @@ def tint_room(images: Tensor, tint: Tensor, limit: float) -> Tensor:
     strength would be visible in places or too faint in most.
 
     Args:
-        images, tint: B x 3 x H x W, in [0,1] and what is to be added.
+        images: B x 3 x H x W in [0,1].
+        tint: what is to be added to each, or 1 x 3 x H x W for all.
 
     Returns:
         B x 1 x H x W, smooth.
