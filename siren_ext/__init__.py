@@ -7,10 +7,10 @@ no heavy library: ``from siren_ext import Coater`` works without diffusers insta
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from siren_ext.coater import Coater as Coater
     from siren_ext.coating import CoatConfig as CoatConfig
     from siren_ext.coating import CoatManifest as CoatManifest
@@ -68,19 +68,26 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME, "__version__"])
 
-try:
-    __version__ = version("siren-ext")
-except PackageNotFoundError:  # run from a bare source tree
-    __version__ = "0+unknown"
-
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from the module it lives in."""
+    """Load a public name from the module it lives in; the version from what is installed."""
+    if name == "__version__":
+        globals()[name] = value = _version()
+        return value
     if name not in _HOME:
         raise AttributeError(f"module 'siren_ext' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # half of the import's time
+
+    try:
+        return version("siren-ext")
+    except PackageNotFoundError:  # run from a bare source tree
+        return "0+unknown"
 
 
 def __dir__() -> list[str]:

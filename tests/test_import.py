@@ -41,25 +41,32 @@ def loaded_by(statement: str, timed: str = "pass") -> dict[str, object]:
     return result
 
 
+def quickest(statement: str, timed: str = "pass", *, within: float) -> dict[str, object]:
+    """The first of several attempts that took less than ``within``, or the quickest of all.
+
+    A busy neighbour on the same core makes even processor seconds several times as long.
+    """
+    attempts = []
+    for _ in range(8):
+        attempts.append(loaded_by(statement, timed))
+        if float(str(attempts[-1]["took"])) < within:
+            break
+    return min(attempts, key=lambda result: float(str(result["took"])))
+
+
 def test_import_is_light() -> None:
-    quickest = min(
-        (loaded_by("import siren_ext, siren_ext.config, siren_ext.files") for _ in range(3)),
-        key=lambda result: float(str(result["took"])),
-    )
-    assert quickest["heavy"] == []
-    assert not quickest["torch"]
-    assert float(str(quickest["took"])) < 0.3
+    found = quickest("import siren_ext, siren_ext.config, siren_ext.files", within=0.3)
+    assert found["heavy"] == []
+    assert not found["torch"]
+    assert float(str(found["took"])) < 0.3
 
 
 def test_main_path_is_light_beyond_torch() -> None:
     names = "Coater, ImageSet, coat_folder, score_folder, verify, write_report"
     statement = f"from siren_ext import {names}"
-    quickest = min(
-        (loaded_by(statement, timed="import torch") for _ in range(3)),
-        key=lambda result: float(str(result["took"])),
-    )
-    assert quickest["heavy"] == []
-    assert float(str(quickest["took"])) < 1.0
+    found = quickest(statement, timed="import torch", within=1.0)
+    assert found["heavy"] == []
+    assert float(str(found["took"])) < 1.0
 
 
 def test_command_line_starts_without_torch() -> None:
