@@ -1,22 +1,38 @@
-"""Where a coater's coarse colour begins: fitted to clean pictures before any training."""
+"""Where a coater's coarse colour begins: fitted to clean pictures before any training.
+
+A fine-tune learns of a coating what the autoencoder leaves of it, and it is found where clean
+pictures hardly vary. Both are linear enough among views of 8 x 8 cells to be measured, so that the
+patterns can go where the two together are most favourable.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from siren_ext.coater import Coater
+from siren_ext.errors import ConfigError
 from siren_ext.images import quantise, square_view
 from siren_ext.nets.blocks import normalise
-from siren_ext.nets.coarse import coarse
+from siren_ext.nets.coarse import CoarsePattern, coarse, lay_tint
+from siren_ext.progress import NULL, Progress
 from siren_ext.surrogate import DiffusionSurrogate, Surrogate
 
 GENERATED = 96
 """Generated pictures beside the owner's, from which the reader learns what is usual."""
 GUIDANCE = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0)
-_BATCH = 64
+TOGETHER = 25
+"""Pictures that a reader of messages takes to be judged together."""
+_PROBES = 256
+_SINGLE = 48
+_BATCH = 32
+# share of the strongest direction's strength below which a direction is given up
+_FAINT = 0.05
+# ridge of both regressions, as a share of the mean square
+_RIDGE = 0.05
 
 
 @torch.no_grad()
@@ -26,11 +42,14 @@ def fit_coarse(
     surrogate: Surrogate,
     draw: Callable[[int, torch.Generator], Tensor | None],
     generator: torch.Generator,
+    *,
+    progress: Progress = NULL,
 ) -> None:
     """Fit patterns and reader of an untrained coater; nothing happens to one without them.
 
-    The reader learns how clean pictures vary, the patterns go where they vary least, and the reader
-    is matched to what the coatings add. This alone tells coated from clean; training improves it.
+    The reader learns how clean pictures vary, random tints show what the autoencoder leaves of
+    which, the patterns take the directions that come out strongest, and the reader is matched to
+    what coatings come to. This alone tells coated from clean; training may improve it.
 
     Args:
         coater: changed in place.
@@ -38,44 +57,131 @@ def fit_coarse(
         surrogate: of the owner's own making; one that can generate shows more of what is usual.
         draw: messages for so many images; gives None for a coater without.
         generator: of all draws.
+
+    Raises:
+        ConfigError: the message has more bits than there are directions (96).
     """
     pattern, reader = coater.generator.coarse, coater.extractor.reader
     if pattern is None or reader is None:
         return
-    size, device = coater.config.working_size, coater.device
+    progress.stage("Fitting coarse colour")
+    fit = _Fit(coater, images, surrogate, generator, progress)
+    reader.fit(fit.views, fit.generated())
+    count = len(pattern.maps)
+    left, strength = fit.favourable(reader.whiten)
+    if count > len(left):
+        raise ConfigError(f"A message has {count} bits; at most {len(left)} have a direction.")
+    taken = count if count > 1 else _SINGLE
+    # Evidence of a direction saturates, so that the weaker ones get more of the power, but not
+    # those of which the autoencoder leaves next to nothing.
+    strength = strength[:taken, None]
+    rows = left[:taken] * strength.sqrt() / (strength + _FAINT * strength.max())
+    if count == 1:
+        signs = torch.randint(0, 2, (taken, 1), generator=generator).to(rows) * 2 - 1
+        rows = (signs * rows).sum(0, keepdim=True)
+    pattern.lay(rows)
+    shifts = fit.shifts(draw)
+    reader.match(shifts, together=TOGETHER if count > 1 else 1, generator=generator)
 
-    def seen(views: Tensor) -> Tensor:
-        return normalise(square_view(views.to(device), size))
 
-    parts = [(part.float() / 255).to(device) for part in torch.split(images, _BATCH)]
-    reader.fit(
-        torch.cat([seen(part) for part in parts]),
-        _generated(surrogate, len(images), seen, generator),
-    )
-    pattern.spread(reader.whiten, generator=generator)
-    changes, told = [], []
-    for clean in parts:
-        message = draw(len(clean), generator)
-        coated = quantise(clean + coater.residual(clean, message))
-        # fine-tunes learn what the autoencoder leaves of a coating
-        kept = surrogate.round_trip(coated), surrogate.round_trip(clean)
-        for after, before in ((coated, clean), kept):
-            changes.append(coarse(seen(after)) - coarse(seen(before)))
+class _Fit:
+    """Measurements on the owner's images, in coarse views (rows of 96).
+
+    Attributes:
+        views: of picked images behind the autoencoder, as the reader is given them.
+    """
+
+    def __init__(
+        self,
+        coater: Coater,
+        images: Tensor,
+        surrogate: Surrogate,
+        generator: torch.Generator,
+        progress: Progress,
+    ) -> None:
+        self.progress = progress
+        self.coater, self.surrogate, self.generator = coater, surrogate, generator
+        self.images = images
+        self.picked = torch.arange(0, len(images), math.ceil(len(images) / _PROBES))
+        # as many as the regressions need, each as often as any other
+        self.rounds = torch.split(torch.arange(_PROBES) % len(self.picked), _BATCH)
+        trips = []
+        for part in torch.split(torch.arange(len(self.picked)), _BATCH):
+            progress.advance()
+            trips.append(self.seen(surrogate.round_trip(self.clean(part))))
+        self.views = torch.cat(trips)
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Images in [0,1] as the reader is given them."""
+        view = square_view(images.to(self.coater.device), self.coater.config.working_size)
+        return normalise(view)
+
+    def clean(self, part: Tensor) -> Tensor:
+        """Picked images in [0,1]."""
+        return (self.images[self.picked[part]].float() / 255).to(self.coater.device)
+
+    def generated(self) -> Tensor | None:
+        """Pictures of a clean model at several guidances, which change colours most."""
+        if not isinstance(self.surrogate, DiffusionSurrogate):
+            return None
+        made = []
+        for guidance in GUIDANCE:
+            self.progress.advance()
+            picks = torch.randint(
+                len(self.images), (GENERATED // len(GUIDANCE),), generator=self.generator
+            )
+            made.append(
+                self.seen(
+                    self.surrogate.sample(
+                        len(picks),
+                        generator=self.generator,
+                        texts=self.surrogate.texts(picks),
+                        guidance=guidance,
+                    )
+                )
+            )
+        return torch.cat(made)
+
+    def favourable(self, whiten: Tensor) -> tuple[Tensor, Tensor]:
+        """Directions to tint in, 96 rows, and how far each stands out after the autoencoder."""
+        size = len(whiten)
+        probe = CoarsePattern(size).to(whiten)
+        turn = torch.randn(size, size, generator=self.generator)
+        probe.lay(torch.linalg.qr(turn)[0].to(whiten))
+        written, kept = [], []
+        for part in self.rounds:
+            clean = self.clean(part)
+            signs = torch.randint(0, 2, (len(clean), size), generator=self.generator) * 2 - 1
+            tint = lay_tint(probe, clean, signs.to(clean), self.coater.config.coarse)
+            coated = quantise(clean + tint)
+            written.append(coarse(self.seen(coated)) - coarse(self.seen(clean)))
+            kept.append(self.kept(coated, part))
+        transfer = _regress(torch.cat(written), torch.cat(kept)) @ whiten.double()
+        left, strength, _ = torch.linalg.svd(transfer)
+        return left.T.to(whiten), strength.to(whiten)
+
+    def shifts(self, draw: Callable[[int, torch.Generator], Tensor | None]) -> Tensor:
+        """What each bit adds after the autoencoder, K x 96."""
+        told, kept = [], []
+        for part in self.rounds:
+            clean = self.clean(part)
+            message = draw(len(clean), self.generator)
+            coated = quantise(clean + self.coater.residual(clean, message))
+            kept.append(self.kept(coated, part))
             told.append(clean.new_ones(len(clean), 1) if message is None else message)
-    reader.match(torch.cat(changes), torch.cat(told), generator=generator)
+        return _regress(torch.cat(told), torch.cat(kept)).float()
+
+    def kept(self, coated: Tensor, part: Tensor) -> Tensor:
+        """What the autoencoder leaves of coatings, beside what it makes of the clean images."""
+        self.progress.advance()
+        trips = self.seen(self.surrogate.round_trip(coated))
+        return coarse(trips) - coarse(self.views[part])
 
 
-def _generated(
-    surrogate: Surrogate, count: int, seen: Callable[[Tensor], Tensor], generator: torch.Generator
-) -> Tensor | None:
-    """Pictures of a clean model at several guidances, which change colours most."""
-    if not isinstance(surrogate, DiffusionSurrogate):
-        return None
-    made = []
-    for guidance in GUIDANCE:
-        picks = torch.randint(count, (GENERATED // len(GUIDANCE),), generator=generator)
-        texts = surrogate.texts(picks)
-        made.append(
-            seen(surrogate.sample(len(picks), generator=generator, texts=texts, guidance=guidance))
-        )
-    return torch.cat(made)
+def _regress(given: Tensor, result: Tensor) -> Tensor:
+    """The matrix M for which given @ M is nearest to result, in the mean of squares."""
+    given, result = given.double(), result.double()
+    power = given.T @ given
+    ridge = _RIDGE * power.diagonal().mean() * torch.eye(len(power)).to(power)
+    matrix: Tensor = torch.linalg.solve(power + ridge, given.T @ result)
+    return matrix

@@ -20,7 +20,7 @@ from siren_ext.files import atomic
 from siren_ext.images import crop_view, square_view
 from siren_ext.losses import hsc_distance, message_centre
 from siren_ext.nets.blocks import IMAGENET_STD, normalise
-from siren_ext.nets.coarse import STRENGTH, tint_room
+from siren_ext.nets.coarse import lay_tint
 from siren_ext.nets.extractor import Extractor
 from siren_ext.nets.generator import Generator
 from siren_ext.nets.jnd import jnd_map
@@ -181,7 +181,7 @@ class Coater:
         else:
             change = limits * mask * pattern
         del mask
-        tint = self._tint(images, message, std.view(1, 3, 1, 1))
+        tint = self._tint(images, message)
         if tint is not None:
             change = change.add_(tint) if in_place else change + tint
         del tint
@@ -192,19 +192,13 @@ class Coater:
             change = change.mul_(scale) if in_place else change * scale
         return change
 
-    def _tint(self, images: Tensor, message: Tensor | None, std: Tensor) -> Tensor | None:
+    def _tint(self, images: Tensor, message: Tensor | None) -> Tensor | None:
         """The pattern of coarse colour; it has no edges that a mask would have to hide."""
         pattern = self.generator.coarse
         if pattern is None:
             return None
-        if message is None:
-            weights = images.new_ones(1, 1)
-        else:
-            bits = self.config.message_bits
-            weights = message.to(images).reshape(-1, bits) / bits**0.5
-        tint = pattern(weights, images.shape[2:]) * (STRENGTH * std)
-        out: Tensor = tint * tint_room(images, tint, self.config.coarse)
-        return out
+        signs = images.new_ones(1, 1) if message is None else message.view(-1, message.shape[-1])
+        return lay_tint(pattern, images, signs, self.config.coarse)
 
     def features(self, images: Tensor) -> Tensor:
         """B x k extractor features of B x 3 x H x W images in [0,1]."""

@@ -20,7 +20,7 @@ class TrainConfig(Config):
             spends it on detection, with a penalty on visible tints; ``published`` is the weighted
             sum of SIREN's code with its image ramp; ``sum`` the plain sum of SIREN's Eq. 7. The
             latter two share the code's schedule: distortions begin once detection is learnt.
-        steps: optimisation steps.
+        steps: optimisation steps; 0 leaves a coater with coarse colour as it is fitted.
         batch_size: images per step.
         learning_rate: of the generator; ``extractor_rate`` of the extractor (AdamW).
         warmup: first steps with detection alone: no distortions, no diffusion terms. With every
@@ -75,7 +75,7 @@ class TrainConfig(Config):
     seed: int = 0
 
     bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "steps": (1, 10_000_000),
+        "steps": (0, 10_000_000),
         "batch_size": (1, 1024),
         "learning_rate": (1e-8, 1),
         "extractor_rate": (1e-8, 1),

@@ -18,7 +18,7 @@ from siren_ext.coater import Coater, CoaterConfig
 from siren_ext.dataset import ImageSet
 from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.distortions import distort
-from siren_ext.errors import ModelError
+from siren_ext.errors import ConfigError, ModelError
 from siren_ext.images import quantise
 from siren_ext.progress import NULL, Progress
 from siren_ext.rehearsal import Rehearsal
@@ -72,6 +72,8 @@ def train_coater(
     trainer = kind(data, surrogate, config, coater=coater, start=start, device=device)
     if resume is not None:
         trainer.restore(resume)
+    if trainer.step == 0:
+        trainer.begin(progress)
     progress.stage("Training the coater", config.steps, trainer.step)
     saved = time.monotonic()
     try:
@@ -123,6 +125,7 @@ class CoaterTrainer:
         ]
         self.rehearsal = self._rehearsal()
         self.step = 0
+        self.begun = False
         self.consistent = True
         self.schedule = Schedule()
         self.radius = Radius(config.nu)
@@ -137,11 +140,24 @@ class CoaterTrainer:
         )
         self.fresh = start is None
 
-    def begin(self) -> None:
-        """Before the first step: the coarse reader's view of clean images, and the centre."""
+    def begin(self, progress: Progress = NULL) -> None:
+        """Before the first step: patterns of coarse colour, their reader, and the centre."""
+        self.begun = True
         if self.fresh:
+            if not self.config.steps and not self.coater.config.coarse:
+                raise ConfigError(
+                    "TrainConfig.steps is 0; expected at least 1 for a coater without coarse "
+                    "colour, of which nothing is fitted beforehand."
+                )
             generator = torch.Generator().manual_seed(self.config.seed)
-            fit_coarse(self.coater, self.images, self.surrogate, self._message, generator)
+            fit_coarse(
+                self.coater,
+                self.images,
+                self.surrogate,
+                self._message,
+                generator,
+                progress=progress,
+            )
         if self.fresh or self.config.objective != "budget":
             self._recentre()
 
@@ -165,7 +181,7 @@ class CoaterTrainer:
     def advance(self) -> str:
         """One optimisation step; returns a short note of the running figures."""
         self.consistent = False
-        if self.step == 0:
+        if not self.begun and self.step == 0:
             self.begin()
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         clean = self._batch(self._picks(generator), generator)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from siren_ext.colour import ciede2000, srgb_to_lab
-from siren_ext.errors import ConfigError
 from siren_ext.losses import AMPLITUDE
+from siren_ext.nets.blocks import IMAGENET_STD
 
 STRENGTH = 0.15
 """Largest change by the pattern, in ImageNet-normalised space, where it would not be seen."""
@@ -24,7 +24,6 @@ CELLS = 8
 _FIRST = 0.8
 _FAINT = 0.1
 _ROOM_SIDE = 32
-_SINGLE = 48
 # share of the mean variance that is added to each: few pictures make some variances come out small
 _SHRINK = 5e-4
 # weight of the owner's own pictures beside generated ones
@@ -53,27 +52,9 @@ class CoarsePattern(nn.Module):
         self.maps = nn.Parameter(_FIRST * maps / maps.square().mean().sqrt())
 
     @torch.no_grad()
-    def spread(self, whiten: Tensor, *, generator: torch.Generator) -> None:
-        """Begin along the directions in which clean pictures vary least, one per map.
-
-        A unit of such a direction is its standard deviation, so that each map stands out of the
-        pictures alike, and none has to share a direction with another. A single map takes as many
-        directions as a message of 48 bits, with random signs.
-
-        Args:
-            whiten: of a fitted :class:`CoarseReader`.
-            generator: of the signs.
-        """
-        inverse, vectors = torch.linalg.eigh(whiten)
-        count = len(self.maps)
-        taken = _SINGLE if count == 1 else count
-        rows = (vectors / inverse).T.flip(0)[:taken]
-        if count > len(rows):
-            raise ConfigError(f"{count} patterns were asked for; {len(rows)} directions exist.")
-        if count == 1:
-            signs = torch.randint(0, 2, (taken, 1), generator=generator).to(rows) * 2 - 1
-            rows = (signs * rows).sum(0, keepdim=True)
-        half = rows.view(count, 3, CELLS, CELLS // 2)
+    def lay(self, directions: Tensor) -> None:
+        """Take K x 96 directions among :func:`coarse` views as the maps, in their proportions."""
+        half = directions.view(-1, 3, CELLS, CELLS // 2)
         maps = torch.cat([half, half.flip(3)], dim=3)
         self.maps.copy_(_FIRST * maps / maps.square().mean().sqrt())
 
@@ -95,6 +76,25 @@ class CoarsePattern(nn.Module):
             edges = (left, width - side - left, top, height - side - top)
             drawn = F.pad(drawn, edges, mode="replicate")
         return torch.tanh(drawn)
+
+
+def lay_tint(pattern: CoarsePattern, images: Tensor, signs: Tensor, limit: float) -> Tensor:
+    """The change of colour that patterns make together, to be added to the images.
+
+    Args:
+        pattern: of K maps.
+        images: B x 3 x H x W in [0,1].
+        signs: B x K of -1 and +1, or 1 x K for all.
+        limit: of the visible difference; see :func:`tint_room`.
+
+    Returns:
+        B x 3 x H x W.
+    """
+    std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+    weights = signs.to(images) / math.sqrt(signs.shape[1])
+    tint = pattern(weights, images.shape[2:]) * (STRENGTH * std)
+    out: Tensor = tint * tint_room(images, tint, limit)
+    return out
 
 
 @torch.no_grad()
@@ -147,38 +147,46 @@ class CoarseReader(nn.Module):
         """Learn how clean pictures vary, from normalised N x 3 x H x W ones.
 
         Args:
-            own: the owner's pictures, at least 2.
-            generated: what a clean model makes of them; suspicious pictures are of this kind, so
-                that they count more.
+            own: the owner's pictures, at least 2, as an autoencoder gives them back.
+            generated: what a clean model makes of them; suspicious pictures vary as these do, about
+                what both have in common.
         """
         seen = coarse(own).double()
         mean, spread = seen.mean(0), torch.cov(seen.T)
         if generated is not None:
             made = coarse(generated).double()
-            mean, spread = made.mean(0), torch.cov(made.T) + _OWN * spread
+            mean = (made.mean(0) + mean) / 2
+            spread = torch.cov(made.T) + _OWN * spread
         spread = spread + _SHRINK * spread.diagonal().mean() * torch.eye(len(spread)).to(spread)
         values, vectors = torch.linalg.eigh(spread)
         self.mean.copy_(mean)
         self.whiten.copy_(vectors @ torch.diag(values.rsqrt()) @ vectors.T)
 
     @torch.no_grad()
-    def match(self, changes: Tensor, messages: Tensor, *, generator: torch.Generator) -> None:
-        """Start as the best linear reader of messages among clean pictures.
+    def match(self, shifts: Tensor, *, together: int, generator: torch.Generator) -> None:
+        """Start as the best linear reader among clean pictures.
+
+        A bit's evidence is what its own shift adds to the mean of several images and the other
+        bits' do not; the fewer images, the more the pictures' own variation counts beside the other
+        bits.
 
         Args:
-            changes: N x 96, what coatings add to :func:`coarse` views.
-            messages: N x K of -1 and +1 that they carry, one bit per output; or N x 1 of ones for a
-                coating without a message, which all outputs then read with random weights.
+            shifts: K x 96, what each bit of a message adds to :func:`coarse` views, one per output;
+                or 1 x 96 for a coating without a message, which all outputs then read with random
+                weights.
+            together: number of images that are judged together.
             generator: of those weights.
         """
-        white = (changes @ self.whiten).double()
-        power = torch.eye(white.shape[1]).to(white) + white.T @ white / len(white)
-        rows = torch.linalg.solve(power, white.T @ messages.to(white) / len(white)).T
+        white = (shifts @ self.whiten).double()
+        power = white @ white.T + torch.eye(len(white)).to(white) / together
+        rows = torch.linalg.solve(power, white)
         outputs = self.linear.out_features
         if len(rows) == 1 and outputs > 1:
             weights = torch.randn(outputs, 1, generator=generator) / math.sqrt(outputs)
             rows = weights.to(rows) * rows
-        self.linear.weight.copy_(AMPLITUDE * rows)
+        # among pictures the outputs of one vary by no more than a message moves them
+        usual = rows.square().sum(1).mean().sqrt()
+        self.linear.weight.copy_(AMPLITUDE * rows / max(1.0, float(usual)))
         self.linear.bias.zero_()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -191,8 +199,8 @@ class CoarseReader(nn.Module):
 
 
 @torch.no_grad()
-def soften(layer: nn.Conv2d) -> None:
-    """Make an untrained last layer draw faintly, so that the coarse pattern begins in charge."""
+def soften(layer: nn.Conv2d | nn.Linear) -> None:
+    """Make an untrained last layer faint, so that coarse colour begins in charge."""
     layer.weight.mul_(_FAINT)
     if layer.bias is not None:
         layer.bias.zero_()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from siren_ext.nets.blocks import ConvBlock
-from siren_ext.nets.coarse import CoarseReader
+from siren_ext.nets.coarse import CoarseReader, soften
 
 
 class Extractor(nn.Module):
@@ -42,6 +42,8 @@ class Extractor(nn.Module):
         self.layers = nn.Sequential(*trunk)
         self.linear = nn.Linear(features, outputs) if use_linear else None
         self.reader = CoarseReader(outputs if use_linear else features) if coarse else None
+        if coarse and self.linear is not None:
+            soften(self.linear)
 
     def forward(self, images: Tensor, central: Tensor | None = None) -> Tensor:
         """B x outputs features of ImageNet-normalised B x 3 x H x W images.

@@ -69,7 +69,7 @@ class KeyedGenerator(nn.Module):
 class KeyedExtractor(nn.Module):
     """Image to one number per bit of the message; its sign is the bit's.
 
-    The sum of two readers: a linear one of coarse colour, which starts as the matched filter of the
+    The sum of two readers: a linear one of coarse colour, which starts fitted to the
     generator's own patterns, and a *decoder*, convolutions down to a grid of 8 x 8 cells, read
     position by position (a global average would forget where a pattern lay). The result is the mean
     over the image and its mirror image.
@@ -97,6 +97,8 @@ class KeyedExtractor(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.linear = nn.Linear(width * DECODER_SIDE**2, bits)
         self.reader = CoarseReader(bits) if coarse else None
+        if coarse:
+            soften(self.linear)
 
     def forward(self, images: Tensor, central: Tensor | None = None) -> Tensor:
         """B x bits of ImageNet-normalised B x 3 x H x W images, the same for mirrored ones.

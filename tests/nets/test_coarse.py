@@ -11,10 +11,16 @@ from torch import Tensor
 
 from siren_ext.coater import Coater, CoaterConfig
 from siren_ext.colour import ciede2000, srgb_to_lab
-from siren_ext.errors import ConfigError
 from siren_ext.images import square_view
 from siren_ext.nets.blocks import normalise
-from siren_ext.nets.coarse import CELLS, CoarsePattern, CoarseReader, coarse, tint_room
+from siren_ext.nets.coarse import (
+    CELLS,
+    CoarsePattern,
+    CoarseReader,
+    coarse,
+    lay_tint,
+    tint_room,
+)
 from siren_ext.nets.extractor import Extractor
 from siren_ext.nets.generator import Generator
 
@@ -68,14 +74,10 @@ def test_the_untrained_reader_finds_faint_patterns(patterns: CoarsePattern) -> N
     reader.fit(pictures(100), pictures(100, seed=5))
     message = torch.randint(0, 2, (64, 12), generator=generator()).float() * 2 - 1
     clean = pictures(64, seed=1)
-
-    def coat(images: Tensor) -> Tensor:
-        return images + 0.03 * patterns(message / 12**0.5, images.shape[2:])
-
     with torch.no_grad():
-        known = pictures(64, seed=9)
-        reader.match(coarse(coat(known)) - coarse(known), message, generator=generator())
-        coated = coat(clean)
+        shifts = 0.03 * coarse(patterns.cells()) / 12**0.5
+        reader.match(shifts, together=1, generator=generator())
+        coated = clean + 0.03 * patterns(message / 12**0.5, clean.shape[2:])
         right = (reader(coated) * message > 0).float().mean()
         chance = (reader(clean) * message > 0).float().mean()
     # the pictures differ by fifty times the pattern's strength
@@ -83,11 +85,26 @@ def test_the_untrained_reader_finds_faint_patterns(patterns: CoarsePattern) -> N
     assert 0.4 < chance < 0.6
 
 
+def test_a_reader_of_many_pictures_keeps_bits_apart_that_share_a_direction() -> None:
+    reader = CoarseReader(2)
+    shifts = torch.zeros(2, 96)
+    shifts[0, 0], shifts[1, :2] = 0.5, torch.tensor([0.5, 0.2])
+    crosstalk = []
+    for together in (1, 1000):
+        reader.match(shifts, together=together, generator=generator())
+        told = shifts @ reader.linear.weight.T
+        crosstalk.append(float(told[1, 0].detach().abs() / told[0, 0].detach()))
+    assert crosstalk[0] > 0.5
+    assert crosstalk[1] < 0.1
+    # among clean pictures, of unit variance in every direction, no output varies by more than 4
+    assert reader.linear.weight.square().sum(1).mean().sqrt() <= 4.001
+
+
 def test_one_pattern_is_read_by_all_outputs_together(patterns: CoarsePattern) -> None:
     reader = CoarseReader(5)
     reader.fit(pictures(100))
-    changes = coarse(patterns.cells()[:1].detach()).expand(20, -1)
-    reader.match(changes, torch.ones(20, 1), generator=generator())
+    shift = coarse(patterns.cells()[:1].detach())
+    reader.match(shift, together=1, generator=generator())
     # the rows are multiples of one another
     assert torch.linalg.matrix_rank(reader.linear.weight, rtol=1e-4) == 1
     images = pictures(4, seed=2)
@@ -99,21 +116,13 @@ def test_one_pattern_is_read_by_all_outputs_together(patterns: CoarsePattern) ->
     assert 1 < shift.min() <= shift.max() < 8
 
 
-def test_spread_patterns_stand_out_alike_and_share_no_direction(patterns: CoarsePattern) -> None:
-    reader = CoarseReader(12)
-    reader.fit(pictures(300))
-    patterns.spread(reader.whiten, generator=generator())
+def test_patterns_take_the_directions_they_are_given(patterns: CoarsePattern) -> None:
+    directions = torch.randn(12, 96, generator=generator())
+    patterns.lay(directions)
     cells = patterns.cells()
-    torch.testing.assert_close(cells, cells.flip(3), rtol=0, atol=1e-5)
-    seen = coarse(cells) @ reader.whiten
-    gram = seen @ seen.T / seen.square().sum(1).mean()
-    torch.testing.assert_close(gram, torch.eye(12), rtol=0, atol=0.02)
-    with pytest.raises(ConfigError, match="96 directions exist"):
-        CoarsePattern(97).spread(reader.whiten, generator=generator())
-    single = CoarsePattern(1)
-    single.spread(reader.whiten, generator=generator())
-    strength = (coarse(single.cells()) @ reader.whiten).norm()
-    assert strength > (coarse(CoarsePattern(1).cells()) @ reader.whiten).norm()
+    assert torch.equal(cells, cells.flip(3))
+    taken = coarse(cells)
+    torch.testing.assert_close(taken / taken.norm(), directions / directions.norm())
 
 
 def test_whitened_pictures_vary_alike_in_every_direction() -> None:
@@ -189,3 +198,17 @@ def test_grey_takes_less_tint_than_bright_red() -> None:
     changed = ciede2000(srgb_to_lab(images[:1]), srgb_to_lab(images[:1] + room[:1] * tint[:1]))
     assert 0.9 < float(changed.mean()) < 1.1
     assert (tint_room(images, 0 * tint, 1.0) == 1).all()
+
+
+def test_a_message_tints_each_image_by_its_own_signs(patterns: CoarsePattern) -> None:
+    images = (pictures(3) / 8 + 0.5).clamp(0, 1)
+    signs = torch.randint(0, 2, (3, 12), generator=generator()).float() * 2 - 1
+    with torch.no_grad():
+        together = lay_tint(patterns, images, signs, 2.0)
+        alone = lay_tint(patterns, images[1:2], signs[1:2], 2.0)
+        torch.testing.assert_close(together[1:2], alone)
+        torch.testing.assert_close(
+            lay_tint(patterns, images, signs[:1], 2.0)[:1], together[:1], rtol=1e-4, atol=1e-6
+        )
+        seen = ciede2000(srgb_to_lab(images), srgb_to_lab((images + together).clamp(0, 1)))
+    assert 1 < seen.amax((1, 2)).min() <= seen.max() < 2.2
