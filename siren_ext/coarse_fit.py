@@ -64,7 +64,6 @@ def fit_coarse(
     pattern, reader = coater.generator.coarse, coater.extractor.reader
     if pattern is None or reader is None:
         return
-    progress.stage("Fitting coarse colour")
     fit = _Fit(coater, images, surrogate, generator, progress)
     reader.fit(fit.views, fit.generated())
     count = len(pattern.maps)
@@ -105,8 +104,11 @@ class _Fit:
         self.picked = torch.arange(0, len(images), math.ceil(len(images) / _PROBES))
         # as many as the regressions need, each as often as any other
         self.rounds = torch.split(torch.arange(_PROBES) % len(self.picked), _BATCH)
+        shown = torch.split(torch.arange(len(self.picked)), _BATCH)
+        made = len(GUIDANCE) if isinstance(surrogate, DiffusionSurrogate) else 0
+        progress.stage("Fitting coarse colour", len(shown) + made + 2 * len(self.rounds))
         trips = []
-        for part in torch.split(torch.arange(len(self.picked)), _BATCH):
+        for part in shown:
             progress.advance()
             trips.append(self.seen(surrogate.round_trip(self.clean(part))))
         self.views = torch.cat(trips)

@@ -508,6 +508,28 @@ def test_a_coarse_coater_tells_coated_from_clean_before_its_first_step(photos: I
     assert not torch.equal(reader.whiten, torch.eye(len(reader.whiten)))
 
 
+def test_a_fitted_coater_needs_no_training(photos: ImageSet) -> None:
+    stages = []
+
+    class Told(Progress):
+        def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
+            stages.append(label)
+
+    made = train_coater(photos, Toy(32), quick(steps=0), coater=COARSE, progress=Told())
+    assert "Fitting coarse colour" in stages
+    assert made.provenance["steps"] == 0
+    run = trainer(photos, quick(steps=0), coater=COARSE, surrogate=Toy(32))
+    run.begin()
+    assert run.coater.fingerprint == made.fingerprint
+    with pytest.raises(Cancelled):
+        train_coater(photos, Toy(32), quick(steps=0), coater=COARSE, progress=stop_after(1))
+
+
+def test_nothing_is_fitted_of_a_coater_without_coarse_colour(photos: ImageSet) -> None:
+    with pytest.raises(ConfigError, match="expected at least 1"):
+        train_coater(photos, Toy(32), quick(steps=0), coater=SMALL)
+
+
 def test_an_adapted_coater_keeps_what_its_reader_knows(photos: ImageSet, few: ImageSet) -> None:
     start = train_coater(photos, Toy(32), quick(steps=1), coater=COARSE)
     made = train_coater(few, Toy(16), quick(steps=2), start=start)
@@ -518,7 +540,7 @@ def test_an_adapted_coater_keeps_what_its_reader_knows(photos: ImageSet, few: Im
 
 
 def test_a_coarse_run_resumes_bit_for_bit(few: ImageSet, tmp_path: Path) -> None:
-    shape = dataclasses.replace(SMALL, coarse=2.0)
+    shape, fitting = dataclasses.replace(SMALL, coarse=2.0), 17
     whole = train_coater(few, Toy(16), quick(steps=4), coater=shape)
     with pytest.raises(Cancelled):
         train_coater(
@@ -527,8 +549,9 @@ def test_a_coarse_run_resumes_bit_for_bit(few: ImageSet, tmp_path: Path) -> None
             quick(steps=4),
             coater=shape,
             resume=tmp_path / "run.state",
-            progress=stop_after(2),
+            progress=stop_after(fitting + 2),
         )
+    assert (tmp_path / "run.state").exists()
     again = train_coater(few, Toy(16), quick(steps=4), coater=shape, resume=tmp_path / "run.state")
     assert again.fingerprint == whole.fingerprint
 
