@@ -86,14 +86,22 @@ class CoaterConfig(Config):
     def preset(cls, name: str, **changes: Any) -> CoaterConfig:
         """Settings by name, with single ones changed; raises :class:`ConfigError`.
 
-        ``default``; ``official``, the shape of the published weights; ``paper``, the networks as
-        the paper describes them: no message, no last layer.
+        ``default``; ``coarse``, with a pattern of coarse colour; ``keyed``, with one for each of 48
+        bits; ``official``, the shape of the published weights; ``paper``, the networks as the paper
+        describes them: no message, no last layer.
         """
         return cls.from_dict(preset_values(PRESETS, name) | changes)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
+    "coarse": {"coarse": 2.0},
+    "keyed": {
+        "coarse": 2.0,
+        "message_bits": 48,
+        "generator_blocks": 2,
+        "extractor_blocks": 5,
+    },
     "official": {
         "channels": 64,
         "generator_blocks": 4,

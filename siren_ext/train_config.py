@@ -1,4 +1,4 @@
-"""Settings of coater training, with the presets ``default``, ``official`` and ``paper``."""
+"""Settings of coater training, with their presets."""
 
 from __future__ import annotations
 
@@ -124,8 +124,9 @@ class TrainConfig(Config):
     def preset(cls, name: str, **changes: Any) -> TrainConfig:
         """Settings by name, with single ones changed; raises :class:`ConfigError`.
 
-        ``default``; ``official``, what SIREN's code does; ``paper``, what its text says (radius
-        form of the hypersphere, true CIE Lab, plain sum of the terms). The latter two are meant for
+        ``default``; ``coarse`` and ``keyed``, which leave a coater of the same preset as it is
+        fitted; ``official``, what SIREN's code does; ``paper``, what its text says (radius form of
+        the hypersphere, true CIE Lab, plain sum of the terms). The latter two are meant for
         :data:`PUBLISHED_EPOCHS` passes over the images: give ``steps``.
         """
         return cls.from_dict(preset_values(PRESETS, name) | changes)
@@ -135,6 +136,8 @@ PUBLISHED_EPOCHS = 60
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
+    "coarse": {"steps": 0, "rehearse_every": 0},
+    "keyed": {"steps": 0, "rehearse_every": 0},
     "official": {
         "objective": "published",
         "batch_size": 1,

@@ -408,9 +408,14 @@ def test_train_passes_its_settings(
     code, _, err = call(*line, "--start", coater_file, "--preset", "official", "--steps", "7")
     assert code == 0, err
     assert seen["config"] == TrainConfig.preset("official", steps=7)
+    code, _, err = call(*line, "--preset", "keyed")
+    assert code == 0, err
+    assert seen["config"].steps == 0
+    assert (seen["coater"], seen["start"]) == (CoaterConfig.preset("keyed"), None)
+    assert seen["coater"].message_bits == 48
     code, _, err = call(*line, "--start", "none", "--preset", "best")
     assert code == 2
-    assert "expected one of default, official, paper" in err
+    assert "expected one of default, coarse, keyed, official, paper" in err
     code, _, err = call(*line, "--start", coater_file, "--set", "coater.bits=8")
     assert code == 2
     assert "--start none" in err

@@ -56,12 +56,15 @@ def register(app: typer.Typer) -> None:
             str,
             typer.Option(
                 "--preset",
-                help="Settings to begin with: default, official (SIREN's code), paper (its text).",
+                help="Settings to begin with: default, coarse (a tint that is learnt sooner), "
+                "keyed (48 bits, for a key), official (SIREN's code), paper (its text).",
             ),
         ] = "default",
         steps: Annotated[
             int | None,
-            typer.Option("--steps", help="Training steps; by default 60 epochs of other presets."),
+            typer.Option(
+                "--steps", help="Training steps; by default 60 epochs of published presets."
+            ),
         ] = None,
         seed: Annotated[int | None, typer.Option("--seed")] = None,
         config: ConfigFile = None,
@@ -95,7 +98,7 @@ def register(app: typer.Typer) -> None:
         chosen = TrainConfig.preset(preset, **values)
         with watched(quiet) as progress:
             images = ImageSet.open(data).checked(progress=progress)
-            if preset != "default" and "steps" not in values:
+            if chosen.objective != "budget" and "steps" not in values:
                 count = math.ceil(PUBLISHED_EPOCHS * len(images) / chosen.batch_size)
                 chosen = dataclasses.replace(chosen, steps=count)
             train_for_base(
@@ -170,7 +173,8 @@ def register(app: typer.Typer) -> None:
             raise CoaterError(
                 f"{coater} is keyed; add --key FILE ('siren-ext key new' makes one)."
                 if loaded.keyed
-                else f"{coater} is not keyed: it takes no --key. Train one with message_bits = 48."
+                else f"{coater} is not keyed: it takes no --key. 'siren-ext train --preset keyed' "
+                "makes one that does."
             )
         secret = None if key is None else open_keys(key, passphrase_env).key(recipient)
         with watched(quiet) as progress:

@@ -22,7 +22,6 @@ STRENGTH = 0.15
 CELLS = 8
 """Cells along a side, of the pattern and of what the reader sees."""
 _FIRST = 0.8
-_FAINT = 0.1
 _ROOM_SIDE = 32
 # share of the mean variance that is added to each: few pictures make some variances come out small
 _SHRINK = 5e-4
@@ -199,9 +198,9 @@ class CoarseReader(nn.Module):
 
 
 @torch.no_grad()
-def soften(layer: nn.Conv2d | nn.Linear) -> None:
-    """Make an untrained last layer faint, so that coarse colour begins in charge."""
-    layer.weight.mul_(_FAINT)
+def silence(layer: nn.Conv2d | nn.Linear) -> None:
+    """Make an untrained last layer give nothing, so that coarse colour begins alone."""
+    layer.weight.zero_()
     if layer.bias is not None:
         layer.bias.zero_()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from siren_ext.nets.blocks import ConvBlock
-from siren_ext.nets.coarse import CoarseReader, soften
+from siren_ext.nets.coarse import CoarseReader, silence
 
 
 class Extractor(nn.Module):
@@ -43,7 +43,7 @@ class Extractor(nn.Module):
         self.linear = nn.Linear(features, outputs) if use_linear else None
         self.reader = CoarseReader(outputs if use_linear else features) if coarse else None
         if coarse and self.linear is not None:
-            soften(self.linear)
+            silence(self.linear)
 
     def forward(self, images: Tensor, central: Tensor | None = None) -> Tensor:
         """B x outputs features of ImageNet-normalised B x 3 x H x W images.

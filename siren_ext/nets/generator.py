@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from siren_ext.nets.blocks import ConvBlock
-from siren_ext.nets.coarse import CoarsePattern, soften
+from siren_ext.nets.coarse import CoarsePattern, silence
 
 
 class Generator(nn.Module):
@@ -45,7 +45,7 @@ class Generator(nn.Module):
         self.register_buffer("msg", torch.zeros(1, bits))
         self.coarse = CoarsePattern(1) if coarse else None
         if coarse:
-            soften(self.final_layer)
+            silence(self.final_layer)
 
     def draw_message(self, generator: torch.Generator) -> None:
         """Fill the constant message with uniform bits."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from siren_ext.nets.blocks import ConvBlock
-from siren_ext.nets.coarse import CoarsePattern, CoarseReader, soften
+from siren_ext.nets.coarse import CoarsePattern, CoarseReader, silence
 
 DECODER_SIDE = 8
 """Cells along a side to which the decoder brings its maps before they become bits."""
@@ -42,7 +42,7 @@ class KeyedGenerator(nn.Module):
         self.maps = nn.Conv2d(channels, 3 * bits, 1)
         self.coarse = CoarsePattern(bits) if coarse else None
         if coarse:
-            soften(self.maps)
+            silence(self.maps)
 
     def forward(self, images: Tensor, message: Tensor) -> Tensor:
         """Pattern in [-1,1] like the images.
@@ -98,7 +98,7 @@ class KeyedExtractor(nn.Module):
         self.linear = nn.Linear(width * DECODER_SIDE**2, bits)
         self.reader = CoarseReader(bits) if coarse else None
         if coarse:
-            soften(self.linear)
+            silence(self.linear)
 
     def forward(self, images: Tensor, central: Tensor | None = None) -> Tensor:
         """B x bits of ImageNet-normalised B x 3 x H x W images, the same for mirrored ones.

@@ -194,7 +194,7 @@ def fresh_key(
     if not coater.keyed:
         raise CoaterError(
             "The chosen coater is not keyed, so a key is of no use with it. Choose a keyed one; "
-            "'siren-ext train' with --set coater.message_bits=48 makes one."
+            "'siren-ext train --preset keyed' makes one."
         )
     if (passphrase or "") != (again or ""):
         raise EvidenceError("The two passphrases differ; type the same one twice.")

@@ -21,8 +21,8 @@ def pair() -> tuple[KeyedGenerator, KeyedExtractor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made, read = KeyedGenerator(8, 2, 12), KeyedExtractor(8, 5, 12)
-    with torch.no_grad():
-        made.maps.weight.mul_(10)  # it begins faint beside the coarse pattern
+        torch.nn.init.normal_(made.maps.weight, std=0.2)  # both begin with coarse colour alone
+        torch.nn.init.normal_(read.linear.weight, std=0.02)
     return made, read
 
 
