@@ -3,8 +3,9 @@
 Reads the folders of finished detection studies, one per coater and set, made with equal settings;
 a study of a keyed coater is run like any other (its key follows from the study's seed). From either
 kind of study comes the paper's KS test against the clean reference, from keyed ones the keyed test
-too, which needs no reference: both on 10,000 draws of 30 mimicries. Files: OUT (a CSV table, a row
-per study and test) and a plot beside it.
+too, which needs no reference: both on many draws of 30 mimicries. Of the keyed test the table also
+holds p on all images: the largest of a guilty model, the smallest of an innocent one. Files: OUT
+(a CSV table, a row per study and test) and a plot beside it.
 
 Example::
 
@@ -90,6 +91,7 @@ def read_study(folder: Path, *, keyed_repeats: int = _KEYED_REPEATS) -> list[Row
     rows = []
     for test in (KS, KEYED)[: 2 if bits else 1]:
         shares: dict[str, list[NDArray[np.float64]]] = {"guilty": [], "innocent": []}
+        whole: dict[str, list[float]] = {"guilty": [], "innocent": []}
         for name, role in roles.items():
             if role == "reference":
                 continue
@@ -107,9 +109,12 @@ def read_study(folder: Path, *, keyed_repeats: int = _KEYED_REPEATS) -> list[Row
                 features = pools[name].features
                 if features is None:
                     raise ScoreError(f"The scores of {name} in {folder} hold no features.")
+                message = experiment_key(settings["seed"], bits).signs()
+                summed = contributions(features).sum(axis=0)
+                whole[role].append(message_tail(summed, float(summed @ message)))
                 p = keyed_rejections(
                     features,
-                    experiment_key(settings["seed"], bits).signs(),
+                    message,
                     size=settings["size"],
                     repeats=keyed_repeats,
                     rng=rng,
@@ -117,6 +122,9 @@ def read_study(folder: Path, *, keyed_repeats: int = _KEYED_REPEATS) -> list[Row
                 found = (p[:, None] <= np.array(LEVELS)).mean(axis=0)
             shares[role].append(np.asarray(found))
         row = {**head, "test": test, "seeds": len(shares["guilty"])}
+        if test == KEYED:
+            row["guilty_largest_p_all"] = max(whole["guilty"])
+            row["innocent_smallest_p_all"] = min(whole["innocent"])
         for role, table in shares.items():
             for place, level in enumerate(LEVELS):
                 values = [float(one[place]) for one in table]
@@ -173,6 +181,9 @@ def keyed_comparison(
         caught = ", ".join(f"{percent(row[f'guilty_at_{a:g}'])} at {a:g}" for a in LEVELS)
         noise = "" if row["psnr_db"] is None else f" at {row['psnr_db']:.1f} dB"
         say(f"{row['set']}, {row['coater']}{noise}, {row['test']}: caught {caught}")
+        if row["test"] == KEYED:
+            guilty, innocent = row["guilty_largest_p_all"], row["innocent_smallest_p_all"]
+            say(f"  on all images: guilty p <= {guilty:.2g}, innocent p >= {innocent:.2g}")
     say(f"{out}\n{out.with_suffix('.png')}")
 
 

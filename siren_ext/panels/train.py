@@ -70,6 +70,12 @@ def train_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
         name = gr.Textbox(
             label="Name of the coater", value="my-coater", min_width=240, elem_id="siren_train_name"
         )
+    keyed = gr.Checkbox(
+        label="For a key: a coater of messages, which needs no reference model later and no "
+        "training beyond the steps of its stand-in",
+        value=False,
+        elem_id="siren_train_keyed",
+    )
     start, _, word = run_and_stop(gr, "siren_train", "Train a coater", desk.stops)
     card = gr.HTML(elem_id="siren_train_result")
     result = gr.File(
@@ -78,8 +84,8 @@ def train_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
     bar = gr.Progress()
 
     def run(
-        given: Any, typed: str, word_for: str, model: str, count: float, title: str, job_word: str,
-        progress: Any = bar,
+        given: Any, typed: str, word_for: str, model: str, count: float, title: str, with_key: bool,
+        job_word: str, progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
             watch = BarProgress(progress, desk.stops, job_word)
@@ -87,11 +93,11 @@ def train_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
             job = desk.jobs.new("train")
             place = take_in(given, typed, desk.limits, job / "originals")
             out = coater_file(title, desk.shelf.folder or job)
-            return train_step(place, model, word_for, int(count), out, watch)
+            return train_step(place, model, word_for, int(count), out, watch, keyed=with_key)
 
         return reveal(gr, cards.attempt(work, (None,)))
 
-    inputs = [files, folder, noun, base, steps, name]
+    inputs = [files, folder, noun, base, steps, name, keyed]
     start.then(run, [*inputs, word], [card, result], **private(gr))
     return {part.elem_id: part for part in (*inputs, card, result)}
 
@@ -114,11 +120,21 @@ def coater_file(title: str, folder: Path) -> Path:
 
 
 def train_step(
-    place: Path, base: str, noun: str, steps: int, out: Path, progress: BarProgress
+    place: Path,
+    base: str,
+    noun: str,
+    steps: int,
+    out: Path,
+    progress: BarProgress,
+    *,
+    keyed: bool = False,
 ) -> tuple[str, str]:
-    """Train, with ``steps`` for the surrogate as well; gives a card and the coater's file."""
+    """Train, with ``steps`` for the surrogate as well; gives a card and the coater's file.
+
+    A keyed coater is fitted instead, against a surrogate of so many steps.
+    """
     from siren_ext.bundled import coater_path, usual_start
-    from siren_ext.coater import Coater
+    from siren_ext.coater import Coater, CoaterConfig
     from siren_ext.dataset import ImageSet
     from siren_ext.owner import class_noun, surrogate_prompt, train_for_base
     from siren_ext.personalize import PersonalizeConfig
@@ -127,15 +143,24 @@ def train_step(
     if base != "pocket" and not Path(base).exists():
         raise ConfigError(f"There is no model {base}; expected pocket, or a path that exists.")
     data = ImageSet.open(place)
-    config = TrainConfig(steps=steps, warmup=min(TrainConfig().warmup, steps // 3))
     captioned = all(item.caption for item in data.items)
     surrogate = PersonalizeConfig(steps=steps, prompt=None if captioned else surrogate_prompt(noun))
-    begin = Coater.load(coater_path(usual_start()))
+    if keyed:
+        config, shape, begin = TrainConfig.preset("keyed"), CoaterConfig.preset("keyed"), None
+        done = f"{out.name} was fitted to {len(data)} images. Draw a key for it, coat with both"
+    else:
+        config = TrainConfig(steps=steps, warmup=min(TrainConfig().warmup, steps // 3))
+        shape, begin = None, Coater.load(coater_path(usual_start()))
+        done = f"{out.name} was trained on {len(data)} images in {steps} steps. Coat with it"
     train_for_base(
-        data, base, noun, out, config, surrogate=surrogate, start=begin, progress=progress
+        data,
+        base,
+        noun,
+        out,
+        config,
+        surrogate=surrogate,
+        coater=shape,
+        start=begin,
+        progress=progress,
     )
-    text = (
-        f"{out.name} was trained on {len(data)} images in {steps} steps. Coat with it, keep it, "
-        "and never publish it."
-    )
-    return cards.note(text, "Coater ready"), str(out)
+    return cards.note(f"{done}, keep it, and never publish it.", "Coater ready"), str(out)

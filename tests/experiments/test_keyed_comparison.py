@@ -77,6 +77,7 @@ def test_studies_give_a_row_per_test(tmp_path: Path) -> None:
     assert [(row["coater"], row["test"]) for row in unkeyed] == [("unkeyed", KS)]
     keyed = read_study(write_study(tmp_path / "k", keyed=True), keyed_repeats=100)
     assert [(row["coater"], row["test"]) for row in keyed] == [("keyed", KS), ("keyed", KEYED)]
+    assert keyed[1]["guilty_largest_p_all"] < 1e-5 < 0.01 < keyed[1]["innocent_smallest_p_all"]
     for row in (*unkeyed, *keyed):
         assert row["guilty_at_0.01"] == row["lowest_at_0.01"] > 0.95
         assert row["innocent_at_0.001"] < 0.05
@@ -94,6 +95,7 @@ def test_the_command_writes_table_and_plot(tmp_path: Path, monkeypatch: pytest.M
     done = CliRunner().invoke(module.app, [*folders, "--out", str(out)])
     assert done.exit_code == 0, (done.output, done.exception)
     assert "toys, keyed at 38.5 dB, keyed, no reference: caught" in done.output
+    assert "on all images: guilty p <= " in done.output
     with out.open(newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 3
     with Image.open(out.with_suffix(".png")) as picture:

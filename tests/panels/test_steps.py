@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -258,3 +259,27 @@ def test_failures_become_messages() -> None:
         raise Cancelled
 
     assert "Stopped" in cards.attempt(stop, ())[0]
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_training_of_either_kind(
+    keyed: bool, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import siren_ext.owner as owner
+    from siren_ext.panels.train import train_step
+
+    seen: dict[str, Any] = {}
+
+    def stand_in(data: Any, base: Any, word: str, out: Path, config: Any, **rest: Any) -> None:
+        seen.update(rest, config=config, images=len(data))
+
+    monkeypatch.setattr(owner, "train_for_base", stand_in)
+    out = tmp_path / "mine.safetensors"
+    text, path = train_step(pictures, "pocket", "fox", 30, out, NULL, keyed=keyed)
+    assert path == str(out)
+    assert ("Draw a key" in text) == keyed
+    assert seen["surrogate"].steps == 30
+    assert seen["config"].steps == (0 if keyed else 30)
+    assert (seen["start"] is None) == (seen["coater"] is not None) == keyed
+    with pytest.raises(ConfigError, match="no model"):
+        train_step(pictures, "nowhere", "fox", 30, out, NULL, keyed=keyed)
