@@ -88,12 +88,14 @@ class ImageSet:
         root: the folder that they lie in.
         name: what to call the set.
         problems: (name, reason) of everything that was left out.
+        decoded: whether each image was found to be readable.
     """
 
     items: tuple[Item, ...]
     root: Path
     name: str
     problems: tuple[tuple[str, str], ...] = ()
+    decoded: bool = dataclasses.field(default=False, compare=False)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -123,9 +125,13 @@ class ImageSet:
     def checked(self, *, workers: int = 2, progress: Progress = NULL) -> ImageSet:
         """The set without images that can't be decoded; those are told in ``problems``.
 
+        What was checked once is not read again.
+
         Raises:
             DatasetError: not one image can be read.
         """
+        if self.decoded:
+            return self
         problems = list(self.problems)
         good: list[Item] = []
         progress.stage("Checking images", len(self))
@@ -136,7 +142,8 @@ class ImageSet:
                 else:
                     problems.append((item.name, error))
                 progress.advance(1, item.name)
-        return _finished(good, self.root, self.name, problems)
+        found = _finished(good, self.root, self.name, problems)
+        return dataclasses.replace(found, decoded=True)
 
     @classmethod
     def open(cls, path: Path | str) -> ImageSet:

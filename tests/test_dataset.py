@@ -107,6 +107,9 @@ def test_unreadable_images_stop_tensors_but_not_checked(tmp_path):
     assert len(list(good.tensors(4))) == 2
     with pytest.raises(Cancelled):
         data.checked(progress=Progress(cancelled=lambda: True))
+    assert good.decoded
+    assert not data.decoded
+    assert good.checked(progress=Progress(cancelled=lambda: True)) is good  # nothing is read again
 
 
 def test_tensors_are_square_and_in_order(tmp_path):
