@@ -192,7 +192,7 @@ def detection(
         typer.Option("--data", help="Folder, dataset.toml, or samples: the bundled set."),
     ],
     coater: Annotated[
-        str, typer.Option("--coater", help="A coater file, or samples for the bundled one.")
+        str, typer.Option("--coater", help="A coater file, or samples or keyed for a bundled one.")
     ],
     class_word: Annotated[
         str, typer.Option("--class-word", help="The noun for what the images show.")

@@ -11,7 +11,7 @@ Files in OUT: ``panel.csv`` (a row per model and number of images), ``panel_summ
 Example::
 
     python -m siren_ext.experiments.panel --data samples --coater samples \\
-        --keyed keyed.safetensors --class-word "3d icon" --others sets --out runs/panel
+        --keyed keyed --class-word "3d icon" --others sets --out runs/panel
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app,
     "panel",
     example="python -m siren_ext.experiments.panel --data samples --coater samples "
-    "--keyed keyed.safetensors --class-word '3d icon' --others sets --out runs/panel",
+    "--keyed keyed --class-word '3d icon' --others sets --out runs/panel",
 )
 def panel(
     data: Annotated[
@@ -178,7 +178,7 @@ def panel(
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")],
     keyed: Annotated[
-        Path | None, typer.Option("--keyed", help="A keyed coater, for the keyed test.")
+        str | None, typer.Option("--keyed", help="A keyed coater: a file, or keyed.")
     ] = None,
     others: Annotated[
         Path | None, typer.Option("--others", help="Folder of folders of other people's images.")
@@ -214,7 +214,7 @@ def panel(
     target = pick_device(device)
     coaters: dict[Coating, Coater] = {"unkeyed": Coater.load(coater_path(coater), device=target)}
     if keyed is not None:
-        coaters["keyed"] = Coater.load(keyed, device=target)
+        coaters["keyed"] = Coater.load(coater_path(keyed), device=target)
     with watched(quiet) as progress:
         done, total = run_panel(
             open_set(data),

@@ -64,7 +64,7 @@ class PanelConfig(Config):
     images: int = 200
     reference: int = 300
     sizes: tuple[int, ...] = (30, 200)
-    steps: int = 300
+    steps: int = 500
     theme_images: int = 32
     keys: int = 200
     decoys: int = 100_000
