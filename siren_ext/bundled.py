@@ -6,14 +6,15 @@ from pathlib import Path
 
 from siren_ext.errors import CoaterError
 
-BUNDLED_COATERS = ("start", "samples")
+BUNDLED_COATERS = ("start", "samples", "keyed")
 
 
 def coater_path(name: str | Path) -> Path:
     """The file behind a coater's name; what is not a bundled name is taken as a path.
 
-    ``samples`` is trained for the bundled images, ``start`` over many small sets, to be adapted to
-    a new one. Raises :class:`CoaterError` when a bundled one is missing.
+    ``samples`` is trained for the bundled images and ``keyed`` fitted to them, for messages of 48
+    bits; ``start`` is trained over many small sets, to be adapted to a new one. Raises
+    :class:`CoaterError` when a bundled one is missing.
     """
     if str(name) not in BUNDLED_COATERS:
         return Path(name)

@@ -138,7 +138,7 @@ def read_study(folder: Path, *, keyed_repeats: int = _KEYED_REPEATS) -> list[Row
 def plot_comparison(rows: Sequence[Row], path: Path) -> None:
     """Share of guilty and innocent models caught against the accepted risk, a frame per set."""
     sets = list(dict.fromkeys(row["set"] for row in rows))
-    figure = new_figure(4.5 * len(sets), 3.8)
+    figure = new_figure(4.5 * len(sets), 4.8)
     frames = figure.subplots(1, len(sets), squeeze=False, sharey=True)[0]
     for axes, name in zip(frames, sets, strict=True):
         for row in (row for row in rows if row["set"] == name):
@@ -155,7 +155,7 @@ def plot_comparison(rows: Sequence[Row], path: Path) -> None:
         axes.set_ylim(-2, 102)
         axes.set_title(f"{name}, {rows[0]['images']} images")
         axes.set_xlabel("accepted risk alpha")
-        axes.legend(frameon=False, fontsize=6)
+        axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.15))
     frames[0].set_ylabel("accused (%)")
     save_figure(figure, path)
 
