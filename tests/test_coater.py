@@ -174,7 +174,9 @@ def test_presets() -> None:
     assert CoaterConfig.preset("default") == CoaterConfig()
     paper = CoaterConfig.preset("paper", working_size=64)
     assert (paper.bits, paper.feature_layer, paper.working_size) == (0, "pool", 64)
-    with pytest.raises(ConfigError, match="'best' is not known; expected one of default, offic"):
+    with pytest.raises(
+        ConfigError, match="'best' is not known; expected one of default, coarse, keyed, offic"
+    ):
         CoaterConfig.preset("best")
     with pytest.raises(ConfigError, match="no setting colour"):
         CoaterConfig.preset("official", colour=1)

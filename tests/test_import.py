@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -34,8 +35,15 @@ def loaded_by(statement: str, timed: str = "pass") -> dict[str, object]:
         f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
         "print(json.dumps({'took': took, 'heavy': heavy, 'torch': 'torch' in sys.modules}))"
     )
+    # from byte code, as every start but the first
+    variables = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env=variables,
     )
     result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return result

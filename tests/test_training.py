@@ -201,7 +201,9 @@ def test_presets() -> None:
     paper = TrainConfig.preset("paper")
     assert (paper.objective, paper.sphere, paper.official_lab) == ("sum", "radius", False)
     assert paper.colour_weight == paper.learn_weight == 1
-    with pytest.raises(ConfigError, match="expected one of default, official, paper"):
+    with pytest.raises(
+        ConfigError, match="expected one of default, coarse, keyed, official, paper"
+    ):
         TrainConfig.preset("best")
     with pytest.raises(ConfigError, match="noise_low is 500; expected less than noise_high"):
         TrainConfig(noise_low=500)
