@@ -77,7 +77,9 @@ class Shelf:
         own: list[str] = []
         if self.folder is not None and self.folder.is_dir():
             own = [path.name for path in self.folder.glob("*.safetensors") if path.is_file()]
-        bundled = [name for name in sorted(BUNDLED_COATERS) if coater_is_bundled(name)]
+        # the first is what a visitor begins with, who has no key
+        order = sorted(BUNDLED_COATERS, key=lambda name: (name == "keyed", name))
+        bundled = [name for name in order if coater_is_bundled(name)]
         return [*sorted(own, key=natural_key), *bundled]
 
     def load(self, name: str, upload: Any = None) -> Coater:

@@ -15,6 +15,7 @@ from siren_ext.panels.desk import BarProgress, Desk, Jobs, Shelf, Stops
 def test_names_are_the_owners_first(desk: Desk) -> None:
     assert desk.shelf.names()[0] == "mine.safetensors"
     assert "samples" in desk.shelf.names()
+    assert Shelf().names() == ["samples", "start", "keyed"]
     assert desk.shelf.load("mine.safetensors").config.channels == 8
 
 
