@@ -71,8 +71,8 @@ def train_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
             label="Name of the coater", value="my-coater", min_width=240, elem_id="siren_train_name"
         )
     keyed = gr.Checkbox(
-        label="For a key: a coater of messages, which needs no reference model later and no "
-        "training beyond the steps of its stand-in",
+        label="For a key: the coating carries a secret message, which is found later without a "
+        "reference model (quick: fitted, not trained)",
         value=False,
         elem_id="siren_train_keyed",
     )
