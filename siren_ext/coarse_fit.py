@@ -64,12 +64,12 @@ def fit_coarse(
     pattern, reader = coater.generator.coarse, coater.extractor.reader
     if pattern is None or reader is None:
         return
+    count, directions = len(pattern.maps), len(reader.whiten)
+    if count > directions:
+        raise ConfigError(f"A message has {count} bits; at most {directions} have a direction.")
     fit = _Fit(coater, images, surrogate, generator, progress)
     reader.fit(fit.views, fit.generated())
-    count = len(pattern.maps)
     left, strength = fit.favourable(reader.whiten)
-    if count > len(left):
-        raise ConfigError(f"A message has {count} bits; at most {len(left)} have a direction.")
     taken = count if count > 1 else _SINGLE
     # Evidence of a direction saturates, so that the weaker ones get more of the power, but not
     # those of which the autoencoder leaves next to nothing.
