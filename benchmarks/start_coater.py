@@ -18,6 +18,7 @@ import torch
 from siren_ext import losses
 from siren_ext.bundled import coater_path
 from siren_ext.coater import Coater, CoaterConfig
+from siren_ext.coater_trainer import CoaterTrainer
 from siren_ext.dataset import ImageSet
 from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.images import quantise
@@ -26,7 +27,6 @@ from siren_ext.owner import surrogate_prompt
 from siren_ext.pipelines import load_pipeline
 from siren_ext.quality import psnr
 from siren_ext.surrogate import DiffusionSurrogate
-from siren_ext.training import CoaterTrainer
 
 NOISE = (50, 200, 400)
 

@@ -10,8 +10,7 @@ import csv
 import dataclasses
 import hashlib
 import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -19,16 +18,12 @@ from typing import Any
 
 from torch import Tensor
 
+from siren_ext.dataset_toml import Subset, read_dataset_toml
 from siren_ext.errors import DatasetError, ImageError
-from siren_ext.files import atomic, sha256_file
+from siren_ext.files import sha256_file
 from siren_ext.images import crop_view, read_picture, to_tensor
 from siren_ext.listing import inside, plain_name, printable, scan_images
 from siren_ext.progress import NULL, Progress
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Problems = list[tuple[str, str]]
 
@@ -36,12 +31,7 @@ CAPTION_SUFFIXES = (".txt", ".caption")
 CAPTION_TABLE = "captions.tsv"
 MAX_CAPTION_BYTES = 1 << 16
 MAX_TABLE_BYTES = 1 << 26
-MAX_REPEATS = 9999
 KOHYA_FOLDER = re.compile(r"([1-9]\d{0,3})_(.+)", re.DOTALL)
-TOML_HEADER = (
-    "# For sd-scripts: run it from this folder with --dataset_config dataset.toml, or use\n"
-    "# --train_data_dir. enable_bucket is off, so that images keep their pixels where they can.\n\n"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,15 +58,6 @@ class Item:
     def name(self) -> str:
         """The relative path on one line, fit for messages and JSON."""
         return printable(self.relative)
-
-
-@dataclasses.dataclass(frozen=True)
-class Subset:
-    """One folder of a dataset.toml; ``folder`` is relative to the file."""
-
-    folder: str
-    class_words: str
-    repeats: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,14 +175,10 @@ class ImageSet:
             DatasetError: not a readable TOML file, of another shape, or without usable images.
         """
         path = Path(path)
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise DatasetError(f"{printable(path)} can't be read as TOML: {error}") from error
         root = path.parent if root is None else Path(root)
         problems: Problems = []
         items: dict[Path, Item] = {}
-        for number, settings in enumerate(_toml_subsets(table, path), start=1):
+        for number, settings in enumerate(read_dataset_toml(path), start=1):
             label = printable(f"subset {number} ({settings.get('image_dir')!r})")
             try:
                 found = _toml_items(settings, path.parent, root, problems)
@@ -282,125 +259,30 @@ def _caption_table(root: Path, problems: Problems) -> dict[str, str]:
         return {row[0]: row[1].strip() for row in rows if len(row) >= 2 and row[1].strip()}
 
 
-def _toml_subsets(table: dict[str, Any], path: Path) -> Iterator[dict[str, Any]]:
-    """Settings of each subset, with those of its dataset and of [general] under them."""
-    general = table.get("general", {})
-    datasets = table.get("datasets")
-    if not isinstance(general, dict) or not isinstance(datasets, list):
-        raise DatasetError(
-            f"{printable(path)} is not a kohya dataset file: expected [[datasets]] with "
-            "[[datasets.subsets]]."
-        )
-    for dataset in datasets:
-        subsets = dataset.get("subsets") if isinstance(dataset, dict) else None
-        if not isinstance(subsets, list) or not all(isinstance(s, dict) for s in subsets):
-            raise DatasetError(
-                f"{printable(path)} has a dataset without [[datasets.subsets]]; expected one or "
-                "more."
-            )
-        shared = {key: value for key, value in dataset.items() if key != "subsets"}
-        yield from ({**general, **shared, **subset} for subset in subsets)
-
-
 def _toml_items(settings: dict[str, Any], base: Path, root: Path, problems: Problems) -> list[Item]:
     """The images of one subset; raises :class:`DatasetError` when it is unsafe or malformed."""
     if settings.get("is_reg", False):
         return []
-    folder = _setting(settings, "image_dir", str, None, _is_one_line, "a folder name on one line")
-    words = _setting(settings, "class_tokens", str, "", _is_name, "words without / or \\")
-    repeats = _setting(
-        settings, "num_repeats", int, 1, lambda n: 1 <= n <= MAX_REPEATS, f"1 to {MAX_REPEATS}"
-    )
-    suffix = _setting(settings, "caption_extension", str, "", _is_suffix, "a suffix such as '.txt'")
-    if not inside(base / folder, root):
+    subset = Subset.from_settings(settings)
+    if not inside(base / subset.folder, root):
         raise DatasetError(
             "lies outside the folder of the dataset file; move the images beside it, or give the "
             "image folder itself."
         )
     if "metadata_file" in settings:
-        problems.append((printable(folder), "metadata_file is not read; use caption files."))
-    place = base / folder
+        problems.append((printable(subset.folder), "metadata_file is not read; use caption files."))
+    place = base / subset.folder
     if not place.is_dir():
         raise DatasetError("is not a folder; expected a folder of images.")
     place = root / place.resolve().relative_to(root.resolve())
     files, refused = scan_images(place)
     problems += [(_relative_name(p, root), why) for p, why in refused]
-    suffixes = (suffix,) if suffix else CAPTION_SUFFIXES
-    return [_item(file, root, suffixes, repeats, words or None, problems) for file in files]
-
-
-def _setting(
-    settings: dict[str, Any],
-    name: str,
-    kind: type,
-    default: Any,
-    valid: Callable[[Any], bool],
-    expected: str,
-) -> Any:
-    value = settings.get(name, default)
-    fits = isinstance(value, kind) and not isinstance(value, bool)
-    if not fits or (value != default and not valid(value)):
-        raise DatasetError(f"{name} is {printable(repr(value)[:80])}; expected {expected}.")
-    return value
-
-
-def _is_one_line(text: str) -> bool:
-    return bool(text) and printable(text) == text
-
-
-def _is_name(text: str) -> bool:
-    return _is_one_line(text) and not set(text) & set("/\\")
-
-
-def _is_suffix(text: str) -> bool:
-    return re.fullmatch(r"\.[\w-]{1,16}", text) is not None
+    suffixes = (subset.caption_suffix,) if subset.caption_suffix else CAPTION_SUFFIXES
+    words = subset.class_words or None
+    return [_item(file, root, suffixes, subset.repeats, words, problems) for file in files]
 
 
 def safe_words(text: str) -> str:
     """``text`` as a piece of a folder name that is valid on every system."""
     plain = "".join("_" if c in '<>:"/\\|?*' else c for c in plain_name(text))
     return plain.strip(" .")[:80].rstrip(" .") or "images"
-
-
-def write_dataset_toml(
-    path: Path,
-    subsets: Sequence[Subset],
-    *,
-    resolution: tuple[int, int] = (512, 512),
-    batch_size: int = 1,
-    caption_suffix: str = ".txt",
-) -> None:
-    """Write kohya's dataset.toml for folders beside it, with bucketing off.
-
-    Args:
-        path: the file to write, atomically.
-        subsets: the folders.
-        resolution: width and height in pixels that the trainer uses.
-        batch_size: images per training step.
-        caption_suffix: of the caption files.
-    """
-    import tomli_w
-
-    table = {
-        "general": {
-            "enable_bucket": False,
-            "caption_extension": caption_suffix,
-            "shuffle_caption": False,
-        },
-        "datasets": [
-            {
-                "resolution": list(resolution),
-                "batch_size": batch_size,
-                "subsets": [
-                    {
-                        "image_dir": subset.folder,
-                        "class_tokens": subset.class_words,
-                        "num_repeats": subset.repeats,
-                    }
-                    for subset in subsets
-                ],
-            }
-        ],
-    }
-    with atomic(Path(path)) as temporary:
-        temporary.write_text(TOML_HEADER + tomli_w.dumps(table), encoding="utf-8")

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from siren_ext import losses
 from siren_ext.coater import CoaterConfig
+from siren_ext.coater_trainer import CoaterTrainer
 from siren_ext.errors import ConfigError
 from siren_ext.images import quantise
 from siren_ext.keyed_rehearsal import KeyedRehearsal
 from siren_ext.rehearsal import Rehearsal
 from siren_ext.surrogate import DiffusionSurrogate
-from siren_ext.training import CoaterTrainer
 
 SECRET_WEIGHT = 4.0
 """Weight of the message's loss, which lies between 0 and about 1, beside the diffusion terms."""

@@ -6,7 +6,8 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from siren_ext.dataset import ImageSet, Item, Subset, safe_words, write_dataset_toml
+from siren_ext.dataset import ImageSet, Item, safe_words
+from siren_ext.dataset_toml import Subset, write_dataset_toml
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.files import atomic
 from siren_ext.listing import plain_name, printable

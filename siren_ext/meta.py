@@ -18,13 +18,13 @@ import numpy as np
 from torch import Tensor
 
 from siren_ext.coater import Coater, CoaterConfig
+from siren_ext.coater_trainer import CoaterTrainer
 from siren_ext.config import Config
 from siren_ext.errors import CoaterError
 from siren_ext.keyed_training import trainer_kind
 from siren_ext.progress import NULL, Progress
 from siren_ext.train_config import TrainConfig
 from siren_ext.train_state import read_state, run_signature, write_state
-from siren_ext.training import CoaterTrainer
 
 if TYPE_CHECKING:
     from siren_ext.meta_tasks import Task, Tasks

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from siren_ext.coater_trainer import Pictures
 from siren_ext.dataset import ImageSet
 from siren_ext.errors import DatasetError
 from siren_ext.files import sha256_file
@@ -20,7 +21,6 @@ from siren_ext.images import crop_view, to_tensor
 from siren_ext.listing import list_images, plain_name, printable
 from siren_ext.owner import surrogate_prompt
 from siren_ext.progress import NULL, Progress
-from siren_ext.training import Pictures
 
 # captions that fewer pictures share don't make a task of their own
 SHARED_CAPTION = 12

@@ -71,10 +71,11 @@ def train_for_base(
 
     Raises:
         CoaterError: ``out`` exists.
-        ConfigError: the class word is empty.
+        ConfigError: the class word is empty, or there is nothing to train or fit.
         Cancelled: the user stopped; the same call goes on.
     """
     from siren_ext.adapters import load_adapter
+    from siren_ext.coater_trainer import require_work
     from siren_ext.devices import pick_device, pick_dtype
     from siren_ext.personalize import PersonalizeConfig, personalize
     from siren_ext.pipelines import load_pipeline
@@ -82,8 +83,10 @@ def train_for_base(
     from siren_ext.training import train_coater
 
     out = Path(out)
+    config = config or TrainConfig()
     prompt = surrogate_prompt(class_word)
     refuse_existing(out)
+    require_work(config, coater, start)
     data = data.checked(progress=progress)
     if surrogate is None:
         captioned = all(item.caption for item in data.items)
@@ -98,7 +101,7 @@ def train_for_base(
     result = train_coater(
         data,
         stand_in,
-        config or TrainConfig(),
+        config,
         coater=coater,
         start=start,
         device=device,

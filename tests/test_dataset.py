@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from siren_ext.dataset import ImageSet, Subset, safe_words, write_dataset_toml
+from siren_ext.dataset import ImageSet, safe_words
+from siren_ext.dataset_toml import Subset, write_dataset_toml
 from siren_ext.errors import Cancelled, DatasetError, ImageError
 from siren_ext.progress import Progress
 

@@ -13,13 +13,14 @@ from tiny_models import SIZE, draw_images
 from torch import Tensor
 
 from siren_ext.coater import Coater, CoaterConfig
+from siren_ext.coater_trainer import CoaterTrainer
 from siren_ext.dataset import ImageSet
 from siren_ext.errors import Cancelled, CoaterError, ConfigError
 from siren_ext.images import quantise
 from siren_ext.keyed_training import KeyedTrainer, draw_messages, trainer_kind
 from siren_ext.losses import message_centre, message_loss
 from siren_ext.train_config import TrainConfig
-from siren_ext.training import CoaterTrainer, train_coater
+from siren_ext.training import train_coater
 
 BITS = 8
 SMALL = CoaterConfig(

@@ -50,6 +50,12 @@ def test_a_coater_is_never_overwritten(photos: ImageSet, tmp_path: Path) -> None
     assert out.read_bytes() == b"precious"
 
 
+def test_no_steps_are_refused_before_anything_is_made(photos: ImageSet, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="steps is 0"):
+        train_for_base(photos, "pocket", "fox", tmp_path / "c.safetensors", replace(STEPS, steps=0))
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
 def test_working_size_fits_the_model() -> None:
     shape, start = fitted_to(128, start=Coater(SHAPE, seed=1))
     assert shape.working_size == 64

@@ -13,15 +13,16 @@ import torch.nn.functional as F
 from tiny_models import draw_images
 from torch import Tensor
 
-from siren_ext import training
+from siren_ext import coater_trainer, training
 from siren_ext.coater import Coater, CoaterConfig
+from siren_ext.coater_trainer import CoaterTrainer
 from siren_ext.dataset import ImageSet
 from siren_ext.errors import Cancelled, CoaterError, ConfigError, ModelError
 from siren_ext.images import Picture, quantise, read_picture, to_tensor, to_uint8, write_picture
 from siren_ext.progress import Progress
 from siren_ext.quality import psnr
 from siren_ext.train_config import TrainConfig
-from siren_ext.training import CoaterTrainer, train_coater
+from siren_ext.training import train_coater
 
 SIDE = 24
 SMALL = CoaterConfig(
@@ -240,7 +241,7 @@ def test_distortions_wait_for_detection_and_are_drawn_apart(
         calls.append((ramp, generator.initial_seed()))
         return images
 
-    monkeypatch.setattr(training, "distort", record)
+    monkeypatch.setattr(coater_trainer, "distort", record)
     run = trainer(few, quick(objective="published", warmup=0))
     run.advance()
     assert not calls
@@ -530,6 +531,8 @@ def test_a_fitted_coater_needs_no_training(photos: ImageSet) -> None:
 def test_nothing_is_fitted_of_a_coater_without_coarse_colour(photos: ImageSet) -> None:
     with pytest.raises(ConfigError, match="expected at least 1"):
         train_coater(photos, Toy(32), quick(steps=0), coater=SMALL)
+    with pytest.raises(ConfigError, match="that is adapted"):
+        train_coater(photos, Toy(32), quick(steps=0), start=Coater(COARSE))
 
 
 def test_an_adapted_coater_keeps_what_its_reader_knows(photos: ImageSet, few: ImageSet) -> None:
