@@ -313,6 +313,14 @@ class TrainCoater(io.ComfyNode):
                 ),
                 io.Clip.Input("clip", optional=True, tooltip="Of the same checkpoint."),
                 io.Vae.Input("vae", optional=True, tooltip="Of the same checkpoint."),
+                io.Boolean.Input(
+                    "for_a_key",
+                    default=False,
+                    optional=True,
+                    tooltip="For a coater that carries a message, for Load Key and Keyed Verify. "
+                    "It is fitted, which is quick: steps, batch_size and rehearse count for "
+                    "nothing, and start has to stay unwired.",
+                ),
             ],
             outputs=[
                 CoaterSocket.Output("coater", display_name="coater", tooltip="The trained coater."),
@@ -347,6 +355,7 @@ class TrainCoater(io.ComfyNode):
         model: Any = None,
         clip: Any = None,
         vae: Any = None,
+        for_a_key: bool = False,
     ) -> io.NodeOutput:
         from .training import train_for_graph
 
@@ -364,6 +373,7 @@ class TrainCoater(io.ComfyNode):
                 seed=seed,
                 rehearse=rehearse,
                 start=start,
+                keyed=for_a_key,
                 progress=progress,
             )
         return io.NodeOutput(coater, path.name, ui={"text": (f"models/siren/{path.name}",)})

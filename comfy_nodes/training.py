@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from siren_ext.coater import Coater
+from siren_ext.coater import Coater, CoaterConfig
 from siren_ext.dataset import ImageSet
-from siren_ext.errors import ModelError
+from siren_ext.errors import CoaterError, ModelError
 from siren_ext.images import square_view
 from siren_ext.owner import fitted_to, refuse_existing, surrogate_prompt
 from siren_ext.progress import Progress
@@ -36,6 +36,7 @@ def train_for_graph(
     rehearse: bool,
     start: Coater | None,
     progress: Progress,
+    keyed: bool = False,
 ) -> Coater:
     """Train and write a coater; an interrupted call leaves ``out`` + ``.state`` and goes on later.
 
@@ -45,9 +46,11 @@ def train_for_graph(
         out: the file; an existing one is an error.
         parts: MODEL, CLIP and VAE of the graph, or three times None for the bundled model.
         rehearse: let copies of the bundled model learn from coated images meanwhile.
+        keyed: fit a coater for messages instead of training one; ``steps``, ``batch_size`` and
+            ``rehearse`` are not used.
 
     Raises:
-        CoaterError: ``out`` exists.
+        CoaterError: ``out`` exists, or a keyed coater is to start from another one.
         ModelError: only some of the three parts are wired.
     """
     refuse_existing(out)
@@ -57,9 +60,15 @@ def train_for_graph(
             "Only some of model, clip and vae are wired; expected all three of one checkpoint, or "
             "none for the bundled model."
         )
+    if keyed and start is not None:
+        raise CoaterError(
+            "A coater for a key is fitted anew, but start is wired; unwire start, or set for_a_key "
+            "to false."
+        )
     data = ImageSet.open(folder).checked(progress=progress)
     prompt = surrogate_prompt(class_word)
-    schedule: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "seed": seed}
+    shape = CoaterConfig.preset("keyed") if keyed else None
+    schedule: dict[str, Any] = {"steps": steps, "batch_size": batch_size}
     schedule["warmup"] = min(TrainConfig().warmup, steps // 3)
     surrogate: Any
     if all(wired) or not rehearse:
@@ -72,11 +81,13 @@ def train_for_graph(
 
         pipeline = load_pipeline("pocket", device=host.device())
         surrogate = DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
-    shape, start = fitted_to(surrogate.resolution, start=start)
+    if keyed:
+        schedule = TrainConfig.preset("keyed").to_dict()
+    shape, start = fitted_to(surrogate.resolution, shape, start)
     coater = train_coater(
         data,
         surrogate,
-        TrainConfig(**schedule),
+        TrainConfig(**schedule | {"seed": seed}),
         coater=shape,
         start=start,
         device=str(host.device()),

@@ -19,7 +19,7 @@ from siren_ext.images import quantise, square_view
 from siren_ext.nets.blocks import normalise
 from siren_ext.nets.coarse import CoarsePattern, coarse, lay_tint
 from siren_ext.progress import NULL, Progress
-from siren_ext.surrogate import DiffusionSurrogate, Surrogate
+from siren_ext.surrogate import DiffusionSurrogate, Surrogate, at_once
 
 GENERATED = 96
 """Generated pictures beside the owner's, from which the reader learns what is usual."""
@@ -103,8 +103,9 @@ class _Fit:
         self.images = images
         self.picked = torch.arange(0, len(images), math.ceil(len(images) / _PROBES))
         # as many as the regressions need, each as often as any other
-        self.rounds = torch.split(torch.arange(_PROBES) % len(self.picked), _BATCH)
-        shown = torch.split(torch.arange(len(self.picked)), _BATCH)
+        size = min(_BATCH, at_once(surrogate.resolution))
+        self.rounds = torch.split(torch.arange(_PROBES) % len(self.picked), size)
+        shown = torch.split(torch.arange(len(self.picked)), size)
         made = len(GUIDANCE) if isinstance(surrogate, DiffusionSurrogate) else 0
         progress.stage("Fitting coarse colour", len(shown) + made + 2 * len(self.rounds))
         trips = []

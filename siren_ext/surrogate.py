@@ -16,6 +16,17 @@ from siren_ext import pipelines
 from siren_ext.images import square_view
 from siren_ext.sampling import sample_latents
 
+PIXELS_AT_ONCE = 1 << 20
+"""Pixels of the pictures that pass a model together where no gradient is kept: four of 512 x 512.
+
+More would not fit beside Stable Diffusion on a common graphics card.
+"""
+
+
+def at_once(resolution: int) -> int:
+    """How many pictures of that side that is, at least one."""
+    return max(1, PIXELS_AT_ONCE // resolution**2)
+
 
 class Surrogate(Protocol):
     """What coater training needs of a diffusion model."""
@@ -150,13 +161,22 @@ class DiffusionSurrogate:
         """
         side = self.resolution // pipelines.latent_factor(self.pipeline)
         shape = (count, int(self.pipeline.unet.config.in_channels), side, side)
-        latents = sample_latents(
-            self.pipeline,
-            pipelines.seeded_normal(shape, generator, self.embedding.device),
-            self.embedding if texts is None else texts,
-            pipelines.encode_prompts(self.pipeline, [""]),
-            steps=steps,
-            guidance=guidance,
-            unet=unet,
-        )
-        return self.decode(latents)
+        noise = pipelines.seeded_normal(shape, generator, self.embedding.device)
+        text = (self.embedding if texts is None else texts).expand(count, -1, -1)
+        without = pipelines.encode_prompts(self.pipeline, [""])
+        size = at_once(self.resolution)
+        made = [
+            self.decode(
+                sample_latents(
+                    self.pipeline,
+                    part,
+                    words,
+                    without,
+                    steps=steps,
+                    guidance=guidance,
+                    unet=unet,
+                )
+            )
+            for part, words in zip(torch.split(noise, size), torch.split(text, size), strict=True)
+        ]
+        return torch.cat(made)

@@ -67,6 +67,21 @@ def test_patterns_go_where_the_autoencoder_lets_them_pass() -> None:
     assert kept.square().sum() < 0.35 * other.square().sum()
 
 
+def test_few_large_pictures_pass_the_autoencoder_at_once() -> None:
+    sizes: set[int] = set()
+
+    class Large(Blurring):
+        resolution = 512
+
+        def round_trip(self, images: Tensor) -> Tensor:
+            sizes.add(len(images))
+            return super().round_trip(images)
+
+    coater = Coater(CoaterConfig(channels=4, working_size=32, coarse=3.0, message_bits=BITS))
+    fit_coarse(coater, photos(6, 0), Large(), messages, torch.Generator().manual_seed(3))
+    assert max(sizes) == 4
+
+
 def test_messages_are_read_behind_the_autoencoder_before_any_training() -> None:
     coater, surrogate = fitted(BITS), Blurring()
     images = photos(400, 5).float() / 255

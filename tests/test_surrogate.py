@@ -11,6 +11,7 @@ import torch
 from tiny_models import SIZE, need_models, shared_model
 
 from siren_ext import pipelines
+from siren_ext import surrogate as module
 from siren_ext.sampling import sample_latents
 from siren_ext.surrogate import DiffusionSurrogate
 
@@ -164,6 +165,26 @@ def test_sample_is_what_a_suspect_draws(surrogate: DiffusionSurrogate) -> None:
     texts = pipelines.encode_prompts(pipeline, ["", surrogate.prompt])
     latents = sample_latents(pipeline, noise, texts[1:], texts[:1], steps=3, guidance=2.0)
     torch.testing.assert_close(images, pipelines.decode_latents(pipeline, latents))
+
+
+def test_few_large_pictures_are_drawn_at_once(
+    surrogate: DiffusionSurrogate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [module.at_once(side) for side in (128, 512, 768, 4096)] == [64, 4, 1, 1]
+    texts = torch.randn(3, *surrogate.embedding.shape[1:], generator=seeded(8))
+    given = {"steps": 2, "guidance": 2.0, "texts": texts}
+    together = surrogate.sample(3, generator=seeded(9), **given)
+    sizes: list[int] = []
+    drawn = sample_latents
+
+    def counted(pipeline: Any, noise: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        sizes.append(len(noise))
+        return drawn(pipeline, noise, *args, **kwargs)
+
+    monkeypatch.setattr(module, "PIXELS_AT_ONCE", 2 * SIZE**2)
+    monkeypatch.setattr(module, "sample_latents", counted)
+    torch.testing.assert_close(surrogate.sample(3, generator=seeded(9), **given), together)
+    assert sizes == [2, 1]
 
 
 def test_another_denoiser_takes_the_place_of_its_own(surrogate: DiffusionSurrogate) -> None:

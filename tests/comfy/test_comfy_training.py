@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from comfy_server import Server, events
-from comfy_workflows import ICONS, example, loaded, node, nodes_of, small_training, to_api
+from comfy_workflows import COATER, ICONS, example, loaded, node, nodes_of, small_training, to_api
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -119,6 +119,25 @@ def test_training_on_the_graphs_model(server: Server) -> None:
     graph["train"]["inputs"]["save_as"] = "half wired"
     message = events(server.run(graph))["execution_error"]["exception_message"]
     assert message.startswith("Only some of model, clip and vae are wired")
+
+
+def test_a_coater_for_a_key_is_fitted_to_the_graphs_model(server: Server) -> None:
+    parts = {"model": ["checkpoint", 0], "clip": ["checkpoint", 1], "vae": ["checkpoint", 2]}
+    graph = graph_model(server) | {
+        "train": small_training("for a key", for_a_key=True, **parts),
+        "show": node("PreviewAny", source=["train", 1]),
+    }
+    entry = server.run(graph)
+    assert entry["status"]["status_str"] == "success", events(entry).get("execution_error")
+    made = Coater.load(server.base / "models" / "siren" / "for a key.safetensors")
+    assert made.keyed
+    assert made.config.message_bits == 48
+    assert made.provenance["steps"] == 0
+    # another coater can't be its start
+    graph["other"] = node("SirenLoadCoater", name=COATER)
+    graph["train"]["inputs"] |= {"start": ["other", 0], "save_as": "for another key"}
+    message = events(server.run(graph))["execution_error"]["exception_message"]
+    assert "unwire start" in message
 
 
 def test_interrupt_stops_within_a_step_and_keeps_the_state(server: Server) -> None:
