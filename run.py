@@ -174,6 +174,14 @@ def run(command: Sequence[str]) -> int:
             continue
 
 
+def become(command: Sequence[str]) -> int:
+    """Run a command in the project's folder in place of this script, so that signals reach it."""
+    if os.name != "posix":
+        return run(command)
+    os.chdir(ROOT)
+    os.execv(command[0], list(command))
+
+
 def main(arguments: Sequence[str]) -> int:
     """Install what the command needs, run it, give its exit code."""
     if sys.version_info < OLDEST:
@@ -189,12 +197,12 @@ def main(arguments: Sequence[str]) -> int:
         say(f"Error: {error}")
         return 2
     if name == "test":
-        return run([python, "-m", "pytest", *rest])
+        return become([python, "-m", "pytest", *rest])
     if not rest or rest[0].startswith("-"):
         rest.insert(0, str(Path("out", "demo")))
     elif not Path(rest[0]).is_absolute():
         rest[0] = str(Path.cwd() / rest[0])
-    return run([python, "-m", "siren_ext", "demo", *rest])
+    return become([python, "-m", "siren_ext", "demo", *rest])
 
 
 if __name__ == "__main__":

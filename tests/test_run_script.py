@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +49,7 @@ def calls(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[list[str]
         python.touch()
 
     monkeypatch.setattr(script, "run", run)
+    monkeypatch.setattr(script, "become", run)
     monkeypatch.setattr(script, "succeeds", lambda command: True)
     monkeypatch.setattr(script, "make_environment", make)
     return seen
@@ -158,3 +163,36 @@ def test_torch_that_never_installs_is_an_error(script: ModuleType, monkeypatch) 
     monkeypatch.setattr(script, "run", lambda command: 1)
     with pytest.raises(script.SetupError, match="SIREN_TORCH"):
         script.install_torch(Path("py"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there it is Ctrl-C alone, which reaches all")
+@pytest.mark.timeout(60)
+def test_an_interrupt_sent_to_the_script_alone_stops_the_command(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    python, told = script.interpreter(script.environment()), tmp_path / "told"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        f"#!/bin/sh\ntrap 'echo stopped; exit 130' INT\necho \"$@\" > '{told}'\n"
+        "while :; do sleep 0.1; done\n"
+    )
+    python.chmod(0o755)
+    stamp = json.dumps({script.EXTRAS["demo"]: script.fingerprint()})
+    (script.environment() / "siren-installed.json").write_text(stamp)
+    process = subprocess.Popen(
+        [sys.executable, script.__file__, "demo", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        text=True,
+        # as a shell starts it, whatever this test was started with
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        while not (told.is_file() and told.read_text().endswith("\n")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20) == ("stopped\n", None)
+        assert process.returncode == 130
+        assert told.read_text() == f"-m siren_ext demo {tmp_path / 'out'}\n"
+    finally:
+        process.kill()
