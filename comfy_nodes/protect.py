@@ -313,13 +313,15 @@ class TrainCoater(io.ComfyNode):
                 ),
                 io.Clip.Input("clip", optional=True, tooltip="Of the same checkpoint."),
                 io.Vae.Input("vae", optional=True, tooltip="Of the same checkpoint."),
-                io.Boolean.Input(
-                    "for_a_key",
-                    default=False,
+                io.Combo.Input(
+                    "preset",
+                    options=["default", "coarse", "keyed"],
+                    default="default",
                     optional=True,
-                    tooltip="For a coater that carries a message, for Load Key and Keyed Verify. "
-                    "It is fitted, which is quick: steps, batch_size and rehearse count for "
-                    "nothing, and start has to stay unwired.",
+                    tooltip="default: fine detail, trained. coarse: a faint tint, for sets of very "
+                    "different pictures. keyed: carries a message, for Load Key and Keyed Verify. "
+                    "The latter two are fitted, which is quick: steps, batch_size and rehearse "
+                    "count for nothing, and start has to stay unwired.",
                 ),
             ],
             outputs=[
@@ -355,7 +357,7 @@ class TrainCoater(io.ComfyNode):
         model: Any = None,
         clip: Any = None,
         vae: Any = None,
-        for_a_key: bool = False,
+        preset: str = "default",
     ) -> io.NodeOutput:
         from .training import train_for_graph
 
@@ -373,7 +375,7 @@ class TrainCoater(io.ComfyNode):
                 seed=seed,
                 rehearse=rehearse,
                 start=start,
-                keyed=for_a_key,
+                preset=preset,
                 progress=progress,
             )
         return io.NodeOutput(coater, path.name, ui={"text": (f"models/siren/{path.name}",)})

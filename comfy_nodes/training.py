@@ -36,7 +36,7 @@ def train_for_graph(
     rehearse: bool,
     start: Coater | None,
     progress: Progress,
-    keyed: bool = False,
+    preset: str = "default",
 ) -> Coater:
     """Train and write a coater; an interrupted call leaves ``out`` + ``.state`` and goes on later.
 
@@ -46,11 +46,11 @@ def train_for_graph(
         out: the file; an existing one is an error.
         parts: MODEL, CLIP and VAE of the graph, or three times None for the bundled model.
         rehearse: let copies of the bundled model learn from coated images meanwhile.
-        keyed: fit a coater for messages instead of training one; ``steps``, ``batch_size`` and
-            ``rehearse`` are not used.
+        preset: ``default``; ``coarse`` and ``keyed`` coaters are fitted instead of trained, without
+            ``steps``, ``batch_size`` and ``rehearse``.
 
     Raises:
-        CoaterError: ``out`` exists, or a keyed coater is to start from another one.
+        CoaterError: ``out`` exists, or a coater that is fitted is to start from another one.
         ModelError: only some of the three parts are wired.
     """
     refuse_existing(out)
@@ -60,14 +60,15 @@ def train_for_graph(
             "Only some of model, clip and vae are wired; expected all three of one checkpoint, or "
             "none for the bundled model."
         )
-    if keyed and start is not None:
+    fitted = preset != "default"
+    if fitted and start is not None:
         raise CoaterError(
-            "A coater for a key is fitted anew, but start is wired; unwire start, or set for_a_key "
-            "to false."
+            f"A coater of the preset '{preset}' is fitted anew, but start is wired; unwire start, "
+            "or choose the preset 'default'."
         )
     data = ImageSet.open(folder).checked(progress=progress)
     prompt = surrogate_prompt(class_word)
-    shape = CoaterConfig.preset("keyed") if keyed else None
+    shape = CoaterConfig.preset(preset) if fitted else None
     schedule: dict[str, Any] = {"steps": steps, "batch_size": batch_size}
     schedule["warmup"] = min(TrainConfig().warmup, steps // 3)
     surrogate: Any
@@ -81,8 +82,8 @@ def train_for_graph(
 
         pipeline = load_pipeline("pocket", device=host.device())
         surrogate = DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
-    if keyed:
-        schedule = TrainConfig.preset("keyed").to_dict()
+    if fitted:
+        schedule = TrainConfig.preset(preset).to_dict()
     shape, start = fitted_to(surrogate.resolution, shape, start)
     coater = train_coater(
         data,

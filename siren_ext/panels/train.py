@@ -16,6 +16,12 @@ from siren_ext.panels.widgets import folder_box, image_files, reveal, run_and_st
 from siren_ext.train_config import TrainConfig
 
 _NEEDED = ("diffusers", "transformers", "peft", "accelerate")
+KINDS = {
+    "Fine detail (trained)": "default",
+    "Faint tint, for sets of very different pictures (fitted: quick)": "coarse",
+    "For a key, with a secret message; needs no reference model later (fitted: quick)": "keyed",
+}
+"""What a coating is made of, in words, to a preset's name."""
 _NAME = re.compile(r"[\w][\w .-]{0,63}")
 
 
@@ -70,11 +76,8 @@ def train_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
         name = gr.Textbox(
             label="Name of the coater", value="my-coater", min_width=240, elem_id="siren_train_name"
         )
-    keyed = gr.Checkbox(
-        label="For a key: the coating carries a secret message, which is found later without a "
-        "reference model (quick: fitted, not trained)",
-        value=False,
-        elem_id="siren_train_keyed",
+    kind = gr.Radio(
+        list(KINDS), value=next(iter(KINDS)), label="Kind of coating", elem_id="siren_train_kind"
     )
     start, _, word = run_and_stop(gr, "siren_train", "Train a coater", desk.stops)
     card = gr.HTML(elem_id="siren_train_result")
@@ -84,7 +87,7 @@ def train_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
     bar = gr.Progress()
 
     def run(
-        given: Any, typed: str, word_for: str, model: str, count: float, title: str, with_key: bool,
+        given: Any, typed: str, word_for: str, model: str, count: float, title: str, words: str,
         job_word: str, progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
@@ -93,11 +96,11 @@ def train_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
             job = desk.jobs.new("train")
             place = take_in(given, typed, desk.limits, job / "originals")
             out = coater_file(title, desk.shelf.folder or job)
-            return train_step(place, model, word_for, int(count), out, watch, keyed=with_key)
+            return train_step(place, model, word_for, int(count), out, watch, preset=KINDS[words])
 
         return reveal(gr, cards.attempt(work, (None,)))
 
-    inputs = [files, folder, noun, base, steps, name, keyed]
+    inputs = [files, folder, noun, base, steps, name, kind]
     start.then(run, [*inputs, word], [card, result], **private(gr))
     return {part.elem_id: part for part in (*inputs, card, result)}
 
@@ -127,11 +130,11 @@ def train_step(
     out: Path,
     progress: BarProgress,
     *,
-    keyed: bool = False,
+    preset: str = "default",
 ) -> tuple[str, str]:
     """Train, with ``steps`` for the surrogate as well; gives a card and the coater's file.
 
-    A keyed coater is fitted instead, against a surrogate of so many steps.
+    ``coarse`` and ``keyed`` coaters are fitted instead, against a surrogate of so many steps.
     """
     from siren_ext.bundled import coater_path, usual_start
     from siren_ext.coater import Coater, CoaterConfig
@@ -145,13 +148,14 @@ def train_step(
     data = ImageSet.open(place)
     captioned = all(item.caption for item in data.items)
     surrogate = PersonalizeConfig(steps=steps, prompt=None if captioned else surrogate_prompt(noun))
-    if keyed:
-        config, shape, begin = TrainConfig.preset("keyed"), CoaterConfig.preset("keyed"), None
-        done = f"{out.name} was fitted to {len(data)} images. Draw a key for it, coat with both"
-    else:
+    if preset == "default":
         config = TrainConfig(steps=steps, warmup=min(TrainConfig().warmup, steps // 3))
         shape, begin = None, Coater.load(coater_path(usual_start()))
-        done = f"{out.name} was trained on {len(data)} images in {steps} steps. Coat with it"
+        done = f"{out.name} was trained on {len(data)} images in {steps} steps."
+    else:
+        config, shape, begin = TrainConfig.preset(preset), CoaterConfig.preset(preset), None
+        done = f"{out.name} was fitted to {len(data)} images."
+    use = "Draw a key for it, coat with both" if preset == "keyed" else "Coat with it"
     train_for_base(
         data,
         base,
@@ -163,4 +167,4 @@ def train_step(
         start=begin,
         progress=progress,
     )
-    return cards.note(f"{done}, keep it, and never publish it.", "Coater ready"), str(out)
+    return cards.note(f"{done} {use}, keep it, and never publish it.", "Coater ready"), str(out)

@@ -121,10 +121,10 @@ def test_training_on_the_graphs_model(server: Server) -> None:
     assert message.startswith("Only some of model, clip and vae are wired")
 
 
-def test_a_coater_for_a_key_is_fitted_to_the_graphs_model(server: Server) -> None:
+def test_a_keyed_coater_is_fitted_to_the_graphs_model(server: Server) -> None:
     parts = {"model": ["checkpoint", 0], "clip": ["checkpoint", 1], "vae": ["checkpoint", 2]}
     graph = graph_model(server) | {
-        "train": small_training("for a key", for_a_key=True, **parts),
+        "train": small_training("for a key", preset="keyed", **parts),
         "show": node("PreviewAny", source=["train", 1]),
     }
     entry = server.run(graph)

@@ -261,13 +261,14 @@ def test_failures_become_messages() -> None:
     assert "Stopped" in cards.attempt(stop, ())[0]
 
 
-@pytest.mark.parametrize("keyed", [False, True])
-def test_training_of_either_kind(
-    keyed: bool, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("preset", ["default", "coarse", "keyed"])
+def test_training_of_every_kind(
+    preset: str, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import siren_ext.owner as owner
-    from siren_ext.panels.train import train_step
+    from siren_ext.panels.train import KINDS, train_step
 
+    assert preset in KINDS.values()
     seen: dict[str, Any] = {}
 
     def stand_in(data: Any, base: Any, word: str, out: Path, config: Any, **rest: Any) -> None:
@@ -275,11 +276,16 @@ def test_training_of_either_kind(
 
     monkeypatch.setattr(owner, "train_for_base", stand_in)
     out = tmp_path / "mine.safetensors"
-    text, path = train_step(pictures, "pocket", "fox", 30, out, NULL, keyed=keyed)
+    text, path = train_step(pictures, "pocket", "fox", 30, out, NULL, preset=preset)
+    fitted = preset != "default"
     assert path == str(out)
-    assert ("Draw a key" in text) == keyed
+    assert ("Draw a key" in text) == (preset == "keyed")
+    assert ("was fitted" in text) == fitted
     assert seen["surrogate"].steps == 30
-    assert seen["config"].steps == (0 if keyed else 30)
-    assert (seen["start"] is None) == (seen["coater"] is not None) == keyed
+    assert seen["config"].steps == (0 if fitted else 30)
+    assert (seen["start"] is None) == (seen["coater"] is not None) == fitted
+    if fitted:
+        assert seen["coater"].coarse
+        assert bool(seen["coater"].message_bits) == (preset == "keyed")
     with pytest.raises(ConfigError, match="no model"):
-        train_step(pictures, "nowhere", "fox", 30, out, NULL, keyed=keyed)
+        train_step(pictures, "nowhere", "fox", 30, out, NULL, preset=preset)
