@@ -37,7 +37,7 @@ def coater_choice(gr: Any, prefix: str, shelf: Shelf) -> tuple[Any, Any]:
     name = gr.Dropdown(
         names,
         value=names[0] if names else None,
-        label="Coater (samples and start are bundled, and so everybody's)",
+        label="Coater (samples, start and keyed are bundled, and so everybody's)",
         elem_id=f"{prefix}_coater",
     )
     with gr.Accordion("Your own coater file", open=False, elem_id=f"{prefix}_coater_own"):
