@@ -85,6 +85,15 @@ def test_help_shows_an_example(
     assert "--debug" in out
 
 
+def test_help_breaks_lines_for_the_terminal_and_not_for_the_source(
+    call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    _, out, _ = call("demo", "--help")
+    assert "one innocent model on the clean originals, generates from both" in out
+    assert "without a GPU or a download.  " in out, "paragraphs stay apart"
+
+
 def test_overview_lists_the_commands(call: Callable[..., tuple[int, str, str]]) -> None:
     code, out, _ = call("--help")
     assert code == 0

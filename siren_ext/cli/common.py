@@ -117,10 +117,18 @@ def command(
         del run.__dict__["__wrapped__"]
         run.__signature__ = inspect.Signature([*given, extra])  # type: ignore[attr-defined]
         run.__annotations__ = {**hints, "debug": Debug}
-        app.command(name, epilog=f"Example: {example}", no_args_is_help=True)(run)
+        app.command(
+            name, help=_flowing(function), epilog=f"Example: {example}", no_args_is_help=True
+        )(run)
         return function
 
     return register
+
+
+def _flowing(function: Callable[..., None]) -> str:
+    """A docstring's paragraphs without the line breaks of the source, which help would keep."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 @contextmanager
