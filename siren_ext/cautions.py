@@ -13,7 +13,7 @@ from siren_ext.listing import printable
 from siren_ext.score_set import ScoreSet
 from siren_ext.stats.ks import KsResult
 from siren_ext.stats.rank import others_needed
-from siren_ext.wording import NAMES, count_of, odds
+from siren_ext.wording import NAMES, count_of, odds, unlike
 
 if TYPE_CHECKING:
     from siren_ext.verdict import VerifyConfig
@@ -40,7 +40,7 @@ def cautions(
     config: VerifyConfig,
 ) -> tuple[str, ...]:
     """Warnings in plain sentences, the gravest first."""
-    found = [*_disagreements(findings, deciding)]
+    found = [*_disagreements(findings, deciding), *_unlike(findings, deciding)]
     by_test = {finding.test: finding for finding in findings}
     ks = by_test["ks"].result if "ks" in by_test else None
     if reference is not None and isinstance(ks, KsResult):
@@ -81,6 +81,13 @@ def _disagreements(findings: Sequence[Finding], deciding: Finding) -> Iterator[s
                 f"'{deciding.outcome}' (p = {deciding.p_value:.3g}). The latter decides, as it "
                 "assumes less about an innocent model."
             )
+
+
+def _unlike(findings: Sequence[Finding], deciding: Finding) -> Iterator[str]:
+    """Comparisons of pictures of different kinds, but for the one that the headline is about."""
+    for finding in findings:
+        if finding.unlike and not (finding is deciding and finding.outcome == "inconclusive"):
+            yield f"About the {NAMES[finding.test]}: {unlike(finding)}"
 
 
 def _suspect_warnings(suspect: ScoreSet, used: int) -> list[str]:

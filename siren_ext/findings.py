@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siren_ext.errors import ScoreError
+from siren_ext.looks import Contrast, contrast
 from siren_ext.score_set import ScoreSet
 from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test
 from siren_ext.stats.ks import KsResult, ks_less, ks_two_sided
@@ -31,7 +32,8 @@ class Finding:
 
     Attributes:
         test: ``keyed``, ``rank`` (among innocent models) or ``ks`` (against a reference model).
-        outcome: at the verdict's alpha; "inconclusive" when no evidence could have reached it.
+        outcome: at the verdict's alpha; "inconclusive" when no evidence could have reached it, or
+            when the pictures are so unlike those compared with that a find would mean nothing.
         result: all figures of the test.
         suspects: suspect images that were used.
         others: reference images, innocent models or decoy messages compared with.
@@ -39,6 +41,8 @@ class Finding:
             of the message, and p follows from them and the statistic.
         features_sha256: keyed only: of the features that were used.
         key: keyed only: the key's fingerprint.
+        contrast: how unlike the suspect's pictures the others' look; among innocent models, those
+            of the most alike one. None where the scores do not tell.
     """
 
     test: Test
@@ -49,6 +53,12 @@ class Finding:
     strengths: tuple[float, ...] = ()
     features_sha256: str = ""
     key: str = ""
+    contrast: Contrast | None = None
+
+    @property
+    def unlike(self) -> bool:
+        """Whether the pictures compared are of another kind than the suspect's."""
+        return self.contrast is not None and not self.contrast.comparable
 
     @property
     def p_value(self) -> float:
@@ -85,6 +95,8 @@ class Finding:
             values["features_sha256"] = self.features_sha256
             # not called a key: reports leave out what is
             values["committed_as"] = self.key
+        if self.contrast is not None:
+            values["contrast"] = self.contrast.to_dict()
         return values
 
 
@@ -126,7 +138,22 @@ def ks_finding(
     outcome = outcome_of(result.p_value, result.smallest_p, alpha)
     if identical_pools(suspect, reference):
         outcome = "inconclusive"
-    return Finding("ks", outcome, result, result.n, result.m)
+    apart = pools_contrast(suspect, reference)
+    outcome = _guarded(outcome, apart)
+    return Finding("ks", outcome, result, result.n, result.m, contrast=apart)
+
+
+def pools_contrast(suspect: ScoreSet, other: ScoreSet) -> Contrast | None:
+    """How unlike another pool's pictures the suspect's look; None where the scores do not tell."""
+    if suspect.looks is None or other.looks is None:
+        return None
+    return contrast(suspect.looks[distinct_rows(suspect)], other.looks[distinct_rows(other)])
+
+
+def _guarded(outcome: Outcome, apart: Contrast | None) -> Outcome:
+    """A find among pictures of another kind tells nothing; finding nothing stays what it is."""
+    unlike = apart is not None and not apart.comparable
+    return "inconclusive" if unlike and outcome == "coating found" else outcome
 
 
 def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float) -> Finding:
@@ -140,7 +167,12 @@ def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float)
     own, *others = (float(pool[:count].mean()) for pool in pools)
     result = rank_among(own, others)
     outcome = outcome_of(result.p_value, result.smallest_p, alpha)
-    return Finding("rank", outcome, result, count, len(others))
+    known = [one for pool in innocents if (one := pools_contrast(suspect, pool)) is not None]
+    # one that does not tell how its pictures look may be the most alike of all
+    nearest = None
+    if len(known) == len(innocents):
+        nearest = min(known, key=lambda one: one.share)
+    return Finding("rank", _guarded(outcome, nearest), result, count, len(others), contrast=nearest)
 
 
 def keyed_finding(

@@ -18,6 +18,7 @@ from siren_ext.scoring import ScoreSet, score_folder, score_images
 from siren_ext.stats.sequential import SequentialKs, SequentialResult, least_images
 from siren_ext.suspects import FolderSuspect, PromptPlan, Suspect, generate_images, read_missed
 from siren_ext.verdict import Verdict, VerifyConfig, distinct_scores, odds, verify
+from siren_ext.wording import unlike
 
 if TYPE_CHECKING:
     from siren_ext.keys import CoatingKey
@@ -198,6 +199,10 @@ def _sequential_verdict(verdict: Verdict, standing: SequentialResult, references
         "The Kolmogorov-Smirnov figures of this report describe the pictures but do not decide."
     )
     warnings = (note, *verdict.warnings)
+    if standing.rejected and verdict.deciding.unlike:
+        return dataclasses.replace(
+            verdict, outcome="inconclusive", headline=unlike(verdict.deciding), warnings=warnings
+        )
     if standing.rejected:
         headline = (
             "The images of the suspicious model carry the coating. The likely reason is that it "

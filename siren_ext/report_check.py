@@ -12,7 +12,7 @@ import numpy as np
 from siren_ext.commitment import Precedence
 from siren_ext.errors import ConfigError, EvidenceError, ImageError, ScoreError
 from siren_ext.files import sha256_file
-from siren_ext.findings import Finding, keyed_finding, ks_finding, rank_finding
+from siren_ext.findings import Finding, keyed_finding, ks_finding, pools_contrast, rank_finding
 from siren_ext.listing import printable
 from siren_ext.report import FORMAT, FORMAT_VERSION, PATH_LIMIT
 from siren_ext.report_keyed import restored_keyed
@@ -218,7 +218,9 @@ def _sequential_point(
     result = sequential_ks(first, second, alpha=alpha)
     wrong = _differences(result.p_value, kept.get("p_value"), "extra.sequential.p_value")
     wrong += _differences(result.rejected, kept.get("rejected"), "extra.sequential.rejected")
-    if (stated.get("outcome") == "coating found") != result.rejected:
+    apart = pools_contrast(own, reference)
+    found = result.rejected and (apart is None or apart.comparable)
+    if (stated.get("outcome") == "coating found") != found:
         wrong.append("verdict.outcome does not follow from the sequential test")
     return _point("verdict", wrong, f"'{stated['outcome']}' is what the sequential test gives")
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from siren_ext.errors import ScoreError
 from siren_ext.files import write_json
 from siren_ext.listing import printable
+from siren_ext.looks import LESS_MORE
 
 FORMAT = "siren_ext.scores"
 FORMAT_VERSION = 1
@@ -39,6 +40,8 @@ class ScoreSet:
         features: (n, k) float64, finite, of a keyed coater: evidence for every bit of a message
             (see :mod:`siren_ext.stats.keyed`); None for others. Those of *coated* images tell the
             message: keep such a file as secret as the key.
+        looks: (n, 8) float64, what the pictures look like (:mod:`siren_ext.looks`); None where that
+            was not noted.
 
     Raises :class:`ScoreError` when the parts contradict each other.
     """
@@ -50,6 +53,7 @@ class ScoreSet:
     source: dict[str, Any] = field(default_factory=dict)
     failures: tuple[tuple[str, str], ...] = ()
     features: NDArray[np.float64] | None = None
+    looks: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         values = np.array(self.scores, dtype=np.float64)
@@ -65,15 +69,22 @@ class ScoreSet:
             )
         values.flags.writeable = False
         object.__setattr__(self, "scores", values)
-        if self.features is not None:
-            table = np.array(self.features, dtype=np.float64)
+        for name in ("features", "looks"):
+            if getattr(self, name) is None:
+                continue
+            table = np.array(getattr(self, name), dtype=np.float64)
             if table.ndim != 2 or len(table) != len(values) or not np.isfinite(table).all():
                 raise ScoreError(
-                    f"A score set of {len(values)} images has features of shape {table.shape}; "
+                    f"A score set of {len(values)} images has {name} of shape {table.shape}; "
                     "expected a row of finite numbers for each. Score the images again."
                 )
+            if name == "looks" and table.shape[1] != len(LESS_MORE):
+                raise ScoreError(
+                    f"A score set has {table.shape[1]} looks for each image; expected "
+                    f"{len(LESS_MORE)}. Score the images again."
+                )
             table.flags.writeable = False
-            object.__setattr__(self, "features", table)
+            object.__setattr__(self, name, table)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -84,9 +95,10 @@ class ScoreSet:
             {"name": name, "sha256": digest, "score": float(score)}
             for name, digest, score in zip(self.names, self.hashes, self.scores, strict=True)
         ]
-        if self.features is not None:
-            for row, values in zip(images, self.features.tolist(), strict=True):
-                row["features"] = values
+        for name, table in (("features", self.features), ("looks", self.looks)):
+            if table is not None:
+                for row, values in zip(images, table.tolist(), strict=True):
+                    row[name] = values
         return {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -135,8 +147,8 @@ class ScoreSet:
             for i, entry in enumerate(failures)
         )
         names, hashes, scores = zip(*rows, strict=True)
-        features = _features(images, name)
-        return cls(np.array(scores), names, hashes, coater, source, lost, features)
+        features, looks = (_table(images, part, name) for part in ("features", "looks"))
+        return cls(np.array(scores), names, hashes, coater, source, lost, features, looks)
 
     @classmethod
     def concat(cls, sets: Sequence[ScoreSet]) -> ScoreSet:
@@ -145,7 +157,6 @@ class ScoreSet:
             raise ScoreError("Nothing to join: expected at least one score set.")
         for other in sets:
             require_same_coater(sets[0], other)
-        tables = [part.features for part in sets if part.features is not None]
         return cls(
             np.concatenate([part.scores for part in sets]),
             tuple(name for part in sets for name in part.names),
@@ -153,7 +164,8 @@ class ScoreSet:
             sets[0].coater,
             {"kind": "joined", "parts": [part.source for part in sets]},
             tuple(failure for part in sets for failure in part.failures),
-            np.concatenate(tables) if len(tables) == len(sets) else None,
+            _joined([part.features for part in sets]),
+            _joined([part.looks for part in sets]),
         )
 
 
@@ -202,11 +214,11 @@ def _row(entry: Any, name: str) -> tuple[str, str, float]:
     return _text(entry, "name", name), digest, float(score)
 
 
-def _features(images: list[Any], name: str) -> NDArray[np.float64] | None:
-    """The rows of ``features``: all of one length, or none at all."""
-    if not any("features" in entry for entry in images):
+def _table(images: list[Any], part: str, name: str) -> NDArray[np.float64] | None:
+    """The rows of ``features`` or ``looks``: all of one length, or none at all."""
+    if not any(part in entry for entry in images):
         return None
-    rows = [entry.get("features") for entry in images]
+    rows = [entry.get(part) for entry in images]
     width = len(rows[0]) if isinstance(rows[0], list) else 0
     for number, row in enumerate(rows):
         if (
@@ -215,7 +227,13 @@ def _features(images: list[Any], name: str) -> NDArray[np.float64] | None:
             or not all(type(value) in (int, float) and abs(value) <= 1e30 for value in row)
         ):
             raise ScoreError(
-                f"{name}, image {number}: 'features' is not a list of finite numbers as long as "
+                f"{name}, image {number}: '{part}' is not a list of finite numbers as long as "
                 f"the others, at most {MAX_FEATURES}; score the images again."
             )
     return np.array(rows, dtype=np.float64)
+
+
+def _joined(tables: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    """Rows of all tables, where every set has one."""
+    present = [table for table in tables if table is not None]
+    return np.concatenate(present) if len(present) == len(tables) else None

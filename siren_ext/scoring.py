@@ -18,6 +18,7 @@ from siren_ext.errors import ImageError, ScoreError
 from siren_ext.files import sha256_file
 from siren_ext.images import list_images, read_picture, square_view, to_tensor
 from siren_ext.listing import printable
+from siren_ext.looks import looks_of
 from siren_ext.progress import NULL, Progress
 from siren_ext.score_set import MAX_TEXT, ScoreSet, read_json, require_same_coater
 
@@ -117,6 +118,7 @@ class _Ready:
     name: str
     sha256: str
     view: Tensor | None = None
+    looks: tuple[float, ...] = ()
     error: str = ""
 
 
@@ -125,13 +127,15 @@ def _prepare(name: str, image: Path | Tensor, size: int) -> _Ready:
         view = image.detach()[None] if image.ndim == 3 else image.detach()
         if view.ndim != 4 or view.shape[:2] != (1, 3):
             return _Ready(name, "", error=f"A tensor of shape {tuple(image.shape)} is no image.")
-        return _Ready(name, "", square_view(view.float(), size))
+        seen = square_view(view.float(), size)
+        return _Ready(name, "", seen, looks_of(seen))
     try:
         digest = sha256_file(image)
         view = to_tensor(read_picture(image).rgb)
     except (ImageError, OSError) as error:
         return _Ready(name, "", error=printable(error)[:MAX_TEXT])
-    return _Ready(name, digest, square_view(view, size))
+    seen = square_view(view, size)
+    return _Ready(name, digest, seen, looks_of(seen))
 
 
 def _stream(
@@ -202,15 +206,16 @@ def _score(
         raise ScoreError(f"batch_size is {options.batch_size}; expected at least 1.")
     fingerprint, progress = coater.fingerprint, options.progress
     reusable = _finished(options, coater, fingerprint)
-    done: list[tuple[str, str, _Found]] = []
+    done: list[tuple[str, str, tuple[float, ...], _Found]] = []
     failures: list[tuple[str, str]] = []
     batch: list[_Ready] = []
 
     def result() -> ScoreSet:
-        names, hashes, found = zip(*done, strict=True) if done else ((), (), ())
+        names, hashes, seen, found = zip(*done, strict=True) if done else ((), (), (), ())
         scores = np.array([one.score for one in found])
         rows = np.array([one.features for one in found]) if coater.keyed and done else None
-        return ScoreSet(scores, names, hashes, fingerprint, source, tuple(failures), rows)
+        looks = np.array(seen) if done else None
+        return ScoreSet(scores, names, hashes, fingerprint, source, tuple(failures), rows, looks)
 
     def flush() -> None:
         fresh = [item for item in batch if item.sha256 not in reusable]
@@ -223,7 +228,7 @@ def _score(
             known = reusable.get(item.sha256)
             value = next(computed) if known is None else known
             if value.sane():
-                done.append((item.name, item.sha256, value))
+                done.append((item.name, item.sha256, item.looks, value))
             else:
                 failures.append((item.name, "The coater gave a score that is not a number."))
         if fresh and options.partial is not None and done:

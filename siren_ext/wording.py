@@ -24,7 +24,8 @@ QUESTIONS: dict[Test, str] = {
     "rank": "Do the suspect's images score lower than those of every innocent model? It holds if "
     "the suspect, when innocent, is one more model of the same kind as those.",
     "ks": "Do the suspect's images score lower than the reference's? It holds if an innocent "
-    "suspect would score like this very reference; another style or subject breaks that.",
+    "suspect would score like this very reference; another style or subject breaks that, so "
+    "pictures that look unlike the reference's are not judged.",
 }
 _CHANCES: dict[Test, str] = {
     "keyed": "If the message had nothing to do with this model, chance would give such evidence in "
@@ -38,6 +39,11 @@ _SAME: dict[Test, str] = {
     "keyed": "For a model that never met the message",
     "rank": "Among models of one kind",
     "ks": "Between two models that do not differ",
+}
+_OTHERS: dict[Test, str] = {
+    "keyed": "random messages",
+    "rank": "those of every innocent model",
+    "ks": "the reference's",
 }
 _NOTHING: dict[Test, str] = {
     "keyed": "No trace of the coating: the message fits no better than half of all messages would.",
@@ -141,6 +147,8 @@ def headline(finding: Finding, alpha: float, *, identical: bool, alone: bool) ->
             "Suspect and reference are the same images, so nothing can be told apart. Supply "
             "images of a model that never saw the coated ones as the reference."
         )
+    if finding.outcome == "inconclusive" and finding.unlike:
+        return unlike(finding) + tail
     if finding.outcome == "inconclusive":
         return _too_little(finding, risk) + tail
     if finding.outcome == "no evidence":
@@ -154,6 +162,20 @@ def headline(finding: Finding, alpha: float, *, identical: bool, alone: bool) ->
     return (
         f"The images of the suspicious model carry {carry}. The likely reason is that it was "
         f"trained on the coated images. {_CHANCES[finding.test].format(tests=tests)}{tail}"
+    )
+
+
+def unlike(finding: Finding) -> str:
+    """Why pictures of another kind decide nothing; ``finding`` has a contrast."""
+    if finding.contrast is None:
+        raise ValueError(f"the finding of the {NAMES[finding.test]} holds no contrast")
+    others = _OTHERS[finding.test]
+    share = f"{100 * finding.contrast.share:.0f} %"
+    return (
+        f"The suspicious model's pictures look unlike {others}: in {share} of pairs they are "
+        f"{finding.contrast.words}. A model of another style or subject can score lower without "
+        "ever having seen a coated image, so a find would prove nothing here. Compare with a clean "
+        "model that draws such pictures, or use a key, which needs none."
     )
 
 

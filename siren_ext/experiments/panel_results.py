@@ -20,6 +20,7 @@ from siren_ext.experiments.panel_roster import (
 )
 from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
 from siren_ext.files import atomic
+from siren_ext.findings import pools_contrast
 from siren_ext.scoring import ScoreSet
 from siren_ext.stats.keyed import trace_messages
 from siren_ext.stats.ks import ks_less
@@ -29,6 +30,7 @@ from siren_ext.stats.rank import rank_among
 LEVELS = (0.05, 1e-2, 1e-3, 1e-6)
 TESTS: dict[str, tuple[str, Coating]] = {
     "p_ks_matched": ("KS, matched clean reference", "unkeyed"),
+    "p_verdict": ("verdict against the matched reference", "unkeyed"),
     "p_ks_whole": ("KS of the whole scores, matched reference", "unkeyed"),
     "p_ks_mismatched": ("KS, mismatched reference (the base model)", "unkeyed"),
     "p_rank": ("rank among innocent models", "unkeyed"),
@@ -37,7 +39,8 @@ TESTS: dict[str, tuple[str, Coating]] = {
 """Column to name and to the coating that the test looks for.
 
 KS is the verdict's test, which looks at the low end of the scores; that of the whole scores is the
-paper's, one-sided.
+paper's, one-sided. The verdict does not accuse models whose pictures look unlike the reference's
+(:mod:`siren_ext.looks`): its p is then 1.
 """
 
 Row = dict[str, Any]
@@ -98,6 +101,13 @@ def _unkeyed(model: Panelist, models: Sequence[Panelist], scores: Scores, size: 
         if (name, "unkeyed") in scores:
             reference = scores[name, "unkeyed"].scores
             row[column] = ks_less(own, reference, share=share).p_value
+    if "p_ks_matched" in row:
+        apart = pools_contrast(
+            _first(scores[model.name, "unkeyed"], size), scores[REFERENCE, "unkeyed"]
+        )
+        if apart is not None:
+            row["looks_apart"] = apart.share
+            row["p_verdict"] = row["p_ks_matched"] if apart.comparable else 1.0
     source = model.shares_with or model.name
     panel = [
         float(scores[other.name, "unkeyed"].scores[:size].mean())
@@ -109,6 +119,14 @@ def _unkeyed(model: Panelist, models: Sequence[Panelist], scores: Scores, size: 
     if panel:
         row["p_rank"] = rank_among(row["mean_score"], panel).p_value
     return row
+
+
+def _first(pool: ScoreSet, size: int) -> ScoreSet:
+    """The first images of a pool, with how they look."""
+    looks = None if pool.looks is None else pool.looks[:size]
+    return ScoreSet(
+        pool.scores[:size], pool.names[:size], pool.hashes[:size], pool.coater, looks=looks
+    )
 
 
 def _keyed(
