@@ -86,6 +86,11 @@ def _disagreements(findings: Sequence[Finding], deciding: Finding) -> Iterator[s
 def _unlike(findings: Sequence[Finding], deciding: Finding) -> Iterator[str]:
     """Comparisons of pictures of different kinds, but for the one that the headline is about."""
     for finding in findings:
+        if finding.test != "keyed" and finding.contrast is None:
+            yield (
+                f"About the {NAMES[finding.test]}: the scores do not hold what the pictures look "
+                "like, so it could not be checked that they are of one kind; score them again."
+            )
         if finding.unlike and not (finding is deciding and finding.outcome == "inconclusive"):
             yield f"About the {NAMES[finding.test]}: {unlike(finding)}"
 

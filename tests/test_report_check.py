@@ -257,6 +257,26 @@ def test_a_sequential_verdict_is_computed_again(suspect, tmp_path):
     assert "does not follow from the sequential test" in texts(found)["verdict"]
 
 
+def test_a_sequential_find_among_unlike_pictures_is_no_find(suspect, tmp_path):
+    import dataclasses
+
+    from siren_ext.investigate import _sequential_verdict
+    from siren_ext.stats.sequential import sequential_ks
+
+    looks = np.random.default_rng(3).normal(0, 1, (150, 8))
+    dark = dataclasses.replace(suspect, looks=looks[:40] - 5)
+    bright = dataclasses.replace(REFERENCE, looks=looks[40:])
+    standing = sequential_ks(dark.scores, bright.scores, alpha=1e-6)
+    assert standing.rejected
+    verdict = _sequential_verdict(verify(dark, bright), standing, len(bright))
+    assert verdict.outcome == "inconclusive"
+    assert "look unlike" in verdict.headline
+    write_report(verdict, dark, bright, tmp_path, extra={"sequential": standing.to_dict()})
+    assert check_report(tmp_path).sound
+    found = resealed(tmp_path, lambda d: d["verdict"].update(outcome="coating found"))
+    assert "does not follow from the sequential test" in texts(found)["verdict"]
+
+
 def test_signatures(report, signer):
     other = Signer.draw()
     found = check_report(report, public=other.public)

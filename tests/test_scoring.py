@@ -137,6 +137,7 @@ def test_a_stopped_run_goes_on_where_it_was(folder, coater, tmp_path, monkeypatc
     resumed = score_folder(folder, coater, batch_size=2, partial=partial)
     assert sum(counted) <= 3
     np.testing.assert_allclose(resumed.scores, whole.scores, atol=1e-6)
+    np.testing.assert_array_equal(resumed.looks, whole.looks)
     assert resumed.names == whole.names
     assert not partial.exists()
 

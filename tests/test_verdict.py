@@ -25,6 +25,7 @@ def pool(scores, start=0, *, coater="c" * 64, source=PLAN, **changes):
         "hashes": tuple(f"{start + i:064x}" for i in range(n)),
         "coater": coater,
         "source": source,
+        "looks": np.zeros((n, 8)),
     }
     return ScoreSet(**(parts | changes))
 

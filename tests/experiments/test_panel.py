@@ -136,6 +136,28 @@ def test_mismatched_ks_accuses_innocents_and_the_keyed_test_does_not() -> None:
     assert guilty["p_rank"] == pytest.approx(1 / 13)
 
 
+def test_the_verdict_spares_models_of_another_style() -> None:
+    models, scores, message = known_panel()
+    rng = np.random.default_rng(8)
+    for model in models:
+        looks = rng.normal(0, 1, (120, 8)) + 4.0 * (model.kind == "other set")
+        known = scores[model.name, "unkeyed"]
+        scores[model.name, "unkeyed"] = dataclasses.replace(known, looks=looks)
+    config = PanelConfig(images=120, sizes=(20, 120), keys=2, decoys=2000)
+    rows = [row for row in judge_panel(models, scores, message, config) if row["n"] == 120]
+    for row in rows:
+        strange = row["kind"] == "other set"
+        assert row["p_verdict"] == (1.0 if strange else row["p_ks_matched"])
+        assert (row["looks_apart"] > 0.9) == strange
+    table = {(row["test"], row["group"]): row for row in summarise_panel(rows)}
+    verdict = "verdict against the matched reference"
+    assert (
+        table[verdict, "innocent"]["at_0.01"]
+        < table["KS, matched clean reference", "innocent"]["at_0.01"]
+    )
+    assert table[verdict, "guilty, 100 %"]["at_0.001"] == 1
+
+
 def test_a_panel_in_progress_has_rows_for_what_is_there(tmp_path: Path) -> None:
     models, scores, message = known_panel()
     config = PanelConfig(images=120, sizes=(20,), keys=5, decoys=100)
