@@ -107,7 +107,10 @@ def _unkeyed(model: Panelist, models: Sequence[Panelist], scores: Scores, size: 
         )
         if apart is not None:
             row["looks_apart"] = apart.share
-            row["p_verdict"] = row["p_ks_matched"] if apart.comparable else 1.0
+        # whom the test does not accuse the verdict does not either, however the pictures look
+        if apart is not None or row["p_ks_matched"] > max(LEVELS):
+            spared = apart is not None and not apart.comparable
+            row["p_verdict"] = 1.0 if spared else row["p_ks_matched"]
     source = model.shares_with or model.name
     panel = [
         float(scores[other.name, "unkeyed"].scores[:size].mean())

@@ -156,6 +156,12 @@ def test_the_verdict_spares_models_of_another_style() -> None:
         < table["KS, matched clean reference", "innocent"]["at_0.01"]
     )
     assert table[verdict, "guilty, 100 %"]["at_0.001"] == 1
+    # scores of another day, which do not tell how their pictures look
+    blind = {key: dataclasses.replace(known, looks=None) for key, known in scores.items()}
+    rows = [row for row in judge_panel(models, blind, message, config) if row["n"] == 120]
+    assert all(row.get("p_verdict", row["p_ks_matched"]) == row["p_ks_matched"] for row in rows)
+    assert {"p_verdict" in row for row in rows if row["p_ks_matched"] > 0.05} == {True}
+    assert {"p_verdict" in row for row in rows if row["p_ks_matched"] <= 0.05} == {False}
 
 
 def test_a_panel_in_progress_has_rows_for_what_is_there(tmp_path: Path) -> None:
