@@ -68,13 +68,16 @@ def train_for_graph(
         )
     data = ImageSet.open(folder).checked(progress=progress)
     prompt = surrogate_prompt(class_word)
-    shape = CoaterConfig.preset(preset) if fitted else None
-    schedule: dict[str, Any] = {"steps": steps, "batch_size": batch_size}
-    schedule["warmup"] = min(TrainConfig().warmup, steps // 3)
+    if fitted:
+        shape, config = CoaterConfig.preset(preset), TrainConfig.preset(preset, seed=seed)
+    else:
+        schedule: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "seed": seed}
+        schedule["warmup"] = min(TrainConfig().warmup, steps // 3)
+        if all(wired) or not rehearse:
+            # rehearsals train copies of a diffusers model, which the graph's is not
+            schedule["rehearse_every"] = 0
+        shape, config = None, TrainConfig(**schedule)
     surrogate: Any
-    if all(wired) or not rehearse:
-        # rehearsals train copies of a diffusers model, which the graph's is not
-        schedule["rehearse_every"] = 0
     if all(wired):
         surrogate = GraphSurrogate(*parts, prompt=prompt, resolution=resolution)
     else:
@@ -82,13 +85,11 @@ def train_for_graph(
 
         pipeline = load_pipeline("pocket", device=host.device())
         surrogate = DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
-    if fitted:
-        schedule = TrainConfig.preset(preset).to_dict()
     shape, start = fitted_to(surrogate.resolution, shape, start)
     coater = train_coater(
         data,
         surrogate,
-        TrainConfig(**schedule | {"seed": seed}),
+        config,
         coater=shape,
         start=start,
         device=str(host.device()),

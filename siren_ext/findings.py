@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siren_ext.errors import ScoreError
-from siren_ext.looks import Contrast, contrast
+from siren_ext.looks import Contrast, contrast, too_unlike
 from siren_ext.score_set import ScoreSet
 from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test
 from siren_ext.stats.ks import KsResult, ks_less, ks_two_sided
@@ -58,7 +58,7 @@ class Finding:
     @property
     def unlike(self) -> bool:
         """Whether the pictures compared are of another kind than the suspect's."""
-        return self.contrast is not None and not self.contrast.comparable
+        return too_unlike(self.contrast)
 
     @property
     def p_value(self) -> float:
@@ -152,8 +152,7 @@ def pools_contrast(suspect: ScoreSet, other: ScoreSet) -> Contrast | None:
 
 def _guarded(outcome: Outcome, apart: Contrast | None) -> Outcome:
     """A find among pictures of another kind tells nothing; finding nothing stays what it is."""
-    unlike = apart is not None and not apart.comparable
-    return "inconclusive" if unlike and outcome == "coating found" else outcome
+    return "inconclusive" if too_unlike(apart) and outcome == "coating found" else outcome
 
 
 def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float) -> Finding:

@@ -9,14 +9,13 @@ apart; a coating, which has to be invisible, hardly moves them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from siren_ext.colour import srgb_to_lab
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LESS_MORE = (
     ("darker", "lighter"),
@@ -38,10 +37,11 @@ _ERRORS = 2.0
 _DIGITS = 3
 
 
-@torch.no_grad()
 def looks_of(view: Tensor) -> tuple[float, ...]:
     """Mean and spread of the CIE Lab channels, edges and chroma of a 1 x 3 x H x W in [0,1]."""
-    lab = srgb_to_lab(view.float())[0]
+    from siren_ext.colour import srgb_to_lab  # verdicts need no torch
+
+    lab = srgb_to_lab(view.detach().float())[0]
     light = lab[0]
     edges = light.diff(dim=0).abs().mean() + light.diff(dim=1).abs().mean()
     chroma = lab[1:].norm(dim=0).mean()
@@ -77,6 +77,11 @@ class Contrast:
             "words": self.words,
             "comparable": self.comparable,
         }
+
+
+def too_unlike(apart: Contrast | None) -> bool:
+    """Whether scores may not be compared; where nothing is known of looks they may."""
+    return apart is not None and not apart.comparable
 
 
 def contrast(first: NDArray[np.float64], second: NDArray[np.float64]) -> Contrast:

@@ -14,6 +14,7 @@ from siren_ext.errors import ConfigError, EvidenceError, ImageError, ScoreError
 from siren_ext.files import sha256_file
 from siren_ext.findings import Finding, keyed_finding, ks_finding, pools_contrast, rank_finding
 from siren_ext.listing import printable
+from siren_ext.looks import too_unlike
 from siren_ext.report import FORMAT, FORMAT_VERSION, PATH_LIMIT
 from siren_ext.report_keyed import restored_keyed
 from siren_ext.report_seal import JSON, Seal, changed_fields, field_digests, read_seal
@@ -218,8 +219,7 @@ def _sequential_point(
     result = sequential_ks(first, second, alpha=alpha)
     wrong = _differences(result.p_value, kept.get("p_value"), "extra.sequential.p_value")
     wrong += _differences(result.rejected, kept.get("rejected"), "extra.sequential.rejected")
-    apart = pools_contrast(own, reference)
-    found = result.rejected and (apart is None or apart.comparable)
+    found = result.rejected and not too_unlike(pools_contrast(own, reference))
     if (stated.get("outcome") == "coating found") != found:
         wrong.append("verdict.outcome does not follow from the sequential test")
     return _point("verdict", wrong, f"'{stated['outcome']}' is what the sequential test gives")

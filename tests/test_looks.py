@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +182,9 @@ def test_score_files_keep_the_looks(tmp_path: Path) -> None:
         dataclasses.replace(before, looks=np.zeros((40, 3)))
     with pytest.raises(ScoreError, match="looks of shape"):
         dataclasses.replace(before, looks=np.zeros((39, 8)))
+
+
+def test_verdicts_are_reached_without_torch() -> None:
+    code = "import sys, siren_ext.verdict; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -21,6 +21,7 @@ from siren_ext.experiments.panel_roster import (
 from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
 from siren_ext.files import atomic
 from siren_ext.findings import pools_contrast
+from siren_ext.looks import too_unlike
 from siren_ext.scoring import ScoreSet
 from siren_ext.stats.keyed import trace_messages
 from siren_ext.stats.ks import ks_less
@@ -109,8 +110,7 @@ def _unkeyed(model: Panelist, models: Sequence[Panelist], scores: Scores, size: 
             row["looks_apart"] = apart.share
         # whom the test does not accuse the verdict does not either, however the pictures look
         if apart is not None or row["p_ks_matched"] > max(LEVELS):
-            spared = apart is not None and not apart.comparable
-            row["p_verdict"] = 1.0 if spared else row["p_ks_matched"]
+            row["p_verdict"] = 1.0 if too_unlike(apart) else row["p_ks_matched"]
     source = model.shares_with or model.name
     panel = [
         float(scores[other.name, "unkeyed"].scores[:size].mean())
