@@ -1,15 +1,18 @@
-"""Write the table of measured figures into the README.
+"""Write tables of measured figures into the README and into docs/panel.md.
 
 python benchmarks/readme_figures.py out/demo/summary.json [FIGURES.json ...]
+python benchmarks/readme_figures.py docs/results/panel_summary.csv --page docs/panel.md
 
 ``summary.json`` is what a demo wrote. Each FIGURES.json is a list of objects with the texts
-``figure``, ``target`` and ``measured``, as the experiments write them. Everything between the two
-marker comments of the README is replaced; nothing is ever typed in by hand.
+``figure``, ``target`` and ``measured``, as the experiments write them. ``panel_summary.csv`` comes
+from ``siren_ext.experiments.panel``. Everything between the two marker comments of the page is
+replaced; nothing is ever typed in by hand.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +23,8 @@ from siren_ext.terminal import duration
 
 START, END = "<!-- figures:start -->", "<!-- figures:end -->"
 README = Path(__file__).resolve().parents[1] / "README.md"
-Row = tuple[str, str, str]
+HEAD = ("figure", "target", "measured")
+Row = tuple[str, ...]
 
 
 def demo_rows(summary: dict[str, Any]) -> list[Row]:
@@ -55,9 +59,33 @@ def rows_of(path: Path) -> list[Row]:
     return [(row["figure"], row["target"], row["measured"]) for row in data]
 
 
-def table(rows: Sequence[Row]) -> str:
+def panel_tables(path: Path) -> str:
+    """A panel's shares of accused models: one table of innocent models, one of guilty ones."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    levels = [name for name in lines[0] if name.startswith("at_")]
+    sizes = list(dict.fromkeys(line["n"] for line in lines))
+    shares: dict[tuple[str, str, str], dict[str, str]] = {}
+    for line in lines:
+        cells = (f"{100 * float(line[name]):.3g}" for name in levels)
+        key = line["test"], line["group"], line["models"]
+        shares.setdefault(key, {})[line["n"]] = " / ".join(cells)
+    at = " / ".join(name.removeprefix("at_") for name in levels)
+    head = ("test", "models", *(f"{size} images" for size in sizes))
+    parts = []
+    for title, guilty in (("Accused although innocent", False), ("Caught", True)):
+        rows: list[Row] = [
+            (test, f"{group} ({models})", *(cells.get(size, "") for size in sizes))
+            for (test, group, models), cells in shares.items()
+            if group.startswith("guilty") == guilty
+        ]
+        parts.append(f"**{title}**, per cent of the models at alpha = {at}:\n\n{table(rows, head)}")
+    return "\n\n".join(parts)
+
+
+def table(rows: Sequence[Row], head: Row = HEAD) -> str:
     """A Markdown table."""
-    lines = ["| figure | target | measured |", "| --- | --- | --- |"]
+    lines = [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |"]
     lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
     return "\n".join(lines)
 
@@ -67,19 +95,25 @@ def replace(text: str, content: str) -> str:
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
-        raise ValueError(f"the README has no {START} ... {END}")
+        raise ValueError(f"the page has no {START} ... {END}")
     return f"{before}{START}\n{content}\n{END}{after}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Rewrite the README's table."""
+    """Rewrite the table of a page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json")
-    parser.add_argument("--readme", type=Path, default=README)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--page", type=Path, default=README, help="default: the README")
     chosen = parser.parse_args(arguments)
-    content = table([row for path in chosen.files for row in rows_of(path)])
-    text = replace(chosen.readme.read_text(encoding="utf-8"), content)
-    with atomic(chosen.readme) as temporary:
+    panels = [path for path in chosen.files if path.suffix == ".csv"]
+    if panels and len(chosen.files) > 1:
+        parser.error("a panel's summary is a table of its own; give it alone")
+    if panels:
+        content = panel_tables(panels[0])
+    else:
+        content = table([row for path in chosen.files for row in rows_of(path)])
+    text = replace(chosen.page.read_text(encoding="utf-8"), content)
+    with atomic(chosen.page) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(content)
 

@@ -94,7 +94,7 @@ def test_table_is_written_between_the_markers(figures: ModuleType, tmp_path: Pat
     summary.write_text(json.dumps(SUMMARY))
     more.write_text(json.dumps([{"figure": "a|b", "target": "1", "measured": "2"}]))
     for _ in range(2):
-        figures.main([str(summary), str(more), "--readme", str(target)])
+        figures.main([str(summary), str(more), "--page", str(target)])
         text = target.read_text()
         assert text.startswith(f"before\n{figures.START}\n| figure | target | measured |\n")
         assert text.endswith(f"| a/b | 1 | 2 |\n{figures.END}\nafter\n")
@@ -109,3 +109,31 @@ def test_readme_without_markers_is_refused(figures: ModuleType) -> None:
 
 def test_readme_has_the_markers(figures: ModuleType, readme: str) -> None:
     assert readme.index(figures.START) < readme.index(figures.END)
+
+
+SUMMARY_OF_A_PANEL = """test,n,group,models,at_0.05,at_1e-06
+keyed test,30,innocent,44,0.045454545,0
+keyed test,30,"guilty, 50 %",3,1.0,0.333333
+keyed test,200,innocent,44,0.0,0.0
+keyed test,200,"guilty, 50 %",3,1.0,1.0
+"""
+
+
+def test_a_panels_tables_tell_the_innocent_from_the_guilty(
+    figures: ModuleType, tmp_path: Path
+) -> None:
+    summary, page = tmp_path / "panel_summary.csv", tmp_path / "panel.md"
+    summary.write_text(SUMMARY_OF_A_PANEL)
+    page.write_text(f"{figures.START}\n{figures.END}\n")
+    figures.main([str(summary), "--page", str(page)])
+    innocent, guilty = page.read_text().split("**Caught**")
+    assert "| keyed test | innocent (44) | 4.55 / 0 | 0 / 0 |" in innocent
+    assert "| keyed test | guilty, 50 % (3) | 100 / 33.3 | 100 / 100 |" in guilty
+    assert "alpha = 0.05 / 1e-06" in innocent
+    with pytest.raises(SystemExit):
+        figures.main([str(summary), str(summary), "--page", str(page)])
+
+
+def test_the_page_of_the_panel_says_what_its_table_says(figures: ModuleType) -> None:
+    page = (ROOT / "docs" / "panel.md").read_text(encoding="utf-8")
+    assert figures.panel_tables(ROOT / "docs" / "results" / "panel_summary.csv") in page

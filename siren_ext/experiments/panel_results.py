@@ -44,6 +44,8 @@ paper's, one-sided. The verdict does not accuse models whose pictures look unlik
 (:mod:`siren_ext.looks`): its p is then 1.
 """
 
+_MARKED = 1e-3
+_FLOOR = 1e-12
 Row = dict[str, Any]
 Scores = Mapping[tuple[str, Coating], ScoreSet]
 
@@ -211,32 +213,55 @@ def write_rows(rows: Iterable[Row], path: Path) -> None:
 
 
 def plot_panel(rows: Sequence[Row], path: Path) -> None:
-    """Share of models accused against the accepted risk, a frame per test and number of images."""
+    """A dot per model at its p: a line per test and group of models, a frame per number of images.
+
+    At the right of each line stands how many of its models are accused at :data:`_MARKED`.
+    """
     sizes = sorted({row["n"] for row in rows})
-    columns = [name for name in TESTS if any(row.get(name) is not None for row in rows)]
-    figure = new_figure(3.3 * len(columns), 3.0 * len(sizes) + 0.4)
-    frames = figure.subplots(len(sizes), len(columns), squeeze=False, sharex=True, sharey=True)
-    levels = np.logspace(-9, 0, 200)
-    for line, size in enumerate(sizes):
-        for place, column in enumerate(columns):
-            axes = frames[line][place]
-            name, coating = TESTS[column]
-            now = [row for row in rows if row["n"] == size and row.get(column) is not None]
-            for label, role in (("innocent", "innocent"), ("guilty", "guilty")):
-                values = np.array(
-                    [row[column] for row in now if _group(row, coating).startswith(role)]
-                )
-                if len(values):
-                    share = (values[:, None] <= levels).mean(axis=0)
-                    label = f"{label} ({len(values)})"
-                    axes.step(levels, 100 * share, where="post", color=COLOURS[role], label=label)
-            axes.plot(levels, 100 * levels, "k--", linewidth=1, label="the stated risk")
-            axes.set_xscale("log")
-            axes.set_xlim(1, levels[0])
-            axes.set_ylim(-2, 102)
-            axes.set_title(f"{name}\n{size} images", fontsize=9)
-            axes.legend(frameon=False, fontsize=7)
-            if line == len(sizes) - 1:
-                axes.set_xlabel("accepted risk alpha")
-        frames[line][0].set_ylabel("models accused (%)")
+    groups: dict[tuple[str, str], dict[int, list[float]]] = {}
+    for column, (_, coating) in TESTS.items():
+        for row in rows:
+            if row.get(column) is not None:
+                place = groups.setdefault((column, _group(row, coating)), {})
+                place.setdefault(row["n"], []).append(row[column])
+    order = list(TESTS)
+    lines = sorted(groups, key=lambda key: (order.index(key[0]), _order(key[1])))
+    # a gap and a heading above the lines of each test
+    heights: dict[tuple[str, str], float] = {}
+    headings: dict[str, float] = {}
+    height = 0.0
+    for column, group in lines:
+        if column not in headings:
+            headings[column] = height + 0.9
+            height += 1.7
+        heights[column, group] = height
+        height += 1.0
+    figure = new_figure(1.5 + 5.2 * len(sizes), 1.0 + 0.2 * height)
+    frames = figure.subplots(1, len(sizes), squeeze=False, sharey=True)[0]
+    rng = np.random.default_rng(0)  # only so that dots of one line do not hide each other
+    for axes, size in zip(frames, sizes, strict=True):
+        for column, group in lines:
+            values = np.array(groups[column, group].get(size, []))
+            role = "guilty" if group.startswith("guilty") else "innocent"
+            colour = COLOURS["reference" if group == "other coating" else role]
+            level = heights[column, group]
+            spread = level + rng.uniform(-0.25, 0.25, len(values))
+            axes.plot(
+                np.maximum(values, _FLOOR), spread, "o", color=colour, markersize=4, alpha=0.6
+            )
+            accused = f"{int((values <= _MARKED).sum())} of {len(values)}"
+            axes.text(
+                1.01, level, accused, transform=axes.get_yaxis_transform(), va="center", fontsize=7
+            )
+        for column, level in headings.items():
+            name = TESTS[column][0]
+            box = {"facecolor": "w", "edgecolor": "none", "pad": 0.5}
+            axes.text(1.2, level, name, va="center", fontsize=8, weight="bold", bbox=box, zorder=1)
+        axes.axvline(_MARKED, color="k", linestyle="--", linewidth=1, zorder=0)
+        axes.set_xscale("log")
+        axes.set_xlim(1.5, _FLOOR / 2)
+        axes.set_ylim(height, 0)
+        axes.set_yticks(list(heights.values()), [group for _, group in heights], fontsize=7)
+        axes.set_xlabel(f"p (smaller ones at {_FLOOR:g}); dashed and right: accused at {_MARKED:g}")
+        axes.set_title(f"{size} images", fontsize=10)
     save_figure(figure, path)
