@@ -31,7 +31,8 @@ LESS_MORE = (
 LIMIT = 0.8
 """Share of pairs of pictures, beyond chance, from which two pools are not comparable.
 
-Models of one set, coated or not, reach 0.77; those of other people's pictures 0.98 and more.
+Models of one set, coated or not, reach 0.77 (0.82 when trained under another prompt); those of
+other people's pictures 0.94 and more (docs/panel.md).
 """
 _ERRORS = 2.0
 _DIGITS = 3

@@ -91,8 +91,9 @@ LIMITS: dict[Test, tuple[str, ...]] = {
         _ROUTE,
         "The test asks whether the suspect's scores could come from the same source as the "
         "reference's. A model of another style, subject, base or setting than the reference can "
-        "differ without ever having seen a coated image; the closer the reference matches the "
-        "suspect, the stronger the finding.",
+        "differ without ever having seen a coated image, and one of images with another coating "
+        "may differ as if they had this one; the closer the reference matches the suspect, the "
+        "stronger the finding.",
         _CHANCE + "It is how often scores this low would turn up if suspect and reference did not "
         "differ.",
         _TRIALS,

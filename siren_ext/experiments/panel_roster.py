@@ -66,7 +66,7 @@ class PanelConfig(Config):
     sizes: tuple[int, ...] = (30, 200)
     steps: int = 500
     theme_images: int = 32
-    keys: int = 200
+    keys: int = 1000
     decoys: int = 100_000
     sampling_steps: int = 20
     guidance: float = 3.0
