@@ -28,10 +28,10 @@ def interpreter(which: str) -> str:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """For a program of another Python: the package on its path, no hub, no analytics."""
+    """For a program of another Python: package and tests on its path, no hub, no analytics."""
     return {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
         "GRADIO_ANALYTICS_ENABLED": "False",
         "HF_HUB_OFFLINE": "1",
         "NO_PROXY": "127.0.0.1,localhost",

@@ -161,20 +161,18 @@ def summarise_panel(rows: Sequence[Row]) -> list[Row]:
     test looks for), and the guilty ones by share. ``other keys`` is the keyed test with keys that
     nobody used, over all models and keys.
     """
-    table = []
+    table: list[Row] = []
+    lines = _lines(rows)
     for size in sorted({row["n"] for row in rows}):
         now = [row for row in rows if row["n"] == size]
-        for column, (name, coating) in TESTS.items():
-            groups: dict[str, list[float]] = {}
-            for row in now:
-                if row.get(column) is not None:
-                    groups.setdefault(_group(row, coating), []).append(row[column])
-            for group in sorted(groups, key=_order):
-                values = np.array(groups[group])
-                table.append(
-                    {"test": name, "n": size, "group": group, "models": len(values)}
-                    | {f"at_{level:g}": float((values <= level).mean()) for level in LEVELS}
-                )
+        for (column, group), by_size in lines.items():
+            if size not in by_size:
+                continue
+            values = np.array(by_size[size])
+            table.append(
+                {"test": TESTS[column][0], "n": size, "group": group, "models": len(values)}
+                | {f"at_{level:g}": float((values <= level).mean()) for level in LEVELS}
+            )
         keyed = [row for row in now if "p_keyed" in row]
         if keyed:
             entry: Row = {"test": "keyed test", "n": size, "group": "other keys"}
@@ -184,6 +182,19 @@ def summarise_panel(rows: Sequence[Row]) -> list[Row]:
                 entry[name] = float(np.mean([row[f"other_keys_{name}"] for row in keyed]))
             table.append(entry)
     return table
+
+
+def _lines(rows: Sequence[Row]) -> dict[tuple[str, str], dict[int, list[float]]]:
+    """By column of :data:`TESTS` and group of models, in order: p by number of images."""
+    lines: dict[tuple[str, str], dict[int, list[float]]] = {}
+    for column, (_, coating) in TESTS.items():
+        tested = [row for row in rows if row.get(column) is not None]
+        for group in sorted({_group(row, coating) for row in tested}, key=_order):
+            by_size = lines.setdefault((column, group), {})
+            for row in tested:
+                if _group(row, coating) == group:
+                    by_size.setdefault(row["n"], []).append(row[column])
+    return lines
 
 
 def _group(row: Row, coating: Coating) -> str:
@@ -218,14 +229,7 @@ def plot_panel(rows: Sequence[Row], path: Path) -> None:
     At the right of each line stands how many of its models are accused at :data:`_MARKED`.
     """
     sizes = sorted({row["n"] for row in rows})
-    groups: dict[tuple[str, str], dict[int, list[float]]] = {}
-    for column, (_, coating) in TESTS.items():
-        for row in rows:
-            if row.get(column) is not None:
-                place = groups.setdefault((column, _group(row, coating)), {})
-                place.setdefault(row["n"], []).append(row[column])
-    order = list(TESTS)
-    lines = sorted(groups, key=lambda key: (order.index(key[0]), _order(key[1])))
+    lines = _lines(rows)
     # a gap and a heading above the lines of each test
     heights: dict[tuple[str, str], float] = {}
     headings: dict[str, float] = {}
@@ -240,8 +244,8 @@ def plot_panel(rows: Sequence[Row], path: Path) -> None:
     frames = figure.subplots(1, len(sizes), squeeze=False, sharey=True)[0]
     rng = np.random.default_rng(0)  # only so that dots of one line do not hide each other
     for axes, size in zip(frames, sizes, strict=True):
-        for column, group in lines:
-            values = np.array(groups[column, group].get(size, []))
+        for (column, group), by_size in lines.items():
+            values = np.array(by_size.get(size, []))
             role = "guilty" if group.startswith("guilty") else "innocent"
             colour = COLOURS["reference" if group == "other coating" else role]
             level = heights[column, group]

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from browsing import give
 from playwright.sync_api import sync_playwright
 
 FLAGS = (
@@ -44,17 +45,7 @@ def progress_height(page: Any, output: str) -> float:
 
 
 def coat(page: Any) -> dict[str, Any]:
-    files = sorted(str(path) for path in FOLDER.glob("*.png"))
-    page.set_input_files("#siren_coat_files input[type=file]", files)
-    page.locator("#siren_coat_files").get_by_text(Path(files[-1]).stem).first.wait_for()
-    # Gradio 3 shows names before the files are there; their links tell when they are
-    page.wait_for_function(
-        """([elem, count]) => {
-            const links = [...document.querySelectorAll(`#${elem} a[href]`)];
-            return links.length >= count && links.every((link) => link.href.includes("file="));
-        }""",
-        arg=["siren_coat_files", len(files)],
-    )
+    give(page, "siren_coat_files", sorted(FOLDER.glob("*.png")))
     page.click("#siren_coat_run")
     page.wait_for_selector("#siren_coat_result .box")
     outcome = page.inner_text("#siren_coat_result .outcome")

@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from browsing import give
 from playwright.sync_api import sync_playwright
 
 FLAGS = (
@@ -43,19 +44,6 @@ def choose_coater(page: Any, prefix: str, name: str) -> None:
     page.keyboard.press("Enter")
     page.keyboard.press("Escape")
     page.wait_for_timeout(300)
-
-
-def give(page: Any, elem_id: str, files: list[Path]) -> None:
-    page.set_input_files(f"#{elem_id} input[type=file]", [str(path) for path in files])
-    page.locator(f"#{elem_id}").get_by_text(files[-1].stem).first.wait_for()
-    # Gradio 3 shows names before the files are there; their links tell when they are
-    page.wait_for_function(
-        """([elem, count]) => {
-            const links = [...document.querySelectorAll(`#${elem} a[href]`)];
-            return links.length >= count && links.every((link) => link.href.includes("file="));
-        }""",
-        arg=[elem_id, len(files)],
-    )
 
 
 def take_out(page: Any, elem_id: str) -> None:
