@@ -2,7 +2,7 @@
 
     python benchmarks/adapter_table.py [--only WRITER] [--into docs/adapters.md]
 
-Files are written by the real libraries around a tiny model, as in ``tests/adapters/writers.py``;
+Files are written by the real libraries around a tiny model, as in ``tests/support/writers.py``;
 the merge is held against the forward pass of the library itself. Needs the packages of the extra
 ``dev``. With ``--into`` the table between the two marks of that file is replaced. The exit code is
 1 when a file doesn't load, differs by more than 1e-5, leaves keys over or can't be undone.
@@ -18,12 +18,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "adapters")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch  # noqa: E402
-from tiny_models import save_tiny  # noqa: E402
-from writers import CASES, UnwrittenError, compare, load  # noqa: E402
+from support.tiny_models import save_tiny  # noqa: E402
+from support.writers import CASES, UnwrittenError, compare, load  # noqa: E402
 
 from siren_ext.errors import SirenError  # noqa: E402
 

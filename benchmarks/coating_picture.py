@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from siren_ext.bundled import coater_path
-from siren_ext.coater import Coater
+from siren_ext.coater.bundled import coater_path
+from siren_ext.coater.coater import Coater
+from siren_ext.data.images import quantise, read_picture, to_tensor, to_uint8
 from siren_ext.files import atomic
-from siren_ext.images import quantise, read_picture, to_tensor, to_uint8
 from siren_ext.samples import sample_folder
 
 NAMES = ("flamingo", "avocado", "dog-face", "strawberry")

@@ -1,7 +1,7 @@
 """What the ComfyUI nodes cost beyond the core, measured in one process with ComfyUI's modules.
 
 Run: SIREN_COMFYUI_PYTHON=FOLDER/bin/python python benchmarks/comfy_speed.py [--rounds 7]
-with the interpreter that tests/comfy/install_server.py prints. Rounds are interleaved and the
+with the interpreter that tests/support/install_comfyui.py prints. Rounds are interleaved and the
 minimum of each is printed, since other work on the machine only ever adds time. Ends with 1 when a
 goal is missed: Coat Image within 1.3 times the core call on one 1024 x 1024 picture, every model
 loaded once however often nodes run, and no model held after training.
@@ -34,9 +34,9 @@ def relaunch(arguments: list[str]) -> int:
     """Run this file by ComfyUI's interpreter, with ComfyUI's tree on the path."""
     named = os.environ.get(VARIABLE)
     if not named:
-        sys.exit(f"{VARIABLE} names no interpreter; make one with tests/comfy/install_server.py")
+        sys.exit(f"{VARIABLE} names no interpreter; make one with tests/support/install_comfyui.py")
     tree = Path(named).parent.parent / "comfyui"
-    paths = [str(ROOT / "tests" / "comfy" / "stub"), str(tree), str(ROOT)]
+    paths = [str(ROOT / "tests" / "comfy_nodes" / "stub"), str(tree), str(ROOT)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), INSIDE: "1"}
     environment["HF_HUB_OFFLINE"] = "1"
     return subprocess.call([named, __file__, *arguments], env=environment)
@@ -92,7 +92,7 @@ def coating(nodes: dict[str, Any], rounds: int) -> bool:
     """Coat Image against the core's own call on one picture."""
     import torch
 
-    from siren_ext.coated import coat_images
+    from siren_ext.coating.apply import coat_images
 
     coater = nodes["LoadCoater"].execute(COATER).args[0]
     picture = torch.rand(1, 1024, 1024, 3, generator=torch.Generator().manual_seed(0))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from siren_ext.files import atomic
-from siren_ext.terminal import duration
+from siren_ext.text import duration
 
 START, END = "<!-- figures:start -->", "<!-- figures:end -->"
 README = Path(__file__).resolve().parents[1] / "README.md"

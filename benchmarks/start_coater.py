@@ -15,18 +15,19 @@ from pathlib import Path
 
 import torch
 
-from siren_ext import losses
-from siren_ext.bundled import coater_path
-from siren_ext.coater import Coater, CoaterConfig
-from siren_ext.coater_trainer import CoaterTrainer
-from siren_ext.dataset import ImageSet
+from siren_ext.coater.bundled import coater_path
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.data.dataset import ImageSet
+from siren_ext.data.images import quantise
 from siren_ext.devices import pick_device, pick_dtype
-from siren_ext.images import quantise
-from siren_ext.meta import TaskConfig
-from siren_ext.owner import surrogate_prompt
-from siren_ext.pipelines import load_pipeline
-from siren_ext.quality import psnr
-from siren_ext.surrogate import DiffusionSurrogate
+from siren_ext.diffusion.load import load_pipeline
+from siren_ext.metrics.quality import psnr
+from siren_ext.training import losses
+from siren_ext.training.prompts import surrogate_prompt
+from siren_ext.training.reptile import TaskConfig
+from siren_ext.training.surrogate import DiffusionSurrogate
+from siren_ext.training.trainer import CoaterTrainer
 
 NOISE = (50, 200, 400)
 

@@ -15,20 +15,19 @@ import tracemalloc
 import numpy as np
 from scipy.stats import kstest
 
-from siren_ext.stats import (
-    KeyedEffect,
+from siren_ext.stats import ks
+from siren_ext.stats.keyed import keyed_test, message_tail
+from siren_ext.stats.keyed_power import KeyedEffect, plan_keyed
+from siren_ext.stats.ks import ks_less
+from siren_ext.stats.power import plan_sequential, plan_size
+from siren_ext.stats.sequential import (
     SequentialKeyed,
-    keyed_test,
-    ks,
-    ks_less,
-    message_tail,
-    plan_keyed,
-    plan_sequential,
-    plan_size,
+    log_rank_evidence,
+    references_above,
     sequential_keyed,
     sequential_ks,
+    shape_bets,
 )
-from siren_ext.stats.sequential import log_rank_evidence, references_above, shape_bets
 
 ALPHAS = (0.05, 0.01, 0.001)
 

@@ -19,7 +19,7 @@ async def comfy_entrypoint() -> Any:
 
     from .generate import PocketSampler, PromptBatch
     from .keyed import KeyedVerify, LoadKey
-    from .places import register_folder
+    from .paths import register_folder
     from .protect import CoatFolder, CoatImage, LoadCoater, TrainCoater
     from .verify import KSVerify, LoadScores, SaveScores, ScoreCoating, VerificationReport
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from . import convert, host, places
-from .sockets import CATEGORY
+from . import convert, host, paths
+from .types import CATEGORY
 
 LARGEST_SEED = 2**62
 PROMPTS_TIP = "One prompt a line, used in turn."
@@ -80,7 +80,7 @@ def prompt_lines(prompts: str) -> tuple[str, ...]:
 def _suspect(
     adapter: Path | None, _stamp: tuple[int, int] | None, scale: float, device: str
 ) -> Any:
-    from siren_ext.suspects import LocalSuspect
+    from siren_ext.suspects.local import LocalSuspect
 
     with torch.inference_mode(False):
         suspect = LocalSuspect("pocket", adapter, scale=scale, device=device)
@@ -127,8 +127,8 @@ class PocketSampler(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "lora",
-                    options=places.adapter_names(),
-                    default=places.NO_ADAPTER,
+                    options=paths.adapter_names(),
+                    default=paths.NO_ADAPTER,
                     tooltip="A LoRA of this model in models/loras (siren-ext personalize).",
                 ),
                 io.Float.Input(
@@ -153,12 +153,12 @@ class PocketSampler(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, lora: str | None = None) -> bool | str:
-        return places.input_check(places.adapter_file, lora)
+        return paths.input_check(paths.adapter_file, lora)
 
     @classmethod
     def fingerprint_inputs(cls, lora: str, **_: Any) -> Any:
-        path = places.adapter_file(lora)
-        return None if path is None else places.stamp(path)
+        path = paths.adapter_file(lora)
+        return None if path is None else paths.stamp(path)
 
     @classmethod
     def execute(
@@ -171,12 +171,12 @@ class PocketSampler(io.ComfyNode):
         lora: str,
         lora_strength: float,
     ) -> io.NodeOutput:
-        from siren_ext.suspects import PromptPlan
+        from siren_ext.suspects.base import PromptPlan
 
         lines = prompt_lines(prompts)
         plan = PromptPlan(prompts=lines, count=count, seed=seed, steps=steps, guidance=guidance)
-        path = places.adapter_file(lora)
-        stamp = None if path is None else places.stamp(path)
+        path = paths.adapter_file(lora)
+        stamp = None if path is None else paths.stamp(path)
         with host.long_step() as progress:
             suspect = _suspect(path, stamp, lora_strength, str(host.device()))
             progress.stage("Generating", count)

@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from . import places
-from .sockets import CATEGORY, Case, KeySocket, ScoresSocket, VerdictSocket
+from . import paths
+from .types import CATEGORY, Case, KeySocket, ScoresSocket, VerdictSocket
 from .verify import ALPHA, in_words
 
 
@@ -25,7 +25,7 @@ class LoadKey(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=places.key_names() or [places.NO_KEYS],
+                    options=paths.key_names() or [paths.NO_KEYS],
                     tooltip="A key file in models/siren.",
                 ),
                 io.String.Input(
@@ -51,20 +51,20 @@ class LoadKey(io.ComfyNode):
     def validate_inputs(
         cls, name: str | None = None, passphrase_variable: str | None = None
     ) -> bool | str:
-        return places.all_of(
-            places.input_check(places.key_file, name),
-            places.input_check(places.passphrase, passphrase_variable),
+        return paths.all_of(
+            paths.input_check(paths.key_file, name),
+            paths.input_check(paths.passphrase, passphrase_variable),
         )
 
     @classmethod
     def fingerprint_inputs(cls, name: str, **_: Any) -> Any:
-        return places.stamp(places.key_file(name))
+        return paths.stamp(paths.key_file(name))
 
     @classmethod
     def execute(cls, name: str, passphrase_variable: str, recipient: str) -> io.NodeOutput:
-        from siren_ext.keys import KeyRing
+        from siren_ext.keys.coating_key import KeyRing
 
-        ring = KeyRing.load(places.key_file(name), places.passphrase(passphrase_variable))
+        ring = KeyRing.load(paths.key_file(name), paths.passphrase(passphrase_variable))
         return io.NodeOutput(ring.key(recipient.strip() or None))
 
 
@@ -104,7 +104,8 @@ class KeyedVerify(io.ComfyNode):
 
     @classmethod
     def execute(cls, suspect: Any, key: Any, alpha: float) -> io.NodeOutput:
-        from siren_ext.verdict import VerifyConfig, verify
+        from siren_ext.verdict.config import VerifyConfig
+        from siren_ext.verdict.verify import verify
 
         verdict = verify(suspect, None, VerifyConfig(alpha=alpha), key=key)
         text = in_words(verdict)

@@ -10,8 +10,8 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from . import convert, host, places
-from .sockets import CATEGORY, CoaterSocket, KeySocket
+from . import convert, host, paths
+from .types import CATEGORY, CoaterSocket, KeySocket
 
 ENLARGED = 10
 KEY_TIP = "From Load Key, for a keyed coater and no other."
@@ -20,7 +20,7 @@ STRENGTH_TIP = "Factor on the coating; 1 is what the coater was trained for."
 
 @lru_cache(maxsize=4)
 def _coater(path: Path, _stamp: tuple[int, int], device: torch.device) -> Any:
-    from siren_ext.coater import Coater
+    from siren_ext.coater.coater import Coater
 
     with torch.inference_mode(False):  # so that training may start from it
         return Coater.load(path, device=device)
@@ -39,8 +39,8 @@ class LoadCoater(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=places.coater_names(),
-                    default=f"samples{places.BUNDLED}",
+                    options=paths.coater_names(),
+                    default=f"samples{paths.BUNDLED}",
                     tooltip="A bundled coater for trying things, or a file in models/siren.",
                 )
             ],
@@ -53,16 +53,16 @@ class LoadCoater(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name: str | None = None) -> bool | str:
-        return places.input_check(places.coater_file, name)
+        return paths.input_check(paths.coater_file, name)
 
     @classmethod
     def fingerprint_inputs(cls, name: str) -> Any:
-        return places.stamp(places.coater_file(name))
+        return paths.stamp(paths.coater_file(name))
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
-        path = places.coater_file(name)
-        return io.NodeOutput(_coater(path, places.stamp(path), host.device()))
+        path = paths.coater_file(name)
+        return io.NodeOutput(_coater(path, paths.stamp(path), host.device()))
 
 
 class CoatImage(io.ComfyNode):
@@ -121,7 +121,7 @@ class CoatImage(io.ComfyNode):
         keep: Tensor | None = None,
         key: Any = None,
     ) -> io.NodeOutput:
-        from siren_ext.coated import coat_images
+        from siren_ext.coating.apply import coat_images
 
         images, mask = convert.to_core(image), convert.to_keep(keep, image)
         masks = [None] * len(images) if mask is None else mask.expand(len(images), -1, -1, -1)
@@ -208,9 +208,9 @@ class CoatFolder(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, folder: str | None = None, save_as: str | None = None) -> bool | str:
-        return places.all_of(
-            places.input_check(places.image_folder, folder),
-            places.input_check(places.new_output, save_as),
+        return paths.all_of(
+            paths.input_check(paths.image_folder, folder),
+            paths.input_check(paths.new_output, save_as),
         )
 
     @classmethod
@@ -228,16 +228,17 @@ class CoatFolder(io.ComfyNode):
         share: float,
         key: Any = None,
     ) -> io.NodeOutput:
-        from siren_ext.coating import CoatConfig, coat_folder
-        from siren_ext.dataset import ImageSet
+        from siren_ext.coating.folder import coat_folder
+        from siren_ext.coating.manifest import CoatConfig
+        from siren_ext.data.dataset import ImageSet
 
-        out = places.new_output(save_as)
+        out = paths.new_output(save_as)
         config = CoatConfig(strength=strength, share=share, layout=layout)
         with host.long_step() as progress:
-            data = ImageSet.open(places.image_folder(folder))
+            data = ImageSet.open(paths.image_folder(folder))
             manifest = coat_folder(data, coater, out, config, key=key, progress=progress)
         count = sum(entry.coated for entry in manifest.entries)
-        name = out.relative_to(places.output_folder()).as_posix()
+        name = out.relative_to(paths.output_folder()).as_posix()
         lines = [f"{count} of {len(manifest.entries)} pictures coated in {name}"]
         lines += [f"skipped {bad.source}: {bad.error}" for bad in manifest.failures]
         text = "\n".join(lines)
@@ -334,12 +335,12 @@ class TrainCoater(io.ComfyNode):
     def validate_inputs(
         cls, folder: str | None = None, class_word: str | None = None, save_as: str | None = None
     ) -> bool | str:
-        from siren_ext.owner import class_noun
+        from siren_ext.training.prompts import class_noun
 
-        return places.all_of(
-            places.input_check(places.image_folder, folder),
-            places.input_check(class_noun, class_word),
-            places.input_check(places.new_coater_file, save_as),
+        return paths.all_of(
+            paths.input_check(paths.image_folder, folder),
+            paths.input_check(class_noun, class_word),
+            paths.input_check(paths.new_coater_file, save_as),
         )
 
     @classmethod
@@ -361,8 +362,8 @@ class TrainCoater(io.ComfyNode):
     ) -> io.NodeOutput:
         from .training import train_for_graph
 
-        path = places.new_coater_file(save_as)
-        data = places.image_folder(folder)
+        path = paths.new_coater_file(save_as)
+        data = paths.image_folder(folder)
         with host.long_step() as progress, host.learning():
             coater = train_for_graph(
                 data,

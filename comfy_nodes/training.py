@@ -8,15 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from siren_ext.coater import Coater, CoaterConfig
-from siren_ext.dataset import ImageSet
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.data.dataset import ImageSet
+from siren_ext.data.images import square_view
 from siren_ext.errors import CoaterError, ModelError
-from siren_ext.images import square_view
-from siren_ext.owner import fitted_to, refuse_existing, surrogate_prompt
 from siren_ext.progress import Progress
-from siren_ext.surrogate import DiffusionSurrogate
-from siren_ext.train_config import TrainConfig
-from siren_ext.training import train_coater
+from siren_ext.training.config import TrainConfig
+from siren_ext.training.prompts import surrogate_prompt
+from siren_ext.training.recipes import fitted_to, refuse_existing
+from siren_ext.training.surrogate import DiffusionSurrogate
+from siren_ext.training.train import train_coater
 
 from . import host
 
@@ -81,7 +83,7 @@ def train_for_graph(
     if all(wired):
         surrogate = GraphSurrogate(*parts, prompt=prompt, resolution=resolution)
     else:
-        from siren_ext.pipelines import load_pipeline
+        from siren_ext.diffusion.load import load_pipeline
 
         pipeline = load_pipeline("pocket", device=host.device())
         surrogate = DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
@@ -101,7 +103,9 @@ def train_for_graph(
 
 
 class GraphSurrogate:
-    """A :class:`siren_ext.surrogate.Surrogate` over MODEL, CLIP and VAE, LoRA patches included.
+    """A :class:`~siren_ext.training.surrogate.Surrogate` over MODEL, CLIP and VAE.
+
+    LoRA patches are included.
 
     ComfyUI adds noise in units of sigma, whatever the model's parametrisation: x = z + sigma n for
     noise-predicting models. The loss (z' - z)^2 / sigma^2 of its denoised answer z' is then the

@@ -8,11 +8,11 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from . import convert, host, places
-from .sockets import CATEGORY, Case, CoaterSocket, ScoresSocket, VerdictSocket
+from . import convert, host, paths
+from .types import CATEGORY, Case, CoaterSocket, ScoresSocket, VerdictSocket
 
 if TYPE_CHECKING:
-    from siren_ext.verdict import Verdict
+    from siren_ext.verdict.verify import Verdict
 
 ALPHA: dict[str, Any] = {
     "default": 1e-6,
@@ -72,7 +72,7 @@ class ScoreCoating(io.ComfyNode):
     def execute(
         cls, coater: list[Any], image: list[Tensor], prompts: list[str] | None = None
     ) -> io.NodeOutput:
-        from siren_ext.scoring import score_images
+        from siren_ext.scoring.score import score_images
 
         source: dict[str, Any] = {"kind": "comfyui"}
         if prompts:
@@ -112,11 +112,11 @@ class SaveScores(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, save_as: str | None = None) -> bool | str:
-        return places.input_check(places.new_output, save_as)
+        return paths.input_check(paths.new_output, save_as)
 
     @classmethod
     def execute(cls, scores: Any, save_as: str) -> io.NodeOutput:
-        path = places.free_output(f"{places.SUBFOLDER}/{save_as}", ".json")
+        path = paths.free_output(f"{paths.SUBFOLDER}/{save_as}", ".json")
         scores.save(path)
         return io.NodeOutput(path.name, ui={"text": (path.name,)})
 
@@ -134,7 +134,7 @@ class LoadScores(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=places.score_names() or [places.NO_SCORES],
+                    options=paths.score_names() or [paths.NO_SCORES],
                     tooltip="A file in output/siren or input/siren, newest first.",
                 )
             ],
@@ -145,17 +145,17 @@ class LoadScores(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name: str | None = None) -> bool | str:
-        return places.input_check(places.score_file, name)
+        return paths.input_check(paths.score_file, name)
 
     @classmethod
     def fingerprint_inputs(cls, name: str) -> Any:
-        return places.stamp(places.score_file(name))
+        return paths.stamp(paths.score_file(name))
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
-        from siren_ext.scoring import ScoreSet
+        from siren_ext.scoring.score_set import ScoreSet
 
-        return io.NodeOutput(ScoreSet.load(places.score_file(name)))
+        return io.NodeOutput(ScoreSet.load(paths.score_file(name)))
 
 
 class KSVerify(io.ComfyNode):
@@ -201,9 +201,11 @@ class KSVerify(io.ComfyNode):
 
     @classmethod
     def execute(cls, suspect: Any, reference: Any, alpha: float) -> io.NodeOutput:
-        from siren_ext.charts import verdict_picture
-        from siren_ext.images import to_tensor
-        from siren_ext.verdict import VerifyConfig, distinct_scores, verify
+        from siren_ext.data.images import to_tensor
+        from siren_ext.report.charts import verdict_picture
+        from siren_ext.verdict.config import VerifyConfig
+        from siren_ext.verdict.findings import distinct_scores
+        from siren_ext.verdict.verify import verify
 
         verdict = verify(suspect, reference, VerifyConfig(alpha=alpha))
         pools = distinct_scores(suspect), distinct_scores(reference)
@@ -248,14 +250,14 @@ class VerificationReport(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, save_as: str | None = None) -> bool | str:
-        return places.input_check(places.new_output, save_as)
+        return paths.input_check(paths.new_output, save_as)
 
     @classmethod
     def execute(cls, verdict: Case, save_as: str) -> io.NodeOutput:
-        from siren_ext.report import write_report
+        from siren_ext.report.write import write_report
 
-        folder = places.free_output(save_as)
+        folder = paths.free_output(save_as)
         with torch.inference_mode(False):
             written = write_report(verdict.verdict, verdict.suspect, verdict.reference, folder)
-        page = written.html.relative_to(places.output_folder()).as_posix()
+        page = written.html.relative_to(paths.output_folder()).as_posix()
         return io.NodeOutput(page, ui={"text": (page,)})

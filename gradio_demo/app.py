@@ -17,19 +17,20 @@ with contextlib.suppress(ImportError):
 import gradio as gr
 from guided import Guided, Length
 
-from siren_ext.dataset import ImageSet
+from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import SirenError
-from siren_ext.owner import class_noun
-from siren_ext.panels import Desk, cards, coat_panel, verify_panel
-from siren_ext.panels.desk import Jobs, Limits, Shelf
-from siren_ext.panels.dialect import lossless, private
-from siren_ext.panels.intake import take_in
-from siren_ext.panels.steps import before_after, coat_step, judge_step
-from siren_ext.panels.verify import reference_of, shown, verdict_parts
+from siren_ext.panels import html as cards
+from siren_ext.panels.actions import before_after, coat_step, judge_step
+from siren_ext.panels.coat import coat_panel
+from siren_ext.panels.gradio_compat import lossless, private
+from siren_ext.panels.host import Desk, Jobs, Limits, Shelf
+from siren_ext.panels.uploads import take_in
+from siren_ext.panels.verify import reference_of, shown, verdict_parts, verify_panel
 from siren_ext.panels.widgets import image_files, reveal
 from siren_ext.progress import NULL
 from siren_ext.samples import sample_set
-from siren_ext.scoring import score_folder
+from siren_ext.scoring.score import score_folder
+from siren_ext.training.prompts import class_noun
 
 FILE_MB = 10
 KEEP_MINUTES = 15

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from siren_ext.dataset import ImageSet
+from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled, SirenError
-from siren_ext.owner import surrogate_prompt
-from siren_ext.panels.desk import Desk, Jobs
-from siren_ext.panels.steps import Coated, Judged, Tiles, before_after, coat_step, judge_step
+from siren_ext.panels.actions import Coated, Judged, Tiles, before_after, coat_step, judge_step
+from siren_ext.panels.host import Desk, Jobs
 from siren_ext.progress import Progress
 from siren_ext.samples import sample_set
+from siren_ext.training.prompts import surrogate_prompt
 
 STEPS = (
     "Coat the images",
@@ -160,7 +160,8 @@ class Guided:
     def _train(
         self, data: ImageSet, prompt: str | None, out: Path, seed: int, progress: Progress
     ) -> None:
-        from siren_ext.personalize import PersonalizeConfig, personalize
+        from siren_ext.personalize.config import PersonalizeConfig
+        from siren_ext.personalize.run import personalize
 
         length = self.length
         config = PersonalizeConfig(
@@ -172,7 +173,8 @@ class Guided:
         self, prompts: tuple[str, ...], adapter: Path, out: Path, count: int, place: int,
         progress: Progress,
     ) -> None:  # fmt: skip
-        from siren_ext.suspects import LocalSuspect, PromptPlan, generate_images
+        from siren_ext.suspects.base import PromptPlan, generate_images
+        from siren_ext.suspects.local import LocalSuspect
 
         plan = PromptPlan(
             prompts=prompts, count=count, seed=place * 100_000, steps=self.length.sampling_steps

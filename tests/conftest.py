@@ -25,7 +25,7 @@ settings.load_profile("siren")
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run a command line, siren-ext's by default, in this process: (exit code, stdout, stderr)."""
-    from siren_ext.cli import app
+    from siren_ext.cli.app import app
 
     def run(*arguments: str | Path, of: typer.Typer = app) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as stop:

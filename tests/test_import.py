@@ -78,7 +78,7 @@ def test_main_path_is_light_beyond_torch() -> None:
 
 
 def test_command_line_starts_without_torch() -> None:
-    result = loaded_by("import siren_ext.cli")
+    result = loaded_by("import siren_ext.cli.app")
     assert result["heavy"] == []
     assert not result["torch"]
 

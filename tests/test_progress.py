@@ -8,16 +8,10 @@ import signal
 
 import pytest
 
+from siren_ext.cli.terminal import BarProgress, LineProgress, StopRequest, rate, terminal_progress
 from siren_ext.errors import Cancelled
 from siren_ext.progress import NULL, Named, Progress
-from siren_ext.terminal import (
-    BarProgress,
-    LineProgress,
-    StopRequest,
-    duration,
-    rate,
-    terminal_progress,
-)
+from siren_ext.text import duration
 
 
 class Clock:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from siren_ext.cli import app
+from siren_ext.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,7 +12,11 @@ from modules import script_callbacks
 from siren_a1111 import api, settings
 from siren_a1111.host import WebuiHost
 
-from siren_ext.panels import coat_panel, lora_panel, report_panel, train_panel, verify_panel
+from siren_ext.panels.coat import coat_panel
+from siren_ext.panels.lora import lora_panel
+from siren_ext.panels.report import report_panel
+from siren_ext.panels.train import train_panel
+from siren_ext.panels.verify import verify_panel
 
 # chosen anew at each start, since they follow files and settings: the web UI would otherwise keep
 # what it showed first, the bundled coater among it

@@ -20,12 +20,12 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from siren_ext.dataset import ImageSet
+from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError, SirenError
-from siren_ext.panels.desk import Desk
-from siren_ext.panels.intake import check_images
-from siren_ext.panels.steps import coat_step, judge_step
-from siren_ext.scoring import score_folder
+from siren_ext.panels.actions import coat_step, judge_step
+from siren_ext.panels.host import Desk
+from siren_ext.panels.uploads import check_images
+from siren_ext.scoring.score import score_folder
 
 _MEGA = 1_000_000
 _LOCK = threading.Lock()

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from siren_ext.adapters import adapter_hash
+from siren_ext.adapters.files import adapter_hash
+from siren_ext.data.images import Picture, write_picture
 from siren_ext.errors import AdapterError, Cancelled, ModelError
-from siren_ext.images import Picture, write_picture
-from siren_ext.listing import printable
 from siren_ext.panels.lora import Order
 from siren_ext.progress import Progress
+from siren_ext.text import printable
 
 SAMPLER, SCHEDULER = "DPM++ 2M", "Automatic"
 HALTS = ("interrupted", "skipped", "stopping_generation")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from siren_ext.panels.desk import Desk, Limits, Shelf
+from siren_ext.panels.host import Desk, Limits, Shelf
 
 SECTION = ("siren", "Siren")
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from siren_ext.adapters.keys import TEXT, TEXT_2
+from siren_ext.diffusion.load import Pipeline
 from siren_ext.errors import AdapterError
-from siren_ext.model_files import Pipeline
 
 _TOKENIZERS = {TEXT: "tokenizer", TEXT_2: "tokenizer_2"}
 _SDXL = {"clip_l": TEXT, "clip_g": TEXT_2}

@@ -14,8 +14,8 @@ from siren_ext.adapters.embeddings import EmbeddingSwap, install_embeddings
 from siren_ext.adapters.names import Modules, Target
 from siren_ext.adapters.read import Adapter, read_adapter
 from siren_ext.adapters.summary import AdapterSummary, listing
+from siren_ext.diffusion.load import Pipeline
 from siren_ext.errors import AdapterError
-from siren_ext.model_files import Pipeline
 
 _WITH_UNET = (
     "StableDiffusionPipeline", "StableDiffusionXLPipeline", "LatentConsistencyModelPipeline",

@@ -19,7 +19,7 @@ from siren_ext.adapters.keys import (
     Place,
     flatten,
 )
-from siren_ext.model_files import Pipeline
+from siren_ext.diffusion.load import Pipeline
 
 Layer = nn.Linear | nn.Conv2d
 

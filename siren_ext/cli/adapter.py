@@ -10,7 +10,7 @@ import typer
 from siren_ext.cli.common import command, say
 
 if TYPE_CHECKING:
-    from siren_ext.adapters import Adapter
+    from siren_ext.adapters.read import Adapter
 
 _TOLD = "The file says about itself (hints, never proof: anybody can edit this):"
 
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
         json_: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
     ) -> None:
         """Show what an adapter holds and what it claims about itself."""
-        from siren_ext.adapters import read_adapter
+        from siren_ext.adapters.read import read_adapter
 
         found = read_adapter(file, allow_partial=allow_partial)
         facts = adapter_facts(found)
@@ -90,8 +90,8 @@ def described(facts: dict[str, Any]) -> list[str]:
 def _try(adapter: Adapter, base: str, allow_partial: bool) -> dict[str, Any]:
     import torch
 
-    from siren_ext.families import load_any_pipeline
-    from siren_ext.model_files import model_name
+    from siren_ext.diffusion.families import load_any_pipeline
+    from siren_ext.diffusion.load import model_name
     from siren_ext.suspects.local import merge_checked
 
     pipeline = load_any_pipeline(base, dtype=torch.float32)

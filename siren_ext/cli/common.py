@@ -134,7 +134,7 @@ def _flowing(function: Callable[..., None]) -> str:
 @contextmanager
 def watched(quiet: bool = False) -> Iterator[Progress]:
     """A progress display for the length of a step, with the clean stop on Ctrl-C."""
-    from siren_ext.terminal import StopRequest, terminal_progress
+    from siren_ext.cli.terminal import StopRequest, terminal_progress
 
     with StopRequest() as stop:
         progress = terminal_progress(stop.asked, quiet=quiet)

@@ -13,7 +13,7 @@ from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, open_keys, passphra
 from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
-    from siren_ext.keys import KeyRing
+    from siren_ext.keys.coating_key import KeyRing
     from siren_ext.stats.keyed import TraceResult
 
 NewFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; a new one.")]
@@ -50,7 +50,7 @@ def _register_keys(app: typer.Typer) -> None:
         The messages come from the operating system's randomness and are never shown. An existing
         file is not overwritten.
         """
-        from siren_ext.keys import KeyRing
+        from siren_ext.keys.coating_key import KeyRing
 
         ring = KeyRing.draw(recipient or (), bits)
         _refuse_existing(file)
@@ -67,8 +67,8 @@ def _register_keys(app: typer.Typer) -> None:
         """Draw keys for further recipients; those in the file stay as they are."""
         if not recipient:
             raise ConfigError("Nothing to add: name a recipient with --recipient.")
-        from siren_ext.keys import FORMAT, KeyRing
-        from siren_ext.sealing import require_sealed
+        from siren_ext.keys.coating_key import FORMAT, KeyRing
+        from siren_ext.keys.encrypted_file import require_sealed
 
         require_sealed(file, FORMAT)
         secret = passphrase(str(file), passphrase_env)
@@ -88,7 +88,7 @@ def _register_keys(app: typer.Typer) -> None:
     @command(group, "signing", example="siren-ext key signing signing.json")
     def signing(file: NewFile, passphrase_env: PassphraseEnv = None) -> None:
         """Make a key to sign reports with; prints the public half, which you may publish."""
-        from siren_ext.signing import Signer
+        from siren_ext.keys.signing import Signer
 
         _refuse_existing(file)
         signer = Signer.draw()
@@ -117,8 +117,8 @@ def _register_commit(app: typer.Typer) -> None:
         Before you release anything, publish or time-stamp the SHA-256 that is printed; it tells
         nothing. The file tells which images are coated: keep it until you need it.
         """
-        from siren_ext.bundled import coater_path
-        from siren_ext.commitment import make_commitment
+        from siren_ext.coater.bundled import coater_path
+        from siren_ext.evidence.commitment import make_commitment
 
         _refuse_existing(out)
         prints = [one.fingerprint() for _, one in open_keys(key, passphrase_env)] if key else []
@@ -158,10 +158,10 @@ def _register_trace(app: typer.Typer) -> None:
         """
         import numpy as np
 
-        from siren_ext.commitment import check_commitment, not_committed
-        from siren_ext.findings import used_features
-        from siren_ext.score_set import ScoreSet
+        from siren_ext.evidence.commitment import check_commitment, not_committed
+        from siren_ext.scoring.score_set import ScoreSet
         from siren_ext.stats.keyed import trace_messages
+        from siren_ext.verdict.findings import used_features
 
         scores = ScoreSet.load(suspect)
         features = used_features(scores)
@@ -217,11 +217,11 @@ def _register_report(app: typer.Typer) -> None:
         Exit code 2 if anything differs; what was changed is named. That the scores are those of the
         images is told only by scoring the images again.
         """
+        from siren_ext.data.image_files import list_images
         from siren_ext.errors import EvidenceError
-        from siren_ext.images import list_images
-        from siren_ext.report_check import check_report
-        from siren_ext.score_set import ScoreSet
-        from siren_ext.signing import checked_public
+        from siren_ext.keys.signing import checked_public
+        from siren_ext.report.check import check_report
+        from siren_ext.scoring.score_set import ScoreSet
 
         if (key is None) != (suspect is None):
             raise ConfigError("The keyed statistic needs both --key and --suspect; give both.")
@@ -253,7 +253,7 @@ def _tell_keys(ring: KeyRing) -> None:
 
 
 def _counts(keys: tuple[str, ...], files: tuple[tuple[str, str], ...]) -> str:
-    from siren_ext.wording import count_of
+    from siren_ext.verdict.wording import count_of
 
     parts = [count_of(len(keys), "key", "keys"), count_of(len(files), "file", "files")]
     return f"committed to a coater, {' and '.join(parts)}"
@@ -279,7 +279,7 @@ def _ranking(ring: KeyRing, result: TraceResult) -> list[dict[str, Any]]:
 
 
 def _print_ranking(rows: list[dict[str, Any]], alpha: float) -> None:
-    from siren_ext.wording import odds
+    from siren_ext.verdict.wording import odds
 
     width = max(len(row["recipient"] or "(unnamed)") for row in rows)
     for row in rows:

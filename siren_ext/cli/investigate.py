@@ -26,13 +26,14 @@ from siren_ext.cli.common import (
     settings,
     watched,
 )
-from siren_ext.cli.judge import tell
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, open_keys
+from siren_ext.cli.verify import tell
 from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
-    from siren_ext.score_set import ScoreSet
-    from siren_ext.suspects import Limits, Suspect
+    from siren_ext.scoring.score_set import ScoreSet
+    from siren_ext.suspects.base import Suspect
+    from siren_ext.suspects.remote import Limits
 
 SUSPECT_HELP = (
     "a1111://host:port?model=..&lora=.., comfyui://host:port?workflow=.., a TOML file that "
@@ -52,7 +53,7 @@ LimitOptions = Annotated[
 
 def limits(given: list[str] | None) -> Limits:
     """Limits of black boxes from ``--limit``; raises :class:`ConfigError`."""
-    from siren_ext.suspects import Limits
+    from siren_ext.suspects.remote import Limits
 
     return Limits.from_dict(dict(parse_assignment(text) for text in given or ()))
 
@@ -117,12 +118,13 @@ def register(app: typer.Typer) -> None:
         --config and --set take the settings of 'generate'. A second call goes on where the first
         stopped. The exit code is 0 for every verdict, 3 when some images could not be had.
         """
-        from siren_ext.bundled import coater_path
-        from siren_ext.coater import Coater
+        from siren_ext.coater.bundled import coater_path
+        from siren_ext.coater.coater import Coater
         from siren_ext.devices import pick_device
-        from siren_ext.investigate import investigate
-        from siren_ext.suspects import PromptPlan, open_suspect
-        from siren_ext.verdict import VerifyConfig
+        from siren_ext.suspects.base import PromptPlan
+        from siren_ext.suspects.open import open_suspect
+        from siren_ext.verdict.config import VerifyConfig
+        from siren_ext.workflows.investigate import investigate
 
         plan = settings(
             PromptPlan,
@@ -151,7 +153,7 @@ def register(app: typer.Typer) -> None:
         if reference is None:
             other = None
         elif reference.endswith(".json"):
-            from siren_ext.score_set import ScoreSet
+            from siren_ext.scoring.score_set import ScoreSet
 
             other = ScoreSet.load(Path(reference))
         else:
@@ -182,6 +184,6 @@ def register(app: typer.Typer) -> None:
 
 def _takes_base(text: str) -> bool:
     """Whether a suspect is an adapter, which needs a base."""
-    from siren_ext.suspects.kinds import needs_base
+    from siren_ext.suspects.open import needs_base
 
     return needs_base(text)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siren_ext.errors import ConfigError
-from siren_ext.listing import printable
+from siren_ext.text import printable
 
 if TYPE_CHECKING:
-    from siren_ext.keys import KeyRing
-    from siren_ext.signing import Signer
+    from siren_ext.keys.coating_key import KeyRing
+    from siren_ext.keys.signing import Signer
 
 PassphraseEnv = Annotated[
     str | None,
@@ -53,8 +53,8 @@ def passphrase(what: str, variable: str | None, *, fresh: bool = False) -> str:
 
 def open_keys(file: Path, variable: str | None) -> KeyRing:
     """The keys of an encrypted file; raises :class:`SirenError` with what is wrong."""
-    from siren_ext.keys import FORMAT, KeyRing
-    from siren_ext.sealing import require_sealed
+    from siren_ext.keys.coating_key import FORMAT, KeyRing
+    from siren_ext.keys.encrypted_file import require_sealed
 
     require_sealed(file, FORMAT)  # before anybody types
     return KeyRing.load(file, passphrase(printable(file), variable))
@@ -62,8 +62,8 @@ def open_keys(file: Path, variable: str | None) -> KeyRing:
 
 def open_signer(file: Path, variable: str | None) -> Signer:
     """The signing key of an encrypted file; raises :class:`SirenError` with what is wrong."""
-    from siren_ext.sealing import require_sealed
-    from siren_ext.signing import FORMAT, Signer
+    from siren_ext.keys.encrypted_file import require_sealed
+    from siren_ext.keys.signing import FORMAT, Signer
 
     require_sealed(file, FORMAT)
     return Signer.load(file, passphrase(printable(file), variable))

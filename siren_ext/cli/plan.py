@@ -114,7 +114,7 @@ def _from_pilot(
 ) -> dict[str, Any]:
     import numpy as np
 
-    from siren_ext.scoring import ScoreSet, require_same_coater
+    from siren_ext.scoring.score_set import ScoreSet, require_same_coater
     from siren_ext.stats.power import pilot_effect, plan_from_pilot, plan_size
 
     first, second = ScoreSet.load(suspect), ScoreSet.load(reference)
@@ -189,7 +189,7 @@ def _row(fixed: SizePlan, sequential: SequentialPlan | None = None) -> dict[str,
 
 
 def _print_table(result: dict[str, Any]) -> None:
-    from siren_ext.verdict import odds
+    from siren_ext.verdict.wording import odds
 
     keyed, pilot = result["basis"] == "keyed", result["basis"] == "pilot"
     if keyed:

@@ -77,12 +77,13 @@ def register(app: typer.Typer) -> None:
         First a stand-in for an infringer's model is personalised on the clean images, then the
         coater is trained against it. A second call goes on where the first stopped.
         """
-        from siren_ext.bundled import coater_path, usual_start
-        from siren_ext.coater import Coater, CoaterConfig
-        from siren_ext.dataset import ImageSet
-        from siren_ext.owner import train_for_base
-        from siren_ext.personalize import PersonalizeConfig
-        from siren_ext.train_config import PUBLISHED_EPOCHS, TrainConfig
+        from siren_ext.coater.bundled import coater_path, usual_start
+        from siren_ext.coater.coater import Coater
+        from siren_ext.coater.config import CoaterConfig
+        from siren_ext.data.dataset import ImageSet
+        from siren_ext.personalize.config import PersonalizeConfig
+        from siren_ext.training.config import PUBLISHED_EPOCHS, TrainConfig
+        from siren_ext.training.recipes import train_for_base
 
         values = gather(config, assign, steps=steps, seed=seed)
         shape = values.pop("coater", None)
@@ -156,10 +157,11 @@ def register(app: typer.Typer) -> None:
         named and skipped (exit code 3). A second call goes on where the first stopped. A keyed
         coater needs a --key, and writes its message into every image.
         """
-        from siren_ext.bundled import coater_path
-        from siren_ext.coater import Coater
-        from siren_ext.coating import CoatConfig, coat_folder
-        from siren_ext.dataset import ImageSet
+        from siren_ext.coater.bundled import coater_path
+        from siren_ext.coater.coater import Coater
+        from siren_ext.coating.folder import coat_folder
+        from siren_ext.coating.manifest import CoatConfig
+        from siren_ext.data.dataset import ImageSet
         from siren_ext.devices import pick_device
 
         chosen = settings(

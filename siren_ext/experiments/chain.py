@@ -6,25 +6,29 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siren_ext.coating import CoatConfig, CoatManifest, coat_folder
-from siren_ext.dataset import ImageSet
+from siren_ext.coating.folder import coat_folder
+from siren_ext.coating.manifest import CoatConfig, CoatManifest
+from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import DatasetError, ScoreError
 from siren_ext.experiments.study import (
     DetectionConfig,
     Layout,
     Model,
     StudyLedger,
-    class_prompt,
     experiment_key,
     study_prompts,
 )
-from siren_ext.personalize import PersonalizeConfig, personalize
+from siren_ext.personalize.config import PersonalizeConfig
+from siren_ext.personalize.run import personalize
 from siren_ext.progress import Named, Progress
-from siren_ext.scoring import PROVENANCE, ScoreSet, read_json, score_folder
-from siren_ext.suspects import LocalSuspect, PromptPlan, generate_images
+from siren_ext.scoring.score import PROVENANCE, score_folder
+from siren_ext.scoring.score_set import ScoreSet, read_json
+from siren_ext.suspects.base import PromptPlan, generate_images
+from siren_ext.suspects.local import LocalSuspect
+from siren_ext.training.prompts import class_prompt
 
 if TYPE_CHECKING:
-    from siren_ext.coater import Coater
+    from siren_ext.coater.coater import Coater
 
 
 @dataclasses.dataclass(frozen=True)

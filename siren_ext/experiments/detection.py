@@ -31,7 +31,9 @@ from siren_ext.cli.common import (
     say,
     watched,
 )
+from siren_ext.coating.quality import measure_files
 from siren_ext.experiments import tables
+from siren_ext.experiments.file_summary import summarise
 from siren_ext.experiments.study import (
     FORMAT,
     VERSION,
@@ -39,23 +41,21 @@ from siren_ext.experiments.study import (
     Layout,
     Model,
     StudyLedger,
-    class_prompt,
     kept,
     open_set,
     roster,
     spread_evenly,
     study_prompts,
 )
-from siren_ext.experiments.written import summarise
-from siren_ext.file_quality import measure_files
 from siren_ext.files import write_json
 from siren_ext.progress import NULL, Progress
+from siren_ext.training.prompts import class_prompt
 
 if TYPE_CHECKING:
-    from siren_ext.coater import Coater
-    from siren_ext.dataset import ImageSet
+    from siren_ext.coater.coater import Coater
+    from siren_ext.data.dataset import ImageSet
     from siren_ext.experiments.chain import Chain
-    from siren_ext.personalize import PersonalizeConfig
+    from siren_ext.personalize.config import PersonalizeConfig
 
 Result = dict[str, Any]
 
@@ -95,11 +95,11 @@ def run_detection(
         ConfigError: the folder holds something else.
         Cancelled: the user stopped; the same call goes on.
     """
+    from siren_ext.diffusion.load import model_fingerprint
     from siren_ext.experiments.chain import Chain
-    from siren_ext.experiments.judge import judge, lost_signal, shares
-    from siren_ext.personalize import PersonalizeConfig
-    from siren_ext.pipelines import model_fingerprint
-    from siren_ext.report import environment
+    from siren_ext.experiments.evaluate import judge, lost_signal, shares
+    from siren_ext.personalize.config import PersonalizeConfig
+    from siren_ext.report.write import environment
 
     config, out = config or DetectionConfig(), Path(out)
     training = training or PersonalizeConfig()
@@ -236,10 +236,10 @@ def detection(
 
     Settings of the personalisations go into the table training: --set training.rank=8.
     """
-    from siren_ext.bundled import coater_path
-    from siren_ext.coater import Coater
+    from siren_ext.coater.bundled import coater_path
+    from siren_ext.coater.coater import Coater
     from siren_ext.devices import pick_device
-    from siren_ext.personalize import PersonalizeConfig
+    from siren_ext.personalize.config import PersonalizeConfig
 
     values = gather(
         config,

@@ -28,7 +28,7 @@ from siren_ext.experiments.panel_results import write_rows
 from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
 from siren_ext.experiments.study import FORMAT, VERSION, experiment_key
 from siren_ext.experiments.tables import percent
-from siren_ext.scoring import ScoreSet, read_json
+from siren_ext.scoring.score_set import ScoreSet, read_json
 from siren_ext.stats.keyed import contributions, message_tail
 from siren_ext.stats.ks import resampled_ks
 

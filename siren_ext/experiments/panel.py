@@ -36,23 +36,19 @@ from siren_ext.cli.common import (
     say,
     watched,
 )
-from siren_ext.dataset import ImageSet
+from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.panel_models import Panel
-from siren_ext.experiments.panel_results import (
-    judge_panel,
-    plot_panel,
-    summarise_panel,
-    write_rows,
-)
+from siren_ext.experiments.panel_results import judge_panel, plot_panel, summarise_panel, write_rows
 from siren_ext.experiments.panel_roster import Coating, PanelConfig, Panelist, find_sets, roster
-from siren_ext.experiments.study import StudyLedger, class_prompt, open_set
+from siren_ext.experiments.study import StudyLedger, open_set
 from siren_ext.progress import NULL, Progress
-from siren_ext.scoring import ScoreSet
+from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.training.prompts import class_prompt
 
 if TYPE_CHECKING:
-    from siren_ext.coater import Coater
-    from siren_ext.personalize import PersonalizeConfig
+    from siren_ext.coater.coater import Coater
+    from siren_ext.personalize.config import PersonalizeConfig
 
 FILES = ("panel.csv", "panel_summary.csv", "panel.png")
 
@@ -88,8 +84,8 @@ def run_panel(
         ConfigError: the folder holds another panel, or a coater is of the wrong kind.
         Cancelled: the user stopped; the same call goes on.
     """
-    from siren_ext.personalize import PersonalizeConfig
-    from siren_ext.pipelines import model_fingerprint
+    from siren_ext.diffusion.load import model_fingerprint
+    from siren_ext.personalize.config import PersonalizeConfig
 
     config, out, others = config or PanelConfig(), Path(out), dict(others or {})
     if "unkeyed" not in coaters or any(
@@ -203,10 +199,10 @@ def panel(
 
     Settings of all personalisations go into the table training: --set training.batch_size=8.
     """
-    from siren_ext.bundled import coater_path
-    from siren_ext.coater import Coater
+    from siren_ext.coater.bundled import coater_path
+    from siren_ext.coater.coater import Coater
     from siren_ext.devices import pick_device
-    from siren_ext.personalize import PersonalizeConfig
+    from siren_ext.personalize.config import PersonalizeConfig
 
     values = gather(config, assign)
     training = dict(values.pop("training", {}))

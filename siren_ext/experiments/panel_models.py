@@ -8,30 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siren_ext.dataset import ImageSet
+from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import DatasetError
-from siren_ext.experiments.panel_roster import (
-    OWN,
-    Coating,
-    PanelConfig,
-    Panelist,
-    roster,
-    theme,
-)
-from siren_ext.experiments.study import (
-    DetectionConfig,
-    StudyLedger,
-    class_prompt,
-    experiment_key,
-    study_prompts,
-)
+from siren_ext.experiments.panel_roster import OWN, Coating, PanelConfig, Panelist, roster, theme
+from siren_ext.experiments.study import DetectionConfig, StudyLedger, experiment_key, study_prompts
 from siren_ext.progress import Named, Progress
-from siren_ext.scoring import score_folder
+from siren_ext.scoring.score import score_folder
+from siren_ext.training.prompts import class_prompt
 
 if TYPE_CHECKING:
-    from siren_ext.coater import Coater
-    from siren_ext.keys import CoatingKey
-    from siren_ext.personalize import PersonalizeConfig
+    from siren_ext.coater.coater import Coater
+    from siren_ext.keys.coating_key import CoatingKey
+    from siren_ext.personalize.config import PersonalizeConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +84,7 @@ class Panel:
 
     def _adapter(self, model: Panelist, progress: Progress) -> Path | None:
         """The model's LoRA, trained unless it is there; None for the bare base model."""
-        from siren_ext.personalize import personalize
+        from siren_ext.personalize.run import personalize
 
         if not model.data:
             return None
@@ -136,7 +124,8 @@ class Panel:
         return data, theme(model.data) or class_prompt(words)
 
     def _coated(self, model: Panelist, progress: Progress) -> ImageSet:
-        from siren_ext.coating import CoatConfig, coat_folder
+        from siren_ext.coating.folder import coat_folder
+        from siren_ext.coating.manifest import CoatConfig
 
         out = self.out / "sets" / f"{model.coating}_{100 * model.share:.0f}"
         manifest = coat_folder(
@@ -154,7 +143,8 @@ class Panel:
 
     def _drawn(self, model: Panelist, progress: Progress) -> ImageSet:
         """A set that the base model draws under one prompt."""
-        from siren_ext.suspects import LocalSuspect, PromptPlan, generate_images
+        from siren_ext.suspects.base import PromptPlan, generate_images
+        from siren_ext.suspects.local import LocalSuspect
 
         out = self.out / "sets" / model.data.replace(" ", "_")
         plan = PromptPlan(
@@ -170,7 +160,8 @@ class Panel:
     def _generate(
         self, model: Panelist, adapter: Path | None, images: Path, progress: Progress
     ) -> None:
-        from siren_ext.suspects import LocalSuspect, PromptPlan, generate_images
+        from siren_ext.suspects.base import PromptPlan, generate_images
+        from siren_ext.suspects.local import LocalSuspect
 
         prompts = study_prompts(
             self.data, self.class_word, DetectionConfig(prompt_count=self.config.prompt_count)

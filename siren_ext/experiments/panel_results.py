@@ -20,13 +20,13 @@ from siren_ext.experiments.panel_roster import (
 )
 from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
 from siren_ext.files import atomic
-from siren_ext.findings import pools_contrast
-from siren_ext.looks import too_unlike
-from siren_ext.scoring import ScoreSet
+from siren_ext.scoring.appearance import too_unlike
+from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import trace_messages
 from siren_ext.stats.ks import ks_less
 from siren_ext.stats.low_end import LOW_END
 from siren_ext.stats.rank import rank_among
+from siren_ext.verdict.findings import pools_contrast
 
 LEVELS = (0.05, 1e-2, 1e-3, 1e-6)
 TESTS: dict[str, tuple[str, Coating]] = {
@@ -41,7 +41,7 @@ TESTS: dict[str, tuple[str, Coating]] = {
 
 KS is the verdict's test, which looks at the low end of the scores; that of the whole scores is the
 paper's, one-sided. The verdict does not accuse models whose pictures look unlike the reference's
-(:mod:`siren_ext.looks`): its p is then 1.
+(:mod:`siren_ext.scoring.appearance`): its p is then 1.
 """
 
 _MARKED = 1e-3

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from siren_ext.config import Config
-from siren_ext.dataset import ImageSet
+from siren_ext.data.dataset import ImageSet
+from siren_ext.data.image_files import scan_images
 from siren_ext.errors import DatasetError
 from siren_ext.experiments.study import IMAGES_PER_MODEL, SEEDS_PER_STUDY, spread_evenly
-from siren_ext.listing import scan_images
 
 Coating = Literal["", "unkeyed", "keyed"]
 COATINGS: tuple[Coating, ...] = ("unkeyed", "keyed")

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.experiments.measures import area
-from siren_ext.images import crop_view, read_picture, to_tensor
 from siren_ext.progress import Progress
-from siren_ext.surrogate import DiffusionSurrogate
+from siren_ext.training.surrogate import DiffusionSurrogate
 
 if TYPE_CHECKING:
-    from siren_ext.coater import Coater
+    from siren_ext.coater.coater import Coater
 
 Pair = tuple[Path, Path]
 Change = Callable[[Tensor, torch.Generator], Tensor]
@@ -40,7 +40,7 @@ def denoised(level: int) -> str:
 
 def load_surrogate(base: str | Path, adapter: Path, prompt: str, device: str) -> DiffusionSurrogate:
     """The base with an adapter merged, frozen, under one prompt."""
-    from siren_ext.suspects import LocalSuspect
+    from siren_ext.suspects.local import LocalSuspect
 
     return DiffusionSurrogate(LocalSuspect(base, adapter, device=device).pipeline, prompt)
 

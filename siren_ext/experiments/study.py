@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
-from siren_ext.account import Account
 from siren_ext.config import Config
-from siren_ext.dataset import ImageSet
+from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
 from siren_ext.files import write_json
-from siren_ext.owner import class_noun
 from siren_ext.stats.low_end import LOW_END
+from siren_ext.training.prompts import class_prompt
+from siren_ext.workflows.run_log import Account
 
 if TYPE_CHECKING:
-    from siren_ext.keys import CoatingKey
+    from siren_ext.keys.coating_key import CoatingKey
 
 FORMAT = "siren_ext.detection"
 VERSION = 1
@@ -164,7 +164,7 @@ def experiment_key(seed: int, bits: int) -> CoatingKey:
     It follows from the experiment's seed, which the coater's training never knew; so it is as
     independent of the coater as a secret one, though it is none.
     """
-    from siren_ext.keys import CoatingKey
+    from siren_ext.keys.coating_key import CoatingKey
 
     signs = np.random.default_rng((seed, 7)).integers(0, 2, bits) * 2 - 1
     return CoatingKey(signs, hashlib.sha256(f"experiment {seed}".encode()).digest())
@@ -175,11 +175,6 @@ def open_set(data: str) -> ImageSet:
     from siren_ext.samples import sample_set
 
     return sample_set() if data == "samples" else ImageSet.open(data)
-
-
-def class_prompt(class_word: str) -> str:
-    """The prompt of the class; raises :class:`ConfigError` when the word is empty."""
-    return f"an image of {class_noun(class_word)}"
 
 
 def study_prompts(data: ImageSet, class_word: str, config: DetectionConfig) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from siren_ext.errors import ScoreError
 from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
 from siren_ext.experiments.study import FORMAT, VERSION
 from siren_ext.files import atomic
-from siren_ext.scoring import read_json
+from siren_ext.scoring.score_set import read_json
 
 LEVEL = 1e-3
 _MARKERS = "osD^vP*X"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from siren_ext.panels import cards
-from siren_ext.panels.desk import BarProgress, Desk
-from siren_ext.panels.dialect import lossless, private
-from siren_ext.panels.intake import take_in
+from siren_ext.panels import html as cards
+from siren_ext.panels.actions import before_after, coat_step
+from siren_ext.panels.gradio_compat import lossless, private
+from siren_ext.panels.host import BarProgress, Desk
 from siren_ext.panels.keys import key_choice, key_maker, open_key
-from siren_ext.panels.steps import before_after, coat_step
+from siren_ext.panels.uploads import take_in
 from siren_ext.panels.widgets import coater_choice, folder_box, image_files, reveal, run_and_stop
 
 _SINGLE_FILES = 50
@@ -79,7 +79,7 @@ def coat_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
         recipient: str, power: float, kind: str, job_word: str, progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
-            from siren_ext.dataset import ImageSet
+            from siren_ext.data.dataset import ImageSet
 
             watch = BarProgress(progress, desk.stops, job_word)
             watch.stage("Reading the images")

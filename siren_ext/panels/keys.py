@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siren_ext.errors import CoaterError, EvidenceError
-from siren_ext.listing import printable
-from siren_ext.panels import cards
-from siren_ext.panels.desk import Desk, Limits
-from siren_ext.panels.dialect import private, upload_paths
+from siren_ext.panels import html as cards
+from siren_ext.panels.gradio_compat import private, upload_paths
+from siren_ext.panels.host import Desk, Limits
 from siren_ext.panels.widgets import ONE_FILE_PX, reveal
+from siren_ext.text import printable
 
 if TYPE_CHECKING:
-    from siren_ext.coater import Coater
-    from siren_ext.keys import CoatingKey
+    from siren_ext.coater.coater import Coater
+    from siren_ext.keys.coating_key import CoatingKey
 
 KEY_NAME = "siren_keys.json"
 MISSING = (
@@ -119,8 +119,8 @@ def open_key(upload: Any, passphrase: str | None, recipient: str | None) -> Coat
         return None
     if not keys_can_be_opened():
         raise EvidenceError(MISSING)
-    from siren_ext.keys import FORMAT, KeyRing
-    from siren_ext.sealing import require_sealed
+    from siren_ext.keys.coating_key import FORMAT, KeyRing
+    from siren_ext.keys.encrypted_file import require_sealed
 
     try:
         require_sealed(paths[0], FORMAT)
@@ -189,7 +189,7 @@ def fresh_key(
         CoaterError: the coater takes no key.
         EvidenceError: the passphrases differ or are too short, or a recipient has no fit name.
     """
-    from siren_ext.keys import KeyRing
+    from siren_ext.keys.coating_key import KeyRing
 
     if not coater.keyed:
         raise CoaterError(

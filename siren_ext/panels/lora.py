@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from siren_ext.errors import ConfigError
-from siren_ext.panels import cards
-from siren_ext.panels.desk import BarProgress, Desk
-from siren_ext.panels.dialect import private
+from siren_ext.panels import html as cards
+from siren_ext.panels.actions import judge_step, require_match
+from siren_ext.panels.gradio_compat import private
+from siren_ext.panels.host import BarProgress, Desk
 from siren_ext.panels.keys import commitment_of, key_choice, open_key
-from siren_ext.panels.steps import judge_step, require_match
 from siren_ext.panels.verify import BLANKS, KEY_WORDS, shown, verdict_parts
 from siren_ext.panels.widgets import RISKS, coater_choice, reveal, risk_choice, run_and_stop
 from siren_ext.progress import Progress
 
 if TYPE_CHECKING:
-    from siren_ext.keys import CoatingKey
+    from siren_ext.keys.coating_key import CoatingKey
 
 NO_LORA = "none: the checkpoint alone"
 KEY_ALONE = "no reference: the key alone"

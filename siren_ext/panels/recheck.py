@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from siren_ext.commitment import Precedence
 from siren_ext.errors import ConfigError, EvidenceError, ScoreError
-from siren_ext.findings import Finding, ks_finding, rank_finding
-from siren_ext.listing import printable
-from siren_ext.report import FORMAT
-from siren_ext.report_check import CheckPoint, check_report
-from siren_ext.report_keyed import restored_keyed
-from siren_ext.report_seal import JSON
-from siren_ext.scoring import ScoreSet, read_json
-from siren_ext.verdict import Verdict, VerifyConfig, conclude
+from siren_ext.evidence.commitment import Precedence
+from siren_ext.report.check import CheckPoint, check_report
+from siren_ext.report.integrity import JSON
+from siren_ext.report.keyed_check import restored_keyed
+from siren_ext.report.write import FORMAT
+from siren_ext.scoring.score_set import ScoreSet, read_json
+from siren_ext.text import printable
+from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.findings import Finding, ks_finding, rank_finding
+from siren_ext.verdict.verify import Verdict, conclude
 
 _SEALED = ("files", "signature")  # told by the seal, which is another file
 

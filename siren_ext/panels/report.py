@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from siren_ext.errors import ScoreError
-from siren_ext.panels import cards
-from siren_ext.panels.desk import Desk
-from siren_ext.panels.dialect import private, upload_paths
+from siren_ext.panels import html as cards
+from siren_ext.panels.gradio_compat import private, upload_paths
+from siren_ext.panels.host import Desk
 from siren_ext.panels.recheck import Recheck, recheck_step
 from siren_ext.panels.widgets import reveal
 

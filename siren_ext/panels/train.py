@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from siren_ext.errors import CoaterError, ConfigError
-from siren_ext.panels import cards
-from siren_ext.panels.desk import BarProgress, Desk
-from siren_ext.panels.dialect import private
-from siren_ext.panels.intake import take_in
+from siren_ext.panels import html as cards
+from siren_ext.panels.gradio_compat import private
+from siren_ext.panels.host import BarProgress, Desk
+from siren_ext.panels.uploads import take_in
 from siren_ext.panels.widgets import folder_box, image_files, reveal, run_and_stop
-from siren_ext.train_config import TrainConfig
+from siren_ext.training.config import TrainConfig
 
 _NEEDED = ("diffusers", "transformers", "peft", "accelerate")
 KINDS = {
@@ -136,11 +136,13 @@ def train_step(
 
     ``coarse`` and ``keyed`` coaters are fitted instead, against a surrogate of so many steps.
     """
-    from siren_ext.bundled import coater_path, usual_start
-    from siren_ext.coater import Coater, CoaterConfig
-    from siren_ext.dataset import ImageSet
-    from siren_ext.owner import class_noun, surrogate_prompt, train_for_base
-    from siren_ext.personalize import PersonalizeConfig
+    from siren_ext.coater.bundled import coater_path, usual_start
+    from siren_ext.coater.coater import Coater
+    from siren_ext.coater.config import CoaterConfig
+    from siren_ext.data.dataset import ImageSet
+    from siren_ext.personalize.config import PersonalizeConfig
+    from siren_ext.training.prompts import class_noun, surrogate_prompt
+    from siren_ext.training.recipes import train_for_base
 
     class_noun(noun)
     if base != "pocket" and not Path(base).exists():

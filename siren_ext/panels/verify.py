@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from siren_ext.panels import cards
-from siren_ext.panels.desk import BarProgress, Desk
-from siren_ext.panels.dialect import lossless, private, upload_paths
-from siren_ext.panels.intake import take_in
+from siren_ext.panels import html as cards
+from siren_ext.panels.actions import Judged, judge_step
+from siren_ext.panels.gradio_compat import lossless, private, upload_paths
+from siren_ext.panels.host import BarProgress, Desk
 from siren_ext.panels.keys import commitment_of, key_choice, open_key
-from siren_ext.panels.steps import Judged, judge_step
+from siren_ext.panels.uploads import take_in
 from siren_ext.panels.widgets import (
     RISKS,
     coater_choice,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from siren_ext.panels.desk import Limits, Shelf, Stops
-from siren_ext.panels.dialect import private
+from siren_ext.panels.gradio_compat import private
+from siren_ext.panels.host import Limits, Shelf, Stops
 
 LIST_PX = 300  # a hundred file names would fill the page
 ONE_FILE_PX = 150

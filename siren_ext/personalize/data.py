@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from siren_ext import pipelines
-from siren_ext.dataset import ImageSet, Item
+from siren_ext.data.dataset import ImageSet, Item
+from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.load import Pipeline
 from siren_ext.errors import ConfigError, DatasetError
-from siren_ext.model_files import Pipeline
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.progress import Progress
 

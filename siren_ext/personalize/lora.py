@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from siren_ext.adapters import UNET_PREFIX, adaptable, text_name
+from siren_ext.adapters.keys import UNET_PREFIX
+from siren_ext.adapters.names import adaptable, text_name
+from siren_ext.diffusion.load import Pipeline
 from siren_ext.errors import MissingExtraError, ModelError
-from siren_ext.model_files import Pipeline
 from siren_ext.personalize.config import PersonalizeConfig
 
 ADAPTER = "default"

@@ -8,9 +8,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from siren_ext import pipelines
-from siren_ext.dataset import ImageSet
-from siren_ext.model_files import Pipeline
+from siren_ext.data.dataset import ImageSet
+from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.load import Pipeline
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.data import TrainingData, caption, training_size
 

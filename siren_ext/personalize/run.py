@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from siren_ext import pipelines
-from siren_ext.adapters import AdapterSummary, read_summary, save_kohya
-from siren_ext.dataset import ImageSet
+from siren_ext.adapters.read import read_summary
+from siren_ext.adapters.summary import AdapterSummary
+from siren_ext.adapters.write import save_kohya
+from siren_ext.data.dataset import ImageSet
 from siren_ext.devices import pick_device, pick_dtype
+from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.load import Pipeline
 from siren_ext.errors import AdapterError, Cancelled, ConfigError, MissingExtraError, ModelError
 from siren_ext.files import atomic
-from siren_ext.model_files import Pipeline
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.data import Batch, TrainingData, prepare
 from siren_ext.personalize.lora import LoraWeights

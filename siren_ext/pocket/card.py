@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from siren_ext.data.images import to_uint8
 from siren_ext.files import atomic
-from siren_ext.images import to_uint8
 
 TEMPLATE = Path(__file__).resolve().parent / "model_card.md.jinja"
 

@@ -25,10 +25,11 @@ import torch
 from torch import Tensor
 
 from siren_ext.config import Config
+from siren_ext.data.images import quantise
+from siren_ext.diffusion.load import Pipeline, load_pipeline, model_fingerprint
+from siren_ext.diffusion.pipelines import decode_latents, encode_latents, native_size
 from siren_ext.files import atomic, write_json
-from siren_ext.images import quantise
-from siren_ext.model_files import Pipeline, load_pipeline, model_fingerprint
-from siren_ext.pipelines import decode_latents, encode_latents, native_size
+from siren_ext.metrics.quality import psnr
 from siren_ext.pocket.card import SHEET_PROMPTS, contact_sheet, write_card
 from siren_ext.pocket.fidelity import (
     Eff0,
@@ -39,7 +40,6 @@ from siren_ext.pocket.fidelity import (
     principal_axes,
 )
 from siren_ext.pocket.reference import Corpus, Rows
-from siren_ext.quality import psnr
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def measure_reconstruction(
     pipeline: Pipeline, corpus: Corpus, unseen: Sequence[tuple[str, Path]], config: EvaluateConfig
 ) -> dict[str, dict[str, Any]]:
     """PSNR of the autoencoder on corpus photos and drawings, the samples and ``unseen`` folders."""
-    from siren_ext.dataset import ImageSet
+    from siren_ext.data.dataset import ImageSet
     from siren_ext.samples import sample_folder
 
     rng = np.random.default_rng((config.seed, 1))

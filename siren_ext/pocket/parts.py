@@ -185,7 +185,7 @@ def save_model(out: Path, *, unet: Any, text: Any, tokenizer: Path, taesd: Path)
 
 def load_weights(model: Path, *, unet: Any, text: Any) -> None:
     """Take over the float16 weights of an exported model; raises :class:`ModelError`."""
-    from siren_ext.model_files import load_pipeline
+    from siren_ext.diffusion.load import load_pipeline
 
     saved = load_pipeline(model, device="cpu", dtype=torch.float32)
     for name, mine, theirs in (("unet", unet, saved.unet), ("text", text, saved.text_encoder)):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from siren_ext.dataset import ImageSet
+    from siren_ext.data.dataset import ImageSet
 
 
 def sample_folder() -> Path:
@@ -16,6 +16,6 @@ def sample_folder() -> Path:
 
 def sample_set() -> ImageSet:
     """The bundled images as a data set."""
-    from siren_ext.dataset import ImageSet
+    from siren_ext.data.dataset import ImageSet
 
     return ImageSet.from_folder(sample_folder())

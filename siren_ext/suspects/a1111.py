@@ -9,10 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from siren_ext.errors import ConfigError
-from siren_ext.listing import printable
 from siren_ext.progress import NULL, Progress
 from siren_ext.suspects.address import Address
-from siren_ext.suspects.answers import (
+from siren_ext.suspects.base import PromptPlan
+from siren_ext.suspects.http import Client, Secret
+from siren_ext.suspects.remote import Limits, RemoteSuspect
+from siren_ext.suspects.responses import (
     BadAnswer,
     SuspectError,
     at_path,
@@ -21,9 +23,7 @@ from siren_ext.suspects.answers import (
     parse_json,
     quoted,
 )
-from siren_ext.suspects.base import PromptPlan
-from siren_ext.suspects.http import Client, Secret
-from siren_ext.suspects.remote import Limits, RemoteSuspect
+from siren_ext.text import printable
 
 SCHEME = "a1111"
 OPTIONS = ("model", "lora", "scale", "auth")

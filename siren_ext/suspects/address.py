@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from siren_ext.errors import ConfigError
-from siren_ext.listing import printable
+from siren_ext.text import printable
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from torch import Tensor
 
 from siren_ext.config import Config
+from siren_ext.data.images import Picture, to_uint8, write_picture
 from siren_ext.errors import ConfigError
 from siren_ext.files import sha256_file, write_json
-from siren_ext.images import Picture, to_uint8, write_picture
 from siren_ext.progress import NULL, Progress
 
 PROVENANCE = "provenance.json"

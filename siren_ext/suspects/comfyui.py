@@ -16,10 +16,14 @@ from torch import Tensor
 
 from siren_ext.errors import ConfigError
 from siren_ext.files import sha256_file
-from siren_ext.listing import printable
 from siren_ext.progress import NULL, Progress
 from siren_ext.suspects.address import Address
-from siren_ext.suspects.answers import (
+from siren_ext.suspects.base import PromptPlan
+from siren_ext.suspects.comfyui_progress import Listener
+from siren_ext.suspects.comfyui_workflow import built_in, read_workflow
+from siren_ext.suspects.http import Client, Secret
+from siren_ext.suspects.remote import Limits, RemoteSuspect, pause, persistently
+from siren_ext.suspects.responses import (
     MAX_PICTURE_BYTES,
     BadAnswer,
     Refused,
@@ -28,12 +32,8 @@ from siren_ext.suspects.answers import (
     decode_picture,
     quoted,
 )
-from siren_ext.suspects.base import PromptPlan
-from siren_ext.suspects.comfyui_progress import Listener
-from siren_ext.suspects.comfyui_workflow import built_in, read_workflow
-from siren_ext.suspects.http import Client, Secret
-from siren_ext.suspects.remote import Limits, RemoteSuspect, pause, persistently
 from siren_ext.suspects.template import fill, places
+from siren_ext.text import printable
 
 SCHEME = "comfyui"
 OPTIONS = ("model", "lora", "scale", "workflow", "image", "output", "auth")

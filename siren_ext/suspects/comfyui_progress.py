@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any
 
 from siren_ext.progress import Progress
-from siren_ext.suspects.answers import at_path
 from siren_ext.suspects.http import Client
+from siren_ext.suspects.responses import at_path
 
 _LARGEST = 16 << 20
 _OPEN_SECONDS = 10.0

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from siren_ext.errors import ConfigError
-from siren_ext.listing import printable
 from siren_ext.suspects.template import places, read_template
+from siren_ext.text import printable
 
 MAX_BYTES = 4 << 20
 

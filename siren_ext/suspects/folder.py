@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from siren_ext.data.image_files import list_images
+from siren_ext.data.images import read_picture, to_tensor
 from siren_ext.errors import DatasetError
 from siren_ext.files import sha256_file
-from siren_ext.images import list_images, read_picture, to_tensor
 from siren_ext.progress import NULL, Progress
 from siren_ext.suspects.base import Mimicry, PromptPlan
 

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from siren_ext.config import Config
 from siren_ext.errors import ConfigError
-from siren_ext.listing import printable
 from siren_ext.progress import NULL, Progress
-from siren_ext.suspects.answers import (
+from siren_ext.suspects.base import PromptPlan
+from siren_ext.suspects.http import Client, Secret, split_address
+from siren_ext.suspects.remote import Limits, RemoteSuspect, pause, persistently
+from siren_ext.suspects.responses import (
     MAX_PICTURE_BYTES,
     BadAnswer,
     Refused,
@@ -26,10 +28,8 @@ from siren_ext.suspects.answers import (
     decode_picture,
     quoted,
 )
-from siren_ext.suspects.base import PromptPlan
-from siren_ext.suspects.http import Client, Secret, split_address
-from siren_ext.suspects.remote import Limits, RemoteSuspect, pause, persistently
 from siren_ext.suspects.template import fill, places, read_template
+from siren_ext.text import printable
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from siren_ext.errors import ConfigError
-from siren_ext.listing import printable
-from siren_ext.suspects.answers import BadAnswer, SuspectError, parse_json, quoted
+from siren_ext.suspects.responses import BadAnswer, SuspectError, parse_json, quoted
+from siren_ext.text import printable
 
 MAX_JSON_BYTES = 8 << 20
 MAX_WAIT = 300.0

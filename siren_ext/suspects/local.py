@@ -13,13 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from siren_ext import families, pipelines
-from siren_ext.adapters import Adapter, Merge, merge_adapter, read_adapter, resolve, word_pattern
+from siren_ext.adapters.embeddings import word_pattern
+from siren_ext.adapters.merge import Merge, merge_adapter, resolve
+from siren_ext.adapters.read import Adapter, read_adapter
 from siren_ext.devices import pick_device, pick_dtype
+from siren_ext.diffusion import families, pipelines
+from siren_ext.diffusion.load import Pipeline
+from siren_ext.diffusion.sampling import sample_latents, seeded_noise
 from siren_ext.errors import AdapterError, ConfigError
-from siren_ext.model_files import Pipeline
 from siren_ext.progress import NULL, Progress
-from siren_ext.sampling import sample_latents, seeded_noise
 from siren_ext.suspects.base import Mimicry, PromptPlan
 
 _TRIAL_PROMPT = "an image"

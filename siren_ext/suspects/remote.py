@@ -12,10 +12,10 @@ from torch import Tensor
 
 from siren_ext.config import Config
 from siren_ext.errors import AdapterError, ConfigError
-from siren_ext.listing import printable
 from siren_ext.progress import NULL, Progress
-from siren_ext.suspects.answers import BadAnswer, Refused, SuspectError
 from siren_ext.suspects.base import Account, Mimicry, Missed, PromptPlan
+from siren_ext.suspects.responses import BadAnswer, Refused, SuspectError
+from siren_ext.text import printable
 
 # An adapter that works moves pixels by whole levels; another order of sums on a GPU does not.
 SMALLEST_CHANGE = 0.25 / 255
@@ -81,7 +81,7 @@ class RemoteSuspect(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Plain values for the record, see :class:`siren_ext.suspects.Suspect`."""
+        """Plain values for the record, see :class:`siren_ext.suspects.base.Suspect`."""
 
     @abstractmethod
     def check(self, plan: PromptPlan) -> None:

@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import need_models, shared_model
+from support.tiny_models import need_models, shared_model
 
-from siren_ext import pipelines
-from siren_ext.adapters import load_adapter, save_kohya
+from siren_ext.adapters.merge import load_adapter
+from siren_ext.adapters.write import save_kohya
+from siren_ext.diffusion import pipelines
 
 need_models()
 pytestmark = pytest.mark.models
 
 VARIABLE = "SIREN_COMFYUI_PYTHON"
-STUB = Path(__file__).parents[1] / "comfy" / "stub"
+STUB = Path(__file__).parents[1] / "comfy_nodes" / "stub"
 # ComfyUI recognises checkpoints by their exact sizes; a tiny one has to be described to it
 SCRIPT = """
 import json, logging, sys
@@ -89,7 +90,7 @@ def test_comfyui_maps_our_trainers_keys(
 ) -> None:
     from safetensors.torch import load_file
 
-    from siren_ext.personalize import PersonalizeConfig
+    from siren_ext.personalize.config import PersonalizeConfig
     from siren_ext.personalize.lora import LoraWeights
 
     interpreter()

@@ -10,21 +10,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_models import need_models, shared_model
+from support.tiny_models import need_models, shared_model
 
-from siren_ext import pipelines
-from siren_ext.adapters import (
-    kohya_names,
-    load_adapter,
-    merge_adapter,
-    read_adapter,
-    resolve,
-    save_kohya,
-)
 from siren_ext.adapters.keys import UNET, flatten
-from siren_ext.adapters.names import Modules
+from siren_ext.adapters.merge import load_adapter, merge_adapter, resolve
+from siren_ext.adapters.names import Modules, kohya_names
+from siren_ext.adapters.read import read_adapter
+from siren_ext.adapters.write import save_kohya
+from siren_ext.diffusion import pipelines
 from siren_ext.errors import AdapterError, ConfigError
-from siren_ext.suspects import PromptPlan
+from siren_ext.suspects.base import PromptPlan
 from siren_ext.suspects.local import LocalSuspect, WeightedAdapter, merge_checked
 
 need_models()
@@ -275,7 +270,7 @@ def test_partial_load_reaches_the_record(folder: Path, tmp_path: Path) -> None:
 def test_generate_says_what_was_left_out(folder: Path, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from siren_ext.cli import app
+    from siren_ext.cli.app import app
 
     path = tmp_path / "a.safetensors"
     save_kohya(path, {n: (normal(2, 32), normal(32, 2), 2.0) for n in (TO_K, "lora_unet_gone")}, {})

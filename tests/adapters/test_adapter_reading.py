@@ -16,18 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from typer.testing import CliRunner
 
-from siren_ext import adapters
-from siren_ext.adapters import (
-    adapter_hash,
-    kohya_names,
-    load_adapter,
-    lora_delta,
-    merge_adapter,
-    read_adapter,
-    read_summary,
-    save_kohya,
-)
 from siren_ext.adapters import files as adapter_files
+from siren_ext.adapters.changes import lora_delta
+from siren_ext.adapters.files import adapter_hash
+from siren_ext.adapters.merge import load_adapter, merge_adapter
+from siren_ext.adapters.names import kohya_names, text_name
+from siren_ext.adapters.read import read_adapter, read_summary
+from siren_ext.adapters.write import save_kohya
 from siren_ext.errors import AdapterError
 
 K = "lora_unet_down_blocks_0_to_k"
@@ -359,7 +354,7 @@ def test_writing_refuses_nothing_and_nonsense(tmp_path: Path) -> None:
 
 def test_keys_are_those_of_kohya() -> None:
     assert set(kohya_names(toy())) == {K, CONV, POINT, K.replace("to_k", "to_v"), TEXT}
-    assert adapters.text_name("text_model.encoder.x") == "lora_te_text_model_encoder_x"
+    assert text_name("text_model.encoder.x") == "lora_te_text_model_encoder_x"
 
 
 def claiming(tmp_path: Path, **metadata: Any) -> Path:

@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_models import need_models, shared_model
-from writers import CASES, UnwrittenError, Written, compare, load, lycoris, randomise
+from support.tiny_models import need_models, shared_model
+from support.writers import CASES, UnwrittenError, Written, compare, load, lycoris, randomise
 
-from siren_ext import pipelines
-from siren_ext.adapters import merge_adapter, read_adapter
+from siren_ext.adapters.merge import merge_adapter
+from siren_ext.adapters.read import read_adapter
+from siren_ext.diffusion import pipelines
 from siren_ext.errors import AdapterError
 
 need_models()

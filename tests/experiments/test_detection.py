@@ -15,20 +15,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tiny_models import draw_images, need_models, shared_model
+from support.tiny_models import draw_images, need_models, shared_model
 from torch import Tensor
 from typer.testing import CliRunner
 
-from siren_ext.dataset import ImageSet
+from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled, ConfigError, ScoreError
 from siren_ext.experiments import stages, tables
-from siren_ext.experiments.measures import (
-    LEVELS,
-    across_seeds,
-    area,
-    null_spread,
-    rejections,
-)
+from siren_ext.experiments.measures import LEVELS, across_seeds, area, null_spread, rejections
 from siren_ext.experiments.study import (
     DetectionConfig,
     StudyLedger,
@@ -317,8 +311,9 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     need_models()
-    from siren_ext.coater import Coater, CoaterConfig
-    from siren_ext.personalize import PersonalizeConfig
+    from siren_ext.coater.coater import Coater
+    from siren_ext.coater.config import CoaterConfig
+    from siren_ext.personalize.config import PersonalizeConfig
 
     draw_images(tmp_path / "images", 6)
     shape = CoaterConfig(

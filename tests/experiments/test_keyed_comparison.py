@@ -14,15 +14,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from siren_ext.errors import ScoreError
-from siren_ext.experiments.keyed_comparison import (
-    KEYED,
-    KS,
-    LEVELS,
-    keyed_rejections,
-    read_study,
-)
+from siren_ext.experiments.keyed_comparison import KEYED, KS, LEVELS, keyed_rejections, read_study
 from siren_ext.experiments.study import FORMAT, VERSION, experiment_key
-from siren_ext.scoring import ScoreSet
+from siren_ext.scoring.score_set import ScoreSet
 
 BITS = 24
 
@@ -126,15 +120,16 @@ def test_scores_without_features_are_refused(tmp_path: Path) -> None:
 def test_a_study_of_a_keyed_coater(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    from tiny_models import draw_images, need_models, shared_model
+    from support.tiny_models import draw_images, need_models, shared_model
 
     need_models()
-    from siren_ext.coater import Coater, CoaterConfig
-    from siren_ext.dataset import ImageSet
+    from siren_ext.coater.coater import Coater
+    from siren_ext.coater.config import CoaterConfig
+    from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
+    from siren_ext.data.dataset import ImageSet
     from siren_ext.experiments.detection import run_detection
     from siren_ext.experiments.study import DetectionConfig
-    from siren_ext.manifest import MANIFEST_NAME, CoatManifest
-    from siren_ext.personalize import PersonalizeConfig
+    from siren_ext.personalize.config import PersonalizeConfig
 
     data = ImageSet.open(draw_images(tmp_path / "images", 4))
     shape = CoaterConfig(

@@ -10,20 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_models import draw_images, need_models, shared_model
+from support.tiny_models import draw_images, need_models, shared_model
 from typer.testing import CliRunner
 
-from siren_ext.dataset import ImageSet
+from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.panel_results import judge_panel, plot_panel, summarise_panel
-from siren_ext.experiments.panel_roster import (
-    PanelConfig,
-    Panelist,
-    find_sets,
-    roster,
-    theme,
-)
-from siren_ext.scoring import ScoreSet
+from siren_ext.experiments.panel_roster import PanelConfig, Panelist, find_sets, roster, theme
+from siren_ext.scoring.score_set import ScoreSet
 
 BITS = 16
 
@@ -183,7 +177,8 @@ def test_a_panel_in_progress_has_rows_for_what_is_there(tmp_path: Path) -> None:
 @pytest.fixture
 def bench(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     need_models()
-    from siren_ext.coater import Coater, CoaterConfig
+    from siren_ext.coater.coater import Coater
+    from siren_ext.coater.config import CoaterConfig
 
     draw_images(tmp_path / "images", 6)
     draw_images(tmp_path / "others" / "toys", 3, captions=False)
@@ -238,7 +233,8 @@ def test_a_tiny_panel_in_portions(bench: dict[str, Any]) -> None:
 
 
 def test_wrong_coaters_and_sizes_are_refused(tmp_path: Path) -> None:
-    from siren_ext.coater import Coater, CoaterConfig
+    from siren_ext.coater.coater import Coater
+    from siren_ext.coater.config import CoaterConfig
     from siren_ext.experiments.panel import run_panel
 
     pytest.importorskip("diffusers")

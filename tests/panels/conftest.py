@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siren_ext.coater import Coater, CoaterConfig
-from siren_ext.panels.desk import Desk, Jobs, Limits, Shelf
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.panels.host import Desk, Jobs, Limits, Shelf
 
 
 @pytest.fixture

@@ -7,14 +7,12 @@ import sys
 
 import gradio as gr
 
-from siren_ext.panels import (
-    Desk,
-    coat_panel,
-    lora_panel,
-    report_panel,
-    train_panel,
-    verify_panel,
-)
+from siren_ext.panels.coat import coat_panel
+from siren_ext.panels.host import Desk
+from siren_ext.panels.lora import lora_panel
+from siren_ext.panels.report import report_panel
+from siren_ext.panels.train import train_panel
+from siren_ext.panels.verify import verify_panel
 
 
 class Host:

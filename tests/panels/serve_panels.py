@@ -11,8 +11,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from siren_ext.panels import Desk, coat_panel, verify_panel
-from siren_ext.panels.desk import Limits, Shelf
+from siren_ext.panels.coat import coat_panel
+from siren_ext.panels.host import Desk, Limits, Shelf
+from siren_ext.panels.verify import verify_panel
 
 desk = Desk(limits=Limits(folders=True), shelf=Shelf(Path(sys.argv[1]), device="cpu"), alpha=1e-3)
 with gr.Blocks() as page, gr.Tabs():

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from gradio_servers import VARIABLES, interpreter, output_of
+from support.gradio_servers import VARIABLES, interpreter, output_of
 
 PASSPHRASES = {
     *(f"siren_{panel}_key_passphrase" for panel in ("coat", "verify", "lora")),

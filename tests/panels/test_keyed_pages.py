@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evidence_samples import PASSPHRASE, cheap
-from gradio_servers import browser_python, free_port, interpreter, output_of, served
-from keyed_samples import coaters, noise, owners_key
+from support.evidence_samples import PASSPHRASE, cheap
+from support.gradio_servers import browser_python, free_port, interpreter, output_of, served
+from support.keyed_samples import coaters, noise, owners_key
 
-from siren_ext.keys import KeyRing
-from siren_ext.report_check import check_report
+from siren_ext.keys.coating_key import KeyRing
+from siren_ext.report.check import check_report
 
 __all__ = ["cheap"]
 HERE = Path(__file__).parent

@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import draw_images, need_models, shared_model
+from support.tiny_models import draw_images, need_models, shared_model
 
-from siren_ext import pipelines
-from siren_ext.adapters import AdapterSummary, load_adapter, read_summary, save_kohya
-from siren_ext.dataset import ImageSet
+from siren_ext.adapters.merge import load_adapter
+from siren_ext.adapters.read import read_summary
+from siren_ext.adapters.summary import AdapterSummary
+from siren_ext.adapters.write import save_kohya
+from siren_ext.data.dataset import ImageSet
+from siren_ext.diffusion import pipelines
 from siren_ext.errors import Cancelled, ConfigError, DatasetError
-from siren_ext.personalize import PersonalizeConfig, personalize, run
+from siren_ext.personalize import run
+from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.data import TrainingData, caption, prepare
 from siren_ext.personalize.lora import LoraWeights, text_targets, unet_targets
+from siren_ext.personalize.run import personalize
 from siren_ext.progress import NULL, Progress
 
 need_models()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_models import SIZE, need_models, save_tiny
+from support.tiny_models import SIZE, need_models, save_tiny
 
 from siren_ext.errors import ConfigError, DatasetError
 from siren_ext.pocket import evaluate as module

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import need_models
+from support.tiny_models import need_models
 
 from siren_ext.errors import ConfigError, ModelError
 from siren_ext.pocket import parts, train
@@ -65,7 +65,8 @@ def exported(small: None, sources: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_export_is_complete(exported: Path) -> None:
-    from siren_ext.pipelines import encode_prompts, load_pipeline, native_size
+    from siren_ext.diffusion.load import load_pipeline
+    from siren_ext.diffusion.pipelines import encode_prompts, native_size
 
     out = exported / "out"
     for name in ("vocab.json", "merges.txt"):

@@ -13,8 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siren_ext.errors import ScoreError
-from siren_ext.stats import hoeffding_bound, keyed_test, message_tail, trace_messages
-from siren_ext.stats.keyed import contributions
+from siren_ext.stats.keyed import (
+    contributions,
+    hoeffding_bound,
+    keyed_test,
+    message_tail,
+    trace_messages,
+)
 
 
 def every_message(bits):

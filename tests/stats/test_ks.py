@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from siren_ext.errors import ScoreError
-from siren_ext.stats import PAPER_ALPHAS, ks, ks_less, ks_two_sided, resampled_ks
+from siren_ext.stats import ks
 from siren_ext.stats.draw import draw_subsets
+from siren_ext.stats.ks import PAPER_ALPHAS, ks_less, ks_two_sided, resampled_ks
 
 # Few distinct values, so that ties within and across samples are the rule.
 tied = st.lists(st.integers(0, 12).map(lambda v: v / 4), min_size=1, max_size=40)

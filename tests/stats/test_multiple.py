@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siren_ext.errors import ScoreError
-from siren_ext.stats import benjamini_hochberg, holm
+from siren_ext.stats.multiple import benjamini_hochberg, holm
 
 some_p = st.lists(
     st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.01, 0.01, 0.05, 1.0])),

@@ -9,18 +9,11 @@ import numpy as np
 import pytest
 
 from siren_ext.errors import ScoreError
-from siren_ext.stats import (
-    KeyedEffect,
-    ks_less,
-    message_tail,
-    pilot_effect,
-    plan_from_pilot,
-    plan_keyed,
-    plan_sequential,
-    plan_size,
-    sequential_ks,
-)
-from siren_ext.stats.keyed_power import saddlepoint_tail
+from siren_ext.stats.keyed import message_tail
+from siren_ext.stats.keyed_power import KeyedEffect, plan_keyed, saddlepoint_tail
+from siren_ext.stats.ks import ks_less
+from siren_ext.stats.power import pilot_effect, plan_from_pilot, plan_sequential, plan_size
+from siren_ext.stats.sequential import sequential_ks
 
 
 def test_planned_power_is_the_power_of_the_test():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siren_ext.errors import ScoreError
-from siren_ext.stats import others_needed, rank_among
+from siren_ext.stats.rank import others_needed, rank_among
 
 
 def test_counts_by_hand():

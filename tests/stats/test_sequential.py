@@ -12,24 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siren_ext.errors import ScoreError
-from siren_ext.stats import (
-    KeyedEffect,
+from siren_ext.stats.keyed import message_tail
+from siren_ext.stats.keyed_power import KeyedEffect, plan_keyed
+from siren_ext.stats.power import plan_sequential, plan_size
+from siren_ext.stats.sequential import (
+    SHAPES,
     SequentialKeyed,
     SequentialKs,
     least_images,
+    log_rank_evidence,
     look_schedule,
-    message_tail,
-    plan_keyed,
-    plan_sequential,
-    plan_size,
     planned_looks,
+    references_above,
     sequential_keyed,
     sequential_ks,
-)
-from siren_ext.stats.sequential import (
-    SHAPES,
-    log_rank_evidence,
-    references_above,
     shape_bets,
 )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from standins import (
+from support.standins import (
     CHECKPOINTS,
     LINE_FAULTS,
     PICTURE_FAULTS,
@@ -19,17 +19,13 @@ from standins import (
 )
 
 import siren_ext.suspects.a1111 as module
+from siren_ext.data.images import read_picture
 from siren_ext.errors import AdapterError, ConfigError
-from siren_ext.images import read_picture
-from siren_ext.suspects import (
-    A1111Suspect,
-    Limits,
-    PromptPlan,
-    SuspectError,
-    generate_images,
-    open_suspect,
-    read_missed,
-)
+from siren_ext.suspects.a1111 import A1111Suspect
+from siren_ext.suspects.base import PromptPlan, generate_images, read_missed
+from siren_ext.suspects.open import open_suspect
+from siren_ext.suspects.remote import Limits
+from siren_ext.suspects.responses import SuspectError
 
 PLAN = PromptPlan(prompts=("a cat", "a dog"), count=3, seed=5, steps=4, guidance=7.5, size=16)
 QUICK = Limits(backoff=0.0, timeout=20)

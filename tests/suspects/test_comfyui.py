@@ -1,13 +1,12 @@
 """ComfyUI: the built-in workflow and given ones, on a stand-in and on the real server.
 
 The real one runs when ``SIREN_COMFYUI_PYTHON`` names the interpreter that
-``tests/comfy/install_server.py`` prints.
+``tests/support/install_comfyui.py`` prints.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,25 +16,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from standins import LINE_FAULTS, PICTURE_FAULTS, ComfyStandin, noise, png, running
+from support import comfy_server
+from support.standins import LINE_FAULTS, PICTURE_FAULTS, ComfyStandin, noise, png, running
 
+from siren_ext.data.images import read_picture
 from siren_ext.errors import AdapterError, Cancelled, ConfigError
-from siren_ext.images import read_picture
 from siren_ext.progress import Progress
-from siren_ext.suspects import (
-    ComfyUISuspect,
-    Limits,
-    Missed,
-    PromptPlan,
-    SuspectError,
-    generate_images,
-    open_suspect,
-    read_missed,
-)
+from siren_ext.suspects.base import Missed, PromptPlan, generate_images, read_missed
+from siren_ext.suspects.comfyui import ComfyUISuspect
 from siren_ext.suspects.comfyui_progress import read_message
-
-sys.path.append(str(Path(__file__).parents[1] / "comfy"))
-import comfy_server
+from siren_ext.suspects.open import open_suspect
+from siren_ext.suspects.remote import Limits
+from siren_ext.suspects.responses import SuspectError
 
 PLAN = PromptPlan(prompts=("a cat", "a dog"), count=3, seed=5, steps=4, guidance=7.5, size=16)
 QUICK = Limits(backoff=0.0, timeout=20, attempts=2)
@@ -202,7 +194,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     """(host:port, base folder) of a running ComfyUI without any pack."""
     python = comfy_server.interpreter()
     if python is None:
-        pytest.skip(f"{comfy_server.VARIABLE} names no interpreter; see comfy/install_server.py")
+        pytest.skip(
+            f"{comfy_server.VARIABLE} names no interpreter; see tests/support/install_comfyui.py"
+        )
     base = tmp_path_factory.mktemp("comfyui")
     (base / "models" / "checkpoints").mkdir(parents=True)
     save_file({"x": torch.zeros(1)}, base / "models" / "checkpoints" / "empty.safetensors")

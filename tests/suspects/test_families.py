@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_families import FAMILIES, tiny_family
-from tiny_models import need_models
+from support.tiny_families import FAMILIES, tiny_family
+from support.tiny_models import need_models
 
-from siren_ext import families
-from siren_ext.adapters import save_kohya
+from siren_ext.adapters.write import save_kohya
+from siren_ext.diffusion import families
 from siren_ext.errors import AdapterError, ConfigError, ModelError
-from siren_ext.suspects import LocalSuspect, PromptPlan, generate_images, open_suspect
+from siren_ext.suspects.base import PromptPlan, generate_images
+from siren_ext.suspects.local import LocalSuspect
+from siren_ext.suspects.open import open_suspect
 
 need_models()
 pytestmark = pytest.mark.models

@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from standins import LINE_FAULTS, PICTURE_FAULTS, TOKEN, HostedStandin, noise, running
+from support.standins import LINE_FAULTS, PICTURE_FAULTS, TOKEN, HostedStandin, noise, running
 
 import siren_ext.suspects.hosted as module
+from siren_ext.data.images import read_picture
 from siren_ext.errors import ConfigError
-from siren_ext.images import read_picture
-from siren_ext.suspects import (
-    HostedSuspect,
-    Limits,
-    PromptPlan,
-    SuspectError,
-    generate_images,
-    open_suspect,
-    read_missed,
-)
+from siren_ext.suspects.base import PromptPlan, generate_images, read_missed
+from siren_ext.suspects.hosted import HostedSuspect
+from siren_ext.suspects.open import open_suspect
+from siren_ext.suspects.remote import Limits
+from siren_ext.suspects.responses import SuspectError
 
 PLAN = PromptPlan(prompts=("a cat", "a dog"), count=3, seed=5, guidance=7.5, size=16)
 QUICK = Limits(backoff=0.0, timeout=20, attempts=2)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from standins import LINE_FAULTS, Standin, running
+from support.standins import LINE_FAULTS, Standin, running
 
 from siren_ext.errors import ConfigError
-from siren_ext.suspects.answers import BadAnswer, SuspectError
 from siren_ext.suspects.http import Client, Secret
+from siren_ext.suspects.responses import BadAnswer, SuspectError
 
 TOKEN = "tok-very-secret"
 LIMIT = 4 << 20

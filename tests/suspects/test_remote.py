@@ -14,18 +14,16 @@ from torch import Tensor
 
 from siren_ext.errors import AdapterError, Cancelled, ConfigError
 from siren_ext.progress import Progress
-from siren_ext.suspects import (
+from siren_ext.suspects.base import Missed, PromptPlan, generate_images, read_missed
+from siren_ext.suspects.remote import Limits, RemoteSuspect, persistently
+from siren_ext.suspects.responses import (
     BadAnswer,
-    Limits,
-    Missed,
-    PromptPlan,
     Refused,
     SuspectError,
-    generate_images,
-    read_missed,
+    at_path,
+    decode_base64,
+    decode_picture,
 )
-from siren_ext.suspects.answers import at_path, decode_base64, decode_picture
-from siren_ext.suspects.remote import RemoteSuspect, persistently
 from siren_ext.suspects.template import fill, places, read_template
 
 PLAN = PromptPlan(prompts=("a", "b"), count=4, seed=10)
@@ -217,7 +215,7 @@ def test_enough_stops_the_run_and_sees_earlier_pictures(tmp_path: Path) -> None:
 
 
 def test_pictures_have_to_be_pictures() -> None:
-    from standins import bomb, noise, png
+    from support.standins import bomb, noise, png
 
     image = noise({"prompt": "", "seed": 1, "width": 16, "height": 8})
     whole = png(image)

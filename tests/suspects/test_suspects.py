@@ -10,14 +10,18 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tiny_models import SIZE, draw_images, need_models, shared_model
+from support.stopping import StopAfter
+from support.tiny_models import SIZE, draw_images, need_models, shared_model
 
-from siren_ext import pipelines
-from siren_ext.adapters import kohya_names, save_kohya
+from siren_ext.adapters.names import kohya_names
+from siren_ext.adapters.write import save_kohya
+from siren_ext.data.images import read_picture, to_tensor
+from siren_ext.diffusion import pipelines
 from siren_ext.errors import AdapterError, Cancelled, ConfigError, DatasetError
-from siren_ext.images import read_picture, to_tensor
 from siren_ext.progress import NULL, Progress
-from siren_ext.suspects import FolderSuspect, LocalSuspect, Mimicry, PromptPlan, generate_images
+from siren_ext.suspects.base import Mimicry, PromptPlan, generate_images
+from siren_ext.suspects.folder import FolderSuspect
+from siren_ext.suspects.local import LocalSuspect
 
 PLAN = PromptPlan(prompts=("a red cat", "a dog"), count=5, seed=40, steps=3)
 LEVEL = 1 / 255
@@ -46,12 +50,6 @@ class Coloured:
             progress.advance()
 
 
-def stop_after(count: int) -> Progress:
-    """A progress that cancels at its ``count``-th unit."""
-    calls = iter(range(10**6))
-    return Progress(lambda: next(calls) >= count - 1)
-
-
 def test_plan_takes_prompts_in_turn() -> None:
     assert [PLAN.prompt(i) for i in range(3)] == ["a red cat", "a dog", "a red cat"]
     for wrong in ({"prompts": ()}, {"prompts": "a"}, {"count": 0}, {"steps": 0}):
@@ -74,7 +72,7 @@ def test_generation_writes_pictures_and_a_record(tmp_path: Path) -> None:
 
 def test_generation_resumes_and_repairs(tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
-        generate_images(Coloured(), PLAN, tmp_path, progress=stop_after(2))
+        generate_images(Coloured(), PLAN, tmp_path, progress=StopAfter(2))
     assert len(list(tmp_path.glob("*.png"))) == 2
     second = Coloured()
     generate_images(second, PLAN, tmp_path)
@@ -221,6 +219,6 @@ def test_bfloat16_suspect_is_close_to_float32(model: Path, adapter: Path) -> Non
 def test_local_generation_resumes_bit_for_bit(model: Path, tmp_path: Path) -> None:
     whole = generate_images(local(model), PLAN, tmp_path / "whole")
     with pytest.raises(Cancelled):
-        generate_images(local(model), PLAN, tmp_path / "parts", progress=stop_after(2))
+        generate_images(local(model), PLAN, tmp_path / "parts", progress=StopAfter(2))
     parts = generate_images(local(model), PLAN, tmp_path / "parts")
     assert [p.read_bytes() for p in parts] == [p.read_bytes() for p in whole]

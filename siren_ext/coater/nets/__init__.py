@@ -1,0 +1,1 @@
+"""The networks of a coater and the visibility mask between them."""

@@ -1,0 +1,1 @@
+"""Images and folders of images: reading, writing, captions, kohya layouts."""

@@ -1,0 +1,1 @@
+"""Diffusion models of any family: opened from folders and checkpoints, sampled, scored."""

@@ -1,0 +1,246 @@
+"""Find and load diffusion models from local files, never from a hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from siren_ext.devices import pick_device, pick_dtype
+from siren_ext.diffusion.single_file import load_single_file
+from siren_ext.errors import MissingExtraError, ModelError
+from siren_ext.files import sha256_file
+
+Pipeline = Any
+"""A diffusers ``StableDiffusionPipeline``; diffusers is imported late and may be absent."""
+
+POCKET = "pocket"
+_PARTS = ("unet", "vae", "text_encoder")
+_HASHED = (".safetensors", ".json", ".txt")
+# latent side up to which the plain attention is used
+_PLAIN_ATTENTION = 32
+# what model_index.json may name: part -> library and class; anything else isn't loaded
+_CLASSES = {
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "vae": ("diffusers", "AutoencoderKL|AutoencoderTiny"),
+    "text_encoder": ("transformers", "CLIPTextModel"),
+    "tokenizer": ("transformers", "CLIPTokenizer(Fast)?"),
+    "scheduler": ("diffusers", r"\w+Scheduler"),
+}
+
+
+def model_path(model: str | Path) -> Path:
+    """The folder or file behind a model name; ``pocket`` is the one inside the package.
+
+    Raises :class:`ModelError` when it is missing or of another kind.
+    """
+    if str(model) == POCKET:
+        path = Path(__file__).parents[1] / "pocket" / "model"
+        if not (path / "model_index.json").is_file():
+            raise ModelError(
+                f"The pocket model is missing from this installation (expected {path}). "
+                "Reinstall the package, or name a diffusers folder."
+            )
+        return path
+    path = Path(model)
+    if (path / "model_index.json").is_file():
+        return path
+    if path.is_file() and path.suffix == ".safetensors":
+        return path
+    found = "nothing" if not path.exists() else ("a folder" if path.is_dir() else "a file")
+    raise ModelError(
+        f"{path} is {found} that can't be used as a model; expected '{POCKET}', a diffusers folder "
+        "(with model_index.json) or a single-file .safetensors checkpoint. Nothing is downloaded: "
+        "give the path of a local copy."
+    )
+
+
+def load_pipeline(
+    model: str | Path,
+    *,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype | None = None,
+) -> Pipeline:
+    """A frozen text-to-image pipeline in eval mode, from local files only.
+
+    ``model``: ``pocket``, a diffusers folder, or a single-file ``.safetensors`` checkpoint (see
+    :mod:`siren_ext.diffusion.single_file` for where its settings and tokenizer come from).
+    ``dtype`` None: the fastest format of the device. No safety
+    checker, no progress bar, no pickles. Raises :class:`ModelError`, :class:`MissingExtraError`.
+    """
+    path = model_path(model)
+    target = torch.device(device) if isinstance(device, torch.device) else pick_device(device)
+    with quiet_libraries():
+        try:
+            pipeline = _from_folder(path) if path.is_dir() else load_single_file(path)
+        except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
+            # the libraries raise any of these for missing parts and mismatched shapes
+            raise ModelError(f"{path} can't be loaded as a diffusion model: {error}.") from error
+        _check_shape(pipeline, path)
+        set_format(pipeline, target, pick_dtype(target) if dtype is None else dtype)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def set_format(pipeline: Pipeline, device: torch.device, dtype: torch.dtype) -> None:
+    """Move all networks to ``device`` and ``dtype``, frozen and in eval mode."""
+    with quiet_libraries():
+        for name in _PARTS:
+            network = getattr(pipeline, name)
+            network.to(device=device, dtype=dtype)
+            network.eval().requires_grad_(False)
+        if device.type == "cpu":
+            # convolutions at full resolution are about a third faster with channels last
+            pipeline.vae.to(memory_format=torch.channels_last)
+            _use_plain_attention(pipeline.unet)
+
+
+def _use_plain_attention(unet: Any) -> None:
+    """On a CPU the fused attention is slow to differentiate for few tokens: a third of a step.
+
+    Large pictures keep it, as the plain one needs memory quadratic in the tokens.
+    """
+    if int(unet.config.sample_size) <= _PLAIN_ATTENTION:
+        from diffusers.models.attention_processor import AttnProcessor
+
+        unet.set_attn_processor(AttnProcessor())
+
+
+def model_fingerprint(model: str | Path) -> str:
+    """SHA-256 of a model's weights and settings (names and bytes of its files), hexadecimal.
+
+    The safety checker and files outside the component folders (cards, previews) don't count.
+    """
+    path = model_path(model)
+    if path.is_file():
+        return sha256_file(path)
+    index = json.loads((path / "model_index.json").read_text("utf-8"))
+    ignored = {"safety_checker", "feature_extractor", "image_encoder"}
+    parts = sorted(set(index) - ignored)
+    digest = hashlib.sha256()
+    for part in parts:
+        folder = path / part
+        if not folder.is_dir():
+            continue
+        for file in sorted(folder.iterdir()):
+            if file.suffix in _HASHED:
+                digest.update(f"{part}/{file.name}\0{sha256_file(file)}\0".encode())
+    return digest.hexdigest()
+
+
+def model_name(model: str | Path) -> str:
+    """A short name without machine paths, for metadata and reports."""
+    return POCKET if str(model) == POCKET else Path(model).stem
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Silence the progress bars and advice of diffusers and transformers inside the block."""
+    try:
+        from diffusers.utils import logging as diffusers_log
+        from transformers.utils import logging as transformers_log
+    except ImportError as error:
+        raise MissingExtraError(error.name or "diffusers") from error
+    logs = (diffusers_log, transformers_log)
+    before = [(log, log.get_verbosity(), _bar_is_on(log)) for log in logs]
+    for log in logs:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log, verbosity, bar in before:
+            log.set_verbosity(verbosity)
+            if bar:
+                log.enable_progress_bar()
+
+
+def _bar_is_on(log: Any) -> bool:
+    probe = getattr(log, "is_progress_bar_enabled", None)
+    return bool(probe()) if probe is not None else True
+
+
+def _from_folder(path: Path) -> Pipeline:
+    import diffusers
+    import transformers
+
+    index = json.loads((path / "model_index.json").read_text("utf-8"))
+    kind = index.get("_class_name")
+    if kind != "StableDiffusionPipeline":
+        raise ModelError(
+            f"{path} is a {kind}; expected a StableDiffusionPipeline (Stable Diffusion 1.x, 2.x or "
+            "the pocket model)."
+        )
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    parts: dict[str, Any] = {}
+    for name, (library, pattern) in _CLASSES.items():
+        found = index.get(name)
+        named = found if isinstance(found, list) and len(found) == 2 else ("nothing", "nothing")
+        class_name = str(named[1])
+        if named[0] != library or not re.fullmatch(pattern, class_name):
+            raise ModelError(
+                f"{path} has {named[1]} from {named[0]} as its {name}; expected a class of "
+                f"{library} that matches {pattern}."
+            )
+        part = getattr(libraries[library], class_name)
+        if name not in _PARTS:
+            parts[name] = part.from_pretrained(path / name, local_files_only=True)
+            continue
+        parts[name] = load_network(part, path / name)
+    return diffusers.StableDiffusionPipeline(
+        **parts,
+        safety_checker=None,
+        feature_extractor=None,
+        image_encoder=None,
+        requires_safety_checker=False,
+    )
+
+
+def load_network(kind: Any, folder: Path) -> Any:
+    """A network of one of the libraries' classes, from local safetensors that fit it to the last.
+
+    Raises :class:`ModelError` for weights that are missing, left over or of another shape, which
+    the libraries fill with random numbers or leave out and merely warn.
+    """
+    network, told = kind.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    wrong = [*told["missing_keys"], *told["unexpected_keys"], *told["mismatched_keys"]]
+    wrong = [str(key) for key in wrong if not str(key).endswith("position_ids")]
+    if wrong:
+        raise ModelError(
+            f"The weights of {folder} don't fit its settings: {', '.join(wrong[:8])}"
+            f"{' and more' if len(wrong) > 8 else ''} are missing or left over."
+        )
+    return network
+
+
+def prediction_type(pipeline: Pipeline) -> str:
+    """``epsilon`` or ``v_prediction``; raises :class:`ModelError` for anything else."""
+    kind = str(pipeline.scheduler.config.prediction_type)
+    if kind not in ("epsilon", "v_prediction"):
+        raise ModelError(
+            f"The model predicts {kind!r}; expected 'epsilon' or 'v_prediction'. "
+            "Use a Stable Diffusion 1.x or 2.x model."
+        )
+    return kind
+
+
+def _check_shape(pipeline: Pipeline, path: Path) -> None:
+    missing = [n for n in (*_PARTS, "tokenizer", "scheduler") if getattr(pipeline, n, None) is None]
+    if missing:
+        raise ModelError(f"{path} has no {', '.join(missing)}; expected a complete pipeline.")
+    wants = int(pipeline.unet.config.in_channels)
+    gives = int(pipeline.vae.config.latent_channels)
+    if wants != gives:
+        raise ModelError(
+            f"The UNet of {path} takes {wants} channels but its autoencoder gives {gives}; "
+            "expected a text-to-image model (inpainting and depth models don't fit)."
+        )
+    prediction_type(pipeline)

@@ -1,0 +1,1 @@
+"""What is fixed before a test, so that nobody can choose afterwards."""

@@ -1,0 +1,312 @@
+"""A commitment: proof, once it is published, that coater, key and files were there before.
+
+It holds hashes only. Still, whoever has it can tell which public files are coated, so what is best
+published or time-stamped is the SHA-256 of the commitment file: that alone tells nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from siren_ext.errors import DatasetError, EvidenceError, ImageError
+from siren_ext.files import sha256_file
+from siren_ext.keys.encrypted_file import read_object, write_private
+from siren_ext.text import printable
+
+FORMAT = "siren_ext.commitment"
+MAX_BYTES = 64 << 20
+MAX_FILES = 200_000
+Status = Literal["committed before", "no commitment", "does not fit"]
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_FIELDS = {"format", "version", "created", "tool", "coater", "coater_sha256"}
+_FIELDS |= {"committed", "files", "nonce"}
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """Hashes of what exists at a time.
+
+    Attributes:
+        created: UTC, as the computer's clock said: ``2026-01-31T12:00:00Z``.
+        tool: name and version of the program.
+        coater: fingerprint of the coater.
+        coater_sha256: of the coater file.
+        keys: fingerprints of the keys (salted: they hide the messages), sorted.
+        files: (name, SHA-256) of every coated file.
+        nonce: 32 random bytes as hexadecimal digits, so that the file's hash can't be guessed.
+    """
+
+    created: str
+    tool: str
+    coater: str
+    coater_sha256: str
+    keys: tuple[str, ...]
+    files: tuple[tuple[str, str], ...]
+    nonce: str
+
+    def save(self, path: Path) -> str:
+        """Write the JSON file, never over another one, and give its SHA-256."""
+        data = {
+            "format": FORMAT,
+            "version": 1,
+            "created": self.created,
+            "tool": self.tool,
+            "coater": self.coater,
+            "coater_sha256": self.coater_sha256,
+            "committed": list(self.keys),
+            "files": [{"name": name, "sha256": digest} for name, digest in self.files],
+            "nonce": self.nonce,
+        }
+        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        write_private(Path(path), text.encode("utf-8"))
+        return sha256_file(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Commitment:
+        """Read a commitment; raises :class:`EvidenceError` unless it is whole and sane."""
+        data = read_object(Path(path), FORMAT, max_bytes=MAX_BYTES)
+        name = printable(Path(path).name)
+        files: Any = data.get("files")
+        keys: Any = data.get("committed")
+        sane = (
+            set(data) == _FIELDS
+            and isinstance(files, list)
+            and len(files) <= MAX_FILES
+            and isinstance(keys, list)
+            and all(map(_is_hash, (data["coater_sha256"], data["nonce"], *keys)))
+            and isinstance(data["coater"], str)
+            and len(data["coater"]) <= 200
+            and isinstance(data["tool"], str)
+            and len(data["tool"]) <= 200
+            and _is_time(data["created"])
+            and all(map(_is_file, files))
+        )
+        if not sane:
+            raise EvidenceError(
+                f"{name} is not a whole commitment; use the file that 'siren-ext commit' wrote, "
+                "unchanged."
+            )
+        pairs = tuple((entry["name"], entry["sha256"]) for entry in files)
+        return cls(
+            data["created"],
+            data["tool"],
+            data["coater"],
+            data["coater_sha256"],
+            tuple(keys),
+            pairs,
+            data["nonce"],
+        )
+
+
+@dataclass(frozen=True)
+class Precedence:
+    """What a commitment says about the order of events.
+
+    Attributes:
+        status: "does not fit" when something was committed, but not this.
+        text: for everybody, with the claimed time and what it is worth.
+        created: the time that the commitment claims; "" without one.
+        sha256: of the commitment file, to compare with what was published; "" without one.
+        checked: what was compared, in words.
+    """
+
+    status: Status
+    text: str
+    created: str = ""
+    sha256: str = ""
+    checked: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self) | {"checked": list(self.checked)}
+
+
+def make_commitment(
+    coater_file: Path, keys: Iterable[str] = (), coated: Path | None = None
+) -> Commitment:
+    """Commit to a coater, to keys by their fingerprints, and to the images of a coated folder.
+
+    Of a folder that ``coat`` wrote, only the coated images count, not those copied as they were.
+
+    Raises:
+        CoaterError: the coater can't be read.
+        EvidenceError: the folder holds no coated images, or one can't be read.
+    """
+    from importlib import metadata
+
+    from siren_ext.coater.coater import Coater
+
+    try:
+        version = metadata.version("siren-ext")
+    except metadata.PackageNotFoundError:
+        import siren_ext
+
+        version = siren_ext.__version__
+    return Commitment(
+        datetime.now(timezone.utc).strftime(_TIME),
+        f"siren-ext {version}",
+        Coater.load(coater_file).fingerprint,
+        sha256_file(coater_file),
+        tuple(sorted(keys)),
+        tuple(_hashes(coated)) if coated is not None else (),
+        secrets.token_hex(32),
+    )
+
+
+def check_commitment(
+    file: Path,
+    *,
+    coater: str,
+    keys: Sequence[str] = (),
+    coater_file: Path | None = None,
+    coated: Path | None = None,
+) -> Precedence:
+    """Compare a commitment with what is used now.
+
+    Args:
+        coater: fingerprint of the coater that scored.
+        keys: fingerprints of the keys that are tested.
+        coater_file: if given, its bytes are compared, too.
+        coated: folder of the coated images; every committed file must be there unchanged.
+
+    Raises :class:`EvidenceError` when the commitment can't be read.
+    """
+    commitment = Commitment.load(file)
+    checked: list[str] = []
+    wrong: list[str] = []
+
+    def compare(fits: bool, good: str, bad: str) -> None:
+        (checked if fits else wrong).append(good if fits else bad)
+
+    compare(
+        commitment.coater == coater,
+        "the coater",
+        f"it names the coater {printable(commitment.coater)[:12]}, but the scores are of "
+        f"{printable(coater)[:12]}",
+    )
+    if coater_file is not None:
+        same = sha256_file(coater_file) == commitment.coater_sha256
+        compare(same, "the coater file", "the coater file has other bytes than the committed one")
+    if keys:
+        missing = [key for key in keys if key not in commitment.keys]
+        compare(
+            not missing,
+            "the key" if len(keys) == 1 else f"{len(keys)} keys",
+            f"{len(missing)} of {len(keys)} keys are not among the {len(commitment.keys)} that "
+            "were committed to",
+        )
+    if coated is not None:
+        wrong += _file_differences(commitment, coated)
+        if not any(text.startswith("file") for text in wrong):
+            checked.append(f"{len(commitment.files)} coated files")
+    digest = sha256_file(file)
+    if wrong:
+        text = f"The commitment does not fit: {'; '.join(wrong)}."
+        return Precedence("does not fit", text, commitment.created, digest, tuple(checked))
+    text = (
+        f"Committed before: {_listed(checked)} are those of a commitment that claims the time "
+        f"{_readable(commitment.created)}. That time is only as good as the place where the "
+        f"commitment, or its SHA-256 {digest}, was published or time-stamped."
+    )
+    return Precedence("committed before", text, commitment.created, digest, tuple(checked))
+
+
+def not_committed(*, keyed: bool) -> Precedence:
+    """The standing without a commitment."""
+    what = "key" if keyed else "coater"
+    return Precedence(
+        "no commitment", f"No commitment: the {what} could have been chosen afterwards."
+    )
+
+
+def _hashes(folder: Path) -> list[tuple[str, str]]:
+    from siren_ext.data.image_files import scan_images
+
+    try:
+        paths, _ = scan_images(folder, deep=True)
+        runs = {here: _coated_names(here) for here in {path.parent for path in paths}}
+        for here in list(runs):  # a coating run may write into subfolders
+            runs |= {up: _coated_names(up) for up in here.parents if up.is_relative_to(folder)}
+        found = [
+            (printable(path.relative_to(folder).as_posix()), sha256_file(path))
+            for path in paths
+            if all(
+                names is None or path.relative_to(here).as_posix() in names
+                for here, names in runs.items()
+                if path.is_relative_to(here)
+            )
+        ]
+    except (ImageError, DatasetError) as error:
+        raise EvidenceError(str(error)) from error
+    except OSError as error:
+        raise EvidenceError(f"A coated file can't be read: {error.strerror}.") from error
+    if not found or len(found) > MAX_FILES:
+        raise EvidenceError(
+            f"{printable(folder)} holds {len(found)} coated images; expected 1 to {MAX_FILES:,}."
+        )
+    return found
+
+
+def _coated_names(folder: Path) -> set[str] | None:
+    """Which files of a coating run's folder are coated; None where no run wrote."""
+    from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
+
+    if not (folder / MANIFEST_NAME).is_file():
+        return None
+    entries = CoatManifest.load(folder / MANIFEST_NAME).entries
+    return {entry.output for entry in entries if entry.coated}
+
+
+def _file_differences(commitment: Commitment, folder: Path) -> list[str]:
+    if not commitment.files:
+        return ["files were not committed to"]
+    found = dict(_hashes(folder))
+    changed = [name for name, digest in commitment.files if found.get(name, digest) != digest]
+    missing = [name for name, _ in commitment.files if name not in found]
+    texts = []
+    for names, what in ((changed, "differ"), (missing, "are missing")):
+        if names:
+            shown = ", ".join(names[:_SHOWN]) + (", \u2026" if len(names) > _SHOWN else "")
+            texts.append(f"files that {what}: {len(names)} ({shown})")
+    return texts
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _readable(created: str) -> str:
+    return datetime.strptime(created, _TIME).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and _HASH.fullmatch(value) is not None
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        datetime.strptime(value, _TIME)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _is_file(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and set(entry) == {"name", "sha256"}
+        and isinstance(entry["name"], str)
+        and 0 < len(entry["name"]) <= 4096
+        and entry["name"] == printable(entry["name"])
+        and _is_hash(entry["sha256"])
+    )

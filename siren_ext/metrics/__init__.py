@@ -1,0 +1,1 @@
+"""How visible a coating is: colour differences, PSNR, SSIM."""

@@ -1,1 +1,0 @@
-"""The two small networks of a coater and the visibility mask between them."""

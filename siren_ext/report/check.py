@@ -1,0 +1,323 @@
+"""Check somebody's report: its bytes, its signature, and its figures computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from siren_ext.errors import ConfigError, EvidenceError, ImageError, ScoreError
+from siren_ext.evidence.commitment import Precedence
+from siren_ext.files import sha256_file
+from siren_ext.report.integrity import JSON, Seal, changed_fields, field_digests, read_seal
+from siren_ext.report.keyed_check import restored_keyed
+from siren_ext.report.write import FORMAT, FORMAT_VERSION, PATH_LIMIT
+from siren_ext.scoring.appearance import too_unlike
+from siren_ext.scoring.score_set import ScoreSet, read_json
+from siren_ext.text import printable
+from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.findings import (
+    Finding,
+    distinct_scores,
+    keyed_finding,
+    ks_finding,
+    pools_contrast,
+    rank_finding,
+)
+from siren_ext.verdict.verify import MAX_INNOCENTS, conclude
+
+if TYPE_CHECKING:
+    from siren_ext.keys.coating_key import CoatingKey
+
+State = Literal["matches", "differs", "not checked"]
+
+_SHOWN = 8
+# Exact p differ between machines in the last digits only.
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class CheckPoint:
+    """One thing that was checked, what came out, and in words why."""
+
+    name: str
+    state: State
+    text: str
+
+
+@dataclass(frozen=True)
+class ReportCheck:
+    """What of a report matches.
+
+    Attributes:
+        points: one per question, in the order of reading.
+    """
+
+    points: tuple[CheckPoint, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing differs; what could not be checked does not count."""
+        return all(point.state != "differs" for point in self.points)
+
+
+def check_report(
+    path: Path,
+    *,
+    public: str = "",
+    key: CoatingKey | None = None,
+    suspect: ScoreSet | None = None,
+    images: Sequence[Path] = (),
+) -> ReportCheck:
+    """Compare a report with its seal, and its verdict with what its own scores give.
+
+    A report that agrees with itself may still have been made up: the signature tells by whom it was
+    written, and only the images, scored again, tell that the scores are theirs.
+
+    Args:
+        path: the report's folder, or a file in it.
+        public: the public key that the signature must be of.
+        key, suspect: the secret and the suspect's scores with features: then the keyed statistic is
+            computed again, which is not in the report as it would tell the message.
+        images: files that the report speaks of; their hashes are compared.
+
+    Raises:
+        EvidenceError: there is no report, or it can't be read at all.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    if not (folder / JSON).is_file():
+        raise EvidenceError(
+            f"{printable(folder)} holds no {JSON}; give the folder of a report, or the file in it."
+        )
+    try:
+        data = read_json(folder / JSON)
+    except ScoreError as error:
+        raise EvidenceError(f"The report can't be read: {error}") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise EvidenceError(f"{JSON} is not a report; expected one that 'siren-ext verify' wrote.")
+    if data.get("version") != FORMAT_VERSION:
+        raise EvidenceError(
+            f"{JSON} has version {printable(data.get('version'))[:40]}; this program reads version "
+            f"{FORMAT_VERSION}."
+        )
+    seal = read_seal(folder)
+    points = [_bytes_point(folder, seal, data), _signature_point(seal, public)]
+    points += _figure_points(data, key, suspect)
+    if images:
+        points.append(_images_point(data, images))
+    return ReportCheck(tuple(points))
+
+
+def _bytes_point(folder: Path, seal: Seal | None, data: Any) -> CheckPoint:
+    if seal is None:
+        return CheckPoint("files", "not checked", "There is no seal, so changes can't be told.")
+    changed = [
+        name
+        for name, digest in seal.files.items()
+        if not (folder / name).is_file() or sha256_file(folder / name) != digest
+    ]
+    if not changed:
+        return CheckPoint("files", "matches", f"{' and '.join(seal.files)} are as they were sealed")
+    places = changed_fields(seal.fields, field_digests(data))
+    text = f"{' and '.join(changed)}: other bytes than were sealed."
+    if places:
+        shown = ", ".join(printable(place)[:200] for place in places[:_SHOWN])
+        more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
+        text += f" Changed in {JSON}: {shown}{more}."
+    elif JSON in changed:
+        text += f" In {JSON} every value is as it was; only its spelling or spacing differs."
+    return CheckPoint("files", "differs", text)
+
+
+def _signature_point(seal: Seal | None, public: str) -> CheckPoint:
+    if seal is None or seal.valid is None:
+        state: State = "differs" if public else "not checked"
+        why = "Nobody signed the report, so anybody could have written it"
+        return CheckPoint("signature", state, f"{why} and its hashes.")
+    if not seal.valid:
+        return CheckPoint(
+            "signature", "differs", "The signature is not of this seal: the seal was changed."
+        )
+    if public and public != seal.public:
+        text = f"Signed, but by {seal.public}, not by the expected {public}."
+        return CheckPoint("signature", "differs", text)
+    text = f"signed by the holder of {seal.public}"
+    if not public:
+        text += "; whose that is, this file can't tell: compare it with what the signer published"
+    return CheckPoint("signature", "matches", text)
+
+
+def _figure_points(
+    data: Mapping[str, Any], key: CoatingKey | None, suspect: ScoreSet | None
+) -> list[CheckPoint]:
+    try:
+        stated = data["verdict"]
+        config = VerifyConfig.from_dict(dict(stated["settings"]))
+        own = ScoreSet.from_dict(data["suspect"], name=f"{JSON}, suspect")
+        other = data.get("reference")
+        reference = ScoreSet.from_dict(other, name=f"{JSON}, reference") if other else None
+        if len(data.get("innocents", [])) > MAX_INNOCENTS:
+            raise ScoreError(f"more than {MAX_INNOCENTS:,} innocent models")  # noqa: TRY301
+        innocents = [
+            ScoreSet.from_dict(pool, name=f"{JSON}, innocent model {index}")
+            for index, pool in enumerate(data.get("innocents", []), start=1)
+        ]
+        kept = {finding["test"]: finding for finding in stated["findings"]}
+        precedence = _precedence(stated["commitment"])
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError, ScoreError) as error:
+        text = f"The figures can't be computed again: {printable(error)[:300]}"
+        return [CheckPoint("figures", "differs", text)]
+    findings: list[Finding] = []
+    points = []
+    alike = [pool for pool in innocents if pool.coater == own.coater]
+    try:
+        if "keyed" in kept:
+            finding, point = _keyed(kept["keyed"], config, own, key, suspect)
+            findings.append(finding)
+            points.append(point)
+        if "rank" in kept or alike:
+            findings.append(rank_finding(own, alike, config.alpha))
+        if reference is not None:
+            findings.append(ks_finding(own, reference, config.alpha, **config.comparison()))
+        verdict = conclude(own, reference, innocents, findings, config, precedence)
+    except (EvidenceError, ScoreError, ValueError) as error:
+        return [*points, CheckPoint("figures", "differs", printable(error)[:300])]
+    now = verdict.to_dict()
+    wrong = [
+        f"findings: the file has {', '.join(map(str, kept))}, the scores permit "
+        f"{', '.join(one.test for one in findings)}"
+    ] * (set(kept) != {one.test for one in findings})
+    for one in findings:
+        stated_one = {name: kept.get(one.test, {}).get(name) for name in one.to_dict()}
+        wrong += _differences(one.to_dict(), stated_one, f"{one.test} finding")
+    wrong += _differences(now["finding"], stated.get("finding"), "verdict.finding")
+    figures = "p and every other figure follow from the scores in the report"
+    points.append(_point("figures", wrong, figures))
+    points.append(_verdict_point(data, now, own, reference))
+    return points
+
+
+def _verdict_point(
+    data: Mapping[str, Any], now: Mapping[str, Any], own: ScoreSet, reference: ScoreSet | None
+) -> CheckPoint:
+    stated = data["verdict"]
+    sequential = (data.get("extra") or {}).get("sequential")
+    if isinstance(sequential, dict) and reference is not None:
+        return _sequential_point(stated, sequential, own, reference)
+    wrong = []
+    for name in ("outcome", "test", "alpha", "headline", "does_not_prove", "p_in_words", "coater"):
+        wrong += _differences(now[name], stated.get(name), f"verdict.{name}")
+    return _point("verdict", wrong, f"'{now['outcome']}' is what these figures give")
+
+
+def _sequential_point(
+    stated: Mapping[str, Any], kept: Mapping[str, Any], own: ScoreSet, reference: ScoreSet
+) -> CheckPoint:
+    """A report of images that were looked at one by one, where the sequential test decides."""
+    from siren_ext.stats.sequential import sequential_ks
+
+    alpha = stated["settings"]["alpha"]
+    first, second = distinct_scores(own), distinct_scores(reference)
+    if len(first) * (len(first) + len(second)) > PATH_LIMIT:
+        text = "too many images to run the sequential test again"
+        return CheckPoint("verdict", "not checked", text)
+    result = sequential_ks(first, second, alpha=alpha)
+    wrong = _differences(result.p_value, kept.get("p_value"), "extra.sequential.p_value")
+    wrong += _differences(result.rejected, kept.get("rejected"), "extra.sequential.rejected")
+    found = result.rejected and not too_unlike(pools_contrast(own, reference))
+    if (stated.get("outcome") == "coating found") != found:
+        wrong.append("verdict.outcome does not follow from the sequential test")
+    return _point("verdict", wrong, f"'{stated['outcome']}' is what the sequential test gives")
+
+
+def _keyed(
+    kept: Mapping[str, Any],
+    config: VerifyConfig,
+    own: ScoreSet,
+    key: CoatingKey | None,
+    suspect: ScoreSet | None,
+) -> tuple[Finding, CheckPoint]:
+    """The keyed finding computed again: wholly with the secret, else all but the statistic."""
+    if key is None or suspect is None:
+        text = (
+            "p follows from the statistic T and the strengths in the report; that T is the "
+            "secret's can be told only with the key and the suspect's scores"
+        )
+        finding = restored_keyed(kept, config.alpha, config.decoys)
+        return finding, CheckPoint("keyed statistic", "not checked", text)
+    if not _same_images(own, suspect):
+        raise EvidenceError("The given scores are not those of the report's suspect images.")
+    finding = keyed_finding(
+        suspect, key, config.alpha, decoys=config.decoys, seed=config.decoy_seed
+    )
+    wrong = _differences(finding.to_dict(), dict(kept), "keyed finding")
+    text = "T, the decoys and p follow from the key and the features"
+    return finding, _point("keyed statistic", wrong, text)
+
+
+def _images_point(data: Mapping[str, Any], images: Sequence[Path]) -> CheckPoint:
+    known: dict[str, set[str]] = {}
+    total = 0
+    pools = [data.get("suspect"), data.get("reference"), *(data.get("innocents") or [])]
+    for pool in pools:
+        for entry in pool["images"] if pool else []:
+            known.setdefault(entry["name"], set()).add(entry["sha256"])
+            total += 1
+    hashes = set().union(*known.values()) if known else set()
+    found, changed = 0, []
+    try:
+        for path in images:
+            if sha256_file(path) in hashes:
+                found += 1
+            else:
+                changed.append(printable(path.name))
+    except (ImageError, OSError) as error:
+        raise EvidenceError(f"An image can't be read: {printable(error)[:200]}") from error
+    if changed:
+        shown = ", ".join(changed[:_SHOWN]) + (", \u2026" if len(changed) > _SHOWN else "")
+        text = f"{len(changed)} of {len(images)} files are not among the scored ones: {shown}"
+        return CheckPoint("images", "differs", text)
+    return CheckPoint("images", "matches", f"{found} files are among the {total} scored images")
+
+
+def _point(name: str, wrong: Sequence[str], good: str) -> CheckPoint:
+    if not wrong:
+        return CheckPoint(name, "matches", good)
+    more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+    return CheckPoint(name, "differs", "; ".join(wrong[:_SHOWN]) + more)
+
+
+def _differences(now: Any, stated: Any, place: str) -> list[str]:
+    """Where a stated value is not what was computed, in words."""
+    if isinstance(now, dict) and isinstance(stated, dict):
+        names = [*now, *(name for name in stated if name not in now)]
+        parts = (_differences(now.get(n), stated.get(n), f"{place}.{n}") for n in names)
+        return [text for part in parts for text in part]
+    if isinstance(now, tuple | list) and isinstance(stated, tuple | list):
+        if len(now) == len(stated):
+            pairs = enumerate(zip(now, stated, strict=True))
+            parts = (_differences(a, b, f"{place}[{i}]") for i, (a, b) in pairs)
+            return [text for part in parts for text in part]
+    elif isinstance(now, float) and isinstance(stated, int | float):
+        if np.isclose(now, float(stated), rtol=_TOLERANCE, atol=0):
+            return []
+    elif type(now) is type(stated) and now == stated:
+        return []
+    shown = (printable(value)[:80] for value in (stated, now))
+    return ["{} is {}, computed again it is {}".format(place, *shown)]
+
+
+def _same_images(first: ScoreSet, second: ScoreSet) -> bool:
+    return (first.coater, first.hashes) == (second.coater, second.hashes) and bool(
+        np.array_equal(first.scores, second.scores)
+    )
+
+
+def _precedence(kept: Mapping[str, Any]) -> Precedence:
+    status = kept["status"]
+    if status not in ("committed before", "no commitment", "does not fit"):
+        raise ValueError(f"the commitment's status is {printable(status)[:40]}")
+    return Precedence(status, str(kept["text"]), str(kept["created"]), str(kept["sha256"]))

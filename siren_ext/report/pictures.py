@@ -1,0 +1,163 @@
+"""Pictures of a report: what the coating does to an image, and the images of the models."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from siren_ext.data.images import read_picture, to_tensor
+from siren_ext.errors import ImageError
+from siren_ext.files import sha256_file
+from siren_ext.metrics.quality import colour_difference, local_de00_p99, psnr, ssim
+from siren_ext.report.redaction import clean
+from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.text import printable
+
+AMPLIFICATION = 10
+
+_MEASURED_PAIRS = 24
+_SHOWN_PAIRS = 4
+_GALLERY = 6
+
+
+@dataclass(frozen=True)
+class CoatEvidence:
+    """Files that show what the coating does to an image.
+
+    Attributes:
+        pairs: (clean original, coated file as written) paths.
+        coater: name or fingerprint of the coater, as shown.
+    """
+
+    pairs: tuple[tuple[Path, Path], ...]
+    coater: str = ""
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """``wanted`` positions spread evenly over ``count``, first and last among them."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, wanted))})
+
+
+def coating_shown(
+    coated: CoatEvidence | None,
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[str]]:
+    """Measures of the written files, pictures of a few of them, and what went wrong."""
+    if coated is None or not coated.pairs:
+        return None, [], []
+    files: list[dict[str, Any]] = []
+    places: list[tuple[Path, Path]] = []
+    notes: list[str] = []
+    for index in _spread(len(coated.pairs), _MEASURED_PAIRS):
+        pair = coated.pairs[index]
+        try:
+            files.append(_measure(*pair))
+            places.append(pair)
+        except (ImageError, OSError) as error:
+            notes.append(f"{printable(Path(pair[1]).name)} was left out: {clean(str(error))}")
+    if not files:
+        return None, [], notes
+    summary = {}
+    for key, worst in (
+        ("psnr_db", min),
+        ("ssim", min),
+        ("de00_mean", max),
+        ("local_de00_p99", max),
+    ):
+        values = [item[key] for item in files if item[key] is not None]
+        mean = float(np.mean(values)) if values else None
+        summary[key] = {"mean": mean, "worst": worst(values) if values else None}
+    quality = {
+        "measured": len(files),
+        "of": len(coated.pairs),
+        "summary": summary,
+        "files": files,
+        "coater": clean(coated.coater),
+        "ssim_on": "mean of the RGB channels",
+    }
+    order = sorted(range(len(files)), key=lambda i: files[i]["local_de00_p99"])
+    shown = [
+        {**files[i], **_pictures(*places[i])} for i in (order[j] for j in _spread(len(order), 4))
+    ]
+    shown[-1]["worst"] = True
+    return quality, shown[:_SHOWN_PAIRS], notes
+
+
+def _measure(clean_path: Path, coated_path: Path) -> dict[str, Any]:
+    """Quality of one coated file against its original, both as they lie on disk."""
+    first = to_tensor(read_picture(Path(clean_path)).rgb)
+    second = to_tensor(read_picture(Path(coated_path)).rgb)
+    if first.shape != second.shape:
+        raise ImageError(
+            f"the original has {first.shape[3]} x {first.shape[2]} pixels, the coated file "
+            f"{second.shape[3]} x {second.shape[2]}; expected the same size."
+        )
+    noise = float(psnr(first, second))
+    return {
+        "name": printable(Path(coated_path).name),
+        "sha256": sha256_file(Path(coated_path)),
+        "width": first.shape[3],
+        "height": first.shape[2],
+        "psnr_db": noise if math.isfinite(noise) else None,
+        "ssim": float(ssim(first, second)),
+        "de00_mean": float(colour_difference(first, second).mean()),
+        "local_de00_p99": float(local_de00_p99(first, second)),
+    }
+
+
+def _pictures(clean_path: Path, coated_path: Path) -> dict[str, Any]:
+    first, second = (read_picture(Path(path)).rgb for path in (clean_path, coated_path))
+    change = (second.astype(np.float32) - first) * AMPLIFICATION + 128
+    change = np.clip(np.rint(change), 0, 255).astype(np.uint8)
+    names = ("clean_image", "coated_image", "difference")
+    pictures = zip(names, (first, second, change), strict=True)
+    return {"worst": False, **{name: _data_uri(pixels, 320, "PNG") for name, pixels in pictures}}
+
+
+def _data_uri(pixels: NDArray[np.uint8], side: int, kind: str) -> str:
+    """A picture no larger than ``side`` as a data address (pixels only: no metadata)."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **({"quality": 90, "subsampling": 0} if kind == "JPEG" else {}))
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def galleries_of(title: str, pool: ScoreSet, files: Sequence[Path]) -> list[dict[str, Any]]:
+    """The images of a pool with the lowest and the highest scores, matched by content or name."""
+    by_hash = {digest: i for i, digest in enumerate(pool.hashes) if digest}
+    by_name = {name: i for i, name in enumerate(pool.names) if not pool.hashes[i]}
+    found: dict[int, Path] = {}
+    for path in map(Path, files):
+        try:
+            index = by_hash.get(sha256_file(path), by_name.get(printable(path.name)))
+        except OSError:
+            continue
+        if index is not None:
+            found.setdefault(index, path)
+    order = sorted(found, key=lambda i: float(pool.scores[i]))
+    count = min(_GALLERY, (len(order) + 1) // 2)
+    parts = (("lowest", order[:count]), ("highest", order[count:][-count:]))
+    galleries = []
+    for which, indices in parts:
+        tiles = [_tile(pool, i, found[i]) for i in indices]
+        tiles = [tile for tile in tiles if tile]
+        if tiles:
+            galleries.append({"title": f"{title}: {which} scores", "tiles": tiles})
+    return galleries
+
+
+def _tile(pool: ScoreSet, index: int, path: Path) -> dict[str, Any] | None:
+    try:
+        picture = _data_uri(read_picture(path).rgb, 192, "JPEG")
+    except ImageError:
+        return None
+    return {"name": pool.names[index], "score": float(pool.scores[index]), "image": picture}

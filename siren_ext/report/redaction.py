@@ -1,0 +1,59 @@
+"""What may be copied into a report: plain values without secrets and folders of this machine."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from siren_ext.text import printable
+
+_LONGEST = 20_000
+_SECRET = re.compile(
+    r"(^|[_\-.\s])(secret|password|passwd|tokens?|api_?key|key|authorization|auth|cookie|"
+    r"credentials?|private)($|[_\-.\s])",
+    re.IGNORECASE,
+)
+_PLACE = re.compile(
+    r"(?<![\w:/.\\])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\:*?\"<>|,;']+)+[/\\](?=[^\s/\\])"
+)
+_LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
+# A list of numbers as indented JSON: no line breaks can stand inside a JSON string.
+_NUMBERS = re.compile(r"\[\n(?:\s*-?\d[\d.e+-]*,?\n)+\s*\]")
+_QUERY = re.compile(r"(?<=\w)\?[\w.~-]+=\S*")
+
+
+def clean(value: Any, depth: int = 16) -> Any:
+    """Plain JSON values without secrets, folders of this machine and undecodable text."""
+    if depth == 0:
+        return "(nested too deeply)"
+    if isinstance(value, dict):
+        return {
+            _text(key): "(left out)" if _SECRET.search(str(key)) else clean(item, depth - 1)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        return [clean(item, depth - 1) for item in value]
+    if isinstance(value, bool | int) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = _QUERY.sub("?(left out)", _LOGIN.sub("", text))
+    return _PLACE.sub("\u2026/", text)
+
+
+def pretty(value: Any) -> str:
+    """Values as indented JSON for reading, of limited length, invisible characters shown."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = _NUMBERS.sub(lambda match: f"[{' '.join(match.group()[1:-1].split())}]", text)
+    lines = text.split("\n")
+    # Escapes also invisible characters that turn the reading direction of what follows.
+    text = "\n".join(printable(line) for line in lines)
+    rest = "\n\u2026 (the rest is in report.json)"
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + rest

@@ -1,0 +1,1 @@
+"""How strongly images carry a coating."""

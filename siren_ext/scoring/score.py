@@ -1,0 +1,261 @@
+"""Score images with a coater: files are read ahead, and a stopped run goes on."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from siren_ext.data.image_files import list_images
+from siren_ext.data.images import read_picture, square_view, to_tensor
+from siren_ext.errors import ImageError, ScoreError
+from siren_ext.files import sha256_file
+from siren_ext.progress import NULL, Progress
+from siren_ext.scoring.appearance import looks_of
+from siren_ext.scoring.score_set import MAX_TEXT, ScoreSet, read_json, require_same_coater
+from siren_ext.text import printable
+
+if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
+
+__all__ = [
+    "PROVENANCE",
+    "ScoreSet",
+    "read_json",
+    "require_same_coater",
+    "score_folder",
+    "score_images",
+]
+
+PROVENANCE = "provenance.json"
+
+
+def score_images(
+    images: Iterable[Path | Tensor],
+    coater: Coater,
+    *,
+    batch_size: int = 16,
+    workers: int = 2,
+    source: dict[str, Any] | None = None,
+    partial: Path | None = None,
+    progress: Progress = NULL,
+) -> ScoreSet:
+    """Score image files or tensors (3 x H x W or 1 x 3 x H x W in [0,1]), of any sizes, in order.
+
+    A file that can't be read goes to ``failures`` by name and the rest goes on.
+
+    Args:
+        images: paths (named by their file name) and tensors (named ``tensor 0``, ``tensor 1`` ...).
+        coater: scores do not depend on how images are batched.
+        batch_size: images scored at once.
+        workers: threads that decode and shrink files ahead of the coater.
+        source: how the images were made, plain JSON values; stored along.
+        partial: a file that keeps finished scores, so that a stopped run goes on from there; it is
+            removed at the end.
+        progress: told of every image; may stop the run.
+
+    Raises:
+        ScoreError: no image at all could be scored.
+    """
+    named = ((printable(image.name) if isinstance(image, Path) else "", image) for image in images)
+    total = len(images) if isinstance(images, Sequence) else None
+    options = _Options(batch_size, workers, partial, progress)
+    return _score(named, coater, total, source or {}, options)
+
+
+def score_folder(
+    folder: Path | str,
+    coater: Coater,
+    *,
+    batch_size: int = 16,
+    workers: int = 2,
+    source: dict[str, Any] | None = None,
+    partial: Path | None = None,
+    progress: Progress = NULL,
+) -> ScoreSet:
+    """Score the images of a folder, see :func:`score_images`.
+
+    A ``provenance.json`` that image generation left there is read into ``source["provenance"]``.
+    Raises :class:`ScoreError` when there is nothing to score.
+    """
+    folder = Path(folder)
+    try:
+        paths = list_images(folder)
+    except ImageError as error:
+        raise ScoreError(str(error)) from error
+    if not paths:
+        raise ScoreError(f"{printable(folder)} holds no images; expected a folder of them.")
+    known: dict[str, Any] = {"kind": "folder", "folder": printable(folder.resolve().name)}
+    if (folder / PROVENANCE).is_file():
+        try:
+            known["provenance"] = read_json(folder / PROVENANCE)
+        except ScoreError as error:  # it only serves comparison: its loss is told, not fatal
+            known["provenance_error"] = str(error)
+    named = ((printable(path.relative_to(folder).as_posix()), path) for path in paths)
+    options = _Options(batch_size, workers, partial, progress)
+    return _score(named, coater, len(paths), known | (source or {}), options)
+
+
+@dataclass(frozen=True)
+class _Options:
+    batch_size: int
+    workers: int
+    partial: Path | None
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """One image on its way: its view for the coater, or why there is none."""
+
+    name: str
+    sha256: str
+    view: Tensor | None = None
+    looks: tuple[float, ...] = ()
+    error: str = ""
+
+
+def _prepare(name: str, image: Path | Tensor, size: int) -> _Ready:
+    if isinstance(image, Tensor):
+        view = image.detach()[None] if image.ndim == 3 else image.detach()
+        if view.ndim != 4 or view.shape[:2] != (1, 3):
+            return _Ready(name, "", error=f"A tensor of shape {tuple(image.shape)} is no image.")
+        seen = square_view(view.float(), size)
+        return _Ready(name, "", seen, looks_of(seen))
+    try:
+        digest = sha256_file(image)
+        view = to_tensor(read_picture(image).rgb)
+    except (ImageError, OSError) as error:
+        return _Ready(name, "", error=printable(error)[:MAX_TEXT])
+    seen = square_view(view, size)
+    return _Ready(name, digest, seen, looks_of(seen))
+
+
+def _stream(
+    named: Iterable[tuple[str, Path | Tensor]], size: int, options: _Options
+) -> Generator[_Ready, None, None]:
+    """Prepared images in order, a little ahead of their use."""
+    pool = ThreadPoolExecutor(max(1, options.workers))
+    waiting: deque[Future[_Ready]] = deque()
+    try:
+        for index, (name, image) in enumerate(named):
+            label = name or (f"tensor {index}" if isinstance(image, Tensor) else str(index))
+            waiting.append(pool.submit(_prepare, label[:MAX_TEXT], image, size))
+            if len(waiting) > options.batch_size + options.workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the coater gave for one image."""
+
+    score: float
+    features: tuple[float, ...] | None = None
+
+    def sane(self) -> bool:
+        return all(map(math.isfinite, (self.score, *(self.features or ()))))
+
+
+def _finished(options: _Options, coater: Coater, fingerprint: str) -> dict[str, _Found]:
+    """Scores by file hash that a stopped run left behind."""
+    if options.partial is None or not options.partial.exists():
+        return {}
+    try:
+        kept = ScoreSet.load(options.partial)
+    except ScoreError:
+        return {}  # half a remnant is worth less than a fresh start
+    if kept.coater != fingerprint or (kept.features is None) == coater.keyed:
+        return {}
+    rows = [None] * len(kept) if kept.features is None else map(tuple, kept.features.tolist())
+    return {
+        digest: _Found(float(score), row)
+        for digest, score, row in zip(kept.hashes, kept.scores, rows, strict=True)
+        if digest
+    }
+
+
+@torch.no_grad()
+def _judged(views: Tensor, coater: Coater) -> list[_Found]:
+    if not coater.keyed:
+        return [_Found(score) for score in coater.score(views).double().cpu().tolist()]
+    features = coater.features(views.to(coater.center))
+    scores = coater.distance(features).double().cpu().tolist()
+    rows = features.double().cpu().tolist()
+    return [_Found(score, tuple(row)) for score, row in zip(scores, rows, strict=True)]
+
+
+def _score(
+    named: Iterable[tuple[str, Path | Tensor]],
+    coater: Coater,
+    total: int | None,
+    source: dict[str, Any],
+    options: _Options,
+) -> ScoreSet:
+    if options.batch_size < 1:
+        raise ScoreError(f"batch_size is {options.batch_size}; expected at least 1.")
+    fingerprint, progress = coater.fingerprint, options.progress
+    reusable = _finished(options, coater, fingerprint)
+    done: list[tuple[str, str, tuple[float, ...], _Found]] = []
+    failures: list[tuple[str, str]] = []
+    batch: list[_Ready] = []
+
+    def result() -> ScoreSet:
+        names, hashes, seen, found = zip(*done, strict=True) if done else ((), (), (), ())
+        scores = np.array([one.score for one in found])
+        rows = np.array([one.features for one in found]) if coater.keyed and done else None
+        looks = np.array(seen) if done else None
+        return ScoreSet(scores, names, hashes, fingerprint, source, tuple(failures), rows, looks)
+
+    def flush() -> None:
+        fresh = [item for item in batch if item.sha256 not in reusable]
+        values: list[_Found] = []
+        if fresh:
+            views = torch.cat([item.view for item in fresh if item.view is not None])
+            values = _judged(views, coater)
+        computed = iter(values)
+        for item in batch:
+            known = reusable.get(item.sha256)
+            value = next(computed) if known is None else known
+            if value.sane():
+                done.append((item.name, item.sha256, item.looks, value))
+            else:
+                failures.append((item.name, "The coater gave a score that is not a number."))
+        if fresh and options.partial is not None and done:
+            result().save(options.partial)
+        count = len(batch)
+        batch.clear()
+        progress.advance(count)
+
+    progress.stage("Scoring images", total)
+    stream = _stream(named, coater.config.working_size, options)
+    try:
+        for item in stream:
+            if item.view is None:
+                failures.append((item.name, item.error))
+                progress.advance(note=f"skipped {item.name}")
+                continue
+            batch.append(item)
+            if len(batch) == options.batch_size:
+                flush()
+        if batch:
+            flush()
+    finally:
+        stream.close()
+    if not done:
+        first = f" The first error: {failures[0][1]}" if failures else ""
+        raise ScoreError(f"None of {len(failures)} images could be scored.{first}")
+    if options.partial is not None:
+        options.partial.unlink(missing_ok=True)
+    return result()

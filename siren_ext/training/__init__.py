@@ -1,0 +1,1 @@
+"""Coaters trained on an image set against a surrogate diffusion model."""

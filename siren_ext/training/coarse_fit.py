@@ -1,0 +1,190 @@
+"""Where a coater's coarse colour begins: fitted to clean pictures before any training.
+
+A fine-tune learns of a coating what the autoencoder leaves of it, and it is found where clean
+pictures hardly vary. Both are linear enough among views of 8 x 8 cells to be measured, so that the
+patterns can go where the two together are most favourable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.nets.blocks import normalise
+from siren_ext.coater.nets.coarse import CoarsePattern, coarse, lay_tint
+from siren_ext.data.images import quantise, square_view
+from siren_ext.errors import ConfigError
+from siren_ext.progress import NULL, Progress
+from siren_ext.training.surrogate import DiffusionSurrogate, Surrogate, at_once
+
+GENERATED = 96
+"""Generated pictures beside the owner's, from which the reader learns what is usual."""
+GUIDANCE = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0)
+TOGETHER = 25
+"""Pictures that a reader of messages takes to be judged together."""
+_PROBES = 256
+_SINGLE = 48
+_BATCH = 32
+# share of the strongest direction's strength below which a direction is given up
+_FAINT = 0.05
+# ridge of both regressions, as a share of the mean square
+_RIDGE = 0.05
+
+
+@torch.no_grad()
+def fit_coarse(
+    coater: Coater,
+    images: Tensor,
+    surrogate: Surrogate,
+    draw: Callable[[int, torch.Generator], Tensor | None],
+    generator: torch.Generator,
+    *,
+    progress: Progress = NULL,
+) -> None:
+    """Fit patterns and reader of an untrained coater; nothing happens to one without them.
+
+    The reader learns how clean pictures vary, random tints show what the autoencoder leaves of
+    which, the patterns take the directions that come out strongest, and the reader is matched to
+    what coatings come to. This alone tells coated from clean; training may improve it.
+
+    Args:
+        coater: changed in place.
+        images: the owner's, N x 3 x H x W bytes.
+        surrogate: of the owner's own making; one that can generate shows more of what is usual.
+        draw: messages for so many images; gives None for a coater without.
+        generator: of all draws.
+
+    Raises:
+        ConfigError: the message has more bits than there are directions (96).
+    """
+    pattern, reader = coater.generator.coarse, coater.extractor.reader
+    if pattern is None or reader is None:
+        return
+    count, directions = len(pattern.maps), len(reader.whiten)
+    if count > directions:
+        raise ConfigError(f"A message has {count} bits; at most {directions} have a direction.")
+    fit = _Fit(coater, images, surrogate, generator, progress)
+    reader.fit(fit.views, fit.generated())
+    left, strength = fit.favourable(reader.whiten)
+    taken = count if count > 1 else _SINGLE
+    # Evidence of a direction saturates, so that the weaker ones get more of the power, but not
+    # those of which the autoencoder leaves next to nothing.
+    strength = strength[:taken, None]
+    rows = left[:taken] * strength.sqrt() / (strength + _FAINT * strength.max())
+    if count == 1:
+        signs = torch.randint(0, 2, (taken, 1), generator=generator).to(rows) * 2 - 1
+        rows = (signs * rows).sum(0, keepdim=True)
+    pattern.lay(rows)
+    shifts = fit.shifts(draw)
+    reader.match(shifts, together=TOGETHER if count > 1 else 1, generator=generator)
+
+
+class _Fit:
+    """Measurements on the owner's images, in coarse views (rows of 96).
+
+    Attributes:
+        views: of picked images behind the autoencoder, as the reader is given them.
+    """
+
+    def __init__(
+        self,
+        coater: Coater,
+        images: Tensor,
+        surrogate: Surrogate,
+        generator: torch.Generator,
+        progress: Progress,
+    ) -> None:
+        self.progress = progress
+        self.coater, self.surrogate, self.generator = coater, surrogate, generator
+        self.images = images
+        self.picked = torch.arange(0, len(images), math.ceil(len(images) / _PROBES))
+        # as many as the regressions need, each as often as any other
+        size = min(_BATCH, at_once(surrogate.resolution))
+        self.rounds = torch.split(torch.arange(_PROBES) % len(self.picked), size)
+        shown = torch.split(torch.arange(len(self.picked)), size)
+        made = len(GUIDANCE) if isinstance(surrogate, DiffusionSurrogate) else 0
+        progress.stage("Fitting coarse colour", len(shown) + made + 2 * len(self.rounds))
+        trips = []
+        for part in shown:
+            progress.advance()
+            trips.append(self.seen(surrogate.round_trip(self.clean(part))))
+        self.views = torch.cat(trips)
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Images in [0,1] as the reader is given them."""
+        view = square_view(images.to(self.coater.device), self.coater.config.working_size)
+        return normalise(view)
+
+    def clean(self, part: Tensor) -> Tensor:
+        """Picked images in [0,1]."""
+        return (self.images[self.picked[part]].float() / 255).to(self.coater.device)
+
+    def generated(self) -> Tensor | None:
+        """Pictures of a clean model at several guidances, which change colours most."""
+        if not isinstance(self.surrogate, DiffusionSurrogate):
+            return None
+        made = []
+        for guidance in GUIDANCE:
+            self.progress.advance()
+            picks = torch.randint(
+                len(self.images), (GENERATED // len(GUIDANCE),), generator=self.generator
+            )
+            made.append(
+                self.seen(
+                    self.surrogate.sample(
+                        len(picks),
+                        generator=self.generator,
+                        texts=self.surrogate.texts(picks),
+                        guidance=guidance,
+                    )
+                )
+            )
+        return torch.cat(made)
+
+    def favourable(self, whiten: Tensor) -> tuple[Tensor, Tensor]:
+        """Directions to tint in, 96 rows, and how far each stands out after the autoencoder."""
+        size = len(whiten)
+        probe = CoarsePattern(size).to(whiten)
+        turn = torch.randn(size, size, generator=self.generator)
+        probe.lay(torch.linalg.qr(turn)[0].to(whiten))
+        written, kept = [], []
+        for part in self.rounds:
+            clean = self.clean(part)
+            signs = torch.randint(0, 2, (len(clean), size), generator=self.generator) * 2 - 1
+            tint = lay_tint(probe, clean, signs.to(clean), self.coater.config.coarse)
+            coated = quantise(clean + tint)
+            written.append(coarse(self.seen(coated)) - coarse(self.seen(clean)))
+            kept.append(self.kept(coated, part))
+        transfer = _regress(torch.cat(written), torch.cat(kept)) @ whiten.double()
+        left, strength, _ = torch.linalg.svd(transfer)
+        return left.T.to(whiten), strength.to(whiten)
+
+    def shifts(self, draw: Callable[[int, torch.Generator], Tensor | None]) -> Tensor:
+        """What each bit adds after the autoencoder, K x 96."""
+        told, kept = [], []
+        for part in self.rounds:
+            clean = self.clean(part)
+            message = draw(len(clean), self.generator)
+            coated = quantise(clean + self.coater.residual(clean, message))
+            kept.append(self.kept(coated, part))
+            told.append(clean.new_ones(len(clean), 1) if message is None else message)
+        return _regress(torch.cat(told), torch.cat(kept)).float()
+
+    def kept(self, coated: Tensor, part: Tensor) -> Tensor:
+        """What the autoencoder leaves of coatings, beside what it makes of the clean images."""
+        self.progress.advance()
+        trips = self.seen(self.surrogate.round_trip(coated))
+        return coarse(trips) - coarse(self.views[part])
+
+
+def _regress(given: Tensor, result: Tensor) -> Tensor:
+    """The matrix M for which given @ M is nearest to result, in the mean of squares."""
+    given, result = given.double(), result.double()
+    power = given.T @ given
+    ridge = _RIDGE * power.diagonal().mean() * torch.eye(len(power)).to(power)
+    matrix: Tensor = torch.linalg.solve(power + ridge, given.T @ result)
+    return matrix

@@ -1,0 +1,288 @@
+"""A start coater: trained over many small image sets, so that a new one is adapted to in minutes.
+
+Reptile (Nichol, Achiam and Schulman 2018; SIREN, Algorithm 2, Eq. 9 and 10): the weights adapt to
+one set for some steps, then the start moves a part of the way there. The surrogate is the base
+model as it is: nobody's images are known yet. Every term of the objective is on from a task's first
+step, since that is how an adapted coater goes on; only from random weights detection comes first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.config import Config
+from siren_ext.errors import CoaterError
+from siren_ext.progress import NULL, Progress
+from siren_ext.training.config import TrainConfig
+from siren_ext.training.keyed_trainer import trainer_kind
+from siren_ext.training.state import read_state, run_signature, write_state
+from siren_ext.training.trainer import CoaterTrainer
+
+if TYPE_CHECKING:
+    from siren_ext.training.surrogate import Surrogate
+    from siren_ext.training.tasks import Task, Tasks
+
+Weights = dict[str, Tensor]
+
+_MEMORY = 0.9
+_LINEAR = "extractor.linear."
+
+
+@dataclass(frozen=True)
+class TaskConfig(TrainConfig):
+    """How the coater is trained on each small set: :class:`TrainConfig`, short, no rehearsal.
+
+    Of a start coater the noised and denoised images matter most: the denoiser is where a coating
+    is lost, whatever the images show; they pass the autoencoder too.
+    """
+
+    steps: int = 20
+    batch_size: int = 8
+    warmup: int = 0
+    learn_images: int = 1
+    round_trips: int = 0
+    denoised: int = 2
+    rehearse_every: int = 0
+
+
+@dataclass(frozen=True)
+class MetaConfig(Config):
+    """How a start coater is trained; each task's own training is a :class:`TaskConfig`.
+
+    Attributes:
+        tasks: small sets to adapt to, one after the other.
+        task_images: images of a set.
+        meta_rate: the part of the way from the start to the adapted weights that the start moves.
+        variant: ``default``, true Reptile: each task begins at the start, and the start is the
+            result; ``official``, what SIREN's code does: the adapted weights are moved by as much
+            as the start and go on, the extractor's last layer by adaptation alone, and they are
+            the result.
+        plain_tasks: first tasks with detection alone, when training begins from random weights.
+        seed: of every draw.
+    """
+
+    tasks: int = 100
+    task_images: int = 24
+    meta_rate: float = 0.5
+    variant: str = "default"
+    plain_tasks: int = 5
+    seed: int = 0
+
+    bounds: ClassVar[dict[str, tuple[float, float]]] = {
+        "tasks": (1, 1_000_000),
+        "task_images": (2, 100_000),
+        "meta_rate": (0, 1),
+        "plain_tasks": (0, 1_000_000),
+        "seed": (0, 2**31),
+    }
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"variant": ("default", "official")}
+
+
+def reptile(start: Weights, adapted: Weights, rate: float, variant: str) -> tuple[Weights, Weights]:
+    """The moved start, and the weights that the next task begins with.
+
+    Args:
+        start, adapted: trained weights by name, before and after a task.
+        rate: the part of the way.
+        variant: see :class:`MetaConfig`.
+    """
+    kept = _LINEAR if variant == "official" else "\0"
+    change = {
+        name: rate * (adapted[name] - value)
+        for name, value in start.items()
+        if not name.startswith(kept)
+    }
+    moved = start | {name: start[name] + step for name, step in change.items()}
+    if variant != "official":
+        return moved, moved
+    return moved, adapted | {name: adapted[name] + step for name, step in change.items()}
+
+
+def train_start(
+    tasks: Tasks,
+    surrogate: Callable[[Task], Surrogate],
+    config: MetaConfig,
+    inner: TrainConfig,
+    *,
+    coater: CoaterConfig | None = None,
+    start: Coater | None = None,
+    device: str = "auto",
+    progress: Progress = NULL,
+    resume: Path | None = None,
+    minutes: float | None = None,
+) -> Coater:
+    """Train a start coater over ``tasks``.
+
+    Args:
+        surrogate: the base model with a task's prompt.
+        inner: of each task's training; its seed is replaced.
+        coater: network shapes of a new pair (ignored with ``start``).
+        start: a trained coater to begin with; it is not changed.
+        resume: a state file; a stopped run goes on from its last finished task, a finished one
+            removes it. It fits runs of any number of tasks.
+        minutes: finish after the first task that ends later than this. The result is that of a run
+            with as many ``tasks`` as were done.
+
+    Raises:
+        Cancelled: the state file (if any) holds the finished tasks.
+        ModelError: the loss stopped being finite.
+        CoaterError: the state file is another run's.
+    """
+    run = MetaRun(tasks, surrogate, config, inner, coater=coater, start=start, device=device)
+    if resume is not None:
+        run.restore(resume)
+    ends = None if minutes is None else time.monotonic() + 60 * minutes
+    progress.stage("Training the start coater", config.tasks, run.done)
+    while run.done < config.tasks:
+        note = run.adapt(progress)
+        if resume is not None:
+            run.save(resume)
+        progress.advance(1, note)
+        if ends is not None and time.monotonic() > ends:
+            break
+    result = run.finish()
+    if resume is not None:
+        resume.unlink(missing_ok=True)
+    return result
+
+
+class MetaRun:
+    """The start and the weights of the next task; each task is a function of (seed, number)."""
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        surrogate: Callable[[Task], Surrogate],
+        config: MetaConfig,
+        inner: TrainConfig,
+        *,
+        coater: CoaterConfig | None,
+        start: Coater | None,
+        device: str,
+    ) -> None:
+        self.tasks, self.surrogate, self.config, self.inner = tasks, surrogate, config, inner
+        self.device, self.fresh = device, start is None
+        self.done = 0
+        self.average: dict[str, float] = {}
+        self.tasks_hash = tasks.hash
+        if start is None:
+            # a trainer of the first task finds the centre of untrained coatings
+            first = self._trainer(coater=coater)
+            first.begin()
+            self.coater = first.coater
+        else:
+            self.coater = Coater(start.config)
+            self.coater.load_tensors(start.tensors())
+        self.start = self.next = _trained(self.coater)
+        self.begun = None if start is None else start.fingerprint
+        settings = config.to_dict()
+        del settings["tasks"]
+        self.run = run_signature(
+            settings,
+            inner.to_dict(),
+            self.coater.config.to_dict(),
+            self.tasks_hash,
+            self.begun,
+        )
+
+    def _trainer(
+        self, *, coater: CoaterConfig | None = None, start: Coater | None = None
+    ) -> CoaterTrainer:
+        sequence = np.random.SeedSequence([self.config.seed, self.done])
+        task = self.tasks.draw(self.config.task_images, np.random.default_rng(sequence))
+        settings = replace(self.inner, seed=int(sequence.generate_state(1)[0]))
+        if self.fresh and self.done < self.config.plain_tasks:
+            settings = replace(settings, warmup=settings.steps)
+        if start is None:
+            settings = replace(settings, seed=self.config.seed)
+        kind = trainer_kind(coater if start is None else start.config)
+        return kind(
+            task.pictures,
+            self.surrogate(task),
+            settings,
+            coater=coater,
+            start=start,
+            device=self.device,
+        )
+
+    def adapt(self, progress: Progress = NULL) -> str:
+        """One task and the move of the start; returns a short note of the running figures.
+
+        ``progress`` is asked between steps whether to stop; the task is then forgotten.
+        """
+        trainer = self._trainer(start=self._coater(self.next))
+        while trainer.step < trainer.config.steps:
+            trainer.advance()
+            progress.advance(0)
+        adapted = _trained(trainer.coater)
+        self.start, self.next = reptile(
+            self.start, adapted, self.config.meta_rate, self.config.variant
+        )
+        self.coater.center = trainer.coater.center.detach().cpu()
+        for name, value in trainer.average.items():
+            old = self.average.get(name, value)
+            self.average[name] = _MEMORY * old + (1 - _MEMORY) * value
+        self.done += 1
+        return ", ".join(f"{name} {value:.3g}" for name, value in self.average.items())
+
+    def _coater(self, weights: Weights) -> Coater:
+        coater = Coater(self.coater.config)
+        coater.load_tensors(self.coater.tensors() | weights)
+        return coater
+
+    def save(self, path: Path) -> None:
+        """Write everything that the next task depends on."""
+        state = {
+            "done": self.done,
+            "start": self.start,
+            "next": self.next,
+            "center": self.coater.center,
+            "average": self.average,
+        }
+        write_state(path, self.run, state)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a saved state of the same run; another run's state is an error."""
+        state = read_state(path, self.run, self.coater.device)
+        if state is None:
+            return
+        if state["done"] > self.config.tasks:
+            raise CoaterError(
+                f"{path} has finished {state['done']} tasks already; ask for at least as many."
+            )
+        self.done, self.average = state["done"], state["average"]
+        self.start, self.next = state["start"], state["next"]
+        self.coater.center = state["center"]
+
+    def finish(self) -> Coater:
+        """The start coater, with how it was made."""
+        result = self._coater(self.next if self.config.variant == "official" else self.start)
+        result.provenance = {
+            "meta": self.config.to_dict() | {"tasks": self.done},
+            "training": self.inner.to_dict(),
+            "tasks_sha256": self.tasks_hash,
+            "start_sha256": self.begun,
+            "figures": {name: round(value, 5) for name, value in self.average.items()},
+        }
+        for network in (result.generator, result.extractor):
+            network.requires_grad_(False)
+        return result
+
+
+def _trained(coater: Coater) -> Weights:
+    """Copies of the parameters on the CPU; the constant message and statistics stay behind."""
+    parts = (("generator", coater.generator), ("extractor", coater.extractor))
+    return {
+        f"{part}.{name}": value.detach().cpu().clone()
+        for part, network in parts
+        for name, value in network.named_parameters()
+    }

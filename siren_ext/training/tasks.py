@@ -1,0 +1,201 @@
+"""Small image sets to learn adapting on: folders of sets, or draws from the pocket corpus."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from siren_ext.data.dataset import ImageSet
+from siren_ext.data.image_files import list_images
+from siren_ext.data.images import crop_view, to_tensor
+from siren_ext.errors import DatasetError
+from siren_ext.files import sha256_file
+from siren_ext.progress import NULL, Progress
+from siren_ext.text import plain_name, printable
+from siren_ext.training.prompts import surrogate_prompt
+from siren_ext.training.trainer import Pictures
+
+# captions that fewer pictures share don't make a task of their own
+SHARED_CAPTION = 12
+MAX_CAPTIONS_BYTES = 1 << 28
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A small set as one owner would have it.
+
+    Attributes:
+        name: what it shows.
+        prompt: under which the surrogate sees it.
+        pictures: its images.
+    """
+
+    name: str
+    prompt: str
+    pictures: Pictures
+
+
+class Tasks(Protocol):
+    """Where tasks come from."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all pictures that tasks are drawn from."""
+
+    def draw(self, count: int, rng: np.random.Generator) -> Task:
+        """A task of up to ``count`` images, decided by ``rng`` alone."""
+
+
+class SetTasks:
+    """Tasks from image sets: a set is chosen evenly, then images of it without replacement.
+
+    The name of a set serves as its class word.
+    """
+
+    def __init__(self, sets: Sequence[ImageSet]) -> None:
+        self.sets = tuple(sets)
+
+    @classmethod
+    def open(cls, folders: Sequence[Path], *, progress: Progress = NULL) -> SetTasks:
+        """The sets that ``folders`` are, or that lie in them; unreadable images are left out.
+
+        A folder with images directly inside is one set, as is a dataset.toml; of another folder
+        every subfolder is one. :attr:`problems` lists what was left out.
+
+        Raises:
+            DatasetError: a folder holds no usable set.
+        """
+        places = [place for folder in folders for place in _places(Path(folder))]
+        return cls([ImageSet.open(place).checked(progress=progress) for place in places])
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """(name, reason) of everything that was left out."""
+        return [
+            (f"{found.name}/{name}", why) for found in self.sets for name, why in found.problems
+        ]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the sets' hashes."""
+        return hashlib.sha256("\n".join(found.hash for found in self.sets).encode()).hexdigest()
+
+    def draw(self, count: int, rng: np.random.Generator) -> Task:
+        """A task of up to ``count`` images, decided by ``rng`` alone."""
+        found = self.sets[int(rng.integers(len(self.sets)))]
+        picks = sorted(rng.permutation(len(found))[:count].tolist())
+        some = dataclasses.replace(found, items=tuple(found.items[pick] for pick in picks))
+        words = some.items[0].class_words or plain_name(found.name).replace("_", " ")
+        return Task(found.name, surrogate_prompt(words), some)
+
+
+def _places(folder: Path) -> list[Path]:
+    if folder.suffix.lower() == ".toml" or (folder.is_dir() and list_images(folder)):
+        return [folder]
+    if not folder.is_dir():
+        raise DatasetError(f"{printable(folder)} is no folder; expected a folder of image sets.")
+    inner = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not inner:
+        raise DatasetError(
+            f"{printable(folder)} holds neither images nor folders; expected an image set or a "
+            "folder of image-set folders."
+        )
+    return inner
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ArrayPictures:
+    """Some pictures of an N x H x W x 3 array of bytes."""
+
+    array: NDArray[np.uint8]
+    picks: tuple[int, ...]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the pictures' bytes."""
+        digest = hashlib.sha256()
+        for pick in self.picks:
+            digest.update(np.ascontiguousarray(self.array[pick]).tobytes())
+        return digest.hexdigest()
+
+    def tensors(self, size: int) -> Iterator[Tensor]:
+        """Each picture as trainers see it: 1 x 3 x size x size float in [0,1]."""
+        for pick in self.picks:
+            yield crop_view(to_tensor(np.ascontiguousarray(self.array[pick])), size)
+
+
+class CorpusTasks:
+    """Tasks from the arrays that :mod:`siren_ext.pocket.corpus` writes.
+
+    A picture is drawn, and the task is made of others with its caption, where enough share it
+    (photos of a class), else of others from its source (drawings of one style).
+
+    Args:
+        folder: with ``images.npy`` and ``captions.json``.
+
+    Raises:
+        DatasetError: the folder holds something else.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self.array, rows = _read_corpus(self.folder)
+        self.captions = [row["caption"] for row in rows]
+        self.sources = [row["source"] for row in rows]
+        self.groups: dict[tuple[str, str], list[int]] = {}
+        for number, (source, caption) in enumerate(zip(self.sources, self.captions, strict=True)):
+            for key in ((source, caption), (source, "")):
+                self.groups.setdefault(key, []).append(number)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the two files."""
+        parts = [sha256_file(self.folder / name) for name in ("images.npy", "captions.json")]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def draw(self, count: int, rng: np.random.Generator) -> Task:
+        """A task of up to ``count`` images, decided by ``rng`` alone."""
+        pick = int(rng.integers(len(self.captions)))
+        source, caption = self.sources[pick], self.captions[pick]
+        group = self.groups[source, caption]
+        name = prompt = caption
+        if len(group) < SHARED_CAPTION:
+            group, name, prompt = self.groups[source, ""], source, f"a photo of {source}"
+        picks = sorted(rng.permutation(group)[:count].tolist())
+        return Task(name, prompt, ArrayPictures(self.array, tuple(picks)))
+
+
+def _read_corpus(folder: Path) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
+    try:
+        table = folder / "captions.json"
+        if table.stat().st_size > MAX_CAPTIONS_BYTES:
+            raise DatasetError(f"{printable(table)} is too large to be a caption list.")
+        array: Any = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        rows: Any = json.loads(table.read_text(encoding="utf-8"))
+    except (OSError, ValueError, EOFError) as error:
+        raise DatasetError(
+            f"{printable(folder)} is no corpus folder: {printable(str(error))}. Expected the "
+            "images.npy and captions.json that siren_ext.pocket.corpus writes."
+        ) from error
+    shape: tuple[int, ...] = getattr(array, "shape", ())
+    if getattr(array, "dtype", None) != np.uint8 or len(shape) != 4 or shape[3] != 3:
+        raise DatasetError(
+            f"images.npy in {printable(folder)} has shape {shape}; expected N x H x W x 3 bytes."
+        )
+    good = isinstance(rows, list) and all(
+        isinstance(row, dict) and {"caption", "source"} <= set(row) for row in rows
+    )
+    if not good or len(rows) != len(array) or not rows:
+        raise DatasetError(
+            f"captions.json in {printable(folder)} doesn't fit the images; expected {len(array)} "
+            "entries with caption and source."
+        )
+    return array, [{key: str(row[key]) for key in ("caption", "source")} for row in rows]

@@ -1,0 +1,66 @@
+"""Train a coater: generator and extractor against a surrogate diffusion model."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.data.dataset import ImageSet
+from siren_ext.progress import NULL, Progress
+from siren_ext.training.config import TrainConfig
+from siren_ext.training.keyed_trainer import trainer_kind
+from siren_ext.training.surrogate import Surrogate
+
+SAVE_SECONDS = 60.0
+
+
+def train_coater(
+    data: ImageSet,
+    surrogate: Surrogate,
+    config: TrainConfig,
+    *,
+    coater: CoaterConfig | None = None,
+    start: Coater | None = None,
+    device: str = "auto",
+    progress: Progress = NULL,
+    resume: Path | None = None,
+) -> Coater:
+    """Train a coater for ``data``.
+
+    Args:
+        data: the owner's clean images.
+        surrogate: a diffusion model, usually personalised on the clean images.
+        coater: network shapes of a new pair (ignored with ``start``).
+        start: a trained coater to adapt; it is not changed.
+        resume: a state file; a run stopped or killed goes on from it, a finished one removes it.
+
+    Raises:
+        ConfigError: no steps, and nothing that is fitted without any.
+        Cancelled: the state file (if any) holds what was reached.
+        ModelError: the loss stopped being finite.
+    """
+    kind = trainer_kind(coater if start is None else start.config)
+    trainer = kind(data, surrogate, config, coater=coater, start=start, device=device)
+    if resume is not None:
+        trainer.restore(resume)
+    if trainer.step == 0:
+        trainer.begin(progress)
+    progress.stage("Training the coater", config.steps, trainer.step)
+    saved = time.monotonic()
+    try:
+        while trainer.step < config.steps:
+            note = trainer.advance()
+            progress.advance(1, note)
+            if resume is not None and time.monotonic() - saved > SAVE_SECONDS:
+                trainer.save(resume)
+                saved = time.monotonic()
+    except BaseException:
+        if resume is not None and trainer.consistent:
+            trainer.save(resume)
+        raise
+    result = trainer.finish()
+    if resume is not None:
+        resume.unlink(missing_ok=True)
+    return result

@@ -1,0 +1,257 @@
+"""What weakens a verdict in the case at hand: few images, copies, other prompts, a late key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.stats.ks import KsResult
+from siren_ext.stats.rank import others_needed
+from siren_ext.text import printable
+from siren_ext.verdict.findings import Finding, distinct_scores, identical_pools
+from siren_ext.verdict.wording import NAMES, count_of, odds, unlike
+
+if TYPE_CHECKING:
+    from siren_ext.verdict.config import VerifyConfig
+
+MIN_SUSPECTS = 30
+MIN_REFERENCES = 100
+# Settings of generation that move scores by themselves and so must match, as people call them.
+_COMPARED = {
+    "negative": "negative prompt",
+    "steps": "number of steps",
+    "guidance": "guidance",
+    "size": "image size",
+    "scheduler": "scheduler",
+    "model": "base model",
+}
+
+
+def cautions(
+    suspect: ScoreSet,
+    reference: ScoreSet | None,
+    innocents: Sequence[ScoreSet],
+    findings: Sequence[Finding],
+    deciding: Finding,
+    config: VerifyConfig,
+) -> tuple[str, ...]:
+    """Warnings in plain sentences, the gravest first."""
+    found = [*_disagreements(findings, deciding), *_unlike(findings, deciding)]
+    by_test = {finding.test: finding for finding in findings}
+    ks = by_test["ks"].result if "ks" in by_test else None
+    if reference is not None and isinstance(ks, KsResult):
+        found += _pool_warnings(suspect, reference, ks)
+        found += _level_warnings(ks, config)
+        found += _setting_warnings(suspect.source, reference.source)
+    else:
+        found += _suspect_warnings(suspect, deciding.suspects)
+    if "rank" in by_test:
+        found += _innocent_warnings(suspect, innocents, by_test["rank"], config.alpha)
+    if "keyed" in by_test and by_test["keyed"].outcome == "inconclusive":
+        keyed = by_test["keyed"]
+        found.append(
+            f"A risk of {odds(config.alpha)} is out of reach: the smallest p that a message of so "
+            f"few bits can give is {odds(keyed.smallest_p)}."
+        )
+    return tuple(found)
+
+
+def images_needed(alpha: float, m: int, *, two_sided: bool = False) -> int | None:
+    """The least number of suspect images with which ``alpha`` can be met against ``m`` others."""
+    sides = 2 if two_sided else 1
+    for n in range(1, 10_001):
+        log_orders = math.lgamma(n + m + 1) - math.lgamma(n + 1) - math.lgamma(m + 1)
+        if math.log(sides) - log_orders <= math.log(alpha):
+            return n
+    return None
+
+
+def _disagreements(findings: Sequence[Finding], deciding: Finding) -> Iterator[str]:
+    for finding in findings:
+        if finding is deciding or "inconclusive" in (finding.outcome, deciding.outcome):
+            continue
+        if finding.outcome != deciding.outcome:
+            yield (
+                f"The findings differ: the {NAMES[finding.test]} says '{finding.outcome}' "
+                f"(p = {finding.p_value:.3g}), the {NAMES[deciding.test]} says "
+                f"'{deciding.outcome}' (p = {deciding.p_value:.3g}). The latter decides, as it "
+                "assumes less about an innocent model."
+            )
+
+
+def _unlike(findings: Sequence[Finding], deciding: Finding) -> Iterator[str]:
+    """Comparisons of pictures of different kinds, but for the one that the headline is about."""
+    for finding in findings:
+        if finding.test != "keyed" and finding.contrast is None:
+            yield (
+                f"About the {NAMES[finding.test]}: the scores do not hold what the pictures look "
+                "like, so it could not be checked that they are of one kind; score them again."
+            )
+        if finding.unlike and not (finding is deciding and finding.outcome == "inconclusive"):
+            yield f"About the {NAMES[finding.test]}: {unlike(finding)}"
+
+
+def _suspect_warnings(suspect: ScoreSet, used: int) -> list[str]:
+    found = _pool_notes("suspect", suspect, used)
+    if used < MIN_SUSPECTS:
+        found.append(_few_suspects(used))
+    return found
+
+
+def _few_suspects(used: int) -> str:
+    few = count_of(used, "suspect image", "suspect images")
+    return f"Only {few}; {MIN_SUSPECTS} or more make a weak trace visible."
+
+
+def _pool_notes(name: str, pool: ScoreSet, used: int) -> list[str]:
+    found = []
+    if used < len(pool):
+        copies = count_of(len(pool) - used, "is an exact copy", "are exact copies")
+        found.append(
+            f"Among the {len(pool)} {name} images {copies} of others; each image counted once. "
+            "Were the same seeds used twice?"
+        )
+    if pool.failures:
+        lost = count_of(len(pool.failures), f"{name} image", f"{name} images")
+        found.append(f"{lost} could not be read and had to be left out.")
+    return found
+
+
+def _pool_warnings(suspect: ScoreSet, reference: ScoreSet, finding: KsResult) -> list[str]:
+    found = []
+    shared = len({h for h in suspect.hashes if h} & {h for h in reference.hashes if h})
+    if identical_pools(suspect, reference):
+        found.append("Suspect and reference pools are identical.")
+    elif shared:
+        images = count_of(shared, "image is", "images are")
+        found.append(f"{images} in both pools, which should have nothing in common.")
+    found += _pool_notes("suspect", suspect, finding.n)
+    found += _pool_notes("reference", reference, finding.m)
+    if finding.n < MIN_SUSPECTS:
+        found.append(_few_suspects(finding.n))
+    if finding.m < MIN_REFERENCES:
+        few = count_of(finding.m, "reference image", "reference images")
+        found.append(
+            f"Only {few}; {MIN_REFERENCES} or more are recommended, since they set what counts as "
+            "normal."
+        )
+    if finding.ties:
+        found.append(
+            f"{finding.ties} scores occur more than once; p is then an upper bound, on the safe "
+            "side."
+        )
+    return found
+
+
+def _level_warnings(finding: KsResult, config: VerifyConfig) -> list[str]:
+    found = []
+    if config.alpha < finding.smallest_p:
+        needed = images_needed(config.alpha, finding.m, two_sided=config.two_sided)
+        advice = f"At least {needed} suspect images are needed." if needed else "Use more images."
+        found.append(
+            f"A risk of {odds(config.alpha)} is out of reach: the smallest p that {finding.n} "
+            f"against {finding.m} images can give is {odds(finding.smallest_p)}. {advice}"
+        )
+    if config.two_sided:
+        found.append(
+            "The two-sided test was used: it also counts scores above the reference, which a "
+            "coating can't cause."
+        )
+    if finding.method == "asymptotic":
+        found.append("p is an approximation for large samples, not exact.")
+    return found
+
+
+def _innocent_warnings(
+    suspect: ScoreSet, innocents: Sequence[ScoreSet], finding: Finding, alpha: float
+) -> list[str]:
+    found = []
+    if finding.outcome == "inconclusive":
+        found.append(
+            f"{count_of(finding.others, 'innocent model', 'innocent models')} can't bring the risk "
+            f"below {odds(finding.smallest_p)}; {others_needed(alpha):,} would be needed for "
+            f"{odds(alpha)}."
+        )
+    longest = max(len(pool) for pool in (suspect, *innocents))
+    if finding.suspects < longest:
+        found.append(
+            f"Only the first {finding.suspects} images of each model count among the innocent "
+            "models, as many as the smallest pool has distinct ones."
+        )
+    marks = {np.sort(distinct_scores(pool)).tobytes() for pool in (suspect, *innocents)}
+    doubles = 1 + len(innocents) - len(marks)
+    if doubles:
+        found.append("Among the pools of the innocent models some are identical.")
+    prompts = _find(suspect.source, ("prompts", "prompt"))
+    others = [_find(pool.source, ("prompts", "prompt")) for pool in innocents]
+    if prompts is None or None in others:
+        found.append(
+            "The prompts are not recorded for the suspect and every innocent model, so it could "
+            "not be checked that they match; other prompts alone can shift scores."
+        )
+    else:
+        unlike = sum(_words(other) != _words(prompts) for other in others)
+        if unlike:
+            models = count_of(unlike, "innocent model was", "innocent models were")
+            found.append(
+                f"{models} asked with other prompts than the suspect, which alone can shift scores."
+            )
+    return found
+
+
+def _setting_warnings(suspect: dict[str, Any], reference: dict[str, Any]) -> list[str]:
+    """What is known to differ in how the two pools were made."""
+    found = []
+    for name, source in (("suspect", suspect), ("reference", reference)):
+        if "provenance_error" in source:
+            found.append(f"The provenance file of the {name} images is unreadable.")
+        found.extend(f"The {name}: {text}" for text in _noted(source))
+    prompts = [_find(source, ("prompts", "prompt")) for source in (suspect, reference)]
+    if any(value is None for value in prompts):
+        found.append(
+            "The prompts are not recorded for both pools, so it could not be checked that they "
+            "match; other prompts alone can shift scores."
+        )
+    elif _words(prompts[0]) != _words(prompts[1]):
+        found.append(
+            "Suspect and reference were made with different prompts, which alone can shift scores."
+        )
+    for key, label in _COMPARED.items():
+        values = [_find(source, (key,)) for source in (suspect, reference)]
+        if None not in values and values[0] != values[1]:
+            shown = [printable(value)[:60] for value in values]
+            found.append(
+                f"Suspect and reference differ in {label} ({shown[0]} and {shown[1]}), which "
+                "alone can shift scores."
+            )
+    return found
+
+
+def _noted(source: dict[str, Any]) -> list[str]:
+    """What the suspect itself had to say when the pictures were made: keys left out, say."""
+    provenance = source.get("provenance")
+    described = provenance.get("suspect") if isinstance(provenance, dict) else None
+    notes = described.get("warnings") if isinstance(described, dict) else None
+    return [printable(note)[:500] for note in notes[:20]] if isinstance(notes, list) else []
+
+
+def _find(source: Any, keys: Sequence[str], depth: int = 4) -> Any:
+    """The first value under one of ``keys`` in nested objects, outer ones first."""
+    if not isinstance(source, dict) or depth == 0:
+        return None
+    for key in keys:
+        if source.get(key) not in (None, [], ()):
+            return source[key]
+    for value in source.values():
+        inner = _find(value, keys, depth - 1)
+        if inner is not None:
+            return inner
+    return None
+
+
+def _words(prompts: Any) -> set[str]:
+    return {str(p) for p in prompts} if isinstance(prompts, list | tuple) else {str(prompts)}

@@ -1,0 +1,1 @@
+"""Several stations in one call: the demo, and an investigation from model to report."""

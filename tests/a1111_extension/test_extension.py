@@ -1,0 +1,246 @@
+"""The extension's parts that need no Gradio: installer, flags, generation, against our host."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from PIL import Image
+from support.gradio_servers import ROOT, output_of
+
+from siren_ext.errors import AdapterError, Cancelled, ModelError
+from siren_ext.panels.lora import Order
+from siren_ext.progress import NULL, Progress
+
+EXTENSION = ROOT / "a1111_extension"
+WEBUI = Path(__file__).with_name("webui")
+OURS = ("modules", "modules_forge", "networks", "launch", "siren_a1111")
+TINY = "small/tiny.safetensors [9876543210]"
+
+
+@pytest.fixture
+def webui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """The host's modules, importable for one test."""
+    monkeypatch.setenv("SIREN_TEST_DATA", str(tmp_path))
+    monkeypatch.syspath_prepend(str(EXTENSION))
+    monkeypatch.syspath_prepend(str(WEBUI))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.split(".")[0] in OURS]:
+        del sys.modules[name]
+
+
+def install(tmp_path: Path, absent: str) -> list[dict[str, str]]:
+    log = tmp_path / "pip.jsonl"
+    output_of(
+        [sys.executable, "-c",
+         f"import sys, runpy; sys.path.insert(0, {str(WEBUI)!r}); "
+         f"runpy.run_path({str(EXTENSION / 'install.py')!r})"],
+        SIREN_TEST_PIP_LOG=str(log), SIREN_TEST_ABSENT=absent,
+        SIREN_TEST_PRESENT="cryptography",  # the tests must pass where it is not
+    )  # fmt: skip
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def test_nothing_is_installed_where_nothing_is_missing(tmp_path: Path) -> None:
+    assert install(tmp_path, "") == []
+
+
+def test_only_what_is_missing_is_installed(tmp_path: Path) -> None:
+    (call,) = install(tmp_path, "jinja2,tomli_w,cryptography")
+    words = call["command"].split(" -c ")[0]
+    assert words == 'install "jinja2>=3.0" "tomli-w>=1.0" "cryptography>=41"'
+    assert "numpy==" in call["constraints"]
+    assert "torch==" in call["constraints"]
+    for kept in ("torch", "numpy", "Pillow", "gradio", "transformers"):
+        assert kept not in words
+
+
+def test_the_package_is_installed_without_its_requirements(tmp_path: Path) -> None:
+    (call,) = install(tmp_path, "siren_ext")
+    assert call["command"] == f'install --no-deps --editable "{ROOT}"'
+
+
+def test_flags(webui: Path) -> None:
+    parser = argparse.ArgumentParser()
+    preload = load("preload", EXTENSION / "preload.py")
+    preload.preload(parser)
+    given = parser.parse_args(["--siren-allow-folders", "--siren-coater-dir", "x"])
+    assert given.siren_allow_folders
+    assert given.siren_coater_dir == "x"
+
+
+def load(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("flags", "allowed"),
+    [
+        ({}, True),
+        ({"listen": True}, False),
+        ({"share": True}, False),
+        ({"hide_ui_dir_config": True}, False),
+        ({"listen": True, "siren_allow_folders": True}, True),
+    ],
+)
+def test_folders_only_where_nobody_else_comes(
+    webui: Path, flags: dict[str, bool], allowed: bool
+) -> None:
+    settings = importlib.import_module("siren_a1111.settings")
+    shared = importlib.import_module("modules.shared")
+    shared.cmd_opts = argparse.Namespace(**flags)
+    desk = settings.make_desk()
+    assert desk.limits.folders is allowed
+    assert desk.shelf.folder == webui / "models" / "siren"
+    assert desk.outputs == webui / "outputs" / "siren"
+
+
+def order(**changes: object) -> Order:
+    values = {
+        "checkpoint": TINY, "loras": (), "prompts": ("a dog", "a cat"),
+        "count": 3, "seed": 40, "steps": 2, "guidance": 7.0, "size": 64,
+    }  # fmt: skip
+    return Order(**{**values, **changes})
+
+
+def test_generation_through_the_web_ui(webui: Path) -> None:
+    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    processing = importlib.import_module("modules.processing")
+    shared = importlib.import_module("modules.shared")
+    assert host.checkpoints() == [TINY, "other.safetensors [0123456789]"]
+    assert host.loras() == ["guilty", "innocent", "misfit", "odd<name"]
+    with_lora = order(loras=(("innocent", 0.8),))
+    facts = host.generate(with_lora, webui / "suspect", NULL)
+    host.generate(order(), webui / "reference", NULL)
+    calls = processing.CALLS
+    assert calls[0]["prompt"] == "a dog <lora:innocent:0.8>"
+    assert (calls[1]["prompt"], calls[1]["seed"]) == ("a dog", 40)  # does the LoRA work at all?
+    del calls[1]
+    assert [call["seed"] for call in calls] == [40, 41, 42] * 2
+    assert [call["prompt"] for call in calls[3:]] == ["a dog", "a cat", "a dog"]
+    assert all(call["locked"] and call["closed"] and call["job"] == "siren" for call in calls)
+    assert {(call["scheduler"], call["faces"]) for call in calls} == {("Automatic", False)}
+    assert (shared.state.begun, shared.state.ended) == (7, 7)
+    files = sorted((webui / "suspect").iterdir())
+    assert [path.name for path in files] == ["00000.png", "00001.png", "00002.png"]
+    with Image.open(files[0]) as image:
+        assert (image.size, image.mode) == ((64, 64), "RGB")
+    assert facts["prompts"] == ["a dog", "a cat"]
+    assert (facts["model"], facts["model_hash"]) == (TINY, "9876543210" + "0" * 54)
+    assert facts["loras"] == [{"name": "innocent", "weight": 0.8, "hash": ""}]
+
+
+def test_another_checkpoint_is_asked_for(webui: Path) -> None:
+    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    shared = importlib.import_module("modules.shared")
+    other = "other.safetensors [0123456789]"
+    host.generate(order(checkpoint=other, count=2), webui / "x", NULL)
+    assert shared.opts.sd_model_checkpoint == other
+
+
+def test_a_checkpoint_that_is_gone(webui: Path) -> None:
+    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    processing = importlib.import_module("modules.processing")
+    with pytest.raises(ModelError, match=r"gone\.safetensors"):
+        host.generate(order(checkpoint="gone.safetensors"), webui / "x", NULL)
+    assert processing.CALLS == []
+
+
+def test_a_lora_that_the_web_ui_passes_over(webui: Path) -> None:
+    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    with pytest.raises(AdapterError, match=r"misfit.* same image"):
+        host.generate(order(loras=(("misfit", 1.0),)), webui / "x", NULL)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"), [("fail", "Failed to recognize"), ("black", "single colour")]
+)
+def test_a_failed_generation_tells_why(webui: Path, word: str, message: str) -> None:
+    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    shared = importlib.import_module("modules.shared")
+    with pytest.raises(ModelError, match=message):
+        host.generate(order(prompts=(word,)), webui / "x", NULL)
+    assert shared.state.ended == shared.state.begun == 1
+
+
+@pytest.fixture
+def forge(webui: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The host's modules with Forge's main thread, which runs."""
+    monkeypatch.syspath_prepend(str(WEBUI.with_name("forge")))
+    main_thread = importlib.import_module("modules_forge.main_thread")
+    threading.Thread(target=main_thread.loop, daemon=True).start()
+    return main_thread
+
+
+def test_forge_generates_on_its_main_thread(forge: ModuleType, tmp_path: Path) -> None:
+    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    processing = importlib.import_module("modules.processing")
+    host.generate(order(loras=(("innocent", 1.0),)), tmp_path / "x", NULL)
+    assert all(call["on_main_thread"] and call["locked"] for call in processing.CALLS)
+    with pytest.raises(ModelError, match="Failed to recognize"):
+        host.generate(order(prompts=("fail",)), tmp_path / "y", NULL)
+
+
+def test_forge_does_not_lock_up_beside_another_job(forge: ModuleType, tmp_path: Path) -> None:
+    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    lock = importlib.import_module("modules.call_queue").queue_lock
+    begun, locked = threading.Event(), threading.Event()
+
+    def txt2img() -> None:
+        with lock:
+            locked.set()
+            begun.wait()
+            time.sleep(0.5)  # meanwhile ours asks
+            forge.run_and_wait_result(lambda: None)
+
+    def generate() -> None:
+        locked.wait()
+        begun.set()
+        host.generate(order(count=1), tmp_path / "x", NULL)
+
+    jobs = [threading.Thread(target=job, daemon=True) for job in (txt2img, generate)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(60)
+    assert not any(job.is_alive() for job in jobs)
+    assert (tmp_path / "x" / "00000.png").is_file()
+
+
+@pytest.mark.parametrize("word", ["interrupt", "skip"])
+def test_stop_in_the_web_ui(webui: Path, word: str) -> None:
+    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    shared = importlib.import_module("modules.shared")
+    with pytest.raises(Cancelled):
+        host.generate(order(count=9, prompts=("a dog", word)), webui / "x", NULL)
+    # the second image is an unfinished one
+    assert [path.name for path in (webui / "x").iterdir()] == ["00000.png"]
+    assert shared.state.ended == shared.state.begun == 2
+
+
+def test_stop_in_the_panel(webui: Path) -> None:
+    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    processing = importlib.import_module("modules.processing")
+    with pytest.raises(Cancelled):
+        host.generate(order(count=9), webui / "x", Progress(lambda: True))
+    assert len(processing.CALLS) == 1
+
+
+def test_a_name_that_would_break_the_prompt(webui: Path) -> None:
+    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    with pytest.raises(AdapterError, match="odd<name"):
+        host.generate(order(loras=(("odd<name", 1.0),)), webui / "x", NULL)

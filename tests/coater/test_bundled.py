@@ -1,0 +1,68 @@
+"""Names of the bundled coaters, and which of them training begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from siren_ext.coater import bundled
+from siren_ext.coater.coater import Coater
+from siren_ext.data.images import quantise
+from siren_ext.errors import CoaterError
+from siren_ext.keys.coating_key import CoatingKey
+from siren_ext.metrics.quality import psnr
+from siren_ext.samples import sample_set
+from siren_ext.stats.keyed import keyed_test
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package folder whose coaters the test puts there."""
+    folder = tmp_path / "pocket" / "coaters"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(bundled, "__file__", str(tmp_path / "coater" / "bundled.py"))
+    return folder
+
+
+def test_the_generic_one_is_preferred(installed: Path) -> None:
+    assert bundled.usual_start() == "samples"
+    (installed / "samples.safetensors").touch()
+    assert bundled.usual_start() == "samples"
+    (installed / "start.safetensors").touch()
+    assert bundled.usual_start() == "start"
+
+
+def test_names_and_paths(installed: Path) -> None:
+    (installed / "samples.safetensors").touch()
+    assert bundled.coater_path("samples") == installed / "samples.safetensors"
+    assert bundled.coater_path("mine.safetensors") == Path("mine.safetensors")
+    with pytest.raises(CoaterError, match="bundled coater 'start' is missing"):
+        bundled.coater_path("start")
+
+
+def test_a_message_is_read_in_the_coated_samples_and_not_in_clean_ones() -> None:
+    coater = Coater.load(bundled.coater_path("keyed"))
+    assert coater.config.message_bits == 48
+    key = CoatingKey(np.random.default_rng(3).choice([-1, 1], 48))
+    message = torch.tensor(key.signs(), dtype=torch.float32)
+    read, noise = {"clean": [], "coated": []}, []
+    with torch.no_grad():
+        for clean in sample_set().tensors(128):
+            coated = quantise(clean + coater.residual(clean, message))
+            noise.append(float(psnr(coated, clean)))
+            read["clean"].append(coater.features(clean))
+            read["coated"].append(coater.features(coated))
+    found = {
+        name: keyed_test(
+            torch.cat(rows).numpy(), key.signs(), decoys=2000, rng=np.random.default_rng(0)
+        )
+        for name, rows in read.items()
+    }
+    assert np.mean(noise) >= 38.5
+    assert min(noise) >= 37.9  # 38 before rounding to eight bits
+    assert found["coated"].bits_right >= 42
+    assert found["coated"].p_value < 1e-6
+    assert found["clean"].p_value > 0.01

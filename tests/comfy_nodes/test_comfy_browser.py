@@ -1,0 +1,167 @@
+"""The example workflows in the real front end: opened, drawn, queued, finished.
+
+Needs SIREN_COMFYUI_PYTHON and a Chromium (SIREN_CHROMIUM, else what is on the path). Where
+SIREN_COMFYUI_PICTURES names a folder, screenshots are kept there. For pictures worth showing, give
+SIREN_COMFYUI_LORAS (a folder with suspect.safetensors and reference.safetensors, as the demo makes
+them), SIREN_COMFYUI_COUNTS (such as 30,100) and SIREN_COMFYUI_STEPS.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.comfy_server import PACK, Server
+from support.comfy_workflows import EXAMPLES, tiny_loras
+
+pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.timeout(1200)]
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # the front end looks for news and templates elsewhere; the test needs the server alone
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--no-proxy-server",
+]
+PATIENCE = 600_000
+"""Milliseconds."""
+
+
+@pytest.fixture(scope="module")
+def page(server: Server) -> Iterator[Any]:
+    """The front end in a browser."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = os.environ.get("SIREN_CHROMIUM") or next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if not chromium:
+        pytest.skip("No Chromium found; install one or name it in SIREN_CHROMIUM")
+    # before the page asks what there is: it marks nodes whose file is unknown to it
+    given = os.environ.get("SIREN_COMFYUI_LORAS")
+    if given:
+        target = server.base / "models" / "loras"
+        target.mkdir(parents=True, exist_ok=True)
+        for lora in ("suspect", "reference"):
+            shutil.copy(Path(given) / f"{lora}.safetensors", target)
+    else:
+        tiny_loras(server)
+    settings = {"Comfy.TutorialCompleted": True, "Comfy.Validation.Workflows": True}
+    settings |= {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
+    server.post("settings", settings)
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        tab = browser.new_page(viewport={"width": 1500, "height": 900})
+        tab.set_default_timeout(PATIENCE)
+        tab.goto(server.url, wait_until="commit")
+        tab.wait_for_function(
+            "window.app && window.app.graph && window.app.vueAppReady", polling=500
+        )
+        yield tab
+        browser.close()
+
+
+def small(name: str, tab: Any) -> None:
+    """Shorten what would take minutes."""
+    changes = {
+        "verify_a_lora": {
+            "SirenPocketSampler": {"steps": int(os.environ.get("SIREN_COMFYUI_STEPS", "2"))}
+        },
+        "train_a_coater": {"SirenTrainCoater": {"steps": 2, "batch_size": 2, "rehearse": False}},
+    }
+    counts = os.environ.get("SIREN_COMFYUI_COUNTS", "3,4").split(",")
+    tab.evaluate(
+        """([changes, counts]) => {
+            for (const node of window.app.graph.nodes) {
+                const values = {...(changes[node.type] || {})};
+                if (node.type === 'SirenPocketSampler') values.count = Number(counts.shift());
+                if (node.type === 'SirenTrainCoater') values.save_as = 'from the browser';
+                for (const [name, value] of Object.entries(values))
+                    node.widgets.find((widget) => widget.name === name).value = value;
+            }
+        }""",
+        [changes.get(name, {}), counts],
+    )
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_opens_runs_and_is_seen(server: Server, page: Any, name: str) -> None:
+    text = (PACK / "example_workflows" / f"{name}.json").read_text("utf-8")
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    before = set(server.get("history"))
+    page.evaluate(
+        "async (text) => { await window.app.loadGraphData(JSON.parse(text), true, true); }", text
+    )
+    missing = page.evaluate("window.app.graph.nodes.filter((n) => n.has_errors).map((n) => n.type)")
+    assert missing == []
+    small(name, page)
+    page.evaluate("async () => { await window.app.queuePrompt(0, 1); }")
+    entry = finished(server, page, before)
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    # every node of ours is drawn under its name, and the pictures have arrived on the nodes
+    drawn = page.evaluate("window.app.graph.nodes.map((n) => [n.type, n.title])")
+    for kind, title in drawn:
+        if kind.startswith("Siren"):
+            assert title
+            assert title != kind
+    page.wait_for_function(
+        "window.app.graph.nodes.filter((n) => ['SaveImage', 'PreviewImage', 'SirenKSVerify']"
+        ".includes(n.type)).every((n) => n.imgs && n.imgs.length)",
+        polling=500,
+    )
+    assert problems == []
+    folder = os.environ.get("SIREN_COMFYUI_PICTURES")
+    if folder:
+        picture(page, Path(folder) / f"{name}.png")
+
+
+def finished(server: Server, tab: Any, before: set[str]) -> dict[str, Any]:
+    """The history entry that came after ``before``; the page lives on meanwhile."""
+    end = time.monotonic() + PATIENCE / 1000
+    while time.monotonic() < end:
+        history = server.get("history")
+        for name in set(history) - before:
+            if history[name].get("status", {}).get("status_str"):
+                return dict(history[name])
+        tab.wait_for_timeout(500)
+    raise TimeoutError(f"The queued graph did not end:\n{server.log.read_text()[-3000:]}")
+
+
+def picture(tab: Any, path: Path) -> None:
+    """The whole graph, without the menus that the front end lays over it."""
+    menus = tab.add_style_tag(
+        content=".splitter-overlay-root * { visibility: hidden !important }"
+        " .dom-widget, .dom-widget * { visibility: visible !important }"
+    )
+    area = tab.evaluate(
+        """() => {
+            const nodes = window.app.graph.nodes, canvas = window.app.canvas, edge = 24;
+            const left = Math.min(...nodes.map((n) => n.pos[0]));
+            const top = Math.min(...nodes.map((n) => n.pos[1])) - 52;
+            const wide = Math.max(...nodes.map((n) => n.pos[0] + n.size[0])) - left;
+            const high = Math.max(...nodes.map((n) => n.pos[1] + n.size[1])) - top;
+            const room = canvas.canvas.getBoundingClientRect();
+            const scale = Math.min(
+                (room.width - 2 * edge) / wide, (room.height - 2 * edge) / high, 1.1);
+            canvas.ds.scale = scale;
+            canvas.ds.offset[0] = edge / scale - left;
+            canvas.ds.offset[1] = edge / scale - top;
+            canvas.setDirty(true, true);
+            return {x: room.x, y: room.y, width: wide * scale + 2 * edge,
+                    height: high * scale + 2 * edge};
+        }"""
+    )
+    tab.wait_for_timeout(1500)
+    tab.screenshot(path=str(path), clip=area)
+    menus.evaluate("(style) => style.remove()")

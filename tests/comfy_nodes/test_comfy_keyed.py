@@ -1,0 +1,162 @@
+"""Keyed coatings in ComfyUI: the secret is used, and is found nowhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.comfy_server import PASSPHRASE, Server, events
+from support.comfy_workflows import ICONS, loaded, node
+from support.fake_host import FakeHost, install, nodes_of_pack
+
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.coating.apply import coat_images
+from siren_ext.data.images import read_picture, to_tensor
+from siren_ext.errors import CoaterError, SirenError
+from siren_ext.keys.coating_key import CoatingKey, KeyRing
+from siren_ext.samples import sample_folder
+from siren_ext.scoring.score_set import ScoreSet
+
+pytest.importorskip("cryptography")
+
+BITS = 16
+SHAPE = CoaterConfig(
+    channels=4, generator_blocks=1, extractor_blocks=1, message_bits=BITS, working_size=32
+)
+VARIABLE, SECRET = PASSPHRASE
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeHost:
+    return install(monkeypatch, tmp_path / "comfyui")
+
+
+@pytest.fixture
+def ring(host: FakeHost) -> KeyRing:
+    made = KeyRing.draw(["gallery", "printer"], BITS)
+    made.save(host.base / "models" / "siren" / "keys.json", SECRET)
+    return made
+
+
+def pool(key: CoatingKey, count: int) -> ScoreSet:
+    """Scores of pictures that carry the message of a key."""
+    rng = np.random.default_rng(0)
+    features = key.signs() + rng.normal(0, 1, (count, key.bits))
+    names = tuple(f"{i}" for i in range(count))
+    return ScoreSet(rng.random(count), names, ("",) * count, "fingerprint", features=features)
+
+
+def test_load_key(host: FakeHost, ring: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = nodes_of_pack()["SirenLoadKey"]
+    choice = node.define_schema().inputs[0].options["options"]
+    assert choice == ["keys.json"]
+    monkeypatch.setenv(VARIABLE, SECRET)
+    assert node.validate_inputs(name="keys.json", passphrase_variable=VARIABLE) is True
+    key = node.execute("keys.json", VARIABLE, " printer ").args[0]
+    assert key == ring.key("printer")
+    with pytest.raises(SirenError, match="several keys"):
+        node.execute("keys.json", VARIABLE, "")
+    monkeypatch.setenv(VARIABLE, "another passphrase")
+    with pytest.raises(SirenError, match="the passphrase is wrong") as fault:
+        node.execute("keys.json", VARIABLE, "printer")
+    assert "another" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"name": "gone.json"}, "There is no key file 'gone.json'"),
+        ({"name": "../keys.json"}, "can't be used as a name"),
+        ({"passphrase_variable": "SIREN_NOT_SET"}, "SIREN_NOT_SET is not set"),
+        # a workflow of somebody else must not try what belongs to other programs
+        ({"passphrase_variable": "HOME"}, "begin with SIREN_"),
+        ({"passphrase_variable": "correct horse battery staple"}, "begin with SIREN_"),
+    ],
+)
+def test_faults_are_told_without_what_was_typed(
+    host: FakeHost, ring: KeyRing, given: dict[str, str], message: str
+) -> None:
+    node = nodes_of_pack()["SirenLoadKey"]
+    answer = str(node.validate_inputs(**given))
+    assert message in answer
+    assert "horse" not in answer
+
+
+def test_keyed_verify_needs_no_reference(host: FakeHost, ring: KeyRing) -> None:
+    verify = nodes_of_pack()["SirenKeyedVerify"]
+    key = ring.key("gallery")
+    case, p, text = verify.execute(pool(key, 40), key, 1e-3).args
+    assert case.verdict.outcome == "coating found"
+    assert p < 1e-3
+    assert text.startswith("COATING FOUND: ")
+    assert "Limit: " in text
+    report = nodes_of_pack()["SirenVerificationReport"]
+    (page,) = report.execute(case, "case").args
+    assert (host.base / "output" / page).is_file()
+    # another recipient's key is no match
+    case, p, _ = verify.execute(pool(key, 40), ring.key("printer"), 1e-3).args
+    assert case.verdict.outcome == "no evidence"
+    assert p > 1e-3
+
+
+def test_coating_takes_the_key(host: FakeHost, ring: KeyRing) -> None:
+    coat = nodes_of_pack()["SirenCoatImage"]
+    coater = Coater(SHAPE, seed=1)
+    image = torch.rand(1, 40, 48, 3, generator=torch.Generator().manual_seed(0))
+    made = {
+        name: coat.execute(coater, image, 1.0, key=ring.key(name)).args[0] for name in ring.names
+    }
+    core = image.movedim(-1, 1)
+    expected = coat_images(core, coater, key=ring.key("gallery")).movedim(1, -1)
+    assert torch.equal(made["gallery"], expected)
+    assert not torch.equal(made["gallery"], made["printer"])
+    with pytest.raises(CoaterError, match="keyed and no"):
+        coat.execute(coater, image, 1.0)
+
+
+@pytest.mark.models
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_on_the_real_server_nothing_secret_is_kept(server: Server) -> None:
+    folder = server.base / "models" / "siren"
+    coater = Coater(SHAPE, seed=1)
+    coater.save(folder / "keyed.safetensors")
+    ring = KeyRing.draw(bits=BITS)
+    ring.save(folder / "owner.json", SECRET)
+    graph: dict[str, Any] = loaded(ICONS[0]) | {
+        "coater": node("SirenLoadCoater", name="keyed.safetensors"),
+        "key": node("SirenLoadKey", name="owner.json", passphrase_variable=VARIABLE, recipient=""),
+        "coat": node(
+            "SirenCoatImage",
+            coater=["coater", 0],
+            image=["picture", 0],
+            strength=1.0,
+            key=["key", 0],
+        ),
+        "save": node("SaveImage", images=["coat", 0], filename_prefix="keyed"),
+        "score": node("SirenScoreCoating", coater=["coater", 0], image=["coat", 0]),
+        "verify": node("SirenKeyedVerify", suspect=["score", 0], key=["key", 0], alpha=0.05),
+        "report": node("SirenVerificationReport", verdict=["verify", 0], save_as="keyed/report"),
+        # whatever a node for texts may be given
+        "tell": node("PreviewAny", source=["key", 0]),
+    }
+    entry = server.run(graph)
+    assert entry["status"]["status_str"] == "success", events(entry).get("execution_error")
+    saved = server.view(entry["outputs"]["save"]["images"][0])
+    (server.base / "keyed.png").write_bytes(saved)
+    with Image.open(server.base / "keyed.png") as seen:
+        pixels = np.asarray(seen)
+    original = to_tensor(read_picture(sample_folder() / ICONS[0]).rgb)
+    expected = coat_images(original, coater, key=ring.key())
+    assert np.array_equal(pixels, (expected[0].movedim(0, -1) * 255).round().byte().numpy())
+    told = [saved, json.dumps(entry).encode(), server.log.read_bytes()]
+    told += [path.read_bytes() for path in (server.base / "output" / "keyed").rglob("*.*")]
+    stored = ring.key()._stored()
+    for secret in (SECRET, stored["salt"], str(ring.key().signs().tolist())):
+        assert all(secret.encode() not in text for text in told)

@@ -1,0 +1,248 @@
+"""Folders, captions and kohya descriptions, in and out, honest and hostile."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from siren_ext.data.dataset import ImageSet, safe_words
+from siren_ext.data.kohya import Subset, write_dataset_toml
+from siren_ext.errors import Cancelled, DatasetError, ImageError
+from siren_ext.progress import Progress
+
+
+def picture(path: Path, value: int = 100, size: tuple[int, int] = (10, 8)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, 20, 30)).save(path)
+    return path
+
+
+def names(data: ImageSet) -> list[str]:
+    return [item.name for item in data.items]
+
+
+def test_a_plain_folder_with_captions(tmp_path):
+    for name in ("10.png", "2.jpg", "sub/1.png", "3.png"):
+        picture(tmp_path / name)
+    (tmp_path / "2.txt").write_text("a hill\n", encoding="utf-8-sig")
+    (tmp_path / "10.caption").write_text("zehn Bäume", encoding="utf-8")
+    (tmp_path / "3.txt").write_text("  \n")
+    data = ImageSet.open(tmp_path)
+    assert names(data) == ["2.jpg", "3.png", "10.png", "sub/1.png"]
+    assert [item.caption for item in data.items] == ["a hill", None, "zehn Bäume", None]
+    assert data.captions("a thing") == ["a hill", "a thing", "zehn Bäume", "a thing"]
+    assert data.items[3].relative == PurePosixPath("sub/1.png")
+    assert data.name == tmp_path.name
+    assert len(data) == 4
+    assert data.problems == ()
+
+
+def test_a_table_of_captions_fills_the_gaps(tmp_path):
+    for name in ("1.png", "2.png", "sub/3.png"):
+        picture(tmp_path / name)
+    (tmp_path / "1.txt").write_text("its own")
+    table = 'file\tcaption\n1.png\tother\n2.png\ta "quoted" one\nsub/3.png\tdeep\nbroken\n'
+    (tmp_path / "captions.tsv").write_text(table)
+    assert ImageSet.open(tmp_path).captions("") == ["its own", 'a "quoted" one', "deep"]
+
+
+def test_kohya_folders_give_repeats_and_class_words(tmp_path):
+    picture(tmp_path / "4_red fox" / "a.png")
+    picture(tmp_path / "0_none" / "b.png")
+    picture(tmp_path / "plain" / "c.png")
+    picture(tmp_path / "123456_x" / "d.png")
+    found = {i.path.stem: (i.repeats, i.class_words) for i in ImageSet.open(tmp_path).items}
+    assert found == {"a": (4, "red fox"), "b": (1, None), "c": (1, None), "d": (1, None)}
+    assert "red fox" in ImageSet.open(tmp_path).captions("x")
+
+
+@pytest.mark.parametrize("fill", [None, "notes.txt"])
+def test_a_folder_without_images_is_an_error(tmp_path, fill):
+    if fill:
+        (tmp_path / fill).write_text("x")
+    with pytest.raises(DatasetError, match="no usable image"):
+        ImageSet.open(tmp_path)
+    with pytest.raises(DatasetError, match="absent"):
+        ImageSet.open(tmp_path / "absent")
+
+
+def test_links_that_leave_the_folder_are_told_not_followed(tmp_path):
+    secret = picture(tmp_path / "private" / "secret.png")
+    (tmp_path / "private" / "note.txt").write_text("private words")
+    data = tmp_path / "data"
+    picture(data / "a.png")
+    (data / "stolen.png").symlink_to(secret)
+    (data / "a.txt").symlink_to(tmp_path / "private" / "note.txt")
+    (data / "door").symlink_to(tmp_path / "private")
+    found = ImageSet.open(data)
+    assert names(found) == ["a.png"]
+    assert found.items[0].caption is None
+    assert found.items[0].caption_files == ()
+    assert sorted(name for name, _ in found.problems) == ["a.txt", "door", "stolen.png"]
+
+
+def test_an_overlong_caption_file_is_told(tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_bytes(b"x" * (1 << 17))
+    data = ImageSet.open(tmp_path)
+    assert data.items[0].caption is None
+    assert data.problems[0][0] == "a.txt"
+
+
+def test_unreadable_images_stop_tensors_but_not_checked(tmp_path):
+    picture(tmp_path / "1.png")
+    (tmp_path / "2.png").write_text("no image")
+    picture(tmp_path / "3.png")
+    data = ImageSet.open(tmp_path)
+    with pytest.raises(ImageError, match=r"2\.png"):
+        list(data.tensors(4))
+    good = data.checked()
+    assert names(good) == ["1.png", "3.png"]
+    assert good.problems[0][0] == "2.png"
+    assert len(list(good.tensors(4))) == 2
+    with pytest.raises(Cancelled):
+        data.checked(progress=Progress(cancelled=lambda: True))
+    assert good.decoded
+    assert not data.decoded
+    assert good.checked(progress=Progress(cancelled=lambda: True)) is good  # nothing is read again
+
+
+def test_tensors_are_square_and_in_order(tmp_path):
+    for index in range(3):
+        picture(tmp_path / f"{index}.png", value=index * 50, size=(30 + index, 20))
+    views = list(ImageSet.open(tmp_path).tensors(16))
+    assert [view.shape for view in views] == [torch.Size((1, 3, 16, 16))] * 3
+    assert [round(float(view[0, 0].mean()) * 255) for view in views] == [0, 50, 100]
+
+
+def test_the_hash_depends_on_the_bytes_alone(tmp_path):
+    picture(tmp_path / "one" / "a.png", 1)
+    picture(tmp_path / "one" / "b.png", 2)
+    picture(tmp_path / "two" / "z.png", 1)
+    picture(tmp_path / "two" / "sub" / "y.png", 2)
+    picture(tmp_path / "three" / "a.png", 1)
+    one, two, three = (ImageSet.open(tmp_path / n).hash for n in ("one", "two", "three"))
+    assert one == two != three
+    assert len(one) == 64
+
+
+def toml(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_dataset_toml_in(tmp_path):
+    picture(tmp_path / "img" / "a.png")
+    (tmp_path / "img" / "a.tags").write_text("one, two")
+    (tmp_path / "img" / "a.txt").write_text("not this one")
+    picture(tmp_path / "more" / "b.png")
+    picture(tmp_path / "reg" / "r.png")
+    path = toml(
+        tmp_path / "set.toml",
+        """
+        [general]
+        num_repeats = 3
+        caption_extension = ".tags"
+        [[datasets]]
+        resolution = 512
+          [[datasets.subsets]]
+          image_dir = "img"
+          class_tokens = "fox"
+          [[datasets.subsets]]
+          image_dir = './more/../more'
+          num_repeats = 5
+          [[datasets.subsets]]
+          image_dir = "reg"
+          is_reg = true
+          [[datasets.subsets]]
+          image_dir = "img"
+          num_repeats = 9
+        """,
+    )
+    data = ImageSet.open(path)
+    assert [(i.name, i.caption, i.repeats, i.class_words) for i in data.items] == [
+        ("img/a.png", "one, two", 3, "fox"),
+        ("more/b.png", None, 5, None),
+    ]
+    assert data.problems == ()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        'image_dir = "../private"',
+        'image_dir = "/etc"',
+        'image_dir = "door"',
+        'image_dir = "good\\n../../x"',
+        'image_dir = "good\\u0000"',
+        "image_dir = 5",
+        'image_dir = ""',
+        'image_dir = "absent"',
+        'class_tokens = "x"',
+        'image_dir = "good"\nclass_tokens = "../../up"',
+        'image_dir = "good"\nclass_tokens = "a\\nb"',
+        'image_dir = "good"\nnum_repeats = 1000000000',
+        'image_dir = "good"\nnum_repeats = true',
+        'image_dir = "good"\ncaption_extension = "/../../private/note.txt"',
+    ],
+)
+def test_a_hostile_subset_is_told_and_the_others_are_read(tmp_path, settings):
+    home = tmp_path / "home"
+    picture(tmp_path / "private" / "secret.png")
+    picture(home / "good" / "a.png")
+    picture(home / "fine" / "b.png")
+    (home / "door").symlink_to(tmp_path / "private")
+    text = f'[[datasets]]\n[[datasets.subsets]]\n{settings}\n[[datasets.subsets]]\nimage_dir="fine"'
+    data = ImageSet.open(toml(home / "dataset.toml", text))
+    assert names(data) == ["fine/b.png"]
+    assert len(data.problems) == 1
+    assert data.problems[0][0].startswith("subset 1")
+    assert "\n" not in data.problems[0][0]
+
+
+def test_a_wider_root_can_be_allowed_on_purpose(tmp_path):
+    picture(tmp_path / "images" / "a.png")
+    (tmp_path / "config").mkdir()
+    text = f"[[datasets]]\n[[datasets.subsets]]\nimage_dir = {str(tmp_path / 'images')!r}"
+    path = toml(tmp_path / "config" / "dataset.toml", text)
+    with pytest.raises(DatasetError, match="outside"):
+        ImageSet.from_toml(path)
+    assert names(ImageSet.from_toml(path, root=tmp_path)) == ["images/a.png"]
+
+
+@pytest.mark.parametrize(
+    "text", ["not toml [", "x = 1", "datasets = 3", "[[datasets]]\nsubsets = 4", "general = 1"]
+)
+def test_a_malformed_toml_is_an_error(tmp_path, text):
+    with pytest.raises(DatasetError, match=r"dataset\.toml"):
+        ImageSet.open(toml(tmp_path / "dataset.toml", text))
+    with pytest.raises(DatasetError, match=r"absent\.toml"):
+        ImageSet.open(tmp_path / "absent.toml")
+
+
+def test_dataset_toml_out_reads_back(tmp_path):
+    picture(tmp_path / "4_red fox" / "a.png")
+    (tmp_path / "4_red fox" / "a.txt").write_text("a caption")
+    path = tmp_path / "dataset.toml"
+    write_dataset_toml(path, [Subset("4_red fox", 'red "fox"', 4)], resolution=(128, 192))
+    text = path.read_text()
+    assert "enable_bucket = false" in text
+    assert 'caption_extension = ".txt"' in text
+    item = ImageSet.open(path).items[0]
+    assert (item.repeats, item.class_words, item.caption) == (4, 'red "fox"', "a caption")
+
+
+@given(st.text(max_size=120))
+def test_safe_words_are_one_valid_folder_name(text):
+    safe = safe_words(text)
+    assert safe
+    assert safe == safe.strip(" .")
+    assert not set(safe) & set('<>:"/\\|?*\n\r\0')
+    assert len(PurePosixPath(f"1_{safe}").parts) == 1
+    assert np.all([ord(c) >= 32 for c in safe])

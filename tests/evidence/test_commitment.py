@@ -1,0 +1,173 @@
+"""Commitments: what they bind, what they claim, and what does not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.evidence_samples import SALT, SIGNS, known_key
+
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.coating.manifest import MANIFEST_NAME, CoatConfig, CoatEntry, CoatManifest
+from siren_ext.errors import EvidenceError
+from siren_ext.evidence.commitment import (
+    Commitment,
+    check_commitment,
+    make_commitment,
+    not_committed,
+)
+from siren_ext.files import sha256_file
+from siren_ext.keys.coating_key import CoatingKey
+
+
+@pytest.fixture(scope="module")
+def coater_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("coater") / "coater.safetensors"
+    shape = CoaterConfig(channels=4, generator_blocks=1, extractor_blocks=1, working_size=16)
+    Coater(shape).save(path)
+    return path
+
+
+@pytest.fixture
+def coated(tmp_path):
+    folder = tmp_path / "coated"
+    (folder / "sub").mkdir(parents=True)
+    for i, name in enumerate(("a.png", "sub/b.png", "copied.png")):
+        Image.fromarray(np.full((20, 20, 3), i, np.uint8)).save(folder / name)
+    return folder
+
+
+def fingerprint(path):
+    return Coater.load(path).fingerprint
+
+
+def test_a_commitment_holds_hashes_and_is_checked(coater_file, coated, tmp_path):
+    key = known_key()
+    made = make_commitment(coater_file, [key.fingerprint()], coated)
+    path = tmp_path / "commitment.json"
+    digest = made.save(path)
+    assert digest == sha256_file(path)
+    assert Commitment.load(path) == made
+    assert made.coater_sha256 == sha256_file(coater_file)
+    assert dict(made.files)["sub/b.png"] == sha256_file(coated / "sub" / "b.png")
+    assert len(made.files) == 3
+    found = check_commitment(
+        path,
+        coater=fingerprint(coater_file),
+        keys=[key.fingerprint()],
+        coater_file=coater_file,
+        coated=coated,
+    )
+    assert found.status == "committed before"
+    assert found.text.startswith(
+        "Committed before: the coater, the coater file, the key and 3 coated files are those of"
+    )
+    assert found.created == made.created
+    assert re.search(r"claims the time 20\d\d-\d\d-\d\d \d\d:\d\d UTC", found.text)
+    assert "only as good as the place where" in found.text
+    assert digest in found.text
+
+
+def test_it_tells_neither_the_message_nor_the_salt(coater_file, tmp_path):
+    path = tmp_path / "c.json"
+    make_commitment(coater_file, [known_key().fingerprint()]).save(path)
+    text = path.read_text()
+    assert SALT.hex() not in text
+    assert np.packbits(SIGNS > 0).tobytes().hex() not in text
+    if os.name == "posix":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_equal_things_give_unlike_hashes(coater_file, tmp_path):
+    """What is published can't be guessed from the images and the coater."""
+    first, second = (make_commitment(coater_file) for _ in range(2))
+    assert first.save(tmp_path / "1.json") != second.save(tmp_path / "2.json")
+    with pytest.raises(EvidenceError, match="not overwritten"):
+        first.save(tmp_path / "2.json")
+
+
+def test_only_coated_images_of_a_coating_run_count(coater_file, coated):
+    def entry(name, is_coated):
+        return CoatEntry(name, name, "0" * 64, "0" * 64, is_coated, None, 1.0, None, (20, 20))
+
+    entries = (entry("a.png", True), entry("copied.png", False), entry("../out.png", True))
+    CoatManifest("c", CoatConfig(), entries, ()).save(coated / MANIFEST_NAME)
+    assert [name for name, _ in make_commitment(coater_file, (), coated).files] == ["a.png"]
+    # several copies in one folder, each with its own record
+    files = make_commitment(coater_file, (), coated.parent).files
+    assert [name for name, _ in files] == ["coated/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"coater": "f" * 64}, "it names the coater .* but the scores are of ffffffffffff"),
+        ({"keys": [CoatingKey(SIGNS).fingerprint()]}, "1 of 1 keys are not among the 1"),
+        ({"coater_file": None}, "the coater file has other bytes"),
+        ({"coated": "changed"}, r"files that differ: 1 \(a.png\)"),
+        ({"coated": "missing"}, r"files that are missing: 1 \(sub/b.png\)"),
+    ],
+)
+def test_what_does_not_fit_is_named(coater_file, coated, tmp_path, change, words):
+    key, path = known_key(), tmp_path / "c.json"
+    make_commitment(coater_file, [key.fingerprint()], coated).save(path)
+    now = {"coater": fingerprint(coater_file), "keys": [key.fingerprint()]} | change
+    if "coater_file" in now:
+        now["coater_file"] = tmp_path / "other"
+        now["coater_file"].write_bytes(coater_file.read_bytes() + b" ")
+    if now.get("coated") == "changed":
+        Image.new("RGB", (20, 20), "red").save(coated / "a.png")
+    if now.get("coated") == "missing":
+        (coated / "sub" / "b.png").unlink()
+    if "coated" in now:
+        now["coated"] = coated
+    found = check_commitment(path, **now)
+    assert found.status == "does not fit"
+    assert re.search(words, found.text)
+
+
+def test_a_key_that_was_not_committed_is_told(coater_file, tmp_path):
+    make_commitment(coater_file).save(tmp_path / "c.json")
+    keys = [known_key().fingerprint()]
+    found = check_commitment(tmp_path / "c.json", coater=fingerprint(coater_file), keys=keys)
+    assert found.status == "does not fit"
+    assert "not among the 0" in found.text
+    assert not_committed(keyed=True).text.endswith("the key could have been chosen afterwards.")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"created": "yesterday"},
+        {"created": 5},
+        {"committed": ["xyz"]},
+        {"committed": None},
+        {"files": [{"name": "a\nb", "sha256": "0" * 64}]},
+        {"files": [{"name": "a", "sha256": "0"}]},
+        {"files": [3]},
+        {"coater": 7},
+        {"coater": "x" * 201},
+        {"nonce": ""},
+        {"format": "other"},
+        {"more": 1},
+    ],
+)
+def test_damaged_commitments_are_refused(coater_file, tmp_path, change):
+    path = tmp_path / "c.json"
+    make_commitment(coater_file).save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(EvidenceError, match="commitment"):
+        Commitment.load(path)
+
+
+def test_folders_without_images_are_refused(coater_file, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "none"):
+        with pytest.raises(EvidenceError):
+            make_commitment(coater_file, (), folder)

@@ -1,0 +1,126 @@
+"""The guided demo tells its story, stops, and leaves nothing of a visitor behind."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from support.gradio_servers import ROOT
+
+from siren_ext.panels.host import Desk, Jobs, Shelf
+from siren_ext.samples import sample_folder
+
+DEMO = ROOT / "gradio_demo"
+
+
+@pytest.fixture
+def guided(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(DEMO))
+    yield importlib.import_module("guided")
+    del sys.modules["guided"]
+
+
+@pytest.fixture
+def tiny(guided: ModuleType) -> Any:
+    length = guided.Length(
+        images=3, training_steps=2, training_batch=2, suspect_images=3, reference_images=4,
+        sampling_steps=1, alpha=0.05,
+    )  # fmt: skip
+    return guided.Guided(Desk(shelf=Shelf(device="cpu"), jobs=Jobs(60)), length)
+
+
+@pytest.mark.models
+@pytest.mark.slow
+def test_the_story_from_coating_to_verdict(tiny: Any) -> None:
+    stories = list(tiny.run(None, "", tiny.desk.stops.arm()))
+    last = stories[-1]
+    assert last.error == ""
+    assert [story.step for story in stories] == sorted(story.step for story in stories)
+    assert {state for state, _, _ in last.lines()} == {"done"}
+    finding = last.judged.verdict.finding
+    assert (finding.n, finding.m) == (3, 4)
+    assert any(
+        re.fullmatch(r"Personalising: \d of 2", story.note) for story in stories if story.step == 1
+    )
+    assert len(last.coated.files) == 3
+    again = list(tiny.run(None, "", tiny.desk.stops.arm()))
+    assert any("earlier run" in story.note for story in again)
+    assert list(again[-1].judged.reference.scores) == list(last.judged.reference.scores)
+
+
+@pytest.mark.models
+def test_stop_before_the_first_step(tiny: Any) -> None:
+    word = tiny.desk.stops.arm()
+    tiny.desk.stops.ask(word)
+    last = list(tiny.run(None, "", word))[-1]
+    assert last.stopped
+    assert last.judged is None
+
+
+def test_a_visitors_images_are_deleted(tiny: Any, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for path in sorted(sample_folder().glob("*.png"))[:2]:
+        shutil.copy(path, own)
+    word = tiny.desk.stops.arm()
+    tiny.desk.stops.ask(word)
+    list(tiny.run(own, "icon", word))
+    assert not own.exists()
+
+
+def test_errors_are_told(tiny: Any, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    last = list(tiny.run(empty, "dog", tiny.desk.stops.arm()))[-1]
+    assert last.error
+    assert "now" not in {state for state, _, _ in last.lines()}
+
+
+def test_a_space_folder_is_whole(tmp_path: Path) -> None:
+    sys.path.insert(0, str(DEMO))
+    try:
+        assemble = importlib.import_module("assemble")
+    finally:
+        sys.path.remove(str(DEMO))
+    out = tmp_path / "space"
+    assemble.assemble(out)
+    head = (out / "README.md").read_text(encoding="utf-8").split("---")[1]
+    values = dict(line.split(": ", 1) for line in head.strip().splitlines())
+    assert values["sdk"] == "gradio"
+    assert (out / values["app_file"]).is_file()
+    assert len(values["short_description"]) <= 60
+    for part in ("siren_ext/panels/coat.py", "siren_ext/panels/cards.html", "LICENSE"):
+        assert (out / part).is_file()
+    assert not list(out.rglob("__pycache__"))
+    wanted = (out / "requirements.txt").read_text(encoding="utf-8")
+    assert values["sdk_version"].rsplit(".", 1)[0] in wanted
+    with pytest.raises(FileExistsError):
+        assemble.assemble(out)
+
+
+def test_requirements_are_those_of_the_package() -> None:
+    if sys.version_info < (3, 11):
+        pytest.skip("reads pyproject.toml with tomllib")
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    base = [*project["dependencies"], *project["optional-dependencies"]["models"]]
+    text = (DEMO / "requirements.txt").read_text(encoding="utf-8").replace('"', "'")
+    listed = {line.strip() for line in text.splitlines()}
+    shell_only = ("typer", "rich")  # the command line's, which a page does without
+    assert {line for line in base if not line.startswith(shell_only)} <= listed
+
+
+def test_words_say_what_is_shortened() -> None:
+    words = json.loads((DEMO / "words.json").read_text(encoding="utf-8"))
+    assert "shortened" in words["try"]
+    assert "{steps}" in words["try"]
+    assert "{minutes}" in words["foot"]

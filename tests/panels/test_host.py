@@ -1,0 +1,105 @@
+"""Coaters by name, temporary folders, Stop."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from siren_ext.errors import Cancelled, CoaterError
+from siren_ext.panels.host import BarProgress, Desk, Jobs, Shelf, Stops
+
+
+def test_names_are_the_owners_first(desk: Desk) -> None:
+    assert desk.shelf.names()[0] == "mine.safetensors"
+    assert "samples" in desk.shelf.names()
+    assert Shelf().names() == ["samples", "start", "keyed"]
+    assert desk.shelf.load("mine.safetensors").config.channels == 8
+
+
+def test_a_changed_file_is_loaded_anew(desk: Desk, coater_file: Path) -> None:
+    first = desk.shelf.load("mine.safetensors")
+    assert desk.shelf.load("mine.safetensors") is first
+    stamp = coater_file.stat().st_mtime + 5
+    os.utime(coater_file, (stamp, stamp))
+    assert desk.shelf.load("mine.safetensors") is not first
+
+
+@pytest.mark.parametrize("name", ["../coaters/mine.safetensors", "other", "", "/etc/passwd"])
+def test_only_listed_names_are_loaded(desk: Desk, name: str) -> None:
+    with pytest.raises(CoaterError, match="no coater named"):
+        desk.shelf.load(name)
+
+
+def test_an_upload_takes_the_place_of_the_name(desk: Desk, coater_file: Path) -> None:
+    shelf = Shelf(device="cpu")
+    assert shelf.load("no such name", str(coater_file)).config.channels == 8
+
+
+def test_an_upload_that_is_no_coater(desk: Desk, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"\x00" * 64)
+    with pytest.raises(CoaterError):
+        desk.shelf.load("samples", str(bad))
+
+
+def test_folders_are_private_and_go(tmp_path: Path) -> None:
+    jobs = Jobs(keep_minutes=0.001)
+    folder = jobs.new("t")
+    (folder / "a").write_text("x")
+    assert folder.stat().st_mode & 0o077 == 0
+    deadline = time.monotonic() + 5
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not folder.exists()
+    kept = Jobs(keep_minutes=5)
+    other = kept.new("t")
+    kept.close()
+    assert not other.exists()
+
+
+def test_a_folder_that_is_written_to_stays(tmp_path: Path) -> None:
+    jobs = Jobs(keep_minutes=10)
+    folder = jobs.new("t")
+    inner = folder / "pictures" / "a"
+    inner.parent.mkdir()
+    inner.write_text("x")
+    long_ago = time.time() - 3600
+    for path in (folder, inner.parent):
+        os.utime(path, (long_ago, long_ago))
+    jobs._expire(folder)  # what its timer does after ten minutes
+    assert inner.exists()
+    os.utime(inner, (long_ago, long_ago))
+    jobs._expire(folder)
+    assert not folder.exists()
+    jobs.close()
+
+
+def test_stop_reaches_a_job_that_has_not_begun() -> None:
+    stops = Stops()
+    word = stops.arm()
+    stops.ask(word)
+    progress = BarProgress(lambda *_, **__: None, stops, word)
+    with pytest.raises(Cancelled):
+        progress.stage("Coating", 3)
+
+
+def test_a_new_job_stops_the_old_one_alone() -> None:
+    stops = Stops()
+    first = stops.arm()
+    second = stops.arm(first)
+    assert stops.asked(first)
+    assert not stops.asked(second)
+    assert not stops.asked("")
+
+
+def test_the_bar_shows_counts() -> None:
+    drawn: list[tuple[float, str]] = []
+    stops = Stops()
+    progress = BarProgress(lambda share, desc: drawn.append((share, desc)), stops, stops.arm())
+    progress.stage("Coating", 4, 1)
+    assert drawn == [(0.25, "Coating: 1 of 4")]
+    progress.stage("Packing")
+    assert drawn[-1] == (0.0, "Packing")

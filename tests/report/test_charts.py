@@ -1,0 +1,34 @@
+"""The picture of a verdict: drawn, in the colours of both pools, and no state left behind."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from siren_ext.report.charts import _free_spot, verdict_picture
+from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.verdict.verify import verify
+
+
+def pool(values: np.ndarray) -> ScoreSet:
+    names = tuple(str(index) for index in range(len(values)))
+    return ScoreSet(values, names, ("",) * len(values), "coater")
+
+
+def test_verdict_picture_shows_both_pools() -> None:
+    suspect, reference = np.linspace(0, 1, 30), np.linspace(2, 3, 100)
+    verdict = verify(pool(suspect), pool(reference))
+    pixels = verdict_picture(verdict, suspect, reference)
+    assert pixels.dtype == np.uint8
+    assert pixels.ndim == 3
+    assert pixels.shape[2] == 3
+    assert (pixels[0, 0] == 255).all()
+    for colour in ((0xC2, 0x41, 0x0C), (0x1D, 0x6F, 0xB8)):
+        near = np.abs(pixels.astype(int) - colour).max(2) <= 2
+        assert near.sum() > 200, colour
+    assert np.array_equal(pixels, verdict_picture(verdict, suspect, reference))
+
+
+def test_the_gaps_label_does_not_cover_the_axis() -> None:
+    right_of_a_gap_at_the_left_end = _free_spot([12.5, 0.0], 0.04)[1]
+    assert right_of_a_gap_at_the_left_end == (1, 1)
+    assert _free_spot([12.5, 0.0], 0.6)[1] == (-1, 1)

@@ -1,0 +1,351 @@
+"""Reports with keys and seals: checked, signed, and every change named."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from support.evidence_samples import PASSPHRASE, SALT, SIGNS, cheap, known_key, pool
+
+from siren_ext.errors import EvidenceError
+from siren_ext.files import sha256_file
+from siren_ext.keys.signing import Signer, checked_public, is_signed
+from siren_ext.report.check import check_report
+from siren_ext.report.write import write_report
+from siren_ext.stats.keyed import contributions
+from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.verify import verify
+
+__all__ = ["cheap"]
+QUICK = VerifyConfig(decoys=2000)
+OTHERS = [pool(10, 30, seed=100 + i) for i in range(3)]
+REFERENCE = pool(10, 110, seed=1)
+
+
+@pytest.fixture(scope="module")
+def suspect():
+    return pool(5, lean=SIGNS)
+
+
+@pytest.fixture(scope="module")
+def signer():
+    pytest.importorskip("cryptography")
+    return Signer.draw()
+
+
+@pytest.fixture(scope="module")
+def written(suspect, signer, tmp_path_factory):
+    """A signed report with all three tests: its folder's files, by name."""
+    folder = tmp_path_factory.mktemp("report")
+    key = known_key()
+    verdict = verify(suspect, REFERENCE, QUICK, key=key, innocents=OTHERS)
+    assert {finding.test for finding in verdict.findings} == {"keyed", "rank", "ks"}
+    write_report(verdict, suspect, REFERENCE, folder, innocents=OTHERS, signer=signer)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def report(written, tmp_path):
+    for name, content in written.items():
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+def states(found):
+    return {point.name: point.state for point in found.points}
+
+
+def texts(found):
+    return {point.name: point.text for point in found.points}
+
+
+def edit(folder, change, name="report.json"):
+    data = json.loads((folder / name).read_text(encoding="utf-8"))
+    change(data)
+    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    (folder / name).write_text(text, encoding="utf-8")
+
+
+def test_an_untouched_report_matches(report, signer, suspect):
+    found = check_report(report / "report.html", public=signer.public)
+    assert found.sound
+    assert states(found) == {
+        "files": "matches",
+        "signature": "matches",
+        "keyed statistic": "not checked",
+        "figures": "matches",
+        "verdict": "matches",
+    }
+    whole = check_report(report, key=known_key(), suspect=suspect)
+    assert states(whole)["keyed statistic"] == "matches"
+    assert "compare it with what the signer published" in texts(whole)["signature"]
+
+
+def test_neither_message_nor_features_are_in_any_file(report, suspect):
+    assert set(path.name for path in report.iterdir()) == {
+        "report.html",
+        "report.json",
+        "report.seal.json",
+    }
+    bits = "".join("1" if sign > 0 else "0" for sign in SIGNS)
+    secret = [bits, bits.translate(str.maketrans("01", "-+")), SALT.hex()]
+    secret += [np.packbits(SIGNS > 0).tobytes().hex(), ",".join(map(str, SIGNS))]
+    summed = contributions(suspect.features).sum(axis=0)
+    assert (np.sign(summed) == SIGNS).mean() > 0.95, "the features would tell the message"
+    for path in report.iterdir():
+        text = re.sub(r"\s", "", path.read_text(encoding="utf-8"))
+        assert not [way for way in secret if way in text], path.name
+        assert '"features":' not in text
+        assert f"{suspect.features[0, 0]!r}" not in text
+        # strengths are there, but in ascending order and without signs
+        assert ",".join(repr(float(value)) for value in summed[:3]) not in text
+    stated = json.loads((report / "report.json").read_text())["verdict"]["findings"][0]
+    assert stated["strengths"] == sorted(stated["strengths"])
+    assert min(stated["strengths"]) >= 0
+
+
+def test_the_page_shows_every_test_and_its_charts(report):
+    page = (report / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg xmlns") == 5
+    for words in (
+        "The findings",
+        "keyed test (decides)",
+        "Is the secret message in the images?",
+        "Comparison with the reference model",
+        "Statistics of random messages with that of the secret one marked",
+        "Evidence after each image, with the boundary that decides",
+        "of 48 bits",
+        "No commitment: the key could have been chosen afterwards.",
+        "--innocent SCORES",
+    ):
+        assert words in page, words
+
+
+def test_a_report_without_a_reference_is_whole(suspect, tmp_path):
+    verdict = verify(suspect, None, QUICK, key=known_key())
+    paths = write_report(verdict, suspect, None, tmp_path)
+    page = paths.html.read_text(encoding="utf-8")
+    assert "Kolmogorov" not in page
+    assert page.count("<svg xmlns") == 2
+    found = check_report(tmp_path)
+    assert found.sound
+    assert states(found)["signature"] == "not checked"
+    assert "Nobody signed" in texts(found)["signature"]
+    verdict = verify(suspect, None, VerifyConfig(alpha=0.4), innocents=OTHERS)
+    write_report(verdict, suspect, None, tmp_path / "rank", innocents=OTHERS)
+    assert check_report(tmp_path / "rank").sound
+    assert "innocent models score as low" in (tmp_path / "rank" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda d: d["verdict"].update(outcome="no evidence"), "verdict.outcome"),
+        (lambda d: d["verdict"]["finding"].update(p_value=1e-99), "verdict.finding.p_value"),
+        (lambda d: d["suspect"]["images"][7].update(score=-3.5), "suspect.images[7]"),
+        (lambda d: d["suspect"]["images"].pop(), "suspect.images.length, suspect.images[39]"),
+        (lambda d: d["innocents"][1].update(coater="x"), "innocents[1].coater"),
+        (lambda d: d.update(notes=["new"]), "notes"),
+        (lambda d: d["reference"]["source"].update(steps=21), "reference.source.steps"),
+    ],
+)
+def test_a_changed_field_is_named(report, change, place):
+    edit(report, change)
+    found = check_report(report)
+    assert not found.sound
+    assert states(found)["files"] == "differs"
+    assert f"Changed in report.json: {place}." in texts(found)["files"]
+    assert states(found)["signature"] == "matches", "the seal itself is untouched"
+
+
+def test_changed_bytes_without_a_changed_value_are_told(report):
+    data = json.loads((report / "report.json").read_text())
+    (report / "report.json").write_text(json.dumps(data))
+    assert "only its spelling or spacing differs" in texts(check_report(report))["files"]
+    page = report / "report.html"
+    page.write_bytes(page.read_bytes().replace(b"coating found", b"coating_found", 1))
+    edit(report, lambda data: None)
+    found = check_report(report)
+    assert texts(found)["files"].startswith("report.html: other bytes")
+    page.unlink()
+    assert "report.html: other bytes" in texts(check_report(report))["files"]
+
+
+def resealed(report, change):
+    """As a forger would: change a value and make the hashes fit again."""
+    from siren_ext.report.integrity import write_seal
+
+    edit(report, change)
+    write_seal(report)
+    return check_report(report)
+
+
+def keyed_of(data):
+    return next(one for one in data["verdict"]["findings"] if one["test"] == "keyed")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["verdict"].update(outcome="no evidence"), "verdict.outcome is no evidence"),
+        (lambda d: d["verdict"].update(headline="Guilty."), "verdict.headline is Guilty"),
+        (lambda d: d["verdict"]["finding"].update(p_value=1e-99), "finding.p_value is 1e-99"),
+        (lambda d: d["verdict"]["findings"][2]["result"].update(n=41), "ks finding.result.n is 41"),
+        (lambda d: d["verdict"]["findings"].pop(1), "findings: the file has keyed, ks"),
+        (lambda d: keyed_of(d).update(p_value=1e-99), "keyed finding.p_value is 1e-99"),
+        (lambda d: keyed_of(d)["result"].update(statistic=1e9), "larger than it can be"),
+        (lambda d: keyed_of(d)["result"].update(statistic=3.0), "decoys reached T"),
+        (lambda d: keyed_of(d)["result"].update(at_least=1500), "decoys reached T"),
+        (lambda d: keyed_of(d)["strengths"].pop(), "keyed finding"),
+        (lambda d: keyed_of(d)["strengths"].reverse(), "ascending"),
+        (lambda d: keyed_of(d)["strengths"].append("x"), "no readable strengths"),
+        (lambda d: keyed_of(d)["result"].pop("images"), "no readable 'images'"),
+        (lambda d: d["suspect"]["images"][0].update(score="low"), "can't be computed again"),
+        (lambda d: d["verdict"]["settings"].update(decoys=10**9), "can't be computed again"),
+        (lambda d: d["verdict"].update(settings=[]), "counts of the keyed finding contradict"),
+        (lambda d: d["verdict"].pop("commitment"), "can't be computed again"),
+        (lambda d: d.pop("verdict"), "can't be computed again"),
+        (lambda d: d.update(verdict=[1]), "can't be computed again"),
+        (lambda d: d.update(innocents={"a": 1}), "can't be computed again"),
+    ],
+)
+def test_made_up_figures_are_found_even_under_a_fresh_seal(report, change, words):
+    found = resealed(report, change)
+    assert states(found)["files"] == "matches"
+    assert not found.sound
+    assert re.search(re.escape(words), " ".join(texts(found).values()))
+
+
+def test_a_statistic_of_another_message_is_found_with_the_key(report, suspect):
+    """Without the key T must be believed; with it, it is computed again."""
+    other = verify(suspect, REFERENCE, QUICK, key=known_key(), innocents=OTHERS)
+    lower = other.deciding.result.statistic * 0.999
+
+    def change(data):
+        from siren_ext.report.keyed_check import restored_keyed
+
+        one = keyed_of(data)
+        one["result"]["statistic"] = lower
+        one.update(restored_keyed(one, 1e-6, 2000).to_dict())
+
+    assert states(resealed(report, change))["figures"] == "matches"
+    found = check_report(report, key=known_key(), suspect=suspect)
+    assert states(found)["keyed statistic"] == "differs"
+    assert "keyed finding.result.statistic" in texts(found)["keyed statistic"]
+    stranger = pool(5, seed=9, lean=SIGNS)
+    found = check_report(report, key=known_key(), suspect=stranger)
+    assert "not those of the report's suspect images" in texts(found)["figures"]
+
+
+def test_a_sequential_verdict_is_computed_again(suspect, tmp_path):
+    """Where images were looked at one by one, that test decides, and its p is checked."""
+    import dataclasses
+
+    from siren_ext.stats.sequential import sequential_ks
+
+    standing = sequential_ks(suspect.scores, REFERENCE.scores, alpha=1e-6)
+    verdict = dataclasses.replace(verify(suspect, REFERENCE), headline="Other words.")
+    extra = {"sequential": standing.to_dict()}
+    write_report(verdict, suspect, REFERENCE, tmp_path, extra=extra)
+    found = check_report(tmp_path)
+    assert found.sound
+    assert "what the sequential test gives" in texts(found)["verdict"]
+    found = resealed(tmp_path, lambda d: d["extra"]["sequential"].update(p_value=0.5))
+    assert "extra.sequential.p_value is 0.5" in texts(found)["verdict"]
+    found = resealed(tmp_path, lambda d: d["verdict"].update(outcome="no evidence"))
+    assert "does not follow from the sequential test" in texts(found)["verdict"]
+
+
+def test_a_sequential_find_among_unlike_pictures_is_no_find(suspect, tmp_path):
+    import dataclasses
+
+    from siren_ext.stats.sequential import sequential_ks
+    from siren_ext.workflows.investigate import _sequential_verdict
+
+    looks = np.random.default_rng(3).normal(0, 1, (150, 8))
+    dark = dataclasses.replace(suspect, looks=looks[:40] - 5)
+    bright = dataclasses.replace(REFERENCE, looks=looks[40:])
+    standing = sequential_ks(dark.scores, bright.scores, alpha=1e-6)
+    assert standing.rejected
+    verdict = _sequential_verdict(verify(dark, bright), standing, len(bright))
+    assert verdict.outcome == "inconclusive"
+    assert "look unlike" in verdict.headline
+    write_report(verdict, dark, bright, tmp_path, extra={"sequential": standing.to_dict()})
+    assert check_report(tmp_path).sound
+    found = resealed(tmp_path, lambda d: d["verdict"].update(outcome="coating found"))
+    assert "does not follow from the sequential test" in texts(found)["verdict"]
+
+
+def test_signatures(report, signer):
+    other = Signer.draw()
+    found = check_report(report, public=other.public)
+    assert "not by the expected" in texts(found)["signature"]
+    for change in (
+        lambda d: d.update(signature="00" * 64),
+        lambda d: d.update(signature=""),
+        lambda d: d.update(signature="zz"),
+        lambda d: d.update(public_key=other.public),
+        lambda d: d["fields"].update(notes="0"),
+        lambda d: d["files"].update({"report.html": "0" * 64}),
+    ):
+        before = (report / "report.seal.json").read_bytes()
+        edit(report, change, "report.seal.json")
+        found = check_report(report)
+        assert states(found)["signature"] == "differs"
+        assert "the seal was changed" in texts(found)["signature"]
+        (report / "report.seal.json").write_bytes(before)
+    edit(report, lambda d: d.update(signature="", public_key=""), "report.seal.json")
+    assert states(check_report(report))["signature"] == "not checked"
+    assert states(check_report(report, public=signer.public))["signature"] == "differs"
+
+
+def test_what_is_no_report_is_refused(report, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(EvidenceError, match=r"holds no report\.json"):
+        check_report(tmp_path / "empty")
+    (report / "report.seal.json").write_text("{}")
+    with pytest.raises(EvidenceError, match="format"):
+        check_report(report)
+    (report / "report.seal.json").unlink()
+    found = check_report(report)
+    assert states(found)["files"] == "not checked"
+    assert found.sound
+    for text, words in (("[]", "not a report"), ("{", "can't be read")):
+        (report / "report.json").write_text(text)
+        with pytest.raises(EvidenceError, match=words):
+            check_report(report)
+
+
+def test_images_are_told_apart_by_content(suspect, tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number:05d}.png").write_bytes(bytes([number]))
+    files = sorted(tmp_path.iterdir())
+    hashes = tuple(sha256_file(path) for path in files) + suspect.hashes[3:]
+    own = pool(5, hashes=hashes)
+    write_report(verify(own, REFERENCE), own, REFERENCE, tmp_path / "report")
+    assert states(check_report(tmp_path / "report", images=files))["images"] == "matches"
+    files[1].write_bytes(b"changed")
+    found = check_report(tmp_path / "report", images=files)
+    assert texts(found)["images"].endswith("1 of 3 files are not among the scored ones: 00001.png")
+
+
+@pytest.mark.usefixtures("cheap")
+def test_signing_keys_are_kept_like_secrets(tmp_path, signer):
+    path = tmp_path / "signing.json"
+    signer.save(path, PASSPHRASE)
+    again = Signer.load(path, PASSPHRASE)
+    assert again.public == signer.public
+    private = signer._private.private_bytes_raw().hex()
+    assert private not in path.read_text()
+    assert private not in repr(signer)
+    assert is_signed(b"x", again.sign(b"x"), signer.public)
+    assert not is_signed(b"y", again.sign(b"x"), signer.public)
+    with pytest.raises(EvidenceError, match="passphrase is wrong"):
+        Signer.load(path, "another passphrase")
+    with pytest.raises(TypeError, match="not pickled"):
+        __import__("pickle").dumps(signer)
+    assert checked_public(f" {signer.public.upper()}\n") == signer.public
+    with pytest.raises(EvidenceError, match="no public key"):
+        checked_public("abc")

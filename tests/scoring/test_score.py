@@ -1,0 +1,213 @@
+"""Scoring of images and the score files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.stopping import StopAfter
+
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.errors import Cancelled, ScoreError
+from siren_ext.files import sha256_file
+from siren_ext.scoring.score import score_folder, score_images
+from siren_ext.scoring.score_set import ScoreSet, require_same_coater
+
+
+@pytest.fixture(scope="module")
+def coater():
+    config = CoaterConfig(
+        channels=4, generator_blocks=1, extractor_blocks=1, bits=0, features=4, working_size=16
+    )
+    return Coater(config, seed=0)
+
+
+def save_noise(path, seed, size=(24, 24)):
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Seven images of several sizes, one damaged file, one text file."""
+    place = tmp_path / "mimicries"
+    place.mkdir()
+    for i, size in enumerate(
+        [(24, 24), (24, 24), (40, 24), (17, 31), (24, 24), (64, 48), (24, 24)]
+    ):
+        save_noise(place / f"{i}.png", i, size)
+    (place / "3b.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    (place / "readme.txt").write_text("no image")
+    return place
+
+
+def make(scores=(1.0, 2.0), **changes):
+    n = len(scores)
+    parts = {
+        "scores": np.array(scores),
+        "names": tuple(f"{i}.png" for i in range(n)),
+        "hashes": tuple(f"{i:064x}" for i in range(n)),
+        "coater": "c" * 64,
+        "source": {"kind": "test", "seeds": [1, 2]},
+        "failures": (("x.png", "broken"),),
+    }
+    return ScoreSet(**(parts | changes))
+
+
+def test_folder_is_scored_in_order_with_hashes_and_failures(folder, coater):
+    result = score_folder(folder, coater, batch_size=3)
+    assert result.names == ("0.png", "1.png", "2.png", "3.png", "4.png", "5.png", "6.png")
+    assert result.hashes == tuple(sha256_file(folder / name) for name in result.names)
+    assert [name for name, _ in result.failures] == ["3b.png"]
+    assert "3b.png" in result.failures[0][1]
+    assert result.coater == coater.fingerprint
+    assert result.source == {"kind": "folder", "folder": "mimicries"}
+    assert str(folder.parent) not in json.dumps(result.to_dict())
+    assert len(set(result.scores)) == 7
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_scores_do_not_depend_on_batching_or_company(folder, coater, batch_size):
+    reference = score_folder(folder, coater, batch_size=2).scores
+    np.testing.assert_allclose(
+        score_folder(folder, coater, batch_size=batch_size).scores, reference, atol=1e-5
+    )
+    alone = score_images([folder / "5.png"], coater).scores
+    np.testing.assert_allclose(alone, reference[5:6], atol=1e-5)
+
+
+def test_tensors_and_files_mix(folder, coater):
+    pixels = torch.from_numpy(np.array(Image.open(folder / "1.png"))).permute(2, 0, 1) / 255
+    images = [pixels, folder / "1.png", pixels[None], torch.zeros(1, 8, 8)]
+    result = score_images(iter(images), coater, source={"kind": "mix"})
+    assert result.names == ("tensor 0", "1.png", "tensor 2")
+    assert result.hashes[0] == ""
+    np.testing.assert_allclose(result.scores, result.scores[0], atol=1e-5)
+    assert result.failures[0][0] == "tensor 3"
+    assert result.source == {"kind": "mix"}
+
+
+def test_provenance_is_kept_and_a_broken_one_told(folder, coater):
+    (folder / "provenance.json").write_text('{"prompts": ["a dog"], "steps": 20}')
+    result = score_folder(folder, coater, source={"kind": "local"})
+    assert result.source["provenance"] == {"prompts": ["a dog"], "steps": 20}
+    assert result.source["kind"] == "local"
+    (folder / "provenance.json").write_text('{"steps": NaN}')
+    result = score_folder(folder, coater)
+    assert "NaN" in result.source["provenance_error"]
+
+
+def test_nothing_to_score_is_an_error(tmp_path, coater):
+    with pytest.raises(ScoreError, match="holds no images"):
+        score_folder(tmp_path, coater)
+    with pytest.raises(ScoreError, match="not a folder"):
+        score_folder(tmp_path / "missing", coater)
+    (tmp_path / "a.png").write_bytes(b"junk")
+    with pytest.raises(ScoreError, match=r"None of 1 images.*a.png"):
+        score_folder(tmp_path, coater)
+
+
+def test_a_stopped_run_goes_on_where_it_was(folder, coater, tmp_path, monkeypatch):
+    whole = score_folder(folder, coater, batch_size=2)
+    partial = tmp_path / "partial.json"
+    with pytest.raises(Cancelled):
+        score_folder(folder, coater, batch_size=2, partial=partial, progress=StopAfter(4))
+    assert len(ScoreSet.load(partial)) >= 4
+
+    counted = []
+    original = coater.score
+    monkeypatch.setattr(
+        coater, "score", lambda images: counted.append(len(images)) or original(images)
+    )
+    resumed = score_folder(folder, coater, batch_size=2, partial=partial)
+    assert sum(counted) <= 3
+    np.testing.assert_allclose(resumed.scores, whole.scores, atol=1e-6)
+    np.testing.assert_array_equal(resumed.looks, whole.looks)
+    assert resumed.names == whole.names
+    assert not partial.exists()
+
+
+def test_remnants_of_another_coater_are_not_used(folder, coater, tmp_path):
+    partial = tmp_path / "partial.json"
+    hashes = tuple(sha256_file(folder / f"{i}.png") for i in range(2))
+    make((777.0, 777.0), hashes=hashes).save(partial)
+    assert score_folder(folder, coater, partial=partial).scores.max() < 777
+
+
+def test_round_trip_is_exact(tmp_path):
+    values = np.random.default_rng(0).normal(size=50) * 1e-3
+    before = make(values, names=tuple(f"ü<{i}>\n.png" for i in range(50)))
+    before.save(tmp_path / "scores.json")
+    after = ScoreSet.load(tmp_path / "scores.json")
+    np.testing.assert_array_equal(after.scores, before.scores)
+    for part in ("names", "hashes", "coater", "source", "failures"):
+        assert getattr(after, part) == getattr(before, part)
+
+
+def test_joining():
+    both = ScoreSet.concat([make(), make((3.0,))])
+    assert both.scores.tolist() == [1.0, 2.0, 3.0]
+    assert both.source["kind"] == "joined"
+    assert len(both.failures) == 2
+    with pytest.raises(ScoreError, match="different coaters"):
+        ScoreSet.concat([make(), make(coater="d" * 64)])
+    with pytest.raises(ScoreError, match="at least one"):
+        ScoreSet.concat([])
+    with pytest.raises(ScoreError, match="can't be compared"):
+        require_same_coater(make(), make(coater="d" * 64))
+
+
+def test_parts_must_agree_and_be_finite():
+    with pytest.raises(ScoreError, match="as many of each"):
+        make(names=("a",))
+    with pytest.raises(ScoreError, match=r"score of 1.png is not a finite"):
+        make((1.0, float("nan")))
+    with pytest.raises(ValueError, match="read-only"):
+        make().scores[0] = 5
+
+
+def edited(**changes):
+    return json.dumps(make().to_dict() | changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ("[]", "not a score file"),
+        ('{"format": "other"}', "not a score file"),
+        (edited(version=99), "has version 99"),
+        (edited(images=[]), "no list of scored images"),
+        (edited(images={"a": 1}), "no list of scored images"),
+        (edited(images=[[1]]), "'name' is missing|'sha256' is missing"),
+        (edited(images=[{"name": "a", "sha256": "", "score": "1"}]), "image 0: 'score' is 1"),
+        (edited(images=[{"name": "a", "sha256": "", "score": True}]), "'score' is True"),
+        (edited(images=[{"name": "a", "sha256": "xyz", "score": 1}]), "64 hexadecimal"),
+        (edited(images=[{"name": "a" * 9000, "sha256": "", "score": 1}]), "not a text of at most"),
+        (edited().replace("1.0", "NaN"), "NaN, which is not a finite"),
+        (edited().replace("1.0", "1e999"), "'score' is inf"),
+        (edited(source=[]), "'source' is not an object"),
+        (edited(coater=None), "'coater' is missing"),
+        (edited(failures=["x"]), "'name' is missing"),
+    ],
+)
+def test_hostile_files_are_refused_with_a_reason(tmp_path, text, words):
+    path = tmp_path / "scores.json"
+    path.write_text(text)
+    with pytest.raises(ScoreError, match=words):
+        ScoreSet.load(path)
+
+
+def test_huge_or_missing_files_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(ScoreError, match="can't be read"):
+        ScoreSet.load(tmp_path / "none.json")
+    make().save(tmp_path / "scores.json")
+    monkeypatch.setattr("siren_ext.scoring.score_set.read_json.__defaults__", (10,))
+    with pytest.raises(ScoreError, match="at most 10 are read"):
+        ScoreSet.load(tmp_path / "scores.json")

@@ -1,0 +1,43 @@
+"""A tiny keyed coater, and a key whose message is in given pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.keys.coating_key import CoatingKey
+from siren_ext.scoring.score import score_folder
+from siren_ext.stats.keyed import contributions
+
+BITS = 48
+
+
+def coaters(folder: Path) -> Coater:
+    """Write ``keyed.safetensors`` and ``plain.safetensors``, untrained; gives the keyed one."""
+    folder.mkdir(exist_ok=True)
+    shape = {"channels": 4, "generator_blocks": 1, "extractor_blocks": 1, "working_size": 32}
+    Coater(CoaterConfig(**shape)).save(folder / "plain.safetensors")
+    Coater(CoaterConfig(**shape, message_bits=BITS)).save(folder / "keyed.safetensors")
+    return Coater.load(folder / "keyed.safetensors")
+
+
+def noise(folder: Path, count: int, seed: int) -> Path:
+    """Random images of 48 x 40 pixels."""
+    folder.mkdir()
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        pixels = rng.integers(0, 256, (6, 6, 3)).astype(np.uint8)
+        Image.fromarray(pixels).resize((48, 40)).save(folder / f"{index}.png")
+    return folder
+
+
+def owners_key(coater: Coater, pictures: Path) -> CoatingKey:
+    """The key that fits the pictures best, as if a model had learnt its message."""
+    features = score_folder(pictures, coater).features
+    assert features is not None
+    summed = contributions(features).sum(axis=0)
+    return CoatingKey(np.where(summed > 0, 1, -1), bytes(range(32)))

@@ -1,0 +1,29 @@
+"""A progress that stops a long step in the middle."""
+
+from __future__ import annotations
+
+from siren_ext.progress import Progress
+
+
+class StopAfter(Progress):
+    """Cancels as soon as ``units`` units of work are done."""
+
+    def __init__(self, units: int) -> None:
+        self.left = units
+        super().__init__(lambda: self.left <= 0)
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        self.left -= units
+        super().advance(units, note)
+
+
+class StopAtQuestion(Progress):
+    """Cancels at the nth time that the step asks whether it should stop."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+        super().__init__(self._asked)
+
+    def _asked(self) -> bool:
+        self.left -= 1
+        return self.left <= 0

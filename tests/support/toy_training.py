@@ -1,0 +1,53 @@
+"""Training without a model: a toy surrogate, a small coater, few steps."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.training.config import TrainConfig
+
+SIDE = 24
+SMALL = CoaterConfig(
+    channels=4, generator_blocks=1, extractor_blocks=1, bits=2, features=3, working_size=16
+)
+QUICK = TrainConfig(
+    steps=8,
+    batch_size=2,
+    warmup=2,
+    learn_images=1,
+    round_trips=1,
+    denoised=0,
+    rehearse_every=0,
+    learning_rate=5e-3,
+    extractor_rate=5e-3,
+)
+
+
+class Toy:
+    """A surrogate without a model: halved resolution, and a high-pass as its denoiser."""
+
+    prompt = "a toy"
+
+    def __init__(self, side: int = SIDE) -> None:
+        self.resolution = side
+
+    def denoising_loss(
+        self, images: Tensor, *, generator: torch.Generator, draws: int = 1
+    ) -> Tensor:
+        latents = 2 * F.avg_pool2d(images, 2) - 1
+        noise = torch.randn(latents.shape, generator=generator)
+        level = torch.rand(len(latents), 1, 1, 1, generator=generator)
+        noisy = level.sqrt() * latents + (1 - level).sqrt() * noise
+        guess = noisy - F.avg_pool2d(noisy, 3, 1, 1)
+        return (guess - noise).square().mean((1, 2, 3))
+
+    def round_trip(self, images: Tensor) -> Tensor:
+        small = F.avg_pool2d(images, 2)
+        return F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
+
+    def renoise(self, images: Tensor, low: int, high: int, *, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(images.shape, generator=generator)
+        return self.round_trip(images + 0.05 * noise).clamp(0, 1)

@@ -1,0 +1,531 @@
+"""Coater training on a toy: it learns, resumes bit for bit, and keeps its gradients apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.stopping import StopAfter
+from support.tiny_models import draw_images
+from support.toy_training import QUICK, SIDE, SMALL, Toy
+from torch import Tensor
+
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.data.dataset import ImageSet
+from siren_ext.data.images import (
+    Picture,
+    quantise,
+    read_picture,
+    to_tensor,
+    to_uint8,
+    write_picture,
+)
+from siren_ext.errors import Cancelled, CoaterError, ConfigError, ModelError
+from siren_ext.metrics.quality import psnr
+from siren_ext.progress import Progress
+from siren_ext.training import train as training
+from siren_ext.training import trainer as coater_trainer
+from siren_ext.training.config import TrainConfig
+from siren_ext.training.train import train_coater
+from siren_ext.training.trainer import CoaterTrainer
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    return ImageSet.open(draw_images(tmp_path_factory.mktemp("photos"), 8, size=32))
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    return ImageSet.open(draw_images(tmp_path_factory.mktemp("few"), 3, size=16))
+
+
+def trainer(data: ImageSet, config: TrainConfig = QUICK, **options: Any) -> CoaterTrainer:
+    options = {"coater": SMALL, "start": None, "device": "cpu"} | options
+    return CoaterTrainer(data, options.pop("surrogate", Toy(16)), config, **options)
+
+
+def quick(**changes: Any) -> TrainConfig:
+    return dataclasses.replace(QUICK, **changes)
+
+
+# -- it learns ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def learnt(photos: ImageSet) -> Coater:
+    """Eight images, a strength of 30.5 dB, all terms on: about eight seconds."""
+    shape = CoaterConfig(
+        channels=16,
+        generator_blocks=1,
+        extractor_blocks=3,
+        bits=4,
+        features=8,
+        working_size=SIDE,
+        strength=4,
+        min_psnr=30.5,
+    )
+    config = TrainConfig(
+        steps=160,
+        batch_size=8,
+        warmup=110,
+        learning_rate=5e-3,
+        extractor_rate=5e-3,
+        learn_images=2,
+        round_trips=1,
+        denoised=1,
+        rehearse_every=0,
+    )
+    return train_coater(photos, Toy(), config, coater=shape)
+
+
+def test_every_coated_image_scores_below_every_clean_one(
+    learnt: Coater, photos: ImageSet, tmp_path: Path
+) -> None:
+    """Also after the way that matters: written as 8-bit PNG and read again."""
+    clean = torch.cat(list(photos.tensors(SIDE)))
+    coated = quantise(clean + learnt.residual(clean))
+    assert (psnr(clean, coated) > 30).all()
+    limit = learnt.score(clean).min()
+    assert learnt.score(coated).max() < limit
+    back = []
+    for number, image in enumerate(coated):
+        write_picture(Picture(to_uint8(image)), tmp_path / f"{number}.png")
+        back.append(to_tensor(read_picture(tmp_path / f"{number}.png").rgb))
+    assert torch.equal(torch.cat(back), coated)
+    scores = learnt.score(torch.cat(back))
+    assert scores.max() < limit
+    alone = torch.cat([learnt.score(image) for image in back])
+    torch.testing.assert_close(alone, scores, rtol=0, atol=1e-5)
+
+
+def test_provenance_tells_how_it_was_made(learnt: Coater, photos: ImageSet) -> None:
+    told = learnt.provenance
+    assert told["training"]["steps"] == told["steps"] == 160
+    assert (told["images"], told["images_sha256"]) == (8, photos.hash)
+    assert told["prompt"] == "a toy"
+    assert set(told["figures"]) == {"q", "learn", "tint", "psnr", "auc"}
+    assert not any(p.requires_grad for p in learnt.generator.parameters())
+
+
+# -- variants -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "config"),
+    [
+        ({"bits": 0}, {}),
+        ({"head": "binary"}, {}),
+        ({"head": "binary"}, {"objective": "published"}),
+        ({"feature_layer": "pool"}, {"sphere": "radius"}),
+        ({"norm": "running"}, {}),
+        ({"bits": 0, "feature_layer": "pool"}, {"objective": "sum", "sphere": "radius"}),
+        ({}, {"objective": "published", "mse_weight": 1, "colour_weight": 1e-3, "batch_size": 1}),
+        ({}, {"geometric": True, "denoised": 1, "learn_draws": 2, "tint_weight": 0.0}),
+        ({}, {"learn_images": 0, "round_trips": 9, "distort": False}),
+    ],
+)
+def test_every_switch_runs_end_to_end(
+    few: ImageSet, shape: dict[str, Any], config: dict[str, Any]
+) -> None:
+    start = trainer(few, coater=dataclasses.replace(SMALL, **shape)).coater.tensors()
+    start = {name: value.clone() for name, value in start.items()}
+    made = train_coater(
+        few, Toy(16), quick(steps=5, **config), coater=dataclasses.replace(SMALL, **shape)
+    )
+    now = made.tensors()
+    for name in ("generator.final_layer.weight", "extractor.layers.0.layers.0.weight"):
+        assert not torch.equal(now[name], start[name])
+    images = torch.cat(list(few.tensors(16)))
+    scores = made.score(images)
+    assert torch.isfinite(scores).all()
+    torch.testing.assert_close(made.score(images[:1]), scores[:1], rtol=0, atol=1e-5)
+
+
+def test_radius_grows_from_the_distances(few: ImageSet) -> None:
+    run = trainer(few, quick(sphere="radius", objective="sum", warmup=0, learn_images=0))
+    assert run.radius.value == 0
+    for _ in range(2):  # an epoch of three images in batches of two
+        run.advance()
+    expected = torch.quantile(torch.tensor(run.radius.recent), 0.9).item()
+    assert run.radius.value == pytest.approx(expected)
+    assert len(run.radius.recent) == 4
+
+
+def test_presets() -> None:
+    assert TrainConfig.preset("default") == TrainConfig()
+    official = TrainConfig.preset("official", steps=60 * 8)
+    assert (official.objective, official.batch_size, official.steps) == ("published", 1, 480)
+    assert (official.learning_rate, official.extractor_rate) == (1e-3, 1e-4)
+    weights = (official.learn_weight, official.mse_weight, official.colour_weight)
+    assert weights == (1, 1, 1e-3)
+    assert official.official_lab
+    assert official.distort
+    paper = TrainConfig.preset("paper")
+    assert (paper.objective, paper.sphere, paper.official_lab) == ("sum", "radius", False)
+    assert paper.colour_weight == paper.learn_weight == 1
+    with pytest.raises(
+        ConfigError, match="expected one of default, coarse, keyed, official, paper"
+    ):
+        TrainConfig.preset("best")
+    with pytest.raises(ConfigError, match="noise_low is 500; expected less than noise_high"):
+        TrainConfig(noise_low=500)
+
+
+# -- the published schedule and the centre --------------------------------------------------
+
+
+def centre_by_hand(run: CoaterTrainer) -> Tensor:
+    images = run.images.float() / 255
+    coated = quantise(images + run.coater.residual(images))
+    return run.coater.features(coated).mean(0, keepdim=True).detach()
+
+
+def test_centre_is_the_mean_of_all_coated_images_after_each_epoch(few: ImageSet) -> None:
+    run = trainer(few, quick(objective="published"))
+    run.begin()
+    close = {"rtol": 0, "atol": 1e-5}
+    torch.testing.assert_close(run.coater.center, centre_by_hand(run), **close)
+    first = run.coater.center
+    run.advance()
+    assert torch.equal(run.coater.center, first)
+    run.advance()  # two batches of two: an epoch of three images
+    torch.testing.assert_close(run.coater.center, centre_by_hand(run), **close)
+    assert not torch.equal(run.coater.center, first)
+
+
+def test_distortions_wait_for_detection_and_are_drawn_apart(
+    few: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[float, int]] = []
+
+    def record(images: Tensor, ramp: float, generator: torch.Generator, **_: Any) -> Tensor:
+        calls.append((ramp, generator.initial_seed()))
+        return images
+
+    monkeypatch.setattr(coater_trainer, "distort", record)
+    run = trainer(few, quick(objective="published", warmup=0))
+    run.advance()
+    assert not calls
+    run.schedule.eot_start = -4999  # begun long ago: half the ramp at the next step but one
+    run.advance()
+    ramps, seeds = zip(*calls, strict=True)
+    assert ramps == (pytest.approx(0.5001), pytest.approx(0.5001))
+    assert len(set(seeds)) == 2
+    calls.clear()
+    off = trainer(few, quick(objective="published", distort=False))
+    off.schedule.eot_start = 0
+    off.advance()
+    assert not calls
+
+
+def test_epoch_mean_starts_the_distortions(few: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trainer(few, quick(objective="published"))
+    monkeypatch.setattr("siren_ext.training.schedule.EOT_THRESHOLD", 1e9)
+    run.advance()
+    assert run.schedule.eot_start is None
+    run.advance()
+    assert run.schedule.eot_start == 4  # images seen
+    assert run.schedule.ramp_start is None
+
+
+def test_published_loss_by_hand(few: ImageSet) -> None:
+    config = quick(objective="published", mse_weight=2.0, colour_weight=0.0, learn_weight=3.0)
+    run = trainer(few, config)
+    run.step = 2550
+    run.schedule.ramp_start = 100
+    clean = run.images.float() / 255
+    coated = (clean + 0.1).clamp(0, 1)
+    secret = torch.tensor(0.7)
+    found = run._objective(clean, coated, secret, torch.Generator().manual_seed(1))
+    learn = Toy(16).denoising_loss(coated[:1], generator=torch.Generator().manual_seed(1)).mean()
+    image = 2 * (coated - clean).square().mean()
+    expected = 3 * learn + (50.5 * image + 10 * secret) / 60.5
+    torch.testing.assert_close(found, expected)
+
+
+def test_plain_sum_by_hand(few: ImageSet) -> None:
+    config = TrainConfig.preset("paper", colour_weight=0.0)
+    run = trainer(few, config)
+    clean = run.images.float() / 255
+    coated, secret = (clean + 0.1).clamp(0, 1), torch.tensor(0.7)
+    found = run._objective(clean, coated, secret, torch.Generator().manual_seed(1))
+    learn = Toy(16).denoising_loss(coated[:1], generator=torch.Generator().manual_seed(1)).mean()
+    torch.testing.assert_close(found, secret + learn + (coated - clean).square().mean())
+
+
+# -- start, seeds, failure ------------------------------------------------------------------
+
+
+def test_adapting_a_coater_leaves_it_alone(few: ImageSet) -> None:
+    start = train_coater(few, Toy(16), quick(steps=3), coater=SMALL)
+    before = start.fingerprint
+    run = trainer(few, quick(seed=3), start=start, coater=CoaterConfig())
+    assert run.coater.fingerprint == before  # its shape, weights and centre
+    made = train_coater(few, Toy(16), quick(steps=2), start=start)
+    assert start.fingerprint == before != made.fingerprint
+    assert torch.equal(made.center, start.center)
+    fresh = trainer(few, quick(objective="published"), start=start)
+    fresh.begin()
+    torch.testing.assert_close(fresh.coater.center, centre_by_hand(fresh), rtol=0, atol=1e-5)
+
+
+def test_equal_seeds_give_equal_coaters(few: ImageSet) -> None:
+    prints = [
+        train_coater(few, Toy(16), quick(seed=s), coater=SMALL).fingerprint for s in (1, 1, 2)
+    ]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_global_randomness_is_neither_used_nor_changed(few: ImageSet) -> None:
+    prints = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        state = torch.random.get_rng_state()
+        prints.append(train_coater(few, Toy(16), quick(steps=4), coater=SMALL).fingerprint)
+        assert torch.equal(torch.random.get_rng_state(), state)
+    assert prints[0] == prints[1]
+
+
+class Broken(Toy):
+    """Fails in the learnability term of a chosen call."""
+
+    def __init__(self, fails_at: int, error: BaseException | None = None) -> None:
+        super().__init__(16)
+        self.calls, self.fails_at, self.error = 0, fails_at, error
+
+    def denoising_loss(self, images: Tensor, **options: Any) -> Tensor:
+        self.calls += 1
+        loss = super().denoising_loss(images, **options)
+        if self.calls != self.fails_at:
+            return loss
+        if self.error is not None:
+            raise self.error
+        return loss * float("nan")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(few: ImageSet, tmp_path: Path) -> None:
+    state = tmp_path / "run.state"
+    with pytest.raises(ModelError, match="The loss became nan at step 4; lower the learning"):
+        train_coater(few, Broken(3), QUICK, coater=SMALL, resume=state)
+    assert not state.exists()
+
+
+def test_rehearsal_needs_a_model(few: ImageSet) -> None:
+    with pytest.raises(ModelError, match="Rehearsal needs a DiffusionSurrogate; found Toy"):
+        trainer(few, quick(rehearse_every=2))
+
+
+# -- going on after a stop ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        QUICK,
+        quick(objective="published", learn_images=0),
+        quick(objective="sum", sphere="radius"),
+    ],
+)
+def test_an_interrupted_run_ends_like_an_unbroken_one(
+    few: ImageSet, tmp_path: Path, config: TrainConfig
+) -> None:
+    whole = train_coater(few, Toy(16), config, coater=SMALL)
+    state = tmp_path / "run.state"
+    for steps in (1, 2, 4):
+        with pytest.raises(Cancelled):
+            train_coater(
+                few, Toy(16), config, coater=SMALL, resume=state, progress=StopAfter(steps)
+            )
+        assert state.exists()
+    resumed = train_coater(few, Toy(16), config, coater=SMALL, resume=state)
+    assert resumed.fingerprint == whole.fingerprint
+    assert resumed.provenance == whole.provenance
+    assert not state.exists()
+
+
+def test_an_interrupt_within_a_step_keeps_the_last_whole_one(
+    few: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a step has half done (running figures, twins) must not get into the file."""
+    whole = train_coater(few, Toy(16), QUICK, coater=SMALL)
+    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
+    state = tmp_path / "run.state"
+    with pytest.raises(KeyboardInterrupt):
+        train_coater(few, Broken(4, KeyboardInterrupt()), QUICK, coater=SMALL, resume=state)
+    resumed = train_coater(few, Toy(16), QUICK, coater=SMALL, resume=state)
+    assert resumed.fingerprint == whole.fingerprint
+    assert resumed.provenance == whole.provenance
+
+
+def test_a_state_of_another_run_is_refused(few: ImageSet, photos: ImageSet, tmp_path: Path) -> None:
+    state = tmp_path / "run.state"
+    run = trainer(few)
+    run.advance()
+    run.save(state)
+    other = Toy(16)
+    other.prompt = "another toy"
+    start = Coater(SMALL, seed=9)
+    others: tuple[Callable[[], CoaterTrainer], ...] = (
+        lambda: trainer(few, quick(seed=1)),
+        lambda: trainer(photos),
+        lambda: trainer(few, coater=dataclasses.replace(SMALL, bits=3)),
+        lambda: trainer(few, start=start),
+        lambda: trainer(few, surrogate=other),
+    )
+    for make in others:
+        with pytest.raises(CoaterError, match="belongs to a run with other images, settings or"):
+            make().restore(state)
+    trainer(few).restore(state)
+    trainer(few).restore(tmp_path / "none.state")
+    for damage in (b"", state.read_bytes()[:-900], b"\x80\x02K\x01."):
+        state.write_bytes(damage)
+        with pytest.raises(CoaterError, match="is no training state"):
+            trainer(few).restore(state)
+    torch.save([1, 2], state)
+    with pytest.raises(CoaterError, match="is no training state"):
+        trainer(few).restore(state)
+
+
+# -- with a diffusion model -----------------------------------------------------------------
+
+
+def tiny_surrogate(factory: pytest.TempPathFactory, prediction: Any = "epsilon") -> Any:
+    from support.tiny_models import need_models, shared_model
+
+    need_models()
+    from siren_ext.diffusion import pipelines
+    from siren_ext.training.surrogate import DiffusionSurrogate
+
+    folder = shared_model(factory.getbasetemp(), "tiny", prediction)
+    pipeline = pipelines.load_pipeline(folder, device="cpu", dtype=torch.float32)
+    return DiffusionSurrogate(pipeline, "a photo of a red cat", ["a red cat", "two birds", "a dog"])
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_learnability_teaches_the_generator_alone(
+    few: ImageSet, tmp_path_factory: pytest.TempPathFactory, prediction: str
+) -> None:
+    surrogate = tiny_surrogate(tmp_path_factory, prediction)
+    run = trainer(few, quick(objective="published"), surrogate=surrogate)
+    clean = run.images.float() / 255
+    coated = clean + run.coater.residual(clean)
+    loss = run._objective(clean, coated, torch.zeros(()), torch.Generator().manual_seed(0))
+    made, read = (list(net.parameters()) for net in (run.coater.generator, run.coater.extractor))
+    slopes = torch.autograd.grad(loss, made + read, allow_unused=True, retain_graph=True)
+    assert all(slope is None for slope in slopes[len(made) :])
+    reached = [slope for slope in slopes[: len(made)] if slope is not None]
+    assert len(reached) == len(made)
+    assert sum(float(slope.abs().sum()) for slope in reached) > 0
+    run.advance()
+    pipeline = surrogate.pipeline
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        assert all(p.grad is None for p in part.parameters())
+
+
+@pytest.mark.models
+def test_a_rehearsing_run_resumes_bit_for_bit(
+    few: ImageSet, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    surrogate = tiny_surrogate(tmp_path_factory)
+    config = quick(
+        steps=4,
+        warmup=1,
+        denoised=1,
+        round_trips=0,
+        rehearse_every=2,
+        rehearse_steps=1,
+        rehearse_images=2,
+    )
+    whole = train_coater(few, surrogate, config, coater=SMALL)
+    assert "mimicry auc" in whole.provenance["figures"]
+    state = tmp_path / "run.state"
+    for steps in (2, 1):  # after the first rehearsal, and right before the second
+        with pytest.raises(Cancelled):
+            train_coater(
+                few, surrogate, config, coater=SMALL, resume=state, progress=StopAfter(steps)
+            )
+    resumed = train_coater(few, surrogate, config, coater=SMALL, resume=state)
+    assert resumed.fingerprint == whole.fingerprint
+    assert resumed.provenance == whole.provenance
+
+
+# -- coarse colour --------------------------------------------------------------------------
+
+COARSE = dataclasses.replace(SMALL, working_size=32, coarse=3.0)
+
+
+def test_a_coarse_coater_tells_coated_from_clean_before_its_first_step(photos: ImageSet) -> None:
+    run = trainer(photos, QUICK, coater=COARSE, surrogate=Toy(32))
+    run.begin()
+    clean = run.images.float() / 255
+    with torch.no_grad():
+        coated = quantise(clean + run.coater.residual(clean))
+    assert (run.coater.score(coated) < run.coater.score(clean)).float().mean() == 1
+    reader = run.coater.extractor.reader
+    assert reader is not None
+    assert not torch.equal(reader.whiten, torch.eye(len(reader.whiten)))
+
+
+def test_a_fitted_coater_needs_no_training(photos: ImageSet) -> None:
+    stages = []
+
+    class Told(Progress):
+        def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
+            stages.append(label)
+
+    made = train_coater(photos, Toy(32), quick(steps=0), coater=COARSE, progress=Told())
+    assert "Fitting coarse colour" in stages
+    assert made.provenance["steps"] == 0
+    run = trainer(photos, quick(steps=0), coater=COARSE, surrogate=Toy(32))
+    run.begin()
+    assert run.coater.fingerprint == made.fingerprint
+    with pytest.raises(Cancelled):
+        train_coater(photos, Toy(32), quick(steps=0), coater=COARSE, progress=StopAfter(1))
+
+
+def test_nothing_is_fitted_of_a_coater_without_coarse_colour(photos: ImageSet) -> None:
+    with pytest.raises(ConfigError, match="expected at least 1"):
+        train_coater(photos, Toy(32), quick(steps=0), coater=SMALL)
+    with pytest.raises(ConfigError, match="that is adapted"):
+        train_coater(photos, Toy(32), quick(steps=0), start=Coater(COARSE))
+
+
+def test_an_adapted_coater_keeps_what_its_reader_knows(photos: ImageSet, few: ImageSet) -> None:
+    start = train_coater(photos, Toy(32), quick(steps=1), coater=COARSE)
+    made = train_coater(few, Toy(16), quick(steps=2), start=start)
+    assert start.extractor.reader is not None
+    assert made.extractor.reader is not None
+    assert torch.equal(made.extractor.reader.whiten, start.extractor.reader.whiten)
+    assert made.fingerprint != start.fingerprint
+
+
+def test_a_coarse_run_resumes_bit_for_bit(few: ImageSet, tmp_path: Path) -> None:
+    shape, fitting = dataclasses.replace(SMALL, coarse=2.0), 17
+    whole = train_coater(few, Toy(16), quick(steps=4), coater=shape)
+    with pytest.raises(Cancelled):
+        train_coater(
+            few,
+            Toy(16),
+            quick(steps=4),
+            coater=shape,
+            resume=tmp_path / "run.state",
+            progress=StopAfter(fitting + 2),
+        )
+    assert (tmp_path / "run.state").exists()
+    again = train_coater(few, Toy(16), quick(steps=4), coater=shape, resume=tmp_path / "run.state")
+    assert again.fingerprint == whole.fingerprint
+
+
+def test_the_first_rehearsal_is_the_longest(few: ImageSet) -> None:
+    run = trainer(few, quick(rehearse_steps=3))
+    assert run._rounds(first=True) == 12
+    assert run._rounds(first=False) == 3
+    assert trainer(few, quick(rehearse_first=50))._rounds(first=True) == 50
+    assert "rehearse_first" not in quick().to_dict()

@@ -1,0 +1,205 @@
+# ruff: noqa: RUF001 - the multiplication sign is meant
+"""The verdict: outcomes, words, warnings and the rate of false accusation."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from siren_ext.errors import ConfigError, ScoreError
+from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.verdict.caveats import images_needed
+from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.verify import Verdict, verify
+from siren_ext.verdict.wording import odds
+
+PLAN = {"provenance": {"prompts": ["a dog"], "steps": 20, "guidance": 3.0}}
+
+
+def pool(scores, start=0, *, coater="c" * 64, source=PLAN, **changes):
+    n = len(scores)
+    parts = {
+        "scores": np.asarray(scores, dtype=float),
+        "names": tuple(f"{i:05d}.png" for i in range(n)),
+        "hashes": tuple(f"{start + i:064x}" for i in range(n)),
+        "coater": coater,
+        "source": source,
+        "looks": np.zeros((n, 8)),
+    }
+    return ScoreSet(**(parts | changes))
+
+
+def normal(mean, n, seed):
+    return np.random.default_rng(seed).normal(mean, 1, n)
+
+
+@pytest.fixture
+def reference():
+    return pool(normal(10, 120, 0), 10_000)
+
+
+def test_a_guilty_model_is_found(reference):
+    verdict = verify(pool(normal(5, 40, 1)), reference)
+    assert verdict.outcome == "coating found"
+    assert verdict.finding.p_value <= verdict.alpha == 1e-6
+    assert (verdict.finding.n, verdict.finding.m) == (40, 120)
+    assert "trained on the coated images" in verdict.headline
+    assert odds(verdict.finding.p_value).removeprefix("1 in ") in verdict.headline
+    assert verdict.warnings == ()
+    assert any("who owns" in line for line in verdict.does_not_prove)
+    assert any("style" in line for line in verdict.does_not_prove)
+
+
+@pytest.mark.parametrize("mean", [10, 14])
+def test_an_innocent_model_is_not(reference, mean):
+    """Also one that scores *higher* than the reference, however clearly."""
+    verdict = verify(pool(normal(mean, 40, 2)), reference)
+    assert verdict.outcome == "no evidence"
+    assert verdict.headline.startswith("No ")
+
+
+def test_two_sided_counts_both_directions(reference):
+    config = VerifyConfig(two_sided=True)
+    verdict = verify(pool(normal(14, 40, 2)), reference, config)
+    assert verdict.outcome == "coating found"
+    assert any("two-sided" in w for w in verdict.warnings)
+
+
+def test_too_few_images_are_inconclusive_even_if_perfect():
+    verdict = verify(pool([0.0, 0.1, 0.2]), pool(np.arange(5, 30.0), 100))
+    assert verdict.finding.statistic == 1
+    assert verdict.outcome == "inconclusive"
+    assert "too few images" in verdict.headline
+    needed = images_needed(1e-6, 25)
+    assert any(f"At least {needed} suspect images" in w for w in verdict.warnings)
+    assert 1 / math.comb(25 + needed, needed) <= 1e-6 < 1 / math.comb(24 + needed, needed - 1)
+
+
+def test_the_level_may_be_met_exactly():
+    """p equal to alpha rejects, and then alpha is not called unreachable."""
+    p = 1 / math.comb(35, 5)
+    args = pool(np.arange(5.0)), pool(np.arange(30.0) + 50, 100)
+    assert verify(*args, VerifyConfig(alpha=p * (1 + 1e-12))).outcome == "coating found"
+    assert verify(*args, VerifyConfig(alpha=p * (1 - 1e-9))).outcome == "inconclusive"
+
+
+def test_pools_of_different_coaters_are_refused(reference):
+    with pytest.raises(ScoreError, match="different coaters"):
+        verify(pool(normal(5, 40, 1), coater="d" * 64), reference)
+
+
+def test_a_pool_against_itself_is_inconclusive(reference):
+    verdict = verify(reference, reference)
+    assert verdict.outcome == "inconclusive"
+    assert "same images" in verdict.headline
+    assert "Suspect and reference pools are identical." in verdict.warnings
+    blank = pool(reference.scores, hashes=("",) * 120)
+    assert verify(blank, reference).outcome == "inconclusive"
+
+
+def test_copies_are_no_evidence(reference):
+    """One lucky low image, submitted forty times, stays one observation."""
+    copied = pool([0.0] * 40, hashes=("a" * 64,) * 40)
+    verdict = verify(copied, reference)
+    assert verdict.finding.n == 1
+    assert verdict.outcome == "inconclusive"
+    assert any(
+        "Among the 40 suspect images 39 are exact copies of others" in w for w in verdict.warnings
+    )
+
+
+@pytest.mark.parametrize(
+    ("suspect", "other", "words"),
+    [
+        (pool(normal(5, 29, 1)), None, "Only 29 suspect images"),
+        (pool(normal(5, 40, 1)), pool(normal(10, 99, 2), 500), "Only 99 reference images"),
+        (pool(np.round(normal(5, 40, 1), 1)), None, "scores occur more than once"),
+        (pool(normal(5, 40, 1), failures=(("x", "y"),)), None, "1 suspect image could not"),
+        (pool(normal(5, 40, 1), 9_990), None, "30 images are in both pools"),
+        (pool(normal(5, 40, 1), source={}), None, "prompts are not recorded"),
+        (
+            pool(normal(5, 40, 1), source={"prompts": ["a dog"], "provenance_error": "x"}),
+            None,
+            "provenance file of the suspect images is unreadable",
+        ),
+        (
+            pool(normal(5, 40, 1), source={"plan": PLAN["provenance"] | {"prompts": ["a cat"]}}),
+            None,
+            "different prompts",
+        ),
+        (
+            pool(normal(5, 40, 1), source={"plan": PLAN["provenance"] | {"steps": 50}}),
+            None,
+            r"differ in number of steps \(50 and 20\)",
+        ),
+    ],
+)
+def test_warnings(reference, suspect, other, words):
+    verdict = verify(suspect, other or reference)
+    assert len(verdict.warnings) == 1
+    assert re.search(words, verdict.warnings[0])
+    assert verdict.outcome == "coating found"
+
+
+def test_order_and_case_of_equal_prompts_do_not_warn(reference):
+    source = {"prompts": ("a dog", "a dog"), "steps": 20}
+    assert verify(pool(normal(5, 40, 1), source=source), reference).warnings == ()
+
+
+def test_false_accusations_stay_below_alpha():
+    """Independent innocent models against independent references, 300 times."""
+    rng = np.random.default_rng(3)
+    alpha, runs = 0.05, 300
+    config = VerifyConfig(alpha=alpha)
+    accused = sum(
+        verify(pool(rng.normal(size=30)), pool(rng.normal(size=100), 500), config).outcome
+        == "coating found"
+        for _ in range(runs)
+    )
+    assert accused / runs <= alpha + 3 * math.sqrt(alpha * (1 - alpha) / runs)
+    assert accused > 0
+
+
+def test_as_json(reference):
+    verdict = verify(pool(normal(5, 40, 1)), reference)
+    data = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
+    assert data["outcome"] == "coating found"
+    assert data["finding"]["n"] == 40
+    assert data["finding"]["location"] is not None
+    assert VerifyConfig.from_dict(data["settings"]) == verdict.config == VerifyConfig()
+    assert isinstance(verdict, Verdict)
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (1.0, "100 %"),
+        (0.266, "27 %"),
+        (0.05, "5 %"),
+        (0.04, "1 in 25"),
+        (1e-3, "1 in 1,000"),
+        (1.01e-3, "1 in 990"),
+        (1e-6, "1 in 1 million"),
+        (1 / 3.5e6, "1 in 3.5 million"),
+        (1 / 35e9, "1 in 35 billion"),
+        (1 / 350e12, "1 in 350 trillion"),
+        (1e-15, "1 in 10¹⁵"),
+        (2.87e-43, "1 in 3.5 × 10⁴²"),
+        (1 / 3.5e5, "1 in 350,000"),
+        (1e-299, "1 in 10²⁹⁹"),
+        (1e-300, "less than 1 in 10³⁰⁰"),
+    ],
+)
+def test_odds_read_well(p, text):
+    assert odds(p) == text
+
+
+def test_settings_are_checked():
+    with pytest.raises(ConfigError, match="alpha"):
+        VerifyConfig(alpha=0)
+    with pytest.raises(ConfigError, match="method"):
+        VerifyConfig(method="quick")  # type: ignore[arg-type]

@@ -1,0 +1,211 @@
+"""The demo: bookkeeping at no cost, and the whole chain at reduced size on the pocket model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import siren_ext
+from siren_ext.errors import Cancelled, ConfigError
+from siren_ext.progress import Progress
+from siren_ext.workflows.demo import DemoConfig, run_demo
+from siren_ext.workflows.demo_summary import DemoSummary, Ledger
+from siren_ext.workflows.run_log import peak_memory_gb
+
+TINY = DemoConfig(
+    images=6,
+    suspect_images=3,
+    innocent_images=2,
+    reference_images=4,
+    training_steps=2,
+    training_batch=2,
+    sampling_steps=2,
+)
+FIGURES = {
+    "psnr_db": 40.0,
+    "ssim": 0.98,
+    "local_de00_p99": 1.5,
+    "scores_separate": True,
+    "suspect": {"verdict": "coating found", "p": 1e-9, "n": 30, "m": 100},
+    "innocent": {"verdict": "no evidence", "p": 0.4, "n": 30, "m": 100},
+    "seconds": 61.0,
+    "peak_memory_gb": 1.2,
+}
+
+
+def finished(root: Path, config: DemoConfig) -> DemoSummary:
+    """A folder that looks like a finished demo."""
+    with Ledger(root, config.to_dict()).step("all"):
+        pass
+    (root / "report.html").write_text("<html>")
+    summary = DemoSummary(**FIGURES, report=root / "report.html")
+    (root / "summary.json").write_text(json.dumps(summary.to_dict(root)))
+    return summary
+
+
+def test_finished_demo_is_only_read(tmp_path: Path) -> None:
+    summary = finished(tmp_path, TINY)
+    assert run_demo(tmp_path, config=TINY) == summary
+
+
+def test_summary_in_words() -> None:
+    text = DemoSummary(**FIGURES, report=Path("r")).text()
+    assert "PSNR 40.0 dB" in text
+    assert "coated images   -> coating found (p = 1e-09, 30 images against 100)" in text
+    assert "clean originals -> no evidence (p = 0.4" in text
+    assert "1 min 01 s, 1.2 GB" in text
+
+
+def test_summary_without_its_report_is_not_finished(tmp_path: Path) -> None:
+    finished(tmp_path, TINY)
+    (tmp_path / "report.html").unlink()
+    assert DemoSummary.load(tmp_path) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"report": "report.html"}'])
+def test_damaged_summary_is_not_finished(tmp_path: Path, text: str) -> None:
+    finished(tmp_path, TINY)
+    (tmp_path / "summary.json").write_text(text)
+    assert DemoSummary.load(tmp_path) is None
+
+
+def test_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
+    finished(tmp_path, TINY)
+    with pytest.raises(ConfigError, match="other settings"):
+        run_demo(tmp_path, config=dataclasses.replace(TINY, seed=1))
+
+
+def test_foreign_folder_is_refused_and_untouched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="not of a demo"):
+        run_demo(tmp_path, config=TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_damaged_ledger_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "demo.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"demo\.json"):
+        run_demo(tmp_path, config=TINY)
+
+
+def test_ledger_adds_up_over_interruptions(tmp_path: Path) -> None:
+    def work_and_stop() -> None:
+        with Ledger(tmp_path, TINY.to_dict()).step("coat"):
+            time.sleep(0.02)
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        work_and_stop()
+    first = Ledger(tmp_path, TINY.to_dict()).seconds
+    assert first >= 0.02
+    again = Ledger(tmp_path, TINY.to_dict())
+    with again.step("coat"):
+        time.sleep(0.02)
+    assert again.seconds >= first + 0.02
+
+
+def test_peak_memory_is_plausible() -> None:
+    peak = peak_memory_gb()
+    assert peak is None or 0.01 < peak < 1000
+
+
+class Stop(Progress):
+    """Cancels after so many units of work; remembers the stages."""
+
+    def __init__(self, after: int | None = None) -> None:
+        self.left = after
+        self.stages: list[str] = []
+        super().__init__(self._asked)
+
+    def _asked(self) -> bool:
+        if self.left is None:
+            return False
+        self.left -= 1
+        return self.left < 0
+
+    def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
+        self.stages.append(label)
+
+
+def run_interrupted(out: Path, config: DemoConfig, stops: tuple[int, ...]) -> DemoSummary:
+    """Run a demo that is stopped after so many units of work, each time, and then let through."""
+    for after in stops:
+        with pytest.raises(Cancelled):
+            run_demo(out, progress=Stop(after), config=config, device="cpu")
+        assert not (out / "summary.json").exists()
+    return run_demo(out, progress=Stop(), config=config, device="cpu")
+
+
+def check_result(out: Path, config: DemoConfig, summary: DemoSummary) -> dict[str, Any]:
+    """What every finished demo has; returns ``summary.json``."""
+    assert len(list((out / "coated").glob("*.png"))) == config.images
+    counts = (config.suspect_images, config.innocent_images, config.reference_images)
+    for model, count in zip(("suspect", "innocent", "reference"), counts, strict=True):
+        assert (out / "adapters" / f"{model}.safetensors").is_file()
+        assert len(list((out / "mimicries" / model).glob("*.png"))) == count
+    written: dict[str, Any] = json.loads((out / "summary.json").read_text())
+    for model, count in zip(("suspect", "innocent"), counts, strict=False):
+        assert (written[model]["n"], written[model]["m"]) == (count, config.reference_images)
+        assert written[model]["verdict"] == "inconclusive", "so few images can't reach 1e-6"
+        assert 0 < written[model]["p"] <= 1
+    assert summary.report == out / "report.html"
+    assert "<html" in summary.report.read_text(encoding="utf-8")
+    assert (out / "innocent" / "report.html").is_file()
+    assert not list(out.rglob(".part-*"))
+    start, before = time.monotonic(), {p: p.stat().st_mtime_ns for p in out.rglob("*")}
+    assert run_demo(out, config=config) == summary
+    assert time.monotonic() - start < 1
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
+    return written
+
+
+@pytest.mark.models
+def test_chain_on_a_tiny_random_model(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Coat, train three models, generate, score, verify, report; stopped twice and resumed."""
+    from support.tiny_models import need_models, shared_model
+
+    need_models()
+    from siren_ext.coater.coater import Coater
+    from siren_ext.coater.config import CoaterConfig
+
+    tiny = CoaterConfig(
+        channels=4, generator_blocks=1, extractor_blocks=1, bits=2, features=4, working_size=32
+    )
+    Coater(tiny, seed=1).save(tmp_path / "coater.safetensors")
+    base = shared_model(tmp_path_factory.getbasetemp(), "tiny", "epsilon")
+    config = dataclasses.replace(
+        TINY, coater=str(tmp_path / "coater.safetensors"), base=str(base), prompts=("a cat",)
+    )
+    out = tmp_path / "demo"
+    summary = run_interrupted(out, config, (3, 14, 20))
+    written = check_result(out, config, summary)
+    assert written["psnr_db"] > 20
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_chain_on_the_pocket_model(tmp_path: Path) -> None:
+    """The bundled model, coater and samples, at reduced size."""
+    from support.tiny_models import need_models
+
+    need_models()
+    pocket = Path(siren_ext.__file__).parent / "pocket"
+    for part in (
+        "model/model_index.json",
+        "coaters/samples.safetensors",
+        "coaters/start.safetensors",
+    ):
+        if not (pocket / part).exists():
+            pytest.skip(f"the bundled {part} is not in this tree")
+    summary = run_interrupted(tmp_path, TINY, (3,))
+    written = check_result(tmp_path, TINY, summary)
+    assert 25 < written["psnr_db"] < 60
+    assert written["ssim"] > 0.9
+    assert written["scores_separate"], "the bundled coater separates its own samples"
