@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from siren_ext.text import printable
+
 
 class SirenError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose.
+
+    Messages often quote file names and text from files. Control characters, line breaks and
+    characters that reverse the text are shown as escapes, so no quoted text can forge a line of
+    output.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(message))
 
 
 class ConfigError(SirenError):

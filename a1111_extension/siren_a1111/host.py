@@ -96,7 +96,7 @@ def _checkpoint(title: str) -> Any:
     found = sd_models.checkpoint_aliases.get(title) if title else _chosen_checkpoint()
     if found is None:
         raise ModelError(
-            f"The web UI has no checkpoint {printable(title)[:200]!r}; refresh the lists and "
+            f"The web UI has no checkpoint {str(title)[:200]!r}; refresh the lists and "
             "choose one of them."
         )
     return found
@@ -106,7 +106,7 @@ def _without_effect(order: Order, checkpoint: Any) -> AdapterError:
     names = ", ".join(printable(name) for name, _ in order.loras)
     return AdapterError(
         f"{names}: the web UI makes the same image with it and without it. It was made for another "
-        f"kind of model than {printable(checkpoint.title)}, or could not be read; the web UI's "
+        f"kind of model than {checkpoint.title}, or could not be read; the web UI's "
         "console says more. Choose the checkpoint that it was made for."
     )
 
@@ -127,7 +127,7 @@ def _draw(order: Order, checkpoint: Any, prompt: str, index: int) -> Any:
             halted = any(getattr(shared.state, name, False) for name in HALTS)
         except Exception as error:  # whatever a model or the device throws
             raise ModelError(
-                f"The web UI could not generate: {printable(error)[:300] or type(error).__name__}. "
+                f"The web UI could not generate: {str(error)[:300] or type(error).__name__}. "
                 "Its console says more."
             ) from error
         finally:
@@ -208,7 +208,7 @@ def _networks() -> Any:
 def _tag(name: str, weight: float) -> str:
     if set(name) & set("<>:"):
         raise AdapterError(
-            f"The LoRA's name {printable(name)!r} holds one of < > : and can't stand in a prompt; "
+            f"The LoRA's name {name!r} holds one of < > : and can't stand in a prompt; "
             "rename its file."
         )
     return f" <lora:{name}:{weight:g}>"

@@ -38,7 +38,7 @@ def passphrase(what: str, variable: str | None, *, fresh: bool = False) -> str:
         value = os.environ.get(variable)
         if value is None:
             raise ConfigError(
-                f"The environment variable {printable(variable)[:80]!r} is not set; put the "
+                f"The environment variable {str(variable)[:80]!r} is not set; put the "
                 "passphrase into it, or leave the option out to be asked."
             )
         return value

@@ -10,7 +10,7 @@ from siren_ext.data.dataset import ImageSet, Item, safe_words
 from siren_ext.data.kohya import Subset, write_dataset_toml
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.files import atomic
-from siren_ext.text import plain_name, printable
+from siren_ext.text import plain_name
 
 DATASET_TOML = "dataset.toml"
 TRAINER_STEP = 64  # trainers resize to multiples of this many pixels
@@ -22,8 +22,8 @@ def refuse_overlap(root: Path, out: Path) -> None:
     data, target = root.resolve(), out.resolve()
     if data == target or data in target.parents or target in data.parents:
         raise DatasetError(
-            f"The output folder {printable(out)} is, lies in or contains the data folder "
-            f"{printable(root)}; expected a separate one, so that originals stay as they are."
+            f"The output folder {out} is, lies in or contains the data folder "
+            f"{root}; expected a separate one, so that originals stay as they are."
         )
 
 

@@ -195,7 +195,7 @@ def _finished(items: Sequence[Item], root: Path, name: str, problems: Problems) 
     if not items:
         told = "".join(f" {who}: {why}" for who, why in problems[:3])
         raise DatasetError(
-            f"{printable(root)} holds no usable image; expected a folder with files such as .png "
+            f"{root} holds no usable image; expected a folder with files such as .png "
             f"or .jpg.{told}"
         )
     return ImageSet(tuple(items), root, printable(name), tuple(problems))

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from siren_ext.errors import ImageError
-from siren_ext.text import natural_key, printable
+from siren_ext.text import natural_key
 
 # EPS and WMF hand the file to another program; the others are containers that Pillow can't decode.
 REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
@@ -48,7 +48,7 @@ def scan_images(folder: Path, *, deep: bool = False) -> tuple[list[Path], list[t
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ImageError(f"{printable(folder)} is not a folder; expected a folder of images.")
+        raise ImageError(f"{folder} is not a folder; expected a folder of images.")
     found: list[Path] = []
     refused: list[tuple[Path, str]] = []
 

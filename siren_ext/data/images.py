@@ -86,16 +86,16 @@ class Picture:
 def _check_file(path: Path) -> None:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise ImageError(f"{printable(path.name)} is not a regular file; expected an image file.")
+        raise ImageError(f"{path.name} is not a regular file; expected an image file.")
     if status.st_size == 0:
-        raise ImageError(f"{printable(path.name)} is empty; expected an image file.")
+        raise ImageError(f"{path.name} is empty; expected an image file.")
 
 
 def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
         raise ImageError(
-            f"{printable(path.name)} claims {width}x{height} pixels; at most {max_pixels:,} are "
+            f"{path.name} claims {width}x{height} pixels; at most {max_pixels:,} are "
             "read. Shrink it first."
         )
 
@@ -103,7 +103,7 @@ def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image; every way in which it can be bad becomes an :class:`ImageError`."""
-    name = printable(path.name)
+    name = path.name
     try:
         _check_file(path)
         with path.open("rb") as stream, Image.open(stream, formats=readable_formats()) as image:
@@ -288,7 +288,7 @@ def write_picture(picture: Picture, path: Path) -> None:
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
-        raise ImageError(f"{printable(path.name)} would be a PNG; expected a name ending in .png.")
+        raise ImageError(f"{path.name} would be a PNG; expected a name ending in .png.")
     pixels = picture.rgb
     if picture.alpha is not None:
         pixels = np.dstack((picture.rgb, picture.alpha))
@@ -307,7 +307,7 @@ def write_picture(picture: Picture, path: Path) -> None:
             )
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ImageError(f"{printable(path.name)} can't be written: {printable(why)}.") from error
+        raise ImageError(f"{path.name} can't be written: {why}.") from error
 
 
 def to_tensor(rgb: Bytes) -> Tensor:

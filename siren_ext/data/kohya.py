@@ -72,7 +72,7 @@ def read_dataset_toml(path: Path) -> list[dict[str, Any]]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DatasetError(f"{printable(path)} can't be read as TOML: {error}") from error
+        raise DatasetError(f"{path} can't be read as TOML: {error}") from error
     return list(_subsets(table, path))
 
 
@@ -81,15 +81,13 @@ def _subsets(table: dict[str, Any], path: Path) -> Iterator[dict[str, Any]]:
     datasets = table.get("datasets")
     if not isinstance(general, dict) or not isinstance(datasets, list):
         raise DatasetError(
-            f"{printable(path)} is not a kohya dataset file: expected [[datasets]] with "
-            "[[datasets.subsets]]."
+            f"{path} is not a kohya dataset file: expected [[datasets]] with [[datasets.subsets]]."
         )
     for dataset in datasets:
         subsets = dataset.get("subsets") if isinstance(dataset, dict) else None
         if not isinstance(subsets, list) or not all(isinstance(s, dict) for s in subsets):
             raise DatasetError(
-                f"{printable(path)} has a dataset without [[datasets.subsets]]; expected one or "
-                "more."
+                f"{path} has a dataset without [[datasets.subsets]]; expected one or more."
             )
         shared = {key: value for key, value in dataset.items() if key != "subsets"}
         yield from ({**general, **shared, **subset} for subset in subsets)
@@ -106,7 +104,7 @@ def _setting(
     value = settings.get(name, default)
     fits = isinstance(value, kind) and not isinstance(value, bool)
     if not fits or (value != default and not valid(value)):
-        raise DatasetError(f"{name} is {printable(repr(value)[:80])}; expected {expected}.")
+        raise DatasetError(f"{name} is {repr(value)[:80]}; expected {expected}.")
     return value
 
 

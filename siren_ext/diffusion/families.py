@@ -167,7 +167,7 @@ def draw(
     except _LIBRARY_ERRORS as error:
         raise ConfigError(
             f"{family(pipeline)} can't be asked for a picture with {steps} steps, guidance "
-            f"{guidance:g} and size {size or 'its own'}: {printable(str(error))[:300]}."
+            f"{guidance:g} and size {size or 'its own'}: {str(error)[:300]}."
         ) from error
     image = torch.as_tensor(made.images[0]).permute(2, 0, 1).float()
     if not bool(torch.isfinite(image).all()):
@@ -217,7 +217,7 @@ def _assemble(path: Path) -> Pipeline:
     for name, entry in index.items():
         if name not in wanted:
             if isinstance(entry, list) and entry != [None, None]:
-                raise ModelError(f"{path} has a part {printable(name)} that {kind.__name__} lacks.")
+                raise ModelError(f"{path} has a part {name} that {kind.__name__} lacks.")
         elif not isinstance(entry, list):
             parts[name] = entry
         elif name in _LEFT_OUT or entry == [None, None]:
@@ -245,7 +245,7 @@ def _pipeline_class(path: Path, name: str) -> Any:
             "save that pipeline to one folder."
         )
     raise ModelError(
-        f"{path} is a {printable(name)[:100]}; expected a text-to-image pipeline that this "
+        f"{path} is a {str(name)[:100]}; expected a text-to-image pipeline that this "
         f"diffusers knows, such as Stable Diffusion 1.x, 2.x, XL or 3, LCM, Kandinsky or Flux. "
         f"{advice}"
     )
@@ -273,7 +273,7 @@ def _load_part(folder: Path, entry: list[Any], pipeline: Any) -> Any:
     )
     if not network and not (isinstance(kind, type) and issubclass(kind, bases)):
         raise ModelError(
-            f"{folder.parent} has {printable(name)[:80]} from {printable(library)[:80]} as its "
+            f"{folder.parent} has {str(name)[:80]} from {str(library)[:80]} as its "
             f"{folder.name}; expected a model, tokenizer, scheduler or image processor of "
             "diffusers or transformers. Nothing else is loaded, since it could run code."
         )

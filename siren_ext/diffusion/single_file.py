@@ -20,7 +20,6 @@ from safetensors import SafetensorError, safe_open
 
 from siren_ext.diffusion.checkpoint_settings import FAMILIES, Family, Parts
 from siren_ext.errors import ModelError
-from siren_ext.text import printable
 
 # packages that ship OpenAI's vocabulary under this name: openai-clip (or CLIP itself), open-clip
 _CARRIERS = ("clip", "open_clip")
@@ -72,7 +71,7 @@ def _named_class(folder: Path) -> str:
     name = str(json.loads((folder / "model_index.json").read_text("utf-8")).get("_class_name"))
     if name not in {family.pipeline for family in FAMILIES}:
         raise ModelError(
-            f"{folder} describes a {printable(name)[:100]}; expected Stable Diffusion 1.x, 2.x or "
+            f"{folder} describes a {str(name)[:100]}; expected Stable Diffusion 1.x, 2.x or "
             "XL. Use a diffusers folder with its weights instead."
         )
     return name

@@ -75,7 +75,7 @@ class Commitment:
     def load(cls, path: Path) -> Commitment:
         """Read a commitment; raises :class:`EvidenceError` unless it is whole and sane."""
         data = read_object(Path(path), FORMAT, max_bytes=MAX_BYTES)
-        name = printable(Path(path).name)
+        name = Path(path).name
         files: Any = data.get("files")
         keys: Any = data.get("committed")
         sane = (
@@ -252,7 +252,7 @@ def _hashes(folder: Path) -> list[tuple[str, str]]:
         raise EvidenceError(f"A coated file can't be read: {error.strerror}.") from error
     if not found or len(found) > MAX_FILES:
         raise EvidenceError(
-            f"{printable(folder)} holds {len(found)} coated images; expected 1 to {MAX_FILES:,}."
+            f"{folder} holds {len(found)} coated images; expected 1 to {MAX_FILES:,}."
         )
     return found
 

@@ -200,7 +200,7 @@ class KeyRing:
         """Read an encrypted key file; raises :class:`EvidenceError` with what is wrong."""
         keys = unseal(Path(path), FORMAT, passphrase).get("keys")
         if not isinstance(keys, list):
-            raise EvidenceError(f"{printable(Path(path).name)} holds no list of keys.")
+            raise EvidenceError(f"{Path(path).name} holds no list of keys.")
         return cls((entry["recipient"], CoatingKey._restored(entry)) for entry in map(_entry, keys))
 
 
@@ -214,7 +214,7 @@ def _checked_name(name: Any) -> str:
     text = name.strip() if isinstance(name, str) else None
     if text is None or len(text) > MAX_NAME or text != printable(text):
         raise EvidenceError(
-            f"{printable(name)[:60]!r} can't be a recipient's name; expected a line of at most "
+            f"{str(name)[:60]!r} can't be a recipient's name; expected a line of at most "
             f"{MAX_NAME} letters."
         )
     return text

@@ -67,7 +67,7 @@ def unseal(path: Path, kind: str, passphrase: str) -> dict[str, Any]:
         MissingExtraError: the package ``cryptography`` is not installed.
     """
     head, sealed = require_sealed(path, kind)
-    name = printable(Path(path).name)
+    name = Path(path).name
     try:
         body = base64.b64decode(sealed, validate=True)
     except (binascii.Error, TypeError, ValueError):
@@ -86,12 +86,12 @@ def require_sealed(path: Path, kind: str) -> tuple[dict[str, Any], Any]:
     """Head and sealed text of a file; raises :class:`EvidenceError` unless both are sane."""
     head = read_object(path, kind, max_bytes=MAX_BYTES)
     sealed = head.pop("sealed", None)
-    return _checked_head(head, printable(Path(path).name)), sealed
+    return _checked_head(head, Path(path).name), sealed
 
 
 def read_object(path: Path, kind: str, *, max_bytes: int) -> dict[str, Any]:
     """A JSON object of the given format, version 1; raises :class:`EvidenceError`."""
-    name = printable(Path(path).name)
+    name = Path(path).name
     try:
         data = read_json(Path(path), max_bytes)
     except ScoreError as error:
@@ -102,7 +102,7 @@ def read_object(path: Path, kind: str, *, max_bytes: int) -> dict[str, Any]:
         raise EvidenceError(f"{name} should be a file of the format {kind!r}; {shown}.")
     if data.get("version") != 1 or isinstance(data.get("version"), bool):
         raise EvidenceError(
-            f"{name} has version {printable(data.get('version'))[:40]}; this program reads "
+            f"{name} has version {str(data.get('version'))[:40]}; this program reads "
             "version 1. Update the program."
         )
     return dict(data)
@@ -120,10 +120,10 @@ def write_private(path: Path, content: bytes, *, replace: bool = False) -> None:
         handle = os.open(target, flags, 0o600)
     except FileExistsError:
         raise EvidenceError(
-            f"{printable(path)} exists already and is not overwritten; choose another name."
+            f"{path} exists already and is not overwritten; choose another name."
         ) from None
     except OSError as error:
-        raise EvidenceError(f"{printable(path)} can't be written: {error.strerror}.") from error
+        raise EvidenceError(f"{path} can't be written: {error.strerror}.") from error
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
@@ -133,7 +133,7 @@ def write_private(path: Path, content: bytes, *, replace: bool = False) -> None:
             target.replace(path)
     except OSError as error:
         target.unlink(missing_ok=True)
-        raise EvidenceError(f"{printable(path)} can't be written: {error.strerror}.") from error
+        raise EvidenceError(f"{path} can't be written: {error.strerror}.") from error
 
 
 def passphrase_bytes(passphrase: str) -> bytes:

@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 from siren_ext.errors import EvidenceError, MissingExtraError
 from siren_ext.keys.encrypted_file import seal, unseal
-from siren_ext.text import printable
 
 FORMAT = "siren_ext.signing_key"
 _PUBLIC = re.compile(r"[0-9a-f]{64}")
@@ -52,7 +51,7 @@ class Signer:
                 bytes.fromhex(content["private"])
             )
         except (KeyError, TypeError, ValueError):
-            name = printable(Path(path).name)
+            name = Path(path).name
             raise EvidenceError(f"{name} holds no signing key; use a copy of the file.") from None
         return cls(private)
 
@@ -84,7 +83,7 @@ def checked_public(text: str) -> str:
     tidy = text.strip().lower()
     if not _PUBLIC.fullmatch(tidy):
         raise EvidenceError(
-            f"{printable(text)[:80]!r} is no public key; expected the 64 hexadecimal digits that "
+            f"{str(text)[:80]!r} is no public key; expected the 64 hexadecimal digits that "
             "'siren-ext key signing' printed."
         )
     return tidy

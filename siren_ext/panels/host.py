@@ -19,7 +19,7 @@ from siren_ext.devices import pick_device
 from siren_ext.errors import CoaterError
 from siren_ext.panels.gradio_compat import upload_paths
 from siren_ext.progress import Progress
-from siren_ext.text import natural_key, printable
+from siren_ext.text import natural_key
 
 _REDRAW_SECONDS = 0.2
 
@@ -97,7 +97,7 @@ class Shelf:
             path = self.folder / name
         else:
             raise CoaterError(
-                f"There is no coater named {printable(name)[:80]!r}; choose one of the list or "
+                f"There is no coater named {str(name)[:80]!r}; choose one of the list or "
                 "upload the file that your images were coated with."
             )
         with self._lock:

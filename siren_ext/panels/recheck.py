@@ -16,7 +16,6 @@ from siren_ext.report.integrity import JSON
 from siren_ext.report.keyed_check import restored_keyed
 from siren_ext.report.write import FORMAT
 from siren_ext.scoring.score_set import ScoreSet, read_json
-from siren_ext.text import printable
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.findings import Finding, ks_finding, rank_finding
 from siren_ext.verdict.verify import Verdict, conclude
@@ -59,7 +58,7 @@ def recheck_step(path: Path) -> Recheck:
         EvidenceError: the same, of its other parts.
     """
     data = read_json(path)
-    name = printable(path.name)
+    name = path.name
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ScoreError(
             f"{name} is not a report; expected the report.json that a verification wrote."
@@ -68,7 +67,7 @@ def recheck_step(path: Path) -> Recheck:
         stated = str(data["verdict"]["outcome"])
         verdict, suspect, reference = _restored(data)
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
-        raise ScoreError(f"{name} has no readable verdict: {printable(error)[:200]}") from error
+        raise ScoreError(f"{name} has no readable verdict: {str(error)[:200]}") from error
     with tempfile.TemporaryDirectory(prefix="siren_report_") as folder:
         shutil.copyfile(path, Path(folder) / JSON)  # whatever the browser called it
         points = check_report(Path(folder)).points

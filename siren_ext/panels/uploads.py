@@ -17,7 +17,7 @@ from siren_ext.data.images import picture_size
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.panels.gradio_compat import upload_paths
 from siren_ext.panels.host import Limits
-from siren_ext.text import plain_name, printable
+from siren_ext.text import plain_name
 
 _MEGA = 1_000_000
 _BLOCK = 1 << 20
@@ -45,9 +45,7 @@ def take_in(upload: Any, folder: str, limits: Limits, into: Path, *, what: str =
     elif folder and limits.folders:
         place = Path(folder).expanduser()
         if not place.is_dir():
-            raise DatasetError(
-                f"There is no folder {printable(place)}; expected one with the {what}."
-            )
+            raise DatasetError(f"There is no folder {place}; expected one with the {what}.")
     elif folder:
         raise DatasetError("Folders of this machine are not read here; upload the files instead.")
     else:
@@ -77,14 +75,14 @@ def check_images(folder: Path, limits: Limits, what: str = "images") -> None:
             continue
         if width * height > limits.megapixels * _MEGA:
             raise ImageError(
-                f"{printable(path.name)} has {width * height / _MEGA:.1f} megapixels; at most "
+                f"{path.name} has {width * height / _MEGA:.1f} megapixels; at most "
                 f"{limits.megapixels:g} are taken here. Shrink it first."
             )
 
 
 def _too_big(name: str, limits: Limits) -> ImageError:
     return ImageError(
-        f"{printable(name)[:120]} is larger than {limits.file_mb:g} MB, the most that is taken "
+        f"{str(name)[:120]} is larger than {limits.file_mb:g} MB, the most that is taken "
         "here. Shrink it first."
     )
 
@@ -119,7 +117,7 @@ def _members(path: Path, limits: Limits) -> Iterator[tuple[str, IO[bytes]]]:
             entries = archive.infolist()
             if len(entries) > limits.files * _ARCHIVE_ENTRIES:
                 raise ImageError(
-                    f"{printable(path.name)} holds {len(entries)} entries; at most "
+                    f"{path.name} holds {len(entries)} entries; at most "
                     f"{limits.files * _ARCHIVE_ENTRIES} are read."
                 )
             for entry in entries:
@@ -130,7 +128,7 @@ def _members(path: Path, limits: Limits) -> Iterator[tuple[str, IO[bytes]]]:
                     yield name, stream
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
         raise ImageError(
-            f"{printable(path.name)} can't be unpacked: {printable(error)[:200]}. Expected a plain "
+            f"{path.name} can't be unpacked: {str(error)[:200]}. Expected a plain "
             "ZIP archive without a password."
         ) from error
 

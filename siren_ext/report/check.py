@@ -90,7 +90,7 @@ def check_report(
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     if not (folder / JSON).is_file():
         raise EvidenceError(
-            f"{printable(folder)} holds no {JSON}; give the folder of a report, or the file in it."
+            f"{folder} holds no {JSON}; give the folder of a report, or the file in it."
         )
     try:
         data = read_json(folder / JSON)
@@ -100,7 +100,7 @@ def check_report(
         raise EvidenceError(f"{JSON} is not a report; expected one that 'siren-ext verify' wrote.")
     if data.get("version") != FORMAT_VERSION:
         raise EvidenceError(
-            f"{JSON} has version {printable(data.get('version'))[:40]}; this program reads version "
+            f"{JSON} has version {str(data.get('version'))[:40]}; this program reads version "
             f"{FORMAT_VERSION}."
         )
     seal = read_seal(folder)
@@ -275,7 +275,7 @@ def _images_point(data: Mapping[str, Any], images: Sequence[Path]) -> CheckPoint
             else:
                 changed.append(printable(path.name))
     except (ImageError, OSError) as error:
-        raise EvidenceError(f"An image can't be read: {printable(error)[:200]}") from error
+        raise EvidenceError(f"An image can't be read: {str(error)[:200]}") from error
     if changed:
         shown = ", ".join(changed[:_SHOWN]) + (", \u2026" if len(changed) > _SHOWN else "")
         text = f"{len(changed)} of {len(images)} files are not among the scored ones: {shown}"
@@ -319,5 +319,5 @@ def _same_images(first: ScoreSet, second: ScoreSet) -> bool:
 def _precedence(kept: Mapping[str, Any]) -> Precedence:
     status = kept["status"]
     if status not in ("committed before", "no commitment", "does not fit"):
-        raise ValueError(f"the commitment's status is {printable(status)[:40]}")
+        raise ValueError(f"the commitment's status is {str(status)[:40]}")
     return Precedence(status, str(kept["text"]), str(kept["created"]), str(kept["sha256"]))

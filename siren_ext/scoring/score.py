@@ -92,7 +92,7 @@ def score_folder(
     except ImageError as error:
         raise ScoreError(str(error)) from error
     if not paths:
-        raise ScoreError(f"{printable(folder)} holds no images; expected a folder of them.")
+        raise ScoreError(f"{folder} holds no images; expected a folder of them.")
     known: dict[str, Any] = {"kind": "folder", "folder": printable(folder.resolve().name)}
     if (folder / PROVENANCE).is_file():
         try:

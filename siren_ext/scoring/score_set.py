@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from siren_ext.errors import ScoreError
 from siren_ext.files import write_json
 from siren_ext.scoring.appearance import LESS_MORE
-from siren_ext.text import printable
 
 FORMAT = "siren_ext.scores"
 FORMAT_VERSION = 1
@@ -64,9 +63,7 @@ class ScoreSet:
             )
         if not np.isfinite(values).all():
             bad = self.names[int(np.argmin(np.isfinite(values)))]
-            raise ScoreError(
-                f"The score of {printable(bad)} is not a finite number; score the image again."
-            )
+            raise ScoreError(f"The score of {bad} is not a finite number; score the image again.")
         values.flags.writeable = False
         object.__setattr__(self, "scores", values)
         for name in ("features", "looks"):
@@ -120,7 +117,7 @@ class ScoreSet:
     def load(cls, path: Path | str) -> ScoreSet:
         """Read a set; raises :class:`ScoreError` unless the file is whole and sane."""
         path = Path(path)
-        return cls.from_dict(read_json(path), name=printable(path))
+        return cls.from_dict(read_json(path), name=str(path))
 
     @classmethod
     def from_dict(cls, data: Any, *, name: str = "The score set") -> ScoreSet:
@@ -129,7 +126,7 @@ class ScoreSet:
             raise ScoreError(f"{name} is not a score file; make one with 'siren-ext score'.")
         if data.get("version") != FORMAT_VERSION:
             raise ScoreError(
-                f"{name} has version {printable(data.get('version'))[:40]}; this program reads "
+                f"{name} has version {str(data.get('version'))[:40]}; this program reads "
                 f"version {FORMAT_VERSION}. Score the images again."
             )
         images, failures = data.get("images"), data.get("failures", [])
@@ -173,15 +170,15 @@ def require_same_coater(first: ScoreSet, second: ScoreSet) -> None:
     """Raise :class:`ScoreError` unless both sets were scored by the same coater."""
     if first.coater != second.coater:
         raise ScoreError(
-            f"The scores come from different coaters ({printable(first.coater)[:12]} and "
-            f"{printable(second.coater)[:12]}) and can't be compared; score both pools with the "
+            f"The scores come from different coaters ({str(first.coater)[:12]} and "
+            f"{str(second.coater)[:12]}) and can't be compared; score both pools with the "
             "coater that was released."
         )
 
 
 def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
     """Strict JSON of limited size: no NaN, no infinity; raises :class:`ScoreError`."""
-    name = printable(path)
+    name = str(path)
 
     def refuse(word: str) -> Any:
         raise ScoreError(f"{name} holds {word}, which is not a finite number.")
@@ -194,7 +191,7 @@ def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
     except OSError as error:
         raise ScoreError(f"{name} can't be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
-        raise ScoreError(f"{name} is not valid JSON: {printable(error)[:200]}") from error
+        raise ScoreError(f"{name} is not valid JSON: {str(error)[:200]}") from error
 
 
 def _text(entry: Any, key: str, name: str) -> str:
@@ -210,7 +207,7 @@ def _row(entry: Any, name: str) -> tuple[str, str, float]:
         raise ScoreError(f"{name}: 'sha256' is not 64 hexadecimal digits.")
     score = entry.get("score")
     if isinstance(score, bool) or not isinstance(score, int | float) or abs(score) > 1e30:
-        raise ScoreError(f"{name}: 'score' is {printable(score)[:40]}; expected a finite number.")
+        raise ScoreError(f"{name}: 'score' is {str(score)[:40]}; expected a finite number.")
     return _text(entry, "name", name), digest, float(score)
 
 

@@ -62,7 +62,7 @@ class A1111Suspect(RemoteSuspect):
         super().__init__(limits or Limits(), adapter=lora, scale=scale)
         if re.search(r"[<>:]", lora):
             raise ConfigError(
-                f"The LoRA's name is {printable(lora)[:80]!r}; expected one without < > and :."
+                f"The LoRA's name is {str(lora)[:80]!r}; expected one without < > and :."
             )
         self.client = Client(base, timeout=self.limits.timeout, secret=secret)
         self.model = model
@@ -202,7 +202,7 @@ class A1111Suspect(RemoteSuspect):
             if wanted and wanted in {stem, *(str(entry.get(key)) for key in keys)}:
                 return entry
         raise ConfigError(
-            f"{self.client.origin} has no checkpoint {printable(wanted)[:120]!r}; it has "
+            f"{self.client.origin} has no checkpoint {str(wanted)[:120]!r}; it has "
             f"{_names(listed, 'title')}. Give one as model=..."
         )
 
@@ -214,7 +214,7 @@ class A1111Suspect(RemoteSuspect):
                 if entry.get(key) == self.adapter:
                     return entry
         raise ConfigError(
-            f"{self.client.origin} has no LoRA {printable(self.adapter)[:120]!r}; it has "
+            f"{self.client.origin} has no LoRA {str(self.adapter)[:120]!r}; it has "
             f"{_names(listed, 'name')}. Put the file there and refresh its list."
         )
 

@@ -34,7 +34,7 @@ class Address:
                 "user:password into an environment variable and give its name: ?auth=NAME."
             )
         if parts.scheme != scheme or not parts.hostname or parts.fragment:
-            raise ConfigError(f"The address {printable(text)[:80]} is unusual; expected {form}.")
+            raise ConfigError(f"The address {str(text)[:80]} is unusual; expected {form}.")
         pairs = parse_qsl(parts.query, keep_blank_values=True)
         options = dict(pairs)
         unknown = sorted(set(options) - {*known, "tls"})
@@ -43,7 +43,7 @@ class Address:
             raise ConfigError(f"The address has {what}; expected {form}.")
         tls = options.pop("tls", "no")
         if tls not in ("yes", "no"):
-            raise ConfigError(f"The address has tls={printable(tls)[:40]}; expected yes or no.")
+            raise ConfigError(f"The address has tls={str(tls)[:40]}; expected yes or no.")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         http = "https" if tls == "yes" else "http"
         return cls(f"{http}://{host}:{found_port}{parts.path.rstrip('/')}", options)
@@ -54,5 +54,5 @@ class Address:
             return float(self.options.get(name, default))
         except ValueError as error:
             raise ConfigError(
-                f"The address has {name}={printable(self.options[name])[:40]}; expected a number."
+                f"The address has {name}={str(self.options[name])[:40]}; expected a number."
             ) from error

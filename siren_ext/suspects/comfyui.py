@@ -33,7 +33,6 @@ from siren_ext.suspects.responses import (
     quoted,
 )
 from siren_ext.suspects.template import fill, places
-from siren_ext.text import printable
 
 SCHEME = "comfyui"
 OPTIONS = ("model", "lora", "scale", "workflow", "image", "output", "auth")
@@ -194,7 +193,7 @@ class ComfyUISuspect(RemoteSuspect):
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise ConfigError(f"{printable(path.name)} can't be read: {error.strerror}.") from error
+            raise ConfigError(f"{path.name} can't be read: {error.strerror}.") from error
         name = f"siren_{hashlib.sha256(content).hexdigest()[:16]}{path.suffix.lower()}"
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n'
@@ -300,7 +299,7 @@ class ComfyUISuspect(RemoteSuspect):
             if name in (candidate, candidate.rpartition(".")[0]):
                 return candidate
         raise ConfigError(
-            f"{self.client.origin} has no {printable(name)[:120]!r} among its {kind}: "
+            f"{self.client.origin} has no {str(name)[:120]!r} among its {kind}: "
             f"{quoted(', '.join(listed)) or '(none there)'}."
         )
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from siren_ext.errors import ConfigError
 from siren_ext.suspects.template import places, read_template
-from siren_ext.text import printable
 
 MAX_BYTES = 4 << 20
 
@@ -71,7 +70,7 @@ def read_workflow(path: Path) -> dict[str, Any]:
 
     Raises :class:`ConfigError` for anything else, among it a workflow as the editor saves it.
     """
-    name = printable(path.name)
+    name = path.name
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(f"{name} is larger than {MAX_BYTES:,} bytes.")

@@ -29,7 +29,6 @@ from siren_ext.suspects.responses import (
     quoted,
 )
 from siren_ext.suspects.template import fill, places, read_template
-from siren_ext.text import printable
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -111,7 +110,7 @@ class HostedConfig(Config):
     @classmethod
     def read(cls, path: Path) -> HostedConfig:
         """From a TOML file; raises :class:`ConfigError` with its name."""
-        name = printable(path.name)
+        name = path.name
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise ConfigError(f"{name} is larger than {MAX_FILE_BYTES:,} bytes.")

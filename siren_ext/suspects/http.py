@@ -24,7 +24,6 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from siren_ext.errors import ConfigError
 from siren_ext.suspects.responses import BadAnswer, SuspectError, parse_json, quoted
-from siren_ext.text import printable
 
 MAX_JSON_BYTES = 8 << 20
 MAX_WAIT = 300.0
@@ -262,8 +261,7 @@ def split_address(text: str, kind: type[Exception] = ConfigError) -> Any:
         raise kind("The address can't be understood; expected http(s)://host:port.") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise kind(
-            f"The address begins with {printable(parts.scheme)[:20]!r}; expected "
-            "http(s)://host[:port]."
+            f"The address begins with {str(parts.scheme)[:20]!r}; expected http(s)://host[:port]."
         )
     if parts.username is not None or parts.password is not None:
         raise kind(

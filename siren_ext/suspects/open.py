@@ -11,7 +11,6 @@ from siren_ext.suspects.base import Suspect
 from siren_ext.suspects.folder import FolderSuspect
 from siren_ext.suspects.local import LocalSuspect
 from siren_ext.suspects.remote import Limits
-from siren_ext.text import printable
 
 KINDS = (
     "a1111://host:port?model=..&lora=.., comfyui://host:port?workflow=.., a TOML file that "
@@ -52,10 +51,10 @@ def open_suspect(
     path = Path(text)
     local = not colon and text != POCKET
     if local and not path.exists():
-        raise ConfigError(f"There is no {printable(text)[:200]}; expected {KINDS}.")
+        raise ConfigError(f"There is no {str(text)[:200]}; expected {KINDS}.")
     if base is not None and not needs_base(text):
         raise ConfigError(
-            f"A base is for an adapter, which {printable(text)[:200]} is not. To name the model of "
+            f"A base is for an adapter, which {str(text)[:200]} is not. To name the model of "
             "a web UI, add ?model=... to its address."
         )
     if scheme == a1111.SCHEME and colon:
@@ -64,7 +63,7 @@ def open_suspect(
         return comfyui.ComfyUISuspect.from_address(text, limits, scale)
     if colon:
         raise ConfigError(
-            f"The suspect begins with {printable(scheme)[:20]}://; expected {KINDS}. Describe "
+            f"The suspect begins with {str(scheme)[:20]}://; expected {KINDS}. Describe "
             "other web addresses in a TOML file."
         )
     if text == POCKET:
@@ -77,8 +76,7 @@ def open_suspect(
         return LocalSuspect(path, device=device, batch_size=batch_size)
     if base is None:
         raise ConfigError(
-            f"{printable(path.name)} is an adapter; give the model that it was trained for too "
-            "(--base)."
+            f"{path.name} is an adapter; give the model that it was trained for too (--base)."
         )
     return LocalSuspect(
         base,
@@ -107,5 +105,5 @@ def is_checkpoint(path: Path) -> bool:
             return any(key.startswith(_CHECKPOINT_KEYS) for key in file.keys())  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelError(
-            f"{printable(path.name)} is not a safetensors file ({error}); expected {KINDS}."
+            f"{path.name} is not a safetensors file ({error}); expected {KINDS}."
         ) from error

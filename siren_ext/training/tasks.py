@@ -19,7 +19,7 @@ from siren_ext.data.images import crop_view, to_tensor
 from siren_ext.errors import DatasetError
 from siren_ext.files import sha256_file
 from siren_ext.progress import NULL, Progress
-from siren_ext.text import plain_name, printable
+from siren_ext.text import plain_name
 from siren_ext.training.prompts import surrogate_prompt
 from siren_ext.training.trainer import Pictures
 
@@ -101,11 +101,11 @@ def _places(folder: Path) -> list[Path]:
     if folder.suffix.lower() == ".toml" or (folder.is_dir() and list_images(folder)):
         return [folder]
     if not folder.is_dir():
-        raise DatasetError(f"{printable(folder)} is no folder; expected a folder of image sets.")
+        raise DatasetError(f"{folder} is no folder; expected a folder of image sets.")
     inner = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not inner:
         raise DatasetError(
-            f"{printable(folder)} holds neither images nor folders; expected an image set or a "
+            f"{folder} holds neither images nor folders; expected an image set or a "
             "folder of image-set folders."
         )
     return inner
@@ -177,25 +177,25 @@ def _read_corpus(folder: Path) -> tuple[NDArray[np.uint8], list[dict[str, str]]]
     try:
         table = folder / "captions.json"
         if table.stat().st_size > MAX_CAPTIONS_BYTES:
-            raise DatasetError(f"{printable(table)} is too large to be a caption list.")
+            raise DatasetError(f"{table} is too large to be a caption list.")
         array: Any = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         rows: Any = json.loads(table.read_text(encoding="utf-8"))
     except (OSError, ValueError, EOFError) as error:
         raise DatasetError(
-            f"{printable(folder)} is no corpus folder: {printable(str(error))}. Expected the "
+            f"{folder} is no corpus folder: {error!s}. Expected the "
             "images.npy and captions.json that siren_ext.pocket.corpus writes."
         ) from error
     shape: tuple[int, ...] = getattr(array, "shape", ())
     if getattr(array, "dtype", None) != np.uint8 or len(shape) != 4 or shape[3] != 3:
         raise DatasetError(
-            f"images.npy in {printable(folder)} has shape {shape}; expected N x H x W x 3 bytes."
+            f"images.npy in {folder} has shape {shape}; expected N x H x W x 3 bytes."
         )
     good = isinstance(rows, list) and all(
         isinstance(row, dict) and {"caption", "source"} <= set(row) for row in rows
     )
     if not good or len(rows) != len(array) or not rows:
         raise DatasetError(
-            f"captions.json in {printable(folder)} doesn't fit the images; expected {len(array)} "
+            f"captions.json in {folder} doesn't fit the images; expected {len(array)} "
             "entries with caption and source."
         )
     return array, [{key: str(row[key]) for key in ("caption", "source")} for row in rows]
