@@ -42,18 +42,28 @@ def train_for_graph(
 ) -> Coater:
     """Train and write a coater; an interrupted call leaves ``out`` + ``.state`` and goes on later.
 
-    Args:
-        folder: clean pictures, with captions or without.
-        class_word: what they show.
-        out: the file; an existing one is an error.
-        parts: MODEL, CLIP and VAE of the graph, or three times None for the bundled model.
-        rehearse: let copies of the bundled model learn from coated images meanwhile.
-        preset: ``default``; ``coarse`` and ``keyed`` coaters are fitted instead of trained, without
-            ``steps``, ``batch_size`` and ``rehearse``.
+    Parameters
+    ----------
+    folder : Path
+        clean pictures, with captions or without.
+    class_word : str
+        what they show.
+    out : Path
+        the file; an existing one is an error.
+    parts : tuple[Any, Any, Any]
+        MODEL, CLIP and VAE of the graph, or three times None for the bundled model.
+    rehearse : bool
+        let copies of the bundled model learn from coated images meanwhile.
+    preset : str
+        ``default``; ``coarse`` and ``keyed`` coaters are fitted instead of trained, without
+        ``steps``, ``batch_size`` and ``rehearse``.
 
-    Raises:
-        CoaterError: ``out`` exists, or a coater that is fitted is to start from another one.
-        ModelError: only some of the three parts are wired.
+    Raises
+    ------
+    CoaterError
+        ``out`` exists, or a coater that is fitted is to start from another one.
+    ModelError
+        only some of the three parts are wired.
     """
     refuse_existing(out)
     wired = [part is not None for part in parts]
@@ -111,10 +121,14 @@ class GraphSurrogate:
     noise-predicting models. The loss (z' - z)^2 / sigma^2 of its denoised answer z' is then the
     squared error of the predicted noise (SIREN, Eq. 2).
 
-    Args:
-        model, clip, vae: as a checkpoint loader gives them.
-        prompt: what the pictures show.
-        resolution: side in pixels at which the model sees them.
+    Parameters
+    ----------
+    model, clip, vae : Any
+        as a checkpoint loader gives them.
+    prompt : str
+        what the pictures show.
+    resolution : int
+        side in pixels at which the model sees them.
     """
 
     def __init__(self, model: Any, clip: Any, vae: Any, *, prompt: str, resolution: int) -> None:

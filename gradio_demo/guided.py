@@ -72,9 +72,12 @@ class Story:
 class Guided:
     """Guided runs of one host.
 
-    Args:
-        desk: temporary folders, coaters and Stop buttons.
-        length: how much a run does.
+    Parameters
+    ----------
+    desk : Desk
+        temporary folders, coaters and Stop buttons.
+    length : Length | None
+        how much a run does.
     """
 
     def __init__(self, desk: Desk, length: Length | None = None) -> None:

@@ -34,10 +34,14 @@ _LOCK = threading.Lock()
 def add_routes(app: FastAPI, desk: Desk, *, max_mb: float, accounts: str | None) -> None:
     """Add the routes to the web UI's app.
 
-    Args:
-        desk: limits and coaters.
-        max_mb: largest body in megabytes.
-        accounts: ``user:password,...`` of the web UI's ``--api-auth``; None for open routes.
+    Parameters
+    ----------
+    desk : Desk
+        limits and coaters.
+    max_mb : float
+        largest body in megabytes.
+    accounts : str | None
+        ``user:password,...`` of the web UI's ``--api-auth``; None for open routes.
     """
     for name, step in (("coat", _coat), ("score", _score), ("verify", _verify)):
         app.post(f"/siren/v1/{name}")(_route(step, desk, max_mb, accounts))

@@ -49,9 +49,12 @@ class WebuiHost:
         A web UI generates on without a LoRA that it can't use, and only its console tells. So the
         first image is made without the LoRAs too, and has to differ.
 
-        Raises:
-            ModelError: the checkpoint is not there, or the web UI failed or gave no true image.
-            AdapterError: a LoRA's name can't be written into a prompt, or the LoRAs change nothing.
+        Raises
+        ------
+        ModelError
+            the checkpoint is not there, or the web UI failed or gave no true image.
+        AdapterError
+            a LoRA's name can't be written into a prompt, or the LoRAs change nothing.
         """
         tags = "".join(_tag(name, weight) for name, weight in order.loras)
         checkpoint = _checkpoint(order.checkpoint)

@@ -75,9 +75,12 @@ def outputs(config: CoaterConfig) -> int:
 class Coater:
     """Adds the coating to images and scores images for it.
 
-    Args:
-        config: network shapes and strength.
-        seed: of the initial weights and the constant message.
+    Parameters
+    ----------
+    config : CoaterConfig
+        network shapes and strength.
+    seed : int
+        of the initial weights and the constant message.
     """
 
     def __init__(self, config: CoaterConfig, *, seed: int = 0) -> None:
@@ -154,15 +157,22 @@ class Coater:
         full-size image, so its border stays exactly zero and no pixel changes by more than
         ``strength * std_k * jnd``, apart from the coarse pattern if there is one.
 
-        Args:
-            images: B x 3 x H x W in [0,1], H and W at least 16.
-            message: k or B x k of -1 and +1, for a keyed coater and for no other.
+        Parameters
+        ----------
+        images : Tensor
+            B x 3 x H x W in [0,1], H and W at least 16.
+        message : Tensor | None
+            k or B x k of -1 and +1, for a keyed coater and for no other.
 
-        Returns:
+        Returns
+        -------
+        Tensor
             B x 3 x H x W.
 
-        Raises:
-            CoaterError: the message is missing, or not one for this coater.
+        Raises
+        ------
+        CoaterError
+            the message is missing, or not one for this coater.
         """
         pattern = self.pattern(images, message)
         if pattern.shape[2:] != images.shape[2:]:

@@ -13,22 +13,34 @@ from siren_ext.errors import ConfigError
 class CoaterConfig(Config):
     """Shape of a coater.
 
-    Attributes:
-        channels, generator_blocks, extractor_blocks: network sizes; 64, 4 and 8 are the paper's.
-        bits: constant message channels of the generator; 0 is the paper's description.
-        features: feature length; the hypersphere lives in this many dimensions.
-        head: ``sphere`` or ``binary`` (one logit, the ablation).
-        feature_layer: ``linear`` or ``pool`` (the paper's description: no last layer).
-        norm: ``image`` statistics (scores independent of batching) or ``running`` (ablation).
-        working_size: side in pixels at which both networks see an image.
-        strength: largest change in units of the visibility mask, in ImageNet-normalised space.
-        min_psnr: dB; a coating stronger than this is scaled down, image by image; 0 for no floor.
-        coarse: largest colour difference (CIEDE2000) by a pattern of coarse colour that is the same
-            for every image (with a key: per bit), and that the extractor reads place by place. 0:
-            none, as in the paper.
-        message_bits: above 0 a keyed coater: every coating carries a message of so many bits, which
-            a key gives, and the extractor gives as many features, whatever ``bits``, ``features``,
-            ``feature_layer`` and ``norm`` say. 0: one coating for all.
+    Attributes
+    ----------
+    channels, generator_blocks, extractor_blocks : int
+        network sizes; 64, 4 and 8 are the paper's.
+    bits : int
+        constant message channels of the generator; 0 is the paper's description.
+    features : int
+        feature length; the hypersphere lives in this many dimensions.
+    head : str
+        ``sphere`` or ``binary`` (one logit, the ablation).
+    feature_layer : str
+        ``linear`` or ``pool`` (the paper's description: no last layer).
+    norm : str
+        ``image`` statistics (scores independent of batching) or ``running`` (ablation).
+    working_size : int
+        side in pixels at which both networks see an image.
+    strength : float
+        largest change in units of the visibility mask, in ImageNet-normalised space.
+    min_psnr : float
+        dB; a coating stronger than this is scaled down, image by image; 0 for no floor.
+    coarse : float
+        largest colour difference (CIEDE2000) by a pattern of coarse colour that is the same
+        for every image (with a key: per bit), and that the extractor reads place by place. 0:
+        none, as in the paper.
+    message_bits : int
+        above 0 a keyed coater: every coating carries a message of so many bits, which
+        a key gives, and the extractor gives as many features, whatever ``bits``, ``features``,
+        ``feature_layer`` and ``norm`` say. 0: one coating for all.
     """
 
     channels: int = 32

@@ -30,12 +30,17 @@ _DEPTH = 4
 def load_official(generator: Path | str, extractor: Path | str) -> Coater:
     """A coater with published weights.
 
-    Args:
-        generator: the encoder file of the published code, such as ``end_encoder.pth``.
-        extractor: the decoder file saved together with it; a pair belongs together.
+    Parameters
+    ----------
+    generator : Path | str
+        the encoder file of the published code, such as ``end_encoder.pth``.
+    extractor : Path | str
+        the decoder file saved together with it; a pair belongs together.
 
-    Raises:
-        CoaterError: a file is no PyTorch file, too large, lacks weights or has others.
+    Raises
+    ------
+    CoaterError
+        a file is no PyTorch file, too large, lacks weights or has others.
     """
     weights: dict[str, Tensor] = {}
     for kind, path, mark in (

@@ -28,16 +28,25 @@ def coat_images(
 ) -> Tensor:
     """Coated copies of images, on the levels k/255 that an 8-bit file holds.
 
-    Args:
-        images: B x 3 x H x W in [0,1], sides of 16 pixels or more.
-        coater: the work is done on its device, and the result lies there.
-        strength: factor on the residual; 1 is as trained.
-        keep: B x 1 x H x W or 1 x 1 x H x W in [0,1]; where it is 1 nothing is added.
-        key: holds the message that a keyed coater writes.
+    Parameters
+    ----------
+    images : Tensor
+        B x 3 x H x W in [0,1], sides of 16 pixels or more.
+    coater : Coater
+        the work is done on its device, and the result lies there.
+    strength : float
+        factor on the residual; 1 is as trained.
+    keep : Tensor | None
+        B x 1 x H x W or 1 x 1 x H x W in [0,1]; where it is 1 nothing is added.
+    key : CoatingKey | None
+        holds the message that a keyed coater writes.
 
-    Raises:
-        ImageError: the images have another shape.
-        CoaterError: the coater gives values that are not finite numbers, or its key is missing.
+    Raises
+    ------
+    ImageError
+        the images have another shape.
+    CoaterError
+        the coater gives values that are not finite numbers, or its key is missing.
     """
     shape = tuple(images.shape)
     if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < SMALLEST_SIDE:

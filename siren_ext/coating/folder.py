@@ -108,25 +108,40 @@ def coat_folder(
     where the first stopped and redoes nothing whose source, coater and settings are unchanged.
     After a stop everything finished is in place.
 
-    Args:
-        data: the images.
-        coater: adds the residual and scores.
-        out: folder to write to; neither inside the data folder nor around it.
-        config: strength, share and layout.
-        key: holds the message that a keyed coater writes into every image; of it the manifest has
-            the salted fingerprint alone.
-        batch_size: images of equal size that pass the network at once.
-        workers: threads that decode and encode.
-        progress: told of every image.
+    Parameters
+    ----------
+    data : ImageSet
+        the images.
+    coater : Coater
+        adds the residual and scores.
+    out : Path
+        folder to write to; neither inside the data folder nor around it.
+    config : CoatConfig | None
+        strength, share and layout.
+    key : CoatingKey | None
+        holds the message that a keyed coater writes into every image; of it the manifest has
+        the salted fingerprint alone.
+    batch_size : int
+        images of equal size that pass the network at once.
+    workers : int
+        threads that decode and encode.
+    progress : Progress
+        told of every image.
 
-    Returns:
+    Returns
+    -------
+    CoatManifest
         The manifest, also written to ``out/siren_manifest.json``; unreadable images are in its
         ``failures``.
 
-    Raises:
-        DatasetError: ``out`` overlaps the data or holds files that no earlier run wrote.
-        CoaterError: the coater is keyed and there is no key for it, or it takes none.
-        Cancelled: the user stopped the run.
+    Raises
+    ------
+    DatasetError
+        ``out`` overlaps the data or holds files that no earlier run wrote.
+    CoaterError
+        the coater is keyed and there is no key for it, or it takes none.
+    Cancelled
+        the user stopped the run.
     """
     config = config or CoatConfig()
     out = Path(out)

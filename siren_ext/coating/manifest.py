@@ -29,12 +29,17 @@ VERSION = 1
 class CoatConfig(Config):
     """How a folder is coated.
 
-    Attributes:
-        strength: factor on the coater's residual; 1 is as trained.
-        share: part of the images that is coated: exactly round(share * n) of the readable ones.
-        seed: of the permutation that chooses them when ``share`` is below 1.
-        layout: ``plain`` keeps the subfolders; ``kohya`` writes ``N_words`` folders and a
-            dataset.toml.
+    Attributes
+    ----------
+    strength : float
+        factor on the coater's residual; 1 is as trained.
+    share : float
+        part of the images that is coated: exactly round(share * n) of the readable ones.
+    seed : int
+        of the permutation that chooses them when ``share`` is below 1.
+    layout : str
+        ``plain`` keeps the subfolders; ``kohya`` writes ``N_words`` folders and a
+        dataset.toml.
     """
 
     strength: float = 1.0
@@ -54,15 +59,24 @@ class CoatConfig(Config):
 class CoatEntry:
     """One written image.
 
-    Attributes:
-        source, output: names relative to the data folder and to the output folder.
-        source_sha256, output_sha256: of the file bytes.
-        coated: False for an image that was copied without coating.
-        psnr_db: of the written 8-bit pixels against the source; None when they are equal.
-        clean_score: the coater's score of the source.
-        coated_score: its score of the written image; None when it is not coated.
-        size: width and height in pixels.
-        notes: what could not be kept as it was.
+    Attributes
+    ----------
+    source, output : str
+        names relative to the data folder and to the output folder.
+    source_sha256, output_sha256 : str
+        of the file bytes.
+    coated : bool
+        False for an image that was copied without coating.
+    psnr_db : float | None
+        of the written 8-bit pixels against the source; None when they are equal.
+    clean_score : float
+        the coater's score of the source.
+    coated_score : float | None
+        its score of the written image; None when it is not coated.
+    size : tuple[int, int]
+        width and height in pixels.
+    notes : tuple[str, ...]
+        what could not be kept as it was.
     """
 
     source: str
@@ -95,15 +109,23 @@ class CoatFailure:
 class CoatManifest:
     """What a coating run did.
 
-    Attributes:
-        coater: fingerprint of the coater.
-        config: the settings.
-        entries: the written images, in the order of the data.
-        failures: the skipped ones, by name.
-        files: names of all files that this and earlier runs own in the output folder.
-        complete: whether the run reached every image; False after a stop.
-        key: salted fingerprint of the key whose message the images carry, "" without one. Neither
-            this file nor the journal ever holds the message.
+    Attributes
+    ----------
+    coater : str
+        fingerprint of the coater.
+    config : CoatConfig
+        the settings.
+    entries : tuple[CoatEntry, ...]
+        the written images, in the order of the data.
+    failures : tuple[CoatFailure, ...]
+        the skipped ones, by name.
+    files : tuple[str, ...]
+        names of all files that this and earlier runs own in the output folder.
+    complete : bool
+        whether the run reached every image; False after a stop.
+    key : str
+        salted fingerprint of the key whose message the images carry, "" without one. Neither
+        this file nor the journal ever holds the message.
     """
 
     coater: str
@@ -149,11 +171,16 @@ def _check_format(data: dict[str, Any]) -> None:
 class Ledger:
     """What earlier and this run wrote into one folder.
 
-    Args:
-        out: the output folder.
-        coater: fingerprint of the coater.
-        config: the settings.
-        key: fingerprint of the key, "" without one.
+    Parameters
+    ----------
+    out : Path
+        the output folder.
+    coater : str
+        fingerprint of the coater.
+    config : CoatConfig
+        the settings.
+    key : str
+        fingerprint of the key, "" without one.
     """
 
     def __init__(self, out: Path, coater: str, config: CoatConfig, key: str = "") -> None:
@@ -209,8 +236,10 @@ class Ledger:
     def begin(self, outputs: Iterable[str], kept: Iterable[CoatEntry]) -> None:
         """Open the journal for a run that will write ``outputs`` and keeps earlier entries.
 
-        Raises:
-            DatasetError: a file is in the way that no earlier run wrote, or nothing can be written.
+        Raises
+        ------
+        DatasetError
+            a file is in the way that no earlier run wrote, or nothing can be written.
         """
         planned = set(outputs)
         foreign = sorted(name for name in planned - self._owned if (self.out / name).exists())
@@ -252,8 +281,10 @@ class Ledger:
     ) -> CoatManifest:
         """Turn the journal into the manifest; ``order`` are the source names in order.
 
-        Raises:
-            DatasetError: the folder can't be written; the journal then stays.
+        Raises
+        ------
+        DatasetError
+            the folder can't be written; the journal then stays.
         """
         entries = tuple(self.entries[name] for name in order if name in self.entries)
         files = tuple(sorted(name for name in self._owned if (self.out / name).exists()))

@@ -22,11 +22,16 @@ def measure_files(
     """One row per coated file: PSNR in dB (None: not one pixel changed), SSIM, local CIEDE2000
     (99th percentile after a 9-px blur), and the scores of the original and of the written file.
 
-    Args:
-        manifest: of the coating run.
-        originals: the clean file of every source name.
-        coated: folder of the coated files.
-        progress: told of every file.
+    Parameters
+    ----------
+    manifest : CoatManifest
+        of the coating run.
+    originals : Mapping[str, Path]
+        the clean file of every source name.
+    coated : Path
+        folder of the coated files.
+    progress : Progress
+        told of every file.
     """
     entries = [entry for entry in manifest.entries if entry.coated]
     progress.stage("Measuring the coated files", len(entries))

@@ -39,13 +39,20 @@ KOHYA_FOLDER = re.compile(r"([1-9]\d{0,3})_(.+)", re.DOTALL)
 class Item:
     """One image of a set.
 
-    Attributes:
-        path: the file.
-        caption: its text, None when it has none.
-        relative: where it lies inside the set's folder.
-        repeats: how often a trainer shows it per epoch (kohya).
-        class_words: what a kohya folder or subset says the images show.
-        caption_files: the caption files beside it.
+    Attributes
+    ----------
+    path : Path
+        the file.
+    caption : str | None
+        its text, None when it has none.
+    relative : PurePosixPath
+        where it lies inside the set's folder.
+    repeats : int
+        how often a trainer shows it per epoch (kohya).
+    class_words : str | None
+        what a kohya folder or subset says the images show.
+    caption_files : tuple[Path, ...]
+        the caption files beside it.
     """
 
     path: Path
@@ -65,12 +72,18 @@ class Item:
 class ImageSet:
     """Images in natural order, with captions.
 
-    Attributes:
-        items: the images.
-        root: the folder that they lie in.
-        name: what to call the set.
-        problems: (name, reason) of everything that was left out.
-        decoded: whether each image was found to be readable.
+    Attributes
+    ----------
+    items : tuple[Item, ...]
+        the images.
+    root : Path
+        the folder that they lie in.
+    name : str
+        what to call the set.
+    problems : tuple[tuple[str, str], ...]
+        (name, reason) of everything that was left out.
+    decoded : bool
+        whether each image was found to be readable.
     """
 
     items: tuple[Item, ...]
@@ -98,8 +111,10 @@ class ImageSet:
 
         The short side is resized to ``size``, then the central square cut out.
 
-        Raises:
-            ImageError: an image can't be read; :meth:`checked` gives a set without such ones.
+        Raises
+        ------
+        ImageError
+            an image can't be read; :meth:`checked` gives a set without such ones.
         """
         for item in self.items:
             yield crop_view(to_tensor(read_picture(item.path).rgb), size)
@@ -109,8 +124,10 @@ class ImageSet:
 
         What was checked once is not read again.
 
-        Raises:
-            DatasetError: not one image can be read.
+        Raises
+        ------
+        DatasetError
+            not one image can be read.
         """
         if self.decoded:
             return self
@@ -141,8 +158,10 @@ class ImageSet:
         files of the same stem ending in ``.txt`` or ``.caption``, or rows (file, caption) of a
         ``captions.tsv`` in the folder.
 
-        Raises:
-            DatasetError: no such folder, or no usable image in it.
+        Raises
+        ------
+        DatasetError
+            no such folder, or no usable image in it.
         """
         root = Path(path)
         try:
@@ -167,13 +186,18 @@ class ImageSet:
 
         Of an image that is listed twice the first listing counts.
 
-        Args:
-            path: the file; relative folders in it are relative to it.
-            root: folder that images may come from, by default the file's own. A subset elsewhere
-                is not read but told in ``problems``, so that a downloaded file can't reach out.
+        Parameters
+        ----------
+        path : Path | str
+            the file; relative folders in it are relative to it.
+        root : Path | None
+            folder that images may come from, by default the file's own. A subset elsewhere
+            is not read but told in ``problems``, so that a downloaded file can't reach out.
 
-        Raises:
-            DatasetError: not a readable TOML file, of another shape, or without usable images.
+        Raises
+        ------
+        DatasetError
+            not a readable TOML file, of another shape, or without usable images.
         """
         path = Path(path)
         root = path.parent if root is None else Path(root)

@@ -42,9 +42,12 @@ def scan_images(folder: Path, *, deep: bool = False) -> tuple[list[Path], list[t
     By suffix; hidden files and folders are passed over. A link to a file outside the folder, or
     to a folder, is not followed but told.
 
-    Args:
-        folder: where to look.
-        deep: also in its subfolders.
+    Parameters
+    ----------
+    folder : Path
+        where to look.
+    deep : bool
+        also in its subfolders.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -81,7 +84,9 @@ def _path_key(path: Path, root: Path) -> list[Any]:
 def list_images(folder: Path) -> list[Path]:
     """Image files directly in a folder, natural order, none that a link leads outside.
 
-    Raises:
-        ImageError: ``folder`` is not a folder.
+    Raises
+    ------
+    ImageError
+        ``folder`` is not a folder.
     """
     return scan_images(Path(folder))[0]

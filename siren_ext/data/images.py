@@ -59,14 +59,22 @@ PNG_LEVEL = 4
 class Picture:
     """A decoded image with everything that a faithful copy needs.
 
-    Attributes:
-        rgb: H x W x 3 uint8, upright (the EXIF orientation is applied), raw values.
-        alpha: H x W uint8, or None when the source has no transparency.
-        exif: EXIF block with orientation 1 and without the embedded thumbnail.
-        icc: RGB colour profile that the raw values refer to.
-        text: PNG text entries, XMP among them.
-        format: Pillow's name of the source format.
-        notes: what could not be kept as it was, in words.
+    Attributes
+    ----------
+    rgb : Bytes
+        H x W x 3 uint8, upright (the EXIF orientation is applied), raw values.
+    alpha : Bytes | None
+        H x W uint8, or None when the source has no transparency.
+    exif : bytes | None
+        EXIF block with orientation 1 and without the embedded thumbnail.
+    icc : bytes | None
+        RGB colour profile that the raw values refer to.
+    text : dict[str, str]
+        PNG text entries, XMP among them.
+    format : str
+        Pillow's name of the source format.
+    notes : tuple[str, ...]
+        what could not be kept as it was, in words.
     """
 
     rgb: Bytes
@@ -134,13 +142,18 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     Deeper or other colour modes become 8-bit RGB; of an animation the first frame is taken; both
     leave a note. Nothing is resized.
 
-    Args:
-        path: the file.
-        max_pixels: larger ones are refused before decoding, as are those beyond Pillow's own
-            limit (twice ``PIL.Image.MAX_IMAGE_PIXELS``).
+    Parameters
+    ----------
+    path : Path
+        the file.
+    max_pixels : int
+        larger ones are refused before decoding, as are those beyond Pillow's own
+        limit (twice ``PIL.Image.MAX_IMAGE_PIXELS``).
 
-    Raises:
-        ImageError: the file is missing, empty, damaged, no image, or too large; names the file.
+    Raises
+    ------
+    ImageError
+        the file is missing, empty, damaged, no image, or too large; names the file.
     """
     notes: list[str] = []
     with _opened(Path(path), max_pixels) as image:
@@ -283,8 +296,10 @@ def _eight_bit(image: Image.Image, notes: list[str]) -> tuple[Bytes, Bytes | Non
 def write_picture(picture: Picture, path: Path) -> None:
     """Write a PNG with the exact pixels, alpha, EXIF, colour profile and text; never half a file.
 
-    Raises:
-        ImageError: the name does not end in ``.png``, or the file can't be written.
+    Raises
+    ------
+    ImageError
+        the name does not end in ``.png``, or the file can't be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":

@@ -33,11 +33,16 @@ _HEADER = (
 class Subset:
     """One folder of a dataset.toml.
 
-    Attributes:
-        folder: relative to the file.
-        class_words: what the images show; may be empty.
-        repeats: how often a trainer shows each image per epoch.
-        caption_suffix: of the caption files; empty where the file does not say.
+    Attributes
+    ----------
+    folder : str
+        relative to the file.
+    class_words : str
+        what the images show; may be empty.
+    repeats : int
+        how often a trainer shows each image per epoch.
+    caption_suffix : str
+        of the caption files; empty where the file does not say.
     """
 
     folder: str
@@ -66,8 +71,10 @@ class Subset:
 def read_dataset_toml(path: Path) -> list[dict[str, Any]]:
     """Settings of each subset, with those of its dataset and of [general] under them.
 
-    Raises:
-        DatasetError: not a readable TOML file, or of another shape.
+    Raises
+    ------
+    DatasetError
+        not a readable TOML file, or of another shape.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -130,12 +137,18 @@ def write_dataset_toml(
 ) -> None:
     """Write kohya's dataset.toml for folders beside it, with bucketing off.
 
-    Args:
-        path: the file to write, atomically.
-        subsets: the folders.
-        resolution: width and height in pixels that the trainer uses.
-        batch_size: images per training step.
-        caption_suffix: of the caption files.
+    Parameters
+    ----------
+    path : Path
+        the file to write, atomically.
+    subsets : Sequence[Subset]
+        the folders.
+    resolution : tuple[int, int]
+        width and height in pixels that the trainer uses.
+    batch_size : int
+        images per training step.
+    caption_suffix : str
+        of the caption files.
     """
     import tomli_w
 

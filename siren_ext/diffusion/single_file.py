@@ -152,16 +152,24 @@ def _scheduler(path: Path, beside: Path, family: Family) -> dict[str, Any]:
 def write_settings(folder: Path, pipeline: str, parts: Parts, tokenizer: Path, name: str) -> None:
     """Write the settings of a family as a diffusers folder without weights.
 
-    Args:
-        folder: where to.
-        pipeline: its diffusers class.
-        parts: settings by part.
-        tokenizer: folder that may hold CLIP's vocab.json and merges.txt; otherwise an installed
-            package is searched.
-        name: of the checkpoint, for the message.
+    Parameters
+    ----------
+    folder : Path
+        where to.
+    pipeline : str
+        its diffusers class.
+    parts : Parts
+        settings by part.
+    tokenizer : Path
+        folder that may hold CLIP's vocab.json and merges.txt; otherwise an installed
+        package is searched.
+    name : str
+        of the checkpoint, for the message.
 
-    Raises:
-        ModelError: CLIP's vocabulary is nowhere.
+    Raises
+    ------
+    ModelError
+        CLIP's vocabulary is nowhere.
     """
     if all((tokenizer / file).is_file() for file in _TOKENIZER):
         vocabulary, merges = ((tokenizer / file).read_text("utf-8") for file in _TOKENIZER)

@@ -36,14 +36,22 @@ _SHOWN = 5
 class Commitment:
     """Hashes of what exists at a time.
 
-    Attributes:
-        created: UTC, as the computer's clock said: ``2026-01-31T12:00:00Z``.
-        tool: name and version of the program.
-        coater: fingerprint of the coater.
-        coater_sha256: of the coater file.
-        keys: fingerprints of the keys (salted: they hide the messages), sorted.
-        files: (name, SHA-256) of every coated file.
-        nonce: 32 random bytes as hexadecimal digits, so that the file's hash can't be guessed.
+    Attributes
+    ----------
+    created : str
+        UTC, as the computer's clock said: ``2026-01-31T12:00:00Z``.
+    tool : str
+        name and version of the program.
+    coater : str
+        fingerprint of the coater.
+    coater_sha256 : str
+        of the coater file.
+    keys : tuple[str, ...]
+        fingerprints of the keys (salted: they hide the messages), sorted.
+    files : tuple[tuple[str, str], ...]
+        (name, SHA-256) of every coated file.
+    nonce : str
+        32 random bytes as hexadecimal digits, so that the file's hash can't be guessed.
     """
 
     created: str
@@ -112,12 +120,18 @@ class Commitment:
 class Precedence:
     """What a commitment says about the order of events.
 
-    Attributes:
-        status: "does not fit" when something was committed, but not this.
-        text: for everybody, with the claimed time and what it is worth.
-        created: the time that the commitment claims; "" without one.
-        sha256: of the commitment file, to compare with what was published; "" without one.
-        checked: what was compared, in words.
+    Attributes
+    ----------
+    status : Status
+        "does not fit" when something was committed, but not this.
+    text : str
+        for everybody, with the claimed time and what it is worth.
+    created : str
+        the time that the commitment claims; "" without one.
+    sha256 : str
+        of the commitment file, to compare with what was published; "" without one.
+    checked : tuple[str, ...]
+        what was compared, in words.
     """
 
     status: Status
@@ -138,9 +152,12 @@ def make_commitment(
 
     Of a folder that ``coat`` wrote, only the coated images count, not those copied as they were.
 
-    Raises:
-        CoaterError: the coater can't be read.
-        EvidenceError: the folder holds no coated images, or one can't be read.
+    Raises
+    ------
+    CoaterError
+        the coater can't be read.
+    EvidenceError
+        the folder holds no coated images, or one can't be read.
     """
     from importlib import metadata
 
@@ -173,11 +190,16 @@ def check_commitment(
 ) -> Precedence:
     """Compare a commitment with what is used now.
 
-    Args:
-        coater: fingerprint of the coater that scored.
-        keys: fingerprints of the keys that are tested.
-        coater_file: if given, its bytes are compared, too.
-        coated: folder of the coated images; every committed file must be there unchanged.
+    Parameters
+    ----------
+    coater : str
+        fingerprint of the coater that scored.
+    keys : Sequence[str]
+        fingerprints of the keys that are tested.
+    coater_file : Path | None
+        if given, its bytes are compared, too.
+    coated : Path | None
+        folder of the coated images; every committed file must be there unchanged.
 
     Raises :class:`EvidenceError` when the commitment can't be read.
     """

@@ -35,17 +35,28 @@ if TYPE_CHECKING:
 class Chain:
     """What every stage of a study needs.
 
-    Attributes:
-        data: the clean set; only images that can be read.
-        coater: under study.
-        base: the model that is personalised.
-        class_word: the noun for what the images show.
-        config: the study's settings.
-        training: settings of every personalisation, apart from seed and prompt.
-        layout: where things lie.
-        ledger: account of time.
-        device: auto or a torch device name.
-        progress: told of every step.
+    Attributes
+    ----------
+    data : ImageSet
+        the clean set; only images that can be read.
+    coater : Coater
+        under study.
+    base : str | Path
+        the model that is personalised.
+    class_word : str
+        the noun for what the images show.
+    config : DetectionConfig
+        the study's settings.
+    training : PersonalizeConfig
+        settings of every personalisation, apart from seed and prompt.
+    layout : Layout
+        where things lie.
+    ledger : StudyLedger
+        account of time.
+    device : str
+        auto or a torch device name.
+    progress : Progress
+        told of every step.
     """
 
     data: ImageSet
@@ -62,9 +73,11 @@ class Chain:
     def coat(self) -> CoatManifest:
         """Coat the set, or go on with it.
 
-        Raises:
-            DatasetError: an image could not be coated, so that guilty and innocent models would
-                not be trained on the same images.
+        Raises
+        ------
+        DatasetError
+            an image could not be coated, so that guilty and innocent models would
+            not be trained on the same images.
         """
         bits = self.coater.config.message_bits
         with self.ledger.step("coat"):

@@ -77,23 +77,36 @@ def run_detection(
 ) -> Result:
     """Run the study, or go on with it; returns what ``out/detection.json`` holds.
 
-    Args:
-        data: the clean set.
-        coater: under study, on its device.
-        class_word: the noun for what the images show.
-        out: a new or empty folder, or that of an earlier call with the same coater and settings;
-            the number of seeds and how tests are drawn may change.
-        base: the model that is personalised.
-        training: of all personalisations; its seed and, where captions are missing, its prompt are
-            the study's.
-        name: of the set in the figures; by default the set's own.
-        clean: a folder that studies of other coaters on the same set share, for the models that
-            never see a coated image; by default ``out`` itself.
-        targets: whether ``figures.json`` names the project's targets.
+    Parameters
+    ----------
+    data : ImageSet
+        the clean set.
+    coater : Coater
+        under study, on its device.
+    class_word : str
+        the noun for what the images show.
+    out : Path
+        a new or empty folder, or that of an earlier call with the same coater and settings;
+        the number of seeds and how tests are drawn may change.
+    base : str | Path
+        the model that is personalised.
+    training : PersonalizeConfig | None
+        of all personalisations; its seed and, where captions are missing, its prompt are
+        the study's.
+    name : str
+        of the set in the figures; by default the set's own.
+    clean : Path | None
+        a folder that studies of other coaters on the same set share, for the models that
+        never see a coated image; by default ``out`` itself.
+    targets : bool
+        whether ``figures.json`` names the project's targets.
 
-    Raises:
-        ConfigError: the folder holds something else.
-        Cancelled: the user stopped; the same call goes on.
+    Raises
+    ------
+    ConfigError
+        the folder holds something else.
+    Cancelled
+        the user stopped; the same call goes on.
     """
     from siren_ext.diffusion.load import model_fingerprint
     from siren_ext.experiments.chain import Chain

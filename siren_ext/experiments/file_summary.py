@@ -16,8 +16,10 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
     ``below_every_clean`` is the share of coated files that score below *every* clean file.
 
-    Raises:
-        ScoreError: there is no coated file.
+    Raises
+    ------
+    ScoreError
+        there is no coated file.
     """
     if not rows:
         raise ScoreError("Not one image was coated; there is nothing to study.")

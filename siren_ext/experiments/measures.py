@@ -52,12 +52,17 @@ def area(low: ArrayLike, high: ArrayLike) -> Area:
 class Rejections:
     """Share of tests that accuse a model, at each of :data:`LEVELS`.
 
-    Attributes:
-        shares: on a guilty model the detection rate, on an innocent one that of false accusation.
-        draw_errors: standard errors from the finite number of draws alone.
-        pool_errors: standard errors that also count the finite pools (delete-a-group jackknife over
-            both); None where a pool has no image to spare. Draws overlap, so these are the larger.
-        curve: the shares at the paper's levels.
+    Attributes
+    ----------
+    shares : tuple[float, ...]
+        on a guilty model the detection rate, on an innocent one that of false accusation.
+    draw_errors : tuple[float, ...]
+        standard errors from the finite number of draws alone.
+    pool_errors : tuple[float, ...] | None
+        standard errors that also count the finite pools (delete-a-group jackknife over
+        both); None where a pool has no image to spare. Draws overlap, so these are the larger.
+    curve : tuple[float, ...]
+        the shares at the paper's levels.
     """
 
     shares: tuple[float, ...]
@@ -126,8 +131,10 @@ def rejections(
 class NullSpread:
     """Mean shares of false accusation of many imagined studies whose models are all innocent.
 
-    Attributes:
-        shares: one row per imagined study, one column per level of :data:`LEVELS`.
+    Attributes
+    ----------
+    shares : Floats
+        one row per imagined study, one column per level of :data:`LEVELS`.
     """
 
     shares: Floats

@@ -73,16 +73,24 @@ def run_panel(
 
     The tables are written for what there is, after every call.
 
-    Args:
-        coaters: ``unkeyed`` and, if the keyed test is to be on the panel, ``keyed``. Both from the
-            start, as images are deleted once they are scored.
-        others: other people's sets by name, see :func:`find_sets`.
-        only: work on the models whose name contains this.
-        minutes: begin no further model after this time.
+    Parameters
+    ----------
+    coaters : Mapping[Coating, Coater]
+        ``unkeyed`` and, if the keyed test is to be on the panel, ``keyed``. Both from the
+        start, as images are deleted once they are scored.
+    others : Mapping[str, ImageSet] | None
+        other people's sets by name, see :func:`find_sets`.
+    only : str
+        work on the models whose name contains this.
+    minutes : float | None
+        begin no further model after this time.
 
-    Raises:
-        ConfigError: the folder holds another panel, or a coater is of the wrong kind.
-        Cancelled: the user stopped; the same call goes on.
+    Raises
+    ------
+    ConfigError
+        the folder holds another panel, or a coater is of the wrong kind.
+    Cancelled
+        the user stopped; the same call goes on.
     """
     from siren_ext.diffusion.load import model_fingerprint
     from siren_ext.personalize.config import PersonalizeConfig

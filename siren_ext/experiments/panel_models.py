@@ -26,19 +26,32 @@ if TYPE_CHECKING:
 class Panel:
     """What every model of the panel needs.
 
-    Attributes:
-        data: the owner's clean set; only images that can be read.
-        others: other people's sets by name.
-        coaters: by coating; ``unkeyed`` always, ``keyed`` perhaps.
-        base: the model that is personalised.
-        class_word: the noun for what the owner's images show.
-        config: the panel's settings.
-        training: of all personalisations, but for what a model has of its own.
-        out: where everything lies.
-        ledger: account of time.
-        keep: whether images and adapters stay.
-        device: auto or a torch device name.
-        progress: told of every step.
+    Attributes
+    ----------
+    data : ImageSet
+        the owner's clean set; only images that can be read.
+    others : Mapping[str, ImageSet]
+        other people's sets by name.
+    coaters : Mapping[Coating, Coater]
+        by coating; ``unkeyed`` always, ``keyed`` perhaps.
+    base : str | Path
+        the model that is personalised.
+    class_word : str
+        the noun for what the owner's images show.
+    config : PanelConfig
+        the panel's settings.
+    training : PersonalizeConfig
+        of all personalisations, but for what a model has of its own.
+    out : Path
+        where everything lies.
+    ledger : StudyLedger
+        account of time.
+    keep : bool
+        whether images and adapters stay.
+    device : str
+        auto or a torch device name.
+    progress : Progress
+        told of every step.
     """
 
     data: ImageSet

@@ -67,9 +67,12 @@ def judge_panel(
     ``other_keys_at_<alpha>`` is the share of random other keys that would accuse the model too;
     calibrated means at most alpha, for guilty models as for innocent ones.
 
-    Args:
-        scores: by (model's name, coating looked for).
-        message: the owner's, k of -1 and +1.
+    Parameters
+    ----------
+    scores : Scores
+        by (model's name, coating looked for).
+    message : NDArray[np.int8]
+        the owner's, k of -1 and +1.
     """
     rng = np.random.default_rng((config.seed, 11))
     others = rng.integers(0, 2, (config.keys, len(message))) * 2 - 1

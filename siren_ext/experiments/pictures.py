@@ -114,10 +114,14 @@ def write_samples(
 ) -> None:
     """A sheet: originals, coated files and their difference times 8, then rows of mimicries.
 
-    Args:
-        pairs: (original, coated file), as many as there are columns.
-        labels: what to write under the coated files.
-        mimicries: title to image files, of which the first few are shown.
+    Parameters
+    ----------
+    pairs : Sequence[tuple[Path, Path]]
+        (original, coated file), as many as there are columns.
+    labels : Sequence[str]
+        what to write under the coated files.
+    mimicries : dict[str, Sequence[Path]]
+        title to image files, of which the first few are shown.
     """
     from siren_ext.pocket.card import contact_sheet
 

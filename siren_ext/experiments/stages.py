@@ -62,12 +62,18 @@ def survival(
 ) -> list[dict[str, Any]]:
     """Coated against clean images after each stage, from equal noise.
 
-    Args:
-        pairs: (original, coated file) paths.
-        surrogate: a model that never saw a coated image.
-        levels: noise steps of the one-step denoising.
+    Parameters
+    ----------
+    pairs : Sequence[Pair]
+        (original, coated file) paths.
+    surrogate : DiffusionSurrogate
+        a model that never saw a coated image.
+    levels : Sequence[int]
+        noise steps of the one-step denoising.
 
-    Returns:
+    Returns
+    -------
+    list[dict[str, Any]]
         Per stage its name, ``auc`` with standard error ``se``, and ``kept``: how much of the
         coating's amplitude is left, i.e. the regression of what is left on what was added (1: all;
         None before the first change).

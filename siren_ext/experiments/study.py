@@ -37,26 +37,42 @@ IMAGES_PER_MODEL = 1_000_000
 class DetectionConfig(Config):
     """How much a detection study makes and how it is judged.
 
-    Attributes:
-        seeds: training seeds; each gives one guilty and one innocent model.
-        mimicries: images of each of them.
-        reference: images of the one reference model.
-        size, against: suspect and reference images of one test, drawn afresh for every repetition
-            (methods of SIREN, §9.2); where ``against`` equals ``reference`` all of them are used.
-        repeats: tests per model.
-        alpha: of the single verdict on all images.
-        low_end: share of the reference in which the gap is sought, as in a verdict; 1 is the test
-            of the paper, one-sided.
-        prompts: what all models are asked for, in turn; empty to choose by ``prompt_source``.
-        prompt_source: ``captions`` spreads ``prompt_count`` captions evenly over the set; where an
-            image has none, or with ``class``, it is "an image of" the class word.
-        sampling_steps, guidance: of the generated images.
-        strength: factor on the coating.
-        images: use only so many images of the set; 0 for all.
-        stage_images: images in the search for where the signal is lost; 0 for all.
-        levels: noise steps of that search, of which those that a schedule has are taken.
-        seed: everything random follows from it. It begins at 1, as surrogates and rehearsals of
-            coater training take theirs from 0.
+    Attributes
+    ----------
+    seeds : int
+        training seeds; each gives one guilty and one innocent model.
+    mimicries : int
+        images of each of them.
+    reference : int
+        images of the one reference model.
+    size, against : int
+        suspect and reference images of one test, drawn afresh for every repetition
+        (methods of SIREN, §9.2); where ``against`` equals ``reference`` all of them are used.
+    repeats : int
+        tests per model.
+    alpha : float
+        of the single verdict on all images.
+    low_end : float
+        share of the reference in which the gap is sought, as in a verdict; 1 is the test
+        of the paper, one-sided.
+    prompts : tuple[str, ...]
+        what all models are asked for, in turn; empty to choose by ``prompt_source``.
+    prompt_source : str
+        ``captions`` spreads ``prompt_count`` captions evenly over the set; where an
+        image has none, or with ``class``, it is "an image of" the class word.
+    sampling_steps, guidance : int
+        of the generated images.
+    strength : float
+        factor on the coating.
+    images : int
+        use only so many images of the set; 0 for all.
+    stage_images : int
+        images in the search for where the signal is lost; 0 for all.
+    levels : tuple[int, ...]
+        noise steps of that search, of which those that a schedule has are taken.
+    seed : int
+        everything random follows from it. It begins at 1, as surrogates and rehearsals of
+        coater training take theirs from 0.
     """
 
     seeds: int = 3
@@ -224,12 +240,17 @@ class Layout:
 class StudyLedger(Account):
     """Binds a folder to one study, and keeps account of time and memory over interruptions.
 
-    Args:
-        root: the study's folder.
-        identity: plain values that everything in the folder depends on.
+    Parameters
+    ----------
+    root : Path
+        the study's folder.
+    identity : Mapping[str, Any]
+        plain values that everything in the folder depends on.
 
-    Raises:
-        ConfigError: the folder holds another study, or something else.
+    Raises
+    ------
+    ConfigError
+        the folder holds another study, or something else.
     """
 
     def __init__(self, root: Path, identity: Mapping[str, Any]) -> None:

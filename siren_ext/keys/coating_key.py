@@ -30,13 +30,18 @@ class CoatingKey:
 
     Neither ``repr`` nor an error nor a pickle shows it. Immutable.
 
-    Args:
-        signs: k numbers, -1 or +1 each, k from 1 to 512.
-        salt: 32 random bytes that keep the message hidden behind :meth:`fingerprint`; drawn from
-            the operating system when left out.
+    Parameters
+    ----------
+    signs : ArrayLike
+        k numbers, -1 or +1 each, k from 1 to 512.
+    salt : bytes | None
+        32 random bytes that keep the message hidden behind :meth:`fingerprint`; drawn from
+        the operating system when left out.
 
-    Raises:
-        EvidenceError: the signs or the salt are of another form.
+    Raises
+    ------
+    EvidenceError
+        the signs or the salt are of another form.
     """
 
     __slots__ = ("_message", "_salt")

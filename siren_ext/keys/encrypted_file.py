@@ -29,16 +29,25 @@ def seal(
 ) -> None:
     """Write ``content`` encrypted, readable by this user alone (mode 0600 where there are modes).
 
-    Args:
-        path: the file; the folder must exist.
-        kind: what it holds; :func:`unseal` asks for the same.
-        content: plain JSON values.
-        passphrase: 8 letters or more; case and spaces count.
-        replace: whether a file that is there already may be replaced.
+    Parameters
+    ----------
+    path : Path
+        the file; the folder must exist.
+    kind : str
+        what it holds; :func:`unseal` asks for the same.
+    content : Mapping[str, Any]
+        plain JSON values.
+    passphrase : str
+        8 letters or more; case and spaces count.
+    replace : bool
+        whether a file that is there already may be replaced.
 
-    Raises:
-        EvidenceError: the file is there already, can't be written, or the passphrase is too short.
-        MissingExtraError: the package ``cryptography`` is not installed.
+    Raises
+    ------
+    EvidenceError
+        the file is there already, can't be written, or the passphrase is too short.
+    MissingExtraError
+        the package ``cryptography`` is not installed.
     """
     head = {
         "format": kind,
@@ -61,10 +70,13 @@ def seal(
 def unseal(path: Path, kind: str, passphrase: str) -> dict[str, Any]:
     """The content that :func:`seal` wrote.
 
-    Raises:
-        EvidenceError: the passphrase is wrong, or the file is missing, damaged, of another kind or
-            asks for more memory than is reasonable. No message holds any of the content.
-        MissingExtraError: the package ``cryptography`` is not installed.
+    Raises
+    ------
+    EvidenceError
+        the passphrase is wrong, or the file is missing, damaged, of another kind or
+        asks for more memory than is reasonable. No message holds any of the content.
+    MissingExtraError
+        the package ``cryptography`` is not installed.
     """
     head, sealed = require_sealed(path, kind)
     name = Path(path).name

@@ -20,13 +20,18 @@ _TINY = 1e-4
 def srgb_to_lab(images: Tensor, *, official_scale: bool = False) -> Tensor:
     """CIE Lab of sRGB images.
 
-    Args:
-        images: B x 3 x H x W in [0,1]; values outside are clamped (the companding exponent would
-            otherwise give NaN gradients below -0.055).
-        official_scale: reproduce the published code, which leaves XYZ in [0,1] while dividing by a
-            white point in [0,100]; white then has L* = 8.99 instead of 100.
+    Parameters
+    ----------
+    images : Tensor
+        B x 3 x H x W in [0,1]; values outside are clamped (the companding exponent would
+        otherwise give NaN gradients below -0.055).
+    official_scale : bool
+        reproduce the published code, which leaves XYZ in [0,1] while dividing by a
+        white point in [0,100]; white then has L* = 8.99 instead of 100.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         B x 3 x H x W: L* in [0,100], a* and b* about [-110,110].
     """
     rgb = images.clamp(0, 1)
@@ -52,10 +57,14 @@ def _root(value: Tensor) -> Tensor:
 def ciede2000_squared(first: Tensor, second: Tensor) -> Tensor:
     """Squared CIEDE2000 difference per pixel, k_L = k_C = k_H = 1 (Sharma, Wu, Dalal 2005).
 
-    Args:
-        first, second: B x 3 x H x W Lab.
+    Parameters
+    ----------
+    first, second : Tensor
+        B x 3 x H x W Lab.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         B x 1 x H x W, not below zero.
     """
     l1, a1, b1 = first.unbind(1)

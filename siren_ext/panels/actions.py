@@ -65,11 +65,16 @@ def require_match(coater: Coater, key: CoatingKey | None, *, needed: bool = Fals
 class Coated:
     """Coated files of one request.
 
-    Attributes:
-        folder: where they lie, names and captions as they came.
-        archive: a ZIP of what is to be published.
-        manifest: the record, to be kept and not published; also a file in ``folder``.
-        stopped: the user stopped before the last image.
+    Attributes
+    ----------
+    folder : Path
+        where they lie, names and captions as they came.
+    archive : Path
+        a ZIP of what is to be published.
+    manifest : CoatManifest
+        the record, to be kept and not published; also a file in ``folder``.
+    stopped : bool
+        the user stopped before the last image.
     """
 
     folder: Path
@@ -187,20 +192,31 @@ def judge_step(
 ) -> Judged:
     """Score the pools, make every test that they permit and write the report into ``job``.
 
-    Args:
-        suspect: folder with images of the suspicious model.
-        reference: folder with images of a model that saw no coated image, or the JSON file of
-            their scores; None where the key alone decides.
-        key: the owner's secret, for the keyed test.
-        commitment: file that says what was fixed before the release.
-        sources: how the two pools were made, where the host knows it.
-        extra: further settings for the report.
+    Parameters
+    ----------
+    suspect : Path
+        folder with images of the suspicious model.
+    reference : Path | None
+        folder with images of a model that saw no coated image, or the JSON file of
+        their scores; None where the key alone decides.
+    key : CoatingKey | None
+        the owner's secret, for the keyed test.
+    commitment : Path | None
+        file that says what was fixed before the release.
+    sources : tuple[dict[str, Any], dict[str, Any]] | None
+        how the two pools were made, where the host knows it.
+    extra : dict[str, Any] | None
+        further settings for the report.
 
-    Raises:
-        ScoreError: nothing could be scored, the scores are of another coater, or there is neither
-            reference nor key.
-        EvidenceError: the commitment can't be read.
-        Cancelled: the user stopped.
+    Raises
+    ------
+    ScoreError
+        nothing could be scored, the scores are of another coater, or there is neither
+        reference nor key.
+    EvidenceError
+        the commitment can't be read.
+    Cancelled
+        the user stopped.
     """
     about = sources or ({}, {})
     require_match(coater, key)

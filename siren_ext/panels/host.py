@@ -28,12 +28,17 @@ _REDRAW_SECONDS = 0.2
 class Limits(Config):
     """How much one request may bring.
 
-    Attributes:
-        files: images.
-        file_mb, total_mb: megabytes of one file and of all together, after unpacking.
-        megapixels: of one image.
-        folders: whether a folder of the machine may be named instead of an upload; for hosts whose
-            visitors own the machine.
+    Attributes
+    ----------
+    files : int
+        images.
+    file_mb, total_mb : float
+        megabytes of one file and of all together, after unpacking.
+    megapixels : float
+        of one image.
+    folders : bool
+        whether a folder of the machine may be named instead of an upload; for hosts whose
+        visitors own the machine.
     """
 
     files: int = 2000
@@ -62,9 +67,12 @@ def coater_is_bundled(name: str) -> bool:
 class Shelf:
     """The coaters that a host offers by name: the bundled ones and those of a folder.
 
-    Args:
-        folder: where the owner keeps coater files; None for the bundled ones alone.
-        device: auto or a torch device name.
+    Parameters
+    ----------
+    folder : Path | None
+        where the owner keeps coater files; None for the bundled ones alone.
+    device : str
+        auto or a torch device name.
     """
 
     def __init__(self, folder: Path | None = None, *, device: str = "auto") -> None:
@@ -85,8 +93,10 @@ class Shelf:
     def load(self, name: str, upload: Any = None) -> Coater:
         """The coater of that name, or the uploaded file where there is one.
 
-        Raises:
-            CoaterError: the name is not one of :meth:`names`, or the file is not a coater.
+        Raises
+        ------
+        CoaterError
+            the name is not one of :meth:`names`, or the file is not a coater.
         """
         uploads = upload_paths(upload)
         if uploads:
@@ -174,10 +184,14 @@ class Stops:
 class BarProgress(Progress):
     """Draws on Gradio's progress bar, a few times a second, and stops when asked.
 
-    Args:
-        bar: a ``gr.Progress``, or anything callable as ``bar(share, desc=text)``.
-        stops: the host's memory of Stop buttons.
-        word: of this job.
+    Parameters
+    ----------
+    bar : Any
+        a ``gr.Progress``, or anything callable as ``bar(share, desc=text)``.
+    stops : Stops
+        the host's memory of Stop buttons.
+    word : str
+        of this job.
     """
 
     def __init__(self, bar: Any, stops: Stops, word: str) -> None:
@@ -209,13 +223,20 @@ class BarProgress(Progress):
 class Desk:
     """Everything that panels of one host share.
 
-    Attributes:
-        limits: how much one request may bring.
-        shelf: coaters by name.
-        jobs: temporary folders.
-        stops: Stop buttons.
-        outputs: folder for results that stay; None where nothing stays.
-        alpha: accepted risk of accusing an innocent model that the choice begins with.
+    Attributes
+    ----------
+    limits : Limits
+        how much one request may bring.
+    shelf : Shelf
+        coaters by name.
+    jobs : Jobs
+        temporary folders.
+    stops : Stops
+        Stop buttons.
+    outputs : Path | None
+        folder for results that stay; None where nothing stays.
+    alpha : float
+        accepted risk of accusing an innocent model that the choice begins with.
     """
 
     limits: Limits = field(default_factory=Limits)

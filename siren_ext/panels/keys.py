@@ -46,10 +46,14 @@ def key_choice(
 ) -> list[Any]:
     """A folded part with key file, passphrase and recipient; in this order.
 
-    Args:
-        words: what a key is for in this panel.
-        command: the same step on the visitor's own machine, for pages that run elsewhere.
-        commitment: a fourth field, for the file that says what was fixed before the release.
+    Parameters
+    ----------
+    words : str
+        what a key is for in this panel.
+    command : str
+        the same step on the visitor's own machine, for pages that run elsewhere.
+    commitment : bool
+        a fourth field, for the file that says what was fixed before the release.
     """
     ready = keys_can_be_opened()
     with gr.Accordion("Key (only with a keyed coater)", open=False, elem_id=f"{prefix}_key"):
@@ -104,9 +108,11 @@ def passphrase_box(gr: Any, elem_id: str, label: str, *, visible: bool = True) -
 def open_key(upload: Any, passphrase: str | None, recipient: str | None) -> CoatingKey | None:
     """The key of an uploaded file; None where no field was filled in.
 
-    Raises:
-        EvidenceError: the file is no key file, the passphrase is missing or wrong, the file holds
-            several keys, or there is no file for the other fields.
+    Raises
+    ------
+    EvidenceError
+        the file is no key file, the passphrase is missing or wrong, the file holds
+        several keys, or there is no file for the other fields.
     """
     paths = upload_paths(upload)
     wanted = (recipient or "").strip()
@@ -185,9 +191,12 @@ def fresh_key(
 ) -> tuple[str, Path]:
     """Words and the encrypted file of a key, or one per recipient, for ``coater``.
 
-    Raises:
-        CoaterError: the coater takes no key.
-        EvidenceError: the passphrases differ or are too short, or a recipient has no fit name.
+    Raises
+    ------
+    CoaterError
+        the coater takes no key.
+    EvidenceError
+        the passphrases differ or are too short, or a recipient has no fit name.
     """
     from siren_ext.keys.coating_key import KeyRing
 

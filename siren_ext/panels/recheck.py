@@ -27,11 +27,16 @@ _SEALED = ("files", "signature")  # told by the seal, which is another file
 class Recheck:
     """A report's verdict, reached again from what the report holds.
 
-    Attributes:
-        verdict: as computed now; of a keyed test all but the statistic itself.
-        stated: outcome as the file states it.
-        points: what was compared, and what came out.
-        created: when the report says that it was written.
+    Attributes
+    ----------
+    verdict : Verdict
+        as computed now; of a keyed test all but the statistic itself.
+    stated : str
+        outcome as the file states it.
+    points : tuple[CheckPoint, ...]
+        what was compared, and what came out.
+    created : str
+        when the report says that it was written.
     """
 
     verdict: Verdict
@@ -53,9 +58,12 @@ def recheck_step(path: Path) -> Recheck:
     This shows that figures and scores of the file belong together, not that the scores are those
     of the images: for that, score the images again.
 
-    Raises:
-        ScoreError: the file is no report, or too damaged to be shown.
-        EvidenceError: the same, of its other parts.
+    Raises
+    ------
+    ScoreError
+        the file is no report, or too damaged to be shown.
+    EvidenceError
+        the same, of its other parts.
     """
     data = read_json(path)
     name = path.name

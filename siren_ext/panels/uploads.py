@@ -27,16 +27,25 @@ _ARCHIVE_ENTRIES = 10  # entries of an archive per permitted file: folders and c
 def take_in(upload: Any, folder: str, limits: Limits, into: Path, *, what: str = "images") -> Path:
     """A folder that holds the images of an upload (files, ZIP archives) or the named folder.
 
-    Args:
-        upload: value of a file component.
-        folder: a typed folder, used where nothing was uploaded and the host permits it.
-        limits: of the host.
-        into: an empty or absent folder for uploads; a named folder is read where it lies.
-        what: how messages call the images.
+    Parameters
+    ----------
+    upload : Any
+        value of a file component.
+    folder : str
+        a typed folder, used where nothing was uploaded and the host permits it.
+    limits : Limits
+        of the host.
+    into : Path
+        an empty or absent folder for uploads; a named folder is read where it lies.
+    what : str
+        how messages call the images.
 
-    Raises:
-        DatasetError: nothing was given, the folder is not there, or it is not permitted.
-        ImageError: a limit is passed.
+    Raises
+    ------
+    DatasetError
+        nothing was given, the folder is not there, or it is not permitted.
+    ImageError
+        a limit is passed.
     """
     paths = upload_paths(upload)
     folder = (folder or "").strip().strip('"')

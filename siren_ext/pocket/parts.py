@@ -151,11 +151,16 @@ def predicts_velocity(model: Path) -> bool:
 def save_model(out: Path, *, unet: Any, text: Any, tokenizer: Path, taesd: Path) -> None:
     """Write a diffusers folder in float16 that old and new transformers read.
 
-    Args:
-        out: the folder.
-        unet, text: the trained networks.
-        tokenizer: folder with the vocabulary.
-        taesd: folder with the autoencoder's published weights.
+    Parameters
+    ----------
+    out : Path
+        the folder.
+    unet, text : Any
+        the trained networks.
+    tokenizer : Path
+        folder with the vocabulary.
+    taesd : Path
+        folder with the autoencoder's published weights.
     """
     from diffusers import StableDiffusionPipeline
 

@@ -52,8 +52,10 @@ class CheckPoint:
 class ReportCheck:
     """What of a report matches.
 
-    Attributes:
-        points: one per question, in the order of reading.
+    Attributes
+    ----------
+    points : tuple[CheckPoint, ...]
+        one per question, in the order of reading.
     """
 
     points: tuple[CheckPoint, ...]
@@ -77,15 +79,22 @@ def check_report(
     A report that agrees with itself may still have been made up: the signature tells by whom it was
     written, and only the images, scored again, tell that the scores are theirs.
 
-    Args:
-        path: the report's folder, or a file in it.
-        public: the public key that the signature must be of.
-        key, suspect: the secret and the suspect's scores with features: then the keyed statistic is
-            computed again, which is not in the report as it would tell the message.
-        images: files that the report speaks of; their hashes are compared.
+    Parameters
+    ----------
+    path : Path
+        the report's folder, or a file in it.
+    public : str
+        the public key that the signature must be of.
+    key, suspect : CoatingKey | None
+        the secret and the suspect's scores with features: then the keyed statistic is
+        computed again, which is not in the report as it would tell the message.
+    images : Sequence[Path]
+        files that the report speaks of; their hashes are compared.
 
-    Raises:
-        EvidenceError: there is no report, or it can't be read at all.
+    Raises
+    ------
+    EvidenceError
+        there is no report, or it can't be read at all.
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     if not (folder / JSON).is_file():

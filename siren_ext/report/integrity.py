@@ -27,11 +27,16 @@ _FIELDS = {"format", "version", "created", "files", "fields", "public_key", "sig
 class Seal:
     """What a report was when it was written.
 
-    Attributes:
-        files: SHA-256 of the report's files, by name.
-        fields: a digest of every field of the JSON file, by its path.
-        public: the signer's public key; "" where nobody signed.
-        valid: whether the signature belongs to this seal and key; None where nobody signed.
+    Attributes
+    ----------
+    files : Mapping[str, str]
+        SHA-256 of the report's files, by name.
+    fields : Mapping[str, str]
+        a digest of every field of the JSON file, by its path.
+    public : str
+        the signer's public key; "" where nobody signed.
+    valid : bool | None
+        whether the signature belongs to this seal and key; None where nobody signed.
     """
 
     files: Mapping[str, str]

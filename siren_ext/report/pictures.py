@@ -33,9 +33,12 @@ _GALLERY = 6
 class CoatEvidence:
     """Files that show what the coating does to an image.
 
-    Attributes:
-        pairs: (clean original, coated file as written) paths.
-        coater: name or fingerprint of the coater, as shown.
+    Attributes
+    ----------
+    pairs : tuple[tuple[Path, Path], ...]
+        (clean original, coated file as written) paths.
+    coater : str
+        name or fingerprint of the coater, as shown.
     """
 
     pairs: tuple[tuple[Path, Path], ...]

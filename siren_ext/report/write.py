@@ -64,14 +64,21 @@ def write_report(
     and the like are taken out of what is copied into it, and so are the features of the images: of
     a guilty model they would tell the secret message.
 
-    Args:
-        verdict: of ``suspect`` against ``reference`` and ``innocents``.
-        coated: pairs of which some are shown and up to 24, evenly spread, are measured.
-        mimicries, reference_mimicries: the scored images; those with the lowest and highest scores
-            are shown.
-        innocents: the score sets behind the rank among innocent models.
-        extra: further settings to be recorded, plain values.
-        signer: signs the seal.
+    Parameters
+    ----------
+    verdict : Verdict
+        of ``suspect`` against ``reference`` and ``innocents``.
+    coated : CoatEvidence | None
+        pairs of which some are shown and up to 24, evenly spread, are measured.
+    mimicries, reference_mimicries : Sequence[Path]
+        the scored images; those with the lowest and highest scores
+        are shown.
+    innocents : Sequence[ScoreSet]
+        the score sets behind the rank among innocent models.
+    extra : dict[str, Any] | None
+        further settings to be recorded, plain values.
+    signer : Signer | None
+        signs the seal.
     """
     quality, shown, notes = coating_shown(coated)
     common = {

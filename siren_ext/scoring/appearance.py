@@ -54,11 +54,15 @@ def looks_of(view: Tensor) -> tuple[float, ...]:
 class Contrast:
     """The number in which two pools differ most.
 
-    Attributes:
-        share: of pairs of pictures, one of each pool, in which the first pool's is ``words`` (the
-            area under the curve), 0.5 to 1.
-        error: standard error of that share were there no difference.
-        words: how the first pool's pictures look beside the second's.
+    Attributes
+    ----------
+    share : float
+        of pairs of pictures, one of each pool, in which the first pool's is ``words`` (the
+        area under the curve), 0.5 to 1.
+    error : float
+        standard error of that share were there no difference.
+    words : str
+        how the first pool's pictures look beside the second's.
     """
 
     share: float

@@ -52,18 +52,28 @@ def score_images(
 
     A file that can't be read goes to ``failures`` by name and the rest goes on.
 
-    Args:
-        images: paths (named by their file name) and tensors (named ``tensor 0``, ``tensor 1`` ...).
-        coater: scores do not depend on how images are batched.
-        batch_size: images scored at once.
-        workers: threads that decode and shrink files ahead of the coater.
-        source: how the images were made, plain JSON values; stored along.
-        partial: a file that keeps finished scores, so that a stopped run goes on from there; it is
-            removed at the end.
-        progress: told of every image; may stop the run.
+    Parameters
+    ----------
+    images : Iterable[Path | Tensor]
+        paths (named by their file name) and tensors (named ``tensor 0``, ``tensor 1`` ...).
+    coater : Coater
+        scores do not depend on how images are batched.
+    batch_size : int
+        images scored at once.
+    workers : int
+        threads that decode and shrink files ahead of the coater.
+    source : dict[str, Any] | None
+        how the images were made, plain JSON values; stored along.
+    partial : Path | None
+        a file that keeps finished scores, so that a stopped run goes on from there; it is
+        removed at the end.
+    progress : Progress
+        told of every image; may stop the run.
 
-    Raises:
-        ScoreError: no image at all could be scored.
+    Raises
+    ------
+    ScoreError
+        no image at all could be scored.
     """
     named = ((printable(image.name) if isinstance(image, Path) else "", image) for image in images)
     total = len(images) if isinstance(images, Sequence) else None

@@ -29,18 +29,27 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 class ScoreSet:
     """Scores of one pool of images, with what is needed to check and repeat them.
 
-    Attributes:
-        scores: (n,) float64, finite; small means coated.
-        names: n names, unique where they come from one folder.
-        hashes: n SHA-256 of the files' bytes; "" where there was no file.
-        coater: fingerprint of the coater that scored.
-        source: how the images were made (plain JSON values): kind, prompts, seeds, settings.
-        failures: (name, what went wrong) of the images that have no score.
-        features: (n, k) float64, finite, of a keyed coater: evidence for every bit of a message
-            (see :mod:`siren_ext.stats.keyed`); None for others. Those of *coated* images tell the
-            message: keep such a file as secret as the key.
-        looks: (n, 8) float64, what the pictures look like, see
-            :mod:`siren_ext.scoring.appearance`; None where that was not noted.
+    Attributes
+    ----------
+    scores : NDArray[np.float64]
+        (n,) float64, finite; small means coated.
+    names : tuple[str, ...]
+        n names, unique where they come from one folder.
+    hashes : tuple[str, ...]
+        n SHA-256 of the files' bytes; "" where there was no file.
+    coater : str
+        fingerprint of the coater that scored.
+    source : dict[str, Any]
+        how the images were made (plain JSON values): kind, prompts, seeds, settings.
+    failures : tuple[tuple[str, str], ...]
+        (name, what went wrong) of the images that have no score.
+    features : NDArray[np.float64] | None
+        (n, k) float64, finite, of a keyed coater: evidence for every bit of a message
+        (see :mod:`siren_ext.stats.keyed`); None for others. Those of *coated* images tell the
+        message: keep such a file as secret as the key.
+    looks : NDArray[np.float64] | None
+        (n, 8) float64, what the pictures look like, see
+        :mod:`siren_ext.scoring.appearance`; None where that was not noted.
 
     Raises :class:`ScoreError` when the parts contradict each other.
     """

@@ -40,13 +40,20 @@ class A1111Suspect(RemoteSuspect):
     name the checkpoint and the seed that it was made with, and the first picture is compared with
     one without the LoRA. The checkpoint stays selected in the web UI afterwards.
 
-    Args:
-        base: ``http(s)://host:port``.
-        model: title, name or file name of a checkpoint; "" the one in use.
-        lora: name or alias of a LoRA file there, without suffix; "" none.
-        scale: strength of the LoRA.
-        secret: ``user:password`` of ``--api-auth``.
-        limits: how hard to ask.
+    Parameters
+    ----------
+    base : str
+        ``http(s)://host:port``.
+    model : str
+        title, name or file name of a checkpoint; "" the one in use.
+    lora : str
+        name or alias of a LoRA file there, without suffix; "" none.
+    scale : float
+        strength of the LoRA.
+    secret : Secret | None
+        ``user:password`` of ``--api-auth``.
+    limits : Limits | None
+        how hard to ask.
     """
 
     def __init__(

@@ -49,16 +49,26 @@ class ComfyUISuspect(RemoteSuspect):
     ComfyUI only logs it when a LoRA fits no part of the model; so the first picture is compared
     with one without it (in a workflow of your own: with ``%scale%`` 0).
 
-    Args:
-        base: ``http(s)://host:port``.
-        model: file name of a checkpoint there; "" for the only one.
-        lora: file name of a LoRA there; "" none.
-        scale: its strength.
-        workflow: a file for :func:`read_workflow`; None the built-in one.
-        image: a picture to upload for ``%image%``.
-        output: id of the node whose picture counts; "" for the only one that gives a picture.
-        secret: ``user:password`` of a server behind HTTP Basic authentication.
-        limits: how hard to ask.
+    Parameters
+    ----------
+    base : str
+        ``http(s)://host:port``.
+    model : str
+        file name of a checkpoint there; "" for the only one.
+    lora : str
+        file name of a LoRA there; "" none.
+    scale : float
+        its strength.
+    workflow : Path | None
+        a file for :func:`read_workflow`; None the built-in one.
+    image : Path | None
+        a picture to upload for ``%image%``.
+    output : str
+        id of the node whose picture counts; "" for the only one that gives a picture.
+    secret : Secret | None
+        ``user:password`` of a server behind HTTP Basic authentication.
+    limits : Limits | None
+        how hard to ask.
     """
 
     def __init__(

@@ -46,25 +46,41 @@ _PLAN = ("prompt", "negative", "seed", "steps", "guidance", "size", "sampler")
 class HostedConfig(Config):
     """A prediction-style API in the words of its own documentation.
 
-    Attributes:
-        url: ``https://host[/prefix]``.
-        create: path to POST ``body`` to.
-        body: JSON with the places %prompt%, %seed%, %negative%, %steps%, %guidance%, %size%,
-            %sampler%; a text that is nothing but a place becomes a value of its own type.
-        image: dotted path in the finished answer to the picture: an address, a data: address or
-            base64.
-        poll: path to GET until the picture is finished, with ``%id%``; "" when the first answer
-            is the finished one.
-        id: dotted path in the first answer to what stands for ``%id%``.
-        status: dotted path to the state.
-        done, waiting, failed: the words that the state may be.
-        error: dotted path to the reason of a failure.
-        interval: seconds between two polls.
-        token_env: name of the environment variable with the token; "" for none.
-        token_header, token_form: how it is sent.
-        download_hosts: hosts, other than that of ``url``, that a picture may be fetched from.
-        model: the model's name, for the record.
-        price: what one request costs; used when the limits give none.
+    Attributes
+    ----------
+    url : str
+        ``https://host[/prefix]``.
+    create : str
+        path to POST ``body`` to.
+    body : str
+        JSON with the places %prompt%, %seed%, %negative%, %steps%, %guidance%, %size%,
+        %sampler%; a text that is nothing but a place becomes a value of its own type.
+    image : str
+        dotted path in the finished answer to the picture: an address, a data: address or
+        base64.
+    poll : str
+        path to GET until the picture is finished, with ``%id%``; "" when the first answer
+        is the finished one.
+    id : str
+        dotted path in the first answer to what stands for ``%id%``.
+    status : str
+        dotted path to the state.
+    done, waiting, failed : tuple[str, ...]
+        the words that the state may be.
+    error : str
+        dotted path to the reason of a failure.
+    interval : float
+        seconds between two polls.
+    token_env : str
+        name of the environment variable with the token; "" for none.
+    token_header, token_form : str
+        how it is sent.
+    download_hosts : tuple[str, ...]
+        hosts, other than that of ``url``, that a picture may be fetched from.
+    model : str
+        the model's name, for the record.
+    price : float
+        what one request costs; used when the limits give none.
     """
 
     url: str

@@ -99,13 +99,19 @@ class Answer:
 class Client:
     """Requests to one scheme, host and port.
 
-    Args:
-        base: ``http(s)://host[:port][/prefix]``; nothing else may be in it.
-        timeout: seconds for a whole exchange, from the connection to the last byte.
-        secret: sent with each request; needs https, or a server on this machine.
+    Parameters
+    ----------
+    base : str
+        ``http(s)://host[:port][/prefix]``; nothing else may be in it.
+    timeout : float
+        seconds for a whole exchange, from the connection to the last byte.
+    secret : Secret | None
+        sent with each request; needs https, or a server on this machine.
 
-    Raises:
-        ConfigError: another kind of address, a password in it, or a secret over an open line.
+    Raises
+    ------
+    ConfigError
+        another kind of address, a password in it, or a secret over an open line.
     """
 
     def __init__(self, base: str, *, timeout: float = 60.0, secret: Secret | None = None) -> None:

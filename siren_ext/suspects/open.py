@@ -34,18 +34,27 @@ def open_suspect(
 ) -> Suspect:
     """The suspect that ``text`` stands for.
 
-    Args:
-        text: one of ``a1111://host:port?model=..&lora=..``, ``comfyui://host:port?workflow=..``,
-            a ``.toml`` file for :class:`HostedConfig`, ``pocket``, a diffusers folder, a
-            checkpoint, a folder of pictures, or an adapter.
-        base: the model that an adapter is for.
-        scale: strength of an adapter.
-        allow_partial: load what fits of an adapter; the record says what was left out.
-        limits: how hard a black box is asked.
-        device, batch_size: for models on this machine.
+    Parameters
+    ----------
+    text : str
+        one of ``a1111://host:port?model=..&lora=..``, ``comfyui://host:port?workflow=..``,
+        a ``.toml`` file for :class:`HostedConfig`, ``pocket``, a diffusers folder, a
+        checkpoint, a folder of pictures, or an adapter.
+    base : str | Path | None
+        the model that an adapter is for.
+    scale : float
+        strength of an adapter.
+    allow_partial : bool
+        load what fits of an adapter; the record says what was left out.
+    limits : Limits | None
+        how hard a black box is asked.
+    device, batch_size : str
+        for models on this machine.
 
-    Raises:
-        ConfigError: nothing of that kind, or an adapter without its base.
+    Raises
+    ------
+    ConfigError
+        nothing of that kind, or an adapter without its base.
     """
     scheme, colon, _ = text.partition("://")
     path = Path(text)

@@ -29,15 +29,24 @@ T = TypeVar("T")
 class Limits(Config):
     """How hard a black box is asked, and when to stop.
 
-    Attributes:
-        timeout: seconds for one answer, and for one picture to be made.
-        attempts: requests per picture before it is given up.
-        backoff: seconds before the second attempt; doubles each time, up to a minute.
-        pause: least seconds between the beginnings of two requests for pictures.
-        give_up: pictures given up one after the other before the run stops.
-        requests: most requests for pictures over all runs into one folder; 0 is no limit.
-        price: what one request costs, in any currency.
-        budget: most that all runs into one folder may cost; 0 is no limit.
+    Attributes
+    ----------
+    timeout : float
+        seconds for one answer, and for one picture to be made.
+    attempts : int
+        requests per picture before it is given up.
+    backoff : float
+        seconds before the second attempt; doubles each time, up to a minute.
+    pause : float
+        least seconds between the beginnings of two requests for pictures.
+    give_up : int
+        pictures given up one after the other before the run stops.
+    requests : int
+        most requests for pictures over all runs into one folder; 0 is no limit.
+    price : float
+        what one request costs, in any currency.
+    budget : float
+        most that all runs into one folder may cost; 0 is no limit.
     """
 
     timeout: float = 300.0

@@ -59,9 +59,12 @@ def decode_picture(data: bytes, size: tuple[int, int] | None = None) -> Tensor:
     ``size`` is the (width, height) that was asked for; without it anything up to 4096 x 4096
     pixels is taken.
 
-    Raises:
-        BadAnswer: no such file, cut off, damaged, too large, or of another size.
-        Refused: every pixel has one colour, as from a filter that blanks pictures.
+    Raises
+    ------
+    BadAnswer
+        no such file, cut off, damaged, too large, or of another size.
+    Refused
+        every pixel has one colour, as from a filter that blanks pictures.
     """
     if len(data) > MAX_PICTURE_BYTES:
         raise BadAnswer(

@@ -51,15 +51,23 @@ def fit_coarse(
     which, the patterns take the directions that come out strongest, and the reader is matched to
     what coatings come to. This alone tells coated from clean; training may improve it.
 
-    Args:
-        coater: changed in place.
-        images: the owner's, N x 3 x H x W bytes.
-        surrogate: of the owner's own making; one that can generate shows more of what is usual.
-        draw: messages for so many images; gives None for a coater without.
-        generator: of all draws.
+    Parameters
+    ----------
+    coater : Coater
+        changed in place.
+    images : Tensor
+        the owner's, N x 3 x H x W bytes.
+    surrogate : Surrogate
+        of the owner's own making; one that can generate shows more of what is usual.
+    draw : Callable[[int, torch.Generator], Tensor | None]
+        messages for so many images; gives None for a coater without.
+    generator : torch.Generator
+        of all draws.
 
-    Raises:
-        ConfigError: the message has more bits than there are directions (96).
+    Raises
+    ------
+    ConfigError
+        the message has more bits than there are directions (96).
     """
     pattern, reader = coater.generator.coarse, coater.extractor.reader
     if pattern is None or reader is None:
@@ -86,8 +94,10 @@ def fit_coarse(
 class _Fit:
     """Measurements on the owner's images, in coarse views (rows of 96).
 
-    Attributes:
-        views: of picked images behind the autoencoder, as the reader is given them.
+    Attributes
+    ----------
+    views
+        of picked images behind the autoencoder, as the reader is given them.
     """
 
     def __init__(

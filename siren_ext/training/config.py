@@ -15,34 +15,56 @@ _ROUNDS = 6
 class TrainConfig(Config):
     """How a coater is trained.
 
-    Attributes:
-        objective: ``budget`` fixes the coating's strength (see ``CoaterConfig.min_psnr``) and
-            spends it on detection, with a penalty on visible tints; ``published`` is the weighted
-            sum of SIREN's code with its image ramp; ``sum`` the plain sum of SIREN's Eq. 7. The
-            latter two share the code's schedule: distortions begin once detection is learnt.
-        steps: optimisation steps; 0 leaves a coater with coarse colour as it is fitted.
-        batch_size: images per step.
-        learning_rate: of the generator; ``extractor_rate`` of the extractor (AdamW).
-        warmup: first steps with detection alone: no distortions, no diffusion terms. With every
-            term on from the start nothing is learnt.
-        sphere: ``huber`` (published code) or ``radius`` (paper, Eq. 5 and 6).
-        nu: share of positives outside the radius form's sphere.
-        learn_images: images per step in the learnability term; ``learn_draws`` noise levels each.
-        learn_weight, colour_weight, tint_weight, mse_weight: weights of their terms.
-        tint_limit: CIEDE2000 units of blurred difference that cost nothing.
-        official_lab: use the published code's Lab scale (62 times smaller loss).
-        distort: photometric distortions before the extractor; ``geometric`` adds crops, mirrors.
-        round_trips: images per step that pass the autoencoder before the extractor.
-        denoised: images per step that are noised and denoised by the surrogate before it.
-        noise_low, noise_high: range of that noise, in schedule steps.
-        rehearse_every: steps between rehearsed infringements (0: none): a copy of the surrogate
-            keeps learning from coated images, and the extractor sees what it generates.
-        rehearse_steps: fine-tuning steps of that copy each time.
-        rehearse_first: the same, the first time; 0 for four times as many as later.
-        rehearse_images: mimicries made each time.
-        rehearse_rounds: of a keyed coater, rehearsals after which the copy begins anew with
-            another message.
-        seed: of every draw.
+    Attributes
+    ----------
+    objective : str
+        ``budget`` fixes the coating's strength (see ``CoaterConfig.min_psnr``) and
+        spends it on detection, with a penalty on visible tints; ``published`` is the weighted
+        sum of SIREN's code with its image ramp; ``sum`` the plain sum of SIREN's Eq. 7. The
+        latter two share the code's schedule: distortions begin once detection is learnt.
+    steps : int
+        optimisation steps; 0 leaves a coater with coarse colour as it is fitted.
+    batch_size : int
+        images per step.
+    learning_rate : float
+        of the generator; ``extractor_rate`` of the extractor (AdamW).
+    warmup : int
+        first steps with detection alone: no distortions, no diffusion terms. With every
+        term on from the start nothing is learnt.
+    sphere : str
+        ``huber`` (published code) or ``radius`` (paper, Eq. 5 and 6).
+    nu : float
+        share of positives outside the radius form's sphere.
+    learn_images : int
+        images per step in the learnability term; ``learn_draws`` noise levels each.
+    learn_weight, colour_weight, tint_weight, mse_weight : float
+        weights of their terms.
+    tint_limit : float
+        CIEDE2000 units of blurred difference that cost nothing.
+    official_lab : bool
+        use the published code's Lab scale (62 times smaller loss).
+    distort : bool
+        photometric distortions before the extractor; ``geometric`` adds crops, mirrors.
+    round_trips : int
+        images per step that pass the autoencoder before the extractor.
+    denoised : int
+        images per step that are noised and denoised by the surrogate before it.
+    noise_low, noise_high : int
+        range of that noise, in schedule steps.
+    rehearse_every : int
+        steps between rehearsed infringements (0: none): a copy of the surrogate
+        keeps learning from coated images, and the extractor sees what it generates.
+    rehearse_steps : int
+        fine-tuning steps of that copy each time.
+    rehearse_first : int
+        the same, the first time; 0 for four times as many as later.
+    rehearse_images : int
+        mimicries made each time.
+    rehearse_rounds : int
+        of a keyed coater, rehearsals after which the copy begins anew with
+        another message.
+    seed : int
+        of every draw.
     """
 
     objective: str = "budget"

@@ -116,9 +116,12 @@ def _quantise_plane(plane: Tensor, table: Tensor, basis: Tensor) -> Tensor:
 def soft_jpeg(image: Tensor, quality: float) -> Tensor:
     """Differentiable JPEG with 4:2:0 chroma, standard tables and soft rounding.
 
-    Args:
-        image: B x 3 x H x W in [0,1], any H and W.
-        quality: 1 to 100.
+    Parameters
+    ----------
+    image : Tensor
+        B x 3 x H x W in [0,1], any H and W.
+    quality : float
+        1 to 100.
     """
     height, width = image.shape[2:]
     pad = (0, -width % 16, 0, -height % 16)
@@ -179,13 +182,20 @@ def distort(
 ) -> Tensor:
     """Each image, independently, kept (one in five) or put through two different distortions.
 
-    Args:
-        images: B x 3 x H x W in [0,1].
-        ramp: 0 (gentlest) to 1 (full strength).
-        generator: of all draws (on the CPU).
-        geometric: also crop and mirror.
+    Parameters
+    ----------
+    images : Tensor
+        B x 3 x H x W in [0,1].
+    ramp : float
+        0 (gentlest) to 1 (full strength).
+    generator : torch.Generator
+        of all draws (on the CPU).
+    geometric : bool
+        also crop and mirror.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         B x 3 x H x W, differentiable.
     """
     pool = PHOTOMETRIC + (GEOMETRIC if geometric else ())

@@ -28,9 +28,12 @@ from siren_ext.training.surrogate import DiffusionSurrogate
 class KeyedRehearsal(Rehearsal):
     """The twin of ``message`` (``guilty``) and that of its opposite (``innocent``).
 
-    Attributes:
-        message: the present one, k of -1 and +1.
-        shown: the message of every kept mimicry of the first twin, rows of -1 and +1.
+    Attributes
+    ----------
+    message : Tensor
+        the present one, k of -1 and +1.
+    shown
+        the message of every kept mimicry of the first twin, rows of -1 and +1.
     """
 
     def __init__(

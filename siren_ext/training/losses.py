@@ -35,10 +35,14 @@ def hsc_negative(distance: Tensor) -> Tensor:
 def svdd_loss(positive: Tensor, negative: Tensor, radius: float, nu: float = 0.1) -> Tensor:
     """Soft-boundary hypersphere loss of Euclidean distances (SIREN, Eq. 5 and 6).
 
-    Args:
-        positive, negative: distances of coated and of clean images.
-        radius: R; see :func:`svdd_radius`.
-        nu: share of positives allowed outside.
+    Parameters
+    ----------
+    positive, negative : Tensor
+        distances of coated and of clean images.
+    radius : float
+        R; see :func:`svdd_radius`.
+    nu : float
+        share of positives allowed outside.
     """
     inside = (positive**2 - radius**2).clamp_min(0).mean() / nu
     outside = (radius**2 - negative**2).clamp_min(0).mean() / nu

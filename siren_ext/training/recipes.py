@@ -42,23 +42,37 @@ def train_for_base(
     Beside ``out`` lie ``<stem>.surrogate.safetensors`` (the LoRA of the clean images, kept) and,
     until the end, the state from which a stopped call goes on.
 
-    Args:
-        data: the clean images.
-        base: pocket, a diffusers folder or a single-file checkpoint.
-        class_word: the noun for what the images show.
-        out: the coater file to write; an existing one is not overwritten.
-        config: of the coater's training.
-        surrogate: of the personalisation; by default on the images' captions, or on the surrogate
-            prompt where an image has none.
-        start: a coater to adapt, at half the model's resolution.
-        coater: shape of a new one; by default, and where it asks for more than the model's
-            resolution, it works at half that resolution.
-        device: auto or a torch device name.
+    Parameters
+    ----------
+    data : ImageSet
+        the clean images.
+    base : str | Path
+        pocket, a diffusers folder or a single-file checkpoint.
+    class_word : str
+        the noun for what the images show.
+    out : Path
+        the coater file to write; an existing one is not overwritten.
+    config : TrainConfig | None
+        of the coater's training.
+    surrogate : PersonalizeConfig | None
+        of the personalisation; by default on the images' captions, or on the surrogate
+        prompt where an image has none.
+    start : Coater | None
+        a coater to adapt, at half the model's resolution.
+    coater : CoaterConfig | None
+        shape of a new one; by default, and where it asks for more than the model's
+        resolution, it works at half that resolution.
+    device : str
+        auto or a torch device name.
 
-    Raises:
-        CoaterError: ``out`` exists.
-        ConfigError: the class word is empty, or there is nothing to train or fit.
-        Cancelled: the user stopped; the same call goes on.
+    Raises
+    ------
+    CoaterError
+        ``out`` exists.
+    ConfigError
+        the class word is empty, or there is nothing to train or fit.
+    Cancelled
+        the user stopped; the same call goes on.
     """
     from siren_ext.adapters.merge import load_adapter
     from siren_ext.devices import pick_device, pick_dtype
@@ -118,9 +132,12 @@ def start_for_base(
     those of :func:`~siren_ext.training.reptile.train_start` and, for the
     shapes, :func:`train_for_base`.
 
-    Raises:
-        CoaterError: ``out`` exists, or the state is another run's.
-        Cancelled: the user stopped; the same call goes on.
+    Raises
+    ------
+    CoaterError
+        ``out`` exists, or the state is another run's.
+    Cancelled
+        the user stopped; the same call goes on.
     """
     from siren_ext.devices import pick_device, pick_dtype
     from siren_ext.diffusion.load import load_pipeline
@@ -167,11 +184,15 @@ def fitted_to(
 ) -> tuple[CoaterConfig, Coater | None]:
     """Shape of a new coater, and the start, at a working size that fits a model.
 
-    Args:
-        resolution: side in pixels at which the model sees images.
-        coater: the wished shape; None, or one that asks for more than ``resolution``, gets a
-            working size of half of it.
-        start: comes back at half of ``resolution``.
+    Parameters
+    ----------
+    resolution : int
+        side in pixels at which the model sees images.
+    coater : CoaterConfig | None
+        the wished shape; None, or one that asks for more than ``resolution``, gets a
+        working size of half of it.
+    start : Coater | None
+        comes back at half of ``resolution``.
     """
     from siren_ext.coater.config import CoaterConfig
 

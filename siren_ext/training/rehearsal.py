@@ -24,10 +24,14 @@ from siren_ext.training.surrogate import DiffusionSurrogate
 class Twin:
     """A copy of the surrogate's UNet with an adapter of its own.
 
-    Args:
-        surrogate: the clean surrogate; it is left as it is.
-        rate: learning rate of the adapter.
-        seed: of the adapter's initial weights.
+    Parameters
+    ----------
+    surrogate : DiffusionSurrogate
+        the clean surrogate; it is left as it is.
+    rate : float
+        learning rate of the adapter.
+    seed : int
+        of the adapter's initial weights.
     """
 
     def __init__(self, surrogate: DiffusionSurrogate, *, rate: float, seed: int) -> None:

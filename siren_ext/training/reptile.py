@@ -58,16 +58,23 @@ class TaskConfig(TrainConfig):
 class MetaConfig(Config):
     """How a start coater is trained; each task's own training is a :class:`TaskConfig`.
 
-    Attributes:
-        tasks: small sets to adapt to, one after the other.
-        task_images: images of a set.
-        meta_rate: the part of the way from the start to the adapted weights that the start moves.
-        variant: ``default``, true Reptile: each task begins at the start, and the start is the
-            result; ``official``, what SIREN's code does: the adapted weights are moved by as much
-            as the start and go on, the extractor's last layer by adaptation alone, and they are
-            the result.
-        plain_tasks: first tasks with detection alone, when training begins from random weights.
-        seed: of every draw.
+    Attributes
+    ----------
+    tasks : int
+        small sets to adapt to, one after the other.
+    task_images : int
+        images of a set.
+    meta_rate : float
+        the part of the way from the start to the adapted weights that the start moves.
+    variant : str
+        ``default``, true Reptile: each task begins at the start, and the start is the
+        result; ``official``, what SIREN's code does: the adapted weights are moved by as much
+        as the start and go on, the extractor's last layer by adaptation alone, and they are
+        the result.
+    plain_tasks : int
+        first tasks with detection alone, when training begins from random weights.
+    seed : int
+        of every draw.
     """
 
     tasks: int = 100
@@ -90,10 +97,14 @@ class MetaConfig(Config):
 def reptile(start: Weights, adapted: Weights, rate: float, variant: str) -> tuple[Weights, Weights]:
     """The moved start, and the weights that the next task begins with.
 
-    Args:
-        start, adapted: trained weights by name, before and after a task.
-        rate: the part of the way.
-        variant: see :class:`MetaConfig`.
+    Parameters
+    ----------
+    start, adapted : Weights
+        trained weights by name, before and after a task.
+    rate : float
+        the part of the way.
+    variant : str
+        see :class:`MetaConfig`.
     """
     kept = _LINEAR if variant == "official" else "\0"
     change = {
@@ -122,20 +133,31 @@ def train_start(
 ) -> Coater:
     """Train a start coater over ``tasks``.
 
-    Args:
-        surrogate: the base model with a task's prompt.
-        inner: of each task's training; its seed is replaced.
-        coater: network shapes of a new pair (ignored with ``start``).
-        start: a trained coater to begin with; it is not changed.
-        resume: a state file; a stopped run goes on from its last finished task, a finished one
-            removes it. It fits runs of any number of tasks.
-        minutes: finish after the first task that ends later than this. The result is that of a run
-            with as many ``tasks`` as were done.
+    Parameters
+    ----------
+    surrogate : Callable[[Task], Surrogate]
+        the base model with a task's prompt.
+    inner : TrainConfig
+        of each task's training; its seed is replaced.
+    coater : CoaterConfig | None
+        network shapes of a new pair (ignored with ``start``).
+    start : Coater | None
+        a trained coater to begin with; it is not changed.
+    resume : Path | None
+        a state file; a stopped run goes on from its last finished task, a finished one
+        removes it. It fits runs of any number of tasks.
+    minutes : float | None
+        finish after the first task that ends later than this. The result is that of a run
+        with as many ``tasks`` as were done.
 
-    Raises:
-        Cancelled: the state file (if any) holds the finished tasks.
-        ModelError: the loss stopped being finite.
-        CoaterError: the state file is another run's.
+    Raises
+    ------
+    Cancelled
+        the state file (if any) holds the finished tasks.
+    ModelError
+        the loss stopped being finite.
+    CoaterError
+        the state file is another run's.
     """
     run = MetaRun(tasks, surrogate, config, inner, coater=coater, start=start, device=device)
     if resume is not None:

@@ -64,8 +64,10 @@ class Schedule:
 class Radius:
     """R of the radius form, learnt by quantile once per epoch (SIREN, Eq. 5; deep SVDD).
 
-    Args:
-        nu: share of coated images allowed outside.
+    Parameters
+    ----------
+    nu : float
+        share of coated images allowed outside.
     """
 
     def __init__(self, nu: float) -> None:

@@ -52,11 +52,15 @@ class DiffusionSurrogate:
     gradients flow through their activations to the images. The prompt is encoded once. ``kept``
     is the share of signal power left at each step of the noise schedule.
 
-    Args:
-        pipeline: as :func:`siren_ext.diffusion.load.load_pipeline` gives it, usually with a clean
-            adapter merged.
-        prompt: the surrogate prompt, for instance ``an image of a dog``.
-        captions: one per image, for rehearsals: what an infringer would train with.
+    Parameters
+    ----------
+    pipeline : Any
+        as :func:`siren_ext.diffusion.load.load_pipeline` gives it, usually with a clean
+        adapter merged.
+    prompt : str
+        the surrogate prompt, for instance ``an image of a dog``.
+    captions : Sequence[str]
+        one per image, for rehearsals: what an infringer would train with.
     """
 
     def __init__(self, pipeline: Any, prompt: str, captions: Sequence[str] = ()) -> None:
@@ -127,9 +131,11 @@ class DiffusionSurrogate:
     ) -> Tensor:
         """The images noised to a random step in [low, high) and denoised in one step.
 
-        Args:
-            unet: another denoiser than the surrogate's own, for instance one that was trained on
-                coated images.
+        Parameters
+        ----------
+        unet : Any | None
+            another denoiser than the surrogate's own, for instance one that was trained on
+            coated images.
         """
         latents = self.encode(images)
         times = torch.randint(low, high, (len(images),), generator=generator).to(latents.device)

@@ -32,10 +32,14 @@ MAX_CAPTIONS_BYTES = 1 << 28
 class Task:
     """A small set as one owner would have it.
 
-    Attributes:
-        name: what it shows.
-        prompt: under which the surrogate sees it.
-        pictures: its images.
+    Attributes
+    ----------
+    name : str
+        what it shows.
+    prompt : str
+        under which the surrogate sees it.
+    pictures : Pictures
+        its images.
     """
 
     name: str
@@ -70,8 +74,10 @@ class SetTasks:
         A folder with images directly inside is one set, as is a dataset.toml; of another folder
         every subfolder is one. :attr:`problems` lists what was left out.
 
-        Raises:
-            DatasetError: a folder holds no usable set.
+        Raises
+        ------
+        DatasetError
+            a folder holds no usable set.
         """
         places = [place for folder in folders for place in _places(Path(folder))]
         return cls([ImageSet.open(place).checked(progress=progress) for place in places])
@@ -138,11 +144,15 @@ class CorpusTasks:
     A picture is drawn, and the task is made of others with its caption, where enough share it
     (photos of a class), else of others from its source (drawings of one style).
 
-    Args:
-        folder: with ``images.npy`` and ``captions.json``.
+    Parameters
+    ----------
+    folder : Path
+        with ``images.npy`` and ``captions.json``.
 
-    Raises:
-        DatasetError: the folder holds something else.
+    Raises
+    ------
+    DatasetError
+        the folder holds something else.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -29,17 +29,27 @@ def train_coater(
 ) -> Coater:
     """Train a coater for ``data``.
 
-    Args:
-        data: the owner's clean images.
-        surrogate: a diffusion model, usually personalised on the clean images.
-        coater: network shapes of a new pair (ignored with ``start``).
-        start: a trained coater to adapt; it is not changed.
-        resume: a state file; a run stopped or killed goes on from it, a finished one removes it.
+    Parameters
+    ----------
+    data : ImageSet
+        the owner's clean images.
+    surrogate : Surrogate
+        a diffusion model, usually personalised on the clean images.
+    coater : CoaterConfig | None
+        network shapes of a new pair (ignored with ``start``).
+    start : Coater | None
+        a trained coater to adapt; it is not changed.
+    resume : Path | None
+        a state file; a run stopped or killed goes on from it, a finished one removes it.
 
-    Raises:
-        ConfigError: no steps, and nothing that is fitted without any.
-        Cancelled: the state file (if any) holds what was reached.
-        ModelError: the loss stopped being finite.
+    Raises
+    ------
+    ConfigError
+        no steps, and nothing that is fitted without any.
+    Cancelled
+        the state file (if any) holds what was reached.
+    ModelError
+        the loss stopped being finite.
     """
     kind = trainer_kind(coater if start is None else start.config)
     trainer = kind(data, surrogate, config, coater=coater, start=start, device=device)

@@ -13,16 +13,23 @@ from siren_ext.stats.low_end import LOW_END
 class VerifyConfig(Config):
     """How strict the verdict is.
 
-    Attributes:
-        alpha: accepted risk of accusing a model that does not differ from the reference.
-        method: how p of the reference test is computed; ``auto`` is exact up to 10,000 images a
-            side.
-        low_end: share of the reference, from its lowest score, in which the reference test looks
-            for its gap, see :mod:`siren_ext.stats.low_end`; 1 looks everywhere.
-        two_sided: the paper's test; it looks everywhere and also rejects when the suspect scores
-            *higher*.
-        decoys: random messages that the keyed test ranks the secret among.
-        decoy_seed: fixes them, so that the rank can be computed again.
+    Attributes
+    ----------
+    alpha : float
+        accepted risk of accusing a model that does not differ from the reference.
+    method : Literal['auto', 'exact', 'asymptotic']
+        how p of the reference test is computed; ``auto`` is exact up to 10,000 images a
+        side.
+    low_end : float
+        share of the reference, from its lowest score, in which the reference test looks
+        for its gap, see :mod:`siren_ext.stats.low_end`; 1 looks everywhere.
+    two_sided : bool
+        the paper's test; it looks everywhere and also rejects when the suspect scores
+        *higher*.
+    decoys : int
+        random messages that the keyed test ranks the secret among.
+    decoy_seed : int
+        fixes them, so that the rank can be computed again.
     """
 
     alpha: float = 1e-6

@@ -32,19 +32,29 @@ STRICTEST_FIRST: tuple[Test, ...] = ("keyed", "rank", "ks")
 class Finding:
     """What one test says.
 
-    Attributes:
-        test: ``keyed``, ``rank`` (among innocent models) or ``ks`` (against a reference model).
-        outcome: at the verdict's alpha; "inconclusive" when no evidence could have reached it, or
-            when the pictures are so unlike those compared with that a find would mean nothing.
-        result: all figures of the test.
-        suspects: suspect images that were used.
-        others: reference images, innocent models or decoy messages compared with.
-        strengths: keyed only: |F_j| per bit, ascending. Without signs and order they hold nothing
-            of the message, and p follows from them and the statistic.
-        features_sha256: keyed only: of the features that were used.
-        key: keyed only: the key's fingerprint.
-        contrast: how unlike the suspect's pictures the others' look; among innocent models, those
-            of the most alike one. None where the scores do not tell.
+    Attributes
+    ----------
+    test : Test
+        ``keyed``, ``rank`` (among innocent models) or ``ks`` (against a reference model).
+    outcome : Outcome
+        at the verdict's alpha; "inconclusive" when no evidence could have reached it, or
+        when the pictures are so unlike those compared with that a find would mean nothing.
+    result : KsResult | KeyedResult | RankResult
+        all figures of the test.
+    suspects : int
+        suspect images that were used.
+    others : int
+        reference images, innocent models or decoy messages compared with.
+    strengths : tuple[float, ...]
+        keyed only: |F_j| per bit, ascending. Without signs and order they hold nothing
+        of the message, and p follows from them and the statistic.
+    features_sha256 : str
+        keyed only: of the features that were used.
+    key : str
+        keyed only: the key's fingerprint.
+    contrast : Contrast | None
+        how unlike the suspect's pictures the others' look; among innocent models, those
+        of the most alike one. None where the scores do not tell.
     """
 
     test: Test

@@ -40,17 +40,28 @@ MAX_INNOCENTS = 10_000
 class Verdict:
     """What was found, in words and figures.
 
-    Attributes:
-        outcome: the verdict.
-        headline: the verdict in a few sentences for everybody.
-        findings: one per test that the data permitted, the strictest first.
-        test: the finding that decides.
-        config: the settings it was reached with; ``config.alpha`` is the accepted risk.
-        warnings: what weakens it in this case.
-        does_not_prove: what no such verdict shows.
-        coater: fingerprint of the coater.
-        precedence: what a commitment says about when coater and key were chosen.
-        path: the keyed test had it been looked at now and then, image by image.
+    Attributes
+    ----------
+    outcome : Outcome
+        the verdict.
+    headline : str
+        the verdict in a few sentences for everybody.
+    findings : tuple[Finding, ...]
+        one per test that the data permitted, the strictest first.
+    test : Test
+        the finding that decides.
+    config : VerifyConfig
+        the settings it was reached with; ``config.alpha`` is the accepted risk.
+    warnings : tuple[str, ...]
+        what weakens it in this case.
+    does_not_prove : tuple[str, ...]
+        what no such verdict shows.
+    coater : str
+        fingerprint of the coater.
+    precedence : Precedence
+        what a commitment says about when coater and key were chosen.
+    path : SequentialResult | None
+        the keyed test had it been looked at now and then, image by image.
     """
 
     outcome: Outcome
@@ -123,20 +134,28 @@ def verify(
     ``config.alpha``, or one pool compared with itself. What a rejection does not show stands in
     ``Verdict.does_not_prove``.
 
-    Args:
-        suspect: scores of the suspicious model's images; with features if there is a ``key``.
-        reference: scores of images by a model that never saw a coated image and otherwise resembles
-            the suspect as closely as possible: same subject, prompts and settings. Null hypothesis:
-            both scores come from one distribution.
-        key: the owner's secret. Null hypothesis: it is unrelated to the images. No model of
-            another style can break it, so this test needs neither reference nor innocents.
-        innocents: one score set per innocent model. Null hypothesis: the suspect is one more of
-            their kind. Those of another coater are left out, with a warning.
-        precedence: what a commitment says (``check_commitment``).
+    Parameters
+    ----------
+    suspect : ScoreSet
+        scores of the suspicious model's images; with features if there is a ``key``.
+    reference : ScoreSet | None
+        scores of images by a model that never saw a coated image and otherwise resembles
+        the suspect as closely as possible: same subject, prompts and settings. Null hypothesis:
+        both scores come from one distribution.
+    key : CoatingKey | None
+        the owner's secret. Null hypothesis: it is unrelated to the images. No model of
+        another style can break it, so this test needs neither reference nor innocents.
+    innocents : Sequence[ScoreSet]
+        one score set per innocent model. Null hypothesis: the suspect is one more of
+        their kind. Those of another coater are left out, with a warning.
+    precedence : Precedence | None
+        what a commitment says (``check_commitment``).
 
-    Raises:
-        ScoreError: reference and suspect were scored by different coaters, a pool is empty, there
-            is nothing to compare with, or a key is given but the scores hold no features.
+    Raises
+    ------
+    ScoreError
+        reference and suspect were scored by different coaters, a pool is empty, there
+        is nothing to compare with, or a key is given but the scores hold no features.
     """
     config = config or VerifyConfig()
     _require_enough(suspect, reference, key, innocents)

@@ -130,11 +130,16 @@ def count_of(number: int, one: str, many: str) -> str:
 def headline(finding: Finding, alpha: float, *, identical: bool, alone: bool) -> str:
     """The verdict in a few sentences for everybody.
 
-    Args:
-        finding: the one that decides.
-        alpha: the accepted risk.
-        identical: suspect and reference are the same images.
-        alone: the only finding, so that there is no need to tell which one decides.
+    Parameters
+    ----------
+    finding : Finding
+        the one that decides.
+    alpha : float
+        the accepted risk.
+    identical : bool
+        suspect and reference are the same images.
+    alone : bool
+        the only finding, so that there is no need to tell which one decides.
     """
     chance, risk = odds(finding.p_value), odds(alpha)
     tests = f"{chance} of tests" if "%" in chance else f"{chance.replace('1 in', '1 of')} tests"

@@ -36,18 +36,29 @@ _PROMPTS = 10
 class DemoConfig(Config):
     """What the demo runs on and how much of it.
 
-    Attributes:
-        data: folder of images; empty for the bundled samples.
-        coater: coater file; samples is the one bundled with the samples.
-        base: the model that is personalised: pocket, a diffusers folder or a checkpoint file.
-        prompts: what all models are asked for, in turn; empty for ten captions of the images, so
-            that 30 and 100 images have every prompt equally often.
-        suspect_images, innocent_images, reference_images: how many images each model makes.
-        training_steps, training_batch: length of each personalisation and its batch size.
-        sampling_steps, guidance: of the generated images.
-        alpha: accepted risk of accusing an innocent model.
-        images: use only so many images of the data; 0 for all.
-        seed: everything random follows from it.
+    Attributes
+    ----------
+    data : str
+        folder of images; empty for the bundled samples.
+    coater : str
+        coater file; samples is the one bundled with the samples.
+    base : str
+        the model that is personalised: pocket, a diffusers folder or a checkpoint file.
+    prompts : tuple[str, ...]
+        what all models are asked for, in turn; empty for ten captions of the images, so
+        that 30 and 100 images have every prompt equally often.
+    suspect_images, innocent_images, reference_images : int
+        how many images each model makes.
+    training_steps, training_batch : int
+        length of each personalisation and its batch size.
+    sampling_steps, guidance : int
+        of the generated images.
+    alpha : float
+        accepted risk of accusing an innocent model.
+    images : int
+        use only so many images of the data; 0 for all.
+    seed : int
+        everything random follows from it.
     """
 
     data: str = ""
@@ -96,15 +107,23 @@ def run_demo(
     Writes ``coated/``; ``adapters/``, ``mimicries/`` and ``scores/`` with one entry per model; the
     report on the suspect, ``innocent/`` with the report on the innocent model; ``summary.json``.
 
-    Args:
-        out: a new or empty folder, or that of an earlier call with the same settings.
-        progress: told of every step; may cancel.
-        config: what to run on.
-        device: auto or a torch device name.
+    Parameters
+    ----------
+    out : Path
+        a new or empty folder, or that of an earlier call with the same settings.
+    progress : Progress
+        told of every step; may cancel.
+    config : DemoConfig
+        what to run on.
+    device : str
+        auto or a torch device name.
 
-    Raises:
-        ConfigError: ``out`` holds something else.
-        Cancelled: the user stopped; the same call goes on.
+    Raises
+    ------
+    ConfigError
+        ``out`` holds something else.
+    Cancelled
+        the user stopped; the same call goes on.
     """
     out = Path(out)
     ledger = Ledger(out, config.to_dict())

@@ -18,13 +18,20 @@ from siren_ext.workflows.run_log import Account
 class DemoSummary:
     """The figures of a finished demo, as written to ``summary.json``.
 
-    Attributes:
-        psnr_db, ssim, local_de00_p99: means over the written, coated files.
-        scores_separate: whether every coated file scores below every clean one.
-        suspect, innocent: verdict, p, n, m, d and headline of either test.
-        seconds: working time, summed over interrupted calls.
-        peak_memory_gb: largest resident memory of the process; None where the system tells none.
-        report: the report on the suspect.
+    Attributes
+    ----------
+    psnr_db, ssim, local_de00_p99 : float
+        means over the written, coated files.
+    scores_separate : bool
+        whether every coated file scores below every clean one.
+    suspect, innocent : dict[str, Any]
+        verdict, p, n, m, d and headline of either test.
+    seconds : float
+        working time, summed over interrupted calls.
+    peak_memory_gb : float | None
+        largest resident memory of the process; None where the system tells none.
+    report : Path
+        the report on the suspect.
     """
 
     psnr_db: float

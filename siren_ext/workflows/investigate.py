@@ -32,12 +32,18 @@ if TYPE_CHECKING:
 class Investigation:
     """What an investigation found and where it lies.
 
-    Attributes:
-        verdict: in words and figures.
-        suspect, reference: the scores that it rests on; no reference where the key alone decides.
-        report: the written report.
-        missed: (name, reason) of pictures that the suspect, or the reference, would not give.
-        sequential: the test that could stop the generation; None without ``stop_early``.
+    Attributes
+    ----------
+    verdict : Verdict
+        in words and figures.
+    suspect, reference : ScoreSet
+        the scores that it rests on; no reference where the key alone decides.
+    report : ReportPaths
+        the written report.
+    missed : tuple[tuple[str, str], ...]
+        (name, reason) of pictures that the suspect, or the reference, would not give.
+    sequential : SequentialResult | None
+        the test that could stop the generation; None without ``stop_early``.
     """
 
     verdict: Verdict
@@ -75,11 +81,14 @@ def investigate(
     once :class:`SequentialKs` has decided. The verdict is then that test's alone: looking after
     every picture with a test of fixed size would raise the risk of a false accusation.
 
-    Raises:
-        ConfigError: ``out`` belongs to another investigation; neither reference nor key; a key for
-            a coater of another kind; ``stop_early`` with a folder, in which nothing can be saved,
-            with the two-sided test, or with a key.
-        SirenError: of all kinds, from the steps.
+    Raises
+    ------
+    ConfigError
+        ``out`` belongs to another investigation; neither reference nor key; a key for
+        a coater of another kind; ``stop_early`` with a folder, in which nothing can be saved,
+        with the two-sided test, or with a key.
+    SirenError
+        of all kinds, from the steps.
     """
     out = Path(out)
     config = config or VerifyConfig()

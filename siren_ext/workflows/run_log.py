@@ -15,10 +15,14 @@ from siren_ext.files import write_json
 class Account:
     """Seconds of each step and the largest memory, in a JSON file beside what they made.
 
-    Args:
-        path: the file; written after every step.
-        head: plain values that say what the work is.
-        kept: what an earlier call left in the file, to go on from; empty for a new one.
+    Parameters
+    ----------
+    path : Path
+        the file; written after every step.
+    head : Mapping[str, Any]
+        plain values that say what the work is.
+    kept : Mapping[str, Any]
+        what an earlier call left in the file, to go on from; empty for a new one.
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any], kept: Mapping[str, Any]) -> None:

@@ -36,8 +36,10 @@ class CoarsePattern(nn.Module):
     its mirror image and lose half its power. The first maps are random colours of equal brightness,
     for it is in brightness that pictures differ most.
 
-    Args:
-        count: K.
+    Parameters
+    ----------
+    count : int
+        K.
     """
 
     def __init__(self, count: int) -> None:
@@ -80,13 +82,20 @@ class CoarsePattern(nn.Module):
 def lay_tint(pattern: CoarsePattern, images: Tensor, signs: Tensor, limit: float) -> Tensor:
     """The change of colour that patterns make together, to be added to the images.
 
-    Args:
-        pattern: of K maps.
-        images: B x 3 x H x W in [0,1].
-        signs: B x K of -1 and +1, or 1 x K for all.
-        limit: of the visible difference; see :func:`tint_room`.
+    Parameters
+    ----------
+    pattern : CoarsePattern
+        of K maps.
+    images : Tensor
+        B x 3 x H x W in [0,1].
+    signs : Tensor
+        B x K of -1 and +1, or 1 x K for all.
+    limit : float
+        of the visible difference; see :func:`tint_room`.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         B x 3 x H x W.
     """
     std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
@@ -103,11 +112,16 @@ def tint_room(images: Tensor, tint: Tensor, limit: float) -> Tensor:
     The same change of colour is seen in grey and hardly in bright red, so that a pattern of one
     strength would be visible in places or too faint in most.
 
-    Args:
-        images: B x 3 x H x W in [0,1].
-        tint: what is to be added to each, or 1 x 3 x H x W for all.
+    Parameters
+    ----------
+    images : Tensor
+        B x 3 x H x W in [0,1].
+    tint : Tensor
+        what is to be added to each, or 1 x 3 x H x W for all.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         B x 1 x H x W, smooth.
     """
     small = (min(images.shape[2], _ROOM_SIDE), min(images.shape[3], _ROOM_SIDE))
@@ -127,8 +141,10 @@ class CoarseReader(nn.Module):
     What pictures of the owner's kind have in common and how they vary is taken out first
     (whitening): without it, the variation of brightness hides a pattern many times over.
 
-    Args:
-        outputs: length of the result.
+    Parameters
+    ----------
+    outputs : int
+        length of the result.
     """
 
     mean: Tensor
@@ -145,10 +161,13 @@ class CoarseReader(nn.Module):
     def fit(self, own: Tensor, generated: Tensor | None = None) -> None:
         """Learn how clean pictures vary, from normalised N x 3 x H x W ones.
 
-        Args:
-            own: the owner's pictures, at least 2, as an autoencoder gives them back.
-            generated: what a clean model makes of them; suspicious pictures vary as these do, about
-                what both have in common.
+        Parameters
+        ----------
+        own : Tensor
+            the owner's pictures, at least 2, as an autoencoder gives them back.
+        generated : Tensor | None
+            what a clean model makes of them; suspicious pictures vary as these do, about
+            what both have in common.
         """
         seen = coarse(own).double()
         mean, spread = seen.mean(0), torch.cov(seen.T)
@@ -169,12 +188,16 @@ class CoarseReader(nn.Module):
         bits' do not; the fewer images, the more the pictures' own variation counts beside the other
         bits.
 
-        Args:
-            shifts: K x 96, what each bit of a message adds to :func:`coarse` views, one per output;
-                or 1 x 96 for a coating without a message, which all outputs then read with random
-                weights.
-            together: number of images that are judged together.
-            generator: of those weights.
+        Parameters
+        ----------
+        shifts : Tensor
+            K x 96, what each bit of a message adds to :func:`coarse` views, one per output;
+            or 1 x 96 for a coating without a message, which all outputs then read with random
+            weights.
+        together : int
+            number of images that are judged together.
+        generator : torch.Generator
+            of those weights.
         """
         white = (shifts @ self.whiten).double()
         power = white @ white.T + torch.eye(len(white)).to(white) / together

@@ -14,14 +14,22 @@ class Extractor(nn.Module):
     Blocks, a bottleneck block of ``features`` channels, global average, linear layer. With 64
     channels, 8 blocks and 48 features it has 291,456 parameters and loads the published weights.
 
-    Args:
-        channels: width of the trunk.
-        blocks: number of trunk blocks.
-        features: channels of the bottleneck.
-        outputs: length of the result: ``features`` for a hypersphere, 1 for a binary logit.
-        use_linear: False ends at the pooled features (the paper's description).
-        norm: ``image`` or ``running`` statistics.
-        coarse: also read coarse colour place by place, which the blocks cannot see.
+    Parameters
+    ----------
+    channels : int
+        width of the trunk.
+    blocks : int
+        number of trunk blocks.
+    features : int
+        channels of the bottleneck.
+    outputs : int
+        length of the result: ``features`` for a hypersphere, 1 for a binary logit.
+    use_linear : bool
+        False ends at the pooled features (the paper's description).
+    norm : str
+        ``image`` or ``running`` statistics.
+    coarse : bool
+        also read coarse colour place by place, which the blocks cannot see.
     """
 
     def __init__(

@@ -16,13 +16,19 @@ class Generator(nn.Module):
     1 x 1 head and tanh. With 64 channels, 4 blocks and 48 bits it has 179,715 parameters and loads
     the published weights.
 
-    Args:
-        channels: width of every block.
-        blocks: number of trunk blocks.
-        bits: length of the constant message; 0 drops it (the paper's description).
-        norm: ``image`` or ``running`` statistics.
-        coarse: also hold a pattern of coarse colour, the same for every image, in ``coarse``; what
-            is drawn for an image begins faint beside it.
+    Parameters
+    ----------
+    channels : int
+        width of every block.
+    blocks : int
+        number of trunk blocks.
+    bits : int
+        length of the constant message; 0 drops it (the paper's description).
+    norm : str
+        ``image`` or ``running`` statistics.
+    coarse : bool
+        also hold a pattern of coarse colour, the same for every image, in ``coarse``; what
+        is drawn for an image begins faint beside it.
     """
 
     msg: Tensor

@@ -27,10 +27,14 @@ def jnd_map(images: Tensor) -> Tensor:
     Wu et al. 2017). The outermost row and column are zero, since the zero padding there would look
     like an edge.
 
-    Args:
-        images: B x 3 x H x W in [0,1].
+    Parameters
+    ----------
+    images : Tensor
+        B x 3 x H x W in [0,1].
 
-    Returns:
+    Returns
+    -------
+    Tensor
         B x 1 x H x W, not below zero; 0.012 to 0.078 on flat areas, more on texture.
     """
     batch, _, height, width = images.shape

@@ -26,11 +26,16 @@ class KeyedGenerator(nn.Module):
     symmetric to mirroring: trainers mirror images at random, and would otherwise teach a model
     every bit's pattern together with its mirror image.
 
-    Args:
-        channels: width of the trunk.
-        blocks: number of trunk blocks.
-        bits: K, length of the message.
-        coarse: also hold a pattern of coarse colour per bit, in ``coarse``.
+    Parameters
+    ----------
+    channels : int
+        width of the trunk.
+    blocks : int
+        number of trunk blocks.
+    bits : int
+        K, length of the message.
+    coarse : bool
+        also hold a pattern of coarse colour per bit, in ``coarse``.
     """
 
     def __init__(self, channels: int, blocks: int, bits: int, *, coarse: bool = True) -> None:
@@ -47,9 +52,12 @@ class KeyedGenerator(nn.Module):
     def forward(self, images: Tensor, message: Tensor) -> Tensor:
         """Pattern in [-1,1] like the images.
 
-        Args:
-            images: B x 3 x H x W, ImageNet-normalised.
-            message: B x K of -1 and +1.
+        Parameters
+        ----------
+        images : Tensor
+            B x 3 x H x W, ImageNet-normalised.
+        message : Tensor
+            B x K of -1 and +1.
         """
         view = F.avg_pool2d(images, 2)
         weights = message.to(view.dtype) / math.sqrt(self.bits)
@@ -74,11 +82,16 @@ class KeyedExtractor(nn.Module):
     position by position (a global average would forget where a pattern lay). The result is the mean
     over the image and its mirror image.
 
-    Args:
-        channels: width of the decoder's first block; the others have twice that.
-        blocks: number of its blocks.
-        bits: length of the message.
-        coarse: whether to read coarse colour.
+    Parameters
+    ----------
+    channels : int
+        width of the decoder's first block; the others have twice that.
+    blocks : int
+        number of its blocks.
+    bits : int
+        length of the message.
+    coarse : bool
+        whether to read coarse colour.
     """
 
     def __init__(self, channels: int, blocks: int, bits: int, *, coarse: bool = True) -> None:
