@@ -1,0 +1,57 @@
+"""The whole command line: its commands, their help, the version."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+COMMANDS = (
+    "demo",
+    "train",
+    "meta",
+    "coat",
+    "personalize",
+    "generate",
+    "score",
+    "verify",
+    "investigate",
+    "commit",
+    "trace",
+    "plan",
+    "adapter",
+    "settings",
+)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_an_example(
+    name: str, call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = call(name, "--help")
+    assert code == 0
+    assert re.search(rf"Example: siren-ext {name} [-\w]", re.sub(r"\x1b\[[0-9;]*m", "", out))
+    assert "--debug" in out
+
+
+def test_help_breaks_lines_for_the_terminal_and_not_for_the_source(
+    call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    _, out, _ = call("demo", "--help")
+    assert "one innocent model on the clean originals, generates from both" in out
+    assert "without a GPU or a download.  " in out, "paragraphs stay apart"
+
+
+def test_overview_lists_the_commands(call: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, _ = call("--help")
+    assert code == 0
+    assert all(name in out for name in COMMANDS)
+
+
+def test_version(call: Callable[..., tuple[int, str, str]]) -> None:
+    import siren_ext
+
+    assert call("--version") == (0, siren_ext.__version__ + "\n", "")

@@ -1,0 +1,90 @@
+"""The command ``coat`` on real files: shares, broken files, mistakes, interrupts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def test_coat_share(call, photos: Path, coater_file: Path, tmp_path: Path) -> None:
+    code, out, _ = call(
+        "coat", photos, "--coater", coater_file, "--out", tmp_path / "c", "--share", "0.5"
+    )
+    assert code == 0
+    assert "2 of 4 images coated" in out
+
+
+def test_broken_file_is_named_and_exit_3(call, photos: Path, coater_file: Path, tmp_path) -> None:
+    whole = (photos / "1.png").read_bytes()
+    (photos / "bad.png").write_bytes(whole[: len(whole) // 2])
+    code, out, err = call("coat", photos, "--coater", coater_file, "--out", tmp_path / "c")
+    assert code == 3
+    assert "4 of 4 images coated" in out
+    assert "bad.png" in err
+    assert "Traceback" not in err
+    code, _, err = call("score", photos, "--coater", coater_file, "--out", tmp_path / "s.json")
+    assert code == 3
+    assert "bad.png" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("coat", "{tmp}/none", "--coater", "{coater}", "--out", "{tmp}/c"), "none"),
+        (("coat", "{photos}", "--coater", "{tmp}/no.safetensors", "--out", "{tmp}/c"), "no.saf"),
+        (("coat", "{photos}", "--coater", "{coater}", "--out", "{tmp}/c", "--share", "2"), "share"),
+        (("score", "{photos}", "--coater", "{photos}/0.png", "--out", "{tmp}/s"), "0.png"),
+        (
+            ("verify", "--suspect", "{tmp}/s", "--reference", "{tmp}/s", "--out", "{tmp}/r"),
+            "{tmp}/s",
+        ),
+    ],
+)
+def test_mistakes_exit_2_and_name_the_culprit(
+    call, photos: Path, coater_file: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    places = {"tmp": str(tmp_path), "photos": str(photos), "coater": str(coater_file)}
+    code, _, err = call(*(argument.format(**places) for argument in arguments))
+    assert code == 2
+    assert err.startswith("Error: ")
+    assert message.format(**places) in err
+    assert "Traceback" not in err
+
+
+def test_missing_option_is_a_usage_error(call, photos: Path) -> None:
+    code, _, err = call("coat", photos)
+    assert code == 2
+    assert "--coater" in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+def test_interrupted_coating_resumes(photos: Path, coater_file: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for number in range(60):
+        pixels = rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"more{number}.png")
+    out = tmp_path / "coated"
+    line = [sys.executable, "-m", "siren_ext", "coat", photos, "--coater", coater_file]
+    line += ["--out", out, "--batch-size", "1", "--workers", "1"]
+    first = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while first.poll() is None and time.monotonic() < deadline and not list(out.glob("*.png")):
+        time.sleep(0.02)
+    first.send_signal(signal.SIGINT)
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == 130, err
+    assert "goes on" in err
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    assert 0 < len(kept) < 64
+    second = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert second.returncode == 0, second.stderr
+    assert len(list(out.glob("*.png"))) == 64
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "nothing is coated twice"

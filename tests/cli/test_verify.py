@@ -1,0 +1,29 @@
+"""The commands ``score`` and ``verify`` on real files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def test_coat_then_score_then_verify(call, photos: Path, coater_file: Path, tmp_path: Path) -> None:
+    coated = tmp_path / "coated"
+    code, out, err = call("coat", photos, "--coater", coater_file, "--out", coated)
+    assert code == 0, err
+    assert "4 of 4 images coated" in out
+    assert (coated / "0.txt").read_text() == "a fox"
+    scores = {}
+    for name, folder in (("suspect", coated), ("clean", photos)):
+        scores[name] = tmp_path / f"{name}.json"
+        code, out, err = call("score", folder, "--coater", coater_file, "--out", scores[name])
+        assert code == 0, err
+        assert "4 scores" in out
+        assert len(json.loads(scores[name].read_text())["images"]) == 4
+    report = tmp_path / "report"
+    arguments = ["--suspect", scores["suspect"], "--reference", scores["clean"], "--out", report]
+    code, out, err = call("verify", *arguments, "--mimicries", coated)
+    assert code == 0, err
+    html = Path(out.splitlines()[-1])
+    assert html.is_file()
+    assert "n = 4, m = 4" in out
+    assert "inconclusive" in out, "four images can't reach alpha 1e-6"
