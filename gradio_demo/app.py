@@ -23,7 +23,7 @@ from siren_ext.panels import html as cards
 from siren_ext.panels.actions import before_after, coat_step, judge_step
 from siren_ext.panels.coat import coat_panel
 from siren_ext.panels.gradio_compat import lossless, private
-from siren_ext.panels.host import Desk, Jobs, Limits, Shelf
+from siren_ext.panels.host import Desk, Jobs, Shelf, UploadLimits
 from siren_ext.panels.uploads import take_in
 from siren_ext.panels.verify import reference_of, shown, verdict_parts, verify_panel
 from siren_ext.panels.widgets import image_files, reveal
@@ -41,7 +41,7 @@ WORDS = json.loads((HERE / "words.json").read_text(encoding="utf-8"))
 
 def make_desk() -> Desk:
     """What this page lends its panels: small uploads, nothing of the machine, nothing kept."""
-    limits = Limits(files=150, file_mb=FILE_MB, total_mb=200, megapixels=16, folders=False)
+    limits = UploadLimits(files=150, file_mb=FILE_MB, total_mb=200, megapixels=16, folders=False)
     return Desk(limits=limits, shelf=Shelf(device="cpu"), jobs=Jobs(KEEP_MINUTES))
 
 
@@ -89,7 +89,7 @@ def try_panel(desk: Desk, guided: Guided) -> None:
             label="What your images show, in a noun", value="", elem_id="siren_try_noun",
             visible=False,
         )  # fmt: skip
-    few = Limits(files=length.images, file_mb=FILE_MB, total_mb=100, megapixels=16)
+    few = UploadLimits(files=length.images, file_mb=FILE_MB, total_mb=100, megapixels=16)
     with gr.Column(visible=False) as own:
         files = image_files(gr, "siren_try_files", "Your images", few)
     word = gr.State("")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from siren_ext.panels.host import Desk, Limits, Shelf
+from siren_ext.panels.host import Desk, Shelf, UploadLimits
 
 SECTION = ("siren", "Siren")
 
@@ -76,7 +76,7 @@ def make_desk() -> Desk:
     """What the web UI lends its panels."""
     from modules import paths
 
-    limits = Limits(files=int(option("siren_max_files", 2000)), folders=folders_allowed())
+    limits = UploadLimits(files=int(option("siren_max_files", 2000)), folders=folders_allowed())
     outputs = option("siren_output_folder", "") or Path(paths.data_path) / "outputs" / "siren"
     alpha = float(option("siren_alpha", 1e-6))
     return Desk(limits=limits, shelf=Shelf(coater_folder()), outputs=Path(outputs), alpha=alpha)

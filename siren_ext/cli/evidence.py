@@ -68,9 +68,9 @@ def _register_keys(app: typer.Typer) -> None:
         if not recipient:
             raise ConfigError("Nothing to add: name a recipient with --recipient.")
         from siren_ext.keys.coating_key import FORMAT, KeyRing
-        from siren_ext.keys.encrypted_file import require_sealed
+        from siren_ext.keys.encrypted_file import require_encrypted
 
-        require_sealed(file, FORMAT)
+        require_encrypted(file, FORMAT)
         secret = passphrase(str(file), passphrase_env)
         ring = KeyRing.load(file, secret).extended(recipient)
         ring.save(file, secret, replace=True)

@@ -33,7 +33,7 @@ from siren_ext.errors import ConfigError
 if TYPE_CHECKING:
     from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.suspects.base import Suspect
-    from siren_ext.suspects.remote import Limits
+    from siren_ext.suspects.remote import RequestLimits
 
 SUSPECT_HELP = (
     "a1111://host:port?model=..&lora=.., comfyui://host:port?workflow=.., a TOML file that "
@@ -51,11 +51,11 @@ LimitOptions = Annotated[
 ]
 
 
-def limits(given: list[str] | None) -> Limits:
+def limits(given: list[str] | None) -> RequestLimits:
     """Limits of black boxes from ``--limit``; raises :class:`ConfigError`."""
-    from siren_ext.suspects.remote import Limits
+    from siren_ext.suspects.remote import RequestLimits
 
-    return Limits.from_dict(dict(parse_assignment(text) for text in given or ()))
+    return RequestLimits.from_dict(dict(parse_assignment(text) for text in given or ()))
 
 
 def register(app: typer.Typer) -> None:

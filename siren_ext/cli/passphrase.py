@@ -54,16 +54,16 @@ def passphrase(what: str, variable: str | None, *, fresh: bool = False) -> str:
 def open_keys(file: Path, variable: str | None) -> KeyRing:
     """The keys of an encrypted file; raises :class:`SirenError` with what is wrong."""
     from siren_ext.keys.coating_key import FORMAT, KeyRing
-    from siren_ext.keys.encrypted_file import require_sealed
+    from siren_ext.keys.encrypted_file import require_encrypted
 
-    require_sealed(file, FORMAT)  # before anybody types
+    require_encrypted(file, FORMAT)  # before anybody types
     return KeyRing.load(file, passphrase(printable(file), variable))
 
 
 def open_signer(file: Path, variable: str | None) -> Signer:
     """The signing key of an encrypted file; raises :class:`SirenError` with what is wrong."""
-    from siren_ext.keys.encrypted_file import require_sealed
+    from siren_ext.keys.encrypted_file import require_encrypted
     from siren_ext.keys.signing import FORMAT, Signer
 
-    require_sealed(file, FORMAT)
+    require_encrypted(file, FORMAT)
     return Signer.load(file, passphrase(printable(file), variable))

@@ -23,8 +23,8 @@ from siren_ext.coating.manifest import (
     CoatConfig,
     CoatEntry,
     CoatFailure,
+    CoatJournal,
     CoatManifest,
-    Ledger,
 )
 from siren_ext.coating.outputs import (
     DATASET_TOML,
@@ -150,8 +150,8 @@ def coat_folder(
             raise ConfigError(f"{name} is {value}; expected 1 or more.")
     refuse_overlap(data.root, out)
     _check_key(coater, key)
-    ledger = Ledger(out, coater.fingerprint, config, "" if key is None else key.fingerprint())
-    run = _Run(data, coater, out, config, ledger, progress, message_of(key))
+    journal = CoatJournal(out, coater.fingerprint, config, "" if key is None else key.fingerprint())
+    run = _Run(data, coater, out, config, journal, progress, message_of(key))
     pool = ThreadPoolExecutor(max_workers=workers)
     try:
         jobs = run.plan(pool)
@@ -181,13 +181,13 @@ class _Run:
         coater: Coater,
         out: Path,
         config: CoatConfig,
-        ledger: Ledger,
+        journal: CoatJournal,
         progress: Progress,
         message: Tensor | None,
     ) -> None:
         self.message = message
         self.data, self.coater, self.out, self.config = data, coater, out, config
-        self.ledger, self.progress = ledger, progress
+        self.journal, self.progress = journal, progress
         self.failures = dict(data.problems)
         self.begun = self.complete = False
 
@@ -215,7 +215,7 @@ class _Run:
         outputs = {name for job in jobs for name in self._files(job)}
         if config.layout == "kohya":
             outputs.add(DATASET_TOML)
-        self.ledger.begin(outputs, [entry for entry in kept.values() if entry is not None])
+        self.journal.begin(outputs, [entry for entry in kept.values() if entry is not None])
         self.begun = True
         for job in jobs:
             if kept[job] is not None:  # a caption may have changed since
@@ -230,7 +230,7 @@ class _Run:
 
     def _kept(self, job: _Job) -> CoatEntry | None:
         """The earlier entry of this very work, if its file is still as it was written."""
-        entry = self.ledger.known(job.item.name)
+        entry = self.journal.known(job.item.name)
         if entry is None or (entry.source_sha256, entry.output, entry.coated) != (
             job.sha256,
             job.output,
@@ -244,7 +244,7 @@ class _Run:
     def coat(self, jobs: Sequence[_Job], pool: ThreadPoolExecutor, batch_size: int) -> None:
         """Decode ahead and encode behind in threads, with the network between them here."""
         self.progress.stage(
-            "Coating", len(jobs) + len(self.ledger.entries), len(self.ledger.entries)
+            "Coating", len(jobs) + len(self.journal.entries), len(self.journal.entries)
         )
         batches = list(_batches(jobs, batch_size))
         reads = [pool.submit(_attempt_read, job) for job in batches[0]] if batches else []
@@ -310,7 +310,7 @@ class _Run:
         path = self.out / job.output
         write_captions(job.item, job.output, self.out, self.config.layout)
         write_picture(dataclasses.replace(picture, rgb=result.rgb), path)
-        self.ledger.add(
+        self.journal.add(
             CoatEntry(
                 source=job.item.name,
                 output=job.output,
@@ -329,13 +329,13 @@ class _Run:
         """Write dataset.toml and the manifest for what is in place."""
         failures = [CoatFailure(name, why) for name, why in self.failures.items()]
         if not self.begun:  # stopped before anything was touched: leave the earlier records
-            made = (self.ledger.coater, self.config)
-            return CoatManifest(*made, (), tuple(failures), (), False, self.ledger.key)
+            made = (self.journal.coater, self.config)
+            return CoatManifest(*made, (), tuple(failures), (), False, self.journal.key)
         order = [item.name for item in self.data.items]
         if self.config.layout == "kohya":
-            sizes = {name: entry.size for name, entry in self.ledger.entries.items()}
+            sizes = {name: entry.size for name, entry in self.journal.entries.items()}
             write_toml(self.data, sizes, self.out)
-        return self.ledger.finish(order, failures, complete=self.complete)
+        return self.journal.finish(order, failures, complete=self.complete)
 
 
 def _inspect(item: Item, thorough: bool) -> tuple[str, tuple[int, int]] | str:

@@ -168,7 +168,7 @@ def _check_format(data: dict[str, Any]) -> None:
         raise ValueError(f"found format {found}, expected {(FORMAT, VERSION)}")
 
 
-class Ledger:
+class CoatJournal:
     """What earlier and this run wrote into one folder.
 
     Parameters

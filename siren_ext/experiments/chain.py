@@ -14,7 +14,7 @@ from siren_ext.experiments.study import (
     DetectionConfig,
     Layout,
     Model,
-    StudyLedger,
+    StudyLog,
     experiment_key,
     study_prompts,
 )
@@ -51,8 +51,8 @@ class Chain:
         settings of every personalisation, apart from seed and prompt.
     layout : Layout
         where things lie.
-    ledger : StudyLedger
-        account of time.
+    log : StudyLog
+        log of time and memory.
     device : str
         auto or a torch device name.
     progress : Progress
@@ -66,7 +66,7 @@ class Chain:
     config: DetectionConfig
     training: PersonalizeConfig
     layout: Layout
-    ledger: StudyLedger
+    log: StudyLog
     device: str
     progress: Progress
 
@@ -80,7 +80,7 @@ class Chain:
             not be trained on the same images.
         """
         bits = self.coater.config.message_bits
-        with self.ledger.step("coat"):
+        with self.log.step("coat"):
             manifest = coat_folder(
                 self.data,
                 self.coater,
@@ -105,11 +105,11 @@ class Chain:
     def run(self, model: Model) -> ScoreSet:
         """Train a model, make its images and score them; what is finished is only read."""
         progress = Named(self.progress, model.name)
-        with self.ledger.step(f"train {model.name}"):
+        with self.log.step(f"train {model.name}"):
             self._train(model, progress)
-        with self.ledger.step(f"generate {model.name}"):
+        with self.log.step(f"generate {model.name}"):
             self._generate(model, progress)
-        with self.ledger.step(f"score {model.name}"):
+        with self.log.step(f"score {model.name}"):
             return self._score(model, progress)
 
     def training_settings(self, model: Model) -> PersonalizeConfig:

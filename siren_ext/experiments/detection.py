@@ -40,7 +40,7 @@ from siren_ext.experiments.study import (
     DetectionConfig,
     Layout,
     Model,
-    StudyLedger,
+    StudyLog,
     kept,
     open_set,
     roster,
@@ -129,15 +129,13 @@ def run_detection(
     }
     identity = {"coater": coater.fingerprint, "strength": config.strength, **shared}
     layout = Layout(out, Path(clean) if clean else out)
-    ledger = StudyLedger(out, identity)
+    log = StudyLog(out, identity)
     if layout.clean != out:
-        StudyLedger(layout.clean, shared)  # refuses clean models of other settings
-    chain = Chain(
-        data, coater, base, class_word, config, training, layout, ledger, device, progress
-    )
+        StudyLog(layout.clean, shared)  # refuses clean models of other settings
+    chain = Chain(data, coater, base, class_word, config, training, layout, log, device, progress)
     manifest = chain.coat()
     originals = {item.name: item.path for item in data.items}
-    with ledger.step("measure files"):
+    with log.step("measure files"):
         files = kept(
             out / "files.json",
             [entry.output_sha256 for entry in manifest.entries],
@@ -145,9 +143,9 @@ def run_detection(
         )
     models = roster(config)
     scores = {model.name: chain.run(model) for model in models}
-    with ledger.step("stages"):
+    with log.step("stages"):
         survival, learnt = lost_signal(chain, manifest, models)
-    with ledger.step("test"):
+    with log.step("test"):
         judged = [judge(chain, model, scores, models[0]) for model in models]
         table = shares(judged, config)
     result = {
@@ -164,7 +162,7 @@ def run_detection(
         "survival": survival,
         "learnt": learnt,
         "each_file": files,
-        "costs": ledger.costs(),
+        "costs": log.costs(),
     }
     _write(result, chain, models, out, targets)
     return result

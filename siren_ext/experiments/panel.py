@@ -41,7 +41,7 @@ from siren_ext.errors import ConfigError
 from siren_ext.experiments.panel_models import Panel
 from siren_ext.experiments.panel_results import judge_panel, plot_panel, summarise_panel, write_rows
 from siren_ext.experiments.panel_roster import Coating, PanelConfig, Panelist, find_sets, roster
-from siren_ext.experiments.study import StudyLedger, open_set
+from siren_ext.experiments.study import StudyLog, open_set
 from siren_ext.progress import NULL, Progress
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.training.prompts import class_prompt
@@ -108,7 +108,7 @@ def run_panel(
     data = data.checked(progress=progress)
     training = training or PersonalizeConfig()
     judging = {"sizes", "keys", "decoys", "reduced"}
-    ledger = StudyLedger(
+    log = StudyLog(
         out,
         {
             "images": data.hash,
@@ -129,7 +129,7 @@ def run_panel(
         config,
         training,
         out,
-        ledger,
+        log,
         keep,
         device,
         progress,

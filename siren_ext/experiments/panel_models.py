@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import DatasetError
 from siren_ext.experiments.panel_roster import OWN, Coating, PanelConfig, Panelist, roster, theme
-from siren_ext.experiments.study import DetectionConfig, StudyLedger, experiment_key, study_prompts
+from siren_ext.experiments.study import DetectionConfig, StudyLog, experiment_key, study_prompts
 from siren_ext.progress import Named, Progress
 from siren_ext.scoring.score import score_folder
 from siren_ext.training.prompts import class_prompt
@@ -44,8 +44,8 @@ class Panel:
         of all personalisations, but for what a model has of its own.
     out : Path
         where everything lies.
-    ledger : StudyLedger
-        account of time.
+    log : StudyLog
+        log of time and memory.
     keep : bool
         whether images and adapters stay.
     device : str
@@ -62,7 +62,7 @@ class Panel:
     config: PanelConfig
     training: PersonalizeConfig
     out: Path
-    ledger: StudyLedger
+    log: StudyLog
     keep: bool
     device: str
     progress: Progress
@@ -85,11 +85,11 @@ class Panel:
             return
         progress = Named(self.progress, model.name)
         images = self.out / "work" / model.name / "images"
-        with self.ledger.step(f"train {model.kind}"):
+        with self.log.step(f"train {model.kind}"):
             adapter = self._adapter(model, progress)
-        with self.ledger.step(f"generate {model.kind}"):
+        with self.log.step(f"generate {model.kind}"):
             self._generate(model, adapter, images, progress)
-        with self.ledger.step("score"):
+        with self.log.step("score"):
             for coating, coater in self.coaters.items():
                 score_folder(images, coater, progress=progress).save(self.scores(model, coating))
         if not self.keep:

@@ -17,7 +17,7 @@ from siren_ext.errors import ConfigError
 from siren_ext.files import write_json
 from siren_ext.stats.low_end import LOW_END
 from siren_ext.training.prompts import class_prompt
-from siren_ext.workflows.run_log import Account
+from siren_ext.workflows.run_log import RunLog
 
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import CoatingKey
@@ -237,8 +237,8 @@ class Layout:
         return self.root / "scores" / f"{model.name}.json"
 
 
-class StudyLedger(Account):
-    """Binds a folder to one study, and keeps account of time and memory over interruptions.
+class StudyLog(RunLog):
+    """Binds a folder to one study, and logs time and memory across interruptions.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siren_ext.errors import EvidenceError
-from siren_ext.keys.encrypted_file import seal, unseal
+from siren_ext.keys.encrypted_file import read_encrypted, write_encrypted
 from siren_ext.text import printable
 
 FORMAT = "siren_ext.keys"
@@ -193,17 +193,17 @@ class KeyRing:
         return f"KeyRing({list(self.names)!r})"
 
     def save(self, path: Path, passphrase: str, *, replace: bool = False) -> None:
-        """Write the keys encrypted, see :func:`siren_ext.keys.encrypted_file.seal`.
+        """Write the keys encrypted, see :func:`siren_ext.keys.encrypted_file.write_encrypted`.
 
         An existing file stays as it is unless ``replace`` is set.
         """
         keys = [{"recipient": name, **key._stored()} for name, key in self]
-        seal(Path(path), FORMAT, {"keys": keys}, passphrase, replace=replace)
+        write_encrypted(Path(path), FORMAT, {"keys": keys}, passphrase, replace=replace)
 
     @classmethod
     def load(cls, path: Path, passphrase: str) -> KeyRing:
         """Read an encrypted key file; raises :class:`EvidenceError` with what is wrong."""
-        keys = unseal(Path(path), FORMAT, passphrase).get("keys")
+        keys = read_encrypted(Path(path), FORMAT, passphrase).get("keys")
         if not isinstance(keys, list):
             raise EvidenceError(f"{Path(path).name} holds no list of keys.")
         return cls((entry["recipient"], CoatingKey._restored(entry)) for entry in map(_entry, keys))

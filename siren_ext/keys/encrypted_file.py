@@ -1,4 +1,4 @@
-"""Small secrets at rest: JSON sealed with a passphrase (scrypt, AES-256-GCM)."""
+"""Small secrets on disk: JSON encrypted with a passphrase (scrypt, AES-256-GCM)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CIPHER = "aes-256-gcm"
 _DERIVATION = "scrypt"
 
 
-def seal(
+def write_encrypted(
     path: Path, kind: str, content: Mapping[str, Any], passphrase: str, *, replace: bool = False
 ) -> None:
     """Write ``content`` encrypted, readable by this user alone (mode 0600 where there are modes).
@@ -34,7 +34,7 @@ def seal(
     path : Path
         the file; the folder must exist.
     kind : str
-        what it holds; :func:`unseal` asks for the same.
+        what it holds; :func:`read_encrypted` asks for the same.
     content : Mapping[str, Any]
         plain JSON values.
     passphrase : str
@@ -62,13 +62,13 @@ def seal(
         )
     cipher = _cipher(passphrase, head)
     plain = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
-    sealed = cipher.encrypt(bytes.fromhex(head["cipher"]["nonce"]), plain, _bound(head))  # type: ignore[index]
-    text = json.dumps({**head, "sealed": base64.b64encode(sealed).decode()}, indent=2) + "\n"
+    ciphertext = cipher.encrypt(bytes.fromhex(head["cipher"]["nonce"]), plain, _bound(head))  # type: ignore[index]
+    text = json.dumps({**head, "sealed": base64.b64encode(ciphertext).decode()}, indent=2) + "\n"
     write_private(path, text.encode(), replace=replace)
 
 
-def unseal(path: Path, kind: str, passphrase: str) -> dict[str, Any]:
-    """The content that :func:`seal` wrote.
+def read_encrypted(path: Path, kind: str, passphrase: str) -> dict[str, Any]:
+    """The content that :func:`write_encrypted` wrote.
 
     Raises
     ------
@@ -78,10 +78,10 @@ def unseal(path: Path, kind: str, passphrase: str) -> dict[str, Any]:
     MissingExtraError
         the package ``cryptography`` is not installed.
     """
-    head, sealed = require_sealed(path, kind)
+    head, ciphertext = require_encrypted(path, kind)
     name = Path(path).name
     try:
-        body = base64.b64decode(sealed, validate=True)
+        body = base64.b64decode(ciphertext, validate=True)
     except (binascii.Error, TypeError, ValueError):
         raise EvidenceError(f"{name} is damaged; use a copy of the file.") from None
     plain = _opened(_cipher(passphrase, head), head, body, name)
@@ -89,16 +89,16 @@ def unseal(path: Path, kind: str, passphrase: str) -> dict[str, Any]:
         content = json.loads(plain)
     except ValueError:
         content = None
-    if not isinstance(content, dict):  # sealed by somebody who knew the passphrase, but not here
+    if not isinstance(content, dict):  # right passphrase, but not written by this program
         raise EvidenceError(f"{name} was opened but holds no {kind}; make it again.")
     return content
 
 
-def require_sealed(path: Path, kind: str) -> tuple[dict[str, Any], Any]:
-    """Head and sealed text of a file; raises :class:`EvidenceError` unless both are sane."""
+def require_encrypted(path: Path, kind: str) -> tuple[dict[str, Any], Any]:
+    """Head and ciphertext of a file; raises :class:`EvidenceError` unless both are sane."""
     head = read_object(path, kind, max_bytes=MAX_BYTES)
-    sealed = head.pop("sealed", None)
-    return _checked_head(head, Path(path).name), sealed
+    ciphertext = head.pop("sealed", None)
+    return _checked_head(head, Path(path).name), ciphertext
 
 
 def read_object(path: Path, kind: str, *, max_bytes: int) -> dict[str, Any]:

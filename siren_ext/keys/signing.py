@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from siren_ext.errors import EvidenceError, MissingExtraError
-from siren_ext.keys.encrypted_file import seal, unseal
+from siren_ext.keys.encrypted_file import read_encrypted, write_encrypted
 
 FORMAT = "siren_ext.signing_key"
 _PUBLIC = re.compile(r"[0-9a-f]{64}")
@@ -38,14 +38,17 @@ class Signer:
         return signature.hex()
 
     def save(self, path: Path, passphrase: str) -> None:
-        """Write the key encrypted to a new file, see :func:`siren_ext.keys.encrypted_file.seal`."""
+        """Write the key to a new encrypted file.
+
+        See :func:`siren_ext.keys.encrypted_file.write_encrypted`.
+        """
         content = {"private": self._private.private_bytes_raw().hex()}
-        seal(Path(path), FORMAT, content, passphrase)
+        write_encrypted(Path(path), FORMAT, content, passphrase)
 
     @classmethod
     def load(cls, path: Path, passphrase: str) -> Signer:
         """Read the file; raises :class:`EvidenceError` with what is wrong."""
-        content = unseal(Path(path), FORMAT, passphrase)
+        content = read_encrypted(Path(path), FORMAT, passphrase)
         try:
             private = _module().Ed25519PrivateKey.from_private_bytes(
                 bytes.fromhex(content["private"])

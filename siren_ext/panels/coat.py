@@ -7,7 +7,7 @@ from typing import Any
 from siren_ext.panels import html as cards
 from siren_ext.panels.actions import before_after, coat_step
 from siren_ext.panels.gradio_compat import lossless, private
-from siren_ext.panels.host import BarProgress, Desk
+from siren_ext.panels.host import Desk, PanelProgress
 from siren_ext.panels.keys import key_choice, key_maker, open_key
 from siren_ext.panels.uploads import take_in
 from siren_ext.panels.widgets import coater_choice, folder_box, image_files, reveal, run_and_stop
@@ -81,7 +81,7 @@ def coat_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
         def work() -> tuple[Any, ...]:
             from siren_ext.data.dataset import ImageSet
 
-            watch = BarProgress(progress, desk.stops, job_word)
+            watch = PanelProgress(progress, desk.stops, job_word)
             watch.stage("Reading the images")
             coater = desk.shelf.load(name, upload)
             key = open_key(key_file, secret, recipient)

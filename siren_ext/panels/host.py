@@ -25,7 +25,7 @@ _REDRAW_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Limits(Config):
+class UploadLimits(Config):
     """How much one request may bring.
 
     Attributes
@@ -181,7 +181,7 @@ class Stops:
         return word in self._asked
 
 
-class BarProgress(Progress):
+class PanelProgress(Progress):
     """Draws on Gradio's progress bar, a few times a second, and stops when asked.
 
     Parameters
@@ -225,7 +225,7 @@ class Desk:
 
     Attributes
     ----------
-    limits : Limits
+    limits : UploadLimits
         how much one request may bring.
     shelf : Shelf
         coaters by name.
@@ -239,7 +239,7 @@ class Desk:
         accepted risk of accusing an innocent model that the choice begins with.
     """
 
-    limits: Limits = field(default_factory=Limits)
+    limits: UploadLimits = field(default_factory=UploadLimits)
     shelf: Shelf = field(default_factory=Shelf)
     jobs: Jobs = field(default_factory=Jobs)
     stops: Stops = field(default_factory=Stops)

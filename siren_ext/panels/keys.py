@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from siren_ext.errors import CoaterError, EvidenceError
 from siren_ext.panels import html as cards
 from siren_ext.panels.gradio_compat import private, upload_paths
-from siren_ext.panels.host import Desk, Limits
+from siren_ext.panels.host import Desk, UploadLimits
 from siren_ext.panels.widgets import ONE_FILE_PX, reveal
 from siren_ext.text import printable
 
@@ -42,7 +42,13 @@ def keys_can_be_opened() -> bool:
 
 
 def key_choice(
-    gr: Any, prefix: str, limits: Limits, words: str, command: str, *, commitment: bool = False
+    gr: Any,
+    prefix: str,
+    limits: UploadLimits,
+    words: str,
+    command: str,
+    *,
+    commitment: bool = False,
 ) -> list[Any]:
     """A folded part with key file, passphrase and recipient; in this order.
 
@@ -126,10 +132,10 @@ def open_key(upload: Any, passphrase: str | None, recipient: str | None) -> Coat
     if not keys_can_be_opened():
         raise EvidenceError(MISSING)
     from siren_ext.keys.coating_key import FORMAT, KeyRing
-    from siren_ext.keys.encrypted_file import require_sealed
+    from siren_ext.keys.encrypted_file import require_encrypted
 
     try:
-        require_sealed(paths[0], FORMAT)
+        require_encrypted(paths[0], FORMAT)
     except EvidenceError as error:
         raise EvidenceError(
             f"This is no key file: {error} Expected the file that 'siren-ext key new' wrote."

@@ -10,7 +10,7 @@ from siren_ext.errors import ConfigError
 from siren_ext.panels import html as cards
 from siren_ext.panels.actions import judge_step, require_match
 from siren_ext.panels.gradio_compat import private
-from siren_ext.panels.host import BarProgress, Desk
+from siren_ext.panels.host import Desk, PanelProgress
 from siren_ext.panels.keys import commitment_of, key_choice, open_key
 from siren_ext.panels.verify import BLANKS, KEY_WORDS, shown, verdict_parts
 from siren_ext.panels.widgets import RISKS, coater_choice, reveal, risk_choice, run_and_stop
@@ -133,7 +133,7 @@ def lora_panel(gr: Any, host: GeneratingHost, desk: Desk | None = None) -> dict[
         job_word: str, progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
-            watch = BarProgress(progress, desk.stops, job_word)
+            watch = PanelProgress(progress, desk.stops, job_word)
             watch.stage("Preparing")
             key = open_key(key_file, secret, recipient)
             order = Order(

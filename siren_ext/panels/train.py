@@ -10,7 +10,7 @@ from typing import Any
 from siren_ext.errors import CoaterError, ConfigError
 from siren_ext.panels import html as cards
 from siren_ext.panels.gradio_compat import private
-from siren_ext.panels.host import BarProgress, Desk
+from siren_ext.panels.host import Desk, PanelProgress
 from siren_ext.panels.uploads import take_in
 from siren_ext.panels.widgets import folder_box, image_files, reveal, run_and_stop
 from siren_ext.training.config import TrainConfig
@@ -91,7 +91,7 @@ def train_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
         job_word: str, progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
-            watch = BarProgress(progress, desk.stops, job_word)
+            watch = PanelProgress(progress, desk.stops, job_word)
             watch.stage("Reading the images")
             job = desk.jobs.new("train")
             place = take_in(given, typed, desk.limits, job / "originals")
@@ -128,7 +128,7 @@ def train_step(
     noun: str,
     steps: int,
     out: Path,
-    progress: BarProgress,
+    progress: PanelProgress,
     *,
     preset: str = "default",
 ) -> tuple[str, str]:

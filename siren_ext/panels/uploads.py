@@ -16,7 +16,7 @@ from siren_ext.data.image_files import image_suffixes, scan_images
 from siren_ext.data.images import picture_size
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.panels.gradio_compat import upload_paths
-from siren_ext.panels.host import Limits
+from siren_ext.panels.host import UploadLimits
 from siren_ext.text import plain_name
 
 _MEGA = 1_000_000
@@ -24,7 +24,9 @@ _BLOCK = 1 << 20
 _ARCHIVE_ENTRIES = 10  # entries of an archive per permitted file: folders and captions among them
 
 
-def take_in(upload: Any, folder: str, limits: Limits, into: Path, *, what: str = "images") -> Path:
+def take_in(
+    upload: Any, folder: str, limits: UploadLimits, into: Path, *, what: str = "images"
+) -> Path:
     """A folder that holds the images of an upload (files, ZIP archives) or the named folder.
 
     Parameters
@@ -33,7 +35,7 @@ def take_in(upload: Any, folder: str, limits: Limits, into: Path, *, what: str =
         value of a file component.
     folder : str
         a typed folder, used where nothing was uploaded and the host permits it.
-    limits : Limits
+    limits : UploadLimits
         of the host.
     into : Path
         an empty or absent folder for uploads; a named folder is read where it lies.
@@ -63,7 +65,7 @@ def take_in(upload: Any, folder: str, limits: Limits, into: Path, *, what: str =
     return place
 
 
-def check_images(folder: Path, limits: Limits, what: str = "images") -> None:
+def check_images(folder: Path, limits: UploadLimits, what: str = "images") -> None:
     """Raise :class:`ImageError` where a folder's images pass a limit.
 
     Files that are no readable images are left to the step that reads them, which names them.
@@ -89,14 +91,14 @@ def check_images(folder: Path, limits: Limits, what: str = "images") -> None:
             )
 
 
-def _too_big(name: str, limits: Limits) -> ImageError:
+def _too_big(name: str, limits: UploadLimits) -> ImageError:
     return ImageError(
         f"{str(name)[:120]} is larger than {limits.file_mb:g} MB, the most that is taken "
         "here. Shrink it first."
     )
 
 
-def _unpack(paths: list[Path], limits: Limits, into: Path, what: str) -> Path:
+def _unpack(paths: list[Path], limits: UploadLimits, into: Path, what: str) -> Path:
     into.mkdir(parents=True, exist_ok=True)
     budget = limits.total_mb * _MEGA
     taken: set[str] = set()
@@ -115,7 +117,7 @@ def _unpack(paths: list[Path], limits: Limits, into: Path, what: str) -> Path:
     return into
 
 
-def _members(path: Path, limits: Limits) -> Iterator[tuple[str, IO[bytes]]]:
+def _members(path: Path, limits: UploadLimits) -> Iterator[tuple[str, IO[bytes]]]:
     """Names (without folders) and contents of an upload; of an archive each of its files."""
     if path.suffix.lower() != ".zip":
         with path.open("rb") as stream:
@@ -153,7 +155,7 @@ def _free_name(name: str, taken: set[str]) -> str:
     return candidate
 
 
-def _copy(stream: IO[bytes], target: Path, limit: float, name: str, limits: Limits) -> int:
+def _copy(stream: IO[bytes], target: Path, limit: float, name: str, limits: UploadLimits) -> int:
     size = 0
     with target.open("wb") as out:
         while block := stream.read(_BLOCK):

@@ -8,7 +8,7 @@ from typing import Any
 from siren_ext.panels import html as cards
 from siren_ext.panels.actions import Judged, judge_step
 from siren_ext.panels.gradio_compat import lossless, private, upload_paths
-from siren_ext.panels.host import BarProgress, Desk
+from siren_ext.panels.host import Desk, PanelProgress
 from siren_ext.panels.keys import commitment_of, key_choice, open_key
 from siren_ext.panels.uploads import take_in
 from siren_ext.panels.widgets import (
@@ -75,7 +75,7 @@ def verify_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
         progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
-            watch = BarProgress(progress, desk.stops, job_word)
+            watch = PanelProgress(progress, desk.stops, job_word)
             watch.stage("Reading the images")
             coater = desk.shelf.load(name, upload)
             key = open_key(key_file, secret, recipient)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from siren_ext.panels.gradio_compat import private
-from siren_ext.panels.host import Limits, Shelf, Stops
+from siren_ext.panels.host import Shelf, Stops, UploadLimits
 
 LIST_PX = 300  # a hundred file names would fill the page
 ONE_FILE_PX = 150
@@ -17,7 +17,9 @@ RISKS = {
 }
 
 
-def image_files(gr: Any, elem_id: str, label: str, limits: Limits, *, scores: bool = False) -> Any:
+def image_files(
+    gr: Any, elem_id: str, label: str, limits: UploadLimits, *, scores: bool = False
+) -> Any:
     """An upload of images and archives, its limits in the label; ``scores`` also takes JSON."""
     most = f"{label} (up to {limits.files}, {limits.file_mb:g} MB each)"
     types = ["image", ".zip", ".txt", *([".json"] if scores else [])]
@@ -26,7 +28,7 @@ def image_files(gr: Any, elem_id: str, label: str, limits: Limits, *, scores: bo
     )
 
 
-def folder_box(gr: Any, elem_id: str, label: str, limits: Limits) -> Any:
+def folder_box(gr: Any, elem_id: str, label: str, limits: UploadLimits) -> Any:
     """A line for a folder of the machine; invisible where the host does not permit it."""
     return gr.Textbox(label=label, value="", elem_id=elem_id, visible=limits.folders)
 

@@ -13,7 +13,7 @@ from siren_ext.progress import NULL, Progress
 from siren_ext.suspects.address import Address
 from siren_ext.suspects.base import PromptPlan
 from siren_ext.suspects.http import Client, Secret
-from siren_ext.suspects.remote import Limits, RemoteSuspect
+from siren_ext.suspects.remote import RemoteSuspect, RequestLimits
 from siren_ext.suspects.responses import (
     BadAnswer,
     SuspectError,
@@ -52,7 +52,7 @@ class A1111Suspect(RemoteSuspect):
         strength of the LoRA.
     secret : Secret | None
         ``user:password`` of ``--api-auth``.
-    limits : Limits | None
+    limits : RequestLimits | None
         how hard to ask.
     """
 
@@ -64,9 +64,9 @@ class A1111Suspect(RemoteSuspect):
         lora: str = "",
         scale: float = 1.0,
         secret: Secret | None = None,
-        limits: Limits | None = None,
+        limits: RequestLimits | None = None,
     ) -> None:
-        super().__init__(limits or Limits(), adapter=lora, scale=scale)
+        super().__init__(limits or RequestLimits(), adapter=lora, scale=scale)
         if re.search(r"[<>:]", lora):
             raise ConfigError(
                 f"The LoRA's name is {str(lora)[:80]!r}; expected one without < > and :."
@@ -76,7 +76,7 @@ class A1111Suspect(RemoteSuspect):
 
     @classmethod
     def from_address(
-        cls, text: str, limits: Limits | None = None, scale: float = 1.0
+        cls, text: str, limits: RequestLimits | None = None, scale: float = 1.0
     ) -> A1111Suspect:
         """From ``a1111://host:port?model=..&lora=..&scale=..&auth=..&tls=yes``.
 

@@ -80,7 +80,7 @@ class Missed:
 
 
 @dataclass
-class Account:
+class Usage:
     """Requests for pictures that were made so far, whatever came of them."""
 
     requests: int = 0
@@ -102,7 +102,7 @@ class Suspect(Protocol):
 class Metered(Protocol):
     """A suspect whose requests are counted, since they may cost something."""
 
-    account: Account
+    usage: Usage
 
 
 class _Notes(Progress):
@@ -142,9 +142,9 @@ def generate_images(
         "plan": json.loads(json.dumps(plan.to_dict())),
     }
     images, requests = _earlier(out, record)
-    account = suspect.account if isinstance(suspect, Metered) else None
-    if account is not None:
-        account.requests = requests
+    usage = suspect.usage if isinstance(suspect, Metered) else None
+    if usage is not None:
+        usage.requests = requests
     lost: dict[str, str] = {}
     paths = [out / f"{index:05d}.png" for index in range(plan.count)]
     missing = [
@@ -156,8 +156,8 @@ def generate_images(
 
     def save() -> None:
         extra: dict[str, Any] = {"missed": dict(sorted(lost.items()))} if lost else {}
-        if account is not None:
-            extra["requests"] = account.requests
+        if usage is not None:
+            extra["requests"] = usage.requests
         write_json(out / PROVENANCE, {**record, **extra, "images": dict(sorted(images.items()))})
 
     # the record comes first, so that a stopped run is recognised by the next call
@@ -186,7 +186,7 @@ def generate_images(
                     "sha256": sha256_file(path),
                 }
                 # what was paid for is never asked for again
-                if account is not None or time.monotonic() - last_save > SAVE_SECONDS:
+                if usage is not None or time.monotonic() - last_save > SAVE_SECONDS:
                     save()
                     last_save = time.monotonic()
                 progress.advance(note=path.name)

@@ -22,7 +22,7 @@ from siren_ext.suspects.base import PromptPlan
 from siren_ext.suspects.comfyui_progress import Listener
 from siren_ext.suspects.comfyui_workflow import built_in, read_workflow
 from siren_ext.suspects.http import Client, Secret
-from siren_ext.suspects.remote import Limits, RemoteSuspect, pause, persistently
+from siren_ext.suspects.remote import RemoteSuspect, RequestLimits, pause, persistently
 from siren_ext.suspects.responses import (
     MAX_PICTURE_BYTES,
     BadAnswer,
@@ -67,7 +67,7 @@ class ComfyUISuspect(RemoteSuspect):
         id of the node whose picture counts; "" for the only one that gives a picture.
     secret : Secret | None
         ``user:password`` of a server behind HTTP Basic authentication.
-    limits : Limits | None
+    limits : RequestLimits | None
         how hard to ask.
     """
 
@@ -82,9 +82,9 @@ class ComfyUISuspect(RemoteSuspect):
         image: Path | None = None,
         output: str = "",
         secret: Secret | None = None,
-        limits: Limits | None = None,
+        limits: RequestLimits | None = None,
     ) -> None:
-        super().__init__(limits or Limits(), adapter=lora, scale=scale)
+        super().__init__(limits or RequestLimits(), adapter=lora, scale=scale)
         self.client = Client(base, timeout=self.limits.timeout, secret=secret)
         self.client_id = uuid.uuid4().hex
         self.output = output
@@ -101,7 +101,7 @@ class ComfyUISuspect(RemoteSuspect):
 
     @classmethod
     def from_address(
-        cls, text: str, limits: Limits | None = None, scale: float = 1.0
+        cls, text: str, limits: RequestLimits | None = None, scale: float = 1.0
     ) -> ComfyUISuspect:
         """From ``comfyui://host:port?workflow=..&model=..&lora=..``.
 

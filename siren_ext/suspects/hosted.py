@@ -17,7 +17,7 @@ from siren_ext.errors import ConfigError
 from siren_ext.progress import NULL, Progress
 from siren_ext.suspects.base import PromptPlan
 from siren_ext.suspects.http import Client, Secret, split_address
-from siren_ext.suspects.remote import Limits, RemoteSuspect, pause, persistently
+from siren_ext.suspects.remote import RemoteSuspect, RequestLimits, pause, persistently
 from siren_ext.suspects.responses import (
     MAX_PICTURE_BYTES,
     BadAnswer,
@@ -146,8 +146,8 @@ class HostedSuspect(RemoteSuspect):
     line.
     """
 
-    def __init__(self, config: HostedConfig, limits: Limits | None = None) -> None:
-        limits = limits or Limits()
+    def __init__(self, config: HostedConfig, limits: RequestLimits | None = None) -> None:
+        limits = limits or RequestLimits()
         super().__init__(replace(limits, price=limits.price or config.price))
         self.config = config
         token = (config.token_env, config.token_header, config.token_form)

@@ -10,7 +10,7 @@ from siren_ext.suspects import a1111, comfyui, hosted
 from siren_ext.suspects.base import Suspect
 from siren_ext.suspects.folder import FolderSuspect
 from siren_ext.suspects.local import LocalSuspect
-from siren_ext.suspects.remote import Limits
+from siren_ext.suspects.remote import RequestLimits
 
 KINDS = (
     "a1111://host:port?model=..&lora=.., comfyui://host:port?workflow=.., a TOML file that "
@@ -28,7 +28,7 @@ def open_suspect(
     base: str | Path | None = None,
     scale: float = 1.0,
     allow_partial: bool = False,
-    limits: Limits | None = None,
+    limits: RequestLimits | None = None,
     device: str = "auto",
     batch_size: int = 8,
 ) -> Suspect:
@@ -46,7 +46,7 @@ def open_suspect(
         strength of an adapter.
     allow_partial : bool
         load what fits of an adapter; the record says what was left out.
-    limits : Limits | None
+    limits : RequestLimits | None
         how hard a black box is asked.
     device, batch_size : str
         for models on this machine.

@@ -13,7 +13,7 @@ from torch import Tensor
 from siren_ext.config import Config
 from siren_ext.errors import AdapterError, ConfigError
 from siren_ext.progress import NULL, Progress
-from siren_ext.suspects.base import Account, Mimicry, Missed, PromptPlan
+from siren_ext.suspects.base import Mimicry, Missed, PromptPlan, Usage
 from siren_ext.suspects.responses import BadAnswer, Refused, SuspectError
 from siren_ext.text import printable
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Limits(Config):
+class RequestLimits(Config):
     """How hard a black box is asked, and when to stop.
 
     Attributes
@@ -78,11 +78,11 @@ class RemoteSuspect(ABC):
     the run is refused when both are alike.
     """
 
-    def __init__(self, limits: Limits, *, adapter: str = "", scale: float = 1.0) -> None:
+    def __init__(self, limits: RequestLimits, *, adapter: str = "", scale: float = 1.0) -> None:
         if limits.budget and not limits.price:
             raise ConfigError("A budget is set but no price; give the price of one request too.")
         self.limits = limits
-        self.account = Account()
+        self.usage = Usage()
         self.adapter = adapter
         self.scale = scale
         self._trusted = not adapter
@@ -167,8 +167,8 @@ class RemoteSuspect(ABC):
         return persistently(once, self.limits, progress)
 
     def _spend(self, progress: Progress) -> None:
-        """Wait for the turn and enter one request into the account, if it may be made at all."""
-        limits, made = self.limits, self.account.requests
+        """Wait for the turn, check the limits and count one request."""
+        limits, made = self.limits, self.usage.requests
         if limits.requests and made >= limits.requests:
             raise SuspectError(
                 f"The limit of {limits.requests} requests is reached. What was finished is kept; "
@@ -181,10 +181,10 @@ class RemoteSuspect(ABC):
             )
         pause(self._last_request + limits.pause - time.monotonic(), progress)
         self._last_request = time.monotonic()
-        self.account.requests += 1
+        self.usage.requests += 1
 
 
-def persistently(work: Callable[[], T], limits: Limits, progress: Progress = NULL) -> T:
+def persistently(work: Callable[[], T], limits: RequestLimits, progress: Progress = NULL) -> T:
     """``work()``, repeated after growing waits while it raises :class:`BadAnswer`."""
     wait = limits.backoff
     for attempt in range(1, limits.attempts + 1):

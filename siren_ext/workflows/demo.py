@@ -17,7 +17,7 @@ from siren_ext.config import Config
 from siren_ext.errors import CoaterError
 from siren_ext.files import write_json
 from siren_ext.progress import NULL, Named, Progress
-from siren_ext.workflows.demo_summary import DemoSummary, Ledger
+from siren_ext.workflows.demo_summary import DemoLog, DemoSummary
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
@@ -126,31 +126,31 @@ def run_demo(
         the user stopped; the same call goes on.
     """
     out = Path(out)
-    ledger = Ledger(out, config.to_dict())
+    log = DemoLog(out, config.to_dict())
     finished = DemoSummary.load(out)
     if finished is not None:
         return finished
-    with ledger.step("load"):
+    with log.step("load"):
         data, coater = _inputs(config, device)
-    with ledger.step("coat"):
+    with log.step("coat"):
         from siren_ext.coating.folder import coat_folder
 
         manifest = coat_folder(data, coater, out / "coated", progress=progress)
     for model in _MODELS:
-        _make_images(model, data, out, config, ledger, device, Named(progress, model))
+        _make_images(model, data, out, config, log, device, Named(progress, model))
     scores = {}
     for model in _MODELS:
-        with ledger.step("score"):
+        with log.step("score"):
             scores[model] = _score(model, coater, out, Named(progress, model))
-    with ledger.step("report"):
+    with log.step("report"):
         quality = _file_quality(manifest, data, out, progress)
         verdicts, report = _judge(scores, manifest, data, out, config, quality)
     summary = DemoSummary(
         **quality,
         suspect=_short(verdicts["suspect"]),
         innocent=_short(verdicts["innocent"]),
-        seconds=round(ledger.seconds, 1),
-        peak_memory_gb=ledger.memory,
+        seconds=round(log.seconds, 1),
+        peak_memory_gb=log.memory,
         report=report,
     )
     write_json(out / "summary.json", summary.to_dict(out))
@@ -175,7 +175,7 @@ def _make_images(
     data: ImageSet,
     out: Path,
     config: DemoConfig,
-    ledger: Ledger,
+    log: DemoLog,
     device: str,
     progress: Progress,
 ) -> None:
@@ -188,7 +188,7 @@ def _make_images(
 
     place = _MODELS.index(model) + 1
     adapter = out / "adapters" / f"{model}.safetensors"
-    with ledger.step(f"train {model}"):
+    with log.step(f"train {model}"):
         training = PersonalizeConfig(
             steps=config.training_steps,
             batch_size=config.training_batch,
@@ -196,7 +196,7 @@ def _make_images(
         )
         images = ImageSet.open(out / "coated") if model == "suspect" else data
         personalize(images, config.base, training, adapter, device=device, progress=progress)
-    with ledger.step(f"generate {model}"):
+    with log.step(f"generate {model}"):
         plan = PromptPlan(
             prompts=config.prompts or _some_captions(data),
             count=config.count(model),

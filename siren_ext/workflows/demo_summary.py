@@ -1,4 +1,4 @@
-"""What a demo leaves behind: its figures, and an account of time and memory.
+"""What a demo records: its figures, and a log of time and memory.
 
 Both survive interruptions, so that the figures of a resumed demo are those of the whole.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from siren_ext.errors import ConfigError
-from siren_ext.workflows.run_log import Account
+from siren_ext.workflows.run_log import RunLog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class DemoSummary:
         return "\n".join(lines)
 
 
-class Ledger(Account):
+class DemoLog(RunLog):
     """Time and memory of each step, kept over interruptions in ``demo.json``."""
 
     def __init__(self, root: Path, settings: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The account of a long piece of work: time and memory per step, kept over interruptions."""
+"""The log of a long run: time and memory per step, kept across interruptions."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 from siren_ext.files import write_json
 
 
-class Account:
-    """Seconds of each step and the largest memory, in a JSON file beside what they made.
+class RunLog:
+    """Seconds of each step and peak memory, in a JSON file beside the run's results.
 
     Parameters
     ----------
     path : Path
         the file; written after every step.
     head : Mapping[str, Any]
-        plain values that say what the work is.
+        plain values that describe the run.
     kept : Mapping[str, Any]
-        what an earlier call left in the file, to go on from; empty for a new one.
+        what an earlier call left in the file, to resume from; empty for a new run.
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
@@ -31,7 +31,7 @@ class Account:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Add the time of the block to the step's account, whether or not it finishes."""
+        """Add the time of the block to the step's total, whether or not it finishes."""
         start = time.monotonic()
         try:
             yield

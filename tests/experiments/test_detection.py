@@ -25,7 +25,7 @@ from siren_ext.experiments import stages, tables
 from siren_ext.experiments.measures import LEVELS, across_seeds, area, null_spread, rejections
 from siren_ext.experiments.study import (
     DetectionConfig,
-    StudyLedger,
+    StudyLog,
     kept,
     roster,
     spread_evenly,
@@ -162,20 +162,20 @@ def test_spread_evenly() -> None:
 
 
 def test_folder_is_bound_to_one_study(tmp_path: Path) -> None:
-    with StudyLedger(tmp_path / "a", {"coater": "x", "prompts": ("p",)}).step("coat"):
+    with StudyLog(tmp_path / "a", {"coater": "x", "prompts": ("p",)}).step("coat"):
         pass
-    again = StudyLedger(tmp_path / "a", {"coater": "x", "prompts": ("p",)})
+    again = StudyLog(tmp_path / "a", {"coater": "x", "prompts": ("p",)})
     assert "coat" in again.costs()["seconds"]
-    StudyLedger(tmp_path / "a", {"prompts": ("p",)})  # what is shared need not know the coater
+    StudyLog(tmp_path / "a", {"prompts": ("p",)})  # what is shared need not know the coater
     with pytest.raises(ConfigError, match="another coater"):
-        StudyLedger(tmp_path / "a", {"coater": "y", "prompts": ("p",)})
+        StudyLog(tmp_path / "a", {"coater": "y", "prompts": ("p",)})
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigError, match="not of a study"):
-        StudyLedger(tmp_path / "b", {})
+        StudyLog(tmp_path / "b", {})
     (tmp_path / "a" / "study.json").write_text("[]")
     with pytest.raises(ConfigError, match="can't be read"):
-        StudyLedger(tmp_path / "a", {})
+        StudyLog(tmp_path / "a", {})
 
 
 def test_kept_values_are_made_once_per_key(tmp_path: Path) -> None:

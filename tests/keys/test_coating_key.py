@@ -14,9 +14,9 @@ import pytest
 from support.evidence_samples import PASSPHRASE, SALT, SIGNS, cheap, known_key
 
 from siren_ext.errors import EvidenceError, MissingExtraError
-from siren_ext.keys import encrypted_file as sealing
+from siren_ext.keys import encrypted_file
 from siren_ext.keys.coating_key import FORMAT, CoatingKey, KeyRing
-from siren_ext.keys.encrypted_file import seal, unseal
+from siren_ext.keys.encrypted_file import read_encrypted, write_encrypted
 
 __all__ = ["cheap"]
 needs_cipher = pytest.mark.usefixtures("cheap")
@@ -215,13 +215,13 @@ def test_a_huge_cost_is_refused_before_any_work(tmp_path, monkeypatch):
     path = tmp_path / "keys.json"
     KeyRing.draw().save(path, PASSPHRASE)
     changed(path, derivation__cost=30)
-    monkeypatch.setattr(sealing, "_cipher", lambda *_: pytest.fail("it went to work"))
+    monkeypatch.setattr(encrypted_file, "_cipher", lambda *_: pytest.fail("it went to work"))
     with pytest.raises(EvidenceError, match="cost of 30"):
         KeyRing.load(path, PASSPHRASE)
 
 
 @needs_cipher
-def test_what_was_sealed_is_checked_too(tmp_path):
+def test_what_was_encrypted_is_checked_too(tmp_path):
     entry = {"recipient": "a", "bits": 8, "message": "ff", "salt": "00" * 32}
     bad = [
         {},
@@ -238,16 +238,16 @@ def test_what_was_sealed_is_checked_too(tmp_path):
     ]
     for number, content in enumerate(bad):
         path = tmp_path / f"{number}.json"
-        seal(path, FORMAT, content, PASSPHRASE)
+        write_encrypted(path, FORMAT, content, PASSPHRASE)
         with pytest.raises(EvidenceError):
             KeyRing.load(path, PASSPHRASE)
-    seal(tmp_path / "good.json", FORMAT, {"keys": [entry]}, PASSPHRASE)
+    write_encrypted(tmp_path / "good.json", FORMAT, {"keys": [entry]}, PASSPHRASE)
     assert KeyRing.load(tmp_path / "good.json", PASSPHRASE).names == ("a",)
 
 
 def test_files_that_are_no_key_files(tmp_path):
     large = tmp_path / "large.json"
-    large.write_bytes(b" " * (sealing.MAX_BYTES + 1))
+    large.write_bytes(b" " * (encrypted_file.MAX_BYTES + 1))
     for path, words in (
         (tmp_path / "none.json", "can't be read"),
         (large, "at most 1,048,576"),
@@ -263,12 +263,12 @@ def test_files_that_are_no_key_files(tmp_path):
 
 @needs_cipher
 def test_kinds_are_not_mixed_up(tmp_path):
-    seal(tmp_path / "s.json", "siren_ext.signing_key", {"private": "00"}, PASSPHRASE)
+    write_encrypted(tmp_path / "s.json", "siren_ext.signing_key", {"private": "00"}, PASSPHRASE)
     with pytest.raises(EvidenceError, match=r"format 'siren_ext.keys'; found"):
         KeyRing.load(tmp_path / "s.json", PASSPHRASE)
     changed(tmp_path / "s.json", format=FORMAT)
     with pytest.raises(EvidenceError, match="the file was changed"):
-        unseal(tmp_path / "s.json", FORMAT, PASSPHRASE)
+        read_encrypted(tmp_path / "s.json", FORMAT, PASSPHRASE)
 
 
 def test_without_the_package_the_message_says_what_to_install(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
-from siren_ext.panels.host import Desk, Jobs, Limits, Shelf
+from siren_ext.panels.host import Desk, Jobs, Shelf, UploadLimits
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def coater_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def desk(coater_file: Path) -> Desk:
     """A host whose visitors may name folders."""
-    limits = Limits(files=12, file_mb=0.5, total_mb=2, megapixels=0.1, folders=True)
+    limits = UploadLimits(files=12, file_mb=0.5, total_mb=2, megapixels=0.1, folders=True)
     return Desk(limits=limits, shelf=Shelf(coater_file.parent, device="cpu"), jobs=Jobs(5))
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 import gradio as gr
 
 from siren_ext.panels.coat import coat_panel
-from siren_ext.panels.host import Desk, Limits, Shelf
+from siren_ext.panels.host import Desk, Shelf, UploadLimits
 from siren_ext.panels.verify import verify_panel
 
-desk = Desk(limits=Limits(folders=True), shelf=Shelf(Path(sys.argv[1]), device="cpu"), alpha=1e-3)
+desk = Desk(
+    limits=UploadLimits(folders=True), shelf=Shelf(Path(sys.argv[1]), device="cpu"), alpha=1e-3
+)
 with gr.Blocks() as page, gr.Tabs():
     with gr.Tab("Coat"):
         coat_panel(gr, desk)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from siren_ext.errors import Cancelled, CoaterError
-from siren_ext.panels.host import BarProgress, Desk, Jobs, Shelf, Stops
+from siren_ext.panels.host import Desk, Jobs, PanelProgress, Shelf, Stops
 
 
 def test_names_are_the_owners_first(desk: Desk) -> None:
@@ -81,7 +81,7 @@ def test_stop_reaches_a_job_that_has_not_begun() -> None:
     stops = Stops()
     word = stops.arm()
     stops.ask(word)
-    progress = BarProgress(lambda *_, **__: None, stops, word)
+    progress = PanelProgress(lambda *_, **__: None, stops, word)
     with pytest.raises(Cancelled):
         progress.stage("Coating", 3)
 
@@ -98,7 +98,7 @@ def test_a_new_job_stops_the_old_one_alone() -> None:
 def test_the_bar_shows_counts() -> None:
     drawn: list[tuple[float, str]] = []
     stops = Stops()
-    progress = BarProgress(lambda share, desc: drawn.append((share, desc)), stops, stops.arm())
+    progress = PanelProgress(lambda share, desc: drawn.append((share, desc)), stops, stops.arm())
     progress.stage("Coating", 4, 1)
     assert drawn == [(0.25, "Coating: 1 of 4")]
     progress.stage("Packing")

@@ -22,7 +22,7 @@ from siren_ext.keys.coating_key import CoatingKey, KeyRing
 from siren_ext.panels import html as cards
 from siren_ext.panels import keys
 from siren_ext.panels.actions import coat_step, judge_step, require_match
-from siren_ext.panels.host import Desk, Jobs, Limits, Shelf
+from siren_ext.panels.host import Desk, Jobs, Shelf, UploadLimits
 from siren_ext.panels.keys import fresh_key, key_choice, key_maker, open_key
 from siren_ext.panels.lora import KEY_ALONE, Order, lora_step
 from siren_ext.panels.recheck import recheck_step
@@ -297,7 +297,7 @@ def test_a_fresh_key(desk: Desk, keyed: Coater, plain: Coater) -> None:
         assert list(empty.iterdir()) == []
 
 
-def layout(limits: Limits) -> tuple[MagicMock, str, dict[str, bool]]:
+def layout(limits: UploadLimits) -> tuple[MagicMock, str, dict[str, bool]]:
     """What the key's part lays out: the words in it, and which pieces can be seen."""
     gr = MagicMock(__version__="4.40.0")
     key_choice(gr, "p", limits, "For what.", "siren-ext coat", commitment=True)
@@ -308,11 +308,11 @@ def layout(limits: Limits) -> tuple[MagicMock, str, dict[str, bool]]:
 
 
 def test_pages_that_others_reach_warn_and_draw_no_key() -> None:
-    _, words, seen = layout(Limits(folders=True))
+    _, words, seen = layout(UploadLimits(folders=True))
     assert "opened in memory" in words
     assert "your own machine" not in words
     assert seen["p_newkey"]
-    gr, words, seen = layout(Limits(folders=False))
+    gr, words, seen = layout(UploadLimits(folders=False))
     assert "whoever runs its server could read a key" in words
     assert "siren-ext coat" in words
     assert not seen["p_newkey"]
@@ -328,7 +328,7 @@ def test_without_the_package_the_panel_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, ring: KeyRing, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(keys, "find_spec", lambda name: None)
-    _, words, seen = layout(Limits(folders=True))
+    _, words, seen = layout(UploadLimits(folders=True))
     assert "pip install cryptography" in words
     assert not any(
         seen[name] for name in ("p_key_file", "p_key_passphrase", "p_key_recipient", "p_newkey")

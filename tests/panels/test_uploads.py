@@ -13,7 +13,7 @@ from PIL import Image
 
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.panels.gradio_compat import upload_paths
-from siren_ext.panels.host import Desk, Limits
+from siren_ext.panels.host import Desk, UploadLimits
 from siren_ext.panels.uploads import take_in
 
 
@@ -51,7 +51,7 @@ def test_folders_are_refused_where_not_permitted(
     closed = replace(desk.limits, folders=False)
     with pytest.raises(DatasetError, match="not read here"):
         take_in(None, str(pictures), closed, tmp_path / "in")
-    assert Limits().folders is False
+    assert UploadLimits().folders is False
 
 
 @pytest.mark.parametrize(("folder", "words"), [("", "No images"), ("/nowhere/at/all", "no folder")])

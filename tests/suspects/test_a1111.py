@@ -24,11 +24,11 @@ from siren_ext.errors import AdapterError, ConfigError
 from siren_ext.suspects.a1111 import A1111Suspect
 from siren_ext.suspects.base import PromptPlan, generate_images, read_missed
 from siren_ext.suspects.open import open_suspect
-from siren_ext.suspects.remote import Limits
+from siren_ext.suspects.remote import RequestLimits
 from siren_ext.suspects.responses import SuspectError
 
 PLAN = PromptPlan(prompts=("a cat", "a dog"), count=3, seed=5, steps=4, guidance=7.5, size=16)
-QUICK = Limits(backoff=0.0, timeout=20)
+QUICK = RequestLimits(backoff=0.0, timeout=20)
 
 
 def plan(**changes: Any) -> PromptPlan:
@@ -41,7 +41,7 @@ def ui() -> Iterator[A1111Standin]:
         yield standin
 
 
-def suspect(ui: A1111Standin, query: str = "", limits: Limits = QUICK) -> A1111Suspect:
+def suspect(ui: A1111Standin, query: str = "", limits: RequestLimits = QUICK) -> A1111Suspect:
     found = open_suspect(f"a1111://{ui.place}{query}", limits=limits)
     assert isinstance(found, A1111Suspect)
     return found
@@ -129,7 +129,7 @@ def test_bad_answers_never_become_pictures(
 ) -> None:
     monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
     slow = fault in ("hang", "drip", "head drip")
-    found = suspect(ui, limits=Limits(backoff=0, attempts=2, timeout=20))
+    found = suspect(ui, limits=RequestLimits(backoff=0, attempts=2, timeout=20))
     found.describe()
     if slow:
         found.client.timeout = 0.4

@@ -26,11 +26,11 @@ from siren_ext.suspects.base import Missed, PromptPlan, generate_images, read_mi
 from siren_ext.suspects.comfyui import ComfyUISuspect
 from siren_ext.suspects.comfyui_progress import read_message
 from siren_ext.suspects.open import open_suspect
-from siren_ext.suspects.remote import Limits
+from siren_ext.suspects.remote import RequestLimits
 from siren_ext.suspects.responses import SuspectError
 
 PLAN = PromptPlan(prompts=("a cat", "a dog"), count=3, seed=5, steps=4, guidance=7.5, size=16)
-QUICK = Limits(backoff=0.0, timeout=20, attempts=2)
+QUICK = RequestLimits(backoff=0.0, timeout=20, attempts=2)
 
 
 def plan(**changes: Any) -> PromptPlan:
@@ -43,7 +43,7 @@ def comfy() -> Iterator[ComfyStandin]:
         yield standin
 
 
-def suspect(comfy: ComfyStandin, query: str = "", limits: Limits = QUICK) -> ComfyUISuspect:
+def suspect(comfy: ComfyStandin, query: str = "", limits: RequestLimits = QUICK) -> ComfyUISuspect:
     found = open_suspect(f"comfyui://{comfy.place}{query}", limits=limits)
     assert isinstance(found, ComfyUISuspect)
     return found
@@ -96,7 +96,7 @@ def test_bad_answers_never_become_pictures(comfy: ComfyStandin, tmp_path: Path, 
         found.describe()
         found.client.timeout = 0.4
     if fault == "never":
-        found = suspect(comfy, limits=Limits(backoff=0, timeout=0.5, attempts=2))
+        found = suspect(comfy, limits=RequestLimits(backoff=0, timeout=0.5, attempts=2))
     comfy.faults = ["", fault, fault]
     paths = generate_images(found, PLAN, tmp_path)
     assert [p.name for p in paths] == ["00000.png", "00002.png"]
@@ -216,13 +216,13 @@ def core_noise(seed: int) -> np.ndarray[Any, Any]:
 def test_real_server_makes_the_pictures_of_a_workflow(server, tmp_path: Path) -> None:
     place, base = server
     address = f"comfyui://{place}?workflow={written(tmp_path, GIVEN)}"
-    found = open_suspect(address, limits=Limits(timeout=60))
+    found = open_suspect(address, limits=RequestLimits(timeout=60))
     paths = generate_images(found, plan(size=0), tmp_path / "out")
     assert len(paths) == 3
     for index, path in enumerate(paths):
         assert np.array_equal(read_picture(path).rgb, core_noise(5 + index))
     assert not list((base / "output").glob("*"))  # nothing left there
-    again = open_suspect(address, limits=Limits(timeout=60))
+    again = open_suspect(address, limits=RequestLimits(timeout=60))
     (picture,) = again.generate(plan(size=0), indices=[1])  # from the server's cache
     assert picture.image.shape == (3, 16, 24)  # type: ignore[union-attr]
 
@@ -250,7 +250,7 @@ def test_real_server_takes_uploads(server, tmp_path: Path) -> None:
 def test_real_server_takes_the_built_in_workflow(server, tmp_path: Path) -> None:
     """Its check of types and ranges passes; the checkpoint is none, which is told as it is."""
     place, _ = server
-    found = open_suspect(f"comfyui://{place}", limits=Limits(timeout=60))
+    found = open_suspect(f"comfyui://{place}", limits=RequestLimits(timeout=60))
     assert found.describe()["model"] == "empty.safetensors"
     (missed,) = found.generate(plan(count=1, size=64, negative="blur"))
     assert isinstance(missed, Missed)

@@ -16,11 +16,11 @@ from siren_ext.errors import ConfigError
 from siren_ext.suspects.base import PromptPlan, generate_images, read_missed
 from siren_ext.suspects.hosted import HostedSuspect
 from siren_ext.suspects.open import open_suspect
-from siren_ext.suspects.remote import Limits
+from siren_ext.suspects.remote import RequestLimits
 from siren_ext.suspects.responses import SuspectError
 
 PLAN = PromptPlan(prompts=("a cat", "a dog"), count=3, seed=5, guidance=7.5, size=16)
-QUICK = Limits(backoff=0.0, timeout=20, attempts=2)
+QUICK = RequestLimits(backoff=0.0, timeout=20, attempts=2)
 TOML = """
 url = "http://{place}/v1"
 create = "/predictions"
@@ -44,7 +44,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostedStandin]:
 
 
 def suspect(
-    api: HostedStandin, folder: Path, extra: str = "", limits: Limits = QUICK
+    api: HostedStandin, folder: Path, extra: str = "", limits: RequestLimits = QUICK
 ) -> HostedSuspect:
     path = folder / "hosted.toml"
     path.write_text(TOML.format(place=api.place) + extra, encoding="utf-8")
@@ -86,7 +86,7 @@ def test_bad_answers_never_become_pictures(
     monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
     slow = fault in ("hang", "drip", "head drip", "never")
     found = suspect(
-        api, tmp_path, limits=Limits(backoff=0, timeout=0.5 if slow else 20, attempts=2)
+        api, tmp_path, limits=RequestLimits(backoff=0, timeout=0.5 if slow else 20, attempts=2)
     )
     api.faults = ["", fault, fault]
     out = tmp_path / "out"
@@ -110,7 +110,7 @@ def test_reason_of_a_failure_is_kept(api: HostedStandin, tmp_path: Path) -> None
 
 def test_polls_may_fail_now_and_then(api: HostedStandin, tmp_path: Path) -> None:
     api.faults = ["bad polls"]
-    found = suspect(api, tmp_path, limits=Limits(backoff=0, attempts=3))
+    found = suspect(api, tmp_path, limits=RequestLimits(backoff=0, attempts=3))
     assert len(generate_images(found, PLAN, tmp_path / "out")) == 3
     assert len(created(api)) == 3  # nothing was paid for twice
 
@@ -159,7 +159,7 @@ def test_answers_can_not_lead_astray(api: HostedStandin, tmp_path: Path, fault: 
 
 
 def test_price_of_the_file_and_budget(api: HostedStandin, tmp_path: Path) -> None:
-    found = suspect(api, tmp_path, "price = 0.5", Limits(budget=1.2))
+    found = suspect(api, tmp_path, "price = 0.5", RequestLimits(budget=1.2))
     with pytest.raises(SuspectError, match=r"budget of 1.2: 2 were made at 0.5"):
         generate_images(found, PLAN, tmp_path / "out")
     assert len(created(api)) == 2

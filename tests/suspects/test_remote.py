@@ -15,7 +15,7 @@ from torch import Tensor
 from siren_ext.errors import AdapterError, Cancelled, ConfigError
 from siren_ext.progress import Progress
 from siren_ext.suspects.base import Missed, PromptPlan, generate_images, read_missed
-from siren_ext.suspects.remote import Limits, RemoteSuspect, persistently
+from siren_ext.suspects.remote import RemoteSuspect, RequestLimits, persistently
 from siren_ext.suspects.responses import (
     BadAnswer,
     Refused,
@@ -27,14 +27,17 @@ from siren_ext.suspects.responses import (
 from siren_ext.suspects.template import fill, places, read_template
 
 PLAN = PromptPlan(prompts=("a", "b"), count=4, seed=10)
-QUICK = Limits(backoff=0.0, attempts=3)
+QUICK = RequestLimits(backoff=0.0, attempts=3)
 
 
 class Box(RemoteSuspect):
     """A black box that answers by a function of (index, scale, request number)."""
 
     def __init__(
-        self, answer: Callable[[int, float, int], Tensor], limits: Limits = QUICK, **options: Any
+        self,
+        answer: Callable[[int, float, int], Tensor],
+        limits: RequestLimits = QUICK,
+        **options: Any,
     ) -> None:
         super().__init__(limits, **options)
         self.answer = answer
@@ -109,7 +112,7 @@ def test_a_refused_picture_is_not_asked_for_twice() -> None:
 
 
 def test_a_hopeless_run_stops(tmp_path: Path) -> None:
-    box = Box(fails(*range(2, 100)), Limits(backoff=0, attempts=2, give_up=2))
+    box = Box(fails(*range(2, 100)), RequestLimits(backoff=0, attempts=2, give_up=2))
     with pytest.raises(SuspectError, match=r"2 pictures in a row.*no 5"):
         generate_images(box, PLAN, tmp_path)
     assert [p.name for p in tmp_path.glob("*.png")] == ["00000.png"]
@@ -118,7 +121,7 @@ def test_a_hopeless_run_stops(tmp_path: Path) -> None:
 
 
 def test_limit_of_requests_holds_over_runs(tmp_path: Path) -> None:
-    limits = Limits(backoff=0, requests=3)
+    limits = RequestLimits(backoff=0, requests=3)
     with pytest.raises(SuspectError, match="limit of 3 requests"):
         generate_images(Box(fails(2), limits), PLAN, tmp_path)
     assert len(list(tmp_path.glob("*.png"))) == 2
@@ -126,25 +129,25 @@ def test_limit_of_requests_holds_over_runs(tmp_path: Path) -> None:
     with pytest.raises(SuspectError, match="limit of 3 requests"):
         generate_images(again, PLAN, tmp_path)
     assert again.times == []
-    assert len(generate_images(Box(fails(), Limits(requests=5)), PLAN, tmp_path)) == 4
+    assert len(generate_images(Box(fails(), RequestLimits(requests=5)), PLAN, tmp_path)) == 4
 
 
 def test_budget_is_never_exceeded(tmp_path: Path) -> None:
-    limits = Limits(price=0.1, budget=0.3)
+    limits = RequestLimits(price=0.1, budget=0.3)
     box = Box(fails(), limits)
     with pytest.raises(SuspectError, match=r"budget of 0.3: 3 were made at 0.1"):
         generate_images(box, PLAN, tmp_path)
     assert len(box.times) == 3
     with pytest.raises(ConfigError, match="no price"):
-        Box(fails(), Limits(budget=1.0))
+        Box(fails(), RequestLimits(budget=1.0))
 
 
 def test_pace_and_backoff() -> None:
-    box = Box(fails(), Limits(pause=0.05))
+    box = Box(fails(), RequestLimits(pause=0.05))
     list(box.generate(PLAN))
     gaps = [b - a for a, b in zip(box.times, box.times[1:], strict=False)]
     assert min(gaps) >= 0.045
-    waits = Box(fails(1, 2), Limits(backoff=0.04, attempts=3))
+    waits = Box(fails(1, 2), RequestLimits(backoff=0.04, attempts=3))
     list(waits.generate(PLAN, indices=[0]))
     first, second = (b - a for a, b in zip(waits.times, waits.times[1:], strict=False))
     assert first >= 0.038
@@ -160,7 +163,7 @@ def test_server_may_ask_for_a_longer_wait() -> None:
             raise BadAnswer("later", wait=0.1)
         return 1
 
-    assert persistently(work, Limits(backoff=0)) == 1
+    assert persistently(work, RequestLimits(backoff=0)) == 1
     assert calls[1] - calls[0] >= 0.095
 
 
@@ -168,7 +171,10 @@ def test_waiting_can_be_stopped(tmp_path: Path) -> None:
     start = time.monotonic()
     with pytest.raises(Cancelled):
         generate_images(
-            Box(fails(1), Limits(backoff=60)), PLAN, tmp_path, progress=Progress(lambda: True)
+            Box(fails(1), RequestLimits(backoff=60)),
+            PLAN,
+            tmp_path,
+            progress=Progress(lambda: True),
         )
     assert time.monotonic() - start < 5
 

@@ -14,7 +14,7 @@ import siren_ext
 from siren_ext.errors import Cancelled, ConfigError
 from siren_ext.progress import Progress
 from siren_ext.workflows.demo import DemoConfig, run_demo
-from siren_ext.workflows.demo_summary import DemoSummary, Ledger
+from siren_ext.workflows.demo_summary import DemoLog, DemoSummary
 from siren_ext.workflows.run_log import peak_memory_gb
 
 TINY = DemoConfig(
@@ -40,7 +40,7 @@ FIGURES = {
 
 def finished(root: Path, config: DemoConfig) -> DemoSummary:
     """A folder that looks like a finished demo."""
-    with Ledger(root, config.to_dict()).step("all"):
+    with DemoLog(root, config.to_dict()).step("all"):
         pass
     (root / "report.html").write_text("<html>")
     summary = DemoSummary(**FIGURES, report=root / "report.html")
@@ -87,23 +87,23 @@ def test_foreign_folder_is_refused_and_untouched(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_damaged_ledger_is_refused(tmp_path: Path) -> None:
+def test_damaged_log_is_refused(tmp_path: Path) -> None:
     (tmp_path / "demo.json").write_text("{")
     with pytest.raises(ConfigError, match=r"demo\.json"):
         run_demo(tmp_path, config=TINY)
 
 
-def test_ledger_adds_up_over_interruptions(tmp_path: Path) -> None:
+def test_log_adds_up_over_interruptions(tmp_path: Path) -> None:
     def work_and_stop() -> None:
-        with Ledger(tmp_path, TINY.to_dict()).step("coat"):
+        with DemoLog(tmp_path, TINY.to_dict()).step("coat"):
             time.sleep(0.02)
             raise Cancelled
 
     with pytest.raises(Cancelled):
         work_and_stop()
-    first = Ledger(tmp_path, TINY.to_dict()).seconds
+    first = DemoLog(tmp_path, TINY.to_dict()).seconds
     assert first >= 0.02
-    again = Ledger(tmp_path, TINY.to_dict())
+    again = DemoLog(tmp_path, TINY.to_dict())
     with again.step("coat"):
         time.sleep(0.02)
     assert again.seconds >= first + 0.02

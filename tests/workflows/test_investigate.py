@@ -29,7 +29,7 @@ from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.suspects.base import PromptPlan, Suspect, generate_images
 from siren_ext.suspects.folder import FolderSuspect
 from siren_ext.suspects.open import open_suspect
-from siren_ext.suspects.remote import Limits
+from siren_ext.suspects.remote import RequestLimits
 from siren_ext.suspects.responses import SuspectError
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.workflows.investigate import investigate
@@ -37,7 +37,7 @@ from siren_ext.workflows.investigate import investigate
 SIDE = 64
 PLAN = PromptPlan(prompts=("an image",), count=16, seed=100, size=SIDE)
 ALPHA = VerifyConfig(alpha=1e-4)
-QUICK = Limits(backoff=0.0, attempts=2)
+QUICK = RequestLimits(backoff=0.0, attempts=2)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def plain_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("siren_ext.report.write.write_report", lambda *a, **k: paths)
 
 
-def box(ui: Any, query: str = "", limits: Limits = QUICK) -> Suspect:
+def box(ui: Any, query: str = "", limits: RequestLimits = QUICK) -> Suspect:
     return open_suspect(f"a1111://{ui.place}{query}", limits=limits)
 
 
@@ -146,7 +146,7 @@ def test_missed_pictures_are_told(ui: Any, coater: Coater, clean: ScoreSet, tmp_
 
 @pytest.mark.usefixtures("plain_report")
 def test_stopped_run_goes_on(ui: Any, coater: Coater, clean: ScoreSet, tmp_path: Path) -> None:
-    stingy = box(ui, "?lora=stolen", Limits(backoff=0, requests=9))
+    stingy = box(ui, "?lora=stolen", RequestLimits(backoff=0, requests=9))
     with pytest.raises(SuspectError, match="limit of 9"):
         investigate(stingy, clean, coater, PLAN, tmp_path / "out", ALPHA)
     before = ui.draw.drawn
