@@ -24,9 +24,8 @@ STUB = Path(__file__).parents[1] / "comfy_nodes" / "stub"
 # ComfyUI recognises checkpoints by their exact sizes; a tiny one has to be described to it
 SCRIPT = """
 import json, logging, sys
-source, folder, weights, out = sys.argv[1:]
+folder, weights, out = sys.argv[1:]
 sys.argv = sys.argv[:1]
-sys.path.insert(0, source)
 import comfy.cli_args
 comfy.cli_args.args.cpu = True
 import comfy.lora, comfy.model_base, comfy.supported_models, comfy.utils, torch
@@ -74,8 +73,8 @@ def ask_comfyui(pipeline: Any, weights: Path, tmp_path: Path) -> tuple[dict[str,
     save_file(state, tmp_path / "unet.safetensors")
     out = tmp_path / "merged.safetensors"
     answer = subprocess.run(
-        [python, "-c", SCRIPT, source, tmp_path / "unet.safetensors", weights, out],
-        env=os.environ | {"PYTHONPATH": str(STUB)},
+        [python, "-c", SCRIPT, tmp_path / "unet.safetensors", weights, out],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join((str(STUB), str(source)))},
         capture_output=True,
         text=True,
         check=False,

@@ -1,0 +1,67 @@
+"""Hostile and foreign adapter files are refused."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.toy_adapters import good, write
+
+from siren_ext.adapters import files as adapter_files
+from siren_ext.adapters.read import read_adapter
+from siren_ext.errors import AdapterError
+
+
+def header(entries: dict[str, Any], body: bytes = b"\0" * 8) -> bytes:
+    text = json.dumps(entries).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def entry(start: int, stop: int, shape: list[int]) -> dict[str, Any]:
+    return {"dtype": "F32", "shape": shape, "data_offsets": [start, stop]}
+
+
+HOSTILE: dict[str, bytes] = {
+    "no header": b"",
+    "huge header": b"\xff" * 100,
+    "header past the end": struct.pack("<Q", 1000) + b"{}",
+    "overlapping": header({"a.alpha": entry(0, 8, [2]), "b.alpha": entry(4, 8, [1])}),
+    "past the end": header({"a.alpha": entry(0, 80, [20])}),
+    "wrong size": header({"a.alpha": entry(0, 8, [2**62, 2**62])}),
+    "hole": header({"a.alpha": entry(4, 8, [1])}),
+    "nested": struct.pack("<Q", 200_000) + b"[" * 200_000,
+    "unknown format": header({"a.alpha": {**entry(0, 8, [2]), "dtype": "OBJECT"}}),
+    "metadata not text": header({"__metadata__": {"a": [1]}, "a.alpha": entry(0, 8, [2])}),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(HOSTILE[name])
+    with pytest.raises(AdapterError, match="can't be read"):
+        read_adapter(path, allow_partial=True)
+
+
+def test_files_of_other_kinds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AdapterError, match="no adapter file"):
+        read_adapter(tmp_path / "absent.safetensors")
+    for name in ("a.pt", "b.bin", "c.ckpt"):
+        (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(AdapterError, match="run code"):
+            read_adapter(tmp_path / name)
+    with pytest.raises(AdapterError, match="run code"):
+        read_adapter(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AdapterError, match="folder without an adapter"):
+        read_adapter(tmp_path / "empty")
+    path = write(tmp_path, good())
+    monkeypatch.setattr(adapter_files, "MAX_HEADER", 10)
+    with pytest.raises(AdapterError, match="announces a header"):
+        read_adapter(path)
+    monkeypatch.setattr(adapter_files, "MAX_BYTES", 10)
+    with pytest.raises(AdapterError, match="at most"):
+        read_adapter(path)
