@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from siren_ext.coater.bundled import refuse_existing
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.data.dataset import ImageSet
@@ -16,7 +17,7 @@ from siren_ext.errors import CoaterError, ModelError
 from siren_ext.progress import Progress
 from siren_ext.training.config import TrainConfig
 from siren_ext.training.prompts import surrogate_prompt
-from siren_ext.training.recipes import fitted_to, refuse_existing
+from siren_ext.training.recipes import fitted_to
 from siren_ext.training.surrogate import DiffusionSurrogate
 from siren_ext.training.train import train_coater
 

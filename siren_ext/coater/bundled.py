@@ -1,4 +1,4 @@
-"""The coaters that come with the package, by name."""
+"""Paths of coater files: bundled ones by name, and new ones, which replace no other."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ def coater_path(name: str | Path) -> Path:
             "Install the package again, or train a coater with 'siren-ext train'."
         )
     return path
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise :class:`CoaterError` where ``out`` exists: a coater is never overwritten."""
+    if out.exists():
+        raise CoaterError(
+            f"{out} exists already. It is not overwritten, as images coated with it can be "
+            "verified with this very file only; name another one."
+        )
 
 
 def usual_start() -> str:

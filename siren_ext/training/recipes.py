@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from siren_ext.coater.bundled import refuse_existing
 from siren_ext.data.dataset import ImageSet
-from siren_ext.errors import CoaterError
 from siren_ext.progress import NULL, Progress
 from siren_ext.training.config import TrainConfig
 from siren_ext.training.prompts import surrogate_prompt
@@ -168,15 +168,6 @@ def start_for_base(
     )
     result.save(out)
     return result
-
-
-def refuse_existing(out: Path) -> None:
-    """Raise :class:`CoaterError` where ``out`` exists: a trained coater is never overwritten."""
-    if out.exists():
-        raise CoaterError(
-            f"{out} exists already. It is not overwritten, as images coated with it can be "
-            "verified with this very file only; name another one."
-        )
 
 
 def fitted_to(
