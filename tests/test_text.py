@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from siren_ext.text import duration
+from siren_ext.text import duration, natural_key, plain_name, printable
 
 
 @pytest.mark.parametrize(
@@ -13,3 +15,23 @@ from siren_ext.text import duration
 )
 def test_duration(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@given(st.lists(st.text(max_size=8), max_size=8))
+def test_natural_key_orders_any_names(names):
+    assert sorted(names, key=natural_key) == sorted(names[::-1], key=natural_key)
+
+
+@given(st.text(st.characters(), max_size=30))
+def test_printable_names_are_one_harmless_line(name):
+    shown = printable(name)
+    assert len(shown.splitlines()) <= 1
+    shown.encode("utf-8")
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert printable(plain_name(name)) == plain_name(name)
+
+
+def test_ordinary_names_stay_themselves():
+    name = "東京　1_é_👩‍🎨.png"
+    assert printable(name) == plain_name(name) == name

@@ -1,4 +1,4 @@
-"""Folders, captions and kohya descriptions, in and out, honest and hostile."""
+"""Folders and captions as data sets, honest and hostile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from siren_ext.data.dataset import ImageSet, safe_words
-from siren_ext.data.kohya import Subset, write_dataset_toml
 from siren_ext.errors import Cancelled, DatasetError, ImageError
 from siren_ext.progress import Progress
 
@@ -130,112 +129,6 @@ def test_the_hash_depends_on_the_bytes_alone(tmp_path):
     one, two, three = (ImageSet.open(tmp_path / n).hash for n in ("one", "two", "three"))
     assert one == two != three
     assert len(one) == 64
-
-
-def toml(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def test_dataset_toml_in(tmp_path):
-    picture(tmp_path / "img" / "a.png")
-    (tmp_path / "img" / "a.tags").write_text("one, two")
-    (tmp_path / "img" / "a.txt").write_text("not this one")
-    picture(tmp_path / "more" / "b.png")
-    picture(tmp_path / "reg" / "r.png")
-    path = toml(
-        tmp_path / "set.toml",
-        """
-        [general]
-        num_repeats = 3
-        caption_extension = ".tags"
-        [[datasets]]
-        resolution = 512
-          [[datasets.subsets]]
-          image_dir = "img"
-          class_tokens = "fox"
-          [[datasets.subsets]]
-          image_dir = './more/../more'
-          num_repeats = 5
-          [[datasets.subsets]]
-          image_dir = "reg"
-          is_reg = true
-          [[datasets.subsets]]
-          image_dir = "img"
-          num_repeats = 9
-        """,
-    )
-    data = ImageSet.open(path)
-    assert [(i.name, i.caption, i.repeats, i.class_words) for i in data.items] == [
-        ("img/a.png", "one, two", 3, "fox"),
-        ("more/b.png", None, 5, None),
-    ]
-    assert data.problems == ()
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        'image_dir = "../private"',
-        'image_dir = "/etc"',
-        'image_dir = "door"',
-        'image_dir = "good\\n../../x"',
-        'image_dir = "good\\u0000"',
-        "image_dir = 5",
-        'image_dir = ""',
-        'image_dir = "absent"',
-        'class_tokens = "x"',
-        'image_dir = "good"\nclass_tokens = "../../up"',
-        'image_dir = "good"\nclass_tokens = "a\\nb"',
-        'image_dir = "good"\nnum_repeats = 1000000000',
-        'image_dir = "good"\nnum_repeats = true',
-        'image_dir = "good"\ncaption_extension = "/../../private/note.txt"',
-    ],
-)
-def test_a_hostile_subset_is_told_and_the_others_are_read(tmp_path, settings):
-    home = tmp_path / "home"
-    picture(tmp_path / "private" / "secret.png")
-    picture(home / "good" / "a.png")
-    picture(home / "fine" / "b.png")
-    (home / "door").symlink_to(tmp_path / "private")
-    text = f'[[datasets]]\n[[datasets.subsets]]\n{settings}\n[[datasets.subsets]]\nimage_dir="fine"'
-    data = ImageSet.open(toml(home / "dataset.toml", text))
-    assert names(data) == ["fine/b.png"]
-    assert len(data.problems) == 1
-    assert data.problems[0][0].startswith("subset 1")
-    assert "\n" not in data.problems[0][0]
-
-
-def test_a_wider_root_can_be_allowed_on_purpose(tmp_path):
-    picture(tmp_path / "images" / "a.png")
-    (tmp_path / "config").mkdir()
-    text = f"[[datasets]]\n[[datasets.subsets]]\nimage_dir = {str(tmp_path / 'images')!r}"
-    path = toml(tmp_path / "config" / "dataset.toml", text)
-    with pytest.raises(DatasetError, match="outside"):
-        ImageSet.from_toml(path)
-    assert names(ImageSet.from_toml(path, root=tmp_path)) == ["images/a.png"]
-
-
-@pytest.mark.parametrize(
-    "text", ["not toml [", "x = 1", "datasets = 3", "[[datasets]]\nsubsets = 4", "general = 1"]
-)
-def test_a_malformed_toml_is_an_error(tmp_path, text):
-    with pytest.raises(DatasetError, match=r"dataset\.toml"):
-        ImageSet.open(toml(tmp_path / "dataset.toml", text))
-    with pytest.raises(DatasetError, match=r"absent\.toml"):
-        ImageSet.open(tmp_path / "absent.toml")
-
-
-def test_dataset_toml_out_reads_back(tmp_path):
-    picture(tmp_path / "4_red fox" / "a.png")
-    (tmp_path / "4_red fox" / "a.txt").write_text("a caption")
-    path = tmp_path / "dataset.toml"
-    write_dataset_toml(path, [Subset("4_red fox", 'red "fox"', 4)], resolution=(128, 192))
-    text = path.read_text()
-    assert "enable_bucket = false" in text
-    assert 'caption_extension = ".txt"' in text
-    item = ImageSet.open(path).items[0]
-    assert (item.repeats, item.class_words, item.caption) == (4, 'red "fox"', "a caption")
 
 
 @given(st.text(max_size=120))

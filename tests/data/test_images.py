@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import os
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,12 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms, ImageOps
 
-from siren_ext.data.image_files import image_suffixes, list_images, scan_images
 from siren_ext.data.images import (
     XMP_KEY,
     Picture,
     crop_view,
-    picture_size,
     quantise,
     read_picture,
     square_view,
@@ -30,11 +25,16 @@ from siren_ext.data.images import (
     write_picture,
 )
 from siren_ext.errors import ImageError
-from siren_ext.text import natural_key, plain_name, printable
 
 RNG = np.random.default_rng(5)
+
+
 COLOUR = RNG.integers(0, 256, (9, 13, 3), dtype=np.uint8)
+
+
 ALPHA = RNG.integers(0, 256, (9, 13), dtype=np.uint8)
+
+
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -279,66 +279,6 @@ def png_file(width: int, height: int, data: bytes, depth: int = 8) -> bytes:
     )
 
 
-def text_bomb() -> bytes:
-    body = b"Comment\0\0" + zlib.compress(b"\0" * (80 << 20))
-    chunk = struct.pack(">I", len(body)) + b"zTXt" + body
-    chunk += struct.pack(">I", zlib.crc32(b"zTXt" + body))
-    whole = png_file(1, 1, zlib.compress(b"\0" * 4))
-    return whole[:33] + chunk + whole[33:]
-
-
-def saved(image: Image.Image, kind: str) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind)
-    return stream.getvalue()
-
-
-HOSTILE = {
-    "empty.png": lambda: b"",
-    "text.png": lambda: b"this is no image at all\n" * 50,
-    "cut.png": lambda: saved(Image.fromarray(COLOUR), "PNG")[:-60],
-    "cut.jpg": lambda: saved(Image.fromarray(COLOUR.repeat(20, 0)), "JPEG")[:-800],
-    "header.png": lambda: b"\x89PNG\r\n\x1a\n",
-    "bomb.png": lambda: png_file(60_000, 60_000, zlib.compress(b"\0" * 1000)),
-    "wide.png": lambda: png_file(2**31 - 1, 1, zlib.compress(b"\0" * 10)),
-    "none.png": lambda: png_file(0, 0, zlib.compress(b"")),
-    "text_bomb.png": text_bomb,
-    "program.png": lambda: saved(Image.fromarray(COLOUR), "EPS"),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.filterwarnings("error::ResourceWarning")
-def test_a_hostile_file_is_an_error_that_names_it(tmp_path, name):
-    path = tmp_path / name
-    path.write_bytes(HOSTILE[name]())
-    with pytest.raises(ImageError, match=name) as caught:
-        read_picture(path)
-    assert str(tmp_path) not in str(caught.value)
-
-
-def test_missing_files_folders_and_pipes_are_errors(tmp_path):
-    (tmp_path / "folder.png").mkdir()
-    with pytest.raises(ImageError, match="absent"):
-        read_picture(tmp_path / "absent.png")
-    with pytest.raises(ImageError, match="regular"):
-        read_picture(tmp_path / "folder.png")
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "pipe.png")
-        with pytest.raises(ImageError, match="regular"):
-            read_picture(tmp_path / "pipe.png")
-
-
-def test_the_pixel_limit_is_checked_before_decoding(tmp_path):
-    path = tmp_path / "large.png"
-    path.write_bytes(png_file(300, 300, b"no pixels here"))
-    assert picture_size(path) == (300, 300)
-    with pytest.raises(ImageError, match="300x300"):
-        read_picture(path, max_pixels=300 * 300 - 1)
-    with pytest.raises(ImageError, match="can't be read"):
-        read_picture(path)
-
-
 def test_a_picture_is_only_written_as_png(tmp_path):
     with pytest.raises(ImageError, match=r"\.png"):
         write_picture(Picture(COLOUR), tmp_path / "a.jpg")
@@ -385,57 +325,3 @@ def test_crop_view_is_the_central_square(shape):
     assert float(view.mean()) == pytest.approx(0.5, abs=0.02)
     spread = float(view[0, 0, 16].max() - view[0, 0, 16].min())
     assert spread == pytest.approx(min(1, height / width), abs=0.06)
-
-
-def test_listing_is_natural_and_leaves_out_what_it_must(tmp_path):
-    inner = tmp_path / "data"
-    inner.mkdir()
-    for name in ("10.png", "2.png", "a.JPG", "B.png", ".hidden.png", "notes.txt", "run.eps"):
-        (inner / name).write_bytes(b"x")
-    (inner / "sub").mkdir()
-    (inner / "sub" / "deep.png").write_bytes(b"x")
-    (tmp_path / "secret.png").write_bytes(b"x")
-    (inner / "link.png").symlink_to(tmp_path / "secret.png")
-    (inner / "own.png").symlink_to(inner / "2.png")
-    (inner / "gone.png").symlink_to(tmp_path / "nothing")
-    (inner / "door").symlink_to(tmp_path)
-    assert [p.name for p in list_images(inner)] == ["2.png", "10.png", "a.JPG", "B.png", "own.png"]
-    deep, refused = scan_images(inner, deep=True)
-    assert "deep.png" in [p.name for p in deep]
-    assert "secret.png" not in [p.name for p in deep]
-    assert sorted(p.name for p, _ in refused) == ["door", "gone.png", "link.png"]
-    with pytest.raises(ImageError, match="folder"):
-        list_images(tmp_path / "absent")
-
-
-@given(st.lists(st.text(max_size=8), max_size=8))
-def test_natural_key_orders_any_names(names):
-    assert sorted(names, key=natural_key) == sorted(names[::-1], key=natural_key)
-
-
-@given(st.text(st.characters(), max_size=30))
-def test_printable_names_are_one_harmless_line(name):
-    shown = printable(name)
-    assert len(shown.splitlines()) <= 1
-    shown.encode("utf-8")
-    assert "\x1b" not in shown
-    assert "\u202e" not in shown
-    assert printable(plain_name(name)) == plain_name(name)
-
-
-def test_ordinary_names_stay_themselves():
-    name = "東京　1_é_👩‍🎨.png"
-    assert printable(name) == plain_name(name) == name
-
-
-def test_usual_suffixes_are_known_and_program_formats_are_not():
-    assert {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif"} <= image_suffixes()
-    assert not {".eps", ".ps", ".wmf", ".txt", ".pdf", ".svg"} & image_suffixes()
-
-
-def test_pillow_limit_is_left_alone():
-    before = Image.MAX_IMAGE_PIXELS
-    read_limits = Path(__file__)
-    with pytest.raises(ImageError):
-        read_picture(read_limits)
-    assert before == Image.MAX_IMAGE_PIXELS

@@ -1,0 +1,34 @@
+"""Listing of image files: natural order, what is left out."""
+
+from __future__ import annotations
+
+import pytest
+
+from siren_ext.data.image_files import image_suffixes, list_images, scan_images
+from siren_ext.errors import ImageError
+
+
+def test_listing_is_natural_and_leaves_out_what_it_must(tmp_path):
+    inner = tmp_path / "data"
+    inner.mkdir()
+    for name in ("10.png", "2.png", "a.JPG", "B.png", ".hidden.png", "notes.txt", "run.eps"):
+        (inner / name).write_bytes(b"x")
+    (inner / "sub").mkdir()
+    (inner / "sub" / "deep.png").write_bytes(b"x")
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (inner / "link.png").symlink_to(tmp_path / "secret.png")
+    (inner / "own.png").symlink_to(inner / "2.png")
+    (inner / "gone.png").symlink_to(tmp_path / "nothing")
+    (inner / "door").symlink_to(tmp_path)
+    assert [p.name for p in list_images(inner)] == ["2.png", "10.png", "a.JPG", "B.png", "own.png"]
+    deep, refused = scan_images(inner, deep=True)
+    assert "deep.png" in [p.name for p in deep]
+    assert "secret.png" not in [p.name for p in deep]
+    assert sorted(p.name for p, _ in refused) == ["door", "gone.png", "link.png"]
+    with pytest.raises(ImageError, match="folder"):
+        list_images(tmp_path / "absent")
+
+
+def test_usual_suffixes_are_known_and_program_formats_are_not():
+    assert {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif"} <= image_suffixes()
+    assert not {".eps", ".ps", ".wmf", ".txt", ".pdf", ".svg"} & image_suffixes()

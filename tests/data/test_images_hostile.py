@@ -1,0 +1,104 @@
+"""Files that are broken, hostile or too large are errors that name them."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from siren_ext.data.images import (
+    picture_size,
+    read_picture,
+)
+from siren_ext.errors import ImageError
+
+RNG = np.random.default_rng(5)
+
+
+COLOUR = RNG.integers(0, 256, (9, 13, 3), dtype=np.uint8)
+
+
+def png_file(width: int, height: int, data: bytes, depth: int = 8) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+def text_bomb() -> bytes:
+    body = b"Comment\0\0" + zlib.compress(b"\0" * (80 << 20))
+    chunk = struct.pack(">I", len(body)) + b"zTXt" + body
+    chunk += struct.pack(">I", zlib.crc32(b"zTXt" + body))
+    whole = png_file(1, 1, zlib.compress(b"\0" * 4))
+    return whole[:33] + chunk + whole[33:]
+
+
+def saved(image: Image.Image, kind: str) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind)
+    return stream.getvalue()
+
+
+HOSTILE = {
+    "empty.png": lambda: b"",
+    "text.png": lambda: b"this is no image at all\n" * 50,
+    "cut.png": lambda: saved(Image.fromarray(COLOUR), "PNG")[:-60],
+    "cut.jpg": lambda: saved(Image.fromarray(COLOUR.repeat(20, 0)), "JPEG")[:-800],
+    "header.png": lambda: b"\x89PNG\r\n\x1a\n",
+    "bomb.png": lambda: png_file(60_000, 60_000, zlib.compress(b"\0" * 1000)),
+    "wide.png": lambda: png_file(2**31 - 1, 1, zlib.compress(b"\0" * 10)),
+    "none.png": lambda: png_file(0, 0, zlib.compress(b"")),
+    "text_bomb.png": text_bomb,
+    "program.png": lambda: saved(Image.fromarray(COLOUR), "EPS"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_a_hostile_file_is_an_error_that_names_it(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(HOSTILE[name]())
+    with pytest.raises(ImageError, match=name) as caught:
+        read_picture(path)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_missing_files_folders_and_pipes_are_errors(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(ImageError, match="absent"):
+        read_picture(tmp_path / "absent.png")
+    with pytest.raises(ImageError, match="regular"):
+        read_picture(tmp_path / "folder.png")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.png")
+        with pytest.raises(ImageError, match="regular"):
+            read_picture(tmp_path / "pipe.png")
+
+
+def test_the_pixel_limit_is_checked_before_decoding(tmp_path):
+    path = tmp_path / "large.png"
+    path.write_bytes(png_file(300, 300, b"no pixels here"))
+    assert picture_size(path) == (300, 300)
+    with pytest.raises(ImageError, match="300x300"):
+        read_picture(path, max_pixels=300 * 300 - 1)
+    with pytest.raises(ImageError, match="can't be read"):
+        read_picture(path)
+
+
+def test_pillow_limit_is_left_alone():
+    before = Image.MAX_IMAGE_PIXELS
+    read_limits = Path(__file__)
+    with pytest.raises(ImageError):
+        read_picture(read_limits)
+    assert before == Image.MAX_IMAGE_PIXELS
