@@ -1,0 +1,330 @@
+"""Safe reading of JSON and TOML that came from elsewhere: capped, strict, one clear error.
+
+A parser is handed to nobody's file unchecked: ``tomllib`` needs time and memory that grow with the
+square of the dots in a key, and both parsers recurse into brackets. So size, depth, digits and dots
+are checked first, and what the parsers would accept but no program should (doubled keys, NaN, half
+of a surrogate pair) is refused. Types are the business of :mod:`siren_ext.schema`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterable
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NoReturn
+
+from siren_ext.errors import SirenError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MAX_JSON_BYTES = 64 << 20
+MAX_TOML_BYTES = 1 << 20
+MAX_DEPTH = 64
+MAX_PARTS = 4_000_000
+# Short enough that every whole number can also be had as a float.
+MAX_DIGITS = 300
+MAX_DOTS = 16
+
+# One alternative for each kind of TOML string and for comments; an unclosed one reaches to the end,
+# so that each character is looked at once.
+_TOML_TEXT = re.compile(
+    r'"""(?:\\.|[^\\"]|"(?!""))*(?:"{3,5}|\Z)'
+    r"|'''(?:[^']|'(?!''))*(?:'{3,5}|\Z)"
+    r'|"(?:\\.|[^"\\\n])*"?'
+    r"|'[^'\n]*'?"
+    r"|\#[^\n]*",
+    re.DOTALL,
+)
+_TOML_PIECES = re.compile(r"[=,\[\]{}\n]")
+_JSON_TEXT = re.compile(rb'"[^"]*"')
+_NOT_JSON_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
+_BYTE_STEP = {ord(mark): step for mark, step in _STEP.items()}
+
+
+def read_bytes(
+    path: Path | str,
+    *,
+    error: type[SirenError],
+    max_bytes: int,
+    name: str | None = None,
+    advice: str = "",
+) -> bytes:
+    """The bytes of a regular file of limited size.
+
+    Parameters
+    ----------
+    path : Path | str
+        the file.
+    error : type[SirenError]
+        what is raised.
+    max_bytes : int
+        largest size that is read.
+    name : str | None
+        what messages call the file; None for its path.
+    advice : str
+        a sentence that ends every message: how to get a good file.
+
+    Returns
+    -------
+    bytes
+        at most ``max_bytes``.
+
+    Raises
+    ------
+    SirenError
+        of the kind ``error``: missing, too large, no regular file or unreadable.
+    """
+    name = str(path) if name is None else name
+    try:
+        # A named pipe would block until somebody writes to it.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+        with os.fdopen(handle, "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+                _fail(error, f"{name} is {what}; expected a file.", advice)
+            # The file may grow after its size was asked for, so the read is bounded as well.
+            data = b"" if status.st_size > max_bytes else stream.read(max_bytes + 1)
+            size = max(status.st_size, len(data))
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        if Path(path).is_dir():  # Windows does not open folders
+            reason = "it is a folder"
+        _fail(error, f"{name} can't be read ({reason}); expected a readable file.", advice, problem)
+    if size > max_bytes:
+        _fail(error, _too_large(name, size, max_bytes), advice)
+    return data
+
+
+def read_json(
+    path: Path | str,
+    *,
+    error: type[SirenError],
+    max_bytes: int = MAX_JSON_BYTES,
+    name: str | None = None,
+    advice: str = "",
+) -> Any:
+    """The values of a JSON file; see :func:`read_bytes` and :func:`parse_json`."""
+    name = str(path) if name is None else name
+    data = read_bytes(path, error=error, max_bytes=max_bytes, name=name, advice=advice)
+    return parse_json(data, name=name, error=error, max_bytes=max_bytes, advice=advice)
+
+
+def read_toml(
+    path: Path | str,
+    *,
+    error: type[SirenError],
+    max_bytes: int = MAX_TOML_BYTES,
+    name: str | None = None,
+    advice: str = "",
+) -> dict[str, Any]:
+    """The values of a TOML file; see :func:`read_bytes` and :func:`parse_toml`."""
+    name = str(path) if name is None else name
+    data = read_bytes(path, error=error, max_bytes=max_bytes, name=name, advice=advice)
+    return parse_toml(data, name=name, error=error, max_bytes=max_bytes, advice=advice)
+
+
+def parse_json(
+    text: str | bytes,
+    *,
+    name: str,
+    error: type[SirenError],
+    max_bytes: int = MAX_JSON_BYTES,
+    advice: str = "",
+) -> Any:
+    """The values of a JSON text.
+
+    Parameters
+    ----------
+    text : str | bytes
+        JSON; bytes are UTF-8. A byte order mark is accepted.
+    name : str
+        what messages call the text.
+    error : type[SirenError]
+        what is raised.
+    max_bytes : int
+        largest size in UTF-8.
+    advice : str
+        a sentence that ends every message.
+
+    Returns
+    -------
+    Any
+        plain values: all numbers finite and of at most :data:`MAX_DIGITS` digits, at most
+        :data:`MAX_PARTS` lists and objects, of those at most :data:`MAX_DEPTH` inside one another,
+        all texts encodable.
+
+    Raises
+    ------
+    SirenError
+        of the kind ``error``: not JSON, a name twice in an object, or beyond these limits.
+    """
+    data = _plain_bytes(text, name, error, max_bytes, advice)
+    marks = data.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in data else data
+    marks = _JSON_TEXT.sub(b"", marks.translate(None, _NOT_JSON_MARKS)).replace(b'"', b"")
+    if len(marks) > 2 * MAX_PARTS:
+        _fail(error, f"{name} has more than {MAX_PARTS:,} lists and objects.", advice)
+    _check_depth(map(_BYTE_STEP.__getitem__, marks), name, error, advice)
+    try:
+        values = json.loads(
+            data.decode(),
+            parse_constant=_refuse_constant,
+            parse_int=_whole_number,
+            parse_float=_finite_number,
+            object_pairs_hook=_object,
+        )
+        if _SURROGATE_ESCAPE.search(data):
+            _check_texts(values)
+    except json.JSONDecodeError as problem:
+        _fail(error, f"{name} is not valid JSON: {_place(problem)}.", advice, problem)
+    except _Refused as problem:
+        _fail(error, f"{name} {problem}.", advice, problem)
+    except RecursionError as problem:
+        _fail(error, _too_deep(name), advice, problem)
+    return values
+
+
+def parse_toml(
+    text: str | bytes,
+    *,
+    name: str,
+    error: type[SirenError],
+    max_bytes: int = MAX_TOML_BYTES,
+    advice: str = "",
+) -> dict[str, Any]:
+    """The values of a TOML text, with the parameters and limits of :func:`parse_json`.
+
+    A key or table header may also have at most :data:`MAX_DOTS` dots.
+    """
+    data = _plain_bytes(text, name, error, max_bytes, advice)
+    written = data.decode().replace("\r\n", "\n")
+    bare = _TOML_TEXT.sub("s", written)
+    _check_depth((_STEP[mark] for mark in bare if mark in _STEP), name, error, advice)
+    if any(piece.count(".") > MAX_DOTS for piece in _TOML_PIECES.split(bare)):
+        _fail(error, f"{name} has a name with more than {MAX_DOTS} dots.", advice)
+    try:
+        values: dict[str, Any] = tomllib.loads(written)
+        _check_numbers(values)
+    except tomllib.TOMLDecodeError as problem:
+        _fail(error, f"{name} is not valid TOML: {str(problem)[:160]}.", advice, problem)
+    except _Refused as problem:
+        _fail(error, f"{name} {problem}.", advice, problem)
+    except RecursionError as problem:
+        _fail(error, _too_deep(name), advice, problem)
+    except ValueError as problem:  # int() of thousands of digits
+        _fail(error, f"{name} {_LONG_NUMBER}.", advice, problem)
+    return values
+
+
+_BINARY: int = getattr(os, "O_BINARY", 0)
+_LONG_NUMBER = f"holds a number of more than {MAX_DIGITS} digits"
+
+
+class _Refused(Exception):  # noqa: N818 - never leaves this module
+    """Something that the parser accepts and this module does not."""
+
+
+def _fail(
+    error: type[SirenError], message: str, advice: str, cause: BaseException | None = None
+) -> NoReturn:
+    raise error(f"{message} {advice}".rstrip()) from cause
+
+
+def _too_large(name: str, size: int, limit: int) -> str:
+    return f"{name} has {size:,} bytes; expected at most {limit:,}."
+
+
+def _too_deep(name: str) -> str:
+    return f"{name} has more than {MAX_DEPTH} lists or tables inside one another."
+
+
+def _place(problem: json.JSONDecodeError) -> str:
+    return f"{problem.msg}, line {problem.lineno}, column {problem.colno}"
+
+
+def _plain_bytes(
+    text: str | bytes, name: str, error: type[SirenError], max_bytes: int, advice: str
+) -> bytes:
+    """UTF-8 of limited size, without a byte order mark."""
+    if len(text) > max_bytes:
+        _fail(error, _too_large(name, len(text), max_bytes), advice)
+    try:
+        if isinstance(text, str):
+            data = text.encode()
+        else:
+            data = text
+            data.decode()
+    except UnicodeError as problem:
+        _fail(error, f"{name} is not text in UTF-8; save it in that encoding.", advice, problem)
+    if len(data) > max_bytes:
+        _fail(error, _too_large(name, len(data), max_bytes), advice)
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def _check_depth(steps: Iterable[int], name: str, error: type[SirenError], advice: str) -> None:
+    """Raise unless the running sum of ``steps`` stays within the limit."""
+    if any(depth > MAX_DEPTH for depth in accumulate(steps)):
+        _fail(error, _too_deep(name), advice)
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise _Refused(f"holds {word}; expected finite numbers")
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise _Refused(_LONG_NUMBER)
+    return int(text)
+
+
+def _finite_number(text: str) -> float:
+    if len(text) > MAX_DIGITS:
+        raise _Refused(_LONG_NUMBER)
+    value = float(text)
+    if not math.isfinite(value):
+        raise _Refused(f"holds {text[:40]}; expected numbers below 1e308")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise _Refused(f"has the name {twice[:80]!r} twice in one object; expected it once")
+    return values
+
+
+def _check_texts(values: Any) -> None:
+    """Raise for a text that holds half of a surrogate pair, which no file or page can show."""
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError as problem:
+        code = ord(problem.object[problem.start])
+        raise _Refused(f"holds \\u{code:04x}, half of a character; expected whole ones") from None
+
+
+def _check_numbers(values: Any) -> None:
+    """Raise for a number that is not finite or too long, anywhere in the values of a TOML file."""
+    waiting = [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            _refuse_constant(str(value))
+        elif isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:
+            raise _Refused(_LONG_NUMBER)
