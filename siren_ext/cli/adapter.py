@@ -1,4 +1,4 @@
-"""Look into an adapter file: ``adapter``."""
+"""``adapter``: show what an adapter file contains."""
 
 from __future__ import annotations
 
@@ -7,49 +7,62 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siren_ext.cli.common import command, say
+from siren_ext.cli.common import AsJson, command, say
 
 if TYPE_CHECKING:
     from siren_ext.adapters.read import Adapter
 
-_TOLD = "The file says about itself (hints, never proof: anybody can edit this):"
+_CLAIMS = "Claims in the file (hints, not proof: anybody can edit them):"
+
+
+def adapter(
+    file: Annotated[Path, typer.Argument(help="A .safetensors file or an adapter's folder.")],
+    base: Annotated[
+        str | None,
+        typer.Option("--base", help="Also check that it fits this model and changes its images."),
+    ] = None,
+    allow_partial: Annotated[
+        bool,
+        typer.Option("--allow-partial", help="Also show files that are only partly understood."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what an adapter contains and what it claims about itself."""
+    from siren_ext.adapters.read import read_adapter
+
+    found = read_adapter(file, allow_partial=allow_partial)
+    facts = adapter_facts(found)
+    if base is not None:
+        facts["fits"] = _try(found, base, allow_partial)
+    if as_json:
+        import json
+
+        say(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    for line in fact_lines(facts):
+        say(line)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-
-    @command(
+    """Add the command."""
+    command(
         app, "adapter", example="siren-ext adapter suspect.safetensors --base v1-5.safetensors"
-    )
-    def adapter(
-        file: Annotated[Path, typer.Argument(help="A .safetensors file or an adapter's folder.")],
-        base: Annotated[
-            str | None,
-            typer.Option("--base", help="Also try whether it fits this model and changes it."),
-        ] = None,
-        allow_partial: Annotated[
-            bool, typer.Option("--allow-partial", help="Show files that are understood in part.")
-        ] = False,
-        json_: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
-    ) -> None:
-        """Show what an adapter holds and what it claims about itself."""
-        from siren_ext.adapters.read import read_adapter
-
-        found = read_adapter(file, allow_partial=allow_partial)
-        facts = adapter_facts(found)
-        if base is not None:
-            facts["fits"] = _try(found, base, allow_partial)
-        if json_:
-            import json
-
-            say(json.dumps(facts, indent=2, ensure_ascii=False))
-            return
-        for line in described(facts):
-            say(line)
+    )(adapter)
 
 
 def adapter_facts(adapter: Adapter) -> dict[str, Any]:
-    """What is known of an adapter (by its tensors) and what it claims (by its metadata)."""
+    """What an adapter's tensors show and what its metadata claim.
+
+    Parameters
+    ----------
+    adapter : Adapter
+        read from a file.
+
+    Returns
+    -------
+    dict[str, Any]
+        plain values for JSON; the names are shown to users.
+    """
     summary = adapter.summary()
     return {
         **summary.to_dict(),
@@ -58,13 +71,24 @@ def adapter_facts(adapter: Adapter) -> dict[str, Any]:
     }
 
 
-def described(facts: dict[str, Any]) -> list[str]:
-    """The facts as lines of text."""
+def fact_lines(facts: dict[str, Any]) -> list[str]:
+    """Format the facts about an adapter for reading.
+
+    Parameters
+    ----------
+    facts : dict[str, Any]
+        of :func:`adapter_facts`; ``fits`` may hold the result of a trial merge.
+
+    Returns
+    -------
+    list[str]
+        lines of text.
+    """
     kinds = ", ".join(f"{count} {kind}" for kind, count in facts["kinds"].items())
     lines = [
         f"file        {facts['file']} ({facts['style']} keys)",
         f"sshs hash   {facts['hash']}",
-        f"modules     {facts['modules']}, of them {facts['text_modules']} of text encoders"
+        f"modules     {facts['modules']}, {facts['text_modules']} of them in text encoders"
         + (f": {kinds}" if kinds else ""),
         f"parameters  {facts['parameters']}",
     ]
@@ -74,7 +98,7 @@ def described(facts: dict[str, Any]) -> list[str]:
         lines.append(f"words       {', '.join(facts['words'])}")
     lines += [f"not understood: {name}" for name in facts["not understood"]]
     if facts["claims"]:
-        lines.append(_TOLD)
+        lines.append(_CLAIMS)
     for label, value in facts["claims"].items():
         shown = value
         if isinstance(value, dict):
@@ -82,7 +106,7 @@ def described(facts: dict[str, Any]) -> list[str]:
         lines.append(f"  {label}: {shown}")
     fits = facts.get("fits")
     if fits is not None:
-        lines.append(f"fits {fits['base']} and changes its pictures")
+        lines.append(f"fits {fits['base']} and changes its images")
         lines += [f"warning: {warning}" for warning in fits["warnings"]]
     return lines
 

@@ -1,4 +1,4 @@
-"""The ``siren-ext`` command: a thin shell over the public functions, one module per party."""
+"""The ``siren-ext`` program: a module per command, each a thin shell over the public functions."""
 
 from __future__ import annotations
 
@@ -6,19 +6,41 @@ from typing import Annotated
 
 import typer
 
-from siren_ext.cli import adapter, demo, evidence, investigate, meta, models, plan, protect, verify
+from siren_ext.cli import (
+    adapter,
+    coat,
+    commit,
+    demo,
+    generate,
+    investigate,
+    key,
+    meta,
+    official,
+    personalize,
+    plan,
+    report,
+    score,
+    settings,
+    trace,
+    train,
+    verify,
+)
 from siren_ext.cli.common import say
+
+_PURPOSE = "Prove whether a personalised text-to-image model was trained on your images."
 
 app = typer.Typer(
     name="siren-ext",
-    help="Prove whether a personalised text-to-image model was trained on your images. "
-    "Start with: siren-ext demo OUT",
+    help=f"{_PURPOSE} Start with: siren-ext demo OUT",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (demo, protect, models, verify, evidence, investigate, plan, adapter, meta):
-    group.register(app)
+# the order of the overview: before release, trying it out, after release, tools
+for module in (demo, train, coat, personalize, generate, score, verify):
+    module.register(app)
+for module in (key, commit, trace, report, investigate, plan, adapter, official, settings, meta):
+    module.register(app)
 
 
 def _version(wanted: bool) -> None:
@@ -36,13 +58,13 @@ def _options(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Prove whether a personalised text-to-image model was trained on your images."""
+    """Options of the program itself."""
 
 
 def main() -> None:
-    """Run the command line.
+    """Run the program.
 
-    Exit codes: 0 done; 2 it could not be done (the message says why); 3 done, but some files were
-    skipped (they are named); 130 stopped by Ctrl-C (the same command goes on).
+    Exit codes: 0 done; 2 an error (the message says what to do); 3 done, but some files were
+    skipped (they are listed); 130 stopped by Ctrl-C (run the same command again to resume).
     """
     app()

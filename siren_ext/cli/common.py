@@ -1,4 +1,4 @@
-"""What every command shares: errors as one message, exit codes, settings, progress."""
+"""What all commands share: options, settings, error messages, exit codes and progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from siren_ext.config import Config
-from siren_ext.errors import Cancelled, ConfigError, SirenError
+from siren_ext.errors import Cancelled, ConfigError, EvidenceError, SirenError
 from siren_ext.progress import Progress
 
 if sys.version_info >= (3, 11):
@@ -29,22 +29,45 @@ C = TypeVar("C", bound=Config)
 
 Base = Annotated[
     str,
-    typer.Option("--base", help="pocket, a diffusers folder or a single-file checkpoint."),
+    typer.Option(
+        "--base", help="Base model: pocket (bundled), a diffusers folder or a checkpoint file."
+    ),
 ]
+ClassWord = Annotated[
+    str, typer.Option("--class-word", help="Noun for what the images show, such as dog.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.")]
+Images = Annotated[Path, typer.Argument(help="Folder of images, kohya folder or dataset.toml.")]
+NewCoater = Annotated[Path, typer.Option("--out", help="Coater file to write.")]
+ReleasedCoater = Annotated[
+    Path, typer.Option("--coater", help="The coater that coated the published images.")
+]
+SuspectScores = Annotated[
+    Path, typer.Option("--suspect", help="Scores of the suspicious model's images.")
+]
+ReportFolder = Annotated[Path, typer.Option("--out", help="Folder for the report.")]
+ResultFolder = Annotated[Path, typer.Option("--out", help="Folder for all results.")]
 Prompts = Annotated[
-    list[str] | None, typer.Option("--prompt", help="May be repeated: taken in turn.")
+    list[str] | None,
+    typer.Option("--prompt", help="Prompt; may be repeated, prompts are used in turn."),
 ]
-Count = Annotated[int | None, typer.Option("-n", "--count", help="Images to make.")]
-ImageSeed = Annotated[int | None, typer.Option("--seed", help="Image i is made from seed + i.")]
+Count = Annotated[int | None, typer.Option("-n", "--count", help="Number of images to make.")]
+ImageSeed = Annotated[int | None, typer.Option("--seed", help="Image i is made with seed + i.")]
 SamplingSteps = Annotated[int | None, typer.Option("--steps", help="Sampling steps.")]
-Guidance = Annotated[float | None, typer.Option("--guidance")]
-Side = Annotated[int | None, typer.Option("--size", help="Side in pixels; 0 is the model's own.")]
+Guidance = Annotated[
+    float | None, typer.Option("--guidance", help="Classifier-free guidance scale; 1 is none.")
+]
+Side = Annotated[
+    int | None, typer.Option("--size", help="Image side in pixels; 0 is the model's own.")
+]
 AllowPartial = Annotated[
     bool,
     typer.Option(
-        "--allow-partial", help="Load what fits of an adapter, and say what was left out."
+        "--allow-partial", help="Load the parts of an adapter that fit and list the others."
     ),
 ]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images processed at once.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, cuda:0 or mps.", rich_help_panel="Running")
 ]
@@ -53,15 +76,15 @@ Quiet = Annotated[
 ]
 Debug = Annotated[
     bool,
-    typer.Option("--debug", help="Show where an error arose.", rich_help_panel="Running"),
+    typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel="Running"),
 ]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
         "--config",
         metavar="FILE.toml",
-        help="Read settings from this file; options on the command line win. "
-        "'siren-ext settings' prints every setting of a command.",
+        help="Read settings from this file; command-line options override it. "
+        "'siren-ext settings NAME' prints all settings of a command.",
     ),
 ]
 Assignments = Annotated[
@@ -71,22 +94,48 @@ Assignments = Annotated[
 
 
 def explain(message: str) -> None:
-    """One message for the person, on stderr."""
+    """Print a message on stderr.
+
+    Parameters
+    ----------
+    message : str
+        what the person should know; not part of the result.
+    """
     typer.echo(message, err=True)
 
 
 def say(message: str) -> None:
-    """One line of the result, on stdout."""
+    """Print a line of the result on stdout.
+
+    Parameters
+    ----------
+    message : str
+        the line.
+    """
     typer.echo(message)
 
 
 def command(
     app: typer.Typer, name: str, *, example: str
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command whose failures become one clear message and an exit code.
+    """Register a function as a command; its errors become one message and an exit code.
 
     A :class:`SirenError` is printed without a traceback and exits with 2; Ctrl-C and
-    :class:`Cancelled` say how to go on and exit with 130. ``--debug`` lets the error through.
+    :class:`Cancelled` say how to resume and exit with 130. With ``--debug`` errors are raised.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program or group that gets the command.
+    name : str
+        what users type.
+    example : str
+        a complete command line, shown below the help.
+
+    Returns
+    -------
+    Callable
+        a decorator that returns the function unchanged.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -97,7 +146,7 @@ def command(
             except (Cancelled, KeyboardInterrupt) as error:
                 if debug:
                     raise
-                explain("Stopped. What was finished is kept: the same command goes on from there.")
+                explain("Stopped. Finished work is kept; run the same command again to resume.")
                 raise typer.Exit(INTERRUPTED) from error
             except SirenError as error:
                 if debug:
@@ -126,14 +175,25 @@ def command(
 
 
 def _flowing(function: Callable[..., None]) -> str:
-    """A docstring's paragraphs without the line breaks of the source, which help would keep."""
+    """The docstring's paragraphs without the source's line breaks, which typer would keep."""
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 @contextmanager
 def watched(quiet: bool = False) -> Iterator[Progress]:
-    """A progress display for the length of a step, with the clean stop on Ctrl-C."""
+    """Show progress while a step runs; Ctrl-C stops the step cleanly.
+
+    Parameters
+    ----------
+    quiet : bool
+        show nothing.
+
+    Yields
+    ------
+    Progress
+        for the step; raises :class:`Cancelled` after Ctrl-C.
+    """
     from siren_ext.cli.terminal import StopRequest, terminal_progress
 
     with StopRequest() as stop:
@@ -145,13 +205,43 @@ def watched(quiet: bool = False) -> Iterator[Progress]:
 
 
 def report_skipped(failures: Sequence[tuple[str, str]], what: str) -> None:
-    """Name the files that were skipped and leave with exit code 3; nothing if there are none."""
+    """List skipped files on stderr and exit with code 3; do nothing if there are none.
+
+    Parameters
+    ----------
+    failures : Sequence[tuple[str, str]]
+        (name, reason) of every skipped file.
+    what : str
+        what they are, in the singular: file or image.
+
+    Raises
+    ------
+    typer.Exit
+        with code 3, if anything was skipped.
+    """
     if not failures:
         return
-    explain(f"{len(failures)} {what} skipped:")
+    explain(f"Skipped {len(failures)} {what}{'' if len(failures) == 1 else 's'}:")
     for name, reason in failures:
         explain(f"  {name}: {reason}")
     raise typer.Exit(SKIPPED)
+
+
+def refuse_existing(file: Path) -> None:
+    """Check that a file can be made, before anything is asked or computed.
+
+    Parameters
+    ----------
+    file : Path
+        the file to write.
+
+    Raises
+    ------
+    EvidenceError
+        it exists.
+    """
+    if file.exists():
+        raise EvidenceError(f"{file} exists already and is not overwritten; choose another name.")
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,9 @@ from siren_ext.cli.common import (
     Base,
     ConfigFile,
     Device,
+    NewCoater,
     Quiet,
+    Seed,
     command,
     gather,
     report_skipped,
@@ -21,93 +23,104 @@ from siren_ext.cli.common import (
 )
 from siren_ext.errors import ConfigError
 
+if TYPE_CHECKING:
+    from siren_ext.progress import Progress
+    from siren_ext.training.tasks import CorpusTasks, SetTasks
+
+ImageSets = Annotated[
+    list[Path] | None, typer.Argument(help="Image sets, or folders of image-set folders.")
+]
+Corpus = Annotated[
+    Path | None,
+    typer.Option(
+        "--corpus",
+        help="Draw the sets from the pocket model's corpus instead: a folder with images.npy and "
+        "captions.json.",
+    ),
+]
+Variant = Annotated[
+    str | None,
+    typer.Option(
+        "--variant", help="default (Reptile), or official: without the return to the start."
+    ),
+]
+
+
+def meta(
+    base: Base,
+    out: NewCoater,
+    sets: ImageSets = None,
+    corpus: Corpus = None,
+    start: Annotated[
+        str, typer.Option("--start", help="Coater to begin with: samples, start, a file or none.")
+    ] = "none",
+    variant: Variant = None,
+    tasks: Annotated[
+        int | None, typer.Option("--tasks", help="Number of small sets to adapt to.")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", help="Stop after the set that is in progress at this time."),
+    ] = None,
+    seed: Seed = None,
+    config: ConfigFile = None,
+    assign: Assignments = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train a start coater over many small sets, for 'train --start' to adapt to yours.
+
+    It needs none of your images, and one start coater serves everybody with the same kind of base
+    model. [inner] holds the settings of the short training on each set, [coater] the shape of a new
+    coater. Run the same command again to resume a stopped run.
+    """
+    from siren_ext.coater.bundled import coater_path
+    from siren_ext.coater.coater import Coater
+    from siren_ext.coater.config import CoaterConfig
+    from siren_ext.training.recipes import start_for_base
+    from siren_ext.training.reptile import MetaConfig, TaskConfig
+
+    values = gather(config, assign, tasks=tasks, seed=seed, variant=variant)
+    inner = TaskConfig.from_dict(values.pop("inner", {}))
+    shape = values.pop("coater", None)
+    chosen = MetaConfig.from_dict(values)
+    if bool(sets) == (corpus is not None):
+        raise ConfigError("Expected either image sets or --corpus; give one of the two.")
+    if shape and start != "none":
+        raise ConfigError(
+            "[coater] settings describe a new coater, but --start names one to adapt; leave one "
+            "of them out."
+        )
+    with watched(quiet) as progress:
+        drawn, problems = _tasks(sets, corpus, progress)
+        start_for_base(
+            drawn,
+            base,
+            out,
+            chosen,
+            inner,
+            coater=CoaterConfig.from_dict(shape) if shape else None,
+            start=None if start == "none" else Coater.load(coater_path(start)),
+            device=device,
+            progress=progress,
+            minutes=minutes,
+        )
+    say(f"Start coater written: {out}")
+    report_skipped(problems, "file")
+
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
+    """Add the command."""
+    command(app, "meta", example="siren-ext meta sets --base pocket --out start.safetensors")(meta)
 
-    @command(
-        app,
-        "meta",
-        example="siren-ext meta sets --base pocket --out start.safetensors",
-    )
-    def meta(
-        base: Base,
-        out: Annotated[Path, typer.Option("--out", help="The coater file to write.")],
-        sets: Annotated[
-            list[Path] | None,
-            typer.Argument(help="Image sets, or folders of image-set folders."),
-        ] = None,
-        corpus: Annotated[
-            Path | None,
-            typer.Option(
-                "--corpus",
-                help="Draw the sets from the pocket model's corpus instead: the folder of "
-                "images.npy and captions.json.",
-            ),
-        ] = None,
-        start: Annotated[
-            str,
-            typer.Option("--start", help="Coater to begin with: samples, start, a file, or none."),
-        ] = "none",
-        variant: Annotated[
-            str | None,
-            typer.Option(
-                "--variant", help="default: Reptile; official: without the return to the start."
-            ),
-        ] = None,
-        tasks: Annotated[
-            int | None, typer.Option("--tasks", help="How many small sets to adapt to.")
-        ] = None,
-        minutes: Annotated[
-            float | None,
-            typer.Option("--minutes", help="Finish after the task in which this time ends."),
-        ] = None,
-        seed: Annotated[int | None, typer.Option("--seed")] = None,
-        config: ConfigFile = None,
-        assign: Assignments = None,
-        device: Device = "auto",
-        quiet: Quiet = False,
-    ) -> None:
-        """Train a start coater over many small sets; 'train --start' adapts it to yours.
 
-        It needs none of your images, and one will do for all who use the same kind of base model.
-        Settings of each set's own short training are in [inner], the shape of a new coater in
-        [coater]. A second call goes on where the first stopped.
-        """
-        from siren_ext.coater.bundled import coater_path
-        from siren_ext.coater.coater import Coater
-        from siren_ext.coater.config import CoaterConfig
-        from siren_ext.training.recipes import start_for_base
-        from siren_ext.training.reptile import MetaConfig, TaskConfig
-        from siren_ext.training.tasks import CorpusTasks, SetTasks
+def _tasks(
+    sets: list[Path] | None, corpus: Path | None, progress: Progress
+) -> tuple[CorpusTasks | SetTasks, list[tuple[str, str]]]:
+    """The small sets to train on, and the files of them that can't be read."""
+    from siren_ext.training.tasks import CorpusTasks, SetTasks
 
-        values = gather(config, assign, tasks=tasks, seed=seed, variant=variant)
-        inner = TaskConfig.from_dict(values.pop("inner", {}))
-        shape = values.pop("coater", None)
-        chosen = MetaConfig.from_dict(values)
-        if bool(sets) == (corpus is not None):
-            raise ConfigError("Give either folders of image sets or --corpus, one of the two.")
-        if shape and start != "none":
-            raise ConfigError("Settings of [coater] shape a new coater, but --start names one.")
-        problems: list[tuple[str, str]] = []
-        with watched(quiet) as progress:
-            drawn: CorpusTasks | SetTasks
-            if corpus is not None:
-                drawn = CorpusTasks(corpus)
-            else:
-                drawn = SetTasks.open(sets or [], progress=progress)
-                problems = drawn.problems
-            start_for_base(
-                drawn,
-                base,
-                out,
-                chosen,
-                inner,
-                coater=CoaterConfig.from_dict(shape) if shape else None,
-                start=None if start == "none" else Coater.load(coater_path(start)),
-                device=device,
-                progress=progress,
-                minutes=minutes,
-            )
-        say(f"Start coater written: {out}")
-        report_skipped(problems, "of the files could not be read and were")
+    if corpus is not None:
+        return CorpusTasks(corpus), []
+    drawn = SetTasks.open(sets or [], progress=progress)
+    return drawn, drawn.problems

@@ -1,4 +1,8 @@
-"""Passphrases: typed without echo or taken from a variable of the environment, never an option."""
+"""Key files and their passphrases.
+
+A passphrase is typed without echo or read from an environment variable; it is never an option, as
+other users of the machine can see those.
+"""
 
 from __future__ import annotations
 
@@ -21,47 +25,109 @@ PassphraseEnv = Annotated[
     typer.Option(
         "--passphrase-env",
         metavar="NAME",
-        help="Take the passphrase from this environment variable instead of asking for it.",
+        help="Read the passphrase from this environment variable instead of asking for it.",
     ),
 ]
 KeyFile = Annotated[
-    Path | None, typer.Option("--key", help="Key file of 'siren-ext key new'; asks its passphrase.")
+    Path | None,
+    typer.Option("--key", help="Key file of 'siren-ext key new'; asks for its passphrase."),
+]
+Recipient = Annotated[
+    str | None,
+    typer.Option("--recipient", help="Whose key to use, if the file holds several."),
 ]
 
 
 def passphrase(what: str, variable: str | None, *, fresh: bool = False) -> str:
-    """The passphrase for ``what``; a fresh one is asked for twice.
+    """Read a passphrase from the environment or the terminal.
 
-    Raises :class:`ConfigError` when the variable is not set, or nobody is there to be asked.
+    Parameters
+    ----------
+    what : str
+        the file that it opens, for the prompt.
+    variable : str | None
+        environment variable that holds it; None to ask at the terminal.
+    fresh : bool
+        whether it is new, and so asked for twice.
+
+    Returns
+    -------
+    str
+        the passphrase as typed; its length is checked when a file is written.
+
+    Raises
+    ------
+    ConfigError
+        the variable is not set, or there is no terminal to ask at.
     """
     if variable is not None:
         value = os.environ.get(variable)
         if value is None:
             raise ConfigError(
-                f"The environment variable {str(variable)[:80]!r} is not set; put the "
-                "passphrase into it, or leave the option out to be asked."
+                f"The environment variable {str(variable)[:80]!r} is not set; set it to the "
+                "passphrase, or leave the option out to be asked."
             )
         return value
     if not sys.stdin.isatty():
         raise ConfigError(
-            f"The passphrase of {what} is needed, but there is no terminal to ask at; name an "
-            "environment variable that holds it with --passphrase-env."
+            f"The passphrase of {what} is needed, but there is no terminal to ask at; use "
+            "--passphrase-env to name an environment variable that holds it."
         )
     text = f"{'New passphrase' if fresh else 'Passphrase'} of {what}"
     return str(typer.prompt(text, hide_input=True, confirmation_prompt=fresh, err=True))
 
 
 def open_keys(file: Path, variable: str | None) -> KeyRing:
-    """The keys of an encrypted file; raises :class:`SirenError` with what is wrong."""
+    """Open a key file; asks for its passphrase once the file is known to be one.
+
+    Parameters
+    ----------
+    file : Path
+        written by ``siren-ext key new``.
+    variable : str | None
+        environment variable with the passphrase; None to ask.
+
+    Returns
+    -------
+    KeyRing
+        one key per recipient.
+
+    Raises
+    ------
+    EvidenceError
+        the file is missing, damaged or of another kind, or the passphrase is wrong.
+    ConfigError
+        there is no passphrase.
+    """
     from siren_ext.keys.coating_key import FORMAT, KeyRing
     from siren_ext.keys.encrypted_file import require_encrypted
 
-    require_encrypted(file, FORMAT)  # before anybody types
+    require_encrypted(file, FORMAT)
     return KeyRing.load(file, passphrase(printable(file), variable))
 
 
 def open_signer(file: Path, variable: str | None) -> Signer:
-    """The signing key of an encrypted file; raises :class:`SirenError` with what is wrong."""
+    """Open a signing key; asks for its passphrase once the file is known to be one.
+
+    Parameters
+    ----------
+    file : Path
+        written by ``siren-ext key signing``.
+    variable : str | None
+        environment variable with the passphrase; None to ask.
+
+    Returns
+    -------
+    Signer
+        signs reports.
+
+    Raises
+    ------
+    EvidenceError
+        the file is missing, damaged or of another kind, or the passphrase is wrong.
+    ConfigError
+        there is no passphrase.
+    """
     from siren_ext.keys.encrypted_file import require_encrypted
     from siren_ext.keys.signing import FORMAT, Signer
 

@@ -1,4 +1,4 @@
-"""The owner's command before asking a suspect: ``plan``."""
+"""``plan``: how many images a test needs."""
 
 from __future__ import annotations
 
@@ -9,84 +9,93 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siren_ext.cli.common import command, explain, say
+from siren_ext.cli.common import AsJson, command, explain, say
 from siren_ext.errors import ConfigError, ScoreError
 
 if TYPE_CHECKING:
-    from siren_ext.stats.power import SequentialPlan, SizePlan
+    from siren_ext.stats.power import SizePlan
+    from siren_ext.stats.sequential_power import SequentialPlan
 
 ALPHAS = (1e-3, 1e-6)
 _GIVE_UP = 200
 
+PilotSuspect = Annotated[
+    Path | None,
+    typer.Option("--suspect", help="Pilot: scores of your own model trained on coated images."),
+]
+PilotReference = Annotated[
+    Path | None,
+    typer.Option("--reference", help="Pilot: scores of a model trained on clean images."),
+]
+Effect = Annotated[
+    float | None,
+    typer.Option("--effect", help="Without a pilot: how far scores drop, in standard deviations."),
+]
+Accuracy = Annotated[
+    float | None,
+    typer.Option("--accuracy", help="Keyed test: share of right bits in single images, 0 to 1."),
+]
+Spread = Annotated[
+    float,
+    typer.Option("--spread", help="Keyed test: how much this share varies between bits."),
+]
+
+
+def plan(
+    suspect: PilotSuspect = None,
+    reference: PilotReference = None,
+    effect: Effect = None,
+    accuracy: Accuracy = None,
+    bits: Annotated[int, typer.Option("--bits", help="Keyed test: bits in the message.")] = 48,
+    spread: Spread = 0.1,
+    alpha: Annotated[
+        list[float] | None,
+        typer.Option("--alpha", help="Accepted risk of a false accusation; may be repeated."),
+    ] = None,
+    power: Annotated[
+        float, typer.Option("--power", help="Chance of catching a guilty model that you want.")
+    ] = 0.95,
+    references: Annotated[
+        int | None,
+        typer.Option("--references", help="Reference images; default: the pilot's, or 300."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the simulation.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate how many images you need to test a suspicious model.
+
+    Give a pilot (--suspect and --reference), an --effect, or the bit --accuracy of a keyed
+    coating. A plan is not evidence: don't use the pilot's images for the verdict.
+    """
+    pilot = suspect is not None or reference is not None
+    if pilot + (effect is not None) + (accuracy is not None) != 1:
+        raise ConfigError(
+            "Expected exactly one basis for the plan: --suspect with --reference, --effect, or "
+            "--accuracy."
+        )
+    levels = sorted(set(alpha or ALPHAS), reverse=True)
+    if accuracy is not None:
+        result = _keyed(accuracy, bits, spread, levels, power, seed)
+    elif effect is not None:
+        m = 300 if references is None else references
+        result = _from_effect(effect, levels, power, m, seed)
+    elif suspect is None or reference is None:
+        raise ConfigError("A pilot needs both --suspect and --reference; give both.")
+    else:
+        result = _from_pilot(suspect, reference, levels, power, references, seed)
+    if as_json:
+        say(json.dumps(result, indent=2, allow_nan=False))
+    else:
+        _print_table(result)
+
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-
-    @command(
+    """Add the command."""
+    command(
         app,
         "plan",
         example="siren-ext plan --suspect pilot.json --reference clean.json --alpha 1e-6",
-    )
-    def plan(
-        suspect: Annotated[
-            Path | None,
-            typer.Option("--suspect", help="Pilot: scores of your own model of coated images."),
-        ] = None,
-        reference: Annotated[
-            Path | None, typer.Option("--reference", help="Pilot: scores of a clean model.")
-        ] = None,
-        effect: Annotated[
-            float | None,
-            typer.Option("--effect", help="Without a pilot: lowering in standard deviations."),
-        ] = None,
-        accuracy: Annotated[
-            float | None,
-            typer.Option("--accuracy", help="Keyed test: share of bits right in single images."),
-        ] = None,
-        bits: Annotated[int, typer.Option("--bits", help="Keyed test: bits of the message.")] = 48,
-        spread: Annotated[
-            float,
-            typer.Option("--spread", help="Keyed test: how much that share differs between bits."),
-        ] = 0.1,
-        alpha: Annotated[
-            list[float] | None,
-            typer.Option("--alpha", help="Risk of a false accusation; may be repeated."),
-        ] = None,
-        power: Annotated[
-            float, typer.Option("--power", help="Wanted chance of catching a guilty model.")
-        ] = 0.95,
-        references: Annotated[
-            int | None,
-            typer.Option("--references", help="Reference images; default the pilot's, or 300."),
-        ] = None,
-        seed: Annotated[int, typer.Option("--seed", help="Of the simulation.", min=0)] = 0,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
-    ) -> None:
-        """Tell how many images a test of a suspicious model needs.
-
-        Give a pilot (--suspect and --reference), an --effect, or the bit --accuracy of a keyed
-        coating. A plan is no evidence: don't use the pilot's images for the verdict.
-        """
-        pilot = suspect is not None or reference is not None
-        if pilot + (effect is not None) + (accuracy is not None) != 1:
-            raise ConfigError(
-                "Expected exactly one basis for the plan: --suspect with --reference, --effect, or "
-                "--accuracy."
-            )
-        levels = sorted(set(alpha or ALPHAS), reverse=True)
-        if accuracy is not None:
-            result = _keyed(accuracy, bits, spread, levels, power, seed)
-        elif effect is not None:
-            m = 300 if references is None else references
-            result = _from_effect(effect, levels, power, m, seed)
-        elif suspect is None or reference is None:
-            raise ConfigError("A pilot needs both --suspect and --reference.")
-        else:
-            result = _from_pilot(suspect, reference, levels, power, references, seed)
-        if as_json:
-            say(json.dumps(result, indent=2, allow_nan=False))
-        else:
-            _print_table(result)
+    )(plan)
 
 
 def _from_effect(
@@ -124,7 +133,7 @@ def _from_pilot(
         raise ScoreError(
             f"The pilot's suspect scores are not lower than its reference scores (effect "
             f"{found.value:.2f}), so there is no effect to plan for; check the pilot model, or "
-            "plan with --effect."
+            "give --effect instead."
         )
     m = len(second) if references is None else references
     rng = np.random.default_rng(seed)
@@ -167,7 +176,7 @@ def _shared(power: float, references: int, seed: int) -> dict[str, Any]:
 
 
 def _sequential(fixed: SizePlan, effect: float, rng: Any) -> SequentialPlan:
-    from siren_ext.stats.power import plan_sequential
+    from siren_ext.stats.sequential_power import plan_sequential
 
     limit = 2 * fixed.images if fixed.images else _GIVE_UP
     return plan_sequential(
@@ -194,10 +203,10 @@ def _print_table(result: dict[str, Any]) -> None:
     keyed, pilot = result["basis"] == "keyed", result["basis"] == "pilot"
     if keyed:
         share = f"{result['accuracy']:.0%} of {result['bits']} bits right in single images"
-        say(f"Keyed test, no reference images; {share}.")
+        say(f"Keyed test without reference images; {share}.")
     else:
-        lowered = f"scores lowered by {result['effect']:.2f} standard deviations"
-        say(f"Kolmogorov-Smirnov test against {result['references']} reference images; {lowered}")
+        lower = f"scores lower by {result['effect']:.2f} standard deviations"
+        say(f"Kolmogorov-Smirnov test against {result['references']} reference images; {lower}")
         if pilot:
             counts = result["pilot"]
             say(
@@ -221,12 +230,12 @@ def _print_table(result: dict[str, Any]) -> None:
     for row in result["rows"]:
         if row["images"] is None:
             if keyed:
-                why = "more bits, or bits that are learnt more evenly, are needed"
+                why = "you need more bits, or bits that are learnt more evenly"
             else:
-                why = "more reference images or a stronger coating are needed"
+                why = "you need more reference images or a stronger coating"
             explain(
-                f"Note: for {odds(row['alpha'])} even {row['limit']:,} images have power "
-                f"{row['power']:.0%} only; {why}."
+                f"Note: at {odds(row['alpha'])}, even {row['limit']:,} images catch a guilty model "
+                f"with a chance of only {row['power']:.0%}; {why}."
             )
 
 

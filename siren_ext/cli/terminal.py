@@ -1,6 +1,6 @@
-"""Progress in a terminal: bars with rate and time left, plain lines where nobody watches.
+"""Progress on stderr: bars in a terminal, plain lines when stderr is not one.
 
-Also the clean stop: the first Ctrl-C asks a running step to save and stop, the second ends it.
+Also the clean stop: the first Ctrl-C makes a running step save and stop, the second quits at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,20 @@ if TYPE_CHECKING:
 
 
 def rate(units: float, seconds: float) -> str:
-    """A pace that reads well at any speed: ``12.3/s`` or, below one a second, ``2.4 s each``."""
+    """Format a speed for reading.
+
+    Parameters
+    ----------
+    units : float
+        work done.
+    seconds : float
+        time it took.
+
+    Returns
+    -------
+    str
+        ``12.3/s``, or ``2.4 s each`` below one unit a second; "" if nothing is known yet.
+    """
     if units <= 0 or seconds <= 0:
         return ""
     pace = units / seconds
@@ -29,10 +42,15 @@ def rate(units: float, seconds: float) -> str:
 
 
 class StopRequest:
-    """A context in which Ctrl-C asks the running step to finish its unit of work and stop.
+    """A context in which Ctrl-C makes the running step finish its unit of work and stop.
 
-    Pass :attr:`asked` to a progress as ``cancelled``. A second Ctrl-C raises KeyboardInterrupt.
-    Outside the main thread, where Python gives no signals, Ctrl-C keeps its usual meaning.
+    Pass :meth:`asked` to a progress as ``cancelled``. A second Ctrl-C raises KeyboardInterrupt.
+    Python delivers signals to the main thread only; in other threads this does nothing.
+
+    Parameters
+    ----------
+    stream : TextIO | None
+        where the first Ctrl-C is acknowledged; None for stderr.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -50,7 +68,7 @@ class StopRequest:
             raise KeyboardInterrupt
         self._stop = True
         stream = self._stream or sys.stderr
-        stream.write("\nStopping after this step and saving; Ctrl-C again ends it at once.\n")
+        stream.write("\nFinishing this step and saving. Press Ctrl-C again to quit at once.\n")
         stream.flush()
 
     def __enter__(self) -> StopRequest:
@@ -71,7 +89,19 @@ class StopRequest:
 
 
 class LineProgress(Progress):
-    """One plain line when a stage begins, every ``interval`` seconds, and when it ends."""
+    """Prints a line when a stage begins, every ``interval`` seconds, and when it ends.
+
+    Parameters
+    ----------
+    cancelled : Callable[[], bool]
+        whether the user wants to stop.
+    stream : TextIO | None
+        where the lines go; None for stderr.
+    interval : float
+        seconds between lines.
+    clock : Callable[[], float]
+        seconds since some start.
+    """
 
     def __init__(
         self,
@@ -92,16 +122,16 @@ class LineProgress(Progress):
         self._note = ""
 
     def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
-        """Begin a stage and say so."""
+        """Begin a stage and print its name."""
         self.close()
         self._label, self._total, self._note = label, total, ""
         self._done = self._before = done
         self._start = self._said = self._clock()
-        resumed = f" (continuing after {done})" if done else ""
+        resumed = f" (resuming after {done})" if done else ""
         self._say(f"{label}{'' if total is None else f': {total}'}{resumed}")
 
     def advance(self, units: int = 1, note: str = "") -> None:
-        """Count the work and, now and then, report it."""
+        """Count the work, and print it every ``interval`` seconds."""
         self._done += units
         self._note = note or self._note
         now = self._clock()
@@ -111,7 +141,7 @@ class LineProgress(Progress):
         super().advance(units, note)
 
     def close(self) -> None:
-        """Report the end of the stage, once."""
+        """Print the end of the stage, once."""
         if self._label and self._done > self._before:
             self._say(self._status(self._clock()))
         self._label = ""
@@ -135,7 +165,15 @@ class LineProgress(Progress):
 
 
 class BarProgress(Progress):
-    """A bar per stage with count, rate, time left and the latest note."""
+    """Draws a bar per stage with count, rate, time left and the latest note.
+
+    Parameters
+    ----------
+    cancelled : Callable[[], bool]
+        whether the user wants to stop.
+    console : Console | None
+        where the bars are drawn; None for stderr.
+    """
 
     def __init__(
         self, cancelled: Callable[[], bool] = lambda: False, *, console: Console | None = None
@@ -188,7 +226,7 @@ class BarProgress(Progress):
         super().advance(units, note)
 
     def close(self) -> None:
-        """Leave the bars as they stand and give the terminal back."""
+        """Stop redrawing; the bars stay on screen."""
         self._finish()
         self._bars.stop()
 
@@ -205,7 +243,20 @@ class BarProgress(Progress):
 def terminal_progress(
     cancelled: Callable[[], bool] = lambda: False, *, quiet: bool = False
 ) -> Progress:
-    """Bars where stderr is a terminal, plain lines in a log, nothing when ``quiet``."""
+    """Choose a display for this process.
+
+    Parameters
+    ----------
+    cancelled : Callable[[], bool]
+        whether the user wants to stop.
+    quiet : bool
+        show nothing.
+
+    Returns
+    -------
+    Progress
+        bars if stderr is a terminal, else plain lines.
+    """
     if quiet:
         return Progress(cancelled)
     if sys.stderr.isatty():

@@ -28,7 +28,7 @@ def test_command_shows_what_a_file_holds(tmp_path: Path) -> None:
     path = claiming(tmp_path, ss_sd_model_name="v1-5.safetensors\x1b[2J")
     result = inspect(path)
     assert result.exit_code == 0, result.output
-    for text in (read_summary(path).hash, "3 lora", "hints, never proof", "base model: v1-5"):
+    for text in (read_summary(path).hash, "3 lora", "hints, not proof", "base model: v1-5"):
         assert text in result.output
     assert "\x1b" not in result.output
     facts = json.loads(inspect(path, "--json").output)

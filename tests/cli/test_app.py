@@ -41,7 +41,7 @@ def test_help_breaks_lines_for_the_terminal_and_not_for_the_source(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     _, out, _ = call("demo", "--help")
-    assert "one innocent model on the clean originals, generates from both" in out
+    assert "innocent model on the clean originals, generates images with both" in out
     assert "without a GPU or a download.  " in out, "paragraphs stay apart"
 
 

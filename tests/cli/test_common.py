@@ -60,7 +60,7 @@ def test_debug_lets_the_error_through(failing, error: SirenError) -> None:
 def test_interrupt_says_how_to_go_on(call, failing, error: BaseException) -> None:
     code, _, err = call("work", "x", of=failing(error))
     assert code == 130
-    assert "the same command goes on" in err
+    assert "run the same command again to resume" in err
 
 
 def test_other_errors_are_not_hidden(failing) -> None:
@@ -69,12 +69,12 @@ def test_other_errors_are_not_hidden(failing) -> None:
 
 
 def test_skipped_files_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    report_skipped((), "files")
+    report_skipped((), "file")
     with pytest.raises(typer.Exit) as stop:
-        report_skipped((("a.png", "is cut off"), ("b.gif", "is empty")), "files were")
+        report_skipped((("a.png", "is cut off"), ("b.gif", "is empty")), "file")
     assert stop.value.exit_code == 3
     err = capsys.readouterr().err
-    assert "2 files were skipped" in err
+    assert "Skipped 2 files:" in err
     assert "a.png: is cut off" in err
     assert "b.gif: is empty" in err
 

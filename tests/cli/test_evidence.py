@@ -11,14 +11,13 @@ import typing
 
 import numpy as np
 import pytest
-from support.evidence_samples import PASSPHRASE, SIGNS, cheap, pool
+from support.evidence_samples import PASSPHRASE, SIGNS, pool
 
 from siren_ext.cli.app import app
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.keys.coating_key import KeyRing
 
-__all__ = ["cheap"]
 pytestmark = pytest.mark.usefixtures("cheap", "secret_in_environment")
 SETTINGS = ("--set", "decoys=2000")
 
@@ -68,7 +67,7 @@ def test_the_whole_way_with_a_key(work, call):
     code, out, told = call("key", "new", "keys.json", *env())
     assert code == 0
     assert re.fullmatch(r"\(unnamed\): 48 bits, fingerprint [0-9a-f]{64}\n", out)
-    assert "nothing can be proved" in told
+    assert "without both you can't prove anything" in told
     key = KeyRing.load(work / "keys.json", PASSPHRASE).key()
     shape = CoaterConfig(channels=4, generator_blocks=1, extractor_blocks=1, working_size=16)
     Coater(shape).save(work / "coater.safetensors")
@@ -103,7 +102,7 @@ def test_the_whole_way_with_a_key(work, call):
     code, out, told = call("report", "check", "report")
     assert code == 2
     assert "files: differs. report.html: other bytes than were sealed." in out
-    assert "does not match itself (files); do not rely on it" in told
+    assert "is not consistent (files); do not rely on it" in told
     for path in work.rglob("*"):
         text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
         if path.name != "scores.json":
@@ -178,7 +177,7 @@ def test_bad_input_is_one_message(work, call):
         (("key", "new", "new.json", *env("NOT_SET")), "variable 'NOT_SET' is not set"),
         (("key", "new", "n.json", "--recipient", "a", "--recipient", "a", *env()), "there already"),
         (("key", "add", "keys.json", "--recipient", "a", *env()), "'a' is there already"),
-        (("key", "add", "keys.json", *env()), "Nothing to add"),
+        (("key", "add", "keys.json", *env()), "nothing to add; name a recipient"),
         (("key", "show", "keys.json", *env("OTHER")), "passphrase is wrong"),
         (("key", "show", "scores.json", *env()), "should be a file of the format"),
         (("key", "show", "none.json", *env()), "can't be read: No such file"),

@@ -20,6 +20,6 @@ def test_generate_passes_its_plan(call, tmp_path: Path, monkeypatch) -> None:
     line = ["generate", "--base", "m", "--adapter", "a.safetensors", "--prompt", "a", "--prompt"]
     code, out, err = call(*line, "b", "-n", "5", "--seed", "3", "--out", tmp_path / "g")
     assert code == 0, err
-    assert "1 images" in out
+    assert "1 image: " in out
     assert seen["plan"] == base.PromptPlan(prompts=("a", "b"), count=5, seed=3)
     assert seen["suspect"][0] == ("m", [WeightedAdapter(Path("a.safetensors"))])

@@ -34,7 +34,7 @@ def test_effect_table(call: Call) -> None:
     code, out, err = call("--effect", 2, "--references", 100)
     assert code == 0, err
     lines = out.splitlines()
-    assert "100 reference images; scores lowered by 2.00 standard deviations" in lines[0]
+    assert "100 reference images; scores lower by 2.00 standard deviations" in lines[0]
     assert "images for 95%" in lines[1]
     assert lines[2].split()[:3] == ["1", "in", "1,000"]
     assert lines[3].split()[:4] == ["1", "in", "1", "million"]

@@ -56,7 +56,7 @@ def test_lines_of_a_resumed_stage_count_only_fresh_work() -> None:
     progress.close()
     progress.close()
     assert stream.getvalue().splitlines() == [
-        "training: 100 (continuing after 90)",
+        "training: 100 (resuming after 90)",
         "training: 95/100, 2.0 s each, 10 s left",
         "training: 100/100, 2.0 s each, took 20 s",
         "training: 100/100, 2.0 s each, took 20 s",

@@ -304,7 +304,7 @@ def test_generate_command_takes_suspects(call: Any, ui: Any, tmp_path: Path) -> 
     assert (code, out) == (0, f"2 images: {tmp_path / 'o'}\n")
     for wrong, why in (
         ((), "give --base or --suspect"),
-        (("--suspect", "a1111://x", "--adapter", "y"), "--adapter goes with --base"),
+        (("--suspect", "a1111://x", "--adapter", "y"), "--adapter needs --base"),
         (("--suspect", "a1111://x", "--base", "pocket"), r"\?model="),
         (("--suspect", f"{tmp_path}/none"), "There is no"),
         (("--suspect", "https://host"), "Describe other web addresses in a TOML file"),

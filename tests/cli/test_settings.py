@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from siren_ext.cli.demo import _SETTINGS, describe_settings, settings_class
+from siren_ext.cli.settings import _SETTINGS, describe_settings, settings_class
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -1,0 +1,122 @@
+"""``coat``: write coated copies of images, to publish instead of the originals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siren_ext.cli.common import (
+    Assignments,
+    BatchSize,
+    ConfigFile,
+    Device,
+    Images,
+    Quiet,
+    command,
+    report_skipped,
+    say,
+    settings,
+    watched,
+)
+from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, open_keys
+from siren_ext.errors import CoaterError, ConfigError
+
+if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
+    from siren_ext.keys.coating_key import CoatingKey
+
+
+def coat(
+    data: Images,
+    coater: Annotated[Path, typer.Option("--coater", help="The trained coater.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the coated images.")],
+    layout: Annotated[
+        str | None, typer.Option("--layout", help="Folder layout: plain (default) or kohya.")
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option("--share", help="Share of the images to coat, 0 to 1.")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option("--strength", help="Scales the coating; 1 is as trained.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Chooses the images if --share is below 1.")
+    ] = None,
+    key: KeyFile = None,
+    recipient: Annotated[
+        str | None,
+        typer.Option("--recipient", help="Who gets this copy; their key is used."),
+    ] = None,
+    passphrase_env: PassphraseEnv = None,
+    config: ConfigFile = None,
+    assign: Assignments = None,
+    batch_size: BatchSize = 8,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Threads that read and write files.")
+    ] = 2,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Write a coated copy of every image, to publish instead of the originals.
+
+    File names, sizes, transparency, EXIF data and captions are kept. Files that can't be read are
+    listed and skipped (exit code 3). A keyed coater needs a --key and hides the key's message in
+    every image. Run the same command again to resume a stopped run.
+    """
+    from siren_ext.coater.bundled import coater_path
+    from siren_ext.coater.coater import Coater
+    from siren_ext.coating.folder import coat_folder
+    from siren_ext.coating.manifest import CoatConfig
+    from siren_ext.data.dataset import ImageSet
+    from siren_ext.devices import pick_device
+
+    chosen = settings(
+        CoatConfig, config, assign, layout=layout, share=share, strength=strength, seed=seed
+    )
+    images = ImageSet.open(data)
+    loaded = Coater.load(coater_path(coater), device=pick_device(device))
+    secret = _key_for(loaded, coater, key, recipient, passphrase_env)
+    with watched(quiet) as progress:
+        manifest = coat_folder(
+            images,
+            loaded,
+            out,
+            chosen,
+            key=secret,
+            batch_size=batch_size,
+            workers=workers,
+            progress=progress,
+        )
+    coated = sum(entry.coated for entry in manifest.entries)
+    say(f"{coated} of {len(manifest.entries)} images coated: {out}")
+    failures = [(failure.source, failure.error) for failure in manifest.failures]
+    report_skipped(failures, "file")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "coat", example="siren-ext coat photos --coater coater.safetensors --out coated")(
+        coat
+    )
+
+
+def _key_for(
+    coater: Coater,
+    name: Path,
+    file: Path | None,
+    recipient: str | None,
+    passphrase_env: str | None,
+) -> CoatingKey | None:
+    """The key that a keyed coater writes; None for other coaters."""
+    if file is None and recipient is not None:
+        raise ConfigError("--recipient picks a key from a key file; add --key FILE.")
+    if coater.keyed and file is None:
+        raise CoaterError(f"{name} is keyed; add --key FILE ('siren-ext key new' makes one).")
+    if not coater.keyed and file is not None:
+        raise CoaterError(
+            f"{name} is not keyed and takes no --key; 'siren-ext train --preset keyed' trains a "
+            "keyed coater."
+        )
+    return None if file is None else open_keys(file, passphrase_env).key(recipient)

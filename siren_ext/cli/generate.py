@@ -1,0 +1,152 @@
+"""``generate``: make images with a model, to score them or to compare models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siren_ext.cli.common import (
+    AllowPartial,
+    Assignments,
+    BatchSize,
+    ConfigFile,
+    Count,
+    Device,
+    Guidance,
+    ImageSeed,
+    Prompts,
+    Quiet,
+    SamplingSteps,
+    Side,
+    command,
+    explain,
+    report_skipped,
+    say,
+    settings,
+    watched,
+)
+from siren_ext.cli.suspects import SUSPECT_HELP, LimitOptions, limits
+from siren_ext.errors import ConfigError
+
+if TYPE_CHECKING:
+    from siren_ext.suspects.base import Suspect
+    from siren_ext.suspects.remote import RequestLimits
+
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter",
+        metavar="FILE[:WEIGHT]",
+        help="LoRA, LyCORIS or peft adapter to merge into the base, or a textual inversion; may "
+        "be repeated.",
+    ),
+]
+OptionalBase = Annotated[
+    str | None,
+    typer.Option("--base", help="pocket (bundled), a diffusers folder or a checkpoint file."),
+]
+
+
+def generate(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the images.")],
+    suspect: Annotated[
+        str | None, typer.Option("--suspect", help=f"Instead of --base: {SUSPECT_HELP}")
+    ] = None,
+    base: OptionalBase = None,
+    prompt: Prompts = None,
+    adapter: Adapters = None,
+    count: Count = None,
+    seed: ImageSeed = None,
+    steps: SamplingSteps = None,
+    guidance: Guidance = None,
+    size: Side = None,
+    negative: Annotated[str | None, typer.Option("--negative", help="Negative prompt.")] = None,
+    scale: Annotated[
+        float, typer.Option("--scale", help="Weight of adapters that are given without one.")
+    ] = 1.0,
+    allow_partial: AllowPartial = False,
+    limit: LimitOptions = None,
+    config: ConfigFile = None,
+    assign: Assignments = None,
+    batch_size: BatchSize = 8,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Generate images with a model and record their prompts, seeds and settings.
+
+    Run the same command again to make only the images that are missing.
+    """
+    from siren_ext.suspects.base import PromptPlan, generate_images, read_missed
+    from siren_ext.suspects.local import LocalSuspect
+
+    plan = settings(
+        PromptPlan,
+        config,
+        assign,
+        prompts=tuple(prompt) if prompt else None,
+        count=count,
+        seed=seed,
+        steps=steps,
+        guidance=guidance,
+        size=size,
+        negative=negative,
+    )
+    source = _source(
+        suspect, base, adapter, limits(limit), scale, allow_partial, device, batch_size
+    )
+    with watched(quiet) as progress:
+        paths = generate_images(source, plan, out, progress=progress)
+    if allow_partial and isinstance(source, LocalSuspect):
+        for warning in source.warnings:
+            explain(f"Warning: {warning}")
+    say(f"{len(paths)} image{'' if len(paths) == 1 else 's'}: {out}")
+    report_skipped(read_missed(out), "image")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "generate",
+        example="siren-ext generate --base pocket --adapter suspect.safetensors "
+        "--prompt 'an image of a pokemon' -n 100 --out mimicries",
+    )(generate)
+
+
+def _source(
+    suspect: str | None,
+    base: str | None,
+    adapters: list[str] | None,
+    limits: RequestLimits,
+    scale: float,
+    allow_partial: bool,
+    device: str,
+    batch_size: int,
+) -> Suspect:
+    """The model that --suspect, or --base with its adapters, names."""
+    from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
+    from siren_ext.suspects.open import open_suspect
+
+    if suspect is not None:
+        if adapters is not None:
+            raise ConfigError("--adapter needs --base; give the LoRA file as --suspect instead.")
+        return open_suspect(
+            suspect,
+            base=base,
+            scale=scale,
+            allow_partial=allow_partial,
+            limits=limits,
+            device=device,
+            batch_size=batch_size,
+        )
+    if base is None:
+        raise ConfigError("There is no model to generate with; give --base or --suspect.")
+    return LocalSuspect(
+        base,
+        [WeightedAdapter.parse(text, scale) for text in adapters or ()],
+        allow_partial=allow_partial,
+        device=device,
+        batch_size=batch_size,
+    )

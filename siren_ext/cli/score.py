@@ -1,0 +1,53 @@
+"""``score``: measure how much each image looks coated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from siren_ext.cli.common import (
+    BatchSize,
+    Device,
+    Quiet,
+    ReleasedCoater,
+    command,
+    report_skipped,
+    say,
+    watched,
+)
+
+
+def score(
+    folder: Annotated[Path, typer.Argument(help="Folder of generated images.")],
+    coater: ReleasedCoater,
+    out: Annotated[Path, typer.Option("--out", help="JSON file for the scores.")],
+    batch_size: BatchSize = 16,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Score every image: its distance from a coated image (low = coated).
+
+    Files that can't be read are listed and skipped (exit code 3).
+    """
+    from siren_ext.coater.bundled import coater_path
+    from siren_ext.coater.coater import Coater
+    from siren_ext.devices import pick_device
+    from siren_ext.scoring.score import score_folder
+
+    loaded = Coater.load(coater_path(coater), device=pick_device(device))
+    with watched(quiet) as progress:
+        scores = score_folder(folder, loaded, batch_size=batch_size, progress=progress)
+    scores.save(out)
+    say(f"{len(scores.scores)} score{'' if len(scores.scores) == 1 else 's'}: {out}")
+    report_skipped(scores.failures, "file")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "score",
+        example="siren-ext score mimicries --coater coater.safetensors --out scores.json",
+    )(score)

@@ -1,0 +1,50 @@
+"""How a suspicious model is given on the command line, and the limits of asking one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siren_ext.cli.common import parse_assignment
+
+if TYPE_CHECKING:
+    from siren_ext.suspects.remote import RequestLimits
+
+SUSPECT_HELP = (
+    "a1111://host:port?model=..&lora=.., comfyui://host:port?workflow=.., a TOML file that "
+    "describes an API, a folder of images, a diffusers folder, a checkpoint file, or a LoRA file "
+    "(with --base)."
+)
+LimitOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        help="Limit for models behind an API; may be repeated. Names: timeout, attempts, backoff, "
+        "pause, give_up, requests, price, budget.",
+    ),
+]
+
+
+def limits(given: list[str] | None) -> RequestLimits:
+    """Read the ``--limit`` options.
+
+    Parameters
+    ----------
+    given : list[str] | None
+        ``NAME=VALUE`` texts.
+
+    Returns
+    -------
+    RequestLimits
+        the defaults where nothing was given.
+
+    Raises
+    ------
+    ConfigError
+        a name is unknown or a value is out of range.
+    """
+    from siren_ext.suspects.remote import RequestLimits
+
+    return RequestLimits.from_dict(dict(parse_assignment(text) for text in given or ()))

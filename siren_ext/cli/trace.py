@@ -1,0 +1,106 @@
+"""``trace``: find out whose copy a model was trained on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from siren_ext.cli.common import AsJson, SuspectScores, command, explain, say
+from siren_ext.cli.passphrase import PassphraseEnv, open_keys
+
+if TYPE_CHECKING:
+    from siren_ext.keys.coating_key import KeyRing
+    from siren_ext.stats.keyed import TraceResult
+
+
+def trace(
+    suspect: SuspectScores,
+    key: Annotated[Path, typer.Option("--key", help="Key file with several recipients.")],
+    alpha: Annotated[
+        float, typer.Option("--alpha", help="Accepted risk of naming any recipient wrongly.")
+    ] = 1e-3,
+    decoys: Annotated[
+        int,
+        typer.Option(
+            "--decoys", min=1000, max=2_000_000, help="Random messages to compare the keys with."
+        ),
+    ] = 100_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of these messages.")] = 0,
+    commitment: Annotated[
+        Path | None,
+        typer.Option("--commitment", help="Check that this commitment covers the keys."),
+    ] = None,
+    as_json: AsJson = False,
+    passphrase_env: PassphraseEnv = None,
+) -> None:
+    """Find whose copy a model was trained on: a keyed test per recipient, corrected for all.
+
+    The copy may have been passed on or stolen, so the recipient need not have trained the model.
+    """
+    import numpy as np
+
+    from siren_ext.evidence.commitment import check_commitment, not_committed
+    from siren_ext.scoring.score_set import ScoreSet
+    from siren_ext.stats.keyed import trace_messages
+    from siren_ext.verdict.findings import used_features
+
+    scores = ScoreSet.load(suspect)
+    features = used_features(scores)
+    ring = open_keys(key, passphrase_env)
+    messages = [one.signs() for _, one in ring]
+    rng = np.random.default_rng(seed)
+    result = trace_messages(features, messages, alpha=alpha, decoys=decoys, rng=rng)
+    standing = not_committed(keyed=True)
+    if commitment is not None:
+        prints = [one.fingerprint() for _, one in ring]
+        standing = check_commitment(commitment, coater=scores.coater, keys=prints)
+    rows = _ranking(ring, result)
+    if as_json:
+        about = {"alpha": alpha, "images": len(features), "decoys": decoys, "seed": seed}
+        content = {**about, "recipients": rows, "commitment": standing.to_dict()}
+        say(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        _print_ranking(rows, alpha)
+    explain(standing.text)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "trace", example="siren-ext trace --suspect scores.json --key keys.json")(trace)
+
+
+def _ranking(ring: KeyRing, result: TraceResult) -> list[dict[str, Any]]:
+    names = ring.names
+    rows = []
+    for index in result.ranking:
+        finding = result.findings[index]
+        rows.append(
+            {
+                "recipient": names[index],
+                "named": result.holm.rejected[index],
+                "p_value": finding.p_value,
+                "p_corrected": result.holm.adjusted[index],
+                "statistic": finding.statistic,
+                "bits_right": finding.bits_right,
+                "bits": finding.bits,
+            }
+        )
+    return rows
+
+
+def _print_ranking(rows: list[dict[str, Any]], alpha: float) -> None:
+    from siren_ext.verdict.wording import odds
+
+    width = max(len(row["recipient"] or "(unnamed)") for row in rows)
+    for row in rows:
+        name = (row["recipient"] or "(unnamed)").ljust(width)
+        bits = f"{row['bits_right']} of {row['bits']} bits"
+        figures = f"p = {row['p_value']:.3g}, corrected {row['p_corrected']:.3g}"
+        say(f"{name}  {bits}  {figures}{'  <- this copy' if row['named'] else ''}")
+    if not any(row["named"] for row in rows):
+        say(f"No recipient stands out at a risk of {odds(alpha)}.")
+    else:
+        explain("This names a copy, not a culprit: copies can be passed on or stolen.")

@@ -1,0 +1,117 @@
+"""``train``: train a coater for a set of images."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Annotated
+
+import typer
+
+from siren_ext.cli.common import (
+    Assignments,
+    Base,
+    ClassWord,
+    ConfigFile,
+    Device,
+    Images,
+    NewCoater,
+    Quiet,
+    Seed,
+    command,
+    gather,
+    report_skipped,
+    say,
+    watched,
+)
+from siren_ext.errors import ConfigError
+
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--start",
+        help="Coater to adapt: start (bundled, trained on many sets), samples, a file or none. "
+        "The default is start, or none if a preset or [coater] settings describe a new coater.",
+    ),
+]
+Preset = Annotated[
+    str,
+    typer.Option(
+        "--preset",
+        help="Settings to begin with: default, coarse (a tint that models learn sooner), keyed "
+        "(48 bits, for a key), official (SIREN's code) or paper (SIREN's text).",
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option("--steps", help="Training steps; the published presets default to 60 epochs."),
+]
+
+
+def train(
+    data: Images,
+    base: Base,
+    class_word: ClassWord,
+    out: NewCoater,
+    start: Start = None,
+    preset: Preset = "default",
+    steps: Steps = None,
+    seed: Seed = None,
+    config: ConfigFile = None,
+    assign: Assignments = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train a coater for your images. Keep the coater secret.
+
+    A LoRA is trained on the clean images first, as a stand-in for somebody else's model; the
+    coater is then trained against it. Run the same command again to resume a stopped run.
+    """
+    from siren_ext.coater.bundled import coater_path, usual_start
+    from siren_ext.coater.coater import Coater
+    from siren_ext.coater.config import CoaterConfig
+    from siren_ext.data.dataset import ImageSet
+    from siren_ext.personalize.config import PersonalizeConfig
+    from siren_ext.training.config import PUBLISHED_EPOCHS, TrainConfig
+    from siren_ext.training.recipes import train_for_base
+
+    values = gather(config, assign, steps=steps, seed=seed)
+    shape = values.pop("coater", None)
+    surrogate = values.pop("surrogate", None)
+    if start is None:
+        start = "none" if shape or preset != "default" else usual_start()
+    fresh = start == "none"
+    if shape and not fresh:
+        raise ConfigError(
+            "[coater] settings describe a new coater, but --start names one to adapt; add "
+            "--start none."
+        )
+    chosen = TrainConfig.preset(preset, **values)
+    with watched(quiet) as progress:
+        images = ImageSet.open(data).checked(progress=progress)
+        if chosen.objective != "budget" and "steps" not in values:
+            count = math.ceil(PUBLISHED_EPOCHS * len(images) / chosen.batch_size)
+            chosen = dataclasses.replace(chosen, steps=count)
+        train_for_base(
+            images,
+            base,
+            class_word,
+            out,
+            chosen,
+            surrogate=PersonalizeConfig.from_dict(surrogate) if surrogate else None,
+            start=None if fresh else Coater.load(coater_path(start)),
+            coater=CoaterConfig.preset(preset, **(shape or {})) if fresh else None,
+            device=device,
+            progress=progress,
+        )
+    say(f"Coater written: {out}")
+    report_skipped(images.problems, "file")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "train",
+        example="siren-ext train photos --base pocket --class-word dog --out coater.safetensors",
+    )(train)
