@@ -34,3 +34,10 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
         return int(stop.value.code or 0), shown.out, shown.err
 
     return run
+
+
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least scrypt cost that files may have: 16 MiB a guess."""
+    pytest.importorskip("cryptography")
+    monkeypatch.setattr("siren_ext.keys.encrypted_file.COST", 14)

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.evidence_samples import PASSPHRASE, cheap
+from support.evidence_samples import PASSPHRASE
 from support.gradio_servers import browser_python, free_port, interpreter, output_of, served
 from support.keyed_samples import coaters, noise, owners_key
 
 from siren_ext.keys.coating_key import KeyRing
 from siren_ext.report.check import check_report
 
-__all__ = ["cheap"]
 HERE = Path(__file__).parent
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from xml.etree import ElementTree
 
-from siren_ext.report.charts import _free_spot, verdict_picture
+import numpy as np
+from support.reports import normal
+
+from siren_ext.report.charts import _free_spot, distributions_svg, histogram_svg, verdict_picture
 from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.stats.ks import ks_less
 from siren_ext.verdict.verify import verify
 
 
@@ -32,3 +36,17 @@ def test_the_gaps_label_does_not_cover_the_axis() -> None:
     right_of_a_gap_at_the_left_end = _free_spot([12.5, 0.0], 0.04)[1]
     assert right_of_a_gap_at_the_left_end == (1, 1)
     assert _free_spot([12.5, 0.0], 0.6)[1] == (-1, 1)
+
+
+def test_charts_are_sound_and_follow_the_page():
+    first, second = normal(5, 30, 1), normal(8, 100, 2)
+    finding = ks_less(first, second)
+    for svg in (histogram_svg(first, second), distributions_svg(first, second, finding)):
+        ElementTree.fromstring(svg)
+        assert "var(--suspect)" in svg
+        assert "var(--reference)" in svg
+        assert "#0a0b" not in svg
+        assert "<style" in svg or "style=" in svg
+    assert f"D = {finding.statistic:.3f}" in distributions_svg(first, second, finding)
+    assert histogram_svg(first, second) == histogram_svg(first, second)
+    assert "D =" not in distributions_svg(second, first, ks_less(second + 99, first))

@@ -7,20 +7,23 @@ import re
 
 import numpy as np
 import pytest
-from support.evidence_samples import PASSPHRASE, SALT, SIGNS, cheap, known_key, pool
+from support.evidence_samples import SALT, SIGNS, known_key, pool
 
 from siren_ext.errors import EvidenceError
 from siren_ext.files import sha256_file
-from siren_ext.keys.signing import Signer, checked_public, is_signed
+from siren_ext.keys.signing import Signer
 from siren_ext.report.check import check_report
 from siren_ext.report.write import write_report
 from siren_ext.stats.keyed import contributions
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.verify import verify
 
-__all__ = ["cheap"]
 QUICK = VerifyConfig(decoys=2000)
+
+
 OTHERS = [pool(10, 30, seed=100 + i) for i in range(3)]
+
+
 REFERENCE = pool(10, 110, seed=1)
 
 
@@ -329,23 +332,3 @@ def test_images_are_told_apart_by_content(suspect, tmp_path):
     files[1].write_bytes(b"changed")
     found = check_report(tmp_path / "report", images=files)
     assert texts(found)["images"].endswith("1 of 3 files are not among the scored ones: 00001.png")
-
-
-@pytest.mark.usefixtures("cheap")
-def test_signing_keys_are_kept_like_secrets(tmp_path, signer):
-    path = tmp_path / "signing.json"
-    signer.save(path, PASSPHRASE)
-    again = Signer.load(path, PASSPHRASE)
-    assert again.public == signer.public
-    private = signer._private.private_bytes_raw().hex()
-    assert private not in path.read_text()
-    assert private not in repr(signer)
-    assert is_signed(b"x", again.sign(b"x"), signer.public)
-    assert not is_signed(b"y", again.sign(b"x"), signer.public)
-    with pytest.raises(EvidenceError, match="passphrase is wrong"):
-        Signer.load(path, "another passphrase")
-    with pytest.raises(TypeError, match="not pickled"):
-        __import__("pickle").dumps(signer)
-    assert checked_public(f" {signer.public.upper()}\n") == signer.public
-    with pytest.raises(EvidenceError, match="no public key"):
-        checked_public("abc")

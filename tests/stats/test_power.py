@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 
 from siren_ext.errors import ScoreError
-from siren_ext.stats.keyed import message_tail
-from siren_ext.stats.keyed_power import KeyedEffect, plan_keyed, saddlepoint_tail
+from siren_ext.stats.keyed_power import KeyedEffect
 from siren_ext.stats.ks import ks_less
-from siren_ext.stats.power import pilot_effect, plan_from_pilot, plan_sequential, plan_size
-from siren_ext.stats.sequential import sequential_ks
+from siren_ext.stats.power import pilot_effect, plan_from_pilot, plan_size
 
 
 def test_planned_power_is_the_power_of_the_test():
@@ -93,74 +91,6 @@ def test_pilot_with_ties_follows_the_test():
     assert abs(np.mean(np.array(p) <= 1e-3) - plan.power) < 4 * math.sqrt(0.16 / 500)
 
 
-def test_sequential_plan_is_what_the_test_does():
-    rng = np.random.default_rng(8)
-    plan = plan_sequential(1.5, alpha=1e-3, references=60, limit=60, rng=rng)
-    stops = [
-        sequential_ks(rng.normal(-1.5, 1, 60), rng.normal(size=60), alpha=1e-3, effect=1.5)
-        for _ in range(80)
-    ]
-    found = [stop.stopped_at or 61 for stop in stops]
-    assert np.quantile(found, 0.3) <= plan.median <= np.quantile(found, 0.7)
-    assert plan.median < plan.most
-    assert plan.power > 0.9
-    never = plan_sequential(0.1, alpha=1e-6, references=20, limit=20, draws=50, rng=rng)
-    assert (never.median, never.most, never.power) == (None, None, 0.0)
-    assert json.loads(json.dumps(never.to_dict()))["limit"] == 20
-
-
-# --- keyed -------------------------------------------------------------------------------------
-
-
-def test_saddlepoint_is_close_to_the_counted_tail():
-    rng = np.random.default_rng(9)
-    for n in (3, 30, 300):
-        noise = math.sqrt(n) * rng.normal(size=(40, 48))
-        aligned = n * (0.2 + 0.2 * rng.normal(size=(40, 48))) + noise
-        counted = np.array([message_tail(row, row.sum()) for row in aligned])
-        ratio = saddlepoint_tail(aligned) / counted
-        assert 0.9 < np.median(ratio) <= 1.01
-        assert ratio.min() > 0.3
-        assert ratio.max() < 3
-    ends = np.array([[1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]])
-    np.testing.assert_allclose(saddlepoint_tail(ends), [1 / 8, 1])
-
-
-def test_keyed_plan_is_the_power_of_the_test():
-    rng = np.random.default_rng(10)
-    effect = KeyedEffect(mean=0.3, bits_spread=0.2, images_spread=0.9, bits=32)
-    plan = plan_keyed(effect, alpha=1e-5, power=0.9, rng=rng)
-    hits = 0
-    for _ in range(300):
-        own = 0.3 + 0.2 * rng.normal(size=32)
-        aligned = (own + 0.9 * rng.normal(size=(plan.images, 32))).sum(axis=0)
-        hits += message_tail(aligned, float(aligned.sum())) <= 1e-5
-    assert abs(hits / 300 - plan.power) < 4 * math.sqrt(0.09 / 300)
-    assert plan.references == 0
-
-
-def test_keyed_effect_from_pilot():
-    rng = np.random.default_rng(11)
-    message = rng.integers(0, 2, 48) * 2 - 1
-    aligned = 0.25 + 0.15 * rng.normal(size=48) + 0.3 * rng.normal(size=(400, 48))
-    effect = KeyedEffect.from_pilot(aligned * message, message, scale=None)
-    assert effect.bits == 48
-    assert effect.mean == pytest.approx(0.25, abs=0.07)
-    assert effect.bits_spread == pytest.approx(0.15, abs=0.05)
-    assert effect.images_spread == pytest.approx(0.3, abs=0.01)
-
-
-def test_keyed_effect_from_accuracy():
-    effect = KeyedEffect.from_accuracy(0.75, 48, spread=0.1)
-    assert (effect.mean, effect.bits_spread) == (0.5, 0.2)
-    assert effect.images_spread == pytest.approx(math.sqrt(0.75))
-    rng = np.random.default_rng(12)
-    assert plan_keyed(effect, rng=rng).images < 15
-    assert plan_keyed(KeyedEffect.from_accuracy(0.75, 16), alpha=1e-6, rng=rng).images is None, (
-        "16 bits give 1.5e-5 at best"
-    )
-
-
 def test_bad_settings_are_named():
     rng = np.random.default_rng(0)
     for call, words in (
@@ -169,7 +99,6 @@ def test_bad_settings_are_named():
         (lambda: plan_size(1, power=1, rng=rng), "power is 1"),
         (lambda: plan_size(1, references=0, rng=rng), "references is 0"),
         (lambda: plan_size(1, limit=0, rng=rng), "limit 0"),
-        (lambda: plan_sequential(-1, limit=5, rng=rng), "effect is -1"),
         (lambda: pilot_effect([1.0, 2.0], [1.0, 2.0, 3.0]), "2 suspect and 3 reference"),
         (lambda: pilot_effect([1.0] * 3, [1.0] * 3), "All pilot scores are equal"),
         (lambda: KeyedEffect.from_accuracy(0.5, 48), "bit accuracy is 0.5"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.scoring.score_set import ScoreSet
@@ -36,10 +35,3 @@ def pool(mean, n=40, *, seed=0, start=None, lean=None, style=0.0, **changes) -> 
         "features": features,
     }
     return ScoreSet(**(parts | changes))
-
-
-@pytest.fixture
-def cheap(monkeypatch):
-    """The least scrypt cost that files may have: 16 MiB a guess."""
-    pytest.importorskip("cryptography")
-    monkeypatch.setattr("siren_ext.keys.encrypted_file.COST", 14)

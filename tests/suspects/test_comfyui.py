@@ -24,12 +24,13 @@ from siren_ext.errors import AdapterError, Cancelled, ConfigError
 from siren_ext.progress import Progress
 from siren_ext.suspects.base import Missed, PromptPlan, generate_images, read_missed
 from siren_ext.suspects.comfyui import ComfyUISuspect
-from siren_ext.suspects.comfyui_progress import read_message
 from siren_ext.suspects.open import open_suspect
 from siren_ext.suspects.remote import RequestLimits
 from siren_ext.suspects.responses import SuspectError
 
 PLAN = PromptPlan(prompts=("a cat", "a dog"), count=3, seed=5, steps=4, guidance=7.5, size=16)
+
+
 QUICK = RequestLimits(backoff=0.0, timeout=20, attempts=2)
 
 
@@ -171,19 +172,6 @@ def test_plan_has_to_fit_the_workflow(tmp_path: Path) -> None:
             list(open_suspect(address).generate(PromptPlan(**changes)))
     with pytest.raises(ConfigError, match=r"model=... is given"):
         open_suspect(f"{address}&model=x")
-
-
-def test_messages_of_the_websocket() -> None:
-    def message(kind: str, **data: Any) -> str:
-        return json.dumps({"type": kind, "data": {"prompt_id": "j", **data}})
-
-    assert read_message(message("progress", value=3, max=20), "j") == ("step 3 of 20", False)
-    assert read_message(message("progress", value=3, max=20), "k") == ("", False)
-    assert read_message(message("executing", node="5"), "j") == ("", False)
-    assert read_message(message("executing", node=None), "j") == ("", True)
-    assert read_message(message("execution_error"), "j") == ("", True)
-    for odd in (b"\x00", "{", "[]", "null"):
-        assert read_message(odd, "j") == ("", False)
 
 
 # The real server.

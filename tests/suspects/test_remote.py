@@ -20,13 +20,13 @@ from siren_ext.suspects.responses import (
     BadAnswer,
     Refused,
     SuspectError,
-    at_path,
     decode_base64,
     decode_picture,
 )
-from siren_ext.suspects.template import fill, places, read_template
 
 PLAN = PromptPlan(prompts=("a", "b"), count=4, seed=10)
+
+
 QUICK = RequestLimits(backoff=0.0, attempts=3)
 
 
@@ -246,19 +246,3 @@ def test_pictures_have_to_be_pictures() -> None:
     for text in (None, 3, "no base64!", "data:image/png;base64,%%%"):
         with pytest.raises(BadAnswer):
             decode_base64(text)
-
-
-def test_templates_keep_their_structure() -> None:
-    template = read_template('{"a": "%seed%", "b": ["x %prompt% y", {"c": "%size%"}], "d": 1}', "t")
-    assert places(template) == {"seed", "prompt", "size"}
-    filled = fill(template, {"seed": 7, "prompt": '"}, %seed% {"', "size": 64})
-    assert filled == {"a": 7, "b": ['x "}, %seed% {" y', {"c": 64}], "d": 1}
-    for text, why in (
-        ("[]", "not a JSON object"),
-        ("{", "valid JSON"),
-        ('{"a": "%nose%"}', "nose"),
-    ):
-        with pytest.raises(ConfigError, match=why):
-            read_template(text, "t")
-    assert at_path({"a": [{"b": 1}]}, "a.0.b") == 1
-    assert at_path({"a": [{"b": 1}]}, "a.7.b") is None

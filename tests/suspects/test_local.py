@@ -1,122 +1,31 @@
-"""Suspects: seeds decide pictures, runs resume, folders are listed."""
+"""Local suspects: seeds decide pictures, adapters act, runs resume."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from support.stopping import StopAfter
-from support.tiny_models import SIZE, draw_images, need_models, shared_model
+from support.tiny_models import SIZE, need_models, shared_model
 
 from siren_ext.adapters.names import kohya_names
 from siren_ext.adapters.write import save_kohya
-from siren_ext.data.images import read_picture, to_tensor
 from siren_ext.diffusion import pipelines
-from siren_ext.errors import AdapterError, Cancelled, ConfigError, DatasetError
-from siren_ext.progress import NULL, Progress
-from siren_ext.suspects.base import Mimicry, PromptPlan, generate_images
-from siren_ext.suspects.folder import FolderSuspect
+from siren_ext.errors import AdapterError, Cancelled, ConfigError
+from siren_ext.suspects.base import PromptPlan, generate_images
 from siren_ext.suspects.local import LocalSuspect
 
 PLAN = PromptPlan(prompts=("a red cat", "a dog"), count=5, seed=40, steps=3)
+
+
 LEVEL = 1 / 255
 
 
 def plan(**changes: Any) -> PromptPlan:
     return PromptPlan.from_dict(PLAN.to_dict() | changes)
-
-
-class Coloured:
-    """A suspect without a model: picture i is one flat colour of its seed."""
-
-    def __init__(self, name: str = "flat") -> None:
-        self.name, self.made = name, list[int]()
-
-    def describe(self) -> dict[str, Any]:
-        return {"kind": self.name}
-
-    def generate(
-        self, plan: PromptPlan, *, indices: Sequence[int] | None = None, progress: Progress = NULL
-    ) -> Iterator[Mimicry]:
-        for index in range(plan.count) if indices is None else indices:
-            self.made.append(index)
-            image = torch.full((3, 8, 8), (plan.seed + index) / 255)
-            yield Mimicry(image, index, plan.prompt(index), plan.seed + index)
-            progress.advance()
-
-
-def test_plan_takes_prompts_in_turn() -> None:
-    assert [PLAN.prompt(i) for i in range(3)] == ["a red cat", "a dog", "a red cat"]
-    for wrong in ({"prompts": ()}, {"prompts": "a"}, {"count": 0}, {"steps": 0}):
-        with pytest.raises(ConfigError):
-            plan(**wrong)
-
-
-def test_generation_writes_pictures_and_a_record(tmp_path: Path) -> None:
-    out = tmp_path / "made"
-    paths = generate_images(Coloured(), PLAN, out)
-    assert [p.name for p in paths] == [f"{i:05d}.png" for i in range(5)]
-    assert [int(read_picture(p).rgb[0, 0, 0]) for p in paths] == [40, 41, 42, 43, 44]
-    record = json.loads((out / "provenance.json").read_text())
-    assert record["suspect"] == {"kind": "flat"}
-    assert record["plan"]["prompts"] == ["a red cat", "a dog"]
-    assert record["images"]["00001.png"]["prompt"] == "a dog"
-    assert record["images"]["00001.png"]["seed"] == 41
-    assert str(tmp_path) not in (out / "provenance.json").read_text()
-
-
-def test_generation_resumes_and_repairs(tmp_path: Path) -> None:
-    with pytest.raises(Cancelled):
-        generate_images(Coloured(), PLAN, tmp_path, progress=StopAfter(2))
-    assert len(list(tmp_path.glob("*.png"))) == 2
-    second = Coloured()
-    generate_images(second, PLAN, tmp_path)
-    assert second.made == [2, 3, 4]
-    Image.new("RGB", (8, 8)).save(tmp_path / "00003.png")  # somebody changed a picture
-    third = Coloured()
-    generate_images(third, PLAN, tmp_path)
-    assert third.made == [3]
-    idle = Coloured()
-    generate_images(idle, PLAN, tmp_path)
-    assert idle.made == []
-
-
-def test_generation_refuses_a_folder_of_others(tmp_path: Path) -> None:
-    generate_images(Coloured(), PLAN, tmp_path / "a")
-    with pytest.raises(ConfigError, match="another model"):
-        generate_images(Coloured("other"), PLAN, tmp_path / "a")
-    with pytest.raises(ConfigError, match="another model"):
-        generate_images(Coloured(), plan(seed=1), tmp_path / "a")
-    draw_images(tmp_path / "b", 1)
-    with pytest.raises(ConfigError, match="without a provenance"):
-        generate_images(Coloured(), PLAN, tmp_path / "b")
-    (tmp_path / "a" / "provenance.json").write_text("[]")
-    with pytest.raises(ConfigError, match="can't be read"):
-        generate_images(Coloured(), PLAN, tmp_path / "a")
-
-
-def test_folder_suspect_lists_what_is_there(tmp_path: Path) -> None:
-    folder = draw_images(tmp_path / "theirs", 11)
-    suspect = FolderSuspect(folder)
-    found = list(suspect.generate())
-    assert [m.index for m in found] == list(range(11))
-    assert torch.equal(found[10].image, to_tensor(read_picture(folder / "10.png").rgb)[0])
-    facts = suspect.describe()
-    assert (facts["kind"], facts["name"], facts["images"]) == ("folder", "theirs", 11)
-    assert len(list(suspect.generate(plan(count=3)))) == 3
-    assert [m.index for m in suspect.generate(plan(count=3), indices=[4, 2])] == [2, 4]
-    with pytest.raises(DatasetError, match="at most 11"):
-        list(suspect.generate(plan(count=12)))
-    with pytest.raises(DatasetError, match="no folder"):
-        FolderSuspect(tmp_path / "absent").describe()
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match="no pictures"):
-        FolderSuspect(tmp_path / "empty").paths()
 
 
 @pytest.fixture(scope="module")
