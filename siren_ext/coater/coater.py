@@ -22,6 +22,7 @@ from siren_ext.coater.nets.extractor import Extractor
 from siren_ext.coater.nets.generator import Generator
 from siren_ext.coater.nets.jnd import jnd_map
 from siren_ext.coater.nets.keyed import KeyedExtractor, KeyedGenerator
+from siren_ext.coater.torch_files import import_advice, is_torch_file
 from siren_ext.data.images import crop_view, square_view
 from siren_ext.errors import CoaterError, ConfigError
 from siren_ext.files import atomic
@@ -318,6 +319,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except OSError as error:
         raise CoaterError(f"{path} can't be opened: {error.strerror}.") from error
     if size > MAX_BYTES:
+        if is_torch_file(path):
+            raise CoaterError(import_advice(path))
         raise CoaterError(f"{path} has {size} bytes; a coater has at most {MAX_BYTES}.")
     try:
         with safe_open(str(path), framework="pt") as stream:
@@ -325,6 +328,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             weights = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     # number formats that this torch lacks come out as any of the latter
     except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError, KeyError) as error:
+        if is_torch_file(path):
+            raise CoaterError(import_advice(path)) from error
         raise CoaterError(f"{path} is not a readable safetensors file: {error}") from error
     return weights, meta
 

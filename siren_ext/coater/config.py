@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from siren_ext.config import Config, preset_values
 from siren_ext.errors import ConfigError
@@ -43,37 +45,19 @@ class CoaterConfig(Config):
         ``feature_layer`` and ``norm`` say. 0: one coating for all.
     """
 
-    channels: int = 32
-    generator_blocks: int = 4
-    extractor_blocks: int = 8
-    bits: int = 48
-    features: int = 48
-    head: str = "sphere"
-    feature_layer: str = "linear"
-    norm: str = "image"
-    working_size: int = 256
-    strength: float = 3.0
-    min_psnr: float = 38.0
-    coarse: float = 0.0
-    message_bits: int = 0
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "channels": (4, 512),
-        "generator_blocks": (1, 16),
-        "extractor_blocks": (1, 32),
-        "bits": (0, 256),
-        "features": (1, 512),
-        "working_size": (16, 2048),
-        "strength": (0.01, 50),
-        "min_psnr": (0, 80),
-        "coarse": (0, 50),
-        "message_bits": (0, 512),
-    }
-    choices: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "head": ("sphere", "binary"),
-        "feature_layer": ("linear", "pool"),
-        "norm": ("image", "running"),
-    }
+    channels: Annotated[int, Meta(ge=4, le=512)] = 32
+    generator_blocks: Annotated[int, Meta(ge=1, le=16)] = 4
+    extractor_blocks: Annotated[int, Meta(ge=1, le=32)] = 8
+    bits: Annotated[int, Meta(ge=0, le=256)] = 48
+    features: Annotated[int, Meta(ge=1, le=512)] = 48
+    head: Literal["sphere", "binary"] = "sphere"
+    feature_layer: Literal["linear", "pool"] = "linear"
+    norm: Literal["image", "running"] = "image"
+    working_size: Annotated[int, Meta(ge=16, le=2048)] = 256
+    strength: Annotated[float, Meta(ge=0.01, le=50)] = 3.0
+    min_psnr: Annotated[float, Meta(ge=0, le=80)] = 38.0
+    coarse: Annotated[float, Meta(ge=0, le=50)] = 0.0
+    message_bits: Annotated[int, Meta(ge=0, le=512)] = 0
 
     def __post_init__(self) -> None:
         """Also refuse a logit without the layer that makes it."""

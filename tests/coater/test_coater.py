@@ -330,7 +330,7 @@ def test_bad_files(saved: Path, tmp_path: Path) -> None:
         bad.write_bytes(piece)
         refused("not a readable safetensors file")
     torch.save({"center": torch.zeros(1, 6)}, bad)
-    refused("not a readable safetensors file")
+    refused("is a PyTorch checkpoint, not a coater; expected .* siren-ext import-official")
     save_file({"center": torch.zeros(1, 6)}, bad)
     refused("is marked None")
     with bad.open("wb") as stream:

@@ -2,67 +2,31 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from support.published_pair import State, meta_learned, published_states, work_small, written
+from support.stopping import StopAfter
 from torch import Tensor, nn
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.coater.nets.blocks import normalise
-from siren_ext.coater.official import load_official
-from siren_ext.errors import CoaterError
-
-State = dict[str, Tensor]
-
-
-def block(name: str, wide: int, out: int, generator: torch.Generator) -> State:
-    """Convolution and batch norm as PyTorch names them in a Sequential."""
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
-
-    return {
-        f"{name}.layers.0.weight": draw(out, wide, 3, 3) / (3 * wide**0.5),
-        f"{name}.layers.0.bias": draw(out),
-        f"{name}.layers.1.weight": 1 + 0.1 * draw(out),
-        f"{name}.layers.1.bias": 0.1 * draw(out),
-        f"{name}.layers.1.running_mean": draw(out),
-        f"{name}.layers.1.running_var": 5 + draw(out).abs(),
-        f"{name}.layers.1.num_batches_tracked": torch.tensor(7),
-    }
+from siren_ext.coater.nets.jnd import jnd_map
+from siren_ext.coater.official import import_official, load_official
+from siren_ext.data.dataset import ImageSet
+from siren_ext.data.images import read_picture, square_view, to_tensor
+from siren_ext.errors import Cancelled, CoaterError, DatasetError
+from siren_ext.files import sha256_file
 
 
 @pytest.fixture(scope="module")
 def states() -> tuple[State, State]:
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
-
-    made: State = {"msg": torch.randint(0, 2, (1, 48), generator=generator).float()}
-    for number in range(4):
-        made |= block(f"conv_bns.{number}", 64 if number else 3, 64, generator)
-    made |= block("after_concat_layer", 115, 64, generator)
-    made |= {"final_layer.weight": draw(3, 64, 1, 1) / 8, "final_layer.bias": draw(3)}
-    read: State = {"center": draw(1, 48)}
-    for number in range(8):
-        read |= block(f"layers.{number}", 64 if number else 3, 64, generator)
-    read |= block("layers.8", 64, 48, generator)
-    read |= {"linear.weight": draw(48, 48), "linear.bias": draw(48)}
-    return made, read
-
-
-def written(folder: Path, generator: Any, extractor: Any) -> tuple[Path, Path]:
-    paths = folder / "end_encoder.pth", folder / "end_decoder.pth"
-    for path, data in zip(paths, (generator, extractor), strict=True):
-        torch.save(data, path)
-    return paths
+    return published_states()
 
 
 def reference_block(state: State, name: str, x: Tensor) -> Tensor:
@@ -146,64 +110,151 @@ def test_old_details(states: tuple[State, State], tmp_path: Path) -> None:
 
 def test_wrong_files(states: tuple[State, State], tmp_path: Path) -> None:
     made, read = states
-    with pytest.raises(CoaterError, match="wrong order"):
+    with pytest.raises(CoaterError, match=r"swapped: .*end_encoder.pth holds the extractor and .*"):
         load_official(*written(tmp_path, read, made))
+    for kind, pair in (("extractor", (made, made)), ("generator", (read, read))):
+        with pytest.raises(CoaterError, match=f"holds no {kind} of the published kind"):
+            load_official(*written(tmp_path, *pair))
     without = {k: v for k, v in made.items() if k != "msg"}
-    with pytest.raises(CoaterError, match=r"lack generator\.msg: these are weights from which"):
+    with pytest.raises(CoaterError, match="lacks the constant message 'msg', and the extractor kn"):
         load_official(*written(tmp_path, without, read))
+    with pytest.raises(CoaterError, match=r"'msg', and the extractor holds no centre: these are w"):
+        load_official(*written(tmp_path, *meta_learned((without, read))))
+    sparse = torch.zeros(1, 48).to_sparse()
     cases: dict[str, State] = {
         "conv_bns.0.layers.0.bias": {k: v for k, v in made.items() if "s.0.layers.0.b" not in k},
         "final_layer.bias": made | {"final_layer.bias": torch.zeros(4)},
         "generator.extra": made | {"extra": torch.zeros(1)},
         "not finite": made | {"final_layer.bias": torch.tensor([0.0, float("nan"), 0.0])},
         "generator.msg": made | {"msg": torch.zeros(1).expand(2**30, 2**10)},
+        r"settings: generator\.msg": made | {"msg": sparse},
     }
     for message, broken in cases.items():
         with pytest.raises(CoaterError, match=message):
             load_official(*written(tmp_path, broken, read))
 
 
-class Nasty:
-    """Runs code when it is unpickled without care."""
-
-    def __reduce__(self) -> Any:
-        return (Path.write_text, (Path("pwned"), "x"))
+# -- the centre ---------------------------------------------------------------------------
 
 
-def test_hostile_files(
-    states: tuple[State, State], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three pictures of other shapes than the working view."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for number, shape in enumerate([(40, 56, 3), (32, 32, 3), (20, 24, 3)]):
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+def published_centre(states: tuple[State, State], images: list[Tensor]) -> Tensor:
+    """As the published code computes it, image by image, in normalised space."""
+    rows = []
+    for image in images:
+        x = first = normalise(image)
+        for number in range(4):
+            x = reference_block(states[0], f"conv_bns.{number}", x)
+        message = (2 * states[0]["msg"] - 1)[..., None, None].expand(-1, -1, *image.shape[2:])
+        x = reference_block(states[0], "after_concat_layer", torch.cat([message, x, first], 1))
+        head = (states[0]["final_layer.weight"], states[0]["final_layer.bias"])
+        mask = jnd_map(image)
+        x = first + 1.5 * mask * torch.tanh(nn.functional.conv2d(x, *head))
+        for number in range(9):
+            x = reference_block(states[1], f"layers.{number}", x)
+        linear = (states[1]["linear.weight"], states[1]["linear.bias"])
+        rows.append(nn.functional.linear(x.mean((2, 3)), *linear))
+    return torch.cat(rows).mean(0, keepdim=True)
+
+
+def test_a_meta_learned_pair_gets_the_published_centre(
+    states: tuple[State, State], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    good, extractor = written(tmp_path, *states)
-    bad = tmp_path / "bad.pth"
+    work_small(monkeypatch)
+    pair = written(tmp_path, *meta_learned(states))
+    with pytest.raises(CoaterError, match=r"holds no 'center', .* \(--data FOLDER in"):
+        load_official(*pair)
+    images = ImageSet.open(photos)
+    coater = load_official(*pair, images)
+    views = [square_view(to_tensor(read_picture(i.path).rgb), 32) for i in images.items]
+    torch.testing.assert_close(coater.center, published_centre(states, views), rtol=0, atol=2e-4)
+    assert coater.center.shape == (1, 48)
+    assert coater.provenance == {
+        "source": "official",
+        "generator_sha256": sha256_file(pair[0]),
+        "extractor_sha256": sha256_file(pair[1]),
+        "center_images": 3,
+        "center_images_sha256": images.hash,
+    }
+    # a centre that is there is kept, and the images are not looked at
+    whole = written(tmp_path, *states)
+    kept = load_official(*whole, images)
+    assert torch.equal(kept.center, states[1]["center"])
+    assert "center_images" not in kept.provenance
 
-    def refused(match: str) -> None:
-        with pytest.raises(CoaterError, match=match):
-            load_official(bad, extractor)
 
-    refused("can't be opened")
-    bad.mkdir()
-    refused("can't be opened")
-    bad.rmdir()
-    bad.write_bytes(b"")
-    refused("not a file that torch.save")
-    bad.write_bytes(good.read_bytes()[:-5000])
-    refused("not a file that torch.save")
-    bad.write_bytes(pickle.dumps(Nasty()))
-    refused("not a file that torch.save")
-    torch.save({"final_layer.weight": Nasty()}, bad)
-    refused("more than weights")
-    torch.save(states[0], bad, _use_new_zipfile_serialization=False)
-    refused("load it and save it again")
-    with bad.open("wb") as stream:
-        stream.truncate(65 << 20)
-    refused("expected at most")
-    with zipfile.ZipFile(bad, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data/0", bytes(70 << 20))
-    refused("unpacks to")
-    with zipfile.ZipFile(bad, "w") as archive:
-        archive.writestr("archive/data.pkl", b"\x80\x02.")
-    refused("damaged")
-    torch.save([1, 2], bad)
-    refused("holds no generator")
-    assert not (tmp_path / "pwned").exists()
+def test_features_that_are_no_numbers(
+    states: tuple[State, State], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work_small(monkeypatch)
+    made, read = meta_learned(states)
+    huge = read | {"linear.weight": torch.full((48, 48), 3e38)}
+    with pytest.raises(CoaterError, match="no finite features"):
+        load_official(*written(tmp_path, made, huge), ImageSet.open(photos))
+
+
+# -- a coater file ------------------------------------------------------------------------
+
+
+def test_a_trained_pair_becomes_a_file(states: tuple[State, State], tmp_path: Path) -> None:
+    pair = written(tmp_path, *states)
+    out = tmp_path / "new" / "coater.safetensors"
+    made = import_official(*pair, out, tmp_path / "not there")
+    assert made.images is None
+    assert "trained for a set of images" in made.summary
+    loaded = Coater.load(out)
+    assert loaded.fingerprint == load_official(*pair).fingerprint
+    assert loaded.provenance["generator_sha256"] == sha256_file(pair[0])
+    before = out.read_bytes()
+    with pytest.raises(CoaterError, match=r"coater\.safetensors exists already"):
+        import_official(*pair, out)
+    assert out.read_bytes() == before
+    with pytest.raises(CoaterError, match=r"expected a name ending in \.safetensors"):
+        import_official(*pair, tmp_path / "coater.pth")
+
+
+def test_a_meta_learned_pair_becomes_a_file(
+    states: tuple[State, State], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work_small(monkeypatch)
+    pair = written(tmp_path, *meta_learned(states))
+    out = tmp_path / "coater.safetensors"
+    with pytest.raises(CoaterError, match="holds no 'center'"):
+        import_official(*pair, out)
+    with pytest.raises(DatasetError):
+        import_official(*pair, out, tmp_path / "not there")
+    assert not out.exists()
+    (photos / "bad.png").write_bytes(b"no picture")
+    made = import_official(*pair, out, photos)
+    assert made.images is not None
+    assert len(made.images) == 3
+    assert [name for name, _ in made.images.problems] == ["bad.png"]
+    assert "from 3 images" in made.summary
+    assert torch.equal(Coater.load(out).center, made.coater.center)
+
+
+@pytest.mark.parametrize("units", [1, 4, 6])
+def test_a_stop_leaves_no_file(
+    states: tuple[State, State],
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    units: int,
+) -> None:
+    work_small(monkeypatch)
+    pair = written(tmp_path, *meta_learned(states))
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with pytest.raises(Cancelled):
+        import_official(*pair, folder / "c.safetensors", photos, progress=StopAfter(units))
+    assert list(folder.iterdir()) == []

@@ -1,0 +1,58 @@
+"""``import-official``: make a coater of the two files that SIREN's authors published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from siren_ext.cli.common import Device, NewCoater, Quiet, command, report_skipped, say, watched
+
+
+def import_official(
+    generator: Annotated[
+        Path, typer.Argument(help="The published generator, such as end_encoder.pth.")
+    ],
+    extractor: Annotated[
+        Path, typer.Argument(help="The extractor of the same pair, such as end_decoder.pth.")
+    ],
+    out: NewCoater,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Your clean images; needed for a meta-learned pair, which has no centre: the "
+            "centre is computed from them.",
+        ),
+    ] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Make a coater of the two .pth files that SIREN's authors published.
+
+    The coater file records the SHA-256 of both. An existing file is never overwritten.
+    """
+    from siren_ext.coater import official
+    from siren_ext.devices import pick_device
+
+    with watched(quiet) as progress:
+        made = official.import_official(
+            generator, extractor, out, data, device=pick_device(device), progress=progress
+        )
+    say(f"Coater written: {out}")
+    say(made.summary)
+    if made.images is not None:
+        report_skipped(made.images.problems, "file")
+    elif data is not None:
+        say(f"The images of {data} were not needed.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "import-official",
+        example="siren-ext import-official end_encoder.pth end_decoder.pth --out "
+        "coater.safetensors",
+    )(import_official)
