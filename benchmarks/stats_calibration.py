@@ -15,19 +15,15 @@ import tracemalloc
 import numpy as np
 from scipy.stats import kstest
 
-from siren_ext.stats import ks
-from siren_ext.stats.keyed import keyed_test, message_tail
+from siren_ext.stats.keyed import keyed_test
+from siren_ext.stats.keyed_bounds import message_tail
 from siren_ext.stats.keyed_power import KeyedEffect, plan_keyed
 from siren_ext.stats.ks import ks_less
-from siren_ext.stats.power import plan_sequential, plan_size
-from siren_ext.stats.sequential import (
-    SequentialKeyed,
-    log_rank_evidence,
-    references_above,
-    sequential_keyed,
-    sequential_ks,
-    shape_bets,
-)
+from siren_ext.stats.ks_distribution import exact_p
+from siren_ext.stats.power import plan_size
+from siren_ext.stats.rank_evidence import log_rank_evidence, references_above, shape_bets
+from siren_ext.stats.sequential import SequentialKeyed, sequential_keyed, sequential_ks
+from siren_ext.stats.sequential_power import plan_sequential
 
 ALPHAS = (0.05, 0.01, 0.001)
 
@@ -65,7 +61,7 @@ def sequential_ks_null(runs: int, rng: np.random.Generator, m: int = 40, images:
         common = math.gcd(t, m)
         order = np.sort(above[:, :t], axis=1)[:, ::-1]  # ascending scores
         gap = m // common * np.arange(1, t + 1) - t // common * (m - order)
-        best = np.minimum(best, ks._p_exact(np.maximum(gap.max(axis=1), 0), t, m, 1))
+        best = np.minimum(best, exact_p(np.maximum(gap.max(axis=1), 0), t, m, 1))
     rates("for comparison: peeking at the ordinary test", -np.log(best))
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from siren_ext.scoring.score import score_images as score_images
     from siren_ext.scoring.score_set import ScoreSet as ScoreSet
     from siren_ext.stats.ks import ks_less as ks_less
-    from siren_ext.stats.ks import resampled_ks as resampled_ks
+    from siren_ext.stats.resample import resampled_ks as resampled_ks
     from siren_ext.suspects.base import PromptPlan as PromptPlan
     from siren_ext.suspects.base import generate_images as generate_images
     from siren_ext.suspects.folder import FolderSuspect as FolderSuspect
@@ -71,10 +71,8 @@ _HOMES = {
         "score_images",
     ),
     "siren_ext.scoring.score_set": ("ScoreSet",),
-    "siren_ext.stats.ks": (
-        "ks_less",
-        "resampled_ks",
-    ),
+    "siren_ext.stats.ks": ("ks_less",),
+    "siren_ext.stats.resample": ("resampled_ks",),
     "siren_ext.suspects.base": (
         "PromptPlan",
         "generate_images",

@@ -1,4 +1,4 @@
-"""Which device and number format a heavy step runs in."""
+"""The device and number format of a heavy step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from siren_ext.errors import ConfigError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """``auto`` is CUDA, then Apple's MPS, then the CPU; any torch device name is accepted."""
+    """The torch device of that name.
+
+    Parameters
+    ----------
+    name : str
+        ``auto`` picks CUDA if there is any, else Apple's MPS, else the CPU. Any torch device name
+        is accepted.
+
+    Raises
+    ------
+    ConfigError
+        If torch does not know the name.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -26,17 +38,28 @@ def pick_device(name: str = "auto") -> torch.device:
 def has_bf16_matrix_unit() -> bool:
     """Whether this CPU multiplies bfloat16 matrices in hardware (Intel AMX).
 
-    With it a frozen bfloat16 model runs about four times as fast as in float32; without it
-    bfloat16 is slower.
+    With such a unit a frozen model runs several times faster in bfloat16 than in float32. Without
+    it bfloat16 may be emulated, which is slower than float32.
     """
     probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(probe()) if probe is not None else False
 
 
 def pick_dtype(device: torch.device, name: str = "auto") -> torch.dtype:
-    """The compute format of frozen networks on ``device``; ``name`` overrides it.
+    """The number format in which frozen networks run.
 
-    ``auto``: bfloat16 on CUDA and on CPUs with a bfloat16 matrix unit, else float32.
+    Parameters
+    ----------
+    device : torch.device
+        Where they run.
+    name : str
+        ``float32``, ``bfloat16`` or ``float16``. ``auto`` picks bfloat16 on CUDA (float16 if the
+        GPU lacks bfloat16) and on CPUs with a bfloat16 matrix unit, else float32.
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown.
     """
     named = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name in named:

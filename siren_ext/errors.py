@@ -6,11 +6,16 @@ from siren_ext.text import printable
 
 
 class SirenError(Exception):
-    """Base of every error that this package raises on purpose.
+    """Base class of every error that this package raises on purpose.
 
     Messages often quote file names and text from files. Control characters, line breaks and
-    characters that reverse the text are shown as escapes, so no quoted text can forge a line of
-    output.
+    characters that change the text direction are shown as escapes, so quoted text cannot forge a
+    line of output.
+
+    Parameters
+    ----------
+    message : object
+        What was found, what was expected and what to do.
     """
 
     def __init__(self, message: object = "") -> None:
@@ -26,31 +31,39 @@ class ImageError(SirenError):
 
 
 class DatasetError(SirenError):
-    """A folder or dataset description holds no usable images or contradicts itself."""
+    """A folder or dataset description contains no usable images or contradicts itself."""
 
 
 class CoaterError(SirenError):
-    """A coater file is damaged, of another format, or does not fit what is asked of it."""
+    """A coater file is damaged, has another format, or does not suit the task."""
 
 
 class ModelError(SirenError):
-    """A diffusion model is missing, unreadable or lacks a needed part."""
+    """A diffusion model is missing, unreadable or incomplete."""
 
 
 class AdapterError(SirenError):
-    """An adapter (LoRA) file does not fit the model or was only partly understood."""
+    """An adapter (LoRA) file does not fit the model or has parts that cannot be read."""
 
 
 class ScoreError(SirenError):
-    """Scores are missing, malformed or were made by another coater."""
+    """Scores are missing, malformed or come from another coater."""
 
 
 class EvidenceError(SirenError):
-    """A key, commitment, signature or report is missing, damaged or of another make."""
+    """A key, commitment, signature or report is missing, damaged or does not match."""
 
 
 class MissingExtraError(SirenError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed.
+
+    Parameters
+    ----------
+    package : str
+        Name of the missing package.
+    extra : str
+        The extra of siren-ext that installs it.
+    """
 
     def __init__(self, package: str, extra: str = "models") -> None:
         super().__init__(
@@ -59,5 +72,5 @@ class MissingExtraError(SirenError):
         )
 
 
-class Cancelled(SirenError):  # noqa: N818 - a decision of the user, not a fault
-    """The user stopped a long step; what was finished is kept."""
+class Cancelled(SirenError):  # noqa: N818 - the user's decision, not an error
+    """The user stopped a long step; finished work is kept."""

@@ -1,4 +1,4 @@
-"""Files that are never half written, and their hashes."""
+"""Atomic writing of files, and their hashes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,21 @@ from typing import Any
 
 @contextmanager
 def atomic(path: Path, mode: int = 0o644) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; it replaces ``path`` when the block succeeds."""
+    """Write a file under a temporary name and rename it once it is complete.
+
+    Parameters
+    ----------
+    path : Path
+        The final file; missing folders are created.
+    mode : int
+        Permission bits of the file.
+
+    Yields
+    ------
+    Path
+        A temporary file in the same folder, to write to. It replaces ``path`` if the block
+        succeeds and is deleted if it raises.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
@@ -29,7 +43,22 @@ def atomic(path: Path, mode: int = 0o644) -> Iterator[Path]:
 
 
 def write_json(path: Path, data: Any, mode: int = 0o644) -> None:
-    """Write ``data`` as UTF-8 JSON, atomically."""
+    """Write ``data`` as indented UTF-8 JSON, atomically.
+
+    Parameters
+    ----------
+    path : Path
+        The file; missing folders are created.
+    data : object
+        Anything that :mod:`json` can write.
+    mode : int
+        Permission bits of the file.
+
+    Raises
+    ------
+    ValueError
+        If ``data`` contains NaN or infinity.
+    """
     with atomic(path, mode) as temporary:
         text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Progress and cancellation of long steps, in one object that every surface can implement."""
+"""Progress and cancellation of long steps."""
 
 from __future__ import annotations
 
@@ -8,42 +8,77 @@ from siren_ext.errors import Cancelled
 
 
 class Progress:
-    """A silent progress that can cancel; surfaces subclass it to draw bars.
+    """Progress that shows nothing but can be cancelled; user interfaces subclass it.
 
     A long step calls :meth:`stage` once per phase and :meth:`advance` after each unit of work.
-    ``cancelled`` is asked on every advance; when it says yes, :class:`Cancelled` is raised and the
-    step stops after having saved what it finished.
+
+    Parameters
+    ----------
+    cancelled : callable
+        Called on every advance. Once it returns True, :class:`~siren_ext.errors.Cancelled` is
+        raised and the step saves its finished work and stops.
     """
 
     def __init__(self, cancelled: Callable[[], bool] = lambda: False) -> None:
         self._cancelled = cancelled
 
     def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
-        """Begin a phase of ``total`` units (None: unknown), of which ``done`` are finished."""
+        """Begin a phase.
+
+        Parameters
+        ----------
+        label : str
+            What is being done, to be shown to the user.
+        total : int or None
+            Units of work in this phase; None if unknown.
+        done : int
+            Units that were finished earlier.
+        """
 
     def advance(self, units: int = 1, note: str = "") -> None:
-        """Report ``units`` of finished work and a short note (a loss, a file name)."""
+        """Report finished work.
+
+        Parameters
+        ----------
+        units : int
+            Units finished since the last call.
+        note : str
+            A short detail, such as a loss or a file name.
+
+        Raises
+        ------
+        Cancelled
+            If the user has asked to stop.
+        """
         if self._cancelled():
             raise Cancelled("Stopped by the user; finished work is kept and a new call resumes it.")
 
     def close(self) -> None:
-        """Tidy up the display."""
+        """Clear the display."""
 
 
 NULL = Progress()
 
 
 class Named(Progress):
-    """Passes everything on to ``inner``, with a name behind each stage's label."""
+    """Passes everything on to another progress, with a name after each stage's label.
+
+    Parameters
+    ----------
+    inner : Progress
+        The progress that shows the work and decides about cancelling.
+    name : str
+        Appended to each label in parentheses.
+    """
 
     def __init__(self, inner: Progress, name: str) -> None:
         super().__init__()
         self._inner, self._name = inner, name
 
     def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
-        """Begin a phase, named."""
+        """Begin a phase whose label ends with the name."""
         self._inner.stage(f"{label} ({self._name})", total, done)
 
     def advance(self, units: int = 1, note: str = "") -> None:
-        """Pass the work on; the inner progress decides about cancelling."""
+        """Report finished work to the inner progress."""
         self._inner.advance(units, note)

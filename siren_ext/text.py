@@ -1,4 +1,4 @@
-"""Text as it is shown: names and messages on one line, numbers in names sorted, durations."""
+"""Text for display: names and messages on one line, natural sort order, durations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import unicodedata
 
 
 def _is_plain(character: str) -> bool:
-    """Neither a control, line-breaking or undecodable character nor one that turns the text."""
+    """Whether a character is safe to print on one line.
+
+    Control characters, line breaks, lone surrogates and text-direction marks are not.
+    """
     return unicodedata.category(character) not in {"Cc", "Cs", "Zl", "Zp"} and (
         unicodedata.bidirectional(character)
         not in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
@@ -15,12 +18,12 @@ def _is_plain(character: str) -> bool:
 
 
 def printable(name: object) -> str:
-    """A file name or error text on one line; odd characters are shown as escapes."""
+    """A file name or error text on one line, with unsafe characters shown as escapes."""
     return "".join(c if _is_plain(c) else c.encode("unicode_escape").decode() for c in str(name))
 
 
 def plain_name(name: str) -> str:
-    """A file name as it is, but for odd characters, which become underscores."""
+    """A file name with unsafe characters replaced by underscores."""
     return "".join(c if _is_plain(c) else "_" for c in name)
 
 
@@ -31,7 +34,7 @@ def natural_key(name: object) -> tuple[tuple[int | str, ...], str]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: ``42 s``, ``3 min 05 s``, ``1 h 02 min``."""
+    """Seconds as ``42 s``, ``3 min 05 s`` or ``1 h 02 min``."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"

@@ -29,8 +29,9 @@ from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
 from siren_ext.experiments.study import FORMAT, VERSION, experiment_key
 from siren_ext.experiments.tables import percent
 from siren_ext.scoring.score_set import ScoreSet, read_json
-from siren_ext.stats.keyed import contributions, message_tail
-from siren_ext.stats.ks import resampled_ks
+from siren_ext.stats.keyed import contributions
+from siren_ext.stats.keyed_bounds import message_tail
+from siren_ext.stats.resample import resampled_ks
 
 LEVELS = (1e-2, 1e-3, 1e-4, 1e-6, 1e-9)
 KS, KEYED = "KS against the reference", "keyed, no reference"

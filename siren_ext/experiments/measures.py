@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siren_ext.experiments.study import DetectionConfig
-from siren_ext.stats.ks import resampled_ks
+from siren_ext.stats.resample import resampled_ks
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.errors import MissingExtraError
 from siren_ext.files import atomic
-from siren_ext.stats.ks import PAPER_ALPHAS
+from siren_ext.stats.resample import PAPER_ALPHAS
 
 AMPLIFICATION = 8
 SHOWN = 6

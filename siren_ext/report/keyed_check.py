@@ -9,7 +9,8 @@ import numpy as np
 
 from siren_ext.errors import EvidenceError
 from siren_ext.keys.coating_key import MAX_BITS
-from siren_ext.stats.keyed import HISTOGRAM_BINS, keyed_result, message_tail
+from siren_ext.stats.keyed import HISTOGRAM_BINS, keyed_result
+from siren_ext.stats.keyed_bounds import message_tail
 from siren_ext.verdict.findings import Finding, outcome_of
 
 

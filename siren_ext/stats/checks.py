@@ -1,4 +1,4 @@
-"""What every test asks of its numbers before it believes them."""
+"""Checks that every test makes on its input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from siren_ext.errors import ScoreError
 
 
 def finite_list(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """``values`` as a float64 vector; raises :class:`ScoreError` if empty or not finite."""
+    """``values`` as a float64 vector of at least one number.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+        The numbers.
+    name : str
+        What they are, in the plural, for the error message.
+
+    Raises
+    ------
+    ScoreError
+        If there are none, or some are not finite.
+    """
     ready = np.asarray(values, dtype=np.float64)
     if ready.ndim != 1 or ready.size == 0:
         raise ScoreError(
@@ -22,7 +35,20 @@ def finite_list(values: ArrayLike, name: str) -> NDArray[np.float64]:
 
 
 def level(value: float, name: str = "alpha") -> float:
-    """``value`` if it lies strictly between 0 and 1; raises :class:`ScoreError`."""
+    """``value`` as a float, if it lies strictly between 0 and 1.
+
+    Parameters
+    ----------
+    value : float
+        A significance level or a power.
+    name : str
+        What it is, for the error message.
+
+    Raises
+    ------
+    ScoreError
+        If it is 0 or less, 1 or more, or not a number.
+    """
     if not 0 < value < 1:
         raise ScoreError(f"{name} is {value}; expected a number between 0 and 1.")
     return float(value)

@@ -1,4 +1,4 @@
-"""Many random subsets at once."""
+"""Draw many random subsets at once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,31 @@ from numpy.typing import NDArray
 
 
 def draw_subsets(count: int, total: int, size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """``count`` independent uniform subsets of ``size`` out of ``total``; bool (count, total).
+    """Independent, uniformly random subsets, drawn without replacement.
 
-    Floyd's algorithm run for all subsets side by side: ``size`` vector steps, no sorting.
+    Parameters
+    ----------
+    count : int
+        Number of subsets.
+    total : int
+        Number of elements to choose from.
+    size : int
+        Elements in each subset, from 0 to ``total``.
+    rng : numpy.random.Generator
+        Draws them.
+
+    Returns
+    -------
+    bool array, shape (count, total)
+        True marks the elements of each subset.
+
+    Notes
+    -----
+    Floyd's algorithm, run on all subsets at the same time: ``size`` vector steps and no sorting.
+
+    References
+    ----------
+    Bentley and Floyd (1987), "Programming pearls: a sample of brilliance", Commun. ACM 30(9).
     """
     if size > total - size:
         return ~draw_subsets(count, total, total - size, rng)

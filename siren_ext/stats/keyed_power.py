@@ -1,4 +1,4 @@
-"""How many images does the keyed test need? A plan from a guilty pilot, made before the suspect."""
+"""How many images the keyed test needs: a plan made from a pilot model before testing a suspect."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class KeyedEffect:
-    """How a guilty model's contributions m_j tanh(feature_ij / scale) behave.
+    """Mean and spread of a guilty model's contributions m_j tanh(feature_ij / scale).
 
     Attributes
     ----------
     mean : float
-        Over bits and images; 0 is an innocent model.
+        Mean over bits and images, in [-1, 1]; 0 for an innocent model.
     bits_spread : float
-        Standard deviation between bits of their own means: some bits are learnt better.
+        Standard deviation of the mean contribution between bits: some bits are learnt better than
+        others.
     images_spread : float
-        Standard deviation between images of one bit.
+        Standard deviation between images within one bit.
     bits : int
-        k.
+        k, the length of the message.
     """
 
     mean: float
@@ -39,11 +40,25 @@ class KeyedEffect:
 
     @classmethod
     def from_accuracy(cls, accuracy: float, bits: int, *, spread: float = 0.1) -> KeyedEffect:
-        """From the share of bits that single images get right.
+        """The effect of a given bit accuracy.
 
-        ``spread`` is the standard deviation of that share between bits; it decides whether many
-        images can make up for weak ones. Contributions are taken as signs, which errs on the safe
-        side, since sizes carry information too.
+        Contributions are taken as signs. Their sizes carry information too, so the plan asks for
+        too many images rather than too few.
+
+        Parameters
+        ----------
+        accuracy : float
+            Share of bits that single images get right, above 0.5 and at most 1.
+        bits : int
+            k, the length of the message.
+        spread : float
+            Standard deviation of that share between bits, from 0 to 0.5. The larger it is, the less
+            more images help.
+
+        Raises
+        ------
+        ScoreError
+            If a value is out of range.
         """
         if not 0.5 < accuracy <= 1:
             raise ScoreError(f"The bit accuracy is {accuracy}; expected more than 0.5, at most 1.")
@@ -58,9 +73,25 @@ class KeyedEffect:
     def from_pilot(
         cls, features: ArrayLike, message: ArrayLike, *, scale: float | None = SCALE
     ) -> KeyedEffect:
-        """From a pilot: features (n, k) of a guilty model's images and the message it met.
+        """The effect measured on a model that was trained on coated images on purpose.
 
-        Variance between bits and within bits as in a one-way random-effects analysis.
+        Parameters
+        ----------
+        features : array_like, shape (n, k)
+            The extractor's logits of the pilot's images; n and k at least 2.
+        message : array_like, shape (k,)
+            The message in the pilot's training images, -1 or +1 each.
+        scale : float or None
+            As in :func:`siren_ext.stats.keyed.keyed_test`.
+
+        Raises
+        ------
+        ScoreError
+            If the features or the message are malformed or too few.
+
+        Notes
+        -----
+        The variances between and within bits are those of a one-way random-effects analysis.
         """
         given = contributions(features, scale)
         images, bits = given.shape
@@ -85,13 +116,37 @@ def plan_keyed(
     limit: int = LIMIT,
     rng: np.random.Generator,
 ) -> SizePlan:
-    """Suspect images for the keyed test, from a :class:`KeyedEffect`.
+    """Number of suspect images for the keyed test.
 
-    The planned test's null hypothesis is that of :func:`keyed_test`. The plan takes the sums over
-    images as normal: F_j = n (mean + bits_spread N_j) + sqrt(n) images_spread N'_j, and p from the
-    saddlepoint approximation of Lugannani and Rice (1980), Adv. Appl. Probab. 12, which is within
-    some percent of the exact tail. Below 2^-k nothing is reachable; and where ``bits_spread`` is
-    large, no number of images may suffice.
+    The planned test's null hypothesis is that of :func:`siren_ext.stats.keyed.keyed_test`. No
+    ``alpha`` below 2^-k can be reached, and if ``bits_spread`` is large, no number of images may
+    suffice.
+
+    Parameters
+    ----------
+    effect : KeyedEffect
+        What a guilty model's images look like.
+    alpha : float
+        Accepted risk of a false accusation, in (0, 1).
+    power : float
+        Wanted chance of detecting a guilty model, in (0, 1).
+    draws : int
+        Simulated tests per number of images tried; the standard error is at most 0.5 / sqrt(draws).
+    limit : int
+        The largest number of images to consider.
+    rng : numpy.random.Generator
+        Draws the simulated sums.
+
+    Raises
+    ------
+    ScoreError
+        If a setting is out of range.
+
+    Notes
+    -----
+    Sums over images are simulated as normal,
+    F_j = n (mean + bits_spread N_j) + sqrt(n) images_spread N'_j, and p is
+    :func:`saddlepoint_tail`.
     """
     level(alpha)
 
@@ -106,10 +161,24 @@ def plan_keyed(
 
 
 def saddlepoint_tail(aligned: Floats) -> Floats:
-    """P(m . F >= s) for uniform m, for many F at once, within some percent; shape (rows,).
+    """Approximate P(m . F >= s) for uniform m, for many F at once.
 
-    ``aligned`` (rows, k) holds the secret's m_j F_j, so s is the sum of a row. Meant for plans: a
-    verdict takes :func:`keyed.message_tail`, which never errs on the unsafe side.
+    Meant for plans. A verdict uses :func:`siren_ext.stats.keyed_bounds.message_tail`, which is
+    never too small.
+
+    Parameters
+    ----------
+    aligned : array, shape (rows, k)
+        m_j F_j of the secret message, so that s is the sum of a row.
+
+    Returns
+    -------
+    array, shape (rows,)
+        Within a few percent of the exact share; from 2^-k to 1.
+
+    References
+    ----------
+    Lugannani and Rice (1980), Adv. Appl. Probab. 12.
     """
     from scipy.special import ndtr
 

@@ -16,18 +16,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MultipleResult:
-    """Outcome of several tests judged together.
+    """Outcome of several tests, corrected for their number.
 
     Attributes
     ----------
     adjusted : tuple of float
-        One adjusted p per test, in the order given; at most 1.
+        One adjusted p in [0, 1] per test, in the order given.
     rejected : tuple of bool
-        Which tests reject at ``alpha``: those whose adjusted p is at most ``alpha``.
+        Which tests reject: those whose adjusted p is at most ``alpha``.
     alpha : float
         The accepted risk.
     method : {"holm", "benjamini-hochberg"}
-        What the risk is a risk of; see the functions.
+        Defines the risk; see :func:`holm` and :func:`benjamini_hochberg`.
     """
 
     adjusted: tuple[float, ...]
@@ -43,19 +43,24 @@ class MultipleResult:
 def holm(p_values: ArrayLike, *, alpha: float = 0.05) -> MultipleResult:
     """Holm's step-down correction: the chance of *any* false rejection is at most ``alpha``.
 
-    Null hypothesis of test i: that of the test which gave ``p_values[i]``. Valid whatever the
-    dependence between the tests (models asked with the same prompts, keys tried on the same
-    images). Use it wherever each rejection is an accusation.
+    Null hypothesis of test i: that of the test which gave ``p_values[i]``. Valid for any dependence
+    between the tests (models given the same prompts, keys tried on the same images). Use it
+    wherever each rejection is an accusation.
 
-    A rejection shows no more than the single test does; the correction only pays for having asked
-    several times. It covers the tests that are handed over, not those that were tried and left out.
+    A rejection shows no more than the single test does; the correction only accounts for the number
+    of tests. It covers the tests passed in, not others that were tried and left out.
 
     Parameters
     ----------
     p_values : array_like, shape (k,)
         One valid p per test, each in [0, 1].
     alpha : float
-        Accepted risk of one or more false rejections.
+        Accepted risk of one or more false rejections, in (0, 1).
+
+    Raises
+    ------
+    ScoreError
+        If a value is out of range or there are no p-values.
 
     References
     ----------
@@ -72,20 +77,26 @@ def benjamini_hochberg(p_values: ArrayLike, *, alpha: float = 0.05) -> MultipleR
     """Benjamini and Hochberg's step-up: on average at most ``alpha`` of the rejections are false.
 
     Null hypothesis of test i: that of the test which gave ``p_values[i]``. Valid for tests that are
-    independent or positively dependent (Benjamini and Yekutieli 2001). It is meant for screening
-    many models for a closer look: *single* rejections in the list may well be false, so a rejection
-    here is no accusation; :func:`holm` is for that.
+    independent or positively dependent (Benjamini and Yekutieli 2001). Use it to screen many models
+    for a closer look. *Single* rejections in the list may well be false, so they are not enough for
+    an accusation; use :func:`holm` for that.
 
     Parameters
     ----------
     p_values : array_like, shape (k,)
         One valid p per test, each in [0, 1].
     alpha : float
-        Accepted expected share of false rejections among the rejections.
+        Accepted expected share of false rejections among the rejections, in (0, 1).
+
+    Raises
+    ------
+    ScoreError
+        If a value is out of range or there are no p-values.
 
     References
     ----------
-    Benjamini and Hochberg (1995), "Controlling the false discovery rate", JRSS B 57(1).
+    Benjamini and Hochberg (1995), "Controlling the false discovery rate", JRSS B 57(1);
+    Benjamini and Yekutieli (2001), Ann. Statist. 29(4).
     """
     values = _checked(p_values)
     order = np.argsort(values, kind="stable")
@@ -95,10 +106,11 @@ def benjamini_hochberg(p_values: ArrayLike, *, alpha: float = 0.05) -> MultipleR
 
 
 def _checked(p_values: ArrayLike) -> Floats:
+    """The p-values as a vector, if all lie in [0, 1]."""
     values = finite_list(p_values, "p-values")
     if values.min() < 0 or values.max() > 1:
         raise ScoreError(
-            f"The p-values reach from {values.min():g} to {values.max():g}; expected 0 to 1."
+            f"The p-values range from {values.min():g} to {values.max():g}; expected 0 to 1."
         )
     return values
 
@@ -109,6 +121,7 @@ def _result(
     alpha: float,
     method: Literal["holm", "benjamini-hochberg"],
 ) -> MultipleResult:
+    """The result from adjusted p-values in ascending order of p."""
     level(alpha)
     adjusted = np.empty_like(ordered)
     adjusted[order] = np.minimum(ordered, 1.0)

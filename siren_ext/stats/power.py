@@ -1,7 +1,7 @@
-"""How many images does a test need? Plans by simulation, made before the suspect is asked.
+"""How many images a test needs: plans by simulation, made before the suspect generates anything.
 
-A plan needs an idea of the effect: a number, or pilot scores of a model that the owner trained on
-coated images himself. A plan is no evidence, and its pilot images must not be used as such.
+A plan needs an estimate of the effect: a number, or pilot scores of a model that the owner trained
+on coated images. A plan is not evidence, and its pilot images must not be used as evidence.
 """
 
 from __future__ import annotations
@@ -16,13 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from siren_ext.errors import ScoreError
 from siren_ext.stats.checks import finite_list, level
-from siren_ext.stats.ks import critical_gap
-from siren_ext.stats.sequential import (
-    log_rank_evidence,
-    look_schedule,
-    references_above,
-    shape_bets,
-)
+from siren_ext.stats.ks_distribution import critical_gap
 
 Floats = NDArray[np.float64]
 Sampler = Callable[[tuple[int, int], np.random.Generator], Floats]
@@ -30,34 +24,37 @@ Sampler = Callable[[tuple[int, int], np.random.Generator], Floats]
 DRAWS = 1000
 LIMIT = 4096
 _CELLS = 1 << 20
-# Tests of a first look at each n, and the shortfall (6 standard errors) that settles it.
+# Each n is first tried with _QUICK tests. If the power falls short by _FAR, which is 6 standard
+# errors, n is rejected without the remaining tests.
 _QUICK = 200
 _FAR = 0.2
 
 
 @dataclass(frozen=True)
 class SizePlan:
-    """How many images give the wanted power.
+    """The number of images that gives the wanted power.
 
     Attributes
     ----------
     images : int or None
-        The number of suspect images; None when ``limit`` images do not suffice.
+        Number of suspect images; None if ``limit`` images do not suffice.
     power : float
-        Simulated chance of rejection with that many (with ``limit`` where ``images`` is None).
+        Simulated chance of rejection with ``images``, or with ``limit`` if that is None.
     error : float
         Standard error of ``power``.
-    target, alpha : float
-        The wanted power, and the accepted risk of a false accusation.
+    target : float
+        The wanted power.
+    alpha : float
+        Accepted risk of a false accusation.
     references : int
-        Reference images, 0 for the keyed test.
+        Number of reference images; 0 for the keyed test.
     effect : float
         For scores: by how many standard deviations they are lowered. For the keyed test: the mean
-        contribution over its standard deviation between images.
+        contribution divided by its standard deviation between images.
     limit : int
         The largest number of images considered.
     curve : tuple of (int, float)
-        Every number of images that was tried, with its power; ascending.
+        Each number of images that was tried and its power, in ascending order.
     """
 
     images: int | None
@@ -76,43 +73,15 @@ class SizePlan:
 
 
 @dataclass(frozen=True)
-class SequentialPlan:
-    """When the sequential test stops, if the effect is as planned.
-
-    Attributes
-    ----------
-    median, most : int or None
-        Images after which half, and nine tenths, of the tests have rejected; None if fewer do
-        within ``limit``.
-    power : float
-        Share that has rejected within ``limit`` images.
-    alpha : float
-        The accepted risk, over all images together.
-    limit : int
-        Images after which a test gives up.
-    """
-
-    median: int | None
-    most: int | None
-    power: float
-    alpha: float
-    limit: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class Effect:
-    """The lowering of pilot scores in standard deviations, with its uncertainty.
+    """By how many standard deviations pilot scores are lowered, with the uncertainty.
 
     Attributes
     ----------
     value : float
         (mean reference - mean suspect) / pooled standard deviation.
     low : float
-        Lower end of the one-sided 90 % confidence interval: plan with it to be careful.
+        Lower end of the one-sided 90 % confidence interval, for a cautious plan.
     """
 
     value: float
@@ -122,9 +91,27 @@ class Effect:
 def pilot_effect(suspect: ArrayLike, reference: ArrayLike) -> Effect:
     """The standardised difference of pilot scores (Cohen's d) and its lower 90 % limit.
 
-    No test, so no null hypothesis: it serves planning alone. The standard error is that of Hedges
-    and Olkin (1985), Eq. 5.14, sqrt((n + m) / (n m) + d^2 / (2 (n + m))), meant for roughly normal
-    scores. Raises :class:`ScoreError` with fewer than 3 scores a side or without any spread.
+    For planning only: it is not a test and has no null hypothesis.
+
+    Parameters
+    ----------
+    suspect : array_like, shape (n,)
+        Scores of a model trained on coated images, n at least 3.
+    reference : array_like, shape (m,)
+        Scores of an innocent model, m at least 3.
+
+    Raises
+    ------
+    ScoreError
+        If there are too few scores, some are not finite, or all are equal.
+
+    Notes
+    -----
+    The standard error is sqrt((n + m) / (n m) + d^2 / (2 (n + m))), for roughly normal scores.
+
+    References
+    ----------
+    Hedges and Olkin (1985), Statistical Methods for Meta-Analysis, Eq. 5.14.
     """
     first, second = _pilot(suspect, reference)
     n, m = len(first), len(second)
@@ -146,21 +133,23 @@ def plan_size(
     limit: int = LIMIT,
     rng: np.random.Generator,
 ) -> SizePlan:
-    """Suspect images for the one-sided KS test, from an effect on normal scores.
+    """Number of suspect images for the one-sided KS test, assuming normal scores.
 
-    The planned test's null hypothesis is that of :func:`ks_less`. The plan assumes normal scores
-    of equal spread, lowered by ``effect`` standard deviations; where scores are skewed,
-    :func:`plan_from_pilot` does better. Power is the share of ``draws`` simulated tests that the
-    exact test rejects at ``alpha``.
+    The planned test's null hypothesis is that of :func:`siren_ext.stats.ks.ks_less`. The plan
+    assumes that a coating lowers normal scores by ``effect`` standard deviations and leaves their
+    spread unchanged; for skewed scores use :func:`plan_from_pilot`. Power is the share of simulated
+    tests in which the exact test rejects at ``alpha``.
 
     Parameters
     ----------
     effect : float
-        Lowering in standard deviations, > 0.
-    alpha, power : float
-        Accepted risk of a false accusation; wanted chance of catching a guilty model.
+        Lowering in standard deviations, in (0, 20).
+    alpha : float
+        Accepted risk of a false accusation, in (0, 1).
+    power : float
+        Wanted chance of detecting a guilty model, in (0, 1).
     references : int
-        Reference images, m.
+        Number of reference images, m.
     draws : int
         Simulated tests per number of images tried; the standard error is at most 0.5 / sqrt(draws).
     limit : int
@@ -171,7 +160,7 @@ def plan_size(
     Raises
     ------
     ScoreError
-        A setting is out of range.
+        If a setting is out of range.
     """
     if not 0 < effect < 20:
         raise ScoreError(f"effect is {effect}; expected a number between 0 and 20.")
@@ -193,11 +182,26 @@ def plan_from_pilot(
     limit: int = LIMIT,
     rng: np.random.Generator,
 ) -> SizePlan:
-    """Suspect images for the one-sided KS test, from pilot scores of any shape.
+    """Number of suspect images for the one-sided KS test, from pilot scores of any distribution.
 
-    Simulated scores are drawn with replacement from the pilot's (a plan may do so, a test never).
-    A pilot of few images gives a rough plan: see :attr:`Effect.low`. ``references`` is by default
-    the number of pilot references; the rest is as in :func:`plan_size`.
+    Simulated scores are drawn from the pilot's with replacement, which is acceptable for a plan but
+    not for a test. A pilot of few images gives a rough plan; see :attr:`Effect.low`.
+
+    Parameters
+    ----------
+    suspect : array_like, shape (n,)
+        Scores of a model trained on coated images, n at least 3.
+    reference : array_like, shape (m,)
+        Scores of an innocent model, m at least 3.
+    references : int or None
+        Number of reference images to plan for; None takes m.
+    alpha, power, draws, limit, rng
+        As in :func:`plan_size`.
+
+    Raises
+    ------
+    ScoreError
+        If the pilot is too small or has no spread, or a setting is out of range.
     """
     first, second = _pilot(suspect, reference)
     m = len(second) if references is None else references
@@ -209,57 +213,19 @@ def plan_from_pilot(
     return _plan_ks(again(first), again(second), effect, alpha, power, m, draws, limit, rng)
 
 
-def plan_sequential(
-    effect: float,
-    *,
-    alpha: float = 1e-6,
-    references: int = 300,
-    limit: int,
-    planned: bool = True,
-    draws: int = 400,
-    rng: np.random.Generator,
-) -> SequentialPlan:
-    """When :class:`SequentialKs` stops, for normal scores lowered by ``effect``.
-
-    The planned test's null hypothesis is that of the class. ``planned`` tells the test the effect.
-    Beyond 50 images the simulation looks every 2 % only, so it errs on the late side.
-    """
-    if not 0 < effect < 20:
-        raise ScoreError(f"effect is {effect}; expected a number between 0 and 20.")
-    boundary = -math.log(level(alpha))
-    shapes, weights = shape_bets(effect if planned else None)
-    pools = np.sort(rng.normal(size=(draws, references)), axis=1)
-    scores = rng.normal(-effect, 1, (draws, limit))
-    above = np.stack([references_above(s, r) for s, r in zip(scores, pools, strict=True)])
-    stops = np.full(draws, np.inf)
-    for t in look_schedule(1, limit, 1.02):
-        running = np.flatnonzero(np.isinf(stops))
-        evidence = log_rank_evidence(above[running, :t], references, shapes, weights)
-        stops[running[evidence >= boundary]] = t
-        if len(running) == 0:
-            break
-    ordered = np.sort(stops)
-    median, most = (ordered[math.ceil(share * draws) - 1] for share in (0.5, 0.9))
-    return SequentialPlan(
-        median=int(median) if np.isfinite(median) else None,
-        most=int(most) if np.isfinite(most) else None,
-        power=float(np.isfinite(stops).mean()),
-        alpha=alpha,
-        limit=limit,
-    )
-
-
 def _standard(shape: tuple[int, int], rng: np.random.Generator) -> Floats:
+    """Standard normal scores."""
     return rng.standard_normal(shape)
 
 
 def _pilot(suspect: ArrayLike, reference: ArrayLike) -> tuple[Floats, Floats]:
+    """The pilot's scores, at least 3 of each."""
     first = finite_list(suspect, "pilot suspect scores")
     second = finite_list(reference, "pilot reference scores")
     if min(len(first), len(second)) < 3:
         raise ScoreError(
             f"The pilot has {len(first)} suspect and {len(second)} reference scores; expected at "
-            "least 3 of each, better 30."
+            "least 3 of each, preferably 30."
         )
     return first, second
 
@@ -275,6 +241,7 @@ def _plan_ks(
     limit: int,
     rng: np.random.Generator,
 ) -> SizePlan:
+    """A plan for the one-sided KS test, for scores drawn by two samplers."""
     level(alpha)
     if m < 1:
         raise ScoreError(f"references is {m}; expected at least 1.")
@@ -306,11 +273,28 @@ def search_size(
     draws: int,
     limit: int,
 ) -> SizePlan:
-    """The least n with enough power: doubling, then bisection, on simulated tests.
+    """The smallest number of images with enough power, found by doubling and then bisection.
 
-    ``rejected(n, tests)`` tells how many of ``tests`` simulated tests with n images reject. Power
-    grows with n but for its noise and the jumps of an exact test, so the n found is the least one
-    up to these.
+    Apart from simulation noise and the steps of an exact test, power grows with n; up to these, the
+    result is the smallest n.
+
+    Parameters
+    ----------
+    rejected : callable
+        ``rejected(n, tests)`` is the number of rejections in ``tests`` simulated tests of n images.
+    target : float
+        Wanted power, in (0, 1).
+    alpha, references, effect
+        Copied into the plan.
+    draws : int
+        Simulated tests per number of images tried.
+    limit : int
+        The largest number of images to consider.
+
+    Raises
+    ------
+    ScoreError
+        If ``target``, ``draws`` or ``limit`` is out of range.
     """
     level(target, "power")
     if draws < 1 or limit < 1:
@@ -321,7 +305,7 @@ def search_size(
     def enough(n: int) -> bool:
         few = min(_QUICK, draws)
         hits, used[n] = rejected(n, few), few
-        if hits / few > target - _FAR and draws > few:  # not hopeless: look closely
+        if hits / few > target - _FAR and draws > few:  # near enough for all draws
             hits, used[n] = hits + rejected(n, draws - few), draws
         curve[n] = hits / used[n]
         return curve[n] >= target

@@ -1,4 +1,4 @@
-"""The rank of one value among others: a test whose only assumption is that all are alike."""
+"""The rank test: does one model stand out among innocent ones?"""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class RankResult:
     p_value : float
         (1 + number of others at least as extreme) / (1 + number of others).
     at_least : int
-        Others at least as extreme as the value; ties count, so p errs on the safe side.
+        Others at least as extreme as the value. Ties count, so p is never too small.
     others : int
-        How many there are to compare with.
+        Number of others.
     ties : int
-        Others that equal the value.
+        Others equal to the value.
     smallest_p : float
-        1 / (1 + others): no smaller level can be met with so few.
+        1 / (1 + others); no level below it can be reached.
     alternative : {"less", "greater"}
         Which values count as extreme.
     """
@@ -53,23 +53,23 @@ def rank_among(value: float, others: ArrayLike, *, alternative: Alternative = "l
     drawn from the same population as the innocent ones. Then p <= alpha happens with probability at
     most alpha, for any statistic and any distribution.
 
-    A small p does not prove that a coating is the cause: it says that the suspect differs from
-    *this* panel. A panel that lacks the suspect's style, base model or settings is not a panel of
-    its like, and the null is then false for innocent reasons.
+    A small p does not prove that a coating is the cause; it says that the suspect differs from
+    *this* panel. If no model of the panel has the suspect's style, base model or settings, the null
+    can be false for innocent reasons.
 
     Parameters
     ----------
     value : float
         The suspect's statistic, for instance the mean score of its images.
     others : array_like, shape (N,)
-        The same statistic of N innocent models, of the same number of images each.
+        The same statistic of N innocent models, each from the same number of images.
     alternative : {"less", "greater"}
-        "less": a coating makes the value small (scores); "greater": large.
+        "less" if a coating makes the value small, as it does scores; "greater" if large.
 
     Raises
     ------
     ScoreError
-        A value is missing or not finite.
+        If a value is missing or not finite, or ``alternative`` is unknown.
 
     References
     ----------
@@ -93,9 +93,25 @@ def rank_among(value: float, others: ArrayLike, *, alternative: Alternative = "l
 
 
 def others_needed(alpha: float) -> int:
-    """The least number of others with which a rank test can reach ``alpha``."""
+    """The smallest number of others with which a rank test can reach ``alpha``.
+
+    Parameters
+    ----------
+    alpha : float
+        Significance level in (0, 1).
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Raises
+    ------
+    ScoreError
+        If ``alpha`` is out of range.
+    """
     count = max(1, math.ceil(1 / level(alpha)) - 1)
-    # 1 / alpha is rounded, so the neighbours decide.
+    # 1 / alpha is rounded, so check the neighbours.
     while 1 / (1 + count) > alpha:
         count += 1
     while count > 1 and 1 / count <= alpha:

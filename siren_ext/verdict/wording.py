@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from siren_ext.stats.ks import P_FLOOR
+from siren_ext.stats.ks_distribution import P_FLOOR
 
 if TYPE_CHECKING:
     from siren_ext.verdict.findings import Finding, Test

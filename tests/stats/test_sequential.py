@@ -12,24 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siren_ext.errors import ScoreError
-from siren_ext.stats.keyed import message_tail
+from siren_ext.stats.keyed_bounds import message_tail
 from siren_ext.stats.keyed_power import KeyedEffect, plan_keyed
-from siren_ext.stats.power import plan_sequential, plan_size
+from siren_ext.stats.looks import look_schedule
+from siren_ext.stats.rank_evidence import log_rank_evidence, references_above, shape_bets
 from siren_ext.stats.sequential import (
-    SHAPES,
     SequentialKeyed,
     SequentialKs,
     least_images,
-    log_rank_evidence,
-    look_schedule,
-    planned_looks,
-    references_above,
     sequential_keyed,
     sequential_ks,
-    shape_bets,
 )
-
-ONE = np.array([1.0])
 
 
 def paths(suspects, references):
@@ -41,25 +34,6 @@ def paths(suspects, references):
     steps = range(1, suspects.shape[1] + 1)
     m = references.shape[1]
     return np.stack([log_rank_evidence(above[:, :t], m, *bets) for t in steps], axis=1)
-
-
-def likelihood_ratio(suspect, reference, shape):
-    """By the definition: draw the scores from the largest down, weight ``shape`` per suspect."""
-    scores = [(-r, 1.0) for r in reference] + [(-s, shape) for s in suspect]
-    weights = [w for _, w in sorted(scores)]
-    ratio = 1.0
-    for k in range(len(weights)):
-        ratio *= weights[k] / (sum(weights[k:]) / (len(weights) - k))
-    return ratio
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_evidence_is_the_likelihood_ratio_of_the_order(shape):
-    rng = np.random.default_rng(1)
-    suspect, reference = rng.normal(-1, 1, 7), rng.normal(size=5)
-    above = references_above(suspect, np.sort(reference))[None]
-    evidence = log_rank_evidence(above, 5, np.array([shape]), ONE)[0]
-    assert math.exp(evidence) == pytest.approx(likelihood_ratio(suspect, reference, shape))
 
 
 @pytest.mark.parametrize(("m", "t"), [(4, 1), (4, 2), (3, 3)])
@@ -168,33 +142,6 @@ def test_one_image_at_a_time_and_a_rejection_stays():
     assert json.loads(json.dumps(results[-1].to_dict()))["alpha"] == 1e-3
 
 
-def test_planned_effect_is_a_bet_with_total_one():
-    shapes, weights = shape_bets(1.0)
-    assert weights.sum() == pytest.approx(1)
-    assert ((shapes > 0) & (shapes < 1)).all()
-    # the best Lehmann shape for one standard deviation, by a scan over simulated ranks
-    from scipy.stats import norm
-
-    ranks = norm.cdf(np.random.default_rng(8).normal(-1, 1, 200_000))
-    grid = np.linspace(0.3, 0.6, 301)
-    gains = [math.log(d) + (d - 1) * np.log(ranks).mean() for d in grid]
-    assert shapes[-1] == pytest.approx(grid[int(np.argmax(gains))], abs=0.01)
-    with pytest.raises(ScoreError, match="effect is 0"):
-        shape_bets(0)
-
-
-def test_median_images_against_the_fixed_plan():
-    """The promise of the sequential test: at equal alpha at most 60 % of the images."""
-    rng = np.random.default_rng(9)
-    for effect, alpha, m in ((1.5, 1e-3, 100), (2.0, 1e-6, 100)):
-        fixed = plan_size(effect, alpha=alpha, references=m, power=0.95, draws=1000, rng=rng)
-        typical = plan_sequential(
-            effect, alpha=alpha, references=m, limit=2 * fixed.images, draws=300, rng=rng
-        )
-        assert typical.median <= 0.6 * fixed.images
-        assert typical.power >= 0.95
-
-
 def test_least_images():
     for m, alpha in ((30, 1e-3), (30, 1e-6), (300, 1e-6)):
         need = least_images(m, alpha)
@@ -289,29 +236,6 @@ def test_median_images_against_the_fixed_keyed_plan(mean, spread, alpha):
         stops.append(result.stopped_at or math.inf)
     assert np.median(stops) <= 0.6 * fixed
     assert np.isfinite(stops).mean() >= 0.9
-
-
-def test_planned_looks():
-    looks, shares = planned_looks(50)
-    assert looks == (20, 30, 40, 50, 70)
-    for images in (1, 2, 3, 7, 1000):
-        looks, shares = planned_looks(images)
-        assert sum(shares) == pytest.approx(1)
-        assert (np.diff(looks) > 0).all()
-        assert len(looks) == len(shares)
-    with pytest.raises(ScoreError, match="plan has 0 images"):
-        planned_looks(0)
-
-
-def test_look_schedule():
-    looks = look_schedule(4, 100, 1.25)
-    assert looks[0] == 4
-    assert looks[-1] == 100
-    assert (np.diff(looks) >= 1).all()
-    assert look_schedule(3, 3) == (3,)
-    for bad in ((0, 5, 1.2), (6, 5, 1.2), (1, 5, 1.0)):
-        with pytest.raises(ScoreError):
-            look_schedule(*bad)
 
 
 def test_bad_features_are_named():
