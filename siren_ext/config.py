@@ -1,76 +1,98 @@
-"""Frozen settings: validated when made, written to TOML or JSON, stored in every artefact."""
+"""Frozen settings: checked when made, written to TOML or JSON, stored in every artefact."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
+from siren_ext.documents import parse_toml, read_toml
 from siren_ext.errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from siren_ext.schema import expected, fits, shown, takes
 
 T = TypeVar("T", bound="Config")
+
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_KINDS: dict[type[Config], dict[str, Any]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Base of all settings; subclasses are frozen dataclasses with plain values.
 
-    ``bounds`` maps a field to its inclusive (low, high); ``choices`` to the allowed values.
+    Annotations say what fits: ``Annotated[int, Meta(ge=1, le=1000)]`` with msgspec's ``Meta``,
+    ``Literal["plain", "kohya"]``, ``tuple[str, ...]``.
+
+    Raises
+    ------
+    ConfigError
+        a value of a wrong type or out of bounds.
+
+    Notes
+    -----
+    A whole number given for a float is kept as it is: settings enter hashes as JSON, where 1 and
+    1.0 differ, and a coater of before must keep its fingerprint.
     """
 
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {}
-    choices: ClassVar[dict[str, tuple[Any, ...]]] = {}
-
     def __post_init__(self) -> None:
-        """Check every bounded or enumerated field; raises :class:`ConfigError`."""
-        for name, (low, high) in self.bounds.items():
+        """Check every field; raises :class:`ConfigError`."""
+        for name, kind in _kinds(type(self)).items():
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not low <= value <= high:
-                raise ConfigError(
-                    f"{type(self).__name__}.{name} is {value!r}; expected a number from {low} to "
-                    f"{high}."
-                )
-        for name, allowed in self.choices.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                options = ", ".join(repr(v) for v in allowed)
-                raise ConfigError(
-                    f"{type(self).__name__}.{name} is {value!r}; expected one of {options}."
-                )
+            if isinstance(value, list):
+                value = tuple(value)
+                object.__setattr__(self, name, value)
+            place = f"{type(self).__name__}.{name} is {shown(value)}"
+            if not (fits(value, kind) and _is_finite(value)):
+                raise ConfigError(f"{place}; expected {expected(kind)}.")
+            if not _is_writable(value):
+                raise ConfigError(f"{place}, with half of a character; expected whole ones.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, nested settings as dictionaries."""
+        """Plain values by name, in the order of the fields."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls: type[T], values: dict[str, Any]) -> T:
-        """Settings from plain values; an unknown name raises :class:`ConfigError`."""
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - set(fields))
+    def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
+        """Settings from plain values.
+
+        Parameters
+        ----------
+        values : Mapping[str, Any]
+            values by name; lists are taken for tuples.
+
+        Returns
+        -------
+        T
+            settings, the default where there is no value.
+
+        Raises
+        ------
+        ConfigError
+            a value that does not fit, an unknown name, or no value for one without a default.
+        """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{cls.__name__} is {shown(values)}; expected settings by name.")
+        known = _kinds(cls)
+        unknown = sorted(str(name)[:80] for name in values if name not in known)
         if unknown:
             raise ConfigError(
-                f"{cls.__name__} has no setting {', '.join(unknown)}; it has {', '.join(fields)}."
+                f"{cls.__name__} has no setting {', '.join(unknown[:5])}; it has "
+                f"{', '.join(known)}."
             )
-        ready = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        return cls(**ready)
+        for field in dataclasses.fields(cls):
+            default = (field.default, field.default_factory)
+            if field.name not in values and default == (dataclasses.MISSING,) * 2:
+                raise ConfigError(
+                    f"{cls.__name__} has no {field.name}; expected {expected(known[field.name])}."
+                )
+        return cls(**values)
 
     @classmethod
     def from_toml(cls: type[T], path: Path) -> T:
-        """Read settings from a TOML file; raises :class:`ConfigError` with the file's name."""
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path} can't be read as TOML: {error}") from error
-        return cls.from_dict(values)
+        """Settings of a TOML file; raises :class:`ConfigError`."""
+        return cls.from_dict(read_toml(path, error=ConfigError))
 
     def to_toml(self, path: Path) -> None:
         """Write the settings to a TOML file (None values are left out)."""
@@ -78,6 +100,59 @@ class Config:
 
         plain = {name: value for name, value in self.to_dict().items() if value is not None}
         Path(path).write_text(tomli_w.dumps(plain), encoding="utf-8")
+
+    @classmethod
+    def value_from_text(cls, name: str, text: str) -> Any:
+        """What a person means who types ``text`` for the setting ``name``.
+
+        Parameters
+        ----------
+        name : str
+            of the setting; an unknown one is left for :meth:`from_dict` to refuse.
+        text : str
+            text as it is where the setting is a text; true, yes, on, false, no or off where it is
+            a truth value; else TOML, such as ``0.5`` or ``["a", "b"]``.
+
+        Returns
+        -------
+        Any
+            the value, or ``text`` where it is none of these.
+        """
+        kind = _kinds(cls).get(name, str)
+        if takes(bool, kind):
+            return _WORDS.get(text.lower(), text)
+        if takes(str, kind) and not text.startswith(('"', "'")):
+            return text
+        try:
+            values = parse_toml(f"value = {text}", name=name, error=ConfigError)
+        except ConfigError:
+            return text
+        return values["value"] if set(values) == {"value"} else text
+
+
+def _kinds(cls: type[Config]) -> dict[str, Any]:
+    """The types of all fields, with their bounds."""
+    if cls not in _KINDS:
+        hints = get_type_hints(cls, include_extras=True)
+        _KINDS[cls] = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    return _KINDS[cls]
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _is_finite(value: Any) -> bool:
+    return all(math.isfinite(part) for part in _parts(value) if isinstance(part, float))
+
+
+def _is_writable(value: Any) -> bool:
+    """Whether all texts are whole characters, as files in UTF-8 need."""
+    try:
+        "".join(part for part in _parts(value) if isinstance(part, str)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def preset_values(presets: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from collections.abc import Hashable, Mapping
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import inspect
 
 from siren_ext.errors import SirenError
 
@@ -27,11 +26,21 @@ MAX_SHOWN = 80
 _PATH = re.compile(r" - at `(?:key` in `)?\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _FIELD = re.compile(r"^Object (?:missing required|contains unknown) field `(.*?)`", re.DOTALL)
+_LIMITS = ("ge", "gt", "le", "lt", "min_length", "max_length", "description")
+_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bytes: "base64 text",
+    type(None): "nothing",
+}
 _MANY = {
     "a whole number": "whole numbers",
     "a number": "numbers",
     "text": "texts",
-    "true or false": "true or false values",
+    "a value": "values",
+    "named values": "named values",
 }
 
 
@@ -93,7 +102,7 @@ def to_plain(value: Any) -> Any:
 def shown(value: Any) -> str:
     """A value as messages quote it: at most about :data:`MAX_SHOWN` characters."""
     if isinstance(value, int) and value.bit_length() > 4 * MAX_SHOWN:
-        return f"a number of about {value.bit_length() * 301 // 1000:,} digits"
+        return f"a number of about {round(value.bit_length() * 0.30103):,} digits"
     if isinstance(value, str) and len(value) > MAX_SHOWN:
         return f"{value[: MAX_SHOWN // 2]!r}... ({len(value):,} characters)"
     words = _SHORT.repr(value)
@@ -108,7 +117,54 @@ def expected(kind: Any) -> str:
     kind : Any
         a type with its bounds, as annotations have it.
     """
-    return _words(inspect.type_info(kind))
+    limits: dict[str, Any] = {}
+    while get_origin(kind) is Annotated:
+        for meta in kind.__metadata__:
+            found = {name: getattr(meta, name, None) for name in _LIMITS}
+            limits |= {name: value for name, value in found.items() if value is not None}
+        kind = get_args(kind)[0]
+    arms, hints = _arms(kind), _hints(kind)
+    if "description" in limits:
+        return str(limits["description"])
+    if len(arms) > 1:
+        return " or ".join(map(expected, _alternatives(kind)))
+    if get_origin(kind) is Literal:
+        options = ", ".join(map(repr, get_args(kind)))
+        return f"one of {options}" if len(get_args(kind)) > 1 else options
+    if kind in _NAMES:
+        return _NAMES[kind] + _range(limits)
+    if (get_origin(kind) or kind) in (list, tuple, set, frozenset):
+        return _list_words(kind, limits)
+    if hints or dataclasses.is_dataclass(kind):
+        return f"named values ({', '.join(hints)})"
+    return "named values" if (get_origin(kind) or kind) is dict else "another kind of value"
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a plain value can be had as a type, by the rules of :func:`convert`."""
+    try:
+        msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RecursionError):
+        return False
+    return True
+
+
+def takes(plain: type, kind: Any) -> bool:
+    """Whether a value of the type ``plain`` may fit the type ``kind``, bounds aside.
+
+    Parameters
+    ----------
+    plain : type
+        bool, int, float or str.
+    kind : Any
+        a type as annotations have it; of a union one part is enough.
+    """
+    for arm in _arms(kind):
+        if get_origin(arm) is Literal and any(type(value) is plain for value in get_args(arm)):
+            return True
+        if arm is plain:
+            return True
+    return False
 
 
 class _Short(reprlib.Repr):
@@ -124,60 +180,36 @@ class _Short(reprlib.Repr):
 _SHORT = _Short()
 
 
-def _words(info: inspect.Type) -> str:
-    """What fits a type, from msgspec's own description of it."""
-    if isinstance(info, inspect.Metadata):
-        described = (info.extra_json_schema or {}).get("description")
-        return str(described) if described else _words(info.type)
-    if isinstance(info, inspect.IntType | inspect.FloatType):
-        what = "a whole number" if isinstance(info, inspect.IntType) else "a number"
-        return what + _range(info.ge, info.le, info.gt, info.lt)
-    if isinstance(info, inspect.StrType):
-        long = "" if info.max_length is None else f" of at most {info.max_length} characters"
-        return ("text" if not info.min_length else "text that is not empty") + long
-    if isinstance(info, inspect.BoolType):
-        return "true or false"
-    if isinstance(info, inspect.NoneType):
-        return "nothing"
-    if isinstance(info, inspect.LiteralType):
-        options = ", ".join(repr(value) for value in info.values)
-        return f"one of {options}" if len(info.values) > 1 else options
-    if isinstance(info, inspect.UnionType):
-        return " or ".join(_words(each) for each in info.types)
-    if isinstance(info, inspect.TupleType):
-        return f"a list of {len(info.item_types)}: {', '.join(map(_words, info.item_types))}"
-    if isinstance(info, inspect.CollectionType):
-        return _list_words(info)
-    if isinstance(info, inspect.StructType | inspect.DataclassType):
-        return f"named values ({', '.join(field.encode_name for field in info.fields)})"
-    if isinstance(info, inspect.DictType):
-        return "named values"
-    if isinstance(info, inspect.BytesType):
-        return "base64 text"
-    return "another kind of value"
+def _list_words(kind: Any, limits: dict[str, Any]) -> str:
+    """``a list of whole numbers from 0 to 9``; items with other words come in brackets."""
+    parts = [part for part in get_args(kind) if part is not Ellipsis]
+    if get_origin(kind) is tuple and Ellipsis not in get_args(kind):
+        return f"a list of {len(parts)}: {', '.join(map(expected, parts))}"
+    item = expected(parts[0]) if parts and parts[0] is not Any else "a value"
+    several = f"({item})"
+    for one, many in _MANY.items():
+        if item.startswith(one):
+            several = many + item.removeprefix(one)
+            break
+    return f"a list of {_count(limits)}{several}"
 
 
-def _list_words(info: inspect.CollectionType) -> str:
-    """``a list of at least 1 texts``; items with words of their own as ``a list, each ...``."""
-    count = ""
-    if info.min_length:
-        count = f"at least {info.min_length} "
-    elif info.max_length is not None:
-        count = f"at most {info.max_length} "
-    if isinstance(info.item_type, inspect.AnyType):
-        return f"a list of {count}values"
-    item = _words(info.item_type)
-    return f"a list of {count}{_MANY[item]}" if item in _MANY else f"a list of {count}({item})"
+def _count(limits: dict[str, Any]) -> str:
+    """How many items or characters: ``1 or more ``."""
+    least, most = limits.get("min_length"), limits.get("max_length")
+    if least is None:
+        return "" if most is None else f"at most {most} "
+    return f"{least} or more " if most is None else f"{least} to {most} "
 
 
-def _range(ge: float | None, le: float | None, gt: float | None, lt: float | None) -> str:
-    if ge is not None and le is not None:
-        return f" from {ge} to {le}"
-    parts = [
-        f"{word} {bound}"
-        for word, bound in (("of at least", ge), ("above", gt), ("of at most", le), ("below", lt))
-        if bound is not None
-    ]
+def _range(limits: dict[str, Any]) -> str:
+    """Bounds in words, such as `` from 1 to 1000``."""
+    if count := _count(limits):
+        return f" of {count}characters"
+    if "ge" in limits and "le" in limits:
+        return f" from {limits['ge']} to {limits['le']}"
+    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+    parts = [f"{word} {limits[name]}" for name, word in words.items() if name in limits]
     return " " + " and ".join(parts) if parts else ""
 
 
@@ -193,16 +225,12 @@ def _explained(problem: str, values: Any, kind: Any, name: str) -> str:
         known = ", ".join(_hints(part)) or "none"
         return f"{place} has the unknown name {field.group(1)[:MAX_SHOWN]!r}; it has {known}."
     if "key` in" in problem:
-        return f"{place} has a name that does not fit; expected {_safe_words(part)}."
-    return f"{place} is {shown(value)}; expected {_safe_words(part)}."
+        return f"{place} has a name that does not fit; expected {expected(part)}."
+    return f"{place} is {shown(value)}; expected {expected(part)}."
 
 
 def _field_words(part: Any, field: str) -> str:
-    return _safe_words(_hints(part).get(field, Any))
-
-
-def _safe_words(part: Any) -> str:
-    return "another kind of value" if part is Any else expected(part)
+    return expected(_hints(part).get(field, Any))
 
 
 def _descend(values: Any, kind: Any, steps: list[tuple[str, str]]) -> tuple[str, Any, Any]:
@@ -224,11 +252,17 @@ def _descend(values: Any, kind: Any, steps: list[tuple[str, str]]) -> tuple[str,
     return path, values, kind
 
 
-def _arms(kind: Any) -> list[Any]:
-    """The alternatives of a union, or the type alone; without bounds."""
+def _alternatives(kind: Any) -> list[Any]:
+    """The alternatives of a union with their bounds, or the type alone."""
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     return list(get_args(kind)) if get_origin(kind) in (Union, types.UnionType) else [kind]
+
+
+def _arms(kind: Any) -> list[Any]:
+    """The alternatives of a union, or the type alone; without bounds."""
+    parts = _alternatives(kind)
+    return parts if parts == [kind] else [arm for part in parts for arm in _arms(part)]
 
 
 def _hints(kind: Any) -> dict[str, Any]:
@@ -302,8 +336,6 @@ def _wrong_entry(values: Any, kind: Any) -> tuple[Any, Any]:
         if get_origin(arm) is dict and isinstance(values, Mapping):
             part = get_args(arm)[1]
             for key, value in values.items():
-                try:
-                    msgspec.convert(value, part)
-                except msgspec.ValidationError:
+                if not fits(value, part):
                     return key, part
     return "...", Any

@@ -13,7 +13,9 @@ import json
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from siren_ext.config import Config
 from siren_ext.errors import ConfigError, DatasetError
@@ -42,17 +44,10 @@ class CoatConfig(Config):
         dataset.toml.
     """
 
-    strength: float = 1.0
-    share: float = 1.0
-    seed: int = 0
-    layout: str = "plain"
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "strength": (0, 10),
-        "share": (0, 1),
-        "seed": (0, 2**63 - 1),
-    }
-    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"layout": ("plain", "kohya")}
+    strength: Annotated[float, Meta(ge=0, le=10)] = 1.0
+    share: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    layout: Literal["plain", "kohya"] = "plain"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from siren_ext.config import Config
 from siren_ext.data.dataset import ImageSet
@@ -72,32 +74,18 @@ class PanelConfig(Config):
         everything random follows from it.
     """
 
-    images: int = 200
-    reference: int = 300
-    sizes: tuple[int, ...] = (30, 200)
-    steps: int = 500
-    theme_images: int = 32
-    keys: int = 1000
-    decoys: int = 100_000
-    sampling_steps: int = 20
-    guidance: float = 3.0
-    prompt_count: int = 10
-    reduced: int = 0
-    seed: int = 1
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "images": (2, 100_000),
-        "reference": (2, 100_000),
-        "steps": (1, 1_000_000),
-        "theme_images": (1, 1000),
-        "keys": (1, 100_000),
-        "decoys": (1, 100_000_000),
-        "sampling_steps": (1, 1000),
-        "guidance": (0, 100),
-        "prompt_count": (1, 1000),
-        "reduced": (0, 1000),
-        "seed": (1, 1_000_000),
-    }
+    images: Annotated[int, Meta(ge=2, le=100_000)] = 200
+    reference: Annotated[int, Meta(ge=2, le=100_000)] = 300
+    sizes: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)] = (30, 200)
+    steps: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
+    theme_images: Annotated[int, Meta(ge=1, le=1000)] = 32
+    keys: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    decoys: Annotated[int, Meta(ge=1, le=100_000_000)] = 100_000
+    sampling_steps: Annotated[int, Meta(ge=1, le=1000)] = 20
+    guidance: Annotated[float, Meta(ge=0, le=100)] = 3.0
+    prompt_count: Annotated[int, Meta(ge=1, le=1000)] = 10
+    reduced: Annotated[int, Meta(ge=0, le=1000)] = 0
+    seed: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,10 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import numpy as np
+from msgspec import Meta
 
 from siren_ext.config import Config
 from siren_ext.data.dataset import ImageSet
@@ -75,43 +76,24 @@ class DetectionConfig(Config):
         coater training take theirs from 0.
     """
 
-    seeds: int = 3
-    mimicries: int = 150
-    reference: int = 300
-    size: int = 30
-    against: int = 100
-    repeats: int = 10_000
-    alpha: float = 1e-6
-    low_end: float = LOW_END
+    seeds: Annotated[int, Meta(ge=1, le=400)] = 3
+    mimicries: Annotated[int, Meta(ge=1, le=IMAGES_PER_MODEL)] = 150
+    reference: Annotated[int, Meta(ge=1, le=IMAGES_PER_MODEL)] = 300
+    size: Annotated[int, Meta(ge=1, le=IMAGES_PER_MODEL)] = 30
+    against: Annotated[int, Meta(ge=1, le=IMAGES_PER_MODEL)] = 100
+    repeats: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    alpha: Annotated[float, Meta(ge=1e-299, le=0.5)] = 1e-6
+    low_end: Annotated[float, Meta(ge=0.01, le=1.0)] = LOW_END
     prompts: tuple[str, ...] = ()
-    prompt_source: str = "captions"
-    prompt_count: int = 10
-    sampling_steps: int = 20
-    guidance: float = 3.0
-    strength: float = 1.0
-    images: int = 0
-    stage_images: int = 100
-    levels: tuple[int, ...] = (50, 200, 400, 700)
-    seed: int = 1
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "seeds": (1, 400),
-        "mimicries": (1, IMAGES_PER_MODEL),
-        "reference": (1, IMAGES_PER_MODEL),
-        "size": (1, IMAGES_PER_MODEL),
-        "against": (1, IMAGES_PER_MODEL),
-        "repeats": (1, 10_000_000),
-        "alpha": (1e-299, 0.5),
-        "low_end": (0.01, 1.0),
-        "prompt_count": (1, 100_000),
-        "sampling_steps": (1, 1000),
-        "guidance": (0, 100),
-        "strength": (0.01, 10),
-        "images": (0, 1_000_000),
-        "stage_images": (0, 1_000_000),
-        "seed": (1, 1_000_000),
-    }
-    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"prompt_source": ("captions", "class")}
+    prompt_source: Literal["captions", "class"] = "captions"
+    prompt_count: Annotated[int, Meta(ge=1, le=100_000)] = 10
+    sampling_steps: Annotated[int, Meta(ge=1, le=1000)] = 20
+    guidance: Annotated[float, Meta(ge=0, le=100)] = 3.0
+    strength: Annotated[float, Meta(ge=0.01, le=10)] = 1.0
+    images: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    stage_images: Annotated[int, Meta(ge=0, le=1_000_000)] = 100
+    levels: tuple[Annotated[int, Meta(ge=0)], ...] = (50, 200, 400, 700)
+    seed: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
 
     def __post_init__(self) -> None:
         """Check the settings, so that a study does not fail after hours of training."""
@@ -122,8 +104,6 @@ class DetectionConfig(Config):
                     f"{part} is {getattr(self, part)} but there are only {getattr(self, pool)} "
                     f"images to draw from ({pool}); lower the one or raise the other."
                 )
-        if not all(isinstance(level, int) and level >= 0 for level in self.levels):
-            raise ConfigError(f"levels is {self.levels!r}; expected whole numbers from 0.")
 
     def making(self) -> dict[str, Any]:
         """The settings that every model depends on; how it is judged may change between calls.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from siren_ext.config import Config
 
@@ -24,48 +26,25 @@ class PersonalizeConfig(Config):
     weighting (Hang et al. 2023), 0 for none.
     """
 
-    steps: int = 400
-    batch_size: int = 16
-    rank: int = 32
-    alpha: float = 32.0
-    conv_rank: int = 16
-    conv_alpha: float = 16.0
-    learning_rate: float = 5e-4
-    schedule: str = "constant"
-    warmup: int = 10
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    resolution: int = 0
+    steps: Annotated[int, Meta(ge=1, le=10_000_000)] = 400
+    batch_size: Annotated[int, Meta(ge=1, le=4096)] = 16
+    rank: Annotated[int, Meta(ge=1, le=4096)] = 32
+    alpha: Annotated[float, Meta(ge=1e-6, le=1e6)] = 32.0
+    conv_rank: Annotated[int, Meta(ge=0, le=4096)] = 16
+    conv_alpha: Annotated[float, Meta(ge=1e-6, le=1e6)] = 16.0
+    learning_rate: Annotated[float, Meta(ge=0.0, le=1.0)] = 5e-4
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: Annotated[int, Meta(ge=0, le=1_000_000)] = 10
+    weight_decay: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.01
+    max_grad_norm: Annotated[float, Meta(ge=0.0, le=1e6)] = 1.0
+    resolution: Annotated[int, Meta(ge=0, le=8192)] = 0
     prompt: str | None = None
-    caption_dropout: float = 0.0
+    caption_dropout: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
     flip: bool = True
     train_text_encoder: bool = False
-    snr_gamma: float = 0.0
-    accumulation: int = 1
+    snr_gamma: Annotated[float, Meta(ge=0.0, le=1e3)] = 0.0
+    accumulation: Annotated[int, Meta(ge=1, le=4096)] = 1
     gradient_checkpointing: bool = False
-    precision: str = "auto"
-    save_precision: str = "float32"
-    seed: int = 0
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "steps": (1, 10_000_000),
-        "batch_size": (1, 4096),
-        "rank": (1, 4096),
-        "alpha": (1e-6, 1e6),
-        "conv_rank": (0, 4096),
-        "conv_alpha": (1e-6, 1e6),
-        "learning_rate": (0.0, 1.0),
-        "warmup": (0, 1_000_000),
-        "weight_decay": (0.0, 1.0),
-        "max_grad_norm": (0.0, 1e6),
-        "resolution": (0, 8192),
-        "caption_dropout": (0.0, 1.0),
-        "snr_gamma": (0.0, 1e3),
-        "accumulation": (1, 4096),
-        "seed": (0, 2**31 - 1),
-    }
-    choices: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "schedule": ("constant", "cosine"),
-        "precision": ("auto", "float32", "bfloat16"),
-        "save_precision": ("float32", "float16", "bfloat16"),
-    }
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    save_precision: Literal["float32", "float16", "bfloat16"] = "float32"
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0

@@ -18,10 +18,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from msgspec import Meta
 from torch import Tensor
 
 from siren_ext.config import Config
@@ -50,28 +51,18 @@ AXES = 64
 class EvaluateConfig(Config):
     """How much is measured; the defaults take about half an hour on two cores."""
 
-    generated: int = 1000
-    reference: int = 0  # corpus pictures to compare with; 0: all that are left
-    classes: int = 20
-    per_class: int = 20
-    class_cap: int = 150  # photos per class for the classifier, so that two classes don't rule
-    reconstruct: int = 100  # pictures per set
-    steps: int = 20
-    guidance: float = 4.0
-    batch: int = 20
-    seed: int = 0
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "generated": (4, 100_000),
-        "reference": (0, 1_000_000),
-        "classes": (0, 1000),
-        "per_class": (1, 1000),
-        "class_cap": (5, 100_000),
-        "reconstruct": (1, 100_000),
-        "steps": (1, 1000),
-        "guidance": (0, 50),
-        "batch": (1, 1000),
-        "seed": (0, 2**31 - 1),
-    }
+    generated: Annotated[int, Meta(ge=4, le=100_000)] = 1000
+    # corpus pictures to compare with; 0: all that are left
+    reference: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    classes: Annotated[int, Meta(ge=0, le=1000)] = 20
+    per_class: Annotated[int, Meta(ge=1, le=1000)] = 20
+    # photos per class for the classifier, so that two classes don't rule
+    class_cap: Annotated[int, Meta(ge=5, le=100_000)] = 150
+    reconstruct: Annotated[int, Meta(ge=1, le=100_000)] = 100  # pictures per set
+    steps: Annotated[int, Meta(ge=1, le=1000)] = 20
+    guidance: Annotated[float, Meta(ge=0, le=50)] = 4.0
+    batch: Annotated[int, Meta(ge=1, le=1000)] = 20
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
 
 @torch.no_grad()

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
+from msgspec import Meta
 from torch import Tensor
 
 from siren_ext.config import Config
@@ -30,31 +31,14 @@ class PromptPlan(Config):
     ``sampler`` its name as the suspect calls it, "" the suspect's own.
     """
 
-    prompts: tuple[str, ...] = ("an image",)
-    count: int = 100
-    seed: int = 0
-    steps: int = 20
-    guidance: float = 3.0
-    size: int = 0
+    prompts: Annotated[tuple[str, ...], Meta(min_length=1)] = ("an image",)
+    count: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    seed: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    steps: Annotated[int, Meta(ge=1, le=1000)] = 20
+    guidance: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0
+    size: Annotated[int, Meta(ge=0, le=8192)] = 0
     negative: str = ""
     sampler: str = ""
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "count": (1, 1_000_000),
-        "seed": (0, 2**62),
-        "steps": (1, 1000),
-        "guidance": (0.0, 100.0),
-        "size": (0, 8192),
-    }
-
-    def __post_init__(self) -> None:
-        """Check the settings; raises :class:`ConfigError`."""
-        super().__post_init__()
-        texts = isinstance(self.prompts, tuple) and all(isinstance(p, str) for p in self.prompts)
-        if not texts or not self.prompts:
-            raise ConfigError(
-                f"PromptPlan.prompts is {self.prompts!r}; expected at least one prompt in a list."
-            )
 
     def prompt(self, index: int) -> str:
         """The prompt of picture ``index``."""

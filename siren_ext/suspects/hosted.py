@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any
 from urllib.parse import quote, urljoin
 
+from msgspec import Meta
 from torch import Tensor
 
 from siren_ext.config import Config
+from siren_ext.documents import read_toml
 from siren_ext.errors import ConfigError
 from siren_ext.progress import NULL, Progress
 from siren_ext.suspects.base import PromptPlan
@@ -29,11 +30,6 @@ from siren_ext.suspects.responses import (
     quoted,
 )
 from siren_ext.suspects.template import fill, places, read_template
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 KIND = "hosted"
 MAX_BYTES = 96 << 20
@@ -94,30 +90,17 @@ class HostedConfig(Config):
     waiting: tuple[str, ...] = ("starting", "queued", "processing")
     failed: tuple[str, ...] = ("failed", "canceled")
     error: str = "error"
-    interval: float = 1.0
+    interval: Annotated[float, Meta(ge=0.01, le=600)] = 1.0
     token_env: str = ""
     token_header: str = "Authorization"
     token_form: str = "Bearer {token}"
     download_hosts: tuple[str, ...] = ()
     model: str = ""
-    price: float = 0.0
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "interval": (0.01, 600),
-        "price": (0, 1e9),
-    }
+    price: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
 
     def __post_init__(self) -> None:
         """Check the settings; raises :class:`ConfigError`."""
         super().__post_init__()
-        lists = ("done", "waiting", "failed", "download_hosts")
-        for name in lists:
-            value = getattr(self, name)
-            if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
-                raise ConfigError(f"HostedConfig.{name} is {value!r}; expected a list of texts.")
-        for name in {each.name for each in fields(self)} - {*lists, *self.bounds}:
-            if not isinstance(getattr(self, name), str):
-                raise ConfigError(f"HostedConfig.{name} is not a text.")
         if self.poll and "%id%" not in self.poll:
             raise ConfigError(f"HostedConfig.poll is {self.poll!r}; expected a path with %id%.")
         if "prompt" not in places(read_template(self.body, "HostedConfig.body")):
@@ -126,16 +109,7 @@ class HostedConfig(Config):
     @classmethod
     def read(cls, path: Path) -> HostedConfig:
         """From a TOML file; raises :class:`ConfigError` with its name."""
-        name = path.name
-        try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise ConfigError(f"{name} is larger than {MAX_FILE_BYTES:,} bytes.")
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{name} can't be read as TOML: {error}") from error
-        needed = sorted({"url", "create", "body", "image"} - set(values))
-        if needed:
-            raise ConfigError(f"{name} has no {needed[0]}; expected url, create, body and image.")
+        values = read_toml(path, error=ConfigError, max_bytes=MAX_FILE_BYTES, name=path.name)
         return cls.from_dict(values)
 
 

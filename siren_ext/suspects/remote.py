@@ -6,8 +6,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, TypeVar
 
+from msgspec import Meta
 from torch import Tensor
 
 from siren_ext.config import Config
@@ -49,25 +50,14 @@ class RequestLimits(Config):
         most that all runs into one folder may cost; 0 is no limit.
     """
 
-    timeout: float = 300.0
-    attempts: int = 4
-    backoff: float = 2.0
-    pause: float = 0.0
-    give_up: int = 3
-    requests: int = 0
-    price: float = 0.0
-    budget: float = 0.0
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "timeout": (0.01, 86_400),
-        "attempts": (1, 100),
-        "backoff": (0, 3600),
-        "pause": (0, 86_400),
-        "give_up": (1, 1_000_000),
-        "requests": (0, 10**9),
-        "price": (0, 1e9),
-        "budget": (0, 1e12),
-    }
+    timeout: Annotated[float, Meta(ge=0.01, le=86_400)] = 300.0
+    attempts: Annotated[int, Meta(ge=1, le=100)] = 4
+    backoff: Annotated[float, Meta(ge=0, le=3600)] = 2.0
+    pause: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    give_up: Annotated[int, Meta(ge=1, le=1_000_000)] = 3
+    requests: Annotated[int, Meta(ge=0, le=10**9)] = 0
+    price: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    budget: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
 
 
 class RemoteSuspect(ABC):

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from siren_ext.config import Config, preset_values
 from siren_ext.errors import ConfigError
 
 _ROUNDS = 6
+
+StepCount = Annotated[int, Meta(ge=0, le=10_000_000)]
+BatchSize = Annotated[int, Meta(ge=1, le=1024)]
+ImageCount = Annotated[int, Meta(ge=0, le=1024)]
+Interval = Annotated[int, Meta(ge=0, le=1_000_000)]
+Rate = Annotated[float, Meta(ge=1e-8, le=1)]
+Weight = Annotated[float, Meta(ge=0, le=1e4)]
 
 
 @dataclass(frozen=True)
@@ -67,63 +76,34 @@ class TrainConfig(Config):
         of every draw.
     """
 
-    objective: str = "budget"
-    steps: int = 300
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    extractor_rate: float = 1e-3
-    warmup: int = 100
-    sphere: str = "huber"
-    nu: float = 0.1
-    learn_images: int = 4
-    learn_draws: int = 1
-    learn_weight: float = 1.0
-    colour_weight: float = 0.0
-    mse_weight: float = 0.0
-    tint_weight: float = 0.5
-    tint_limit: float = 1.5
+    objective: Literal["budget", "published", "sum"] = "budget"
+    steps: StepCount = 300
+    batch_size: BatchSize = 16
+    learning_rate: Rate = 1e-3
+    extractor_rate: Rate = 1e-3
+    warmup: Interval = 100
+    sphere: Literal["huber", "radius"] = "huber"
+    nu: Annotated[float, Meta(ge=1e-4, le=1)] = 0.1
+    learn_images: ImageCount = 4
+    learn_draws: Annotated[int, Meta(ge=1, le=100)] = 1
+    learn_weight: Weight = 1.0
+    colour_weight: Weight = 0.0
+    mse_weight: Weight = 0.0
+    tint_weight: Weight = 0.5
+    tint_limit: Annotated[float, Meta(ge=0, le=100)] = 1.5
     official_lab: bool = False
     distort: bool = True
     geometric: bool = False
-    round_trips: int = 2
-    denoised: int = 4
-    noise_low: int = 50
-    noise_high: int = 500
-    rehearse_every: int = 20
-    rehearse_steps: int = 12
-    rehearse_first: int = 0
-    rehearse_images: int = 24
-    rehearse_rounds: int = _ROUNDS
-    seed: int = 0
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "steps": (0, 10_000_000),
-        "batch_size": (1, 1024),
-        "learning_rate": (1e-8, 1),
-        "extractor_rate": (1e-8, 1),
-        "warmup": (0, 1_000_000),
-        "nu": (1e-4, 1),
-        "learn_images": (0, 1024),
-        "learn_draws": (1, 100),
-        "learn_weight": (0, 1e4),
-        "colour_weight": (0, 1e4),
-        "mse_weight": (0, 1e4),
-        "tint_weight": (0, 1e4),
-        "tint_limit": (0, 100),
-        "round_trips": (0, 1024),
-        "denoised": (0, 1024),
-        "noise_low": (0, 999),
-        "noise_high": (1, 1000),
-        "rehearse_every": (0, 1_000_000),
-        "rehearse_steps": (0, 100_000),
-        "rehearse_first": (0, 100_000),
-        "rehearse_images": (1, 10_000),
-        "rehearse_rounds": (1, 1_000_000),
-    }
-    choices: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "objective": ("budget", "published", "sum"),
-        "sphere": ("huber", "radius"),
-    }
+    round_trips: ImageCount = 2
+    denoised: ImageCount = 4
+    noise_low: Annotated[int, Meta(ge=0, le=999)] = 50
+    noise_high: Annotated[int, Meta(ge=1, le=1000)] = 500
+    rehearse_every: Interval = 20
+    rehearse_steps: Annotated[int, Meta(ge=0, le=100_000)] = 12
+    rehearse_first: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    rehearse_images: Annotated[int, Meta(ge=1, le=10_000)] = 24
+    rehearse_rounds: Annotated[int, Meta(ge=1, le=1_000_000)] = _ROUNDS
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
 
     def __post_init__(self) -> None:
         """Also check that the noise range is one; raises :class:`ConfigError`."""

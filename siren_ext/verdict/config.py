@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from siren_ext.config import Config
 from siren_ext.stats.low_end import LOW_END
@@ -32,23 +34,12 @@ class VerifyConfig(Config):
         fixes them, so that the rank can be computed again.
     """
 
-    alpha: float = 1e-6
+    alpha: Annotated[float, Meta(ge=1e-299, le=0.5)] = 1e-6
     method: Literal["auto", "exact", "asymptotic"] = "auto"
-    low_end: float = LOW_END
+    low_end: Annotated[float, Meta(ge=0.01, le=1.0)] = LOW_END
     two_sided: bool = False
-    decoys: int = 100_000
-    decoy_seed: int = 0
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "alpha": (1e-299, 0.5),
-        "low_end": (0.01, 1.0),
-        "decoys": (1000, 2_000_000),
-        "decoy_seed": (0, 2**63 - 1),
-    }
-    choices: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "method": ("auto", "exact", "asymptotic"),
-        "two_sided": (True, False),
-    }
+    decoys: Annotated[int, Meta(ge=1000, le=2_000_000)] = 100_000
+    decoy_seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
 
     def comparison(self) -> dict[str, Any]:
         """The settings of the test against a reference, as :func:`ks_finding` takes them."""
