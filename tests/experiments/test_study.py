@@ -1,0 +1,97 @@
+"""The plan of a study: seeds, prompts, and the folder that it is bound to."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.tiny_models import draw_images
+
+from siren_ext.data.dataset import ImageSet
+from siren_ext.errors import ConfigError
+from siren_ext.experiments.study import (
+    DetectionConfig,
+    StudyLog,
+    kept,
+    roster,
+    spread_evenly,
+    study_prompts,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"size": 151}, "mimicries"),
+        ({"against": 301}, "reference"),
+        ({"seeds": 0}, "seeds"),
+        ({"seed": 0}, "seed"),
+        ({"prompt_source": "dreams"}, "prompt_source"),
+        ({"levels": (0.5,)}, "levels"),
+    ],
+)
+def test_impossible_plans_fail_before_any_work(change: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        DetectionConfig(**change)
+
+
+def test_no_two_models_share_a_seed() -> None:
+    models = [m for seed in (1, 2) for m in roster(DetectionConfig(seeds=400, seed=seed))]
+    assert len({model.training_seed for model in models}) == len(models)
+    ends = sorted((m.noise_seed, m.noise_seed + m.images) for m in models)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ends))
+    assert [m.name for m in models[:3]] == ["reference", "guilty_0", "innocent_0"]
+    assert roster(DetectionConfig(seeds=5))[:3] == roster(DetectionConfig(seeds=1))
+
+
+def test_prompts(tmp_path: Path) -> None:
+    captioned = ImageSet.open(draw_images(tmp_path / "a", 6))
+    bare = ImageSet.open(draw_images(tmp_path / "b", 3, captions=False))
+    some = study_prompts(captioned, "cat", DetectionConfig(prompt_count=2))
+    assert len(set(some)) == 2
+    assert set(some) <= set(captioned.captions())
+    assert study_prompts(bare, " cat ", DetectionConfig()) == ("an image of cat",)
+    by_class = DetectionConfig(prompt_source="class")
+    assert study_prompts(captioned, "cat", by_class) == ("an image of cat",)
+    assert study_prompts(bare, "cat", DetectionConfig(prompts=("x", "y"))) == ("x", "y")
+    with pytest.raises(ConfigError, match="class word"):
+        study_prompts(bare, "  ", DetectionConfig())
+
+
+def test_spread_evenly() -> None:
+    assert spread_evenly(range(10), 4) == [0, 3, 6, 9]
+    assert spread_evenly(range(3), 0) == spread_evenly(range(3), 9) == [0, 1, 2]
+    assert spread_evenly(range(3), 1) == [0]
+    assert spread_evenly([], 3) == []
+
+
+def test_folder_is_bound_to_one_study(tmp_path: Path) -> None:
+    with StudyLog(tmp_path / "a", {"coater": "x", "prompts": ("p",)}).step("coat"):
+        pass
+    again = StudyLog(tmp_path / "a", {"coater": "x", "prompts": ("p",)})
+    assert "coat" in again.costs()["seconds"]
+    StudyLog(tmp_path / "a", {"prompts": ("p",)})  # what is shared need not know the coater
+    with pytest.raises(ConfigError, match="another coater"):
+        StudyLog(tmp_path / "a", {"coater": "y", "prompts": ("p",)})
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="not of a study"):
+        StudyLog(tmp_path / "b", {})
+    (tmp_path / "a" / "study.json").write_text("[]")
+    with pytest.raises(ConfigError, match="can't be read"):
+        StudyLog(tmp_path / "a", {})
+
+
+def test_kept_values_are_made_once_per_key(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> int:
+        made.append(1)
+        return len(made)
+
+    path = tmp_path / "kept.json"
+    assert [kept(path, key, make) for key in ("a", "a", "b", "b")] == [1, 1, 2, 2]
+    path.write_text("{")
+    assert kept(path, "b", make) == 3
