@@ -1,4 +1,4 @@
-"""Paths of coater files: bundled ones by name, and new ones, which replace no other."""
+"""Paths of coater files: bundled coaters by name, and new files, which must not exist yet."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ BUNDLED_COATERS = ("start", "samples", "keyed")
 
 
 def coater_path(name: str | Path) -> Path:
-    """The file behind a coater's name; what is not a bundled name is taken as a path.
+    """The file of a bundled coater, or any other path unchanged.
 
-    ``samples`` is trained for the bundled images and ``keyed`` fitted to them, for messages of 48
-    bits; ``start`` is trained over many small sets, to be adapted to a new one. Raises
-    :class:`CoaterError` when a bundled one is missing.
+    Parameters
+    ----------
+    name : str or Path
+        ``samples``, trained for the bundled images; ``keyed``, fitted to them and taking messages
+        of 48 bits; ``start``, trained on many small sets and meant to be adapted to a new one; or
+        the path of a coater file.
+
+    Raises
+    ------
+    CoaterError
+        If a bundled coater is missing from the installation.
     """
     if str(name) not in BUNDLED_COATERS:
         return Path(name)
@@ -28,16 +36,30 @@ def coater_path(name: str | Path) -> Path:
 
 
 def refuse_existing(out: Path) -> None:
-    """Raise :class:`CoaterError` where ``out`` exists: a coater is never overwritten."""
+    """Refuse a path that exists, because coaters are never overwritten.
+
+    Parameters
+    ----------
+    out : Path
+        Where a new coater is to be written.
+
+    Raises
+    ------
+    CoaterError
+        If ``out`` exists.
+    """
     if out.exists():
         raise CoaterError(
-            f"{out} exists already. It is not overwritten, as images coated with it can be "
-            "verified with this very file only; name another one."
+            f"{out} exists already. It is not overwritten, because images coated with it can only "
+            "be verified with this file; choose another name."
         )
 
 
 def usual_start() -> str:
-    """The bundled coater that training for a new set begins from: the generic one if installed."""
+    """Name of the bundled coater from which training for a new set starts.
+
+    ``start`` if it is installed, else ``samples``.
+    """
     return next((name for name in BUNDLED_COATERS if _bundled(name).is_file()), "samples")
 
 

@@ -12,11 +12,12 @@ NORMS = ("image", "running")
 
 
 class ImageNorm(nn.BatchNorm2d):
-    """Batch normalisation whose statistics are those of each single image.
+    """Batch normalisation with the statistics of each single image.
 
-    The published pair runs batch normalisation in training mode with one image at a time; this
-    gives the same numbers for any batch size, so that a score never depends on its neighbours.
-    Parameter and buffer names are those of ``BatchNorm2d``, so published weights load unchanged.
+    The published code runs batch normalisation in training mode on one image at a time. This layer
+    gives the same numbers for any batch size, so a score never depends on the other images of its
+    batch. Parameter and buffer names are those of ``BatchNorm2d``, so published weights load
+    unchanged.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -27,7 +28,25 @@ class ImageNorm(nn.BatchNorm2d):
 
 
 class ConvBlock(nn.Module):
-    """3 x 3 convolution, normalisation, GELU (HiDDeN; Zhu et al. 2018, as in Stable Signature)."""
+    """A 3 x 3 convolution, normalisation and GELU.
+
+    Parameters
+    ----------
+    channels_in, channels_out : int
+        Number of input and output channels.
+    norm : {"image", "running"}
+        Normalise with the statistics of each image, or with running averages.
+
+    Raises
+    ------
+    ConfigError
+        If ``norm`` is unknown.
+
+    References
+    ----------
+    Zhu et al. (2018), "HiDDeN: hiding data with deep networks" (arXiv 1807.09937), with GELU as in
+    the code of Stable Signature (arXiv 2303.15435).
+    """
 
     def __init__(self, channels_in: int, channels_out: int, norm: str = "image") -> None:
         super().__init__()
@@ -41,7 +60,7 @@ class ConvBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """B x channels_in x H x W to B x channels_out x H x W."""
+        """Map B x channels_in x H x W to B x channels_out x H x W."""
         out: Tensor = self.layers(x)
         return out
 

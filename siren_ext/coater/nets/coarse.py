@@ -1,8 +1,9 @@
 """Coarse colour: a learnt pattern that is the same for every image, and a reader that finds it.
 
-A fine-tune learns first what all of its images share, and coarse colour before detail. SIREN's
-extractor can't see that: it normalises every map over the image and averages over places. Hence a
-reader of its own, which keeps places and colours, and knows how pictures of the owner's kind vary.
+A fine-tuned model first learns what all of its images share, and coarse colour before detail.
+SIREN's extractor cannot see such a pattern, because it normalises every feature map over the image
+and averages over positions. The reader here keeps positions and colours, and takes into account how
+pictures of the owner's kind vary.
 """
 
 from __future__ import annotations
@@ -18,28 +19,29 @@ from siren_ext.coater.nets.blocks import IMAGENET_STD
 from siren_ext.metrics.colour import ciede2000, srgb_to_lab
 
 STRENGTH = 0.15
-"""Largest change by the pattern, in ImageNet-normalised space, where it would not be seen."""
+"""Largest change by the pattern where it is invisible, in ImageNet-normalised space."""
 CELLS = 8
-"""Cells along a side, of the pattern and of what the reader sees."""
-_FIRST = 0.8
-_ROOM_SIDE = 32
-# share of the mean variance that is added to each: few pictures make some variances come out small
+"""Cells along each side of the pattern and of the reader's input."""
+_FIRST = 0.8  # root mean square of the initial maps, before tanh
+_ROOM_SIDE = 32  # tint_room compares the images at this size
+# This share of the mean variance is added to every variance: with few pictures, some of them are
+# estimated too small.
 _SHRINK = 5e-4
-# weight of the owner's own pictures beside generated ones
+# weight of the covariance of the owner's pictures beside that of generated ones
 _OWN = 0.5
 
 
 class CoarsePattern(nn.Module):
     """K learnt maps of 8 x 8 cells, each equal to its mirror image.
 
-    Trainers mirror images at random; a pattern that is not symmetric would be taught together with
-    its mirror image and lose half its power. The first maps are random colours of equal brightness,
-    for it is in brightness that pictures differ most.
+    Training programs mirror images at random. They would mix a pattern that is not symmetric with
+    its mirror image, which halves its power. The initial maps are random colours of equal
+    brightness, because pictures differ most in brightness.
 
     Parameters
     ----------
     count : int
-        K.
+        K, the number of maps.
     """
 
     def __init__(self, count: int) -> None:
@@ -54,19 +56,38 @@ class CoarsePattern(nn.Module):
 
     @torch.no_grad()
     def lay(self, directions: Tensor) -> None:
-        """Take K x 96 directions among :func:`coarse` views as the maps, in their proportions."""
+        """Replace the maps.
+
+        Parameters
+        ----------
+        directions : Tensor
+            K x 96 directions in the space of :func:`coarse`; their relative sizes are kept.
+        """
         half = directions.view(-1, 3, CELLS, CELLS // 2)
         maps = torch.cat([half, half.flip(3)], dim=3)
         self.maps.copy_(_FIRST * maps / maps.square().mean().sqrt())
 
     def cells(self) -> Tensor:
-        """The maps as they are used, K x 3 x 8 x 8."""
+        """The symmetric maps, K x 3 x 8 x 8."""
         return (self.maps + self.maps.flip(3)) / 2
 
     def forward(self, weights: Tensor, size: torch.Size) -> Tensor:
-        """The maps' sums with B x K weights, in [-1,1]: B x 3 x H x W for ``size`` H, W.
+        """Weighted sums of the maps, at image size.
 
-        They lie on the central square, which trainers cut out; its edge is continued outwards.
+        The pattern covers the central square, which training programs crop to; beyond it the
+        values of its edge are repeated.
+
+        Parameters
+        ----------
+        weights : Tensor
+            B x K.
+        size : torch.Size
+            H and W.
+
+        Returns
+        -------
+        Tensor
+            B x 3 x H x W in [-1,1].
         """
         height, width = size
         side = min(height, width)
@@ -80,23 +101,23 @@ class CoarsePattern(nn.Module):
 
 
 def lay_tint(pattern: CoarsePattern, images: Tensor, signs: Tensor, limit: float) -> Tensor:
-    """The change of colour that patterns make together, to be added to the images.
+    """The change of colour to add to the images.
 
     Parameters
     ----------
     pattern : CoarsePattern
-        of K maps.
+        A pattern of K maps.
     images : Tensor
         B x 3 x H x W in [0,1].
     signs : Tensor
-        B x K of -1 and +1, or 1 x K for all.
+        B x K of -1 and +1, or 1 x K for all images.
     limit : float
-        of the visible difference; see :func:`tint_room`.
+        Largest visible difference, in units of CIEDE2000; see :func:`tint_room`.
 
     Returns
     -------
     Tensor
-        B x 3 x H x W.
+        B x 3 x H x W, at most 0.15 times the ImageNet standard deviation of the channel.
     """
     std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
     weights = signs.to(images) / math.sqrt(signs.shape[1])
@@ -107,28 +128,30 @@ def lay_tint(pattern: CoarsePattern, images: Tensor, signs: Tensor, limit: float
 
 @torch.no_grad()
 def tint_room(images: Tensor, tint: Tensor, limit: float) -> Tensor:
-    """The factor, at most 1, that keeps a tint within ``limit`` units of CIEDE2000 everywhere.
+    """The factor that keeps a tint within ``limit`` units of CIEDE2000 everywhere.
 
-    The same change of colour is seen in grey and hardly in bright red, so that a pattern of one
-    strength would be visible in places or too faint in most.
+    The same change of colour is visible on grey and hardly visible on bright red, so a pattern of
+    constant strength would be visible in some places or too faint in most.
 
     Parameters
     ----------
     images : Tensor
         B x 3 x H x W in [0,1].
     tint : Tensor
-        what is to be added to each, or 1 x 3 x H x W for all.
+        The change to add: B x 3 x H x W, or 1 x 3 x H x W for all images.
+    limit : float
+        Largest difference, in units of CIEDE2000.
 
     Returns
     -------
     Tensor
-        B x 1 x H x W, smooth.
+        B x 1 x H x W in (0,1], smooth.
     """
     small = (min(images.shape[2], _ROOM_SIDE), min(images.shape[3], _ROOM_SIDE))
     view = F.adaptive_avg_pool2d(images, small).float()
     change = F.adaptive_avg_pool2d(tint, small).float()
     clean, room = srgb_to_lab(view), torch.ones_like(view[:, :1])
-    for _ in range(2):  # the difference grows less than in proportion
+    for _ in range(2):  # the difference grows less than proportionally
         seen = ciede2000(clean, srgb_to_lab((view + room * change).clamp(0, 1)))
         room = (room * limit / seen.clamp_min(1e-3)).clamp_max(1)
     room = room.to(images.dtype)
@@ -136,15 +159,15 @@ def tint_room(images: Tensor, tint: Tensor, limit: float) -> Tensor:
 
 
 class CoarseReader(nn.Module):
-    """Linear in the colours of 8 x 8 cells, of which the image and its mirror image are averaged.
+    """A linear layer on the colours of 8 x 8 cells, averaged with those of the mirror image.
 
-    What pictures of the owner's kind have in common and how they vary is taken out first
-    (whitening): without it, the variation of brightness hides a pattern many times over.
+    The colours are whitened first, with the mean and covariance of pictures of the owner's kind.
+    Without this, the variation of brightness is many times stronger than a pattern.
 
     Parameters
     ----------
     outputs : int
-        length of the result.
+        Length of the result.
     """
 
     mean: Tensor
@@ -159,15 +182,16 @@ class CoarseReader(nn.Module):
 
     @torch.no_grad()
     def fit(self, own: Tensor, generated: Tensor | None = None) -> None:
-        """Learn how clean pictures vary, from normalised N x 3 x H x W ones.
+        """Set the whitening from clean pictures.
 
         Parameters
         ----------
         own : Tensor
-            the owner's pictures, at least 2, as an autoencoder gives them back.
+            N x 3 x H x W, ImageNet-normalised, N at least 2: the owner's pictures after a round
+            trip through the autoencoder.
         generated : Tensor | None
-            what a clean model makes of them; suspicious pictures vary as these do, about
-            what both have in common.
+            M x 3 x H x W, likewise: pictures generated by a clean model of them. A suspect's
+            pictures vary as these do, around the mean of both.
         """
         seen = coarse(own).double()
         mean, spread = seen.mean(0), torch.cov(seen.T)
@@ -182,22 +206,21 @@ class CoarseReader(nn.Module):
 
     @torch.no_grad()
     def match(self, shifts: Tensor, *, together: int, generator: torch.Generator) -> None:
-        """Start as the best linear reader among clean pictures.
+        """Set the linear layer to the best linear reader for known shifts.
 
-        A bit's evidence is what its own shift adds to the mean of several images and the other
-        bits' do not; the fewer images, the more the pictures' own variation counts beside the other
-        bits.
+        Each bit is read along the part of its own shift that the shifts of the other bits do not
+        share. The fewer images are judged together, the more the variation between pictures counts
+        compared with the other bits.
 
         Parameters
         ----------
         shifts : Tensor
-            K x 96, what each bit of a message adds to :func:`coarse` views, one per output;
-            or 1 x 96 for a coating without a message, which all outputs then read with random
-            weights.
+            K x 96, what each bit of a message adds to :func:`coarse`, one row per output. For a
+            coating without a message 1 x 96, which all outputs then read with random weights.
         together : int
-            number of images that are judged together.
+            Number of images that are judged together.
         generator : torch.Generator
-            of those weights.
+            Draws the random weights.
         """
         white = (shifts @ self.whiten).double()
         power = white @ white.T + torch.eye(len(white)).to(white) / together
@@ -206,14 +229,25 @@ class CoarseReader(nn.Module):
         if len(rows) == 1 and outputs > 1:
             weights = torch.randn(outputs, 1, generator=generator) / math.sqrt(outputs)
             rows = weights.to(rows) * rows
-        # among pictures the outputs of one vary by no more than a message moves them
+        # the outputs must not vary more between pictures than a message moves them
         usual = rows.square().sum(1).mean().sqrt()
         self.linear.weight.copy_(AMPLITUDE * rows / max(1.0, float(usual)))
         self.linear.bias.zero_()
 
     def forward(self, images: Tensor) -> Tensor:
-        """B x outputs of ImageNet-normalised B x 3 x H x W images, the same for mirrored ones."""
-        # the whitening spans three powers of ten, more than bfloat16 keeps apart
+        """Read ImageNet-normalised images; mirroring an image changes nothing.
+
+        Parameters
+        ----------
+        images : Tensor
+            B x 3 x H x W.
+
+        Returns
+        -------
+        Tensor
+            B x outputs.
+        """
+        # the whitening spans three powers of ten, more than bfloat16 can resolve
         with torch.autocast(images.device.type, enabled=False):
             white = (coarse(images).to(self.mean.dtype) - self.mean) @ self.whiten
             out: Tensor = self.linear(white)
@@ -222,14 +256,20 @@ class CoarseReader(nn.Module):
 
 @torch.no_grad()
 def silence(layer: nn.Conv2d | nn.Linear) -> None:
-    """Make an untrained last layer give nothing, so that coarse colour begins alone."""
+    """Set a last layer to zero, so that training starts with coarse colour alone."""
     layer.weight.zero_()
     if layer.bias is not None:
         layer.bias.zero_()
 
 
 def coarse(images: Tensor) -> Tensor:
-    """Colours of 8 x 4 cells, the other half being mirrored onto them: B x 96."""
+    """Mean colours of 8 x 8 cells, averaged with the mirror image: left half only, B x 96.
+
+    Parameters
+    ----------
+    images : Tensor
+        B x 3 x H x W.
+    """
     cells = F.adaptive_avg_pool2d(images.float(), CELLS)
     folded = (cells + cells.flip(3)) / 2
     return folded[..., : CELLS // 2].flatten(1)

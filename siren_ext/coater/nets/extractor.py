@@ -1,4 +1,4 @@
-"""The extractor: image to a short feature vector whose distance to a centre is the score."""
+"""The extractor maps an image to features; their distance to a centre is the score."""
 
 from __future__ import annotations
 
@@ -9,27 +9,32 @@ from siren_ext.coater.nets.coarse import CoarseReader, silence
 
 
 class Extractor(nn.Module):
-    """HiDDeN decoder variant (SIREN, section on the extractor).
+    """SIREN's extractor, a variant of the HiDDeN decoder.
 
-    Blocks, a bottleneck block of ``features`` channels, global average, linear layer. With 64
-    channels, 8 blocks and 48 features it has 291,456 parameters and loads the published weights.
+    A trunk of convolution blocks, a bottleneck block of ``features`` channels, a global average and
+    a linear layer. With 64 channels, 8 blocks and 48 features it has 291,456 parameters and loads
+    the published weights.
 
     Parameters
     ----------
     channels : int
-        width of the trunk.
+        Width of the trunk.
     blocks : int
-        number of trunk blocks.
+        Number of trunk blocks.
     features : int
-        channels of the bottleneck.
+        Channels of the bottleneck.
     outputs : int
-        length of the result: ``features`` for a hypersphere, 1 for a binary logit.
+        Length of the result: ``features`` for a hypersphere, 1 for a binary logit.
     use_linear : bool
-        False ends at the pooled features (the paper's description).
-    norm : str
-        ``image`` or ``running`` statistics.
+        False returns the pooled features, as the paper describes it.
+    norm : {"image", "running"}
+        Statistics of the normalisation layers.
     coarse : bool
-        also read coarse colour place by place, which the blocks cannot see.
+        Also read coarse colour position by position, which the blocks cannot see.
+
+    References
+    ----------
+    SIREN (arXiv 2410.10437); Zhu et al. (2018), HiDDeN (arXiv 1807.09937).
     """
 
     def __init__(
@@ -54,9 +59,20 @@ class Extractor(nn.Module):
             silence(self.linear)
 
     def forward(self, images: Tensor, central: Tensor | None = None) -> Tensor:
-        """B x outputs features of ImageNet-normalised B x 3 x H x W images.
+        """Features of ImageNet-normalised images.
 
-        ``central``: their central squares, for the coarse reader, where images are not square.
+        Parameters
+        ----------
+        images : Tensor
+            B x 3 x H x W.
+        central : Tensor | None
+            The central squares of the original images for the coarse reader, if these are not
+            square; None uses ``images``.
+
+        Returns
+        -------
+        Tensor
+            B x outputs.
         """
         out: Tensor = self.layers(images).flatten(1)
         if self.linear is not None:

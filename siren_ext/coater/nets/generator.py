@@ -1,4 +1,4 @@
-"""The coating generator: image to a pattern of the same size."""
+"""The generator maps an image to a pattern of the same size."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ from siren_ext.coater.nets.coarse import CoarsePattern, silence
 
 
 class Generator(nn.Module):
-    """HiDDeN encoder variant (SIREN, section on the coating generator).
+    """SIREN's coating generator, a variant of the HiDDeN encoder.
 
-    A trunk of convolution blocks, then one block over [message map, trunk, image], then a
-    1 x 1 head and tanh. With 64 channels, 4 blocks and 48 bits it has 179,715 parameters and loads
-    the published weights.
+    A trunk of convolution blocks, one block on the concatenated [message map, trunk, image], a
+    1 x 1 convolution and tanh. With 64 channels, 4 blocks and 48 bits it has 179,715 parameters and
+    loads the published weights.
 
     Parameters
     ----------
     channels : int
-        width of every block.
+        Width of every block.
     blocks : int
-        number of trunk blocks.
+        Number of trunk blocks.
     bits : int
-        length of the constant message; 0 drops it (the paper's description).
-    norm : str
-        ``image`` or ``running`` statistics.
+        Length of the constant message; 0 leaves it out, as the paper describes it.
+    norm : {"image", "running"}
+        Statistics of the normalisation layers.
     coarse : bool
-        also hold a pattern of coarse colour, the same for every image, in ``coarse``; what
-        is drawn for an image begins faint beside it.
+        Also hold a pattern of coarse colour, the same for every image, in the attribute
+        ``coarse``. The network's own pattern then starts at zero.
+
+    References
+    ----------
+    SIREN (arXiv 2410.10437); Zhu et al. (2018), HiDDeN (arXiv 1807.09937).
     """
 
     msg: Tensor
@@ -58,7 +62,18 @@ class Generator(nn.Module):
         self.msg.copy_(torch.randint(0, 2, self.msg.shape, generator=generator))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pattern in [-1,1], B x 3 x H x W, for ImageNet-normalised images of that shape."""
+        """The pattern for ImageNet-normalised images.
+
+        Parameters
+        ----------
+        images : Tensor
+            B x 3 x H x W.
+
+        Returns
+        -------
+        Tensor
+            B x 3 x H x W in [-1,1].
+        """
         features = self.conv_bns(images)
         parts = [features, images]
         if self.msg.shape[1]:

@@ -1,4 +1,4 @@
-"""How large a change the eye tolerates at each pixel: the just-noticeable-difference map."""
+"""The just-noticeable-difference map: how large a change the eye tolerates at each pixel."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ _MEAN_KERNEL = (
     (1, 1, 1, 1, 1),
 )
 _SOBEL = ((-1, 0, 1), (-2, 0, 2), (-1, 0, 1))
-# about ten copies of a strip are needed at a time
+# pixels in a strip; about ten copies of a strip are in memory at a time
 _STRIP_PIXELS = 1 << 20
 
 
 @torch.no_grad()
 def jnd_map(images: Tensor) -> Tensor:
-    """Just-noticeable difference per pixel, as a share of full scale.
+    """Just-noticeable difference of each pixel, as a share of full scale.
 
-    Luminance masking plus contrast masking less their overlap (SIREN, Eq. of the HVS mask, after
-    Wu et al. 2017). The outermost row and column are zero, since the zero padding there would look
-    like an edge.
+    Luminance masking plus contrast masking minus 0.3 times the smaller of the two. The outermost
+    rows and columns are zero, because the zero padding would look like an edge there.
 
     Parameters
     ----------
@@ -35,7 +34,13 @@ def jnd_map(images: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        B x 1 x H x W, not below zero; 0.012 to 0.078 on flat areas, more on texture.
+        B x 1 x H x W, not negative: 0.012 to 0.078 on flat areas, more on texture.
+
+    References
+    ----------
+    SIREN (arXiv 2410.10437), the perceptual mask; formulas of its published code, after Wu et al.
+    (2017), "Enhanced just noticeable difference model for images with pattern complexity", IEEE
+    Trans. Image Process. 26(6).
     """
     batch, _, height, width = images.shape
     rows = max(1, _STRIP_PIXELS // max(1, batch * width))
@@ -47,7 +52,7 @@ def jnd_map(images: Tensor) -> Tensor:
 
 
 def _strip(images: Tensor, top: int, bottom: int) -> Tensor:
-    """The map's rows from ``top`` to ``bottom``, from these rows and two more on either side."""
+    """Rows ``top`` to ``bottom`` of the map, from these rows and two more on either side."""
     height = images.shape[2]
     above, below = min(2, top), min(2, height - bottom)
     images = images[:, :, top - above : bottom + below]

@@ -1,4 +1,4 @@
-"""Networks of a keyed coater: the message is an input, and a position-keeping decoder reads it."""
+"""Networks of a keyed coater: the generator takes a message, and the extractor reads it back."""
 
 from __future__ import annotations
 
@@ -12,30 +12,34 @@ from siren_ext.coater.nets.blocks import ConvBlock
 from siren_ext.coater.nets.coarse import CoarsePattern, CoarseReader, silence
 
 DECODER_SIDE = 8
-"""Cells along a side to which the decoder brings its maps before they become bits."""
-_HALVING = (0, 1, 3)
+"""Cells along each side to which the decoder's maps are averaged before the linear layer."""
+_HALVING = (0, 1, 3)  # blocks of the decoder that halve the size
 _GROUPS = 4
 
 
 class KeyedGenerator(nn.Module):
-    """Image and message to a pattern of the image's size.
+    """Maps an image and a message to a pattern of the image's size.
 
-    The pattern is tanh(sum_k m_k P_k(x) / sqrt(K)): per bit a map P_k that a small convolution
-    trunk draws for this image; ``coarse`` holds a fixed one per bit. (A message as constant
-    channels of SIREN's generator is not picked up in a hundred times the steps.) Everything is
-    symmetric to mirroring: trainers mirror images at random, and would otherwise teach a model
-    every bit's pattern together with its mirror image.
+    The pattern is tanh(sum_k m_k P_k(x) / sqrt(K)), where a small convolution trunk draws one map
+    P_k per bit for the image x. Everything is symmetric to mirroring: training programs mirror
+    images at random and would otherwise mix the pattern of every bit with its mirror image.
 
     Parameters
     ----------
     channels : int
-        width of the trunk.
+        Width of the trunk.
     blocks : int
-        number of trunk blocks.
+        Number of trunk blocks.
     bits : int
-        K, length of the message.
+        K, the length of the message.
     coarse : bool
-        also hold a pattern of coarse colour per bit, in ``coarse``.
+        Also hold a fixed pattern of coarse colour per bit, in the attribute ``coarse``. The maps
+        P_k then start at zero.
+
+    Notes
+    -----
+    SIREN's generator takes its constant message as input channels. With changing messages, that
+    network had not learnt to use them after a hundred times as many steps.
     """
 
     def __init__(self, channels: int, blocks: int, bits: int, *, coarse: bool = True) -> None:
@@ -50,7 +54,7 @@ class KeyedGenerator(nn.Module):
             silence(self.maps)
 
     def forward(self, images: Tensor, message: Tensor) -> Tensor:
-        """Pattern in [-1,1] like the images.
+        """The pattern for images and messages.
 
         Parameters
         ----------
@@ -58,6 +62,11 @@ class KeyedGenerator(nn.Module):
             B x 3 x H x W, ImageNet-normalised.
         message : Tensor
             B x K of -1 and +1.
+
+        Returns
+        -------
+        Tensor
+            B x 3 x H x W in [-1,1].
         """
         view = F.avg_pool2d(images, 2)
         weights = message.to(view.dtype) / math.sqrt(self.bits)
@@ -68,6 +77,7 @@ class KeyedGenerator(nn.Module):
         return torch.tanh(drawn)
 
     def _drawn(self, view: Tensor, weights: Tensor) -> Tensor:
+        """The weighted sum of the maps of all bits, B x 3 x h x w."""
         maps = self.maps(self.trunk(view))
         batch, _, height, width = maps.shape
         maps = maps.view(batch, self.bits, 3, height, width)
@@ -75,23 +85,23 @@ class KeyedGenerator(nn.Module):
 
 
 class KeyedExtractor(nn.Module):
-    """Image to one number per bit of the message; its sign is the bit's.
+    """Maps an image to one logit per bit of the message; the sign is the bit.
 
-    The sum of two readers: a linear one of coarse colour, which starts fitted to the
-    generator's own patterns, and a *decoder*, convolutions down to a grid of 8 x 8 cells, read
-    position by position (a global average would forget where a pattern lay). The result is the mean
-    over the image and its mirror image.
+    The result is the sum of two readers: a linear one of coarse colour, which is fitted to the
+    generator's patterns at the start, and a decoder, convolutions down to a grid of 8 x 8 cells
+    that are read position by position (a global average would lose where a pattern is). Logits are
+    averaged over the image and its mirror image.
 
     Parameters
     ----------
     channels : int
-        width of the decoder's first block; the others have twice that.
+        Width of the decoder's first block, a multiple of 4; the others have twice that.
     blocks : int
-        number of its blocks.
+        Number of blocks.
     bits : int
-        length of the message.
+        Length of the message.
     coarse : bool
-        whether to read coarse colour.
+        Whether to read coarse colour.
     """
 
     def __init__(self, channels: int, blocks: int, bits: int, *, coarse: bool = True) -> None:
@@ -114,9 +124,20 @@ class KeyedExtractor(nn.Module):
             silence(self.linear)
 
     def forward(self, images: Tensor, central: Tensor | None = None) -> Tensor:
-        """B x bits of ImageNet-normalised B x 3 x H x W images, the same for mirrored ones.
+        """Logits of ImageNet-normalised images; mirroring an image changes nothing.
 
-        ``central``: their central squares, for the coarse reader, where images are not square.
+        Parameters
+        ----------
+        images : Tensor
+            B x 3 x H x W.
+        central : Tensor | None
+            The central squares of the original images for the coarse reader, if these are not
+            square; None uses ``images``.
+
+        Returns
+        -------
+        Tensor
+            B x bits.
         """
         both = torch.cat([images, images.flip(3)])
         seen = F.adaptive_avg_pool2d(self.layers(both), DECODER_SIDE).flatten(1)
