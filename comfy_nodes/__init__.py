@@ -19,6 +19,7 @@ async def comfy_entrypoint() -> Any:
 
     from .generate import PocketSampler, PromptBatch
     from .keyed import KeyedVerify, LoadKey
+    from .official import ImportCheckpoints
     from .paths import register_folder
     from .protect import CoatFolder, CoatImage, LoadCoater, TrainCoater
     from .verify import KSVerify, LoadScores, SaveScores, ScoreCoating, VerificationReport
@@ -32,6 +33,7 @@ async def comfy_entrypoint() -> Any:
                 CoatImage,
                 CoatFolder,
                 TrainCoater,
+                ImportCheckpoints,
                 ScoreCoating,
                 LoadScores,
                 SaveScores,

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from siren_ext.coater.bundled import BUNDLED_COATERS, coater_path
+from siren_ext.coater.torch_files import SUFFIXES
 from siren_ext.errors import CoaterError, DatasetError, EvidenceError, ScoreError, SirenError
+from siren_ext.text import natural_key
 
 MODELS = "siren"
 SUBFOLDER = "siren"
@@ -16,6 +18,7 @@ BUNDLED = " (bundled)"
 NO_ADAPTER = "none"
 NO_SCORES = "no scores saved yet"
 NO_KEYS = "no key file yet"
+NO_CHECKPOINTS = "no .pth file yet"
 _VARIABLE = re.compile(r"SIREN_[A-Z0-9_]{1,60}")
 _NAME = re.compile(r"[^<>:\"|?*\x00-\x1f\\]+")
 
@@ -104,6 +107,11 @@ def coater_file(name: str) -> Path:
 
     if name.endswith(BUNDLED):
         return coater_path(name.removesuffix(BUNDLED))
+    if PurePosixPath(name).suffix.lower() in SUFFIXES:
+        raise CoaterError(
+            f"{name!r} is a PyTorch checkpoint, not a coater. If it is one of the two files that "
+            "SIREN's authors published, make a coater of both with Import SIREN Checkpoints."
+        )
     path = folder_paths.get_full_path(MODELS, name)
     if path is None:
         raise CoaterError(
@@ -113,12 +121,48 @@ def coater_file(name: str) -> Path:
     return Path(path)
 
 
+def checkpoint_names() -> list[str]:
+    """PyTorch checkpoints in ``models/siren`` and its subfolders."""
+    import folder_paths
+
+    return sorted(
+        {
+            path.relative_to(root).as_posix()
+            for root in folder_paths.get_folder_paths(MODELS)
+            for path in Path(root).rglob("*")
+            if path.suffix.lower() in SUFFIXES and path.is_file()
+        },
+        key=natural_key,
+    )
+
+
+def checkpoint_file(name: str) -> Path:
+    """The file of a listed checkpoint; raises :class:`CoaterError` when it is gone."""
+    import folder_paths
+
+    relative = safe_name(name, CoaterError)
+    for folder in folder_paths.get_folder_paths(MODELS):
+        if relative.suffix.lower() in SUFFIXES and (Path(folder) / relative).is_file():
+            return Path(folder) / relative
+    raise CoaterError(
+        f"There is no checkpoint {name!r} in ComfyUI's models/{MODELS} folder. Put the two files "
+        "that SIREN's authors published there (.pth) and press R."
+    )
+
+
 def new_coater_file(name: str) -> Path:
     """Where a trained coater is written; raises :class:`CoaterError` for an unusable name."""
     import folder_paths
 
     relative = safe_name(name.removesuffix(".safetensors"), CoaterError)
     return Path(folder_paths.get_folder_paths(MODELS)[0]) / f"{relative}.safetensors"
+
+
+def coater_name(path: Path) -> str:
+    """The name under which Load Coater lists a file of :func:`new_coater_file`."""
+    import folder_paths
+
+    return path.relative_to(folder_paths.get_folder_paths(MODELS)[0]).as_posix()
 
 
 def adapter_names() -> list[str]:

@@ -43,6 +43,10 @@ def import_official(
     say(f"Coater written: {out}")
     say(made.summary)
     if made.images is not None:
+        say(
+            f"To do so: siren-ext train {data} --base BASE --class-word WORD --start {out} --out "
+            "NEW.safetensors"
+        )
         report_skipped(made.images.problems, "file")
     elif data is not None:
         say(f"The images of {data} were not needed.")

@@ -59,9 +59,8 @@ class ImportedCoater:
                 "images, and is a coater for that set."
             )
         return (
-            f"The centre was computed from {len(self.images)} images: the pair is a meta-learned "
-            "start. Adapt it to your images before you coat: 'siren-ext train' with "
-            f"--start {self.path.name}."
+            f"The centre was computed from {len(self.images)} images: the pair is meta-learned, a "
+            "start. Train a coater for your images from it before you coat."
         )
 
 

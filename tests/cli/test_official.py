@@ -69,7 +69,7 @@ def test_a_meta_learned_pair(
     assert code == 0, err
     assert "Computing the centre" in err
     assert "computed from 4 images" in shown
-    assert "--start c.safetensors" in shown
+    assert f"siren-ext train {photos} --base BASE --class-word WORD --start {out}" in shown
     assert Coater.load(out).center.abs().sum() > 0
     (photos / "bad.png").write_bytes(b"no picture")
     second = tmp_path / "d.safetensors"

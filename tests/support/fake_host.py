@@ -26,6 +26,7 @@ PARTS = (
     ".protect",
     ".verify",
     ".keyed",
+    ".official",
 )
 
 
