@@ -20,12 +20,12 @@ from guided import Guided, Length
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import SirenError
 from siren_ext.panels import html as cards
-from siren_ext.panels.actions import before_after, coat_step, judge_step
+from siren_ext.panels.actions import before_after, coat_step, verify_step
 from siren_ext.panels.coat import coat_panel
 from siren_ext.panels.gradio_compat import lossless, private
-from siren_ext.panels.host import Desk, Jobs, Shelf, UploadLimits
-from siren_ext.panels.uploads import take_in
-from siren_ext.panels.verify import reference_of, shown, verdict_parts, verify_panel
+from siren_ext.panels.host import PanelHost, JobFolders, CoaterLibrary, UploadLimits
+from siren_ext.panels.uploads import collect_images
+from siren_ext.panels.verify import reference_path, verdict_parts, verdict_values, verify_panel
 from siren_ext.panels.widgets import image_files, reveal
 from siren_ext.progress import NULL
 from siren_ext.samples import sample_set
@@ -39,36 +39,36 @@ HERE = Path(__file__).resolve().parent
 WORDS = json.loads((HERE / "words.json").read_text(encoding="utf-8"))
 
 
-def make_desk() -> Desk:
+def make_host() -> PanelHost:
     """What this page lends its panels: small uploads, nothing of the machine, nothing kept."""
     limits = UploadLimits(files=150, file_mb=FILE_MB, total_mb=200, megapixels=16, folders=False)
-    return Desk(limits=limits, shelf=Shelf(device="cpu"), jobs=Jobs(KEEP_MINUTES))
+    return PanelHost(limits=limits, coaters=CoaterLibrary(device="cpu"), jobs=JobFolders(KEEP_MINUTES))
 
 
-def build(desk: Desk | None = None, length: Length | None = None) -> Any:
+def build(host: PanelHost | None = None, length: Length | None = None) -> Any:
     """The page as ``gr.Blocks``."""
-    desk = desk or make_desk()
-    guided = Guided(desk, length)
+    host = host or make_host()
+    guided = Guided(host, length)
     minutes = KEEP_MINUTES * 60
     with gr.Blocks(title="Siren", delete_cache=(minutes // 3, minutes)) as page:
         gr.HTML(cards.intro(), elem_id="siren_style")
         gr.Markdown(WORDS["head"], elem_id="siren_head")
         with gr.Tabs(elem_id="siren_tabs"):
             with gr.Tab("Try it", elem_id="siren_tab_try"):
-                try_panel(desk, guided)
+                try_panel(host, guided)
             with gr.Tab("Coat my images", elem_id="siren_tab_coat"):
                 gr.Markdown(WORDS["coat"])
-                coat_panel(gr, desk)
+                coat_panel(gr, host)
             with gr.Tab("Verify images", elem_id="siren_tab_verify"):
-                verify_panel(gr, desk)
+                verify_panel(gr, host)
             with gr.Tab("How it works", elem_id="siren_tab_how"):
-                how_panel(desk)
+                how_panel(host)
         gr.Markdown(WORDS["foot"].format(minutes=KEEP_MINUTES))
-        add_api(desk)
+        add_api(host)
     return page
 
 
-def try_panel(desk: Desk, guided: Guided) -> None:
+def try_panel(host: PanelHost, guided: Guided) -> None:
     """The guided demo."""
     length = guided.length
     gr.Markdown(
@@ -111,30 +111,30 @@ def try_panel(desk: Desk, guided: Guided) -> None:
         mine = kind != "Sample images"
         return gr.update(visible=mine), gr.update(visible=mine)
 
-    def run(kind: str, given: Any, name: str, job_word: str) -> Iterator[tuple[Any, ...]]:
+    def run(kind: str, given: Any, name: str, job_id: str) -> Iterator[tuple[Any, ...]]:
         place, blank = None, (None,) * len(outputs)
         try:
             if kind != "Sample images":
-                place = take_in(given, "", few, desk.jobs.new("own") / "images")
+                place = collect_images(given, "", few, host.jobs.new("own") / "images")
                 class_noun(name)
         except SirenError as error:
             yield reveal(gr, (cards.problem(str(error)), None, *blank))
             return
-        for story in guided.run(place, name, job_word):
+        for story in guided.run(place, name, job_id):
             head = cards.story_card(story.lines())
             if story.error:
                 head += cards.problem(story.error)
             elif story.stopped:
                 head += cards.note("Nothing of this run is kept.", "Stopped")
-            rest = shown(story.judged, WORDS["shortened"]) if story.judged else blank
+            rest = verdict_values(story.verification, WORDS["shortened"]) if story.verification else blank
             yield reveal(gr, (head, story.looks, *rest))
 
     source.change(choose, [source], [own, noun], **private(gr))
-    armed = start.click(desk.stops.arm, [word], [word], queue=False, **private(gr))
+    armed = start.click(host.stops.new_job, [word], [word], queue=False, **private(gr))
     armed.then(
         on_gpu(run), [source, files, noun, word], [card, looks, *outputs.values()], **private(gr)
     )
-    stop.click(desk.stops.ask, [word], None, queue=False, **private(gr))
+    stop.click(host.stops.request, [word], None, queue=False, **private(gr))
 
 
 def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -147,11 +147,11 @@ def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
     return lent
 
 
-def how_panel(desk: Desk) -> None:
+def how_panel(host: PanelHost) -> None:
     """The idea in pictures, made with the coater that is in use."""
     gr.HTML((HERE / "how.html").read_text(encoding="utf-8"), elem_id="siren_how_flow")
     gr.Gallery(
-        value=example_pictures(desk),
+        value=example_pictures(host),
         label="A sample: original, coated, and the difference enlarged 10 times",
         show_label=False,
         columns=3,
@@ -161,15 +161,15 @@ def how_panel(desk: Desk) -> None:
     gr.Markdown(WORDS["how"])
 
 
-def example_pictures(desk: Desk) -> list[tuple[str, str]]:
+def example_pictures(host: PanelHost) -> list[tuple[str, str]]:
     """A coated sample; its pictures stay as long as the page runs."""
     whole = sample_set()
     data = ImageSet(whole.items[:1], whole.root, whole.name)
-    job = Jobs(keep_minutes=60 * 24 * 30).new("how")
-    return before_after(coat_step(data, desk.shelf.load("samples"), job), data, job)
+    job = JobFolders(keep_minutes=60 * 24 * 30).new("how")
+    return before_after(coat_step(data, host.coaters.load("samples"), job), data, job)
 
 
-def add_api(desk: Desk) -> None:
+def add_api(host: PanelHost) -> None:
     """Endpoints ``/coat``, ``/score`` and ``/verify`` for programs, behind invisible components.
 
     Files pass through file components, so that Gradio checks that they are uploads.
@@ -184,9 +184,9 @@ def add_api(desk: Desk) -> None:
         buttons = [gr.Button() for _ in range(3)]
 
     def coat(given: Any, own: Any, power: float) -> tuple[str, dict[str, Any]]:
-        job = desk.jobs.new("api")
-        data = ImageSet.open(take_in(given, "", desk.limits, job / "originals"))
-        done = coat_step(data, desk.shelf.load("samples", own), job, strength=power)
+        job = host.jobs.new("api")
+        data = ImageSet.open(collect_images(given, "", host.limits, job / "originals"))
+        done = coat_step(data, host.coaters.load("samples", own), job, strength=power)
         images = [
             {"file": e.output, "psnr_db": e.psnr_db, "before": e.clean_score,
              "after": e.coated_score}
@@ -197,15 +197,15 @@ def add_api(desk: Desk) -> None:
         return str(done.archive), facts
 
     def score(given: Any, own: Any) -> dict[str, Any]:
-        place = take_in(given, "", desk.limits, desk.jobs.new("api") / "images")
-        return score_folder(place, desk.shelf.load("samples", own), progress=NULL).to_dict()
+        place = collect_images(given, "", host.limits, host.jobs.new("api") / "images")
+        return score_folder(place, host.coaters.load("samples", own), progress=NULL).to_dict()
 
     def verify(given: Any, other: Any, own: Any, risk: float) -> tuple[dict[str, Any], list[str]]:
-        job = desk.jobs.new("api")
-        suspect = take_in(given, "", desk.limits, job / "suspect", what="suspicious images")
-        clean = reference_of(other, "", desk, job)
-        judged = judge_step(suspect, clean, desk.shelf.load("samples", own), job, alpha=risk)
-        return judged.verdict.to_dict(), [str(judged.report.html), str(judged.report.json)]
+        job = host.jobs.new("api")
+        suspect = collect_images(given, "", host.limits, job / "suspect", what="suspicious images")
+        clean = reference_path(other, "", host, job)
+        verification = verify_step(suspect, clean, host.coaters.load("samples", own), job, alpha=risk)
+        return verification.verdict.to_dict(), [str(verification.report.html), str(verification.report.json)]
 
     events = (
         ("coat", coat, [images, coater, strength], [archive, answer]),

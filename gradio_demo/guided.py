@@ -17,8 +17,8 @@ from typing import Any
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled, SirenError
-from siren_ext.panels.actions import Coated, Judged, Tiles, before_after, coat_step, judge_step
-from siren_ext.panels.host import Desk, Jobs
+from siren_ext.panels.actions import Coated, Verification, Tiles, before_after, coat_step, verify_step
+from siren_ext.panels.host import PanelHost, JobFolders
 from siren_ext.progress import Progress
 from siren_ext.samples import sample_set
 from siren_ext.training.prompts import surrogate_prompt
@@ -55,7 +55,7 @@ class Story:
     step: int = 0
     note: str = ""
     looks: Tiles | None = None
-    judged: Judged | None = None
+    verification: Verification | None = None
     coated: Coated | None = None
     error: str = ""
     stopped: bool = False
@@ -74,17 +74,17 @@ class Guided:
 
     Parameters
     ----------
-    desk : Desk
+    host : PanelHost
         temporary folders, coaters and Stop buttons.
     length : Length | None
         how much a run does.
     """
 
-    def __init__(self, desk: Desk, length: Length | None = None) -> None:
-        self.desk, self.length = desk, length or Length()
+    def __init__(self, host: PanelHost, length: Length | None = None) -> None:
+        self.host, self.length = host, length or Length()
         # the reference of the sample set is the same for every visitor: made once, then kept
         self._reference: Path | None = None
-        self._home = Jobs(keep_minutes=_A_MONTH)
+        self._home = JobFolders(keep_minutes=_A_MONTH)
         self._lock = threading.Lock()
 
     def run(self, images: Path | None, noun: str, word: str) -> Iterator[Story]:
@@ -122,14 +122,14 @@ class Guided:
             while (latest := told.get()) is not None:
                 yield latest
         finally:
-            self.desk.stops.ask(word)  # the visitor left: stop working for nobody
+            self.host.stops.request(word)  # the visitor left: stop working for nobody
 
     def _chain(self, images: Path | None, noun: str, word: str, tell: Callable[..., None]) -> None:
-        length, job = self.length, self.desk.jobs.new("guided")
+        length, job = self.length, self.host.jobs.new("guided")
         data = sample_set() if images is None else ImageSet.open(images)
         data = _first(data, length.images)
         prompt = None if images is None else surrogate_prompt(noun)
-        coater = self.desk.shelf.load("samples")
+        coater = self.host.coaters.load("samples")
         coated = coat_step(data, coater, job, progress=self._watch(tell, 0, word))
         tell(step=1, note="", coated=coated, looks=before_after(coated, data, job))
         adapters = {name: job / f"{name}.safetensors" for name in ("suspect", "reference")}
@@ -152,13 +152,13 @@ class Guided:
             if images is None:
                 self._keep(reference)
         tell(step=5, note="")
-        judged = judge_step(
+        verification = verify_step(
             suspect, reference, coater, job, alpha=length.alpha, progress=self._watch(tell, 5, word)
         )
-        tell(step=6, note="", judged=judged)
+        tell(step=6, note="", verification=verification)
 
     def _watch(self, tell: Callable[..., None], step: int, word: str) -> Progress:
-        return _Telling(tell, step, lambda: self.desk.stops.asked(word))
+        return _Telling(tell, step, lambda: self.host.stops.requested(word))
 
     def _train(
         self, data: ImageSet, prompt: str | None, out: Path, seed: int, progress: Progress

@@ -10,7 +10,7 @@ from modules import script_callbacks
 
 # imported now: the extension's folder is on the path only while its scripts are loaded
 from siren_a1111 import api, settings
-from siren_a1111.host import WebuiHost
+from siren_a1111.generator import WebuiGenerator
 
 from siren_ext.panels.coat import coat_panel
 from siren_ext.panels.lora import lora_panel
@@ -22,13 +22,13 @@ from siren_ext.panels.verify import verify_panel
 # what it showed first, the bundled coater among it
 FRESH = ("_coater", "_risk", "_checkpoint", "_suspect", "_reference")
 _LOG = logging.getLogger(__name__)
-_DESKS = []
+_HOSTS = []
 
 
-def _desk():
-    if not _DESKS:
-        _DESKS.append(settings.make_desk())
-    return _DESKS[0]
+def _host():
+    if not _HOSTS:
+        _HOSTS.append(settings.make_host())
+    return _HOSTS[0]
 
 
 def tabs():
@@ -43,18 +43,18 @@ def tabs():
 
 
 def _page():
-    desk = _desk()
+    host = _host()
     with gr.Blocks(analytics_enabled=False) as page, gr.Tabs(elem_id="siren_tabs"):
         with gr.Tab("Coat", elem_id="siren_tab_coat"):
-            parts = coat_panel(gr, desk)
+            parts = coat_panel(gr, host)
         with gr.Tab("Verify a LoRA", elem_id="siren_tab_lora"):
-            parts |= lora_panel(gr, WebuiHost(), desk)
+            parts |= lora_panel(gr, WebuiGenerator(), host)
         with gr.Tab("Verify images", elem_id="siren_tab_verify"):
-            parts |= verify_panel(gr, desk)
+            parts |= verify_panel(gr, host)
         with gr.Tab("Check a report", elem_id="siren_tab_report"):
-            report_panel(gr, desk)
+            report_panel(gr, host)
         with gr.Tab("Train a coater", elem_id="siren_tab_train"):
-            train_panel(gr, desk)
+            train_panel(gr, host)
     for name, part in parts.items():
         if name.endswith(FRESH):
             part.do_not_save_to_config = True
@@ -66,7 +66,7 @@ def routes(_, app):
     if settings.flag("api") or settings.flag("nowebui"):
         api.add_routes(
             app,
-            _desk(),
+            _host(),
             max_mb=float(settings.option("siren_api_mb", 200)),
             accounts=settings.flag("api_auth"),
         )
@@ -74,8 +74,8 @@ def routes(_, app):
 
 def unload():
     """Delete temporary files when the web UI reloads its scripts."""
-    while _DESKS:
-        _DESKS.pop().jobs.close()
+    while _HOSTS:
+        _HOSTS.pop().jobs.close()
 
 
 script_callbacks.on_ui_settings(settings.add_settings)

@@ -22,8 +22,8 @@ from starlette.concurrency import run_in_threadpool
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError, SirenError
-from siren_ext.panels.actions import coat_step, judge_step
-from siren_ext.panels.host import Desk
+from siren_ext.panels.actions import coat_step, verify_step
+from siren_ext.panels.host import PanelHost
 from siren_ext.panels.uploads import check_images
 from siren_ext.scoring.score import score_folder
 
@@ -31,12 +31,12 @@ _MEGA = 1_000_000
 _LOCK = threading.Lock()
 
 
-def add_routes(app: FastAPI, desk: Desk, *, max_mb: float, accounts: str | None) -> None:
+def add_routes(app: FastAPI, host: PanelHost, *, max_mb: float, accounts: str | None) -> None:
     """Add the routes to the web UI's app.
 
     Parameters
     ----------
-    desk : Desk
+    host : PanelHost
         limits and coaters.
     max_mb : float
         largest body in megabytes.
@@ -44,12 +44,12 @@ def add_routes(app: FastAPI, desk: Desk, *, max_mb: float, accounts: str | None)
         ``user:password,...`` of the web UI's ``--api-auth``; None for open routes.
     """
     for name, step in (("coat", _coat), ("score", _score), ("verify", _verify)):
-        app.post(f"/siren/v1/{name}")(_route(step, desk, max_mb, accounts))
+        app.post(f"/siren/v1/{name}")(_route(step, host, max_mb, accounts))
 
 
 def _route(
-    step: Callable[[dict[str, Any], Desk, Path], dict[str, Any]],
-    desk: Desk,
+    step: Callable[[dict[str, Any], PanelHost, Path], dict[str, Any]],
+    host: PanelHost,
     max_mb: float,
     accounts: str | None,
 ) -> Callable[..., Any]:
@@ -69,17 +69,17 @@ def _route(
             return JSONResponse({"error": "The body is not JSON."}, 400)
         if not isinstance(values, dict):
             return JSONResponse({"error": "The body is not a JSON object."}, 400)
-        return await run_in_threadpool(_locked, step, values, desk)
+        return await run_in_threadpool(_locked, step, values, host)
 
     return answer
 
 
-def _locked(step: Callable[..., dict[str, Any]], values: dict[str, Any], desk: Desk) -> Any:
+def _locked(step: Callable[..., dict[str, Any]], values: dict[str, Any], host: PanelHost) -> Any:
     """One request at a time; its files are deleted at the end."""
-    job = desk.jobs.new("api")
+    job = host.jobs.new("api")
     try:
         with _LOCK:
-            return JSONResponse(step(values, desk, job))
+            return JSONResponse(step(values, host, job))
     except SirenError as error:
         return JSONResponse({"error": str(error)}, 422)
     finally:
@@ -97,14 +97,14 @@ def _is_known(header: str, accounts: str) -> bool:
     return kind.lower() == "basic" and any(matches)
 
 
-def _images(values: dict[str, Any], key: str, desk: Desk, into: Path) -> Path:
+def _images(values: dict[str, Any], key: str, host: PanelHost, into: Path) -> Path:
     """The base64 images under ``key`` as files in ``into``."""
     texts = values.get(key)
     if not isinstance(texts, list) or not texts:
         raise ConfigError(f"'{key}' is missing; expected a list of images as base64 text.")
-    if len(texts) > desk.limits.files:
+    if len(texts) > host.limits.files:
         raise ConfigError(
-            f"'{key}' holds {len(texts)} images; at most {desk.limits.files} are taken."
+            f"'{key}' holds {len(texts)} images; at most {host.limits.files} are taken."
         )
     into.mkdir()
     for index, text in enumerate(texts):
@@ -114,7 +114,7 @@ def _images(values: dict[str, Any], key: str, desk: Desk, into: Path) -> Path:
             raise ConfigError(f"Image {index} of '{key}' is not base64 text.") from error
         # the content tells the format; the name only has to be that of an image
         (into / f"{index:05d}.png").write_bytes(content)
-    check_images(into, desk.limits)
+    check_images(into, host.limits)
     return into
 
 
@@ -125,13 +125,13 @@ def _number(values: dict[str, Any], key: str, default: float) -> float:
     return float(value)
 
 
-def _coater(values: dict[str, Any], desk: Desk) -> Any:
-    return desk.shelf.load(str(values.get("coater", "samples")))
+def _coater(values: dict[str, Any], host: PanelHost) -> Any:
+    return host.coaters.load(str(values.get("coater", "samples")))
 
 
-def _coat(values: dict[str, Any], desk: Desk, job: Path) -> dict[str, Any]:
-    coater = _coater(values, desk)
-    data = ImageSet.open(_images(values, "images", desk, job / "originals"))
+def _coat(values: dict[str, Any], host: PanelHost, job: Path) -> dict[str, Any]:
+    coater = _coater(values, host)
+    data = ImageSet.open(_images(values, "images", host, job / "originals"))
     done = coat_step(data, coater, job, strength=_number(values, "strength", 1.0))
     images = [
         {
@@ -147,16 +147,16 @@ def _coat(values: dict[str, Any], desk: Desk, job: Path) -> dict[str, Any]:
     return {"coater": done.manifest.coater, "images": images, "failures": lost}
 
 
-def _score(values: dict[str, Any], desk: Desk, job: Path) -> dict[str, Any]:
-    coater = _coater(values, desk)
-    return score_folder(_images(values, "images", desk, job / "images"), coater).to_dict()
+def _score(values: dict[str, Any], host: PanelHost, job: Path) -> dict[str, Any]:
+    coater = _coater(values, host)
+    return score_folder(_images(values, "images", host, job / "images"), coater).to_dict()
 
 
-def _verify(values: dict[str, Any], desk: Desk, job: Path) -> dict[str, Any]:
-    coater = _coater(values, desk)
-    suspect = _images(values, "suspect", desk, job / "suspect")
-    reference = _images(values, "reference", desk, job / "reference")
-    alpha = _number(values, "alpha", desk.alpha)
-    judged = judge_step(suspect, reference, coater, job, alpha=alpha)
-    page = judged.report.html.read_text(encoding="utf-8")
-    return {"verdict": judged.verdict.to_dict(), "report_html": page}
+def _verify(values: dict[str, Any], host: PanelHost, job: Path) -> dict[str, Any]:
+    coater = _coater(values, host)
+    suspect = _images(values, "suspect", host, job / "suspect")
+    reference = _images(values, "reference", host, job / "reference")
+    alpha = _number(values, "alpha", host.alpha)
+    verification = verify_step(suspect, reference, coater, job, alpha=alpha)
+    page = verification.report.html.read_text(encoding="utf-8")
+    return {"verdict": verification.verdict.to_dict(), "report_html": page}

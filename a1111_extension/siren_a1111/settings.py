@@ -1,11 +1,11 @@
-"""Settings of the extension, and the desk that they lend to the panels."""
+"""Settings of the extension, and the host that they lend to the panels."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from siren_ext.panels.host import Desk, Shelf, UploadLimits
+from siren_ext.panels.host import PanelHost, CoaterLibrary, UploadLimits
 
 SECTION = ("siren", "Siren")
 
@@ -72,11 +72,11 @@ def folders_allowed() -> bool:
     return not any(flag(name) for name in public)
 
 
-def make_desk() -> Desk:
+def make_host() -> PanelHost:
     """What the web UI lends its panels."""
     from modules import paths
 
     limits = UploadLimits(files=int(option("siren_max_files", 2000)), folders=folders_allowed())
     outputs = option("siren_output_folder", "") or Path(paths.data_path) / "outputs" / "siren"
     alpha = float(option("siren_alpha", 1e-6))
-    return Desk(limits=limits, shelf=Shelf(coater_folder()), outputs=Path(outputs), alpha=alpha)
+    return PanelHost(limits=limits, coaters=CoaterLibrary(coater_folder()), outputs=Path(outputs), alpha=alpha)

@@ -1,4 +1,4 @@
-"""The steps behind the panels and the hosts' programming interfaces, without any layout."""
+"""The steps behind the panels and the hosts' APIs, without any layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.data.image_files import list_images
 from siren_ext.data.images import read_picture
 from siren_ext.errors import Cancelled, CoaterError, ImageError, ScoreError
-from siren_ext.evidence.commitment import check_commitment
+from siren_ext.evidence.commitment import Precedence, check_commitment
 from siren_ext.progress import NULL, Named, Progress
 from siren_ext.report.redaction import clean
 from siren_ext.report.write import ReportPaths, write_report
@@ -37,44 +37,56 @@ Tiles = list[tuple[str, str]]
 """Pictures for a gallery: (path of a small PNG, caption)."""
 
 
-def require_match(coater: Coater, key: CoatingKey | None, *, needed: bool = False) -> None:
-    """Raise :class:`CoaterError` unless coater and key belong to each other.
+def require_matching_key(coater: Coater, key: CoatingKey | None, *, needed: bool = False) -> None:
+    """Check that a coater and a key belong together.
 
-    ``needed``: whether a keyed coater can't do without its key, as for coating.
+    Parameters
+    ----------
+    coater : Coater
+        The chosen coater.
+    key : CoatingKey | None
+        The given key, or None.
+    needed : bool
+        Whether a keyed coater must have a key, as for coating.
+
+    Raises
+    ------
+    CoaterError
+        The coater takes no key or one of another length, or a needed key is missing.
     """
     bits = coater.config.message_bits
     if key is None:
         if needed and bits:
             raise CoaterError(
-                "This coater is keyed: it writes the message of a key into the images. Add your "
+                "This coater is keyed: it writes a key's secret message into the images. Add your "
                 "key file and its passphrase."
             )
     elif not bits:
         raise CoaterError(
-            "This coater is not keyed, so it takes no key. Take the key file out, or choose the "
+            "This coater is not keyed, so it can't use a key. Remove the key file, or choose a "
             "keyed coater."
         )
     elif key.bits != bits:
         raise CoaterError(
-            f"The key has {key.bits} bits, the messages of this coater have {bits}; choose the key "
-            "that was made for this coater."
+            f"The key has {key.bits} bits, but this coater needs {bits}. Use the key that was made "
+            "for this coater."
         )
 
 
 @dataclass(frozen=True)
 class Coated:
-    """Coated files of one request.
+    """The coated files of one request.
 
     Attributes
     ----------
     folder : Path
-        where they lie, names and captions as they came.
+        Folder of the coated files; names and captions are those of the originals.
     archive : Path
-        a ZIP of what is to be published.
+        A ZIP of the files to publish.
     manifest : CoatManifest
-        the record, to be kept and not published; also a file in ``folder``.
+        The record of the run, also a file in ``folder``. To be kept and not published.
     stopped : bool
-        the user stopped before the last image.
+        Whether the user stopped before the last image.
     """
 
     folder: Path
@@ -84,12 +96,12 @@ class Coated:
 
     @property
     def files(self) -> list[Path]:
-        """The written images."""
+        """Paths of the coated images."""
         return [self.folder / entry.output for entry in self.manifest.entries]
 
     @property
     def record(self) -> Path:
-        """The manifest's file."""
+        """Path of the manifest."""
         return self.folder / MANIFEST_NAME
 
 
@@ -104,17 +116,46 @@ def coat_step(
     key: CoatingKey | None = None,
     progress: Progress = NULL,
 ) -> Coated:
-    """Coat ``data`` into ``out`` (default ``job/coated``) and pack the result as a ZIP in ``job``.
+    """Coat a set of images and pack the result as a ZIP archive.
 
-    A keyed coater writes the message of ``key``.
+    Parameters
+    ----------
+    data : ImageSet
+        The images.
+    coater : Coater
+        The coater.
+    job : Path
+        Temporary folder for the archive.
+    out : Path | None
+        Folder for the coated files; None for ``job/coated``.
+    strength : float
+        Factor on the coating, 0 to 10; 1 is what the coater was trained with.
+    layout : str
+        ``plain`` or ``kohya``, see :class:`~siren_ext.coating.manifest.CoatConfig`.
+    key : CoatingKey | None
+        The key whose message a keyed coater writes.
+    progress : Progress
+        Counts the images.
 
-    A stop gives what is finished; :class:`~siren_ext.errors.Cancelled` is raised only where that is
-    nothing. Raises :class:`ImageError` when no image could be coated, and what
-    :func:`~siren_ext.coating.folder.coat_folder` raises.
+    Returns
+    -------
+    Coated
+        The coated files. After a stop, those that are finished.
+
+    Raises
+    ------
+    Cancelled
+        The user stopped before any image was finished.
+    ImageError
+        No image could be coated.
+    CoaterError
+        The coater and the key don't fit.
+    DatasetError
+        ``out`` can't be used, see :func:`~siren_ext.coating.folder.coat_folder`.
     """
-    require_match(coater, key, needed=True)
+    require_matching_key(coater, key, needed=True)
     out = out or job / "coated"
-    config = CoatConfig(strength=strength, layout=layout)
+    config = CoatConfig.from_dict({"strength": strength, "layout": layout})
     stopped = False
     try:
         manifest = coat_folder(data, coater, out, config, key=key, progress=progress)
@@ -136,7 +177,22 @@ def coat_step(
 
 
 def before_after(coated: Coated, data: ImageSet, job: Path) -> Tiles:
-    """Original, coated image and enlarged difference of the most changed, as small PNG files."""
+    """Original, coated image and amplified difference of the image that changed most.
+
+    Parameters
+    ----------
+    coated : Coated
+        The coated files.
+    data : ImageSet
+        The originals.
+    job : Path
+        Temporary folder for the pictures.
+
+    Returns
+    -------
+    Tiles
+        Three small PNG files with captions; empty if no image changed.
+    """
     sources = {item.name: item.path for item in data.items}
     tiles: Tiles = []
     changed = [entry for entry in coated.manifest.entries if entry.psnr_db is not None]
@@ -148,7 +204,7 @@ def before_after(coated: Coated, data: ImageSet, job: Path) -> Tiles:
         shown = (
             (first, f"{stem}: original"),
             (second, f"{stem}: coated"),
-            (change.astype(np.uint8), f"{stem}: difference, enlarged {AMPLIFICATION} times"),
+            (change.astype(np.uint8), f"{stem}: difference, amplified {AMPLIFICATION} times"),
         )
         tiles += [
             _tile(pixels, caption, job, len(tiles) + i) for i, (pixels, caption) in enumerate(shown)
@@ -166,8 +222,20 @@ def _tile(pixels: Any, caption: str, job: Path, number: int) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A verdict with everything that a panel shows of it."""
+class Verification:
+    """A verdict with everything that a panel shows.
+
+    Attributes
+    ----------
+    verdict : Verdict
+        The verdict.
+    suspect, reference : ScoreSet
+        The scores behind it; no reference where the key alone decided.
+    report : ReportPaths
+        The report's files.
+    lowest, highest : Tiles
+        The suspect's images with the lowest and the highest scores.
+    """
 
     verdict: Verdict
     suspect: ScoreSet
@@ -177,7 +245,7 @@ class Judged:
     highest: Tiles
 
 
-def judge_step(
+def verify_step(
     suspect: Path,
     reference: Path | None,
     coater: Coater,
@@ -189,76 +257,118 @@ def judge_step(
     sources: tuple[dict[str, Any], dict[str, Any]] | None = None,
     extra: dict[str, Any] | None = None,
     progress: Progress = NULL,
-) -> Judged:
-    """Score the pools, make every test that they permit and write the report into ``job``.
+) -> Verification:
+    """Score the images, run every possible test and write the report into ``job/report``.
 
     Parameters
     ----------
     suspect : Path
-        folder with images of the suspicious model.
+        Folder with images of the suspicious model.
     reference : Path | None
-        folder with images of a model that saw no coated image, or the JSON file of
-        their scores; None where the key alone decides.
+        Folder with images of a model that never saw a coated image, or the JSON file of their
+        scores; None if the key alone decides.
+    coater : Coater
+        The coater of the published images.
+    job : Path
+        Temporary folder.
+    alpha : float
+        Accepted risk of accusing an innocent model, at most 0.5.
     key : CoatingKey | None
-        the owner's secret, for the keyed test.
+        The owner's secret, for the keyed test.
     commitment : Path | None
-        file that says what was fixed before the release.
+        File that proves what was fixed before publication.
     sources : tuple[dict[str, Any], dict[str, Any]] | None
-        how the two pools were made, where the host knows it.
+        How the suspect's and the reference's images were made, if known.
     extra : dict[str, Any] | None
-        further settings for the report.
+        Further settings for the report.
+    progress : Progress
+        Counts the images.
+
+    Returns
+    -------
+    Verification
+        Verdict, scores, report and sample images.
 
     Raises
     ------
     ScoreError
-        nothing could be scored, the scores are of another coater, or there is neither
-        reference nor key.
+        Nothing could be scored, the scores belong to another coater, or there is neither a
+        reference nor a key.
+    CoaterError
+        The key doesn't fit the coater.
     EvidenceError
-        the commitment can't be read.
+        The commitment can't be read.
     Cancelled
-        the user stopped.
+        The user stopped.
     """
-    about = sources or ({}, {})
-    require_match(coater, key)
+    suspect_source, reference_source = sources or ({}, {})
+    require_matching_key(coater, key)
     config = VerifyConfig(alpha=alpha)
-    precedence = None
-    if commitment is not None:
-        prints = [key.fingerprint()] if key else []
-        precedence = check_commitment(commitment, coater=coater.fingerprint, keys=prints)
-    first = score_folder(
-        suspect, coater, source=about[0], progress=Named(progress, "suspicious model")
-    )
-    second: ScoreSet | None = None
-    if reference is not None and reference.suffix.lower() == ".json":
-        second = ScoreSet.load(reference)
-        if second.coater != coater.fingerprint:
-            raise ScoreError(
-                f"{reference.name} was scored by another coater ({second.coater[:12]}) than the "
-                f"chosen one ({coater.fingerprint[:12]}); choose the coater of your coated images."
-            )
-    elif reference is not None:
-        second = score_folder(
-            reference, coater, source=about[1], progress=Named(progress, "reference")
-        )
+    precedence = _precedence(commitment, coater, key)
+    watched = Named(progress, "suspicious model")
+    first = score_folder(suspect, coater, source=suspect_source, progress=watched)
+    second = _reference_scores(reference, coater, reference_source, progress)
     progress.stage("Writing the report")
     verdict = verify(first, second, config, key=key, precedence=precedence)
-    pictured = reference is not None and reference.is_dir()
-    clean_files = list_images(reference) if reference is not None and pictured else []
     report = write_report(
         verdict,
         first,
         second,
         job / "report",
         mimicries=list_images(suspect),
-        reference_mimicries=clean_files,
+        reference_mimicries=list_images(reference) if reference and reference.is_dir() else [],
         extra=extra,
     )
     lowest, highest = score_tiles(first, suspect, job)
-    return Judged(verdict, first, second, report, lowest, highest)
+    return Verification(verdict, first, second, report, lowest, highest)
+
+
+def _precedence(
+    commitment: Path | None, coater: Coater, key: CoatingKey | None
+) -> Precedence | None:
+    """What the commitment says about this coater and key, None without one."""
+    if commitment is None:
+        return None
+    fingerprints = [key.fingerprint()] if key else []
+    return check_commitment(commitment, coater=coater.fingerprint, keys=fingerprints)
+
+
+def _reference_scores(
+    reference: Path | None, coater: Coater, source: dict[str, Any], progress: Progress
+) -> ScoreSet | None:
+    """Scores of the reference: read from a JSON file, or of the images in a folder."""
+    if reference is None:
+        return None
+    if reference.suffix.lower() != ".json":
+        watched = Named(progress, "reference")
+        return score_folder(reference, coater, source=source, progress=watched)
+    scores = ScoreSet.load(reference)
+    if scores.coater != coater.fingerprint:
+        raise ScoreError(
+            f"{reference.name} was scored with another coater ({scores.coater[:12]}) than the "
+            f"chosen one ({coater.fingerprint[:12]}). Choose the coater that your images were "
+            "coated with."
+        )
+    return scores
 
 
 def score_tiles(pool: ScoreSet, folder: Path, job: Path) -> tuple[Tiles, Tiles]:
-    """The images of a pool with the lowest and the highest scores, as small PNG files."""
+    """The images with the lowest and the highest scores, as small PNG files.
+
+    Parameters
+    ----------
+    pool : ScoreSet
+        The scores.
+    folder : Path
+        Folder of the scored images; files that are gone are skipped.
+    job : Path
+        Temporary folder for the pictures.
+
+    Returns
+    -------
+    tuple[Tiles, Tiles]
+        The lowest and the highest, up to four each.
+    """
     order = sorted(range(len(pool)), key=lambda i: float(pool.scores[i]))
     count = min(_SHOWN, (len(order) + 1) // 2)
     galleries: list[Tiles] = []

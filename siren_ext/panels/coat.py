@@ -2,61 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from siren_ext.data.dataset import ImageSet
 from siren_ext.panels import html as cards
 from siren_ext.panels.actions import before_after, coat_step
 from siren_ext.panels.gradio_compat import lossless, private
-from siren_ext.panels.host import Desk, PanelProgress
+from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.keys import key_choice, key_maker, open_key
-from siren_ext.panels.uploads import take_in
+from siren_ext.panels.uploads import collect_images
 from siren_ext.panels.widgets import coater_choice, folder_box, image_files, reveal, run_and_stop
 
+LAYOUTS = {
+    "Same folders as the originals": "plain",
+    "Folders for training a LoRA (kohya)": "kohya",
+}
+"""What the output choice shows, to a layout of :class:`~siren_ext.coating.manifest.CoatConfig`."""
 _SINGLE_FILES = 50
-_KEY_WORDS = (
-    "A keyed coater writes your secret message into every image. With that key a model can be "
-    "tested later without any reference model."
+_KEY_TEXT = (
+    "A keyed coater writes your secret message into every image. With that key you can test a "
+    "model later without a reference model."
 )
 _KEY_COMMAND = "siren-ext coat photos --coater coater.safetensors --key keys.json --out coated"
 
 
-def coat_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
-    """Lay out coating inside the current ``gr.Blocks``; gives the components by elem_id.
+def coat_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
+    """Lay out the coating of images inside the current ``gr.Blocks``.
 
-    Uploads or a folder go in; a ZIP, the single PNG files and the private record come out as
-    downloads, with a card of figures and enlarged differences.
+    Takes uploads or a folder. Returns a ZIP, the single PNG files and the private record as
+    downloads, with a card of figures and a picture of the difference.
+
+    Parameters
+    ----------
+    gr : Any
+        The host's ``gradio`` module.
+    host : PanelHost | None
+        Limits, coaters and folders; None for the defaults.
+
+    Returns
+    -------
+    dict[str, Any]
+        The components by their ``elem_id``.
     """
-    desk = desk or Desk()
+    host = host or PanelHost()
     gr.HTML(
         cards.intro(
-            "Adds an invisible coating to your images before you publish them. A model that is "
-            "trained on them later gives itself away: see Verify."
+            "Adds an invisible coating to your images before you publish them. If somebody trains "
+            "a model on them, you can show it later under Verify."
         ),
         elem_id="siren_coat_intro",
     )
-    files = image_files(gr, "siren_coat_files", "Images, or ZIP archives of images", desk.limits)
-    folder = folder_box(gr, "siren_coat_folder", "… or a folder on this machine", desk.limits)
-    choice = coater_choice(gr, "siren_coat", desk.shelf)
-    keys = key_choice(gr, "siren_coat", desk.limits, _KEY_WORDS, _KEY_COMMAND)
-    maker = key_maker(gr, "siren_coat", desk, choice)
+    inputs, maker = _inputs(gr, host)
+    start, _, job_id = run_and_stop(gr, "siren_coat", "Coat the images", host.stops)
+    outputs = _outputs(gr)
+    start.then(_runner(gr, host), [*inputs, job_id], outputs, **private(gr))
+    return {part.elem_id: part for part in (*inputs, *outputs)} | maker
+
+
+def _inputs(gr: Any, host: PanelHost) -> tuple[list[Any], dict[str, Any]]:
+    """The fields in the order of the runner's arguments, and the part that makes a key."""
+    files = image_files(gr, "siren_coat_files", "Images, or ZIP archives of images", host.limits)
+    folder = folder_box(gr, "siren_coat_folder", "… or a folder on this machine", host.limits)
+    coater = coater_choice(gr, "siren_coat", host.coaters)
+    keys = key_choice(gr, "siren_coat", host.limits, _KEY_TEXT, _KEY_COMMAND)
+    maker = key_maker(gr, "siren_coat", host, coater)
     with gr.Row():
         strength = gr.Slider(
-            0.25, 2, value=1, step=0.05, min_width=240, label="Strength (1 = as trained)",
+            0.25,
+            2,
+            value=1,
+            step=0.05,
+            min_width=240,
+            label="Strength of the coating (1 is normal; more is easier to detect and to see)",
             elem_id="siren_coat_strength",
-        )  # fmt: skip
+        )
         layout = gr.Radio(
-            ["Plain folder", "Training folder (kohya)"],
-            value="Plain folder",
+            list(LAYOUTS),
+            value=next(iter(LAYOUTS)),
             label="Output",
             min_width=240,
             elem_id="siren_coat_layout",
         )
-    start, _, word = run_and_stop(gr, "siren_coat", "Coat the images", desk.stops)
+    return [files, folder, *coater, *keys, strength, layout], maker
+
+
+def _outputs(gr: Any) -> list[Any]:
     card = gr.HTML(elem_id="siren_coat_result")
     with gr.Row():
         archive = gr.File(label="All coated files (ZIP)", visible=False, elem_id="siren_coat_zip")
         record = gr.File(
-            label="Record: keep it, don't publish it", visible=False, elem_id="siren_coat_record"
+            label="Record: keep it, but don't publish it",
+            visible=False,
+            elem_id="siren_coat_record",
         )
     singles = gr.File(
         label="Single files (PNG)",
@@ -64,37 +102,41 @@ def coat_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
         visible=False,
         elem_id="siren_coat_singles",
     )
-    looks = gr.Gallery(
-        label="Before and after: the most changed image",
+    pictures = gr.Gallery(
+        label="Before and after: the image that changed most",
         show_label=False,
         columns=3,
         visible=False,
         elem_id="siren_coat_looks",
         **lossless(gr),
     )
+    return [card, archive, record, singles, pictures]
+
+
+def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
+    """The function behind the run button."""
     bar = gr.Progress()
 
     def run(
-        given: Any, typed: str, name: str, upload: Any, key_file: Any, secret: str,
-        recipient: str, power: float, kind: str, job_word: str, progress: Any = bar,
+        uploads: Any, folder: str, coater_name: str, coater_file: Any, key_file: Any,
+        passphrase: str, recipient: str, strength: float, layout: str, job_id: str,
+        progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
-            from siren_ext.data.dataset import ImageSet
-
-            watch = PanelProgress(progress, desk.stops, job_word)
-            watch.stage("Reading the images")
-            coater = desk.shelf.load(name, upload)
-            key = open_key(key_file, secret, recipient)
-            job = desk.jobs.new("coat")
-            place = take_in(given, typed, desk.limits, job / "originals")
-            data = ImageSet.open(place)
+            watched = PanelProgress(progress, host.stops, job_id)
+            watched.stage("Reading the images")
+            coater = host.coaters.load(coater_name, coater_file)
+            key = open_key(key_file, passphrase, recipient)
+            job = host.jobs.new("coat")
+            source = collect_images(uploads, folder, host.limits, job / "originals")
+            data = ImageSet.open(source)
             out = None
-            if desk.outputs is not None and not given:
-                out = desk.outputs / "coated" / place.resolve().name
-            way = "kohya" if kind.startswith("Training") else "plain"
+            if host.outputs is not None and not uploads:
+                out = host.outputs / "coated" / source.resolve().name
             done = coat_step(
-                data, coater, job, out=out, strength=power, layout=way, key=key, progress=watch
-            )
+                data, coater, job, out=out, strength=strength, layout=LAYOUTS[layout], key=key,
+                progress=watched,
+            )  # fmt: skip
             return (
                 cards.coat_card(done),
                 str(done.archive),
@@ -105,12 +147,4 @@ def coat_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
 
         return reveal(gr, cards.attempt(work, (None, None, None, None)))
 
-    start.then(
-        run,
-        [files, folder, *choice, *keys, strength, layout, word],
-        [card, archive, record, singles, looks],
-        **private(gr),
-    )
-    shown = [files, folder, *choice, *keys, strength, layout]
-    shown += [card, archive, record, singles, looks]
-    return {part.elem_id: part for part in shown} | maker
+    return run

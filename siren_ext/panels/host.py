@@ -1,4 +1,4 @@
-"""What a host lends its panels: limits, coaters, temporary folders and the Stop buttons' memory."""
+"""What a host gives its panels: limits, coaters, temporary folders and the Stop buttons' state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from siren_ext.coater.bundled import BUNDLED_COATERS, coater_path
 from siren_ext.coater.coater import Coater
@@ -26,37 +28,41 @@ _REDRAW_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class UploadLimits(Config):
-    """How much one request may bring.
+    """How much one request may upload.
 
     Attributes
     ----------
     files : int
-        images.
+        Number of images.
     file_mb, total_mb : float
-        megabytes of one file and of all together, after unpacking.
+        Megabytes (1e6 bytes) of one file and of all files together, after unpacking.
     megapixels : float
-        of one image.
+        Size of one image in megapixels.
     folders : bool
-        whether a folder of the machine may be named instead of an upload; for hosts whose
-        visitors own the machine.
+        Whether a folder on the host's machine may be named instead of an upload. Only for hosts
+        whose visitors own the machine.
     """
 
-    files: int = 2000
-    file_mb: float = 100
-    total_mb: float = 4000
-    megapixels: float = 100
+    files: Annotated[int, Meta(ge=1, le=1_000_000)] = 2000
+    file_mb: Annotated[float, Meta(ge=0.001, le=10_000)] = 100
+    total_mb: Annotated[float, Meta(ge=0.001, le=1_000_000)] = 4000
+    megapixels: Annotated[float, Meta(ge=0.001, le=200)] = 100
     folders: bool = False
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "files": (1, 1_000_000),
-        "file_mb": (0.001, 10_000),
-        "total_mb": (0.001, 1_000_000),
-        "megapixels": (0.001, 200),
-    }
 
 
 def coater_is_bundled(name: str) -> bool:
-    """Whether this installation holds the bundled coater of that name."""
+    """Whether this installation includes the bundled coater of that name.
+
+    Parameters
+    ----------
+    name : str
+        Name without the file suffix, such as ``samples``.
+
+    Returns
+    -------
+    bool
+        True if the coater's file is there.
+    """
     try:
         coater_path(name)
     except CoaterError:
@@ -64,15 +70,15 @@ def coater_is_bundled(name: str) -> bool:
     return True
 
 
-class Shelf:
-    """The coaters that a host offers by name: the bundled ones and those of a folder.
+class CoaterLibrary:
+    """The coaters that a host offers by name: the bundled ones and those in a folder.
 
     Parameters
     ----------
     folder : Path | None
-        where the owner keeps coater files; None for the bundled ones alone.
+        Folder with the owner's coater files; None for the bundled coaters only.
     device : str
-        auto or a torch device name.
+        ``auto`` or a torch device name.
     """
 
     def __init__(self, folder: Path | None = None, *, device: str = "auto") -> None:
@@ -81,22 +87,40 @@ class Shelf:
         self._last: tuple[tuple[Path, float], Coater] | None = None
 
     def names(self) -> list[str]:
-        """What can be chosen, the owner's files first."""
+        """Names to choose from.
+
+        Returns
+        -------
+        list[str]
+            The owner's files in natural order, then the bundled coaters.
+        """
         own: list[str] = []
         if self.folder is not None and self.folder.is_dir():
             own = [path.name for path in self.folder.glob("*.safetensors") if path.is_file()]
-        # the first is what a visitor begins with, who has no key
+        # the first name is preselected, and a new visitor has no key: keyed comes last
         order = sorted(BUNDLED_COATERS, key=lambda name: (name == "keyed", name))
         bundled = [name for name in order if coater_is_bundled(name)]
         return [*sorted(own, key=natural_key), *bundled]
 
     def load(self, name: str, upload: Any = None) -> Coater:
-        """The coater of that name, or the uploaded file where there is one.
+        """Load a coater. The last one loaded is kept in memory.
+
+        Parameters
+        ----------
+        name : str
+            One of :meth:`names`; ignored if a file is uploaded.
+        upload : Any
+            Value of a Gradio file component, or None.
+
+        Returns
+        -------
+        Coater
+            The coater, on the library's device.
 
         Raises
         ------
         CoaterError
-            the name is not one of :meth:`names`, or the file is not a coater.
+            The name is not one of :meth:`names`, or the file is not a coater.
         """
         uploads = upload_paths(upload)
         if uploads:
@@ -107,8 +131,8 @@ class Shelf:
             path = self.folder / name
         else:
             raise CoaterError(
-                f"There is no coater named {str(name)[:80]!r}; choose one of the list or "
-                "upload the file that your images were coated with."
+                f"There is no coater named {str(name)[:80]!r}. Choose one from the list, or upload "
+                "the file that your images were coated with."
             )
         with self._lock:
             key = (path, path.stat().st_mtime if path.exists() else 0.0)
@@ -117,8 +141,14 @@ class Shelf:
             return self._last[1]
 
 
-class Jobs:
-    """Temporary folders, deleted when nothing was written for a while and at the program's end."""
+class JobFolders:
+    """Temporary folders, deleted some time after the last write and when the program ends.
+
+    Parameters
+    ----------
+    keep_minutes : float
+        How long a folder is kept after the last write to it.
+    """
 
     def __init__(self, keep_minutes: float = 60) -> None:
         self.keep_minutes = keep_minutes
@@ -126,7 +156,18 @@ class Jobs:
         atexit.register(self.close)
 
     def new(self, kind: str) -> Path:
-        """A fresh folder, readable by this user alone."""
+        """Create a folder that only this user can read.
+
+        Parameters
+        ----------
+        kind : str
+            Part of the folder's name, such as ``coat``.
+
+        Returns
+        -------
+        Path
+            The empty folder.
+        """
         folder = Path(tempfile.mkdtemp(prefix=f"siren_{kind}_"))
         self._open.add(folder)
         self._watch(folder)
@@ -138,10 +179,10 @@ class Jobs:
         timer.start()
 
     def _expire(self, folder: Path) -> None:
-        """Delete the folder unless a long job still writes there."""
+        """Delete the folder unless a long job is still writing to it."""
         try:
             newest = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
-        except OSError:  # it is just being written or deleted
+        except OSError:  # a file was created or deleted meanwhile
             newest = time.time() if folder.exists() else 0.0
         if time.time() - newest < self.keep_minutes * 60:
             self._watch(folder)
@@ -153,60 +194,100 @@ class Jobs:
         self._open.discard(folder)
 
     def close(self) -> None:
-        """Delete all of them now."""
+        """Delete all folders now."""
         for folder in list(self._open):
             self._remove(folder)
 
 
-class Stops:
-    """Which running jobs were asked to stop; a job is known by a word that its page keeps."""
+class StopRequests:
+    """Which jobs were asked to stop. A page knows its running job by a random id."""
 
     def __init__(self) -> None:
-        self._asked: dict[str, float] = {}
+        self._stopped: dict[str, float] = {}
 
-    def arm(self, old: str = "") -> str:
-        """A new job's word; whatever the page still runs is asked to stop."""
-        self.ask(old)
+    def new_job(self, old_id: str = "") -> str:
+        """Create the id of a new job, and stop the job that the page is still running.
+
+        Parameters
+        ----------
+        old_id : str
+            Id of the page's previous job, "" if there is none.
+
+        Returns
+        -------
+        str
+            A new random id.
+        """
+        self.request(old_id)
         return secrets.token_hex(8)
 
-    def ask(self, word: str) -> None:
-        """Stop that job at its next step, or before its first if it still waits in the queue."""
-        now = time.monotonic()
-        self._asked = {key: when for key, when in self._asked.items() if now - when < 86_400}
-        if word:
-            self._asked[word] = now
+    def request(self, job_id: str) -> None:
+        """Ask a job to stop at its next step, or before its first one if it is still queued.
 
-    def asked(self, word: str) -> bool:
-        """Whether that job was asked to stop."""
-        return word in self._asked
+        Parameters
+        ----------
+        job_id : str
+            The job; "" does nothing.
+        """
+        now = time.monotonic()
+        self._stopped = {key: when for key, when in self._stopped.items() if now - when < 86_400}
+        if job_id:
+            self._stopped[job_id] = now
+
+    def requested(self, job_id: str) -> bool:
+        """Whether a job was asked to stop.
+
+        Parameters
+        ----------
+        job_id : str
+            The job.
+
+        Returns
+        -------
+        bool
+            True after :meth:`request` (for a day at least).
+        """
+        return job_id in self._stopped
 
 
 class PanelProgress(Progress):
-    """Draws on Gradio's progress bar, a few times a second, and stops when asked.
+    """Progress drawn on Gradio's progress bar a few times a second, with a Stop button.
 
     Parameters
     ----------
     bar : Any
-        a ``gr.Progress``, or anything callable as ``bar(share, desc=text)``.
-    stops : Stops
-        the host's memory of Stop buttons.
-    word : str
-        of this job.
+        A ``gr.Progress``, or anything callable as ``bar(share, desc=text)``.
+    stops : StopRequests
+        The host's stop requests.
+    job_id : str
+        Id of this job.
     """
 
-    def __init__(self, bar: Any, stops: Stops, word: str) -> None:
-        super().__init__(lambda: stops.asked(word))
+    def __init__(self, bar: Any, stops: StopRequests, job_id: str) -> None:
+        super().__init__(lambda: stops.requested(job_id))
         self._bar, self._drawn = bar, 0.0
         self._label, self._done, self._total = "", 0, 0
 
     def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
-        """Begin a phase; also the moment at which a waiting job learns that it was stopped."""
+        """Begin a phase. Also stops a job that was cancelled while it was queued.
+
+        Raises
+        ------
+        Cancelled
+            The job was asked to stop.
+        """
         super().advance(0)
         self._label, self._done, self._total = label, done, total or 0
         self._draw()
 
     def advance(self, units: int = 1, note: str = "") -> None:
-        """Count and draw; raises :class:`~siren_ext.errors.Cancelled` when asked to stop."""
+        """Count finished work and draw the bar.
+
+        Raises
+        ------
+        Cancelled
+            The job was asked to stop.
+        """
         self._done += units
         if time.monotonic() - self._drawn > _REDRAW_SECONDS:
             self._draw()
@@ -220,28 +301,28 @@ class PanelProgress(Progress):
 
 
 @dataclass(frozen=True)
-class Desk:
-    """Everything that panels of one host share.
+class PanelHost:
+    """Everything that the panels of one host share.
 
     Attributes
     ----------
     limits : UploadLimits
-        how much one request may bring.
-    shelf : Shelf
-        coaters by name.
-    jobs : Jobs
-        temporary folders.
-    stops : Stops
-        Stop buttons.
+        How much one request may upload.
+    coaters : CoaterLibrary
+        Coaters by name.
+    jobs : JobFolders
+        Temporary folders.
+    stops : StopRequests
+        State of the Stop buttons.
     outputs : Path | None
-        folder for results that stay; None where nothing stays.
+        Folder for results that are kept; None if the host keeps nothing.
     alpha : float
-        accepted risk of accusing an innocent model that the choice begins with.
+        Preselected risk of accusing an innocent model.
     """
 
     limits: UploadLimits = field(default_factory=UploadLimits)
-    shelf: Shelf = field(default_factory=Shelf)
-    jobs: Jobs = field(default_factory=Jobs)
-    stops: Stops = field(default_factory=Stops)
+    coaters: CoaterLibrary = field(default_factory=CoaterLibrary)
+    jobs: JobFolders = field(default_factory=JobFolders)
+    stops: StopRequests = field(default_factory=StopRequests)
     outputs: Path | None = None
     alpha: float = 1e-6

@@ -1,4 +1,4 @@
-"""What the panels say, as small pieces of HTML that follow the page's light or dark setting."""
+"""What the panels show, as small pieces of HTML that follow the page's light or dark setting."""
 
 from __future__ import annotations
 
@@ -23,33 +23,107 @@ _LOG = logging.getLogger(__name__)
 
 
 def intro(*lines: str) -> str:
-    """The words at the head of a panel, and the style of all that follows."""
+    """The introduction of a panel, with the style sheet of all pieces below it.
+
+    Parameters
+    ----------
+    *lines : str
+        One paragraph each.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     return _render("intro", lines)
 
 
 def hint(*lines: str) -> str:
-    """A few soft words beside some fields."""
+    """Small print beside some fields.
+
+    Parameters
+    ----------
+    *lines : str
+        One paragraph each.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     return _render("hint", lines)
 
 
 def problem(text: str, title: str = "That did not work") -> str:
-    """A message that something failed."""
+    """A message about a failure. Secrets and folders of the machine are removed from it.
+
+    Parameters
+    ----------
+    text : str
+        What went wrong and what to do.
+    title : str
+        The heading.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     return _render("note", "found", title, str(clean(text)))
 
 
 def note(text: str, title: str) -> str:
-    """A message that is no failure."""
+    """A message that is not about a failure.
+
+    Parameters
+    ----------
+    text : str
+        The message.
+    title : str
+        The heading.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     return _render("note", "open", title, text)
 
 
 def verdict_card(verdict: Verdict, remark: str = "") -> str:
-    """Outcome, plain words, three figures, every finding, warnings and limits."""
+    """A verdict: outcome, explanation, three figures, all findings, warnings and limits.
+
+    Parameters
+    ----------
+    verdict : Verdict
+        What to show.
+    remark : str
+        A sentence above the findings, "" for none.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     results = {one.test: one.result for one in verdict.findings}
     return _render("verdict_card", verdict, remark, results, NAMES, QUESTIONS)
 
 
 def chart_card(verdict: Verdict, suspect: ScoreSet, reference: ScoreSet | None) -> str:
-    """The secret among random messages, and both pools' scores, as far as each was tested."""
+    """The charts of a verdict, one part per test that was made.
+
+    Parameters
+    ----------
+    verdict : Verdict
+        The verdict. A keyed test adds the secret message among random ones.
+    suspect, reference : ScoreSet
+        The scores behind it. A comparison adds both pools' scores.
+
+    Returns
+    -------
+    str
+        HTML with inline SVG.
+    """
     from markupsafe import Markup
 
     results = [finding.result for finding in verdict.findings]
@@ -66,7 +140,18 @@ def chart_card(verdict: Verdict, suspect: ScoreSet, reference: ScoreSet | None) 
 
 
 def coat_card(coated: Coated) -> str:
-    """What became of the images, with the figures of each."""
+    """The result of coating, with the figures of each image.
+
+    Parameters
+    ----------
+    coated : Coated
+        What :func:`~siren_ext.panels.actions.coat_step` returned.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     entries = [entry for entry in coated.manifest.entries if entry.coated]
     values = [entry.psnr_db for entry in entries if entry.psnr_db is not None]
     lower = sum(
@@ -82,22 +167,46 @@ def coat_card(coated: Coated) -> str:
 
 
 def story_card(steps: Sequence[tuple[str, str, str]]) -> str:
-    """A list of steps: (done, now or wait; what is done; a short note)."""
+    """A list of steps with their progress.
+
+    Parameters
+    ----------
+    steps : Sequence[tuple[str, str, str]]
+        State (``done``, ``now`` or ``wait``), description and a short note ("" for none) of each.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     return _render("story_card", steps)
 
 
 def attempt(work: Callable[[], tuple[Any, ...]], blanks: Sequence[Any]) -> tuple[Any, ...]:
-    """The outputs of ``work``, or a friendly message followed by ``blanks`` where it fails."""
+    """Run a panel's step and turn a failure into a message. Never raises.
+
+    Parameters
+    ----------
+    work : Callable[[], tuple[Any, ...]]
+        Returns the values of the panel's outputs; the first is an HTML card.
+    blanks : Sequence[Any]
+        Values of all outputs but the first in case of a failure.
+
+    Returns
+    -------
+    tuple[Any, ...]
+        What ``work`` returned, or a message followed by ``blanks``.
+    """
     try:
         return work()
     except Cancelled:
-        return (note("Nothing was kept; start again whenever you like.", "Stopped"), *blanks)
+        return (note("There is no result. You can start again at any time.", "Stopped"), *blanks)
     except SirenError as error:
         return (problem(str(error)), *blanks)
-    except Exception as error:  # a page has to say something about every failure
+    except Exception as error:  # every failure has to be visible on the page
         _LOG.exception("A panel's step failed")
         kind = type(error).__name__
-        text = f"The program met an error it does not know ({kind}); its log has the details."
+        text = f"Something unexpected went wrong ({kind}). The program's log has the details."
         return (problem(text), *blanks)
 
 

@@ -1,7 +1,7 @@
-"""A key in a panel: the fields that take it, how it is opened, and the file of a fresh one.
+"""Keys in a panel: the fields for a key, how it is opened, and how a new key file is made.
 
-Passphrase and message live in memory for one run: nothing here writes, logs or returns them, and
-the uploaded file is read where it lies, encrypted, and goes with the page's other uploads.
+The passphrase and the message stay in memory for one run: this module never writes, logs or
+returns them. The uploaded file stays encrypted and is deleted with the page's other uploads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from siren_ext.errors import CoaterError, EvidenceError
 from siren_ext.panels import html as cards
 from siren_ext.panels.gradio_compat import private, upload_paths
-from siren_ext.panels.host import Desk, UploadLimits
+from siren_ext.panels.host import PanelHost, UploadLimits
 from siren_ext.panels.widgets import ONE_FILE_PX, reveal
 from siren_ext.text import printable
 
@@ -23,21 +23,27 @@ if TYPE_CHECKING:
 
 KEY_NAME = "siren_keys.json"
 MISSING = (
-    "Keys need the package 'cryptography', which is not installed here. Install it into the Python "
-    "that runs this page (pip install cryptography) and start the page again."
+    "Keys need the package 'cryptography', which is not installed. Install it into the Python that "
+    "runs this page (pip install cryptography) and restart the page."
 )
 _MEMORY = (
-    "The key is opened in memory for this one run. Passphrase and message are not stored, logged "
-    "or sent back."
+    "Your key is opened in memory for this run only. The passphrase and the message are not "
+    "stored, logged or sent back."
 )
 _NOT_YOURS = (
     "This page is open to others or does not run on your machine: whoever runs its server could "
-    "read a key that is opened here. If in doubt, do this step on your own machine: {command}"
+    "read a key that you open here. If in doubt, run this step on your own machine: {command}"
 )
 
 
 def keys_can_be_opened() -> bool:
-    """Whether this Python has what key files are encrypted with."""
+    """Whether the package that key files are encrypted with is installed.
+
+    Returns
+    -------
+    bool
+        True if ``cryptography`` can be imported.
+    """
     return find_spec("cryptography") is not None
 
 
@@ -45,25 +51,37 @@ def key_choice(
     gr: Any,
     prefix: str,
     limits: UploadLimits,
-    words: str,
+    purpose: str,
     command: str,
     *,
     commitment: bool = False,
 ) -> list[Any]:
-    """A folded part with key file, passphrase and recipient; in this order.
+    """A folded section with the fields for a key.
 
     Parameters
     ----------
-    words : str
-        what a key is for in this panel.
+    gr : Any
+        The host's ``gradio`` module.
+    prefix : str
+        First part of the components' ids.
+    limits : UploadLimits
+        The host's limits.
+    purpose : str
+        What a key is for in this panel.
     command : str
-        the same step on the visitor's own machine, for pages that run elsewhere.
+        The command for the same step on the visitor's own machine, shown on pages that run
+        elsewhere.
     commitment : bool
-        a fourth field, for the file that says what was fixed before the release.
+        Whether to add a fourth field, for a commitment file.
+
+    Returns
+    -------
+    list[Any]
+        The fields for key file, passphrase, recipient and (if asked for) commitment.
     """
     ready = keys_can_be_opened()
     with gr.Accordion("Key (only with a keyed coater)", open=False, elem_id=f"{prefix}_key"):
-        lines = [words, _MEMORY if ready else MISSING]
+        lines = [purpose, _MEMORY if ready else MISSING]
         if ready and not limits.folders:
             lines.append(_NOT_YOURS.format(command=command))
         gr.HTML(cards.hint(*lines), elem_id=f"{prefix}_key_about")
@@ -75,9 +93,9 @@ def key_choice(
             elem_id=f"{prefix}_key_file",
         )
         with gr.Row():
-            secret = passphrase_box(gr, f"{prefix}_key_passphrase", "Passphrase", visible=ready)
+            passphrase = passphrase_box(gr, f"{prefix}_key_passphrase", "Passphrase", visible=ready)
             recipient = gr.Textbox(
-                label="Recipient, if the file holds several keys",
+                label="Recipient, if the file has more than one key",
                 value="",
                 visible=ready,
                 min_width=240,
@@ -90,12 +108,29 @@ def key_choice(
                 height=ONE_FILE_PX,
                 elem_id=f"{prefix}_commitment",
             )
-            return [file, secret, recipient, fixed]
-    return [file, secret, recipient]
+            return [file, passphrase, recipient, fixed]
+    return [file, passphrase, recipient]
 
 
 def passphrase_box(gr: Any, elem_id: str, label: str, *, visible: bool = True) -> Any:
-    """A line whose letters are not shown, and that no web UI writes into its settings."""
+    """A field that hides what is typed, and that no web UI saves in its settings.
+
+    Parameters
+    ----------
+    gr : Any
+        The host's ``gradio`` module.
+    elem_id : str
+        Id of the component.
+    label : str
+        Its label.
+    visible : bool
+        Whether it is shown.
+
+    Returns
+    -------
+    Any
+        The ``gr.Textbox``.
+    """
     box = gr.Textbox(
         label=label,
         value="",
@@ -106,19 +141,33 @@ def passphrase_box(gr: Any, elem_id: str, label: str, *, visible: bool = True) -
         min_width=240,
         elem_id=elem_id,
     )
-    # AUTOMATIC1111 and Forge offer to save what stands in a page's fields as its defaults
+    # AUTOMATIC1111 and Forge offer to save the fields of a page as its defaults
     box.do_not_save_to_config = True
     return box
 
 
 def open_key(upload: Any, passphrase: str | None, recipient: str | None) -> CoatingKey | None:
-    """The key of an uploaded file; None where no field was filled in.
+    """Open the key in an uploaded file.
+
+    Parameters
+    ----------
+    upload : Any
+        Value of the file field.
+    passphrase : str | None
+        The passphrase.
+    recipient : str | None
+        Whose key to use, if the file has more than one.
+
+    Returns
+    -------
+    CoatingKey | None
+        The key; None if no field was filled in.
 
     Raises
     ------
     EvidenceError
-        the file is no key file, the passphrase is missing or wrong, the file holds
-        several keys, or there is no file for the other fields.
+        The file is not a key file, the passphrase is missing or wrong, the file has several keys
+        and no recipient was named, or the other fields were filled in without a file.
     """
     paths = upload_paths(upload)
     wanted = (recipient or "").strip()
@@ -126,7 +175,7 @@ def open_key(upload: Any, passphrase: str | None, recipient: str | None) -> Coat
         if passphrase or wanted:
             raise EvidenceError(
                 "A passphrase or recipient was given without a key file. Add the file under 'Key', "
-                "or empty both fields."
+                "or clear both fields."
             )
         return None
     if not keys_can_be_opened():
@@ -141,74 +190,119 @@ def open_key(upload: Any, passphrase: str | None, recipient: str | None) -> Coat
             f"This is no key file: {error} Expected the file that 'siren-ext key new' wrote."
         ) from None
     if not passphrase:
-        raise EvidenceError("The passphrase is missing; type it under the key file.")
+        raise EvidenceError("The passphrase is missing; type it below the key file.")
     return KeyRing.load(paths[0], passphrase).key(wanted or None)
 
 
-def commitment_of(upload: Any) -> Path | None:
-    """The uploaded commitment, if there is one."""
+def commitment_path(upload: Any) -> Path | None:
+    """Path of an uploaded commitment.
+
+    Parameters
+    ----------
+    upload : Any
+        Value of the file field.
+
+    Returns
+    -------
+    Path | None
+        The file, None if there is none.
+    """
     return next(iter(upload_paths(upload)), None)
 
 
-def key_maker(gr: Any, prefix: str, desk: Desk, choice: tuple[Any, Any]) -> dict[str, Any]:
-    """A folded part that makes a key file for the chosen coater; gives its components by elem_id.
+def key_maker(gr: Any, prefix: str, host: PanelHost, coater: tuple[Any, Any]) -> dict[str, Any]:
+    """A folded section that makes a key file for the chosen coater.
 
-    Only for hosts whose visitors own the machine: a secret is not drawn on somebody else's.
+    Shown only where visitors own the machine: a secret must not be created on somebody else's.
+
+    Parameters
+    ----------
+    gr : Any
+        The host's ``gradio`` module.
+    prefix : str
+        First part of the components' ids.
+    host : PanelHost
+        Limits, coaters and folders.
+    coater : tuple[Any, Any]
+        The components of :func:`~siren_ext.panels.widgets.coater_choice`.
+
+    Returns
+    -------
+    dict[str, Any]
+        The components by their ``elem_id``.
     """
-    shown = desk.limits.folders and keys_can_be_opened()
+    shown = host.limits.folders and keys_can_be_opened()
     with gr.Accordion("Make a key", open=False, visible=shown, elem_id=f"{prefix}_newkey"):
         about = gr.HTML(
             cards.hint(
-                "Draws a secret message at random for the keyed coater chosen above and gives it "
-                "as an encrypted file, as 'siren-ext key new' does. Without the file and the "
-                "passphrase nothing can be proved later: keep a copy of each, apart."
+                "Creates a random secret message for the keyed coater chosen above and gives you "
+                "an encrypted key file, like 'siren-ext key new'. Without the file and the "
+                "passphrase you can't prove anything later: back up both, in different places."
             ),
             elem_id=f"{prefix}_newkey_about",
         )
         names = gr.Textbox(
-            label="Recipients, one a line: a key for each (empty: one key)",
+            label="Recipients, one per line, for a key each (leave empty for a single key)",
             value="",
             lines=2,
             elem_id=f"{prefix}_newkey_recipients",
         )
         with gr.Row():
             first = passphrase_box(
-                gr, f"{prefix}_newkey_passphrase", "New passphrase, 8 letters or more"
+                gr, f"{prefix}_newkey_passphrase", "New passphrase (8 characters or more)"
             )
-            second = passphrase_box(gr, f"{prefix}_newkey_again", "The same once more")
+            second = passphrase_box(gr, f"{prefix}_newkey_again", "Repeat the passphrase")
         make = gr.Button("Make a key", elem_id=f"{prefix}_newkey_run")
         card = gr.HTML(elem_id=f"{prefix}_newkey_result")
         file = gr.File(label="Key file: keep it", visible=False, elem_id=f"{prefix}_newkey_file")
 
-    def run(name: str, upload: Any, recipients: str, secret: str, again: str) -> tuple[Any, ...]:
+    def run(
+        coater_name: str, coater_file: Any, recipients: str, passphrase: str, again: str
+    ) -> tuple[Any, ...]:
         def work() -> tuple[Any, ...]:
-            coater = desk.shelf.load(name, upload)
-            text, path = fresh_key(coater, recipients, secret, again, desk.jobs.new("key"))
+            chosen = host.coaters.load(coater_name, coater_file)
+            text, path = new_key_file(chosen, recipients, passphrase, again, host.jobs.new("key"))
             return cards.note(text, "Key made"), str(path)
 
         return reveal(gr, cards.attempt(work, (None,)))
 
-    make.click(run, [*choice, names, first, second], [card, file], **private(gr))
+    make.click(run, [*coater, names, first, second], [card, file], **private(gr))
     return {part.elem_id: part for part in (about, names, first, second, make, card, file)}
 
 
-def fresh_key(
+def new_key_file(
     coater: Coater, recipients: str, passphrase: str, again: str, job: Path
 ) -> tuple[str, Path]:
-    """Words and the encrypted file of a key, or one per recipient, for ``coater``.
+    """Create a key file for a coater.
+
+    Parameters
+    ----------
+    coater : Coater
+        A keyed coater.
+    recipients : str
+        One name per line for a key each; empty for a single key.
+    passphrase, again : str
+        The passphrase, typed twice.
+    job : Path
+        Temporary folder for the file.
+
+    Returns
+    -------
+    tuple[str, Path]
+        A message with the keys' fingerprints, and the encrypted file.
 
     Raises
     ------
     CoaterError
-        the coater takes no key.
+        The coater is not keyed.
     EvidenceError
-        the passphrases differ or are too short, or a recipient has no fit name.
+        The passphrases differ or are too short, or a recipient's name can't be used.
     """
     from siren_ext.keys.coating_key import KeyRing
 
     if not coater.keyed:
         raise CoaterError(
-            "The chosen coater is not keyed, so a key is of no use with it. Choose a keyed one; "
+            "The chosen coater is not keyed, so a key is of no use with it. Choose a keyed coater; "
             "'siren-ext train --preset keyed' makes one."
         )
     if (passphrase or "") != (again or ""):
@@ -217,12 +311,12 @@ def fresh_key(
     ring = KeyRing.draw(lines, coater.config.message_bits)
     path = job / KEY_NAME
     ring.save(path, passphrase or "")
-    prints = "; ".join(
+    fingerprints = "; ".join(
         f"{printable(name)}: {key.fingerprint()}" if name else key.fingerprint()
         for name, key in ring
     )
     return (
-        "Download the file now, as the copy on this page is deleted. Fingerprint, which tells "
-        f"nothing about the message: {prints}",
+        "Download the file now: the copy on this page will be deleted. Its fingerprint, which "
+        f"reveals nothing about the message: {fingerprints}",
         path,
     )

@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from siren_ext.errors import ConfigError
 from siren_ext.panels import html as cards
-from siren_ext.panels.actions import judge_step, require_match
+from siren_ext.panels.actions import Verification, require_matching_key, verify_step
 from siren_ext.panels.gradio_compat import private
-from siren_ext.panels.host import Desk, PanelProgress
-from siren_ext.panels.keys import commitment_of, key_choice, open_key
-from siren_ext.panels.verify import BLANKS, KEY_WORDS, shown, verdict_parts
+from siren_ext.panels.host import PanelHost, PanelProgress
+from siren_ext.panels.keys import commitment_path, key_choice, open_key
+from siren_ext.panels.verify import BLANKS, KEY_TEXT, verdict_parts, verdict_values
 from siren_ext.panels.widgets import RISKS, coater_choice, reveal, risk_choice, run_and_stop
-from siren_ext.progress import Progress
+from siren_ext.progress import NULL, Progress
 
 if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
     from siren_ext.keys.coating_key import CoatingKey
 
-NO_LORA = "none: the checkpoint alone"
-KEY_ALONE = "no reference: the key alone"
+NO_LORA = "none: the checkpoint without a LoRA"
+KEY_ALONE = "no reference: use only the key"
 _KEY_COMMAND = "siren-ext verify --suspect scores.json --key keys.json --out report"
-BARE_REFERENCE = (
-    "The reference is the checkpoint without any LoRA. A LoRA changes style and subject as well, "
-    "and that alone can shift scores: a stronger reference is a LoRA of your own, trained on your "
-    "clean originals."
-)
+
+Loras = tuple[tuple[str, float], ...]
+"""LoRAs as (name, weight); empty for the checkpoint alone."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """Which images a program is asked for: image i has prompt i (in turn) and seed + i.
+class ImageRequest:
+    """Which images to generate. Image i uses prompt i (in turn) and seed + i.
 
-    ``loras`` are (name, weight); empty for the checkpoint alone. ``role`` is shown as
-    progress.
+    Attributes
+    ----------
+    checkpoint : str
+        Title of the checkpoint, "" for the loaded one.
+    loras : Loras
+        The LoRAs and their weights.
+    prompts : tuple[str, ...]
+        One or more prompts.
+    count : int
+        Number of images.
+    seed : int
+        Seed of the first image.
+    steps : int
+        Sampling steps.
+    guidance : float
+        Classifier-free guidance (CFG) scale.
+    size : int
+        Width and height in pixels.
+    negative : str
+        Negative prompt.
+    role : str
+        Shown in the progress, such as ``reference``.
     """
 
     checkpoint: str
-    loras: tuple[tuple[str, float], ...]
+    loras: Loras
     prompts: tuple[str, ...]
     count: int
     seed: int
@@ -49,8 +69,8 @@ class Order:
     role: str = "suspicious model"
 
 
-class GeneratingHost(Protocol):
-    """A program that holds checkpoints and LoRAs and can generate with them."""
+class ImageGenerator(Protocol):
+    """A program that has checkpoints and LoRAs and can generate images with them."""
 
     def checkpoints(self) -> list[str]:
         """Titles of the checkpoints, the loaded one first."""
@@ -58,26 +78,58 @@ class GeneratingHost(Protocol):
     def loras(self) -> list[str]:
         """Names of the LoRA files."""
 
-    def generate(self, order: Order, out: Path, progress: Progress) -> dict[str, Any]:
-        """Write ``order.count`` PNG files into ``out``; gives how they were made, plain values."""
+    def generate(self, request: ImageRequest, out: Path, progress: Progress) -> dict[str, Any]:
+        """Write ``request.count`` PNG files into ``out`` and return how they were made.
+
+        The values are plain, for the report.
+        """
 
 
-def lora_panel(gr: Any, host: GeneratingHost, desk: Desk | None = None) -> dict[str, Any]:
-    """Lay out the test of a LoRA inside the current ``gr.Blocks``; components by elem_id.
+def lora_panel(gr: Any, generator: ImageGenerator, host: PanelHost | None = None) -> dict[str, Any]:
+    """Lay out the test of a LoRA inside the current ``gr.Blocks``.
 
-    The host generates with the suspicious LoRAs and with the reference at equal prompts, seeds and
-    settings; the pools are scored and tested. With a key the reference may be left out.
+    Images are generated with the suspicious LoRAs and with the reference, with the same prompts,
+    seeds and settings; both sets are scored and tested. With a key, no reference is needed.
+
+    Parameters
+    ----------
+    gr : Any
+        The host's ``gradio`` module.
+    generator : ImageGenerator
+        The program that generates.
+    host : PanelHost | None
+        Limits, coaters and folders; None for the defaults.
+
+    Returns
+    -------
+    dict[str, Any]
+        The components by their ``elem_id``.
     """
-    desk = desk or Desk()
-    checkpoints, loras = host.checkpoints(), host.loras()
+    host = host or PanelHost()
     gr.HTML(
         cards.intro(
-            "Generates images with a suspicious LoRA and with a reference, at equal prompts and "
-            "seeds, and tests whether the LoRA was trained on images coated with your coater. With "
-            "the key of a keyed coater the reference can be left out."
+            "Tests whether a suspicious LoRA was trained on images that you coated. It generates "
+            "images with the LoRA and with a reference, using the same prompts and seeds, and "
+            "compares them. With the key of a keyed coater no reference is needed."
         ),
         elem_id="siren_lora_intro",
     )
+    models = _model_inputs(gr, generator)
+    settings = _setting_inputs(gr)
+    coater = coater_choice(gr, "siren_lora", host.coaters)
+    keys = key_choice(gr, "siren_lora", host.limits, KEY_TEXT, _KEY_COMMAND, commitment=True)
+    risk = risk_choice(gr, "siren_lora_risk", host.alpha)
+    start, _, job_id = run_and_stop(gr, "siren_lora", "Generate and verify", host.stops)
+    outputs = verdict_parts(gr, "siren_lora")
+    inputs = [*models, *settings, *coater, *keys, risk]
+    run = _runner(gr, generator, host)
+    start.then(run, [*inputs, job_id], list(outputs.values()), **private(gr))
+    return {part.elem_id: part for part in inputs} | outputs
+
+
+def _model_inputs(gr: Any, generator: ImageGenerator) -> list[Any]:
+    """Checkpoint, suspicious LoRAs and reference."""
+    checkpoints, loras = generator.checkpoints(), generator.loras()
     with gr.Row():
         checkpoint = gr.Dropdown(
             checkpoints, value=checkpoints[0] if checkpoints else None, label="Checkpoint",
@@ -92,15 +144,31 @@ def lora_panel(gr: Any, host: GeneratingHost, desk: Desk | None = None) -> dict[
             elem_id="siren_lora_reference",
         )  # fmt: skip
         refresh = gr.Button("Refresh the lists", elem_id="siren_lora_refresh")
+    models = [checkpoint, suspect, reference]
+
+    def renew() -> tuple[Any, Any, Any]:
+        fresh = generator.loras()
+        return (
+            gr.update(choices=generator.checkpoints()),
+            gr.update(choices=fresh),
+            gr.update(choices=[NO_LORA, KEY_ALONE, *fresh]),
+        )
+
+    refresh.click(renew, [], models, **private(gr))
+    return models
+
+
+def _setting_inputs(gr: Any) -> list[Any]:
+    """Prompts, numbers of images and the settings of generation."""
     prompts = gr.Textbox(
-        label="Prompts, one a line, taken in turn", lines=3, elem_id="siren_lora_prompts"
+        label="Prompts, one per line, used in turn", lines=3, elem_id="siren_lora_prompts"
     )
     negative = gr.Textbox(label="Negative prompt", value="", elem_id="siren_lora_negative")
     with gr.Row():
-        count = gr.Slider(4, 400, value=30, step=1, label="Images of the suspicious LoRA",
+        count = gr.Slider(4, 400, value=30, step=1, label="Images with the suspicious LoRA",
                           elem_id="siren_lora_count")  # fmt: skip
-        more = gr.Slider(4, 400, value=100, step=1, label="Images of the reference",
-                         elem_id="siren_lora_more")  # fmt: skip
+        reference_count = gr.Slider(4, 400, value=100, step=1, label="Images with the reference",
+                                    elem_id="siren_lora_more")  # fmt: skip
         weight = gr.Slider(0.1, 1.5, value=1, step=0.05, label="LoRA weight",
                            elem_id="siren_lora_weight")  # fmt: skip
     with gr.Row():
@@ -108,121 +176,170 @@ def lora_panel(gr: Any, host: GeneratingHost, desk: Desk | None = None) -> dict[
                           elem_id="siren_lora_steps")  # fmt: skip
         guidance = gr.Slider(1, 20, value=7, step=0.5, label="CFG scale",
                              elem_id="siren_lora_guidance")  # fmt: skip
-        size = gr.Slider(64, 1536, value=512, step=64, label="Side (px)",
+        size = gr.Slider(64, 1536, value=512, step=64, label="Width and height (px)",
                          elem_id="siren_lora_size")  # fmt: skip
         seed = gr.Number(value=0, precision=0, label="First seed", elem_id="siren_lora_seed")
-    choice = coater_choice(gr, "siren_lora", desk.shelf)
-    keys = key_choice(gr, "siren_lora", desk.limits, KEY_WORDS, _KEY_COMMAND, commitment=True)
-    risk = risk_choice(gr, "siren_lora_risk", desk.alpha)
-    start, _, word = run_and_stop(gr, "siren_lora", "Generate and verify", desk.stops)
-    outputs = verdict_parts(gr, "siren_lora")
+    return [prompts, negative, count, reference_count, weight, steps, guidance, size, seed]
+
+
+def _runner(gr: Any, generator: ImageGenerator, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
+    """The function behind the run button."""
     bar = gr.Progress()
 
-    def renew() -> tuple[Any, Any, Any]:
-        fresh = host.loras()
-        return (
-            gr.update(choices=host.checkpoints()),
-            gr.update(choices=fresh),
-            gr.update(choices=[NO_LORA, KEY_ALONE, *fresh]),
-        )
-
     def run(
-        model: str, accused: list[str], clean: str, words: str, unwanted: str, n: float, m: float,
-        power: float, rounds: float, scale: float, side: float, first: float, name: str,
-        upload: Any, key_file: Any, secret: str, recipient: str, fixed: Any, accepted: str,
-        job_word: str, progress: Any = bar,
+        checkpoint: str, suspects: list[str], reference: str, prompts: str, negative: str,
+        count: float, reference_count: float, weight: float, steps: float, guidance: float,
+        size: float, seed: float, coater_name: str, coater_file: Any, key_file: Any,
+        passphrase: str, recipient: str, commitment: Any, risk: str, job_id: str,
+        progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
-            watch = PanelProgress(progress, desk.stops, job_word)
-            watch.stage("Preparing")
-            key = open_key(key_file, secret, recipient)
-            order = Order(
-                checkpoint=model or "",
-                loras=tuple((lora, float(power)) for lora in accused or []),
-                prompts=prompt_lines(words),
-                count=int(n),
-                seed=int(first or 0),
-                steps=int(rounds),
-                guidance=float(scale),
-                size=int(side),
-                negative=unwanted or "",
+            watched = PanelProgress(progress, host.stops, job_id)
+            watched.stage("Preparing")
+            key = open_key(key_file, passphrase, recipient)
+            request = ImageRequest(
+                checkpoint=checkpoint or "",
+                loras=tuple((name, float(weight)) for name in suspects or []),
+                prompts=prompt_lines(prompts),
+                count=int(count),
+                seed=int(seed or 0),
+                steps=int(steps),
+                guidance=float(guidance),
+                size=int(size),
+                negative=negative or "",
             )
-            names = {NO_LORA: (), KEY_ALONE: None}
-            other = names.get(clean, ((clean, float(power)),))
-            return lora_step(
-                host, order, other, int(m), desk, name, upload, RISKS[accepted], watch,
-                key=key, commitment=commitment_of(fixed),
+            fixed: dict[str, Loras | None] = {NO_LORA: (), KEY_ALONE: None}
+            clean = fixed.get(reference, ((reference, float(weight)),))
+            done = lora_step(
+                generator, request, clean, int(reference_count),
+                host.coaters.load(coater_name, coater_file), host.jobs.new("lora"),
+                alpha=RISKS[risk], key=key, commitment=commitment_path(commitment),
+                progress=watched,
             )  # fmt: skip
+            return verdict_values(done, reference_remark(clean))
 
         return reveal(gr, cards.attempt(work, BLANKS))
 
-    refresh.click(renew, [], [checkpoint, suspect, reference], **private(gr))
-    inputs = [
-        checkpoint, suspect, reference, prompts, negative, count, more, weight, steps, guidance,
-        size, seed, *choice, *keys, risk,
-    ]  # fmt: skip
-    start.then(run, [*inputs, word], list(outputs.values()), **private(gr))
-    return {part.elem_id: part for part in inputs} | outputs
+    return run
 
 
 def prompt_lines(text: str) -> tuple[str, ...]:
-    """The prompts of a text box; raises :class:`ConfigError` when there are none."""
+    """The prompts of a text box.
+
+    Parameters
+    ----------
+    text : str
+        One prompt per line; empty lines are ignored.
+
+    Returns
+    -------
+    tuple[str, ...]
+        At least one prompt.
+
+    Raises
+    ------
+    ConfigError
+        There is no prompt.
+    """
     lines = tuple(line.strip() for line in (text or "").splitlines() if line.strip())
     if not lines:
         raise ConfigError(
-            "No prompt was given; write what a user of the LoRA would ask for, one prompt a line."
+            "No prompt was given. Write what a user of the LoRA would ask for, one prompt per line."
         )
     return lines
 
 
+def reference_remark(clean: Loras | None) -> str:
+    """A remark on the choice of the reference, for the verdict's card.
+
+    Parameters
+    ----------
+    clean : Loras | None
+        The reference's LoRAs, see :func:`lora_step`.
+
+    Returns
+    -------
+    str
+        One to three sentences if the reference is the bare checkpoint, else "".
+    """
+    if clean != ():
+        return ""
+    return (
+        "The reference is the checkpoint without a LoRA. A LoRA also changes style and subject, "
+        "and that alone can change scores. A LoRA of your own, trained on your clean originals, is "
+        "a stronger reference."
+    )
+
+
 def lora_step(
-    host: GeneratingHost,
-    order: Order,
-    clean: tuple[tuple[str, float], ...] | None,
+    generator: ImageGenerator,
+    request: ImageRequest,
+    clean: Loras | None,
     reference_count: int,
-    desk: Desk,
-    coater_name: str,
-    coater_upload: Any,
-    alpha: float,
-    progress: Progress,
+    coater: Coater,
+    job: Path,
     *,
+    alpha: float = 1e-6,
     key: CoatingKey | None = None,
     commitment: Path | None = None,
-) -> tuple[Any, ...]:
-    """Generate the pools and judge; values for :func:`~siren_ext.panels.verify.verdict_parts`.
+    progress: Progress = NULL,
+) -> Verification:
+    """Generate images with the suspicious LoRAs and with the reference, and verify them.
 
-    ``clean`` are the reference's LoRAs: empty for the checkpoint alone, None for no reference at
-    all, where the ``key`` alone decides.
+    Parameters
+    ----------
+    generator : ImageGenerator
+        The program that generates.
+    request : ImageRequest
+        The suspect's images; the reference uses the same prompts, seeds and settings.
+    clean : Loras | None
+        The reference's LoRAs: empty for the checkpoint alone, None for no reference (then the key
+        alone decides).
+    reference_count : int
+        Number of images of the reference.
+    coater : Coater
+        The coater of the published images.
+    job : Path
+        Temporary folder.
+    alpha, key, commitment, progress
+        As in :func:`~siren_ext.panels.actions.verify_step`.
+
+    Returns
+    -------
+    Verification
+        The verdict with its report.
+
+    Raises
+    ------
+    ConfigError
+        No LoRA was chosen, it is its own reference, or there is neither a reference nor a key.
+    CoaterError
+        The key doesn't fit the coater.
     """
     if clean is None and key is None:
         raise ConfigError(
-            "Without a reference the key alone decides, but none was given. Add your key file, or "
-            "choose a reference."
+            "Without a reference the key alone decides, but no key was given. Add your key file, "
+            "or choose a reference."
         )
-    if not order.loras:
-        raise ConfigError("No suspicious LoRA was chosen; choose at least one of the list.")
-    if clean and clean[0][0] in {name for name, _ in order.loras}:
+    if not request.loras:
+        raise ConfigError("No suspicious LoRA was chosen; choose at least one from the list.")
+    if clean and clean[0][0] in {name for name, _ in request.loras}:
         raise ConfigError("The reference is the suspicious LoRA itself; choose another one.")
-    coater = desk.shelf.load(coater_name, coater_upload)
-    require_match(coater, key)
-    job = desk.jobs.new("lora")
-
-    def made(wanted: Order, folder: Path) -> dict[str, Any]:
-        return {"kind": "generated", **host.generate(wanted, folder, progress)}
-
-    about, second = made(order, job / "suspect"), {}
+    require_matching_key(coater, key)
+    suspect_folder, reference_folder = job / "suspect", job / "reference"
+    source = generator.generate(request, suspect_folder, progress)
+    reference_source: dict[str, Any] = {}
     if clean is not None:
-        other = replace(order, loras=clean, count=reference_count, role="reference")
-        second = made(other, job / "reference")
-    judged = judge_step(
-        job / "suspect",
-        None if clean is None else job / "reference",
+        other = replace(request, loras=clean, count=reference_count, role="reference")
+        reference_source = generator.generate(other, reference_folder, progress)
+    return verify_step(
+        suspect_folder,
+        None if clean is None else reference_folder,
         coater,
         job,
         alpha=alpha,
         key=key,
         commitment=commitment,
-        sources=(about, second),
+        sources=({"kind": "generated", **source}, {"kind": "generated", **reference_source}),
         progress=progress,
     )
-    return shown(judged, BARE_REFERENCE if clean == () else "")

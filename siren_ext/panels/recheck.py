@@ -1,4 +1,4 @@
-"""Somebody's report, read and computed again, for the panel that shows it."""
+"""Reads somebody's report and recomputes its verdict, for the panel that shows it."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.findings import Finding, ks_finding, rank_finding
 from siren_ext.verdict.verify import Verdict, conclude
 
-_SEALED = ("files", "signature")  # told by the seal, which is another file
+_SEALED = ("files", "signature")  # these need the seal, which is another file
 
 
 @dataclass(frozen=True)
 class Recheck:
-    """A report's verdict, reached again from what the report holds.
+    """A report's verdict, recomputed from the report's own scores.
 
     Attributes
     ----------
     verdict : Verdict
-        as computed now; of a keyed test all but the statistic itself.
+        As computed now. A keyed test's statistic is taken from the report.
+    suspect, reference : ScoreSet
+        The report's scores.
     stated : str
-        outcome as the file states it.
+        The outcome that the report states.
     points : tuple[CheckPoint, ...]
-        what was compared, and what came out.
+        What was compared, with the result.
     created : str
-        when the report says that it was written.
+        When the report was written, as it states.
     """
 
     verdict: Verdict
@@ -48,22 +50,32 @@ class Recheck:
 
     @property
     def agrees(self) -> bool:
-        """Whether every figure follows from the scores, as far as they can be checked."""
+        """Whether nothing that could be checked differs."""
         return all(point.state != "differs" for point in self.points)
 
 
 def recheck_step(path: Path) -> Recheck:
-    """Read ``report.json`` and compute its verdict again.
+    """Read ``report.json`` and recompute its verdict.
 
-    This shows that figures and scores of the file belong together, not that the scores are those
-    of the images: for that, score the images again.
+    This checks that the figures follow from the scores, not that the scores belong to the images.
+    For that, score the images again.
+
+    Parameters
+    ----------
+    path : Path
+        The file, whatever its name.
+
+    Returns
+    -------
+    Recheck
+        The recomputed verdict and what was compared.
 
     Raises
     ------
     ScoreError
-        the file is no report, or too damaged to be shown.
+        The file is not a report, or its scores or verdict are too damaged to show.
     EvidenceError
-        the same, of its other parts.
+        Its keyed test or commitment is too damaged to show.
     """
     data = read_json(path)
     name = path.name
@@ -77,7 +89,7 @@ def recheck_step(path: Path) -> Recheck:
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise ScoreError(f"{name} has no readable verdict: {str(error)[:200]}") from error
     with tempfile.TemporaryDirectory(prefix="siren_report_") as folder:
-        shutil.copyfile(path, Path(folder) / JSON)  # whatever the browser called it
+        shutil.copyfile(path, Path(folder) / JSON)  # browsers rename downloads
         points = check_report(Path(folder)).points
     points = tuple(point for point in points if point.name not in _SEALED)
     created = str(data.get("created", ""))[:40]
@@ -85,7 +97,7 @@ def recheck_step(path: Path) -> Recheck:
 
 
 def _restored(data: Mapping[str, Any]) -> tuple[Verdict, ScoreSet, ScoreSet | None]:
-    """The verdict that the report's scores give, and its pools."""
+    """The verdict that follows from the report's scores, with the scores."""
     stated = data["verdict"]
     config = VerifyConfig.from_dict(dict(stated["settings"]))
     suspect = ScoreSet.from_dict(data["suspect"], name="Its suspect")
@@ -106,7 +118,10 @@ def _restored(data: Mapping[str, Any]) -> tuple[Verdict, ScoreSet, ScoreSet | No
         findings.append(ks_finding(suspect, reference, config.alpha, **config.comparison()))
     kept = stated["commitment"]
     if kept["status"] not in ("committed before", "no commitment", "does not fit"):
-        raise EvidenceError("The report's word on a commitment is none that this program knows.")
+        raise EvidenceError(
+            f"The report states an unknown commitment status, {str(kept['status'])[:40]!r}. "
+            "Expected 'committed before', 'no commitment' or 'does not fit'."
+        )
     precedence = Precedence(
         kept["status"], str(kept["text"]), str(kept["created"]), str(kept["sha256"])
     )

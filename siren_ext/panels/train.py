@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,63 +11,95 @@ from typing import Any
 from siren_ext.errors import CoaterError, ConfigError
 from siren_ext.panels import html as cards
 from siren_ext.panels.gradio_compat import private
-from siren_ext.panels.host import Desk, PanelProgress
-from siren_ext.panels.uploads import take_in
+from siren_ext.panels.host import PanelHost, PanelProgress
+from siren_ext.panels.uploads import collect_images
 from siren_ext.panels.widgets import folder_box, image_files, reveal, run_and_stop
+from siren_ext.progress import Progress
 from siren_ext.training.config import TrainConfig
 
 _NEEDED = ("diffusers", "transformers", "peft", "accelerate")
 KINDS = {
-    "Fine detail (trained)": "default",
-    "Faint tint, for sets of very different pictures (fitted: quick)": "coarse",
-    "For a key, with a secret message; needs no reference model later (fitted: quick)": "keyed",
+    "Fine pattern (slow to make)": "default",
+    "Faint tint, for sets of very different images (quick)": "coarse",
+    "With a secret message, to verify without a reference model (quick)": "keyed",
 }
-"""What a coating is made of, in words, to a preset's name."""
+"""What the choice of coating shows, to the name of a preset."""
 _NAME = re.compile(r"[\w][\w .-]{0,63}")
 
 
 def missing_packages() -> list[str]:
-    """What training needs and this Python lacks."""
+    """Packages that training needs and that are not installed.
+
+    Returns
+    -------
+    list[str]
+        Their names; empty if training is possible.
+    """
     return [name for name in _NEEDED if find_spec(name) is None]
 
 
-def train_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
-    """Lay out coater training inside the current ``gr.Blocks``; gives the components by elem_id.
+def train_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
+    """Lay out coater training inside the current ``gr.Blocks``.
 
-    Where the packages that run a diffusion model are absent, the panel says so in their place.
+    If the packages that run a diffusion model are not installed, the panel is only a message that
+    says so.
+
+    Parameters
+    ----------
+    gr : Any
+        The host's ``gradio`` module.
+    host : PanelHost | None
+        Limits, coaters and folders; None for the defaults.
+
+    Returns
+    -------
+    dict[str, Any]
+        The components by their ``elem_id``.
     """
-    desk = desk or Desk()
+    host = host or PanelHost()
     gr.HTML(
         cards.intro(
-            "Trains a coater of your own, so that only you can verify its coating. This is the "
-            "long step: minutes with the pocket model, hours with a full checkpoint and a GPU."
+            "Trains a coater of your own, which nobody else has. This is the slow step: minutes "
+            "with the small built-in model (pocket), hours with a full checkpoint on a GPU."
         ),
         elem_id="siren_train_intro",
     )
     absent = missing_packages()
     if absent:
         text = (
-            f"Training needs packages that are not installed here: {', '.join(absent)}. Train in "
-            "an environment of its own with 'siren-ext train' and put the coater file into the "
-            "coater folder; coating and verifying work here without them."
+            f"Training needs packages that are not installed here: {', '.join(absent)}. Coating "
+            "and verifying work without them. To train, run 'siren-ext train' in a separate Python "
+            "environment and put the coater file into the coater folder."
         )
         notice = gr.HTML(cards.note(text, "Not available here"), elem_id="siren_train_absent")
         return {"siren_train_absent": notice}
-    files = image_files(gr, "siren_train_files", "Your clean images", desk.limits)
-    folder = folder_box(gr, "siren_train_folder", "… or a folder on this machine", desk.limits)
+    inputs = _inputs(gr, host)
+    start, _, job_id = run_and_stop(gr, "siren_train", "Train a coater", host.stops)
+    card = gr.HTML(elem_id="siren_train_result")
+    result = gr.File(
+        label="Coater: keep it to yourself", visible=False, elem_id="siren_train_coater"
+    )
+    start.then(_runner(gr, host), [*inputs, job_id], [card, result], **private(gr))
+    return {part.elem_id: part for part in (*inputs, card, result)}
+
+
+def _inputs(gr: Any, host: PanelHost) -> list[Any]:
+    """The fields in the order of the runner's arguments."""
+    files = image_files(gr, "siren_train_files", "Your clean images", host.limits)
+    folder = folder_box(gr, "siren_train_folder", "… or a folder on this machine", host.limits)
     with gr.Row():
         noun = gr.Textbox(
-            label="What the images show, in a noun or two",
+            label="What the images show, in one or two words (dog, portrait)",
             value="",
             min_width=240,
             elem_id="siren_train_noun",
         )
         base = gr.Textbox(
-            label="Base model: pocket, or a checkpoint on this machine",
+            label="Base model: pocket (built in), or the path of a checkpoint",
             value="pocket",
             min_width=240,
             elem_id="siren_train_base",
-            visible=desk.limits.folders,
+            visible=host.limits.folders,
         )
     with gr.Row():
         steps = gr.Slider(
@@ -77,64 +110,105 @@ def train_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
             label="Name of the coater", value="my-coater", min_width=240, elem_id="siren_train_name"
         )
     kind = gr.Radio(
-        list(KINDS), value=next(iter(KINDS)), label="Kind of coating", elem_id="siren_train_kind"
+        list(KINDS), value=next(iter(KINDS)), label="Type of coating", elem_id="siren_train_kind"
     )
-    start, _, word = run_and_stop(gr, "siren_train", "Train a coater", desk.stops)
-    card = gr.HTML(elem_id="siren_train_result")
-    result = gr.File(
-        label="Coater: keep it to yourself", visible=False, elem_id="siren_train_coater"
-    )
+    return [files, folder, noun, base, steps, name, kind]
+
+
+def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
+    """The function behind the run button."""
     bar = gr.Progress()
 
     def run(
-        given: Any, typed: str, word_for: str, model: str, count: float, title: str, words: str,
-        job_word: str, progress: Any = bar,
+        uploads: Any, folder: str, noun: str, base: str, steps: float, name: str, kind: str,
+        job_id: str, progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
-            watch = PanelProgress(progress, desk.stops, job_word)
-            watch.stage("Reading the images")
-            job = desk.jobs.new("train")
-            place = take_in(given, typed, desk.limits, job / "originals")
-            out = coater_file(title, desk.shelf.folder or job)
-            return train_step(place, model, word_for, int(count), out, watch, preset=KINDS[words])
+            watched = PanelProgress(progress, host.stops, job_id)
+            watched.stage("Reading the images")
+            job = host.jobs.new("train")
+            images = collect_images(uploads, folder, host.limits, job / "originals")
+            out = coater_file(name, host.coaters.folder or job)
+            return train_step(images, base, noun, int(steps), out, watched, preset=KINDS[kind])
 
         return reveal(gr, cards.attempt(work, (None,)))
 
-    inputs = [files, folder, noun, base, steps, name, kind]
-    start.then(run, [*inputs, word], [card, result], **private(gr))
-    return {part.elem_id: part for part in (*inputs, card, result)}
+    return run
 
 
-def coater_file(title: str, folder: Path) -> Path:
-    """Where a new coater goes; raises :class:`CoaterError` for a name that is none, or taken."""
-    title = title.strip()
-    if not _NAME.fullmatch(title):
+def coater_file(name: str, folder: Path) -> Path:
+    """Path of a new coater.
+
+    Parameters
+    ----------
+    name : str
+        The name that the user typed, with or without the suffix.
+    folder : Path
+        Folder for the file.
+
+    Returns
+    -------
+    Path
+        A path that does not exist yet.
+
+    Raises
+    ------
+    CoaterError
+        The name can't be used, or there is a coater of that name.
+    """
+    name = name.strip()
+    if not _NAME.fullmatch(name):
         raise CoaterError(
-            "The coater's name has to be 1 to 64 letters, digits, spaces, dots or dashes, "
-            "beginning with a letter or digit."
+            "The coater's name can't be used. Use 1 to 64 letters, digits, spaces, dots or dashes, "
+            "starting with a letter or digit."
         )
-    path = folder / f"{title.removesuffix('.safetensors')}.safetensors"
+    path = folder / f"{name.removesuffix('.safetensors')}.safetensors"
     if path.exists():
         raise CoaterError(
-            f"There is a coater named {path.name} already. It is not overwritten, as images coated "
-            "with it can be verified with this very file only; choose another name."
+            f"There is already a coater named {path.name}. It is not overwritten, because images "
+            "coated with it can be verified only with this file. Choose another name."
         )
     return path
 
 
 def train_step(
-    place: Path,
+    images: Path,
     base: str,
     noun: str,
     steps: int,
     out: Path,
-    progress: PanelProgress,
+    progress: Progress,
     *,
     preset: str = "default",
 ) -> tuple[str, str]:
-    """Train, with ``steps`` for the surrogate as well; gives a card and the coater's file.
+    """Train a coater against a personalised copy of the base model (the surrogate).
 
-    ``coarse`` and ``keyed`` coaters are fitted instead, against a surrogate of so many steps.
+    Parameters
+    ----------
+    images : Path
+        Folder of clean images.
+    base : str
+        ``pocket``, or the path of a checkpoint.
+    noun : str
+        What the images show.
+    steps : int
+        Training steps of the surrogate, and of a ``default`` coater.
+    out : Path
+        The coater's file; must not exist.
+    progress : Progress
+        Counts the steps.
+    preset : str
+        ``default`` is trained; ``coarse`` and ``keyed`` are fitted, which is quick.
+
+    Returns
+    -------
+    tuple[str, str]
+        An HTML card and the path of the coater's file.
+
+    Raises
+    ------
+    ConfigError
+        The noun or the base model can't be used.
     """
     from siren_ext.coater.bundled import coater_path, usual_start
     from siren_ext.coater.coater import Coater
@@ -146,8 +220,10 @@ def train_step(
 
     class_noun(noun)
     if base != "pocket" and not Path(base).exists():
-        raise ConfigError(f"There is no model {base}; expected pocket, or a path that exists.")
-    data = ImageSet.open(place)
+        raise ConfigError(
+            f"There is no model {base}. Expected 'pocket', or the path of an existing checkpoint."
+        )
+    data = ImageSet.open(images)
     captioned = all(item.caption for item in data.items)
     surrogate = PersonalizeConfig(steps=steps, prompt=None if captioned else surrogate_prompt(noun))
     if preset == "default":
@@ -157,16 +233,10 @@ def train_step(
     else:
         config, shape, begin = TrainConfig.preset(preset), CoaterConfig.preset(preset), None
         done = f"{out.name} was fitted to {len(data)} images."
-    use = "Draw a key for it, coat with both" if preset == "keyed" else "Coat with it"
+    use = "Make a key for it and coat with both" if preset == "keyed" else "Coat with it"
     train_for_base(
-        data,
-        base,
-        noun,
-        out,
-        config,
-        surrogate=surrogate,
-        coater=shape,
-        start=begin,
+        data, base, noun, out, config, surrogate=surrogate, coater=shape, start=begin,
         progress=progress,
-    )
-    return cards.note(f"{done} {use}, keep it, and never publish it.", "Coater ready"), str(out)
+    )  # fmt: skip
+    text = f"{done} {use}. Keep the file safe and never publish it."
+    return cards.note(text, "Coater ready"), str(out)

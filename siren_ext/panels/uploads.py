@@ -1,7 +1,8 @@
-"""From an upload or a named folder to a folder of images, within limits.
+"""Turns an upload or a named folder into a folder of images, within limits.
 
-Uploads come from strangers: archives are unpacked by name, never by path, and counted while they
-are read, since their own word on sizes can't be trusted.
+Uploads come from strangers. Files in archives lose their folders, so they can't be written outside
+the target, and sizes are counted while reading, because the sizes stated in an archive can't be
+trusted.
 """
 
 from __future__ import annotations
@@ -21,33 +22,38 @@ from siren_ext.text import plain_name
 
 _MEGA = 1_000_000
 _BLOCK = 1 << 20
-_ARCHIVE_ENTRIES = 10  # entries of an archive per permitted file: folders and captions among them
+_ARCHIVE_ENTRIES = 10  # archive entries allowed per image: there are folders and captions too
 
 
-def take_in(
+def collect_images(
     upload: Any, folder: str, limits: UploadLimits, into: Path, *, what: str = "images"
 ) -> Path:
-    """A folder that holds the images of an upload (files, ZIP archives) or the named folder.
+    """Collect uploaded images in a folder, or check the folder that was named instead.
 
     Parameters
     ----------
     upload : Any
-        value of a file component.
+        Value of a file component: images, captions and ZIP archives.
     folder : str
-        a typed folder, used where nothing was uploaded and the host permits it.
+        A folder typed by the user, used if nothing was uploaded and the host allows it.
     limits : UploadLimits
-        of the host.
+        The host's limits.
     into : Path
-        an empty or absent folder for uploads; a named folder is read where it lies.
+        An empty or absent folder for the uploads.
     what : str
-        how messages call the images.
+        What messages call the images.
+
+    Returns
+    -------
+    Path
+        ``into``, or the named folder.
 
     Raises
     ------
     DatasetError
-        nothing was given, the folder is not there, or it is not permitted.
+        Nothing was given, or the folder is missing, holds no images or is not allowed.
     ImageError
-        a limit is passed.
+        A limit is exceeded, or an archive can't be unpacked.
     """
     paths = upload_paths(upload)
     folder = (folder or "").strip().strip('"')
@@ -56,9 +62,9 @@ def take_in(
     elif folder and limits.folders:
         place = Path(folder).expanduser()
         if not place.is_dir():
-            raise DatasetError(f"There is no folder {place}; expected one with the {what}.")
+            raise DatasetError(f"There is no folder {place}. Name an existing one with the {what}.")
     elif folder:
-        raise DatasetError("Folders of this machine are not read here; upload the files instead.")
+        raise DatasetError("Folders on this machine are not read here; upload the files instead.")
     else:
         raise DatasetError(f"No {what} were given; add files first.")
     check_images(place, limits, what)
@@ -66,16 +72,34 @@ def take_in(
 
 
 def check_images(folder: Path, limits: UploadLimits, what: str = "images") -> None:
-    """Raise :class:`ImageError` where a folder's images pass a limit.
+    """Check that a folder's images keep to the limits.
 
-    Files that are no readable images are left to the step that reads them, which names them.
+    Unreadable files pass: the step that reads them reports them by name.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, searched with its subfolders.
+    limits : UploadLimits
+        The host's limits.
+    what : str
+        What messages call the images.
+
+    Raises
+    ------
+    DatasetError
+        The folder holds no images.
+    ImageError
+        There are too many images, or one is too large.
     """
     found, _ = scan_images(folder, deep=True)
     if not found:
-        raise DatasetError(f"There are no images among the {what}; expected PNG, JPEG or WebP.")
+        raise DatasetError(
+            f"No image files were found for the {what}; expected PNG, JPEG or WebP files."
+        )
     if len(found) > limits.files:
         raise ImageError(
-            f"{len(found)} {what} were given; at most {limits.files} are taken at once. Give fewer."
+            f"{len(found)} {what} were given; at most {limits.files} are accepted. Give fewer."
         )
     for path in found:
         if path.stat().st_size > limits.file_mb * _MEGA:
@@ -87,14 +111,14 @@ def check_images(folder: Path, limits: UploadLimits, what: str = "images") -> No
         if width * height > limits.megapixels * _MEGA:
             raise ImageError(
                 f"{path.name} has {width * height / _MEGA:.1f} megapixels; at most "
-                f"{limits.megapixels:g} are taken here. Shrink it first."
+                f"{limits.megapixels:g} are accepted. Resize it first."
             )
 
 
 def _too_big(name: str, limits: UploadLimits) -> ImageError:
     return ImageError(
-        f"{str(name)[:120]} is larger than {limits.file_mb:g} MB, the most that is taken "
-        "here. Shrink it first."
+        f"{str(name)[:120]} is larger than {limits.file_mb:g} MB, the limit for one file. Resize "
+        "it first."
     )
 
 
@@ -118,7 +142,7 @@ def _unpack(paths: list[Path], limits: UploadLimits, into: Path, what: str) -> P
 
 
 def _members(path: Path, limits: UploadLimits) -> Iterator[tuple[str, IO[bytes]]]:
-    """Names (without folders) and contents of an upload; of an archive each of its files."""
+    """Names (without folders) and contents of the files in an upload or an archive."""
     if path.suffix.lower() != ".zip":
         with path.open("rb") as stream:
             yield path.name, stream
@@ -129,7 +153,7 @@ def _members(path: Path, limits: UploadLimits) -> Iterator[tuple[str, IO[bytes]]
             if len(entries) > limits.files * _ARCHIVE_ENTRIES:
                 raise ImageError(
                     f"{path.name} holds {len(entries)} entries; at most "
-                    f"{limits.files * _ARCHIVE_ENTRIES} are read."
+                    f"{limits.files * _ARCHIVE_ENTRIES} are accepted. Split it."
                 )
             for entry in entries:
                 name = PurePosixPath(entry.filename.replace("\\", "/")).name
@@ -145,7 +169,7 @@ def _members(path: Path, limits: UploadLimits) -> Iterator[tuple[str, IO[bytes]]
 
 
 def _free_name(name: str, taken: set[str]) -> str:
-    """``name`` made plain, with a number where it (in any case) was given before."""
+    """A safe file name, with a number if that name (ignoring case) is taken."""
     plain = PurePosixPath(plain_name(name)[-120:])
     candidate, number = plain.name, 1
     while candidate.casefold() in taken:
@@ -164,8 +188,8 @@ def _copy(stream: IO[bytes], target: Path, limit: float, name: str, limits: Uplo
                 raise _too_big(name, limits)
             if size > limit:
                 raise ImageError(
-                    f"The files are larger than {limits.total_mb:g} MB together, the most that is "
-                    "taken here. Give fewer."
+                    f"The files are larger than {limits.total_mb:g} MB together, the limit for one "
+                    "request. Give fewer."
                 )
             out.write(block)
     return size

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from siren_ext.panels import html as cards
-from siren_ext.panels.actions import Judged, judge_step
+from siren_ext.panels.actions import Verification, verify_step
 from siren_ext.panels.gradio_compat import lossless, private, upload_paths
-from siren_ext.panels.host import Desk, PanelProgress
-from siren_ext.panels.keys import commitment_of, key_choice, open_key
-from siren_ext.panels.uploads import take_in
+from siren_ext.panels.host import PanelHost, PanelProgress
+from siren_ext.panels.keys import commitment_path, key_choice, open_key
+from siren_ext.panels.uploads import collect_images
 from siren_ext.panels.widgets import (
     RISKS,
     coater_choice,
@@ -21,100 +22,147 @@ from siren_ext.panels.widgets import (
     run_and_stop,
 )
 
-KEY_WORDS = (
-    "With the key that your images were coated with, their secret message is looked for in the "
-    "suspicious model's pictures. That test needs no reference, and no style of another model can "
-    "deceive it."
+KEY_TEXT = (
+    "With the key that your images were coated with, the test looks for your secret message in the "
+    "suspicious model's images. It needs no reference, and another model's style can't mislead it."
 )
 _KEY_COMMAND = "siren-ext verify --suspect scores.json --key keys.json --out report"
 _GALLERY_PX = 320
 BLANKS = (None, None, None, None)
+"""Values of all parts but the first of :func:`verdict_parts` when there is no verdict."""
 
 
-def verify_panel(gr: Any, desk: Desk | None = None) -> dict[str, Any]:
-    """Lay out a verification inside the current ``gr.Blocks``; gives the components by elem_id.
+def verify_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
+    """Lay out a verification inside the current ``gr.Blocks``.
 
-    Images of the suspicious model go in, with those of a reference, a key or both; a verdict in
-    plain words, charts, the most telling images and the report come out.
+    Takes images of the suspicious model, and those of a reference, a key or both. Returns a
+    verdict in plain words, charts, the images with the lowest and highest scores, and the report.
+
+    Parameters
+    ----------
+    gr : Any
+        The host's ``gradio`` module.
+    host : PanelHost | None
+        Limits, coaters and folders; None for the defaults.
+
+    Returns
+    -------
+    dict[str, Any]
+        The components by their ``elem_id``.
     """
-    desk = desk or Desk()
+    host = host or PanelHost()
     gr.HTML(
         cards.intro(
-            "Tests whether images of a suspicious model carry your coating, by comparing them with "
-            "those of a reference: a model that never saw a coated image, best one of your own, "
-            "trained on the clean originals. Use the same prompts and settings for both; 30 "
-            "against 100 images are a good start. With the key of a keyed coater no reference is "
-            "needed."
+            "Tests whether a suspicious model was trained on images that you coated. Its images "
+            "are compared with those of a reference: a model that never saw a coated image, "
+            "ideally your own, trained on the clean originals. Make both sets with the same "
+            "prompts and settings; 30 images of the suspicious model and 100 of the reference are "
+            "a good start. With the key of a keyed coater no reference is needed."
         ),
         elem_id="siren_verify_intro",
     )
-    with gr.Row():
-        with gr.Column():
-            suspect = image_files(gr, "siren_verify_suspect", "Suspicious model", desk.limits)
-            suspect_folder = folder_box(
-                gr, "siren_verify_suspect_folder", "… or a folder on this machine", desk.limits
-            )
-        with gr.Column():
-            reference = image_files(
-                gr, "siren_verify_reference", "Reference, or its scores (JSON)", desk.limits,
-                scores=True,
-            )  # fmt: skip
-            reference_folder = folder_box(
-                gr, "siren_verify_reference_folder", "… or a folder on this machine", desk.limits
-            )
-    choice = coater_choice(gr, "siren_verify", desk.shelf)
-    keys = key_choice(gr, "siren_verify", desk.limits, KEY_WORDS, _KEY_COMMAND, commitment=True)
-    risk = risk_choice(gr, "siren_verify_risk", desk.alpha)
-    start, _, word = run_and_stop(gr, "siren_verify", "Verify", desk.stops)
+    inputs = _inputs(gr, host)
+    start, _, job_id = run_and_stop(gr, "siren_verify", "Verify", host.stops)
     outputs = verdict_parts(gr, "siren_verify")
-    bar = gr.Progress()
-
-    def run(
-        first: Any, first_folder: str, second: Any, second_folder: str, name: str, upload: Any,
-        key_file: Any, secret: str, recipient: str, fixed: Any, accepted: str, job_word: str,
-        progress: Any = bar,
-    ) -> tuple[Any, ...]:  # fmt: skip
-        def work() -> tuple[Any, ...]:
-            watch = PanelProgress(progress, desk.stops, job_word)
-            watch.stage("Reading the images")
-            coater = desk.shelf.load(name, upload)
-            key = open_key(key_file, secret, recipient)
-            job = desk.jobs.new("verify")
-            given = take_in(
-                first, first_folder, desk.limits, job / "suspect", what="suspicious images"
-            )
-            other = None
-            if key is None or upload_paths(second) or (second_folder or "").strip():
-                other = reference_of(second, second_folder, desk, job)
-            return shown(
-                judge_step(
-                    given, other, coater, job, alpha=RISKS[accepted], key=key,
-                    commitment=commitment_of(fixed), progress=watch,
-                )
-            )  # fmt: skip
-
-        return reveal(gr, cards.attempt(work, BLANKS))
-
-    start.then(
-        run,
-        [suspect, suspect_folder, reference, reference_folder, *choice, *keys, risk, word],
-        list(outputs.values()),
-        **private(gr),
-    )
-    inputs = [suspect, suspect_folder, reference, reference_folder, *choice, *keys, risk]
+    start.then(_runner(gr, host), [*inputs, job_id], list(outputs.values()), **private(gr))
     return {part.elem_id: part for part in inputs} | outputs
 
 
-def reference_of(upload: Any, folder: str, desk: Desk, job: Path) -> Path:
-    """The folder of the reference images, or the one score file that was given in their place."""
+def _inputs(gr: Any, host: PanelHost) -> list[Any]:
+    """The fields in the order of the runner's arguments."""
+    limits, other = host.limits, "… or a folder on this machine"
+    with gr.Row():
+        with gr.Column():
+            suspect = image_files(gr, "siren_verify_suspect", "Suspicious model", limits)
+            suspect_folder = folder_box(gr, "siren_verify_suspect_folder", other, limits)
+        with gr.Column():
+            reference = image_files(
+                gr, "siren_verify_reference", "Reference, or its scores (JSON)", limits, scores=True
+            )
+            reference_folder = folder_box(gr, "siren_verify_reference_folder", other, limits)
+    coater = coater_choice(gr, "siren_verify", host.coaters)
+    keys = key_choice(gr, "siren_verify", limits, KEY_TEXT, _KEY_COMMAND, commitment=True)
+    risk = risk_choice(gr, "siren_verify_risk", host.alpha)
+    return [suspect, suspect_folder, reference, reference_folder, *coater, *keys, risk]
+
+
+def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
+    """The function behind the run button."""
+    bar = gr.Progress()
+
+    def run(
+        suspect: Any, suspect_folder: str, reference: Any, reference_folder: str,
+        coater_name: str, coater_file: Any, key_file: Any, passphrase: str, recipient: str,
+        commitment: Any, risk: str, job_id: str, progress: Any = bar,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        def work() -> tuple[Any, ...]:
+            watched = PanelProgress(progress, host.stops, job_id)
+            watched.stage("Reading the images")
+            coater = host.coaters.load(coater_name, coater_file)
+            key = open_key(key_file, passphrase, recipient)
+            job = host.jobs.new("verify")
+            images = collect_images(
+                suspect, suspect_folder, host.limits, job / "suspect", what="suspicious images"
+            )
+            other = None
+            if key is None or upload_paths(reference) or (reference_folder or "").strip():
+                other = reference_path(reference, reference_folder, host, job)
+            done = verify_step(
+                images, other, coater, job, alpha=RISKS[risk], key=key,
+                commitment=commitment_path(commitment), progress=watched,
+            )  # fmt: skip
+            return verdict_values(done)
+
+        return reveal(gr, cards.attempt(work, BLANKS))
+
+    return run
+
+
+def reference_path(upload: Any, folder: str, host: PanelHost, job: Path) -> Path:
+    """Folder of the reference images, or the score file that was given instead.
+
+    Parameters
+    ----------
+    upload : Any
+        Value of the file field.
+    folder : str
+        A folder typed by the user.
+    host : PanelHost
+        Limits.
+    job : Path
+        Temporary folder.
+
+    Returns
+    -------
+    Path
+        A folder of images, or one JSON file.
+
+    Raises
+    ------
+    DatasetError, ImageError
+        See :func:`~siren_ext.panels.uploads.collect_images`.
+    """
     paths = upload_paths(upload)
     if len(paths) == 1 and paths[0].suffix.lower() == ".json":
         return paths[0]
-    return take_in(upload, folder, desk.limits, job / "reference", what="reference images")
+    return collect_images(upload, folder, host.limits, job / "reference", what="reference images")
 
 
 def verdict_parts(gr: Any, prefix: str) -> dict[str, Any]:
-    """The outputs of a verification, by elem_id, in the order of :func:`shown`."""
+    """The outputs of a verification.
+
+    Parameters
+    ----------
+    gr : Any
+        The host's ``gradio`` module.
+    prefix : str
+        First part of the components' ids.
+
+    Returns
+    -------
+    dict[str, Any]
+        The components by their ``elem_id``, in the order of :func:`verdict_values`.
+    """
     card = gr.HTML(elem_id=f"{prefix}_verdict")
     charts = gr.HTML(visible=False, elem_id=f"{prefix}_charts")
     report = gr.File(
@@ -136,12 +184,25 @@ def verdict_parts(gr: Any, prefix: str) -> dict[str, Any]:
     return {part.elem_id: part for part in (card, charts, report, low, high)}
 
 
-def shown(judged: Judged, remark: str = "") -> tuple[Any, ...]:
-    """Values for :func:`verdict_parts`."""
+def verdict_values(done: Verification, remark: str = "") -> tuple[Any, ...]:
+    """Values for the components of :func:`verdict_parts`.
+
+    Parameters
+    ----------
+    done : Verification
+        A finished verification.
+    remark : str
+        A sentence for the verdict's card, "" for none.
+
+    Returns
+    -------
+    tuple[Any, ...]
+        One value per component.
+    """
     return (
-        cards.verdict_card(judged.verdict, remark),
-        cards.chart_card(judged.verdict, judged.suspect, judged.reference),
-        [str(judged.report.html), str(judged.report.json)],
-        judged.lowest,
-        judged.highest,
+        cards.verdict_card(done.verdict, remark),
+        cards.chart_card(done.verdict, done.suspect, done.reference),
+        [str(done.report.html), str(done.report.json)],
+        done.lowest,
+        done.highest,
     )

@@ -1,4 +1,4 @@
-"""Pieces of layout that several panels share."""
+"""Parts of the layout that several panels share."""
 
 from __future__ import annotations
 
@@ -6,43 +6,95 @@ from collections.abc import Sequence
 from typing import Any
 
 from siren_ext.panels.gradio_compat import private
-from siren_ext.panels.host import Shelf, Stops, UploadLimits
+from siren_ext.panels.host import CoaterLibrary, StopRequests, UploadLimits
 
-LIST_PX = 300  # a hundred file names would fill the page
+LIST_PX = 300  # a list of a hundred file names would fill the page
 ONE_FILE_PX = 150
 RISKS = {
-    "1 in 1 thousand (a hint)": 1e-3,
-    "1 in 1 million (recommended)": 1e-6,
-    "1 in 1 billion (strict)": 1e-9,
+    "1 in a thousand (a hint only)": 1e-3,
+    "1 in a million (recommended)": 1e-6,
+    "1 in a billion (strict)": 1e-9,
 }
+"""What the risk choice shows, to the risk itself."""
 
 
 def image_files(
     gr: Any, elem_id: str, label: str, limits: UploadLimits, *, scores: bool = False
 ) -> Any:
-    """An upload of images and archives, its limits in the label; ``scores`` also takes JSON."""
-    most = f"{label} (up to {limits.files}, {limits.file_mb:g} MB each)"
+    """An upload field for images and ZIP archives.
+
+    Parameters
+    ----------
+    gr : Any
+        The host's ``gradio`` module.
+    elem_id : str
+        Id of the component.
+    label : str
+        What is uploaded; the limits are added.
+    limits : UploadLimits
+        The host's limits.
+    scores : bool
+        Whether a JSON file of scores is accepted too.
+
+    Returns
+    -------
+    Any
+        The ``gr.File``.
+    """
+    text = f"{label} (up to {limits.files}, {limits.file_mb:g} MB each)"
     types = ["image", ".zip", ".txt", *([".json"] if scores else [])]
     return gr.File(
-        label=most, file_count="multiple", file_types=types, height=LIST_PX, elem_id=elem_id
+        label=text, file_count="multiple", file_types=types, height=LIST_PX, elem_id=elem_id
     )
 
 
 def folder_box(gr: Any, elem_id: str, label: str, limits: UploadLimits) -> Any:
-    """A line for a folder of the machine; invisible where the host does not permit it."""
+    """A text field for a folder on the host's machine, hidden where folders are not allowed.
+
+    Parameters
+    ----------
+    gr : Any
+        The host's ``gradio`` module.
+    elem_id : str
+        Id of the component.
+    label : str
+        Its label.
+    limits : UploadLimits
+        The host's limits.
+
+    Returns
+    -------
+    Any
+        The ``gr.Textbox``.
+    """
     return gr.Textbox(label=label, value="", elem_id=elem_id, visible=limits.folders)
 
 
-def coater_choice(gr: Any, prefix: str, shelf: Shelf) -> tuple[Any, Any]:
-    """The coaters by name, and an upload that takes their place."""
-    names = shelf.names()
+def coater_choice(gr: Any, prefix: str, coaters: CoaterLibrary) -> tuple[Any, Any]:
+    """A list of coaters, and an upload field whose file is used instead.
+
+    Parameters
+    ----------
+    gr : Any
+        The host's ``gradio`` module.
+    prefix : str
+        First part of the components' ids.
+    coaters : CoaterLibrary
+        The coaters to choose from.
+
+    Returns
+    -------
+    tuple[Any, Any]
+        The ``gr.Dropdown`` and the ``gr.File``.
+    """
+    names = coaters.names()
     name = gr.Dropdown(
         names,
         value=names[0] if names else None,
-        label="Coater (samples, start and keyed are bundled, and so everybody's)",
+        label="Coater (samples, start and keyed come with Siren: for trying out only)",
         elem_id=f"{prefix}_coater",
     )
-    with gr.Accordion("Your own coater file", open=False, elem_id=f"{prefix}_coater_own"):
+    with gr.Accordion("Use your own coater file", open=False, elem_id=f"{prefix}_coater_own"):
         upload = gr.File(
             label="Coater (.safetensors)",
             file_types=[".safetensors"],
@@ -53,30 +105,77 @@ def coater_choice(gr: Any, prefix: str, shelf: Shelf) -> tuple[Any, Any]:
 
 
 def reveal(gr: Any, outputs: Sequence[Any]) -> tuple[Any, ...]:
-    """The first output as it is; the others visible where they hold something, else hidden."""
+    """Values for a panel's outputs that show only the ones with content.
+
+    Parameters
+    ----------
+    gr : Any
+        The host's ``gradio`` module.
+    outputs : Sequence[Any]
+        New values. The first is passed on as it is; each other component is shown if its value
+        is not empty and hidden otherwise.
+
+    Returns
+    -------
+    tuple[Any, ...]
+        Values for Gradio, in the same order.
+    """
     rest = [gr.update(value=value, visible=bool(value)) for value in outputs[1:]]
     return (outputs[0], *rest)
 
 
 def risk_choice(gr: Any, elem_id: str, alpha: float) -> Any:
-    """The accepted risk of a false alarm, in words."""
-    words = min(RISKS, key=lambda word: abs(RISKS[word] - alpha))
+    """A choice of :data:`RISKS`.
+
+    Parameters
+    ----------
+    gr : Any
+        The host's ``gradio`` module.
+    elem_id : str
+        Id of the component.
+    alpha : float
+        The nearest risk is preselected.
+
+    Returns
+    -------
+    Any
+        The ``gr.Dropdown``; its value is a key of :data:`RISKS`.
+    """
+    text = min(RISKS, key=lambda text: abs(RISKS[text] - alpha))
     return gr.Dropdown(
-        list(RISKS), value=words, label="Accepted risk of a false alarm", elem_id=elem_id
+        list(RISKS),
+        value=text,
+        label="Accepted risk of a false alarm (a smaller risk needs more images)",
+        elem_id=elem_id,
     )
 
 
-def run_and_stop(gr: Any, prefix: str, label: str, stops: Stops) -> tuple[Any, Any, Any]:
+def run_and_stop(gr: Any, prefix: str, label: str, stops: StopRequests) -> tuple[Any, Any, Any]:
     """A run button and a Stop button.
 
-    Gives the event to chain the work to (it has armed a fresh job word by then), the Stop button,
-    and the state that holds the word. Both buttons bypass the queue, so that Stop also reaches a
-    job that still waits.
+    Both bypass Gradio's queue, so Stop also reaches a job that is still queued.
+
+    Parameters
+    ----------
+    gr : Any
+        The host's ``gradio`` module.
+    prefix : str
+        First part of the components' ids.
+    label : str
+        Text of the run button.
+    stops : StopRequests
+        The host's stop requests.
+
+    Returns
+    -------
+    tuple[Any, Any, Any]
+        The event to chain the work to (the job has its id by then), the Stop button, and the
+        ``gr.State`` with the job id.
     """
-    word = gr.State("")
+    job_id = gr.State("")
     with gr.Row():
         run = gr.Button(label, variant="primary", elem_id=f"{prefix}_run")
         stop = gr.Button("Stop", variant="stop", elem_id=f"{prefix}_stop")
-    armed = run.click(stops.arm, [word], [word], queue=False, **private(gr))
-    stop.click(stops.ask, [word], None, queue=False, **private(gr))
-    return armed, stop, word
+    started = run.click(stops.new_job, [job_id], [job_id], queue=False, **private(gr))
+    stop.click(stops.request, [job_id], None, queue=False, **private(gr))
+    return started, stop, job_id

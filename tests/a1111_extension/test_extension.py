@@ -1,4 +1,4 @@
-"""The extension's parts that need no Gradio: installer, flags, generation, against our host."""
+"""The extension's parts that need no Gradio: installer, flags, generation, against a stand-in web UI."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image
 from support.gradio_servers import ROOT, output_of
 
 from siren_ext.errors import AdapterError, Cancelled, ModelError
-from siren_ext.panels.lora import Order
+from siren_ext.panels.lora import ImageRequest
 from siren_ext.progress import NULL, Progress
 
 EXTENSION = ROOT / "a1111_extension"
@@ -103,29 +103,29 @@ def test_folders_only_where_nobody_else_comes(
     settings = importlib.import_module("siren_a1111.settings")
     shared = importlib.import_module("modules.shared")
     shared.cmd_opts = argparse.Namespace(**flags)
-    desk = settings.make_desk()
-    assert desk.limits.folders is allowed
-    assert desk.shelf.folder == webui / "models" / "siren"
-    assert desk.outputs == webui / "outputs" / "siren"
+    host = settings.make_host()
+    assert host.limits.folders is allowed
+    assert host.coaters.folder == webui / "models" / "siren"
+    assert host.outputs == webui / "outputs" / "siren"
 
 
-def order(**changes: object) -> Order:
+def request(**changes: object) -> ImageRequest:
     values = {
         "checkpoint": TINY, "loras": (), "prompts": ("a dog", "a cat"),
         "count": 3, "seed": 40, "steps": 2, "guidance": 7.0, "size": 64,
     }  # fmt: skip
-    return Order(**{**values, **changes})
+    return ImageRequest(**{**values, **changes})
 
 
 def test_generation_through_the_web_ui(webui: Path) -> None:
-    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
     processing = importlib.import_module("modules.processing")
     shared = importlib.import_module("modules.shared")
-    assert host.checkpoints() == [TINY, "other.safetensors [0123456789]"]
-    assert host.loras() == ["guilty", "innocent", "misfit", "odd<name"]
-    with_lora = order(loras=(("innocent", 0.8),))
-    facts = host.generate(with_lora, webui / "suspect", NULL)
-    host.generate(order(), webui / "reference", NULL)
+    assert generator.checkpoints() == [TINY, "other.safetensors [0123456789]"]
+    assert generator.loras() == ["guilty", "innocent", "misfit", "odd<name"]
+    with_lora = request(loras=(("innocent", 0.8),))
+    facts = generator.generate(with_lora, webui / "suspect", NULL)
+    generator.generate(request(), webui / "reference", NULL)
     calls = processing.CALLS
     assert calls[0]["prompt"] == "a dog <lora:innocent:0.8>"
     assert (calls[1]["prompt"], calls[1]["seed"]) == ("a dog", 40)  # does the LoRA work at all?
@@ -145,35 +145,35 @@ def test_generation_through_the_web_ui(webui: Path) -> None:
 
 
 def test_another_checkpoint_is_asked_for(webui: Path) -> None:
-    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
     shared = importlib.import_module("modules.shared")
     other = "other.safetensors [0123456789]"
-    host.generate(order(checkpoint=other, count=2), webui / "x", NULL)
+    generator.generate(request(checkpoint=other, count=2), webui / "x", NULL)
     assert shared.opts.sd_model_checkpoint == other
 
 
 def test_a_checkpoint_that_is_gone(webui: Path) -> None:
-    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
     processing = importlib.import_module("modules.processing")
     with pytest.raises(ModelError, match=r"gone\.safetensors"):
-        host.generate(order(checkpoint="gone.safetensors"), webui / "x", NULL)
+        generator.generate(request(checkpoint="gone.safetensors"), webui / "x", NULL)
     assert processing.CALLS == []
 
 
 def test_a_lora_that_the_web_ui_passes_over(webui: Path) -> None:
-    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
     with pytest.raises(AdapterError, match=r"misfit.* same image"):
-        host.generate(order(loras=(("misfit", 1.0),)), webui / "x", NULL)
+        generator.generate(request(loras=(("misfit", 1.0),)), webui / "x", NULL)
 
 
 @pytest.mark.parametrize(
     ("word", "message"), [("fail", "Failed to recognize"), ("black", "single colour")]
 )
 def test_a_failed_generation_tells_why(webui: Path, word: str, message: str) -> None:
-    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
     shared = importlib.import_module("modules.shared")
     with pytest.raises(ModelError, match=message):
-        host.generate(order(prompts=(word,)), webui / "x", NULL)
+        generator.generate(request(prompts=(word,)), webui / "x", NULL)
     assert shared.state.ended == shared.state.begun == 1
 
 
@@ -187,16 +187,16 @@ def forge(webui: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_forge_generates_on_its_main_thread(forge: ModuleType, tmp_path: Path) -> None:
-    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
     processing = importlib.import_module("modules.processing")
-    host.generate(order(loras=(("innocent", 1.0),)), tmp_path / "x", NULL)
+    generator.generate(request(loras=(("innocent", 1.0),)), tmp_path / "x", NULL)
     assert all(call["on_main_thread"] and call["locked"] for call in processing.CALLS)
     with pytest.raises(ModelError, match="Failed to recognize"):
-        host.generate(order(prompts=("fail",)), tmp_path / "y", NULL)
+        generator.generate(request(prompts=("fail",)), tmp_path / "y", NULL)
 
 
 def test_forge_does_not_lock_up_beside_another_job(forge: ModuleType, tmp_path: Path) -> None:
-    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
     lock = importlib.import_module("modules.call_queue").queue_lock
     begun, locked = threading.Event(), threading.Event()
 
@@ -210,7 +210,7 @@ def test_forge_does_not_lock_up_beside_another_job(forge: ModuleType, tmp_path: 
     def generate() -> None:
         locked.wait()
         begun.set()
-        host.generate(order(count=1), tmp_path / "x", NULL)
+        generator.generate(request(count=1), tmp_path / "x", NULL)
 
     jobs = [threading.Thread(target=job, daemon=True) for job in (txt2img, generate)]
     for job in jobs:
@@ -223,24 +223,24 @@ def test_forge_does_not_lock_up_beside_another_job(forge: ModuleType, tmp_path: 
 
 @pytest.mark.parametrize("word", ["interrupt", "skip"])
 def test_stop_in_the_web_ui(webui: Path, word: str) -> None:
-    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
     shared = importlib.import_module("modules.shared")
     with pytest.raises(Cancelled):
-        host.generate(order(count=9, prompts=("a dog", word)), webui / "x", NULL)
+        generator.generate(request(count=9, prompts=("a dog", word)), webui / "x", NULL)
     # the second image is an unfinished one
     assert [path.name for path in (webui / "x").iterdir()] == ["00000.png"]
     assert shared.state.ended == shared.state.begun == 2
 
 
 def test_stop_in_the_panel(webui: Path) -> None:
-    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
     processing = importlib.import_module("modules.processing")
     with pytest.raises(Cancelled):
-        host.generate(order(count=9), webui / "x", Progress(lambda: True))
+        generator.generate(request(count=9), webui / "x", Progress(lambda: True))
     assert len(processing.CALLS) == 1
 
 
 def test_a_name_that_would_break_the_prompt(webui: Path) -> None:
-    host = importlib.import_module("siren_a1111.host").WebuiHost()
+    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
     with pytest.raises(AdapterError, match="odd<name"):
-        host.generate(order(loras=(("odd<name", 1.0),)), webui / "x", NULL)
+        generator.generate(request(loras=(("odd<name", 1.0),)), webui / "x", NULL)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
-from siren_ext.panels.host import Desk, Jobs, Shelf, UploadLimits
+from siren_ext.panels.host import CoaterLibrary, JobFolders, PanelHost, UploadLimits
 
 
 @pytest.fixture
@@ -23,10 +23,12 @@ def coater_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def desk(coater_file: Path) -> Desk:
+def host(coater_file: Path) -> PanelHost:
     """A host whose visitors may name folders."""
     limits = UploadLimits(files=12, file_mb=0.5, total_mb=2, megapixels=0.1, folders=True)
-    return Desk(limits=limits, shelf=Shelf(coater_file.parent, device="cpu"), jobs=Jobs(5))
+    return PanelHost(
+        limits=limits, coaters=CoaterLibrary(coater_file.parent, device="cpu"), jobs=JobFolders(5)
+    )
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import sys
 import gradio as gr
 
 from siren_ext.panels.coat import coat_panel
-from siren_ext.panels.host import Desk
+from siren_ext.panels.host import PanelHost
 from siren_ext.panels.lora import lora_panel
 from siren_ext.panels.report import report_panel
 from siren_ext.panels.train import train_panel
 from siren_ext.panels.verify import verify_panel
 
 
-class Host:
+class Generator:
     def checkpoints(self) -> list[str]:
         return ["a", "b"]
 
@@ -23,14 +23,14 @@ class Host:
         return ["one"]
 
 
-desk = Desk()
+host = PanelHost()
 with gr.Blocks() as page:
     made = [
-        *coat_panel(gr, desk),
-        *verify_panel(gr, desk),
-        *report_panel(gr, desk),
-        *train_panel(gr, desk),
-        *lora_panel(gr, Host(), desk),
+        *coat_panel(gr, host),
+        *verify_panel(gr, host),
+        *report_panel(gr, host),
+        *train_panel(gr, host),
+        *lora_panel(gr, Generator(), host),
     ]
 config = page.get_config_file()
 public = [

@@ -12,15 +12,17 @@ from pathlib import Path
 import gradio as gr
 
 from siren_ext.panels.coat import coat_panel
-from siren_ext.panels.host import Desk, Shelf, UploadLimits
+from siren_ext.panels.host import CoaterLibrary, PanelHost, UploadLimits
 from siren_ext.panels.verify import verify_panel
 
-desk = Desk(
-    limits=UploadLimits(folders=True), shelf=Shelf(Path(sys.argv[1]), device="cpu"), alpha=1e-3
+host = PanelHost(
+    limits=UploadLimits(folders=True),
+    coaters=CoaterLibrary(Path(sys.argv[1]), device="cpu"),
+    alpha=1e-3,
 )
 with gr.Blocks() as page, gr.Tabs():
     with gr.Tab("Coat"):
-        coat_panel(gr, desk)
+        coat_panel(gr, host)
     with gr.Tab("Verify"):
-        verify_panel(gr, desk)
+        verify_panel(gr, host)
 page.queue().launch(server_port=int(sys.argv[2]), quiet=True)

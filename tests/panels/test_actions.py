@@ -15,18 +15,18 @@ from support.stopping import StopAfter
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled, ConfigError, ImageError, ScoreError
 from siren_ext.panels import html as cards
-from siren_ext.panels.actions import before_after, coat_step, judge_step
-from siren_ext.panels.host import Desk
-from siren_ext.panels.lora import NO_LORA, Order, lora_step, prompt_lines
+from siren_ext.panels.actions import before_after, coat_step, verify_step
+from siren_ext.panels.host import PanelHost
+from siren_ext.panels.lora import NO_LORA, ImageRequest, lora_step, prompt_lines, reference_remark
 from siren_ext.panels.recheck import recheck_step
 from siren_ext.panels.train import coater_file as coater_path
-from siren_ext.panels.verify import reference_of
+from siren_ext.panels.verify import reference_path, verdict_values
 from siren_ext.progress import NULL, Progress
 
 
-def test_coated_files_are_those_of_the_archive(desk: Desk, pictures: Path) -> None:
-    job = desk.jobs.new("t")
-    coater = desk.shelf.load("mine.safetensors")
+def test_coated_files_are_those_of_the_archive(host: PanelHost, pictures: Path) -> None:
+    job = host.jobs.new("t")
+    coater = host.coaters.load("mine.safetensors")
     data = ImageSet.open(pictures)
     done = coat_step(data, coater, job)
     with zipfile.ZipFile(done.archive) as archive:
@@ -43,22 +43,22 @@ def test_coated_files_are_those_of_the_archive(desk: Desk, pictures: Path) -> No
     assert "dB" in card
 
 
-def test_stop_keeps_what_is_finished(desk: Desk, pictures: Path) -> None:
-    coater = desk.shelf.load("mine.safetensors")
+def test_stop_keeps_what_is_finished(host: PanelHost, pictures: Path) -> None:
+    coater = host.coaters.load("mine.safetensors")
     data = ImageSet.open(pictures)
     with pytest.raises(Cancelled):
-        coat_step(data, coater, desk.jobs.new("t"), progress=StopAfter(3))
-    done = coat_step(data, coater, desk.jobs.new("t"), progress=StopAfter(7))
+        coat_step(data, coater, host.jobs.new("t"), progress=StopAfter(3))
+    done = coat_step(data, coater, host.jobs.new("t"), progress=StopAfter(7))
     assert done.stopped
     assert done.files
     assert all(path.is_file() for path in done.files)
     assert "then stopped" in cards.coat_card(done)
 
 
-def test_bad_files_are_named_not_fatal(desk: Desk, pictures: Path) -> None:
+def test_bad_files_are_named_not_fatal(host: PanelHost, pictures: Path) -> None:
     (pictures / "<b>.png").write_bytes(b"no image")
     done = coat_step(
-        ImageSet.open(pictures), desk.shelf.load("mine.safetensors"), desk.jobs.new("t")
+        ImageSet.open(pictures), host.coaters.load("mine.safetensors"), host.jobs.new("t")
     )
     assert len(done.files) == 5
     card = cards.coat_card(done)
@@ -66,12 +66,12 @@ def test_bad_files_are_named_not_fatal(desk: Desk, pictures: Path) -> None:
     assert "<b>.png" not in card
 
 
-def test_only_bad_files(desk: Desk, tmp_path: Path) -> None:
+def test_only_bad_files(host: PanelHost, tmp_path: Path) -> None:
     folder = tmp_path / "bad"
     folder.mkdir()
     (folder / "a.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"None of the images.*a\.png"):
-        coat_step(ImageSet.open(folder), desk.shelf.load("mine.safetensors"), desk.jobs.new("t"))
+        coat_step(ImageSet.open(folder), host.coaters.load("mine.safetensors"), host.jobs.new("t"))
 
 
 def pool(folder: Path, count: int, seed: int, level: int) -> Path:
@@ -83,53 +83,56 @@ def pool(folder: Path, count: int, seed: int, level: int) -> Path:
     return folder
 
 
-def test_a_verdict_with_report_and_tiles(desk: Desk, tmp_path: Path) -> None:
+def test_a_verdict_with_report_and_tiles(host: PanelHost, tmp_path: Path) -> None:
     first, second = pool(tmp_path / "s", 9, 1, 255), pool(tmp_path / "r", 10, 2, 60)
-    coater = desk.shelf.load("mine.safetensors")
-    job = desk.jobs.new("t")
-    judged = judge_step(first, second, coater, job, alpha=1e-3)
-    swapped = judge_step(second, first, coater, desk.jobs.new("t"), alpha=1e-3)
-    assert {judged.verdict.outcome, swapped.verdict.outcome} == {"coating found", "no evidence"}
-    assert judged.report.html.is_file()
-    order = sorted(judged.suspect.scores)
-    assert len(judged.lowest) == len(judged.highest) == 4
-    assert f"lowest: {order[0]:.3g}" in judged.lowest[0][1]
-    assert f"highest: {order[-1]:.3g}" in judged.highest[-1][1]
-    card = cards.verdict_card(judged.verdict, "a <remark>")
-    assert judged.verdict.outcome in card
+    coater = host.coaters.load("mine.safetensors")
+    job = host.jobs.new("t")
+    verification = verify_step(first, second, coater, job, alpha=1e-3)
+    swapped = verify_step(second, first, coater, host.jobs.new("t"), alpha=1e-3)
+    assert {verification.verdict.outcome, swapped.verdict.outcome} == {
+        "coating found",
+        "no evidence",
+    }
+    assert verification.report.html.is_file()
+    order = sorted(verification.suspect.scores)
+    assert len(verification.lowest) == len(verification.highest) == 4
+    assert f"lowest: {order[0]:.3g}" in verification.lowest[0][1]
+    assert f"highest: {order[-1]:.3g}" in verification.highest[-1][1]
+    card = cards.verdict_card(verification.verdict, "a <remark>")
+    assert verification.verdict.outcome in card
     assert "a &lt;remark&gt;" in card
-    charts = cards.chart_card(judged.verdict, judged.suspect, judged.reference)
+    charts = cards.chart_card(verification.verdict, verification.suspect, verification.reference)
     assert charts.count("<svg") == 2
 
 
-def test_scores_stand_in_for_reference_images(desk: Desk, tmp_path: Path) -> None:
+def test_scores_stand_in_for_reference_images(host: PanelHost, tmp_path: Path) -> None:
     first, second = pool(tmp_path / "s", 5, 1, 255), pool(tmp_path / "r", 6, 2, 255)
-    coater = desk.shelf.load("mine.safetensors")
-    direct = judge_step(first, second, coater, desk.jobs.new("t"))
+    coater = host.coaters.load("mine.safetensors")
+    direct = verify_step(first, second, coater, host.jobs.new("t"))
     scores = tmp_path / "clean.json"
     direct.reference.save(scores)
-    assert reference_of([str(scores)], "", desk, tmp_path / "job") == scores
-    again = judge_step(first, scores, coater, desk.jobs.new("t"))
+    assert reference_path([str(scores)], "", host, tmp_path / "job") == scores
+    again = verify_step(first, scores, coater, host.jobs.new("t"))
     assert again.verdict.finding == direct.verdict.finding
-    other = desk.shelf.load("samples")
+    other = host.coaters.load("samples")
     with pytest.raises(ScoreError, match="another coater"):
-        judge_step(first, scores, other, desk.jobs.new("t"))
+        verify_step(first, scores, other, host.jobs.new("t"))
 
 
-def test_a_report_is_computed_again(desk: Desk, tmp_path: Path) -> None:
+def test_a_report_is_computed_again(host: PanelHost, tmp_path: Path) -> None:
     first, second = pool(tmp_path / "s", 6, 1, 255), pool(tmp_path / "r", 6, 2, 255)
-    judged = judge_step(
-        first, second, desk.shelf.load("mine.safetensors"), desk.jobs.new("t"), alpha=1e-2
+    verification = verify_step(
+        first, second, host.coaters.load("mine.safetensors"), host.jobs.new("t"), alpha=1e-2
     )
-    assert recheck_step(judged.report.json).agrees
-    data = json.loads(judged.report.json.read_text(encoding="utf-8"))
+    assert recheck_step(verification.report.json).agrees
+    data = json.loads(verification.report.json.read_text(encoding="utf-8"))
     data["verdict"]["finding"]["p_value"] = 1e-9
     data["verdict"]["outcome"] = "coating found"
     forged = tmp_path / "forged.json"
     forged.write_text(json.dumps(data), encoding="utf-8")
     found = recheck_step(forged)
     assert not found.agrees
-    assert found.verdict.outcome == judged.verdict.outcome
+    assert found.verdict.outcome == verification.verdict.outcome
 
 
 @pytest.mark.parametrize(
@@ -142,11 +145,11 @@ def test_what_is_no_report(tmp_path: Path, content: str) -> None:
         recheck_step(path)
 
 
-class FakeHost:
+class FakeGenerator:
     """Draws noise: darker with a LoRA than without."""
 
     def __init__(self) -> None:
-        self.orders: list[Order] = []
+        self.requests: list[ImageRequest] = []
 
     def checkpoints(self) -> list[str]:
         return ["tiny"]
@@ -154,31 +157,31 @@ class FakeHost:
     def loras(self) -> list[str]:
         return ["accused", "clean"]
 
-    def generate(self, order: Order, out: Path, progress: Progress) -> dict[str, object]:
-        self.orders.append(order)
-        pool(out, order.count, order.seed + len(order.loras), 60 if order.loras else 255)
-        return {"prompts": list(order.prompts), "steps": order.steps}
+    def generate(self, request: ImageRequest, out: Path, progress: Progress) -> dict[str, object]:
+        self.requests.append(request)
+        pool(out, request.count, request.seed + len(request.loras), 60 if request.loras else 255)
+        return {"prompts": list(request.prompts), "steps": request.steps}
 
 
-def order(**changes: object) -> Order:
+def request(**changes: object) -> ImageRequest:
     values = {
         "checkpoint": "tiny", "loras": (("accused", 1.0),), "prompts": ("a dog",), "count": 6,
         "seed": 5, "steps": 3, "guidance": 7.0, "size": 64,
     }  # fmt: skip
-    return Order(**{**values, **changes})
+    return ImageRequest(**{**values, **changes})
 
 
-def test_a_lora_is_tested_at_equal_settings(desk: Desk) -> None:
-    host = FakeHost()
-    card, charts, report, low, high = lora_step(
-        host, order(), (), 7, desk, "mine.safetensors", None, 1e-2, NULL
-    )
-    first, second = host.orders
+def test_a_lora_is_tested_at_equal_settings(host: PanelHost) -> None:
+    generator = FakeGenerator()
+    coater = host.coaters.load("mine.safetensors")
+    done = lora_step(generator, request(), (), 7, coater, host.jobs.new("t"), alpha=1e-2)
+    card, charts, report, low, high = verdict_values(done, reference_remark(()))
+    first, second = generator.requests
     assert (first.loras, second.loras) == ((("accused", 1.0),), ())
     assert (first.seed, first.steps, first.prompts) == (second.seed, second.steps, second.prompts)
     assert (first.count, second.count) == (6, 7)
     assert "6 against 7" in card
-    assert "without any LoRA" in card
+    assert "without a LoRA" in card
     assert "prompts are not recorded" not in card
     assert charts
     assert len(report) == 2
@@ -186,14 +189,13 @@ def test_a_lora_is_tested_at_equal_settings(desk: Desk) -> None:
     assert high
 
 
-def test_a_clean_lora_as_the_reference(desk: Desk) -> None:
-    host = FakeHost()
-    outputs = lora_step(
-        host, order(), (("clean", 1.0),), 6, desk, "mine.safetensors", None, 1e-2, NULL
-    )
-    assert host.orders[1].loras == (("clean", 1.0),)
-    assert [made.role for made in host.orders] == ["suspicious model", "reference"]
-    assert "without any LoRA" not in outputs[0]
+def test_a_clean_lora_as_the_reference(host: PanelHost) -> None:
+    generator = FakeGenerator()
+    coater, clean = host.coaters.load("mine.safetensors"), (("clean", 1.0),)
+    done = lora_step(generator, request(), clean, 6, coater, host.jobs.new("t"), alpha=1e-2)
+    assert generator.requests[1].loras == (("clean", 1.0),)
+    assert [made.role for made in generator.requests] == ["suspicious model", "reference"]
+    assert "without a LoRA" not in verdict_values(done, reference_remark(clean))[0]
 
 
 @pytest.mark.parametrize(
@@ -203,9 +205,13 @@ def test_a_clean_lora_as_the_reference(desk: Desk) -> None:
         ({}, (("accused", 1.0),), "the suspicious LoRA itself"),
     ],
 )
-def test_orders_without_sense(desk: Desk, changes: dict, clean: tuple, words: str) -> None:
+def test_impossible_requests_are_refused(
+    host: PanelHost, changes: dict, clean: tuple, words: str
+) -> None:
+    coater, generator = host.coaters.load("mine.safetensors"), FakeGenerator()
     with pytest.raises(ConfigError, match=words):
-        lora_step(FakeHost(), order(**changes), clean, 6, desk, "samples", None, 1e-2, NULL)
+        lora_step(generator, request(**changes), clean, 6, coater, host.jobs.new("t"), alpha=1e-2)
+    assert generator.requests == []
 
 
 def test_prompts_are_lines() -> None:
@@ -270,7 +276,7 @@ def test_training_of_every_kind(
     text, path = train_step(pictures, "pocket", "fox", 30, out, NULL, preset=preset)
     fitted = preset != "default"
     assert path == str(out)
-    assert ("Draw a key" in text) == (preset == "keyed")
+    assert ("Make a key" in text) == (preset == "keyed")
     assert ("was fitted" in text) == fitted
     assert seen["surrogate"].steps == 30
     assert seen["config"].steps == (0 if fitted else 30)

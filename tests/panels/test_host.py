@@ -9,44 +9,44 @@ from pathlib import Path
 import pytest
 
 from siren_ext.errors import Cancelled, CoaterError
-from siren_ext.panels.host import Desk, Jobs, PanelProgress, Shelf, Stops
+from siren_ext.panels.host import CoaterLibrary, JobFolders, PanelHost, PanelProgress, StopRequests
 
 
-def test_names_are_the_owners_first(desk: Desk) -> None:
-    assert desk.shelf.names()[0] == "mine.safetensors"
-    assert "samples" in desk.shelf.names()
-    assert Shelf().names() == ["samples", "start", "keyed"]
-    assert desk.shelf.load("mine.safetensors").config.channels == 8
+def test_names_are_the_owners_first(host: PanelHost) -> None:
+    assert host.coaters.names()[0] == "mine.safetensors"
+    assert "samples" in host.coaters.names()
+    assert CoaterLibrary().names() == ["samples", "start", "keyed"]
+    assert host.coaters.load("mine.safetensors").config.channels == 8
 
 
-def test_a_changed_file_is_loaded_anew(desk: Desk, coater_file: Path) -> None:
-    first = desk.shelf.load("mine.safetensors")
-    assert desk.shelf.load("mine.safetensors") is first
+def test_a_changed_file_is_loaded_anew(host: PanelHost, coater_file: Path) -> None:
+    first = host.coaters.load("mine.safetensors")
+    assert host.coaters.load("mine.safetensors") is first
     stamp = coater_file.stat().st_mtime + 5
     os.utime(coater_file, (stamp, stamp))
-    assert desk.shelf.load("mine.safetensors") is not first
+    assert host.coaters.load("mine.safetensors") is not first
 
 
 @pytest.mark.parametrize("name", ["../coaters/mine.safetensors", "other", "", "/etc/passwd"])
-def test_only_listed_names_are_loaded(desk: Desk, name: str) -> None:
+def test_only_listed_names_are_loaded(host: PanelHost, name: str) -> None:
     with pytest.raises(CoaterError, match="no coater named"):
-        desk.shelf.load(name)
+        host.coaters.load(name)
 
 
-def test_an_upload_takes_the_place_of_the_name(desk: Desk, coater_file: Path) -> None:
-    shelf = Shelf(device="cpu")
-    assert shelf.load("no such name", str(coater_file)).config.channels == 8
+def test_an_upload_takes_the_place_of_the_name(host: PanelHost, coater_file: Path) -> None:
+    coaters = CoaterLibrary(device="cpu")
+    assert coaters.load("no such name", str(coater_file)).config.channels == 8
 
 
-def test_an_upload_that_is_no_coater(desk: Desk, tmp_path: Path) -> None:
+def test_an_upload_that_is_no_coater(host: PanelHost, tmp_path: Path) -> None:
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(b"\x00" * 64)
     with pytest.raises(CoaterError):
-        desk.shelf.load("samples", str(bad))
+        host.coaters.load("samples", str(bad))
 
 
 def test_folders_are_private_and_go(tmp_path: Path) -> None:
-    jobs = Jobs(keep_minutes=0.001)
+    jobs = JobFolders(keep_minutes=0.001)
     folder = jobs.new("t")
     (folder / "a").write_text("x")
     assert folder.stat().st_mode & 0o077 == 0
@@ -54,14 +54,14 @@ def test_folders_are_private_and_go(tmp_path: Path) -> None:
     while folder.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not folder.exists()
-    kept = Jobs(keep_minutes=5)
+    kept = JobFolders(keep_minutes=5)
     other = kept.new("t")
     kept.close()
     assert not other.exists()
 
 
 def test_a_folder_that_is_written_to_stays(tmp_path: Path) -> None:
-    jobs = Jobs(keep_minutes=10)
+    jobs = JobFolders(keep_minutes=10)
     folder = jobs.new("t")
     inner = folder / "pictures" / "a"
     inner.parent.mkdir()
@@ -78,27 +78,29 @@ def test_a_folder_that_is_written_to_stays(tmp_path: Path) -> None:
 
 
 def test_stop_reaches_a_job_that_has_not_begun() -> None:
-    stops = Stops()
-    word = stops.arm()
-    stops.ask(word)
+    stops = StopRequests()
+    word = stops.new_job()
+    stops.request(word)
     progress = PanelProgress(lambda *_, **__: None, stops, word)
     with pytest.raises(Cancelled):
         progress.stage("Coating", 3)
 
 
 def test_a_new_job_stops_the_old_one_alone() -> None:
-    stops = Stops()
-    first = stops.arm()
-    second = stops.arm(first)
-    assert stops.asked(first)
-    assert not stops.asked(second)
-    assert not stops.asked("")
+    stops = StopRequests()
+    first = stops.new_job()
+    second = stops.new_job(first)
+    assert stops.requested(first)
+    assert not stops.requested(second)
+    assert not stops.requested("")
 
 
 def test_the_bar_shows_counts() -> None:
     drawn: list[tuple[float, str]] = []
-    stops = Stops()
-    progress = PanelProgress(lambda share, desc: drawn.append((share, desc)), stops, stops.arm())
+    stops = StopRequests()
+    progress = PanelProgress(
+        lambda share, desc: drawn.append((share, desc)), stops, stops.new_job()
+    )
     progress.stage("Coating", 4, 1)
     assert drawn == [(0.25, "Coating: 1 of 4")]
     progress.stage("Packing")

@@ -11,7 +11,7 @@ from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
-from support.evidence_samples import PASSPHRASE, cheap
+from support.evidence_samples import PASSPHRASE
 from support.keyed_samples import BITS, coaters, noise, owners_key
 
 from siren_ext.coater.coater import Coater
@@ -21,15 +21,15 @@ from siren_ext.evidence.commitment import make_commitment
 from siren_ext.keys.coating_key import CoatingKey, KeyRing
 from siren_ext.panels import html as cards
 from siren_ext.panels import keys
-from siren_ext.panels.actions import coat_step, judge_step, require_match
-from siren_ext.panels.host import Desk, Jobs, Shelf, UploadLimits
-from siren_ext.panels.keys import fresh_key, key_choice, key_maker, open_key
-from siren_ext.panels.lora import KEY_ALONE, Order, lora_step
+from siren_ext.panels.actions import coat_step, require_matching_key, verify_step
+from siren_ext.panels.host import CoaterLibrary, PanelHost, UploadLimits
+from siren_ext.panels.keys import key_choice, key_maker, new_key_file, open_key
+from siren_ext.panels.lora import KEY_ALONE, ImageRequest, lora_step, reference_remark
 from siren_ext.panels.recheck import recheck_step
-from siren_ext.panels.report import remark_on
-from siren_ext.progress import NULL, Progress
+from siren_ext.panels.report import recheck_note
+from siren_ext.panels.verify import verdict_values
+from siren_ext.progress import Progress
 
-__all__ = ["cheap"]
 pytestmark = pytest.mark.usefixtures("cheap")
 WRONG = "quite another passphrase"
 
@@ -102,30 +102,30 @@ def test_mistakes_with_a_key_are_told(ring: KeyRing, tmp_path: Path) -> None:
 
 def test_key_and_coater_have_to_belong_together(keyed: Coater, plain: Coater) -> None:
     key = CoatingKey.draw(BITS)
-    require_match(keyed, key, needed=True)
-    require_match(plain, None, needed=True)
-    require_match(keyed, None)
+    require_matching_key(keyed, key, needed=True)
+    require_matching_key(plain, None, needed=True)
+    require_matching_key(keyed, None)
     with pytest.raises(CoaterError, match="Add your key file"):
-        require_match(keyed, None, needed=True)
+        require_matching_key(keyed, None, needed=True)
     with pytest.raises(CoaterError, match="not keyed"):
-        require_match(plain, key)
-    with pytest.raises(CoaterError, match="has 16 bits, the messages of this coater have 48"):
-        require_match(keyed, CoatingKey.draw(16))
+        require_matching_key(plain, key)
+    with pytest.raises(CoaterError, match="has 16 bits, but this coater needs 48"):
+        require_matching_key(keyed, CoatingKey.draw(16))
 
 
-def test_coating_with_a_key(desk: Desk, pictures: Path, keyed: Coater, plain: Coater) -> None:
+def test_coating_with_a_key(host: PanelHost, pictures: Path, keyed: Coater, plain: Coater) -> None:
     key, other = CoatingKey.draw(BITS), CoatingKey.draw(BITS)
     data = ImageSet.open(pictures)
-    done = coat_step(data, keyed, desk.jobs.new("t"), key=key)
-    again = coat_step(data, keyed, desk.jobs.new("t"), key=other)
+    done = coat_step(data, keyed, host.jobs.new("t"), key=key)
+    again = coat_step(data, keyed, host.jobs.new("t"), key=other)
     assert [path.read_bytes() for path in done.files] != [p.read_bytes() for p in again.files]
     card = cards.coat_card(done)
     assert key.fingerprint()[:12] in card
     assert "together with your key" in card
     with pytest.raises(CoaterError, match="Add your key file"):
-        coat_step(data, keyed, desk.jobs.new("t"))
+        coat_step(data, keyed, host.jobs.new("t"))
     with pytest.raises(CoaterError, match="not keyed"):
-        coat_step(data, plain, desk.jobs.new("t"), key=key)
+        coat_step(data, plain, host.jobs.new("t"), key=key)
     told = [card.encode(), *(p.read_bytes() for p in done.folder.rglob("*") if p.is_file())]
     with zipfile.ZipFile(done.archive) as archive:
         told += [archive.read(name) for name in archive.namelist()]
@@ -133,73 +133,80 @@ def test_coating_with_a_key(desk: Desk, pictures: Path, keyed: Coater, plain: Co
         assert not [text for text in told if secret.encode() in text]
 
 
-def test_a_verdict_with_the_key_alone(desk: Desk, keyed: Coater, tmp_path: Path) -> None:
+def test_a_verdict_with_the_key_alone(host: PanelHost, keyed: Coater, tmp_path: Path) -> None:
     suspect = noise(tmp_path / "s", 8, seed=2)
-    key, job = owners_key(keyed, suspect), desk.jobs.new("t")
-    judged = judge_step(suspect, None, keyed, job, alpha=1e-6, key=key)
-    assert judged.verdict.outcome == "coating found"
-    assert judged.reference is None
-    assert [one.test for one in judged.verdict.findings] == ["keyed"]
-    card = cards.verdict_card(judged.verdict)
+    key, job = owners_key(keyed, suspect), host.jobs.new("t")
+    verification = verify_step(suspect, None, keyed, job, alpha=1e-6, key=key)
+    assert verification.verdict.outcome == "coating found"
+    assert verification.reference is None
+    assert [one.test for one in verification.verdict.findings] == ["keyed"]
+    card = cards.verdict_card(verification.verdict)
     assert f"{BITS} of {BITS} bits" in card
     assert "secret message had nothing to do" in card
     assert "No commitment" in card
-    charts = cards.chart_card(judged.verdict, judged.suspect, None)
+    charts = cards.chart_card(verification.verdict, verification.suspect, None)
     assert charts.count("<svg") == 1
     assert "the secret" in charts
-    assert "the secret" in judged.report.html.read_text(encoding="utf-8")
+    assert "the secret" in verification.report.html.read_text(encoding="utf-8")
     told = [card, charts, *(p.read_text("utf-8", "replace") for p in job.rglob("*") if p.is_file())]
     for secret in secrets_of(key):
         assert not [text for text in told if secret in text]
-    innocent = judge_step(suspect, None, keyed, desk.jobs.new("t"), key=CoatingKey.draw(BITS))
+    innocent = verify_step(suspect, None, keyed, host.jobs.new("t"), key=CoatingKey.draw(BITS))
     assert innocent.verdict.outcome == "no evidence"
 
 
-def test_every_finding_that_the_data_permit(desk: Desk, keyed: Coater, tmp_path: Path) -> None:
+def test_every_finding_that_the_data_permit(host: PanelHost, keyed: Coater, tmp_path: Path) -> None:
     suspect, clean = noise(tmp_path / "s", 8, seed=2), noise(tmp_path / "r", 9, seed=3)
-    key, job = owners_key(keyed, suspect), desk.jobs.new("t")
-    judged = judge_step(suspect, clean, keyed, job, alpha=1e-2, key=key)
-    assert [one.test for one in judged.verdict.findings] == ["keyed", "ks"]
+    key, job = owners_key(keyed, suspect), host.jobs.new("t")
+    verification = verify_step(suspect, clean, keyed, job, alpha=1e-2, key=key)
+    assert [one.test for one in verification.verdict.findings] == ["keyed", "ks"]
     # decided by what was supplied: the key, whatever the other test's p
-    assert judged.verdict.test == "keyed"
-    card = cards.verdict_card(judged.verdict)
+    assert verification.verdict.test == "keyed"
+    card = cards.verdict_card(verification.verdict)
     assert "Keyed test (decides)" in card
     assert "Comparison with a reference model" in card
-    assert cards.chart_card(judged.verdict, judged.suspect, judged.reference).count("<svg") == 3
-    without = judge_step(suspect, clean, keyed, desk.jobs.new("t"), alpha=1e-2)
+    assert (
+        cards.chart_card(verification.verdict, verification.suspect, verification.reference).count(
+            "<svg"
+        )
+        == 3
+    )
+    without = verify_step(suspect, clean, keyed, host.jobs.new("t"), alpha=1e-2)
     assert [one.test for one in without.verdict.findings] == ["ks"]
-    assert without.verdict.finding == judged.verdict.finding
+    assert without.verdict.finding == verification.verdict.finding
 
 
-def test_nothing_to_test_with(desk: Desk, keyed: Coater, plain: Coater, tmp_path: Path) -> None:
+def test_nothing_to_test_with(
+    host: PanelHost, keyed: Coater, plain: Coater, tmp_path: Path
+) -> None:
     suspect = noise(tmp_path / "s", 4, seed=2)
     with pytest.raises(ScoreError, match="nothing to compare"):
-        judge_step(suspect, None, keyed, desk.jobs.new("t"))
+        verify_step(suspect, None, keyed, host.jobs.new("t"))
     with pytest.raises(CoaterError, match="not keyed"):
-        judge_step(suspect, None, plain, desk.jobs.new("t"), key=CoatingKey.draw(BITS))
+        verify_step(suspect, None, plain, host.jobs.new("t"), key=CoatingKey.draw(BITS))
 
 
-def test_a_commitment_is_compared(desk: Desk, keyed: Coater, tmp_path: Path) -> None:
+def test_a_commitment_is_compared(host: PanelHost, keyed: Coater, tmp_path: Path) -> None:
     suspect, file = noise(tmp_path / "s", 4, seed=2), tmp_path / "commitment.json"
     key = owners_key(keyed, suspect)
     made = make_commitment(tmp_path / "coaters" / "keyed.safetensors", [key.fingerprint()], None)
     made.save(file)
-    jobs = desk.jobs
-    good = judge_step(suspect, None, keyed, jobs.new("t"), key=key, commitment=file)
+    jobs = host.jobs
+    good = verify_step(suspect, None, keyed, jobs.new("t"), key=key, commitment=file)
     assert good.verdict.precedence.status == "committed before"
     assert "No commitment" not in cards.verdict_card(good.verdict)
     other = CoatingKey.draw(BITS)
-    bad = judge_step(suspect, None, keyed, jobs.new("t"), key=other, commitment=file)
+    bad = verify_step(suspect, None, keyed, jobs.new("t"), key=other, commitment=file)
     assert bad.verdict.precedence.status == "does not fit"
     with pytest.raises(EvidenceError):
-        judge_step(suspect, None, keyed, jobs.new("t"), key=key, commitment=tmp_path / "none.json")
+        verify_step(suspect, None, keyed, jobs.new("t"), key=key, commitment=tmp_path / "none.json")
 
 
-class Host:
+class Generator:
     """Draws noise."""
 
     def __init__(self) -> None:
-        self.orders: list[Order] = []
+        self.requests: list[ImageRequest] = []
 
     def checkpoints(self) -> list[str]:
         return ["tiny"]
@@ -207,62 +214,64 @@ class Host:
     def loras(self) -> list[str]:
         return ["accused"]
 
-    def generate(self, order: Order, out: Path, progress: Progress) -> dict[str, object]:
-        self.orders.append(order)
-        noise(out, order.count, order.seed + len(order.loras))
-        return {"prompts": list(order.prompts)}
+    def generate(self, request: ImageRequest, out: Path, progress: Progress) -> dict[str, object]:
+        self.requests.append(request)
+        noise(out, request.count, request.seed + len(request.loras))
+        return {"prompts": list(request.prompts)}
 
 
-ORDER = Order("tiny", (("accused", 1.0),), ("a dog",), 8, 1, 3, 7.0, 64)
+REQUEST = ImageRequest("tiny", (("accused", 1.0),), ("a dog",), 8, 1, 3, 7.0, 64)
 
 
 @pytest.mark.parametrize(("clean", "roles"), [(None, 1), ((), 2)])
 def test_a_lora_with_a_key(
     keyed: Coater, tmp_path: Path, clean: tuple[()] | None, roles: int
 ) -> None:
-    desk = Desk(shelf=Shelf(tmp_path / "coaters", device="cpu"), jobs=Jobs(5))
-    key, host = owners_key(keyed, noise(tmp_path / "same", 8, seed=2)), Host()
-    asked = (host, ORDER, clean, 9, desk, "keyed.safetensors", None, 1e-6, NULL)
-    card, charts, report, low, _ = lora_step(*asked, key=key)
-    assert len(host.orders) == roles
+    key, generator = owners_key(keyed, noise(tmp_path / "same", 8, seed=2)), Generator()
+    job = tmp_path / "job"
+    job.mkdir()
+    done = lora_step(generator, REQUEST, clean, 9, keyed, job, alpha=1e-6, key=key)
+    card, charts, report, low, _ = verdict_values(done, reference_remark(clean))
+    assert len(generator.requests) == roles
     assert f"{BITS} of {BITS} bits" in card
-    assert ("without any LoRA" in card) is (roles == 2)
+    assert ("without a LoRA" in card) is (roles == 2)
     assert charts.count("<svg") == (1 if roles == 1 else 3)
     assert len(report) == 2
     assert low
 
 
-def test_a_lora_is_not_drawn_for_nothing(keyed: Coater, tmp_path: Path) -> None:
-    desk = Desk(shelf=Shelf(tmp_path / "coaters", device="cpu"), jobs=Jobs(5))
-    key, host = CoatingKey.draw(BITS), Host()
-    with pytest.raises(ConfigError, match="key alone decides, but none"):
-        lora_step(host, ORDER, None, 9, desk, "keyed.safetensors", None, 1e-6, NULL)
+def test_nothing_is_generated_for_an_impossible_test(
+    keyed: Coater, plain: Coater, tmp_path: Path
+) -> None:
+    key, generator = CoatingKey.draw(BITS), Generator()
+    with pytest.raises(ConfigError, match="key alone decides, but no key"):
+        lora_step(generator, REQUEST, None, 9, keyed, tmp_path)
     with pytest.raises(CoaterError, match="not keyed"):
-        lora_step(host, ORDER, None, 9, desk, "plain.safetensors", None, 1e-6, NULL, key=key)
-    assert host.orders == []
+        lora_step(generator, REQUEST, None, 9, plain, tmp_path, key=key)
+    assert generator.requests == []
     assert KEY_ALONE.startswith("no reference")
 
 
-def test_a_keyed_report_is_computed_again(desk: Desk, keyed: Coater, tmp_path: Path) -> None:
+def test_a_keyed_report_is_computed_again(host: PanelHost, keyed: Coater, tmp_path: Path) -> None:
     suspect = noise(tmp_path / "s", 8, seed=2)
-    key, job = owners_key(keyed, suspect), desk.jobs.new("t")
-    judged = judge_step(suspect, None, keyed, job, alpha=1e-6, key=key)
+    key, job = owners_key(keyed, suspect), host.jobs.new("t")
+    verification = verify_step(suspect, None, keyed, job, alpha=1e-6, key=key)
     renamed = tmp_path / "report (1).json"
-    renamed.write_bytes(judged.report.json.read_bytes())
+    renamed.write_bytes(verification.report.json.read_bytes())
     found = recheck_step(renamed)
     assert found.agrees
-    assert found.verdict.deciding.p_value == pytest.approx(judged.verdict.deciding.p_value)
-    assert "its figures follow from its scores" in remark_on(found)
-    assert "only by somebody with the key" in remark_on(found)
+    assert found.verdict.deciding.p_value == pytest.approx(verification.verdict.deciding.p_value)
+    assert "its figures follow from its scores" in recheck_note(found)
+    assert "can be checked only with the key" in recheck_note(found)
     assert cards.chart_card(found.verdict, found.suspect, found.reference).count("<svg") == 1
     other = replace(found, stated="no evidence")
-    assert "It states 'no evidence' by a test of pictures one by one" in remark_on(other)
+    assert "It states 'no evidence', based on a test that looked at the images one by one" in recheck_note(other)
     data = json.loads(renamed.read_text(encoding="utf-8"))
     data["verdict"]["findings"][0]["p_value"] = 1e-40
     renamed.write_text(json.dumps(data), encoding="utf-8")
     forged = recheck_step(renamed)
     assert not forged.agrees
-    assert "Do not rely on this report" in remark_on(forged)
+    assert "Do not rely on this report" in recheck_note(forged)
     for finding in (None, {"test": "keyed"}, {"test": "keyed", "result": {}}, 5):
         data["verdict"]["findings"] = [finding]
         renamed.write_text(json.dumps(data), encoding="utf-8")
@@ -270,9 +279,9 @@ def test_a_keyed_report_is_computed_again(desk: Desk, keyed: Coater, tmp_path: P
             recheck_step(renamed)
 
 
-def test_a_fresh_key(desk: Desk, keyed: Coater, plain: Coater) -> None:
-    job = desk.jobs.new("t")
-    text, path = fresh_key(keyed, " gallery \n\nprinter\n", PASSPHRASE, PASSPHRASE, job)
+def test_a_fresh_key(host: PanelHost, keyed: Coater, plain: Coater) -> None:
+    job = host.jobs.new("t")
+    text, path = new_key_file(keyed, " gallery \n\nprinter\n", PASSPHRASE, PASSPHRASE, job)
     made = KeyRing.load(path, PASSPHRASE)
     assert made.names == ("gallery", "printer")
     assert made.bits == BITS
@@ -281,7 +290,7 @@ def test_a_fresh_key(desk: Desk, keyed: Coater, plain: Coater) -> None:
     for _, key in made:
         assert not [word for word in secrets_of(key) if word in text]
         assert not [word for word in secrets_of(key) if word.encode() in path.read_bytes()]
-    second = fresh_key(keyed, "", PASSPHRASE, PASSPHRASE, desk.jobs.new("t"))[1]
+    second = new_key_file(keyed, "", PASSPHRASE, PASSPHRASE, host.jobs.new("t"))[1]
     assert KeyRing.load(second, PASSPHRASE).names == ("",)
     for coater, names, first, again, words in (
         (plain, "", PASSPHRASE, PASSPHRASE, "not keyed"),
@@ -291,9 +300,9 @@ def test_a_fresh_key(desk: Desk, keyed: Coater, plain: Coater) -> None:
         (keyed, "a\na", PASSPHRASE, PASSPHRASE, "there already"),
         (keyed, "x" * 201, PASSPHRASE, PASSPHRASE, "recipient's name"),
     ):
-        empty = desk.jobs.new("t")
+        empty = host.jobs.new("t")
         with pytest.raises((CoaterError, EvidenceError), match=words):
-            fresh_key(coater, names, first, again, empty)
+            new_key_file(coater, names, first, again, empty)
         assert list(empty.iterdir()) == []
 
 
@@ -301,7 +310,7 @@ def layout(limits: UploadLimits) -> tuple[MagicMock, str, dict[str, bool]]:
     """What the key's part lays out: the words in it, and which pieces can be seen."""
     gr = MagicMock(__version__="4.40.0")
     key_choice(gr, "p", limits, "For what.", "siren-ext coat", commitment=True)
-    key_maker(gr, "p", Desk(limits=limits, shelf=Shelf(device="cpu")), (None, None))
+    key_maker(gr, "p", PanelHost(limits=limits, coaters=CoaterLibrary(device="cpu")), (None, None))
     words = " ".join(call.args[0] for call in gr.HTML.call_args_list if call.args)
     pieces = [*gr.File.call_args_list, *gr.Textbox.call_args_list, *gr.Accordion.call_args_list]
     return gr, words, {p.kwargs["elem_id"]: p.kwargs.get("visible", True) for p in pieces}

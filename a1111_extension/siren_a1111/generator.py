@@ -12,7 +12,7 @@ import numpy as np
 from siren_ext.adapters.files import adapter_hash
 from siren_ext.data.images import Picture, write_picture
 from siren_ext.errors import AdapterError, Cancelled, ModelError
-from siren_ext.panels.lora import Order
+from siren_ext.panels.lora import ImageRequest
 from siren_ext.progress import Progress
 from siren_ext.text import printable
 
@@ -20,7 +20,7 @@ SAMPLER, SCHEDULER = "DPM++ 2M", "Automatic"
 HALTS = ("interrupted", "skipped", "stopping_generation")
 
 
-class WebuiHost:
+class WebuiGenerator:
     """The checkpoints and LoRAs of AUTOMATIC1111 or Forge."""
 
     def checkpoints(self) -> list[str]:
@@ -39,11 +39,11 @@ class WebuiHost:
         networks.list_available_networks()
         return sorted(networks.available_networks, key=str.casefold)
 
-    def generate(self, order: Order, out: Path, progress: Progress) -> dict[str, Any]:
-        """Write the order's images into ``out``; gives how they were made.
+    def generate(self, request: ImageRequest, out: Path, progress: Progress) -> dict[str, Any]:
+        """Write the request's images into ``out``; gives how they were made.
 
         Image i is made with prompt i (in turn) and seed + i, alone in its batch, so that both pools
-        of a test are made alike. Stops between two images, on the panel's Stop and on the web UI's
+        of a test are made alike. StopRequests between two images, on the panel's Stop and on the web UI's
         own Interrupt.
 
         A web UI generates on without a LoRA that it can't use, and only its console tells. So the
@@ -56,28 +56,28 @@ class WebuiHost:
         AdapterError
             a LoRA's name can't be written into a prompt, or the LoRAs change nothing.
         """
-        tags = "".join(_tag(name, weight) for name, weight in order.loras)
-        checkpoint = _checkpoint(order.checkpoint)
-        progress.stage(f"Generating ({order.role})", order.count)
+        tags = "".join(_tag(name, weight) for name, weight in request.loras)
+        checkpoint = _checkpoint(request.checkpoint)
+        progress.stage(f"Generating ({request.role})", request.count)
         out.mkdir(parents=True, exist_ok=True)
-        for index in range(order.count):
-            prompt = order.prompts[index % len(order.prompts)]
-            pixels = _draw(order, checkpoint, prompt + tags, index)
-            if index == 0 and tags and np.array_equal(pixels, _draw(order, checkpoint, prompt, 0)):
-                raise _without_effect(order, checkpoint)
+        for index in range(request.count):
+            prompt = request.prompts[index % len(request.prompts)]
+            pixels = _draw(request, checkpoint, prompt + tags, index)
+            if index == 0 and tags and np.array_equal(pixels, _draw(request, checkpoint, prompt, 0)):
+                raise _without_effect(request, checkpoint)
             write_picture(Picture(pixels), out / f"{index:05d}.png")
             progress.advance()
         return {
             "model": checkpoint.title,
             "model_hash": checkpoint.sha256,
-            "loras": [_lora_facts(name, weight) for name, weight in order.loras],
-            "prompts": list(order.prompts),
-            "negative": order.negative,
-            "seed": order.seed,
-            "count": order.count,
-            "steps": order.steps,
-            "guidance": order.guidance,
-            "size": order.size,
+            "loras": [_lora_facts(name, weight) for name, weight in request.loras],
+            "prompts": list(request.prompts),
+            "negative": request.negative,
+            "seed": request.seed,
+            "count": request.count,
+            "steps": request.steps,
+            "guidance": request.guidance,
+            "size": request.size,
             "scheduler": SAMPLER,
         }
 
@@ -105,8 +105,8 @@ def _checkpoint(title: str) -> Any:
     return found
 
 
-def _without_effect(order: Order, checkpoint: Any) -> AdapterError:
-    names = ", ".join(printable(name) for name, _ in order.loras)
+def _without_effect(request: ImageRequest, checkpoint: Any) -> AdapterError:
+    names = ", ".join(printable(name) for name, _ in request.loras)
     return AdapterError(
         f"{names}: the web UI makes the same image with it and without it. It was made for another "
         f"kind of model than {checkpoint.title}, or could not be read; the web UI's "
@@ -114,7 +114,7 @@ def _without_effect(order: Order, checkpoint: Any) -> AdapterError:
     )
 
 
-def _draw(order: Order, checkpoint: Any, prompt: str, index: int) -> Any:
+def _draw(request: ImageRequest, checkpoint: Any, prompt: str, index: int) -> Any:
     """Pixels of one image, made in turn with the web UI's other jobs.
 
     The lock is taken here and not on Forge's main thread: whoever holds it waits for that thread.
@@ -125,7 +125,7 @@ def _draw(order: Order, checkpoint: Any, prompt: str, index: int) -> Any:
     with queue_lock:
         shared.state.begin(job="siren")
         try:
-            done = _on_main_thread(lambda: _process(order, checkpoint, prompt, index))
+            done = _on_main_thread(lambda: _process(request, checkpoint, prompt, index))
             # a skipped or interrupted image is an unfinished one
             halted = any(getattr(shared.state, name, False) for name in HALTS)
         except Exception as error:  # whatever a model or the device throws
@@ -149,7 +149,7 @@ def _draw(order: Order, checkpoint: Any, prompt: str, index: int) -> Any:
     return pixels
 
 
-def _process(order: Order, checkpoint: Any, prompt: str, index: int) -> Any:
+def _process(request: ImageRequest, checkpoint: Any, prompt: str, index: int) -> Any:
     """One image as the web UI's own txt2img makes it, without scripts of other extensions."""
     from modules import processing, shared
 
@@ -157,15 +157,15 @@ def _process(order: Order, checkpoint: Any, prompt: str, index: int) -> Any:
     work = processing.StableDiffusionProcessingTxt2Img(
         sd_model=shared.sd_model,
         prompt=prompt,
-        negative_prompt=order.negative,
-        seed=order.seed + index,
+        negative_prompt=request.negative,
+        seed=request.seed + index,
         sampler_name=SAMPLER,
         batch_size=1,
         n_iter=1,
-        steps=order.steps,
-        cfg_scale=order.guidance,
-        width=order.size,
-        height=order.size,
+        steps=request.steps,
+        cfg_scale=request.guidance,
+        width=request.size,
+        height=request.size,
         # the web UI's settings could turn these on, and both would disturb a coating
         restore_faces=False,
         tiling=False,
