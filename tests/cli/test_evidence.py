@@ -11,7 +11,8 @@ import typing
 
 import numpy as np
 import pytest
-from support.evidence_samples import PASSPHRASE, SIGNS, pool
+from support.evidence_samples import PASSPHRASE, SIGNS
+from support.score_sets import drawn
 
 from siren_ext.cli.app import app
 from siren_ext.coater.coater import Coater
@@ -78,7 +79,7 @@ def test_the_whole_way_with_a_key(work, call):
     assert code == 0
     assert "1 key and 0 files" in out
     digest = re.search(r"SHA-256 of c.json: ([0-9a-f]{64})", out)[1]
-    pool(5, lean=key.signs(), coater=mark).save(work / "scores.json")
+    drawn(5, lean=key.signs(), coater=mark).save(work / "scores.json")
     code, out, _ = call("key", "signing", "signing.json", *env("OTHER"))
     public = re.fullmatch(r"public key: ([0-9a-f]{64})\n", out)[1]
     arguments = ["verify", "--suspect", "scores.json", "--key", "keys.json", "--out", "report"]
@@ -113,7 +114,7 @@ def test_the_whole_way_with_a_key(work, call):
 def test_without_a_commitment_it_is_said(work, call):
     ring = KeyRing.draw()
     ring.save(work / "keys.json", PASSPHRASE)
-    pool(5, lean=ring.key().signs()).save(work / "scores.json")
+    drawn(5, lean=ring.key().signs()).save(work / "scores.json")
     arguments = ["--suspect", "scores.json", "--key", "keys.json", "--out", "r", *env(), *SETTINGS]
     code, _, told = call("verify", *arguments)
     assert code == 0
@@ -121,7 +122,7 @@ def test_without_a_commitment_it_is_said(work, call):
 
 
 def test_verify_shows_every_finding(work, call):
-    for name, scores in (("s", pool(5)), ("r", pool(10, 110, seed=1)), ("i", pool(10, seed=2))):
+    for name, scores in (("s", drawn(5)), ("r", drawn(10, 110, seed=1)), ("i", drawn(10, seed=2))):
         scores.save(work / f"{name}.json")
     files = ["--suspect", "s.json", "--reference", "r.json", "--innocent", "i.json", "--out", "x"]
     code, out, told = call("verify", *files)
@@ -139,7 +140,7 @@ def test_recipients_are_traced(work, call):
     code, out, _ = call("key", "show", "keys.json", *env())
     assert [line.split(":")[0] for line in out.splitlines()] == ["gallery", "printer", "shop"]
     ring = KeyRing.load(work / "keys.json", PASSPHRASE)
-    pool(5, lean=ring.key("printer").signs()).save(work / "scores.json")
+    drawn(5, lean=ring.key("printer").signs()).save(work / "scores.json")
     files = ("--suspect", "scores.json", "--key", "keys.json", "--decoys", "2000", *env())
     code, out, told = call("trace", *files)
     assert code == 0
@@ -154,7 +155,7 @@ def test_recipients_are_traced(work, call):
     assert [row["named"] for row in found] == [True, False, False]
     assert found[0]["p_corrected"] == pytest.approx(3 * found[0]["p_value"])
     assert not [way for _, key in ring for way in ways(key) if way in out + told]
-    pool(5, style=2.0).save(work / "scores.json")
+    drawn(5, style=2.0).save(work / "scores.json")
     code, out, _ = call("trace", *files)
     assert "No recipient stands out at a risk of 1 in 1,000." in out
     assert "this copy" not in out
@@ -166,8 +167,8 @@ def test_recipients_are_traced(work, call):
 def test_bad_input_is_one_message(work, call):
     KeyRing.draw(["a"]).save(work / "keys.json", PASSPHRASE)
     before = (work / "keys.json").read_bytes()
-    pool(5).save(work / "scores.json")
-    dataclasses.replace(pool(5), features=None).save(work / "plain.json")
+    drawn(5).save(work / "scores.json")
+    dataclasses.replace(drawn(5), features=None).save(work / "plain.json")
     (work / "empty").mkdir()
     verify = ("verify", "--suspect", "scores.json", "--out", "r")
     for arguments, words in (
@@ -229,7 +230,7 @@ def test_a_passphrase_is_asked_for_without_echo(work, call, monkeypatch):
         ("Passphrase of keys.json", True, False),
     ]
     # a file of another kind is told before anybody types
-    pool(5).save(work / "scores.json")
+    drawn(5).save(work / "scores.json")
     assert call("key", "show", "scores.json")[0] == 2
     assert len(asked) == 2
 
@@ -252,7 +253,7 @@ def test_no_option_takes_a_secret_itself():
 def test_debug_tracebacks_hold_no_secret(work, call):
     ring = KeyRing.draw()
     ring.save(work / "keys.json", PASSPHRASE)
-    pool(5, features=np.ones((40, 8))).save(work / "scores.json")
+    drawn(5, features=np.ones((40, 8))).save(work / "scores.json")
     arguments = [
         "verify",
         "--suspect",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.score_sets import pool
 
 from siren_ext.stats.power import plan_size
 
@@ -23,10 +24,7 @@ def call(call: Call) -> Call:
 
 def scores(path: Path, values: np.ndarray, coater: str = "c" * 64) -> Path:
     """A score file as ``siren-ext score`` writes it."""
-    from siren_ext.scoring.score_set import ScoreSet
-
-    names = tuple(f"{i}.png" for i in range(len(values)))
-    ScoreSet(values, names, ("",) * len(values), coater).save(path)
+    pool(values, hashed=False, coater=coater).save(path)
     return path
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from support.comfy_server import PASSPHRASE, Server, events
 from support.comfy_workflows import ICONS, loaded, node
 from support.fake_host import FakeHost, install, nodes_of_pack
+from support.score_sets import pool
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
@@ -44,12 +45,11 @@ def ring(host: FakeHost) -> KeyRing:
     return made
 
 
-def pool(key: CoatingKey, count: int) -> ScoreSet:
+def carrying(key: CoatingKey, count: int) -> ScoreSet:
     """Scores of pictures that carry the message of a key."""
     rng = np.random.default_rng(0)
     features = key.signs() + rng.normal(0, 1, (count, key.bits))
-    names = tuple(f"{i}" for i in range(count))
-    return ScoreSet(rng.random(count), names, ("",) * count, "fingerprint", features=features)
+    return pool(rng.random(count), hashed=False, source={}, features=features)
 
 
 def test_load_key(host: FakeHost, ring: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_faults_are_told_without_what_was_typed(
 def test_keyed_verify_needs_no_reference(host: FakeHost, ring: KeyRing) -> None:
     verify = nodes_of_pack()["SirenKeyedVerify"]
     key = ring.key("gallery")
-    case, p, text = verify.execute(pool(key, 40), key, 1e-3).args
+    case, p, text = verify.execute(carrying(key, 40), key, 1e-3).args
     assert case.verdict.outcome == "coating found"
     assert p < 1e-3
     assert text.startswith("COATING FOUND: ")
@@ -100,7 +100,7 @@ def test_keyed_verify_needs_no_reference(host: FakeHost, ring: KeyRing) -> None:
     (page,) = report.execute(case, "case").args
     assert (host.base / "output" / page).is_file()
     # another recipient's key is no match
-    case, p, _ = verify.execute(pool(key, 40), ring.key("printer"), 1e-3).args
+    case, p, _ = verify.execute(carrying(key, 40), ring.key("printer"), 1e-3).args
     assert case.verdict.outcome == "no evidence"
     assert p > 1e-3
 

@@ -17,6 +17,7 @@ from support.comfy_server import PACK, ROOT
 from support.comfy_workflows import EXAMPLES, example
 from support.fake_host import FakeHost, Interrupt, ProgressBar, install, nodes_of_pack
 from support.processes import with_support
+from support.score_sets import pool
 
 from siren_ext.coater.bundled import BUNDLED_COATERS
 from siren_ext.coater.coater import Coater
@@ -26,7 +27,6 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture, to_tensor
 from siren_ext.errors import CoaterError, DatasetError, ImageError, ModelError, ScoreError
 from siren_ext.scoring.score import score_images
-from siren_ext.scoring.score_set import ScoreSet
 
 LANGUAGES = ("en", "zh", "ja")
 
@@ -67,9 +67,6 @@ def batch(folder: Path) -> torch.Tensor:
     """As Load Image would give them."""
     images = [to_tensor(read_picture(path).rgb) for path in sorted(folder.glob("*.png"))]
     return torch.cat(images).movedim(1, -1)
-
-
-# -- files --------------------------------------------------------------------------------
 
 
 def test_import_loads_nothing() -> None:
@@ -170,9 +167,6 @@ def test_examples_fit_the_nodes(host: FakeHost, name: str) -> None:
         assert [entry["name"] for entry in node["outputs"]] == shown
 
 
-# -- pictures -----------------------------------------------------------------------------
-
-
 def test_coat_image_equals_the_folder(host: FakeHost, coater: Coater, pictures: Path) -> None:
     out = host.base / "core"
     coat_folder(ImageSet.open(pictures), coater, out, batch_size=1)
@@ -228,9 +222,6 @@ def test_an_interrupt_stops_between_pictures(
     assert not host.interrupted
 
 
-# -- folders ------------------------------------------------------------------------------
-
-
 def test_coat_folder(host: FakeHost, coater: Coater, pictures: Path) -> None:
     node = nodes(host)["SirenCoatFolder"]
     inputs = {"layout": "plain", "strength": 1.0, "share": 1.0}
@@ -267,9 +258,6 @@ def test_outputs_are_numbered_not_replaced(host: FakeHost) -> None:
     first.parent.mkdir()
     first.touch()
     assert paths.free_output("siren/a", ".json").name == "a_00002.json"
-
-
-# -- coaters and scores -------------------------------------------------------------------
 
 
 def test_load_coater(host: FakeHost, coater: Coater) -> None:
@@ -309,14 +297,11 @@ def test_scores_travel(host: FakeHost, coater: Coater, pictures: Path) -> None:
     assert "no score file" in str(load.validate_inputs(name="gone.json"))
 
 
-def pool(values: Any) -> ScoreSet:
-    names = tuple(f"{i}" for i in range(len(values)))
-    return ScoreSet(np.asarray(values), names, ("",) * len(values), "fingerprint")
-
-
 def test_verdict_plot_and_report(host: FakeHost) -> None:
     found = nodes(host)
-    suspect, reference = pool(np.linspace(0, 1, 30)), pool(np.linspace(2, 3, 100))
+    suspect, reference = (
+        pool(np.linspace(*ends), hashed=False, source={}) for ends in ((0, 1, 30), (2, 3, 100))
+    )
     case, p, gap, plot, text = run(
         found["SirenKSVerify"], suspect=suspect, reference=reference, alpha=1e-6
     ).args

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.score_sets import pool
 from typer.testing import CliRunner
 
 from siren_ext.errors import ScoreError
@@ -35,8 +36,8 @@ def write_study(folder: Path, *, keyed: bool) -> Path:
         low = -3.0 * (role == "guilty")
         scores = np.random.default_rng(number).normal(low, 1, 60)
         table = features(1.5 * (role == "guilty"), number) if keyed else None
-        pool = ScoreSet(scores, ("x",) * 60, ("",) * 60, "c", {}, (), table)
-        pool.save(folder / "scores" / f"{name}.json")
+        made = pool(scores, hashed=False, features=table)
+        made.save(folder / "scores" / f"{name}.json")
     result = {
         "format": FORMAT,
         "version": VERSION,

@@ -9,17 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.score_sets import pool
 
 from siren_ext.experiments.panel_results import judge_panel, plot_panel, summarise_panel
 from siren_ext.experiments.panel_roster import PanelConfig, Panelist
 from siren_ext.scoring.score_set import ScoreSet
 
 BITS = 16
-
-
-def pool(scores: Any, features: Any = None) -> ScoreSet:
-    count = len(scores)
-    return ScoreSet(np.array(scores), ("x",) * count, ("",) * count, "c", {}, (), features)
 
 
 def known_panel() -> tuple[list[Panelist], dict[Any, ScoreSet], np.ndarray]:
@@ -46,9 +42,9 @@ def known_panel() -> tuple[list[Panelist], dict[Any, ScoreSet], np.ndarray]:
         low += 0.7 * (model.name == "base_reference")
         style = rng.normal(0, 3, BITS) * (model.kind == "other set")
         signal = 1.0 * (model.coating == "keyed")
-        scores[model.name, "unkeyed"] = pool(rng.normal(low, 1, 120))
+        scores[model.name, "unkeyed"] = pool(rng.normal(low, 1, 120), hashed=False)
         features = rng.normal(0, 3, (120, BITS)) + style + signal * message
-        scores[model.name, "keyed"] = pool(np.ones(120), features)
+        scores[model.name, "keyed"] = pool(np.ones(120), hashed=False, features=features)
     return models, scores, message
 
 

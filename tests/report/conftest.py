@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.reports import normal, pool
+from support.score_sets import normal, pool
 
 
 @pytest.fixture

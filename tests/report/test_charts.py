@@ -5,22 +5,16 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import numpy as np
-from support.reports import normal
+from support.score_sets import normal, pool
 
 from siren_ext.report.charts import _free_spot, distributions_svg, histogram_svg, verdict_picture
-from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.ks import ks_less
 from siren_ext.verdict.verify import verify
 
 
-def pool(values: np.ndarray) -> ScoreSet:
-    names = tuple(str(index) for index in range(len(values)))
-    return ScoreSet(values, names, ("",) * len(values), "coater")
-
-
 def test_verdict_picture_shows_both_pools() -> None:
     suspect, reference = np.linspace(0, 1, 30), np.linspace(2, 3, 100)
-    verdict = verify(pool(suspect), pool(reference))
+    verdict = verify(pool(suspect, hashed=False), pool(reference, hashed=False))
     pixels = verdict_picture(verdict, suspect, reference)
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 3

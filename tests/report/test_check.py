@@ -7,7 +7,8 @@ import re
 
 import numpy as np
 import pytest
-from support.evidence_samples import SALT, SIGNS, known_key, pool
+from support.evidence_samples import SALT, SIGNS, known_key
+from support.score_sets import drawn
 
 from siren_ext.errors import EvidenceError
 from siren_ext.files import sha256_file
@@ -21,15 +22,15 @@ from siren_ext.verdict.verify import verify
 QUICK = VerifyConfig(decoys=2000)
 
 
-OTHERS = [pool(10, 30, seed=100 + i) for i in range(3)]
+OTHERS = [drawn(10, 30, seed=100 + i) for i in range(3)]
 
 
-REFERENCE = pool(10, 110, seed=1)
+REFERENCE = drawn(10, 110, seed=1)
 
 
 @pytest.fixture(scope="module")
 def suspect():
-    return pool(5, lean=SIGNS)
+    return drawn(5, lean=SIGNS)
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +238,7 @@ def test_a_statistic_of_another_message_is_found_with_the_key(report, suspect):
     found = check_report(report, key=known_key(), suspect=suspect)
     assert states(found)["keyed statistic"] == "differs"
     assert "keyed finding.result.statistic" in texts(found)["keyed statistic"]
-    stranger = pool(5, seed=9, lean=SIGNS)
+    stranger = drawn(5, seed=9, lean=SIGNS)
     found = check_report(report, key=known_key(), suspect=stranger)
     assert "not those of the report's suspect images" in texts(found)["figures"]
 
@@ -326,7 +327,7 @@ def test_images_are_told_apart_by_content(suspect, tmp_path):
         (tmp_path / f"{number:05d}.png").write_bytes(bytes([number]))
     files = sorted(tmp_path.iterdir())
     hashes = tuple(sha256_file(path) for path in files) + suspect.hashes[3:]
-    own = pool(5, hashes=hashes)
+    own = drawn(5, hashes=hashes)
     write_report(verify(own, REFERENCE), own, REFERENCE, tmp_path / "report")
     assert states(check_report(tmp_path / "report", images=files))["images"] == "matches"
     files[1].write_bytes(b"changed")

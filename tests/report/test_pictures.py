@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from support.reports import Page, evidence, pool, save, written
+from support.reports import Page, evidence, save, written
+from support.score_sets import pool
 
 from siren_ext.files import sha256_file
 from siren_ext.report.pictures import CoatEvidence

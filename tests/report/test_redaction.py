@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from support.reports import pool, written
+from support.reports import written
+from support.score_sets import pool
 
 from siren_ext.report.redaction import clean
 

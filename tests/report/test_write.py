@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 import pytest
-from support.reports import Page, evidence, normal, pool, save, written
+from support.reports import Page, evidence, save, written
+from support.score_sets import normal, pool
 
 from siren_ext.files import sha256_file
 from siren_ext.report.pictures import CoatEvidence

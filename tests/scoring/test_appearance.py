@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.evidence_samples import SIGNS, known_key, pool
+from support.evidence_samples import SIGNS, known_key
+from support.score_sets import drawn
 
 from siren_ext.coater.bundled import coater_path
 from siren_ext.coater.coater import Coater
@@ -104,38 +105,36 @@ def test_a_coating_hardly_moves_looks_and_another_set_does() -> None:
     assert not contrast(dark, looks[0]).comparable
 
 
-# -- in verdicts ------------------------------------------------------------------------------
-
 ALIKE = {"looks": table(40, 5)}
 STRANGE = {"looks": table(40, 6, at0=-4.0)}
-REFERENCE = pool(10, 120, seed=1, looks=table(120, 7), features=None)
+REFERENCE = drawn(10, 120, seed=1, looks=table(120, 7), features=None)
 
 
 def test_a_find_among_unlike_pictures_is_no_find() -> None:
-    found = verify(pool(5, features=None, **ALIKE), REFERENCE)
+    found = verify(drawn(5, features=None, **ALIKE), REFERENCE)
     assert found.outcome == "coating found"
     assert found.deciding.to_dict()["contrast"]["comparable"]
-    strange = verify(pool(5, features=None, **STRANGE), REFERENCE)
+    strange = verify(drawn(5, features=None, **STRANGE), REFERENCE)
     assert strange.deciding.p_value == found.deciding.p_value < 1e-20
     assert strange.outcome == "inconclusive"
     assert "look unlike the reference's" in strange.headline
     assert "100 % of pairs they are darker" in strange.headline
     assert "use a key" in strange.headline
     assert not any("look unlike" in warning for warning in strange.warnings), "said once"
-    nothing = verify(pool(10, features=None, **STRANGE), REFERENCE)
+    nothing = verify(drawn(10, features=None, **STRANGE), REFERENCE)
     assert nothing.outcome == "no evidence", "it accuses nobody"
     assert any("look unlike" in warning for warning in nothing.warnings)
 
 
 def test_scores_that_do_not_tell_are_judged_as_before() -> None:
-    silent = verify(pool(5, features=None), REFERENCE)
+    silent = verify(drawn(5, features=None), REFERENCE)
     assert silent.outcome == "coating found"
     assert "contrast" not in silent.deciding.to_dict()
     assert any("score them again" in warning for warning in silent.warnings)
 
 
 def test_a_key_needs_no_likeness() -> None:
-    suspect = pool(5, lean=SIGNS, **STRANGE)
+    suspect = drawn(5, lean=SIGNS, **STRANGE)
     verdict = verify(suspect, REFERENCE, VerifyConfig(decoys=2000), key=known_key())
     assert (verdict.outcome, verdict.test) == ("coating found", "keyed")
     about = [warning for warning in verdict.warnings if "look unlike" in warning]
@@ -145,10 +144,10 @@ def test_a_key_needs_no_likeness() -> None:
 
 def test_one_innocent_model_that_draws_such_pictures_is_enough() -> None:
     config = VerifyConfig(alpha=0.05)
-    suspect = pool(5, features=None, **STRANGE)
+    suspect = drawn(5, features=None, **STRANGE)
 
     def innocent(seed: int, place: float) -> ScoreSet:
-        return pool(10, 40, seed=seed, features=None, looks=table(40, seed, at0=place))
+        return drawn(10, 40, seed=seed, features=None, looks=table(40, seed, at0=place))
 
     others = [innocent(100 + i, 0.0) for i in range(30)]
     alone = verify(suspect, None, config, innocents=others)
@@ -162,19 +161,19 @@ def test_one_innocent_model_that_draws_such_pictures_is_enough() -> None:
 
 
 def test_a_report_holds_the_looks_and_is_checked_with_them(tmp_path: Path) -> None:
-    suspect = pool(5, features=None, **STRANGE)
+    suspect = drawn(5, features=None, **STRANGE)
     write_report(verify(suspect, REFERENCE), suspect, REFERENCE, tmp_path)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "Pictures so unlike are not judged" in page
     assert check_report(tmp_path).sound
     # as if an accuser had left them out
-    write_report(verify(suspect, REFERENCE), pool(5, features=None), REFERENCE, tmp_path)
+    write_report(verify(suspect, REFERENCE), drawn(5, features=None), REFERENCE, tmp_path)
     states = {point.name: point.state for point in check_report(tmp_path).points}
     assert states["verdict"] == "differs"
 
 
 def test_score_files_keep_the_looks(tmp_path: Path) -> None:
-    before = pool(5, **ALIKE)
+    before = drawn(5, **ALIKE)
     before.save(tmp_path / "scores.json")
     after = ScoreSet.load(tmp_path / "scores.json")
     np.testing.assert_array_equal(after.looks, before.looks)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.score_sets import pool
 from support.stopping import StopAfter
 
 from siren_ext.coater.coater import Coater
@@ -44,19 +45,6 @@ def folder(tmp_path):
     (place / "3b.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     (place / "readme.txt").write_text("no image")
     return place
-
-
-def make(scores=(1.0, 2.0), **changes):
-    n = len(scores)
-    parts = {
-        "scores": np.array(scores),
-        "names": tuple(f"{i}.png" for i in range(n)),
-        "hashes": tuple(f"{i:064x}" for i in range(n)),
-        "coater": "c" * 64,
-        "source": {"kind": "test", "seeds": [1, 2]},
-        "failures": (("x.png", "broken"),),
-    }
-    return ScoreSet(**(parts | changes))
 
 
 def test_folder_is_scored_in_order_with_hashes_and_failures(folder, coater):
@@ -135,5 +123,5 @@ def test_a_stopped_run_goes_on_where_it_was(folder, coater, tmp_path, monkeypatc
 def test_remnants_of_another_coater_are_not_used(folder, coater, tmp_path):
     partial = tmp_path / "partial.json"
     hashes = tuple(sha256_file(folder / f"{i}.png") for i in range(2))
-    make((777.0, 777.0), hashes=hashes).save(partial)
+    pool((777.0, 777.0), hashes=hashes).save(partial)
     assert score_folder(folder, coater, partial=partial).scores.max() < 777

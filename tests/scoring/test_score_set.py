@@ -6,22 +6,14 @@ import json
 
 import numpy as np
 import pytest
+from support.score_sets import pool
 
 from siren_ext.errors import ScoreError
 from siren_ext.scoring.score_set import ScoreSet, require_same_coater
 
 
 def make(scores=(1.0, 2.0), **changes):
-    n = len(scores)
-    parts = {
-        "scores": np.array(scores),
-        "names": tuple(f"{i}.png" for i in range(n)),
-        "hashes": tuple(f"{i:064x}" for i in range(n)),
-        "coater": "c" * 64,
-        "source": {"kind": "test", "seeds": [1, 2]},
-        "failures": (("x.png", "broken"),),
-    }
-    return ScoreSet(**(parts | changes))
+    return pool(scores, **{"failures": (("x.png", "broken"),)} | changes)
 
 
 def test_round_trip_is_exact(tmp_path):
@@ -50,7 +42,7 @@ def test_joining():
 def test_parts_must_agree_and_be_finite():
     with pytest.raises(ScoreError, match="as many of each"):
         make(names=("a",))
-    with pytest.raises(ScoreError, match=r"score of 1.png is not a finite"):
+    with pytest.raises(ScoreError, match=r"score of 00001.png is not a finite"):
         make((1.0, float("nan")))
     with pytest.raises(ValueError, match="read-only"):
         make().scores[0] = 5

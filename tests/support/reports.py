@@ -9,24 +9,7 @@ import numpy as np
 from PIL import Image
 
 from siren_ext.report.write import write_report
-from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.verdict.verify import verify
-
-
-def pool(scores, start=0, **changes):
-    n = len(scores)
-    parts = {
-        "scores": np.asarray(scores, dtype=float),
-        "names": tuple(f"{i:05d}.png" for i in range(n)),
-        "hashes": tuple(f"{start + i:064x}" for i in range(n)),
-        "coater": "ab" * 32,
-        "source": {"prompts": ["a dog"], "seeds": [1, 2], "steps": 20},
-    }
-    return ScoreSet(**(parts | changes))
-
-
-def normal(mean, n, seed):
-    return np.random.default_rng(seed).normal(mean, 1, n)
 
 
 def save(path, seed, size=(32, 24)):

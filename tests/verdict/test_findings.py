@@ -6,7 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from support.evidence_samples import PLAN, SIGNS, known_key, pool
+from support.evidence_samples import SIGNS, known_key
+from support.score_sets import PLAN, drawn
 
 from siren_ext.errors import ScoreError
 from siren_ext.evidence.commitment import Precedence
@@ -21,11 +22,11 @@ COMMITTED = Precedence("committed before", "Committed before: the key.", "2026-0
 
 
 def innocents(count=9, n=40, mean=10.0):
-    return [pool(mean, n, seed=100 + i, features=None) for i in range(count)]
+    return [drawn(mean, n, seed=100 + i, features=None) for i in range(count)]
 
 
 def test_a_guilty_model_needs_no_reference_with_a_key():
-    verdict = verify(pool(5, lean=SIGNS), None, QUICK, key=known_key(), precedence=COMMITTED)
+    verdict = verify(drawn(5, lean=SIGNS), None, QUICK, key=known_key(), precedence=COMMITTED)
     assert verdict.outcome == "coating found"
     assert (verdict.test, len(verdict.findings)) == ("keyed", 1)
     keyed = verdict.deciding
@@ -42,7 +43,7 @@ def test_a_guilty_model_needs_no_reference_with_a_key():
 
 
 def test_the_figures_are_those_of_the_statistics():
-    suspect = pool(5, lean=SIGNS)
+    suspect = drawn(5, lean=SIGNS)
     rng = np.random.default_rng(QUICK.decoy_seed)
     direct = keyed_test(suspect.features, SIGNS, decoys=2000, rng=rng)
     finding = verify(suspect, None, QUICK, key=known_key()).deciding
@@ -54,9 +55,9 @@ def test_the_figures_are_those_of_the_statistics():
 
 def test_the_strictest_that_can_reach_alpha_decides_not_the_one_with_the_best_p():
     """An innocent model of another style: lower scores than reference and panel, yet no message."""
-    suspect = pool(5, style=2.0)
+    suspect = drawn(5, style=2.0)
     verdict = verify(
-        suspect, pool(10, 120, seed=1), QUICK, key=CoatingKey.draw(), innocents=innocents()
+        suspect, drawn(10, 120, seed=1), QUICK, key=CoatingKey.draw(), innocents=innocents()
     )
     by_test = {finding.test: finding for finding in verdict.findings}
     assert list(by_test) == ["keyed", "rank", "ks"]
@@ -69,15 +70,15 @@ def test_the_strictest_that_can_reach_alpha_decides_not_the_one_with_the_best_p(
 
 
 def test_a_test_that_cannot_reach_alpha_does_not_decide():
-    verdict = verify(pool(5), pool(10, 120, seed=1), innocents=innocents())
+    verdict = verify(drawn(5), drawn(10, 120, seed=1), innocents=innocents())
     assert (verdict.test, verdict.outcome) == ("ks", "coating found")
-    verdict = verify(pool(5), None, VerifyConfig(alpha=0.1), innocents=innocents())
+    verdict = verify(drawn(5), None, VerifyConfig(alpha=0.1), innocents=innocents())
     assert (verdict.test, verdict.outcome) == ("rank", "coating found")
     assert "rank among innocent models" in verdict.headline
-    verdict = verify(pool(5), None, innocents=innocents())
+    verdict = verify(drawn(5), None, innocents=innocents())
     assert (verdict.test, verdict.outcome) == ("rank", "inconclusive")
     assert "too few innocent models" in verdict.headline
-    short = pool(5, features=np.ones((40, 8)))
+    short = drawn(5, features=np.ones((40, 8)))
     verdict = verify(short, None, QUICK, key=CoatingKey([1] * 8))
     assert (verdict.test, verdict.outcome) == ("keyed", "inconclusive")
     assert any("so few bits" in w for w in verdict.warnings)
@@ -86,39 +87,39 @@ def test_a_test_that_cannot_reach_alpha_does_not_decide():
 def test_the_choice_looks_at_what_was_supplied_only():
     """Whatever p is, the order of the tests stays."""
     verdicts = [
-        verify(pool(5, seed=s), pool(10, 120, seed=1), QUICK, key=known_key()) for s in (0, 7)
+        verify(drawn(5, seed=s), drawn(10, 120, seed=1), QUICK, key=known_key()) for s in (0, 7)
     ]
-    verdicts.append(verify(pool(5, lean=SIGNS), pool(1, 120, seed=1), QUICK, key=known_key()))
+    verdicts.append(verify(drawn(5, lean=SIGNS), drawn(1, 120, seed=1), QUICK, key=known_key()))
     assert {verdict.test for verdict in verdicts} == {"keyed"}
     assert strictest(tuple(reversed(verdicts[0].findings))).test == "keyed"
 
 
 def test_without_a_commitment_the_verdict_says_so():
     said = "No commitment: the key could have been chosen afterwards."
-    verdict = verify(pool(5, lean=SIGNS), None, QUICK, key=known_key())
+    verdict = verify(drawn(5, lean=SIGNS), None, QUICK, key=known_key())
     assert verdict.precedence.text == said
     assert verdict.warnings[0] == said
-    assert "coater could" in verify(pool(5), pool(10, 120, seed=1)).precedence.text
+    assert "coater could" in verify(drawn(5), drawn(10, 120, seed=1)).precedence.text
     unfit = Precedence("does not fit", "The commitment does not fit: x.")
-    verdict = verify(pool(5), pool(10, 120, seed=1), precedence=unfit)
+    verdict = verify(drawn(5), drawn(10, 120, seed=1), precedence=unfit)
     assert verdict.warnings[0] == unfit.text
 
 
 @pytest.mark.parametrize(
     ("suspect", "others", "words"),
     [
-        (pool(5, 29, lean=SIGNS), [], "Only 29 suspect images"),
-        (pool(5, lean=SIGNS, failures=(("x", "y"),)), [], "1 suspect image could not"),
-        (pool(5, lean=SIGNS, hashes=("a" * 64,) * 40, scores=np.ones(40)), [], "39 are exact"),
-        (pool(5), [pool(9, seed=3), pool(9, seed=3)], "some are identical"),
-        (pool(5), [pool(9, 20, seed=3)], "Only the first 20 images of each model"),
-        (pool(5), [pool(9, seed=3, source={})], "prompts are not recorded"),
+        (drawn(5, 29, lean=SIGNS), [], "Only 29 suspect images"),
+        (drawn(5, lean=SIGNS, failures=(("x", "y"),)), [], "1 suspect image could not"),
+        (drawn(5, lean=SIGNS, hashes=("a" * 64,) * 40, scores=np.ones(40)), [], "39 are exact"),
+        (drawn(5), [drawn(9, seed=3), drawn(9, seed=3)], "some are identical"),
+        (drawn(5), [drawn(9, 20, seed=3)], "Only the first 20 images of each model"),
+        (drawn(5), [drawn(9, seed=3, source={})], "prompts are not recorded"),
         (
-            pool(5),
-            [pool(9, seed=3, source=PLAN | {"prompts": ["cat"]})],
+            drawn(5),
+            [drawn(9, seed=3, source=PLAN | {"prompts": ["cat"]})],
             "1 innocent model was ask",
         ),
-        (pool(5), [pool(9, seed=3), pool(9, seed=4, coater="cd" * 32)], "another coater than"),
+        (drawn(5), [drawn(9, seed=3), drawn(9, seed=4, coater="cd" * 32)], "another coater than"),
     ],
 )
 def test_warnings(suspect, others, words):
@@ -129,7 +130,7 @@ def test_warnings(suspect, others, words):
 
 def test_innocents_count_with_equally_many_images():
     """The mean of 20 images among means of 20, whatever the pools hold beyond."""
-    long = pool(5, 60, seed=2)
+    long = drawn(5, 60, seed=2)
     verdict = verify(long, None, VerifyConfig(alpha=0.3), innocents=innocents(4, n=20))
     assert verdict.deciding.suspects == 20
     assert verdict.deciding.result.smallest_p == 1 / 5
@@ -137,18 +138,18 @@ def test_innocents_count_with_equally_many_images():
 
 def test_what_cannot_be_tested_is_refused():
     with pytest.raises(ScoreError, match="nothing to compare"):
-        verify(pool(5))
+        verify(drawn(5))
     with pytest.raises(ScoreError, match="hold no features"):
-        verify(pool(5, features=None), None, QUICK, key=known_key())
+        verify(drawn(5, features=None), None, QUICK, key=known_key())
     with pytest.raises(ScoreError, match="has shape"):
-        verify(pool(5), None, QUICK, key=CoatingKey.draw(32))
+        verify(drawn(5), None, QUICK, key=CoatingKey.draw(32))
     with pytest.raises(ScoreError, match="different coaters"):
-        verify(pool(5), None, innocents=[pool(9, seed=3, coater="cd" * 32)])
+        verify(drawn(5), None, innocents=[drawn(9, seed=3, coater="cd" * 32)])
 
 
 def test_copies_are_no_evidence_for_a_key_either():
-    once = pool(5, 1, lean=SIGNS)
-    many = pool(
+    once = drawn(5, 1, lean=SIGNS)
+    many = drawn(
         5,
         40,
         hashes=once.hashes * 40,
@@ -161,7 +162,7 @@ def test_copies_are_no_evidence_for_a_key_either():
 
 def test_false_accusations_stay_below_alpha_whatever_the_style():
     """One innocent model of a strong style against 300 keys: the reference test would accuse."""
-    suspect = pool(5, style=3.0)
+    suspect = drawn(5, style=3.0)
     config = VerifyConfig(alpha=0.1, decoys=1000)
     found = [
         verify(suspect, None, config, key=CoatingKey.draw()).outcome == "coating found"
@@ -171,7 +172,7 @@ def test_false_accusations_stay_below_alpha_whatever_the_style():
 
 
 def test_no_output_of_a_verdict_tells_the_message():
-    verdict = verify(pool(5, lean=SIGNS), None, QUICK, key=known_key())
+    verdict = verify(drawn(5, lean=SIGNS), None, QUICK, key=known_key())
     text = json.dumps(verdict.to_dict()) + repr(verdict)
     bits = "".join("1" if sign > 0 else "0" for sign in SIGNS)
     signs = ",".join(map(str, SIGNS))

@@ -9,9 +9,10 @@ import re
 
 import numpy as np
 import pytest
+from support import score_sets
+from support.score_sets import normal
 
 from siren_ext.errors import ConfigError, ScoreError
-from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.verdict.caveats import images_needed
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.verify import Verdict, verify
@@ -20,21 +21,11 @@ from siren_ext.verdict.wording import odds
 PLAN = {"provenance": {"prompts": ["a dog"], "steps": 20, "guidance": 3.0}}
 
 
-def pool(scores, start=0, *, coater="c" * 64, source=PLAN, **changes):
-    n = len(scores)
-    parts = {
-        "scores": np.asarray(scores, dtype=float),
-        "names": tuple(f"{i:05d}.png" for i in range(n)),
-        "hashes": tuple(f"{start + i:064x}" for i in range(n)),
-        "coater": coater,
-        "source": source,
-        "looks": np.zeros((n, 8)),
-    }
-    return ScoreSet(**(parts | changes))
-
-
-def normal(mean, n, seed):
-    return np.random.default_rng(seed).normal(mean, 1, n)
+def pool(scores, start=0, **changes):
+    """A pool whose source and looks cause no warning."""
+    return score_sets.pool(
+        scores, start, **{"source": PLAN, "looks": np.zeros((len(scores), 8))} | changes
+    )
 
 
 @pytest.fixture

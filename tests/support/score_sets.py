@@ -1,0 +1,52 @@
+"""Score sets without pictures: of given scores, or drawn like those of a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from siren_ext.scoring.score_set import ScoreSet
+
+COATER = "ab" * 32
+PLAN = {"prompts": ["a dog"], "seeds": [1, 2], "steps": 20}
+BITS = 48
+
+
+def normal(mean: float, n: int, seed: int) -> NDArray[np.float64]:
+    """``n`` scores about ``mean`` with deviation 1."""
+    return np.random.default_rng(seed).normal(mean, 1, n)
+
+
+def pool(scores: ArrayLike, start: int = 0, *, hashed: bool = True, **changes: Any) -> ScoreSet:
+    """The given scores, of pictures whose hashes count up from ``start`` (or are not known)."""
+    values = np.asarray(scores, dtype=float)
+    numbers = range(len(values))
+    parts = {
+        "scores": values,
+        "names": tuple(f"{i:05d}.png" for i in numbers),
+        "hashes": tuple(f"{start + i:064x}" if hashed else "" for i in numbers),
+        "coater": COATER,
+        "source": PLAN,
+    }
+    return ScoreSet(**(parts | changes))
+
+
+def drawn(
+    mean: float,
+    n: int = 40,
+    *,
+    seed: int = 0,
+    start: int | None = None,
+    lean: ArrayLike | None = None,
+    style: float = 0.0,
+    **changes: Any,
+) -> ScoreSet:
+    """Normal scores; features with a fixed style, leaning to the signs ``lean`` if given."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n, BITS)) + style * np.random.default_rng(5).normal(size=BITS)
+    if lean is not None:
+        features = features + 0.8 * np.asarray(lean)
+    parts = {"scores": rng.normal(mean, 1, n), "features": features} | changes
+    return pool(start=seed * 1000 if start is None else start, **parts)
