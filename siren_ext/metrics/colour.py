@@ -54,6 +54,47 @@ def _root(value: Tensor) -> Tensor:
     return value.clamp_min(_TINY**2).sqrt()
 
 
+class _Colour:
+    """One image's pixels in the plane of a' and b', made smooth next to grey.
+
+    CIEDE2000 has no slope at grey: chroma is the tip of a cone there, and the hue turns faster the
+    smaller the chroma. Within ``_TINY`` of grey both are replaced by smooth functions that join the
+    exact ones at ``_TINY``. Both use ``held``, the chroma but at least ``_TINY``: the slope of the
+    hue is bounded only together with a chroma that is as small as it assumes.
+
+    ``x`` and ``y`` are the direction of the hue: a vector of length 1, shorter next to grey.
+    """
+
+    def __init__(self, a: Tensor, b: Tensor) -> None:
+        square = a**2 + b**2
+        self.a, self.b = a, b
+        self.grey = square < _TINY**2
+        self.held = _root(square)
+        self.chroma = torch.where(self.grey, (square / _TINY + _TINY) / 2, self.held)
+        self.x, self.y = a / self.held, b / self.held
+
+    def angle(self) -> Tensor:
+        """Hue in (-pi, pi]; 0 next to grey, where it has no meaning."""
+        a = torch.where(self.grey, torch.ones_like(self.a), self.a)
+        return torch.atan2(torch.where(self.grey, torch.zeros_like(self.b), self.b), a)
+
+
+def _hues(one: _Colour, two: _Colour) -> tuple[Tensor, Tensor]:
+    """Hue angles in [0, 2 pi); a grey pixel has the other colour's, as the formula requires.
+
+    Next to grey its hue leans from the other colour's to its own, so that the mean of both is the
+    angle of the sum of their directions.
+    """
+    lone = one.grey ^ two.grey
+    along = torch.where(lone, one.x * two.x + one.y * two.y, torch.zeros_like(one.x))
+    aside = torch.where(lone, one.x * two.y - one.y * two.x, torch.zeros_like(one.x))
+    lean = 2 * torch.atan2(aside, 1 + along)
+    first, second = one.angle(), two.angle()
+    h1 = torch.where(lone & one.grey, second - lean, first)
+    h2 = torch.where(lone & two.grey, first + lean, second)
+    return h1.remainder(2 * math.pi), h2.remainder(2 * math.pi)
+
+
 def ciede2000_squared(first: Tensor, second: Tensor) -> Tensor:
     """Squared CIEDE2000 difference per pixel, k_L = k_C = k_H = 1 (Sharma, Wu, Dalal 2005).
 
@@ -66,32 +107,30 @@ def ciede2000_squared(first: Tensor, second: Tensor) -> Tensor:
     -------
     Tensor
         B x 1 x H x W, not below zero.
+
+    Notes
+    -----
+    Exact where both colours have a chroma above 1e-4. A pixel closer to grey is treated as if its
+    chroma were up to 1e-4 different, so that gradients agree with finite differences there too.
     """
     l1, a1, b1 = first.unbind(1)
     l2, a2, b2 = second.unbind(1)
     mean_chroma7 = ((_root(a1**2 + b1**2) + _root(a2**2 + b2**2)) / 2) ** 7
     g = 0.5 * (1 - _root(mean_chroma7 / (mean_chroma7 + 25.0**7)))
-    # atan2 has no gradient at the origin: a grey pixel is moved off it by less than any display
-    a1, a2 = ((1 + g) * a1, (1 + g) * a2)
-    a1 = torch.where((a1 == 0) & (b1 == 0), torch.full_like(a1, 1e-7), a1)
-    a2 = torch.where((a2 == 0) & (b2 == 0), torch.full_like(a2, 1e-7), a2)
-    c1, c2 = _root(a1**2 + b1**2), _root(a2**2 + b2**2)
-    h1 = torch.atan2(b1, a1).remainder(2 * math.pi)
-    h2 = torch.atan2(b2, a2).remainder(2 * math.pi)
-    grey = c1 * c2 < 1e-7
+    one, two = _Colour((1 + g) * a1, b1), _Colour((1 + g) * a2, b2)
+    c1, c2 = one.chroma, two.chroma
+    h1, h2 = _hues(one, two)
     dl, dc = l2 - l1, c2 - c1
     dh = h2 - h1
     dh = torch.where(dh > math.pi, dh - 2 * math.pi, dh)
     dh = torch.where(dh < -math.pi, dh + 2 * math.pi, dh)
-    dh = torch.where(grey, torch.zeros_like(dh), dh)
-    dhue = 2 * _root(c1 * c2) * torch.sin(dh / 2)
+    dhue = 2 * (one.held * two.held).sqrt() * torch.sin(dh / 2)
     mean_l, mean_c = (l1 + l2) / 2, (c1 + c2) / 2
     total = h1 + h2
     far = (h1 - h2).abs() > math.pi
     mean_h = torch.where(
         far, torch.where(total < 2 * math.pi, total / 2 + math.pi, total / 2 - math.pi), total / 2
     )
-    mean_h = torch.where(grey, total, mean_h)
     degree = math.pi / 180
     t = (
         1
@@ -108,7 +147,10 @@ def ciede2000_squared(first: Tensor, second: Tensor) -> Tensor:
     mean_c7 = mean_c**7
     r_t = -torch.sin(2 * turn) * 2 * _root(mean_c7 / (mean_c7 + 25.0**7))
     lightness, chroma, hue = dl / s_l, dc / s_c, dhue / s_h
-    squared = lightness**2 + chroma**2 + hue**2 + r_t * chroma * hue
+    # next to grey the distance of the directions: unlike the angle, it has a slope at grey itself
+    across = one.held * two.held * ((one.x - two.x) ** 2 + (one.y - two.y) ** 2)
+    hue2 = torch.where(one.grey | two.grey, across / s_h**2, hue**2)
+    squared = lightness**2 + chroma**2 + hue2 + r_t * chroma * hue
     return squared.clamp_min(0).unsqueeze(1)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -170,3 +172,144 @@ def test_exact_grey_in_lab_has_a_finite_gradient() -> None:
         (slope,) = torch.autograd.grad(ciede2000_squared(first, second).sum(), second)
         assert torch.isfinite(slope).all()
         assert slope.abs().max() < 100
+
+
+def squared(first: Tensor, second: Tensor, official: bool = False) -> Tensor:
+    """Squared differences of n x 3 x 1 x 1 sRGB pixels, n."""
+    lab = (srgb_to_lab(image, official_scale=official) for image in (first, second))
+    return ciede2000_squared(*lab).flatten()
+
+
+def slope(form: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """Gradient of every pixel by autograd, n x 3."""
+    at = at.clone().requires_grad_(True)
+    (found,) = torch.autograd.grad(form(at).sum(), at)
+    return found.flatten(1)
+
+
+def differences(form: Callable[[Tensor], Tensor], at: Tensor, step: float) -> Tensor:
+    """The same by finite differences: central, and one-sided where [0,1] ends next to a pixel."""
+    found = []
+    for channel in range(3):
+        way = torch.zeros(1, 3, 1, 1, dtype=torch.float64)
+        way[0, channel] = step
+        here = at[:, channel].flatten()
+        central = (form(at + way) - form(at - way)) / (2 * step)
+        inwards = torch.where(here > 0.5, -1.0, 1.0).double()
+        moved = way * inwards.view(-1, 1, 1, 1)
+        once, twice = form(at + moved), form(at + 2 * moved)
+        one_sided = inwards * (4 * once - 3 * form(at) - twice) / (2 * step)
+        edge = (here - 0.5).abs() > 0.5 - 2 * step
+        found.append(torch.where(edge, one_sided, central))
+    return torch.stack(found, 1)
+
+
+def worst(form: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """Disagreement of each pixel's gradient with the best of some finite differences, relative.
+
+    Too large a step leaves the neighbourhood, too small a one is lost in rounding.
+    """
+    exact = slope(form, at)
+    size = 1 + exact.abs().amax(1)
+    tries = [(differences(form, at, 10**-e) - exact).abs().amax(1) / size for e in (6, 7, 8, 9)]
+    return torch.stack(tries).amin(0)
+
+
+def test_gradient_where_a_coated_pixel_is_black() -> None:
+    """It has no hue; the slope of the hue once made the gradient 8e4 instead of 4e2."""
+    clean, black = colour(4 / 255, 0, 6 / 255), colour(0, 0, 0)
+
+    def form(images: Tensor) -> Tensor:
+        return squared(clean, images)
+
+    found = slope(form, black)
+    torch.testing.assert_close(found, differences(form, black, 1e-9), rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(found, differences(form, black, 1e-4), rtol=0.1, atol=0)
+    assert 300 < found[0, 0].abs() < 600
+
+
+@pytest.mark.parametrize("official", [False, True])
+@pytest.mark.parametrize("pair", ["any", "dark", "black", "to black", "grey", "close", "equal"])
+def test_gradients_agree_with_finite_differences(pair: str, official: bool) -> None:
+    """Pixels of eight bits, as they come in pictures, in every kind of delicate place."""
+    generator = torch.Generator().manual_seed(5)
+
+    def draw(low: int, high: int, channels: int = 3) -> Tensor:
+        steps = torch.randint(low, high + 1, (1500, channels, 1, 1), generator=generator)
+        return steps.double().expand(-1, 3, -1, -1)
+
+    first = {
+        "dark": draw(0, 6), "black": draw(0, 0), "to black": draw(0, 12), "grey": draw(0, 255, 1),
+    }.get(pair, draw(0, 255))  # fmt: skip
+    second = {
+        "any": draw(0, 255), "dark": draw(0, 6), "black": draw(0, 255), "to black": draw(0, 0),
+        "equal": first,
+    }.get(pair, first + draw(-4, 4))  # fmt: skip
+    second = second.clamp(0, 255) / 255
+    found = worst(lambda images: squared(first / 255, images, official), second)
+    assert found.max() < 1e-4
+
+
+@settings(max_examples=40)
+@given(rgb, st.tuples(*[st.floats(-0.02, 0.02)] * 3))
+def test_gradients_of_any_coating_agree_with_finite_differences(
+    clean: tuple, change: tuple
+) -> None:
+    first = colour(*clean)
+    second = (first + colour(*change)).clamp(0, 1)
+    bend = 0.04045  # where the two parts of sRGB's curve meet, with a step of 1e-8
+    assume(all(abs(value - bend) > 1e-5 for value in second.flatten().tolist()))
+    assert worst(lambda images: squared(first, images), second).max() < 1e-3
+
+
+DELICATE = {
+    "grey against a colour": ((50, 3, -4), (50, 0, 0)),
+    "a colour against grey": ((50, 0, 0), (50, 3, -4)),
+    "both grey": ((50, 0, 0), (52, 0, 0)),
+    "equal": ((50, 3, -4), (50, 3, -4)),
+    "equal and grey": ((50, 0, 0), (50, 0, 0)),
+    "within a hair of grey": ((50, 3, -4), (50, 3e-5, 5e-5)),
+    "at the rounding's edge": ((50, 3, -4), (50, 0, 1.001e-4)),
+    "both within a hair": ((50, 2e-5, 4e-5), (50, -5e-5, 1e-5)),
+    "hues on either side of zero": ((50, 20, 1), (50, 20, -1.5)),
+    "hue of zero": ((50, 20, 5), (50, 20, 0)),
+    "hue of half a turn": ((50, -20, 5), (50, -20, 0)),
+    "no a": ((50, 1, 20), (50, 0, 20)),
+    "no a, blue": ((50, 2, -60), (50, 0, -60)),
+    "no lightness": ((2, 1, -1), (0, 0, 0)),
+    "no lightness, a colour": ((0, 1, -1), (0, 1, 2)),
+    "mean lightness of 50": ((48, 10, 10), (52, 12, 9)),
+    "mean hue at the blue turn": ((40, 20, -50), (41, -8, -45)),
+}
+
+
+@pytest.mark.parametrize("place", DELICATE)
+def test_gradients_in_lab_agree_with_finite_differences(place: str) -> None:
+    first, second = (colour(*lab) for lab in DELICATE[place])
+    for one, two in ((first, second), (second, first)):
+
+        def form(lab: Tensor, one: Tensor = one) -> Tensor:
+            return ciede2000_squared(one, lab).flatten()
+
+        exact = slope(form, two)
+        found = torch.cat([_central(form, two, 10**-e) for e in (5, 6, 7)])
+        gap = ((found - exact).abs().amax(1) / (1 + exact.abs().max())).min()
+        assert gap < 1e-4
+
+
+def _central(form: Callable[[Tensor], Tensor], at: Tensor, step: float) -> Tensor:
+    ways = step * torch.eye(3, dtype=torch.float64).view(3, 3, 1, 1)
+    return ((form(at + ways) - form(at - ways)) / (2 * step)).view(1, 3)
+
+
+def test_grey_is_approached_without_a_jump() -> None:
+    """From any side: the smooth part next to grey joins the exact one."""
+    first = colour(50, 3, -4)
+    turn = torch.linspace(0, 6.28, 40, dtype=torch.float64)
+    for size in (1e-9, 0.9999e-4):
+        there = size * torch.stack((0 * turn, turn.cos(), turn.sin()), 1).view(-1, 3, 1, 1)
+        inside = ciede2000_squared(first, colour(50, 0, 0) + there)
+        outside = ciede2000_squared(first, colour(50, 0, 0) + there * 1.0003)
+        torch.testing.assert_close(inside, outside, rtol=0, atol=1e-5)
+    grey = ciede2000_squared(first, colour(50, 0, 0))
+    torch.testing.assert_close(grey, inside.mean().expand_as(grey), rtol=0, atol=1e-2)
