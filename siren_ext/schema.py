@@ -89,6 +89,9 @@ def convert(
         raise error(f"{message} {advice}".rstrip()) from problem
     except RecursionError as problem:
         raise error(f"{name} is nested too deep. {advice}".rstrip()) from problem
+    except UnicodeError as problem:
+        message = f"{name} holds half of a character; expected whole ones."
+        raise error(f"{message} {advice}".rstrip()) from problem
 
 
 def to_plain(value: Any) -> Any:
@@ -144,7 +147,7 @@ def fits(value: Any, kind: Any) -> bool:
     """Whether a plain value can be had as a type, by the rules of :func:`convert`."""
     try:
         msgspec.convert(value, kind)
-    except (msgspec.ValidationError, RecursionError):
+    except (msgspec.ValidationError, RecursionError, UnicodeError):
         return False
     return True
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from siren_ext.config import Config
+from siren_ext.documents import read_toml
 from siren_ext.errors import Cancelled, ConfigError, EvidenceError, SirenError
 from siren_ext.progress import Progress
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from siren_ext.schema import shown
 
 SKIPPED = 3
 INTERRUPTED = 130
@@ -244,17 +241,33 @@ def refuse_existing(file: Path) -> None:
         raise EvidenceError(f"{file} exists already and is not overwritten; choose another name.")
 
 
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """``name=value`` with the value read as TOML, or as plain text where it is not TOML."""
+def split_assignment(text: str, option: str = "--set") -> tuple[str, str]:
+    """The two sides of ``NAME=VALUE``.
+
+    Parameters
+    ----------
+    text : str
+        what was typed; dashes in the name become underscores.
+    option : str
+        the option that it was given to, for the error message.
+
+    Returns
+    -------
+    tuple[str, str]
+        name and value, without spaces around them.
+
+    Raises
+    ------
+    ConfigError
+        there is no name or no equals sign.
+    """
     name, equals, value = text.partition("=")
     name = name.strip().replace("-", "_")
     if not equals or not name:
-        raise ConfigError(f"--set was given {text!r}; expected NAME=VALUE, such as steps=400.")
-    try:
-        parsed = tomllib.loads(f"value = {value.strip()}")
-    except tomllib.TOMLDecodeError:
-        parsed = {}
-    return name, parsed["value"] if set(parsed) == {"value"} else value.strip()
+        raise ConfigError(
+            f"{option} was given {shown(text)}; expected NAME=VALUE, such as steps=400."
+        )
+    return name, value.strip()
 
 
 def settings(
@@ -264,35 +277,58 @@ def settings(
     **options: Any,
 ) -> C:
     """Settings of ``kind`` from :func:`gather`; raises :class:`ConfigError`."""
-    return kind.from_dict(gather(file, assignments, **options))
+    return kind.from_dict(gather(kind, file, assignments, **options))
 
 
 def gather(
-    file: Path | None = None, assignments: Sequence[str] | None = None, **options: Any
+    kind: type[Config],
+    file: Path | None = None,
+    assignments: Sequence[str] | None = None,
+    *,
+    groups: Mapping[str, type[Config]] = MappingProxyType({}),
+    **options: Any,
 ) -> dict[str, Any]:
     """Values from a TOML file, overridden by ``--set``, overridden by options.
 
-    Options that are None count as not given. ``--set part.name=value`` goes into the table
-    ``part``. Raises :class:`ConfigError`.
+    Parameters
+    ----------
+    kind : type[Config]
+        the settings, whose types decide what a text stands for.
+    file : Path | None
+        TOML file, with a table for each group.
+    assignments : Sequence[str] | None
+        texts such as ``steps=400``; ``coater.bits=48`` is for the group ``coater``.
+    groups : Mapping[str, type[Config]]
+        further settings by the name of their table.
+    options : Any
+        values by name; None counts as not given.
+
+    Returns
+    -------
+    dict[str, Any]
+        values by name, not yet checked; each group as a dictionary, empty where nothing was given.
+
+    Raises
+    ------
+    ConfigError
+        the file can't be read, an assignment is malformed, or a group is not a table.
     """
-    values = read_toml(file) if file is not None else {}
+    values = read_toml(file, error=ConfigError) if file is not None else {}
+    for name in groups:
+        if not isinstance(values.setdefault(name, {}), dict):
+            raise ConfigError(f"{file}: {name} is a single value; expected a table [{name}].")
     for text in assignments or ():
-        name, value = parse_assignment(text)
-        table, dot, inner = name.partition(".")
-        if dot:
-            part = values.setdefault(table, {})
-            if not isinstance(part, dict):
-                raise ConfigError(f"--set {text}: {table} is a setting, not a group of settings.")
-            part[inner] = value
+        name, value = split_assignment(text)
+        group, dot, inner = name.partition(".")
+        if group in groups and dot:
+            values[group][inner] = groups[group].value_from_text(inner, value)
+        elif dot or group in groups:
+            example = f"such as {next(iter(groups))}.NAME=VALUE" if groups else "NAME=VALUE"
+            raise ConfigError(
+                f"--set was given {shown(text)}, but {shown(group)} is "
+                f"{'a group' if group in groups else 'not a group'} of settings; expected "
+                f"{example}."
+            )
         else:
-            values[name] = value
+            values[name] = kind.value_from_text(name, value)
     return values | {name: value for name, value in options.items() if value is not None}
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The values of a TOML file; raises :class:`ConfigError` with its name."""
-    try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} can't be read as TOML settings: {error}") from error
-    return values

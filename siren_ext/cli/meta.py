@@ -80,9 +80,17 @@ def meta(
     from siren_ext.training.recipes import start_for_base
     from siren_ext.training.reptile import MetaConfig, TaskConfig
 
-    values = gather(config, assign, tasks=tasks, seed=seed, variant=variant)
-    inner = TaskConfig.from_dict(values.pop("inner", {}))
-    shape = values.pop("coater", None)
+    values = gather(
+        MetaConfig,
+        config,
+        assign,
+        groups={"inner": TaskConfig, "coater": CoaterConfig},
+        tasks=tasks,
+        seed=seed,
+        variant=variant,
+    )
+    inner = TaskConfig.from_dict(values.pop("inner"))
+    shape = values.pop("coater")
     chosen = MetaConfig.from_dict(values)
     if bool(sets) == (corpus is not None):
         raise ConfigError("Expected either image sets or --corpus; give one of the two.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli.common import parse_assignment
+from siren_ext.cli.common import split_assignment
 
 if TYPE_CHECKING:
     from siren_ext.suspects.remote import RequestLimits
@@ -47,4 +47,7 @@ def limits(given: list[str] | None) -> RequestLimits:
     """
     from siren_ext.suspects.remote import RequestLimits
 
-    return RequestLimits.from_dict(dict(parse_assignment(text) for text in given or ()))
+    pairs = [split_assignment(text, "--limit") for text in given or ()]
+    return RequestLimits.from_dict(
+        {name: RequestLimits.value_from_text(name, value) for name, value in pairs}
+    )

@@ -75,9 +75,9 @@ def train(
     from siren_ext.training.config import PUBLISHED_EPOCHS, TrainConfig
     from siren_ext.training.recipes import train_for_base
 
-    values = gather(config, assign, steps=steps, seed=seed)
-    shape = values.pop("coater", None)
-    surrogate = values.pop("surrogate", None)
+    groups = {"coater": CoaterConfig, "surrogate": PersonalizeConfig}
+    values = gather(TrainConfig, config, assign, groups=groups, steps=steps, seed=seed)
+    shape, surrogate = values.pop("coater"), values.pop("surrogate")
     if start is None:
         start = "none" if shape or preset != "default" else usual_start()
     fresh = start == "none"
@@ -100,7 +100,7 @@ def train(
             chosen,
             surrogate=PersonalizeConfig.from_dict(surrogate) if surrogate else None,
             start=None if fresh else Coater.load(coater_path(start)),
-            coater=CoaterConfig.preset(preset, **(shape or {})) if fresh else None,
+            coater=CoaterConfig.preset(preset, **shape) if fresh else None,
             device=device,
             progress=progress,
         )

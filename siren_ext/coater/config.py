@@ -1,4 +1,4 @@
-"""The shape of a coater: network sizes and strength, with the presets of the published pair."""
+"""Settings of a coater: network sizes and strength of the coating, with presets."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ from siren_ext.errors import ConfigError
 
 @dataclass(frozen=True)
 class CoaterConfig(Config):
-    """Shape of a coater.
+    """Settings of a coater.
 
     Attributes
     ----------
     channels, generator_blocks, extractor_blocks : int
-        network sizes; 64, 4 and 8 are the paper's.
+        Network sizes; 64, 4 and 8 in the paper.
     bits : int
-        constant message channels of the generator; 0 is the paper's description.
+        Constant message channels of the generator; 0 leaves them out, as the paper describes it.
     features : int
-        feature length; the hypersphere lives in this many dimensions.
-    head : str
-        ``sphere`` or ``binary`` (one logit, the ablation).
-    feature_layer : str
-        ``linear`` or ``pool`` (the paper's description: no last layer).
-    norm : str
-        ``image`` statistics (scores independent of batching) or ``running`` (ablation).
+        Number of features, which is the dimension of the hypersphere.
+    head : {"sphere", "binary"}
+        Score by distance to a centre, or by a single logit (an ablation).
+    feature_layer : {"linear", "pool"}
+        Whether the extractor ends with its linear layer, or with the pooled features as the paper
+        describes it.
+    norm : {"image", "running"}
+        Normalise with the statistics of each image, so that scores do not depend on batching, or
+        with running averages (an ablation).
     working_size : int
-        side in pixels at which both networks see an image.
+        Side in pixels to which images are resized for both networks.
     strength : float
-        largest change in units of the visibility mask, in ImageNet-normalised space.
+        Largest change in units of the visibility mask, in ImageNet-normalised space.
     min_psnr : float
-        dB; a coating stronger than this is scaled down, image by image; 0 for no floor.
+        Lowest PSNR of a coated image in dB; a stronger coating is scaled down, image by image. 0
+        sets no limit.
     coarse : float
-        largest colour difference (CIEDE2000) by a pattern of coarse colour that is the same
-        for every image (with a key: per bit), and that the extractor reads place by place. 0:
-        none, as in the paper.
+        Largest colour difference (CIEDE2000) of a pattern of coarse colour that is the same for
+        every image, or for every bit of a key, and that the extractor reads position by position.
+        0 leaves it out, as in the paper.
     message_bits : int
-        above 0 a keyed coater: every coating carries a message of so many bits, which
-        a key gives, and the extractor gives as many features, whatever ``bits``, ``features``,
-        ``feature_layer`` and ``norm`` say. 0: one coating for all.
+        Above 0 the coater is keyed: each coating carries a message of this many bits, which comes
+        from a key, and the extractor gives one feature per bit; ``bits``, ``features``,
+        ``feature_layer`` and ``norm`` have no effect. 0 gives one coating for all.
     """
 
     channels: Annotated[int, Meta(ge=4, le=512)] = 32
@@ -60,18 +63,18 @@ class CoaterConfig(Config):
     message_bits: Annotated[int, Meta(ge=0, le=512)] = 0
 
     def __post_init__(self) -> None:
-        """Also refuse a logit without the layer that makes it."""
+        """Also check that the settings go together."""
         super().__post_init__()
         if self.head == "binary" and self.feature_layer == "pool":
             raise ConfigError("A binary head needs feature_layer 'linear'; found 'pool'.")
         if self.message_bits and (self.head != "sphere" or self.channels % 4):
             raise ConfigError(
-                f"A keyed coater (message_bits = {self.message_bits}) needs head 'sphere' and "
-                f"channels in fours; found {self.head!r} and {self.channels}."
+                f"A keyed coater (message_bits = {self.message_bits}) needs head 'sphere' and a "
+                f"multiple of 4 channels; found {self.head!r} and {self.channels}."
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; newer settings only where set, so that older files keep their name."""
+        """Plain values; newer settings only if set, so that older coaters keep their fingerprint."""
         values = super().to_dict()
         for name in ("message_bits", "coarse"):
             if not values[name]:
@@ -79,12 +82,22 @@ class CoaterConfig(Config):
         return values
 
     @classmethod
-    def preset(cls, name: str, **changes: Any) -> CoaterConfig:
-        """Settings by name, with single ones changed; raises :class:`ConfigError`.
+    def preset(cls, name: str, /, **changes: Any) -> CoaterConfig:
+        """Settings of a preset, some of them changed.
 
-        ``default``; ``coarse``, with a pattern of coarse colour; ``keyed``, with one for each of 48
-        bits; ``official``, the shape of the published weights; ``paper``, the networks as the paper
-        describes them: no message, no last layer.
+        Parameters
+        ----------
+        name : {"default", "coarse", "keyed", "official", "paper"}
+            ``coarse`` adds a pattern of coarse colour, and ``keyed`` one for each of 48 bits;
+            ``official`` has the network sizes of the published weights; ``paper`` has the networks
+            as the paper describes them, without message and last layer.
+        **changes
+            Settings to change.
+
+        Raises
+        ------
+        ConfigError
+            If a name is unknown or a value out of range.
         """
         return cls.from_dict(preset_values(PRESETS, name) | changes)
 

@@ -1,8 +1,10 @@
-"""The study behind the project's detection figures: who is caught, who is accused, at what PSNR.
+"""The study behind the project's detection figures: detection rate, false accusations and PSNR.
 
-A set is coated; per training seed a guilty LoRA is trained on the coated and an innocent one on
-the clean images, beside one clean reference LoRA. All are asked the same prompts with noise of
-their own; their images are scored and tested as in the paper: 10,000 draws of 30 against 100.
+A set of images is coated. For each training seed, a guilty LoRA is trained on the coated images and
+an innocent one on the clean images; one more LoRA on the clean images is the reference. All use the
+same prompts, each with noise of its own. Their images are scored and tested as in the paper: 10,000
+draws of 30 against 100.
+
 Files in OUT: ``detection.json`` (everything), ``detection.csv`` (a row per model),
 ``detection.png``, ``samples.png``, ``figures.json`` (rows for the README's table).
 
@@ -23,9 +25,12 @@ import typer
 from siren_ext.cli.common import (
     Assignments,
     Base,
+    ClassWord,
     ConfigFile,
     Device,
+    Prompts,
     Quiet,
+    ResultFolder,
     command,
     gather,
     say,
@@ -34,14 +39,14 @@ from siren_ext.cli.common import (
 from siren_ext.coating.quality import measure_files
 from siren_ext.experiments import tables
 from siren_ext.experiments.file_summary import summarise
+from siren_ext.experiments.options import StudyCoater, StudyImages
 from siren_ext.experiments.study import (
     FORMAT,
     VERSION,
     DetectionConfig,
     Layout,
-    Model,
-    StudyLog,
-    kept,
+    cached_value,
+    open_log,
     open_set,
     roster,
     spread_evenly,
@@ -56,6 +61,7 @@ if TYPE_CHECKING:
     from siren_ext.data.dataset import ImageSet
     from siren_ext.experiments.chain import Chain
     from siren_ext.personalize.config import PersonalizeConfig
+    from siren_ext.workflows.run_log import RunLog
 
 Result = dict[str, Any]
 
@@ -75,50 +81,78 @@ def run_detection(
     device: str = "auto",
     progress: Progress = NULL,
 ) -> Result:
-    """Run the study, or go on with it; returns what ``out/detection.json`` holds.
+    """Run the study, or resume it.
 
     Parameters
     ----------
     data : ImageSet
         the clean set.
     coater : Coater
-        under study, on its device.
+        the coater to study, on its device.
     class_word : str
-        the noun for what the images show.
+        noun for what the images show.
     out : Path
-        a new or empty folder, or that of an earlier call with the same coater and settings;
-        the number of seeds and how tests are drawn may change.
+        a new or empty folder, or that of an earlier call with the same coater and settings; the
+        number of seeds and the settings of the tests may change.
+    config : DetectionConfig | None
+        how much is made, and how it is evaluated.
     base : str | Path
-        the model that is personalised.
+        the base model.
     training : PersonalizeConfig | None
-        of all personalisations; its seed and, where captions are missing, its prompt are
-        the study's.
+        of all personalisations; the study sets the seed and, if captions are missing, the prompt.
     name : str
-        of the set in the figures; by default the set's own.
+        name of the set in figures; by default the set's own.
     clean : Path | None
-        a folder that studies of other coaters on the same set share, for the models that
-        never see a coated image; by default ``out`` itself.
+        folder for the models that never see a coated image, which studies of other coaters on the
+        same set can share; by default ``out``.
     targets : bool
         whether ``figures.json`` names the project's targets.
+    device : str
+        auto or a torch device name.
+    progress : Progress
+        receives every step; may cancel.
+
+    Returns
+    -------
+    dict[str, Any]
+        the content of ``out/detection.json``.
 
     Raises
     ------
     ConfigError
-        the folder holds something else.
+        the folder holds another study, or something else.
+    DatasetError
+        an image can't be coated.
     Cancelled
-        the user stopped; the same call goes on.
+        the user stopped; the same call resumes.
     """
-    from siren_ext.diffusion.load import model_fingerprint
     from siren_ext.experiments.chain import Chain
-    from siren_ext.experiments.evaluate import judge, lost_signal, shares
     from siren_ext.personalize.config import PersonalizeConfig
-    from siren_ext.report.write import environment
 
-    config, out = config or DetectionConfig(), Path(out)
-    training = training or PersonalizeConfig()
+    config, training = config or DetectionConfig(), training or PersonalizeConfig()
     if config.images:
         data = dataclasses.replace(data, items=data.items[: config.images])
     data = data.checked(progress=progress)
+    layout = Layout(Path(out), Path(clean or out))
+    identity, log = _bind(data, coater, class_word, config, training, base, layout)
+    chain = Chain(data, coater, base, class_word, config, training, layout, log, device, progress)
+    result = _evaluate(chain, identity, name or data.name)
+    _write(result, chain, targets)
+    return result
+
+
+def _bind(
+    data: ImageSet,
+    coater: Coater,
+    class_word: str,
+    config: DetectionConfig,
+    training: PersonalizeConfig,
+    base: str | Path,
+    layout: Layout,
+) -> tuple[dict[str, Any], RunLog]:
+    """What everything in the study's folder depends on, and the log that binds the folder to it."""
+    from siren_ext.diffusion.load import model_fingerprint
+
     shared = {
         "images": data.hash,
         "base": model_fingerprint(base),
@@ -128,51 +162,55 @@ def run_detection(
         "settings": config.making(),
     }
     identity = {"coater": coater.fingerprint, "strength": config.strength, **shared}
-    layout = Layout(out, Path(clean) if clean else out)
-    log = StudyLog(out, identity)
-    if layout.clean != out:
-        StudyLog(layout.clean, shared)  # refuses clean models of other settings
-    chain = Chain(data, coater, base, class_word, config, training, layout, log, device, progress)
+    log = open_log(layout.root, identity)
+    if layout.clean != layout.root:
+        open_log(layout.clean, shared)  # refuses clean models of other settings
+    return identity, log
+
+
+def _evaluate(chain: Chain, identity: dict[str, Any], name: str) -> Result:
+    """Make everything that is missing, and put the findings together."""
+    from siren_ext.experiments.evaluate import evaluate_model, lost_signal, mean_shares
+    from siren_ext.report.write import environment
+
+    config, layout, log = chain.config, chain.layout, chain.log
     manifest = chain.coat()
-    originals = {item.name: item.path for item in data.items}
+    originals = {item.name: item.path for item in chain.data.items}
     with log.step("measure files"):
-        files = kept(
-            out / "files.json",
+        files = cached_value(
+            layout.root / "files.json",
             [entry.output_sha256 for entry in manifest.entries],
-            lambda: measure_files(manifest, originals, layout.coated, progress),
+            lambda: measure_files(manifest, originals, layout.coated, chain.progress),
         )
     models = roster(config)
     scores = {model.name: chain.run(model) for model in models}
     with log.step("stages"):
         survival, learnt = lost_signal(chain, manifest, models)
     with log.step("test"):
-        judged = [judge(chain, model, scores, models[0]) for model in models]
-        table = shares(judged, config)
-    result = {
+        rows = [evaluate_model(chain, model, scores, models[0]) for model in models]
+        shares = mean_shares(rows, config)
+    return {
         "format": FORMAT,
         "version": VERSION,
-        "name": name or data.name,
+        "name": name,
         "identity": identity,
-        "coater_settings": coater.config.to_dict(),
+        "coater_settings": chain.coater.config.to_dict(),
         "protocol": config.to_dict(),
         "environment": environment(),
         "files": summarise(files),
-        "models": judged,
-        **table,
+        "models": rows,
+        **shares,
         "survival": survival,
         "learnt": learnt,
         "each_file": files,
         "costs": log.costs(),
     }
-    _write(result, chain, models, out, targets)
-    return result
 
 
-def _write(
-    result: Result, chain: Chain, models: tuple[Model, ...], out: Path, targets: bool
-) -> None:
+def _write(result: Result, chain: Chain, targets: bool) -> None:
     from siren_ext.experiments import pictures
 
+    out, models = chain.layout.root, roster(chain.config)
     write_json(out / "detection.json", result)
     tables.write_table(result, out / "detection.csv")
     tables.write_figures(result, out / "figures.json", targets=targets)
@@ -188,6 +226,25 @@ def _write(
     )
 
 
+CleanFolder = Annotated[
+    Path | None,
+    typer.Option("--clean", help="Folder for the clean models, shared between studies."),
+]
+Mimicries = Annotated[
+    int | None, typer.Option("--mimicries", help="Images of each suspicious model; default 150.")
+]
+ReferenceCount = Annotated[
+    int | None, typer.Option("--reference", help="Images of the reference model; default 300.")
+]
+ImageCount = Annotated[
+    int | None, typer.Option("--images", help="Use only the first so many images of the set.")
+]
+Strength = Annotated[
+    float | None, typer.Option("--strength", help="Scales the coating; 1 is as trained.")
+]
+StudySeed = Annotated[
+    int | None, typer.Option("--seed", help="Random seed from 1; 0 is the surrogate's.")
+]
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -198,54 +255,35 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     "--class-word icon --out runs/samples",
 )
 def detection(
-    data: Annotated[
-        str,
-        typer.Option("--data", help="Folder, dataset.toml, or samples: the bundled set."),
-    ],
-    coater: Annotated[
-        str, typer.Option("--coater", help="A coater file, or samples or keyed for a bundled one.")
-    ],
-    class_word: Annotated[
-        str, typer.Option("--class-word", help="The noun for what the images show.")
-    ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")],
+    data: StudyImages,
+    coater: StudyCoater,
+    class_word: ClassWord,
+    out: ResultFolder,
     base: Base = "pocket",
-    name: Annotated[str, typer.Option("--name", help="What to call the set in figures.")] = "",
-    clean: Annotated[
-        Path | None,
-        typer.Option("--clean", help="Folder of clean models that studies share."),
-    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Name of the set in figures.")] = "",
+    clean: CleanFolder = None,
     targets: Annotated[
         bool, typer.Option(help="Name the project's targets in figures.json.")
     ] = True,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="Training seeds; 3.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Training steps; 400.")] = None,
-    mimicries: Annotated[
-        int | None, typer.Option("--mimicries", help="Images of each suspicious model; 150.")
+    seeds: Annotated[int | None, typer.Option("--seeds", help="Training seeds; default 3.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Training steps; default 400.")
     ] = None,
-    reference: Annotated[
-        int | None, typer.Option("--reference", help="Images of the reference model; 300.")
-    ] = None,
-    prompt: Annotated[
-        list[str] | None, typer.Option("--prompt", help="May be repeated: taken in turn.")
-    ] = None,
-    images: Annotated[
-        int | None, typer.Option("--images", help="Use only so many images of the set.")
-    ] = None,
-    strength: Annotated[
-        float | None, typer.Option("--strength", help="Factor on the coating; 1 as trained.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="From 1; 0 is the surrogate's.")
-    ] = None,
+    mimicries: Mimicries = None,
+    reference: ReferenceCount = None,
+    prompt: Prompts = None,
+    images: ImageCount = None,
+    strength: Strength = None,
+    seed: StudySeed = None,
     config: ConfigFile = None,
     assign: Assignments = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Measure who is caught and who is accused by a coater; a second call goes on.
+    """Measure how often a coater catches guilty models and accuses innocent ones.
 
-    Settings of the personalisations go into the table training: --set training.rank=8.
+    Settings of the personalisations are in the group training: --set training.rank=8. Run the same
+    command again to resume a stopped study.
     """
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
@@ -267,11 +305,10 @@ def detection(
     if steps is not None:
         training["steps"] = steps
     chosen = DetectionConfig.from_dict(values)
-    loaded = Coater.load(coater_path(coater), device=pick_device(device))
     with watched(quiet) as progress:
         result = run_detection(
             open_set(data),
-            loaded,
+            Coater.load(coater_path(coater), device=pick_device(device)),
             class_word,
             out,
             chosen,

@@ -212,8 +212,8 @@ def panel(
     from siren_ext.devices import pick_device
     from siren_ext.personalize.config import PersonalizeConfig
 
-    values = gather(config, assign)
-    training = dict(values.pop("training", {}))
+    values = gather(PanelConfig, config, assign, groups={"training": PersonalizeConfig})
+    training = values.pop("training")
     chosen = PanelConfig.from_dict(values)
     target = pick_device(device)
     coaters: dict[Coating, Coater] = {"unkeyed": Coater.load(coater_path(coater), device=target)}

@@ -123,7 +123,7 @@ class TrainConfig(Config):
         return values
 
     @classmethod
-    def preset(cls, name: str, **changes: Any) -> TrainConfig:
+    def preset(cls, name: str, /, **changes: Any) -> TrainConfig:
         """Settings by name, with single ones changed; raises :class:`ConfigError`.
 
         ``default``; ``coarse`` and ``keyed``, which leave a coater of the same preset as it is

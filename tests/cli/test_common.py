@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +13,19 @@ import typer
 from siren_ext.cli.common import (
     command,
     gather,
-    parse_assignment,
     report_skipped,
     settings,
+    split_assignment,
     watched,
 )
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.config import Config
 from siren_ext.errors import Cancelled, ConfigError, SirenError
+from siren_ext.personalize.config import PersonalizeConfig
+from siren_ext.suspects.base import PromptPlan
+from siren_ext.training.config import TrainConfig
 from siren_ext.verdict.config import VerifyConfig
+from siren_ext.workflows.demo import DemoConfig
 
 
 @pytest.fixture
@@ -80,28 +87,32 @@ def test_skipped_files_are_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("kind", "text", "expected"),
     [
-        ("steps=400", ("steps", 400)),
-        ("learning-rate = 1e-4", ("learning_rate", 1e-4)),
-        ("flip=false", ("flip", False)),
-        ("prompts=['a', 'b']", ("prompts", ["a", "b"])),
-        ("prompt=an image of a = sign", ("prompt", "an image of a = sign")),
-        ("negative=", ("negative", "")),
+        (TrainConfig, "steps=400", {"steps": 400}),
+        (TrainConfig, "learning-rate = 1e-4", {"learning_rate": 1e-4}),
+        (TrainConfig, "distort=no", {"distort": False}),
+        (TrainConfig, "distort=On", {"distort": True}),
+        (TrainConfig, "objective=sum", {"objective": "sum"}),
+        (PromptPlan, "prompts=['a', 'b']", {"prompts": ["a", "b"]}),
+        (PromptPlan, "negative=an image of a = sign", {"negative": "an image of a = sign"}),
+        (PromptPlan, "negative=400", {"negative": "400"}),
+        (PromptPlan, "negative=", {"negative": ""}),
+        (PromptPlan, "steps=1\nseed=2", {"steps": "1\nseed=2"}),
+        (DemoConfig, "data=folder with 5 cats", {"data": "folder with 5 cats"}),
     ],
 )
-def test_assignment(text: str, expected: tuple[str, object]) -> None:
-    assert parse_assignment(text) == expected
+def test_assignment_is_read_by_the_type_of_its_setting(
+    kind: type[Config], text: str, expected: dict[str, object]
+) -> None:
+    assert gather(kind, None, [text]) == expected
 
 
-@pytest.mark.parametrize("text", ["steps", "=3", ""])
+@pytest.mark.parametrize("text", ["steps", "=3", "", "x" * 10_000])
 def test_malformed_assignment(text: str) -> None:
-    with pytest.raises(ConfigError, match="NAME=VALUE"):
-        parse_assignment(text)
-
-
-def test_assignment_can_not_smuggle_a_second_setting() -> None:
-    assert parse_assignment("steps=1\nseed=2") == ("steps", "1\nseed=2")
+    with pytest.raises(ConfigError, match=r"--limit was given .*NAME=VALUE") as caught:
+        split_assignment(text, "--limit")
+    assert len(str(caught.value)) < 200
 
 
 def test_options_beat_assignments_beat_the_file(tmp_path: Path) -> None:
@@ -113,17 +124,83 @@ def test_options_beat_assignments_beat_the_file(tmp_path: Path) -> None:
     assert settings(VerifyConfig, path, ["alpha=0.2"], alpha=None).alpha == 0.2
 
 
+GROUPS = {"coater": CoaterConfig, "surrogate": PersonalizeConfig}
+
+
 def test_assignments_reach_groups(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text("steps = 1\n[coater]\nbits = 2\nfeatures = 3\n")
-    assert gather(path, ["coater.bits=4", "surrogate.rank=8", "seed=5"], steps=9) == {
+    assigned = ["coater.bits=4", "surrogate.flip=off", "seed=5"]
+    assert gather(TrainConfig, path, assigned, groups=GROUPS, steps=9) == {
         "steps": 9,
         "seed": 5,
         "coater": {"bits": 4, "features": 3},
-        "surrogate": {"rank": 8},
+        "surrogate": {"flip": False},
     }
-    with pytest.raises(ConfigError, match="not a group"):
-        gather(path, ["steps.x=1"])
+    assert gather(TrainConfig, groups=GROUPS) == {"coater": {}, "surrogate": {}}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("steps.x=1", "'steps' is not a group of settings; expected such as coater.NAME=VALUE"),
+        ("coater=1", "'coater' is a group of settings; expected such as coater.NAME=VALUE"),
+        ("x" * 9999 + ".x=1", "is not a group"),
+    ],
+)
+def test_groups_are_named(text: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why) as caught:
+        gather(TrainConfig, None, [text], groups=GROUPS)
+    assert len(str(caught.value)) < 300
+
+
+def test_group_has_to_be_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("coater = 3\n")
+    with pytest.raises(ConfigError, match=r"a\.toml: coater is a single value; expected a table"):
+        gather(TrainConfig, path, groups=GROUPS)
+
+
+EXTREME = {
+    "text for a truth value": "distort=maybe",
+    "fraction": "steps=2.5",
+    "5,000 digits": "steps=" + "9" * 5000,
+    "5,000 hexadecimal digits": "steps=0x" + "f" * 5000,
+    "infinite": "learning_rate=inf",
+    "not a number": "learning_rate=nan",
+    "nested lists": "steps=" + "[" * 10_000,
+    "nested tables": "steps=" + "{a=" * 10_000,
+    "dotted key": "steps={" + ".".join("a" * 40_000) + "=1}",
+    "half of a character": "objective=\udcff",
+    "half of a character in a name": "st\ud800eps=3",
+    "unknown name": "stepz=3",
+    "the name of a parameter": "name=x",
+    "long name": "s" * 50_000 + "=3",
+}
+
+
+@pytest.mark.parametrize("text", EXTREME.values(), ids=EXTREME)
+def test_extreme_assignments_are_one_message_and_exit_2(call, tmp_path: Path, text: str) -> None:
+    began = time.monotonic()
+    line = f"train x --base pocket --class-word cat --out {tmp_path}/c".split()
+    code, out, err = call(*line, "--set", text)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert "expected" in err or "it has" in err
+    assert len(err) < 1000
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("text", EXTREME.values(), ids=EXTREME)
+def test_extreme_settings_files_are_one_message_and_exit_2(call, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    line = f"train x --base pocket --class-word cat --out {tmp_path}/c".split()
+    code, out, err = call(*line, "--config", str(path))
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: ")
+    assert len(err) < 1000
 
 
 def test_bad_settings_name_file_or_setting(tmp_path: Path) -> None:
