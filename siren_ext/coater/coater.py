@@ -1,4 +1,4 @@
-"""A coater: generator, extractor and centre that belong together, in one safetensors file."""
+"""The coater: a generator, an extractor and a centre that belong together."""
 
 from __future__ import annotations
 
@@ -10,78 +10,43 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from siren_ext.coater.config import PRESETS, CoaterConfig
+from siren_ext.coater.build import check_fit, feature_count, networks
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.coater.file import FORMAT, FORMAT_VERSION, read_coater_file
 from siren_ext.coater.hypersphere import hsc_distance, message_centre
 from siren_ext.coater.nets.blocks import IMAGENET_STD, normalise
 from siren_ext.coater.nets.coarse import lay_tint
-from siren_ext.coater.nets.extractor import Extractor
 from siren_ext.coater.nets.generator import Generator
 from siren_ext.coater.nets.jnd import jnd_map
-from siren_ext.coater.nets.keyed import KeyedExtractor, KeyedGenerator
-from siren_ext.coater.torch_files import import_advice, is_torch_file
 from siren_ext.data.images import crop_view, square_view
-from siren_ext.errors import CoaterError, ConfigError
+from siren_ext.errors import CoaterError
 from siren_ext.files import atomic
-
-__all__ = ["PRESETS", "Coater", "CoaterConfig", "networks", "outputs"]
-
-FORMAT = "siren_ext.coater"
-FORMAT_VERSION = "1"
-MAX_BYTES = 64 << 20
-_REAL = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-_WHOLE = (torch.int64,)
-
-
-def networks(
-    config: CoaterConfig,
-) -> tuple[Generator | KeyedGenerator, Extractor | KeyedExtractor]:
-    """An untrained generator and extractor of a shape, frozen to no mode or device."""
-    coarse = config.coarse > 0
-    if config.message_bits:
-        bits, width = config.message_bits, config.channels
-        return (
-            KeyedGenerator(width, config.generator_blocks, bits, coarse=coarse),
-            KeyedExtractor(width, config.extractor_blocks, bits, coarse=coarse),
-        )
-    generator = Generator(
-        config.channels,
-        config.generator_blocks,
-        config.bits,
-        config.norm,
-        coarse=coarse,
-    )
-    extractor = Extractor(
-        config.channels,
-        config.extractor_blocks,
-        config.features,
-        outputs(config),
-        use_linear=config.feature_layer == "linear",
-        norm=config.norm,
-        coarse=coarse,
-    )
-    return generator, extractor
-
-
-def outputs(config: CoaterConfig) -> int:
-    """Length of the extractor's result."""
-    if config.message_bits:
-        return config.message_bits
-    return 1 if config.head == "binary" else config.features
 
 
 class Coater:
-    """Adds the coating to images and scores images for it.
+    """Coats images, and scores images for the coating.
+
+    A new coater is untrained. :func:`siren_ext.training.train.train_coater` trains one, and
+    :meth:`load` reads a trained one.
 
     Parameters
     ----------
     config : CoaterConfig
-        network shapes and strength.
+        Network sizes and strength.
     seed : int
-        of the initial weights and the constant message.
+        Seed of the initial weights and of the constant message.
+
+    Attributes
+    ----------
+    generator, extractor : torch.nn.Module
+        The two networks.
+    center : Tensor
+        1 x k, the centre of the coated images in feature space; zero until training sets it.
+    provenance : dict
+        How the coater was made; plain values, stored in its file.
     """
 
     def __init__(self, config: CoaterConfig, *, seed: int = 0) -> None:
@@ -92,47 +57,102 @@ class Coater:
         self.train(False)
         if isinstance(self.generator, Generator):
             self.generator.draw_message(torch.Generator().manual_seed(seed))
-        self.center = torch.zeros(1, outputs(config))
+        self.center = torch.zeros(1, feature_count(config))
         self.provenance: dict[str, Any] = {}
 
     @property
     def device(self) -> torch.device:
-        """Where the networks live."""
+        """The device that the networks are on."""
         return self.center.device
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Coater:
-        """Move both networks and the centre; returns self."""
+        """Move both networks and the centre.
+
+        Parameters
+        ----------
+        device : torch.device or str
+            Where to.
+        dtype : torch.dtype
+            Number format of all weights.
+
+        Returns
+        -------
+        Coater
+            This coater.
+        """
         self.generator.to(device, dtype)
         self.extractor.to(device, dtype)
         self.center = self.center.to(device, dtype)
         return self
 
     def at_working_size(self, size: int) -> Coater:
-        """A copy that sees images at another size; both networks are fully convolutional."""
+        """A copy that works at another image size; both networks accept any.
+
+        Parameters
+        ----------
+        size : int
+            The new ``working_size`` in pixels.
+
+        Raises
+        ------
+        ConfigError
+            If ``size`` is out of range.
+        """
         copy = Coater(dataclasses.replace(self.config, working_size=size))
         copy.load_tensors(self.tensors())
         return copy.to(self.device)
 
     def train(self, mode: bool = True) -> Coater:
-        """Switch both networks to training or use; matters for ``running`` statistics alone."""
+        """Switch both networks between training and use.
+
+        It matters only for the norm ``running``, whose statistics change in training.
+
+        Parameters
+        ----------
+        mode : bool
+            True for training.
+
+        Returns
+        -------
+        Coater
+            This coater.
+        """
         self.generator.train(mode)
         self.extractor.train(mode)
         return self
 
     @property
     def keyed(self) -> bool:
-        """Whether coatings carry a message."""
+        """Whether the coating carries a message, so that coating needs a key."""
         return self.config.message_bits > 0
 
     def pattern(self, images: Tensor, message: Tensor | None = None) -> Tensor:
-        """The generator's pattern in [-1,1] at the working size, before mask and strength."""
+        """The generator's pattern, before mask and strength.
+
+        Parameters
+        ----------
+        images : Tensor
+            B x 3 x H x W in [0,1].
+        message : Tensor | None
+            As in :meth:`residual`.
+
+        Returns
+        -------
+        Tensor
+            B x 3 x s x s in [-1,1], where s is the working size.
+
+        Raises
+        ------
+        CoaterError
+            If the message is missing, or does not suit this coater.
+        """
         view = normalise(square_view(images, self.config.working_size))
         given = self._inputs(message, len(images))
         out: Tensor = self.generator(view, *given)
         return out
 
     def _inputs(self, message: Tensor | None, count: int) -> tuple[Tensor, ...]:
-        """The message as further input of the generator; its values are never told."""
+        """The message as a further input of the generator; its values never appear in errors."""
         bits = self.config.message_bits
         if message is None:
             if bits:
@@ -143,7 +163,7 @@ class Coater:
             return ()
         shape = tuple(message.shape)
         if not bits:
-            raise CoaterError("A key was given, but this coater takes none: it is not keyed.")
+            raise CoaterError("A key was given, but this coater is not keyed and takes none.")
         if shape not in ((bits,), (count, bits)) or not bool((message.abs() == 1).all()):
             raise CoaterError(
                 f"The message has shape {shape}; expected {bits} values of -1 or +1, or a row of "
@@ -152,18 +172,19 @@ class Coater:
         return (message.to(self.center).expand(count, bits),)
 
     def residual(self, images: Tensor, message: Tensor | None = None) -> Tensor:
-        """The coating of ``images`` at their own size, to be added and clamped.
+        """The coating of the images, to be added to them and clamped to [0,1].
 
-        The pattern is made at the working size and enlarged; the visibility mask is that of the
-        full-size image, so its border stays exactly zero and no pixel changes by more than
-        ``strength * std_k * jnd``, apart from the coarse pattern if there is one.
+        The pattern is made at the working size and then enlarged or reduced; the visibility mask is
+        calculated at full size. So the outermost pixels stay unchanged and no pixel of channel k
+        changes by more than ``strength * std_k * jnd``, apart from coarse colour if the coater has
+        it. A coating below ``min_psnr`` is scaled down to it.
 
         Parameters
         ----------
         images : Tensor
             B x 3 x H x W in [0,1], H and W at least 16.
         message : Tensor | None
-            k or B x k of -1 and +1, for a keyed coater and for no other.
+            k or B x k of -1 and +1; required by a keyed coater, and None for any other.
 
         Returns
         -------
@@ -173,7 +194,12 @@ class Coater:
         Raises
         ------
         CoaterError
-            the message is missing, or not one for this coater.
+            If the message is missing, or does not suit this coater.
+
+        References
+        ----------
+        SIREN (arXiv 2410.10437); its code coats by N^-1(N(x) + 1.5 J(x) G(N(x))), with N the
+        ImageNet normalisation, J the mask and G the generator.
         """
         pattern = self.pattern(images, message)
         if pattern.shape[2:] != images.shape[2:]:
@@ -183,7 +209,7 @@ class Coater:
         std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device)
         limits = self.config.strength * std.view(1, 3, 1, 1)
         mask = jnd_map(images)
-        # a large photo has no room for further copies, but autograd needs them
+        # in place to save memory with large photos, unless autograd needs the copies
         in_place = not torch.is_grad_enabled() and pattern.dtype == images.dtype
         if in_place:
             for channel in range(3):
@@ -204,7 +230,7 @@ class Coater:
         return change
 
     def _tint(self, images: Tensor, message: Tensor | None) -> Tensor | None:
-        """The pattern of coarse colour; it has no edges that a mask would have to hide."""
+        """The change by coarse colour; it is smooth, so it is not masked."""
         pattern = self.generator.coarse
         if pattern is None:
             return None
@@ -212,7 +238,18 @@ class Coater:
         return lay_tint(pattern, images, signs, self.config.coarse)
 
     def features(self, images: Tensor) -> Tensor:
-        """B x k extractor features of B x 3 x H x W images in [0,1]."""
+        """Extractor features.
+
+        Parameters
+        ----------
+        images : Tensor
+            B x 3 x H x W in [0,1], of any size.
+
+        Returns
+        -------
+        Tensor
+            B x k; for a keyed coater logits, one per bit of the message.
+        """
         size = self.config.working_size
         view = normalise(square_view(images, size))
         central = None
@@ -222,10 +259,20 @@ class Coater:
         return out
 
     def distance(self, features: Tensor) -> Tensor:
-        """Score of B x k features: pseudo-Huber distance to the centre, or the negated logit.
+        """Scores of features: pseudo-Huber distance to the centre, or the negated logit.
 
-        A keyed coater has a centre per message; without the key the distance is that to the nearest
-        one: small where an image shows *some* message clearly.
+        A keyed coater has a centre per message. Without the key the distance is the one to the
+        nearest centre, which is small if an image shows *some* message clearly.
+
+        Parameters
+        ----------
+        features : Tensor
+            B x k, from :meth:`features`.
+
+        Returns
+        -------
+        Tensor
+            B scores; small means coated. From 0 upwards, except for the head ``binary``.
         """
         if self.keyed:
             nearest = torch.where(features < 0, -1.0, 1.0).to(features)
@@ -236,10 +283,22 @@ class Coater:
 
     @torch.no_grad()
     def score(self, images: Tensor) -> Tensor:
-        """B scores of B x 3 x H x W images in [0,1]; small means coated.
+        """Coating scores of images; small means coated.
 
-        The score is h(x) = sqrt(|f(x) - c|^2 + 1) - 1, a monotone transform of the paper's
-        distance, so that rank tests give the same result.
+        Parameters
+        ----------
+        images : Tensor
+            B x 3 x H x W in [0,1], of any size.
+
+        Returns
+        -------
+        Tensor
+            B scores; see :meth:`distance`.
+
+        Notes
+        -----
+        The score is h(x) = sqrt(|f(x) - c|^2 + 1) - 1. It is a monotone transform of the paper's
+        distance |f(x) - c|, so rank tests give the same result.
         """
         return self.distance(self.features(images.to(self.center)))
 
@@ -252,7 +311,7 @@ class Coater:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over shape settings and weights: the name of this coater in every artefact."""
+        """SHA-256 of settings and weights, which identifies the coater in every other file."""
         digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
         for name, value in sorted(self.tensors().items()):
             digest.update(name.encode())
@@ -261,7 +320,13 @@ class Coater:
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file with settings and provenance in its header."""
+        """Write a safetensors file with settings and provenance in its header.
+
+        Parameters
+        ----------
+        path : Path
+            The file; an existing one is replaced.
+        """
         meta = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -279,84 +344,50 @@ class Coater:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Coater:
-        """Read a coater file; raises :class:`CoaterError` when it is not a whole, sane one."""
+        """Read a coater file.
+
+        Parameters
+        ----------
+        path : Path or str
+            A file that :meth:`save` wrote.
+        device : torch.device or str
+            Where to put the coater.
+        dtype : torch.dtype
+            Number format of its weights.
+
+        Raises
+        ------
+        CoaterError
+            If the file cannot be read, is damaged, or is not a coater.
+        """
         path = Path(path)
-        weights, meta = _read(path)
-        if meta.get("format") != FORMAT or meta.get("version") != FORMAT_VERSION:
-            raise CoaterError(
-                f"{path} is marked {meta.get('format')!r} version {meta.get('version')!r}; "
-                f"expected {FORMAT!r} version {FORMAT_VERSION!r}. Make one with 'siren-ext train'."
-            )
-        try:
-            config = CoaterConfig.from_dict(_table(meta["config"]))
-            provenance = _table(meta.get("provenance", "{}"))
-            # before any memory is taken: the header of a small file may describe giant networks
-            _check_fit(config, weights, str(path))
-        except (ConfigError, KeyError, ValueError, TypeError, RecursionError) as error:
-            raise CoaterError(f"{path} has unusable settings: {error}") from error
+        weights, config, provenance = read_coater_file(path)
         coater = cls(config)
         coater.provenance = provenance
         coater.load_tensors(weights, name=str(path))
         return coater.to(device, dtype)
 
     def load_tensors(self, weights: dict[str, Tensor], *, name: str = "weights") -> None:
-        """Take over named weights; raises :class:`CoaterError` on any missing or odd one."""
-        _check_fit(self.config, weights, name)
+        """Replace all weights.
+
+        Parameters
+        ----------
+        weights : dict of str to Tensor
+            By name, as :meth:`tensors` returns them.
+        name : str
+            Where they come from, for the error message.
+
+        Raises
+        ------
+        CoaterError
+            If a tensor is missing, unknown, of another shape or number format, or not finite.
+        """
+        check_fit(self.config, weights, name)
         if not all(bool(torch.isfinite(v.float()).all()) for v in weights.values()):
-            raise CoaterError(f"{name} holds values that are not finite numbers.")
+            raise CoaterError(f"{name} contains values that are not finite numbers.")
         for part, module in (("generator", self.generator), ("extractor", self.extractor)):
             prefix = part + "."
             module.load_state_dict(
                 {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
             )
         self.center = weights["center"].to(self.center)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and header texts of a safetensors file of a coater's size."""
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise CoaterError(f"{path} can't be opened: {error.strerror}.") from error
-    if size > MAX_BYTES:
-        if is_torch_file(path):
-            raise CoaterError(import_advice(path))
-        raise CoaterError(f"{path} has {size} bytes; a coater has at most {MAX_BYTES}.")
-    try:
-        with safe_open(str(path), framework="pt") as stream:
-            meta = stream.metadata() or {}
-            weights = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    # number formats that this torch lacks come out as any of the latter
-    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError, KeyError) as error:
-        if is_torch_file(path):
-            raise CoaterError(import_advice(path)) from error
-        raise CoaterError(f"{path} is not a readable safetensors file: {error}") from error
-    return weights, meta
-
-
-def _table(text: str) -> dict[str, Any]:
-    values = json.loads(text)
-    if not isinstance(values, dict):
-        raise TypeError(f"found {type(values).__name__}, expected names and values")
-    return values
-
-
-def _check_fit(config: CoaterConfig, weights: dict[str, Tensor], name: str) -> None:
-    """Raise :class:`CoaterError` unless names, shapes and formats are those of ``config``."""
-    with torch.device("meta"):
-        parts = networks(config)
-        own = {f"generator.{k}": v for k, v in parts[0].state_dict().items()}
-        own |= {f"extractor.{k}": v for k, v in parts[1].state_dict().items()}
-        own["center"] = torch.zeros(1, outputs(config))
-    wrong = sorted(
-        key
-        for key in own.keys() | weights.keys()
-        if key not in own
-        or key not in weights
-        or own[key].shape != weights[key].shape
-        or weights[key].dtype not in (_REAL if own[key].dtype.is_floating_point else _WHOLE)
-        or weights[key].layout != torch.strided
-        or weights[key].is_meta
-    )
-    if wrong:
-        raise CoaterError(f"{name} does not fit its settings: {', '.join(wrong[:8])}.")

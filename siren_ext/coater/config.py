@@ -74,7 +74,7 @@ class CoaterConfig(Config):
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; newer settings only if set, so that older coaters keep their fingerprint."""
+        """Plain values; newer settings only if set, so that fingerprints of old files stay."""
         values = super().to_dict()
         for name in ("message_bits", "coarse"):
             if not values[name]:

@@ -1,9 +1,9 @@
-"""The weights that SIREN's authors published, made into a coater: two pickled PyTorch files.
+"""Make a coater from the two PyTorch files that SIREN's authors published.
 
-The generator file holds ``conv_bns.*``, ``after_concat_layer.*``, ``final_layer.*`` and the
-constant message ``msg``; the extractor file ``layers.*``, ``linear.*`` and, once the pair was
-trained for a set of images, ``center``. Wrappings by ``DataParallel`` (``module.``) or by a
-training state that nests the networks are taken off.
+The generator file contains ``conv_bns.*``, ``after_concat_layer.*``, ``final_layer.*`` and the
+constant message ``msg``. The extractor file contains ``layers.*``, ``linear.*`` and, if the pair
+was trained for a set of images, ``center``. Prefixes of ``DataParallel`` (``module.``) and training
+states that nest the networks are handled.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from siren_ext.coater.bundled import refuse_existing
-from siren_ext.coater.coater import MAX_BYTES, Coater
+from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
+from siren_ext.coater.file import MAX_BYTES
 from siren_ext.coater.torch_files import read_torch_file
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture, square_view, to_tensor
@@ -26,7 +27,7 @@ from siren_ext.errors import CoaterError
 from siren_ext.files import sha256_file
 from siren_ext.progress import NULL, Progress
 
-# a name that each network surely has and that tells what stands before it
+# A name that each network must have; what comes before it is the prefix of the network's names.
 _MARKS = {"generator": "final_layer.weight", "extractor": "linear.weight"}
 _DEPTH = 4
 
@@ -38,12 +39,12 @@ class ImportedCoater:
     Attributes
     ----------
     coater : Coater
-        the pair with its centre.
+        The pair with its centre.
     path : Path
-        the file it was written to.
+        The file it was written to.
     images : ImageSet | None
-        what the centre was computed from, with the files that could not be read in its
-        ``problems``; None where the extractor file holds a centre.
+        The images from which the centre was computed, with unreadable files in its ``problems``;
+        None if the extractor file contains a centre.
     """
 
     coater: Coater
@@ -52,15 +53,15 @@ class ImportedCoater:
 
     @property
     def summary(self) -> str:
-        """Where the centre comes from and what that means for its use, in a sentence or two."""
+        """Where the centre comes from and what that means for the user, in a sentence or two."""
         if self.images is None:
             return (
-                "The centre is that of the extractor's file: the pair was trained for a set of "
-                "images, and is a coater for that set."
+                "The centre comes from the extractor's file: the pair was trained for a set of "
+                "images and is a coater for that set."
             )
         return (
-            f"The centre was computed from {len(self.images)} images: the pair is meta-learned, a "
-            "start. Train a coater for your images from it before you coat."
+            f"The centre was computed from {len(self.images)} images: the pair is a meta-learned "
+            "start. Train a coater for your images from it before you coat them."
         )
 
 
@@ -73,39 +74,39 @@ def import_official(
     device: torch.device | str = "cpu",
     progress: Progress = NULL,
 ) -> ImportedCoater:
-    """Make a coater file of two published files.
+    """Make a coater file from two published files.
 
     Parameters
     ----------
     generator, extractor : Path | str
-        as in :func:`load_official`.
+        As in :func:`load_official`.
     out : Path
-        the file to write, ending in ``.safetensors``; an existing one is an error.
+        The file to write, ending in ``.safetensors``; it must not exist.
     data : Path | str | None
-        clean images (a folder or a dataset.toml) from which the centre is computed where the
-        extractor's file has none; not opened where it has one.
+        Clean images (a folder or a dataset.toml) from which the centre is computed if the
+        extractor's file has none; not read otherwise.
     device : torch.device | str
-        where the centre is computed.
+        Where the centre is computed.
     progress : Progress
-        images checked and coated; a stop writes nothing.
+        Counts images as they are checked and coated. If cancelled, nothing is written.
 
     Returns
     -------
     ImportedCoater
-        the coater, and where its centre comes from.
+        The coater, and where its centre comes from.
 
     Raises
     ------
     CoaterError
-        ``out`` exists or has another ending, and as in :func:`load_official`.
+        If ``out`` exists or has another ending, and as in :func:`load_official`.
     DatasetError
-        ``data`` holds no readable image.
+        If ``data`` has no readable image.
     Cancelled
-        the user stopped.
+        If the user stopped.
     """
     out = Path(out)
     if out.suffix.lower() != ".safetensors":
-        raise CoaterError(f"{out} would be a coater file; expected a name ending in .safetensors.")
+        raise CoaterError(f"{out} can't be a coater file; expected a name ending in .safetensors.")
     refuse_existing(out)
     coater, centred = _read_pair(Path(generator), Path(extractor))
     images = None
@@ -132,32 +133,33 @@ def load_official(
     Parameters
     ----------
     generator : Path | str
-        the encoder file of the published code, such as ``end_encoder.pth``.
+        The encoder file of the published code, such as ``end_encoder.pth``.
     extractor : Path | str
-        the decoder file saved together with it; a pair belongs together.
+        The decoder file that was saved together with it.
     images : ImageSet | None
-        clean images from which the centre is computed where the extractor's file has none (a
-        meta-learned pair); unused where it has one.
+        Clean images from which the centre is computed if the extractor's file has none (a
+        meta-learned pair); unused otherwise.
     device : torch.device | str
-        where the coater is put, and the centre computed.
+        Where to put the coater and compute the centre.
     progress : Progress
-        one unit for each image of the centre.
+        One unit per image of the centre.
 
     Returns
     -------
     Coater
-        of the preset ``official``; ``provenance`` names the SHA-256 of both files, and of the
+        With the preset ``official``. Its ``provenance`` gives the SHA-256 of both files, and of the
         images that the centre was computed from.
 
     Raises
     ------
     CoaterError
-        a file is no PyTorch file, too large, lacks weights or has others; the files are swapped;
-        the generator has no message; or there is neither a centre nor images.
+        If a file is not a PyTorch file, is too large, or has missing or unknown weights; if the
+        files are swapped; if the generator has no message; or if there is neither a centre nor
+        images.
     ImageError
-        an image can't be read; :meth:`ImageSet.checked` leaves such images out.
+        If an image cannot be read; :meth:`ImageSet.checked` leaves such images out.
     Cancelled
-        the user stopped.
+        If the user stopped.
     """
     coater, centred = _read_pair(Path(generator), Path(extractor))
     coater.to(device)
@@ -170,16 +172,16 @@ def load_official(
 
 @torch.no_grad()
 def mean_coated_feature(coater: Coater, images: ImageSet, *, progress: Progress = NULL) -> Tensor:
-    """The centre that the published training uses: the mean feature of all coated images.
+    """The centre of the published training: the mean feature of all coated images.
 
     Parameters
     ----------
     coater : Coater
-        the pair; its own centre is not used.
+        The pair; its own centre is not used.
     images : ImageSet
-        clean images of any size, each squashed to the working size first.
+        Clean images of any size, each squashed to the working size first.
     progress : Progress
-        one unit for each image.
+        One unit per image.
 
     Returns
     -------
@@ -189,15 +191,15 @@ def mean_coated_feature(coater: Coater, images: ImageSet, *, progress: Progress 
     Raises
     ------
     ImageError
-        an image can't be read.
+        If an image cannot be read.
     CoaterError
-        the pair gives something else than finite numbers.
+        If the features are not finite.
 
     Notes
     -----
-    c = mean over i of f(x_i + coating(x_i)), undistorted, neither rounded nor clamped: what the
-    authors' code computes before a training, at the start of each task of meta-learning, and after
-    each epoch. In the paper's text c is the mean of a batch instead.
+    c = mean over i of f(x_i + coating(x_i)), without distortions, rounding or clamping. The
+    authors' code computes it before training, at the start of each task of meta-learning, and after
+    each epoch. In the paper (arXiv 2410.10437) c is the mean of a batch instead.
     """
     total = torch.zeros_like(coater.center, dtype=torch.float64, device="cpu")
     progress.stage("Computing the centre", len(images))
@@ -208,14 +210,14 @@ def mean_coated_feature(coater: Coater, images: ImageSet, *, progress: Progress 
         progress.advance(1, item.name)
     if not bool(torch.isfinite(total).all()):
         raise CoaterError(
-            "The two files give no finite features for these images; expected weights of a "
+            "With these two files the features of the images are not finite; expected weights of a "
             "trained pair. Download or copy both again."
         )
     return (total / len(images)).to(coater.center)
 
 
 def _give_centre(coater: Coater, images: ImageSet, progress: Progress) -> None:
-    """Compute the centre and write down from what."""
+    """Compute the centre, and record the images in the provenance."""
     coater.center = mean_coated_feature(coater, images, progress=progress)
     coater.provenance |= {"center_images": len(images), "center_images_sha256": images.hash}
 
@@ -223,13 +225,13 @@ def _give_centre(coater: Coater, images: ImageSet, progress: Progress) -> None:
 def _no_centre(extractor: Path | str) -> CoaterError:
     return CoaterError(
         f"{extractor} holds no 'center', so the pair is meta-learned and was not trained for a set "
-        "of images. Give a folder of your clean images as well (--data FOLDER in the command), "
-        "from which the centre is computed."
+        "of images. Also give a folder of your clean images (--data FOLDER in the command), from "
+        "which the centre is computed."
     )
 
 
 def _read_pair(generator: Path, extractor: Path) -> tuple[Coater, bool]:
-    """The coater on the CPU and whether the files hold its centre; without one, it is zero."""
+    """The coater, on the CPU, and whether the files contain its centre; if not, it is zero."""
     weights = _both_networks(generator, extractor)
     coater = Coater(CoaterConfig.preset("official"))
     own = coater.tensors()
@@ -237,12 +239,12 @@ def _read_pair(generator: Path, extractor: Path) -> tuple[Coater, bool]:
     missing = own.keys() - weights.keys()
     if "generator.msg" in missing and missing <= {"generator.msg", "center"}:
         reason = (
-            "and the extractor knows only the coating that this very message makes. Give the "
-            "generator's file as the training saved it."
+            "and the extractor only recognises the coating made with that message. Give the "
+            "generator's file as it was saved by training."
             if "center" not in missing
-            else "and the extractor holds no centre: these are weights from which the authors "
-            "start (HiDDeN), not trained for any coating. Give the files of a training or of "
-            "meta-learning, or train a coater of this shape: "
+            else "and the extractor has no centre: these are the weights from which the authors "
+            "start (HiDDeN), not trained for any coating. Give the files of a trained or "
+            "meta-learned pair, or train a coater of this shape: "
             "'siren-ext train --preset official --start none'."
         )
         raise CoaterError(f"{generator} lacks the constant message 'msg', {reason}")
@@ -268,23 +270,23 @@ def _both_networks(generator: Path, extractor: Path) -> dict[str, Tensor]:
         and _network(held["extractor"], _MARKS["generator"]) is not None
     ):
         raise CoaterError(
-            f"The two files are swapped: {generator} holds the extractor and {extractor} the "
+            f"The two files are swapped: {generator} contains the extractor and {extractor} the "
             "generator. Give the generator (encoder) first, then the extractor (decoder)."
         )
     weights: dict[str, Tensor] = {}
     for kind, network in found.items():
         if network is None:
             raise CoaterError(
-                f"{paths[kind]} holds no {kind} of the published kind; expected one set of weights "
-                f"with {_MARKS[kind]}. Give the generator (encoder) first, then the extractor "
-                "(decoder) that was saved together with it."
+                f"{paths[kind]} contains no {kind} as published; expected one set of weights with "
+                f"{_MARKS[kind]}. Give the generator (encoder) first, then the extractor (decoder) "
+                "that was saved together with it."
             )
         weights |= {f"{kind}.{name}": value for name, value in network.items()}
     return weights
 
 
 def _rearrange(weights: dict[str, Tensor], own: dict[str, Tensor]) -> None:
-    """Centre beside the networks, message and centre as one row, batch counts if absent."""
+    """Rename the centre, make message and centre one row each, and add missing batch counts."""
     for old, new in (("generator.msg", "generator.msg"), ("extractor.center", "center")):
         if old in weights:
             row = weights.pop(old)
@@ -292,13 +294,13 @@ def _rearrange(weights: dict[str, Tensor], own: dict[str, Tensor]) -> None:
             fits = plain and row.numel() == own[new].numel()
             weights[new] = row.reshape(own[new].shape).float() if fits else row
     for key in own:
-        # files of very old PyTorch versions lack the counts; nothing reads them
+        # files of very old PyTorch versions lack the counts, which are never used
         if key.endswith("num_batches_tracked"):
             weights.setdefault(key, own[key])
 
 
 def _network(data: Any, mark: str) -> dict[str, Tensor] | None:
-    """Weights of one network without wrappings; None unless exactly one is there."""
+    """Weights of one network without prefixes; None unless there is exactly one."""
     found = []
     for table in _tables(data, _DEPTH):
         for key in table:

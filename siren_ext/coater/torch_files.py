@@ -1,4 +1,4 @@
-"""Files that ``torch.save`` wrote: recognised, and read without running anything in them."""
+"""Recognise files written by ``torch.save``, and read them without running code in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from siren_ext.errors import CoaterError
 
 SUFFIXES = (".pth", ".pt", ".ckpt")
-"""Usual endings of such files, in lower case."""
+"""Usual endings of such files."""
 _ZIP = b"PK\x03\x04"
 _LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -24,13 +24,13 @@ _SCRIPT = "constants.pkl"
 
 
 def is_torch_file(path: Path | str) -> bool:
-    """Whether a file's first bytes, or else its name, are those of a PyTorch checkpoint."""
+    """Whether the first bytes or the name of a file are those of a PyTorch checkpoint."""
     path = Path(path)
     return _start(path).startswith((_ZIP, _LEGACY)) or path.suffix.lower() in SUFFIXES
 
 
 def import_advice(path: Path | str) -> str:
-    """What to do with a PyTorch checkpoint that was given in place of a coater, in words."""
+    """What to do with a PyTorch checkpoint that was given instead of a coater."""
     return (
         f"{path} is a PyTorch checkpoint, not a coater; expected a .safetensors file that "
         "'siren-ext train' wrote. If it is one of the two files that SIREN's authors published, "
@@ -40,32 +40,33 @@ def import_advice(path: Path | str) -> str:
 
 
 def read_torch_file(path: Path, max_bytes: int) -> Any:
-    """What a ``torch.save`` file holds: numbers, texts, containers and tensors on the CPU.
+    """Read a ``torch.save`` file.
 
     Parameters
     ----------
     path : Path
-        the file, in the zip form of PyTorch 1.6 and newer.
+        The file, in the zip format of PyTorch 1.6 and newer.
     max_bytes : int
-        most bytes of the file, and of what it unpacks to; checked before they are read.
+        Largest size of the file, and of its unpacked content; checked before reading.
 
     Returns
     -------
     Any
-        usually a dictionary of tensors by name.
+        Numbers, texts, containers and tensors on the CPU; usually a dictionary of tensors.
 
     Raises
     ------
     CoaterError
-        the file can't be opened, is larger, damaged, in another form, or holds more than weights.
+        If the file cannot be opened, is too large, damaged or in another format, or contains more
+        than weights.
 
     Notes
     -----
     ``weights_only`` alone is not enough. Before PyTorch 2.6 it still ran code from TorchScript
-    archives and from files of the oldest form (CVE-2025-32434). Both are refused here, whatever
-    the version; the older form also announces sizes that can't be checked beforehand. PyTorch gets
-    a fresh archive of the entries that were checked, so that it can't see others in a malformed
-    file than Python does.
+    archives and from files in the oldest format (CVE-2025-32434). Both are refused here with any
+    version of PyTorch; in the oldest format the sizes cannot be checked before reading either. The
+    checked entries are copied to a new archive for PyTorch, so that it cannot see other entries in
+    a malformed file than Python does.
     """
     try:
         size = path.stat().st_size
@@ -76,21 +77,21 @@ def read_torch_file(path: Path, max_bytes: int) -> Any:
         raise CoaterError(f"{path} can't be opened: {error.strerror}.") from error
     if content.startswith(_LEGACY):
         raise CoaterError(
-            f"{path} is in the form of PyTorch before 1.6, which is not read: before PyTorch 2.6 "
-            "such a file could run code, and its sizes can't be checked beforehand. If you trust "
-            "it, load it and save it again with PyTorch 2.6 or newer: "
+            f"{path} is in the format of PyTorch before 1.6, which is not supported: before "
+            "PyTorch 2.6 such a file could run code, and its sizes can't be checked before "
+            "reading. If you trust it, load it and save it again with PyTorch 2.6 or newer: "
             "torch.save(torch.load('old.pth', map_location='cpu', weights_only=True), 'new.pth')"
         )
     if not content.startswith(_ZIP):
         raise CoaterError(
-            f"{path} is not a file that torch.save of PyTorch 1.6 or newer writes. Give the .pth "
-            "file as it was published."
+            f"{path} was not written by torch.save of PyTorch 1.6 or newer. Give the .pth file as "
+            "it was published."
         )
     archive = _checked_archive(path, content, max_bytes)
     try:
         return torch.load(archive, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError) as error:
-        raise CoaterError(f"{path} holds more than weights, or is damaged: {error}") from error
+        raise CoaterError(f"{path} contains more than weights or is damaged: {error}") from error
     except (
         ArithmeticError,
         AssertionError,
@@ -105,7 +106,7 @@ def read_torch_file(path: Path, max_bytes: int) -> Any:
 
 
 def _start(path: Path) -> bytes:
-    """The first bytes of a regular file; none of anything else."""
+    """The first bytes of a regular file; empty for anything else."""
     try:
         if path.is_file():
             with path.open("rb") as stream:
@@ -116,7 +117,7 @@ def _start(path: Path) -> bytes:
 
 
 def _checked_archive(path: Path, content: bytes, max_bytes: int) -> io.BytesIO:
-    """The entries of a zip archive, after their sizes and names were checked, as a new one."""
+    """A new archive with the entries of another, whose sizes and names have been checked."""
     fresh = io.BytesIO()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(fresh, "w") as copy:
@@ -134,17 +135,17 @@ def _checked_archive(path: Path, content: bytes, max_bytes: int) -> io.BytesIO:
                 )
             if any(name.casefold().endswith(_SCRIPT) for name in names):
                 raise CoaterError(
-                    f"{path} holds a TorchScript program, more than weights; expected a state "
-                    "dict, as torch.save(network.state_dict(), FILE) writes it."
+                    f"{path} contains a TorchScript program; expected only a state dict, as "
+                    "torch.save(network.state_dict(), FILE) writes it."
                 )
             if any(entry.compress_type not in _PACKED for entry in entries):
-                raise CoaterError(f"{path} is damaged: packed in a way that PyTorch never does.")
+                raise CoaterError(f"{path} is damaged: PyTorch never compresses in this way.")
             for entry in entries:
                 copy.writestr(entry.filename, archive.read(entry))
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise CoaterError(
-            f"{path} is not a file that torch.save writes, or is not whole: {error}. Download or "
-            "copy it again."
+            f"{path} was not written by torch.save or is incomplete: {error}. Download or copy it "
+            "again."
         ) from error
     except (ValueError, RuntimeError, struct.error) as error:
         raise CoaterError(f"{path} is damaged: {error}") from error

@@ -34,7 +34,7 @@ def test_a_trained_pair(call, trained: tuple[Path, Path], photos: Path, tmp_path
     code, shown, err = call("import-official", *trained, "--out", out)
     assert code == 0, err
     assert f"Coater written: {out}" in shown
-    assert "The centre is that of the extractor's file" in shown
+    assert "The centre comes from the extractor's file" in shown
     sources = Coater.load(out).provenance
     assert sources["generator_sha256"] == sha256_file(trained[0])
     assert sources["extractor_sha256"] == sha256_file(trained[1])

@@ -17,8 +17,9 @@ from safetensors.torch import _SIZE, load_file, save_file
 from torch import Tensor
 
 from siren_ext.coater import coater as coater_module
-from siren_ext.coater.coater import FORMAT, FORMAT_VERSION, Coater
+from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
+from siren_ext.coater.file import FORMAT, FORMAT_VERSION
 from siren_ext.coater.nets.blocks import IMAGENET_STD
 from siren_ext.coater.nets.jnd import jnd_map
 from siren_ext.errors import CoaterError, ConfigError

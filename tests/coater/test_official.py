@@ -110,15 +110,15 @@ def test_old_details(states: tuple[State, State], tmp_path: Path) -> None:
 
 def test_wrong_files(states: tuple[State, State], tmp_path: Path) -> None:
     made, read = states
-    with pytest.raises(CoaterError, match=r"swapped: .*end_encoder.pth holds the extractor and .*"):
+    with pytest.raises(CoaterError, match=r"swapped: .*end_encoder.pth contains the extractor"):
         load_official(*written(tmp_path, read, made))
     for kind, pair in (("extractor", (made, made)), ("generator", (read, read))):
-        with pytest.raises(CoaterError, match=f"holds no {kind} of the published kind"):
+        with pytest.raises(CoaterError, match=f"contains no {kind} as published"):
             load_official(*written(tmp_path, *pair))
     without = {k: v for k, v in made.items() if k != "msg"}
-    with pytest.raises(CoaterError, match="lacks the constant message 'msg', and the extractor kn"):
+    with pytest.raises(CoaterError, match="lacks the constant message 'msg', and the extractor on"):
         load_official(*written(tmp_path, without, read))
-    with pytest.raises(CoaterError, match=r"'msg', and the extractor holds no centre: these are w"):
+    with pytest.raises(CoaterError, match=r"'msg', and the extractor has no centre: these are the"):
         load_official(*written(tmp_path, *meta_learned((without, read))))
     sparse = torch.zeros(1, 48).to_sparse()
     cases: dict[str, State] = {
@@ -199,7 +199,7 @@ def test_features_that_are_no_numbers(
     work_small(monkeypatch)
     made, read = meta_learned(states)
     huge = read | {"linear.weight": torch.full((48, 48), 3e38)}
-    with pytest.raises(CoaterError, match="no finite features"):
+    with pytest.raises(CoaterError, match="features of the images are not finite"):
         load_official(*written(tmp_path, made, huge), ImageSet.open(photos))
 
 

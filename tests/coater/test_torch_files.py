@@ -120,14 +120,14 @@ def test_what_ran_code_before_torch_2_6_never_reaches_torch(
         read(bad)
     for name in ("archive/constants.pkl", "archive/Constants.PKL"):
         packed(bad, entries(good) | {name: b"\x80\x02)."})
-        with pytest.raises(CoaterError, match="holds a TorchScript program"):
+        with pytest.raises(CoaterError, match="contains a TorchScript program"):
             read(bad)
     # Python finds an archive at the end of a file, PyTorch looks at the beginning
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("storages"))
     bad.write_bytes(tar.getvalue() + good.read_bytes())
-    with pytest.raises(CoaterError, match=r"not a file that torch\.save"):
+    with pytest.raises(CoaterError, match=r"not written by torch\.save"):
         read(bad)
     assert not reached
 

@@ -302,7 +302,8 @@ from pathlib import Path
 
 import torch
 
-from siren_ext.coater.coater import Coater, CoaterConfig
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
 from siren_ext.coating.folder import coat_folder
 from siren_ext.data.dataset import ImageSet
 
