@@ -1,7 +1,7 @@
 """A stand-in for ComfyUI's modules, enough to load the pack and call its nodes without a server.
 
-Names and signatures are those of ComfyUI 0.3.75; ``test_comfy_server.py`` runs the same
-nodes in the real server.
+Names and signatures are those of ComfyUI 0.3.75; ``tests/comfy_nodes/test_pack_server.py`` runs
+the same nodes in the real server.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 import torch
+
+from siren_ext.data.images import read_picture, to_tensor
 
 PARTS = (
     "",
@@ -174,3 +176,14 @@ def nodes_of_pack() -> dict[str, Any]:
     pack = sys.modules["comfy_nodes"]
     listed = asyncio.run(asyncio.run(pack.comfy_entrypoint()).get_node_list())
     return {node.define_schema().node_id: node for node in listed}
+
+
+def run(node: Any, **inputs: Any) -> Any:
+    """What the node gives."""
+    return node.execute(**inputs)
+
+
+def batch(folder: Path) -> torch.Tensor:
+    """As Load Image would give them."""
+    images = [to_tensor(read_picture(path).rgb) for path in sorted(folder.glob("*.png"))]
+    return torch.cat(images).movedim(1, -1)

@@ -81,7 +81,7 @@ def test_a_trained_pair(host: FakeHost) -> None:
     file = models(host) / PAIR["generator"]
     assert loaded.provenance["generator_sha256"] == sha256_file(file)
     (text,) = result.ui["text"]
-    assert text.startswith("models/siren/sets/mine.safetensors\nThe centre is that of")
+    assert text.startswith("models/siren/sets/mine.safetensors\nThe centre comes from")
     load = nodes_of_pack()["SirenLoadCoater"]
     (options,) = [part.options["options"] for part in load.define_schema().inputs]
     assert name in options

@@ -1,0 +1,99 @@
+"""Coating on a stand-in host: the pixels of the folder path, masks, refusals, interrupts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.fake_host import FakeHost, Interrupt, ProgressBar, batch, nodes_of_pack, run
+
+from siren_ext.coater.bundled import BUNDLED_COATERS
+from siren_ext.coater.coater import Coater
+from siren_ext.coating.folder import coat_folder
+from siren_ext.data.dataset import ImageSet
+from siren_ext.data.images import read_picture
+from siren_ext.errors import ImageError
+
+
+def test_coat_image_equals_the_folder(host: FakeHost, coater: Coater, pictures: Path) -> None:
+    out = host.base / "core"
+    coat_folder(ImageSet.open(pictures), coater, out, batch_size=1)
+    images = batch(pictures)
+    coated, difference = run(
+        nodes_of_pack()["SirenCoatImage"], coater=coater, image=images, strength=1.0
+    ).args
+    # what Save Image does
+    saved = np.clip(255.0 * coated.numpy(), 0, 255).astype(np.uint8)
+    for index, pixels in enumerate(saved):
+        assert np.array_equal(pixels, read_picture(out / f"{index}.png").rgb)
+    expected = ((coated - images) * 10 + 0.5).clamp(0, 1)
+    assert torch.allclose(difference, expected)
+    assert difference.std() > 0
+
+
+def test_transparency_and_mask(host: FakeHost, coater: Coater, pictures: Path) -> None:
+    coat = nodes_of_pack()["SirenCoatImage"]
+    images = batch(pictures)
+    alpha = torch.rand(3, 24, 20, 1)
+    whole = torch.cat([images, alpha], dim=-1)
+    keep = torch.zeros(1, 24, 20)
+    keep[:, :, :10] = 1
+    coated = run(coat, coater=coater, image=whole, strength=1.0, keep=keep).args[0]
+    assert torch.equal(coated[..., 3:], alpha)
+    assert torch.equal(coated[:, :, :10, :3], images[:, :, :10])
+    assert not torch.equal(coated[:, :, 10:, :3], images[:, :, 10:])
+    # Load Image's empty mask is no mask; another one of a wrong size is a fault
+    run(coat, coater=coater, image=images, strength=1.0, keep=torch.zeros(1, 64, 64))
+    with pytest.raises(ImageError, match="The mask has shape"):
+        run(coat, coater=coater, image=images, strength=1.0, keep=torch.ones(1, 64, 64))
+
+
+def test_other_tensors_are_refused(host: FakeHost, coater: Coater) -> None:
+    coat = nodes_of_pack()["SirenCoatImage"]
+    with pytest.raises(ImageError, match="expected ComfyUI's IMAGE"):
+        run(coat, coater=coater, image=torch.zeros(1, 3, 24, 24), strength=1.0)
+
+
+def test_an_interrupt_stops_between_pictures(
+    host: FakeHost, coater: Coater, pictures: Path
+) -> None:
+    seen = []
+
+    def stop(current: int, total: int) -> None:
+        seen.append((current, total))
+        host.interrupted = True
+
+    ProgressBar.hook = stop
+    with pytest.raises(Interrupt):
+        run(nodes_of_pack()["SirenCoatImage"], coater=coater, image=batch(pictures), strength=1.0)
+    assert seen == [(1, 3)]
+    assert not host.interrupted
+
+
+def test_coat_folder(host: FakeHost, coater: Coater, pictures: Path) -> None:
+    node = nodes_of_pack()["SirenCoatFolder"]
+    inputs = {"layout": "plain", "strength": 1.0, "share": 1.0}
+    result = run(node, coater=coater, folder="pictures", save_as="siren/out", **inputs)
+    assert result.args == ("siren/out", "3 of 3 pictures coated in siren/out")
+    assert len(list((host.base / "output" / "siren" / "out").glob("*.png"))) == 3
+    assert node.validate_inputs(folder="pictures", save_as="x") is True
+    assert node.validate_inputs(folder=None, save_as=None) is True
+    assert "no folder 'other'" in str(node.validate_inputs(folder="other", save_as="x"))
+
+
+def test_load_coater(host: FakeHost, coater: Coater) -> None:
+    node = nodes_of_pack()["SirenLoadCoater"]
+    coater.save(host.base / "models" / "siren" / "mine.safetensors")
+    (host.base / "models" / "siren" / "mine.surrogate.safetensors").touch()
+    (names,) = [part.options["options"] for part in node.define_schema().inputs]
+    assert names == [*(f"{name} (bundled)" for name in BUNDLED_COATERS), "mine.safetensors"]
+    loaded = run(node, name="mine.safetensors").args[0]
+    assert loaded.fingerprint == coater.fingerprint
+    assert run(node, name="mine.safetensors").args[0] is loaded
+    other = Coater(coater.config, seed=9)
+    other.save(host.base / "models" / "siren" / "mine.safetensors")
+    assert run(node, name="mine.safetensors").args[0].fingerprint == other.fingerprint
+    assert "There is no coater 'gone'" in str(node.validate_inputs(name="gone"))
+    assert node.validate_inputs(name="samples (bundled)") is True

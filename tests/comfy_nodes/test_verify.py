@@ -1,0 +1,55 @@
+"""Scores, verdicts and reports on a stand-in host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.fake_host import FakeHost, batch, nodes_of_pack, run
+from support.score_sets import pool
+
+from siren_ext.coater.coater import Coater
+from siren_ext.scoring.score import score_images
+
+
+def test_scores_travel(host: FakeHost, coater: Coater, pictures: Path) -> None:
+    found = nodes_of_pack()
+    images = batch(pictures)
+    scores, mean = run(
+        found["SirenScoreCoating"],
+        coater=[coater],
+        image=[images[:1], images[1:]],
+        prompts=["a cat\na dog", "a cat"],
+    ).args
+    expected = score_images(sorted(pictures.glob("*.png")), coater)
+    np.testing.assert_allclose(scores.scores, expected.scores, rtol=0, atol=1e-6)
+    assert mean == pytest.approx(expected.scores.mean())
+    assert scores.source["prompts"] == ["a cat", "a dog"]
+    (name,) = run(found["SirenSaveScores"], scores=scores, save_as="pool").args
+    load = found["SirenLoadScores"]
+    (options,) = [part.options["options"] for part in load.define_schema().inputs]
+    assert options == [name]
+    assert np.array_equal(run(load, name=name).args[0].scores, scores.scores)
+    assert "no score file" in str(load.validate_inputs(name="gone.json"))
+
+
+def test_verdict_plot_and_report(host: FakeHost) -> None:
+    found = nodes_of_pack()
+    suspect, reference = (
+        pool(np.linspace(*ends), hashed=False, source={}) for ends in ((0, 1, 30), (2, 3, 100))
+    )
+    case, p, gap, plot, text = run(
+        found["SirenKSVerify"], suspect=suspect, reference=reference, alpha=1e-6
+    ).args
+    assert case.verdict.outcome == "coating found"
+    assert p < 1e-20
+    assert gap == 1.0
+    assert plot.ndim == 4
+    assert plot.shape[-1] == 3
+    assert 0.02 < float((plot < 0.9).float().mean()) < 0.5
+    assert text.startswith("COATING FOUND: The images of the suspicious model carry")
+    assert "Limit: It does not say who owns the images" in text
+    (page,) = run(found["SirenVerificationReport"], verdict=case, save_as="case/a").args
+    assert page == "case/a_00001/report.html"
+    assert (host.base / "output" / page).read_text().startswith("<!")
