@@ -1,14 +1,24 @@
 """What happens to images between release and detection, as differentiable random layers.
 
-Photometric distortions follow the list of SIREN's code (after StegaStamp), with its three slips
-mended: desaturation keeps the luminance, the JPEG factor never reaches zero, and odd sizes are
-padded for chroma subsampling.
+The photometric list is that of SIREN's code (after StegaStamp). Four slips of that code are
+corrected unless ``official`` asks for them:
+
+- desaturation mixes with a third of the luminance, which darkens the image;
+- the luma table of JPEG is transposed, so that detail along one axis loses what the standard
+  takes from the other;
+- blur pads with black, which darkens a border of three pixels;
+- the line of motion blur is cut by the diamond ``|x| + |y| <= 3`` of the pixel grid, whatever its
+  direction, so that a diagonal line is shorter than a level one.
+
+In both forms the JPEG factor never reaches zero (the code divides by zero at quality 100), and
+sizes that are no multiple of 16 are padded (the code stops with an error).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -38,8 +48,14 @@ def _uniform(generator: torch.Generator, low: float, high: float) -> float:
     return low + (high - low) * float(torch.rand((), generator=generator))
 
 
-def blur(image: Tensor, ramp: float, generator: torch.Generator) -> Tensor:
-    """7 x 7 blur: a quarter Gaussian, a quarter an oriented line, half nothing; no ramp."""
+def blur(
+    image: Tensor, ramp: float, generator: torch.Generator, *, official: bool = False
+) -> Tensor:
+    """7 x 7 blur: a quarter Gaussian, a quarter an oriented line, half nothing; no ramp.
+
+    ``official``: black beyond the border instead of its mirror image, and every line within the
+    same diamond instead of one turned with it.
+    """
     kind = _uniform(generator, 0, 1)
     if kind >= 0.5:
         return image
@@ -53,10 +69,12 @@ def blur(image: Tensor, ramp: float, generator: torch.Generator) -> Tensor:
         sigma, width = _uniform(generator, 0.25, 1), _uniform(generator, 3, 3.1)
         along = x * math.cos(angle) + y * math.sin(angle)
         across = -x * math.sin(angle) + y * math.cos(angle)
-        inside = (along.abs() + across.abs() <= width).to(image.dtype)
+        extent = x.abs() + y.abs() if official else along.abs() + across.abs()
+        inside = (extent <= width).to(image.dtype)
         kernel = inside * torch.exp(-(across**2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).expand(3, 1, 7, 7)
-    return F.conv2d(F.pad(image, (3, 3, 3, 3), mode="reflect"), kernel, groups=3)
+    around = F.pad(image, (3, 3, 3, 3), mode="constant" if official else "reflect")
+    return F.conv2d(around, kernel, groups=3)
 
 
 def _noise(image: Tensor, ramp: float, generator: torch.Generator, sign: float) -> Tensor:
@@ -83,11 +101,14 @@ def photometric(image: Tensor, ramp: float, generator: torch.Generator) -> Tenso
     return (image * contrast + brightness + hue).clamp(0, 1)
 
 
-def desaturate(image: Tensor, ramp: float, generator: torch.Generator) -> Tensor:
-    """Mix with the image's luminance."""
+def desaturate(
+    image: Tensor, ramp: float, generator: torch.Generator, *, official: bool = False
+) -> Tensor:
+    """Mix with the image's luminance; ``official``: with a third of it."""
     share = _uniform(generator, 0, 1) * ramp
     weights = torch.tensor((0.3, 0.6, 0.1), dtype=image.dtype, device=image.device)
-    luma = (image * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
+    weighted = image * weights.view(1, 3, 1, 1)
+    luma = weighted.mean(1, keepdim=True) if official else weighted.sum(1, keepdim=True)
     return image * (1 - share) + share * luma
 
 
@@ -113,7 +134,7 @@ def _quantise_plane(plane: Tensor, table: Tensor, basis: Tensor) -> Tensor:
     return blocks.permute(0, 1, 3, 2, 4).reshape(b, h, w)
 
 
-def soft_jpeg(image: Tensor, quality: float) -> Tensor:
+def soft_jpeg(image: Tensor, quality: float, *, official: bool = False) -> Tensor:
     """Differentiable JPEG with 4:2:0 chroma, standard tables and soft rounding.
 
     Parameters
@@ -122,6 +143,13 @@ def soft_jpeg(image: Tensor, quality: float) -> Tensor:
         B x 3 x H x W in [0,1], any H and W.
     quality : float
         1 to 100.
+    official : bool
+        the luma table transposed.
+
+    Returns
+    -------
+    Tensor
+        B x 3 x H x W in [0,1].
     """
     height, width = image.shape[2:]
     pad = (0, -width % 16, 0, -height % 16)
@@ -132,6 +160,7 @@ def soft_jpeg(image: Tensor, quality: float) -> Tensor:
     factor = max(1e-3, (200 - 2 * quality) / 100 if quality >= 50 else 50 / quality)
     basis = _dct_basis(x)
     luma = torch.tensor(_LUMA_TABLE, dtype=x.dtype, device=x.device) * factor
+    luma = luma.T if official else luma
     chroma = torch.tensor(_CHROMA_TABLE, dtype=x.dtype, device=x.device) * factor
     y = _quantise_plane(y - 128, luma, basis) + 128
     small = F.avg_pool2d(torch.stack((cb, cr), 1), 2).flatten(0, 1)
@@ -144,9 +173,11 @@ def soft_jpeg(image: Tensor, quality: float) -> Tensor:
     return (torch.stack((r, g, b), 1) / 255)[..., :height, :width].clamp(0, 1)
 
 
-def jpeg(image: Tensor, ramp: float, generator: torch.Generator) -> Tensor:
-    """JPEG of quality 100 down to 50."""
-    return soft_jpeg(image, 100 - _uniform(generator, 0, 1) * ramp * 50)
+def jpeg(
+    image: Tensor, ramp: float, generator: torch.Generator, *, official: bool = False
+) -> Tensor:
+    """JPEG of quality 100 down to 50; ``official`` as for :func:`soft_jpeg`."""
+    return soft_jpeg(image, 100 - _uniform(generator, 0, 1) * ramp * 50, official=official)
 
 
 def crop(image: Tensor, ramp: float, generator: torch.Generator) -> Tensor:
@@ -174,11 +205,25 @@ PHOTOMETRIC: tuple[Distortion, ...] = (
     jpeg,
     desaturate,
 )
+OFFICIAL: tuple[Distortion, ...] = (
+    partial(blur, official=True),
+    add_noise,
+    subtract_noise,
+    photometric,
+    partial(jpeg, official=True),
+    partial(desaturate, official=True),
+)
+"""The photometric list with the slips of SIREN's code (see the head of this module)."""
 GEOMETRIC: tuple[Distortion, ...] = (crop, flip)
 
 
 def distort(
-    images: Tensor, ramp: float, generator: torch.Generator, *, geometric: bool = False
+    images: Tensor,
+    ramp: float,
+    generator: torch.Generator,
+    *,
+    geometric: bool = False,
+    official: bool = False,
 ) -> Tensor:
     """Each image, independently, kept (one in five) or put through two different distortions.
 
@@ -192,13 +237,16 @@ def distort(
         of all draws (on the CPU).
     geometric : bool
         also crop and mirror.
+    official : bool
+        with the slips of SIREN's code: desaturation that darkens, a transposed JPEG table, black
+        beyond the border of a blurred image, lines of motion blur cut by one diamond.
 
     Returns
     -------
     Tensor
         B x 3 x H x W, differentiable.
     """
-    pool = PHOTOMETRIC + (GEOMETRIC if geometric else ())
+    pool = (OFFICIAL if official else PHOTOMETRIC) + (GEOMETRIC if geometric else ())
     out = []
     for image in torch.split(images, 1):
         result = image

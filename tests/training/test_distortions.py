@@ -15,6 +15,7 @@ from siren_ext.data.images import to_tensor, to_uint8
 from siren_ext.training import distortions
 from siren_ext.training.distortions import (
     GEOMETRIC,
+    OFFICIAL,
     PHOTOMETRIC,
     add_noise,
     blur,
@@ -78,7 +79,7 @@ def test_images_are_treated_independently() -> None:
     torch.testing.assert_close(out, distort(images, 1.0, seeded(3)))
 
 
-@pytest.mark.parametrize("kind", PHOTOMETRIC + GEOMETRIC)
+@pytest.mark.parametrize("kind", PHOTOMETRIC + GEOMETRIC + OFFICIAL)
 def test_differentiable_and_in_range(kind: distortions.Distortion) -> None:
     for seed in range(4):
         image = smooth(seed=seed).requires_grad_(True)
@@ -179,3 +180,112 @@ def test_geometry_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     for geometric in (False, True):
         distort(image.expand(20, -1, -1, -1), 0.5, seeded(8), geometric=geometric)
     assert set(pools) == {6, 8}
+
+
+# -- the slips of SIREN's code --------------------------------------------------------------
+
+# jpeg_compress_decompress(waves(), quality=75) of lib/util.py in SIREN's public code: every 11th
+# row and 13th column of R, G and B
+OFFICIAL_JPEG = (
+    0.61444, 0.28532, 0.15929, 0.30266, 0.45597, 0.63105, 1.0, 0.44567, 0.62837, 0.37902, 0.11909,
+    0.29648, 0.49287, 0.25311, 0.8585, 0.10576, 0.26414, 0.54052, 0.64067, 0.27488, 0.2284, 0.58926,
+    0.56385, 0.18375, 0.63521, 0.80466, 0.58372, 0.61267, 0.68487, 0.50374, 0.66788, 0.45491, 0.0,
+    0.38905, 0.10275, 0.15368,
+)  # fmt: skip
+# random_blur_kernel of the same file: a line at theta = 0.4 with sigma = 0.6, extent 3.05
+OFFICIAL_LINE = (
+    (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+    (0.0, 0.0, 0.00012, 0.00112, 0.00663, 0.0, 0.0),
+    (0.0, 0.00225, 0.01145, 0.03829, 0.084, 0.12094, 0.0),
+    (0.01869, 0.05356, 0.10076, 0.12438, 0.10076, 0.05356, 0.01869),
+    (0.0, 0.12094, 0.084, 0.03829, 0.01145, 0.00225, 0.0),
+    (0.0, 0.0, 0.00663, 0.00112, 0.00012, 0.0, 0.0),
+    (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+)  # fmt: skip
+
+
+def waves() -> Tensor:
+    """A picture given by formulas, with detail along both axes."""
+    y, x = torch.arange(32.0).view(32, 1), torch.arange(48.0).view(1, 48)
+    red = 0.5 + 0.4 * torch.sin(0.3 * y + 0.9 * x)
+    green = 0.5 + 0.4 * torch.sin(1.1 * y - 0.2 * x)
+    return torch.stack([red, green, 0.5 + 0.3 * torch.cos(0.7 * y + 0.5 * x)])[None]
+
+
+def dot() -> Tensor:
+    """One bright pixel, which a blur turns into its kernel."""
+    image = torch.zeros(1, 3, 15, 15)
+    image[..., 7, 7] = 1
+    return image
+
+
+def test_official_jpeg_is_that_of_the_code() -> None:
+    """Equal to the published code's but for the rounded constants of its colour conversion."""
+
+    def found(official: bool) -> Tensor:
+        return soft_jpeg(waves(), 75.0, official=official)[0, :, ::11, ::13].flatten()
+
+    expected = torch.tensor(OFFICIAL_JPEG)
+    torch.testing.assert_close(found(official=True), expected, rtol=0, atol=4e-4)
+    assert (found(official=False) - expected).abs().max() > 2e-3
+    grey = waves().mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    turned = soft_jpeg(grey.mT, 75.0, official=True).mT
+    torch.testing.assert_close(turned, soft_jpeg(grey, 75.0), rtol=0, atol=1e-5)
+
+
+def test_official_line_is_that_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = iter([0.3, -0.4, 0.6, 3.05])
+    monkeypatch.setattr(distortions, "_uniform", lambda generator, low, high: next(draws))
+    found = blur(dot(), 1.0, seeded(0), official=True)[0, 0, 4:11, 4:11]
+    torch.testing.assert_close(found.flip(0, 1), torch.tensor(OFFICIAL_LINE), rtol=0, atol=1e-5)
+
+
+def test_official_lines_are_cut_by_a_diamond() -> None:
+    offset = torch.arange(-7, 8)
+    outside = (offset.view(-1, 1).abs() + offset.abs()) > 3
+    beyond = {False: 0, True: 0}
+    for seed in range(60):
+        if 0.25 <= float(torch.rand((), generator=seeded(seed))) < 0.5:
+            for official in beyond:
+                kernel = blur(dot(), 1.0, seeded(seed), official=official)[0, 0]
+                beyond[official] += int(kernel[outside].count_nonzero())
+    assert beyond[False] > 0
+    assert beyond[True] == 0
+
+
+def test_official_blur_darkens_the_border() -> None:
+    flat, darker = torch.full((1, 3, 32, 32), 0.3), 0
+    for seed in range(40):
+        out = blur(flat, 1.0, seeded(seed), official=True)
+        torch.testing.assert_close(out[..., 3:-3, 3:-3], flat[..., 3:-3, 3:-3])
+        assert out.max() < 0.3 + 1e-6
+        darker += int(out[..., 0, :].max() < 0.29)
+    assert 10 < darker < 30  # the rest is left alone
+
+
+def test_official_desaturation_darkens() -> None:
+    image = smooth()
+    weights = torch.tensor((0.3, 0.6, 0.1)).view(1, 3, 1, 1)
+    luma = (image * weights).sum(1, keepdim=True)
+    for seed in range(5):
+        share = torch.rand((), generator=seeded(seed))
+        expected = image * (1 - share) + share * luma / 3
+        found = desaturate(image, 1.0, seeded(seed), official=True)
+        torch.testing.assert_close(found, expected)
+
+
+def test_official_list_on_request() -> None:
+    """The same kinds in the same places, drawn alike; only blur, JPEG and desaturation differ."""
+    image, differ = smooth(), 0
+    for seed in range(40):
+        usual, official = (distort(image, 1.0, seeded(seed), official=on) for on in (False, True))
+        generator = seeded(seed)
+        if float(torch.rand((), generator=generator)) >= distortions.CALL_PROBABILITY:
+            assert torch.equal(official, image)
+            continue
+        result = image
+        for index in torch.randperm(6, generator=generator)[:2].tolist():
+            result = OFFICIAL[index](result, 1.0, generator)
+        assert torch.equal(official, result)
+        differ += not torch.equal(official, usual)
+    assert differ > 10
