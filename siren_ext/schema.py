@@ -86,7 +86,7 @@ def convert(
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as problem:
         message = _explained(str(problem), values, kind, name)
-        raise error(f"{message} {advice}".rstrip()) from problem
+        raise error(f"{message} {advice}".strip()) from problem
     except RecursionError as problem:
         raise error(f"{name} is nested too deep. {advice}".rstrip()) from problem
     except UnicodeError as problem:
@@ -220,7 +220,7 @@ def _explained(problem: str, values: Any, kind: Any, name: str) -> str:
     """A message of msgspec as: what was found, what was expected."""
     match = _PATH.search(problem)
     path, value, part = _descend(values, kind, _STEP.findall(match.group(1)) if match else [])
-    place = f"{name}: {path}" if path else name
+    place = ": ".join(part for part in (name, path) if part)
     field = _FIELD.match(problem)
     if field is not None and "missing" in problem[:20]:
         return f"{place} has no {field.group(1)}; expected {_field_words(part, field.group(1))}."

@@ -24,6 +24,7 @@ from siren_ext.data.kohya import Subset, read_dataset_toml
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.files import sha256_file
 from siren_ext.progress import NULL, Progress
+from siren_ext.schema import shown
 from siren_ext.text import plain_name, printable
 
 Problems = list[tuple[str, str]]
@@ -204,7 +205,7 @@ class ImageSet:
         problems: Problems = []
         items: dict[Path, Item] = {}
         for number, settings in enumerate(read_dataset_toml(path), start=1):
-            label = printable(f"subset {number} ({settings.get('image_dir')!r})")
+            label = printable(f"subset {number} ({shown(settings.get('image_dir'))})")
             try:
                 found = _toml_items(settings, path.parent, root, problems)
             except (DatasetError, ImageError) as error:
@@ -286,15 +287,15 @@ def _caption_table(root: Path, problems: Problems) -> dict[str, str]:
 
 def _toml_items(settings: dict[str, Any], base: Path, root: Path, problems: Problems) -> list[Item]:
     """The images of one subset; raises :class:`DatasetError` when it is unsafe or malformed."""
-    if settings.get("is_reg", False):
-        return []
     subset = Subset.from_settings(settings)
+    if subset.is_reg:
+        return []
     if not inside(base / subset.folder, root):
         raise DatasetError(
             "lies outside the folder of the dataset file; move the images beside it, or give the "
             "image folder itself."
         )
-    if "metadata_file" in settings:
+    if subset.metadata_file:
         problems.append((printable(subset.folder), "metadata_file is not read; use caption files."))
     place = base / subset.folder
     if not place.is_dir():

@@ -6,32 +6,39 @@ is the reader's business (:mod:`siren_ext.data.dataset`).
 
 from __future__ import annotations
 
-import dataclasses
-import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from msgspec import Meta, Struct
+
+from siren_ext.documents import read_toml
 from siren_ext.errors import DatasetError
 from siren_ext.files import atomic
-from siren_ext.text import printable
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from siren_ext.schema import convert
 
 MAX_REPEATS = 9999
+# What messages could not show on one line: control characters, line ends, reversed text.
+_ODD = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+_Folder = Annotated[str, Meta(pattern=rf"^[^{_ODD}]+\Z", description="a folder name on one line")]
+_Words = Annotated[str, Meta(pattern=rf"^[^{_ODD}/\\]*\Z", description="words without / or \\")]
+_Suffix = Annotated[
+    str, Meta(pattern=r"^(\.[\w-]{1,16})?\Z", description="a suffix such as '.txt'")
+]
+_NAMES = {
+    "folder": "image_dir",
+    "class_words": "class_tokens",
+    "repeats": "num_repeats",
+    "caption_suffix": "caption_extension",
+}
 _HEADER = (
     "# For sd-scripts: run it from this folder with --dataset_config dataset.toml, or use\n"
     "# --train_data_dir. enable_bucket is off, so that images keep their pixels where they can.\n\n"
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Subset:
-    """One folder of a dataset.toml.
+class Subset(Struct, frozen=True, rename=_NAMES):
+    """One folder of a dataset.toml; kohya's other settings are left out.
 
     Attributes
     ----------
@@ -43,29 +50,34 @@ class Subset:
         how often a trainer shows each image per epoch.
     caption_suffix : str
         of the caption files; empty where the file does not say.
+    is_reg : bool
+        whether the images are for regularisation.
+    metadata_file : str
+        a file with captions; empty where there is none.
     """
 
-    folder: str
-    class_words: str
-    repeats: int = 1
-    caption_suffix: str = ""
+    folder: _Folder
+    class_words: _Words = ""
+    repeats: Annotated[int, Meta(ge=1, le=MAX_REPEATS)] = 1
+    caption_suffix: _Suffix = ""
+    is_reg: bool = False
+    metadata_file: str = ""
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Subset:
+    def from_settings(cls, settings: dict[str, Any]) -> Subset:
         """A subset by kohya's names; raises :class:`DatasetError` for a value that is none."""
-        return cls(
-            _setting(settings, "image_dir", str, None, _is_one_line, "a folder name on one line"),
-            _setting(settings, "class_tokens", str, "", _is_name, "words without / or \\"),
-            _setting(
-                settings,
-                "num_repeats",
-                int,
-                1,
-                lambda n: 1 <= n <= MAX_REPEATS,
-                f"1 to {MAX_REPEATS}",
-            ),
-            _setting(settings, "caption_extension", str, "", _is_suffix, "a suffix such as '.txt'"),
-        )
+        return convert(settings, cls, name="", error=DatasetError)
+
+
+class _Dataset(Struct):
+    subsets: Annotated[list[dict[str, Any]], Meta(description="tables [[datasets.subsets]]")]
+
+
+class _File(Struct):
+    datasets: Annotated[
+        list[_Dataset], Meta(description="tables [[datasets]] with [[datasets.subsets]]")
+    ]
+    general: dict[str, Any] = {}
 
 
 def read_dataset_toml(path: Path) -> list[dict[str, Any]]:
@@ -76,55 +88,13 @@ def read_dataset_toml(path: Path) -> list[dict[str, Any]]:
     DatasetError
         not a readable TOML file, or of another shape.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DatasetError(f"{path} can't be read as TOML: {error}") from error
-    return list(_subsets(table, path))
-
-
-def _subsets(table: dict[str, Any], path: Path) -> Iterator[dict[str, Any]]:
-    general = table.get("general", {})
-    datasets = table.get("datasets")
-    if not isinstance(general, dict) or not isinstance(datasets, list):
-        raise DatasetError(
-            f"{path} is not a kohya dataset file: expected [[datasets]] with [[datasets.subsets]]."
-        )
-    for dataset in datasets:
-        subsets = dataset.get("subsets") if isinstance(dataset, dict) else None
-        if not isinstance(subsets, list) or not all(isinstance(s, dict) for s in subsets):
-            raise DatasetError(
-                f"{path} has a dataset without [[datasets.subsets]]; expected one or more."
-            )
-        shared = {key: value for key, value in dataset.items() if key != "subsets"}
-        yield from ({**general, **shared, **subset} for subset in subsets)
-
-
-def _setting(
-    settings: Mapping[str, Any],
-    name: str,
-    kind: type,
-    default: Any,
-    valid: Callable[[Any], bool],
-    expected: str,
-) -> Any:
-    value = settings.get(name, default)
-    fits = isinstance(value, kind) and not isinstance(value, bool)
-    if not fits or (value != default and not valid(value)):
-        raise DatasetError(f"{name} is {repr(value)[:80]}; expected {expected}.")
-    return value
-
-
-def _is_one_line(text: str) -> bool:
-    return bool(text) and printable(text) == text
-
-
-def _is_name(text: str) -> bool:
-    return _is_one_line(text) and not set(text) & set("/\\")
-
-
-def _is_suffix(text: str) -> bool:
-    return re.fullmatch(r"\.[\w-]{1,16}", text) is not None
+    table = read_toml(path, error=DatasetError)
+    general = convert(table, _File, name=str(path), error=DatasetError).general
+    return [
+        {name: value for name, value in (general | dataset | subset).items() if name != "subsets"}
+        for dataset in table["datasets"]
+        for subset in dataset["subsets"]
+    ]
 
 
 def write_dataset_toml(

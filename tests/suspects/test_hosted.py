@@ -187,8 +187,8 @@ def test_api_without_seeds(api: HostedStandin, tmp_path: Path) -> None:
         ("interval = 0.01", "intervall = 1", "no setting intervall"),
         ("API_TOKEN", "NO_SUCH_TOKEN", "NO_SUCH_TOKEN is not set"),
         ('image = "output.0"', "", "has no image"),
-        ('image = "output.0"', "image = 3", "image is not a text"),
-        ('model = "', "model = ", "can't be read as TOML"),
+        ('image = "output.0"', "image = 3", "image is 3; expected text"),
+        ('model = "', "model = ", "hosted.toml is not valid TOML"),
         ('model = "', 'done = "x"\nmodel = "', "expected a list"),
     ],
 )
