@@ -1,4 +1,4 @@
-"""Run by the web UI at launch: install what is missing, and never touch what the web UI brought."""
+"""Run by the web UI at launch. Installs missing packages and leaves the web UI's own unchanged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import launch
 
-# module name -> requirement; torch, numpy, Pillow and gradio are the web UI's own and stay as found
+# module name -> requirement; torch, numpy, Pillow and gradio are the web UI's own and not listed
 NEEDED = {
     "scipy": "scipy>=1.10",
     "safetensors": "safetensors>=0.4",
@@ -22,7 +22,13 @@ HERE = Path(__file__).resolve().parent
 
 
 def constraints() -> str:
-    """The web UI's versions, so that pip resolves around them."""
+    """Pin the packages that must not change.
+
+    Returns
+    -------
+    str
+        A constraints file for pip with the versions that the web UI uses.
+    """
     lines = []
     for name in KEPT:
         try:
@@ -33,7 +39,13 @@ def constraints() -> str:
 
 
 def main() -> None:
-    """Install the missing ones."""
+    """Install the missing packages, and link the project if siren_ext is not inside the extension.
+
+    Raises
+    ------
+    RuntimeError
+        The package siren_ext was not found.
+    """
     missing = [text for module, text in NEEDED.items() if not launch.is_installed(module)]
     if missing:
         with tempfile.TemporaryDirectory() as folder:
@@ -46,10 +58,10 @@ def main() -> None:
         project = HERE.parent
         if not (project / "siren_ext" / "__init__.py").is_file():
             raise RuntimeError(
-                "Siren's package was not found: expected the folder siren_ext inside the extension "
-                "or beside it. Copy it there from the project."
+                "Siren's package was not found: expected the folder siren_ext inside the "
+                "extension's folder or next to it. Copy it there from the project."
             )
-        # a link to it, so that an update of the project reaches the extension and the package alike
+        # editable: one update of the project updates both the extension and the package
         launch.run_pip(f'install --no-deps --editable "{project}"', "Siren")
 
 

@@ -1,4 +1,4 @@
-"""Command-line flags of the extension."""
+"""The extension's command-line flags."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import argparse
 
 
 def preload(parser: argparse.ArgumentParser) -> None:
-    """Add the flags; the web UI calls this before it parses its command line."""
+    """Add the flags. The web UI calls this before it parses its command line.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        The web UI's parser.
+    """
     parser.add_argument(
         "--siren-coater-dir", type=str, default=None, help="folder with your Siren coater files"
     )
     parser.add_argument(
         "--siren-allow-folders",
         action="store_true",
-        help="let Siren read folders of this machine by name even when the web UI listens to "
-        "others (--listen, --share)",
+        help="let Siren read folders on this machine by name even if others can reach the web UI "
+        "(--listen, --share)",
     )

@@ -1,4 +1,4 @@
-"""The public page: try the whole chain, coat images, verify images, read how it works."""
+"""The public page: try the whole process, coat images, verify images, and read how it works."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 with contextlib.suppress(ImportError):
-    import spaces  # noqa: F401 - where it exists it has to come before torch
+    import spaces  # noqa: F401 - if installed, it must be imported before torch
 
 import gradio as gr
 from guided import Guided, Length
@@ -23,7 +23,7 @@ from siren_ext.panels import html as cards
 from siren_ext.panels.actions import before_after, coat_step, verify_step
 from siren_ext.panels.coat import coat_panel
 from siren_ext.panels.gradio_compat import lossless, private
-from siren_ext.panels.host import PanelHost, JobFolders, CoaterLibrary, UploadLimits
+from siren_ext.panels.host import CoaterLibrary, JobFolders, PanelHost, UploadLimits
 from siren_ext.panels.uploads import collect_images
 from siren_ext.panels.verify import reference_path, verdict_parts, verdict_values, verify_panel
 from siren_ext.panels.widgets import image_files, reveal
@@ -40,13 +40,34 @@ WORDS = json.loads((HERE / "words.json").read_text(encoding="utf-8"))
 
 
 def make_host() -> PanelHost:
-    """What this page lends its panels: small uploads, nothing of the machine, nothing kept."""
+    """The panels' host for a public page: small uploads, no local folders, no kept results.
+
+    Returns
+    -------
+    PanelHost
+        Limits, coaters and temporary folders.
+    """
     limits = UploadLimits(files=150, file_mb=FILE_MB, total_mb=200, megapixels=16, folders=False)
-    return PanelHost(limits=limits, coaters=CoaterLibrary(device="cpu"), jobs=JobFolders(KEEP_MINUTES))
+    return PanelHost(
+        limits=limits, coaters=CoaterLibrary(device="cpu"), jobs=JobFolders(KEEP_MINUTES)
+    )
 
 
 def build(host: PanelHost | None = None, length: Length | None = None) -> Any:
-    """The page as ``gr.Blocks``."""
+    """Build the page.
+
+    Parameters
+    ----------
+    host : PanelHost | None
+        Limits, coaters and folders; None for those of :func:`make_host`.
+    length : Length | None
+        Amounts of the guided demo; None for the defaults.
+
+    Returns
+    -------
+    Any
+        The page as ``gr.Blocks``.
+    """
     host = host or make_host()
     guided = Guided(host, length)
     minutes = KEEP_MINUTES * 60
@@ -69,7 +90,15 @@ def build(host: PanelHost | None = None, length: Length | None = None) -> Any:
 
 
 def try_panel(host: PanelHost, guided: Guided) -> None:
-    """The guided demo."""
+    """Lay out the guided demo.
+
+    Parameters
+    ----------
+    host : PanelHost
+        Limits, coaters and folders.
+    guided : Guided
+        Runs the demo.
+    """
     length = guided.length
     gr.Markdown(
         WORDS["try"].format(
@@ -86,19 +115,19 @@ def try_panel(host: PanelHost, guided: Guided) -> None:
             elem_id="siren_try_source",
         )  # fmt: skip
         noun = gr.Textbox(
-            label="What your images show, in a noun", value="", elem_id="siren_try_noun",
-            visible=False,
+            label="What your images show, in one word (dog, portrait)", value="",
+            elem_id="siren_try_noun", visible=False,
         )  # fmt: skip
-    few = UploadLimits(files=length.images, file_mb=FILE_MB, total_mb=100, megapixels=16)
+    limits = UploadLimits(files=length.images, file_mb=FILE_MB, total_mb=100, megapixels=16)
     with gr.Column(visible=False) as own:
-        files = image_files(gr, "siren_try_files", "Your images", few)
-    word = gr.State("")
+        files = image_files(gr, "siren_try_files", "Your images", limits)
+    job_id = gr.State("")
     with gr.Row():
         start = gr.Button("Start", variant="primary", elem_id="siren_try_run")
         stop = gr.Button("Stop", variant="stop", elem_id="siren_try_stop")
     card = gr.HTML(elem_id="siren_try_story")
-    looks = gr.Gallery(
-        label="Before and after: the most changed image",
+    examples = gr.Gallery(
+        label="Before and after: the image that changed most",
         show_label=False,
         columns=3,
         visible=False,
@@ -111,48 +140,69 @@ def try_panel(host: PanelHost, guided: Guided) -> None:
         mine = kind != "Sample images"
         return gr.update(visible=mine), gr.update(visible=mine)
 
-    def run(kind: str, given: Any, name: str, job_id: str) -> Iterator[tuple[Any, ...]]:
-        place, blank = None, (None,) * len(outputs)
+    def run(kind: str, uploads: Any, noun: str, job_id: str) -> Iterator[tuple[Any, ...]]:
+        images, blank = None, (None,) * len(outputs)
         try:
             if kind != "Sample images":
-                place = collect_images(given, "", few, host.jobs.new("own") / "images")
-                class_noun(name)
+                images = collect_images(uploads, "", limits, host.jobs.new("own") / "images")
+                class_noun(noun)
         except SirenError as error:
             yield reveal(gr, (cards.problem(str(error)), None, *blank))
             return
-        for story in guided.run(place, name, job_id):
-            head = cards.story_card(story.lines())
-            if story.error:
-                head += cards.problem(story.error)
-            elif story.stopped:
-                head += cards.note("Nothing of this run is kept.", "Stopped")
-            rest = verdict_values(story.verification, WORDS["shortened"]) if story.verification else blank
-            yield reveal(gr, (head, story.looks, *rest))
+        for state in guided.run(images, noun, job_id):
+            head = cards.story_card(state.lines())
+            if state.error:
+                head += cards.problem(state.error)
+            elif state.stopped:
+                head += cards.note("Nothing from this run is kept.", "Stopped")
+            done = state.verification
+            rest = verdict_values(done, WORDS["shortened"]) if done else blank
+            yield reveal(gr, (head, state.examples, *rest))
 
     source.change(choose, [source], [own, noun], **private(gr))
-    armed = start.click(host.stops.new_job, [word], [word], queue=False, **private(gr))
-    armed.then(
-        on_gpu(run), [source, files, noun, word], [card, looks, *outputs.values()], **private(gr)
+    started = start.click(host.stops.new_job, [job_id], [job_id], queue=False, **private(gr))
+    started.then(
+        on_gpu(run),
+        [source, files, noun, job_id],
+        [card, examples, *outputs.values()],
+        **private(gr),
     )
-    stop.click(host.stops.request, [word], None, queue=False, **private(gr))
+    stop.click(host.stops.request, [job_id], None, queue=False, **private(gr))
 
 
 def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function`` with a GPU for a while where the host lends one, else as it is."""
+    """Run a function on a GPU if the host provides one on request.
+
+    Parameters
+    ----------
+    function : Callable[..., Any]
+        The function.
+
+    Returns
+    -------
+    Callable[..., Any]
+        ``function``, with a GPU for up to two minutes if the package ``spaces`` is installed.
+    """
     try:
         import spaces
     except ImportError:
         return function
-    lent: Callable[..., Any] = spaces.GPU(duration=120)(function)
-    return lent
+    with_gpu: Callable[..., Any] = spaces.GPU(duration=120)(function)
+    return with_gpu
 
 
 def how_panel(host: PanelHost) -> None:
-    """The idea in pictures, made with the coater that is in use."""
+    """Lay out the explanation, with example pictures made with the bundled coater.
+
+    Parameters
+    ----------
+    host : PanelHost
+        Coaters.
+    """
     gr.HTML((HERE / "how.html").read_text(encoding="utf-8"), elem_id="siren_how_flow")
     gr.Gallery(
         value=example_pictures(host),
-        label="A sample: original, coated, and the difference enlarged 10 times",
+        label="An example: original, coated, and the difference amplified 10 times",
         show_label=False,
         columns=3,
         elem_id="siren_how_looks",
@@ -162,7 +212,18 @@ def how_panel(host: PanelHost) -> None:
 
 
 def example_pictures(host: PanelHost) -> list[tuple[str, str]]:
-    """A coated sample; its pictures stay as long as the page runs."""
+    """Coat one sample image.
+
+    Parameters
+    ----------
+    host : PanelHost
+        Coaters.
+
+    Returns
+    -------
+    list[tuple[str, str]]
+        Paths and captions of three pictures, kept for a month.
+    """
     whole = sample_set()
     data = ImageSet(whole.items[:1], whole.root, whole.name)
     job = JobFolders(keep_minutes=60 * 24 * 30).new("how")
@@ -170,14 +231,19 @@ def example_pictures(host: PanelHost) -> list[tuple[str, str]]:
 
 
 def add_api(host: PanelHost) -> None:
-    """Endpoints ``/coat``, ``/score`` and ``/verify`` for programs, behind invisible components.
+    """Add the API endpoints ``/coat``, ``/score`` and ``/verify``, using invisible components.
 
-    Files pass through file components, so that Gradio checks that they are uploads.
+    Files go through file components so that Gradio checks that they are uploads.
+
+    Parameters
+    ----------
+    host : PanelHost
+        Limits, coaters and folders.
     """
     with gr.Column(visible=False):
         images = gr.File(file_count="multiple", label="images")
         reference = gr.File(file_count="multiple", label="reference images, or one score file")
-        coater = gr.File(label="coater file; the bundled one without it")
+        coater = gr.File(label="coater file; without one, the bundled samples coater")
         strength = gr.Number(value=1, label="strength")
         alpha = gr.Number(value=1e-6, label="accepted risk of a false alarm")
         archive, report, answer = gr.File(), gr.File(file_count="multiple"), gr.JSON()
@@ -204,8 +270,13 @@ def add_api(host: PanelHost) -> None:
         job = host.jobs.new("api")
         suspect = collect_images(given, "", host.limits, job / "suspect", what="suspicious images")
         clean = reference_path(other, "", host, job)
-        verification = verify_step(suspect, clean, host.coaters.load("samples", own), job, alpha=risk)
-        return verification.verdict.to_dict(), [str(verification.report.html), str(verification.report.json)]
+        verification = verify_step(
+            suspect, clean, host.coaters.load("samples", own), job, alpha=risk
+        )
+        return verification.verdict.to_dict(), [
+            str(verification.report.html),
+            str(verification.report.json),
+        ]
 
     events = (
         ("coat", coat, [images, coater, strength], [archive, answer]),
@@ -217,7 +288,18 @@ def add_api(host: PanelHost) -> None:
 
 
 def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn the package's errors into the ones that Gradio tells its clients."""
+    """Turn the package's errors into errors that Gradio shows to its clients.
+
+    Parameters
+    ----------
+    function : Callable[..., Any]
+        Handles a request.
+
+    Returns
+    -------
+    Callable[..., Any]
+        The same function, raising ``gr.Error`` instead of a :class:`SirenError`.
+    """
 
     @functools.wraps(function)
     def run(*values: Any) -> Any:
@@ -232,7 +314,7 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
 def main() -> None:
     """Serve the page."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    # a host stops its programs so; ended like Ctrl-C, the page still deletes its temporary files
+    # hosts stop programs with SIGTERM; handled like Ctrl-C so that temporary files are deleted
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     page = build().queue(default_concurrency_limit=1, max_size=QUEUE)
     page.launch(max_file_size=f"{FILE_MB}mb", show_error=True, theme=gr.themes.Soft())

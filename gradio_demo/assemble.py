@@ -1,4 +1,4 @@
-"""Write the folder of a Space: the page, its requirements, and the package beside it."""
+"""Writes the folder of a Space: the page, its requirements and the package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
 
 def assemble(out: Path) -> None:
-    """Fill ``out``, which has to be new or empty; raises FileExistsError otherwise."""
+    """Copy everything that a Space needs.
+
+    Parameters
+    ----------
+    out : Path
+        A new or empty folder.
+
+    Raises
+    ------
+    FileExistsError
+        The folder is not empty.
+    """
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty; name a new or empty folder.")
     out.mkdir(parents=True, exist_ok=True)

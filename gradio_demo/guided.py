@@ -1,8 +1,8 @@
-"""The guided demo: the chain of ``siren-ext demo``, shortened so that a visitor can wait for it.
+"""The guided demo: a shorter version of ``siren-ext demo``, quick enough for a visitor to wait.
 
-Coat, train a suspicious model on the coated images and a reference on the clean ones, ask both for
-pictures, score, verify. Only amounts are smaller than in the command-line demo; the steps are the
-package's own.
+Coats images, trains a suspicious model on the coated images and a reference on the clean ones,
+generates images with both, scores and verifies. The steps are the same as in the command-line demo,
+only the amounts are smaller.
 """
 
 from __future__ import annotations
@@ -17,8 +17,15 @@ from typing import Any
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled, SirenError
-from siren_ext.panels.actions import Coated, Verification, Tiles, before_after, coat_step, verify_step
-from siren_ext.panels.host import PanelHost, JobFolders
+from siren_ext.panels.actions import (
+    Coated,
+    Tiles,
+    Verification,
+    before_after,
+    coat_step,
+    verify_step,
+)
+from siren_ext.panels.host import JobFolders, PanelHost
 from siren_ext.progress import Progress
 from siren_ext.samples import sample_set
 from siren_ext.training.prompts import surrogate_prompt
@@ -27,9 +34,9 @@ STEPS = (
     "Coat the images",
     "Train a suspicious model on the coated images",
     "Train a reference model on the clean originals",
-    "Ask the suspicious model for pictures",
-    "Ask the reference model for pictures",
-    "Score all pictures, test and write the report",
+    "Generate images with the suspicious model",
+    "Generate images with the reference model",
+    "Score all images, run the test and write the report",
 )
 
 _A_MONTH = 30 * 24 * 60.0
@@ -37,7 +44,21 @@ _A_MONTH = 30 * 24 * 60.0
 
 @dataclass(frozen=True)
 class Length:
-    """How much a guided run does; the command-line demo does more of everything."""
+    """Amounts of a guided run; the command-line demo does more of everything.
+
+    Attributes
+    ----------
+    images : int
+        Images that are coated and trained on.
+    training_steps, training_batch : int
+        Training steps of each model, and images per step.
+    suspect_images, reference_images : int
+        Images generated with each model.
+    sampling_steps : int
+        Sampling steps per image.
+    alpha : float
+        Accepted risk of a false alarm.
+    """
 
     images: int = 40
     training_steps: int = 120
@@ -49,19 +70,43 @@ class Length:
 
 
 @dataclass
-class Story:
-    """What a page shows of a run at some moment."""
+class RunState:
+    """What the page shows of a run at one moment.
+
+    Attributes
+    ----------
+    step : int
+        Index of the current step; ``len(STEPS)`` when finished.
+    note : str
+        Progress of the current step.
+    examples : Tiles | None
+        Pictures of the coating, once there are any.
+    coated : Coated | None
+        The coated images, once finished.
+    verification : Verification | None
+        The verdict, once finished.
+    error : str
+        Why the run failed, or "".
+    stopped : bool
+        Whether the visitor stopped the run.
+    """
 
     step: int = 0
     note: str = ""
-    looks: Tiles | None = None
+    examples: Tiles | None = None
     verification: Verification | None = None
     coated: Coated | None = None
     error: str = ""
     stopped: bool = False
 
     def lines(self) -> list[tuple[str, str, str]]:
-        """(state, text, note) of every step, for a story card."""
+        """State of every step, for :func:`~siren_ext.panels.html.story_card`.
+
+        Returns
+        -------
+        list[tuple[str, str, str]]
+            ``done``, ``now`` or ``wait``, the description and a note.
+        """
         states = ["done" if i < self.step else "wait" for i in range(len(STEPS))]
         if self.step < len(STEPS) and not self.error and not self.stopped:
             states[self.step] = "now"
@@ -75,90 +120,104 @@ class Guided:
     Parameters
     ----------
     host : PanelHost
-        temporary folders, coaters and Stop buttons.
+        Temporary folders, coaters and Stop buttons.
     length : Length | None
-        how much a run does.
+        Amounts; None for the defaults.
     """
 
     def __init__(self, host: PanelHost, length: Length | None = None) -> None:
         self.host, self.length = host, length or Length()
-        # the reference of the sample set is the same for every visitor: made once, then kept
+        # the reference for the sample images is the same for every visitor, so it is made only once
         self._reference: Path | None = None
         self._home = JobFolders(keep_minutes=_A_MONTH)
         self._lock = threading.Lock()
 
-    def run(self, images: Path | None, noun: str, word: str) -> Iterator[Story]:
-        """Run the chain on a folder of images (None: the samples), telling the story as it goes.
+    def run(self, images: Path | None, noun: str, job_id: str) -> Iterator[RunState]:
+        """Run all steps, in a thread so that the page can be updated during long steps.
 
-        The chain works in a thread of its own, so that the page hears from it during long steps.
-        A folder that was given is deleted at the end.
+        Parameters
+        ----------
+        images : Path | None
+            Folder of images, deleted at the end; None for the sample images.
+        noun : str
+            What the visitor's images show.
+        job_id : str
+            Id of the job, for Stop.
+
+        Yields
+        ------
+        RunState
+            The state after each change. Errors are reported in it, not raised.
         """
-        told: queue.Queue[Story | None] = queue.Queue()
-        story = Story()
+        states: queue.Queue[RunState | None] = queue.Queue()
+        state = RunState()
 
-        def tell(**changes: Any) -> None:
-            nonlocal story
-            story = replace(story, **changes)
-            told.put(story)
+        def update(**changes: Any) -> None:
+            nonlocal state
+            state = replace(state, **changes)
+            states.put(state)
 
         def work() -> None:
             try:
-                self._chain(images, noun, word, tell)
+                self._run_steps(images, noun, job_id, update)
             except Cancelled:
-                tell(stopped=True)
+                update(stopped=True)
             except SirenError as error:
-                tell(error=str(error))
-            except Exception as error:  # the page has to hear of every end
-                tell(error=f"An unexpected {type(error).__name__}: {error}")
+                update(error=str(error))
+            except Exception as error:  # every failure has to be visible on the page
+                update(error=f"Something unexpected went wrong ({type(error).__name__}): {error}")
             finally:
                 if images is not None:
                     shutil.rmtree(images, ignore_errors=True)
-                told.put(None)
+                states.put(None)
 
-        yield story
+        yield state
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         try:
-            while (latest := told.get()) is not None:
+            while (latest := states.get()) is not None:
                 yield latest
         finally:
-            self.host.stops.request(word)  # the visitor left: stop working for nobody
+            self.host.stops.request(job_id)  # the visitor has left
 
-    def _chain(self, images: Path | None, noun: str, word: str, tell: Callable[..., None]) -> None:
+    def _run_steps(
+        self, images: Path | None, noun: str, job_id: str, update: Callable[..., None]
+    ) -> None:
         length, job = self.length, self.host.jobs.new("guided")
         data = sample_set() if images is None else ImageSet.open(images)
         data = _first(data, length.images)
         prompt = None if images is None else surrogate_prompt(noun)
         coater = self.host.coaters.load("samples")
-        coated = coat_step(data, coater, job, progress=self._watch(tell, 0, word))
-        tell(step=1, note="", coated=coated, looks=before_after(coated, data, job))
+        coated = coat_step(data, coater, job, progress=self._progress(update, 0, job_id))
+        update(step=1, note="", coated=coated, examples=before_after(coated, data, job))
         adapters = {name: job / f"{name}.safetensors" for name in ("suspect", "reference")}
         protected = ImageSet.open(coated.folder)
-        self._train(protected, prompt, adapters["suspect"], 1, self._watch(tell, 1, word))
+        self._train(protected, prompt, adapters["suspect"], 1, self._progress(update, 1, job_id))
         ready = self._reference if images is None else None
-        tell(step=2, note="kept from an earlier run" if ready else "")
+        update(step=2, note="reused from an earlier run" if ready else "")
         if ready is None:
-            self._train(data, prompt, adapters["reference"], 2, self._watch(tell, 2, word))
+            self._train(data, prompt, adapters["reference"], 2, self._progress(update, 2, job_id))
         prompts = (prompt,) if prompt else _captions(data)
-        tell(step=3, note="")
+        update(step=3, note="")
         suspect = job / "suspect_pictures"
-        self._draw(prompts, adapters["suspect"], suspect, length.suspect_images, 1,
-                   self._watch(tell, 3, word))  # fmt: skip
-        tell(step=4, note="kept from an earlier run" if ready else "")
+        watched = self._progress(update, 3, job_id)
+        self._generate(prompts, adapters["suspect"], suspect, length.suspect_images, 1, watched)
+        update(step=4, note="reused from an earlier run" if ready else "")
         reference = ready or job / "reference_pictures"
         if ready is None:
-            self._draw(prompts, adapters["reference"], reference, length.reference_images, 2,
-                       self._watch(tell, 4, word))  # fmt: skip
+            watched, count = self._progress(update, 4, job_id), length.reference_images
+            self._generate(prompts, adapters["reference"], reference, count, 2, watched)
             if images is None:
                 self._keep(reference)
-        tell(step=5, note="")
+        update(step=5, note="")
+        watched = self._progress(update, 5, job_id)
         verification = verify_step(
-            suspect, reference, coater, job, alpha=length.alpha, progress=self._watch(tell, 5, word)
+            suspect, reference, coater, job, alpha=length.alpha, progress=watched
         )
-        tell(step=6, note="", verification=verification)
+        update(step=6, note="", verification=verification)
 
-    def _watch(self, tell: Callable[..., None], step: int, word: str) -> Progress:
-        return _Telling(tell, step, lambda: self.host.stops.requested(word))
+    def _progress(self, update: Callable[..., None], step: int, job_id: str) -> Progress:
+        return _StateProgress(update, step, lambda: self.host.stops.requested(job_id))
 
     def _train(
         self, data: ImageSet, prompt: str | None, out: Path, seed: int, progress: Progress
@@ -172,7 +231,7 @@ class Guided:
         )
         personalize(data, "pocket", config, out, progress=progress)
 
-    def _draw(
+    def _generate(
         self, prompts: tuple[str, ...], adapter: Path, out: Path, count: int, place: int,
         progress: Progress,
     ) -> None:  # fmt: skip
@@ -192,12 +251,14 @@ class Guided:
                 self._reference = home
 
 
-class _Telling(Progress):
-    """Puts counts into the story, a few times a second at most."""
+class _StateProgress(Progress):
+    """Writes the progress of a step into the state, about 20 times per step."""
 
-    def __init__(self, tell: Callable[..., None], step: int, cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self, update: Callable[..., None], step: int, cancelled: Callable[[], bool]
+    ) -> None:
         super().__init__(cancelled)
-        self._tell, self._step = tell, step
+        self._update, self._step = update, step
         self._label, self._done, self._total, self._shown = "", 0, 0, -1
 
     def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
@@ -209,7 +270,7 @@ class _Telling(Progress):
         share = 20 * self._done // self._total if self._total else 0
         if self._total and share != self._shown:
             self._shown = share
-            self._tell(step=self._step, note=f"{self._label}: {self._done} of {self._total}")
+            self._update(step=self._step, note=f"{self._label}: {self._done} of {self._total}")
         super().advance(units, note)
 
 
@@ -218,7 +279,7 @@ def _first(data: ImageSet, count: int) -> ImageSet:
 
 
 def _captions(data: ImageSet) -> tuple[str, ...]:
-    """Ten captions spread evenly over the set: 30 and 50 pictures repeat them alike."""
+    """Ten captions spread evenly over the set, so that 30 and 50 images use them equally often."""
     captions = list(dict.fromkeys(data.captions("an image")))
     count = min(10, len(captions))
     return tuple(captions[i * len(captions) // count] for i in range(count))

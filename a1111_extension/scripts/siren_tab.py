@@ -1,4 +1,4 @@
-"""The tab, the settings and the routes, hooked into the web UI."""
+"""Adds the tab, the settings and the API routes to the web UI."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import gradio as gr
 from modules import script_callbacks
 
-# imported now: the extension's folder is on the path only while its scripts are loaded
+# imported now: the extension's folder is on sys.path only while its scripts are loading
 from siren_a1111 import api, settings
 from siren_a1111.generator import WebuiGenerator
 
@@ -18,8 +18,8 @@ from siren_ext.panels.report import report_panel
 from siren_ext.panels.train import train_panel
 from siren_ext.panels.verify import verify_panel
 
-# chosen anew at each start, since they follow files and settings: the web UI would otherwise keep
-# what it showed first, the bundled coater among it
+# Preselected anew at each start, because they depend on files and settings. The web UI would
+# otherwise save the first selection, such as a bundled coater, as the default.
 FRESH = ("_coater", "_risk", "_checkpoint", "_suspect", "_reference")
 _LOG = logging.getLogger(__name__)
 _HOSTS = []
@@ -32,10 +32,16 @@ def _host():
 
 
 def tabs():
-    """The tab; where it can't be built, a tab that says why."""
+    """Build the tab.
+
+    Returns
+    -------
+    list[tuple]
+        Page, title and id. If the tab can't be built, the page says why.
+    """
     try:
         page = _page()
-    except Exception as error:  # the web UI would swallow it and show no tab at all
+    except Exception as error:  # the web UI would ignore it and show no tab at all
         _LOG.exception("Siren's tab could not be built")
         with gr.Blocks(analytics_enabled=False) as page:
             gr.HTML(f"<p>Siren's tab could not be built: {html.escape(str(error))}</p>")
@@ -62,7 +68,7 @@ def _page():
 
 
 def routes(_, app):
-    """The routes, where the web UI was started with its API."""
+    """Add the routes if the web UI was started with its API."""
     if settings.flag("api") or settings.flag("nowebui"):
         api.add_routes(
             app,

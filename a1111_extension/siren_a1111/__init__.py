@@ -1,1 +1,1 @@
-"""The web UI's side of the panels: what only works inside it."""
+"""The parts of the extension that work only inside the web UI."""

@@ -1,7 +1,7 @@
-"""Routes for programs: ``POST /siren/v1/coat``, ``/score`` and ``/verify``.
+"""API routes: ``POST /siren/v1/coat``, ``/score`` and ``/verify``.
 
-Images travel as base64 text, as in the web UI's own API. Bodies are counted while they arrive and
-refused beyond the limit, before anything is parsed.
+Images are sent as base64 text, as in the web UI's own API. A request body is measured while it
+arrives and rejected above the limit, before anything is parsed.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ def add_routes(app: FastAPI, host: PanelHost, *, max_mb: float, accounts: str | 
 
     Parameters
     ----------
+    app : FastAPI
+        The app.
     host : PanelHost
-        limits and coaters.
+        Limits and coaters.
     max_mb : float
-        largest body in megabytes.
+        Size limit of a request body in megabytes (1e6 bytes).
     accounts : str | None
-        ``user:password,...`` of the web UI's ``--api-auth``; None for open routes.
+        ``user:password,...`` of the web UI's ``--api-auth``; None for no authentication.
     """
     for name, step in (("coat", _coat), ("score", _score), ("verify", _verify)):
         app.post(f"/siren/v1/{name}")(_route(step, host, max_mb, accounts))
@@ -56,26 +58,26 @@ def _route(
     async def answer(request: Request) -> JSONResponse:
         if accounts and not _is_known(request.headers.get("authorization", ""), accounts):
             headers = {"WWW-Authenticate": "Basic"}
-            return JSONResponse({"error": "Name and password needed."}, 401, headers)
+            return JSONResponse({"error": "A user name and a password are required."}, 401, headers)
         body = bytearray()
         async for block in request.stream():
             body += block
             if len(body) > max_mb * _MEGA:
-                text = f"The request is larger than {max_mb:g} MB; send fewer or smaller images."
+                text = f"The request is larger than {max_mb:g} MB. Send fewer or smaller images."
                 return JSONResponse({"error": text}, 413)
         try:
             values = json.loads(bytes(body))
         except (ValueError, RecursionError):
-            return JSONResponse({"error": "The body is not JSON."}, 400)
+            return JSONResponse({"error": "The request body is not valid JSON."}, 400)
         if not isinstance(values, dict):
-            return JSONResponse({"error": "The body is not a JSON object."}, 400)
+            return JSONResponse({"error": "The request body is not a JSON object."}, 400)
         return await run_in_threadpool(_locked, step, values, host)
 
     return answer
 
 
 def _locked(step: Callable[..., dict[str, Any]], values: dict[str, Any], host: PanelHost) -> Any:
-    """One request at a time; its files are deleted at the end."""
+    """Handle one request at a time, and delete its files at the end."""
     job = host.jobs.new("api")
     try:
         with _LOCK:
@@ -98,13 +100,13 @@ def _is_known(header: str, accounts: str) -> bool:
 
 
 def _images(values: dict[str, Any], key: str, host: PanelHost, into: Path) -> Path:
-    """The base64 images under ``key`` as files in ``into``."""
+    """Write the base64 images under ``key`` to files in ``into``."""
     texts = values.get(key)
     if not isinstance(texts, list) or not texts:
         raise ConfigError(f"'{key}' is missing; expected a list of images as base64 text.")
     if len(texts) > host.limits.files:
         raise ConfigError(
-            f"'{key}' holds {len(texts)} images; at most {host.limits.files} are taken."
+            f"'{key}' has {len(texts)} images; at most {host.limits.files} are accepted."
         )
     into.mkdir()
     for index, text in enumerate(texts):
@@ -112,7 +114,7 @@ def _images(values: dict[str, Any], key: str, host: PanelHost, into: Path) -> Pa
             content = base64.b64decode(str(text).rpartition(",")[2], validate=True)
         except (binascii.Error, ValueError) as error:
             raise ConfigError(f"Image {index} of '{key}' is not base64 text.") from error
-        # the content tells the format; the name only has to be that of an image
+        # the format is read from the content; the name only has to be that of an image
         (into / f"{index:05d}.png").write_bytes(content)
     check_images(into, host.limits)
     return into
@@ -121,7 +123,7 @@ def _images(values: dict[str, Any], key: str, host: PanelHost, into: Path) -> Pa
 def _number(values: dict[str, Any], key: str, default: float) -> float:
     value = values.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"'{key}' is not a number.")
+        raise ConfigError(f"'{key}' is not a number; expected one such as {default:g}.")
     return float(value)
 
 

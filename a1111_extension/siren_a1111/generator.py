@@ -1,4 +1,4 @@
-"""Generating inside the web UI, with the LoRAs under test and without them."""
+"""Generates images inside the web UI, with and without the LoRAs under test."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ HALTS = ("interrupted", "skipped", "stopping_generation")
 
 
 class WebuiGenerator:
-    """The checkpoints and LoRAs of AUTOMATIC1111 or Forge."""
+    """AUTOMATIC1111 or Forge as an :class:`~siren_ext.panels.lora.ImageGenerator`."""
 
     def checkpoints(self) -> list[str]:
-        """Titles of the checkpoints, the chosen one first."""
+        """Titles of the checkpoints, the selected one first."""
         from modules import sd_models
 
         chosen = _chosen_checkpoint()
@@ -32,7 +32,7 @@ class WebuiGenerator:
         return [info.title for info in infos]
 
     def loras(self) -> list[str]:
-        """Names of the LoRA files, read anew."""
+        """Names of the LoRA files. The folder is read again on each call."""
         networks = _networks()
         if networks is None:
             return []
@@ -40,21 +40,36 @@ class WebuiGenerator:
         return sorted(networks.available_networks, key=str.casefold)
 
     def generate(self, request: ImageRequest, out: Path, progress: Progress) -> dict[str, Any]:
-        """Write the request's images into ``out``; gives how they were made.
+        """Write the requested images into ``out`` as PNG files.
 
-        Image i is made with prompt i (in turn) and seed + i, alone in its batch, so that both pools
-        of a test are made alike. StopRequests between two images, on the panel's Stop and on the web UI's
-        own Interrupt.
+        Each image is generated in a batch of its own, with prompt i (in turn) and seed + i, so that
+        both sets of a test are made in the same way.
 
-        A web UI generates on without a LoRA that it can't use, and only its console tells. So the
-        first image is made without the LoRAs too, and has to differ.
+        A web UI silently leaves out a LoRA that it can't use. The first image is therefore also
+        generated without the LoRAs, and must differ.
+
+        Parameters
+        ----------
+        request : ImageRequest
+            What to generate.
+        out : Path
+            Folder for the files; created if missing.
+        progress : Progress
+            Counts the images.
+
+        Returns
+        -------
+        dict[str, Any]
+            How the images were made, for the report.
 
         Raises
         ------
         ModelError
-            the checkpoint is not there, or the web UI failed or gave no true image.
+            The checkpoint is missing, or the web UI failed or returned no usable image.
         AdapterError
-            a LoRA's name can't be written into a prompt, or the LoRAs change nothing.
+            A LoRA's name can't be written into a prompt, or the LoRAs have no effect.
+        Cancelled
+            The user pressed Stop, or the web UI's own Interrupt or Skip.
         """
         tags = "".join(_tag(name, weight) for name, weight in request.loras)
         checkpoint = _checkpoint(request.checkpoint)
@@ -63,7 +78,11 @@ class WebuiGenerator:
         for index in range(request.count):
             prompt = request.prompts[index % len(request.prompts)]
             pixels = _draw(request, checkpoint, prompt + tags, index)
-            if index == 0 and tags and np.array_equal(pixels, _draw(request, checkpoint, prompt, 0)):
+            if (
+                index == 0
+                and tags
+                and np.array_equal(pixels, _draw(request, checkpoint, prompt, 0))
+            ):
                 raise _without_effect(request, checkpoint)
             write_picture(Picture(pixels), out / f"{index:05d}.png")
             progress.advance()
@@ -83,24 +102,23 @@ class WebuiGenerator:
 
 
 def _chosen_checkpoint() -> Any:
-    """What the web UI's option means, which spells it in several ways; None for no checkpoint."""
+    """The checkpoint selected in the web UI (its option has several spellings), or None."""
     from modules import sd_models, shared
 
     return sd_models.get_closet_checkpoint_match(shared.opts.sd_model_checkpoint or "")
 
 
 def _checkpoint(title: str) -> Any:
-    """The checkpoint of that title, or the chosen one where none was named.
+    """The checkpoint of that title, or the selected one for "".
 
-    An absent one is refused: the web UI would silently take another.
+    A missing checkpoint is an error here; the web UI would silently use another one.
     """
     from modules import sd_models
 
     found = sd_models.checkpoint_aliases.get(title) if title else _chosen_checkpoint()
     if found is None:
         raise ModelError(
-            f"The web UI has no checkpoint {str(title)[:200]!r}; refresh the lists and "
-            "choose one of them."
+            f"The web UI has no checkpoint {str(title)[:200]!r}. Refresh the lists and choose one."
         )
     return found
 
@@ -109,15 +127,16 @@ def _without_effect(request: ImageRequest, checkpoint: Any) -> AdapterError:
     names = ", ".join(printable(name) for name, _ in request.loras)
     return AdapterError(
         f"{names}: the web UI makes the same image with it and without it. It was made for another "
-        f"kind of model than {checkpoint.title}, or could not be read; the web UI's "
-        "console says more. Choose the checkpoint that it was made for."
+        f"type of model than {checkpoint.title}, or could not be read; see the web UI's console. "
+        "Choose the checkpoint that it was made for."
     )
 
 
 def _draw(request: ImageRequest, checkpoint: Any, prompt: str, index: int) -> Any:
-    """Pixels of one image, made in turn with the web UI's other jobs.
+    """Pixels of one image, queued with the web UI's other jobs.
 
-    The lock is taken here and not on Forge's main thread: whoever holds it waits for that thread.
+    The lock is taken here and not on Forge's main thread, because a job that holds it waits for
+    that thread.
     """
     from modules import shared
     from modules.call_queue import queue_lock
@@ -126,12 +145,12 @@ def _draw(request: ImageRequest, checkpoint: Any, prompt: str, index: int) -> An
         shared.state.begin(job="siren")
         try:
             done = _on_main_thread(lambda: _process(request, checkpoint, prompt, index))
-            # a skipped or interrupted image is an unfinished one
+            # a skipped or interrupted image is unfinished
             halted = any(getattr(shared.state, name, False) for name in HALTS)
-        except Exception as error:  # whatever a model or the device throws
+        except Exception as error:  # a model or the device can raise anything
             raise ModelError(
                 f"The web UI could not generate: {str(error)[:300] or type(error).__name__}. "
-                "Its console says more."
+                "See its console."
             ) from error
         finally:
             shared.state.end()
@@ -139,18 +158,18 @@ def _draw(request: ImageRequest, checkpoint: Any, prompt: str, index: int) -> An
     if halted:
         raise Cancelled("Interrupted in the web UI.")
     if not done.images:
-        raise ModelError("The web UI gave no image; its console says why.")
+        raise ModelError("The web UI returned no image; see its console.")
     pixels = np.asarray(done.images[done.index_of_first_image].convert("RGB"))
     if pixels.min() == pixels.max():
         raise ModelError(
-            "The web UI gave an image of a single colour, as a checkpoint does that fails in half "
-            "precision; start the web UI with --no-half (Forge: --all-in-fp32)."
+            "The web UI returned an image of a single colour, which happens if a checkpoint fails "
+            "in half precision. Start the web UI with --no-half (Forge: --all-in-fp32)."
         )
     return pixels
 
 
 def _process(request: ImageRequest, checkpoint: Any, prompt: str, index: int) -> Any:
-    """One image as the web UI's own txt2img makes it, without scripts of other extensions."""
+    """One image as made by the web UI's txt2img, without scripts of other extensions."""
     from modules import processing, shared
 
     other = checkpoint is not _chosen_checkpoint()
@@ -166,22 +185,22 @@ def _process(request: ImageRequest, checkpoint: Any, prompt: str, index: int) ->
         cfg_scale=request.guidance,
         width=request.size,
         height=request.size,
-        # the web UI's settings could turn these on, and both would disturb a coating
+        # the web UI's settings may enable these, and both would disturb a coating
         restore_faces=False,
         tiling=False,
         do_not_save_samples=True,
         do_not_save_grid=True,
         override_settings={"sd_model_checkpoint": checkpoint.title} if other else {},
-        # restoring would load the other checkpoint again for every single image
+        # restoring would reload the other checkpoint for every image
         override_settings_restore_afterwards=False,
     )
-    work.scheduler = SCHEDULER  # set afterwards: web UIs before 1.9 don't know it
+    work.scheduler = SCHEDULER  # set afterwards, because web UIs before 1.9 don't have it
     with closing(work):
         return processing.process_images(work)
 
 
 def _on_main_thread(work: Callable[[], Any]) -> Any:
-    """Forge generates on its main thread alone; elsewhere this is a plain call."""
+    """Run on Forge's main thread, where it must generate; in other web UIs just call ``work``."""
     try:
         from modules_forge import main_thread
     except ImportError:
@@ -190,7 +209,7 @@ def _on_main_thread(work: Callable[[], Any]) -> Any:
     def caught() -> tuple[Any, Exception | None]:
         try:
             return work(), None
-        except Exception as error:  # Forge would print it and give None
+        except Exception as error:  # Forge would print it and return None
             return None, error
 
     result, error = main_thread.run_and_wait_result(caught)
@@ -200,7 +219,7 @@ def _on_main_thread(work: Callable[[], Any]) -> Any:
 
 
 def _networks() -> Any:
-    """The web UI's built-in LoRA module, None where it is switched off."""
+    """The web UI's built-in LoRA module, or None if it is disabled."""
     try:
         import networks
     except ImportError:
@@ -211,8 +230,8 @@ def _networks() -> Any:
 def _tag(name: str, weight: float) -> str:
     if set(name) & set("<>:"):
         raise AdapterError(
-            f"The LoRA's name {name!r} holds one of < > : and can't stand in a prompt; "
-            "rename its file."
+            f"The LoRA's name {name!r} contains < > or : and can't be used in a prompt. Rename its "
+            "file."
         )
     return f" <lora:{name}:{weight:g}>"
 

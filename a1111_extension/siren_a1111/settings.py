@@ -1,23 +1,31 @@
-"""Settings of the extension, and the host that they lend to the panels."""
+"""The extension's settings, and what they mean for the panels."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from siren_ext.panels.host import PanelHost, CoaterLibrary, UploadLimits
+from siren_ext.panels.host import CoaterLibrary, PanelHost, UploadLimits
 
 SECTION = ("siren", "Siren")
 
 
 def add_settings() -> None:
-    """Add the section to the web UI's settings page."""
+    """Add a section to the web UI's settings page."""
     import gradio as gr
     from modules import shared
 
     options = {
-        "siren_coater_folder": ("", "Folder with your coater files (empty: models/siren)", None),
-        "siren_output_folder": ("", "Folder for coated folders (empty: outputs/siren)", None),
+        "siren_coater_folder": (
+            "",
+            "Folder of your coater files (leave empty for models/siren)",
+            None,
+        ),
+        "siren_output_folder": (
+            "",
+            "Folder for coated images (leave empty for outputs/siren)",
+            None,
+        ),
         "siren_alpha": (
             1e-6,
             "Accepted risk of a false alarm",
@@ -25,12 +33,12 @@ def add_settings() -> None:
         ),
         "siren_max_files": (
             2000,
-            "Images per request at most",
+            "Maximum number of images per request",
             {"component": gr.Slider, "component_args": {"minimum": 1, "maximum": 10000, "step": 1}},
         ),
         "siren_api_mb": (
             200,
-            "Megabytes of one request to /siren/v1 at most",
+            "Maximum size of a request to /siren/v1 in megabytes",
             {"component": gr.Slider, "component_args": {"minimum": 1, "maximum": 2000, "step": 1}},
         ),
     }
@@ -40,7 +48,20 @@ def add_settings() -> None:
 
 
 def option(key: str, default: Any) -> Any:
-    """A setting, or ``default`` where it is absent or empty."""
+    """Read a setting.
+
+    Parameters
+    ----------
+    key : str
+        Name of the setting.
+    default : Any
+        Value if it is missing or empty.
+
+    Returns
+    -------
+    Any
+        Its value.
+    """
     from modules import shared
 
     value = getattr(shared.opts, key, None)
@@ -48,14 +69,31 @@ def option(key: str, default: Any) -> Any:
 
 
 def flag(name: str) -> Any:
-    """A command-line flag, None where the web UI does not know it."""
+    """Read a command-line flag.
+
+    Parameters
+    ----------
+    name : str
+        Name of the flag.
+
+    Returns
+    -------
+    Any
+        Its value; None if this web UI has no such flag.
+    """
     from modules import shared
 
     return getattr(shared.cmd_opts, name, None)
 
 
 def coater_folder() -> Path:
-    """Where the owner's coaters lie; created when absent."""
+    """Folder of the owner's coaters; created if missing.
+
+    Returns
+    -------
+    Path
+        From the command line, the settings, or ``models/siren``.
+    """
     from modules import paths
 
     given = flag("siren_coater_dir") or option("siren_coater_folder", "")
@@ -65,7 +103,13 @@ def coater_folder() -> Path:
 
 
 def folders_allowed() -> bool:
-    """Whether folders may be named: not where others than the owner reach the page."""
+    """Whether users may name folders on this machine.
+
+    Returns
+    -------
+    bool
+        False if others can reach the page, unless ``--siren-allow-folders`` is set.
+    """
     if flag("siren_allow_folders"):
         return True
     public = ("listen", "share", "ngrok", "hide_ui_dir_config", "server_name")
@@ -73,10 +117,18 @@ def folders_allowed() -> bool:
 
 
 def make_host() -> PanelHost:
-    """What the web UI lends its panels."""
+    """The panels' host with this web UI's limits and folders.
+
+    Returns
+    -------
+    PanelHost
+        Limits, coaters, output folder and preselected risk.
+    """
     from modules import paths
 
     limits = UploadLimits(files=int(option("siren_max_files", 2000)), folders=folders_allowed())
     outputs = option("siren_output_folder", "") or Path(paths.data_path) / "outputs" / "siren"
     alpha = float(option("siren_alpha", 1e-6))
-    return PanelHost(limits=limits, coaters=CoaterLibrary(coater_folder()), outputs=Path(outputs), alpha=alpha)
+    return PanelHost(
+        limits=limits, coaters=CoaterLibrary(coater_folder()), outputs=Path(outputs), alpha=alpha
+    )

@@ -1,4 +1,4 @@
-"""The extension's parts that need no Gradio: installer, flags, generation, against a stand-in web UI."""
+"""The extension without Gradio: installer, flags and generation, with a stand-in web UI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guided demo tells its story, stops, and leaves nothing of a visitor behind."""
+"""The guided demo reports its steps, stops, and keeps nothing of a visitor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support.gradio_servers import ROOT
 
-from siren_ext.panels.host import PanelHost, JobFolders, CoaterLibrary
+from siren_ext.panels.host import CoaterLibrary, JobFolders, PanelHost
 from siren_ext.samples import sample_folder
 
 DEMO = ROOT / "gradio_demo"
@@ -34,33 +34,35 @@ def tiny(guided: ModuleType) -> Any:
         images=3, training_steps=2, training_batch=2, suspect_images=3, reference_images=4,
         sampling_steps=1, alpha=0.05,
     )  # fmt: skip
-    return guided.Guided(PanelHost(coaters=CoaterLibrary(device="cpu"), jobs=JobFolders(60)), length)
+    return guided.Guided(
+        PanelHost(coaters=CoaterLibrary(device="cpu"), jobs=JobFolders(60)), length
+    )
 
 
 @pytest.mark.models
 @pytest.mark.slow
-def test_the_story_from_coating_to_verdict(tiny: Any) -> None:
-    stories = list(tiny.run(None, "", tiny.host.stops.new_job()))
-    last = stories[-1]
+def test_all_steps_from_coating_to_verdict(tiny: Any) -> None:
+    states = list(tiny.run(None, "", tiny.host.stops.new_job()))
+    last = states[-1]
     assert last.error == ""
-    assert [story.step for story in stories] == sorted(story.step for story in stories)
+    assert [state.step for state in states] == sorted(state.step for state in states)
     assert {state for state, _, _ in last.lines()} == {"done"}
     finding = last.verification.verdict.finding
     assert (finding.n, finding.m) == (3, 4)
     assert any(
-        re.fullmatch(r"Personalising: \d of 2", story.note) for story in stories if story.step == 1
+        re.fullmatch(r"Personalising: \d of 2", state.note) for state in states if state.step == 1
     )
     assert len(last.coated.files) == 3
     again = list(tiny.run(None, "", tiny.host.stops.new_job()))
-    assert any("earlier run" in story.note for story in again)
+    assert any("earlier run" in state.note for state in again)
     assert list(again[-1].verification.reference.scores) == list(last.verification.reference.scores)
 
 
 @pytest.mark.models
 def test_stop_before_the_first_step(tiny: Any) -> None:
-    word = tiny.host.stops.new_job()
-    tiny.host.stops.request(word)
-    last = list(tiny.run(None, "", word))[-1]
+    job_id = tiny.host.stops.new_job()
+    tiny.host.stops.request(job_id)
+    last = list(tiny.run(None, "", job_id))[-1]
     assert last.stopped
     assert last.verification is None
 
@@ -70,13 +72,13 @@ def test_a_visitors_images_are_deleted(tiny: Any, tmp_path: Path) -> None:
     own.mkdir()
     for path in sorted(sample_folder().glob("*.png"))[:2]:
         shutil.copy(path, own)
-    word = tiny.host.stops.new_job()
-    tiny.host.stops.request(word)
-    list(tiny.run(own, "icon", word))
+    job_id = tiny.host.stops.new_job()
+    tiny.host.stops.request(job_id)
+    list(tiny.run(own, "icon", job_id))
     assert not own.exists()
 
 
-def test_errors_are_told(tiny: Any, tmp_path: Path) -> None:
+def test_errors_are_reported(tiny: Any, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     last = list(tiny.run(empty, "dog", tiny.host.stops.new_job()))[-1]
