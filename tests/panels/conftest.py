@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.evidence_samples import PASSPHRASE
+from support.keyed_samples import coaters
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
+from siren_ext.keys.coating_key import KeyRing
 from siren_ext.panels.host import CoaterLibrary, JobFolders, PanelHost, UploadLimits
 
 
@@ -42,3 +45,20 @@ def pictures(tmp_path: Path) -> Path:
         Image.fromarray(pixels).resize((48, 40)).save(folder / f"p{index}.png")
         (folder / f"p{index}.txt").write_text(f"picture {index}\n")
     return folder
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> Coater:
+    return coaters(tmp_path / "coaters")
+
+
+@pytest.fixture
+def plain(tmp_path: Path, keyed: Coater) -> Coater:
+    return Coater.load(tmp_path / "coaters" / "plain.safetensors")
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> KeyRing:
+    made = KeyRing.draw(["gallery", "printer"])
+    made.save(tmp_path / "keys.json", PASSPHRASE)
+    return made

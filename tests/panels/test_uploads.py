@@ -5,14 +5,12 @@ from __future__ import annotations
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from siren_ext.errors import DatasetError, ImageError
-from siren_ext.panels.gradio_compat import upload_paths
 from siren_ext.panels.host import PanelHost, UploadLimits
 from siren_ext.panels.uploads import collect_images
 
@@ -26,12 +24,6 @@ def zipped(path: Path, files: dict[str, bytes]) -> Path:
         for name, content in files.items():
             archive.writestr(name, content)
     return path
-
-
-def test_paths_of_every_gradio() -> None:
-    assert upload_paths(None) == []
-    assert upload_paths("a.png") == [Path("a.png")]
-    assert upload_paths([SimpleNamespace(name="b.png"), "c.png"]) == [Path("b.png"), Path("c.png")]
 
 
 def test_files_and_captions_come_along(host: PanelHost, pictures: Path, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
-"""A tiny keyed coater, and a key whose message is in given pictures."""
+"""A tiny keyed coater, a key whose message is in given pictures, and what must not be shown."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from support.evidence_samples import PASSPHRASE
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
@@ -41,3 +43,13 @@ def owners_key(coater: Coater, pictures: Path) -> CoatingKey:
     assert features is not None
     summed = contributions(features).sum(axis=0)
     return CoatingKey(np.where(summed > 0, 1, -1), bytes(range(32)))
+
+
+def secrets_of(key: CoatingKey) -> list[str]:
+    """All ways in which a text could tell the message, the salt or the passphrase."""
+    signs = key.signs()
+    bits = "".join("1" if sign > 0 else "0" for sign in signs)
+    lists = [
+        json.dumps(signs.tolist(), separators=between) for between in ((", ", ": "), (",", ":"))
+    ]
+    return [bits, np.packbits(signs > 0).tobytes().hex(), key._salt.hex(), *lists, PASSPHRASE]

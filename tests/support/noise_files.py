@@ -1,4 +1,4 @@
-"""Files of random pixels."""
+"""Files of random pixels, and what lies in a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,18 @@ def noise(path: Path, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> Pa
     return path
 
 
+def noise_folder(folder: Path, count: int, seed: int, level: int) -> Path:
+    """A new folder of pictures whose values lie below ``level``: the lower, the darker."""
+    folder.mkdir()
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        pixels = rng.integers(0, level, (32, 32, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
 def files(folder: Path) -> dict[str, int]:
+    """The files below a folder with their times, to see which were written again."""
     return {
         p.relative_to(folder).as_posix(): p.stat().st_mtime_ns
         for p in folder.rglob("*")

@@ -1,0 +1,92 @@
+"""A LoRA is tested at equal settings, against a reference or without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.noise_files import noise_folder
+
+from siren_ext.errors import ConfigError
+from siren_ext.panels.host import PanelHost
+from siren_ext.panels.lora import NO_LORA, ImageRequest, lora_step, prompt_lines, reference_remark
+from siren_ext.panels.verify import verdict_values
+from siren_ext.progress import Progress
+
+
+class FakeGenerator:
+    """Draws noise: darker with a LoRA than without."""
+
+    def __init__(self) -> None:
+        self.requests: list[ImageRequest] = []
+
+    def checkpoints(self) -> list[str]:
+        return ["tiny"]
+
+    def loras(self) -> list[str]:
+        return ["accused", "clean"]
+
+    def generate(self, request: ImageRequest, out: Path, progress: Progress) -> dict[str, object]:
+        self.requests.append(request)
+        noise_folder(
+            out, request.count, request.seed + len(request.loras), 60 if request.loras else 255
+        )
+        return {"prompts": list(request.prompts), "steps": request.steps}
+
+
+def request(**changes: object) -> ImageRequest:
+    values = {
+        "checkpoint": "tiny", "loras": (("accused", 1.0),), "prompts": ("a dog",), "count": 6,
+        "seed": 5, "steps": 3, "guidance": 7.0, "size": 64,
+    }  # fmt: skip
+    return ImageRequest(**{**values, **changes})
+
+
+def test_a_lora_is_tested_at_equal_settings(host: PanelHost) -> None:
+    generator = FakeGenerator()
+    coater = host.coaters.load("mine.safetensors")
+    done = lora_step(generator, request(), (), 7, coater, host.jobs.new("t"), alpha=1e-2)
+    card, charts, report, low, high = verdict_values(done, reference_remark(()))
+    first, second = generator.requests
+    assert (first.loras, second.loras) == ((("accused", 1.0),), ())
+    assert (first.seed, first.steps, first.prompts) == (second.seed, second.steps, second.prompts)
+    assert (first.count, second.count) == (6, 7)
+    assert "6 against 7" in card
+    assert "without a LoRA" in card
+    assert "prompts are not recorded" not in card
+    assert charts
+    assert len(report) == 2
+    assert low
+    assert high
+
+
+def test_a_clean_lora_as_the_reference(host: PanelHost) -> None:
+    generator = FakeGenerator()
+    coater, clean = host.coaters.load("mine.safetensors"), (("clean", 1.0),)
+    done = lora_step(generator, request(), clean, 6, coater, host.jobs.new("t"), alpha=1e-2)
+    assert generator.requests[1].loras == (("clean", 1.0),)
+    assert [made.role for made in generator.requests] == ["suspicious model", "reference"]
+    assert "without a LoRA" not in verdict_values(done, reference_remark(clean))[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "clean", "words"),
+    [
+        ({"loras": ()}, (), "No suspicious LoRA"),
+        ({}, (("accused", 1.0),), "the suspicious LoRA itself"),
+    ],
+)
+def test_impossible_requests_are_refused(
+    host: PanelHost, changes: dict, clean: tuple, words: str
+) -> None:
+    coater, generator = host.coaters.load("mine.safetensors"), FakeGenerator()
+    with pytest.raises(ConfigError, match=words):
+        lora_step(generator, request(**changes), clean, 6, coater, host.jobs.new("t"), alpha=1e-2)
+    assert generator.requests == []
+
+
+def test_prompts_are_lines() -> None:
+    assert prompt_lines(" a dog \n\n a cat\n") == ("a dog", "a cat")
+    with pytest.raises(ConfigError, match="No prompt"):
+        prompt_lines(" \n")
+    assert NO_LORA.startswith("none")

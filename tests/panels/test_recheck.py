@@ -1,0 +1,40 @@
+"""Reports are computed again, and what is none is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.noise_files import noise_folder
+
+from siren_ext.errors import ScoreError
+from siren_ext.panels.actions import verify_step
+from siren_ext.panels.host import PanelHost
+from siren_ext.panels.recheck import recheck_step
+
+
+def test_a_report_is_computed_again(host: PanelHost, tmp_path: Path) -> None:
+    first, second = noise_folder(tmp_path / "s", 6, 1, 255), noise_folder(tmp_path / "r", 6, 2, 255)
+    verification = verify_step(
+        first, second, host.coaters.load("mine.safetensors"), host.jobs.new("t"), alpha=1e-2
+    )
+    assert recheck_step(verification.report.json).agrees
+    data = json.loads(verification.report.json.read_text(encoding="utf-8"))
+    data["verdict"]["finding"]["p_value"] = 1e-9
+    data["verdict"]["outcome"] = "coating found"
+    forged = tmp_path / "forged.json"
+    forged.write_text(json.dumps(data), encoding="utf-8")
+    found = recheck_step(forged)
+    assert not found.agrees
+    assert found.verdict.outcome == verification.verdict.outcome
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", '{"format": "x"}', '{"format": "siren_ext.report"}', "{", '{"a": NaN}']
+)
+def test_what_is_no_report(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    with pytest.raises(ScoreError):
+        recheck_step(path)

@@ -1,0 +1,60 @@
+"""Training in the panel: names of coaters, settings of every kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from siren_ext.errors import ConfigError
+from siren_ext.panels.train import coater_file as coater_path
+from siren_ext.progress import NULL
+
+
+@pytest.mark.parametrize("title", ["", "../x", "a/b", "-", "x" * 65, "a\nb"])
+def test_names_of_new_coaters(tmp_path: Path, title: str) -> None:
+    from siren_ext.errors import CoaterError
+
+    with pytest.raises(CoaterError):
+        coater_path(title, tmp_path)
+
+
+def test_a_coater_is_never_overwritten(tmp_path: Path) -> None:
+    from siren_ext.errors import CoaterError
+
+    path = coater_path("mine", tmp_path)
+    assert path == tmp_path / "mine.safetensors"
+    path.write_bytes(b"x")
+    with pytest.raises(CoaterError, match="already"):
+        coater_path("mine.safetensors", tmp_path)
+
+
+@pytest.mark.parametrize("preset", ["default", "coarse", "keyed"])
+def test_training_of_every_kind(
+    preset: str, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import siren_ext.training.recipes as owner
+    from siren_ext.panels.train import KINDS, train_step
+
+    assert preset in KINDS.values()
+    seen: dict[str, Any] = {}
+
+    def stand_in(data: Any, base: Any, word: str, out: Path, config: Any, **rest: Any) -> None:
+        seen.update(rest, config=config, images=len(data))
+
+    monkeypatch.setattr(owner, "train_for_base", stand_in)
+    out = tmp_path / "mine.safetensors"
+    text, path = train_step(pictures, "pocket", "fox", 30, out, NULL, preset=preset)
+    fitted = preset != "default"
+    assert path == str(out)
+    assert ("Make a key" in text) == (preset == "keyed")
+    assert ("was fitted" in text) == fitted
+    assert seen["surrogate"].steps == 30
+    assert seen["config"].steps == (0 if fitted else 30)
+    assert (seen["start"] is None) == (seen["coater"] is not None) == fitted
+    if fitted:
+        assert seen["coater"].coarse
+        assert bool(seen["coater"].message_bits) == (preset == "keyed")
+    with pytest.raises(ConfigError, match="no model"):
+        train_step(pictures, "nowhere", "fox", 30, out, NULL, preset=preset)
