@@ -10,7 +10,15 @@ from msgspec import Meta
 from siren_ext.config import Config, preset_values
 from siren_ext.errors import ConfigError
 
-_ROUNDS = 6
+_NEWER = {
+    "rehearse_first": 0,
+    "rehearse_rounds": 6,
+    "order": "random",
+    "mirror": True,
+    "rounding": True,
+    "official_distortions": False,
+}
+"""Settings that came later, with the value that says what runs did before."""
 
 StepCount = Annotated[int, Meta(ge=0, le=10_000_000)]
 BatchSize = Annotated[int, Meta(ge=1, le=1024)]
@@ -35,6 +43,15 @@ class TrainConfig(Config):
         optimisation steps; 0 leaves a coater with coarse colour as it is fitted.
     batch_size : int
         images per step.
+    order : str
+        which images a step takes: ``random`` draws them anew for every step; ``shuffled`` and
+        ``listed`` use each image once per epoch, in another random order every epoch or in the
+        order of the set (SIREN's code).
+    mirror : bool
+        mirror half of the images, at random.
+    rounding : bool
+        train on coated images as a file of 8 bits holds them, clamped to [0,1] and rounded, with
+        the gradient passed straight through; off: neither clamped nor rounded (SIREN's code).
     learning_rate : float
         of the generator; ``extractor_rate`` of the extractor (AdamW).
     warmup : int
@@ -54,6 +71,8 @@ class TrainConfig(Config):
         use the published code's Lab scale (62 times smaller loss).
     distort : bool
         photometric distortions before the extractor; ``geometric`` adds crops, mirrors.
+    official_distortions : bool
+        distortions with the slips of SIREN's code, see :mod:`siren_ext.training.distortions`.
     round_trips : int
         images per step that pass the autoencoder before the extractor.
     denoised : int
@@ -102,7 +121,11 @@ class TrainConfig(Config):
     rehearse_steps: Annotated[int, Meta(ge=0, le=100_000)] = 12
     rehearse_first: Annotated[int, Meta(ge=0, le=100_000)] = 0
     rehearse_images: Annotated[int, Meta(ge=1, le=10_000)] = 24
-    rehearse_rounds: Annotated[int, Meta(ge=1, le=1_000_000)] = _ROUNDS
+    rehearse_rounds: Annotated[int, Meta(ge=1, le=1_000_000)] = 6
+    order: Literal["random", "shuffled", "listed"] = "random"
+    mirror: bool = True
+    rounding: bool = True
+    official_distortions: bool = False
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
 
     def __post_init__(self) -> None:
@@ -115,20 +138,18 @@ class TrainConfig(Config):
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; newer settings only where set, so that older runs can go on."""
+        """Plain values; newer settings only if changed, so that older runs can be resumed."""
         values = super().to_dict()
-        for name, usual in (("rehearse_rounds", _ROUNDS), ("rehearse_first", 0)):
-            if values[name] == usual:
-                del values[name]
-        return values
+        return {name: value for name, value in values.items() if value != _NEWER.get(name, ...)}
 
     @classmethod
     def preset(cls, name: str, /, **changes: Any) -> TrainConfig:
         """Settings by name, with single ones changed; raises :class:`ConfigError`.
 
         ``default``; ``coarse`` and ``keyed``, which leave a coater of the same preset as it is
-        fitted; ``official``, what SIREN's code does; ``paper``, what its text says (radius form of
-        the hypersphere, true CIE Lab, plain sum of the terms). The latter two are meant for
+        fitted; ``official``, what SIREN's code does, with the differences that
+        ``docs/official_preset.md`` lists; ``paper``, what its text says (radius form of the
+        hypersphere, true CIE Lab, plain sum of the terms). The latter two are meant for
         :data:`PUBLISHED_EPOCHS` passes over the images: give ``steps``.
         """
         return cls.from_dict(preset_values(PRESETS, name) | changes)
@@ -155,10 +176,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tint_weight": 0.0,
         "official_lab": True,
         "distort": True,
+        "official_distortions": True,
         "geometric": False,
         "round_trips": 0,
         "denoised": 0,
         "rehearse_every": 0,
+        "order": "listed",
+        "mirror": False,
+        "rounding": False,
     },
 }
 PRESETS["paper"] = PRESETS["official"] | {
@@ -167,4 +192,6 @@ PRESETS["paper"] = PRESETS["official"] | {
     "nu": 0.1,
     "colour_weight": 1.0,
     "official_lab": False,
+    "official_distortions": False,
+    "order": "shuffled",
 }
