@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
@@ -14,9 +15,12 @@ NEEDED = {
     "safetensors": "safetensors>=0.4",
     "matplotlib": "matplotlib>=3.6",
     "jinja2": "jinja2>=3.0",
+    "msgspec": "msgspec>=0.18",
     "tomli_w": "tomli-w>=1.0",
     "cryptography": "cryptography>=41",
 }
+if sys.version_info < (3, 11):
+    NEEDED["tomli"] = "tomli>=2.0"
 KEPT = ("torch", "numpy", "pillow", "gradio", "safetensors", "transformers", "fastapi", "pydantic")
 HERE = Path(__file__).resolve().parent
 

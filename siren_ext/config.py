@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -44,7 +44,7 @@ class Config:
                 value = tuple(value)
                 object.__setattr__(self, name, value)
             place = f"{type(self).__name__}.{name} is {shown(value)}"
-            if not (fits(value, kind) and _is_finite(value)):
+            if not (_is_finite(value) and fits(value, kind)):
                 raise ConfigError(f"{place}; expected {expected(kind)}.")
             if not _is_writable(value):
                 raise ConfigError(f"{place}, with half of a character; expected whole ones.")
@@ -143,7 +143,9 @@ def _parts(value: Any) -> Iterable[Any]:
 
 
 def _is_finite(value: Any) -> bool:
-    return all(math.isfinite(part) for part in _parts(value) if isinstance(part, float))
+    """Whether all numbers are finite, as floats too."""
+    largest = sys.float_info.max
+    return all(abs(part) <= largest for part in _parts(value) if isinstance(part, int | float))
 
 
 def _is_writable(value: Any) -> bool:
