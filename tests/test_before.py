@@ -17,8 +17,8 @@ from siren_ext.coater.bundled import coater_path
 from siren_ext.coater.coater import Coater
 from siren_ext.coating.manifest import JOURNAL_NAME, CoatConfig, CoatJournal, CoatManifest
 from siren_ext.evidence.commitment import Commitment, check_commitment
-from siren_ext.experiments.study import StudyLog, kept
-from siren_ext.files import sha256_file
+from siren_ext.experiments.study import cached_value
+from siren_ext.files import sha256_file, write_json
 from siren_ext.keys import encrypted_file
 from siren_ext.keys.coating_key import KeyRing
 from siren_ext.keys.signing import Signer
@@ -28,7 +28,8 @@ from siren_ext.scoring.score import score_folder
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.suspects.base import PromptPlan, Usage, generate_images, read_missed
 from siren_ext.training.state import read_state
-from siren_ext.workflows.demo_summary import DemoLog, DemoSummary
+from siren_ext.workflows.demo_summary import DemoSummary
+from siren_ext.workflows.run_log import RunLog
 
 BEFORE = Path(__file__).parent / "fixtures" / "before"
 EXPECTED: dict[str, Any] = json.loads((BEFORE / "expected.json").read_text(encoding="utf-8"))
@@ -196,22 +197,24 @@ def test_demo(tmp_path: Path) -> None:
     summary = DemoSummary.load(tmp_path)
     assert summary is not None
     assert summary.to_dict(tmp_path) == EXPECTED["demo"]["summary"]
-    assert summary.text() == EXPECTED["demo"]["text"]
-    ledger = DemoLog(tmp_path, EXPECTED["demo"]["config"])
+    path = tmp_path / "demo.json"
+    log = RunLog(path, "demo", EXPECTED["demo"]["config"], key="config")
     account = EXPECTED["demo"]["ledger"]
-    assert ledger.seconds == pytest.approx(sum(account["seconds"].values()))
-    assert ledger.memory == account["peak_memory_gb"]
-    ledger.write()
-    assert same_bytes(tmp_path / "demo.json", "demo/demo.json")
+    assert log.costs() == {name: account[name] for name in ("seconds", "peak_memory_gb")}
+    with log.step("another"):
+        pass
+    assert keeps(path, "demo/demo.json")
 
 
 def test_study(tmp_path: Path) -> None:
     shutil.copytree(BEFORE / "study", tmp_path, dirs_exist_ok=True)
-    ledger = StudyLog(tmp_path, EXPECTED["study"]["identity"])
-    assert ledger.costs() == EXPECTED["study"]["costs"]
-    assert same_bytes(tmp_path / "study.json", "study/study.json")
+    log = RunLog(tmp_path / "study.json", "study", EXPECTED["study"]["identity"])
+    assert log.costs() == EXPECTED["study"]["costs"]
+    with log.step("another"):
+        pass
+    assert keeps(tmp_path / "study.json", "study/study.json")
     key = {"images": ["a"], "levels": (0.1, 0.5)}
-    value = kept(tmp_path / "stages.json", key, lambda: pytest.fail("made anew"))
+    value = cached_value(tmp_path / "stages.json", key, lambda: pytest.fail("made again"))
     assert value == {"survival": [1.5, None], "learnt": {"x": 1}}
 
 
@@ -219,6 +222,15 @@ def test_training_state() -> None:
     state = read_state(BEFORE / "training.state", EXPECTED["state"]["run"], torch.device("cpu"))
     assert state is not None
     assert sorted(state) == EXPECTED["state"]["names"]
+
+
+def keeps(path: Path, name: str) -> bool:
+    """Whether a log with one more step differs from the old one in that alone, text included."""
+    now = json.loads(path.read_text(encoding="utf-8"))
+    now["seconds"].pop("another")
+    now["peak_memory_gb"] = json.loads((BEFORE / name).read_bytes())["peak_memory_gb"]
+    write_json(path, now)
+    return same_bytes(path, name)
 
 
 def same_bytes(path: Path, name: str) -> bool:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from siren_ext.errors import EvidenceError, MissingExtraError, ScoreError
-from siren_ext.scoring.score_set import read_json
+from siren_ext.documents import read_json
+from siren_ext.errors import EvidenceError, MissingExtraError
 from siren_ext.text import printable
 
 MAX_BYTES = 1 << 20
@@ -104,10 +104,7 @@ def require_encrypted(path: Path, kind: str) -> tuple[dict[str, Any], Any]:
 def read_object(path: Path, kind: str, *, max_bytes: int) -> dict[str, Any]:
     """A JSON object of the given format, version 1; raises :class:`EvidenceError`."""
     name = Path(path).name
-    try:
-        data = read_json(Path(path), max_bytes)
-    except ScoreError as error:
-        raise EvidenceError(str(error)) from None
+    data = read_json(path, error=EvidenceError, max_bytes=max_bytes)
     found = data.get("format") if isinstance(data, dict) else None
     if found != kind:
         shown = f"found {printable(found)[:60]!r}" if isinstance(found, str) else "it is not one"

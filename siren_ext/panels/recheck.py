@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError, EvidenceError, ScoreError
 from siren_ext.evidence.commitment import Precedence
 from siren_ext.report.check import CheckPoint, check_report
 from siren_ext.report.integrity import JSON
 from siren_ext.report.keyed_check import restored_keyed
 from siren_ext.report.write import FORMAT
-from siren_ext.scoring.score_set import ScoreSet, read_json
+from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.findings import Finding, ks_finding, rank_finding
 from siren_ext.verdict.verify import Verdict, conclude
@@ -77,7 +78,7 @@ def recheck_step(path: Path) -> Recheck:
     EvidenceError
         Its keyed test or commitment is too damaged to show.
     """
-    data = read_json(path)
+    data = read_json(path, error=ScoreError)
     name = path.name
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ScoreError(

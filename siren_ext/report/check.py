@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError, EvidenceError, ImageError, ScoreError
 from siren_ext.evidence.commitment import Precedence
 from siren_ext.files import sha256_file
@@ -16,7 +17,7 @@ from siren_ext.report.integrity import JSON, Seal, changed_fields, field_digests
 from siren_ext.report.keyed_check import restored_keyed
 from siren_ext.report.write import FORMAT, FORMAT_VERSION, PATH_LIMIT
 from siren_ext.scoring.appearance import too_unlike
-from siren_ext.scoring.score_set import ScoreSet, read_json
+from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.text import printable
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.findings import (
@@ -102,7 +103,7 @@ def check_report(
             f"{folder} holds no {JSON}; give the folder of a report, or the file in it."
         )
     try:
-        data = read_json(folder / JSON)
+        data = read_json(folder / JSON, error=ScoreError)
     except ScoreError as error:
         raise EvidenceError(f"The report can't be read: {error}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:

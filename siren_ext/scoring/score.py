@@ -16,11 +16,12 @@ from torch import Tensor
 
 from siren_ext.data.image_files import list_images
 from siren_ext.data.images import read_picture, square_view, to_tensor
+from siren_ext.documents import read_json
 from siren_ext.errors import ImageError, ScoreError
 from siren_ext.files import sha256_file
 from siren_ext.progress import NULL, Progress
 from siren_ext.scoring.appearance import looks_of
-from siren_ext.scoring.score_set import MAX_TEXT, ScoreSet, read_json, require_same_coater
+from siren_ext.scoring.score_set import MAX_TEXT, ScoreSet, require_same_coater
 from siren_ext.text import printable
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = [
     "PROVENANCE",
     "ScoreSet",
-    "read_json",
     "require_same_coater",
     "score_folder",
     "score_images",
@@ -106,7 +106,7 @@ def score_folder(
     known: dict[str, Any] = {"kind": "folder", "folder": printable(folder.resolve().name)}
     if (folder / PROVENANCE).is_file():
         try:
-            known["provenance"] = read_json(folder / PROVENANCE)
+            known["provenance"] = read_json(folder / PROVENANCE, error=ScoreError)
         except ScoreError as error:  # it only serves comparison: its loss is told, not fatal
             known["provenance_error"] = str(error)
     named = ((printable(path.relative_to(folder).as_posix()), path) for path in paths)

@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from siren_ext.errors import ScoreError
 from siren_ext.files import write_json
+from siren_ext.formats import convert_format, read_format
+from siren_ext.schema import to_plain
 from siren_ext.scoring.appearance import LESS_MORE
 
-FORMAT = "siren_ext.scores"
-FORMAT_VERSION = 1
-MAX_BYTES = 64 << 20
 MAX_IMAGES = 1_000_000
 MAX_TEXT = 4096
 MAX_FEATURES = 512
-_HASH = re.compile(r"[0-9a-f]{64}")
+
+_AGAIN = "Score the images again with 'siren-ext score'."
+_Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+_Number = Annotated[float, Meta(ge=-1e30, le=1e30)]
+_Hash = Annotated[
+    str, Meta(pattern=r"\A([0-9a-f]{64})?\Z", description='64 hexadecimal digits, or ""')
+]
+
+
+class StoredImage(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One scored image of a score file."""
+
+    name: _Text
+    sha256: _Hash
+    score: _Number
+    features: Annotated[list[_Number], Meta(min_length=1, max_length=MAX_FEATURES)] | None = None
+    looks: (
+        Annotated[list[_Number], Meta(min_length=len(LESS_MORE), max_length=len(LESS_MORE))] | None
+    ) = None
+
+
+class StoredFailure(Struct, forbid_unknown_fields=True):
+    """One image without a score, and what went wrong."""
+
+    name: _Text
+    error: _Text
+
+
+class StoredScores(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A score file, or a pool of scores within a report; see :class:`ScoreSet`."""
+
+    format: Literal["siren_ext.scores"] = "siren_ext.scores"
+    version: Literal[1] = 1
+    coater: _Text
+    source: dict[str, Any] = {}
+    images: Annotated[list[StoredImage], Meta(min_length=1, max_length=MAX_IMAGES)]
+    failures: Annotated[list[StoredFailure], Meta(max_length=MAX_IMAGES)] = []
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,22 +131,23 @@ class ScoreSet:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored by :meth:`save`."""
-        images: list[dict[str, Any]] = [
-            {"name": name, "sha256": digest, "score": float(score)}
-            for name, digest, score in zip(self.names, self.hashes, self.scores, strict=True)
+        rows = [
+            StoredImage(name, digest, float(score), features, looks)
+            for name, digest, score, features, looks in zip(
+                self.names,
+                self.hashes,
+                self.scores,
+                [None] * len(self) if self.features is None else self.features.tolist(),
+                [None] * len(self) if self.looks is None else self.looks.tolist(),
+                strict=True,
+            )
         ]
-        for name, table in (("features", self.features), ("looks", self.looks)):
-            if table is not None:
-                for row, values in zip(images, table.tolist(), strict=True):
-                    row[name] = values
-        return {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "coater": self.coater,
-            "source": self.source,
-            "images": images,
-            "failures": [{"name": name, "error": error} for name, error in self.failures],
-        }
+        failures = [StoredFailure(name, error) for name, error in self.failures]
+        stored = StoredScores(
+            coater=self.coater, source=self.source, images=rows, failures=failures
+        )
+        plain: dict[str, Any] = to_plain(stored)
+        return plain
 
     def save(self, path: Path) -> None:
         """Write the set as JSON, atomically; scores survive the round trip bit for bit.
@@ -125,36 +160,33 @@ class ScoreSet:
     @classmethod
     def load(cls, path: Path | str) -> ScoreSet:
         """Read a set; raises :class:`ScoreError` unless the file is whole and sane."""
-        path = Path(path)
-        return cls.from_dict(read_json(path), name=str(path))
+        stored = read_format(path, StoredScores, error=ScoreError, advice=_AGAIN)
+        return cls.from_stored(stored, name=str(path))
 
     @classmethod
     def from_dict(cls, data: Any, *, name: str = "The score set") -> ScoreSet:
         """Check and take over what :meth:`to_dict` gave; ``name`` is used in messages."""
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise ScoreError(f"{name} is not a score file; make one with 'siren-ext score'.")
-        if data.get("version") != FORMAT_VERSION:
-            raise ScoreError(
-                f"{name} has version {str(data.get('version'))[:40]}; this program reads "
-                f"version {FORMAT_VERSION}. Score the images again."
-            )
-        images, failures = data.get("images"), data.get("failures", [])
-        source = data.get("source", {})
-        if not (isinstance(images, list) and isinstance(failures, list)) or not images:
-            raise ScoreError(f"{name} holds no list of scored images; score the images again.")
-        if not isinstance(source, dict):
-            raise ScoreError(f"{name}: 'source' is not an object; score the images again.")
-        if len(images) + len(failures) > MAX_IMAGES:
-            raise ScoreError(f"{name} holds {len(images)} images; at most {MAX_IMAGES:,} are read.")
-        coater = _text(data, "coater", name)
-        rows = [_row(entry, f"{name}, image {i}") for i, entry in enumerate(images)]
-        lost = tuple(
-            (_text(entry, "name", f"{name}, failure {i}"), _text(entry, "error", name))
-            for i, entry in enumerate(failures)
+        stored = convert_format(data, StoredScores, name=name, error=ScoreError, advice=_AGAIN)
+        return cls.from_stored(stored, name=name)
+
+    @classmethod
+    def from_stored(cls, stored: StoredScores, *, name: str = "The score set") -> ScoreSet:
+        """The set that a score file or report holds; ``name`` is used in messages.
+
+        Raises :class:`ScoreError` where only some images have features or looks, or other numbers
+        of them.
+        """
+        rows = stored.images
+        return cls(
+            np.array([row.score for row in rows]),
+            tuple(row.name for row in rows),
+            tuple(row.sha256 for row in rows),
+            stored.coater,
+            stored.source,
+            tuple((lost.name, lost.error) for lost in stored.failures),
+            _table([row.features for row in rows], f"features in {name}"),
+            _table([row.looks for row in rows], f"looks in {name}"),
         )
-        names, hashes, scores = zip(*rows, strict=True)
-        features, looks = (_table(images, part, name) for part in ("features", "looks"))
-        return cls(np.array(scores), names, hashes, coater, source, lost, features, looks)
 
     @classmethod
     def concat(cls, sets: Sequence[ScoreSet]) -> ScoreSet:
@@ -185,57 +217,16 @@ def require_same_coater(first: ScoreSet, second: ScoreSet) -> None:
         )
 
 
-def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
-    """Strict JSON of limited size: no NaN, no infinity; raises :class:`ScoreError`."""
-    name = str(path)
-
-    def refuse(word: str) -> Any:
-        raise ScoreError(f"{name} holds {word}, which is not a finite number.")
-
-    try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise ScoreError(f"{name} has {size:,} bytes; at most {max_bytes:,} are read.")
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    except OSError as error:
-        raise ScoreError(f"{name} can't be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise ScoreError(f"{name} is not valid JSON: {str(error)[:200]}") from error
-
-
-def _text(entry: Any, key: str, name: str) -> str:
-    value = entry.get(key) if isinstance(entry, dict) else None
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise ScoreError(f"{name}: '{key}' is missing or not a text of at most {MAX_TEXT} letters.")
-    return value
-
-
-def _row(entry: Any, name: str) -> tuple[str, str, float]:
-    digest = _text(entry, "sha256", name)
-    if digest and not _HASH.fullmatch(digest):
-        raise ScoreError(f"{name}: 'sha256' is not 64 hexadecimal digits.")
-    score = entry.get("score")
-    if isinstance(score, bool) or not isinstance(score, int | float) or abs(score) > 1e30:
-        raise ScoreError(f"{name}: 'score' is {str(score)[:40]}; expected a finite number.")
-    return _text(entry, "name", name), digest, float(score)
-
-
-def _table(images: list[Any], part: str, name: str) -> NDArray[np.float64] | None:
-    """The rows of ``features`` or ``looks``: all of one length, or none at all."""
-    if not any(part in entry for entry in images):
+def _table(rows: Sequence[list[float] | None], what: str) -> NDArray[np.float64] | None:
+    """Rows of one length, or None where there are none at all."""
+    widths = {0 if row is None else len(row) for row in rows}
+    if widths == {0}:
         return None
-    rows = [entry.get(part) for entry in images]
-    width = len(rows[0]) if isinstance(rows[0], list) else 0
-    for number, row in enumerate(rows):
-        if (
-            not isinstance(row, list)
-            or not 1 <= len(row) == width <= MAX_FEATURES
-            or not all(type(value) in (int, float) and abs(value) <= 1e30 for value in row)
-        ):
-            raise ScoreError(
-                f"{name}, image {number}: '{part}' is not a list of finite numbers as long as "
-                f"the others, at most {MAX_FEATURES}; score the images again."
-            )
+    if len(widths) > 1:
+        raise ScoreError(
+            f"The images have {' or '.join(map(str, sorted(widths)))} {what}; expected equally "
+            f"many for each image. {_AGAIN}"
+        )
     return np.array(rows, dtype=np.float64)
 
 

@@ -79,23 +79,28 @@ def test_a_stopped_scoring_keeps_its_features(
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "words"),
     [
-        lambda rows: rows[1].pop("features"),
-        lambda rows: rows[1]["features"].pop(),
-        lambda rows: rows[0].update(features=[]),
-        lambda rows: rows[0].update(features="++--"),
-        lambda rows: rows[1]["features"].__setitem__(0, True),
-        lambda rows: rows[1]["features"].__setitem__(0, 1e40),
-        lambda rows: [row.update(features=[0.0] * 513) for row in rows],
+        (lambda rows: rows[1].pop("features"), f"0 or {BITS} features"),
+        (lambda rows: rows[1]["features"].pop(), f"{BITS - 1} or {BITS} features"),
+        (
+            lambda rows: rows[0].update(features=[]),
+            r"images\[0\].features is \[\]; expected a list",
+        ),
+        (lambda rows: rows[0].update(features="++--"), r"images\[0\].features is '\+\+--'"),
+        (lambda rows: rows[1]["features"].__setitem__(0, True), r"features\[0\] is True"),
+        (lambda rows: rows[1]["features"].__setitem__(0, 1e40), r"features\[0\] is 1e\+40"),
+        (lambda rows: [row.update(features=[0.0] * 513) for row in rows], "1 to 512 numbers"),
+        (lambda rows: rows[1].update(looks=[0.0] * 7), r"images\[1\].looks .* 8 to 8 numbers"),
+        (lambda rows: rows[1].pop("looks"), "0 or 8 looks"),
     ],
 )
 def test_damaged_features_are_refused(
-    coater: Coater, photos: ImageSet, damage: Any, tmp_path: Path
+    coater: Coater, photos: ImageSet, damage: Any, words: str
 ) -> None:
     data = score_folder(photos.root, coater).to_dict()
     damage(data["images"])
-    with pytest.raises(ScoreError, match="'features' is not a list of finite numbers"):
+    with pytest.raises(ScoreError, match=words):
         ScoreSet.from_dict(data)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-from support.score_sets import pool
+from support.hostile_files import check_reader, wrong_values
+from support.looks import table
+from support.score_sets import drawn, pool
 
+from siren_ext.documents import MAX_JSON_BYTES
 from siren_ext.errors import ScoreError
 from siren_ext.scoring.score_set import ScoreSet, require_same_coater
 
@@ -55,23 +60,27 @@ def edited(**changes):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "not valid JSON"),
-        ("[" * 100_000, "not valid JSON"),
-        ("[]", "not a score file"),
-        ('{"format": "other"}', "not a score file"),
-        (edited(version=99), "has version 99"),
-        (edited(images=[]), "no list of scored images"),
-        (edited(images={"a": 1}), "no list of scored images"),
-        (edited(images=[[1]]), "'name' is missing|'sha256' is missing"),
-        (edited(images=[{"name": "a", "sha256": "", "score": "1"}]), "image 0: 'score' is 1"),
-        (edited(images=[{"name": "a", "sha256": "", "score": True}]), "'score' is True"),
-        (edited(images=[{"name": "a", "sha256": "xyz", "score": 1}]), "64 hexadecimal"),
-        (edited(images=[{"name": "a" * 9000, "sha256": "", "score": 1}]), "not a text of at most"),
-        (edited().replace("1.0", "NaN"), "NaN, which is not a finite"),
-        (edited().replace("1.0", "1e999"), "'score' is inf"),
-        (edited(source=[]), "'source' is not an object"),
-        (edited(coater=None), "'coater' is missing"),
-        (edited(failures=["x"]), "'name' is missing"),
+        ('{"format": "other"}', "has the format 'other'; expected 'siren_ext.scores'"),
+        (edited(version=99), "has the version 99; expected 1"),
+        (edited(version=True), "has the version True; expected 1"),
+        (edited(images=[]), r"images is \[\]; expected a list of 1"),
+        (edited(images={"a": 1}), r"images is {'a': 1}; expected a list of 1"),
+        (edited(images=[[1]]), r"images\[0\] is \[1\]; expected named values"),
+        (edited(images=[{"name": "a", "sha256": ""}]), r"images\[0\] has no score"),
+        (
+            edited(images=[{"name": "a", "sha256": "", "score": "1"}]),
+            "score is '1'; expected a num",
+        ),
+        (edited(images=[{"name": "a", "sha256": "", "score": True}]), "score is True; expected a"),
+        (edited(images=[{"name": "a", "sha256": "", "score": 1e31}]), "score is 1e\\+31; expected"),
+        (edited(images=[{"name": "a", "sha256": "xyz", "score": 1}]), "'xyz'; expected 64 hexad"),
+        (edited(images=[{"name": "a", "sha256": "a" * 64 + "\n", "score": 1}]), "expected 64 hex"),
+        (edited(images=[{"name": "a" * 9000, "sha256": "", "score": 1}]), "9,000 characters"),
+        (edited().replace("1.0", "NaN"), "holds NaN; expected finite"),
+        (edited().replace("1.0", "1e999"), "holds 1e999; expected numbers below"),
+        (edited(source=[]), r"source is \[\]; expected named values"),
+        (edited(coater=None), "coater is None; expected text of at most 4096 characters"),
+        (edited(failures=["x"]), r"failures\[0\] is 'x'; expected named values"),
     ],
 )
 def test_hostile_files_are_refused_with_a_reason(tmp_path, text, words):
@@ -81,10 +90,43 @@ def test_hostile_files_are_refused_with_a_reason(tmp_path, text, words):
         ScoreSet.load(path)
 
 
-def test_huge_or_missing_files_are_refused(tmp_path, monkeypatch):
+def test_damaged_files_are_refused(tmp_path):
+    path = tmp_path / "scores.json"
+    make(features=np.ones((2, 3))).save(path)
+    check_reader(path, ScoreSet.load, ScoreError)
+
+
+def test_wrong_values_are_refused(tmp_path):
+    good = make().to_dict()
+    for what, data in wrong_values(good):
+        if what in ("no source", "no failures"):
+            continue  # they may be left out
+        if what in ("source = {'a': 1}", "failures = []", "failures = [[]]"):
+            continue
+        with pytest.raises(ScoreError, match=r"expected|has no|unknown"):
+            pytest.fail(f"{what}: {ScoreSet.from_dict(data)}")
+
+
+def test_huge_or_missing_files_are_refused(tmp_path):
     with pytest.raises(ScoreError, match="can't be read"):
         ScoreSet.load(tmp_path / "none.json")
-    make().save(tmp_path / "scores.json")
-    monkeypatch.setattr("siren_ext.scoring.score_set.read_json.__defaults__", (10,))
-    with pytest.raises(ScoreError, match="at most 10 are read"):
+    with (tmp_path / "scores.json").open("wb") as stream:
+        stream.truncate(MAX_JSON_BYTES + 1)
+    with pytest.raises(ScoreError, match="has 67,108,865 bytes; expected at most 67,108,864"):
         ScoreSet.load(tmp_path / "scores.json")
+
+
+ALIKE = {"looks": table(40, 5)}
+
+
+def test_score_files_keep_the_looks(tmp_path: Path) -> None:
+    before = drawn(5, **ALIKE)
+    before.save(tmp_path / "scores.json")
+    after = ScoreSet.load(tmp_path / "scores.json")
+    np.testing.assert_array_equal(after.looks, before.looks)
+    np.testing.assert_array_equal(ScoreSet.concat([after, after]).looks[40:], before.looks)
+    assert ScoreSet.concat([after, dataclasses.replace(after, looks=None)]).looks is None
+    with pytest.raises(ScoreError, match="3 looks for each image; expected 8"):
+        dataclasses.replace(before, looks=np.zeros((40, 3)))
+    with pytest.raises(ScoreError, match="looks of shape"):
+        dataclasses.replace(before, looks=np.zeros((39, 8)))

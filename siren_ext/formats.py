@@ -1,0 +1,70 @@
+"""Files that name their format and version in their first two fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from siren_ext.documents import MAX_JSON_BYTES, read_json
+from siren_ext.errors import SirenError
+from siren_ext.schema import convert, expected, fits, shown
+
+T = TypeVar("T")
+
+
+def read_format(
+    path: Path | str,
+    kind: type[T],
+    *,
+    error: type[SirenError],
+    name: str | None = None,
+    max_bytes: int = MAX_JSON_BYTES,
+    advice: str = "",
+) -> T:
+    """A typed structure from a JSON file; see :func:`convert_format`."""
+    name = str(path) if name is None else name
+    values = read_json(path, error=error, name=name, max_bytes=max_bytes, advice=advice)
+    return convert_format(values, kind, name=name, error=error, advice=advice)
+
+
+def convert_format(
+    values: Any, kind: type[T], *, name: str, error: type[SirenError], advice: str = ""
+) -> T:
+    """A typed structure from plain values whose format and version are checked first.
+
+    Parameters
+    ----------
+    values : Any
+        plain values, such as those of a JSON file.
+    kind : type[T]
+        a structure with the fields ``format`` and ``version``, each a ``Literal``.
+    name : str
+        what messages call the values.
+    error : type[SirenError]
+        what is raised.
+    advice : str
+        a sentence that ends every message: what to do.
+
+    Returns
+    -------
+    T
+        a checked structure.
+
+    Raises
+    ------
+    SirenError
+        of the kind ``error``: another format or version, or a value that does not fit, see
+        :func:`siren_ext.schema.convert`.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    for field in ("format", "version"):
+        found = values.get(field) if isinstance(values, Mapping) else None
+        if not fits(found, hints[field]):
+            what = (
+                f"{name} has the {field} {shown(found)}"
+                if found is not None
+                else (f"{name} names no {field}")
+            )
+            raise error(f"{what}; expected {expected(hints[field])}. {advice}".rstrip())
+    return convert(values, kind, name=name, error=error, advice=advice)
