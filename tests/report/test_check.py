@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from support.evidence_samples import SALT, SIGNS, known_key
+from support.looks import table
 from support.score_sets import drawn
 
 from siren_ext.errors import EvidenceError
@@ -333,3 +334,16 @@ def test_images_are_told_apart_by_content(suspect, tmp_path):
     files[1].write_bytes(b"changed")
     found = check_report(tmp_path / "report", images=files)
     assert texts(found)["images"].endswith("1 of 3 files are not among the scored ones: 00001.png")
+
+
+def test_a_report_holds_the_looks_and_is_checked_with_them(tmp_path):
+    reference = drawn(10, 120, seed=1, looks=table(120, 7), features=None)
+    suspect = drawn(5, features=None, looks=table(40, 6, at0=-4.0))
+    write_report(verify(suspect, reference), suspect, reference, tmp_path)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "Pictures so unlike are not judged" in page
+    assert check_report(tmp_path).sound
+    # as if an accuser had left them out
+    write_report(verify(suspect, reference), drawn(5, features=None), reference, tmp_path)
+    states = {point.name: point.state for point in check_report(tmp_path).points}
+    assert states["verdict"] == "differs"

@@ -1,13 +1,11 @@
-"""The start coater: Reptile's arithmetic, tasks, going on after a stop, and the command."""
+"""The start coater: Reptile's arithmetic, going on after a stop, refusals."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from support.stopping import StopAtQuestion
@@ -15,11 +13,13 @@ from support.tiny_models import draw_images
 from support.toy_training import SMALL, Toy
 
 from siren_ext.coater.coater import Coater
-from siren_ext.errors import Cancelled, CoaterError, ConfigError, DatasetError
+from siren_ext.errors import Cancelled, CoaterError, ConfigError
 from siren_ext.training.reptile import MetaConfig, MetaRun, TaskConfig, reptile, train_start
-from siren_ext.training.tasks import SHARED_CAPTION, ArrayPictures, CorpusTasks, SetTasks, Task
+from siren_ext.training.tasks import SetTasks, Task
 
 INNER = TaskConfig(steps=3, batch_size=2, denoised=1, learning_rate=5e-3, extractor_rate=5e-3)
+
+
 CONFIG = MetaConfig(tasks=3, task_images=3, plain_tasks=1)
 
 
@@ -40,9 +40,6 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> SetTasks:
 def start_of(tasks: SetTasks, config: MetaConfig = CONFIG, **options: Any) -> Coater:
     options = {"coater": SMALL, "device": "cpu"} | options
     return train_start(tasks, toy, config, options.pop("inner", INNER), **options)
-
-
-# -- the update ---------------------------------------------------------------------------
 
 
 def weights(value: float) -> dict[str, torch.Tensor]:
@@ -108,9 +105,6 @@ def test_what_is_saved(tasks: SetTasks, variant: str) -> None:
     assert all(torch.equal(made[name], value) for name, value in kept.items())
     same = all(torch.equal(run.start[name], value) for name, value in run.next.items())
     assert same == (variant == "default")
-
-
-# -- a run --------------------------------------------------------------------------------
 
 
 def test_a_start_is_a_coater_that_tells_how_it_was_made(tasks: SetTasks, tmp_path: Path) -> None:
@@ -191,106 +185,3 @@ def test_a_state_of_another_run_is_refused(tasks: SetTasks, tmp_path: Path) -> N
 def test_impossible_settings(bad: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         MetaConfig(**bad)
-
-
-# -- tasks --------------------------------------------------------------------------------
-
-
-def test_sets_from_folders(tasks: SetTasks, tmp_path: Path) -> None:
-    drawn = [tasks.draw(3, np.random.default_rng(seed)) for seed in range(12)]
-    assert {task.name for task in drawn} == {"red_cats", "dogs"}
-    assert {task.prompt for task in drawn} == {"a photo of red cats", "a photo of dogs"}
-    sizes = {task.name: len(list(task.pictures.tensors(8))) for task in drawn}
-    assert sizes == {"red_cats": 3, "dogs": 2}
-    hashes = {task.pictures.hash for task in drawn if task.name == "red_cats"}
-    assert len(hashes) > 1
-    one = SetTasks.open([tasks.sets[0].root])
-    assert [found.name for found in one.sets] == [tasks.sets[0].name]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match="neither images nor folders"):
-        SetTasks.open([tmp_path / "empty"])
-    with pytest.raises(DatasetError, match="is no folder"):
-        SetTasks.open([tmp_path / "absent"])
-
-
-def test_broken_images_are_left_out_and_named(tmp_path: Path) -> None:
-    draw_images(tmp_path / "cats", 2, size=16)
-    (tmp_path / "cats" / "torn.png").write_bytes(b"\x89PNG")
-    found = SetTasks.open([tmp_path])
-    assert [name for name, _ in found.problems] == ["cats/torn.png"]
-    assert len(found.sets[0]) == 2
-
-
-def corpus(folder: Path, count: int = 20) -> Path:
-    """Class 'a' is large enough for a task of its own; the drawings all differ."""
-    array = np.random.default_rng(0).integers(0, 256, (2 * count, 8, 8, 3), dtype=np.uint8)
-    np.save(folder / "images.npy", array)
-    rows = [{"caption": "a photo of a", "source": "photo"}] * count
-    rows += [{"caption": f"drawing {n}", "source": "art"} for n in range(count)]
-    (folder / "captions.json").write_text(json.dumps(rows), encoding="utf-8")
-    return folder
-
-
-def test_tasks_from_the_corpus(tmp_path: Path) -> None:
-    assert SHARED_CAPTION <= 20
-    drawn = CorpusTasks(corpus(tmp_path))
-    made = [drawn.draw(6, np.random.default_rng(seed)) for seed in range(12)]
-    assert {task.name for task in made} == {"a photo of a", "art"}
-    for task in made:
-        assert isinstance(task.pictures, ArrayPictures)
-        low = 0 if task.name == "a photo of a" else 20
-        assert len(set(task.pictures.picks)) == 6
-        assert all(low <= pick < low + 20 for pick in task.pictures.picks)
-    views = list(made[0].pictures.tensors(8))
-    expected = drawn.array[made[0].pictures.picks[0]]
-    assert np.array_equal((views[0][0] * 255).round().byte().permute(1, 2, 0).numpy(), expected)
-    again = drawn.draw(6, np.random.default_rng(3))
-    assert again.pictures.hash == made[3].pictures.hash
-
-
-def test_other_files_are_no_corpus(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="is no corpus folder"):
-        CorpusTasks(tmp_path)
-    corpus(tmp_path)
-    (tmp_path / "captions.json").write_text("[]")
-    with pytest.raises(DatasetError, match="doesn't fit the images; expected 40"):
-        CorpusTasks(tmp_path)
-    np.save(tmp_path / "images.npy", np.zeros((4, 8, 8, 3)))
-    with pytest.raises(DatasetError, match="expected N x H x W x 3 bytes"):
-        CorpusTasks(tmp_path)
-    # a pickle must never be run
-    np.save(tmp_path / "images.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(DatasetError, match="is no corpus folder"):
-        CorpusTasks(tmp_path)
-
-
-# -- with a diffusion model ---------------------------------------------------------------
-
-
-@pytest.mark.models
-def test_command(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    from support.tiny_models import need_models, shared_model
-    from typer.testing import CliRunner
-
-    need_models()
-    from siren_ext.cli.app import app
-
-    base = shared_model(tmp_path_factory.getbasetemp(), "tiny", "epsilon")
-    draw_images(tmp_path / "sets" / "cats", 3)
-    draw_images(tmp_path / "sets" / "dogs", 3)
-    out = tmp_path / "start.safetensors"
-    words = ["meta", str(tmp_path / "sets"), "--base", str(base), "--out", str(out), "-q"]
-    words += ["--tasks", "2", "--device", "cpu"]
-    for setting in ("inner.steps=2", "inner.batch_size=2", "coater.channels=4"):
-        words += ["--set", setting]
-    run = CliRunner().invoke(app, words)
-    assert run.exit_code == 0, run.output
-    made = Coater.load(out)
-    assert made.provenance["meta"]["tasks"] == 2
-    assert made.provenance["training"]["steps"] == 2
-    assert (made.config.channels, made.config.working_size) == (4, 16)
-    assert not out.with_name(out.name + ".state").exists()
-    again = CliRunner().invoke(app, words)
-    assert again.exit_code == 2
-    neither = CliRunner().invoke(app, ["meta", "--base", str(base), "--out", str(tmp_path / "x")])
-    assert neither.exit_code == 2

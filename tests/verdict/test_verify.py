@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - the multiplication sign is meant
 """The verdict: outcomes, words, warnings and the rate of false accusation."""
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import pytest
 from support import score_sets
 from support.score_sets import normal
 
-from siren_ext.errors import ConfigError, ScoreError
+from siren_ext.errors import ScoreError
 from siren_ext.verdict.caveats import images_needed
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.verify import Verdict, verify
@@ -163,34 +162,3 @@ def test_as_json(reference):
     assert data["finding"]["location"] is not None
     assert VerifyConfig.from_dict(data["settings"]) == verdict.config == VerifyConfig()
     assert isinstance(verdict, Verdict)
-
-
-@pytest.mark.parametrize(
-    ("p", "text"),
-    [
-        (1.0, "100 %"),
-        (0.266, "27 %"),
-        (0.05, "5 %"),
-        (0.04, "1 in 25"),
-        (1e-3, "1 in 1,000"),
-        (1.01e-3, "1 in 990"),
-        (1e-6, "1 in 1 million"),
-        (1 / 3.5e6, "1 in 3.5 million"),
-        (1 / 35e9, "1 in 35 billion"),
-        (1 / 350e12, "1 in 350 trillion"),
-        (1e-15, "1 in 10¹⁵"),
-        (2.87e-43, "1 in 3.5 × 10⁴²"),
-        (1 / 3.5e5, "1 in 350,000"),
-        (1e-299, "1 in 10²⁹⁹"),
-        (1e-300, "less than 1 in 10³⁰⁰"),
-    ],
-)
-def test_odds_read_well(p, text):
-    assert odds(p) == text
-
-
-def test_settings_are_checked():
-    with pytest.raises(ConfigError, match="alpha"):
-        VerifyConfig(alpha=0)
-    with pytest.raises(ConfigError, match="method"):
-        VerifyConfig(method="quick")  # type: ignore[arg-type]

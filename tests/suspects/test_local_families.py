@@ -116,12 +116,12 @@ def test_settings_reach_the_pipelines_that_take_them(family: Family) -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "words"),
     [
-        ("vq", {"size": 16}, "one size only"),
+        ("vq", {"size": 16}, "has only one size"),
         ("vq", {"negative": "a dog"}, "takes no negative prompt"),
         ("lcm", {"negative": "a dog"}, "takes no negative prompt"),
         ("flux", {"negative": "a dog"}, "takes no negative prompt"),
         ("xl", {"sampler": "ddim"}, "Leave the sampler out"),
-        ("lcm", {"steps": 900}, "can't be asked for a picture with 900 steps"),
+        ("lcm", {"steps": 900}, "can't make a picture with 900 steps"),
         ("xl", {"size": 50}, "size 50"),
         ("flux", {"size": 56}, "48x48 pixels instead of 56x56"),
     ],
@@ -186,13 +186,13 @@ def test_folders_of_strangers_run_no_code(family: Family, tmp_path: Path) -> Non
         rewrite(folder, unet=entry)
         refuse(folder, words)
     rewrite(folder, unet=["diffusers", "UNet2DConditionModel"], extra=["diffusers", "VQModel"])
-    refuse(folder, "a part extra that StableDiffusionXLPipeline lacks")
+    refuse(folder, "a part extra, which StableDiffusionXLPipeline does not use")
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("KandinskyV22Pipeline", "one half of a pair"),
+        ("KandinskyV22Pipeline", "half of a pair"),
         ("StableDiffusionXLControlNetPipeline", "expected a text-to-image pipeline"),
         ("evil.Pipeline", "expected a text-to-image pipeline"),
     ],
@@ -204,7 +204,7 @@ def test_other_pipelines_are_refused(family: Family, tmp_path: Path, name: str, 
     (folder / "model_index.json").write_text("[" * 100_000)
     refuse(folder, "can't be read")
     (folder / "model_index.json").write_text("[]")
-    refuse(folder, "no table of parts")
+    refuse(folder, "is not a table of parts")
 
 
 def normal(*shape: int, seed: int = 1) -> torch.Tensor:

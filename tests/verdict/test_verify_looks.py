@@ -1,0 +1,79 @@
+"""Pictures that look unlike the reference's are not judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+from support.evidence_samples import SIGNS, known_key
+from support.looks import table
+from support.score_sets import drawn
+
+from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.verify import verify
+
+ALIKE = {"looks": table(40, 5)}
+
+
+STRANGE = {"looks": table(40, 6, at0=-4.0)}
+
+
+REFERENCE = drawn(10, 120, seed=1, looks=table(120, 7), features=None)
+
+
+def test_a_find_among_unlike_pictures_is_no_find() -> None:
+    found = verify(drawn(5, features=None, **ALIKE), REFERENCE)
+    assert found.outcome == "coating found"
+    assert found.deciding.to_dict()["contrast"]["comparable"]
+    strange = verify(drawn(5, features=None, **STRANGE), REFERENCE)
+    assert strange.deciding.p_value == found.deciding.p_value < 1e-20
+    assert strange.outcome == "inconclusive"
+    assert "look unlike the reference's" in strange.headline
+    assert "100 % of pairs they are darker" in strange.headline
+    assert "use a key" in strange.headline
+    assert not any("look unlike" in warning for warning in strange.warnings), "said once"
+    nothing = verify(drawn(10, features=None, **STRANGE), REFERENCE)
+    assert nothing.outcome == "no evidence", "it accuses nobody"
+    assert any("look unlike" in warning for warning in nothing.warnings)
+
+
+def test_scores_that_do_not_tell_are_judged_as_before() -> None:
+    silent = verify(drawn(5, features=None), REFERENCE)
+    assert silent.outcome == "coating found"
+    assert "contrast" not in silent.deciding.to_dict()
+    assert any("score them again" in warning for warning in silent.warnings)
+
+
+def test_a_key_needs_no_likeness() -> None:
+    suspect = drawn(5, lean=SIGNS, **STRANGE)
+    verdict = verify(suspect, REFERENCE, VerifyConfig(decoys=2000), key=known_key())
+    assert (verdict.outcome, verdict.test) == ("coating found", "keyed")
+    about = [warning for warning in verdict.warnings if "look unlike" in warning]
+    assert len(about) == 1
+    assert about[0].startswith("About the comparison with a reference model: ")
+
+
+def test_one_innocent_model_that_draws_such_pictures_is_enough() -> None:
+    config = VerifyConfig(alpha=0.05)
+    suspect = drawn(5, features=None, **STRANGE)
+
+    def innocent(seed: int, place: float) -> ScoreSet:
+        return drawn(10, 40, seed=seed, features=None, looks=table(40, seed, at0=place))
+
+    others = [innocent(100 + i, 0.0) for i in range(30)]
+    alone = verify(suspect, None, config, innocents=others)
+    assert alone.deciding.p_value < 0.05
+    assert alone.outcome == "inconclusive"
+    assert "unlike those of every innocent model" in alone.headline
+    like = verify(suspect, None, config, innocents=[*others, innocent(200, -4.0)])
+    assert like.outcome == "coating found"
+    silent = dataclasses.replace(others[0], looks=None)
+    assert verify(suspect, None, config, innocents=[*others[1:], silent]).outcome == "coating found"
+
+
+def test_verdicts_are_reached_without_torch() -> None:
+    code = "import sys, siren_ext.verdict.verify; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
