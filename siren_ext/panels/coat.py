@@ -11,6 +11,7 @@ from siren_ext.panels.actions import before_after, coat_step
 from siren_ext.panels.gradio_compat import lossless, private
 from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.keys import key_choice, key_maker, open_key
+from siren_ext.panels.official import coater_import
 from siren_ext.panels.uploads import collect_images
 from siren_ext.panels.widgets import coater_choice, folder_box, image_files, reveal, run_and_stop
 
@@ -53,20 +54,21 @@ def coat_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
         ),
         elem_id="siren_coat_intro",
     )
-    inputs, maker = _inputs(gr, host)
+    inputs, sections = _inputs(gr, host)
     start, _, job_id = run_and_stop(gr, "siren_coat", "Coat the images", host.stops)
     outputs = _outputs(gr)
     start.then(_runner(gr, host), [*inputs, job_id], outputs, **private(gr))
-    return {part.elem_id: part for part in (*inputs, *outputs)} | maker
+    return {part.elem_id: part for part in (*inputs, *outputs)} | sections
 
 
 def _inputs(gr: Any, host: PanelHost) -> tuple[list[Any], dict[str, Any]]:
-    """The fields in the order of the runner's arguments, and the part that makes a key."""
+    """The fields in the order of the runner's arguments, and the sections beside them."""
     files = image_files(gr, "siren_coat_files", "Images, or ZIP archives of images", host.limits)
     folder = folder_box(gr, "siren_coat_folder", "… or a folder on this machine", host.limits)
     coater = coater_choice(gr, "siren_coat", host.coaters)
+    sections = coater_import(gr, "siren_coat", host, coater)
     keys = key_choice(gr, "siren_coat", host.limits, _KEY_TEXT, _KEY_COMMAND)
-    maker = key_maker(gr, "siren_coat", host, coater)
+    sections |= key_maker(gr, "siren_coat", host, coater)
     with gr.Row():
         strength = gr.Slider(
             0.25,
@@ -84,7 +86,7 @@ def _inputs(gr: Any, host: PanelHost) -> tuple[list[Any], dict[str, Any]]:
             min_width=240,
             elem_id="siren_coat_layout",
         )
-    return [files, folder, *coater, *keys, strength, layout], maker
+    return [files, folder, *coater, *keys, strength, layout], sections
 
 
 def _outputs(gr: Any) -> list[Any]:

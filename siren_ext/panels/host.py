@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from siren_ext.coater.bundled import BUNDLED_COATERS, coater_path
 from siren_ext.coater.coater import Coater
+from siren_ext.coater.torch_files import SUFFIXES, import_advice
 from siren_ext.config import Config
 from siren_ext.devices import pick_device
 from siren_ext.errors import CoaterError
@@ -129,6 +130,8 @@ class CoaterLibrary:
             path = coater_path(name)
         elif self.folder is not None and name in self.names():
             path = self.folder / name
+        elif Path(str(name)).suffix.lower() in SUFFIXES:
+            raise CoaterError(import_advice(str(name)[:80]))
         else:
             raise CoaterError(
                 f"There is no coater named {str(name)[:80]!r}. Choose one from the list, or upload "

@@ -13,6 +13,7 @@ from siren_ext.panels.actions import Verification, require_matching_key, verify_
 from siren_ext.panels.gradio_compat import private
 from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.keys import commitment_path, key_choice, open_key
+from siren_ext.panels.official import coater_import
 from siren_ext.panels.verify import BLANKS, KEY_TEXT, verdict_parts, verdict_values
 from siren_ext.panels.widgets import RISKS, coater_choice, reveal, risk_choice, run_and_stop
 from siren_ext.progress import NULL, Progress
@@ -117,6 +118,7 @@ def lora_panel(gr: Any, generator: ImageGenerator, host: PanelHost | None = None
     models = _model_inputs(gr, generator)
     settings = _setting_inputs(gr)
     coater = coater_choice(gr, "siren_lora", host.coaters)
+    section = coater_import(gr, "siren_lora", host, coater)
     keys = key_choice(gr, "siren_lora", host.limits, KEY_TEXT, _KEY_COMMAND, commitment=True)
     risk = risk_choice(gr, "siren_lora_risk", host.alpha)
     start, _, job_id = run_and_stop(gr, "siren_lora", "Generate and verify", host.stops)
@@ -124,7 +126,7 @@ def lora_panel(gr: Any, generator: ImageGenerator, host: PanelHost | None = None
     inputs = [*models, *settings, *coater, *keys, risk]
     run = _runner(gr, generator, host)
     start.then(run, [*inputs, job_id], list(outputs.values()), **private(gr))
-    return {part.elem_id: part for part in inputs} | outputs
+    return {part.elem_id: part for part in inputs} | outputs | section
 
 
 def _model_inputs(gr: Any, generator: ImageGenerator) -> list[Any]:

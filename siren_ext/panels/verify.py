@@ -11,6 +11,7 @@ from siren_ext.panels.actions import Verification, verify_step
 from siren_ext.panels.gradio_compat import lossless, private, upload_paths
 from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.keys import commitment_path, key_choice, open_key
+from siren_ext.panels.official import coater_import
 from siren_ext.panels.uploads import collect_images
 from siren_ext.panels.widgets import (
     RISKS,
@@ -61,15 +62,15 @@ def verify_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
         ),
         elem_id="siren_verify_intro",
     )
-    inputs = _inputs(gr, host)
+    inputs, sections = _inputs(gr, host)
     start, _, job_id = run_and_stop(gr, "siren_verify", "Verify", host.stops)
     outputs = verdict_parts(gr, "siren_verify")
     start.then(_runner(gr, host), [*inputs, job_id], list(outputs.values()), **private(gr))
-    return {part.elem_id: part for part in inputs} | outputs
+    return {part.elem_id: part for part in inputs} | outputs | sections
 
 
-def _inputs(gr: Any, host: PanelHost) -> list[Any]:
-    """The fields in the order of the runner's arguments."""
+def _inputs(gr: Any, host: PanelHost) -> tuple[list[Any], dict[str, Any]]:
+    """The fields in the order of the runner's arguments, and the section beside them."""
     limits, other = host.limits, "… or a folder on this machine"
     with gr.Row():
         with gr.Column():
@@ -81,9 +82,11 @@ def _inputs(gr: Any, host: PanelHost) -> list[Any]:
             )
             reference_folder = folder_box(gr, "siren_verify_reference_folder", other, limits)
     coater = coater_choice(gr, "siren_verify", host.coaters)
+    sections = coater_import(gr, "siren_verify", host, coater)
     keys = key_choice(gr, "siren_verify", limits, KEY_TEXT, _KEY_COMMAND, commitment=True)
     risk = risk_choice(gr, "siren_verify_risk", host.alpha)
-    return [suspect, suspect_folder, reference, reference_folder, *coater, *keys, risk]
+    fields = [suspect, suspect_folder, reference, reference_folder, *coater, *keys, risk]
+    return fields, sections
 
 
 def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from siren_ext.coater.torch_files import SUFFIXES
 from siren_ext.panels.gradio_compat import private
 from siren_ext.panels.host import CoaterLibrary, StopRequests, UploadLimits
 
@@ -97,7 +98,8 @@ def coater_choice(gr: Any, prefix: str, coaters: CoaterLibrary) -> tuple[Any, An
     with gr.Accordion("Use your own coater file", open=False, elem_id=f"{prefix}_coater_own"):
         upload = gr.File(
             label="Coater (.safetensors)",
-            file_types=[".safetensors"],
+            # a checkpoint is let through, so that the message says what to do with it
+            file_types=[".safetensors", *SUFFIXES],
             height=ONE_FILE_PX,
             elem_id=f"{prefix}_coater_file",
         )
