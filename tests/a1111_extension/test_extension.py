@@ -1,246 +1,139 @@
-"""The extension without Gradio: installer, flags and generation, with a stand-in web UI."""
+"""The extension inside a small web UI with the Gradio of AUTOMATIC1111 and that of Forge.
+
+With Forge's Gradio the small web UI generates on its main thread, as Forge does.
+"""
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import importlib.util
+import base64
 import json
-import sys
-import threading
+import shutil
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pytest
-from PIL import Image
-from support.gradio_servers import ROOT, output_of
+from support.gradio_servers import ROOT, browser_python, free_port, interpreter, output_of, served
 
-from siren_ext.errors import AdapterError, Cancelled, ModelError
-from siren_ext.panels.lora import ImageRequest
-from siren_ext.progress import NULL, Progress
+from siren_ext.samples import sample_folder
 
-EXTENSION = ROOT / "a1111_extension"
-WEBUI = Path(__file__).with_name("webui")
-OURS = ("modules", "modules_forge", "networks", "launch", "siren_a1111")
-TINY = "small/tiny.safetensors [9876543210]"
+pytestmark = pytest.mark.slow
+SERVE = Path(__file__).parent / "webui" / "serve.py"
+ACCOUNT = base64.b64encode(b"me:secret").decode()
 
 
-@pytest.fixture
-def webui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """The host's modules, importable for one test."""
-    monkeypatch.setenv("SIREN_TEST_DATA", str(tmp_path))
-    monkeypatch.syspath_prepend(str(EXTENSION))
-    monkeypatch.syspath_prepend(str(WEBUI))
-    yield tmp_path
-    for name in [name for name in sys.modules if name.split(".")[0] in OURS]:
-        del sys.modules[name]
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The web UI's folder."""
+    return tmp_path_factory.mktemp("webui")
 
 
-def install(tmp_path: Path, absent: str) -> list[dict[str, str]]:
-    log = tmp_path / "pip.jsonl"
-    output_of(
-        [sys.executable, "-c",
-         f"import sys, runpy; sys.path.insert(0, {str(WEBUI)!r}); "
-         f"runpy.run_path({str(EXTENSION / 'install.py')!r})"],
-        SIREN_TEST_PIP_LOG=str(log), SIREN_TEST_ABSENT=absent,
-        SIREN_TEST_PRESENT="cryptography",  # the tests must pass where it is not
-    )  # fmt: skip
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-
-
-def test_nothing_is_installed_where_nothing_is_missing(tmp_path: Path) -> None:
-    assert install(tmp_path, "") == []
-
-
-def test_only_what_is_missing_is_installed(tmp_path: Path) -> None:
-    (call,) = install(tmp_path, "jinja2,msgspec,tomli_w,cryptography")
-    words = call["command"].split(" -c ")[0]
-    assert words == 'install "jinja2>=3.0" "msgspec>=0.18" "tomli-w>=1.0" "cryptography>=41"'
-    assert "numpy==" in call["constraints"]
-    assert "torch==" in call["constraints"]
-    for kept in ("torch", "numpy", "Pillow", "gradio", "transformers"):
-        assert kept not in words
-
-
-def test_the_package_is_installed_without_its_requirements(tmp_path: Path) -> None:
-    (call,) = install(tmp_path, "siren_ext")
-    assert call["command"] == f'install --no-deps --editable "{ROOT}"'
-
-
-def test_flags(webui: Path) -> None:
-    parser = argparse.ArgumentParser()
-    preload = load("preload", EXTENSION / "preload.py")
-    preload.preload(parser)
-    given = parser.parse_args(["--siren-allow-folders", "--siren-coater-dir", "x"])
-    assert given.siren_allow_folders
-    assert given.siren_coater_dir == "x"
-
-
-def load(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize(
-    ("flags", "allowed"),
-    [
-        ({}, True),
-        ({"listen": True}, False),
-        ({"share": True}, False),
-        ({"hide_ui_dir_config": True}, False),
-        ({"listen": True, "siren_allow_folders": True}, True),
-    ],
-)
-def test_folders_only_where_nobody_else_comes(
-    webui: Path, flags: dict[str, bool], allowed: bool
-) -> None:
-    settings = importlib.import_module("siren_a1111.settings")
-    shared = importlib.import_module("modules.shared")
-    shared.cmd_opts = argparse.Namespace(**flags)
-    host = settings.make_host()
-    assert host.limits.folders is allowed
-    assert host.coaters.folder == webui / "models" / "siren"
-    assert host.outputs == webui / "outputs" / "siren"
-
-
-def request(**changes: object) -> ImageRequest:
-    values = {
-        "checkpoint": TINY, "loras": (), "prompts": ("a dog", "a cat"),
-        "count": 3, "seed": 40, "steps": 2, "guidance": 7.0, "size": 64,
-    }  # fmt: skip
-    return ImageRequest(**{**values, **changes})
-
-
-def test_generation_through_the_web_ui(webui: Path) -> None:
-    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
-    processing = importlib.import_module("modules.processing")
-    shared = importlib.import_module("modules.shared")
-    assert generator.checkpoints() == [TINY, "other.safetensors [0123456789]"]
-    assert generator.loras() == ["guilty", "innocent", "misfit", "odd<name"]
-    with_lora = request(loras=(("innocent", 0.8),))
-    facts = generator.generate(with_lora, webui / "suspect", NULL)
-    generator.generate(request(), webui / "reference", NULL)
-    calls = processing.CALLS
-    assert calls[0]["prompt"] == "a dog <lora:innocent:0.8>"
-    assert (calls[1]["prompt"], calls[1]["seed"]) == ("a dog", 40)  # does the LoRA work at all?
-    del calls[1]
-    assert [call["seed"] for call in calls] == [40, 41, 42] * 2
-    assert [call["prompt"] for call in calls[3:]] == ["a dog", "a cat", "a dog"]
-    assert all(call["locked"] and call["closed"] and call["job"] == "siren" for call in calls)
-    assert {(call["scheduler"], call["faces"]) for call in calls} == {("Automatic", False)}
-    assert (shared.state.begun, shared.state.ended) == (7, 7)
-    files = sorted((webui / "suspect").iterdir())
-    assert [path.name for path in files] == ["00000.png", "00001.png", "00002.png"]
-    with Image.open(files[0]) as image:
-        assert (image.size, image.mode) == ((64, 64), "RGB")
-    assert facts["prompts"] == ["a dog", "a cat"]
-    assert (facts["model"], facts["model_hash"]) == (TINY, "9876543210" + "0" * 54)
-    assert facts["loras"] == [{"name": "innocent", "weight": 0.8, "hash": ""}]
-
-
-def test_another_checkpoint_is_asked_for(webui: Path) -> None:
-    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
-    shared = importlib.import_module("modules.shared")
-    other = "other.safetensors [0123456789]"
-    generator.generate(request(checkpoint=other, count=2), webui / "x", NULL)
-    assert shared.opts.sd_model_checkpoint == other
-
-
-def test_a_checkpoint_that_is_gone(webui: Path) -> None:
-    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
-    processing = importlib.import_module("modules.processing")
-    with pytest.raises(ModelError, match=r"gone\.safetensors"):
-        generator.generate(request(checkpoint="gone.safetensors"), webui / "x", NULL)
-    assert processing.CALLS == []
-
-
-def test_a_lora_that_the_web_ui_passes_over(webui: Path) -> None:
-    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
-    with pytest.raises(AdapterError, match=r"misfit.* same image"):
-        generator.generate(request(loras=(("misfit", 1.0),)), webui / "x", NULL)
-
-
-@pytest.mark.parametrize(
-    ("word", "message"), [("fail", "Failed to recognize"), ("black", "single colour")]
-)
-def test_a_failed_generation_tells_why(webui: Path, word: str, message: str) -> None:
-    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
-    shared = importlib.import_module("modules.shared")
-    with pytest.raises(ModelError, match=message):
-        generator.generate(request(prompts=(word,)), webui / "x", NULL)
-    assert shared.state.ended == shared.state.begun == 1
+@pytest.fixture(scope="module", params=["3", "4"])
+def address(request: pytest.FixtureRequest, home: Path) -> Any:
+    """The web UI with the extension, its API behind an account."""
+    python, port = interpreter(request.param), free_port()
+    extension = ROOT / "a1111_extension"
+    flags = ["--port", str(port), "--api", "--api-auth", "me:secret"]
+    with served(
+        [python, "-W", "ignore", str(SERVE), str(extension), *flags],
+        port,
+        home / "log",
+        SIREN_TEST_DATA=str(home),
+        SIREN_TEST_FORGE="1" if request.param == "4" else "",
+        SIREN_TEST_PIP_LOG=str(home / "pip.jsonl"),
+        SIREN_TEST_OPTIONS=json.dumps({"siren_api_mb": 2, "siren_max_files": 10}),
+    ) as found:
+        deadline = time.monotonic() + 60
+        while "ready" not in (home / "log").read_text():  # the page is there before the routes
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield found
 
 
 @pytest.fixture
-def forge(webui: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The host's modules with Forge's main thread, which runs."""
-    monkeypatch.syspath_prepend(str(WEBUI.with_name("forge")))
-    main_thread = importlib.import_module("modules_forge.main_thread")
-    threading.Thread(target=main_thread.loop, daemon=True).start()
-    return main_thread
+def images(tmp_path: Path) -> Iterator[Path]:
+    for path in sorted(sample_folder().glob("*.png"))[:6]:
+        shutil.copy(path, tmp_path)
+    return tmp_path
 
 
-def test_forge_generates_on_its_main_thread(forge: ModuleType, tmp_path: Path) -> None:
-    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
-    processing = importlib.import_module("modules.processing")
-    generator.generate(request(loras=(("innocent", 1.0),)), tmp_path / "x", NULL)
-    assert all(call["on_main_thread"] and call["locked"] for call in processing.CALLS)
-    with pytest.raises(ModelError, match="Failed to recognize"):
-        generator.generate(request(prompts=("fail",)), tmp_path / "y", NULL)
+def post(address: str, name: str, body: Any, account: str = ACCOUNT) -> tuple[int, Any]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Basic {account}"}
+    request = urllib.request.Request(f"{address}/siren/v1/{name}", data, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
 
 
-def test_forge_does_not_lock_up_beside_another_job(forge: ModuleType, tmp_path: Path) -> None:
-    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
-    lock = importlib.import_module("modules.call_queue").queue_lock
-    begun, locked = threading.Event(), threading.Event()
-
-    def txt2img() -> None:
-        with lock:
-            locked.set()
-            begun.wait()
-            time.sleep(0.5)  # meanwhile ours asks
-            forge.run_and_wait_result(lambda: None)
-
-    def generate() -> None:
-        locked.wait()
-        begun.set()
-        generator.generate(request(count=1), tmp_path / "x", NULL)
-
-    jobs = [threading.Thread(target=job, daemon=True) for job in (txt2img, generate)]
-    for job in jobs:
-        job.start()
-    for job in jobs:
-        job.join(60)
-    assert not any(job.is_alive() for job in jobs)
-    assert (tmp_path / "x" / "00000.png").is_file()
+def texts(folder: Path) -> list[str]:
+    return [base64.b64encode(path.read_bytes()).decode() for path in sorted(folder.glob("*.png"))]
 
 
-@pytest.mark.parametrize("word", ["interrupt", "skip"])
-def test_stop_in_the_web_ui(webui: Path, word: str) -> None:
-    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
-    shared = importlib.import_module("modules.shared")
-    with pytest.raises(Cancelled):
-        generator.generate(request(count=9, prompts=("a dog", word)), webui / "x", NULL)
-    # the second image is an unfinished one
-    assert [path.name for path in (webui / "x").iterdir()] == ["00000.png"]
-    assert shared.state.ended == shared.state.begun == 2
+def test_routes(address: str, images: Path) -> None:
+    given = texts(images)
+    status, coated = post(address, "coat", {"images": given[:2]})
+    assert status == 200
+    assert all(image["after"] < image["before"] for image in coated["images"])
+    fresh = [image["image"] for image in coated["images"]]
+    status, scores = post(address, "score", {"images": fresh})
+    assert status == 200
+    expected = [image["after"] for image in coated["images"]]
+    assert [image["score"] for image in scores["images"]] == pytest.approx(expected, abs=1e-4)
+    status, found = post(
+        address, "verify", {"suspect": fresh, "reference": given[2:], "alpha": 0.1}
+    )
+    assert status == 200
+    assert found["verdict"]["outcome"] == "coating found"
+    assert found["report_html"].startswith("<!DOCTYPE html>")
 
 
-def test_stop_in_the_panel(webui: Path) -> None:
-    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
-    processing = importlib.import_module("modules.processing")
-    with pytest.raises(Cancelled):
-        generator.generate(request(count=9), webui / "x", Progress(lambda: True))
-    assert len(processing.CALLS) == 1
+def test_routes_refuse(address: str, images: Path) -> None:
+    given = texts(images)[:1]
+    assert post(address, "score", {"images": given}, account="")[0] == 401
+    wrong = base64.b64encode(b"me:guess").decode()
+    assert post(address, "score", {"images": given}, account=wrong)[0] == 401
+    assert post(address, "score", b"{")[0] == 400
+    assert post(address, "score", b"[]")[0] == 400
+    assert post(address, "score", b" " * 2_000_001)[0] == 413
+    for body in (
+        {},
+        {"images": "x"},
+        {"images": ["!!"]},
+        {"images": [base64.b64encode(b"no image").decode()]},
+        {"images": given, "coater": "../../etc/passwd"},
+        {"images": given * 11},
+    ):
+        status, answer = post(address, "score", body)
+        assert status == 422, body.keys()
+        assert answer["error"]
+    status, answer = post(address, "coat", {"images": given, "strength": 99})
+    assert status == 422
+    assert "strength" in answer["error"]
 
 
-def test_a_name_that_would_break_the_prompt(webui: Path) -> None:
-    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
-    with pytest.raises(AdapterError, match="odd<name"):
-        generator.generate(request(loras=(("odd<name", 1.0),)), webui / "x", NULL)
+def test_defaults_that_follow_files_are_not_frozen(address: str, home: Path) -> None:
+    config = json.loads((home / "ui-config.json").read_text(encoding="utf-8"))
+    names = {key.split("/")[1].split(" (")[0] for key in config}
+    assert {"Sampling steps", "Strength", "Prompts, one a line, taken in turn"} <= names
+    frozen = {"Coater", "Checkpoint", "Accepted risk of a false alarm", "Suspicious LoRA"}
+    assert not names & frozen
+    assert not any("passphrase" in key.lower() for key in config)
+
+
+def test_a_person_uses_the_tab(address: str, images: Path) -> None:
+    script = Path(__file__).with_name("drive_tab.py")
+    python, chromium = browser_python()
+    words = [python, str(script), address, str(images)]
+    seen = json.loads(output_of(words, seconds=500, SIREN_CHROMIUM=chromium))
+    assert seen["coat"] == "6 images coated"
+    assert seen["members"] == sorted(path.name for path in images.glob("*.png"))
+    assert seen["progress_px"] >= 60
+    assert seen["lora"] == "Coating found"
+    assert seen["charts"] == 2
+    assert "Stopped" in seen["stop"]

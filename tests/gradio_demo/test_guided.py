@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from support.gradio_servers import ROOT
+from support.scripts import load_script
 
 from siren_ext.panels.host import CoaterLibrary, JobFolders, PanelHost
 from siren_ext.samples import sample_folder
@@ -22,10 +20,8 @@ DEMO = ROOT / "gradio_demo"
 
 
 @pytest.fixture
-def guided(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(DEMO))
-    yield importlib.import_module("guided")
-    del sys.modules["guided"]
+def guided() -> ModuleType:
+    return load_script(DEMO / "guided.py")
 
 
 @pytest.fixture
@@ -84,41 +80,6 @@ def test_errors_are_reported(tiny: Any, tmp_path: Path) -> None:
     last = list(tiny.run(empty, "dog", tiny.host.stops.new_job()))[-1]
     assert last.error
     assert "now" not in {state for state, _, _ in last.lines()}
-
-
-def test_a_space_folder_is_whole(tmp_path: Path) -> None:
-    sys.path.insert(0, str(DEMO))
-    try:
-        assemble = importlib.import_module("assemble")
-    finally:
-        sys.path.remove(str(DEMO))
-    out = tmp_path / "space"
-    assemble.assemble(out)
-    head = (out / "README.md").read_text(encoding="utf-8").split("---")[1]
-    values = dict(line.split(": ", 1) for line in head.strip().splitlines())
-    assert values["sdk"] == "gradio"
-    assert (out / values["app_file"]).is_file()
-    assert len(values["short_description"]) <= 60
-    for part in ("siren_ext/panels/coat.py", "siren_ext/panels/cards.html", "LICENSE"):
-        assert (out / part).is_file()
-    assert not list(out.rglob("__pycache__"))
-    wanted = (out / "requirements.txt").read_text(encoding="utf-8")
-    assert values["sdk_version"].rsplit(".", 1)[0] in wanted
-    with pytest.raises(FileExistsError):
-        assemble.assemble(out)
-
-
-def test_requirements_are_those_of_the_package() -> None:
-    if sys.version_info < (3, 11):
-        pytest.skip("reads pyproject.toml with tomllib")
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    base = [*project["dependencies"], *project["optional-dependencies"]["models"]]
-    text = (DEMO / "requirements.txt").read_text(encoding="utf-8").replace('"', "'")
-    listed = {line.strip() for line in text.splitlines()}
-    shell_only = ("typer", "rich")  # the command line's, which a page does without
-    assert {line for line in base if not line.startswith(shell_only)} <= listed
 
 
 def test_words_say_what_is_shortened() -> None:
