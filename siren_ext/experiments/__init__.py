@@ -1,4 +1,4 @@
-"""Studies behind the project's figures: they call the public functions, and only choose arguments.
+"""Studies behind the project's figures; they only choose arguments of the public functions.
 
 Each is a command, such as ``python -m siren_ext.experiments.detection --help``.
 """

@@ -291,8 +291,10 @@ def detection(
     from siren_ext.personalize.config import PersonalizeConfig
 
     values = gather(
+        DetectionConfig,
         config,
         assign,
+        groups={"training": PersonalizeConfig},
         seeds=seeds,
         mimicries=mimicries,
         reference=reference,
@@ -301,7 +303,7 @@ def detection(
         strength=strength,
         seed=seed,
     )
-    training = dict(values.pop("training", {}))
+    training = values.pop("training")
     if steps is not None:
         training["steps"] = steps
     chosen = DetectionConfig.from_dict(values)

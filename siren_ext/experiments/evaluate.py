@@ -1,4 +1,4 @@
-"""What a study finds: each model against the reference, the mean shares, and the lost signal."""
+"""The findings of a study: every model against the reference, mean shares, and the lost signal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from siren_ext.coating.manifest import CoatManifest
 from siren_ext.experiments import stages
 from siren_ext.experiments.chain import Chain
 from siren_ext.experiments.measures import across_seeds, area, null_spread, rejections
-from siren_ext.experiments.study import DetectionConfig, Model, kept, spread_evenly
+from siren_ext.experiments.study import DetectionConfig, Model, cached_value, spread_evenly
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.training.prompts import class_prompt
 from siren_ext.training.surrogate import DiffusionSurrogate
@@ -25,8 +25,28 @@ from siren_ext.verdict.verify import verify
 Result = dict[str, Any]
 
 
-def judge(chain: Chain, model: Model, scores: Mapping[str, ScoreSet], reference: Model) -> Result:
-    """A model's scores and, but for the reference, how it fares against the reference."""
+def evaluate_model(
+    chain: Chain, model: Model, scores: Mapping[str, ScoreSet], reference: Model
+) -> Result:
+    """Compare a model with the reference.
+
+    Parameters
+    ----------
+    chain : Chain
+        of the study.
+    model : Model
+        one of its models.
+    scores : Mapping[str, ScoreSet]
+        scores by the models' names.
+    reference : Model
+        the reference model.
+
+    Returns
+    -------
+    dict[str, Any]
+        plain values: the model's seeds and scores and, unless it is the reference, its area under
+        the curve, rejection rates and verdict.
+    """
     own, other = scores[model.name], scores[reference.name]
     adapter = read_summary(chain.layout.adapter(model))
     row: Result = {
@@ -67,18 +87,29 @@ def _finite(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def shares(judged: Sequence[Result], config: DetectionConfig) -> Result:
-    """Per role the mean shares; for innocent models also what chance alone would give.
+def mean_shares(rows: Sequence[Result], config: DetectionConfig) -> Result:
+    """Average the rejection rates over the models of each role.
 
-    ``se_null`` is the standard error of the mean share of a study whose models all have the
-    reference's distribution, ``chance`` how often such a study accuses at least as many, and
-    ``within`` whether the mean is at most alpha + 3 ``se_null``. ``se_draws`` would be that error
-    if all draws were independent (they are not: they share their pools), ``within_draws`` the
-    check with it.
+    Parameters
+    ----------
+    rows : Sequence[dict[str, Any]]
+        of :func:`evaluate_model`.
+    config : DetectionConfig
+        the study's settings.
+
+    Returns
+    -------
+    dict[str, Any]
+        for guilty and innocent a row per level of :func:`across_seeds`. Rows of innocent models
+        also have ``se_null``, the standard error of the mean in a study whose models all have the
+        reference's distribution; ``chance``, how often such a study accuses at least as many; and
+        ``within``, whether the mean is at most alpha + 3 ``se_null``. ``se_draws`` would be that
+        error if all draws were independent (they are not: they share their pools), and
+        ``within_draws`` is the check with it.
     """
     table = {
         role: across_seeds(
-            [[level["share"] for level in m["rejected"]] for m in judged if m["role"] == role]
+            [[level["share"] for level in m["rejected"]] for m in rows if m["role"] == role]
         )
         for role in ("guilty", "innocent")
     }
@@ -96,7 +127,22 @@ def shares(judged: Sequence[Result], config: DetectionConfig) -> Result:
 def lost_signal(
     chain: Chain, manifest: CoatManifest, models: Sequence[Model]
 ) -> tuple[list[Result], list[Result]]:
-    """Where the signal is lost: its survival, and what the first guilty model learnt of it."""
+    """Measure where the signal is lost on its way into generated images, see :mod:`stages`.
+
+    Parameters
+    ----------
+    chain : Chain
+        of the study.
+    manifest : CoatManifest
+        the coated files.
+    models : Sequence[Model]
+        all models, trained; the first is the reference.
+
+    Returns
+    -------
+    tuple[list[dict[str, Any]], list[dict[str, Any]]]
+        rows of :func:`stages.survival`, and of :func:`stages.learnt` for the first guilty model.
+    """
     config, layout = chain.config, chain.layout
     prompt = class_prompt(chain.class_word)
     entries = spread_evenly(manifest.entries, config.stage_images)
@@ -110,12 +156,12 @@ def lost_signal(
         "prompt": prompt,
     }
 
-    def look(model: Model) -> DiffusionSurrogate:
+    def load(model: Model) -> DiffusionSurrogate:
         gc.collect()  # one model in memory at a time
         return stages.load_surrogate(chain.base, layout.adapter(model), prompt, chain.device)
 
     def make() -> Result:
-        surrogate = look(models[0])
+        surrogate = load(models[0])
         levels = stages.usable_levels(surrogate, config.levels)
         survived = stages.survival(
             pairs, surrogate, chain.coater, levels, seed=config.seed, progress=chain.progress
@@ -125,7 +171,7 @@ def lost_signal(
         seen = {
             model.role: stages.denoised_scores(
                 clean,
-                look(model),
+                load(model),
                 chain.coater,
                 levels,
                 seed=config.seed,
@@ -135,7 +181,7 @@ def lost_signal(
         }
         return {"survival": survived, "learnt": stages.learnt(seen["guilty"], seen["innocent"])}
 
-    found = kept(layout.root / "stages.json", key, make)
+    found = cached_value(layout.root / "stages.json", key, make)
     return found["survival"], found["learnt"]
 
 

@@ -1,4 +1,4 @@
-"""What the figures of the coated files come to, over all of them."""
+"""Figures of all coated files together."""
 
 from __future__ import annotations
 
@@ -12,9 +12,19 @@ from siren_ext.experiments.measures import area
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means and worst values over the files, and how far coated and clean scores are apart.
+    """Summarise the coated files.
 
-    ``below_every_clean`` is the share of coated files that score below *every* clean file.
+    Parameters
+    ----------
+    rows : list[dict[str, Any]]
+        of :func:`siren_ext.coating.quality.measure_files`.
+
+    Returns
+    -------
+    dict[str, Any]
+        means and worst values of PSNR (dB), SSIM and local colour difference; ``auc``, how well
+        coated and clean scores are separated; ``below_every_clean``, the share of coated files that
+        score below *every* clean file.
 
     Raises
     ------
@@ -22,7 +32,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
         there is no coated file.
     """
     if not rows:
-        raise ScoreError("Not one image was coated; there is nothing to study.")
+        raise ScoreError("No image was coated, so there is nothing to study; use another set.")
     noise = [row["psnr_db"] for row in rows if row["psnr_db"] is not None]
     clean = np.array([row["clean_score"] for row in rows])
     coated = np.array([row["coated_score"] for row in rows])

@@ -1,11 +1,11 @@
-"""Keyed against unkeyed coating: what either catches at which accepted risk, and at what PSNR.
+"""Keyed against unkeyed coating: detection rate at each accepted risk, and PSNR.
 
-Reads the folders of finished detection studies, one per coater and set, made with equal settings;
-a study of a keyed coater is run like any other (its key follows from the study's seed). From either
-kind of study comes the paper's KS test against the clean reference, from keyed ones the keyed test
-too, which needs no reference: both on many draws of 30 mimicries. Of the keyed test the table also
-holds p on all images: the largest of a guilty model, the smallest of an innocent one. Files: OUT
-(a CSV table, a row per study and test) and a plot beside it.
+Reads the folders of finished detection studies, one per coater and set, run with equal settings
+(the key of a study with a keyed coater follows from the study's seed). Studies of both kinds give
+the paper's KS test against the clean reference; keyed ones also give the keyed test, which needs no
+reference. Both tests use many draws of 30 mimicries. For the keyed test the table also has p on all
+images: the largest of a guilty model, and the smallest of an innocent one. Files: OUT (a CSV table,
+a row per study and test) and a plot beside it.
 
 Example::
 
@@ -14,7 +14,7 @@ Example::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,22 +23,24 @@ import typer
 from numpy.typing import NDArray
 
 from siren_ext.cli.common import command, say
+from siren_ext.documents import read_json
 from siren_ext.errors import ScoreError
 from siren_ext.experiments.panel_results import write_rows
 from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
 from siren_ext.experiments.study import FORMAT, VERSION, experiment_key
 from siren_ext.experiments.tables import percent
-from siren_ext.scoring.score_set import ScoreSet, read_json
+from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import contributions
 from siren_ext.stats.keyed_bounds import message_tail
 from siren_ext.stats.resample import resampled_ks
 
 LEVELS = (1e-2, 1e-3, 1e-4, 1e-6, 1e-9)
 KS, KEYED = "KS against the reference", "keyed, no reference"
-# each draw of the keyed test costs about a millisecond, and the share's error is below 0.5 % anyway
+# A draw of the keyed test takes about 1 ms; this many give the share with an error below 0.5 %.
 _KEYED_REPEATS = 2000
 
 Row = dict[str, Any]
+Shares = dict[str, list[NDArray[np.float64]]]
 
 
 def keyed_rejections(
@@ -49,11 +51,27 @@ def keyed_rejections(
     repeats: int,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """p of the keyed test for ``repeats`` draws of ``size`` images without replacement.
+    """Compute p of the keyed test on many draws of images.
 
-    p is the share of all messages that reach the statistic, counted from above (``message_tail``),
-    which unlike a rank among decoys can fall below any level; null hypothesis: see
-    :mod:`siren_ext.stats.keyed`.
+    Parameters
+    ----------
+    features : NDArray[np.float64]
+        (n, k), of all images.
+    message : NDArray
+        (k,) of -1 and +1.
+    size : int
+        images of a draw, without replacement.
+    repeats : int
+        draws.
+    rng : np.random.Generator
+        draws the images.
+
+    Returns
+    -------
+    NDArray[np.float64]
+        (repeats,): an upper bound of the share of all messages that reach the statistic
+        (``message_tail``), which unlike a rank among decoys can fall below any level. The null
+        hypothesis is that of :mod:`siren_ext.stats.keyed`.
     """
     evidence = contributions(features)
     found = np.empty(repeats)
@@ -64,13 +82,28 @@ def keyed_rejections(
 
 
 def read_study(folder: Path, *, keyed_repeats: int = _KEYED_REPEATS) -> list[Row]:
-    """Rows of one study: per test the shares of guilty and innocent models accused, over seeds.
+    """Compute the detection rates of a study.
 
-    Raises :class:`ScoreError` when the folder holds no finished detection study.
+    Parameters
+    ----------
+    folder : Path
+        of a finished detection study.
+    keyed_repeats : int
+        draws of the keyed test.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        a row per test with the shares of guilty and innocent models accused, over all seeds.
+
+    Raises
+    ------
+    ScoreError
+        the folder holds no finished detection study.
     """
-    data = read_json(folder / "detection.json")
+    data = read_json(folder / "detection.json", error=ScoreError)
     if not isinstance(data, dict) or (data.get("format"), data.get("version")) != (FORMAT, VERSION):
-        raise ScoreError(f"{folder} holds no finished detection study; run one there first.")
+        raise ScoreError(f"{folder} has no finished detection study; run one there first.")
     try:
         protocol, bits = data["protocol"], int(data["coater_settings"].get("message_bits", 0))
         head: Row = {
@@ -87,57 +120,92 @@ def read_study(folder: Path, *, keyed_repeats: int = _KEYED_REPEATS) -> list[Row
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ScoreError(f"{folder} lacks a figure ({error!r}); run the study again.") from error
     pools = {name: ScoreSet.load(folder / "scores" / f"{name}.json") for name in roles}
+    if bits and any(pool.features is None for pool in pools.values()):
+        raise ScoreError(f"The scores in {folder} hold no features; run the study again.")
     rng = np.random.default_rng((settings["seed"], 13))
-    reference = next(pools[name] for name, role in roles.items() if role == "reference")
-    rows = []
-    for test in (KS, KEYED)[: 2 if bits else 1]:
-        shares: dict[str, list[NDArray[np.float64]]] = {"guilty": [], "innocent": []}
-        whole: dict[str, list[float]] = {"guilty": [], "innocent": []}
-        for name, role in roles.items():
-            if role == "reference":
-                continue
-            if test == KS:
-                found = resampled_ks(
-                    pools[name].scores,
-                    reference.scores,
-                    size=settings["size"],
-                    repeats=settings["repeats"],
-                    reference_size=settings["against"],
-                    share=low_end,
-                    rng=rng,
-                ).tpr(LEVELS)
-            else:
-                features = pools[name].features
-                if features is None:
-                    raise ScoreError(f"The scores of {name} in {folder} hold no features.")
-                message = experiment_key(settings["seed"], bits).signs()
-                summed = contributions(features).sum(axis=0)
-                whole[role].append(message_tail(summed, float(summed @ message)))
-                p = keyed_rejections(
-                    features,
-                    message,
-                    size=settings["size"],
-                    repeats=keyed_repeats,
-                    rng=rng,
-                )
-                found = (p[:, None] <= np.array(LEVELS)).mean(axis=0)
-            shares[role].append(np.asarray(found))
-        row = {**head, "test": test, "seeds": len(shares["guilty"])}
-        if test == KEYED:
-            row["guilty_largest_p_all"] = max(whole["guilty"])
-            row["innocent_smallest_p_all"] = min(whole["innocent"])
-        for role, table in shares.items():
-            for place, level in enumerate(LEVELS):
-                values = [float(one[place]) for one in table]
-                row[f"{role}_at_{level:g}"] = float(np.mean(values))
-                if role == "guilty":
-                    row[f"lowest_at_{level:g}"] = min(values)
-        rows.append(row)
+    rows = [_ks_row(head, roles, pools, settings, low_end, rng)]
+    if bits:
+        rows.append(_keyed_row(head, roles, pools, settings, keyed_repeats, rng))
     return rows
 
 
+def _ks_row(
+    head: Row,
+    roles: Mapping[str, str],
+    pools: Mapping[str, ScoreSet],
+    settings: Mapping[str, int],
+    low_end: float,
+    rng: np.random.Generator,
+) -> Row:
+    """The paper's test of every model against the reference."""
+    reference = next(pools[name] for name, role in roles.items() if role == "reference")
+    shares: Shares = {"guilty": [], "innocent": []}
+    for name, role in roles.items():
+        if role != "reference":
+            found = resampled_ks(
+                pools[name].scores,
+                reference.scores,
+                size=settings["size"],
+                repeats=settings["repeats"],
+                reference_size=settings["against"],
+                share=low_end,
+                rng=rng,
+            )
+            shares[role].append(np.asarray(found.tpr(LEVELS)))
+    return {**head, "test": KS, "seeds": len(shares["guilty"]), **_columns(shares)}
+
+
+def _keyed_row(
+    head: Row,
+    roles: Mapping[str, str],
+    pools: Mapping[str, ScoreSet],
+    settings: Mapping[str, int],
+    repeats: int,
+    rng: np.random.Generator,
+) -> Row:
+    """The keyed test of every model, on draws and on all images."""
+    message = experiment_key(settings["seed"], head["bits"]).signs()
+    shares: Shares = {"guilty": [], "innocent": []}
+    whole: dict[str, list[float]] = {"guilty": [], "innocent": []}
+    for name, role in roles.items():
+        features = pools[name].features
+        if role == "reference" or features is None:
+            continue
+        summed = contributions(features).sum(axis=0)
+        whole[role].append(message_tail(summed, float(summed @ message)))
+        size = settings["size"]
+        p = keyed_rejections(features, message, size=size, repeats=repeats, rng=rng)
+        shares[role].append((p[:, None] <= np.array(LEVELS)).mean(axis=0))
+    extremes = {
+        "guilty_largest_p_all": max(whole["guilty"]),
+        "innocent_smallest_p_all": min(whole["innocent"]),
+    }
+    seeds = len(shares["guilty"])
+    return {**head, "test": KEYED, "seeds": seeds, **extremes, **_columns(shares)}
+
+
+def _columns(shares: Shares) -> Row:
+    """Mean share per role and level, and the lowest of the guilty models."""
+    row: Row = {}
+    for role, table in shares.items():
+        for place, level in enumerate(LEVELS):
+            values = [float(one[place]) for one in table]
+            row[f"{role}_at_{level:g}"] = float(np.mean(values))
+            if role == "guilty":
+                row[f"lowest_at_{level:g}"] = min(values)
+    return row
+
+
 def plot_comparison(rows: Sequence[Row], path: Path) -> None:
-    """Share of guilty and innocent models caught against the accepted risk, a frame per set."""
+    """Plot the share of accused models against the accepted risk, a frame per set.
+
+    Parameters
+    ----------
+    rows : Sequence[dict[str, Any]]
+        of :func:`read_study`.
+    path : Path
+        the PNG file.
+    """
     sets = list(dict.fromkeys(row["set"] for row in rows))
     figure = new_figure(4.5 * len(sets), 4.8)
     frames = figure.subplots(1, len(sets), squeeze=False, sharey=True)[0]
@@ -172,9 +240,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 )
 def keyed_comparison(
     folders: Annotated[list[Path], typer.Argument(help="Folders of finished detection studies.")],
-    out: Annotated[Path, typer.Option("--out", help="The table (.csv); a plot (.png) beside it.")],
+    out: Annotated[Path, typer.Option("--out", help="CSV table; a plot (.png) goes beside it.")],
 ) -> None:
-    """Compare keyed and unkeyed coaters by detection studies of equal settings."""
+    """Compare keyed and unkeyed coaters by detection studies that ran with equal settings."""
     rows = [row for folder in folders for row in read_study(folder)]
     write_rows(rows, out)
     plot_comparison(rows, out.with_suffix(".png"))

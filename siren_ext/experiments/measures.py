@@ -1,4 +1,4 @@
-"""How well two pools of scores can be told apart, and how sure that figure is."""
+"""How well two pools of scores can be separated, with standard errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from siren_ext.stats.resample import resampled_ks
 Floats = NDArray[np.float64]
 
 LEVELS: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-6)
-"""The significance levels that are reported; the curves have all of the paper's."""
+"""Significance levels of the tables; the curves have all of the paper's."""
 
 _GROUPS = 10
 _GROUP_REPEATS = 3000
@@ -23,17 +23,37 @@ _NULL_REPEATS = 500
 
 @dataclasses.dataclass(frozen=True)
 class Area:
-    """Area under the curve and its standard error."""
+    """Area under the curve and its standard error.
+
+    Attributes
+    ----------
+    value : float
+        0 to 1.
+    error : float
+        at least 0.
+    """
 
     value: float
     error: float
 
 
 def area(low: ArrayLike, high: ArrayLike) -> Area:
-    """Chance that a score of ``low`` is below one of ``high``, ties counting half.
+    """Compute the chance that a score of ``low`` is below one of ``high``; ties count half.
 
-    1: told apart completely; 0.5: not at all. The standard error is that of DeLong, DeLong and
-    Clarke-Pearson (1988), for independent images; it is 0 for a pool of one image.
+    Parameters
+    ----------
+    low, high : ArrayLike
+        at least one score each.
+
+    Returns
+    -------
+    Area
+        1 for completely separated pools, 0.5 for equal ones. The standard error is for independent
+        images; a pool of one image adds nothing to it.
+
+    References
+    ----------
+    DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44.
     """
     first, second = (np.sort(np.asarray(pool, dtype=np.float64)) for pool in (low, high))
 
@@ -55,12 +75,12 @@ class Rejections:
     Attributes
     ----------
     shares : tuple[float, ...]
-        on a guilty model the detection rate, on an innocent one that of false accusation.
+        the detection rate of a guilty model, the false accusation rate of an innocent one.
     draw_errors : tuple[float, ...]
         standard errors from the finite number of draws alone.
     pool_errors : tuple[float, ...] | None
-        standard errors that also count the finite pools (delete-a-group jackknife over
-        both); None where a pool has no image to spare. Draws overlap, so these are the larger.
+        standard errors that include the finite pools (delete-a-group jackknife over both); None
+        if a pool has no image to spare. As draws overlap, these are the larger ones.
     curve : tuple[float, ...]
         the shares at the paper's levels.
     """
@@ -71,7 +91,13 @@ class Rejections:
     curve: tuple[float, ...]
 
     def to_rows(self) -> list[dict[str, float | None]]:
-        """One row of plain values per level."""
+        """The shares as plain values.
+
+        Returns
+        -------
+        list[dict[str, float | None]]
+            a row per level.
+        """
         wide = self.pool_errors or (None,) * len(LEVELS)
         rows = zip(LEVELS, self.shares, self.draw_errors, wide, strict=True)
         names = ("alpha", "share", "se_draws", "se_pools")
@@ -81,10 +107,24 @@ class Rejections:
 def rejections(
     suspect: Floats, reference: Floats, config: DetectionConfig, rng: np.random.Generator
 ) -> Rejections:
-    """The resampled one-sided KS test of one model (methods of SIREN, §9.2).
+    """Run the resampled one-sided KS test of a model (methods of SIREN, §9.2).
 
-    Null hypothesis of each test: both pools are draws from one distribution. The gap is sought in
-    the low end of the whole reference, see :mod:`siren_ext.stats.low_end`.
+    Null hypothesis of each test: both pools are draws from one distribution. The test looks for a
+    gap in the low end of the whole reference, see :mod:`siren_ext.stats.low_end`.
+
+    Parameters
+    ----------
+    suspect, reference : NDArray[np.float64]
+        scores of all images of the model, and of the reference model.
+    config : DetectionConfig
+        sizes and number of the draws.
+    rng : np.random.Generator
+        draws the images.
+
+    Returns
+    -------
+    Rejections
+        how often a test accuses the model.
     """
 
     def run(first: Floats, second: Floats, repeats: int) -> tuple[Floats, Floats]:
@@ -116,7 +156,7 @@ def rejections(
                 pools = [suspect, reference]
                 pools[which] = np.delete(pools[which], group)
                 left_out.append(run(pools[0], pools[1], fewer)[0])
-            # the draws of each of these runs add noise of their own: take its expectation off
+            # The draws of these runs add noise of their own; subtract its expectation.
             own = shares * (1 - shares) / fewer * (_GROUPS - 1) / _GROUPS
             variance += (_GROUPS - 1) * np.maximum(np.var(left_out, axis=0) - own, 0)
     return Rejections(
@@ -129,22 +169,39 @@ def rejections(
 
 @dataclasses.dataclass(frozen=True)
 class NullSpread:
-    """Mean shares of false accusation of many imagined studies whose models are all innocent.
+    """Mean false accusation rates of many simulated studies whose models are all innocent.
 
     Attributes
     ----------
     shares : Floats
-        one row per imagined study, one column per level of :data:`LEVELS`.
+        a row per simulated study, a column per level of :data:`LEVELS`.
     """
 
     shares: Floats
 
     def errors(self) -> Floats:
-        """The standard error of a study's mean share, per level."""
+        """Standard error of a study's mean share.
+
+        Returns
+        -------
+        NDArray[np.float64]
+            one per level.
+        """
         return np.asarray(self.shares.std(axis=0, ddof=1))
 
     def chance(self, observed: ArrayLike) -> Floats:
-        """How often chance alone gives a mean share at least that large, per level."""
+        """Compute how often chance alone gives a mean share at least as large.
+
+        Parameters
+        ----------
+        observed : ArrayLike
+            the mean share of a study, per level.
+
+        Returns
+        -------
+        NDArray[np.float64]
+            in (0, 1], per level.
+        """
         reached = (self.shares >= np.asarray(observed)).sum(axis=0)
         return np.asarray((reached + 1) / (len(self.shares) + 1))
 
@@ -152,11 +209,27 @@ class NullSpread:
 def null_spread(
     config: DetectionConfig, rng: np.random.Generator, *, studies: int = 300
 ) -> NullSpread:
-    """What the study would find if innocent and reference scores had exactly one distribution.
+    """Simulate studies in which innocent and reference scores have exactly one distribution.
 
-    The tests see ranks alone, so that any continuous distribution gives the same answer. The draws
-    of a study share their pools, and all its models share one reference; so the spread is many
-    times that of independent tests, and a larger number of draws does not lessen it.
+    Parameters
+    ----------
+    config : DetectionConfig
+        the study's settings.
+    rng : np.random.Generator
+        draws the scores.
+    studies : int
+        how many.
+
+    Returns
+    -------
+    NullSpread
+        their mean shares.
+
+    Notes
+    -----
+    The tests depend on ranks only, so any continuous distribution gives the same result. The draws
+    of a study share their pools and all its models share one reference; so the spread is many times
+    that of independent tests, and more draws don't reduce it.
     """
     rows = []
     for _ in range(studies):
@@ -178,9 +251,18 @@ def null_spread(
 
 
 def across_seeds(per_model: ArrayLike) -> list[dict[str, Any]]:
-    """Mean share per level of shares (models, levels), its standard error and its range.
+    """Average shares over the training seeds.
 
-    The standard error is the spread from model to model over sqrt(models), None for one model.
+    Parameters
+    ----------
+    per_model : ArrayLike
+        (models, levels).
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        per level the mean, lowest and highest share, and ``se_seeds``: the standard deviation over
+        the models divided by sqrt(models), None for one model.
     """
     table = np.asarray(per_model, dtype=np.float64)
     count = len(table)

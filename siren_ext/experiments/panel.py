@@ -1,12 +1,12 @@
-"""The panel of innocents: how often a whole model is falsely accused, and guilty ones caught.
+"""The panel of innocents: how often models are falsely accused, and how often guilty ones caught.
 
-Some fifty models of the pocket family, most of them innocent in many ways, are trained, asked for
-200 images each and scored; every test is made on each (see ``panel_results``). It takes hours: a
-stopped call goes on, ``--minutes`` works in portions and ``--only`` on some models. Of a finished
-model only the scores stay; its images and adapter are deleted (``--keep`` keeps them).
+Some fifty models of the pocket family, innocent in many ways and a few guilty, are trained, make
+200 images each and are scored; every test is run on every model (see ``panel_results``). It takes
+hours: a stopped run is resumed, ``--minutes`` works in portions and ``--only`` on some models. Of a
+finished model only the scores are kept; its images and adapter are deleted unless ``--keep``.
 
 Files in OUT: ``panel.csv`` (a row per model and number of images), ``panel_summary.csv``,
-``panel.png``; with ``--results`` copies of them there.
+``panel.png``; ``--results`` copies them to another folder.
 
 Example::
 
@@ -28,9 +28,11 @@ import typer
 from siren_ext.cli.common import (
     Assignments,
     Base,
+    ClassWord,
     ConfigFile,
     Device,
     Quiet,
+    ResultFolder,
     command,
     gather,
     say,
@@ -38,10 +40,16 @@ from siren_ext.cli.common import (
 )
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
+from siren_ext.experiments.options import StudyImages
 from siren_ext.experiments.panel_models import Panel
-from siren_ext.experiments.panel_results import judge_panel, plot_panel, summarise_panel, write_rows
+from siren_ext.experiments.panel_results import (
+    evaluate_panel,
+    plot_panel,
+    summarise_panel,
+    write_rows,
+)
 from siren_ext.experiments.panel_roster import Coating, PanelConfig, Panelist, find_sets, roster
-from siren_ext.experiments.study import StudyLog, open_set
+from siren_ext.experiments.study import open_log, open_set
 from siren_ext.progress import NULL, Progress
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.training.prompts import class_prompt
@@ -49,6 +57,7 @@ from siren_ext.training.prompts import class_prompt
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
     from siren_ext.personalize.config import PersonalizeConfig
+    from siren_ext.workflows.run_log import RunLog
 
 FILES = ("panel.csv", "panel_summary.csv", "panel.png")
 
@@ -69,46 +78,103 @@ def run_panel(
     device: str = "auto",
     progress: Progress = NULL,
 ) -> tuple[int, int]:
-    """Run the panel or go on with it; returns how many models are scored, and of how many.
-
-    The tables are written for what there is, after every call.
+    """Run the panel, or resume it, and write the tables of the finished models.
 
     Parameters
     ----------
+    data : ImageSet
+        the owner's clean set.
     coaters : Mapping[Coating, Coater]
-        ``unkeyed`` and, if the keyed test is to be on the panel, ``keyed``. Both from the
-        start, as images are deleted once they are scored.
+        ``unkeyed``, and ``keyed`` for the keyed test; give both from the start, as scored images
+        are deleted.
+    class_word : str
+        noun for what the owner's images show.
+    out : Path
+        a new or empty folder, or that of an earlier call.
+    config : PanelConfig | None
+        how large the panel is, and how it is evaluated.
     others : Mapping[str, ImageSet] | None
-        other people's sets by name, see :func:`find_sets`.
+        other people's sets, see :func:`find_sets`.
+    base : str | Path
+        the base model.
+    training : PersonalizeConfig | None
+        of all personalisations.
     only : str
-        work on the models whose name contains this.
+        run only models whose name contains this.
     minutes : float | None
-        begin no further model after this time.
+        start no further model after this time.
+    keep : bool
+        whether images and adapters are kept.
+    device : str
+        auto or a torch device name.
+    progress : Progress
+        receives every step; may cancel.
+
+    Returns
+    -------
+    tuple[int, int]
+        number of finished models, and of all.
 
     Raises
     ------
     ConfigError
         the folder holds another panel, or a coater is of the wrong kind.
     Cancelled
-        the user stopped; the same call goes on.
+        the user stopped; the same call resumes.
     """
-    from siren_ext.diffusion.load import model_fingerprint
     from siren_ext.personalize.config import PersonalizeConfig
 
-    config, out, others = config or PanelConfig(), Path(out), dict(others or {})
+    config, out, others = config or PanelConfig(), Path(out), others or {}
+    training = training or PersonalizeConfig()
+    _check_request(coaters, config)
+    data = data.checked(progress=progress)
+    log = _bind(data, others, coaters, class_word, config, training, base, out)
+    panel = Panel(
+        data, others, coaters, base, class_word, config, training, out, log, keep, device, progress
+    )
+    return _run(panel, only, minutes)
+
+
+def _run(panel: Panel, only: str, minutes: float | None) -> tuple[int, int]:
+    """Run the models that are wanted now; returns how many are finished, and of how many."""
+    models = roster(panel.config, list(panel.others), keyed="keyed" in panel.coaters)
+    began = time.monotonic()
+    for model in models:
+        if only in model.name and (minutes is None or time.monotonic() - began < 60 * minutes):
+            panel.run(model)
+    if not panel.keep and all(map(panel.done, models)):
+        shutil.rmtree(panel.out / "adapters", ignore_errors=True)
+    _write(panel, models)
+    return sum(map(panel.done, models)), len(models)
+
+
+def _check_request(coaters: Mapping[Coating, Coater], config: PanelConfig) -> None:
     if "unkeyed" not in coaters or any(
         coater.keyed != (coating == "keyed") for coating, coater in coaters.items()
     ):
-        raise ConfigError("The panel needs an unkeyed coater and, perhaps, a keyed one beside it.")
+        raise ConfigError("The panel needs an unkeyed coater, and optionally a keyed one.")
     if max(config.sizes) > config.images:
         raise ConfigError(
-            f"A test of {max(config.sizes)} images was asked for, but each model makes "
+            f"The panel has tests of {max(config.sizes)} images, but each model makes only "
             f"{config.images}; raise images or lower sizes."
         )
-    data = data.checked(progress=progress)
-    training = training or PersonalizeConfig()
-    judging = {"sizes", "keys", "decoys", "reduced"}
-    log = StudyLog(
+
+
+def _bind(
+    data: ImageSet,
+    others: Mapping[str, ImageSet],
+    coaters: Mapping[Coating, Coater],
+    class_word: str,
+    config: PanelConfig,
+    training: PersonalizeConfig,
+    base: str | Path,
+    out: Path,
+) -> RunLog:
+    """The log that binds the panel's folder to everything that its models depend on."""
+    from siren_ext.diffusion.load import model_fingerprint
+
+    evaluation = {"sizes", "keys", "decoys", "reduced"}
+    return open_log(
         out,
         {
             "images": data.hash,
@@ -117,32 +183,9 @@ def run_panel(
             "class prompt": class_prompt(class_word),
             "coaters": {name: coater.fingerprint for name, coater in coaters.items()},
             "training": training.to_dict(),
-            "settings": {k: v for k, v in config.to_dict().items() if k not in judging},
+            "settings": {k: v for k, v in config.to_dict().items() if k not in evaluation},
         },
     )
-    panel = Panel(
-        data,
-        others,
-        coaters,
-        base,
-        class_word,
-        config,
-        training,
-        out,
-        log,
-        keep,
-        device,
-        progress,
-    )
-    models = roster(config, list(others), keyed="keyed" in coaters)
-    began = time.monotonic()
-    for model in models:
-        if only in model.name and (minutes is None or time.monotonic() - began < 60 * minutes):
-            panel.run(model)
-    if not keep and all(map(panel.done, models)):
-        shutil.rmtree(out / "adapters", ignore_errors=True)
-    _write(panel, models)
-    return sum(map(panel.done, models)), len(models)
 
 
 def _write(panel: Panel, models: tuple[Panelist, ...]) -> None:
@@ -153,7 +196,7 @@ def _write(panel: Panel, models: tuple[Panelist, ...]) -> None:
         for coating in panel.coaters
     }
     message = panel.key().signs() if "keyed" in panel.coaters else np.ones(1, dtype=np.int8)
-    rows = judge_panel(models, scores, message, panel.config)
+    rows = evaluate_panel(models, scores, message, panel.config)
     if not rows:
         return
     write_rows(rows, panel.out / FILES[0])
@@ -171,41 +214,41 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     "--keyed keyed --class-word '3d icon' --others sets --out runs/panel",
 )
 def panel(
-    data: Annotated[
-        str, typer.Option("--data", help="Folder, dataset.toml, or samples: the bundled set.")
-    ],
+    data: StudyImages,
     coater: Annotated[
-        str, typer.Option("--coater", help="The unkeyed coater: a file, or samples.")
+        str,
+        typer.Option("--coater", help="Unkeyed coater: a file, or samples for the bundled one."),
     ],
-    class_word: Annotated[
-        str, typer.Option("--class-word", help="The noun for what the images show.")
-    ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")],
+    class_word: ClassWord,
+    out: ResultFolder,
     keyed: Annotated[
-        str | None, typer.Option("--keyed", help="A keyed coater: a file, or keyed.")
+        str | None,
+        typer.Option("--keyed", help="Keyed coater: a file, or keyed for the bundled one."),
     ] = None,
     others: Annotated[
-        Path | None, typer.Option("--others", help="Folder of folders of other people's images.")
+        Path | None,
+        typer.Option("--others", help="Folder with a folder per set of other people's images."),
     ] = None,
     base: Base = "pocket",
     only: Annotated[
-        str, typer.Option("--only", help="Work on models whose name contains this.")
+        str, typer.Option("--only", help="Run only models whose name contains this.")
     ] = "",
     minutes: Annotated[
-        float | None, typer.Option("--minutes", help="Begin no further model after this time.")
+        float | None, typer.Option("--minutes", help="Start no further model after this time.")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep images and adapters.")] = False,
     results: Annotated[
-        Path | None, typer.Option("--results", help="Copy tables and plot into this folder.")
+        Path | None, typer.Option("--results", help="Copy the tables and the plot to this folder.")
     ] = None,
     config: ConfigFile = None,
     assign: Assignments = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Measure false accusations over a panel of innocent models; a second call goes on.
+    """Measure false accusations on a panel of innocent models.
 
-    Settings of all personalisations go into the table training: --set training.batch_size=8.
+    Settings of all personalisations are in the group training: --set training.batch_size=8. Run the
+    same command again to resume a stopped run.
     """
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater

@@ -1,4 +1,4 @@
-"""What the panel finds: the p of every test on every model, who is accused at which level."""
+"""The findings of the panel: p of every test on every model, and shares accused at each level."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ TESTS: dict[str, tuple[str, Coating]] = {
     "p_rank": ("rank among innocent models", "unkeyed"),
     "p_keyed": ("keyed test", "keyed"),
 }
-"""Column to name and to the coating that the test looks for.
+"""By column: the test's name, and the coating that it looks for.
 
-KS is the verdict's test, which looks at the low end of the scores; that of the whole scores is the
-paper's, one-sided. The verdict does not accuse models whose pictures look unlike the reference's
-(:mod:`siren_ext.scoring.appearance`): its p is then 1.
+KS is the verdict's test, which looks at the low end of the scores; the test of the whole scores is
+the paper's, one-sided. The verdict does not accuse models whose images look unlike the reference's
+(:mod:`siren_ext.scoring.appearance`); its p is then 1.
 """
 
 _MARKED = 1e-3
@@ -50,29 +50,38 @@ Row = dict[str, Any]
 Scores = Mapping[tuple[str, Coating], ScoreSet]
 
 
-def judge_panel(
+def evaluate_panel(
     models: Sequence[Panelist],
     scores: Scores,
     message: NDArray[np.int8],
     config: PanelConfig,
 ) -> list[Row]:
-    """A row per model and number of images, for the models that have been scored.
-
-    Null hypotheses are those of the tests; each is wrong in its own way. KS: the suspect's scores
-    are distributed like the reference's (false for an innocent model of another style). Rank: the
-    suspect is exchangeable with the innocent models of this panel; its own and those that share an
-    adapter with it are left out. Keyed: the message is independent of the images, which holds for
-    every innocent model.
-
-    ``other_keys_at_<alpha>`` is the share of random other keys that would accuse the model too;
-    calibrated means at most alpha, for guilty models as for innocent ones.
+    """Run every test on every model that has been scored.
 
     Parameters
     ----------
-    scores : Scores
-        by (model's name, coating looked for).
+    models : Sequence[Panelist]
+        the panel.
+    scores : Mapping[tuple[str, Coating], ScoreSet]
+        by model name and coating that is looked for.
     message : NDArray[np.int8]
-        the owner's, k of -1 and +1.
+        the owner's secret, (k,) of -1 and +1.
+    config : PanelConfig
+        the panel's settings.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        a row per model and number of images, with the p of every test.
+        ``other_keys_at_<alpha>`` is the share of random other keys that would accuse the model;
+        the keyed test is calibrated if it is at most alpha, for guilty and innocent models alike.
+
+    Notes
+    -----
+    Null hypotheses: for KS, the suspect's scores are distributed like the reference's (false for an
+    innocent model of another style); for the rank, the suspect is exchangeable with the innocent
+    models of this panel, except those that share its adapter; for the keyed test, the message is
+    independent of the images, which holds for every innocent model.
     """
     rng = np.random.default_rng((config.seed, 11))
     others = rng.integers(0, 2, (config.keys, len(message))) * 2 - 1
@@ -113,7 +122,7 @@ def _unkeyed(model: Panelist, models: Sequence[Panelist], scores: Scores, size: 
         )
         if apart is not None:
             row["looks_apart"] = apart.share
-        # whom the test does not accuse the verdict does not either, however the pictures look
+        # The verdict never accuses a model that the test does not accuse, whatever it looks like.
         if apart is not None or row["p_ks_matched"] > max(LEVELS):
             row["p_verdict"] = 1.0 if too_unlike(apart) else row["p_ks_matched"]
     source = model.shares_with or model.name
@@ -130,7 +139,7 @@ def _unkeyed(model: Panelist, models: Sequence[Panelist], scores: Scores, size: 
 
 
 def _first(pool: ScoreSet, size: int) -> ScoreSet:
-    """The first images of a pool, with how they look."""
+    """The first images of a pool, with their appearance."""
     looks = None if pool.looks is None else pool.looks[:size]
     return ScoreSet(
         pool.scores[:size], pool.names[:size], pool.hashes[:size], pool.coater, looks=looks
@@ -158,11 +167,19 @@ def _keyed(
 
 
 def summarise_panel(rows: Sequence[Row]) -> list[Row]:
-    """Share of models accused, per test, number of images, kind of model and level.
+    """Share of accused models per test, number of images, group of models and level.
 
-    Groups: ``innocent`` (no coated image at all), ``other coating`` (coated, but not with what the
-    test looks for), and the guilty ones by share. ``other keys`` is the keyed test with keys that
-    nobody used, over all models and keys.
+    Parameters
+    ----------
+    rows : Sequence[dict[str, Any]]
+        of :func:`evaluate_panel`.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        groups are ``innocent`` (trained without any coated image), ``other coating`` (with a
+        coating that the test does not look for) and the guilty models by share. ``other keys`` is
+        the keyed test with unused keys, over all models and keys.
     """
     table: list[Row] = []
     lines = _lines(rows)
@@ -188,7 +205,7 @@ def summarise_panel(rows: Sequence[Row]) -> list[Row]:
 
 
 def _lines(rows: Sequence[Row]) -> dict[tuple[str, str], dict[int, list[float]]]:
-    """By column of :data:`TESTS` and group of models, in order: p by number of images."""
+    """The values of p by column of :data:`TESTS` and group of models, then number of images."""
     lines: dict[tuple[str, str], dict[int, list[float]]] = {}
     for column, (_, coating) in TESTS.items():
         tested = [row for row in rows if row.get(column) is not None]
@@ -216,7 +233,15 @@ def _order(group: str) -> tuple[int, float]:
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:
-    """A CSV file with every column that any row has."""
+    """Write rows as a CSV file, atomically.
+
+    Parameters
+    ----------
+    rows : Iterable[dict[str, Any]]
+        columns are all names in any row.
+    path : Path
+        the file; missing folders are created.
+    """
     rows = list(rows)
     names = list(dict.fromkeys(name for row in rows for name in row))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -227,13 +252,25 @@ def write_rows(rows: Iterable[Row], path: Path) -> None:
 
 
 def plot_panel(rows: Sequence[Row], path: Path) -> None:
-    """A dot per model at its p: a line per test and group of models, a frame per number of images.
+    """Plot a dot per model at its p, a line per test and group, a frame per number of images.
 
-    At the right of each line stands how many of its models are accused at :data:`_MARKED`.
+    The number at the right end of a line is how many of its models are accused at 1e-3.
+
+    Parameters
+    ----------
+    rows : Sequence[dict[str, Any]]
+        of :func:`evaluate_panel`.
+    path : Path
+        the PNG file.
+
+    Raises
+    ------
+    MissingExtraError
+        matplotlib is not installed.
     """
     sizes = sorted({row["n"] for row in rows})
     lines = _lines(rows)
-    # a gap and a heading above the lines of each test
+    # Each test has a gap and a heading above its lines.
     heights: dict[tuple[str, str], float] = {}
     headings: dict[str, float] = {}
     height = 0.0
@@ -245,7 +282,7 @@ def plot_panel(rows: Sequence[Row], path: Path) -> None:
         height += 1.0
     figure = new_figure(1.5 + 5.2 * len(sizes), 1.0 + 0.2 * height)
     frames = figure.subplots(1, len(sizes), squeeze=False, sharey=True)[0]
-    rng = np.random.default_rng(0)  # only so that dots of one line do not hide each other
+    rng = np.random.default_rng(0)  # spreads the dots of a line, so that none hides another
     for axes, size in zip(frames, sizes, strict=True):
         for (column, group), by_size in lines.items():
             values = np.array(by_size.get(size, []))

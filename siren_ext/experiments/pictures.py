@@ -16,13 +16,29 @@ from siren_ext.stats.resample import PAPER_ALPHAS
 
 AMPLIFICATION = 8
 SHOWN = 6
-# blue, orange and grey of Okabe and Ito: told apart by everybody
+# Orange and blue of Okabe and Ito, and grey, which colour-blind people can distinguish.
 COLOURS = {"guilty": "#d55e00", "innocent": "#0072b2", "reference": "#777777"}
 _TILE = 192
 
 
 def new_figure(width: float, height: float) -> Any:
-    """A matplotlib figure that belongs to no global state."""
+    """Make a matplotlib figure without global state.
+
+    Parameters
+    ----------
+    width, height : float
+        inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        an empty figure.
+
+    Raises
+    ------
+    MissingExtraError
+        matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -34,13 +50,29 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure as PNG, atomically."""
+    """Write a figure as PNG, atomically.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        the figure.
+    path : Path
+        the file.
+    """
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
 
 
 def plot_detection(result: dict[str, Any], path: Path) -> None:
-    """Score histograms per training seed on the left, shares of accused models on the right."""
+    """Plot score histograms per training seed (left) and shares of accused models (right).
+
+    Parameters
+    ----------
+    result : dict[str, Any]
+        of :func:`~siren_ext.experiments.detection.run_detection`.
+    path : Path
+        the PNG file.
+    """
     models = result["models"]
     reference = np.array(next(m for m in models if m["role"] == "reference")["scores"])
     pairs = [[m for m in models if m["role"] == role] for role in ("guilty", "innocent")]
@@ -112,16 +144,18 @@ def write_samples(
     mimicries: dict[str, Sequence[Path]],
     path: Path,
 ) -> None:
-    """A sheet: originals, coated files and their difference times 8, then rows of mimicries.
+    """Write a sheet of originals, coated files, their difference times 8, and mimicries.
 
     Parameters
     ----------
     pairs : Sequence[tuple[Path, Path]]
-        (original, coated file), as many as there are columns.
+        (original, coated file), one per column.
     labels : Sequence[str]
-        what to write under the coated files.
+        captions of the coated files.
     mimicries : dict[str, Sequence[Path]]
-        title to image files, of which the first few are shown.
+        image files by title; the first few are shown.
+    path : Path
+        the PNG file.
     """
     from siren_ext.pocket.card import contact_sheet
 

@@ -1,10 +1,9 @@
-"""Where the signal is lost on its way from the files into the images of the guilty model.
+"""Where the signal is lost on its way from the coated files to the guilty model's images.
 
 Three questions, each answered by an area under the curve: does the coating *survive* the resizing,
-the autoencoder and the noise that training puts images through (coated against clean images, seen
-by the clean model); has the guilty model *learnt* it (clean images denoised by the guilty against
-the innocent model, from the same noise); and is it *seen* in generated images (the study's main
-result)?
+autoencoder and noise of training (coated against clean images, processed by the clean model); has
+the guilty model *learnt* it (clean images denoised by the guilty against the innocent model, from
+the same noise); and is it *seen* in generated images (the study's main result)?
 """
 
 from __future__ import annotations
@@ -34,19 +33,60 @@ _BATCH = 8
 
 
 def denoised(level: int) -> str:
-    """Name of the stage at a noise step."""
+    """Name of the stage at a noise step.
+
+    Parameters
+    ----------
+    level : int
+        noise step.
+
+    Returns
+    -------
+    str
+        for tables.
+    """
     return f"noise to t = {level}, one-step denoise"
 
 
 def load_surrogate(base: str | Path, adapter: Path, prompt: str, device: str) -> DiffusionSurrogate:
-    """The base with an adapter merged, frozen, under one prompt."""
+    """Load a frozen model for one prompt.
+
+    Parameters
+    ----------
+    base : str | Path
+        base model.
+    adapter : Path
+        LoRA to merge into it.
+    prompt : str
+        the prompt of all its predictions.
+    device : str
+        auto or a torch device name.
+
+    Returns
+    -------
+    DiffusionSurrogate
+        the model.
+    """
     from siren_ext.suspects.local import LocalSuspect
 
     return DiffusionSurrogate(LocalSuspect(base, adapter, device=device).pipeline, prompt)
 
 
 def usable_levels(surrogate: DiffusionSurrogate, levels: Sequence[int]) -> tuple[int, ...]:
-    """The noise steps that the model's schedule has."""
+    """Keep the noise steps that a model's schedule has.
+
+    Parameters
+    ----------
+    surrogate : DiffusionSurrogate
+        the model.
+    levels : Sequence[int]
+        wanted noise steps.
+
+    Returns
+    -------
+    tuple[int, ...]
+        those below the length of the schedule.
+    """
     return tuple(level for level in levels if level < len(surrogate.kept))
 
 
@@ -60,7 +100,7 @@ def survival(
     seed: int,
     progress: Progress,
 ) -> list[dict[str, Any]]:
-    """Coated against clean images after each stage, from equal noise.
+    """Compare coated with clean images after each stage, with equal noise.
 
     Parameters
     ----------
@@ -68,15 +108,21 @@ def survival(
         (original, coated file) paths.
     surrogate : DiffusionSurrogate
         a model that never saw a coated image.
+    coater : Coater
+        measures the images.
     levels : Sequence[int]
         noise steps of the one-step denoising.
+    seed : int
+        of the noise.
+    progress : Progress
+        receives every pair; may cancel.
 
     Returns
     -------
     list[dict[str, Any]]
-        Per stage its name, ``auc`` with standard error ``se``, and ``kept``: how much of the
-        coating's amplitude is left, i.e. the regression of what is left on what was added (1: all;
-        None before the first change).
+        for each stage its name, ``auc`` with standard error ``se``, and ``kept``: the share of the
+        coating's amplitude that is left, by regression on the coating that was added (1: all; None
+        before the first change).
     """
     changes: dict[str, Change] = {
         RESIZED: lambda images, _: images,
@@ -87,7 +133,7 @@ def survival(
         name: ([], []) for name in (AS_WRITTEN, *changes)
     }
     left, power = dict.fromkeys(changes, 0.0), 0.0
-    progress.stage("Looking for lost signal", len(pairs))
+    progress.stage("Measuring signal loss", len(pairs))
     for first in range(0, len(pairs), _BATCH):
         views = []
         for which in (0, 1):
@@ -97,7 +143,7 @@ def survival(
         added = views[1] - views[0]
         power += float(added.square().sum())
         for name, change in changes.items():
-            # equal noise for both, so that only the coating differs
+            # Equal noise for both, so that only the coating differs.
             after = [change(view, _generator(seed, first)) for view in views]
             left[name] += float(((after[1] - after[0]) * added).sum())
             for which in (0, 1):
@@ -123,9 +169,27 @@ def denoised_scores(
     seed: int,
     progress: Progress,
 ) -> dict[str, list[float]]:
-    """Scores of clean images that ``surrogate`` denoised in one step, per stage.
+    """Score clean images that a model denoised in one step.
 
-    Calls with the same images and seed use the same noise.
+    Parameters
+    ----------
+    images : Sequence[Path]
+        clean files.
+    surrogate : DiffusionSurrogate
+        the model.
+    coater : Coater
+        measures the images.
+    levels : Sequence[int]
+        noise steps.
+    seed : int
+        of the noise, which is the same for the same images and seed.
+    progress : Progress
+        receives every image; may cancel.
+
+    Returns
+    -------
+    dict[str, list[float]]
+        a score per image, by stage.
     """
     changes = _denoisers(surrogate, levels)
     scores: dict[str, list[float]] = {name: [] for name in changes}
@@ -144,7 +208,18 @@ def denoised_scores(
 def learnt(
     guilty: dict[str, list[float]], innocent: dict[str, list[float]]
 ) -> list[dict[str, Any]]:
-    """How well the guilty model's denoising is told from the innocent one's, per stage."""
+    """Measure how well the guilty model's denoised images differ from the innocent one's.
+
+    Parameters
+    ----------
+    guilty, innocent : dict[str, list[float]]
+        of :func:`denoised_scores`.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        ``auc`` and its standard error ``se``, by stage.
+    """
     return [{"stage": name, **_area_row(guilty[name], innocent[name])} for name in guilty]
 
 

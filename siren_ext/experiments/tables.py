@@ -1,4 +1,4 @@
-"""The result of a detection study as a CSV table, as README figures and as a few lines of text."""
+"""The result of a detection study as a CSV table, README figures and a few lines of text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ TARGET_RATE, TARGET_LEVEL = 0.95, 1e-3
 
 
 def write_table(result: Result, path: Path) -> None:
-    """One row per model: seeds, adapter, scores, area, verdict on all images and shares."""
+    """Write a CSV table with a row per model.
+
+    Parameters
+    ----------
+    result : dict[str, Any]
+        of :func:`~siren_ext.experiments.detection.run_detection`.
+    path : Path
+        the file.
+    """
     rows = [_row(model) for model in result["models"]]
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         names = list(dict.fromkeys(name for row in rows for name in row))
@@ -48,9 +56,21 @@ def _row(model: Result) -> Result:
 
 
 def write_figures(result: Result, path: Path, *, targets: bool = True) -> list[dict[str, str]]:
-    """Rows ``figure``, ``target``, ``measured`` for the README, as a JSON list.
+    """Write the figures for the README as JSON.
 
-    Without ``targets`` the figures are only reported, as for sets that none was promised for.
+    Parameters
+    ----------
+    result : dict[str, Any]
+        of :func:`~siren_ext.experiments.detection.run_detection`.
+    path : Path
+        the file.
+    targets : bool
+        whether the set has targets; without them figures are only reported.
+
+    Returns
+    -------
+    list[dict[str, str]]
+        rows of ``figure``, ``target`` and ``measured``, as written.
     """
     name, files, models = result["name"], result["files"], result["models"]
     rows: list[tuple[str, str, str]] = []
@@ -97,7 +117,18 @@ def write_figures(result: Result, path: Path, *, targets: bool = True) -> list[d
 
 
 def percent(share: float) -> str:
-    """A share for reading, with as many digits as it needs: ``100 %``, ``97.5 %``, ``0.03 %``."""
+    """Format a share for reading.
+
+    Parameters
+    ----------
+    share : float
+        0 to 1.
+
+    Returns
+    -------
+    str
+        with as many digits as it needs: ``100 %``, ``97.5 %``, ``0.03 %``.
+    """
     digits = 0 if share in (0, 1) else (1 if 0.01 <= share <= 0.999 else 2)
     return f"{100 * share:.{digits}f} %"
 
@@ -109,7 +140,18 @@ def _seeds(level: Result, count: int) -> str:
 
 
 def summary_text(result: Result) -> str:
-    """What a person wants to know first, in a few lines."""
+    """Summarise a study.
+
+    Parameters
+    ----------
+    result : dict[str, Any]
+        of :func:`~siren_ext.experiments.detection.run_detection`.
+
+    Returns
+    -------
+    str
+        the main results in a few lines.
+    """
     files = result["files"]
     noise = files["psnr_db"]["mean"]
     lines = [

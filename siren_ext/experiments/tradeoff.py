@@ -1,4 +1,4 @@
-"""Detection against visibility: a point per detection study, from their ``detection.json``.
+"""Detection rate against visibility: a point per detection study, from its ``detection.json``.
 
 Example::
 
@@ -15,11 +15,11 @@ from typing import Annotated, Any
 import typer
 
 from siren_ext.cli.common import command, say
+from siren_ext.documents import read_json
 from siren_ext.errors import ScoreError
 from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
 from siren_ext.experiments.study import FORMAT, VERSION
 from siren_ext.files import atomic
-from siren_ext.scoring.score_set import read_json
 
 LEVEL = 1e-3
 _MARKERS = "osD^vP*X"
@@ -27,10 +27,26 @@ Point = dict[str, Any]
 
 
 def read_point(path: Path) -> Point:
-    """The figures of a study that the plot shows; raises :class:`ScoreError` for other files."""
-    data = read_json(path)
+    """Read the figures of a study for the plot.
+
+    Parameters
+    ----------
+    path : Path
+        ``detection.json`` of a finished study.
+
+    Returns
+    -------
+    dict[str, Any]
+        set, PSNR, area under the curve, and detection rate at 1e-3.
+
+    Raises
+    ------
+    ScoreError
+        the file is not of a study, or a figure is missing.
+    """
+    data = read_json(path, error=ScoreError)
     if not isinstance(data, dict) or (data.get("format"), data.get("version")) != (FORMAT, VERSION):
-        raise ScoreError(f"{path} is no result of a detection study; expected a detection.json.")
+        raise ScoreError(f"{path} is not of a detection study; expected its detection.json.")
     try:
         models = {
             role: [m for m in data["models"] if m["role"] == role]
@@ -53,12 +69,20 @@ def read_point(path: Path) -> Point:
     except (KeyError, TypeError, StopIteration, ZeroDivisionError, ValueError) as error:
         raise ScoreError(f"{path} lacks a figure ({error!r}); run the study again.") from error
     if point["psnr_db"] is None:
-        raise ScoreError(f"{path} has no PSNR: its coater changed not one pixel.")
+        raise ScoreError(f"{path} has no PSNR, as its coater changed no image; leave it out.")
     return point
 
 
 def plot_tradeoff(points: Sequence[Point], path: Path) -> None:
-    """Area under the curve and detection rate at 1e-3 against PSNR, bars from seed to seed."""
+    """Plot area under the curve and detection rate at 1e-3 against PSNR; bars span the seeds.
+
+    Parameters
+    ----------
+    points : Sequence[dict[str, Any]]
+        of :func:`read_point`.
+    path : Path
+        the PNG file.
+    """
     figure = new_figure(10, 4.2)
     left, right = figure.subplots(1, 2)
     sets = list(dict.fromkeys(point["set"] for point in points))
@@ -113,10 +137,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     example="python -m siren_ext.experiments.tradeoff runs/*/detection.json --out tradeoff.png",
 )
 def tradeoff(
-    files: Annotated[list[Path], typer.Argument(help="detection.json of several studies.")],
-    out: Annotated[Path, typer.Option("--out", help="The picture; a table (.csv) beside it.")],
+    files: Annotated[list[Path], typer.Argument(help="detection.json files of studies.")],
+    out: Annotated[Path, typer.Option("--out", help="Picture; a table (.csv) goes beside it.")],
 ) -> None:
-    """Plot how well models are caught against how visible the coating is."""
+    """Plot how often guilty models are caught against how visible the coating is."""
     points = [read_point(path) for path in files]
     plot_tradeoff(points, out)
     table = out.with_suffix(".csv")

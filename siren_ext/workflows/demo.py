@@ -1,9 +1,9 @@
 """The whole chain on one folder: coat, train on it, generate, score, verify, report.
 
 The demo calls the same public functions as a user with a real checkpoint; it only chooses their
-arguments. Two suspicious models are tried: one trained on the coated images, which has to be
-caught, and an innocent one trained on the clean originals, which has to walk free. Both are held
-against the same reference: a third model, trained on the clean originals with another seed.
+arguments. It tests two suspicious models: one trained on the coated images, which must be caught,
+and an innocent one trained on the clean originals, which must be cleared. Both are compared with
+the same reference, a third model trained on the clean originals with another seed.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta
 
 from siren_ext.config import Config
 from siren_ext.errors import CoaterError
 from siren_ext.files import write_json
 from siren_ext.progress import NULL, Named, Progress
-from siren_ext.workflows.demo_summary import DemoLog, DemoSummary
+from siren_ext.workflows.demo_summary import DemoSummary
+from siren_ext.workflows.run_log import RunLog
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
@@ -26,71 +29,68 @@ if TYPE_CHECKING:
     from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.verdict.verify import Verdict
 
-# each model is trained and asked with seeds of its own, far apart so that no image shares one
+# Each model has seeds of its own, far apart so that no two images share one.
 _MODELS = ("suspect", "innocent", "reference")
 _SEED_STEP = 100_000
-_PROMPTS = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class DemoConfig(Config):
-    """What the demo runs on and how much of it.
+    """What the demo runs on, and how much it makes.
 
     Attributes
     ----------
     data : str
         folder of images; empty for the bundled samples.
     coater : str
-        coater file; samples is the one bundled with the samples.
+        coater file; samples is the one bundled for the samples.
     base : str
-        the model that is personalised: pocket, a diffusers folder or a checkpoint file.
+        base model: pocket, a diffusers folder or a checkpoint file.
     prompts : tuple[str, ...]
-        what all models are asked for, in turn; empty for ten captions of the images, so
-        that 30 and 100 images have every prompt equally often.
+        prompts of all models, used in turn; empty for ten captions of the images, so that 30
+        and 100 images use every prompt equally often.
     suspect_images, innocent_images, reference_images : int
-        how many images each model makes.
+        number of images that each model makes.
     training_steps, training_batch : int
-        length of each personalisation and its batch size.
+        steps and batch size of each personalisation.
     sampling_steps, guidance : int
-        of the generated images.
+        sampling steps and guidance scale of the generated images.
     alpha : float
         accepted risk of accusing an innocent model.
     images : int
-        use only so many images of the data; 0 for all.
+        use only the first so many images of the data; 0 for all.
     seed : int
-        everything random follows from it.
+        random seed of the whole demo.
     """
 
     data: str = ""
     coater: str = "samples"
     base: str = "pocket"
     prompts: tuple[str, ...] = ()
-    suspect_images: int = 30
-    innocent_images: int = 30
-    reference_images: int = 100
-    training_steps: int = 250
-    training_batch: int = 16
-    sampling_steps: int = 20
-    guidance: float = 3.0
-    alpha: float = 1e-6
-    images: int = 0
-    seed: int = 0
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "suspect_images": (1, 100_000),
-        "innocent_images": (1, 100_000),
-        "reference_images": (1, 100_000),
-        "training_steps": (1, 1_000_000),
-        "training_batch": (1, 4096),
-        "sampling_steps": (1, 1000),
-        "guidance": (0, 100),
-        "alpha": (1e-300, 0.5),
-        "images": (0, 1_000_000),
-        "seed": (0, 2**31),
-    }
+    suspect_images: Annotated[int, Meta(ge=1, le=100_000)] = 30
+    innocent_images: Annotated[int, Meta(ge=1, le=100_000)] = 30
+    reference_images: Annotated[int, Meta(ge=1, le=100_000)] = 100
+    training_steps: Annotated[int, Meta(ge=1, le=1_000_000)] = 250
+    training_batch: Annotated[int, Meta(ge=1, le=4096)] = 16
+    sampling_steps: Annotated[int, Meta(ge=1, le=1000)] = 20
+    guidance: Annotated[float, Meta(ge=0, le=100)] = 3.0
+    alpha: Annotated[float, Meta(ge=1e-300, le=0.5)] = 1e-6
+    images: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    seed: Annotated[int, Meta(ge=0, le=2**31)] = 0
 
     def count(self, model: str) -> int:
-        """How many images ``model`` makes."""
+        """How many images a model makes.
+
+        Parameters
+        ----------
+        model : str
+            suspect, innocent or reference.
+
+        Returns
+        -------
+        int
+            at least 1.
+        """
         counts = (self.suspect_images, self.innocent_images, self.reference_images)
         return dict(zip(_MODELS, counts, strict=True))[model]
 
@@ -102,31 +102,38 @@ def run_demo(
     config: DemoConfig = DemoConfig(),
     device: str = "auto",
 ) -> DemoSummary:
-    """Run the whole chain into ``out``, or go on with one that was interrupted there.
+    """Run the whole chain into ``out``, or resume a run that was stopped there.
 
     Writes ``coated/``; ``adapters/``, ``mimicries/`` and ``scores/`` with one entry per model; the
-    report on the suspect, ``innocent/`` with the report on the innocent model; ``summary.json``.
+    report on the suspect; ``innocent/`` with the report on the innocent model; ``summary.json``.
 
     Parameters
     ----------
     out : Path
         a new or empty folder, or that of an earlier call with the same settings.
     progress : Progress
-        told of every step; may cancel.
+        receives every step; may cancel.
     config : DemoConfig
         what to run on.
     device : str
         auto or a torch device name.
 
+    Returns
+    -------
+    DemoSummary
+        the figures; those of a finished demo are only read.
+
     Raises
     ------
     ConfigError
-        ``out`` holds something else.
+        ``out`` holds a demo with other settings, or something else.
+    CoaterError
+        the coater changed none of the images.
     Cancelled
-        the user stopped; the same call goes on.
+        the user stopped; the same call resumes.
     """
     out = Path(out)
-    log = DemoLog(out, config.to_dict())
+    log = RunLog(out / "demo.json", "demo", config.to_dict(), key="config")
     finished = DemoSummary.load(out)
     if finished is not None:
         return finished
@@ -136,21 +143,20 @@ def run_demo(
         from siren_ext.coating.folder import coat_folder
 
         manifest = coat_folder(data, coater, out / "coated", progress=progress)
-    for model in _MODELS:
-        _make_images(model, data, out, config, log, device, Named(progress, model))
-    scores = {}
-    for model in _MODELS:
-        with log.step("score"):
-            scores[model] = _score(model, coater, out, Named(progress, model))
+    scores = {
+        model: _scores_of(model, data, coater, out, config, log, device, progress)
+        for model in _MODELS
+    }
     with log.step("report"):
         quality = _file_quality(manifest, data, out, progress)
-        verdicts, report = _judge(scores, manifest, data, out, config, quality)
+        verdicts, report = _reports(scores, manifest, data, out, config, quality)
+    costs = log.costs()
     summary = DemoSummary(
         **quality,
         suspect=_short(verdicts["suspect"]),
         innocent=_short(verdicts["innocent"]),
-        seconds=round(log.seconds, 1),
-        peak_memory_gb=log.memory,
+        seconds=round(sum(costs["seconds"].values()), 1),
+        peak_memory_gb=costs["peak_memory_gb"],
         report=report,
     )
     write_json(out / "summary.json", summary.to_dict(out))
@@ -162,7 +168,7 @@ def _inputs(config: DemoConfig, device: str) -> tuple[ImageSet, Coater]:
     from siren_ext.coater.coater import Coater
     from siren_ext.data.dataset import ImageSet
     from siren_ext.devices import pick_device
-    from siren_ext.samples import sample_set
+    from siren_ext.samples.folder import sample_set
 
     data = ImageSet.open(Path(config.data)) if config.data else sample_set()
     if config.images:
@@ -170,74 +176,68 @@ def _inputs(config: DemoConfig, device: str) -> tuple[ImageSet, Coater]:
     return data, Coater.load(coater_path(config.coater), device=pick_device(device))
 
 
-def _make_images(
+def _scores_of(
     model: str,
     data: ImageSet,
+    coater: Coater,
     out: Path,
     config: DemoConfig,
-    log: DemoLog,
+    log: RunLog,
     device: str,
     progress: Progress,
-) -> None:
-    """Personalise the base on the model's training images and generate from the result."""
+) -> ScoreSet:
+    """Train one of the models, generate its images and score them."""
     from siren_ext.data.dataset import ImageSet
     from siren_ext.personalize.config import PersonalizeConfig
-    from siren_ext.personalize.run import personalize
-    from siren_ext.suspects.base import PromptPlan, generate_images
-    from siren_ext.suspects.local import LocalSuspect
+    from siren_ext.suspects.base import PromptPlan
+    from siren_ext.workflows.experiment_run import (
+        ExperimentModel,
+        experiment_run,
+        spread_captions,
+    )
 
-    place = _MODELS.index(model) + 1
-    adapter = out / "adapters" / f"{model}.safetensors"
-    with log.step(f"train {model}"):
-        training = PersonalizeConfig(
-            steps=config.training_steps,
-            batch_size=config.training_batch,
-            seed=config.seed + place,
-        )
-        images = ImageSet.open(out / "coated") if model == "suspect" else data
-        personalize(images, config.base, training, adapter, device=device, progress=progress)
-    with log.step(f"generate {model}"):
-        plan = PromptPlan(
-            prompts=config.prompts or _some_captions(data),
+    number = _MODELS.index(model) + 1
+    run = ExperimentModel(
+        base=config.base,
+        plan=PromptPlan(
+            prompts=config.prompts or spread_captions(data),
             count=config.count(model),
-            seed=config.seed + place * _SEED_STEP,
+            seed=config.seed + number * _SEED_STEP,
             steps=config.sampling_steps,
             guidance=config.guidance,
-        )
-        source = LocalSuspect(config.base, adapter, device=device)
-        generate_images(source, plan, out / "mimicries" / model, progress=progress)
-
-
-def _some_captions(data: ImageSet) -> tuple[str, ...]:
-    """Captions spread evenly over the set: the same for every model, as the test demands."""
-    captions = list(dict.fromkeys(data.captions("an image")))
-    count = min(_PROMPTS, len(captions))
-    return tuple(captions[index * len(captions) // count] for index in range(count))
-
-
-def _score(model: str, coater: Coater, out: Path, progress: Progress) -> ScoreSet:
-    from siren_ext.scoring.score import score_folder
-    from siren_ext.scoring.score_set import ScoreSet
-
-    path = out / "scores" / f"{model}.json"
-    if path.exists():
-        return ScoreSet.load(path)
-    scores = score_folder(out / "mimicries" / model, coater, progress=progress)
-    scores.save(path)
-    return scores
+        ),
+        images=out / "mimicries" / model,
+        training=PersonalizeConfig(
+            steps=config.training_steps,
+            batch_size=config.training_batch,
+            seed=config.seed + number,
+        ),
+        adapter=out / "adapters" / f"{model}.safetensors",
+        device=device,
+    )
+    return experiment_run(
+        run,
+        lambda: ImageSet.open(out / "coated") if model == "suspect" else data,
+        {out / "scores" / f"{model}.json": coater},
+        log,
+        model,
+        Named(progress, model),
+    )[0]
 
 
 def _file_quality(
     manifest: CoatManifest, data: ImageSet, out: Path, progress: Progress
 ) -> dict[str, Any]:
-    """Means over the coated files as they were written."""
+    """Means over the coated files as written."""
     from siren_ext.coating.quality import below_every_clean, measure_files
 
     originals = {entry.source: data.root / entry.source for entry in manifest.entries}
     rows = measure_files(manifest, originals, out / "coated", progress)
     changed = [row for row in rows if row["psnr_db"] is not None]
     if not changed:
-        raise CoaterError("The coater changed not one image; train another with 'siren-ext train'.")
+        raise CoaterError(
+            "The coater changed none of the images; train another one with 'siren-ext train'."
+        )
     return {
         "psnr_db": fmean(row["psnr_db"] for row in changed),
         "ssim": fmean(row["ssim"] for row in rows),
@@ -246,7 +246,7 @@ def _file_quality(
     }
 
 
-def _judge(
+def _reports(
     scores: dict[str, ScoreSet],
     manifest: CoatManifest,
     data: ImageSet,

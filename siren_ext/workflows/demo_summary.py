@@ -1,17 +1,13 @@
-"""What a demo records: its figures, and a log of time and memory.
-
-Both survive interruptions, so that the figures of a resumed demo are those of the whole.
-"""
+"""The figures of a finished demo."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
-from siren_ext.errors import ConfigError
-from siren_ext.workflows.run_log import RunLog
+from siren_ext.documents import read_json
+from siren_ext.errors import SirenError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,15 +17,15 @@ class DemoSummary:
     Attributes
     ----------
     psnr_db, ssim, local_de00_p99 : float
-        means over the written, coated files.
+        means over the coated files as written.
     scores_separate : bool
         whether every coated file scores below every clean one.
     suspect, innocent : dict[str, Any]
-        verdict, p, n, m, d and headline of either test.
+        verdict, p, n, m, d and headline of each of the two tests.
     seconds : float
-        working time, summed over interrupted calls.
+        working time, summed over all calls if the demo was interrupted.
     peak_memory_gb : float | None
-        largest resident memory of the process; None where the system tells none.
+        largest resident memory of the process in 1e9 bytes; None if the system does not report it.
     report : Path
         the report on the suspect.
     """
@@ -45,24 +41,52 @@ class DemoSummary:
     report: Path
 
     def to_dict(self, root: Path) -> dict[str, Any]:
-        """Plain values; the report's path is relative to ``root``."""
+        """The summary as plain values.
+
+        Parameters
+        ----------
+        root : Path
+            folder of the demo.
+
+        Returns
+        -------
+        dict[str, Any]
+            for JSON; the report's path is relative to ``root``.
+        """
         return {**dataclasses.asdict(self), "report": self.report.relative_to(root).as_posix()}
 
     @classmethod
     def load(cls, root: Path) -> DemoSummary | None:
-        """The summary of a finished demo in ``root``, None if there is none."""
+        """Read the summary of a demo.
+
+        Parameters
+        ----------
+        root : Path
+            folder of the demo.
+
+        Returns
+        -------
+        DemoSummary | None
+            None unless the demo is finished and its report is there.
+        """
         try:
-            values = json.loads((root / "summary.json").read_text(encoding="utf-8"))
+            values = read_json(root / "summary.json", error=SirenError)
             summary = cls(**{**values, "report": root / values["report"]})
-        except (OSError, ValueError, TypeError, KeyError):
+        except (SirenError, TypeError, KeyError):
             return None
         return summary if summary.report.is_file() else None
 
     def text(self) -> str:
-        """The outcome in a few lines."""
+        """The result for people.
+
+        Returns
+        -------
+        str
+            a few lines.
+        """
         from siren_ext.text import duration
 
-        memory = f", {self.peak_memory_gb:.1f} GB at most" if self.peak_memory_gb else ""
+        memory = f", {self.peak_memory_gb:.1f} GB of memory" if self.peak_memory_gb else ""
         lines = [
             f"Coated images              PSNR {self.psnr_db:.1f} dB, SSIM {self.ssim:.3f}, "
             f"local colour difference {self.local_de00_p99:.1f}",
@@ -74,40 +98,3 @@ class DemoSummary:
             )
         lines.append(f"Took {duration(self.seconds)}{memory}")
         return "\n".join(lines)
-
-
-class DemoLog(RunLog):
-    """Time and memory of each step, kept over interruptions in ``demo.json``."""
-
-    def __init__(self, root: Path, settings: dict[str, Any]) -> None:
-        path = root / "demo.json"
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            kept = {}
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"{path} can't be read ({error}); name another folder for the demo."
-            ) from error
-        settings = json.loads(json.dumps(settings))  # as they come back: tuples as lists
-        if kept and kept.get("config") != settings:
-            raise ConfigError(
-                f"{root} holds a demo with other settings; name another folder, delete this one, "
-                f"or call with its settings (see {path.name})."
-            )
-        if not kept and root.is_dir() and any(not p.name.startswith(".") for p in root.iterdir()):
-            raise ConfigError(
-                f"{root} holds files that are not of a demo; name a new or empty folder."
-            )
-        super().__init__(path, {"config": settings}, kept)
-
-    @property
-    def seconds(self) -> float:
-        """Working time so far."""
-        return float(sum(self._data["seconds"].values()))
-
-    @property
-    def memory(self) -> float | None:
-        """Largest resident memory so far, in GB."""
-        value: float | None = self._data["peak_memory_gb"]
-        return value

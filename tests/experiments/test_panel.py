@@ -72,7 +72,7 @@ def test_a_tiny_panel_in_portions(bench: dict[str, Any]) -> None:
     other = [word if word != "steps=1" else "steps=2" for word in words]
     refused = CliRunner().invoke(panel.app, other)
     assert refused.exit_code == 2
-    assert "another settings" in refused.output
+    assert "differs in settings" in refused.output
 
 
 def test_wrong_coaters_and_sizes_are_refused(tmp_path: Path) -> None:

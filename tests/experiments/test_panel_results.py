@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from support.score_sets import pool
 
-from siren_ext.experiments.panel_results import judge_panel, plot_panel, summarise_panel
+from siren_ext.experiments.panel_results import evaluate_panel, plot_panel, summarise_panel
 from siren_ext.experiments.panel_roster import PanelConfig, Panelist
 from siren_ext.scoring.score_set import ScoreSet
 
@@ -51,7 +51,7 @@ def known_panel() -> tuple[list[Panelist], dict[Any, ScoreSet], np.ndarray]:
 def test_mismatched_ks_accuses_innocents_and_the_keyed_test_does_not() -> None:
     models, scores, message = known_panel()
     config = PanelConfig(images=120, sizes=(20, 120), keys=100, decoys=2000)
-    rows = judge_panel(models, scores, message, config)
+    rows = evaluate_panel(models, scores, message, config)
     assert len(rows) == 2 * 16
     table = {(row["test"], row["n"], row["group"]): row for row in summarise_panel(rows)}
 
@@ -84,7 +84,7 @@ def test_the_verdict_spares_models_of_another_style() -> None:
         known = scores[model.name, "unkeyed"]
         scores[model.name, "unkeyed"] = dataclasses.replace(known, looks=looks)
     config = PanelConfig(images=120, sizes=(20, 120), keys=2, decoys=2000)
-    rows = [row for row in judge_panel(models, scores, message, config) if row["n"] == 120]
+    rows = [row for row in evaluate_panel(models, scores, message, config) if row["n"] == 120]
     for row in rows:
         strange = row["kind"] == "other set"
         assert row["p_verdict"] == (1.0 if strange else row["p_ks_matched"])
@@ -98,7 +98,7 @@ def test_the_verdict_spares_models_of_another_style() -> None:
     assert table[verdict, "guilty, 100 %"]["at_0.001"] == 1
     # scores of another day, which do not tell how their pictures look
     blind = {key: dataclasses.replace(known, looks=None) for key, known in scores.items()}
-    rows = [row for row in judge_panel(models, blind, message, config) if row["n"] == 120]
+    rows = [row for row in evaluate_panel(models, blind, message, config) if row["n"] == 120]
     assert all(row.get("p_verdict", row["p_ks_matched"]) == row["p_ks_matched"] for row in rows)
     assert {"p_verdict" in row for row in rows if row["p_ks_matched"] > 0.05} == {True}
     assert {"p_verdict" in row for row in rows if row["p_ks_matched"] <= 0.05} == {False}
@@ -108,7 +108,7 @@ def test_a_panel_in_progress_has_rows_for_what_is_there(tmp_path: Path) -> None:
     models, scores, message = known_panel()
     config = PanelConfig(images=120, sizes=(20,), keys=5, decoys=100)
     some = {key: value for key, value in scores.items() if key[0] in ("clean_0", "clean_1")}
-    rows = judge_panel(models, some, message, config)
+    rows = evaluate_panel(models, some, message, config)
     assert [row["model"] for row in rows] == ["clean_0", "clean_1"]
     assert "p_ks_matched" not in rows[0]
     assert rows[0]["p_rank"] in (0.5, 1.0)

@@ -13,8 +13,8 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.study import (
     DetectionConfig,
-    StudyLog,
-    kept,
+    cached_value,
+    open_log,
     roster,
     spread_evenly,
     study_prompts,
@@ -68,23 +68,23 @@ def test_spread_evenly() -> None:
 
 
 def test_folder_is_bound_to_one_study(tmp_path: Path) -> None:
-    with StudyLog(tmp_path / "a", {"coater": "x", "prompts": ("p",)}).step("coat"):
+    with open_log(tmp_path / "a", {"coater": "x", "prompts": ("p",)}).step("coat"):
         pass
-    again = StudyLog(tmp_path / "a", {"coater": "x", "prompts": ("p",)})
+    again = open_log(tmp_path / "a", {"coater": "x", "prompts": ("p",)})
     assert "coat" in again.costs()["seconds"]
-    StudyLog(tmp_path / "a", {"prompts": ("p",)})  # what is shared need not know the coater
-    with pytest.raises(ConfigError, match="another coater"):
-        StudyLog(tmp_path / "a", {"coater": "y", "prompts": ("p",)})
+    open_log(tmp_path / "a", {"prompts": ("p",)})  # what is shared need not know the coater
+    with pytest.raises(ConfigError, match=r"differs in coater \(see study\.json\)"):
+        open_log(tmp_path / "a", {"coater": "y", "prompts": ("p",)})
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="not of a study"):
-        StudyLog(tmp_path / "b", {})
+    with pytest.raises(ConfigError, match="do not belong to a study"):
+        open_log(tmp_path / "b", {})
     (tmp_path / "a" / "study.json").write_text("[]")
-    with pytest.raises(ConfigError, match="can't be read"):
-        StudyLog(tmp_path / "a", {})
+    with pytest.raises(ConfigError, match="is not the log of a study"):
+        open_log(tmp_path / "a", {})
 
 
-def test_kept_values_are_made_once_per_key(tmp_path: Path) -> None:
+def test_cached_values_are_made_once_per_key(tmp_path: Path) -> None:
     made: list[int] = []
 
     def make() -> int:
@@ -92,6 +92,6 @@ def test_kept_values_are_made_once_per_key(tmp_path: Path) -> None:
         return len(made)
 
     path = tmp_path / "kept.json"
-    assert [kept(path, key, make) for key in ("a", "a", "b", "b")] == [1, 1, 2, 2]
+    assert [cached_value(path, key, make) for key in ("a", "a", "b", "b")] == [1, 1, 2, 2]
     path.write_text("{")
-    assert kept(path, "b", make) == 3
+    assert cached_value(path, "b", make) == 3

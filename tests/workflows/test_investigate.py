@@ -23,7 +23,7 @@ from siren_ext.data.images import read_picture, square_view, to_tensor, to_uint8
 from siren_ext.errors import ConfigError, ScoreError
 from siren_ext.keys.coating_key import CoatingKey, KeyRing
 from siren_ext.report.write import ReportPaths
-from siren_ext.samples import sample_set
+from siren_ext.samples.folder import sample_set
 from siren_ext.scoring.score import score_folder
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.suspects.base import PromptPlan, Suspect, generate_images
@@ -132,7 +132,7 @@ def test_folders_stay_where_they_are(ui: Any, coater: Coater, clean: ScoreSet, t
     found = investigate(theirs, clean, coater, PLAN, tmp_path / "out", ALPHA)
     assert found.verdict.outcome == "coating found"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report", "suspect.json"]
-    with pytest.raises(ConfigError, match="makes pictures on request"):
+    with pytest.raises(ConfigError, match="generates images on request"):
         investigate(theirs, clean, coater, PLAN, tmp_path / "o", ALPHA, stop_early=True)
 
 

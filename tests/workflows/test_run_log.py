@@ -1,0 +1,52 @@
+"""The log binds a folder to one run, and adds up over interruptions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from siren_ext.errors import ConfigError
+from siren_ext.workflows.run_log import RunLog
+
+SETTINGS = {"coater": "x", "prompts": ("p",)}
+
+
+def test_a_log_of_an_earlier_version_is_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "demo.json"
+    old = {"config": {"coater": "x", "prompts": ["p"]}, "seconds": {"score": 1.5}}
+    path.write_text(json.dumps({**old, "peak_memory_gb": 1e6}))
+    log = RunLog(path, "demo", SETTINGS, key="config")
+    with log.step("score suspect"):
+        pass
+    costs = log.costs()
+    assert costs["seconds"].keys() == {"score", "score suspect"}
+    assert (costs["seconds"]["score"], costs["peak_memory_gb"]) == (1.5, 1e6)
+    assert json.loads(path.read_text()) == {"config": old["config"], **costs}
+
+
+def test_what_was_not_asked_before_may_be_missing_now(tmp_path: Path) -> None:
+    path = tmp_path / "study.json"
+    RunLog(path, "study", SETTINGS)
+    RunLog(path, "study", {"coater": "x"})
+    with pytest.raises(ConfigError, match=r"a study that differs in coater, seed \(see study"):
+        RunLog(path, "study", {"coater": "y", "seed": 1})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"identity": 3}', '{"identity": {}, "seconds": []}', "[" * 9999]
+)
+def test_damaged_logs_are_refused_and_untouched(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "study.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"study\.json.* [Nn]ame another folder\."):
+        RunLog(path, "study", {})
+    assert path.read_text() == text
+
+
+def test_a_folder_of_something_else_is_refused_and_untouched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="do not belong to a study; name a new or empty folder"):
+        RunLog(tmp_path / "study.json", "study", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
