@@ -15,7 +15,7 @@ from siren_ext.coater.bundled import coater_path
 from siren_ext.coater.coater import Coater
 from siren_ext.data.images import quantise, read_picture, to_tensor, to_uint8
 from siren_ext.files import atomic
-from siren_ext.samples import sample_folder
+from siren_ext.samples.folder import sample_folder
 
 NAMES = ("flamingo", "avocado", "dog-face", "strawberry")
 GAIN = 8

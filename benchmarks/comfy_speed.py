@@ -143,7 +143,7 @@ def training(nodes: dict[str, Any], base: Path) -> bool:
     """Train Coater gives its model back."""
     import torch
 
-    from siren_ext.samples import sample_folder
+    from siren_ext.samples.folder import sample_folder
 
     (base / "input" / "pictures").mkdir()
     for path in sorted(sample_folder().glob("*.png"))[:4]:

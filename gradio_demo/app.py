@@ -28,7 +28,7 @@ from siren_ext.panels.uploads import collect_images
 from siren_ext.panels.verify import reference_path, verdict_parts, verdict_values, verify_panel
 from siren_ext.panels.widgets import image_files, reveal
 from siren_ext.progress import NULL
-from siren_ext.samples import sample_set
+from siren_ext.samples.folder import sample_set
 from siren_ext.scoring.score import score_folder
 from siren_ext.training.prompts import class_noun
 

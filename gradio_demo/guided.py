@@ -27,7 +27,7 @@ from siren_ext.panels.actions import (
 )
 from siren_ext.panels.host import JobFolders, PanelHost
 from siren_ext.progress import Progress
-from siren_ext.samples import sample_set
+from siren_ext.samples.folder import sample_set
 from siren_ext.training.prompts import surrogate_prompt
 
 STEPS = (

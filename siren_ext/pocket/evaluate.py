@@ -116,7 +116,7 @@ def measure_reconstruction(
 ) -> dict[str, dict[str, Any]]:
     """PSNR of the autoencoder on corpus photos and drawings, the samples and ``unseen`` folders."""
     from siren_ext.data.dataset import ImageSet
-    from siren_ext.samples import sample_folder
+    from siren_ext.samples.folder import sample_folder
 
     rng = np.random.default_rng((config.seed, 1))
     order = rng.permutation(len(corpus))

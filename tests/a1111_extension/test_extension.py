@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from support.gradio_servers import ROOT, browser_python, free_port, interpreter, output_of, served
 
-from siren_ext.samples import sample_folder
+from siren_ext.samples.folder import sample_folder
 
 pytestmark = pytest.mark.slow
 SERVE = Path(__file__).parent / "webui" / "serve.py"

@@ -14,7 +14,7 @@ from siren_ext.data.images import quantise
 from siren_ext.errors import CoaterError
 from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.metrics.quality import psnr
-from siren_ext.samples import sample_set
+from siren_ext.samples.folder import sample_set
 from siren_ext.stats.keyed import keyed_test
 
 

@@ -21,7 +21,7 @@ from siren_ext.coater.config import CoaterConfig
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running server with the pack, a tiny checkpoint node and some bundled icons as input."""
-    from siren_ext.samples import sample_folder
+    from siren_ext.samples.folder import sample_folder
 
     python = interpreter()
     if python is None:

@@ -21,7 +21,7 @@ from siren_ext.coating.apply import coat_images
 from siren_ext.data.images import read_picture, to_tensor
 from siren_ext.errors import CoaterError, SirenError
 from siren_ext.keys.coating_key import CoatingKey, KeyRing
-from siren_ext.samples import sample_folder
+from siren_ext.samples.folder import sample_folder
 from siren_ext.scoring.score_set import ScoreSet
 
 pytest.importorskip("cryptography")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.gradio_servers import ROOT, free_port, interpreter, output_of, served
 
-from siren_ext.samples import sample_folder
+from siren_ext.samples.folder import sample_folder
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from support.gradio_servers import ROOT
 from support.scripts import load_script
 
 from siren_ext.panels.host import CoaterLibrary, JobFolders, PanelHost
-from siren_ext.samples import sample_folder
+from siren_ext.samples.folder import sample_folder
 
 DEMO = ROOT / "gradio_demo"
 

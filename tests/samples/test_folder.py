@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from siren_ext.samples import build, sample_folder, sample_set
+from siren_ext.samples import build
+from siren_ext.samples.folder import sample_folder, sample_set
 
 IMAGES = sorted(sample_folder().glob("*.png"))
 

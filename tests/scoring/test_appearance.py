@@ -12,7 +12,7 @@ from siren_ext.coater.coater import Coater
 from siren_ext.coating.apply import coat_images
 from siren_ext.data.image_files import list_images
 from siren_ext.data.images import crop_view, read_picture, square_view, to_tensor
-from siren_ext.samples import sample_folder
+from siren_ext.samples.folder import sample_folder
 from siren_ext.scoring.appearance import LESS_MORE, LIMIT, contrast, looks_of
 
 

@@ -54,7 +54,7 @@ def process_images(p: StableDiffusionProcessingTxt2Img) -> Any:
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
     from siren_ext.data.images import quantise, to_tensor, to_uint8
-    from siren_ext.samples import sample_folder
+    from siren_ext.samples.folder import sample_folder
 
     on_main_thread = None
     if "modules_forge.main_thread" in sys.modules:
