@@ -99,7 +99,7 @@ def read_bytes(
             size = max(status.st_size, len(data))
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or problem
-        if Path(path).is_dir():  # Windows does not open folders
+        if os.path.isdir(path):  # noqa: PTH112 - Windows does not open folders; this never raises
             reason = "it is a folder"
         _fail(error, f"{name} can't be read ({reason}); expected a readable file.", advice, problem)
     if size > max_bytes:
