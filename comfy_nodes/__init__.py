@@ -1,7 +1,7 @@
-"""ComfyUI node pack: coat images against training, and test models for the coating.
+"""ComfyUI node pack: coat images before publishing them, and test models for the coating.
 
-Put this folder (under any name) into ComfyUI's ``custom_nodes``. Nothing is loaded before ComfyUI
-asks for the nodes, and the diffusion libraries not before a node needs them.
+Put this folder (under any name) into ComfyUI's ``custom_nodes``. Nothing is imported until ComfyUI
+asks for the nodes, and the diffusion libraries are not imported until a node needs them.
 """
 
 from __future__ import annotations
@@ -14,18 +14,25 @@ __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
 
 
 async def comfy_entrypoint() -> Any:
-    """The extension object that ComfyUI asks for (V3 schema)."""
+    """Build the extension object that ComfyUI asks for (V3 schema).
+
+    Returns
+    -------
+    ComfyExtension
+        Lists all nodes of the pack.
+    """
     from comfy_api.latest import ComfyExtension
 
     from .generate import PocketSampler, PromptBatch
     from .keyed import KeyedVerify, LoadKey
     from .official import ImportCheckpoints
     from .paths import register_folder
-    from .protect import CoatFolder, CoatImage, LoadCoater, TrainCoater
+    from .protect import CoatFolder, CoatImage, LoadCoater
+    from .train import TrainCoater
     from .verify import KSVerify, LoadScores, SaveScores, ScoreCoating, VerificationReport
 
     class SirenExtension(ComfyExtension):
-        """All nodes of the pack."""
+        """Lists the nodes."""
 
         async def get_node_list(self) -> list[type]:
             return [

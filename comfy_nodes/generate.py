@@ -1,4 +1,4 @@
-"""Nodes that make pictures to verify: a batch of prompts and seeds, and the bundled model."""
+"""Nodes that help to generate images to verify: a batch of prompts, and the bundled model."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from . import convert, host, paths
+from . import convert, files, host, paths
 from .types import CATEGORY
 
 LARGEST_SEED = 2**62
-PROMPTS_TIP = "One prompt a line, used in turn."
+PROMPTS_TIP = "One prompt per line, used in turn."
 
 
 class PromptBatch(io.ComfyNode):
-    """Prompts and a number -> lists, so that one queue run makes that many pictures."""
+    """Makes the following nodes run once per image."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -25,8 +25,8 @@ class PromptBatch(io.ComfyNode):
             node_id="SirenPromptBatch",
             display_name="Prompt Batch",
             category=CATEGORY,
-            description="Makes the nodes behind it run once per picture, each time with another "
-            "seed: wire prompt into CLIP Text Encode and seed into KSampler.",
+            description="Runs the nodes after it once per image, each time with another seed. "
+            "Connect prompt to CLIP Text Encode and seeds to the seed of KSampler.",
             inputs=[
                 io.String.Input(
                     "prompts",
@@ -35,15 +35,13 @@ class PromptBatch(io.ComfyNode):
                     dynamic_prompts=False,
                     tooltip=PROMPTS_TIP,
                 ),
-                io.Int.Input(
-                    "count", default=30, min=1, max=10_000, tooltip="How many pictures to make."
-                ),
+                io.Int.Input("count", default=30, min=1, max=10_000, tooltip="Number of images."),
                 io.Int.Input(
                     "seed",
                     default=0,
                     min=0,
                     max=LARGEST_SEED,
-                    tooltip="Of the first picture; the next ones count up.",
+                    tooltip="Seed of the first image; each next image adds 1.",
                 ),
             ],
             outputs=[
@@ -51,13 +49,13 @@ class PromptBatch(io.ComfyNode):
                     "prompt",
                     display_name="prompt",
                     is_output_list=True,
-                    tooltip="One for each picture.",
+                    tooltip="One per image.",
                 ),
                 io.Int.Output(
                     "seeds",
                     display_name="seeds",
                     is_output_list=True,
-                    tooltip="One for each picture.",
+                    tooltip="One per image.",
                 ),
             ],
         )
@@ -72,7 +70,18 @@ class PromptBatch(io.ComfyNode):
 
 
 def prompt_lines(prompts: str) -> tuple[str, ...]:
-    """The prompts of a text, one a line; the empty prompt where there is none."""
+    """Split a text into prompts.
+
+    Parameters
+    ----------
+    prompts : str
+        One prompt per line; empty lines are ignored.
+
+    Returns
+    -------
+    tuple[str, ...]
+        The prompts; one empty prompt if there is none.
+    """
     return tuple(line.strip() for line in prompts.splitlines() if line.strip()) or ("",)
 
 
@@ -84,12 +93,12 @@ def _suspect(
 
     with torch.inference_mode(False):
         suspect = LocalSuspect("pocket", adapter, scale=scale, device=device)
-        _ = suspect.pipeline  # loaded here, where weights become ordinary tensors
+        _ = suspect.pipeline  # loaded here so that the weights are ordinary tensors
     return suspect
 
 
 class PocketSampler(io.ComfyNode):
-    """Prompts -> pictures of the bundled model, with or without a LoRA."""
+    """Generates images with the bundled model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -97,7 +106,7 @@ class PocketSampler(io.ComfyNode):
             node_id="SirenPocketSampler",
             display_name="Pocket Sampler",
             category=CATEGORY,
-            description="Draws small pictures with the model that comes with siren_ext, for trying "
+            description="Generates small images with the model that comes with siren_ext, to try "
             "the nodes without a checkpoint.",
             inputs=[
                 io.String.Input(
@@ -107,13 +116,13 @@ class PocketSampler(io.ComfyNode):
                     dynamic_prompts=False,
                     tooltip=PROMPTS_TIP,
                 ),
-                io.Int.Input("count", default=8, min=1, max=10_000, tooltip="How many pictures."),
+                io.Int.Input("count", default=8, min=1, max=10_000, tooltip="Number of images."),
                 io.Int.Input(
                     "seed",
                     default=0,
                     min=0,
                     max=LARGEST_SEED,
-                    tooltip="Of the first picture; the next ones count up.",
+                    tooltip="Seed of the first image; each next image adds 1.",
                 ),
                 io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampling steps."),
                 io.Float.Input(
@@ -123,13 +132,13 @@ class PocketSampler(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     round=0.01,
-                    tooltip="Classifier-free guidance; 3 suits this model.",
+                    tooltip="Classifier-free guidance (CFG); 3 suits this model.",
                 ),
                 io.Combo.Input(
                     "lora",
-                    options=paths.adapter_names(),
-                    default=paths.NO_ADAPTER,
-                    tooltip="A LoRA of this model in models/loras (siren-ext personalize).",
+                    options=files.adapter_names(),
+                    default=files.NO_ADAPTER,
+                    tooltip="A LoRA for this model in models/loras, made by siren-ext personalize.",
                 ),
                 io.Float.Input(
                     "lora_strength",
@@ -138,13 +147,11 @@ class PocketSampler(io.ComfyNode):
                     max=10.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="Factor on the LoRA.",
+                    tooltip="Weight of the LoRA.",
                 ),
             ],
             outputs=[
-                io.Image.Output(
-                    "image", display_name="image", tooltip="All pictures as one batch."
-                ),
+                io.Image.Output("image", display_name="image", tooltip="All images as one batch."),
                 io.String.Output(
                     "asked", display_name="asked", tooltip="The prompts, for Score Coating."
                 ),
@@ -153,11 +160,11 @@ class PocketSampler(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, lora: str | None = None) -> bool | str:
-        return paths.input_check(paths.adapter_file, lora)
+        return paths.input_check(files.adapter_file, lora)
 
     @classmethod
     def fingerprint_inputs(cls, lora: str, **_: Any) -> Any:
-        path = paths.adapter_file(lora)
+        path = files.adapter_file(lora)
         return None if path is None else paths.stamp(path)
 
     @classmethod
@@ -175,7 +182,7 @@ class PocketSampler(io.ComfyNode):
 
         lines = prompt_lines(prompts)
         plan = PromptPlan(prompts=lines, count=count, seed=seed, steps=steps, guidance=guidance)
-        path = paths.adapter_file(lora)
+        path = files.adapter_file(lora)
         stamp = None if path is None else paths.stamp(path)
         with host.long_step() as progress:
             suspect = _suspect(path, stamp, lora_strength, str(host.device()))

@@ -1,8 +1,9 @@
-"""What the host does for long nodes: progress bar, interrupt, device, memory, gradients."""
+"""What ComfyUI provides for long nodes: progress bar, interrupt, device, memory, gradients."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 import torch
@@ -12,14 +13,20 @@ from siren_ext.progress import Progress
 
 
 def device() -> torch.device:
-    """Where ComfyUI wants work to be done."""
+    """The device that ComfyUI computes on.
+
+    Returns
+    -------
+    torch.device
+        Its device for models.
+    """
     import comfy.model_management as management
 
     return management.get_torch_device()
 
 
 class NodeProgress(Progress):
-    """The bar on the node; an interrupt stops the step like any other cancellation."""
+    """The progress bar on the node. ComfyUI's interrupt cancels the step."""
 
     def __init__(self) -> None:
         import comfy.model_management as management
@@ -30,35 +37,51 @@ class NodeProgress(Progress):
         self._bar = self._make(1)
 
     def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
-        """A new bar for each phase; ComfyUI shows no labels."""
+        """Start a new bar. ComfyUI shows no labels."""
         self._bar = self._make(max(1, total or 1))
         self._bar.current = done
 
     def advance(self, units: int = 1, note: str = "") -> None:
-        """Move the bar, unless the user has asked to stop."""
+        """Move the bar.
+
+        Raises
+        ------
+        Cancelled
+            The user pressed Interrupt.
+        """
         super().advance(units, note)
         self._bar.update(units)
+
+    def notice(self, text: str) -> None:
+        """Write it into ComfyUI's log; a node has no place for text while it runs."""
+        logging.getLogger(__name__).warning(text)
 
 
 @contextlib.contextmanager
 def long_step() -> Iterator[NodeProgress]:
-    """Progress for the block; its cancellation becomes ComfyUI's own interrupt."""
+    """Provide progress for a block, and turn its cancellation into ComfyUI's interrupt.
+
+    Yields
+    ------
+    NodeProgress
+        The progress to pass on.
+    """
     import comfy.model_management as management
 
     try:
         yield NodeProgress()
     except Cancelled:
-        # also resets the host's flag, as its own steps do
+        # also resets ComfyUI's flag, as its own nodes do
         management.throw_exception_if_processing_interrupted()
         raise management.InterruptProcessingException from None
 
 
 @contextlib.contextmanager
 def learning() -> Iterator[None]:
-    """Gradients inside a node, in free memory; what the training took is given back afterwards."""
+    """Enable gradients inside a node, with models unloaded before and memory freed afterwards."""
     import comfy.model_management as management
 
-    # before gradients are on: the host takes patches off in the mode in which it put them on
+    # before enabling gradients: ComfyUI must remove patches in inference mode, as it applied them
     management.unload_all_models()
     try:
         with torch.inference_mode(False), torch.enable_grad():

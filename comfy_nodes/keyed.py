@@ -1,4 +1,4 @@
-"""Nodes for keyed coatings: the owner's secret message, and the test that needs no reference."""
+"""Nodes for keyed coatings: the owner's key, and the test that needs no reference model."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from . import paths
+from . import files, paths
 from .types import CATEGORY, Case, KeySocket, ScoresSocket, VerdictSocket
 from .verify import ALPHA, in_words
 
 
 class LoadKey(io.ComfyNode):
-    """A key file -> SIREN_KEY."""
+    """Opens a key file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -20,29 +20,32 @@ class LoadKey(io.ComfyNode):
             node_id="SirenLoadKey",
             display_name="Load Key",
             category=CATEGORY,
-            description="Opens the encrypted file of 'siren-ext key new'. The passphrase comes "
-            "from the environment, so that no workflow and no saved picture holds it.",
+            description="Opens an encrypted key file made by 'siren-ext key new'. The passphrase "
+            "is read from an environment variable, so it is never saved in a workflow or image.",
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=paths.key_names() or [paths.NO_KEYS],
+                    options=files.key_names() or [files.NO_KEYS],
                     tooltip="A key file in models/siren.",
                 ),
                 io.String.Input(
                     "passphrase_variable",
                     default="SIREN_PASSPHRASE",
-                    tooltip="Name of the environment variable in which ComfyUI was given the "
-                    "passphrase. Never type the passphrase itself here.",
+                    tooltip="Name of the environment variable that holds the passphrase. Never "
+                    "type the passphrase itself here.",
                 ),
                 io.String.Input(
                     "recipient",
                     default="",
-                    tooltip="Whose key, where the file holds several; else leave it empty.",
+                    tooltip="Whose key to use if the file has more than one. Otherwise leave it "
+                    "empty.",
                 ),
             ],
             outputs=[
                 KeySocket.Output(
-                    "key", display_name="key", tooltip="For Coat Image, Coat Folder, Keyed Verify."
+                    "key",
+                    display_name="key",
+                    tooltip="For Coat Image, Coat Folder and Keyed Verify.",
                 )
             ],
         )
@@ -52,24 +55,24 @@ class LoadKey(io.ComfyNode):
         cls, name: str | None = None, passphrase_variable: str | None = None
     ) -> bool | str:
         return paths.all_of(
-            paths.input_check(paths.key_file, name),
-            paths.input_check(paths.passphrase, passphrase_variable),
+            paths.input_check(files.key_file, name),
+            paths.input_check(files.passphrase, passphrase_variable),
         )
 
     @classmethod
     def fingerprint_inputs(cls, name: str, **_: Any) -> Any:
-        return paths.stamp(paths.key_file(name))
+        return paths.stamp(files.key_file(name))
 
     @classmethod
     def execute(cls, name: str, passphrase_variable: str, recipient: str) -> io.NodeOutput:
         from siren_ext.keys.coating_key import KeyRing
 
-        ring = KeyRing.load(paths.key_file(name), paths.passphrase(passphrase_variable))
+        ring = KeyRing.load(files.key_file(name), files.passphrase(passphrase_variable))
         return io.NodeOutput(ring.key(recipient.strip() or None))
 
 
 class KeyedVerify(io.ComfyNode):
-    """One pool of scores and the key -> SIREN_VERDICT."""
+    """Tests a pool of scores with a key."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -77,16 +80,18 @@ class KeyedVerify(io.ComfyNode):
             node_id="SirenKeyedVerify",
             display_name="Keyed Verify",
             category=CATEGORY,
-            description="Tests whether the suspicious model's pictures carry the message of your "
-            "key. Needs a keyed coater and no reference model.",
+            description="Tests whether the suspicious model's images carry the secret message of "
+            "your key. Needs a keyed coater, but no reference model.",
             is_output_node=True,
             inputs=[
                 ScoresSocket.Input(
                     "suspect",
-                    tooltip="30 or more pictures of the suspicious model, scored by a keyed "
-                    "coater.",
+                    tooltip="Scores of 30 or more images of the suspicious model, made with your "
+                    "keyed coater.",
                 ),
-                KeySocket.Input("key", tooltip="The key with which the pictures were coated."),
+                KeySocket.Input(
+                    "key", tooltip="The key that your published images were coated with."
+                ),
                 io.Float.Input("alpha", **ALPHA),
             ],
             outputs=[
@@ -94,10 +99,12 @@ class KeyedVerify(io.ComfyNode):
                     "verdict", display_name="verdict", tooltip="For Verification Report."
                 ),
                 io.Float.Output(
-                    "p", display_name="p", tooltip="How often a random message fits as well."
+                    "p", display_name="p", tooltip="How often a random message fits equally well."
                 ),
                 io.String.Output(
-                    "text", display_name="text", tooltip="The verdict in words, with its limits."
+                    "text",
+                    display_name="text",
+                    tooltip="The verdict in words, with warnings and limits.",
                 ),
             ],
         )

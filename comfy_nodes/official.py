@@ -1,4 +1,4 @@
-"""The authors' two checkpoint files -> a coater in ComfyUI's model folder."""
+"""The node that makes a coater from the two checkpoint files that SIREN's authors published."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from . import host, paths
+from . import files, host, paths
 from .types import CATEGORY, CoaterSocket
 
 
 class ImportCheckpoints(io.ComfyNode):
-    """The published generator and extractor -> SIREN_COATER."""
+    """Makes a coater from the published generator and extractor."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        names = paths.checkpoint_names() or [paths.NO_CHECKPOINTS]
+        names = files.checkpoint_names() or [files.NO_CHECKPOINTS]
 
         def first(word: str) -> str:
             return next((name for name in names if word in name.lower()), names[0])
@@ -25,32 +25,32 @@ class ImportCheckpoints(io.ComfyNode):
             node_id="SirenImportCheckpoints",
             display_name="Import SIREN Checkpoints",
             category=CATEGORY,
-            description="Makes a coater of the two .pth files that SIREN's authors published, and "
-            "keeps it in models/siren. Only import files from a source that you trust.",
+            description="Makes a coater from the two .pth files that SIREN's authors published and "
+            "saves it in models/siren. Only import files from a source that you trust.",
             is_output_node=True,
             inputs=[
                 io.Combo.Input(
                     "generator",
                     options=names,
                     default=first("encoder"),
-                    tooltip="The generator's file in models/siren, such as end_encoder.pth.",
+                    tooltip="The generator file in models/siren, such as end_encoder.pth.",
                 ),
                 io.Combo.Input(
                     "extractor",
                     options=names,
                     default=first("decoder"),
-                    tooltip="The extractor's file of the same pair, such as end_decoder.pth.",
+                    tooltip="The extractor file of the same pair, such as end_decoder.pth.",
                 ),
                 io.String.Input(
                     "folder",
                     default="",
                     tooltip="Only for a meta-learned pair, which has no centre: name of a folder "
-                    "of your clean pictures inside ComfyUI's input folder.",
+                    "with your clean images inside ComfyUI's input folder.",
                 ),
                 io.String.Input(
                     "save_as",
                     default="published coater",
-                    tooltip="Name of the file in models/siren. An existing one is never "
+                    tooltip="Name of the new file in models/siren. An existing file is never "
                     "overwritten.",
                 ),
             ],
@@ -71,34 +71,34 @@ class ImportCheckpoints(io.ComfyNode):
         save_as: str | None = None,
     ) -> bool | str:
         return paths.all_of(
-            paths.input_check(paths.checkpoint_file, generator),
-            paths.input_check(paths.checkpoint_file, extractor),
+            paths.input_check(files.checkpoint_file, generator),
+            paths.input_check(files.checkpoint_file, extractor),
             paths.input_check(paths.image_folder, (folder or "").strip() or None),
-            paths.input_check(paths.new_coater_file, save_as),
+            paths.input_check(files.new_coater_file, save_as),
         )
 
     @classmethod
     def fingerprint_inputs(cls, generator: str, extractor: str, **_: Any) -> Any:
-        return [paths.stamp(paths.checkpoint_file(name)) for name in (generator, extractor)]
+        return [paths.stamp(files.checkpoint_file(name)) for name in (generator, extractor)]
 
     @classmethod
     def execute(cls, generator: str, extractor: str, folder: str, save_as: str) -> io.NodeOutput:
         from siren_ext.coater.official import import_official
 
-        out = paths.new_coater_file(save_as)
+        out = files.new_coater_file(save_as)
         data = paths.image_folder(folder) if folder.strip() else None
         # weights made in inference mode could not be trained further
         with host.long_step() as progress, torch.inference_mode(False):
             made = import_official(
-                paths.checkpoint_file(generator),
-                paths.checkpoint_file(extractor),
+                files.checkpoint_file(generator),
+                files.checkpoint_file(extractor),
                 out,
                 data,
                 device=host.device(),
                 progress=progress,
             )
             made.coater.to(host.device())
-        name = paths.coater_name(out)
+        name = files.coater_name(out)
         lines = [f"models/{paths.MODELS}/{name}", made.summary]
         if made.images is not None:
             lines += [f"skipped {bad}: {why}" for bad, why in made.images.problems]

@@ -1,4 +1,4 @@
-"""The types that travel between the nodes of this pack."""
+"""Types of the links between the nodes of this pack."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KeySocket = io.Custom("SIREN_KEY")
 
 @dataclass(frozen=True)
 class Case:
-    """A verdict with the scores it rests on: all that a report needs."""
+    """A verdict with the scores behind it: everything that a report needs."""
 
     verdict: Verdict
     suspect: ScoreSet

@@ -1,4 +1,4 @@
-"""Nodes for after the release: score pictures, keep scores, test them, write the report."""
+"""Nodes to use after publishing: score images, save scores, test them, write a report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from . import convert, host, paths
+from . import convert, files, host, paths
 from .types import CATEGORY, Case, CoaterSocket, ScoresSocket, VerdictSocket
 
 if TYPE_CHECKING:
@@ -20,12 +20,23 @@ ALPHA: dict[str, Any] = {
     "max": 0.5,
     "step": 1e-6,
     "round": 1e-12,
-    "tooltip": "Accepted risk of accusing an innocent model.",
+    "tooltip": "Accepted risk of a false alarm. 0.000001 is one in a million.",
 }
 
 
 def in_words(verdict: Verdict) -> str:
-    """The verdict with its warnings and limits, one a line."""
+    """Write out a verdict.
+
+    Parameters
+    ----------
+    verdict : Verdict
+        The verdict.
+
+    Returns
+    -------
+    str
+        Outcome, warnings and limits, one per line.
+    """
     return "\n".join(
         [
             f"{verdict.outcome.upper()}: {verdict.headline}",
@@ -36,7 +47,7 @@ def in_words(verdict: Verdict) -> str:
 
 
 class ScoreCoating(io.ComfyNode):
-    """Pictures -> SIREN_SCORES."""
+    """Scores images."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -44,20 +55,20 @@ class ScoreCoating(io.ComfyNode):
             node_id="SirenScoreCoating",
             display_name="Score Coating",
             category=CATEGORY,
-            description="Scores every picture for the coating; small means coated. Takes all "
-            "pictures of a list (Prompt Batch) as one pool.",
+            description="Scores each image; a low score means that it looks coated. All images of "
+            "a list (Prompt Batch) are scored together as one pool.",
             is_input_list=True,
             inputs=[
-                CoaterSocket.Input("coater", tooltip="The coater that was used for the release."),
-                io.Image.Input(
-                    "image", tooltip="Pictures of one model: 30 or more tell something."
+                CoaterSocket.Input(
+                    "coater", tooltip="The coater that your published images were coated with."
                 ),
+                io.Image.Input("image", tooltip="Images of one model; use 30 or more."),
                 io.String.Input(
                     "prompts",
                     optional=True,
                     force_input=True,
-                    tooltip="What the pictures were asked for (from Prompt Batch or Pocket "
-                    "Sampler); recorded, so that KS Verify can check that both pools match.",
+                    tooltip="The prompts of the images (from Prompt Batch or Pocket Sampler), so "
+                    "that KS Verify can check that both pools used the same ones.",
                 ),
             ],
             outputs=[
@@ -79,15 +90,13 @@ class ScoreCoating(io.ComfyNode):
             lines = [line.strip() for text in prompts for line in text.splitlines()]
             source["prompts"] = sorted({line for line in lines if line})
         with host.long_step() as progress:
-            pictures = list(convert.single_pictures(image))
-            scores = score_images(
-                pictures, coater[0], batch_size=8, source=source, progress=progress
-            )
+            images = list(convert.single_images(image))
+            scores = score_images(images, coater[0], batch_size=8, source=source, progress=progress)
         return io.NodeOutput(scores, float(scores.scores.mean()))
 
 
 class SaveScores(io.ComfyNode):
-    """SIREN_SCORES -> a file."""
+    """Saves scores."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -95,17 +104,19 @@ class SaveScores(io.ComfyNode):
             node_id="SirenSaveScores",
             display_name="Save Scores",
             category=CATEGORY,
-            description="Keeps scores in output/siren, for Load Scores and for the command line.",
+            description="Saves scores in output/siren, for Load Scores and the command line.",
             is_output_node=True,
             inputs=[
                 ScoresSocket.Input("scores", tooltip="From Score Coating."),
                 io.String.Input(
-                    "save_as", default="scores", tooltip="A number is added; nothing is replaced."
+                    "save_as",
+                    default="scores",
+                    tooltip="Name of the file. A number is added, so nothing is overwritten.",
                 ),
             ],
             outputs=[
                 io.String.Output(
-                    "file", display_name="file", tooltip="Its name, as Load Scores lists it."
+                    "file", display_name="file", tooltip="The file's name in Load Scores."
                 )
             ],
         )
@@ -122,7 +133,7 @@ class SaveScores(io.ComfyNode):
 
 
 class LoadScores(io.ComfyNode):
-    """A file -> SIREN_SCORES."""
+    """Loads scores."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -130,11 +141,11 @@ class LoadScores(io.ComfyNode):
             node_id="SirenLoadScores",
             display_name="Load Scores",
             category=CATEGORY,
-            description="Reads scores that Save Scores or 'siren-ext score' wrote.",
+            description="Loads scores that Save Scores or 'siren-ext score' saved.",
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=paths.score_names() or [paths.NO_SCORES],
+                    options=files.score_names() or [files.NO_SCORES],
                     tooltip="A file in output/siren or input/siren, newest first.",
                 )
             ],
@@ -145,21 +156,21 @@ class LoadScores(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name: str | None = None) -> bool | str:
-        return paths.input_check(paths.score_file, name)
+        return paths.input_check(files.score_file, name)
 
     @classmethod
     def fingerprint_inputs(cls, name: str) -> Any:
-        return paths.stamp(paths.score_file(name))
+        return paths.stamp(files.score_file(name))
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
         from siren_ext.scoring.score_set import ScoreSet
 
-        return io.NodeOutput(ScoreSet.load(paths.score_file(name)))
+        return io.NodeOutput(ScoreSet.load(files.score_file(name)))
 
 
 class KSVerify(io.ComfyNode):
-    """Two pools of scores -> SIREN_VERDICT."""
+    """Compares two pools of scores."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -167,16 +178,17 @@ class KSVerify(io.ComfyNode):
             node_id="SirenKSVerify",
             display_name="KS Verify",
             category=CATEGORY,
-            description="Tests whether the suspicious model's pictures score lower than those of a "
-            "model that never saw coated pictures.",
+            description="Compares a suspicious model with a reference: tests whether its images "
+            "score lower than those of a model that never saw coated images.",
             is_output_node=True,
             inputs=[
                 ScoresSocket.Input(
-                    "suspect", tooltip="30 or more pictures of the suspicious model."
+                    "suspect", tooltip="Scores of 30 or more images of the suspicious model."
                 ),
                 ScoresSocket.Input(
                     "reference",
-                    tooltip="100 or more pictures of a clean model: same prompts and settings.",
+                    tooltip="Scores of 100 or more images of a clean model, made with the same "
+                    "prompts and settings.",
                 ),
                 io.Float.Input("alpha", **ALPHA),
             ],
@@ -185,16 +197,22 @@ class KSVerify(io.ComfyNode):
                     "verdict", display_name="verdict", tooltip="For Verification Report."
                 ),
                 io.Float.Output(
-                    "p", display_name="p", tooltip="How often chance gives such a difference."
+                    "p",
+                    display_name="p",
+                    tooltip="How often chance alone would give such a difference.",
                 ),
                 io.Float.Output(
-                    "D", display_name="D", tooltip="Largest gap of the distribution functions."
+                    "D",
+                    display_name="D",
+                    tooltip="Largest gap between the two score distributions, 0 to 1.",
                 ),
                 io.Image.Output(
-                    "plot", display_name="plot", tooltip="Both pools and the outcome as a picture."
+                    "plot", display_name="plot", tooltip="A chart of both pools and the outcome."
                 ),
                 io.String.Output(
-                    "text", display_name="text", tooltip="The verdict in words, with its limits."
+                    "text",
+                    display_name="text",
+                    tooltip="The verdict in words, with warnings and limits.",
                 ),
             ],
         )
@@ -221,7 +239,7 @@ class KSVerify(io.ComfyNode):
 
 
 class VerificationReport(io.ComfyNode):
-    """SIREN_VERDICT -> report.html and report.json."""
+    """Writes report.html and report.json."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -229,21 +247,23 @@ class VerificationReport(io.ComfyNode):
             node_id="SirenVerificationReport",
             display_name="Verification Report",
             category=CATEGORY,
-            description="Writes the verdict as one self-contained page and as JSON, with "
-            "everything needed to repeat it.",
+            description="Writes the verdict as a single web page and as JSON, with everything "
+            "needed to check it.",
             is_output_node=True,
             inputs=[
-                VerdictSocket.Input("verdict", tooltip="From KS Verify."),
+                VerdictSocket.Input("verdict", tooltip="From KS Verify or Keyed Verify."),
                 io.String.Input(
                     "save_as",
                     default="siren/report",
-                    tooltip="Name of the folder to write, inside ComfyUI's output folder; a number "
-                    "is added.",
+                    tooltip="Name of the new folder inside ComfyUI's output folder. A number is "
+                    "added.",
                 ),
             ],
             outputs=[
                 io.String.Output(
-                    "page", display_name="page", tooltip="report.html, below the output folder."
+                    "page",
+                    display_name="page",
+                    tooltip="Path of report.html, relative to the output folder.",
                 )
             ],
         )

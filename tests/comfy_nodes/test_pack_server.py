@@ -29,7 +29,7 @@ from siren_ext.coater.coater import Coater
 from siren_ext.coating.folder import coat_folder
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture
-from siren_ext.samples import sample_folder
+from siren_ext.samples.folder import sample_folder
 from siren_ext.scoring.score import score_images
 from siren_ext.scoring.score_set import ScoreSet
 
@@ -215,7 +215,7 @@ def test_folder(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Non
     }
     entry = server.run(graph)
     assert entry["status"]["status_str"] == "success"
-    assert entry["outputs"]["folder"]["text"] == ["4 of 4 pictures coated in siren/kohya"]
+    assert entry["outputs"]["folder"]["text"] == ["4 of 4 images coated in siren/kohya"]
     out = server.base / "output" / "siren" / "kohya"
     assert (out / "dataset.toml").is_file()
     for name in ICONS:

@@ -13,13 +13,13 @@ from siren_ext.errors import CoaterError, DatasetError, ScoreError
     ["", "..", "../x", "a/../b", "/etc", "C:\\x", "\\\\host\\x", ".git", "a/.b", "a\nb", "a|b"],
 )
 def test_no_name_leads_out_of_the_folders(host: FakeHost, name: str) -> None:
-    from comfy_nodes import paths
+    from comfy_nodes import files, paths
 
     for check, error in (
         (paths.image_folder, DatasetError),
         (paths.new_output, DatasetError),
-        (paths.new_coater_file, CoaterError),
-        (paths.score_file, ScoreError),
+        (files.new_coater_file, CoaterError),
+        (files.score_file, ScoreError),
     ):
         with pytest.raises(error, match="can't be used as a name"):
             check(name)

@@ -76,7 +76,7 @@ def test_coat_folder(host: FakeHost, coater: Coater, pictures: Path) -> None:
     node = nodes_of_pack()["SirenCoatFolder"]
     inputs = {"layout": "plain", "strength": 1.0, "share": 1.0}
     result = run(node, coater=coater, folder="pictures", save_as="siren/out", **inputs)
-    assert result.args == ("siren/out", "3 of 3 pictures coated in siren/out")
+    assert result.args == ("siren/out", "3 of 3 images coated in siren/out")
     assert len(list((host.base / "output" / "siren" / "out").glob("*.png"))) == 3
     assert node.validate_inputs(folder="pictures", save_as="x") is True
     assert node.validate_inputs(folder=None, save_as=None) is True

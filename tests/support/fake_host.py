@@ -23,9 +23,11 @@ PARTS = (
     ".convert",
     ".host",
     ".paths",
+    ".files",
     ".types",
     ".generate",
     ".protect",
+    ".train",
     ".verify",
     ".keyed",
     ".official",
@@ -162,7 +164,7 @@ def install(monkeypatch: pytest.MonkeyPatch, base: Path) -> FakeHost:
         if parent:
             setattr(sys.modules[parent], child, module)
     monkeypatch.setattr(ProgressBar, "hook", None)
-    for part in (*PARTS, ".training"):
+    for part in (*PARTS, ".graph_surrogate"):
         monkeypatch.delitem(sys.modules, f"comfy_nodes{part}", raising=False)
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2]))
     for part in PARTS:

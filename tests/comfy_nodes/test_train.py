@@ -20,6 +20,6 @@ def test_trained_coaters_are_not_replaced_and_parts_come_together(
     coater.save(host.base / "models" / "siren" / "mine.safetensors")
     with pytest.raises(CoaterError, match=r"mine\.safetensors exists already"):
         run(node, save_as="mine", **inputs)
-    with pytest.raises(ModelError, match="Only some of model, clip and vae are wired"):
+    with pytest.raises(ModelError, match="Only some of model, clip and vae are connected"):
         run(node, save_as="new", model=object(), **inputs)
     assert "class word is empty" in str(node.validate_inputs(class_word=" "))

@@ -127,7 +127,7 @@ def test_training_on_the_graphs_model(server: Server) -> None:
     graph["train"]["inputs"].pop("vae")
     graph["train"]["inputs"]["save_as"] = "half wired"
     message = events(server.run(graph))["execution_error"]["exception_message"]
-    assert message.startswith("Only some of model, clip and vae are wired")
+    assert message.startswith("Only some of model, clip and vae are connected")
 
 
 def test_a_keyed_coater_is_fitted_to_the_graphs_model(server: Server) -> None:
@@ -146,7 +146,7 @@ def test_a_keyed_coater_is_fitted_to_the_graphs_model(server: Server) -> None:
     graph["other"] = node("SirenLoadCoater", name=COATER)
     graph["train"]["inputs"] |= {"start": ["other", 0], "save_as": "for another key"}
     message = events(server.run(graph))["execution_error"]["exception_message"]
-    assert "unwire start" in message
+    assert "Disconnect start" in message
 
 
 def test_interrupt_stops_within_a_step_and_keeps_the_state(server: Server) -> None:

@@ -1,0 +1,162 @@
+"""The node that trains a coater."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from . import files, host, paths
+from .types import CATEGORY, CoaterSocket
+
+
+class TrainCoater(io.ComfyNode):
+    """Trains a coater for a folder of images."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SirenTrainCoater",
+            display_name="Train Coater",
+            category=CATEGORY,
+            description="Trains a coater for your images against the model of this workflow (or "
+            "the small bundled one) and saves it in models/siren. Queue an interrupted run again "
+            "to resume it.",
+            is_output_node=True,
+            inputs=[*_image_inputs(), *_training_inputs(), *_model_inputs()],
+            outputs=[
+                CoaterSocket.Output("coater", display_name="coater", tooltip="The trained coater."),
+                io.String.Output("file", display_name="file", tooltip="Its name in models/siren."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, folder: str | None = None, class_word: str | None = None, save_as: str | None = None
+    ) -> bool | str:
+        from siren_ext.training.prompts import class_noun
+
+        return paths.all_of(
+            paths.input_check(paths.image_folder, folder),
+            paths.input_check(class_noun, class_word),
+            paths.input_check(files.new_coater_file, save_as),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        folder: str,
+        class_word: str,
+        save_as: str,
+        steps: int,
+        batch_size: int,
+        resolution: int,
+        seed: int,
+        rehearse: bool,
+        start: Any = None,
+        model: Any = None,
+        clip: Any = None,
+        vae: Any = None,
+        preset: str = "default",
+    ) -> io.NodeOutput:
+        from .graph_surrogate import train_for_graph
+
+        path = files.new_coater_file(save_as)
+        data = paths.image_folder(folder)
+        with host.long_step() as progress, host.learning():
+            coater = train_for_graph(
+                data,
+                class_word,
+                path,
+                (model, clip, vae),
+                resolution=resolution,
+                steps=steps,
+                batch_size=batch_size,
+                seed=seed,
+                rehearse=rehearse,
+                start=start,
+                preset=preset,
+                progress=progress,
+            )
+        return io.NodeOutput(coater, path.name, ui={"text": (f"models/siren/{path.name}",)})
+
+
+def _image_inputs() -> list[Any]:
+    """Which images the coater is for, and its name."""
+    return [
+        io.String.Input(
+            "folder",
+            default="pictures",
+            tooltip="Name of a folder with clean images inside ComfyUI's input folder.",
+        ),
+        io.String.Input(
+            "class_word",
+            default="dog",
+            tooltip="One word for what the images show: dog, person, landscape.",
+        ),
+        io.String.Input(
+            "save_as",
+            default="my coater",
+            tooltip="Name of the new file in models/siren. An existing file is never overwritten.",
+        ),
+    ]
+
+
+def _training_inputs() -> list[Any]:
+    """How to train."""
+    return [
+        io.Int.Input("steps", default=300, min=1, max=1_000_000, tooltip="Training steps."),
+        io.Int.Input("batch_size", default=16, min=1, max=1024, tooltip="Images per step."),
+        io.Int.Input(
+            "resolution",
+            default=512,
+            min=64,
+            max=2048,
+            step=8,
+            tooltip="Image size in pixels that the model was trained with: 512 for SD 1.x, 768 for "
+            "SD 2.x. Ignored without a model.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=2**31,
+            tooltip="Seed of everything random in training.",
+        ),
+        io.Boolean.Input(
+            "rehearse",
+            default=True,
+            tooltip="With the bundled model: let copies of it learn from the coated images during "
+            "training. Slower, but needed for a coating that models really pick up.",
+        ),
+        CoaterSocket.Input(
+            "start",
+            optional=True,
+            tooltip="A coater to start from, such as the bundled one called start. Quicker than "
+            "training from scratch.",
+        ),
+    ]
+
+
+def _model_inputs() -> list[Any]:
+    """What to train against, and the type of coating."""
+    return [
+        io.Model.Input(
+            "model",
+            optional=True,
+            tooltip="The checkpoint that somebody would probably train on, ideally with a LoRA of "
+            "your clean images. Connect model, clip and vae, or none of them.",
+        ),
+        io.Clip.Input("clip", optional=True, tooltip="From the same checkpoint."),
+        io.Vae.Input("vae", optional=True, tooltip="From the same checkpoint."),
+        io.Combo.Input(
+            "preset",
+            options=["default", "coarse", "keyed"],
+            default="default",
+            optional=True,
+            tooltip="default: a fine pattern. coarse: a faint tint, for sets of very different "
+            "images. keyed: carries a secret message, for Load Key and Keyed Verify. coarse and "
+            "keyed are quick: they ignore steps, batch_size and rehearse, and start must not be "
+            "connected.",
+        ),
+    ]
