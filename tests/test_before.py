@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -24,6 +23,7 @@ from siren_ext.keys.coating_key import KeyRing
 from siren_ext.keys.signing import Signer
 from siren_ext.panels.recheck import recheck_step
 from siren_ext.report.check import check_report
+from siren_ext.schema import to_plain
 from siren_ext.scoring.score import score_folder
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.suspects.base import PromptPlan, Usage, generate_images, read_missed
@@ -58,7 +58,7 @@ def test_bundled_coaters_keep_their_fingerprints(name: str) -> None:
 
 def test_manifest(tmp_path: Path) -> None:
     manifest = CoatManifest.load(BEFORE / "siren_manifest.json")
-    assert json.loads(json.dumps(_plain(manifest))) == EXPECTED["manifest"]
+    assert json.loads(json.dumps(to_plain(manifest))) == EXPECTED["manifest"]
     assert manifest.entries[0].size == (32, 32)
     assert [failure.source for failure in manifest.failures] == ["broken.png"]
     manifest.save(tmp_path / "manifest.json")
@@ -72,7 +72,7 @@ def test_journal(tmp_path: Path) -> None:
     assert len(lines) == EXPECTED["journal"]["lines"] == 4
     ledger = CoatJournal(tmp_path, header["coater"], CoatConfig(strength=1.5))
     known = [ledger.known(entry["source"]) for entry in entries]
-    assert [json.loads(json.dumps(_plain(entry))) for entry in known] == entries
+    assert [json.loads(json.dumps(to_plain(entry))) for entry in known] == entries
     ledger.begin(header["outputs"], [entry for entry in known if entry is not None])
     assert same_bytes(tmp_path / JOURNAL_NAME, "journal.jsonl")
 
@@ -113,7 +113,7 @@ def test_keys_and_signatures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_commitment(tmp_path: Path) -> None:
     commitment, expected = Commitment.load(BEFORE / "commitment.json"), EXPECTED["commitment"]
-    values = json.loads(json.dumps(_plain(commitment)))
+    values = json.loads(json.dumps(to_plain(commitment)))
     assert {**values, "sha256": sha256_file(BEFORE / "commitment.json")} == expected
     assert commitment.save(tmp_path / "again.json") == expected["sha256"]
     coater = Coater.load(BEFORE / "keyed.safetensors").fingerprint
@@ -235,8 +235,3 @@ def keeps(path: Path, name: str) -> bool:
 
 def same_bytes(path: Path, name: str) -> bool:
     return path.read_bytes() == (BEFORE / name).read_bytes()
-
-
-def _plain(value: Any) -> Any:
-    """A record as a dictionary."""
-    return dataclasses.asdict(value)

@@ -13,18 +13,24 @@ import json
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from siren_ext.config import Config
+from siren_ext.documents import parse_json, read_bytes
 from siren_ext.errors import ConfigError, DatasetError
 from siren_ext.files import atomic, write_json
+from siren_ext.formats import read_format
+from siren_ext.schema import convert, to_plain
 
 MANIFEST_NAME = "siren_manifest.json"
 JOURNAL_NAME = ".siren_journal.jsonl"
-FORMAT = "siren_ext.coat_manifest"
-VERSION = 1
+MAX_BYTES = 512 << 20  # a million images
+_AFRESH = "To coat from the start, choose an empty output folder."
+
+T = TypeVar("T", bound=Struct)
+_Side = Annotated[int, Meta(ge=1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +56,7 @@ class CoatConfig(Config):
     layout: Literal["plain", "kohya"] = "plain"
 
 
-@dataclasses.dataclass(frozen=True)
-class CoatEntry:
+class CoatEntry(Struct, frozen=True, forbid_unknown_fields=True):
     """One written image.
 
     Attributes
@@ -82,22 +87,38 @@ class CoatEntry:
     psnr_db: float | None
     clean_score: float
     coated_score: float | None
-    size: tuple[int, int]
+    size: tuple[_Side, _Side]
     notes: tuple[str, ...] = ()
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> CoatEntry:
-        """From JSON values; raises TypeError, KeyError or ValueError when they are others."""
-        width, height = values["size"]
-        return cls(**{**values, "size": (width, height), "notes": tuple(values["notes"])})
 
-
-@dataclasses.dataclass(frozen=True)
-class CoatFailure:
+class CoatFailure(Struct, frozen=True, forbid_unknown_fields=True):
     """One image that was not written, and why."""
 
     source: str
     error: str
+
+
+class _Stored(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The manifest's file."""
+
+    format: Literal["siren_ext.coat_manifest"] = "siren_ext.coat_manifest"
+    version: Literal[1] = 1
+    coater: str
+    config: dict[str, Any]
+    entries: tuple[CoatEntry, ...]
+    failures: tuple[CoatFailure, ...]
+    files: tuple[str, ...]
+    complete: bool
+    key: str = ""
+
+
+class _Header(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The first line of a journal; the others are entries."""
+
+    coater: str
+    config: dict[str, Any]
+    key: str = ""
+    outputs: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,34 +154,40 @@ class CoatManifest:
 
     def save(self, path: Path) -> None:
         """Write as JSON, atomically."""
-        write_json(path, {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)})
+        stored = _Stored(
+            coater=self.coater,
+            config=self.config.to_dict(),
+            entries=self.entries,
+            failures=self.failures,
+            files=self.files,
+            complete=self.complete,
+            key=self.key,
+        )
+        write_json(path, to_plain(stored))
 
     @classmethod
     def load(cls, path: Path) -> CoatManifest:
         """Read the JSON file; raises :class:`DatasetError` when it is missing or malformed."""
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            _check_format(data)
-            return cls(
-                str(data["coater"]),
-                CoatConfig.from_dict(data["config"]),
-                tuple(CoatEntry.from_dict(entry) for entry in data["entries"]),
-                tuple(CoatFailure(**failure) for failure in data["failures"]),
-                tuple(map(str, data["files"])),
-                bool(data["complete"]),
-                str(data.get("key", "")),
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
-            raise DatasetError(
-                f"{Path(path).name} is not a readable coating manifest ({error}); expected the "
-                "file that a coating run wrote. To coat afresh, choose an empty output folder."
-            ) from error
+        name = Path(path).name
+        kept = read_format(
+            path, _Stored, error=DatasetError, name=name, max_bytes=MAX_BYTES, advice=_AFRESH
+        )
+        return cls(
+            kept.coater,
+            _settings(kept.config, name),
+            kept.entries,
+            kept.failures,
+            kept.files,
+            kept.complete,
+            kept.key,
+        )
 
 
-def _check_format(data: dict[str, Any]) -> None:
-    found = (data.get("format"), data.get("version"))
-    if found != (FORMAT, VERSION):
-        raise ValueError(f"found format {found}, expected {(FORMAT, VERSION)}")
+def _settings(values: dict[str, Any], name: str) -> CoatConfig:
+    try:
+        return CoatConfig.from_dict(values)
+    except ConfigError as error:
+        raise DatasetError(f"{name}: {error} {_AFRESH}") from error
 
 
 class CoatJournal:
@@ -202,24 +229,21 @@ class CoatJournal:
         return same == (self.coater, self.config.strength, self.key)
 
     def _recall_journal(self) -> None:
-        lines = (self.out / JOURNAL_NAME).read_text(encoding="utf-8", errors="replace").split("\n")
-        try:
-            header = json.loads(lines[0])
-            self._owned |= set(header["outputs"])
-            same = self._same_work(
-                header["coater"], CoatConfig.from_dict(header["config"]), header.get("key", "")
-            )
-        except (ValueError, KeyError, TypeError, ConfigError) as error:
-            raise DatasetError(
-                f"{JOURNAL_NAME} in the output folder is damaged ({error}); choose an empty output "
-                "folder."
-            ) from error
-        for line in lines[1:] if same else []:
-            try:
-                entry = CoatEntry.from_dict(json.loads(line))
-            except (ValueError, KeyError, TypeError):
-                continue  # the last line of a run that was killed while writing it
-            self._known[entry.source] = entry
+        """Take over what a stopped run wrote; a line that was cut off is ignored."""
+        name = JOURNAL_NAME
+        data = read_bytes(
+            self.out / name, error=DatasetError, max_bytes=MAX_BYTES, name=name, advice=_AFRESH
+        )
+        first, *lines = data.split(b"\n")
+        header = _parsed(first, _Header, name)
+        self._owned |= set(header.outputs)
+        if self._same_work(header.coater, _settings(header.config, name), header.key):
+            for line in lines:
+                try:
+                    entry = _parsed(line, CoatEntry, name)
+                except DatasetError:
+                    continue
+                self._known[entry.source] = entry
         # A killed run may leave temporary files; only a run that left a journal was killed.
         for leftover in self.out.rglob(".part-*"):
             leftover.unlink(missing_ok=True)
@@ -246,13 +270,13 @@ class CoatJournal:
             )
         self._owned |= planned
         self.entries = {entry.source: entry for entry in kept}
-        header = {
-            "coater": self.coater,
-            "config": self.config.to_dict(),
-            "key": self.key,
-            "outputs": sorted(self._owned),
-        }
-        lines = [header, *map(dataclasses.asdict, self.entries.values())]
+        header = _Header(
+            coater=self.coater,
+            config=self.config.to_dict(),
+            key=self.key,
+            outputs=sorted(self._owned),
+        )
+        lines = [header, *self.entries.values()]
         try:
             with atomic(self.out / JOURNAL_NAME) as temporary:
                 temporary.write_text("".join(map(_line, lines)), encoding="utf-8")
@@ -264,7 +288,7 @@ class CoatJournal:
         with self._lock:
             try:
                 with (self.out / JOURNAL_NAME).open("a", encoding="utf-8") as stream:
-                    stream.write(_line(dataclasses.asdict(entry)))
+                    stream.write(_line(entry))
             except OSError as error:
                 raise DatasetError(
                     f"The output folder can't be written: {error.strerror}."
@@ -294,5 +318,11 @@ class CoatJournal:
         return manifest
 
 
-def _line(values: dict[str, Any]) -> str:
-    return json.dumps(values, allow_nan=False) + "\n"
+def _line(values: Struct) -> str:
+    return json.dumps(to_plain(values), allow_nan=False) + "\n"
+
+
+def _parsed(line: bytes, kind: type[T], name: str) -> T:
+    """The header or entry in a line of the journal; raises :class:`DatasetError`."""
+    values = parse_json(line, name=name, error=DatasetError, advice=_AFRESH)
+    return convert(values, kind, name=name, error=DatasetError, advice=_AFRESH)
