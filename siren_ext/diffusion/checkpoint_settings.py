@@ -1,6 +1,6 @@
-"""Settings of the published models whose checkpoints come as one file of weights.
+"""Settings of Stable Diffusion 1.x, 2.x and XL, whose checkpoints may be one file of weights.
 
-Facts about Stable Diffusion 1.x, 2.x and XL in the words of diffusers and transformers, by part.
+They have the names and values of diffusers and transformers, by part.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ SD2: Parts = {
     "tokenizer": {**SD1["tokenizer"], "pad_token": "!"},
     "scheduler": SD1["scheduler"],
 }
-"""Settings of Stable Diffusion 2.x. The file doesn't say whether it predicts noise or velocity."""
+"""Settings of Stable Diffusion 2.x. A file may not say whether it predicts noise or velocity."""
 
 XL: Parts = {
     "unet": {
@@ -145,10 +145,20 @@ _OPEN_CLIP = "model.token_embedding.weight"
 
 @dataclass(frozen=True)
 class Family:
-    """One family: its diffusers class, the settings of its parts, and how to tell it by a file.
+    """A model family, and how to recognise its files.
 
-    ``words``: key of the table of token vectors -> the text encoder that it belongs to.
-    ``prediction``: whether the prediction type of the settings holds unless a file says otherwise.
+    Attributes
+    ----------
+    name : str
+        Its name for users.
+    pipeline : str
+        Its diffusers pipeline class.
+    parts : dict
+        The settings of each part.
+    words : dict of str to str
+        Key of each table of token vectors in a file, and the text encoder that it belongs to.
+    prediction : bool
+        Whether the prediction type in ``parts`` applies if a file does not give one.
     """
 
     name: str
@@ -158,7 +168,7 @@ class Family:
     prediction: bool = True
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of a few tensors that tell the family apart from others."""
+        """Shapes, by key, of a few tensors by which a file of this family is recognised."""
         unet = self.parts["unet"]
         first = (unet["block_out_channels"][0], unet["in_channels"], 3, 3)
         found: dict[str, tuple[int, ...]] = {FIRST_LAYER: first}
@@ -193,4 +203,4 @@ FAMILIES = (
         },
     ),
 )
-"""The families whose settings are known, none of which is a special case of another."""
+"""All families whose settings are known. No file matches two of them."""

@@ -1,8 +1,8 @@
-"""Text-to-image pipelines of any family, from local folders, asked as their libraries mean it.
+"""Text-to-image pipelines of any family, loaded from local folders and called through diffusers.
 
-Stable Diffusion 1.x and 2.x have a loader of their own (:mod:`siren_ext.diffusion.load`), since
-training needs their parts. A suspect only has to make pictures: what diffusers'
-``AutoPipelineForText2Image`` knows will do, and VQ-Diffusion, which it leaves out.
+Stable Diffusion 1.x and 2.x have their own loader (:mod:`siren_ext.diffusion.load`), because
+training needs their parts. A suspect only has to make pictures, so any pipeline that diffusers'
+``AutoPipelineForText2Image`` knows is accepted, and VQ-Diffusion, which is missing there.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ STABLE = "StableDiffusionPipeline"
 _UNLISTED = ("VQDiffusionPipeline",)
 _HALVES = ("KandinskyPipeline", "KandinskyV22Pipeline", "WuerstchenDecoderPipeline",
            "StableCascadeDecoderPipeline")  # fmt: skip
-# checkers replace pictures by black ones, and only some releases carry them
+# not loaded: safety checkers replace pictures with black ones, and only some releases have them
 _LEFT_OUT = ("safety_checker", "watermarker")
 _OPTIONS = {"requires_safety_checker": False, "add_watermarker": False}
-# settings of a plan that every plan has, and their names in diffusers
+# settings of every prompt plan, and their names in diffusers
 _KEYWORDS = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
 # what diffusers and transformers raise for settings that don't fit each other
 _LIBRARY_ERRORS = (
@@ -51,13 +51,27 @@ def load_any_pipeline(
     device: str | torch.device = "auto",
     dtype: torch.dtype | None = None,
 ) -> Pipeline:
-    """A frozen text-to-image pipeline in eval mode, from local files only.
+    """Load a text-to-image pipeline of any family, frozen and in eval mode, from local files only.
 
-    ``model``: what :func:`~siren_ext.diffusion.load.load_pipeline` takes, or the diffusers
-    folder of another family (Stable Diffusion XL and 3, LCM, Kandinsky, Flux, VQ-Diffusion, ...).
-    ``dtype`` None: the fastest format of the device. Weights that are missing or left over are an
-    error; nothing is downloaded, and neither pickles nor code of the folder are read. Raises
-    :class:`ModelError`, :class:`MissingExtraError`.
+    Nothing is downloaded, and neither pickles nor code in the folder are loaded.
+
+    Parameters
+    ----------
+    model : str or Path
+        As in :func:`~siren_ext.diffusion.load.load_pipeline`, or the diffusers folder of another
+        family (Stable Diffusion XL and 3, LCM, Kandinsky, Flux, VQ-Diffusion, ...).
+    device : str or torch.device
+        Where to put it; ``auto`` as in :func:`siren_ext.devices.pick_device`.
+    dtype : torch.dtype or None
+        Number format of the weights; None takes the fastest format of the device.
+
+    Raises
+    ------
+    ModelError
+        If the model is missing, unreadable or of an unknown family, or if weights are missing or
+        left over.
+    MissingExtraError
+        If diffusers or transformers is not installed.
     """
     path = model_path(model)
     if _class_names(path)[0] == STABLE:
@@ -75,7 +89,7 @@ def load_any_pipeline(
 
 
 def family(pipeline: Pipeline) -> str:
-    """The name of a pipeline's class, such as ``StableDiffusionXLPipeline``."""
+    """Name of a pipeline's class, such as ``StableDiffusionXLPipeline``."""
     return type(pipeline).__name__
 
 
@@ -85,7 +99,24 @@ def is_stable(pipeline: Pipeline) -> bool:
 
 
 def describe_model(model: str | Path) -> dict[str, Any]:
-    """Family, sampler and settings without a use, for the record; loads no weights."""
+    """Facts about a model for the record of a run; loads no weights.
+
+    Parameters
+    ----------
+    model : str or Path
+        As in :func:`load_any_pipeline`.
+
+    Returns
+    -------
+    dict
+        ``sampler``; for other families than Stable Diffusion 1.x and 2.x also ``family`` and, if
+        the pipeline ignores some settings of a prompt plan, these as ``unused``.
+
+    Raises
+    ------
+    ModelError
+        If the model is missing or of an unknown family.
+    """
     path = model_path(model)
     name, sampler = _class_names(path)
     if name == STABLE:
@@ -97,7 +128,17 @@ def describe_model(model: str | Path) -> dict[str, Any]:
 
 
 def place(pipeline: Pipeline, device: torch.device, dtype: torch.dtype) -> None:
-    """Move all networks of a pipeline of any family to ``device`` and ``dtype``, frozen."""
+    """Move all networks of a pipeline of any family, frozen and in eval mode.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        A pipeline of any family.
+    device : torch.device
+        Where to.
+    dtype : torch.dtype
+        Number format of the weights.
+    """
     if is_stable(pipeline):
         set_format(pipeline, device, dtype)
         return
@@ -108,23 +149,40 @@ def place(pipeline: Pipeline, device: torch.device, dtype: torch.dtype) -> None:
 
 
 def takes_size(pipeline: Pipeline) -> bool:
-    """Whether a pipeline makes pictures of other sizes than its own."""
+    """Whether a pipeline can make pictures of other sizes than its own."""
     return _settings(type(pipeline)) >= {"height", "width"}
 
 
 def check_request(pipeline: Pipeline, *, size: int, negative: str, sampler: str) -> None:
-    """Refuse what a pipeline would leave out without a word; raises :class:`ConfigError`."""
+    """Refuse settings that a pipeline would silently ignore.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        A pipeline of another family than Stable Diffusion 1.x and 2.x.
+    size : int
+        Requested side in pixels, or 0.
+    negative : str
+        Requested negative prompt, or empty.
+    sampler : str
+        Requested sampler, or empty.
+
+    Raises
+    ------
+    ConfigError
+        If the pipeline does not support one of them.
+    """
     known, name = _settings(type(pipeline)), family(pipeline)
     if size and not takes_size(pipeline):
         raise ConfigError(
-            f"A size of {size} is asked for, but {name} has one size only. Leave the size out."
+            f"A size of {size} was requested, but {name} has only one size. Leave the size out."
         )
     # Flux uses it only with a second kind of guidance, which costs twice the time
     if negative and ("negative_prompt" not in known or "true_cfg_scale" in known):
         raise ConfigError(f"{name} takes no negative prompt. Leave it out.")
     if sampler:
         raise ConfigError(
-            f"The sampler is {sampler!r}; {name} is sampled as its own settings say. Leave the "
+            f"The sampler {sampler!r} was requested, but {name} always uses its own. Leave the "
             "sampler out."
         )
 
@@ -140,19 +198,47 @@ def draw(
     size: int = 0,
     negative: str = "",
 ) -> Tensor:
-    """One picture (3, H, W) in [0,1]: a function of the prompt, the seed and the settings alone.
+    """Make one picture, which depends on the prompt, the seed and the settings only.
 
-    Settings that the pipeline doesn't take are left out: :func:`check_request` refuses those that
-    somebody asked for, :func:`describe_model` tells the others. ``size`` 0 is the model's own.
-    Raises :class:`ConfigError` when the pipeline refuses the settings or makes another size,
-    :class:`ModelError` when it gives numbers that are no picture.
+    Settings that the pipeline does not take are left out: :func:`check_request` refuses those that
+    the user requested, and :func:`describe_model` lists the others.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        A pipeline of any family.
+    prompt : str
+        What to show.
+    seed : int
+        Seed of all random numbers; drawn on the CPU where possible, so it means the same on every
+        device.
+    steps : int
+        Number of denoising steps.
+    guidance : float
+        Scale of classifier-free guidance.
+    size : int
+        Side in pixels; 0 takes the model's own.
+    negative : str
+        Negative prompt; empty for none.
+
+    Returns
+    -------
+    Tensor
+        3 x H x W in [0,1].
+
+    Raises
+    ------
+    ConfigError
+        If the pipeline refuses the settings or makes a picture of another size.
+    ModelError
+        If the picture is not finite, or the GPU runs out of memory.
     """
     known = _settings(type(pipeline))
     asked: dict[str, Any] = {"prompt": prompt, "output_type": "np"}
     asked |= {_KEYWORDS["steps"]: steps, _KEYWORDS["guidance"]: guidance}
     asked |= {"height": size, "width": size} if size else {}
     asked |= {"negative_prompt": negative} if negative else {}
-    # drawn on the CPU, so that a seed means the same on every device; VQ-Diffusion can't do that
+    # random numbers of the CPU are the same with every device; VQ-Diffusion does not accept them
     source = pipeline.device if family(pipeline) in _UNLISTED else "cpu"
     asked["generator"] = torch.Generator(source).manual_seed(seed)
     try:
@@ -161,45 +247,48 @@ def draw(
             made = pipeline(**{name: value for name, value in asked.items() if name in known})
     except torch.cuda.OutOfMemoryError as error:
         raise ModelError(
-            f"{family(pipeline)} needs more memory than this GPU has free; expected room for a "
-            "picture. Ask for a smaller size, or use --device cpu."
+            f"{family(pipeline)} needs more memory than this GPU has free for one picture. Use a "
+            "smaller size, or --device cpu."
         ) from error
     except _LIBRARY_ERRORS as error:
         raise ConfigError(
-            f"{family(pipeline)} can't be asked for a picture with {steps} steps, guidance "
-            f"{guidance:g} and size {size or 'its own'}: {str(error)[:300]}."
+            f"{family(pipeline)} can't make a picture with {steps} steps, guidance {guidance:g} "
+            f"and size {size or 'its own'}: {str(error)[:300]}."
         ) from error
     image = torch.as_tensor(made.images[0]).permute(2, 0, 1).float()
     if not bool(torch.isfinite(image).all()):
         raise ModelError(
-            f"{family(pipeline)} gave undefined numbers instead of a picture; its autoencoder "
-            "can't compute in this number format. Use float32."
+            f"{family(pipeline)} gave a picture of NaN or infinite values; its autoencoder can't "
+            "compute in this number format. Use float32."
         )
     if size and image.shape[1:] != (size, size):
         raise ConfigError(
             f"{family(pipeline)} made a picture of {image.shape[2]}x{image.shape[1]} pixels "
-            f"instead of {size}x{size}; expected a size that it can make (often a multiple of 16)."
+            f"instead of {size}x{size}; choose a size that it supports (often a multiple of 16)."
         )
     return image.clamp(0, 1)
 
 
 def _settings(kind: type) -> frozenset[str]:
-    """The settings that pipelines of a class can be asked with."""
+    """Names of the settings that pipelines of a class take."""
     return frozenset(inspect.signature(kind.__call__).parameters)
 
 
 def _index(path: Path) -> dict[str, Any]:
+    """The table of parts of a diffusers folder."""
     try:
         index = json.loads((path / "model_index.json").read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path / 'model_index.json'} can't be read: {error}.") from error
     if not isinstance(index, dict):
-        raise ModelError(f"{path / 'model_index.json'} is no table of parts; get it again.")
+        raise ModelError(
+            f"{path / 'model_index.json'} is not a table of parts; download the model again."
+        )
     return index
 
 
 def _class_names(path: Path) -> tuple[str, str]:
-    """Names of the pipeline and scheduler classes behind a path; loads no weights."""
+    """Names of a model's pipeline and scheduler classes; loads no weights."""
     if not path.is_dir():
         return single_file_class(path)
     index = _index(path)
@@ -217,7 +306,7 @@ def _assemble(path: Path) -> Pipeline:
     for name, entry in index.items():
         if name not in wanted:
             if isinstance(entry, list) and entry != [None, None]:
-                raise ModelError(f"{path} has a part {name} that {kind.__name__} lacks.")
+                raise ModelError(f"{path} has a part {name}, which {kind.__name__} does not use.")
         elif not isinstance(entry, list):
             parts[name] = entry
         elif name in _LEFT_OUT or entry == [None, None]:
@@ -229,6 +318,7 @@ def _assemble(path: Path) -> Pipeline:
 
 
 def _pipeline_class(path: Path, name: str) -> Any:
+    """The pipeline class of that name, if it is a known text-to-image pipeline."""
     try:
         import diffusers
         from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING as LISTED
@@ -238,29 +328,30 @@ def _pipeline_class(path: Path, name: str) -> Any:
     known |= {extra: getattr(diffusers, extra) for extra in _UNLISTED if hasattr(diffusers, extra)}
     if name in known:
         return known[name]
-    advice = "Use another folder, or newer diffusers."
+    advice = "Use another folder, or a newer version of diffusers."
     if name in _HALVES:
         advice = (
-            "It is one half of a pair; load both with diffusers' AutoPipelineForText2Image and "
-            "save that pipeline to one folder."
+            "It is half of a pair; load both with diffusers' AutoPipelineForText2Image and save "
+            "that pipeline to one folder."
         )
     raise ModelError(
-        f"{path} is a {str(name)[:100]}; expected a text-to-image pipeline that this "
+        f"{path} is a {str(name)[:100]}; expected a text-to-image pipeline that the installed "
         f"diffusers knows, such as Stable Diffusion 1.x, 2.x, XL or 3, LCM, Kandinsky or Flux. "
         f"{advice}"
     )
 
 
 def _load_part(folder: Path, entry: list[Any], pipeline: Any) -> Any:
+    """One part of a pipeline, if its class is a known kind of part."""
     import diffusers
     import transformers
     from diffusers.models.modeling_utils import ModelMixin
 
     library, name = (str(word) for word in entry) if len(entry) == 2 else ("", "")
     named = {"diffusers": diffusers, "transformers": transformers}.get(library)
-    # parts that belong to one family alone live in the module of its pipeline, or beside it
-    beside = (named, getattr(diffusers.pipelines, library, None), sys.modules[pipeline.__module__])
-    kind: Any = next((getattr(place, name) for place in beside if hasattr(place, name)), None)
+    # classes of a single family are defined in the module of its pipeline, or beside it
+    homes = (named, getattr(diffusers.pipelines, library, None), sys.modules[pipeline.__module__])
+    kind: Any = next((getattr(home, name) for home in homes if hasattr(home, name)), None)
     bases = (
         transformers.PreTrainedTokenizerBase,
         diffusers.SchedulerMixin,
@@ -275,10 +366,10 @@ def _load_part(folder: Path, entry: list[Any], pipeline: Any) -> Any:
         raise ModelError(
             f"{folder.parent} has {str(name)[:80]} from {str(library)[:80]} as its "
             f"{folder.name}; expected a model, tokenizer, scheduler or image processor of "
-            "diffusers or transformers. Nothing else is loaded, since it could run code."
+            "diffusers or transformers. Nothing else is loaded, because it could run code."
         )
     if not network:
-        # without an answer here, transformers would ask on the terminal
-        told = {} if issubclass(kind, diffusers.SchedulerMixin) else {"trust_remote_code": False}
-        return kind.from_pretrained(folder, local_files_only=True, **told)
+        # without this, transformers may ask on the terminal
+        trust = {} if issubclass(kind, diffusers.SchedulerMixin) else {"trust_remote_code": False}
+        return kind.from_pretrained(folder, local_files_only=True, **trust)
     return load_network(kind, folder)

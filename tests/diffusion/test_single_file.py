@@ -101,8 +101,11 @@ def test_nowhere_a_vocabulary(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("model.diffusion_model.input_blocks.0.0.weight", "own.safetensors holds weights alone"),
-        ("cond_stage_model.transformer.text_model.embeddings.token_embedding.weight", "alone"),
+        ("model.diffusion_model.input_blocks.0.0.weight", "own.safetensors contains only weights"),
+        (
+            "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
+            "contains only weights",
+        ),
     ],
 )
 def test_other_families_need_a_folder(tiny: tuple[Any, Path], name: str, words: str) -> None:
@@ -239,7 +242,7 @@ def test_newer_files_alone(newer: tuple[Any, Path, str]) -> None:
     if name == "xl":
         assert facts["family"] == "StableDiffusionXLPipeline"
         assert facts["sampler"] == "EulerDiscreteScheduler"
-        with pytest.raises(ModelError, match="isn't trained here"):
+        with pytest.raises(ModelError, match="only be used as a suspect, not for training"):
             pipelines.load_pipeline(path, device="cpu")
     else:
         assert facts == {"sampler": "ddim"}
