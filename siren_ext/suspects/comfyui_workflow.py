@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from siren_ext.documents import read_bytes
 from siren_ext.errors import ConfigError
 from siren_ext.suspects.template import places, read_template
 
@@ -71,13 +72,8 @@ def read_workflow(path: Path) -> dict[str, Any]:
     Raises :class:`ConfigError` for anything else, among it a workflow as the editor saves it.
     """
     name = path.name
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{name} is larger than {MAX_BYTES:,} bytes.")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The workflow {name} can't be read: {error}") from error
-    graph = read_template(text, name)
+    data = read_bytes(path, error=ConfigError, max_bytes=MAX_BYTES, name=f"The workflow {name}")
+    graph = read_template(data, name)
     if isinstance(graph.get("nodes"), list):
         raise ConfigError(
             f"{name} is a workflow as the editor saves it; export it for the API (Workflow > "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from siren_ext.documents import parse_json
 from siren_ext.errors import ConfigError
 
 _PLACE = re.compile(r"%([a-z]+)%")
@@ -25,12 +25,9 @@ NAMES = (
 )
 
 
-def read_template(text: str, where: str) -> dict[str, Any]:
+def read_template(text: str | bytes, where: str) -> dict[str, Any]:
     """A JSON object with places; raises :class:`ConfigError` naming ``where``."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} is not valid JSON: {error}") from error
+    value = parse_json(text, name=where, error=ConfigError)
     if not isinstance(value, dict):
         raise ConfigError(f"{where} is not a JSON object; expected one in braces.")
     unknown = sorted(places(value) - set(NAMES))

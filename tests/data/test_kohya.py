@@ -79,6 +79,9 @@ def test_dataset_toml_in(tmp_path):
         'image_dir = "good"\nclass_tokens = "a\\nb"',
         'image_dir = "good"\nnum_repeats = 1000000000',
         'image_dir = "good"\nnum_repeats = true',
+        'image_dir = "good"\nnum_repeats = 2.0',
+        'image_dir = "good"\nis_reg = "no"',
+        'image_dir = "good"\nclass_tokens = ["x"]',
         'image_dir = "good"\ncaption_extension = "/../../private/note.txt"',
     ],
 )
@@ -107,7 +110,19 @@ def test_a_wider_root_can_be_allowed_on_purpose(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["not toml [", "x = 1", "datasets = 3", "[[datasets]]\nsubsets = 4", "general = 1"]
+    "text",
+    [
+        "not toml [",
+        "x = 1",
+        "datasets = 3",
+        "[[datasets]]\nsubsets = 4",
+        "[[datasets]]\nsubsets = [4]",
+        "[[datasets]]",
+        "general = 1",
+        "x." * 40_000 + "x = 1",
+        "datasets = " + "[" * 10_000,
+        "datasets = " + "9" * 5000,
+    ],
 )
 def test_a_malformed_toml_is_an_error(tmp_path, text):
     with pytest.raises(DatasetError, match=r"dataset\.toml"):

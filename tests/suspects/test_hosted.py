@@ -190,6 +190,12 @@ def test_api_without_seeds(api: HostedStandin, tmp_path: Path) -> None:
         ('image = "output.0"', "image = 3", "image is 3; expected text"),
         ('model = "', "model = ", "hosted.toml is not valid TOML"),
         ('model = "', 'done = "x"\nmodel = "', "expected a list"),
+        ('model = "', "x." * 40_000 + 'model = "', "more than 16 dots"),
+        ('model = "', "done = " + "[" * 10_000 + '\nmodel = "', "more than 64 lists"),
+        ("interval = 0.01", "interval = " + "9" * 5000, "more than 300 digits"),
+        ("interval = 0.01", 'interval = "1"', "interval is '1'; expected a number from 0.01"),
+        ("%seed%", "[" * 10_000, "HostedConfig.body has more than 64 lists"),
+        ("%seed%", '1", "prompt": "', "'prompt' twice in one object"),
     ],
 )
 def test_odd_descriptions(api, tmp_path: Path, old: str, new: str, why: str) -> None:
