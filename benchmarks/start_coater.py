@@ -35,20 +35,20 @@ NOISE = (50, 200, 400)
 @torch.no_grad()
 def figures(trainer: CoaterTrainer) -> list[float]:
     """PSNR in dB, then the areas: as written, and denoised from each of NOISE."""
-    clean = trainer.images.float() / 255
-    coated = quantise(clean + trainer.coater.residual(clean))
+    clean = trainer.state.images.float() / 255
+    coated = quantise(clean + trainer.state.coater.residual(clean))
     found = [float(psnr(clean, coated).mean())]
     pairs = [(coated, clean)]
     for time in NOISE:
         pairs.append(
             tuple(
-                trainer.surrogate.renoise(
+                trainer.state.surrogate.renoise(
                     images, time, time + 1, generator=torch.Generator().manual_seed(time)
                 )
                 for images in (coated, clean)
             )
         )
-    score = trainer.coater.score
+    score = trainer.state.coater.score
     return found + [losses.separation(score(first), score(second)) for first, second in pairs]
 
 
@@ -83,7 +83,7 @@ def main() -> None:
             device=str(device),
         )
         for steps in (0, args.steps):
-            while trainer.step < steps:
+            while trainer.state.step < steps:
                 trainer.advance()
             cells = [f"{value:.3f}" for value in figures(trainer)]
             print(f"| {name} | {steps} | {cells[0][:-1]} | " + " | ".join(cells[1:]) + " |")

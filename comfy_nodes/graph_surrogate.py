@@ -150,6 +150,8 @@ class GraphSurrogate:
     the squared error of the predicted noise (SIREN, arXiv 2410.10437, Eq. 2).
     """
 
+    generates = False
+
     def __init__(self, model: Any, clip: Any, vae: Any, *, prompt: str, resolution: int) -> None:
         import comfy.model_management as management
         import comfy.samplers
@@ -312,6 +314,15 @@ class GraphSurrogate:
         """
         steps = torch.randint(low, high, (len(images),), generator=generator)
         return self.decode(self.denoise(self.encode(images), self.sigmas(steps), generator))
+
+    def generate(
+        self, picks: Tensor, *, generator: torch.Generator, guidance: float = 3.0
+    ) -> Tensor:
+        """Not offered: sampling belongs to the workflow's own nodes."""
+        raise ModelError("The workflow's model can't generate pictures during training.")
+
+    def rehearsal(self, *, seed: int, message: Tensor | None = None) -> None:
+        """Give None: the workflow's model can't be trained."""
 
 
 def thaw(network: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -33,7 +34,10 @@ def unet_targets(unet: nn.Module, config: PersonalizeConfig) -> dict[str, tuple[
         if type(m).__name__ in ("ResnetBlock2D", "Downsample2D", "Upsample2D")
     )
     targets: dict[str, tuple[int, float]] = {}
-    for path, module in adaptable(unet):
+    for full, module in adaptable(unet):
+        if ".lora_" in full:
+            continue  # part of an adapter that is there already
+        path = full.removesuffix(".base_layer")
         kernel = module.kernel_size if isinstance(module, nn.Conv2d) else (1, 1)
         if path.startswith(inside) and kernel == (1, 1):
             targets[path] = (config.rank, config.alpha)
@@ -58,7 +62,9 @@ def text_targets(
     }
 
 
-def insert_lora(network: nn.Module, targets: dict[str, tuple[int, float]]) -> list[Any]:
+def insert_lora(
+    network: nn.Module, targets: dict[str, tuple[int, float]], adapter: str = ADAPTER
+) -> list[Any]:
     """Put untrained adapters beside the target modules; returns peft's layers, named.
 
     The frozen network keeps its format and the adapters take it on.
@@ -78,10 +84,13 @@ def insert_lora(network: nn.Module, targets: dict[str, tuple[int, float]]) -> li
         lora_dropout=0.0,
         bias="none",
     )
-    # peft draws its initial weights from the global generator; ours replace them
-    with torch.random.fork_rng(devices=[]):
-        inject_adapter_in_model(settings, network, adapter_name=ADAPTER)
+    # peft draws its initial weights from the global generator; ours replace them. It warns of a
+    # second adapter in one network, which twins are on purpose.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")
+        inject_adapter_in_model(settings, network, adapter_name=adapter)
     layers = {path: m for path, m in network.named_modules() if isinstance(m, LoraLayer)}
+    layers = {path: m for path, m in layers.items() if adapter in m.lora_A}
     absent = sorted(set(targets) - set(layers))
     if absent:
         raise ModelError(
@@ -89,8 +98,41 @@ def insert_lora(network: nn.Module, targets: dict[str, tuple[int, float]]) -> li
         )
     for path in sorted(layers):
         for part in (layers[path].lora_A, layers[path].lora_B):
-            part[ADAPTER].to(dtype=dtype).requires_grad_(True)
+            part[adapter].to(dtype=dtype).requires_grad_(True)
     return [(path, layers[path]) for path in sorted(layers)]
+
+
+def _lora_layers(network: nn.Module) -> list[tuple[str, Any]]:
+    """Paths and layers of all adapters in a network."""
+    return [(path, m) for path, m in network.named_modules() if hasattr(m, "lora_A")]
+
+
+def adapter_names(network: nn.Module) -> set[str]:
+    """Names of the adapters in a network."""
+    return {name for _, layer in _lora_layers(network) for name in layer.lora_A}
+
+
+def switch_lora(network: nn.Module, adapter: str | None) -> None:
+    """Let one adapter of a network take part, or none; the others stay where they are."""
+    for _, layer in _lora_layers(network):
+        layer.enable_adapters(adapter is not None)
+        if adapter is not None:
+            layer.set_adapter([adapter])
+
+
+def remove_lora(network: nn.Module, adapter: str) -> None:
+    """Take an adapter out of a network; the last one leaves the network as it was before."""
+    known: dict[str, Any] = getattr(network, "peft_config", {})
+    known.pop(adapter, None)
+    for path, layer in _lora_layers(network):
+        if adapter in layer.lora_A:
+            with warnings.catch_warnings():  # that another adapter becomes the active one
+                warnings.simplefilter("ignore")
+                layer.delete_adapter(adapter)
+            layer.enable_adapters(False)
+        if not layer.lora_A:
+            parent, _, name = path.rpartition(".")
+            setattr(network.get_submodule(parent), name, layer.get_base_layer())
 
 
 class LoraWeights:
@@ -101,15 +143,20 @@ class LoraWeights:
     ones. One vector, because an optimiser over hundreds of small tensors is mostly overhead.
     """
 
-    def __init__(self, pipeline: Pipeline, config: PersonalizeConfig) -> None:
+    def __init__(
+        self, pipeline: Pipeline, config: PersonalizeConfig, *, adapter: str = ADAPTER
+    ) -> None:
+        self.adapter = adapter
         self.names: list[str] = []
         self.alphas: list[float] = []
         self.live: list[Tensor] = []
-        for path, layer in insert_lora(pipeline.unet, unet_targets(pipeline.unet, config)):
+        for path, layer in insert_lora(
+            pipeline.unet, unet_targets(pipeline.unet, config), adapter
+        ):
             self._add(UNET_PREFIX + path.replace(".", "_"), layer)
         if config.train_text_encoder:
             text = pipeline.text_encoder
-            for path, layer in insert_lora(text, text_targets(text, config)):
+            for path, layer in insert_lora(text, text_targets(text, config), adapter):
                 self._add(text_name(path), layer)
         device = self.live[0].device
         self.vector = nn.Parameter(torch.zeros(sum(p.numel() for p in self.live), device=device))
@@ -117,8 +164,8 @@ class LoraWeights:
 
     def _add(self, name: str, layer: Any) -> None:
         self.names.append(name)
-        self.alphas.append(float(layer.lora_alpha[ADAPTER]))
-        self.live += [layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight]
+        self.alphas.append(float(layer.lora_alpha[self.adapter]))
+        self.live += [layer.lora_A[self.adapter].weight, layer.lora_B[self.adapter].weight]
 
     def _initialise(self, generator: torch.Generator) -> None:
         """``down`` uniform with bound 1/sqrt(fan in) as in kohya's; ``up`` zero: no change yet."""
@@ -140,16 +187,17 @@ class LoraWeights:
                 live.copy_(value)
 
     def collect(self) -> None:
-        """Move the gradients of the live adapters to the vector's."""
-        gradient = torch.zeros_like(self.vector)
-        for live, part in zip(self.live, self._pieces(gradient), strict=True):
+        """Add the gradients of the live adapters to the vector's, and clear theirs."""
+        if self.vector.grad is None:
+            self.vector.grad = torch.zeros_like(self.vector)
+        for live, part in zip(self.live, self._pieces(self.vector.grad), strict=True):
             if live.grad is not None:
-                part.copy_(live.grad)
-        self.vector.grad = gradient
-        self.clear()
+                part += live.grad
+            live.grad = None
 
     def clear(self) -> None:
-        """Forget the gradients of the live adapters."""
+        """Forget all gradients."""
+        self.vector.grad = None
         for live in self.live:
             live.grad = None
 

@@ -19,7 +19,7 @@ from siren_ext.coater.nets.coarse import CoarsePattern, coarse, lay_tint
 from siren_ext.data.images import quantise, square_view
 from siren_ext.errors import ConfigError
 from siren_ext.progress import NULL, Progress
-from siren_ext.training.surrogate import DiffusionSurrogate, Surrogate, at_once
+from siren_ext.training.surrogate import Surrogate, at_once
 
 GENERATED = 96
 """Generated pictures beside the owner's, from which the reader learns what is usual."""
@@ -116,7 +116,7 @@ class _Fit:
         size = min(_BATCH, at_once(surrogate.resolution))
         self.rounds = torch.split(torch.arange(_PROBES) % len(self.picked), size)
         shown = torch.split(torch.arange(len(self.picked)), size)
-        made = len(GUIDANCE) if isinstance(surrogate, DiffusionSurrogate) else 0
+        made = len(GUIDANCE) if surrogate.generates else 0
         progress.stage("Fitting coarse colour", len(shown) + made + 2 * len(self.rounds))
         trips = []
         for part in shown:
@@ -135,7 +135,7 @@ class _Fit:
 
     def generated(self) -> Tensor | None:
         """Pictures of a clean model at several guidances, which change colours most."""
-        if not isinstance(self.surrogate, DiffusionSurrogate):
+        if not self.surrogate.generates:
             return None
         made = []
         for guidance in GUIDANCE:
@@ -145,12 +145,7 @@ class _Fit:
             )
             made.append(
                 self.seen(
-                    self.surrogate.sample(
-                        len(picks),
-                        generator=self.generator,
-                        texts=self.surrogate.texts(picks),
-                        guidance=guidance,
-                    )
+                    self.surrogate.generate(picks, generator=self.generator, guidance=guidance)
                 )
             )
         return torch.cat(made)

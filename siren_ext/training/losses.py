@@ -10,55 +10,78 @@ from siren_ext.coater.hypersphere import AMPLITUDE, message_centre
 from siren_ext.metrics.colour import ciede2000, ciede2000_squared, srgb_to_lab
 
 NEGATIVE_TEMPERATURE = 0.3
+SECRET_WEIGHT = 10.0
+"""Weight of detection in the published objective."""
 
 
 def message_loss(features: Tensor, message: Tensor) -> Tensor:
-    """Squared distance of B x k features to their messages' centres, over r^2: 1 at the origin.
+    """Squared distance of features to their messages' centres, over r^2, for each image.
 
     A row of zeros instead of a message asks for no evidence of any bit: the target of clean images,
     as far from all centres as possible at once. The best answer to a doubtful image is then the
     expected message, so that evidence adds up over images with the right weights.
+
+    Parameters
+    ----------
+    features : Tensor
+        B x k.
+    message : Tensor
+        B x k of -1 and +1, or of 0.
+
+    Returns
+    -------
+    Tensor
+        B losses: 0 at the centre, 1 at the origin.
     """
-    return ((features - message_centre(message)) / AMPLITUDE).square().mean()
+    return ((features - message_centre(message)) / AMPLITUDE).square().mean(1)
 
 
 def hsc_positive(distance: Tensor) -> Tensor:
-    """Loss of coated images: the distance itself."""
+    """Loss of coated images at pseudo-Huber distances h >= 0: the distance itself (B)."""
     return distance
 
 
 def hsc_negative(distance: Tensor) -> Tensor:
-    """Loss of clean images: -log(1 - exp(-0.3 h) + 1e-9); 20.7 at the centre, 0.051 at h = 10."""
+    """Loss of clean images at pseudo-Huber distances h >= 0: -log(1 - exp(-0.3 h) + 1e-9) (B).
+
+    20.7 at the centre, 0.051 at h = 10. The factor 0.3 is that of the published code.
+    """
     return -torch.log(1 - torch.exp(-NEGATIVE_TEMPERATURE * distance) + 1e-9)
 
 
-def svdd_loss(positive: Tensor, negative: Tensor, radius: float, nu: float = 0.1) -> Tensor:
-    """Soft-boundary hypersphere loss of Euclidean distances (SIREN, Eq. 5 and 6).
+def svdd_positive(distance: Tensor, radius: float, nu: float = 0.1) -> Tensor:
+    """Soft-boundary loss of coated images (SIREN, Eq. 5): R^2 + max(0, d^2 - R^2) / nu.
 
     Parameters
     ----------
-    positive, negative : Tensor
-        distances of coated and of clean images.
+    distance : Tensor
+        Euclidean distances to the centre (B).
     radius : float
         R; see :func:`svdd_radius`.
     nu : float
-        share of positives allowed outside.
+        Share of coated images allowed outside, 0 to 1.
     """
-    inside = (positive**2 - radius**2).clamp_min(0).mean() / nu
-    outside = (radius**2 - negative**2).clamp_min(0).mean() / nu
-    return radius**2 + inside + outside
+    return radius**2 + (distance**2 - radius**2).clamp_min(0) / nu
+
+
+def svdd_negative(distance: Tensor, radius: float) -> Tensor:
+    """Soft-boundary loss of clean images (SIREN, Eq. 6): max(0, R^2 - d^2) of B distances."""
+    return (radius**2 - distance**2).clamp_min(0)
 
 
 def svdd_radius(positive: Tensor, nu: float = 0.1) -> float:
-    """The optimal radius for fixed networks: the (1 - nu) quantile of positive distances."""
+    """The best radius for fixed networks: the (1 - nu) quantile of coated images' distances."""
     return float(torch.quantile(positive.detach().float(), 1 - nu))
 
 
-def binary_loss(positive: Tensor, negative: Tensor) -> Tensor:
-    """Mean of the two cross-entropies of logits (1 = coated), the hyperplane ablation."""
-    one = F.binary_cross_entropy_with_logits(positive, torch.ones_like(positive))
-    zero = F.binary_cross_entropy_with_logits(negative, torch.zeros_like(negative))
-    return (one + zero) / 2
+def binary_positive(distance: Tensor) -> Tensor:
+    """Cross-entropy of coated images (hyperplane ablation); the distance is the negated logit."""
+    return F.softplus(distance)
+
+
+def binary_negative(distance: Tensor) -> Tensor:
+    """Cross-entropy of clean images (hyperplane ablation); the distance is the negated logit."""
+    return F.softplus(-distance)
 
 
 def colour_loss(clean: Tensor, coated: Tensor, *, official_scale: bool = False) -> Tensor:
@@ -87,9 +110,10 @@ def image_weight(images_seen: int, ramp_start: int | None, length: int = 10_000)
     return 1 + min(99.0, max(0.0, 99 * (images_seen - ramp_start) / length))
 
 
-def combine(learn: Tensor, image: Tensor, secret: Tensor, weight: float) -> Tensor:
-    """The published objective: L_learn + (w * L_image + 10 * L_hsc) / (w + 10)."""
-    return learn + (weight * image + 10 * secret) / (weight + 10)
+def published_weights(image_weight: float) -> tuple[float, float]:
+    """Weights of image and detection terms in L_learn + (w L_image + 10 L_hsc) / (w + 10)."""
+    total = image_weight + SECRET_WEIGHT
+    return image_weight / total, SECRET_WEIGHT / total
 
 
 def separation(coated: Tensor, clean: Tensor) -> float:

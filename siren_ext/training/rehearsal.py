@@ -1,133 +1,112 @@
-"""A rehearsed infringement: twins of the surrogate, one learning from coated images meanwhile.
+"""A rehearsed infringement: two copies of the surrogate, one of which learns the coating.
 
-The owner may do what an infringer will do. One twin keeps learning from coated images, the other
-from the same images uncoated, with the same noise: what the two generate differs by the coating
-alone, and that is what the extractor has to tell apart. Evaluation uses other seeds, prompts and
-noise than rehearsal, or it would prove nothing.
+The owner may do what an infringer will do. While the coater is trained, one twin keeps learning
+from coated images; the other learns from the same images, captions and noise without the coating.
+What the two generate differs by the coating alone, and that is what the extractor has to tell
+apart. Evaluation uses other seeds, prompts and noise than rehearsal, or it would prove nothing.
+
+With a keyed coater the first twin learns one message and the second its opposite. An infringer's
+copy of the images carries one message, so a fresh message per image would leave a twin nothing to
+learn. Three things keep that one message from becoming special: the habits that all generated
+images share appear under both signs of every bit, so they can't be mistaken for evidence; after a
+few rounds both twins start over with another message; and images of earlier messages stay in the
+pool that the extractor learns from.
 """
 
 from __future__ import annotations
 
-import copy
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from siren_ext.diffusion import pipelines
-from siren_ext.personalize.config import PersonalizeConfig
-from siren_ext.personalize.lora import LoraWeights
-from siren_ext.training.surrogate import DiffusionSurrogate
-
-
-class Twin:
-    """A copy of the surrogate's UNet with an adapter of its own.
-
-    Parameters
-    ----------
-    surrogate : DiffusionSurrogate
-        the clean surrogate; it is left as it is.
-    rate : float
-        learning rate of the adapter.
-    seed : int
-        of the adapter's initial weights.
-    """
-
-    def __init__(self, surrogate: DiffusionSurrogate, *, rate: float, seed: int) -> None:
-        self.surrogate = surrogate
-        self.unet: Any = copy.deepcopy(surrogate.pipeline.unet)
-        holder: Any = SimpleNamespace(unet=self.unet)
-        self.weights = LoraWeights(holder, PersonalizeConfig(seed=seed))
-        self.optimiser = torch.optim.AdamW([self.weights.vector], lr=rate, weight_decay=0.01)
-        self._untrained = self.state()
-
-    def forget(self) -> None:
-        """Start over as an untrained copy of the surrogate."""
-        self.restore(self._untrained)
-
-    def learn(self, images: Tensor, texts: Tensor, generator: torch.Generator) -> float:
-        """One denoising step on B images in [0,1] and their prompt embeddings; returns the loss."""
-        with torch.no_grad():
-            latents = self.surrogate.encode(images, generator)
-        with torch.enable_grad():
-            loss = pipelines.denoising_loss(
-                self.surrogate.pipeline,
-                latents,
-                texts,
-                generator=generator,
-                unet=self.unet,
-            ).mean()
-            self.weights.clear()
-            torch.autograd.backward([loss], inputs=self.weights.live)
-        self.weights.collect()
-        torch.nn.utils.clip_grad_norm_([self.weights.vector], 1.0)
-        self.optimiser.step()
-        self.weights.push()
-        return float(loss.detach())
-
-    def state(self) -> dict[str, Any]:
-        """What a resumed training needs."""
-        return {
-            "vector": self.weights.vector.detach().clone(),
-            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a saved :meth:`state`."""
-        self.weights.restore(state["vector"])
-        self.optimiser.load_state_dict(state["optimiser"])
+if TYPE_CHECKING:
+    from siren_ext.training.surrogate import DiffusionSurrogate
+    from siren_ext.training.twins import Twins
 
 
 class Rehearsal:
-    """The guilty twin, trained on coated images, and the innocent one, trained on clean images."""
+    """Twins of a surrogate, and the pictures that they generated lately.
 
-    def __init__(self, surrogate: DiffusionSurrogate, *, rate: float = 5e-4, seed: int = 0) -> None:
-        self.surrogate = surrogate
-        self.guilty = Twin(surrogate, rate=rate, seed=seed)
-        self.innocent = Twin(surrogate, rate=rate, seed=seed)
-        self.recent: tuple[Tensor, Tensor] | None = None
+    Attributes
+    ----------
+    message : Tensor
+        Message of the first twin, k values of -1 and +1; empty (k = 0) for a coating without.
+    pool : tuple of Tensor or None
+        Pictures of the first and of the second twin, n x 3 x H x W in [0,1] each, newest first,
+        and the first twin's message for each, n x k. None before the first pictures.
+    """
 
-    def learn(self, coated: Tensor, clean: Tensor, picks: Tensor, *, seed: int) -> float:
-        """One step of either twin with equal noise; returns the guilty one's loss.
+    def __init__(
+        self, surrogate: DiffusionSurrogate, twins: Twins, message: Tensor | None = None
+    ) -> None:
+        self.surrogate, self.twins = surrogate, twins
+        self.message = torch.zeros(0) if message is None else message
+        self.pool: tuple[Tensor, Tensor, Tensor] | None = None
 
-        ``picks`` are the numbers of the images, for their captions.
+    def begin(self, message: Tensor) -> None:
+        """Make both twins untrained again, with another message; the pool stays."""
+        for twin in self.twins:
+            twin.forget()
+        self.message = message
+
+    def learn(self, pair: tuple[Tensor, Tensor], picks: Tensor, *, seed: int) -> float:
+        """One step of each twin with equal noise.
+
+        Parameters
+        ----------
+        pair : tuple of Tensor
+            What the first and the second twin learn from, B x 3 x H x W in [0,1] each.
+        picks : Tensor
+            Numbers of the images (B), which give the captions.
+        seed : int
+            Seed of the noise.
+
+        Returns
+        -------
+        float
+            The first twin's loss.
         """
-        texts = self.surrogate.texts(picks)
-        self.innocent.learn(clean, texts, torch.Generator().manual_seed(seed))
-        return self.guilty.learn(coated, texts, torch.Generator().manual_seed(seed))
+        losses = []
+        for twin, images in zip(self.twins, pair, strict=True):
+            generator = torch.Generator().manual_seed(seed)
+            parts = self.surrogate.captioned(images, picks, generator)
+            losses.append(twin.learn(parts, len(images), generator))
+        return losses[0]
 
     def mimicries(self, picks: Tensor, *, seed: int, guidance: float) -> tuple[Tensor, Tensor]:
-        """An image per pick of the guilty and of the innocent twin, from equal noise and text."""
-        coated, clean = (
-            self.surrogate.sample(
-                len(picks),
-                generator=torch.Generator().manual_seed(seed),
-                unet=twin.unet,
-                guidance=guidance,
-                texts=self.surrogate.texts(picks),
-            )
-            for twin in (self.guilty, self.innocent)
-        )
-        return coated, clean
+        """A picture per pick of each twin, n x 3 x H x W in [0,1], from equal noise and text."""
+        made = []
+        for twin in self.twins:
+            with twin.active():
+                generator = torch.Generator().manual_seed(seed)
+                made.append(self.surrogate.generate(picks, generator=generator, guidance=guidance))
+        return made[0], made[1]
 
     def keep(self, fresh: tuple[Tensor, Tensor], *, at_most: int) -> None:
-        """Put new mimicries of either twin before the kept ones, of which the oldest go."""
-        if self.recent is not None:
-            fresh = (torch.cat([fresh[0], self.recent[0]]), torch.cat([fresh[1], self.recent[1]]))
-        self.recent = (fresh[0][:at_most], fresh[1][:at_most])
+        """Put new pictures of both twins into the pool; the oldest leave it."""
+        rows = self.message.expand(len(fresh[0]), -1)
+        new: tuple[Tensor, ...] = (*fresh, rows)
+        if self.pool is not None:
+            new = tuple(torch.cat(pair) for pair in zip(new, self.pool, strict=True))
+        self.pool = (new[0][:at_most], new[1][:at_most], new[2][:at_most])
+
+    def close(self) -> None:
+        """Take the twins out of the surrogate's UNet."""
+        self.twins.close()
 
     def state(self) -> dict[str, Any]:
         """What a resumed training needs."""
         return {
-            "guilty": self.guilty.state(),
-            "innocent": self.innocent.state(),
-            "recent": None if self.recent is None else list(self.recent),
+            "twins": [twin.state() for twin in self.twins],
+            "message": self.message,
+            "pool": None if self.pool is None else list(self.pool),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a saved :meth:`state`."""
-        self.guilty.restore(state["guilty"])
-        self.innocent.restore(state["innocent"])
-        recent = state["recent"]
-        self.recent = None if recent is None else (recent[0], recent[1])
+        """Continue from a saved :meth:`state`."""
+        for twin, saved in zip(self.twins, state["twins"], strict=True):
+            twin.restore(saved)
+        self.message = state["message"]
+        pool = state["pool"]
+        self.pool = None if pool is None else (pool[0], pool[1], pool[2])

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from msgspec import Meta
 from torch import Tensor
 
 from siren_ext.coater.coater import Coater
@@ -22,8 +23,7 @@ from siren_ext.coater.config import CoaterConfig
 from siren_ext.config import Config
 from siren_ext.errors import CoaterError
 from siren_ext.progress import NULL, Progress
-from siren_ext.training.config import TrainConfig
-from siren_ext.training.keyed_trainer import trainer_kind
+from siren_ext.training.config import BatchSize, ImageCount, Interval, StepCount, TrainConfig
 from siren_ext.training.state import read_state, run_signature, write_state
 from siren_ext.training.trainer import CoaterTrainer
 
@@ -45,13 +45,13 @@ class TaskConfig(TrainConfig):
     is lost, whatever the images show; they pass the autoencoder too.
     """
 
-    steps: int = 20
-    batch_size: int = 8
-    warmup: int = 0
-    learn_images: int = 1
-    round_trips: int = 0
-    denoised: int = 2
-    rehearse_every: int = 0
+    steps: StepCount = 20
+    batch_size: BatchSize = 8
+    warmup: Interval = 0
+    learn_images: ImageCount = 1
+    round_trips: ImageCount = 0
+    denoised: ImageCount = 2
+    rehearse_every: Interval = 0
 
 
 @dataclass(frozen=True)
@@ -77,21 +77,12 @@ class MetaConfig(Config):
         of every draw.
     """
 
-    tasks: int = 100
-    task_images: int = 24
-    meta_rate: float = 0.5
-    variant: str = "default"
-    plain_tasks: int = 5
-    seed: int = 0
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "tasks": (1, 1_000_000),
-        "task_images": (2, 100_000),
-        "meta_rate": (0, 1),
-        "plain_tasks": (0, 1_000_000),
-        "seed": (0, 2**31),
-    }
-    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"variant": ("default", "official")}
+    tasks: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    task_images: Annotated[int, Meta(ge=2, le=100_000)] = 24
+    meta_rate: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    variant: Literal["default", "official"] = "default"
+    plain_tasks: Annotated[int, Meta(ge=0, le=1_000_000)] = 5
+    seed: Annotated[int, Meta(ge=0, le=2**31)] = 0
 
 
 def reptile(start: Weights, adapted: Weights, rate: float, variant: str) -> tuple[Weights, Weights]:
@@ -200,7 +191,7 @@ class MetaRun:
             # a trainer of the first task finds the centre of untrained coatings
             first = self._trainer(coater=coater)
             first.begin()
-            self.coater = first.coater
+            self.coater = first.state.coater
         else:
             self.coater = Coater(start.config)
             self.coater.load_tensors(start.tensors())
@@ -226,8 +217,7 @@ class MetaRun:
             settings = replace(settings, warmup=settings.steps)
         if start is None:
             settings = replace(settings, seed=self.config.seed)
-        kind = trainer_kind(coater if start is None else start.config)
-        return kind(
+        return CoaterTrainer(
             task.pictures,
             self.surrogate(task),
             settings,
@@ -242,15 +232,15 @@ class MetaRun:
         ``progress`` is asked between steps whether to stop; the task is then forgotten.
         """
         trainer = self._trainer(start=self._coater(self.next))
-        while trainer.step < trainer.config.steps:
+        while trainer.state.step < trainer.config.steps:
             trainer.advance()
             progress.advance(0)
-        adapted = _trained(trainer.coater)
+        adapted = _trained(trainer.state.coater)
         self.start, self.next = reptile(
             self.start, adapted, self.config.meta_rate, self.config.variant
         )
-        self.coater.center = trainer.coater.center.detach().cpu()
-        for name, value in trainer.average.items():
+        self.coater.center = trainer.state.coater.center.detach().cpu()
+        for name, value in trainer.state.average.items():
             old = self.average.get(name, value)
             self.average[name] = _MEMORY * old + (1 - _MEMORY) * value
         self.done += 1

@@ -57,7 +57,7 @@ class Schedule:
         return [self.eot_start, self.ramp_start, self.epoch_sum, self.epoch_count]
 
     def restore(self, state: list[Any]) -> None:
-        """Go on from a saved :meth:`state`."""
+        """Continue from a saved :meth:`state`."""
         self.eot_start, self.ramp_start, self.epoch_sum, self.epoch_count = state
 
 
@@ -75,14 +75,14 @@ class Radius:
         self.value = 0.0
         self.recent: list[float] = []
 
-    def loss(self, coated: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss of distances to the centre, and ``q``: the shares of either kind on the wrong side.
+    def note(self, coated: Tensor, clean: Tensor) -> float:
+        """Take in the distances of a step and give ``q``: the shares of both on the wrong side.
 
         The loss holds R^2, so unlike ``q`` it doesn't tell how well detection is learnt.
         """
-        self.recent = (self.recent + coated.detach().tolist())[-_RECENT:]
+        self.recent = (self.recent + coated.tolist())[-_RECENT:]
         wrong = (coated > self.value).float().mean() + (clean < self.value).float().mean()
-        return losses.svdd_loss(coated, clean, self.value, self.nu), wrong
+        return float(wrong)
 
     def end_epoch(self) -> None:
         """Fit the radius to the recent distances of coated images."""
@@ -94,5 +94,5 @@ class Radius:
         return [self.value, self.recent]
 
     def restore(self, state: list[Any]) -> None:
-        """Go on from a saved :meth:`state`."""
+        """Continue from a saved :meth:`state`."""
         self.value, self.recent = state

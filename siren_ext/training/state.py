@@ -1,16 +1,208 @@
-"""The file from which an interrupted training goes on."""
+"""What a run of coater training carries from step to step, and the file that keeps it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
-from siren_ext.errors import CoaterError
+from siren_ext.coater.coater import Coater
+from siren_ext.data.images import quantise
+from siren_ext.devices import pick_device, pick_dtype
+from siren_ext.errors import CoaterError, ModelError
 from siren_ext.files import atomic
+from siren_ext.training.config import TrainConfig
+from siren_ext.training.rehearsal import Rehearsal
+from siren_ext.training.schedule import Radius, Schedule
+from siren_ext.training.surrogate import Surrogate, at_once
+
+_MEMORY = 0.95
+
+
+class Pictures(Protocol):
+    """What training needs of an image set; :class:`ImageSet` is one."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the pictures."""
+
+    def tensors(self, size: int) -> Iterator[Tensor]:
+        """Each picture, 1 x 3 x size x size float in [0,1], in order."""
+
+
+class TrainerState:
+    """Images, networks, optimisers and schedule of a run.
+
+    Parameters
+    ----------
+    data : Pictures
+        The owner's clean images.
+    surrogate : Surrogate
+        The model to train against.
+    config : TrainConfig
+        Settings of the run.
+    coater : Coater
+        The networks to train, changed in place.
+    device : str
+        ``auto`` or a torch device name.
+
+    Attributes
+    ----------
+    images : Tensor
+        N x 3 x H x W bytes, at the surrogate's resolution.
+    optimisers : tuple of torch.optim.AdamW
+        Of the generator and of the extractor.
+    rehearsal : Rehearsal or None
+        Twins of the surrogate that learn the coating meanwhile.
+    step : int
+        Finished optimisation steps.
+    average : dict
+        Running averages of the figures that a step notes.
+    loss : float
+        Value of the objective so far in the present step.
+    together : int
+        Images that pass the surrogate together where a gradient is kept.
+    """
+
+    def __init__(
+        self,
+        data: Pictures,
+        surrogate: Surrogate,
+        config: TrainConfig,
+        coater: Coater,
+        *,
+        device: str,
+    ) -> None:
+        self.config, self.surrogate = config, surrogate
+        self.device = pick_device(device)
+        self.data_hash = data.hash
+        views = data.tensors(surrogate.resolution)
+        self.images = torch.cat([(255 * view).round().to(torch.uint8) for view in views])
+        self.coater = coater.to(self.device)
+        half = pick_dtype(self.device) == torch.bfloat16
+        self._low_precision = self.device.type == "cpu" and half
+        self.optimisers = (
+            torch.optim.AdamW(coater.generator.parameters(), lr=config.learning_rate),
+            torch.optim.AdamW(coater.extractor.parameters(), lr=config.extractor_rate),
+        )
+        self.rehearsal: Rehearsal | None = None
+        self.step = 0
+        self.schedule = Schedule()
+        self.radius = Radius(config.nu)
+        self.average: dict[str, float] = {}
+        self.loss = 0.0
+        self.together = at_once(surrogate.resolution, gradient=True)
+
+    # -- images ----------------------------------------------------------------------------------
+
+    @property
+    def seen(self) -> int:
+        """Images that the finished steps have used."""
+        return self.step * self.config.batch_size
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps in which every image is used once."""
+        return max(1, math.ceil(len(self.images) / self.config.batch_size))
+
+    def picks(self, generator: torch.Generator, count: int = 0) -> Tensor:
+        """Random numbers of images, ``count`` or as many as a batch has."""
+        size = count or self.config.batch_size
+        return torch.randint(len(self.images), (size,), generator=generator)
+
+    def batch(self, picks: Tensor, generator: torch.Generator) -> Tensor:
+        """Images by number, B x 3 x H x W in [0,1]; every other one is mirrored, by chance."""
+        mirror = torch.rand(len(picks), generator=generator) < 0.5
+        batch = self.images[picks].float() / 255
+        batch[mirror] = batch[mirror].flip(3)
+        return batch.to(self.device)
+
+    # -- the pair --------------------------------------------------------------------------------
+
+    def fast(self) -> AbstractContextManager[Any]:
+        """The number format in which the pair computes fastest."""
+        return torch.autocast("cpu", torch.bfloat16) if self._low_precision else nullcontext()
+
+    def coated(self, clean: Tensor, message: Tensor | None = None) -> Tensor:
+        """Coated images as a file of eight bits holds them; no gradient is kept."""
+        with torch.no_grad(), self.fast():
+            return quantise(clean + self.coater.residual(clean, message))
+
+    def features(self, images: Tensor) -> Tensor:
+        """B x k features of B x 3 x H x W images in [0,1], never in half precision."""
+        with self.fast():
+            features = self.coater.features(images)
+        return features.float() if self._low_precision else features
+
+    # -- gradients and figures -------------------------------------------------------------------
+
+    def clear_gradients(self) -> None:
+        """Begin a step: no gradients, and no loss yet."""
+        self.loss = 0.0
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+
+    def add(self, loss: Tensor, *into: Tensor) -> None:
+        """Add a term to the objective: its gradient goes to the extractor and to ``into``.
+
+        Raises
+        ------
+        ModelError
+            The term is not a finite number.
+        """
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ModelError(f"The loss became {value} at step {self.step}; lower learning_rate.")
+        self.loss += value
+        torch.autograd.backward([loss], inputs=[*self.coater.extractor.parameters(), *into])
+
+    def note(self, name: str, value: float, memory: float = _MEMORY) -> None:
+        """Take a figure into its running average."""
+        old = self.average.get(name, value)
+        self.average[name] = memory * old + (1 - memory) * value
+
+    # -- the file --------------------------------------------------------------------------------
+
+    def save(self, path: Path, run: str) -> None:
+        """Write everything that the next step depends on."""
+        state = {
+            "step": self.step,
+            "weights": self.coater.tensors(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "rehearsal": self.rehearsal.state() if self.rehearsal else None,
+            "schedule": self.schedule.state(),
+            "radius": self.radius.state(),
+            "average": self.average,
+        }
+        write_state(path, run, state)
+
+    def restore(self, path: Path, run: str) -> None:
+        """Continue from a saved state of run ``run``; without a file nothing changes.
+
+        Raises
+        ------
+        CoaterError
+            The file is damaged or another run's.
+        """
+        state = read_state(path, run, self.device)
+        if state is None:
+            return
+        self.step = state["step"]
+        self.coater.load_tensors(state["weights"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        if self.rehearsal is not None and state["rehearsal"] is not None:
+            self.rehearsal.restore(state["rehearsal"])
+        self.schedule.restore(state["schedule"])
+        self.radius.restore(state["radius"])
+        self.average = state["average"]
 
 
 def run_signature(*parts: Any) -> str:
@@ -27,7 +219,10 @@ def write_state(path: Path, run: str, state: dict[str, Any]) -> None:
 def read_state(path: Path, run: str, device: torch.device) -> dict[str, Any] | None:
     """The state of run ``run``, or None when there is no file.
 
-    Raises :class:`CoaterError` when the file is damaged or another run's.
+    Raises
+    ------
+    CoaterError
+        The file is damaged or another run's.
     """
     if not path.exists():
         return None
@@ -35,10 +230,10 @@ def read_state(path: Path, run: str, device: torch.device) -> dict[str, Any] | N
         saved = torch.load(path, weights_only=True, map_location=device)
         found, state = saved["run"], dict(saved["state"])
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise CoaterError(f"{path} is no training state: {error}. Delete it.") from error
+        raise CoaterError(f"{path} is not a training state: {error}. Delete it.") from error
     if found != run:
         raise CoaterError(
             f"{path} belongs to a run with other images, settings or start. Use those again, or "
-            "delete the file to start afresh."
+            "delete the file to start from the beginning."
         )
     return state

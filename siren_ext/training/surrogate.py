@@ -1,12 +1,12 @@
 """The owner's stand-in for the infringer's model: frozen, differentiable, personalised.
 
-The coater learns against it: which coatings lower its denoising loss (learnability), and which
-survive being noised and denoised (what generation does to everything).
+The coater is trained against it: which coatings lower its denoising loss (learnability), and which
+survive noise and denoising (what generation does to every picture).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -15,53 +15,85 @@ from torch import Tensor
 from siren_ext.data.images import square_view
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.sampling import sample_latents
+from siren_ext.training.rehearsal import Rehearsal
+from siren_ext.training.twins import Twins
 
 PIXELS_AT_ONCE = 1 << 20
 """Pixels of the pictures that pass a model together where no gradient is kept: four of 512 x 512.
 
 More would not fit beside Stable Diffusion on a common graphics card.
 """
+PIXELS_WITH_GRADIENT = 1 << 18
+"""The same where what the model computed is kept for the gradient: one picture of 512 x 512."""
 
 
-def at_once(resolution: int) -> int:
-    """How many pictures of that side that is, at least one."""
-    return max(1, PIXELS_AT_ONCE // resolution**2)
+def at_once(resolution: int, *, gradient: bool = False) -> int:
+    """How many pictures with sides of ``resolution`` pixels pass a model together, at least one."""
+    pixels = PIXELS_WITH_GRADIENT if gradient else PIXELS_AT_ONCE
+    return max(1, pixels // resolution**2)
 
 
 class Surrogate(Protocol):
-    """What coater training needs of a diffusion model."""
+    """What coater training needs of a diffusion model.
+
+    Attributes
+    ----------
+    resolution : int
+        Side in pixels at which the model sees pictures.
+    prompt : str
+        The surrogate prompt.
+    generates : bool
+        Whether :meth:`generate` can be called.
+    """
 
     resolution: int
+    prompt: str
+    generates: bool
 
     def denoising_loss(
         self, images: Tensor, *, generator: torch.Generator, draws: int = 1
     ) -> Tensor:
-        """B losses of B x 3 x H x W images in [0,1]; differentiable."""
+        """Denoising loss of B x 3 x H x W images in [0,1] (SIREN, Eq. 2): B; differentiable."""
 
     def round_trip(self, images: Tensor) -> Tensor:
-        """The images through the autoencoder; differentiable."""
+        """B x 3 x H x W images in [0,1] through the autoencoder; differentiable."""
 
     def renoise(self, images: Tensor, low: int, high: int, *, generator: torch.Generator) -> Tensor:
         """The images noised to a random step in [low, high) and denoised in one step."""
 
+    def generate(
+        self, picks: Tensor, *, generator: torch.Generator, guidance: float = 3.0
+    ) -> Tensor:
+        """A picture in [0,1] for the caption of each image in ``picks`` (n numbers)."""
+
+    def rehearsal(self, *, seed: int, message: Tensor | None = None) -> Rehearsal | None:
+        """Twins of the model that can learn the coating; None where the model can't be trained."""
+
 
 class DiffusionSurrogate:
-    """A :class:`Surrogate` over any Stable-Diffusion-shaped diffusers pipeline.
+    """A :class:`Surrogate` over any pipeline of Stable Diffusion's shape.
 
     Autoencoder, UNet and text encoder are frozen (no gradient is ever stored on their weights);
-    gradients flow through their activations to the images. The prompt is encoded once. ``kept``
-    is the share of signal power left at each step of the noise schedule.
+    gradients pass through their activations to the images. The prompt is encoded once.
 
     Parameters
     ----------
     pipeline : Any
-        as :func:`siren_ext.diffusion.load.load_pipeline` gives it, usually with a clean
-        adapter merged.
+        As :func:`siren_ext.diffusion.load.load_pipeline` gives it, usually with a clean adapter
+        merged.
     prompt : str
-        the surrogate prompt, for instance ``an image of a dog``.
+        The surrogate prompt, for instance ``an image of a dog``.
     captions : Sequence[str]
-        one per image, for rehearsals: what an infringer would train with.
+        One per image, for rehearsals: what an infringer would train with. Without any, the
+        prompt stands for all.
+
+    Attributes
+    ----------
+    kept : Tensor
+        Share of signal power left at each step of the noise schedule.
     """
+
+    generates = True
 
     def __init__(self, pipeline: Any, prompt: str, captions: Sequence[str] = ()) -> None:
         self.pipeline = pipeline
@@ -83,6 +115,19 @@ class DiffusionSurrogate:
     def texts(self, picks: Tensor) -> Tensor:
         """Embeddings of the captions of images by number; of the prompt where none were given."""
         return self.captions[picks.to(self.captions.device) % len(self.captions)]
+
+    def captioned(
+        self, images: Tensor, picks: Tensor, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Latents of images (B x 3 x H x W in [0,1]) and embeddings of their captions, in parts.
+
+        A part is as large as a model can take where a gradient is kept.
+        """
+        size = at_once(self.resolution, gradient=True)
+        for part, rows in zip(torch.split(images, size), torch.split(picks, size), strict=True):
+            with torch.no_grad():
+                latents = self.encode(part, generator)
+            yield latents, self.texts(rows)
 
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Scaled latents of images of any size, seen at the surrogate's resolution."""
@@ -120,35 +165,31 @@ class DiffusionSurrogate:
         """The images through the autoencoder; differentiable."""
         return self.decode(self.encode(images))
 
-    def renoise(
-        self,
-        images: Tensor,
-        low: int,
-        high: int,
-        *,
-        generator: torch.Generator,
-        unet: Any | None = None,
-    ) -> Tensor:
-        """The images noised to a random step in [low, high) and denoised in one step.
-
-        Parameters
-        ----------
-        unet : Any | None
-            another denoiser than the surrogate's own, for instance one that was trained on
-            coated images.
-        """
+    def renoise(self, images: Tensor, low: int, high: int, *, generator: torch.Generator) -> Tensor:
+        """The images noised to a random step in [low, high) and denoised in one step."""
         latents = self.encode(images)
         times = torch.randint(low, high, (len(images),), generator=generator).to(latents.device)
         noise = pipelines.seeded_normal(latents.shape, generator, latents.device)
         noisy = pipelines.add_noise(self.pipeline, latents, noise, times)
-        return self.decode(self.denoise(noisy, times, unet=unet))
+        return self.decode(self.denoise(noisy, times))
 
-    def denoise(self, noisy: Tensor, times: Tensor, *, unet: Any | None = None) -> Tensor:
+    def denoise(self, noisy: Tensor, times: Tensor) -> Tensor:
         """The one-step estimate of clean latents from B noisy ones at B time steps."""
-        unet = self.pipeline.unet if unet is None else unet
+        unet = self.pipeline.unet
         text = self.embeddings(len(noisy)).to(unet.dtype)
         guess = unet(noisy.to(unet.dtype), times, text, return_dict=False)[0].float()
         return pipelines.clean_estimate(self.pipeline, noisy, guess, times)
+
+    def generate(
+        self, picks: Tensor, *, generator: torch.Generator, guidance: float = 3.0
+    ) -> Tensor:
+        """A picture in [0,1] for the caption of each image in ``picks`` (n numbers)."""
+        texts = self.texts(picks)
+        return self.sample(len(picks), generator=generator, guidance=guidance, texts=texts)
+
+    def rehearsal(self, *, seed: int, message: Tensor | None = None) -> Rehearsal:
+        """Twins of the model, as adapters in its UNet, that can learn the coating."""
+        return Rehearsal(self, Twins(self.pipeline, seed=seed), message)
 
     @torch.no_grad()
     def sample(
@@ -156,7 +197,6 @@ class DiffusionSurrogate:
         count: int,
         *,
         generator: torch.Generator,
-        unet: Any | None = None,
         steps: int = 10,
         guidance: float = 3.0,
         texts: Tensor | None = None,
@@ -180,7 +220,6 @@ class DiffusionSurrogate:
                     without,
                     steps=steps,
                     guidance=guidance,
-                    unet=unet,
                 )
             )
             for part, words in zip(torch.split(noise, size), torch.split(text, size), strict=True)

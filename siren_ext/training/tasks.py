@@ -21,7 +21,7 @@ from siren_ext.files import sha256_file
 from siren_ext.progress import NULL, Progress
 from siren_ext.text import plain_name
 from siren_ext.training.prompts import surrogate_prompt
-from siren_ext.training.trainer import Pictures
+from siren_ext.training.state import Pictures
 
 # captions that fewer pictures share don't make a task of their own
 SHARED_CAPTION = 12

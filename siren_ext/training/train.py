@@ -10,8 +10,8 @@ from siren_ext.coater.config import CoaterConfig
 from siren_ext.data.dataset import ImageSet
 from siren_ext.progress import NULL, Progress
 from siren_ext.training.config import TrainConfig
-from siren_ext.training.keyed_trainer import trainer_kind
 from siren_ext.training.surrogate import Surrogate
+from siren_ext.training.trainer import CoaterTrainer
 
 SAVE_SECONDS = 60.0
 
@@ -51,16 +51,25 @@ def train_coater(
     ModelError
         the loss stopped being finite.
     """
-    kind = trainer_kind(coater if start is None else start.config)
-    trainer = kind(data, surrogate, config, coater=coater, start=start, device=device)
+    trainer = CoaterTrainer(data, surrogate, config, coater=coater, start=start, device=device)
     if resume is not None:
         trainer.restore(resume)
-    if trainer.step == 0:
+    try:
+        _run(trainer, progress, resume)
+        return trainer.finish()
+    finally:
+        trainer.close()
+
+
+def _run(trainer: CoaterTrainer, progress: Progress, resume: Path | None) -> None:
+    """All remaining steps; the state is kept every minute and when the run is stopped."""
+    state, steps = trainer.state, trainer.config.steps
+    if state.step == 0:
         trainer.begin(progress)
-    progress.stage("Training the coater", config.steps, trainer.step)
+    progress.stage("Training the coater", steps, state.step)
     saved = time.monotonic()
     try:
-        while trainer.step < config.steps:
+        while state.step < steps:
             note = trainer.advance()
             progress.advance(1, note)
             if resume is not None and time.monotonic() - saved > SAVE_SECONDS:
@@ -70,7 +79,5 @@ def train_coater(
         if resume is not None and trainer.consistent:
             trainer.save(resume)
         raise
-    result = trainer.finish()
     if resume is not None:
         resume.unlink(missing_ok=True)
-    return result

@@ -152,3 +152,14 @@ def draw_images(folder: Path, count: int, *, size: int = SIZE, captions: bool = 
             text = CAPTIONS[index % len(CAPTIONS)]
             (folder / f"{index}.txt").write_text(text, encoding="utf-8")
     return folder
+
+
+def tiny_surrogate(root: Path, prediction: Any = "epsilon") -> Any:
+    """A surrogate over a tiny pipeline, with three captions; skips where diffusers is missing."""
+    need_models()
+    from siren_ext.diffusion import pipelines
+    from siren_ext.training.surrogate import DiffusionSurrogate
+
+    folder = shared_model(root, "tiny", prediction)
+    pipeline = pipelines.load_pipeline(folder, device="cpu", dtype=torch.float32)
+    return DiffusionSurrogate(pipeline, "a photo of a red cat", ["a red cat", "two birds", "a dog"])

@@ -30,6 +30,7 @@ class Toy:
     """A surrogate without a model: halved resolution, and a high-pass as its denoiser."""
 
     prompt = "a toy"
+    generates = False
 
     def __init__(self, side: int = SIDE) -> None:
         self.resolution = side
@@ -51,3 +52,11 @@ class Toy:
     def renoise(self, images: Tensor, low: int, high: int, *, generator: torch.Generator) -> Tensor:
         noise = torch.randn(images.shape, generator=generator)
         return self.round_trip(images + 0.05 * noise).clamp(0, 1)
+
+    def generate(
+        self, picks: Tensor, *, generator: torch.Generator, guidance: float = 3.0
+    ) -> Tensor:
+        raise NotImplementedError
+
+    def rehearsal(self, *, seed: int, message: Tensor | None = None) -> None:
+        return None
