@@ -194,7 +194,7 @@ def test_api_without_seeds(api: HostedStandin, tmp_path: Path) -> None:
         ('model = "', "done = " + "[" * 10_000 + '\nmodel = "', "more than 64 lists"),
         ("interval = 0.01", "interval = " + "9" * 5000, "more than 300 digits"),
         ("interval = 0.01", 'interval = "1"', "interval is '1'; expected a number from 0.01"),
-        ("%seed%", "[" * 10_000, "HostedConfig.body has more than 64 lists"),
+        ('"%prompt%"', "[" * 10_000, "HostedConfig.body has more than 64 lists"),
         ("%seed%", '1", "prompt": "', "'prompt' twice in one object"),
     ],
 )
