@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.evidence_samples import PASSPHRASE
+from support.score_sets import drawn
+
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.keys.coating_key import KeyRing
 
 
 @pytest.fixture(scope="module")
 def coater_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny, untrained coater."""
-    from siren_ext.coater.coater import Coater
-    from siren_ext.coater.config import CoaterConfig
 
     config = CoaterConfig(
         channels=4, generator_blocks=1, extractor_blocks=1, bits=2, features=4, working_size=32
@@ -34,3 +39,25 @@ def photos(tmp_path: Path) -> Path:
         Image.fromarray(pixels).save(folder / f"{number}.png")
     (folder / "0.txt").write_text("a fox")
     return folder
+
+
+@pytest.fixture
+def secret_in_environment(monkeypatch):
+    monkeypatch.setenv("SECRET", PASSPHRASE)
+    monkeypatch.setenv("OTHER", "another passphrase")
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def case(work):
+    """Keys, scores with and without features, and an empty folder."""
+    KeyRing.draw(["a"]).save(work / "keys.json", PASSPHRASE)
+    drawn(5).save(work / "scores.json")
+    dataclasses.replace(drawn(5), features=None).save(work / "plain.json")
+    (work / "empty").mkdir()
+    return work

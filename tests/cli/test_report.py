@@ -1,0 +1,75 @@
+"""The command ``report check``, after all steps with a key."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from support.evidence_samples import PASSPHRASE
+from support.key_commands import SETTINGS, env, refused, ways
+from support.score_sets import drawn
+
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.keys.coating_key import KeyRing
+
+pytestmark = pytest.mark.usefixtures("cheap", "secret_in_environment")
+
+
+def test_the_whole_way_with_a_key(work, call):
+    code, out, told = call("key", "new", "keys.json", *env())
+    assert code == 0
+    assert re.fullmatch(r"\(unnamed\): 48 bits, fingerprint [0-9a-f]{64}\n", out)
+    assert "without both you can't prove anything" in told
+    key = KeyRing.load(work / "keys.json", PASSPHRASE).key()
+    shape = CoaterConfig(channels=4, generator_blocks=1, extractor_blocks=1, working_size=16)
+    Coater(shape).save(work / "coater.safetensors")
+    mark = Coater.load(work / "coater.safetensors").fingerprint
+    code, out, told = call(
+        "commit", "--coater", "coater.safetensors", "--key", "keys.json", "--out", "c.json", *env()
+    )
+    assert code == 0
+    assert "1 key and 0 files" in out
+    digest = re.search(r"SHA-256 of c.json: ([0-9a-f]{64})", out)[1]
+    drawn(5, lean=key.signs(), coater=mark).save(work / "scores.json")
+    code, out, _ = call("key", "signing", "signing.json", *env("OTHER"))
+    public = re.fullmatch(r"public key: ([0-9a-f]{64})\n", out)[1]
+    arguments = ["verify", "--suspect", "scores.json", "--key", "keys.json", "--out", "report"]
+    arguments += ["--commitment", "c.json", "--coater", "coater.safetensors", *env(), *SETTINGS]
+    arguments += ["--sign", "signing.json", "--sign-passphrase-env", "OTHER"]
+    code, out, told = call(*arguments)
+    assert code == 0
+    assert out.startswith("coating found: The images of the suspicious model carry the secret")
+    assert re.search(r"keyed test: coating found, p = .*, n = 40, 4\d of 48 bits right", out)
+    assert told.startswith("Committed before: the coater, the coater file and the key are those of")
+    assert digest in told
+    assert f"Signed by {public}" in told
+    code, out, _ = call("report", "check", "report", "--signer", public)
+    assert code == 0
+    assert out.count(": matches. ") == 4
+    with_key = ("--key", "keys.json", "--suspect", "scores.json", *env())
+    code, out, _ = call("report", "check", "report/report.html", *with_key)
+    assert (code, out.count(": matches. ")) == (0, 5)
+    page = work / "report" / "report.html"
+    page.write_text(page.read_text().replace("coating found", "no evidence"))
+    code, out, told = call("report", "check", "report")
+    assert code == 2
+    assert "files: differs. report.html: other bytes than were sealed." in out
+    assert "is not consistent (files); do not rely on it" in told
+    for path in work.rglob("*"):
+        text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+        if path.name != "scores.json":
+            assert not [way for way in ways(key) if way in text], path
+        assert PASSPHRASE not in text
+
+
+def test_bad_input_of_report_is_one_message(case, call):
+    before = (case / "keys.json").read_bytes()
+    for arguments, words in (
+        (("report", "check", "empty"), "holds no report.json"),
+        (("report", "check", "empty", "--key", "keys.json"), "needs both --key and --suspect"),
+        (("report", "check", "empty", "--signer", "me"), "no public key"),
+    ):
+        refused(call, arguments, words)
+    assert (case / "keys.json").read_bytes() == before
+    assert not (case / "r").exists()

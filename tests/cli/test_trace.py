@@ -1,0 +1,59 @@
+"""The command ``trace`` names whose copy was used."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.evidence_samples import PASSPHRASE
+from support.key_commands import SETTINGS, env, refused, ways
+from support.score_sets import drawn
+
+from siren_ext.keys.coating_key import KeyRing
+
+pytestmark = pytest.mark.usefixtures("cheap", "secret_in_environment")
+
+
+def test_recipients_are_traced(work, call):
+    recipients = ("--recipient", "gallery", "--recipient", "printer")
+    assert call("key", "new", "keys.json", *recipients, *env())[0] == 0
+    assert call("key", "add", "keys.json", "--recipient", "shop", *env())[0] == 0
+    code, out, _ = call("key", "show", "keys.json", *env())
+    assert [line.split(":")[0] for line in out.splitlines()] == ["gallery", "printer", "shop"]
+    ring = KeyRing.load(work / "keys.json", PASSPHRASE)
+    drawn(5, lean=ring.key("printer").signs()).save(work / "scores.json")
+    files = ("--suspect", "scores.json", "--key", "keys.json", "--decoys", "2000", *env())
+    code, out, told = call("trace", *files)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("printer  4")
+    assert lines[0].endswith("<- this copy")
+    assert out.count("this copy") == 1
+    assert "a copy, not a culprit" in told
+    assert "No commitment" in told
+    code, out, told = call("trace", *files, "--json")
+    found = json.loads(out)["recipients"]
+    assert [row["named"] for row in found] == [True, False, False]
+    assert found[0]["p_corrected"] == pytest.approx(3 * found[0]["p_value"])
+    assert not [way for _, key in ring for way in ways(key) if way in out + told]
+    drawn(5, style=2.0).save(work / "scores.json")
+    code, out, _ = call("trace", *files)
+    assert "No recipient stands out at a risk of 1 in 1,000." in out
+    assert "this copy" not in out
+    verify = ("verify", "--out", "r", *SETTINGS, *files[:4], *env())
+    assert "several keys; name one of its recipients: gallery, printer, shop" in call(*verify)[2]
+    assert call(*verify, "--recipient", "shop")[0] == 0
+
+
+def test_bad_input_of_trace_is_one_message(case, call):
+    before = (case / "keys.json").read_bytes()
+    for arguments, words in (
+        (("trace", "--suspect", "plain.json", "--key", "keys.json", *env()), "hold no features"),
+        (
+            ("trace", "--suspect", "scores.json", "--key", "keys.json", "--alpha", "2", *env()),
+            "alpha is 2",
+        ),
+    ):
+        refused(call, arguments, words)
+    assert (case / "keys.json").read_bytes() == before
+    assert not (case / "r").exists()

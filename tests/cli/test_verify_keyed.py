@@ -1,0 +1,55 @@
+"""The command ``verify`` with keys, commitments and innocent models."""
+
+from __future__ import annotations
+
+import pytest
+from support.evidence_samples import PASSPHRASE
+from support.key_commands import SETTINGS, env, refused
+from support.score_sets import drawn
+
+from siren_ext.keys.coating_key import KeyRing
+
+pytestmark = pytest.mark.usefixtures("cheap", "secret_in_environment")
+
+
+def test_without_a_commitment_it_is_said(work, call):
+    ring = KeyRing.draw()
+    ring.save(work / "keys.json", PASSPHRASE)
+    drawn(5, lean=ring.key().signs()).save(work / "scores.json")
+    arguments = ["--suspect", "scores.json", "--key", "keys.json", "--out", "r", *env(), *SETTINGS]
+    code, _, told = call("verify", *arguments)
+    assert code == 0
+    assert told.count("No commitment: the key could have been chosen afterwards.") == 1
+
+
+def test_verify_shows_every_finding(work, call):
+    for name, scores in (("s", drawn(5)), ("r", drawn(10, 110, seed=1)), ("i", drawn(10, seed=2))):
+        scores.save(work / f"{name}.json")
+    files = ["--suspect", "s.json", "--reference", "r.json", "--innocent", "i.json", "--out", "x"]
+    code, out, told = call("verify", *files)
+    assert code == 0
+    assert "\ncomparison with a reference model: coating found, p = " in out
+    assert "\nrank among innocent models: inconclusive, p = 0.5, 0 of 1 innocent models" in out
+    assert "Note: 1 innocent model can't bring the risk below 50 %" in told
+    assert call("report", "check", "x")[0] == 0
+
+
+def test_bad_input_of_verify_is_one_message(case, call):
+    before = (case / "keys.json").read_bytes()
+    verify = ("verify", "--suspect", "scores.json", "--out", "r")
+    for arguments, words in (
+        ((*verify,), "nothing to compare"),
+        ((*verify, "--coated", "empty"), "compared with a --commitment"),
+        ((*verify, "--key", "keys.json", *env("OTHER")), "passphrase is wrong"),
+        ((*verify, "--key", "keys.json"), "no terminal to ask at"),
+        ((*verify, "--sign", "keys.json", *env()), "format 'siren_ext.signing_key'"),
+        ((*verify, "--key", "keys.json", "--commitment", "keys.json", *env()), "commitment"),
+        ((*verify, "--innocent", "none.json"), "can't be read"),
+        (
+            ("verify", "--suspect", "plain.json", "--key", "keys.json", "--out", "r", *env()),
+            "hold no features",
+        ),
+    ):
+        refused(call, arguments, words)
+    assert (case / "keys.json").read_bytes() == before
+    assert not (case / "r").exists()
