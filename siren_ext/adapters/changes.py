@@ -1,8 +1,8 @@
 """What an adapter does to one module, as a difference of its weight and bias.
 
 Sources: LoRA (Hu et al. 2021, Eq. 3), LoHa (Hyeon-Woo et al. 2022, Eq. 5 and its Tucker form for
-convolutions), LoKr (Yeh et al. 2024, §3.2), DoRA (Liu et al. 2024, Eq. 5), (IA)^3 (Liu et al. 2022,
-§3.3).
+convolutions), LoKr (Yeh et al. 2024, section 3.2), DoRA (Liu et al. 2024, Eq. 5), (IA)^3 (Liu et
+al. 2022, section 3.3).
 """
 
 from __future__ import annotations
@@ -21,10 +21,22 @@ LORA, LOHA, LOKR, FULL, IA3 = "lora", "loha", "lokr", "full", "ia3"
 
 @dataclass(frozen=True)
 class Change:
-    """One module's factors. ``scale`` multiplies the product (alpha / rank).
+    """The factors of an adapter for one module.
 
-    For (IA)^3: ``on_input`` scales the input's channels, not the output's; ``with_bias`` scales the
-    bias with the output (peft does, LyCORIS doesn't).
+    Attributes
+    ----------
+    place : Place
+        The module.
+    kind : {"lora", "loha", "lokr", "full", "ia3"}
+        What the factors are.
+    parts : mapping of str to Tensor
+        The factors by name.
+    scale : float
+        Multiplies their product: alpha / rank.
+    on_input : bool
+        For (IA)^3: scale the channels of the input instead of the output.
+    with_bias : bool
+        For (IA)^3: scale the bias with the output, as peft does and LyCORIS does not.
     """
 
     place: Place
@@ -36,12 +48,12 @@ class Change:
 
     @property
     def rank(self) -> int | None:
-        """Rank of the (larger) low-rank factor; None where there is none."""
+        """Rank of the (larger) low-rank factor; None if there is none."""
         return rank_of(self.parts)
 
     @property
     def name(self) -> str:
-        """Kind of change, with ``dora`` and ``tucker`` where they apply."""
+        """The kind of change, with ``+tucker`` and ``+dora`` if they apply."""
         words = [self.kind]
         if any(part in self.parts for part in ("mid", "hada_t1", "lokr_t2")):
             words.append("tucker")
@@ -50,16 +62,22 @@ class Change:
         return "+".join(words)
 
     def misfit(self, module: nn.Module) -> str | None:
-        """Why the change doesn't fit a module, or None when it does; computes no product."""
+        """Why the change does not fit a module, or None if it does.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            A linear layer, convolution or norm; only shapes are compared.
+        """
         weight: Tensor = module.weight  # type: ignore[assignment]
         bias = getattr(module, "bias", None)
         shift = self._shift()
         if shift is not None and (bias is None or shift.shape != bias.shape):
-            return f"bias {_dims(shift)} where the model has {_dims(bias)}"
+            return f"bias {_dims(shift)}, the model has {_dims(bias)}"
         if self.kind == IA3:
             side = weight.shape[int(self.on_input)] if weight.ndim > 1 else 0
             good = self.parts["ia3"].numel() == side
-            return None if good else f"{_dims(self.parts['ia3'])} where the model has {side}"
+            return None if good else f"{_dims(self.parts['ia3'])}, the model has {side}"
         if self.kind == FULL and "diff" not in self.parts:
             return None
         found = _product_shape(self.kind, self.parts)
@@ -72,7 +90,18 @@ class Change:
         return None
 
     def delta(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """Differences of weight and bias at strength 1, in float32, None where unchanged."""
+        """Differences of weight and bias at strength 1.
+
+        Parameters
+        ----------
+        weight, bias : Tensor
+            Of the module before the change; ``bias`` may be None.
+
+        Returns
+        -------
+        weight, bias : Tensor or None
+            float32, in the shapes of the arguments; None if unchanged.
+        """
         parts = {name: part.to(weight.device).float() for name, part in self.parts.items()}
         shift = self._shift()
         moved = None if shift is None else shift.to(weight.device).float()
@@ -88,16 +117,34 @@ class Change:
         return change, moved
 
     def _shift(self) -> Tensor | None:
+        """The difference of the bias."""
         if "up_bias" in self.parts:
             return self.scale * self.parts["up_bias"].float()
         return self.parts.get("diff_b")
 
 
 def lora_delta(down: Tensor, up: Tensor, alpha: float, mid: Tensor | None = None) -> Tensor:
-    """(alpha / rank) * up @ down in float32, in the shape of the weight it changes.
+    """The weight difference of a LoRA: (alpha / rank) up @ down.
 
-    For a convolution ``down`` carries the kernel and ``up`` is 1x1, or with ``mid`` (rank, rank, k,
-    k) both are 1x1 and it carries the kernel (LoCon).
+    Parameters
+    ----------
+    down : Tensor
+        (rank, in) or, for a convolution, (rank, in, k, k).
+    up : Tensor
+        (out, rank) or (out, rank, 1, 1).
+    alpha : float
+        The adapter's alpha.
+    mid : Tensor or None
+        (rank, rank, k, k) for LoCon's form, in which ``down`` is (rank, in, 1, 1).
+
+    Returns
+    -------
+    Tensor
+        float32, in the shape of the weight.
+
+    References
+    ----------
+    Hu et al. (2021), "LoRA" (arXiv 2106.09685), Eq. 3.
     """
     parts = {"down": down.float(), "up": up.float()}
     if mid is not None:
@@ -106,7 +153,10 @@ def lora_delta(down: Tensor, up: Tensor, alpha: float, mid: Tensor | None = None
 
 
 def rank_of(parts: Mapping[str, Tensor]) -> int | None:
-    """Rank by which alpha is divided: of the second factor of LoKr where both are low-rank."""
+    """The rank that divides alpha, or None if no factor is low-rank.
+
+    With LoKr it is the rank of the second factor if both are low-rank.
+    """
     for name in ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b"):
         if name in parts:
             return parts[name].shape[0]
@@ -114,6 +164,7 @@ def rank_of(parts: Mapping[str, Tensor]) -> int | None:
 
 
 def _lora(parts: Mapping[str, Tensor]) -> Tensor:
+    """up @ down."""
     down, up = parts["down"], parts["up"]
     if "mid" in parts:
         return _tucker(parts["mid"], up.flatten(1).T, down.flatten(1))
@@ -121,6 +172,7 @@ def _lora(parts: Mapping[str, Tensor]) -> Tensor:
 
 
 def _loha(parts: Mapping[str, Tensor]) -> Tensor:
+    """Element-wise product of two low-rank matrices."""
     halves = []
     for half in "12":
         a, b = parts[f"hada_w{half}_a"], parts[f"hada_w{half}_b"]
@@ -130,6 +182,7 @@ def _loha(parts: Mapping[str, Tensor]) -> Tensor:
 
 
 def _lokr(parts: Mapping[str, Tensor]) -> Tensor:
+    """Kronecker product of two matrices."""
     first = parts["lokr_w1"] if "lokr_w1" in parts else parts["lokr_w1_a"] @ parts["lokr_w1_b"]
     if "lokr_w2" in parts:
         second = parts["lokr_w2"]
@@ -143,7 +196,7 @@ def _lokr(parts: Mapping[str, Tensor]) -> Tensor:
 
 
 def _tucker(core: Tensor, out: Tensor, into: Tensor) -> Tensor:
-    """core (r, r, ...) between ``out`` (r, out) and ``into`` (r, in) -> (out, in, ...)."""
+    """``core`` (r, r, ...) times ``out`` (r, out) and ``into`` (r, in): (out, in, ...)."""
     product: Tensor = torch.einsum("ij...,io,jn->on...", core, out, into)
     return product
 
@@ -151,6 +204,7 @@ def _tucker(core: Tensor, out: Tensor, into: Tensor) -> Tensor:
 def _ia3(
     factor: Tensor, weight: Tensor, bias: Tensor | None, on_input: bool, with_bias: bool
 ) -> tuple[Tensor, Tensor | None]:
+    """Differences of weight and bias when channels are scaled by 1 + factor."""
     shape = [1] * weight.ndim
     shape[int(on_input)] = -1
     shift = None
@@ -160,7 +214,7 @@ def _ia3(
 
 
 def _decompose(weight: Tensor, change: Tensor, magnitude: Tensor) -> Tensor:
-    """m * (W + dW) / |W + dW| - W, the norm per output (or input) channel."""
+    """DoRA: m (W + dW) / |W + dW| - W, with the norm of each output (or input) channel."""
     merged = weight + change
     axis = _dora_axis(magnitude, weight)
     kept = [dim for dim in range(weight.ndim) if dim != axis]
@@ -172,7 +226,7 @@ def _decompose(weight: Tensor, change: Tensor, magnitude: Tensor) -> Tensor:
 
 
 def _dora_axis(magnitude: Tensor, weight: Tensor) -> int | None:
-    """0: a magnitude per output channel (out, 1, ...); 1: per input channel (1, in, ...)."""
+    """0 for a magnitude per output channel (out, 1, ...), 1 per input channel (1, in, ...)."""
     shape = tuple(magnitude.shape)
     if shape in ((weight.shape[0],), (weight.shape[0], *(1,) * (weight.ndim - 1))):
         return 0
@@ -180,7 +234,7 @@ def _dora_axis(magnitude: Tensor, weight: Tensor) -> int | None:
 
 
 def _product_shape(kind: str, parts: Mapping[str, Tensor]) -> tuple[int, ...] | None:
-    """Shape of a product; (rows, columns) where the kernel is folded into the columns."""
+    """Shape of a product; (rows, columns) if the kernel is folded into the columns."""
     shapes = {name: tuple(part.shape) for name, part in parts.items()}
     if kind == FULL:
         return shapes["diff"]
@@ -197,6 +251,7 @@ def _product_shape(kind: str, parts: Mapping[str, Tensor]) -> tuple[int, ...] | 
 
 
 def _lora_shape(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
+    """Shape of a LoRA product; None if the factors do not fit each other."""
     down, up, mid = shapes["down"], shapes["up"], shapes.get("mid")
     if len(down) < 2 or len(up) != len(down) or any(side != 1 for side in up[2:]):
         return None
@@ -209,6 +264,7 @@ def _lora_shape(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None
 def _pair(
     shapes: Mapping[str, tuple[int, ...]], a: str, b: str, core: str
 ) -> tuple[int, ...] | None:
+    """Shape of the product of two factors, or of a Tucker product; None if they do not fit."""
     one, two, t = shapes[a], shapes[b], shapes.get(core)
     if len(one) != 2 or len(two) < 2:
         return None
@@ -219,7 +275,7 @@ def _pair(
 
 
 def _same(found: tuple[int, ...], weight: tuple[int, ...], kind: str) -> bool:
-    """Equal shapes; 1x1 kernels may be left out, and LyCORIS folds kernels into the columns."""
+    """Whether shapes agree; 1x1 kernels may be missing, and LyCORIS folds kernels into columns."""
     if found == weight:
         return True
     if len(weight) > 1 and all(side == 1 for side in (*found[2:], *weight[2:])):
@@ -229,6 +285,7 @@ def _same(found: tuple[int, ...], weight: tuple[int, ...], kind: str) -> bool:
 
 
 def _dims(tensor: Tensor | None) -> str:
+    """A shape for messages, such as 320x4."""
     if tensor is None:
         return "none"
     return "x".join(str(side) for side in tensor.shape) or "a single number"

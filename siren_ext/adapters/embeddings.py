@@ -22,7 +22,17 @@ _SDXL = {"clip_l": TEXT, "clip_g": TEXT_2}
 
 @dataclass(frozen=True)
 class Embedding:
-    """``vectors`` (n, width) that stand for ``word`` in the prompts of one text encoder."""
+    """Vectors that replace a word in the prompts for one text encoder.
+
+    Attributes
+    ----------
+    word : str
+        The trigger word.
+    component : {"text_encoder", "text_encoder_2"}
+        The text encoder.
+    vectors : Tensor
+        n x width, one per token.
+    """
 
     word: str
     component: str
@@ -30,10 +40,20 @@ class Embedding:
 
 
 def find_embeddings(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Embedding, ...]:
-    """The embeddings of a file; empty when it is none of the three kinds of embedding file.
+    """The embeddings in a file.
 
-    ``emb_params`` (A1111, kohya) and ``clip_l`` with ``clip_g`` (SDXL) are named after the file;
-    diffusers' files hold one tensor named by its word.
+    Parameters
+    ----------
+    path : Path
+        The file. Embeddings in the formats ``emb_params`` (A1111, kohya) and ``clip_l`` with
+        ``clip_g`` (SDXL) are named after it; a file of diffusers has one tensor named by its word.
+    tensors : mapping of str to Tensor
+        Its content.
+
+    Returns
+    -------
+    tuple of Embedding
+        Empty if the file has none of these three formats.
     """
     names = set(tensors)
     if names == {"emb_params"}:
@@ -54,19 +74,29 @@ def find_embeddings(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Embeddin
 
 
 class Words:
-    """A tokenizer that reads trigger words as their vectors; all else is the original's."""
+    """A tokenizer that replaces trigger words by the tokens of their vectors.
+
+    Everything else is passed on to the original tokenizer.
+
+    Parameters
+    ----------
+    tokenizer : tokenizer of transformers
+        The original, with the tokens added.
+    expansions : mapping of str to str
+        The text of the tokens of each trigger word.
+    """
 
     def __init__(self, tokenizer: Any, expansions: Mapping[str, str]) -> None:
         self._tokenizer = tokenizer
         self._expansions = dict(expansions)
 
     def __call__(self, text: str | Sequence[str], **options: Any) -> Any:
-        """Tokenize one text or several, as the original does."""
+        """Tokenize one text or several, with the options of the original."""
         texts = self.expand(text) if isinstance(text, str) else [self.expand(one) for one in text]
         return self._tokenizer(texts, **options)
 
     def expand(self, text: str) -> str:
-        """Trigger words -> the tokens of their vectors, whole words only."""
+        """Replace trigger words in a text by their tokens; only whole words."""
         for word, tokens in self._expansions.items():
             text = re.sub(word_pattern(word), tokens, text)
         return text
@@ -85,7 +115,15 @@ def word_pattern(word: str) -> str:
 
 @dataclass
 class EmbeddingSwap:
-    """The parts of a pipeline that were replaced to add words."""
+    """The parts of a pipeline that were replaced to add words.
+
+    Attributes
+    ----------
+    pipeline : Pipeline
+        The pipeline.
+    before : list of (str, tokenizer, torch.nn.Module)
+        Text encoder, its original tokenizer and its original table of token vectors.
+    """
 
     pipeline: Pipeline = field(repr=False)
     before: list[tuple[str, Any, nn.Module]] = field(default_factory=list, repr=False)
@@ -100,9 +138,28 @@ class EmbeddingSwap:
 def install_embeddings(
     pipeline: Pipeline, name: str, embeddings: Sequence[Embedding]
 ) -> EmbeddingSwap:
-    """Add words to a pipeline's tokenizers and text encoders; raises :class:`AdapterError`.
+    """Add words to a pipeline's tokenizers and text encoders.
 
-    Checks everything before it changes anything.
+    Everything is checked before anything is changed.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline to change.
+    name : str
+        Name of the embedding's file, for messages.
+    embeddings : sequence of Embedding
+        The words.
+
+    Returns
+    -------
+    EmbeddingSwap
+        Undoes the change.
+
+    Raises
+    ------
+    AdapterError
+        If an embedding does not fit the pipeline.
     """
     for embedding in embeddings:
         _check(pipeline, name, embedding)
@@ -120,31 +177,32 @@ def install_embeddings(
 
 
 def _check(pipeline: Pipeline, name: str, embedding: Embedding) -> None:
+    """Refuse an embedding that does not fit the pipeline."""
     encoder = getattr(pipeline, embedding.component, None)
     if encoder is None:
         raise AdapterError(
-            f"{name} is an embedding for a second text encoder, which this model lacks; it was "
-            "made for SDXL. Load it with its own base model."
+            f"{name} is an embedding for a second text encoder, which this model does not have; it "
+            "was made for SDXL. Load it with its own base model."
         )
     width = encoder.get_input_embeddings().weight.shape[1]
     rows, found = embedding.vectors.shape
     if found != width:
         raise AdapterError(
-            f"{name} holds vectors of width {found}; this model's text encoder has {width}. "
+            f"{name} contains vectors of width {found}; this model's text encoder has {width}. "
             "Load it with the base model that it was trained on."
         )
     room = int(getattr(pipeline, _TOKENIZERS[embedding.component]).model_max_length) - 2
     if rows > room or not embedding.word.strip():
         raise AdapterError(
-            f"{name} holds {rows} vectors for the word {embedding.word!r}; expected a word and at "
-            f"most {room} vectors, which a prompt has room for."
+            f"{name} contains {rows} vectors for the word {embedding.word!r}; expected a word and "
+            f"at most {room} vectors, as many as fit into a prompt."
         )
 
 
 def _extended(
     tokenizer: Any, table: nn.Module, embedding: Embedding
 ) -> tuple[tuple[Any, nn.Embedding], str]:
-    """A tokenizer and a table with the new vectors, and the text that stands for them."""
+    """A tokenizer and a table of token vectors with the new ones, and the text of their tokens."""
     weight: Tensor = table.weight  # type: ignore[assignment]
     larger = copy.deepcopy(tokenizer)
     marks = [f"<siren-{len(tokenizer)}-{row}>" for row in range(len(embedding.vectors))]

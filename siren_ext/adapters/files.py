@@ -1,4 +1,4 @@
-"""Adapter files and folders on disk: read as untrusted input, hashed as kohya does."""
+"""Reading adapter files and folders as untrusted input, and hashing them as kohya does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,23 @@ _LENGTH = 8
 
 @dataclass(frozen=True)
 class Part:
-    """One file of tensors. ``component``: the network that the folder's name says, if any."""
+    """One file of tensors.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    tensors : dict of str to Tensor
+        Its tensors by key, on the CPU.
+    metadata : dict of str to str
+        Its metadata.
+    hash : str
+        Its :func:`adapter_hash`.
+    component : str or None
+        The network that the name of the folder gives.
+    config : dict or None
+        peft's settings beside the file.
+    """
 
     path: Path
     tensors: dict[str, Tensor] = field(repr=False)
@@ -38,11 +54,19 @@ class Part:
 
 
 def read_parts(path: Path) -> list[Part]:
-    """The files of an adapter: a ``.safetensors`` file, or a folder of peft or diffusers.
+    """Read all files of an adapter.
 
-    A peft folder may also hold one peft folder per network (``unet``, ``transformer``,
-    ``text_encoder``, ``text_encoder_2``), as its training scripts write. Raises
-    :class:`AdapterError`.
+    Parameters
+    ----------
+    path : Path
+        A ``.safetensors`` file of at most 4 GiB, or a folder written by peft or diffusers. A peft
+        folder may also contain one peft folder per network (``unet``, ``transformer``,
+        ``text_encoder``, ``text_encoder_2``), as written by peft's training scripts.
+
+    Raises
+    ------
+    AdapterError
+        If there is no adapter, or it is unreadable, too large or in another format.
     """
     path = Path(path)
     if path.is_dir():
@@ -53,9 +77,9 @@ def read_parts(path: Path) -> list[Part]:
 
 
 def adapter_hash(path: Path) -> str:
-    """SHA-256 over the tensor bytes of a safetensors file (kohya's ``sshs_model_hash``).
+    """SHA-256 of the tensor bytes of a safetensors file (kohya's ``sshs_model_hash``).
 
-    Editing the metadata keeps it.
+    It does not change when the metadata are edited.
     """
     digest = hashlib.sha256()
     with Path(path).open("rb") as stream:
@@ -66,11 +90,12 @@ def adapter_hash(path: Path) -> str:
 
 
 def data_start(first: bytes) -> int:
-    """Where the tensor bytes begin, from the first eight bytes of a safetensors file."""
+    """Offset of the tensor bytes in a safetensors file, from its first eight bytes."""
     return int.from_bytes(first[:_LENGTH], "little") + _LENGTH
 
 
 def _read_folder(path: Path) -> list[Part]:
+    """All files of the adapter in a folder."""
     if (path / PEFT_CONFIG).is_file():
         config = _read_config(path / PEFT_CONFIG)
         return [_read_part(path / PEFT_WEIGHTS, _component(path), config)]
@@ -85,24 +110,27 @@ def _read_folder(path: Path) -> list[Part]:
         return [_read_part(path / known[0], None, None)]
     if known:
         raise AdapterError(
-            f"{path.name} holds {' and '.join(known)}; expected one adapter. Name the file itself."
+            f"{path.name} contains {' and '.join(known)}; expected one adapter. Give the file "
+            "itself."
         )
     if any(file.suffix in _PICKLES for file in path.iterdir()):
         raise AdapterError(
-            f"{path.name} holds its weights in a format that can run code when it is opened; "
+            f"{path.name} has its weights in a format that can run code when it is opened; "
             f"expected {PEFT_WEIGHTS} or {DIFFUSERS_WEIGHTS}. Convert them to safetensors first."
         )
     raise AdapterError(
         f"{path.name} is a folder without an adapter; expected {PEFT_CONFIG} with {PEFT_WEIGHTS}, "
-        f"{DIFFUSERS_WEIGHTS} or {EMBEDDING_WEIGHTS}. Name a .safetensors file or such a folder."
+        f"{DIFFUSERS_WEIGHTS} or {EMBEDDING_WEIGHTS}. Give a .safetensors file or such a folder."
     )
 
 
 def _component(folder: Path) -> str | None:
+    """The network that the name of a folder gives."""
     return folder.name if folder.name in COMPONENTS else None
 
 
 def _read_part(path: Path, component: str | None, config: dict[str, Any] | None) -> Part:
+    """Read one safetensors file."""
     _check_file(path)
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
@@ -113,12 +141,13 @@ def _read_part(path: Path, component: str | None, config: dict[str, Any] | None)
         OverflowError, MemoryError,
     ) as error:  # fmt: skip
         raise AdapterError(
-            f"{path.name} can't be read as safetensors: {error}. Get it again."
+            f"{path.name} can't be read as safetensors: {error}. Download or copy it again."
         ) from error
     return Part(path, tensors, metadata, adapter_hash(path), component, config)
 
 
 def _check_file(path: Path) -> None:
+    """Refuse other formats and wrong sizes before the file is opened by a library."""
     if not path.is_file():
         raise AdapterError(f"There is no adapter file at {path}; check the path.")
     if path.suffix != ".safetensors":
@@ -137,12 +166,13 @@ def _check_file(path: Path) -> None:
     if header > MAX_HEADER or header + _LENGTH > size:
         raise AdapterError(
             f"{path.name} can't be read as safetensors: it announces a header of {header} bytes, "
-            f"expected at most {min(MAX_HEADER, max(size - _LENGTH, 0))}. It is damaged or made to "
-            "do harm; get it again."
+            f"expected at most {min(MAX_HEADER, max(size - _LENGTH, 0))}. It is damaged or "
+            "malicious; download or copy it again from a source that you trust."
         )
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    """peft's settings file."""
     try:
         if path.stat().st_size > MAX_CONFIG:
             raise AdapterError(
@@ -150,7 +180,9 @@ def _read_config(path: Path) -> dict[str, Any]:
             )
         config = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise AdapterError(f"{path.name} can't be read as JSON: {error}. Get it again.") from error
+        raise AdapterError(
+            f"{path.name} can't be read as JSON: {error}. Download or copy it again."
+        ) from error
     if not isinstance(config, dict):
-        raise AdapterError(f"{path.name} holds no settings; expected peft's JSON object.")
+        raise AdapterError(f"{path.name} contains no settings; expected peft's JSON object.")
     return config

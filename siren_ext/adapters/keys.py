@@ -1,7 +1,7 @@
-"""What the keys of adapter files mean: which module of which network, and which factor of it.
+"""The keys of adapter files: which module of which network, and which factor of it.
 
-Writers join the module path by underscores (kohya, LyCORIS) or dots (peft, diffusers, ComfyUI),
-after a prefix of their own. Both are brought to one form, a :class:`Place`.
+Programs join the module path with underscores (kohya, LyCORIS) or dots (peft, diffusers, ComfyUI)
+and put their own prefix before it. Both become a :class:`Place`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 UNET, TEXT, TEXT_2 = "unet", "text_encoder", "text_encoder_2"
 TRANSFORMER = "transformer"
-"""The denoiser of newer families, which has no UNet."""
+"""The denoiser of newer families, which have no UNet."""
 UNET_PREFIX = "lora_unet_"
 TEXT_PREFIX = "lora_te_"
 
 KOHYA, PEFT, DIFFUSERS, LDM = "kohya", "peft", "diffusers", "ldm"
 
-# the longest prefix that fits decides; the empty one is of networks saved alone
+# the longest prefix that fits is used; the empty one belongs to networks saved by themselves
 _PREFIXES: tuple[tuple[str, str | None, str], ...] = (
     (UNET_PREFIX, UNET, KOHYA),
     (TEXT_PREFIX, TEXT, KOHYA),
@@ -66,25 +66,45 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
     (".ia3_l", "ia3_l"),
     (".weight", "ia3"),
 )
-# diffusers' first attention processors named the text encoder's layers as the UNet's
+# diffusers' first attention processors gave the text encoder's layers the names of the UNet's
 _TEXT_NAMES = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 
 
 class Place(NamedTuple):
-    """A module: its network (None: any that has it) and its path joined by underscores."""
+    """A module of a pipeline.
+
+    Attributes
+    ----------
+    component : str or None
+        Its network; None for any network that has it.
+    flat : str
+        Its path, joined by underscores.
+    """
 
     component: str | None
     flat: str
 
     def __str__(self) -> str:
-        """The name that kohya gives it."""
+        """Kohya's name of the module."""
         prefix = {UNET: UNET_PREFIX, TEXT: TEXT_PREFIX, TEXT_2: "lora_te2_"}
         text = "" if self.component in (UNET, None) or self.flat == "text_projection" else "text_"
         return prefix.get(self.component or "", "") + (text and "text_model_") + self.flat
 
 
 class Key(NamedTuple):
-    """A key taken apart: the module, its path as written, the factor and the style of writing."""
+    """The parts of a key.
+
+    Attributes
+    ----------
+    place : Place
+        The module.
+    path : str
+        Its path as written.
+    field : str
+        The factor, such as ``down``, ``alpha`` or ``hada_w1_a``.
+    style : {"kohya", "peft", "diffusers", "ldm"}
+        Whose naming it is.
+    """
 
     place: Place
     path: str
@@ -93,7 +113,7 @@ class Key(NamedTuple):
 
 
 def parse_key(key: str) -> Key | None:
-    """Take a key apart; None when it is of no known form."""
+    """The parts of a key; None if its form is unknown."""
     ending, field = max(
         ((end, name) for end, name in _ENDINGS if key.endswith(end)),
         key=lambda pair: len(pair[0]),
@@ -113,7 +133,7 @@ def parse_key(key: str) -> Key | None:
 
 
 def flatten(component: str | None, path: str) -> str:
-    """A module path joined by underscores, without the levels that libraries add or drop."""
+    """A module path joined by underscores, without levels that libraries add or leave out."""
     path = path.replace(".processor.", ".").removesuffix(".processor")
     head, dot, last = path.rpartition(".")
     if head.endswith("self_attn"):

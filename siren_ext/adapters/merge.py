@@ -1,4 +1,4 @@
-"""Adapters merged into a pipeline's weights, and taken out again bit for bit."""
+"""Merge adapters into a pipeline's weights, and undo it bit for bit."""
 
 from __future__ import annotations
 
@@ -20,16 +20,23 @@ from siren_ext.errors import AdapterError
 _WITH_UNET = (
     "StableDiffusionPipeline", "StableDiffusionXLPipeline", "LatentConsistencyModelPipeline",
 )  # fmt: skip
-# read where a file names modules as diffusers does
+# supported for files that name modules as diffusers does
 _WITH_TRANSFORMER = ("StableDiffusion3Pipeline", "FluxPipeline")
 
 
 @dataclass
 class Merge:
-    """A merged adapter. ``warnings`` says what was left out, where that was allowed.
+    """A merged adapter.
 
-    ``kept``: how much of the change survives the number format that the weights will be used in,
-    1 for all of it and 0 for none.
+    Attributes
+    ----------
+    adapter : Adapter
+        The adapter.
+    warnings : tuple of str
+        What was left out, if that was allowed.
+    kept : float
+        How much of the change survives rounding to the number format in which the weights will be
+        used: 1 for all, 0 for none.
     """
 
     adapter: Adapter
@@ -40,17 +47,20 @@ class Merge:
     _undone: bool = field(default=False, repr=False)
 
     def undo(self) -> None:
-        """Restore every weight to the bits that it had; merges are undone in reverse order.
+        """Restore every weight bit for bit. Undo several merges in reverse order.
 
-        Raises :class:`AdapterError` when the weights were changed, moved or converted since.
+        Raises
+        ------
+        AdapterError
+            If the merge was undone already, or the weights were changed or converted since.
         """
         if self._undone:
-            raise AdapterError(f"{self.adapter.path.name} was taken out already.")
+            raise AdapterError(f"The merge of {self.adapter.path.name} was undone already.")
         for weight, before, bits in self._saved:
             if weight.dtype != before.dtype or _bits(weight) != bits:
                 raise AdapterError(
-                    f"The weights that {self.adapter.path.name} was merged into were changed "
-                    "since; expected them as the merge left them. Undo later merges first."
+                    f"The weights were changed after {self.adapter.path.name} was merged, so the "
+                    "merge can't be undone. Undo later merges first."
                 )
         with torch.no_grad():
             for weight, before, _ in self._saved:
@@ -63,10 +73,29 @@ class Merge:
 def load_adapter(
     pipeline: Pipeline, path: Path, *, scale: float = 1.0, allow_partial: bool = False
 ) -> AdapterSummary:
-    """Merge an adapter into a pipeline's weights for good: W += scale * dW.
+    """Merge an adapter into a pipeline's weights permanently: W += scale dW.
 
-    Strict and all-or-nothing: a key that isn't understood, a module that the pipeline lacks or a
-    shape that doesn't fit raises :class:`AdapterError` with their names, and nothing is changed.
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline to change.
+    path : Path
+        The adapter, as in :func:`siren_ext.adapters.read.read_adapter`.
+    scale : float
+        Strength; 1 for the adapter as trained.
+    allow_partial : bool
+        Leave out what is not understood or does not fit, instead of raising an error.
+
+    Returns
+    -------
+    AdapterSummary
+        What the adapter contains.
+
+    Raises
+    ------
+    AdapterError
+        If a key is not understood, a module is missing from the pipeline or a shape does not fit;
+        the message names them, and nothing is changed.
     """
     adapter = read_adapter(path, allow_partial=allow_partial)
     merge_adapter(pipeline, adapter, scale=scale, allow_partial=allow_partial, keep=False)
@@ -82,20 +111,42 @@ def merge_adapter(
     keep: bool = True,
     final_dtype: torch.dtype | None = None,
 ) -> Merge:
-    """Merge an adapter at strength ``scale``: W += scale * dW; of several, in the given order.
+    """Merge an adapter into a pipeline's weights: W += scale dW.
 
-    Kinds whose change depends on the weight itself (DoRA, (IA)^3) see what earlier merges left, and
-    are interpolated linearly by ``scale``. ``keep`` holds a copy of the changed weights for
-    :meth:`Merge.undo`. ``final_dtype``: the format that the weights will be converted to.
+    Kinds whose change depends on the weight itself (DoRA, (IA)^3) use the weight after earlier
+    merges, and are interpolated linearly by ``scale``.
 
-    Raises :class:`AdapterError` as :func:`load_adapter` does, before anything is changed.
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline to change.
+    adapter : Adapter
+        The adapter.
+    scale : float
+        Strength; 1 for the adapter as trained.
+    allow_partial : bool
+        Leave out what does not fit, instead of raising an error.
+    keep : bool
+        Keep a copy of the changed weights for :meth:`Merge.undo`.
+    final_dtype : torch.dtype or None
+        The number format to which the weights will be converted, for ``kept``.
+
+    Returns
+    -------
+    Merge
+        Undoes the change.
+
+    Raises
+    ------
+    AdapterError
+        As in :func:`load_adapter`, before anything is changed.
     """
     fits, warnings = resolve(pipeline, adapter, allow_partial=allow_partial)
     if adapter.embeddings and scale != 1:
         raise AdapterError(
-            f"{adapter.path.name} is a textual inversion, which has no strength; expected 1."
+            f"{adapter.path.name} is a textual inversion, which has no strength; leave it at 1."
         )
-    kept = _rehearse(adapter, fits, scale, final_dtype)
+    kept = _check_result(adapter, fits, scale, final_dtype)
     merge = Merge(adapter, warnings, kept)
     if adapter.embeddings:
         merge._swap = install_embeddings(pipeline, adapter.path.name, adapter.embeddings)
@@ -112,10 +163,29 @@ def merge_adapter(
 def resolve(
     pipeline: Pipeline, adapter: Adapter, *, allow_partial: bool = False
 ) -> tuple[list[tuple[Target, Change]], tuple[str, ...]]:
-    """The pipeline's modules that an adapter changes, and warnings about the rest.
+    """Find the modules that an adapter changes.
 
-    Raises :class:`AdapterError` for modules that are missing or of another shape (with
-    ``allow_partial`` only when none fits), and for families whose names aren't sure.
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline.
+    adapter : Adapter
+        The adapter.
+    allow_partial : bool
+        Give warnings about what does not fit, instead of raising an error.
+
+    Returns
+    -------
+    fits : list of (Target, Change)
+        The modules and their changes.
+    warnings : tuple of str
+        What is left out.
+
+    Raises
+    ------
+    AdapterError
+        If a module is missing or has another shape (with ``allow_partial`` only if none fits), or
+        if adapters for this model family are not supported.
     """
     _check_family(pipeline, adapter)
     known = Modules(pipeline)
@@ -143,7 +213,7 @@ def resolve(
         (f"of {total} modules don't fit this model's shapes", wrong),
     )
     warnings = tuple(
-        f"{name} was loaded in part only: {len(names)} {what} and were left out: {listing(names)}"
+        f"{name} was loaded only partly: {len(names)} {what} and were left out: {listing(names)}"
         for what, names in notes
         if names
     )
@@ -151,18 +221,18 @@ def resolve(
 
 
 def _check_family(pipeline: Pipeline, adapter: Adapter) -> None:
-    """Refuse families for which the names of adapter files could mean something else."""
+    """Refuse families whose module names in adapter files are ambiguous."""
     kind = type(pipeline).__name__
     if kind.endswith("Pipeline") and kind not in _WITH_UNET + _WITH_TRANSFORMER:
         raise AdapterError(
-            f"{adapter.path.name} can't be loaded into a {kind}: how adapters name its parts isn't "
-            "known for sure. Expected Stable Diffusion 1.x, 2.x, XL or 3, LCM or Flux. Merge the "
-            "adapter with the program that made it, and give the merged model."
+            f"{adapter.path.name} can't be loaded into a {kind}: adapters for it are not supported."
+            " Expected Stable Diffusion 1.x, 2.x, XL or 3, LCM or Flux. Merge the adapter with the "
+            "program that made it, and give the merged model."
         )
     if kind in _WITH_TRANSFORMER and adapter.embeddings:
         raise AdapterError(
-            f"{adapter.path.name} is a textual inversion, which {kind} reads with one of its text "
-            "encoders only; expected a model with a UNet (Stable Diffusion 1.x, 2.x, XL)."
+            f"{adapter.path.name} is a textual inversion, which {kind} would use with only one of "
+            "its text encoders; expected a model with a UNet (Stable Diffusion 1.x, 2.x, XL)."
         )
 
 
@@ -173,11 +243,12 @@ def _bits(weight: Tensor) -> int:
 
 
 def _refuse(name: str, absent: list[str], wrong: list[str]) -> None:
+    """Raise an error that names the modules that do not fit."""
     if absent:
         also = f" {len(wrong)} more don't fit its shapes: {listing(wrong)}." if wrong else ""
         raise AdapterError(
-            f"{name} changes {len(absent)} modules that this model lacks: {listing(absent)}.{also} "
-            "It was made for another model family; load it with its own base model."
+            f"{name} changes {len(absent)} modules that are not in this model: {listing(absent)}."
+            f"{also} It was made for another model family; load it with its own base model."
         )
     raise AdapterError(
         f"{name} doesn't fit this model's shapes: {listing(wrong)}. Load it with the base model "
@@ -186,7 +257,7 @@ def _refuse(name: str, absent: list[str], wrong: list[str]) -> None:
 
 
 def _changed(module: nn.Module, change: Change, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """The parameters that a change touches, with their new values in their own format."""
+    """The parameters that a change affects, with their new values in their number format."""
     weight: Tensor = module.weight  # type: ignore[assignment]
     bias: Tensor | None = getattr(module, "bias", None)
     for old, delta in zip((weight, bias), change.delta(weight, bias), strict=True):
@@ -195,13 +266,13 @@ def _changed(module: nn.Module, change: Change, scale: float) -> Iterator[tuple[
 
 
 @torch.no_grad()
-def _rehearse(
+def _check_result(
     adapter: Adapter,
     fits: list[tuple[Target, Change]],
     scale: float,
     final_dtype: torch.dtype | None,
 ) -> float:
-    """Refuse results that are no numbers; returns how much of the change the format keeps."""
+    """Refuse weights that are not finite; returns how much of the change the format keeps."""
     broken = []
     along = total = 0.0
     for target, change in fits:
@@ -216,6 +287,6 @@ def _rehearse(
     if broken:
         raise AdapterError(
             f"{adapter.path.name} at strength {scale:g} gives infinite weights in "
-            f"{listing(broken)}. The file is damaged or the strength too large."
+            f"{listing(broken)}. The file is damaged or the strength is too large."
         )
     return along / total if total else 1.0

@@ -1,4 +1,4 @@
-"""The modules of a pipeline that an adapter can change, under every name that writers use."""
+"""The modules of a pipeline that adapters can change, under all names used in adapter files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,17 @@ _BLOCK = re.compile(
 
 @dataclass(frozen=True)
 class Target:
-    """A module, with its network and path as in the diffusers pipeline."""
+    """A module of a pipeline.
+
+    Attributes
+    ----------
+    component : str
+        Its network, as diffusers names it.
+    path : str
+        Its path in the network, joined by dots.
+    module : torch.nn.Module
+        The module.
+    """
 
     component: str
     path: str
@@ -60,7 +70,7 @@ class Target:
 
 
 def kohya_names(pipeline: Pipeline) -> dict[str, Layer]:
-    """Kohya name -> layer, for every linear and 2-D convolution an adapter can change."""
+    """All linear layers and 2-D convolutions that an adapter can change, by kohya's names."""
     names: dict[str, Layer] = {}
     for path, module in adaptable(pipeline.unet):
         names[UNET_PREFIX + path.replace(".", "_")] = module
@@ -73,7 +83,15 @@ def kohya_names(pipeline: Pipeline) -> dict[str, Layer]:
 
 
 def text_name(path: str, prefix: str = TEXT_PREFIX) -> str:
-    """Kohya name of a text encoder module; newer transformers dropped the ``text_model.`` level."""
+    """Kohya's name of a text encoder module.
+
+    Parameters
+    ----------
+    path : str
+        Its path; newer versions of transformers leave out the level ``text_model.``.
+    prefix : str
+        Kohya's prefix of the text encoder.
+    """
     whole = path.startswith("text_model.") or path == "text_projection"
     return prefix + (path if whole else f"text_model.{path}").replace(".", "_")
 
@@ -86,7 +104,13 @@ def adaptable(network: nn.Module) -> Iterator[tuple[str, Layer]]:
 
 
 class Modules:
-    """Every linear layer, convolution and norm of a pipeline, found by :class:`Place`."""
+    """Finds every linear layer, convolution and norm of a pipeline by its names in adapter files.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Any diffusers pipeline.
+    """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._found: dict[tuple[str, str], Target] = {}
@@ -106,7 +130,7 @@ class Modules:
         self._add_late_upsamplers(per_block)
 
     def find(self, place: Place) -> Target | str:
-        """The module of a place, or what is wrong with the place."""
+        """The module of a place, or a phrase that says why there is none."""
         if place.component is not None:
             return self._found.get((place.component, place.flat), "not in this model")
         hits = [self._found.get((c, place.flat)) for c in _NETWORKS]
@@ -116,7 +140,7 @@ class Modules:
         return found[0] if found else "not in this model"
 
     def _add_late_upsamplers(self, per_block: int) -> None:
-        """An upsampler stands after the attention of its place, if there is one."""
+        """Add the original names of upsamplers, which come after the attention of their level."""
         for target in list(self._found.values()) if per_block else ():
             match = _BLOCK.fullmatch(target.path) if target.component == UNET else None
             if match is None or match[4] != "upsamplers":
@@ -129,10 +153,20 @@ class Modules:
 
 
 def ldm_path(path: str, per_block: int) -> str | None:
-    """A diffusers UNet path in the original Stable Diffusion's words (kohya names SDXL's so).
+    """The original Stable Diffusion path of a diffusers UNet module; kohya uses these for SDXL.
 
-    ``per_block`` is the UNet's ``layers_per_block``. None for upsamplers, whose number depends on
-    their neighbours, and for paths that the original lacks.
+    Parameters
+    ----------
+    path : str
+        The path in diffusers.
+    per_block : int
+        The UNet's ``layers_per_block``.
+
+    Returns
+    -------
+    str or None
+        None for upsamplers, whose number depends on other modules, and for modules that the
+        original does not have.
     """
     if path in _TOP:
         return _TOP[path]
@@ -159,7 +193,7 @@ def ldm_path(path: str, per_block: int) -> str | None:
 
 
 def _layers_per_block(unet: Any) -> int:
-    """The UNet's residual blocks per level, or 0 when the levels differ."""
+    """Number of residual blocks per level of the UNet, or 0 if the levels differ."""
     value = getattr(getattr(unet, "config", None), "layers_per_block", 0)
     if isinstance(value, (list, tuple)):
         value = value[0] if len(set(value)) == 1 else 0

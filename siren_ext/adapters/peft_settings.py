@@ -1,4 +1,4 @@
-"""peft's settings of an adapter, as far as they decide what its numbers mean."""
+"""peft's settings of an adapter that determine how its weights are applied."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from siren_ext.errors import AdapterError
 
-# settings that change nothing when the weights are applied: how they were trained, and where
+# settings that need no special treatment when the weights are applied
 _HARMLESS = {
     "task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path",
     "revision", "inference_mode", "r", "target_modules", "exclude_modules", "lora_alpha", "alpha",
@@ -17,14 +17,27 @@ _HARMLESS = {
     "rank_dropout", "module_dropout", "rank_dropout_scale", "use_effective_conv2d",
     "decompose_both", "decompose_factor", "feedforward_modules", "eva_config", "runtime_config",
 }  # fmt: skip
-# starts that leave the base model's weights as they are
+# initialisations that leave the base model's weights unchanged
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal", "lycoris")
 _STARTS = ("init_lora_weights", "init_weights", "init_ia3_weights")
 _TYPES = ("LORA", "LOHA", "LOKR", "IA3")
 
 
 class PeftSettings:
-    """How one ``adapter_config.json`` scales its modules. Raises :class:`AdapterError`."""
+    """The scale of each module of a peft adapter.
+
+    Parameters
+    ----------
+    config : mapping
+        Content of ``adapter_config.json``.
+    source : str
+        Name of the file, for messages.
+
+    Raises
+    ------
+    AdapterError
+        If a setting is unknown or malformed.
+    """
 
     def __init__(self, config: Mapping[str, Any], source: str) -> None:
         self.source = source
@@ -49,9 +62,9 @@ class PeftSettings:
             active.append("use_dora with lora_bias")
         if active:
             raise AdapterError(
-                f"{source} uses settings that aren't understood: {', '.join(active)}. A partly "
-                "understood adapter would give wrong results: merge it with peft and use the "
-                "merged model instead."
+                f"{source} uses settings that aren't supported: {', '.join(active)}. Ignoring them "
+                "would give wrong results: merge the adapter with peft and use the merged model "
+                "instead."
             )
         self.rank = _number(config, "r", source)
         self.alpha = _number(config, "lora_alpha" if self.kind == "LORA" else "alpha", source)
@@ -61,19 +74,51 @@ class PeftSettings:
         self.feedforward = config.get("feedforward_modules")
 
     def scale(self, path: str, rank: int | None) -> float:
-        """alpha / rank of a module (alpha / sqrt(rank) for rsLoRA, Kalajdzievski 2023)."""
+        """The factor of a module: alpha / rank, or alpha / sqrt(rank) for rsLoRA.
+
+        Parameters
+        ----------
+        path : str
+            The module's path.
+        rank : int or None
+            Rank of its factors; None takes the rank of the settings.
+
+        Raises
+        ------
+        AdapterError
+            If the settings give no rank or alpha.
+
+        References
+        ----------
+        Kalajdzievski (2023), "A rank stabilization scaling factor for fine-tuning with LoRA" (arXiv
+        2312.03732).
+        """
         if self.kind == "IA3":
             return 1.0
         alpha = _lookup(self.alphas, path, self.alpha)
         divisor = rank if rank is not None else _lookup(self.ranks, path, self.rank)
         if alpha is None or not divisor:
             raise AdapterError(
-                f"{self.source} gives no rank or alpha for {path}; expected both. Get it again."
+                f"{self.source} gives no rank or alpha for {path}; expected both. Download or copy "
+                "it again."
             )
         return alpha / (math.sqrt(divisor) if self.root else divisor)
 
     def scales_input(self, path: str, shape: tuple[int, ...]) -> bool:
-        """Whether an (IA)^3 vector scales a module's input (feed-forward) or its output."""
+        """Whether an (IA)^3 vector scales a module's input, as in feed-forward modules.
+
+        Parameters
+        ----------
+        path : str
+            The module's path.
+        shape : tuple of int
+            Shape of the vector.
+
+        Raises
+        ------
+        AdapterError
+            If the settings name the feed-forward modules by a pattern.
+        """
         if len(shape) == 2:
             return shape[0] == 1
         if self.feedforward is None or isinstance(self.feedforward, list):
@@ -85,6 +130,7 @@ class PeftSettings:
 
 
 def _number(config: Mapping[str, Any], name: str, source: str) -> float | None:
+    """A setting that is a finite number; None if it is absent."""
     value = config.get(name)
     if value is None:
         return None
@@ -94,10 +140,11 @@ def _number(config: Mapping[str, Any], name: str, source: str) -> float | None:
 
 
 def _pattern(config: Mapping[str, Any], name: str, source: str) -> dict[str, float]:
+    """A table of numbers by module name."""
     table = config.get(name) or {}
     if not isinstance(table, dict):
         raise AdapterError(f"{source} has {name} = {table!r}; expected names with numbers.")
-    # peft reads the names as patterns; running a stranger's patterns could take for ever
+    # peft reads the names as regular expressions, which in a malicious file could run for ever
     strange = [key for key in table if set(key.removeprefix("^")) & set("^$*+?()[]{}|\\")]
     if strange:
         raise AdapterError(
@@ -108,6 +155,7 @@ def _pattern(config: Mapping[str, Any], name: str, source: str) -> dict[str, flo
 
 
 def _lookup(table: Mapping[str, float], path: str, default: float | None) -> float | None:
+    """The number for a module: by its whole path (after ^) or by the end of it."""
     for key, value in table.items():
         if path == key.removeprefix("^") or (not key.startswith("^") and path.endswith(f".{key}")):
             return value

@@ -1,4 +1,4 @@
-"""Adapter files -> one internal form: a :class:`Change` per module. Strict by default."""
+"""Read adapter files strictly into one internal form: a change per module."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from siren_ext.adapters.summary import AdapterSummary, joined_hash, listing
 from siren_ext.errors import AdapterError
 
 _DIFFUSERS_SETTINGS = "lora_adapter_metadata"
-# what a module of each kind has: fields that it needs, and those that it may have
+# for each kind of change the factors that it needs, and those that it may have
 _EXTRA = {"alpha", "dora", "diff_b"}
 _KINDS: tuple[tuple[str, set[str], set[str]], ...] = (
     (LORA, {"down", "up"}, {"mid", "up_bias", *_EXTRA}),
@@ -44,8 +44,22 @@ _KINDS: tuple[tuple[str, set[str], set[str]], ...] = (
 class Adapter:
     """A whole adapter, independent of any model.
 
-    ``leftovers``: keys that weren't understood, with the reason; empty unless a partial reading was
-    allowed.
+    Attributes
+    ----------
+    path : Path
+        The file or folder.
+    hash : str
+        Its hash; see :func:`siren_ext.adapters.files.adapter_hash`.
+    style : str
+        Whose key names it uses, such as ``kohya``; joined by + if there are several.
+    changes : tuple of Change
+        What it does to each module.
+    embeddings : tuple of Embedding
+        Words of a textual inversion.
+    leftovers : tuple of str
+        Keys that were not understood, with the reason; empty unless partial reading was allowed.
+    metadata : dict of str to str
+        What the file says about itself.
     """
 
     path: Path
@@ -62,7 +76,7 @@ class Adapter:
         return tuple(dict.fromkeys(embedding.word for embedding in self.embeddings))
 
     def summary(self) -> AdapterSummary:
-        """What the adapter holds."""
+        """What the adapter contains."""
         kinds: dict[str, int] = {}
         for change in self.changes:
             kinds[change.name] = kinds.get(change.name, 0) + 1
@@ -87,11 +101,20 @@ class Adapter:
 
 
 def read_adapter(path: Path, *, allow_partial: bool = False) -> Adapter:
-    """Read an adapter: a ``.safetensors`` file or a folder of peft or diffusers.
+    """Read an adapter.
 
-    Every key must be understood; with ``allow_partial`` those that aren't are listed in
-    ``leftovers`` instead. Damaged numbers, unknown settings and files of which nothing is
-    understood are always refused. Raises :class:`AdapterError`.
+    Parameters
+    ----------
+    path : Path
+        A ``.safetensors`` file, or a folder written by peft or diffusers.
+    allow_partial : bool
+        List keys that are not understood in ``leftovers``, instead of raising an error.
+
+    Raises
+    ------
+    AdapterError
+        If a key is not understood (with ``allow_partial`` only if none is), values are not finite,
+        or settings are unknown.
     """
     path = Path(path)
     parts = read_parts(path)
@@ -105,13 +128,13 @@ def read_adapter(path: Path, *, allow_partial: bool = False) -> Adapter:
     )
     if not whole.changes and not whole.embeddings:
         held = listing(whole.leftovers) if whole.leftovers else "no tensors"
-        raise AdapterError(f"{path.name} holds {held}; {_EXPECTED} Nothing was loaded.")
+        raise AdapterError(f"{path.name} contains {held}; {_EXPECTED} Nothing was loaded.")
     if whole.leftovers and not allow_partial:
         raise AdapterError(
-            f"{path.name} holds {len(whole.leftovers)} keys that aren't understood: "
-            f"{listing(whole.leftovers)}; {_EXPECTED} Nothing was loaded, since a partly loaded "
+            f"{path.name} contains {len(whole.leftovers)} keys that aren't understood: "
+            f"{listing(whole.leftovers)}; {_EXPECTED} Nothing was loaded, because a partly loaded "
             "adapter would give wrong results: convert it, or allow a partial load, which the "
-            "report will then say."
+            "report will mention."
         )
     return whole
 
@@ -123,11 +146,23 @@ _EXPECTED = (
 
 
 def read_summary(path: Path, *, allow_partial: bool = False) -> AdapterSummary:
-    """What an adapter file holds, without a model; raises :class:`AdapterError`."""
+    """What an adapter file contains.
+
+    Parameters
+    ----------
+    path, allow_partial
+        As in :func:`read_adapter`.
+
+    Raises
+    ------
+    AdapterError
+        As in :func:`read_adapter`.
+    """
     return read_adapter(path, allow_partial=allow_partial).summary()
 
 
 def _read_part(part: Part) -> Adapter:
+    """The adapter in one file."""
     _check_numbers(part)
     embeddings = find_embeddings(part.path, part.tensors)
     if embeddings:
@@ -145,7 +180,7 @@ def _read_part(part: Part) -> Adapter:
         elif not value.is_floating_point() and key.field != "on_input":
             left.append(f"{name} ({str(value.dtype).removeprefix('torch.')} numbers)")
         elif key.field in fields.get(key.place, {}):
-            left.append(f"{name} (the second of its kind)")
+            left.append(f"{name} (given twice)")
         else:
             fields.setdefault(key.place, {})[key.field] = value
             keys[key.place] = key
@@ -165,16 +200,16 @@ def _read_part(part: Part) -> Adapter:
 
 
 def _check_numbers(part: Part) -> None:
-    """Refuse empty tensors and undefined numbers, whatever they belong to."""
+    """Refuse empty tensors and values that are not finite."""
     bad = []
     for name, value in part.tensors.items():
         if value.numel() == 0:
             bad.append(f"{name} (empty)")
         elif value.is_floating_point():
-            # eight-bit formats can't be tested themselves
+            # isfinite does not support eight-bit formats
             wide = value if value.element_size() > 1 else value.float()
             if not bool(torch.isfinite(wide).all()):
-                bad.append(f"{name} (infinite or undefined numbers)")
+                bad.append(f"{name} (infinite or NaN values)")
     if bad:
         raise AdapterError(
             f"{part.path.name} is damaged: {listing(bad)}. Its training diverged, or the file was "
@@ -183,7 +218,7 @@ def _check_numbers(part: Part) -> None:
 
 
 def _settings(part: Part, styles: Iterable[str]) -> dict[str | None, PeftSettings]:
-    """Network (None: every) -> peft settings, of the folder or of diffusers' metadata."""
+    """peft's settings by network (None for all), from the folder or diffusers' metadata."""
     if part.config is not None:
         return {None: PeftSettings(part.config, part.path.name)}
     packed = part.metadata.get(_DIFFUSERS_SETTINGS)
@@ -192,18 +227,24 @@ def _settings(part: Part, styles: Iterable[str]) -> dict[str | None, PeftSetting
     if PEFT in styles:
         raise AdapterError(
             f"{part.path.name} is an adapter of peft without adapter_config.json beside it, which "
-            "gives its alpha; expected both. Name the folder that peft wrote."
+            "gives its alpha; expected both. Give the folder that peft wrote."
         )
     return {}
 
 
 def _diffusers_settings(source: str, packed: str) -> dict[str | None, PeftSettings]:
+    """peft's settings by network, from the metadata of a file that diffusers wrote."""
     try:
         flat = json.loads(packed)
     except (ValueError, RecursionError) as error:
-        raise AdapterError(f"{source}: its adapter metadata are no JSON: {error}.") from error
+        raise AdapterError(
+            f"The adapter metadata of {source} are not JSON: {error}. Download or copy it again."
+        ) from error
     if not isinstance(flat, dict):
-        raise AdapterError(f"{source}: its adapter metadata are no table of settings.")
+        raise AdapterError(
+            f"The adapter metadata of {source} are not a table of settings. Download or copy it "
+            "again."
+        )
     tables: dict[str | None, dict[str, object]] = {}
     for name, value in flat.items():
         component, dot, setting = name.partition(".")
@@ -214,7 +255,7 @@ def _diffusers_settings(source: str, packed: str) -> dict[str | None, PeftSettin
 def _change(
     key: Key, parts: dict[str, Tensor], settings: Mapping[str | None, PeftSettings]
 ) -> Change | str:
-    """The change that a module's factors make, or what is wrong with them."""
+    """The change of a module with these factors, or a phrase that says what is wrong."""
     parts = dict(parts)
     if "magnitude" in parts:
         parts["dora"] = _magnitude(parts.pop("magnitude"))
@@ -236,6 +277,7 @@ def _scale(
     key: Key, parts: Mapping[str, Tensor], kind: str, alpha: Tensor | None,
     rules: PeftSettings | None,
 ) -> float | str:  # fmt: skip
+    """The factor of a product, or a phrase that says what is wrong."""
     rank = rank_of(parts)
     if alpha is not None and alpha.numel() != 1:
         return "alpha is not one number"
@@ -245,15 +287,16 @@ def _scale(
         return 1.0
     if rules is not None:
         return rules.scale(key.path, rank)
-    # absent alpha means alpha = rank; two full factors of LoKr have no rank, their alpha is unused
+    # without alpha, alpha is the rank; LoKr with two full factors has no rank and ignores alpha
     if alpha is None or rank is None:
         return 1.0
     if float(alpha) == 0:
-        return "alpha is 0, which readers take for different things"
+        return "alpha is 0, which programs interpret differently"
     return float(alpha) / rank
 
 
 def _ia3_change(key: Key, parts: dict[str, Tensor], rules: PeftSettings | None) -> Change | str:
+    """The change of an (IA)^3 vector, or a phrase that says what is wrong."""
     if "ia3" in parts:
         flag = parts["on_input"]
         if flag.numel() != 1 or float(flag) not in (0.0, 1.0):
@@ -268,7 +311,7 @@ def _ia3_change(key: Key, parts: dict[str, Tensor], rules: PeftSettings | None) 
 
 
 def _magnitude(value: Tensor) -> Tensor:
-    """peft's magnitude, (out) or (1, out, 1, 1), as (out); a LyCORIS one for the input stays."""
+    """peft's magnitude, (out) or (1, out, 1, 1), as (out); LyCORIS' (1, in) is unchanged."""
     if value.ndim == 2 and value.shape[0] == 1 and value.shape[1] > 1:
         return value
     return value.flatten()

@@ -1,4 +1,4 @@
-"""What an adapter file holds, and what it claims about itself."""
+"""What an adapter file contains, and what it claims about itself."""
 
 from __future__ import annotations
 
@@ -34,10 +34,32 @@ _PLAIN = (
 
 @dataclass(frozen=True)
 class AdapterSummary:
-    """What an adapter file holds; ``hash`` is kohya's ``sshs_model_hash`` (tensor bytes only).
+    """What an adapter file contains.
 
-    ``kinds``: modules per kind of change; ``words``: trigger words of textual inversions;
-    ``leftovers``: keys that were not understood, where a partial reading was allowed.
+    Attributes
+    ----------
+    path : Path
+        The file or folder.
+    hash : str
+        Kohya's ``sshs_model_hash``, over the tensor bytes only.
+    modules : int
+        Number of changed modules.
+    text_modules : int
+        How many of these belong to text encoders.
+    parameters : int
+        Number of values in all tensors.
+    ranks : tuple of int
+        The different ranks, ascending.
+    style : str
+        Whose key names the file uses, such as ``kohya``.
+    kinds : dict of str to int
+        Number of modules per kind of change.
+    words : tuple of str
+        Trigger words of textual inversions.
+    leftovers : tuple of str
+        Keys that were not understood, if partial reading was allowed.
+    metadata : dict of str to str
+        What the file says about itself.
     """
 
     path: Path
@@ -53,7 +75,7 @@ class AdapterSummary:
     metadata: dict[str, str] = field(default_factory=dict, repr=False)
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for provenance: no machine path, no metadata."""
+        """Plain values for provenance, without folders and metadata."""
         return {
             "file": self.path.name,
             "hash": self.hash,
@@ -67,8 +89,13 @@ class AdapterSummary:
         }
 
     def claims(self) -> dict[str, Any]:
-        """What the file's metadata say: hints for a search, never proof, since anybody can edit
-        them. Folder names carry their image count; tags their frequency, the most frequent first.
+        """What the file's metadata say. These are hints, not proof: anybody can edit them.
+
+        Returns
+        -------
+        dict
+            Labels and values. ``folders`` has image counts by folder name and ``tags`` counts by
+            tag, both the largest first; ``hash`` says whether the recorded hash is right.
         """
         found: dict[str, Any] = {}
         for label, names in _PLAIN:
@@ -86,26 +113,27 @@ class AdapterSummary:
 
 
 def joined_hash(hashes: Sequence[str]) -> str:
-    """The hash of a file, or of several taken together in order."""
+    """The hash of a single file, or a common one of several files in order."""
     if len(hashes) == 1:
         return hashes[0]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def listing(names: Sequence[str]) -> str:
-    """The first names of a list, tamed, and how many more there are."""
+    """The first names of a sorted list, safe to print, and how many more there are."""
     shown = ", ".join(tame(name) for name in sorted(names)[:_SHOWN])
     more = len(names) - _SHOWN
     return shown if more <= 0 else f"{shown} and {more} more"
 
 
 def tame(text: str) -> str:
-    """A stranger's text, short and without control characters (which drive terminals)."""
+    """Text from an untrusted file, shortened and without control characters."""
     short = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in short)
 
 
 def _folders(metadata: dict[str, str]) -> dict[str, int]:
+    """Image counts by folder name, the largest first."""
     table = _table(metadata.get("ss_dataset_dirs", ""))
     counts = {
         tame(name): entry["img_count"]
@@ -116,6 +144,7 @@ def _folders(metadata: dict[str, str]) -> dict[str, int]:
 
 
 def _tags(text: str) -> dict[str, int]:
+    """How often each tag occurs, the most frequent first."""
     counts: dict[str, int] = {}
     for tags in _table(text).values():
         for tag, count in tags.items() if isinstance(tags, dict) else ():
@@ -126,6 +155,7 @@ def _tags(text: str) -> dict[str, int]:
 
 
 def _table(text: str) -> dict[str, Any]:
+    """A JSON object; empty if the text is too long or something else."""
     if not text or len(text) > _LARGEST_JSON:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Adapters written in kohya's LoRA format, which every host reads."""
+"""Write adapters in kohya's LoRA format, which all common programs can read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from siren_ext.errors import AdapterError
 from siren_ext.files import atomic
 
 LoraModules = Mapping[str, tuple[Tensor, Tensor, float]]
-"""Kohya module name -> (down, up, alpha)."""
+"""(down, up, alpha) by kohya's module name."""
 
 
 def save_kohya(
@@ -27,10 +27,29 @@ def save_kohya(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> AdapterSummary:
-    """Write an adapter atomically; kohya's two hashes are added to the metadata.
+    """Write an adapter atomically, with kohya's two hashes in the metadata.
 
-    Keys are ``lora_unet_<path>`` or ``lora_te_text_model_<path>`` with ``.lora_down.weight``,
-    ``.lora_up.weight`` and ``.alpha``, the diffusers module path joined by underscores.
+    Parameters
+    ----------
+    path : Path
+        The file; an existing one is replaced.
+    modules : mapping of str to (Tensor, Tensor, float)
+        (down, up, alpha) by kohya's module name: ``lora_unet_`` or ``lora_te_text_model_`` and the
+        diffusers module path joined by underscores.
+    metadata : mapping of str to str
+        Metadata to store in the file.
+    dtype : torch.dtype
+        Number format of the weights.
+
+    Returns
+    -------
+    AdapterSummary
+        What the file contains.
+
+    Raises
+    ------
+    AdapterError
+        If there is no module, or values are not finite.
     """
     if not modules:
         raise AdapterError("There is no module to write; expected at least one trained module.")
@@ -43,10 +62,10 @@ def save_kohya(
     broken = [key for key, value in tensors.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise AdapterError(
-            f"{listing(broken)} hold infinite or undefined numbers; the training diverged. "
-            "Lower the learning rate."
+            f"{listing(broken)} contain infinite or NaN values; the training diverged. Lower the "
+            "learning rate."
         )
-    # kohya computes its hashes on a file that carries the training metadata alone
+    # kohya computes its hashes on a file with the training metadata only
     training = {key: value for key, value in metadata.items() if key.startswith("ss_")}
     image = save(tensors, training)
     full = {
