@@ -26,9 +26,12 @@ from siren_ext.panels.actions import (
     verify_step,
 )
 from siren_ext.panels.host import JobFolders, PanelHost
+from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.progress import Progress
 from siren_ext.samples.folder import sample_set
+from siren_ext.suspects.base import PromptPlan
 from siren_ext.training.prompts import surrogate_prompt
+from siren_ext.workflows.experiment_run import ExperimentModel, spread_captions
 
 STEPS = (
     "Coat the images",
@@ -190,58 +193,55 @@ class Guided:
         coater = self.host.coaters.load("samples")
         coated = coat_step(data, coater, job, progress=self._progress(update, 0, job_id))
         update(step=1, note="", coated=coated, examples=before_after(coated, data, job))
-        adapters = {name: job / f"{name}.safetensors" for name in ("suspect", "reference")}
-        protected = ImageSet.open(coated.folder)
-        self._train(protected, prompt, adapters["suspect"], 1, self._progress(update, 1, job_id))
+        prompts = (prompt,) if prompt else spread_captions(data)
+        suspect = self._model(job, 1, prompts, prompt, length.suspect_images)
+        suspect.train(ImageSet.open(coated.folder), self._progress(update, 1, job_id))
+        reference = self._model(job, 2, prompts, prompt, length.reference_images)
         ready = self._reference if images is None else None
         update(step=2, note="reused from an earlier run" if ready else "")
         if ready is None:
-            self._train(data, prompt, adapters["reference"], 2, self._progress(update, 2, job_id))
-        prompts = (prompt,) if prompt else _captions(data)
+            reference.train(data, self._progress(update, 2, job_id))
         update(step=3, note="")
-        suspect = job / "suspect_pictures"
-        watched = self._progress(update, 3, job_id)
-        self._generate(prompts, adapters["suspect"], suspect, length.suspect_images, 1, watched)
+        suspect.generate(self._progress(update, 3, job_id))
         update(step=4, note="reused from an earlier run" if ready else "")
-        reference = ready or job / "reference_pictures"
         if ready is None:
-            watched, count = self._progress(update, 4, job_id), length.reference_images
-            self._generate(prompts, adapters["reference"], reference, count, 2, watched)
+            reference.generate(self._progress(update, 4, job_id))
             if images is None:
-                self._keep(reference)
+                self._keep(reference.images)
         update(step=5, note="")
         watched = self._progress(update, 5, job_id)
         verification = verify_step(
-            suspect, reference, coater, job, alpha=length.alpha, progress=watched
+            suspect.images,
+            ready or reference.images,
+            coater,
+            job,
+            alpha=length.alpha,
+            progress=watched,
         )
         update(step=6, note="", verification=verification)
 
     def _progress(self, update: Callable[..., None], step: int, job_id: str) -> Progress:
         return _StateProgress(update, step, lambda: self.host.stops.requested(job_id))
 
-    def _train(
-        self, data: ImageSet, prompt: str | None, out: Path, seed: int, progress: Progress
-    ) -> None:
-        from siren_ext.personalize.config import PersonalizeConfig
-        from siren_ext.personalize.run import personalize
-
-        length = self.length
-        config = PersonalizeConfig(
-            steps=length.training_steps, batch_size=length.training_batch, seed=seed, prompt=prompt
+    def _model(
+        self, job: Path, number: int, prompts: tuple[str, ...], caption: str | None, count: int
+    ) -> ExperimentModel:
+        """The suspicious model (1) or the reference (2); no two images of a run share a seed."""
+        name, length = ("suspect", "reference")[number - 1], self.length
+        return ExperimentModel(
+            base="pocket",
+            plan=PromptPlan(
+                prompts=prompts, count=count, seed=number * 100_000, steps=length.sampling_steps
+            ),
+            images=job / f"{name}_pictures",
+            training=PersonalizeConfig(
+                steps=length.training_steps,
+                batch_size=length.training_batch,
+                seed=number,
+                prompt=caption,
+            ),
+            adapter=job / f"{name}.safetensors",
         )
-        personalize(data, "pocket", config, out, progress=progress)
-
-    def _generate(
-        self, prompts: tuple[str, ...], adapter: Path, out: Path, count: int, place: int,
-        progress: Progress,
-    ) -> None:  # fmt: skip
-        from siren_ext.suspects.base import PromptPlan, generate_images
-        from siren_ext.suspects.local import LocalSuspect
-
-        plan = PromptPlan(
-            prompts=prompts, count=count, seed=place * 100_000, steps=self.length.sampling_steps
-        )
-        generate_images(LocalSuspect("pocket", adapter), plan, out, progress=progress)
 
     def _keep(self, pictures: Path) -> None:
         with self._lock:
@@ -276,10 +276,3 @@ class _StateProgress(Progress):
 
 def _first(data: ImageSet, count: int) -> ImageSet:
     return replace(data, items=data.items[:count])
-
-
-def _captions(data: ImageSet) -> tuple[str, ...]:
-    """Ten captions spread evenly over the set, so that 30 and 50 images use them equally often."""
-    captions = list(dict.fromkeys(data.captions("an image")))
-    count = min(10, len(captions))
-    return tuple(captions[i * len(captions) // count] for i in range(count))

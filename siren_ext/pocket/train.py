@@ -6,9 +6,9 @@ Stages, each skipped when its result is already in ``--work``:
 2. ``latents``: both mirror images of every corpus picture through the autoencoder, cached.
 3. ``unet``: text encoder and UNet together, predicting the velocity (Salimans and Ho 2022) as
    Stable Diffusion 2 does, at log-normal noise levels (Karras et al. 2022). A network that predicts
-   noise must copy its input to well under a percent before anything about the class can show in
-   high noise; this small one, in bfloat16, did not get there. Constant learning rate and a linear
-   decay at the end.
+   noise has to copy its input to well under a percent before it can show anything of the class in
+   high noise; this small one, in bfloat16, did not get that far. Constant learning rate and a
+   linear decay at the end.
 4. ``export``: averaged weights as a diffusers folder in float16 safetensors.
 
 The autoencoder is TAESD (MIT): latents are those of Stable Diffusion 1.x at a fifth of the cost.
@@ -25,25 +25,26 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from siren_ext.errors import ConfigError
+from siren_ext.pocket.networks import Networks
 from siren_ext.pocket.parts import (
     MAX_TOKENS,
     TOKENIZER_FILES,
     load_taesd,
     load_tokenizer,
-    load_weights,
     make_text_encoder,
     make_tokenizer,
     make_unet,
-    predicts_velocity,
     save_model,
 )
 
@@ -54,7 +55,20 @@ EMA_DECAY = 0.999
 
 @torch.no_grad()
 def cache_latents(corpus: Path, vae: Any, out: Path, batch: int = 32) -> None:
-    """Encode every picture and its mirror image; rows done are kept over interruptions."""
+    """Encode every picture and its mirror image; a stopped call resumes.
+
+    Parameters
+    ----------
+    corpus : Path
+        folder with images.npy, (n, H, W, 3) in uint8.
+    vae : Any
+        the autoencoder.
+    out : Path
+        the file to write: (2, n, 4, H/8, W/8) in float16. The number of finished rows is beside it
+        in ``.done``.
+    batch : int
+        pictures encoded at once.
+    """
     images = np.load(corpus / "images.npy", mmap_mode="r")
     shape = (2, len(images), 4, images.shape[1] // 8, images.shape[2] // 8)
     counter = out.with_suffix(".done")
@@ -77,69 +91,47 @@ def cache_latents(corpus: Path, vae: Any, out: Path, batch: int = 32) -> None:
     counter.write_text(str(len(images)))
 
 
-class MasterWeights:
-    """Float32 weights, AdamW and averages behind bfloat16 modules.
-
-    The modules compute in bfloat16, which matrix units make several times faster; updates are far
-    smaller than bfloat16's steps, so they are made on float32 copies.
-    """
-
-    def __init__(self, modules: dict[str, nn.Module], lr: float) -> None:
-        self.live = {f"{m}.{n}": p for m, mod in modules.items() for n, p in mod.named_parameters()}
-        self.master = {k: p.detach().float().clone() for k, p in self.live.items()}
-        self.average = {k: p.clone() for k, p in self.master.items()}
-        decay = [p for p in self.master.values() if p.ndim > 1]
-        plain = [p for p in self.master.values() if p.ndim <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
-            lr=lr,
-            betas=(0.9, 0.99),
-            foreach=True,
-        )
-
-    def push(self) -> None:
-        """Copy the float32 weights into the live modules."""
-        with torch.no_grad():
-            torch._foreach_copy_(list(self.live.values()), list(self.master.values()))
-
-    def step(self, lr: float, decay: float, clip: float = 1.0) -> float:
-        """One update from the live gradients; returns the gradient norm."""
-        for name, parameter in self.live.items():
-            self.master[name].grad = (
-                None if parameter.grad is None else parameter.grad.detach().float()
-            )
-            parameter.grad = None
-        norm = float(nn.utils.clip_grad_norm_(list(self.master.values()), clip))
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        self.optimiser.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.values()), list(self.master.values()), 1 - decay)
-        self.push()
-        return norm
-
-
 def learning_rate(
     step: int, total: int, peak: float, warmup: int = 300, tail: float = 0.3
 ) -> float:
-    """Linear warm-up, a plateau, then linear decay over the last ``tail`` of the steps."""
+    """Learning rate of a step: linear warm-up, plateau, linear decay.
+
+    Parameters
+    ----------
+    step, total : int
+        the step from 0, and the number of all.
+    peak : float
+        of the plateau.
+    warmup : int
+        steps of the warm-up.
+    tail : float
+        share of the steps in the decay.
+
+    Returns
+    -------
+    float
+        at most ``peak``.
+    """
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * max(0.02, min(1.0, (total - step) / (tail * total)))
 
 
-def noise_levels(log_ratio: Tensor, centre: float = -1.0, spread: float = 2.0) -> Tensor:
-    """Probability of each diffusion step, for normally distributed log signal-to-noise ratios.
-
-    ``log_ratio``: log(kept / (1 - kept)) of every step, decreasing. Returns as many probabilities.
-    """
-    density = torch.exp(-0.5 * ((log_ratio - centre) / spread).square())
-    width = -torch.gradient(log_ratio)[0]  # how much of the axis one step covers
-    return density * width / (density * width).sum()
-
-
 def vary_caption(caption: str, rng: np.random.Generator) -> str:
-    """Sometimes the empty text (for guidance), sometimes the bare subject."""
+    """Replace a caption with the empty text (for guidance) or its subject, 1 in 10 times each.
+
+    Parameters
+    ----------
+    caption : str
+        of the corpus.
+    rng : np.random.Generator
+        decides.
+
+    Returns
+    -------
+    str
+        the text to train on.
+    """
     roll = rng.random()
     if roll < 0.1:
         return ""
@@ -148,107 +140,135 @@ def vary_caption(caption: str, rng: np.random.Generator) -> str:
     return caption
 
 
-def train(args: argparse.Namespace) -> dict[str, Tensor]:
-    """Train text encoder and UNet; returns the averaged float32 weights."""
-    from diffusers.models.attention_processor import AttnProcessor
+@dataclass(frozen=True)
+class TrainingSet:
+    """What the networks are trained on.
 
-    rows = json.loads((args.corpus / "captions.json").read_text("utf-8"))
-    captions = [row["caption"] for row in rows]
-    latents = np.load(args.work / "latents.npy", mmap_mode="r")
-    tokenizer = load_tokenizer(args.work / "tokenizer")
-    torch.manual_seed(args.seed)  # a script of its own: initial weights come from the global seed
-    unet = make_unet()
-    text = make_text_encoder(tokenizer)
-    checkpoint = args.work / "unet.pt"
-    if args.start is not None and not checkpoint.exists():
-        load_weights(args.start, unet=unet, text=text)
-        if not predicts_velocity(args.start):  # the last layer says something else: learn it anew
-            nn.init.zeros_(unet.conv_out.weight)
-            nn.init.zeros_(unet.conv_out.bias)
-        log.info("starting from %s", args.start)
-    weights = MasterWeights({"unet": unet, "text": text}, args.lr)
-    unet.to(torch.bfloat16).train()
-    text.to(torch.bfloat16).train()
-    # for sequences this short the fused attention's backward on a CPU costs more than it saves
-    unet.set_attn_processor(AttnProcessor())
-    if hasattr(text, "set_attn_implementation"):  # older transformers know nothing but eager
-        text.set_attn_implementation("eager")
-    weights.live = {
-        f"{m}.{n}": p
-        for m, mod in (("unet", unet), ("text", text))
-        for n, p in mod.named_parameters()
-    }
-    step = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        step = state["step"]
-        pairs = ((weights.master, state["master"]), (weights.average, state["average"]))
-        for mine, theirs in pairs:
-            for name, value in theirs.items():
-                mine[name].copy_(value)
-        weights.optimiser.load_state_dict(state["optimiser"])
-        log.info("resumed at step %d", step)
-    weights.push()
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
-    kept = torch.cumprod(1 - betas, 0)
-    ratio = kept / (1 - kept)
-    chance = noise_levels(ratio.log())
-    mean, began, since = 0.0, time.monotonic(), step
-    while step < args.steps:
-        # every step has a generator of its own, so a resumed run draws what an unbroken one draws
-        rng = np.random.default_rng((args.seed, step))
-        noise_rng = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
-        picks = rng.integers(len(captions), size=args.batch)
-        mirror = rng.integers(2, size=args.batch)
-        clean = torch.from_numpy(latents[mirror, picks].astype(np.float32))
-        prompts = [vary_caption(captions[i], rng) for i in picks]
-        tokens = tokenizer(
+    Attributes
+    ----------
+    captions : list[str]
+        one per picture.
+    latents : NDArray[np.float16]
+        (2, n, 4, h, w): of every picture and its mirror image.
+    tokenizer : Any
+        of the text encoder.
+    """
+
+    captions: list[str]
+    latents: NDArray[np.float16]
+    tokenizer: Any
+
+    @classmethod
+    def open(cls, args: argparse.Namespace) -> TrainingSet:
+        """Open what the earlier stages left in ``--work``.
+
+        Parameters
+        ----------
+        args : argparse.Namespace
+            of the command line.
+
+        Returns
+        -------
+        TrainingSet
+            its latents are read as they are needed.
+        """
+        rows = json.loads((args.corpus / "captions.json").read_text("utf-8"))
+        return cls(
+            [row["caption"] for row in rows],
+            np.load(args.work / "latents.npy", mmap_mode="r"),
+            load_tokenizer(args.work / "tokenizer"),
+        )
+
+    def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Draw pictures, mirrored or not, and vary their captions.
+
+        Parameters
+        ----------
+        size : int
+            number of pictures, drawn with replacement.
+        rng : np.random.Generator
+            draws them.
+
+        Returns
+        -------
+        tuple[Tensor, Tensor]
+            latents (size, 4, h, w) in float32 and token numbers (size, 77).
+        """
+        picks = rng.integers(len(self.captions), size=size)
+        mirror = rng.integers(2, size=size)
+        clean = torch.from_numpy(self.latents[mirror, picks].astype(np.float32))
+        prompts = [vary_caption(self.captions[i], rng) for i in picks]
+        tokens: Tensor = self.tokenizer(
             prompts,
             padding="max_length",
             max_length=MAX_TOKENS,
             truncation=True,
             return_tensors="pt",
         ).input_ids
-        noise = torch.randn(clean.shape, generator=noise_rng)
-        times = torch.multinomial(chance, args.batch, replacement=True, generator=noise_rng)
-        level = kept[times].view(-1, 1, 1, 1)
-        noisy = level.sqrt() * clean + (1 - level).sqrt() * noise
-        hidden = text(tokens).last_hidden_state
-        velocity = level.sqrt() * noise - (1 - level).sqrt() * clean
-        guess = unet(noisy.bfloat16(), times, hidden).sample.float()
-        loss = (guess - velocity).square().mean()
-        loss.backward()
+        return clean, tokens
+
+
+def train(args: argparse.Namespace) -> dict[str, Tensor]:
+    """Train text encoder and UNet, or resume training them.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        of the command line.
+
+    Returns
+    -------
+    dict[str, Tensor]
+        averaged float32 weights by name; also exported to ``--out``.
+
+    Raises
+    ------
+    FloatingPointError
+        the loss is not finite.
+    """
+    data = TrainingSet.open(args)
+    networks = Networks(args, data.tokenizer)
+    weights, first = networks.weights, networks.step
+    mean, began = 0.0, time.monotonic()
+    while networks.step < args.steps:
+        step = networks.step
+        # Every step has generators of its own, so a resumed run draws what an unbroken one draws.
+        rng = np.random.default_rng((args.seed, step))
+        noise = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
+        clean, tokens = data.batch(args.batch, rng)
+        loss = networks.loss(clean, tokens, noise)
+        loss.backward()  # type: ignore[no-untyped-call]
         rate = learning_rate(step, args.steps, args.lr)
         weights.step(rate, min(EMA_DECAY, (step + 1) / (step + 10)))
         mean = loss.item() if mean == 0 else 0.99 * mean + 0.01 * loss.item()
         if not math.isfinite(mean):
             raise FloatingPointError(f"the loss is {mean} at step {step}; lower --lr")
-        step += 1
+        networks.step = step = step + 1
         if step % 50 == 0:
-            pace = (time.monotonic() - began) / (step - since)
+            pace = (time.monotonic() - began) / (step - first)
             log.info(
                 "step %d of %d  loss %.4f  lr %.1e  %.2f s/step", step, args.steps, mean, rate, pace
             )
         if step % args.save_every == 0 or step == args.steps:
-            temporary = checkpoint.with_suffix(".tmp")
-            torch.save(
-                {
-                    "step": step,
-                    "master": weights.master,
-                    "average": weights.average,
-                    "optimiser": weights.optimiser.state_dict(),
-                },
-                temporary,
-            )
-            temporary.replace(checkpoint)
+            networks.save()
             export(args, weights.average, step)
-    if step == since:  # nothing was left to do: write the result once more
-        export(args, weights.average, step)
+    if networks.step == first:  # nothing was left to do: write the result again
+        export(args, weights.average, first)
     return weights.average
 
 
 def export(args: argparse.Namespace, average: dict[str, Tensor], step: int) -> None:
-    """Write the averaged weights as a diffusers folder in float16."""
+    """Write the averaged weights as a diffusers folder in float16.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        of the command line.
+    average : dict[str, Tensor]
+        weights by name.
+    step : int
+        number of finished steps.
+    """
     tokenizer = args.work / "tokenizer"
     unet, text = make_unet(), make_text_encoder(load_tokenizer(tokenizer))
     for name, module in (("unet", unet), ("text", text)):
@@ -260,7 +280,20 @@ def export(args: argparse.Namespace, average: dict[str, Tensor], step: int) -> N
 
 
 def prepare_tokenizer(args: argparse.Namespace, captions: list[str]) -> None:
-    """Learn the vocabulary, or take over that of the model from which training starts."""
+    """Learn the vocabulary, or copy that of the model that training starts from.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        of the command line.
+    captions : list[str]
+        of the corpus.
+
+    Raises
+    ------
+    ConfigError
+        the model lacks its tokenizer, or ``--work`` has another one.
+    """
     mine = args.work / "tokenizer"
     theirs = None if args.start is None else args.start / "tokenizer"
     if theirs is not None:
@@ -278,13 +311,19 @@ def prepare_tokenizer(args: argparse.Namespace, captions: list[str]) -> None:
         for name in TOKENIZER_FILES:
             if (theirs / name).read_bytes() != (mine / name).read_bytes():
                 raise ConfigError(
-                    f"{mine / name} differs from that of --start {args.start}, whose weights "
-                    "belong to its own vocabulary. Use a new --work folder."
+                    f"{mine / name} differs from that of --start {args.start}, whose weights need "
+                    "their own vocabulary. Use a new --work folder."
                 )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line of the training script; ``argv`` replaces the process's arguments."""
+    """Run the training script.
+
+    Parameters
+    ----------
+    argv : Sequence[str] | None
+        arguments; None for those of the process.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--taesd", type=Path, required=True, help="folder with TAESD's weights")
@@ -295,7 +334,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-every", type=int, default=500)
-    parser.add_argument("--start", type=Path, help="exported model whose weights to begin with")
+    parser.add_argument("--start", type=Path, help="exported model to start from")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.work.mkdir(parents=True, exist_ok=True)
