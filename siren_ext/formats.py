@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+
+from msgspec import Meta
 
 from siren_ext.documents import MAX_JSON_BYTES, read_json
 from siren_ext.errors import SirenError
 from siren_ext.schema import convert, expected, fits, shown
 
 T = TypeVar("T")
+
+Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z", description="64 hexadecimal digits")]
 
 
 def read_format(
@@ -21,15 +25,22 @@ def read_format(
     name: str | None = None,
     max_bytes: int = MAX_JSON_BYTES,
     advice: str = "",
+    marked: str | None = None,
 ) -> T:
     """A typed structure from a JSON file; see :func:`convert_format`."""
     name = str(path) if name is None else name
     values = read_json(path, error=error, name=name, max_bytes=max_bytes, advice=advice)
-    return convert_format(values, kind, name=name, error=error, advice=advice)
+    return convert_format(values, kind, name=name, error=error, advice=advice, marked=marked)
 
 
 def convert_format(
-    values: Any, kind: type[T], *, name: str, error: type[SirenError], advice: str = ""
+    values: Any,
+    kind: type[T],
+    *,
+    name: str,
+    error: type[SirenError],
+    advice: str = "",
+    marked: str | None = None,
 ) -> T:
     """A typed structure from plain values whose format and version are checked first.
 
@@ -38,13 +49,15 @@ def convert_format(
     values : Any
         plain values, such as those of a JSON file.
     kind : type[T]
-        a structure with the fields ``format`` and ``version``, each a ``Literal``.
+        a structure with the fields ``format`` and ``version``.
     name : str
         what messages call the values.
     error : type[SirenError]
         what is raised.
     advice : str
         a sentence that ends every message: what to do.
+    marked : str | None
+        the format that is asked for, where ``kind`` takes any.
 
     Returns
     -------
@@ -58,6 +71,8 @@ def convert_format(
         :func:`siren_ext.schema.convert`.
     """
     hints = get_type_hints(kind, include_extras=True)
+    if marked is not None:
+        hints["format"] = Literal[marked]
     for field in ("format", "version"):
         found = values.get(field) if isinstance(values, Mapping) else None
         if not fits(found, hints[field]):

@@ -7,29 +7,50 @@ published or time-stamped is the SHA-256 of the commitment file: that alone tell
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
 
 from siren_ext.errors import DatasetError, EvidenceError, ImageError
 from siren_ext.files import sha256_file
-from siren_ext.keys.encrypted_file import read_object, write_private
+from siren_ext.formats import Sha256, read_format
+from siren_ext.keys.encrypted_file import write_private
+from siren_ext.schema import shown, to_plain
 from siren_ext.text import printable
 
-FORMAT = "siren_ext.commitment"
-MAX_BYTES = 64 << 20
 MAX_FILES = 200_000
 Status = Literal["committed before", "no commitment", "does not fit"]
 
-_HASH = re.compile(r"[0-9a-f]{64}")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-_FIELDS = {"format", "version", "created", "tool", "coater", "coater_sha256"}
-_FIELDS |= {"committed", "files", "nonce"}
 _SHOWN = 5
+_UNTOUCHED = "Use the file that 'siren-ext commit' wrote, unchanged."
+_Short = Annotated[str, Meta(max_length=200)]
+
+
+class _StoredFile(Struct, forbid_unknown_fields=True):
+    """A coated file that was committed to."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=4096)]
+    sha256: Sha256
+
+
+class _Stored(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The commitment's file."""
+
+    format: Literal["siren_ext.commitment"] = "siren_ext.commitment"
+    version: Literal[1] = 1
+    created: str
+    tool: _Short
+    coater: _Short
+    coater_sha256: Sha256
+    committed: list[Sha256]
+    files: Annotated[list[_StoredFile], Meta(max_length=MAX_FILES)]
+    nonce: Sha256
 
 
 @dataclass(frozen=True)
@@ -64,55 +85,44 @@ class Commitment:
 
     def save(self, path: Path) -> str:
         """Write the JSON file, never over another one, and give its SHA-256."""
-        data = {
-            "format": FORMAT,
-            "version": 1,
-            "created": self.created,
-            "tool": self.tool,
-            "coater": self.coater,
-            "coater_sha256": self.coater_sha256,
-            "committed": list(self.keys),
-            "files": [{"name": name, "sha256": digest} for name, digest in self.files],
-            "nonce": self.nonce,
-        }
-        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        stored = _Stored(
+            created=self.created,
+            tool=self.tool,
+            coater=self.coater,
+            coater_sha256=self.coater_sha256,
+            committed=list(self.keys),
+            files=[_StoredFile(name, digest) for name, digest in self.files],
+            nonce=self.nonce,
+        )
+        text = json.dumps(to_plain(stored), indent=2, ensure_ascii=False) + "\n"
         write_private(Path(path), text.encode("utf-8"))
         return sha256_file(path)
 
     @classmethod
     def load(cls, path: Path) -> Commitment:
         """Read a commitment; raises :class:`EvidenceError` unless it is whole and sane."""
-        data = read_object(Path(path), FORMAT, max_bytes=MAX_BYTES)
         name = Path(path).name
-        files: Any = data.get("files")
-        keys: Any = data.get("committed")
-        sane = (
-            set(data) == _FIELDS
-            and isinstance(files, list)
-            and len(files) <= MAX_FILES
-            and isinstance(keys, list)
-            and all(map(_is_hash, (data["coater_sha256"], data["nonce"], *keys)))
-            and isinstance(data["coater"], str)
-            and len(data["coater"]) <= 200
-            and isinstance(data["tool"], str)
-            and len(data["tool"]) <= 200
-            and _is_time(data["created"])
-            and all(map(_is_file, files))
-        )
-        if not sane:
+        stored = read_format(path, _Stored, error=EvidenceError, name=name, advice=_UNTOUCHED)
+        if not _is_time(stored.created):
             raise EvidenceError(
-                f"{name} is not a whole commitment; use the file that 'siren-ext commit' wrote, "
-                "unchanged."
+                f"{name}: created is {shown(stored.created)}; expected a time such as "
+                f"2026-01-31T12:00:00Z. {_UNTOUCHED}"
             )
-        pairs = tuple((entry["name"], entry["sha256"]) for entry in files)
+        for file in stored.files:
+            # such names are never written, and would forge lines where differences are listed
+            if not file.name.isprintable() and file.name != printable(file.name):
+                raise EvidenceError(
+                    f"{name}: a file is named {shown(file.name)}; expected a name without control "
+                    f"characters. {_UNTOUCHED}"
+                )
         return cls(
-            data["created"],
-            data["tool"],
-            data["coater"],
-            data["coater_sha256"],
-            tuple(keys),
-            pairs,
-            data["nonce"],
+            stored.created,
+            stored.tool,
+            stored.coater,
+            stored.coater_sha256,
+            tuple(stored.committed),
+            tuple((file.name, file.sha256) for file in stored.files),
+            stored.nonce,
         )
 
 
@@ -311,24 +321,9 @@ def _readable(created: str) -> str:
     return datetime.strptime(created, _TIME).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _is_hash(value: Any) -> bool:
-    return isinstance(value, str) and _HASH.fullmatch(value) is not None
-
-
-def _is_time(value: Any) -> bool:
+def _is_time(text: str) -> bool:
     try:
-        datetime.strptime(value, _TIME)
-    except (TypeError, ValueError):
+        datetime.strptime(text, _TIME)
+    except ValueError:
         return False
     return True
-
-
-def _is_file(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and set(entry) == {"name", "sha256"}
-        and isinstance(entry["name"], str)
-        and 0 < len(entry["name"]) <= 4096
-        and entry["name"] == printable(entry["name"])
-        and _is_hash(entry["sha256"])
-    )

@@ -7,9 +7,10 @@ import hmac
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import ArrayLike, NDArray
 
 from siren_ext.errors import EvidenceError
@@ -23,6 +24,24 @@ MAX_RECIPIENTS = 10_000
 MAX_NAME = 200
 _SALT_BYTES = 32
 _DOMAIN = b"siren_ext.coating_key.1\0"
+
+
+class _StoredKey(Struct, forbid_unknown_fields=True):
+    """A key as it is encrypted; never shown."""
+
+    recipient: Annotated[str, Meta(max_length=MAX_NAME)]
+    bits: Annotated[int, Meta(ge=1, le=MAX_BITS)]
+    message: Annotated[str, Meta(pattern=r"\A([0-9a-f]{2})+\Z")]
+    salt: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+    def __repr__(self) -> str:
+        return f"_StoredKey({self.bits} bits)"
+
+
+class _StoredRing(Struct, forbid_unknown_fields=True):
+    """What the encrypted file keeps."""
+
+    keys: Annotated[list[_StoredKey], Meta(min_length=1, max_length=MAX_RECIPIENTS)]
 
 
 class CoatingKey:
@@ -94,19 +113,15 @@ class CoatingKey:
     def _packed(self) -> bytes:
         return np.packbits(self._message > 0).tobytes()
 
-    def _stored(self) -> dict[str, Any]:
-        return {"bits": self.bits, "message": self._packed().hex(), "salt": self._salt.hex()}
+    def _stored(self, recipient: str) -> _StoredKey:
+        return _StoredKey(recipient, self.bits, self._packed().hex(), self._salt.hex())
 
     @classmethod
-    def _restored(cls, data: Any) -> CoatingKey:
-        try:
-            bits, packed = data["bits"], bytes.fromhex(data["message"])
-            salt = bytes.fromhex(data["salt"])
-            if type(bits) is not int or not 1 <= bits <= MAX_BITS or len(packed) != (bits + 7) // 8:
-                raise ValueError  # noqa: TRY301 - one message for every kind of damage
-        except (KeyError, TypeError, ValueError):
-            raise EvidenceError("A key in the file is damaged; use a copy of the file.") from None
-        return cls(_unpacked(packed, bits), salt)
+    def _restored(cls, stored: _StoredKey) -> CoatingKey:
+        packed = bytes.fromhex(stored.message)
+        if len(packed) != (stored.bits + 7) // 8:
+            raise EvidenceError("A key in the file is damaged; use a copy of the file.")
+        return cls(_unpacked(packed, stored.bits), bytes.fromhex(stored.salt))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CoatingKey):
@@ -197,22 +212,14 @@ class KeyRing:
 
         An existing file stays as it is unless ``replace`` is set.
         """
-        keys = [{"recipient": name, **key._stored()} for name, key in self]
-        write_encrypted(Path(path), FORMAT, {"keys": keys}, passphrase, replace=replace)
+        keys = [key._stored(name) for name, key in self]
+        write_encrypted(Path(path), FORMAT, _StoredRing(keys), passphrase, replace=replace)
 
     @classmethod
     def load(cls, path: Path, passphrase: str) -> KeyRing:
         """Read an encrypted key file; raises :class:`EvidenceError` with what is wrong."""
-        keys = read_encrypted(Path(path), FORMAT, passphrase).get("keys")
-        if not isinstance(keys, list):
-            raise EvidenceError(f"{Path(path).name} holds no list of keys.")
-        return cls((entry["recipient"], CoatingKey._restored(entry)) for entry in map(_entry, keys))
-
-
-def _entry(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict) or "recipient" not in value:
-        raise EvidenceError("A key in the file is damaged; use a copy of the file.")
-    return value
+        stored = read_encrypted(Path(path), FORMAT, _StoredRing, passphrase)
+        return cls((entry.recipient, CoatingKey._restored(entry)) for entry in stored.keys)
 
 
 def _checked_name(name: Any) -> str:

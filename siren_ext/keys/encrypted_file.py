@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import os
 import unicodedata
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
-from siren_ext.documents import read_json
+import msgspec
+from msgspec import Meta, Struct
+
+from siren_ext.documents import parse_json
 from siren_ext.errors import EvidenceError, MissingExtraError
-from siren_ext.text import printable
+from siren_ext.formats import read_format
+from siren_ext.schema import fits, to_plain
 
-MAX_BYTES = 1 << 20
+T = TypeVar("T")
+
+MAX_BYTES = 32 << 20  # 10,000 keys of the longest kind
 LEAST_LETTERS = 8
 COST = 17  # log2 of scrypt's N: 128 MiB and about half a second per guess
-_COSTS = (14, 18)  # what a file may ask of this machine
 _BLOCK = 8
-_CIPHER = "aes-256-gcm"
-_DERIVATION = "scrypt"
+_UNTOUCHED = "Use an untouched copy of the file."
+_Salt = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z", description="32 hexadecimal digits")]
+_Nonce = Annotated[str, Meta(pattern=r"\A[0-9a-f]{24}\Z", description="24 hexadecimal digits")]
+
+
+class _Derivation(Struct, forbid_unknown_fields=True):
+    """How the passphrase becomes a key; the bounds say what a file may ask of this machine."""
+
+    name: Literal["scrypt"]
+    cost: Annotated[int, Meta(ge=14, le=18)]
+    salt: _Salt
+
+
+class _Cipher(Struct, forbid_unknown_fields=True):
+    """How the content is encrypted."""
+
+    name: Literal["aes-256-gcm"]
+    nonce: _Nonce
+
+
+class _File(Struct, forbid_unknown_fields=True):
+    """All that a file holds; ``sealed`` is the ciphertext."""
+
+    format: str
+    version: Literal[1]
+    derivation: _Derivation
+    cipher: _Cipher
+    sealed: bytes
+
+    def head(self) -> bytes:
+        """What is readable in the file and must not be changed either."""
+        plain = to_plain(self)
+        del plain["sealed"]
+        return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
 
 
 def write_encrypted(
-    path: Path, kind: str, content: Mapping[str, Any], passphrase: str, *, replace: bool = False
+    path: Path, kind: str, content: Any, passphrase: str, *, replace: bool = False
 ) -> None:
     """Write ``content`` encrypted, readable by this user alone (mode 0600 where there are modes).
 
@@ -35,8 +69,8 @@ def write_encrypted(
         the file; the folder must exist.
     kind : str
         what it holds; :func:`read_encrypted` asks for the same.
-    content : Mapping[str, Any]
-        plain JSON values.
+    content : Any
+        a structure or plain JSON values.
     passphrase : str
         8 letters or more; case and spaces count.
     replace : bool
@@ -49,26 +83,38 @@ def write_encrypted(
     MissingExtraError
         the package ``cryptography`` is not installed.
     """
-    head = {
-        "format": kind,
-        "version": 1,
-        "derivation": {"name": _DERIVATION, "cost": COST, "salt": os.urandom(16).hex()},
-        "cipher": {"name": _CIPHER, "nonce": os.urandom(12).hex()},
-    }
     if len(passphrase) < LEAST_LETTERS:
         raise EvidenceError(
             f"The passphrase has {len(passphrase)} letters; expected at least {LEAST_LETTERS}, "
             "better five words."
         )
-    cipher = _cipher(passphrase, head)
-    plain = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
-    ciphertext = cipher.encrypt(bytes.fromhex(head["cipher"]["nonce"]), plain, _bound(head))  # type: ignore[index]
-    text = json.dumps({**head, "sealed": base64.b64encode(ciphertext).decode()}, indent=2) + "\n"
+    file = _File(
+        kind,
+        1,
+        _Derivation("scrypt", COST, os.urandom(16).hex()),
+        _Cipher("aes-256-gcm", os.urandom(12).hex()),
+        b"",
+    )
+    cipher = _cipher(passphrase, file.derivation)
+    plain = json.dumps(to_plain(content), separators=(",", ":"), allow_nan=False).encode()
+    file.sealed = cipher.encrypt(bytes.fromhex(file.cipher.nonce), plain, file.head())
+    text = json.dumps(to_plain(file), indent=2) + "\n"
     write_private(path, text.encode(), replace=replace)
 
 
-def read_encrypted(path: Path, kind: str, passphrase: str) -> dict[str, Any]:
+def read_encrypted(path: Path, kind: str, content: type[T], passphrase: str) -> T:
     """The content that :func:`write_encrypted` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        the file.
+    kind : str
+        what it holds, as given to :func:`write_encrypted`.
+    content : type[T]
+        the structure that it should have.
+    passphrase : str
+        as given to :func:`write_encrypted`.
 
     Raises
     ------
@@ -78,43 +124,33 @@ def read_encrypted(path: Path, kind: str, passphrase: str) -> dict[str, Any]:
     MissingExtraError
         the package ``cryptography`` is not installed.
     """
-    head, ciphertext = require_encrypted(path, kind)
+    file = _read(path, kind)
     name = Path(path).name
+    plain = _opened(_cipher(passphrase, file.derivation), file, name)
     try:
-        body = base64.b64decode(ciphertext, validate=True)
-    except (binascii.Error, TypeError, ValueError):
-        raise EvidenceError(f"{name} is damaged; use a copy of the file.") from None
-    plain = _opened(_cipher(passphrase, head), head, body, name)
-    try:
-        content = json.loads(plain)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):  # right passphrase, but not written by this program
+        values = parse_json(plain, name=name, error=EvidenceError, max_bytes=MAX_BYTES)
+    except EvidenceError:  # its message may quote what nobody should see
+        values = None
+    if not fits(values, content):  # right passphrase, but not written by this program
         raise EvidenceError(f"{name} was opened but holds no {kind}; make it again.")
-    return content
+    return msgspec.convert(values, content)
 
 
-def require_encrypted(path: Path, kind: str) -> tuple[dict[str, Any], Any]:
-    """Head and ciphertext of a file; raises :class:`EvidenceError` unless both are sane."""
-    head = read_object(path, kind, max_bytes=MAX_BYTES)
-    ciphertext = head.pop("sealed", None)
-    return _checked_head(head, Path(path).name), ciphertext
+def require_encrypted(path: Path, kind: str) -> None:
+    """Raise :class:`EvidenceError` unless the readable part of a file is sane."""
+    _read(path, kind)
 
 
-def read_object(path: Path, kind: str, *, max_bytes: int) -> dict[str, Any]:
-    """A JSON object of the given format, version 1; raises :class:`EvidenceError`."""
-    name = Path(path).name
-    data = read_json(path, error=EvidenceError, max_bytes=max_bytes)
-    found = data.get("format") if isinstance(data, dict) else None
-    if found != kind:
-        shown = f"found {printable(found)[:60]!r}" if isinstance(found, str) else "it is not one"
-        raise EvidenceError(f"{name} should be a file of the format {kind!r}; {shown}.")
-    if data.get("version") != 1 or isinstance(data.get("version"), bool):
-        raise EvidenceError(
-            f"{name} has version {str(data.get('version'))[:40]}; this program reads "
-            "version 1. Update the program."
-        )
-    return dict(data)
+def _read(path: Path, kind: str) -> _File:
+    return read_format(
+        path,
+        _File,
+        error=EvidenceError,
+        name=Path(path).name,
+        max_bytes=MAX_BYTES,
+        advice=_UNTOUCHED,
+        marked=kind,
+    )
 
 
 def write_private(path: Path, content: bytes, *, replace: bool = False) -> None:
@@ -150,63 +186,23 @@ def passphrase_bytes(passphrase: str) -> bytes:
     return unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogatepass")
 
 
-def _checked_head(head: dict[str, Any], name: str) -> dict[str, Any]:
-    derivation, cipher = head.get("derivation"), head.get("cipher")
-    sane = (
-        set(head) == {"format", "version", "derivation", "cipher"}
-        and isinstance(derivation, dict)
-        and isinstance(cipher, dict)
-        and set(derivation) == {"name", "cost", "salt"}
-        and set(cipher) == {"name", "nonce"}
-        and (derivation["name"], cipher["name"]) == (_DERIVATION, _CIPHER)
-        and _is_hex(derivation["salt"], 16)
-        and _is_hex(cipher["nonce"], 12)
-        and type(derivation["cost"]) is int
-    )
-    if not sane:
-        raise EvidenceError(f"{name} is damaged or of another program; use a copy of the file.")
-    low, high = _COSTS
-    if not low <= head["derivation"]["cost"] <= high:
-        raise EvidenceError(
-            f"{name} asks for a scrypt cost of {str(head['derivation']['cost'])[:20]}; expected "
-            f"{low} to {high}. The file was not made by this program."
-        )
-    return head
-
-
-def _is_hex(value: Any, length: int) -> bool:
-    try:
-        return (
-            isinstance(value, str)
-            and value == bytes.fromhex(value).hex()
-            and (len(value) == 2 * length)
-        )
-    except ValueError:
-        return False
-
-
-def _bound(head: Mapping[str, Any]) -> bytes:
-    """What is readable in the file and must not be changed either."""
-    return json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _cipher(passphrase: str, head: Mapping[str, Any]) -> Any:
+def _cipher(passphrase: str, derivation: _Derivation) -> Any:
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
     except ImportError as error:
         raise MissingExtraError("cryptography", "evidence") from error
-    derivation = head["derivation"]
-    salt, cost = bytes.fromhex(derivation["salt"]), 2 ** derivation["cost"]
-    scrypt = Scrypt(salt=salt, length=32, n=cost, r=_BLOCK, p=1)
+    salt = bytes.fromhex(derivation.salt)
+    scrypt = Scrypt(salt=salt, length=32, n=2**derivation.cost, r=_BLOCK, p=1)
     return AESGCM(scrypt.derive(passphrase_bytes(passphrase)))
 
 
-def _opened(cipher: Any, head: Mapping[str, Any], body: bytes, name: str) -> bytes:
+def _opened(cipher: Any, file: _File, name: str) -> bytes:
     from cryptography.exceptions import InvalidTag
 
     try:
-        plain: bytes = cipher.decrypt(bytes.fromhex(head["cipher"]["nonce"]), body, _bound(head))
+        nonce = bytes.fromhex(file.cipher.nonce)
+        plain: bytes = cipher.decrypt(nonce, file.sealed, file.head())
     except (InvalidTag, ValueError):
         raise EvidenceError(
             f"{name} can't be opened: the passphrase is wrong, or the file was changed. Mind "

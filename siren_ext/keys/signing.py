@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
+
+from msgspec import Meta, Struct
 
 from siren_ext.errors import EvidenceError, MissingExtraError
 from siren_ext.keys.encrypted_file import read_encrypted, write_encrypted
 
 FORMAT = "siren_ext.signing_key"
 _PUBLIC = re.compile(r"[0-9a-f]{64}")
+
+
+class _Stored(Struct, forbid_unknown_fields=True):
+    """A private key as it is encrypted; never shown."""
+
+    private: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+    def __repr__(self) -> str:
+        return "_Stored()"
 
 
 class Signer:
@@ -42,21 +53,14 @@ class Signer:
 
         See :func:`siren_ext.keys.encrypted_file.write_encrypted`.
         """
-        content = {"private": self._private.private_bytes_raw().hex()}
+        content = _Stored(self._private.private_bytes_raw().hex())
         write_encrypted(Path(path), FORMAT, content, passphrase)
 
     @classmethod
     def load(cls, path: Path, passphrase: str) -> Signer:
         """Read the file; raises :class:`EvidenceError` with what is wrong."""
-        content = read_encrypted(Path(path), FORMAT, passphrase)
-        try:
-            private = _module().Ed25519PrivateKey.from_private_bytes(
-                bytes.fromhex(content["private"])
-            )
-        except (KeyError, TypeError, ValueError):
-            name = Path(path).name
-            raise EvidenceError(f"{name} holds no signing key; use a copy of the file.") from None
-        return cls(private)
+        content = read_encrypted(Path(path), FORMAT, _Stored, passphrase)
+        return cls(_module().Ed25519PrivateKey.from_private_bytes(bytes.fromhex(content.private)))
 
     def __repr__(self) -> str:
         return f"Signer({self.public[:12]})"

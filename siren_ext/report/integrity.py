@@ -8,19 +8,44 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
 
 from siren_ext.errors import EvidenceError
 from siren_ext.files import sha256_file, write_json
-from siren_ext.keys.encrypted_file import read_object
+from siren_ext.formats import Sha256, read_format
 from siren_ext.keys.signing import Signer, is_signed
+from siren_ext.schema import to_plain
 
-FORMAT = "siren_ext.report_seal"
 HTML, JSON, SEAL = "report.html", "report.json", "report.seal.json"
-MAX_BYTES = 64 << 20
+MAX_BYTES = 256 << 20  # some times the size of the report
 _DIGITS = 32
 _DOMAIN = b"siren_ext.report_seal.1\0"
-_FIELDS = {"format", "version", "created", "files", "fields", "public_key", "signature"}
+_Short = Annotated[str, Meta(max_length=200)]
+
+
+class _Files(Struct, forbid_unknown_fields=True, rename={"html": HTML, "json": JSON}):
+    """Hashes of the report's files, under their names."""
+
+    html: Sha256
+    json: Sha256
+
+
+class _Stored(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The seal's file."""
+
+    format: Literal["siren_ext.report_seal"] = "siren_ext.report_seal"
+    version: Literal[1] = 1
+    created: _Short
+    files: _Files
+    fields: dict[str, str]
+    public_key: _Short
+    signature: _Short = ""
+
+    def signed_bytes(self) -> bytes:
+        """What the signature is over: all values but itself."""
+        return _DOMAIN + _canonical({**to_plain(self), "signature": ""})
 
 
 @dataclass(frozen=True)
@@ -48,19 +73,16 @@ class Seal:
 def write_seal(folder: Path, signer: Signer | None = None) -> Path:
     """Seal the report in ``folder`` as it lies there, and sign the seal if there is a signer."""
     data = json.loads((folder / JSON).read_text(encoding="utf-8"))
-    seal: dict[str, Any] = {
-        "format": FORMAT,
-        "version": 1,
-        "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "files": {name: sha256_file(folder / name) for name in (HTML, JSON)},
-        "fields": field_digests(data),
-        "public_key": signer.public if signer else "",
-        "signature": "",
-    }
+    seal = _Stored(
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        files=_Files(sha256_file(folder / HTML), sha256_file(folder / JSON)),
+        fields=field_digests(data),
+        public_key=signer.public if signer else "",
+    )
     if signer is not None:
-        seal["signature"] = signer.sign(_signed_bytes(seal))
+        seal.signature = signer.sign(seal.signed_bytes())
     path = folder / SEAL
-    write_json(path, seal)
+    write_json(path, to_plain(seal))
     return path
 
 
@@ -69,21 +91,18 @@ def read_seal(folder: Path) -> Seal | None:
     path = folder / SEAL
     if not path.is_file():
         return None
-    data = read_object(path, FORMAT, max_bytes=MAX_BYTES)
-    sane = (
-        set(data) == _FIELDS
-        and all(isinstance(data[name], str) for name in ("created", "public_key", "signature"))
-        and all(_is_text_map(data[name]) for name in ("files", "fields"))
-        and set(data["files"]) == {HTML, JSON}
+    kept = read_format(
+        path,
+        _Stored,
+        error=EvidenceError,
+        name=SEAL,
+        max_bytes=MAX_BYTES,
+        advice="What was changed can't be told; use an untouched copy of the report.",
     )
-    if not sane:
-        raise EvidenceError(
-            f"{SEAL} is damaged, so what was changed can't be told; use an untouched copy of the "
-            "report."
-        )
-    public, signature = data["public_key"], data["signature"]
-    valid = is_signed(_signed_bytes(data), signature, public) if public or signature else None
-    return Seal(data["files"], data["fields"], public, valid)
+    valid = None
+    if kept.public_key or kept.signature:
+        valid = is_signed(kept.signed_bytes(), kept.signature, kept.public_key)
+    return Seal(to_plain(kept.files), kept.fields, kept.public_key, valid)
 
 
 def field_digests(data: Any) -> dict[str, str]:
@@ -119,11 +138,3 @@ def _digest(value: Any) -> str:
 
 def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _signed_bytes(seal: Mapping[str, Any]) -> bytes:
-    return _DOMAIN + _canonical({**seal, "signature": ""})
-
-
-def _is_text_map(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.evidence_samples import SALT, SIGNS, known_key
+from support.hostile_files import check_reader, wrong_values
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
@@ -142,28 +143,43 @@ def test_a_key_that_was_not_committed_is_told(coater_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "words"),
     [
-        {"created": "yesterday"},
-        {"created": 5},
-        {"committed": ["xyz"]},
-        {"committed": None},
-        {"files": [{"name": "a\nb", "sha256": "0" * 64}]},
-        {"files": [{"name": "a", "sha256": "0"}]},
-        {"files": [3]},
-        {"coater": 7},
-        {"coater": "x" * 201},
-        {"nonce": ""},
-        {"format": "other"},
-        {"more": 1},
+        ({"created": "yesterday"}, "created is 'yesterday'; expected a time such as 2026-01-31T12"),
+        ({"created": "2026-02-30T12:00:00Z"}, "created is '2026-02-30T12:00:00Z'; expected a time"),
+        ({"created": 5}, "created is 5; expected text"),
+        ({"committed": ["xyz"]}, r"committed\[0\] is 'xyz'; expected 64 hexadecimal digits"),
+        ({"committed": None}, "committed is None; expected a list"),
+        ({"files": [{"name": "a\nb", "sha256": "0" * 64}]}, "expected a name without control"),
+        ({"files": [{"name": "", "sha256": "0" * 64}]}, r"files\[0\].name is ''; expected text"),
+        ({"files": [{"name": "a", "sha256": "0"}]}, r"files\[0\].sha256 is '0'; expected 64 hexa"),
+        ({"files": [3]}, r"files\[0\] is 3; expected named values"),
+        ({"coater": 7}, "coater is 7; expected text"),
+        ({"coater": "x" * 201}, r"\(201 characters\); expected text of at most 200 characters"),
+        ({"nonce": ""}, "nonce is ''; expected 64 hexadecimal digits"),
+        ({"format": "other"}, "has the format 'other'; expected 'siren_ext.commitment'"),
+        ({"more": 1}, "has the unknown name 'more'"),
     ],
 )
-def test_damaged_commitments_are_refused(coater_file, tmp_path, change):
+def test_damaged_commitments_are_refused(coater_file, tmp_path, change, words):
     path = tmp_path / "c.json"
     make_commitment(coater_file).save(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(EvidenceError, match="commitment"):
+    with pytest.raises(EvidenceError, match=rf"c\.json.*{words}.*that 'siren-ext commit' wrote"):
         Commitment.load(path)
+
+
+def test_damaged_files_are_refused(coater_file, tmp_path):
+    path = tmp_path / "c.json"
+    make_commitment(coater_file).save(path)
+    check_reader(path, Commitment.load, EvidenceError)
+    good = json.loads(path.read_text())
+    for what, data in wrong_values(good):
+        if what in ("committed = []", "files = []", "coater = 'text'", "tool = 'text'"):
+            continue
+        path.write_text(json.dumps(data))
+        with pytest.raises(EvidenceError, match=r"c\.json.*expected"):
+            pytest.fail(f"{what}: {Commitment.load(path)}")
 
 
 def test_folders_without_images_are_refused(coater_file, tmp_path):
