@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Two commands for everything, with nothing but Python 3.10 or newer installed.
+"""Run the demo or the tests with nothing installed but Python 3.10 or newer.
 
-python run.py demo [OUT]         the whole chain on the bundled samples; OUT is out/demo by default
-python run.py test [ARGS ...]    the tests; ARGS go to pytest
+python run.py demo [OUT]         the whole chain on the bundled samples; OUT defaults to out/demo
+python run.py test [ARGS ...]    the tests; ARGS are passed to pytest
 
 The first call makes .venv beside this file and installs the project there; later calls start at
-once. Where no NVIDIA GPU is found, torch is installed as its much smaller CPU build. To choose
-another torch, name it as you would to pip: SIREN_TORCH="torch==2.13.0".
+once. Without an NVIDIA GPU, the much smaller CPU build of torch is installed. To choose another
+build, set SIREN_TORCH to what you would give to pip, such as SIREN_TORCH="torch==2.13.0".
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ EXTRAS = {"demo": "models", "test": "dev"}
 
 
 class SetupError(Exception):
-    """The environment could not be made; the message says what to do."""
+    """The environment can't be set up; the message says what to do."""
 
 
 def say(text: str) -> None:
-    """A line for the person, kept out of the way of the command's own output."""
+    """Print a line on stderr, apart from the output of the command."""
     print(text, file=sys.stderr, flush=True)
 
 
 def environment() -> Path:
-    """The folder of the virtual environment; SIREN_VENV names another one."""
+    """The folder of the virtual environment; SIREN_VENV overrides it."""
     return Path(os.environ.get("SIREN_VENV") or ROOT / ".venv").resolve()
 
 
@@ -50,7 +50,7 @@ def interpreter(folder: Path) -> Path:
 
 
 def succeeds(command: Sequence[str | Path]) -> bool:
-    """Whether a command ends well; what it prints is not shown."""
+    """Whether a command exits with 0; its output is not shown."""
     try:
         done = subprocess.run(
             [str(part) for part in command], capture_output=True, stdin=subprocess.DEVNULL
@@ -66,27 +66,27 @@ def has_nvidia_gpu() -> bool:
 
 
 def make_environment(folder: Path) -> None:
-    """Make the virtual environment, or make it anew where it does not work."""
+    """Make the virtual environment, or make it again if it does not work."""
     python = interpreter(folder)
     if succeeds([python, "-m", "pip", "--version"]):
         return
-    say(f"Making the environment {folder}")
+    say(f"Making the virtual environment {folder}")
     try:
         venv.create(folder, with_pip=True, clear=folder.exists())
     except (OSError, subprocess.CalledProcessError) as error:
         raise SetupError(
-            f"The virtual environment {folder} could not be made ({error}). On Debian and Ubuntu "
-            "install the package python3-venv and call again."
+            f"The virtual environment {folder} can't be made ({error}). On Debian and Ubuntu, "
+            "install the package python3-venv and run the same command again."
         ) from error
 
 
 def torch_plans(
     python: Path, system: str, gpu: bool, chosen: str | None
 ) -> list[tuple[str, list[list[str]]]]:
-    """Ways to install torch, best first: (what to tell, the `python -m ...` calls it takes).
+    """Ways to install torch, best first: (message, `python -m ...` calls).
 
-    The CPU build on Linux is not what the package index gives by default: it is taken from the
-    user's own pip sources where they have one, else by uv, which knows where torch publishes it.
+    On Linux the package index has the CUDA build only. The CPU build comes from the user's own pip
+    sources if they have it, else from torch's index, which uv knows.
     """
     if chosen:
         return [(f"Installing {chosen}", [pip(*shlex.split(chosen))])]
@@ -100,50 +100,50 @@ def torch_plans(
         exact = f"torch=={CPU_TORCH}"
         return [
             ("No NVIDIA GPU found: installing the CPU build of torch", [pip(f"{exact}+cpu")]),
-            ("Looking for it where torch publishes it", by_uv("cpu", exact)),
-            ("No CPU build found: installing the full torch (several GB)", [plain]),
+            ("Not in pip's sources: trying torch's own index", by_uv("cpu", exact)),
+            ("No CPU build found: installing the CUDA build of torch (several GB)", [plain]),
         ]
     if system == "Windows" and gpu:
         return [
-            ("Installing torch for the GPU that was found", by_uv("auto", TORCH_RANGE)),
-            ("Installing torch from the package index", [plain]),
+            ("NVIDIA GPU found: installing the CUDA build of torch", by_uv("auto", TORCH_RANGE)),
+            ("That failed: installing torch from the package index", [plain]),
         ]
     return [("Installing torch", [plain])]
 
 
 def pip(*arguments: str) -> list[str]:
-    """A `python -m` call of pip install."""
+    """The `python -m` call of a pip install."""
     return ["pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
 
 
 def install_torch(python: Path) -> None:
-    """Install torch by the first way that works, unless a working one is there."""
+    """Install torch in the first way that works, unless it is installed already."""
     works = [python, "-c", "import torch"]
     if succeeds(works):
         return
     plans = torch_plans(python, platform.system(), has_nvidia_gpu(), os.environ.get("SIREN_TORCH"))
     for place, (message, calls) in enumerate(plans):
-        say(f"{message} (this can take some minutes)")
+        say(f"{message} (this can take a few minutes)")
         last = place == len(plans) - 1
-        # only the last way may complain aloud: the others failing is no news
+        # Only the last way shows its errors; it is normal for the others to fail.
         attempt = succeeds if not last else lambda command: run(command) == 0
         if all(attempt([str(python), "-m", *call]) for call in calls) and succeeds(works):
             return
     raise SetupError(
-        "torch could not be installed. See pip's message above; to choose another build set "
-        'SIREN_TORCH, for example SIREN_TORCH="torch==2.13.0", and call again.'
+        "torch can't be installed; see pip's message above. To choose another build, set "
+        'SIREN_TORCH, for example SIREN_TORCH="torch==2.13.0", and run the same command again.'
     )
 
 
 def fingerprint() -> str:
-    """Changes when what has to be installed changes."""
+    """A hash of everything that decides what is installed."""
     parts = [(ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode(), sys.version.encode()]
     parts.append(os.environ.get("SIREN_TORCH", "").encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def install(extra: str) -> Path:
-    """An environment with the project and one extra; instant when it is there already."""
+    """Install the project with an extra unless that is done; returns its Python."""
     folder = environment()
     python, stamp = interpreter(folder), folder / "siren-installed.json"
     wanted = fingerprint()
@@ -155,17 +155,20 @@ def install(extra: str) -> Path:
         return python
     make_environment(folder)
     install_torch(python)
-    say(f"Installing the project with what '{extra}' needs (this can take some minutes)")
+    say(f"Installing the project with its extra '{extra}' (this can take a few minutes)")
     command = [str(python), "-m", *pip("--editable", f"{ROOT}[{extra}]")]
     if run(command):
-        raise SetupError("The installation failed; see pip's message above, mend it, call again.")
+        raise SetupError(
+            "The installation failed; see pip's message above, fix the cause and run the same "
+            "command again."
+        )
     kept = {name: value for name, value in installed.items() if value == wanted}
     stamp.write_text(json.dumps({**kept, extra: wanted}), encoding="utf-8")
     return python
 
 
 def run(command: Sequence[str]) -> int:
-    """Run a command in the project's folder; Ctrl-C is left to it."""
+    """Run a command in the project's folder and return its exit code; it handles Ctrl-C itself."""
     process = subprocess.Popen(command, cwd=ROOT)
     while True:
         try:
@@ -175,7 +178,7 @@ def run(command: Sequence[str]) -> int:
 
 
 def become(command: Sequence[str]) -> int:
-    """Run a command in the project's folder in place of this script, so that signals reach it."""
+    """Replace this script with a command in the project's folder, so that signals reach it."""
     if os.name != "posix":
         return run(command)
     os.chdir(ROOT)
@@ -183,7 +186,7 @@ def become(command: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Install what the command needs, run it, give its exit code."""
+    """Install what the command needs, run it and return its exit code."""
     if sys.version_info < OLDEST:
         say(f"This needs Python 3.10 or newer; this is {platform.python_version()}.")
         return 2
@@ -209,5 +212,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
-        say("Stopped; the same command goes on.")
+        say("Stopped. Run the same command again to resume.")
         sys.exit(130)

@@ -1,11 +1,11 @@
-"""Every kind of adapter x writer: does it load, how far from the writer, which keys are left over.
+"""Table of adapter kinds and writers: does a file load, with what error, which keys are left over.
 
     python benchmarks/adapter_table.py [--only WRITER] [--into docs/adapters.md]
 
-Files are written by the real libraries around a tiny model, as in ``tests/support/writers.py``;
-the merge is held against the forward pass of the library itself. Needs the packages of the extra
-``dev``. With ``--into`` the table between the two marks of that file is replaced. The exit code is
-1 when a file doesn't load, differs by more than 1e-5, leaves keys over or can't be undone.
+The real libraries write the files for a tiny model, as in ``tests/support/writers.py``, and the
+merged model is compared with the library's own forward pass. Needs the packages of the extra
+``dev``. ``--into`` replaces the table between the two marks of that file. The exit code is 1 if a
+file doesn't load, differs by more than 1e-5, has keys left over or can't be undone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TOLERANCE = 1e-5
 
 
 def rows(only: str | None) -> tuple[list[str], bool]:
-    """The lines of the table, and whether every case that could be written is as it should be."""
+    """The lines of the table, and whether every case that could be written is correct."""
     lines, good = [HEAD, "|" + " --- |" * HEAD.count(" | ") + " --- |"], True
     with tempfile.TemporaryDirectory() as scratch:
         folder = save_tiny(Path(scratch))
@@ -69,7 +69,7 @@ def rows(only: str | None) -> tuple[list[str], bool]:
 
 
 def writers() -> str:
-    """The releases of the writers, in words."""
+    """A sentence with the versions of the writers."""
     names = ("peft", "lycoris-lora", "diffusers", "transformers", "torch")
     return "Written by " + ", ".join(f"{name} {version(name)}" for name in names) + "."
 
@@ -78,7 +78,9 @@ def main() -> int:
     """Print the table, or put it into a document."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", help="one writer: peft, lycoris-lora, diffusers or siren-ext")
-    parser.add_argument("--into", type=Path, help="a document with the two marks")
+    parser.add_argument(
+        "--into", type=Path, help="document with the two marks, to replace the table"
+    )
     chosen = parser.parse_args()
     lines, good = rows(chosen.only)
     table = "\n".join([*lines, "", writers()])
@@ -87,7 +89,7 @@ def main() -> int:
         before, _, rest = chosen.into.read_text("utf-8").partition(START)
         _, mark, after = rest.partition(END)
         if not mark:
-            print(f"{chosen.into} lacks the marks {START} and {END}.", file=sys.stderr)
+            print(f"{chosen.into} lacks the marks {START} and {END}; add them.", file=sys.stderr)
             return 1
         text = f"{before}{START}\n{table}\n{END}{after}"
         chosen.into.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Draw docs/coating.png: samples, their coated copies as written, and the difference enlarged.
+"""Draw docs/coating.png: samples, their coated copies and the enlarged difference.
 
 python benchmarks/coating_picture.py [--coater samples] [--out docs/coating.png]
 """

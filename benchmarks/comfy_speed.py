@@ -1,10 +1,10 @@
-"""What the ComfyUI nodes cost beyond the core, measured in one process with ComfyUI's modules.
+"""Overhead of the ComfyUI nodes over the library, measured in a process with ComfyUI's modules.
 
 Run: SIREN_COMFYUI_PYTHON=FOLDER/bin/python python benchmarks/comfy_speed.py [--rounds 7]
 with the interpreter that tests/support/install_comfyui.py prints. Rounds are interleaved and the
-minimum of each is printed, since other work on the machine only ever adds time. Ends with 1 when a
-goal is missed: Coat Image within 1.3 times the core call on one 1024 x 1024 picture, every model
-loaded once however often nodes run, and no model held after training.
+minimum of each is printed, as other work on the machine only adds time. The exit code is 1 if a
+goal is missed: Coat Image takes at most 1.3 times the library call on a 1024 x 1024 image, every
+model is loaded once no matter how often nodes run, and no model stays in memory after training.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ TRAININGS = 3
 
 
 def relaunch(arguments: list[str]) -> int:
-    """Run this file by ComfyUI's interpreter, with ComfyUI's tree on the path."""
+    """Run this file with ComfyUI's interpreter and source tree."""
     named = os.environ.get(VARIABLE)
     if not named:
-        sys.exit(f"{VARIABLE} names no interpreter; make one with tests/support/install_comfyui.py")
+        sys.exit(f"{VARIABLE} is not set; tests/support/install_comfyui.py makes an interpreter")
     tree = Path(named).parent.parent / "comfyui"
     paths = [str(ROOT / "tests" / "comfy_nodes" / "stub"), str(tree), str(ROOT)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), INSIDE: "1"}
@@ -50,7 +50,7 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def resident() -> float:
-    """Memory of this process in MB; not a number where the system doesn't tell."""
+    """Resident memory of this process in MB; NaN if the system doesn't report it."""
     gc.collect()
     status = Path("/proc/self/status")
     for line in status.read_text().splitlines() if status.exists() else ():
@@ -61,7 +61,7 @@ def resident() -> float:
 
 def host(base: Path) -> dict[str, Any]:
     """ComfyUI's modules with folders below ``base``, and the nodes of the pack by name."""
-    # ComfyUI reads the command line when its modules are imported; it gets its own here
+    # ComfyUI reads the command line when its modules are imported, so it gets one of its own.
     own, sys.argv = sys.argv, [sys.argv[0], "--cpu"]
     import comfy.options
 
@@ -89,7 +89,7 @@ def host(base: Path) -> dict[str, Any]:
 
 
 def coating(nodes: dict[str, Any], rounds: int) -> bool:
-    """Coat Image against the core's own call on one picture."""
+    """Compare Coat Image with the library call on one image."""
     import torch
 
     from siren_ext.coating.apply import coat_images
@@ -114,7 +114,7 @@ def coating(nodes: dict[str, Any], rounds: int) -> bool:
 
 
 def loading(nodes: dict[str, Any]) -> bool:
-    """Nodes that run again with other settings, as in the next queue run, load nothing again."""
+    """Check that nodes that run again with other settings don't load their files again."""
     import torch
 
     from comfy_nodes import generate, protect
@@ -140,7 +140,7 @@ def loading(nodes: dict[str, Any]) -> bool:
 
 
 def training(nodes: dict[str, Any], base: Path) -> bool:
-    """Train Coater gives its model back."""
+    """Check that Train Coater frees its model."""
     import torch
 
     from siren_ext.samples.folder import sample_folder
@@ -165,12 +165,12 @@ def training(nodes: dict[str, Any], base: Path) -> bool:
     held = sum(type(thing).__name__ == "UNet2DConditionModel" for thing in gc.get_objects())
     shown = ", ".join(f"{value:.0f}" for value in memory)
     print(f"resident before and after each of {TRAININGS} trainings: {shown} MB")
-    print(f"diffusion models held afterwards: {held} (goal 0)")
+    print(f"diffusion models in memory afterwards: {held} (goal 0)")
     return held == 0
 
 
 def main() -> int:
-    """Measure and print."""
+    """Run the measurements and print them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds

@@ -1,9 +1,9 @@
 """Time the 10,000-repeat Kolmogorov-Smirnov study against a loop over SciPy.
 
 Run: python benchmarks/ks_speed.py [--repeats 10000]
-Both sides see the same pools (1,000 suspect and 1,000 reference scores, normal, one standard
-deviation apart) and draw 30 against one fixed subset of 300; rounds are interleaved and the minimum
-of each is printed, since other work on the machine only ever adds time.
+Both use the same pools (1,000 suspect and 1,000 reference scores, normal, one standard deviation
+apart) and draw 30 against one fixed subset of 300. Rounds are interleaved and the minimum of each
+is printed, as other work on the machine only adds time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def scipy_loop(suspect: np.ndarray, reference: np.ndarray, repeats: int, seed: i
 def vectorised(
     suspect: np.ndarray, reference: np.ndarray, repeats: int, seed: int, *, redraw: bool
 ) -> np.ndarray:
-    """The package's own study."""
+    """The same study with this package."""
     return resampled_ks(
         suspect,
         reference,
@@ -49,7 +49,7 @@ def vectorised(
 
 
 def main() -> None:
-    """Print the times, the ratios and the largest disagreement of p."""
+    """Print the times, their ratios and the largest difference of p."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)

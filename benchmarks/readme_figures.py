@@ -3,10 +3,10 @@
 python benchmarks/readme_figures.py out/demo/summary.json [FIGURES.json ...]
 python benchmarks/readme_figures.py docs/results/panel_summary.csv --page docs/panel.md
 
-``summary.json`` is what a demo wrote. Each FIGURES.json is a list of objects with the texts
+``summary.json`` comes from a demo. Each FIGURES.json is a list of objects with the texts
 ``figure``, ``target`` and ``measured``, as the experiments write them. ``panel_summary.csv`` comes
 from ``siren_ext.experiments.panel``. Everything between the two marker comments of the page is
-replaced; nothing is ever typed in by hand.
+replaced, so no figure is typed by hand.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Row = tuple[str, ...]
 
 
 def demo_rows(summary: dict[str, Any]) -> list[Row]:
-    """The rows that a demo's summary gives."""
+    """The rows of a demo's summary."""
 
     def verdict(model: dict[str, Any]) -> str:
         return f"{model['verdict']}, p = {model['p']:.2g} ({model['n']} against {model['m']})"
@@ -60,7 +60,7 @@ def rows_of(path: Path) -> list[Row]:
 
 
 def panel_tables(path: Path) -> str:
-    """A panel's shares of accused models: one table of innocent models, one of guilty ones."""
+    """A panel's shares of accused models: a table of innocent models and one of guilty ones."""
     with path.open(encoding="utf-8", newline="") as stream:
         lines = list(csv.DictReader(stream))
     levels = [name for name in lines[0] if name.startswith("at_")]
@@ -91,11 +91,11 @@ def table(rows: Sequence[Row], head: Row = HEAD) -> str:
 
 
 def replace(text: str, content: str) -> str:
-    """``text`` with what stands between the markers replaced; raises ValueError without them."""
+    """Replace the text between the markers; raises ValueError if they are missing."""
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
-        raise ValueError(f"the page has no {START} ... {END}")
+        raise ValueError(f"the page lacks the markers {START} and {END}; add them")
     return f"{before}{START}\n{content}\n{END}{after}"
 
 
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     panels = [path for path in chosen.files if path.suffix == ".csv"]
     if panels and len(chosen.files) > 1:
-        parser.error("a panel's summary is a table of its own; give it alone")
+        parser.error("a panel's summary makes tables of its own; give no other file with it")
     if panels:
         content = panel_tables(panels[0])
     else:

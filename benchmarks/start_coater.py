@@ -1,10 +1,10 @@
-"""How fast a coater adapts to a new set: from the start coater, from samples, from nothing.
+"""How fast a coater adapts to a new set, starting from start, from samples or from random weights.
 
     python benchmarks/start_coater.py photos --steps 60
 
-Prints, before and after ``--steps`` adaptation steps against the base model itself, the PSNR of the
-coated images and how well the extractor tells coated from clean ones: as written, and after noise
-and one denoising step by the base (area under the curve; 0.5 is nothing, 1 everything).
+Adapts against the base model itself. Prints, before and after ``--steps`` steps, the PSNR of the
+coated images and how well the extractor separates coated from clean ones: as written, and after
+noise and one denoising step by the base (area under the curve; 0.5 is chance, 1 perfect).
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Calibration and power of the tests in siren_ext.stats, from seeds.
+"""Simulated calibration and power of the tests in siren_ext.stats.
 
 Run: python benchmarks/stats_calibration.py [--runs 10000] [--only sequential-ks ...]
-Every figure is simulated anew; the same seed gives the same figures. About three minutes of one
-core with the defaults.
+The same seed gives the same figures. The defaults take about three minutes on one core.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ ALPHAS = (0.05, 0.01, 0.001)
 
 
 def row(*cells: object) -> None:
-    """One aligned line."""
+    """Print one aligned line."""
     print("  ".join(f"{cell:>14}" if i else f"{cell!s:44}" for i, cell in enumerate(cells)))
 
 
 def rates(name: str, log_evidence: np.ndarray) -> None:
-    """Share of runs whose evidence reaches 1 / alpha, for each alpha."""
+    """Print the share of runs whose evidence reaches 1 / alpha, for each alpha."""
     row(name, *(f"{(log_evidence >= -math.log(a)).mean():.4f}" for a in ALPHAS))
 
 
 def sequential_ks_null(runs: int, rng: np.random.Generator, m: int = 40, images: int = 40) -> None:
-    """False rejections of the sequential KS-type test, and of peeking at the ordinary one."""
+    """False rejections of the sequential KS-type test, and of repeating the ordinary one."""
     print(f"\nSequential KS-type test, null, {runs} runs, {m} references, up to {images} images")
     row("stopping rule", *(f"alpha {a:g}" for a in ALPHAS))
     pools = np.sort(rng.normal(size=(runs, m)), axis=1)
@@ -62,11 +61,11 @@ def sequential_ks_null(runs: int, rng: np.random.Generator, m: int = 40, images:
         order = np.sort(above[:, :t], axis=1)[:, ::-1]  # ascending scores
         gap = m // common * np.arange(1, t + 1) - t // common * (m - order)
         best = np.minimum(best, exact_p(np.maximum(gap.max(axis=1), 0), t, m, 1))
-    rates("for comparison: peeking at the ordinary test", -np.log(best))
+    rates("for comparison: repeating the ordinary test", -np.log(best))
 
 
 def sequential_ks_power(rng: np.random.Generator) -> None:
-    """Images used under the planned effect against the fixed plan of power 0.95."""
+    """Images used with the planned effect, compared with the fixed plan of power 0.95."""
     print("\nSequential KS-type test, planned effect: images until rejection (power 0.95 plan)")
     row("effect, references, alpha", "fixed n", "median", "ratio", "9 of 10", "effect unknown")
     for effect, m, alpha in (
@@ -99,7 +98,7 @@ def sequential_ks_power(rng: np.random.Generator) -> None:
 
 
 def styled(rng: np.random.Generator, images: int, bits: int) -> np.ndarray:
-    """Features of an innocent model whose images all lean the same way."""
+    """Features of an innocent model whose images share a style, so their features are shifted."""
     return 2 * rng.normal(size=bits) + 3 * rng.normal(size=(images, bits))
 
 
@@ -109,14 +108,14 @@ def message_of(rng: np.random.Generator, bits: int) -> np.ndarray:
 
 
 def look_evidence(given: np.ndarray, message: np.ndarray, test: SequentialKeyed) -> np.ndarray:
-    """What SequentialKeyed finds at its looks, without the images between."""
+    """The evidence of SequentialKeyed at its looks, without the images between them."""
     sums = np.cumsum(given, axis=0)[np.array(test.looks) - 1]
     tails = [message_tail(F, float(F @ message)) for F in sums]
     return np.log(np.array(test.shares) / tails)
 
 
 def sequential_keyed_null(runs: int, rng: np.random.Generator, planned: int | None) -> None:
-    """False rejections of the sequential keyed test on styled innocents; bets over images fail."""
+    """False rejections of the sequential keyed test, and of bets over images, which fail."""
     bits, images = 16, 140
     test = SequentialKeyed(np.ones(bits), planned=planned, last=images)
     looks = test.looks
@@ -147,7 +146,7 @@ def keyed_effect_images(
 
 
 def keyed_power(rng: np.random.Generator) -> None:
-    """Fixed plan of the keyed test: planned and simulated power, and images used one at a time."""
+    """Planned and simulated power of the keyed test, and images used one at a time."""
     print("\nKeyed test, 48 bits: planned power, simulated power, and images until rejection")
     row("mean, spread of bits; alpha", "fixed n", "planned", "simulated", "median", "ratio")
     for mean, spread, alpha in ((0.1, 0.04, 1e-3), (0.1, 0.04, 1e-6), (0.2, 0.08, 1e-6)):
@@ -178,7 +177,7 @@ def keyed_power(rng: np.random.Generator) -> None:
 
 
 def keyed_null(runs: int, rng: np.random.Generator) -> None:
-    """Uniformity of the keyed p on styled innocents, and the cost of one test."""
+    """Uniformity of the keyed p on innocent models with a style, and the cost of a test."""
     runs = max(100, runs // 4)
     print(f"\nKeyed test, null with style, {runs} runs, 48 bits, 10 images, 999 decoys")
     found = [
@@ -204,7 +203,7 @@ def keyed_null(runs: int, rng: np.random.Generator) -> None:
 
 
 def ks_power(rng: np.random.Generator) -> None:
-    """Planned power of the KS test against fresh simulated tests by ks_less."""
+    """Planned power of the KS test, and of simulated tests with ks_less."""
     print("\nKS test: planned power against 1,000 fresh tests")
     row("effect, references, alpha", "fixed n", "planned", "simulated")
     for effect, m, alpha in (
@@ -237,7 +236,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=tuple(parts), default=tuple(parts))
     options = parser.parse_args()
     for index, (name, part) in enumerate(parts.items()):
-        if name in options.only:  # each part has its own stream, so that --only changes nothing
+        if name in options.only:  # each part has its own seed, so --only does not change figures
             part(np.random.default_rng([options.seed, index]), options.runs)
 
 
