@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from support.tiny_models import need_models
 
 from siren_ext.errors import ConfigError, ModelError
-from siren_ext.pocket import networks, parts, train
+from siren_ext.pocket import parts, train
 
 need_models()
 pytestmark = pytest.mark.models
@@ -135,16 +135,6 @@ def test_a_start_that_predicts_noise_learns_its_last_layer_anew(
         differ = {name for name in theirs if not torch.equal(mine[name], theirs[name])}
         assert differ == (set() if same else {"conv_out.weight", "conv_out.bias"})
         assert same or not mine["conv_out.weight"].any()
-
-
-def test_noise_levels_are_normal_in_the_log_ratio() -> None:
-    kept = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)
-    log_ratio = (kept / (1 - kept)).log()
-    chance = networks.noise_levels(log_ratio, centre=0.5, spread=1.0)
-    assert chance.sum().item() == pytest.approx(1, abs=1e-5)
-    assert (chance * log_ratio).sum().item() == pytest.approx(0.5, abs=0.02)
-    spread = (chance * (log_ratio - 0.5).square()).sum().sqrt().item()
-    assert spread == pytest.approx(1.0, abs=0.03)
 
 
 def test_a_finished_run_exports_again(exported: Path, sources: Path, tmp_path: Path) -> None:
