@@ -29,6 +29,7 @@ from siren_ext.verdict.findings import (
     rank_finding,
 )
 from siren_ext.verdict.verify import MAX_INNOCENTS, conclude
+from siren_ext.verdict.wording import WORDING
 
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import CoatingKey
@@ -217,10 +218,16 @@ def _verdict_point(
     sequential = (data.get("extra") or {}).get("sequential")
     if isinstance(sequential, dict) and reference is not None:
         return _sequential_point(stated, sequential, own, reference)
+    names = ["outcome", "test", "alpha", "p_in_words", "coater"]
+    text = f"'{now['outcome']}' is what these figures give"
+    if stated.get("wording") == WORDING:
+        names += ["headline", "does_not_prove"]
+    else:
+        text += "; its sentences are those of another version and were not compared"
     wrong = []
-    for name in ("outcome", "test", "alpha", "headline", "does_not_prove", "p_in_words", "coater"):
+    for name in names:
         wrong += _differences(now[name], stated.get(name), f"verdict.{name}")
-    return _point("verdict", wrong, f"'{now['outcome']}' is what these figures give")
+    return _point("verdict", wrong, text)
 
 
 def _sequential_point(

@@ -1,1 +1,1 @@
-"""From scores, and a key where there is one, to a finding in plain words."""
+"""Turns scores, and a key if there is one, into a verdict in plain words."""

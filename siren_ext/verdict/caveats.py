@@ -1,4 +1,4 @@
-"""What weakens a verdict in the case at hand: few images, copies, other prompts, a late key."""
+"""What weakens a verdict: few images, copies, different prompts and the like."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MIN_SUSPECTS = 30
 MIN_REFERENCES = 100
-# Settings of generation that move scores by themselves and so must match, as people call them.
+# Settings of generation that change scores by themselves and so must match, with their names.
 _COMPARED = {
     "negative": "negative prompt",
     "steps": "number of steps",
@@ -31,7 +31,7 @@ _COMPARED = {
 }
 
 
-def cautions(
+def find_caveats(
     suspect: ScoreSet,
     reference: ScoreSet | None,
     innocents: Sequence[ScoreSet],
@@ -39,7 +39,24 @@ def cautions(
     deciding: Finding,
     config: VerifyConfig,
 ) -> tuple[str, ...]:
-    """Warnings in plain sentences, the gravest first."""
+    """List what weakens a verdict.
+
+    Parameters
+    ----------
+    suspect, reference, innocents
+        The scores; innocent models of the suspect's coater only.
+    findings : Sequence[Finding]
+        One per test.
+    deciding : Finding
+        The one that decides.
+    config : VerifyConfig
+        The settings.
+
+    Returns
+    -------
+    tuple[str, ...]
+        Warnings in plain sentences, the most important first.
+    """
     found = [*_disagreements(findings, deciding), *_unlike(findings, deciding)]
     by_test = {finding.test: finding for finding in findings}
     ks = by_test["ks"].result if "ks" in by_test else None
@@ -54,14 +71,33 @@ def cautions(
     if "keyed" in by_test and by_test["keyed"].outcome == "inconclusive":
         keyed = by_test["keyed"]
         found.append(
-            f"A risk of {odds(config.alpha)} is out of reach: the smallest p that a message of so "
-            f"few bits can give is {odds(keyed.smallest_p)}."
+            f"A risk of {odds(config.alpha)} can't be reached: the smallest p possible with so few "
+            f"bits is {odds(keyed.smallest_p)}."
         )
     return tuple(found)
 
 
 def images_needed(alpha: float, m: int, *, two_sided: bool = False) -> int | None:
-    """The least number of suspect images with which ``alpha`` can be met against ``m`` others."""
+    """The smallest number of suspect images with which a risk can be reached.
+
+    Parameters
+    ----------
+    alpha : float
+        The risk.
+    m : int
+        Number of reference images.
+    two_sided : bool
+        Whether the two-sided test is used.
+
+    Returns
+    -------
+    int | None
+        The number; None if it is above 10,000.
+
+    Notes
+    -----
+    With perfect separation, p is 1 / C(n + m, n), or twice that for the two-sided test.
+    """
     sides = 2 if two_sided else 1
     for n in range(1, 10_001):
         log_orders = math.lgamma(n + m + 1) - math.lgamma(n + 1) - math.lgamma(m + 1)
@@ -78,18 +114,19 @@ def _disagreements(findings: Sequence[Finding], deciding: Finding) -> Iterator[s
             yield (
                 f"The findings differ: the {NAMES[finding.test]} says '{finding.outcome}' "
                 f"(p = {finding.p_value:.3g}), the {NAMES[deciding.test]} says "
-                f"'{deciding.outcome}' (p = {deciding.p_value:.3g}). The latter decides, as it "
-                "assumes less about an innocent model."
+                f"'{deciding.outcome}' (p = {deciding.p_value:.3g}). The latter decides because it "
+                "assumes less about innocent models."
             )
 
 
 def _unlike(findings: Sequence[Finding], deciding: Finding) -> Iterator[str]:
-    """Comparisons of pictures of different kinds, but for the one that the headline is about."""
+    """Comparisons of images of different kinds, except the one that the headline reports."""
     for finding in findings:
         if finding.test != "keyed" and finding.contrast is None:
             yield (
-                f"About the {NAMES[finding.test]}: the scores do not hold what the pictures look "
-                "like, so it could not be checked that they are of one kind; score them again."
+                f"About the {NAMES[finding.test]}: the scores have no record of what the images "
+                "look like, so whether they are of one kind could not be checked. To check it, "
+                "score them again."
             )
         if finding.unlike and not (finding is deciding and finding.outcome == "inconclusive"):
             yield f"About the {NAMES[finding.test]}: {unlike(finding)}"
@@ -104,7 +141,7 @@ def _suspect_warnings(suspect: ScoreSet, used: int) -> list[str]:
 
 def _few_suspects(used: int) -> str:
     few = count_of(used, "suspect image", "suspect images")
-    return f"Only {few}; {MIN_SUSPECTS} or more make a weak trace visible."
+    return f"Only {few}. Use {MIN_SUSPECTS} or more, or a weak trace may be missed."
 
 
 def _pool_notes(name: str, pool: ScoreSet, used: int) -> list[str]:
@@ -112,12 +149,12 @@ def _pool_notes(name: str, pool: ScoreSet, used: int) -> list[str]:
     if used < len(pool):
         copies = count_of(len(pool) - used, "is an exact copy", "are exact copies")
         found.append(
-            f"Among the {len(pool)} {name} images {copies} of others; each image counted once. "
+            f"Of the {len(pool)} {name} images, {copies} of others; each image is counted once. "
             "Were the same seeds used twice?"
         )
     if pool.failures:
         lost = count_of(len(pool.failures), f"{name} image", f"{name} images")
-        found.append(f"{lost} could not be read and had to be left out.")
+        found.append(f"{lost} could not be read. The verdict is based on the others.")
     return found
 
 
@@ -128,7 +165,7 @@ def _pool_warnings(suspect: ScoreSet, reference: ScoreSet, finding: KsResult) ->
         found.append("Suspect and reference pools are identical.")
     elif shared:
         images = count_of(shared, "image is", "images are")
-        found.append(f"{images} in both pools, which should have nothing in common.")
+        found.append(f"{images} in both pools, but the pools should have no images in common.")
     found += _pool_notes("suspect", suspect, finding.n)
     found += _pool_notes("reference", reference, finding.m)
     if finding.n < MIN_SUSPECTS:
@@ -136,13 +173,13 @@ def _pool_warnings(suspect: ScoreSet, reference: ScoreSet, finding: KsResult) ->
     if finding.m < MIN_REFERENCES:
         few = count_of(finding.m, "reference image", "reference images")
         found.append(
-            f"Only {few}; {MIN_REFERENCES} or more are recommended, since they set what counts as "
+            f"Only {few}. {MIN_REFERENCES} or more are recommended, because they define what is "
             "normal."
         )
     if finding.ties:
         found.append(
-            f"{finding.ties} scores occur more than once; p is then an upper bound, on the safe "
-            "side."
+            f"{finding.ties} scores occur more than once, so p is an upper bound. This errs on the "
+            "safe side."
         )
     return found
 
@@ -153,16 +190,16 @@ def _level_warnings(finding: KsResult, config: VerifyConfig) -> list[str]:
         needed = images_needed(config.alpha, finding.m, two_sided=config.two_sided)
         advice = f"At least {needed} suspect images are needed." if needed else "Use more images."
         found.append(
-            f"A risk of {odds(config.alpha)} is out of reach: the smallest p that {finding.n} "
-            f"against {finding.m} images can give is {odds(finding.smallest_p)}. {advice}"
+            f"A risk of {odds(config.alpha)} can't be reached: the smallest p possible with "
+            f"{finding.n} against {finding.m} images is {odds(finding.smallest_p)}. {advice}"
         )
     if config.two_sided:
         found.append(
-            "The two-sided test was used: it also counts scores above the reference, which a "
+            "The two-sided test was used. It also counts scores above the reference's, which a "
             "coating can't cause."
         )
     if finding.method == "asymptotic":
-        found.append("p is an approximation for large samples, not exact.")
+        found.append("p is not exact but an approximation for large samples.")
     return found
 
 
@@ -172,53 +209,53 @@ def _innocent_warnings(
     found = []
     if finding.outcome == "inconclusive":
         found.append(
-            f"{count_of(finding.others, 'innocent model', 'innocent models')} can't bring the risk "
-            f"below {odds(finding.smallest_p)}; {others_needed(alpha):,} would be needed for "
-            f"{odds(alpha)}."
+            f"With {count_of(finding.others, 'innocent model', 'innocent models')} the risk can't "
+            f"be lower than {odds(finding.smallest_p)}; {others_needed(alpha):,} would be needed "
+            f"for {odds(alpha)}."
         )
     longest = max(len(pool) for pool in (suspect, *innocents))
     if finding.suspects < longest:
         found.append(
-            f"Only the first {finding.suspects} images of each model count among the innocent "
-            "models, as many as the smallest pool has distinct ones."
+            f"Only the first {finding.suspects} images of each model are used in the rank among "
+            "innocent models, because the smallest pool has no more distinct ones."
         )
     marks = {np.sort(distinct_scores(pool)).tobytes() for pool in (suspect, *innocents)}
     doubles = 1 + len(innocents) - len(marks)
     if doubles:
-        found.append("Among the pools of the innocent models some are identical.")
+        found.append("Some of the innocent models' pools are identical.")
     prompts = _find(suspect.source, ("prompts", "prompt"))
     others = [_find(pool.source, ("prompts", "prompt")) for pool in innocents]
     if prompts is None or None in others:
         found.append(
-            "The prompts are not recorded for the suspect and every innocent model, so it could "
-            "not be checked that they match; other prompts alone can shift scores."
+            "The prompts are not recorded for the suspect and every innocent model, so whether "
+            "they match could not be checked. Different prompts alone can change scores."
         )
     else:
         unlike = sum(_words(other) != _words(prompts) for other in others)
         if unlike:
             models = count_of(unlike, "innocent model was", "innocent models were")
             found.append(
-                f"{models} asked with other prompts than the suspect, which alone can shift scores."
+                f"{models} used with other prompts than the suspect, which alone can change scores."
             )
     return found
 
 
 def _setting_warnings(suspect: dict[str, Any], reference: dict[str, Any]) -> list[str]:
-    """What is known to differ in how the two pools were made."""
+    """Known differences in how the two pools were made."""
     found = []
     for name, source in (("suspect", suspect), ("reference", reference)):
         if "provenance_error" in source:
-            found.append(f"The provenance file of the {name} images is unreadable.")
+            found.append(f"The provenance file of the {name} images can't be read.")
         found.extend(f"The {name}: {text}" for text in _noted(source))
     prompts = [_find(source, ("prompts", "prompt")) for source in (suspect, reference)]
     if any(value is None for value in prompts):
         found.append(
-            "The prompts are not recorded for both pools, so it could not be checked that they "
-            "match; other prompts alone can shift scores."
+            "The prompts are not recorded for both pools, so whether they match could not be "
+            "checked. Different prompts alone can change scores."
         )
     elif _words(prompts[0]) != _words(prompts[1]):
         found.append(
-            "Suspect and reference were made with different prompts, which alone can shift scores."
+            "Suspect and reference were made with different prompts, which alone can change scores."
         )
     for key, label in _COMPARED.items():
         values = [_find(source, (key,)) for source in (suspect, reference)]
@@ -226,13 +263,13 @@ def _setting_warnings(suspect: dict[str, Any], reference: dict[str, Any]) -> lis
             shown = [printable(value)[:60] for value in values]
             found.append(
                 f"Suspect and reference differ in {label} ({shown[0]} and {shown[1]}), which "
-                "alone can shift scores."
+                "alone can change scores."
             )
     return found
 
 
 def _noted(source: dict[str, Any]) -> list[str]:
-    """What the suspect itself had to say when the pictures were made: keys left out, say."""
+    """Warnings recorded when the images were made, such as skipped parts of a LoRA."""
     provenance = source.get("provenance")
     described = provenance.get("suspect") if isinstance(provenance, dict) else None
     notes = described.get("warnings") if isinstance(described, dict) else None

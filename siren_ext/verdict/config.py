@@ -13,25 +13,25 @@ from siren_ext.stats.low_end import LOW_END
 
 @dataclass(frozen=True)
 class VerifyConfig(Config):
-    """How strict the verdict is.
+    """Settings of a verification.
 
     Attributes
     ----------
     alpha : float
-        accepted risk of accusing a model that does not differ from the reference.
+        Accepted risk of accusing an innocent model, 1e-299 to 0.5.
     method : Literal['auto', 'exact', 'asymptotic']
-        how p of the reference test is computed; ``auto`` is exact up to 10,000 images a
-        side.
+        How p of the comparison with a reference is computed; ``auto`` is exact up to 10,000
+        images per model.
     low_end : float
-        share of the reference, from its lowest score, in which the reference test looks
-        for its gap, see :mod:`siren_ext.stats.low_end`; 1 looks everywhere.
+        Share of the reference's scores, from the lowest, in which that test looks for the largest
+        gap, 0.01 to 1; 1 looks everywhere. See :mod:`siren_ext.stats.low_end`.
     two_sided : bool
-        the paper's test; it looks everywhere and also rejects when the suspect scores
-        *higher*.
+        Whether to use the paper's test, which looks everywhere and also rejects if the suspect
+        scores *higher*.
     decoys : int
-        random messages that the keyed test ranks the secret among.
+        Number of random messages that the keyed test compares the secret with.
     decoy_seed : int
-        fixes them, so that the rank can be computed again.
+        Seed of these messages, so that the test can be repeated.
     """
 
     alpha: Annotated[float, Meta(ge=1e-299, le=0.5)] = 1e-6
@@ -42,5 +42,11 @@ class VerifyConfig(Config):
     decoy_seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
 
     def comparison(self) -> dict[str, Any]:
-        """The settings of the test against a reference, as :func:`ks_finding` takes them."""
+        """The settings of the comparison with a reference.
+
+        Returns
+        -------
+        dict[str, Any]
+            Keyword arguments of :func:`~siren_ext.verdict.findings.ks_finding`.
+        """
         return {"method": self.method, "two_sided": self.two_sided, "share": self.low_end}

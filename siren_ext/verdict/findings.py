@@ -1,4 +1,4 @@
-"""One finding per test that the data permit, and which of them is the strictest."""
+"""The finding of each test, and which of them decides."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ Outcome = Literal["coating found", "no evidence", "inconclusive"]
 Test = Literal["keyed", "rank", "ks"]
 
 STRICTEST_FIRST: tuple[Test, ...] = ("keyed", "rank", "ks")
-"""By what an innocent model would have to be like: anything; one of a kind; like one reference."""
+"""Ordered by what is assumed of an innocent model: nothing; one of a kind; like the reference."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one test says.
+    """The result of one test.
 
     Attributes
     ----------
     test : Test
         ``keyed``, ``rank`` (among innocent models) or ``ks`` (against a reference model).
     outcome : Outcome
-        at the verdict's alpha; "inconclusive" when no evidence could have reached it, or
-        when the pictures are so unlike those compared with that a find would mean nothing.
+        At the verdict's alpha; "inconclusive" if no evidence could have reached it, or if the
+        images look so unlike those compared with that low scores would mean nothing.
     result : KsResult | KeyedResult | RankResult
-        all figures of the test.
+        All figures of the test.
     suspects : int
-        suspect images that were used.
+        Number of suspect images used.
     others : int
-        reference images, innocent models or decoy messages compared with.
+        Number of reference images, innocent models or random messages compared with.
     strengths : tuple[float, ...]
-        keyed only: |F_j| per bit, ascending. Without signs and order they hold nothing
-        of the message, and p follows from them and the statistic.
+        Keyed test only: |F_j| of each bit, ascending. Without signs and order they reveal nothing
+        about the message, and p follows from them and the statistic.
     features_sha256 : str
-        keyed only: of the features that were used.
+        Keyed test only: SHA-256 of the features used.
     key : str
-        keyed only: the key's fingerprint.
+        Keyed test only: the key's fingerprint.
     contrast : Contrast | None
-        how unlike the suspect's pictures the others' look; among innocent models, those
-        of the most alike one. None where the scores do not tell.
+        How unlike the suspect's images those compared with look; of innocent models, the most
+        similar one. None if the scores have no record of it.
     """
 
     test: Test
@@ -69,22 +69,22 @@ class Finding:
 
     @property
     def unlike(self) -> bool:
-        """Whether the pictures compared are of another kind than the suspect's."""
+        """Whether the images compared with look too unlike the suspect's."""
         return too_unlike(self.contrast)
 
     @property
     def p_value(self) -> float:
-        """The chance of such evidence under the test's null hypothesis."""
+        """The chance of a result this strong under the test's null hypothesis."""
         return self.result.p_value
 
     @property
     def smallest_p(self) -> float:
-        """What perfect evidence would give."""
+        """The p that perfect evidence would give."""
         return self.result.smallest_p
 
     @property
     def effect(self) -> float:
-        """How far the evidence goes, 0 for none to 1; the largest gap D for ``ks``."""
+        """Strength of the evidence, 0 (none) to 1; the largest gap D for ``ks``."""
         if isinstance(self.result, KsResult):
             return self.result.statistic
         if isinstance(self.result, RankResult):
@@ -92,7 +92,7 @@ class Finding:
         return max(0.0, self.result.statistic / self.result.span) if self.result.span else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; nothing in them tells the message."""
+        """Plain values for JSON; they reveal nothing about the message."""
         values: dict[str, Any] = {
             "test": self.test,
             "outcome": self.outcome,
@@ -105,7 +105,7 @@ class Finding:
         if self.test == "keyed":
             values["strengths"] = list(self.strengths)
             values["features_sha256"] = self.features_sha256
-            # not called a key: reports leave out what is
+            # not named 'key': reports remove values of that name
             values["committed_as"] = self.key
         if self.contrast is not None:
             values["contrast"] = self.contrast.to_dict()
@@ -113,16 +113,42 @@ class Finding:
 
 
 def outcome_of(p_value: float, smallest_p: float, alpha: float) -> Outcome:
-    """The outcome of one test at ``alpha``."""
+    """The outcome of one test.
+
+    Parameters
+    ----------
+    p_value : float
+        The test's p.
+    smallest_p : float
+        The p that perfect evidence would give.
+    alpha : float
+        The accepted risk.
+
+    Returns
+    -------
+    Outcome
+        "inconclusive" if even perfect evidence could not reach alpha.
+    """
     if alpha < smallest_p:
         return "inconclusive"
     return "coating found" if p_value <= alpha else "no evidence"
 
 
 def strictest(findings: Sequence[Finding]) -> Finding:
-    """The finding that decides: the strictest whose test can reach alpha with these data.
+    """Choose the finding that decides: the strictest test that can reach alpha with these data.
 
-    It is chosen by what was supplied, never by p, so there is no choice among results to pay for.
+    The choice depends on what was supplied and never on p, so it needs no correction for multiple
+    tests.
+
+    Parameters
+    ----------
+    findings : Sequence[Finding]
+        At least one.
+
+    Returns
+    -------
+    Finding
+        The one that decides.
     """
     order = sorted(findings, key=lambda finding: STRICTEST_FIRST.index(finding.test))
     return next((finding for finding in order if finding.outcome != "inconclusive"), order[0])
@@ -137,10 +163,28 @@ def ks_finding(
     two_sided: bool = False,
     share: float = LOW_END,
 ) -> Finding:
-    """Whether the suspect's images score lower than the reference's; see :mod:`stats.ks`.
+    """Test whether the suspect's images score lower than the reference's.
 
-    The gap is sought in the lowest ``share`` of the reference (:mod:`stats.low_end`), by the
-    two-sided test everywhere.
+    Parameters
+    ----------
+    suspect, reference : ScoreSet
+        The scores.
+    alpha : float
+        The accepted risk.
+    method, two_sided : str, bool
+        See :class:`~siren_ext.verdict.config.VerifyConfig`.
+    share : float
+        Share of the reference's scores, from the lowest, in which the one-sided test looks for the
+        largest gap.
+
+    Returns
+    -------
+    Finding
+        "inconclusive" if the pools are identical, or too unlike each other for a find.
+
+    References
+    ----------
+    :mod:`siren_ext.stats.ks`, :mod:`siren_ext.stats.low_end`.
     """
     pools = distinct_scores(suspect), distinct_scores(reference)
     if two_sided:
@@ -156,22 +200,52 @@ def ks_finding(
 
 
 def pools_contrast(suspect: ScoreSet, other: ScoreSet) -> Contrast | None:
-    """How unlike another pool's pictures the suspect's look; None where the scores do not tell."""
+    """How unlike another pool's images the suspect's look.
+
+    Parameters
+    ----------
+    suspect, other : ScoreSet
+        The scores.
+
+    Returns
+    -------
+    Contrast | None
+        The largest difference in looks; None if a pool has no record of them.
+    """
     if suspect.looks is None or other.looks is None:
         return None
     return contrast(suspect.looks[distinct_rows(suspect)], other.looks[distinct_rows(other)])
 
 
 def _guarded(outcome: Outcome, apart: Contrast | None) -> Outcome:
-    """A find among pictures of another kind tells nothing; finding nothing stays what it is."""
+    """Turn a find into "inconclusive" if the images are too unlike; other outcomes stay."""
     return "inconclusive" if too_unlike(apart) and outcome == "coating found" else outcome
 
 
 def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float) -> Finding:
-    """The rank of the suspect's mean score among those of innocent models; :mod:`stats.rank`.
+    """Rank the suspect's mean score among those of innocent models.
 
-    Every model counts with as many images as the smallest pool has, the first in order, since means
-    of different numbers of images are not alike.
+    Each model is represented by its first images, as many as the smallest pool has, because means
+    of different numbers of images are not comparable.
+
+    Parameters
+    ----------
+    suspect : ScoreSet
+        The suspect's scores.
+    innocents : Sequence[ScoreSet]
+        One or more innocent models' scores.
+    alpha : float
+        The accepted risk.
+
+    Returns
+    -------
+    Finding
+        "inconclusive" if there are too few models, or if all of them generate images that are too
+        unlike the suspect's for a find.
+
+    References
+    ----------
+    :mod:`siren_ext.stats.rank`.
     """
     pools = [distinct_scores(pool) for pool in (suspect, *innocents)]
     count = min(map(len, pools))
@@ -179,7 +253,7 @@ def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float)
     result = rank_among(own, others)
     outcome = outcome_of(result.p_value, result.smallest_p, alpha)
     known = [one for pool in innocents if (one := pools_contrast(suspect, pool)) is not None]
-    # one that does not tell how its pictures look may be the most alike of all
+    # a model without a record of looks may be the most similar of all
     nearest = None
     if len(known) == len(innocents):
         nearest = min(known, key=lambda one: one.share)
@@ -189,11 +263,34 @@ def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float)
 def keyed_finding(
     suspect: ScoreSet, key: CoatingKey, alpha: float, *, decoys: int, seed: int
 ) -> Finding:
-    """Whether the key's message is in the images; see :mod:`stats.keyed`.
+    """Test whether the key's message is in the images.
 
-    ``seed`` fixes the decoys alone, so that the rank can be computed again.
+    Parameters
+    ----------
+    suspect : ScoreSet
+        The suspect's scores with features.
+    key : CoatingKey
+        The owner's secret.
+    alpha : float
+        The accepted risk.
+    decoys : int
+        Number of random messages to compare with.
+    seed : int
+        Seed of these messages, so that the test can be repeated.
 
-    Raises :class:`ScoreError` when the scores hold no features or of another length.
+    Returns
+    -------
+    Finding
+        The result.
+
+    Raises
+    ------
+    ScoreError
+        The scores have no features, or features of another length than the key.
+
+    References
+    ----------
+    :mod:`siren_ext.stats.keyed`.
     """
     features = used_features(suspect)
     rng = np.random.default_rng(seed)
@@ -212,17 +309,44 @@ def keyed_finding(
 
 
 def used_features(pool: ScoreSet) -> NDArray[np.float64]:
-    """The features (n, k) of a pool without exact copies; raises :class:`ScoreError` if none."""
+    """The features of a pool without exact copies.
+
+    Parameters
+    ----------
+    pool : ScoreSet
+        The scores.
+
+    Returns
+    -------
+    NDArray[np.float64]
+        n x k: k features of each distinct image.
+
+    Raises
+    ------
+    ScoreError
+        The scores have no features.
+    """
     if pool.features is None:
         raise ScoreError(
-            "These scores hold no features, so no key can be tested; score the images with the "
-            "keyed coater that coated the files."
+            "These scores have no features, so a key can't be tested. Score the images with the "
+            "keyed coater that the published images were coated with."
         )
     return np.asarray(pool.features[distinct_rows(pool)])
 
 
 def distinct_rows(pool: ScoreSet) -> list[int]:
-    """Positions of the images that are no later exact copies (same bytes, same score)."""
+    """Positions of a pool's distinct images.
+
+    Parameters
+    ----------
+    pool : ScoreSet
+        The scores.
+
+    Returns
+    -------
+    list[int]
+        All positions but those of later exact copies (same bytes and score).
+    """
     seen: set[tuple[str, float]] = set()
     kept = []
     for index, (digest, score) in enumerate(zip(pool.hashes, pool.scores, strict=True)):
@@ -235,12 +359,34 @@ def distinct_rows(pool: ScoreSet) -> list[int]:
 
 
 def distinct_scores(pool: ScoreSet) -> NDArray[np.float64]:
-    """The scores without those of later exact copies, since a copy is no new observation."""
+    """The scores of a pool's distinct images. A copy is not a new observation.
+
+    Parameters
+    ----------
+    pool : ScoreSet
+        The scores.
+
+    Returns
+    -------
+    NDArray[np.float64]
+        One score per distinct image, in order.
+    """
     return np.asarray(pool.scores[distinct_rows(pool)])
 
 
 def identical_pools(first: ScoreSet, second: ScoreSet) -> bool:
-    """Whether two pools hold the same images."""
+    """Whether two pools consist of the same images.
+
+    Parameters
+    ----------
+    first, second : ScoreSet
+        The scores.
+
+    Returns
+    -------
+    bool
+        Compared by file hashes if all are known, otherwise by scores.
+    """
     if all(first.hashes) and all(second.hashes):
         pools = [
             {(h, round(float(s), 4)) for h, s in zip(pool.hashes, pool.scores, strict=True)}

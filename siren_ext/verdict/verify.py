@@ -1,4 +1,4 @@
-"""From score sets, and a key where there is one, to a verdict in plain words with its limits."""
+"""Turns scores, and a key if there is one, into a verdict in plain words with its limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from siren_ext.evidence.commitment import Precedence, not_committed
 from siren_ext.scoring.score_set import ScoreSet, require_same_coater
 from siren_ext.stats.ks import KsResult
 from siren_ext.stats.sequential import SequentialResult, sequential_keyed
-from siren_ext.verdict.caveats import MIN_REFERENCES, MIN_SUSPECTS, cautions
+from siren_ext.verdict.caveats import MIN_REFERENCES, MIN_SUSPECTS, find_caveats
 from siren_ext.verdict.caveats import images_needed as images_needed
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.findings import (
@@ -26,7 +26,7 @@ from siren_ext.verdict.findings import (
     used_features,
 )
 from siren_ext.verdict.findings import distinct_scores as distinct_scores
-from siren_ext.verdict.wording import LIMITS, NAMES, count_of, headline
+from siren_ext.verdict.wording import LIMITS, NAMES, WORDING, count_of, headline
 from siren_ext.verdict.wording import odds as odds
 
 if TYPE_CHECKING:
@@ -43,25 +43,26 @@ class Verdict:
     Attributes
     ----------
     outcome : Outcome
-        the verdict.
+        "coating found", "no evidence" or "inconclusive".
     headline : str
-        the verdict in a few sentences for everybody.
+        The verdict in a few sentences.
     findings : tuple[Finding, ...]
-        one per test that the data permitted, the strictest first.
+        One per test that the data allowed, the strictest first.
     test : Test
-        the finding that decides.
+        The test that decides.
     config : VerifyConfig
-        the settings it was reached with; ``config.alpha`` is the accepted risk.
+        The settings; ``config.alpha`` is the accepted risk.
     warnings : tuple[str, ...]
-        what weakens it in this case.
+        What weakens this verdict.
     does_not_prove : tuple[str, ...]
-        what no such verdict shows.
+        What a verdict by this test does not show.
     coater : str
-        fingerprint of the coater.
+        Fingerprint of the coater.
     precedence : Precedence
-        what a commitment says about when coater and key were chosen.
+        What a commitment says about when coater and key were chosen.
     path : SequentialResult | None
-        the keyed test had it been looked at now and then, image by image.
+        The keyed test's evidence after each image, had the images been tested one by one. For
+        planning; it does not decide.
     """
 
     outcome: Outcome
@@ -77,7 +78,7 @@ class Verdict:
 
     @property
     def alpha(self) -> float:
-        """The accepted risk of a false accusation."""
+        """The accepted risk of accusing an innocent model."""
         return self.config.alpha
 
     @property
@@ -87,22 +88,37 @@ class Verdict:
 
     @property
     def finding(self) -> KsResult:
-        """The test against the reference; raises :class:`ScoreError` when there was none."""
+        """The result of the comparison with the reference.
+
+        Raises
+        ------
+        ScoreError
+            There was no reference.
+        """
         found = self.compared
         if found is None:
-            raise ScoreError("This verdict was reached without a reference; look at its findings.")
+            raise ScoreError(
+                "This verdict was reached without a reference. Use its 'findings' instead."
+            )
         return found
 
     @property
     def compared(self) -> KsResult | None:
-        """The test against the reference, if there was a reference."""
+        """The result of the comparison with the reference, None if there was no reference."""
         results = (finding.result for finding in self.findings)
         return next((result for result in results if isinstance(result, KsResult)), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; ``finding`` is the test against the reference, or null."""
+        """Plain values for JSON.
+
+        Returns
+        -------
+        dict[str, Any]
+            The verdict; ``finding`` is the comparison with the reference, or None.
+        """
         return {
             "outcome": self.outcome,
+            "wording": WORDING,
             "headline": self.headline,
             "test": self.test,
             "alpha": self.alpha,
@@ -127,35 +143,42 @@ def verify(
     innocents: Sequence[ScoreSet] = (),
     precedence: Precedence | None = None,
 ) -> Verdict:
-    """Apply every test that the data permit; the strictest that can reach alpha decides.
-
-    Exact copies within a pool count once, since a copy is no new observation. The outcome is
-    "inconclusive" when no test could have found anything: too few images, models or bits for
-    ``config.alpha``, or one pool compared with itself. What a rejection does not show stands in
-    ``Verdict.does_not_prove``.
+    """Run every test that the data allow; the strictest that can reach alpha decides.
 
     Parameters
     ----------
     suspect : ScoreSet
-        scores of the suspicious model's images; with features if there is a ``key``.
+        Scores of the suspicious model's images; with features if there is a ``key``.
     reference : ScoreSet | None
-        scores of images by a model that never saw a coated image and otherwise resembles
-        the suspect as closely as possible: same subject, prompts and settings. Null hypothesis:
-        both scores come from one distribution.
+        Scores of images by a model that never saw a coated image and otherwise resembles the
+        suspect as closely as possible: same subject, prompts and settings. Null hypothesis: both
+        scores come from one distribution.
+    config : VerifyConfig | None
+        The accepted risk and other settings; None for the defaults.
     key : CoatingKey | None
-        the owner's secret. Null hypothesis: it is unrelated to the images. No model of
-        another style can break it, so this test needs neither reference nor innocents.
+        The owner's secret. Null hypothesis: it is unrelated to the images. A model's style can't
+        break it, so this test needs neither reference nor innocent models.
     innocents : Sequence[ScoreSet]
-        one score set per innocent model. Null hypothesis: the suspect is one more of
-        their kind. Those of another coater are left out, with a warning.
+        One score set per innocent model, at most 10,000. Null hypothesis: the suspect is another
+        model of their kind. Scores of another coater are left out, with a warning.
     precedence : Precedence | None
-        what a commitment says (``check_commitment``).
+        What a commitment says, see :func:`~siren_ext.evidence.commitment.check_commitment`.
+
+    Returns
+    -------
+    Verdict
+        The outcome with all findings. It is "inconclusive" if no test could have found anything:
+        too few images, models or bits for ``config.alpha``, or a pool compared with itself.
 
     Raises
     ------
     ScoreError
-        reference and suspect were scored by different coaters, a pool is empty, there
-        is nothing to compare with, or a key is given but the scores hold no features.
+        Reference and suspect were scored with different coaters, a pool is empty, there is nothing
+        to compare with, or a key is given but the scores have no features.
+
+    Notes
+    -----
+    Exact copies within a pool count once, because a copy is not a new observation.
     """
     config = config or VerifyConfig()
     _require_enough(suspect, reference, key, innocents)
@@ -183,15 +206,39 @@ def conclude(
     precedence: Precedence | None = None,
     path: SequentialResult | None = None,
 ) -> Verdict:
-    """The verdict that follows from findings; raises :class:`ScoreError` when there are none."""
+    """The verdict that follows from findings.
+
+    Parameters
+    ----------
+    suspect, reference, innocents
+        The scores, see :func:`verify`.
+    findings : Sequence[Finding]
+        One per test.
+    config : VerifyConfig
+        The settings.
+    precedence : Precedence | None
+        What a commitment says; None for no commitment.
+    path : SequentialResult | None
+        The keyed test's evidence after each image.
+
+    Returns
+    -------
+    Verdict
+        The verdict.
+
+    Raises
+    ------
+    ScoreError
+        There are no findings.
+    """
     if not findings:
-        raise ScoreError("No test could be made; give a reference, a key or innocent models.")
+        raise ScoreError("No test was possible. Add a reference, a key or innocent models.")
     deciding = strictest(findings)
     alike = [pool for pool in innocents if pool.coater == suspect.coater]
-    warnings = cautions(suspect, reference, alike, findings, deciding, config)
+    warnings = find_caveats(suspect, reference, alike, findings, deciding, config)
     if len(alike) < len(innocents):
         lost = count_of(len(innocents) - len(alike), "innocent model was", "innocent models were")
-        other = f"{lost} scored by another coater than the suspect and left out."
+        other = f"{lost} scored with another coater than the suspect and left out."
         warnings = (*warnings, other)
     keyed = any(finding.test == "keyed" for finding in findings)
     precedence = precedence or not_committed(keyed=keyed)
@@ -228,20 +275,22 @@ def _require_enough(
     if reference is not None:
         require_same_coater(suspect, reference)
     if len(innocents) > MAX_INNOCENTS:
-        raise ScoreError(f"{len(innocents)} innocent models; at most {MAX_INNOCENTS:,} are taken.")
+        raise ScoreError(
+            f"{len(innocents)} innocent models were given; at most {MAX_INNOCENTS:,} are accepted."
+        )
     pools = [pool for pool in (suspect, reference, *innocents) if pool is not None]
     if not all(len(pool) for pool in pools):
         references = 0 if reference is None else len(reference)
         raise ScoreError(
             f"There are {len(suspect)} suspect and {references} reference scores, and "
-            f"{sum(not len(pool) for pool in innocents)} innocent models without any; expected at "
-            f"least one of each (better {MIN_SUSPECTS} and {MIN_REFERENCES})."
+            f"{sum(not len(pool) for pool in innocents)} innocent models without scores; expected "
+            f"at least one score of each (better {MIN_SUSPECTS} and {MIN_REFERENCES})."
         )
     if reference is None and key is None and not innocents:
         raise ScoreError(
-            "There is nothing to compare the suspect's scores with; give the scores of a "
-            f"reference model ({NAMES['ks']}), a key ({NAMES['keyed']}) or the scores of several "
-            f"innocent models ({NAMES['rank']})."
+            "There is nothing to compare the suspect's scores with. Add the scores of a reference "
+            f"model ({NAMES['ks']}), a key ({NAMES['keyed']}) or the scores of several innocent "
+            f"models ({NAMES['rank']})."
         )
     if reference is None and key is None:
         for pool in innocents:

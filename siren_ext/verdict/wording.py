@@ -1,4 +1,4 @@
-"""A verdict in plain words: chances, headlines, names of the tests, and what none of them shows."""
+"""A verdict in plain words: names of the tests, headlines, chances, and the limits of each test."""
 
 from __future__ import annotations
 
@@ -10,32 +10,31 @@ from siren_ext.stats.ks_distribution import P_FLOOR
 if TYPE_CHECKING:
     from siren_ext.verdict.findings import Finding, Test
 
+WORDING = 2
+"""Version of these sentences. Reports store it, so that a check compares only sentences of its own
+version; raise it when a headline, a limit or :func:`odds` changes."""
+
 NAMES: dict[Test, str] = {
     "keyed": "keyed test",
     "rank": "rank among innocent models",
     "ks": "comparison with a reference model",
 }
+"""What each test is called."""
 QUESTIONS: dict[Test, str] = {
-    "keyed": "Does the secret message fit the images better than random messages do? No other "
-    "model is needed, and no style, subject or setting of an innocent model can make it fit.",
-    "rank": "Do the suspect's images score lower than those of every innocent model? It holds if "
-    "the suspect, when innocent, is one more model of the same kind as those.",
-    "ks": "Do the suspect's images score lower than the reference's? It holds if an innocent "
-    "suspect would score like this very reference; another style or subject breaks that, so "
-    "pictures that look unlike the reference's are not judged.",
+    "keyed": "Does the secret message fit the images better than random messages do? This test "
+    "needs no other model: no style, subject or setting of an innocent model can make the message "
+    "fit.",
+    "rank": "Do the suspect's images score lower than those of every innocent model? This test is "
+    "valid if an innocent suspect is just another model of the same kind.",
+    "ks": "Do the suspect's images score lower than the reference's? This test is valid if an "
+    "innocent suspect would score like the reference. A model of another style or subject would "
+    "not, so images that look unlike the reference's are not judged.",
 }
-_CHANCES: dict[Test, str] = {
-    "keyed": "If the message had nothing to do with this model, chance would give such evidence in "
-    "{tests}.",
-    "rank": "If it were one more innocent model of the same kind, chance would put it this far out "
-    "in {tests}.",
-    "ks": "If it did not differ from the reference model, chance would give such evidence in "
-    "{tests}.",
-}
-_SAME: dict[Test, str] = {
-    "keyed": "For a model that never met the message",
-    "rank": "Among models of one kind",
-    "ks": "Between two models that do not differ",
+"""What each test checks, and when it is valid."""
+_IF_INNOCENT: dict[Test, str] = {
+    "keyed": "If the message had nothing to do with this model",
+    "rank": "If the model were just another innocent one of the same kind",
+    "ks": "If the model did not differ from the reference",
 }
 _OTHERS: dict[Test, str] = {
     "keyed": "random messages",
@@ -43,70 +42,89 @@ _OTHERS: dict[Test, str] = {
     "ks": "the reference's",
 }
 _NOTHING: dict[Test, str] = {
-    "keyed": "No trace of the coating: the message fits no better than half of all messages would.",
-    "rank": "No trace of the coating: the images do not score lower than most innocent models'.",
-    "ks": "No trace of the coating: the images do not score lower than the reference's.",
+    "keyed": "No trace of the coating: the message fits no better than half of all random "
+    "messages.",
+    "rank": "No trace of the coating: the images don't score lower than those of most innocent "
+    "models.",
+    "ks": "No trace of the coating: the images don't score lower than the reference's.",
 }
 
-_OWNER = "It does not say who owns the images, nor whether their use was lawful."
+_OWNER = "It does not say who owns the images or whether using them was lawful."
 _ROUTE = (
-    "It does not say how the coating got into the model: the images may have come through a third "
-    "party, or the model may have learnt from another model's output."
+    "It does not say how the coating got into the model: the images may have come from a third "
+    "party, or the model may have been trained on another model's output."
 )
-_CHANCE = "The chance given is not the probability that the model is innocent. "
+_CHANCE = "The stated chance is not the probability that the model is innocent. "
 _TRIALS = (
-    "Each further model, set of prompts or repetition that is tried is one more chance of a false "
-    "alarm; only a test whose plan was fixed beforehand has the stated risk."
+    "Every further model, set of prompts or repetition that is tried adds to the risk of a false "
+    "alarm. Only a test that was planned in advance has the stated risk."
 )
 _MISSED = (
-    "Finding nothing is not proof of innocence: too few images, a short training or processed "
-    "images can hide a coating, and images whose uncoated version was public are not protected."
+    "Finding nothing does not prove innocence: too few images, short training or image processing "
+    "can hide a coating, and images that were also published without it are not protected."
 )
 LIMITS: dict[Test, tuple[str, ...]] = {
     "keyed": (
         _OWNER,
         _ROUTE,
-        "The test is sound only if the key was drawn at random before the images existed and "
-        "nobody looked at the result while choosing images; a published commitment shows the "
-        "first.",
-        _CHANCE + "It is how often a message drawn at random would fit these images as well.",
+        "The test is valid only if the key was drawn at random before the images existed and "
+        "nobody chose images by looking at the result. A published commitment proves the first "
+        "part.",
+        _CHANCE + "It is how often a random message would fit these images equally well.",
         _TRIALS,
         _MISSED,
     ),
     "rank": (
         _OWNER,
         _ROUTE,
-        "The test compares with the innocent models that were supplied. A suspect of a style, "
-        "subject, base or setting that none of them has can stand out without ever having seen a "
-        "coated image.",
-        _CHANCE + "It is how often an innocent model of the same kind would stand out like this.",
+        "The test compares the suspect with the innocent models that were supplied. A suspect "
+        "whose style, subject, base model or settings none of them shares can stand out without "
+        "having seen a coated image.",
+        _CHANCE + "It is how often an innocent model of the same kind would stand out this much.",
         _TRIALS,
         _MISSED,
     ),
     "ks": (
         _OWNER,
         _ROUTE,
-        "The test asks whether the suspect's scores could come from the same source as the "
-        "reference's. A model of another style, subject, base or setting than the reference can "
-        "differ without ever having seen a coated image, and one of images with another coating "
-        "may differ as if they had this one; the closer the reference matches the suspect, the "
-        "stronger the finding.",
-        _CHANCE + "It is how often scores this low would turn up if suspect and reference did not "
+        "The test asks whether the suspect's scores could come from the same distribution as the "
+        "reference's. A model of another style, subject, base model or settings can differ without "
+        "having seen a coated image, and so can a model trained on images with another coating. "
+        "The more closely the reference matches the suspect, the stronger the finding.",
+        _CHANCE + "It is how often scores this low would occur if suspect and reference did not "
         "differ.",
         _TRIALS,
         _MISSED,
     ),
 }
+"""What a verdict by each test does not prove."""
 
+_LIKELIHOODS = (
+    (1e-12, "practically impossible"),
+    (1e-6, "extremely unlikely"),
+    (1e-3, "very unlikely"),
+    (0.05, "unlikely"),
+)
 _LARGE = ("million", "billion", "trillion")
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def odds(p: float) -> str:
-    """A probability for reading: ``12 %``, ``1 in 2,500``, ``1 in 3.5 million``, ``1 in 10¹⁷``."""
+    """Write a probability for readers.
+
+    Parameters
+    ----------
+    p : float
+        A probability, 0 to 1.
+
+    Returns
+    -------
+    str
+        Such as ``12 %``, ``1 in 2,500``, ``1 in 3.5 million`` or ``1 in 10¹⁷``.
+    """
     if p >= 0.05:
         return f"{min(p, 1) * 100:.0f} %"
-    if p <= P_FLOOR:  # only an upper bound is known there
+    if p <= P_FLOOR:  # below the floor only an upper bound is known
         return f"less than 1 in {_power(round(-math.log10(P_FLOOR)))}"
     rate = float(f"{1 / p:.2g}")
     if rate < 1e6:
@@ -122,81 +140,131 @@ def _power(exponent: int) -> str:
     return f"10{str(exponent).translate(_RAISED)}"
 
 
+def likelihood(p: float) -> str:
+    """How likely something is, in words.
+
+    Parameters
+    ----------
+    p : float
+        A probability, 0 to 1.
+
+    Returns
+    -------
+    str
+        ``practically impossible`` (up to 1e-12) to ``possible`` (above 0.05).
+    """
+    return next((word for limit, word in _LIKELIHOODS if p <= limit), "possible")
+
+
 def count_of(number: int, one: str, many: str) -> str:
-    """``1 image`` or ``3 images``."""
+    """A number with its noun.
+
+    Parameters
+    ----------
+    number : int
+        The number.
+    one, many : str
+        The noun in singular and plural.
+
+    Returns
+    -------
+    str
+        Such as ``1 image`` or ``3 images``.
+    """
     return f"{number} {one if number == 1 else many}"
 
 
 def headline(finding: Finding, alpha: float, *, identical: bool, alone: bool) -> str:
-    """The verdict in a few sentences for everybody.
+    """A verdict in a few sentences.
 
     Parameters
     ----------
     finding : Finding
-        the one that decides.
+        The finding that decides.
     alpha : float
-        the accepted risk.
+        The accepted risk.
     identical : bool
-        suspect and reference are the same images.
+        Whether suspect and reference are the same images.
     alone : bool
-        the only finding, so that there is no need to tell which one decides.
+        Whether it is the only finding, so that its test need not be named.
+
+    Returns
+    -------
+    str
+        Two to four sentences.
     """
-    chance, risk = odds(finding.p_value), odds(alpha)
-    tests = f"{chance} of tests" if "%" in chance else f"{chance.replace('1 in', '1 of')} tests"
-    which = f" This rests on the {NAMES[finding.test]}, the strictest that the data permit."
-    tail = "" if alone and finding.test == "ks" else which
+    chance, risk, test = odds(finding.p_value), odds(alpha), finding.test
+    tail = f" This is the result of the {NAMES[test]}, the strictest test that the data allow."
+    if alone and test == "ks":
+        tail = ""
     if identical:
         return (
-            "Suspect and reference are the same images, so nothing can be told apart. Supply "
-            "images of a model that never saw the coated ones as the reference."
+            "Suspect and reference are the same images, so they can't be compared. Use images of a "
+            "model that never saw the coated ones as the reference."
         )
-    if finding.outcome == "inconclusive" and finding.unlike:
-        return unlike(finding) + tail
     if finding.outcome == "inconclusive":
-        return _too_little(finding, risk) + tail
+        return (unlike(finding) if finding.unlike else _too_little(finding, risk)) + tail
     if finding.outcome == "no evidence":
-        if finding.effect == 0 if finding.test == "ks" else finding.p_value > 0.5:
-            return _NOTHING[finding.test] + tail
+        if finding.effect == 0 if test == "ks" else finding.p_value > 0.5:
+            return _NOTHING[test] + tail
         return (
-            f"No sufficient trace of the coating was found. {_SAME[finding.test]}, chance alone "
-            f"gives a difference like this in {tests}; it would have to be {risk} or rarer.{tail}"
+            f"No convincing trace of the coating was found. {_IF_INNOCENT[test]}, the chance of a "
+            f"result like this would be {chance}; to count as evidence, it must be {risk} or "
+            f"less.{tail}"
         )
-    carry = "the secret message of the coating" if finding.test == "keyed" else "the coating"
+    carried = "the secret message of the coating" if test == "keyed" else "the coating"
     return (
-        f"The images of the suspicious model carry {carry}. The likely reason is that it was "
-        f"trained on the coated images. {_CHANCES[finding.test].format(tests=tests)}{tail}"
+        f"The images of the suspicious model carry {carried}. The likely reason is that it was "
+        f"trained on the coated images. {_IF_INNOCENT[test]}, a result this strong would be "
+        f"{likelihood(finding.p_value)} (chance: {chance}).{tail}"
     )
 
 
 def unlike(finding: Finding) -> str:
-    """Why pictures of another kind decide nothing; ``finding`` has a contrast."""
+    """Why images that look unlike those they are compared with are not judged.
+
+    Parameters
+    ----------
+    finding : Finding
+        A finding with a contrast.
+
+    Returns
+    -------
+    str
+        Three sentences.
+
+    Raises
+    ------
+    ValueError
+        The finding has no contrast.
+    """
     if finding.contrast is None:
-        raise ValueError(f"the finding of the {NAMES[finding.test]} holds no contrast")
+        raise ValueError(f"the finding of the {NAMES[finding.test]} has no contrast")
     others = _OTHERS[finding.test]
     share = f"{100 * finding.contrast.share:.0f} %"
     return (
-        f"The suspicious model's pictures look unlike {others}: in {share} of pairs they are "
+        f"The suspicious model's images look unlike {others}: in {share} of pairs they are "
         f"{finding.contrast.words}. A model of another style or subject can score lower without "
-        "ever having seen a coated image, so a find would prove nothing here. Compare with a clean "
-        "model that draws such pictures, or use a key, which needs none."
+        "having seen a coated image, so low scores would prove nothing here. Compare with a clean "
+        "model that generates similar images, or use a key, which needs no comparison."
     )
 
 
 def _too_little(finding: Finding, risk: str) -> str:
     few, more = {
         "ks": (
-            f"There are too few images to tell: not even perfect evidence in {finding.suspects} "
+            f"There are too few images for a verdict: even perfect evidence in {finding.suspects} "
             f"suspect and {finding.others} reference images",
             "Generate more images and verify again.",
         ),
         "rank": (
-            f"There are too few innocent models to tell: not even the first place among "
+            f"There are too few innocent models for a verdict: even the first place among "
             f"{finding.others} of them",
             "Score more innocent models and verify again.",
         ),
         "keyed": (
-            "The message is too short to tell: not even a perfect match",
+            "The message is too short for a verdict: even a perfect match",
             "Accept a larger risk, or use a coater with more bits.",
         ),
     }[finding.test]
-    return f"{few} could bring the risk of a false alarm down to {risk}. {more}"
+    return f"{few} could not bring the risk of a false alarm down to {risk}. {more}"

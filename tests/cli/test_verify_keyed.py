@@ -30,7 +30,7 @@ def test_verify_shows_every_finding(work, call):
     assert code == 0
     assert "\ncomparison with a reference model: coating found, p = " in out
     assert "\nrank among innocent models: inconclusive, p = 0.5, 0 of 1 innocent models" in out
-    assert "Note: 1 innocent model can't bring the risk below 50 %" in told
+    assert "Note: With 1 innocent model the risk can't be lower than 50 %" in told
     assert call("report", "check", "x")[0] == 0
 
 

@@ -41,7 +41,7 @@ def test_coating_with_a_key(host: PanelHost, pictures: Path, keyed: Coater, plai
     assert [path.read_bytes() for path in done.files] != [p.read_bytes() for p in again.files]
     card = cards.coat_card(done)
     assert key.fingerprint()[:12] in card
-    assert "together with your key" in card
+    assert "You need that coater and your key" in card
     with pytest.raises(CoaterError, match="Add your key file"):
         coat_step(data, keyed, host.jobs.new("t"))
     with pytest.raises(CoaterError, match="not keyed"):

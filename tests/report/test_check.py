@@ -223,6 +223,15 @@ def test_made_up_figures_are_found_even_under_a_fresh_seal(report, change, words
     assert re.search(re.escape(words), " ".join(texts(found).values()))
 
 
+def test_sentences_of_another_version_are_not_compared(report):
+    """Their figures are, and the check says that the sentences were left out."""
+    found = resealed(report, lambda d: d["verdict"].update(wording=1, headline="Guilty."))
+    assert states(found)["verdict"] == "matches"
+    assert "sentences are those of another version and were not compared" in texts(found)["verdict"]
+    found = resealed(report, lambda d: d["verdict"].update(outcome="no evidence"))
+    assert "verdict.outcome is no evidence" in texts(found)["verdict"]
+
+
 def test_a_statistic_of_another_message_is_found_with_the_key(report, suspect):
     """Without the key T must be believed; with it, it is computed again."""
     other = verify(suspect, REFERENCE, QUICK, key=known_key(), innocents=OTHERS)

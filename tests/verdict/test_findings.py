@@ -34,7 +34,7 @@ def test_a_guilty_model_needs_no_reference_with_a_key():
     assert keyed.result.bits_right >= 45
     assert (keyed.suspects, keyed.others) == (40, 2000)
     assert "carry the secret message" in verdict.headline
-    assert "keyed test, the strictest that the data permit" in verdict.headline
+    assert "keyed test, the strictest test that the data allow" in verdict.headline
     assert verdict.warnings == ()
     assert any("drawn at random before" in line for line in verdict.does_not_prove)
     assert verdict.to_dict()["finding"] is None
@@ -111,13 +111,13 @@ def test_without_a_commitment_the_verdict_says_so():
         (drawn(5, 29, lean=SIGNS), [], "Only 29 suspect images"),
         (drawn(5, lean=SIGNS, failures=(("x", "y"),)), [], "1 suspect image could not"),
         (drawn(5, lean=SIGNS, hashes=("a" * 64,) * 40, scores=np.ones(40)), [], "39 are exact"),
-        (drawn(5), [drawn(9, seed=3), drawn(9, seed=3)], "some are identical"),
+        (drawn(5), [drawn(9, seed=3), drawn(9, seed=3)], "pools are identical"),
         (drawn(5), [drawn(9, 20, seed=3)], "Only the first 20 images of each model"),
         (drawn(5), [drawn(9, seed=3, source={})], "prompts are not recorded"),
         (
             drawn(5),
             [drawn(9, seed=3, source=PLAN | {"prompts": ["cat"]})],
-            "1 innocent model was ask",
+            "1 innocent model was used with other prompts",
         ),
         (drawn(5), [drawn(9, seed=3), drawn(9, seed=4, coater="cd" * 32)], "another coater than"),
     ],
@@ -139,7 +139,7 @@ def test_innocents_count_with_equally_many_images():
 def test_what_cannot_be_tested_is_refused():
     with pytest.raises(ScoreError, match="nothing to compare"):
         verify(drawn(5))
-    with pytest.raises(ScoreError, match="hold no features"):
+    with pytest.raises(ScoreError, match="have no features"):
         verify(drawn(5, features=None), None, QUICK, key=known_key())
     with pytest.raises(ScoreError, match="has shape"):
         verify(drawn(5), None, QUICK, key=CoatingKey.draw(32))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from siren_ext.verdict.wording import odds
+from siren_ext.verdict.wording import likelihood, odds
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,19 @@ from siren_ext.verdict.wording import odds
 )
 def test_odds_read_well(p, text):
     assert odds(p) == text
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (0.3, "possible"),
+        (0.05, "unlikely"),
+        (1e-3, "very unlikely"),
+        (1e-6, "extremely unlikely"),
+        (1.1e-12, "extremely unlikely"),
+        (1e-12, "practically impossible"),
+        (1e-300, "practically impossible"),
+    ],
+)
+def test_small_chances_are_called_so(p, text):
+    assert likelihood(p) == text
