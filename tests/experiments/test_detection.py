@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from support.stopping import Watched
 from support.tiny_models import draw_images, need_models, shared_model
 from typer.testing import CliRunner
 
@@ -21,26 +22,6 @@ from siren_ext.experiments.study import (
     DetectionConfig,
 )
 from siren_ext.experiments.tradeoff import plot_tradeoff, read_point
-from siren_ext.progress import Progress
-
-
-class Stop(Progress):
-    """Cancels after so many units of work; remembers the stages."""
-
-    def __init__(self, after: int | None = None) -> None:
-        self.left = after
-        self.stages: list[str] = []
-        super().__init__(self._asked)
-
-    def _asked(self) -> bool:
-        if self.left is None:
-            return False
-        self.left -= 1
-        return self.left < 0
-
-    def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
-        self.stages.append(label if done != total else f"{label}: all done")
-
 
 TINY = DetectionConfig(
     seeds=1,
@@ -104,7 +85,7 @@ def bench(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def test_stopped_study_goes_on_and_ends_the_same(bench: Bench) -> None:
     for after in (3, 22, 45):
         with pytest.raises(Cancelled):
-            bench.run("out", progress=Stop(after))
+            bench.run("out", progress=Watched(after + 1))
         assert not (bench.folder / "out" / "detection.json").exists()
     result = bench.run("out")
     whole = bench.run("unbroken")
@@ -113,7 +94,7 @@ def test_stopped_study_goes_on_and_ends_the_same(bench: Bench) -> None:
     out = bench.folder / "out"
     assert json.loads((out / "detection.json").read_text()) == json.loads(json.dumps(result))
     _check(result, out)
-    again = Stop()
+    again = Watched()
     before = {p: p.stat().st_mtime_ns for p in (out / "mimicries").rglob("*.png")}
     assert bench.run("out", progress=again)["models"] == result["models"]
     assert {p: p.stat().st_mtime_ns for p in (out / "mimicries").rglob("*.png")} == before
@@ -162,7 +143,7 @@ def test_more_seeds_and_a_shared_folder_of_clean_models(bench: Bench) -> None:
     ]
     assert more["models"][1]["scores"] == first["models"][1]["scores"]
     stronger = dataclasses.replace(TINY, strength=2.0)
-    watch = Stop()
+    watch = Watched()
     other = bench.run("two", stronger, clean=bench.folder / "one", progress=watch)
     trained = [label for label in watch.stages if label.startswith("Personalising")]
     assert trained == ["Personalising (guilty_0)"], "the clean models are there already"

@@ -1,6 +1,8 @@
-"""A progress that stops a long step in the middle."""
+"""Progress that stops a long step in the middle."""
 
 from __future__ import annotations
+
+import sys
 
 from siren_ext.progress import Progress
 
@@ -27,3 +29,14 @@ class StopAtQuestion(Progress):
     def _asked(self) -> bool:
         self.left -= 1
         return self.left <= 0
+
+
+class Watched(StopAtQuestion):
+    """Remembers the stages; cancels at the nth question if a number is given."""
+
+    def __init__(self, number: int | None = None) -> None:
+        self.stages: list[str] = []
+        super().__init__(sys.maxsize if number is None else number)
+
+    def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
+        self.stages.append(label if done != total else f"{label}: all done")

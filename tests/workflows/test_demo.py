@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.stopping import Watched
 
 import siren_ext
 from siren_ext.errors import Cancelled, ConfigError
-from siren_ext.progress import Progress
 from siren_ext.workflows.demo import DemoConfig, run_demo
 from siren_ext.workflows.demo_summary import DemoSummary
-from siren_ext.workflows.run_log import RunLog, peak_memory_gb
+from siren_ext.workflows.run_log import RunLog
 
 TINY = DemoConfig(
     images=6,
@@ -26,6 +26,8 @@ TINY = DemoConfig(
     training_batch=2,
     sampling_steps=2,
 )
+
+
 FIGURES = {
     "psnr_db": 40.0,
     "ssim": 0.98,
@@ -117,36 +119,13 @@ def test_log_adds_up_over_interruptions(tmp_path: Path) -> None:
     assert seconds(again) >= first + 0.02
 
 
-def test_peak_memory_is_plausible() -> None:
-    peak = peak_memory_gb()
-    assert peak is None or 0.01 < peak < 1000
-
-
-class Stop(Progress):
-    """Cancels after so many units of work; remembers the stages."""
-
-    def __init__(self, after: int | None = None) -> None:
-        self.left = after
-        self.stages: list[str] = []
-        super().__init__(self._asked)
-
-    def _asked(self) -> bool:
-        if self.left is None:
-            return False
-        self.left -= 1
-        return self.left < 0
-
-    def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
-        self.stages.append(label)
-
-
 def run_interrupted(out: Path, config: DemoConfig, stops: tuple[int, ...]) -> DemoSummary:
     """Run a demo that is stopped after so many units of work, each time, and then let through."""
     for after in stops:
         with pytest.raises(Cancelled):
-            run_demo(out, progress=Stop(after), config=config, device="cpu")
+            run_demo(out, progress=Watched(after + 1), config=config, device="cpu")
         assert not (out / "summary.json").exists()
-    return run_demo(out, progress=Stop(), config=config, device="cpu")
+    return run_demo(out, progress=Watched(), config=config, device="cpu")
 
 
 def check_result(out: Path, config: DemoConfig, summary: DemoSummary) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from siren_ext.errors import ConfigError
-from siren_ext.workflows.run_log import RunLog
+from siren_ext.workflows.run_log import RunLog, peak_memory_gb
 
 SETTINGS = {"coater": "x", "prompts": ("p",)}
 
@@ -50,3 +50,8 @@ def test_a_folder_of_something_else_is_refused_and_untouched(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="do not belong to a study; name a new or empty folder"):
         RunLog(tmp_path / "study.json", "study", {})
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_peak_memory_is_plausible() -> None:
+    peak = peak_memory_gb()
+    assert peak is None or 0.01 < peak < 1000
