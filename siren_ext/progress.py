@@ -53,6 +53,15 @@ class Progress:
         if self._cancelled():
             raise Cancelled("Stopped by the user; finished work is kept and a new call resumes it.")
 
+    def notice(self, text: str) -> None:
+        """Tell the user what they have to know about the work, such as a setting that was changed.
+
+        Parameters
+        ----------
+        text : str
+            A sentence or two. Unlike a note it stays visible.
+        """
+
     def close(self) -> None:
         """Clear the display."""
 
@@ -82,3 +91,7 @@ class Named(Progress):
     def advance(self, units: int = 1, note: str = "") -> None:
         """Report finished work to the inner progress."""
         self._inner.advance(units, note)
+
+    def notice(self, text: str) -> None:
+        """Pass a notice on to the inner progress."""
+        self._inner.notice(text)

@@ -11,6 +11,7 @@ from siren_ext.progress import NULL, Named, Progress
 def test_null_progress_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     NULL.stage("work", 3)
     NULL.advance(2, "note")
+    NULL.notice("a notice")
     NULL.close()
     assert capsys.readouterr() == ("", "")
 
@@ -32,7 +33,14 @@ def test_a_named_progress_names_stages_and_still_cancels() -> None:
         def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
             seen.append((label, total, done))
 
-    Named(Recorder(), "suspect").stage("Scoring", 30, 2)
+        def notice(self, text: str) -> None:
+            notices.append(text)
+
+    notices: list[str] = []
+    named = Named(Recorder(), "suspect")
+    named.stage("Scoring", 30, 2)
+    named.notice("a notice")
     assert seen == [("Scoring (suspect)", 30, 2)]
+    assert notices == ["a notice"]
     with pytest.raises(Cancelled):
         Named(Progress(lambda: True), "suspect").advance()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
 
@@ -61,6 +61,15 @@ AllowPartial = Annotated[
     bool,
     typer.Option(
         "--allow-partial", help="Load the parts of an adapter that fit and list the others."
+    ),
+]
+WorkingSize = Annotated[
+    str | None,
+    typer.Option(
+        "--working-size",
+        metavar="PIXELS",
+        help="Side in pixels at which the coater sees images, or keep for that of --start. By "
+        "default it is changed if it does not fit the base model, and a message says so.",
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images processed at once.")]
@@ -184,7 +193,7 @@ def watched(quiet: bool = False) -> Iterator[Progress]:
     Parameters
     ----------
     quiet : bool
-        show nothing.
+        show notices only.
 
     Yields
     ------
@@ -268,6 +277,35 @@ def split_assignment(text: str, option: str = "--set") -> tuple[str, str]:
             f"{option} was given {shown(text)}; expected NAME=VALUE, such as steps=400."
         )
     return name, value.strip()
+
+
+def pixels(text: str | None) -> int | Literal["keep"] | None:
+    """The value of ``--working-size``.
+
+    Parameters
+    ----------
+    text : str | None
+        what was typed; None if nothing was.
+
+    Returns
+    -------
+    int | "keep" | None
+        a number of pixels, ``keep``, or None.
+
+    Raises
+    ------
+    ConfigError
+        the text is neither.
+    """
+    if text is None:
+        return None
+    if text == "keep":
+        return "keep"
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return int(text)
+    raise ConfigError(
+        f"--working-size was given {shown(text)}; expected a number of pixels, or keep."
+    )
 
 
 def settings(

@@ -15,8 +15,10 @@ from siren_ext.cli.common import (
     NewCoater,
     Quiet,
     Seed,
+    WorkingSize,
     command,
     gather,
+    pixels,
     report_skipped,
     say,
     watched,
@@ -54,6 +56,7 @@ def meta(
     start: Annotated[
         str, typer.Option("--start", help="Coater to begin with: samples, start, a file or none.")
     ] = "none",
+    working_size: WorkingSize = None,
     variant: Variant = None,
     tasks: Annotated[
         int | None, typer.Option("--tasks", help="Number of small sets to adapt to.")
@@ -109,6 +112,7 @@ def meta(
             inner,
             coater=CoaterConfig.from_dict(shape) if shape else None,
             start=None if start == "none" else Coater.load(coater_path(start)),
+            working_size=pixels(working_size),
             device=device,
             progress=progress,
             minutes=minutes,

@@ -88,6 +88,28 @@ class StopRequest:
             self._installed = False
 
 
+class QuietProgress(Progress):
+    """Shows notices only.
+
+    Parameters
+    ----------
+    cancelled : Callable[[], bool]
+        whether the user wants to stop.
+    stream : TextIO | None
+        where they go; None for stderr.
+    """
+
+    def __init__(
+        self, cancelled: Callable[[], bool] = lambda: False, *, stream: TextIO | None = None
+    ) -> None:
+        super().__init__(cancelled)
+        self._stream = stream
+
+    def notice(self, text: str) -> None:
+        """Print the notice."""
+        _print_line(text, self._stream)
+
+
 class LineProgress(Progress):
     """Prints a line when a stage begins, every ``interval`` seconds, and when it ends.
 
@@ -140,6 +162,10 @@ class LineProgress(Progress):
             self._say(self._status(now))
         super().advance(units, note)
 
+    def notice(self, text: str) -> None:
+        """Print the notice."""
+        self._say(text)
+
     def close(self) -> None:
         """Print the end of the stage, once."""
         if self._label and self._done > self._before:
@@ -159,9 +185,13 @@ class LineProgress(Progress):
         return ", ".join(part for part in parts if part)
 
     def _say(self, text: str) -> None:
-        stream = self._stream or sys.stderr
-        stream.write(text + "\n")
-        stream.flush()
+        _print_line(text, self._stream)
+
+
+def _print_line(text: str, stream: TextIO | None) -> None:
+    stream = stream or sys.stderr
+    stream.write(text + "\n")
+    stream.flush()
 
 
 class BarProgress(Progress):
@@ -225,6 +255,10 @@ class BarProgress(Progress):
             self._bars.update(self._task, **fields)  # type: ignore[arg-type]
         super().advance(units, note)
 
+    def notice(self, text: str) -> None:
+        """Print the notice above the bars."""
+        self._bars.console.print(text, markup=False, highlight=False)
+
     def close(self) -> None:
         """Stop redrawing; the bars stay on screen."""
         self._finish()
@@ -250,7 +284,7 @@ def terminal_progress(
     cancelled : Callable[[], bool]
         whether the user wants to stop.
     quiet : bool
-        show nothing.
+        show notices only.
 
     Returns
     -------
@@ -258,7 +292,7 @@ def terminal_progress(
         bars if stderr is a terminal, else plain lines.
     """
     if quiet:
-        return Progress(cancelled)
+        return QuietProgress(cancelled)
     if sys.stderr.isatty():
         return BarProgress(cancelled)
     return LineProgress(cancelled)

@@ -18,8 +18,10 @@ from siren_ext.cli.common import (
     NewCoater,
     Quiet,
     Seed,
+    WorkingSize,
     command,
     gather,
+    pixels,
     report_skipped,
     say,
     watched,
@@ -55,6 +57,7 @@ def train(
     out: NewCoater,
     start: Start = None,
     preset: Preset = "default",
+    working_size: WorkingSize = None,
     steps: Steps = None,
     seed: Seed = None,
     config: ConfigFile = None,
@@ -73,7 +76,7 @@ def train(
     from siren_ext.data.dataset import ImageSet
     from siren_ext.personalize.config import PersonalizeConfig
     from siren_ext.training.config import PUBLISHED_EPOCHS, TrainConfig
-    from siren_ext.training.recipes import train_for_base
+    from siren_ext.training.recipes import surrogate_settings, train_for_base
 
     groups = {"coater": CoaterConfig, "surrogate": PersonalizeConfig}
     values = gather(TrainConfig, config, assign, groups=groups, steps=steps, seed=seed)
@@ -98,9 +101,10 @@ def train(
             class_word,
             out,
             chosen,
-            surrogate=PersonalizeConfig.from_dict(surrogate) if surrogate else None,
+            surrogate=surrogate_settings(preset, images, class_word, **surrogate),
             start=None if fresh else Coater.load(coater_path(start)),
             coater=CoaterConfig.preset(preset, **shape) if fresh else None,
+            working_size=pixels(working_size),
             device=device,
             progress=progress,
         )

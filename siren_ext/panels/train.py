@@ -215,7 +215,7 @@ def train_step(
     from siren_ext.coater.config import CoaterConfig
     from siren_ext.data.dataset import ImageSet
     from siren_ext.personalize.config import PersonalizeConfig
-    from siren_ext.training.prompts import class_noun, surrogate_prompt
+    from siren_ext.training.prompts import class_noun
     from siren_ext.training.recipes import train_for_base
 
     class_noun(noun)
@@ -224,8 +224,6 @@ def train_step(
             f"There is no model {base}. Expected 'pocket', or the path of an existing checkpoint."
         )
     data = ImageSet.open(images)
-    captioned = all(item.caption for item in data.items)
-    surrogate = PersonalizeConfig(steps=steps, prompt=None if captioned else surrogate_prompt(noun))
     if preset == "default":
         config = TrainConfig(steps=steps, warmup=min(TrainConfig().warmup, steps // 3))
         shape, begin = None, Coater.load(coater_path(usual_start()))
@@ -235,8 +233,8 @@ def train_step(
         done = f"{out.name} was fitted to {len(data)} images."
     use = "Make a key for it and coat with both" if preset == "keyed" else "Coat with it"
     train_for_base(
-        data, base, noun, out, config, surrogate=surrogate, coater=shape, start=begin,
-        progress=progress,
+        data, base, noun, out, config, surrogate=PersonalizeConfig(steps=steps), coater=shape,
+        start=begin, progress=progress,
     )  # fmt: skip
     text = f"{done} {use}. Keep the file safe and never publish it."
     return cards.note(text, "Coater ready"), str(out)

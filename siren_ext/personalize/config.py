@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from siren_ext.config import Config
+from siren_ext.config import Config, preset_values
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,55 @@ class PersonalizeConfig(Config):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     save_precision: Literal["float32", "float16", "bfloat16"] = "float32"
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+
+    @classmethod
+    def preset(cls, name: str, images: int, /, **changes: Any) -> PersonalizeConfig:
+        """Settings of the surrogate that goes with a preset of coater training.
+
+        Parameters
+        ----------
+        name : {"default", "coarse", "keyed", "official", "paper"}
+            ``official`` is the kohya recipe of SIREN's code: rank 64 and alpha 1, text encoder
+            included, 1e-4, batches of 4, 80 epochs (:data:`EPOCHS`); ``paper`` has rank and alpha
+            64 and the paper's 30 epochs, of which it says no more. The others are all defaults.
+        images : int
+            Images of an epoch, which with the batch size gives the steps.
+        **changes
+            Settings to change.
+
+        Raises
+        ------
+        ConfigError
+            If a name is unknown or a value out of range.
+        """
+        chosen = cls.from_dict(preset_values(PRESETS, name) | changes)
+        if name not in EPOCHS or "steps" in changes:
+            return chosen
+        steps = max(1, math.ceil(EPOCHS[name] * images / chosen.batch_size))
+        return replace(chosen, steps=steps)
+
+
+EPOCHS = {"official": 80, "paper": 30}
+"""Passes over the images in the published presets."""
+
+_KOHYA: dict[str, Any] = {
+    "batch_size": 4,
+    "rank": 64,
+    "alpha": 1.0,
+    "conv_rank": 0,
+    "learning_rate": 1e-4,
+    "schedule": "constant",
+    "warmup": 0,
+    "weight_decay": 0.01,
+    "max_grad_norm": 1.0,
+    "flip": False,
+    "train_text_encoder": True,
+    "gradient_checkpointing": True,
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "coarse": {},
+    "keyed": {},
+    "official": _KOHYA,
+    "paper": _KOHYA | {"alpha": 64.0},
+}

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from siren_ext.coater.bundled import refuse_existing
 from siren_ext.data.dataset import ImageSet
+from siren_ext.errors import ConfigError
 from siren_ext.progress import NULL, Progress
+from siren_ext.schema import shown
 from siren_ext.training.config import TrainConfig
 from siren_ext.training.prompts import surrogate_prompt
 
@@ -34,13 +36,14 @@ def train_for_base(
     surrogate: PersonalizeConfig | None = None,
     start: Coater | None = None,
     coater: CoaterConfig | None = None,
+    working_size: int | Literal["keep"] | None = None,
     device: str = "auto",
     progress: Progress = NULL,
 ) -> Coater:
     """Train a coater for ``data`` against ``base`` and write it to ``out``.
 
-    Beside ``out`` lie ``<stem>.surrogate.safetensors`` (the LoRA of the clean images, kept) and,
-    until the end, the state from which a stopped call goes on.
+    Two files lie beside ``out``: ``<stem>.surrogate.safetensors``, the LoRA of the clean images,
+    and until the end the state from which a stopped call resumes.
 
     Parameters
     ----------
@@ -55,13 +58,17 @@ def train_for_base(
     config : TrainConfig | None
         of the coater's training.
     surrogate : PersonalizeConfig | None
-        of the personalisation; by default on the images' captions, or on the surrogate
-        prompt where an image has none.
+        of the personalisation; without a ``prompt`` it learns the images' captions, or the
+        surrogate prompt for all of them if an image has none. See :func:`surrogate_settings` for
+        those that go with a preset.
     start : Coater | None
-        a coater to adapt, at half the model's resolution.
+        a coater to adapt; it is not changed.
     coater : CoaterConfig | None
-        shape of a new one; by default, and where it asks for more than the model's
-        resolution, it works at half that resolution.
+        shape of a new one.
+    working_size : int | "keep" | None
+        side in pixels at which the coater's networks see images; by default one that fits the
+        model, see :func:`fitted_to`. A change of size is a notice of ``progress``, and the size of
+        ``start`` is in the coater's provenance.
     device : str
         auto or a torch device name.
 
@@ -70,9 +77,9 @@ def train_for_base(
     CoaterError
         ``out`` exists.
     ConfigError
-        the class word is empty, or there is nothing to train or fit.
+        the class word is empty, there is nothing to train or fit, or the working size is none.
     Cancelled
-        the user stopped; the same call goes on.
+        the user stopped; the same call resumes.
     """
     from siren_ext.adapters.merge import load_adapter
     from siren_ext.devices import pick_device, pick_dtype
@@ -88,17 +95,21 @@ def train_for_base(
     prompt = surrogate_prompt(class_word)
     refuse_existing(out)
     require_work(config, coater, start)
+    _check_size(working_size)
     data = data.checked(progress=progress)
-    if surrogate is None:
-        captioned = all(item.caption for item in data.items)
-        surrogate = PersonalizeConfig(prompt=None if captioned else prompt)
+    surrogate = surrogate or PersonalizeConfig()
+    if surrogate.prompt is None and not all(item.caption for item in data.items):
+        surrogate = replace(surrogate, prompt=prompt)
     adapter = out.with_name(f"{out.stem}.surrogate.safetensors")
     personalize(data, base, surrogate, adapter, device=device, progress=progress)
     target = pick_device(device)
     pipeline = load_pipeline(base, device=target, dtype=pick_dtype(target))
     load_adapter(pipeline, adapter)
     stand_in = DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
-    coater, start = fitted_to(stand_in.resolution, coater, start)
+    before = start
+    coater, start = fitted_to(
+        stand_in.resolution, coater, start, working_size=working_size, progress=progress
+    )
     result = train_coater(
         data,
         stand_in,
@@ -109,8 +120,45 @@ def train_for_base(
         progress=progress,
         resume=out.with_name(out.name + ".state"),
     )
+    if before is not None:
+        result.provenance["start"] = _description(before)
     result.save(out)
     return result
+
+
+def surrogate_settings(
+    preset: str, data: ImageSet, class_word: str, /, **changes: Any
+) -> PersonalizeConfig:
+    """Settings of the personalisation that stands in for an infringer's.
+
+    Parameters
+    ----------
+    preset : str
+        of :meth:`TrainConfig.preset <siren_ext.training.config.TrainConfig.preset>`.
+    data : ImageSet
+        the clean images: how many they are gives the steps of the published presets.
+    class_word : str
+        the noun for what the images show; the preset ``paper`` trains on a prompt made from it
+        instead of on captions.
+    **changes
+        settings of :class:`PersonalizeConfig` to change.
+
+    Returns
+    -------
+    PersonalizeConfig
+        for :func:`train_for_base`.
+
+    Raises
+    ------
+    ConfigError
+        a name is unknown, a value out of range, or the class word empty.
+    """
+    from siren_ext.personalize.config import PersonalizeConfig
+
+    if preset == "paper":
+        changes = {"prompt": surrogate_prompt(class_word)} | changes
+    images = sum(item.repeats for item in data.items)
+    return PersonalizeConfig.preset(preset, images, **changes)
 
 
 def start_for_base(
@@ -122,22 +170,25 @@ def start_for_base(
     *,
     coater: CoaterConfig | None = None,
     start: Coater | None = None,
+    working_size: int | Literal["keep"] | None = None,
     device: str = "auto",
     progress: Progress = NULL,
     minutes: float | None = None,
 ) -> Coater:
     """Train a start coater over ``tasks`` against ``base`` itself and write it to ``out``.
 
-    Until the end the state from which a stopped call goes on lies beside ``out``. Arguments are
-    those of :func:`~siren_ext.training.reptile.train_start` and, for the
-    shapes, :func:`train_for_base`.
+    Until the end the state from which a stopped call resumes lies beside ``out``. Arguments are
+    those of :func:`~siren_ext.training.reptile.train_start` and, for the shapes and the working
+    size, :func:`train_for_base`.
 
     Raises
     ------
     CoaterError
         ``out`` exists, or the state is another run's.
+    ConfigError
+        the working size is none.
     Cancelled
-        the user stopped; the same call goes on.
+        the user stopped; the same call resumes.
     """
     from siren_ext.devices import pick_device, pick_dtype
     from siren_ext.diffusion.load import load_pipeline
@@ -147,9 +198,13 @@ def start_for_base(
 
     out = Path(out)
     refuse_existing(out)
+    _check_size(working_size)
     target = pick_device(device)
     pipeline = load_pipeline(base, device=target, dtype=pick_dtype(target))
-    coater, start = fitted_to(native_size(pipeline), coater, start)
+    before = start
+    coater, start = fitted_to(
+        native_size(pipeline), coater, start, working_size=working_size, progress=progress
+    )
 
     def surrogate(task: Task) -> DiffusionSurrogate:
         return DiffusionSurrogate(pipeline, task.prompt)
@@ -166,12 +221,19 @@ def start_for_base(
         resume=out.with_name(out.name + ".state"),
         minutes=minutes,
     )
+    if before is not None:
+        result.provenance["start"] = _description(before)
     result.save(out)
     return result
 
 
 def fitted_to(
-    resolution: int, coater: CoaterConfig | None = None, start: Coater | None = None
+    resolution: int,
+    coater: CoaterConfig | None = None,
+    start: Coater | None = None,
+    *,
+    working_size: int | Literal["keep"] | None = None,
+    progress: Progress = NULL,
 ) -> tuple[CoaterConfig, Coater | None]:
     """Shape of a new coater, and the start, at a working size that fits a model.
 
@@ -180,17 +242,85 @@ def fitted_to(
     resolution : int
         side in pixels at which the model sees images.
     coater : CoaterConfig | None
-        the wished shape; None, or one that asks for more than ``resolution``, gets a
-        working size of half of it.
+        the wished shape of a new coater; None for the default one at half of ``resolution``.
     start : Coater | None
-        comes back at half of ``resolution``.
+        the coater to adapt; it is not changed.
+    working_size : int | "keep" | None
+        the side in pixels that both get; ``keep`` leaves either at its own. None changes a size
+        above ``resolution``, and one of ``start`` below half of it, to half of it.
+    progress : Progress
+        gets a notice for each size that is changed without having been asked for.
+
+    Returns
+    -------
+    tuple[CoaterConfig, Coater | None]
+        the shape, and the start or a copy of it at the other size.
+
+    Raises
+    ------
+    ConfigError
+        the working size is none.
+
+    Notes
+    -----
+    Detail finer than the model's resolution is lost when somebody trains on the images; a start
+    from a smaller model would leave detail unused that this model learns.
     """
     from siren_ext.coater.config import CoaterConfig
 
-    size = resolution // 2
-    if start is not None and start.config.working_size != size:
-        start = start.at_working_size(size)
-    if coater is None or coater.working_size > resolution:
-        # finer detail than the model's own resolution is lost in training on it
-        coater = replace(coater or CoaterConfig(), working_size=size)
+    _check_size(working_size)
+    half = resolution // 2
+    if start is not None:
+        old = start.config.working_size
+        fits = half <= old <= resolution
+        new = _size(old, working_size, fitting=old if fits else half)
+        if new != old:
+            start = start.at_working_size(new)
+            _report(working_size, f"start coater's working size changes from {old} to {new}",
+                    old, resolution, progress)  # fmt: skip
+    if coater is None:
+        coater = CoaterConfig(working_size=_size(half, working_size, fitting=half))
+    elif start is None:
+        old = coater.working_size
+        new = _size(old, working_size, fitting=old if old <= resolution else half)
+        if new != old:
+            coater = replace(coater, working_size=new)
+            _report(working_size, f"new coater's working size is {new} instead of {old}",
+                    old, resolution, progress)  # fmt: skip
     return coater, start
+
+
+def _size(old: int, working_size: int | str | None, *, fitting: int) -> int:
+    if isinstance(working_size, int):
+        return working_size
+    return fitting if working_size is None else old
+
+
+def _report(
+    working_size: int | str | None, change: str, old: int, resolution: int, progress: Progress
+) -> None:
+    """A notice of a size that was changed without having been asked for."""
+    if working_size is None:
+        progress.notice(
+            f"The {change} pixels, to fit the base model, which sees images at {resolution} "
+            f"pixels. Set the working size to 'keep' to train at {old} pixels."
+        )
+
+
+def _check_size(working_size: int | str | None) -> None:
+    """Refuse what is no working size."""
+    from siren_ext.coater.config import CoaterConfig
+
+    if working_size is None or working_size == "keep":
+        return
+    if isinstance(working_size, str):
+        raise ConfigError(
+            f"The working size is {shown(working_size)}; expected a number of pixels, or 'keep' "
+            "for the coater's own."
+        )
+    CoaterConfig(working_size=working_size)
+
+
+def _description(start: Coater) -> dict[str, Any]:
+    """What the provenance says about the coater that training began from."""
+    return {"coater": start.fingerprint, "working_size": start.config.working_size}

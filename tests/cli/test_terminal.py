@@ -8,9 +8,15 @@ import signal
 
 import pytest
 
-from siren_ext.cli.terminal import BarProgress, LineProgress, StopRequest, rate, terminal_progress
+from siren_ext.cli.terminal import (
+    BarProgress,
+    LineProgress,
+    QuietProgress,
+    StopRequest,
+    rate,
+    terminal_progress,
+)
 from siren_ext.errors import Cancelled
-from siren_ext.progress import Progress
 
 
 class Clock:
@@ -113,7 +119,38 @@ def test_bars_can_be_cancelled_and_leave_the_terminal() -> None:
 def test_choice_of_display(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", io.StringIO())
     assert type(terminal_progress()) is LineProgress
-    assert type(terminal_progress(quiet=True)) is Progress
+    assert type(terminal_progress(quiet=True)) is QuietProgress
+
+
+def test_notices_are_shown_whatever_the_display() -> None:
+    from rich.console import Console
+
+    text = "The working size changes from 64 to [256] pixels."
+    stream = io.StringIO()
+    QuietProgress(stream=stream).notice(text)
+    assert stream.getvalue() == text + "\n"
+    stream = io.StringIO()
+    lines = LineProgress(stream=stream)
+    lines.stage("training", 2)
+    lines.notice(text)
+    assert stream.getvalue().splitlines() == ["training: 2", text]
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=120, color_system=None)
+    bars = BarProgress(console=console)
+    bars.stage("training", 2)
+    bars.notice(text)
+    bars.close()
+    assert text in stream.getvalue()
+
+
+def test_a_quiet_step_shows_nothing_else_and_can_be_cancelled() -> None:
+    stream = io.StringIO()
+    progress = QuietProgress(lambda: True, stream=stream)
+    progress.stage("training", 2)
+    with pytest.raises(Cancelled):
+        progress.advance(1, "note")
+    progress.close()
+    assert stream.getvalue() == ""
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")

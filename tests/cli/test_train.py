@@ -15,6 +15,7 @@ def test_train_passes_its_settings(
     from siren_ext.coater.bundled import coater_path, usual_start
     from siren_ext.coater.coater import Coater
     from siren_ext.coater.config import CoaterConfig
+    from siren_ext.personalize.config import PersonalizeConfig
     from siren_ext.training.config import TrainConfig
 
     seen: dict[str, object] = {}
@@ -30,8 +31,8 @@ def test_train_passes_its_settings(
     assert (seen["data"], seen["base"], seen["word"], seen["out"]) == (4, "pocket", "fox", out)
     assert seen["config"] == TrainConfig(steps=5)
     assert seen["start"].config.channels == 4
-    assert seen["surrogate"].rank == 4
-    assert seen["coater"] is None
+    assert (seen["surrogate"].rank, seen["surrogate"].prompt) == (4, None)
+    assert (seen["coater"], seen["working_size"]) == (None, None)
     code, _, err = call(*line)
     assert code == 0, err
     assert seen["start"].fingerprint == Coater.load(coater_path(usual_start())).fingerprint
@@ -41,10 +42,24 @@ def test_train_passes_its_settings(
     code, _, err = call(*line, "--start", "none", "--preset", "paper", "--set", "nu=0.2")
     assert code == 0, err
     assert seen["config"] == TrainConfig.preset("paper", nu=0.2, steps=60 * 4)
+    assert (seen["surrogate"].steps, seen["surrogate"].prompt) == (30, "a photo of fox")
     assert seen["coater"] == CoaterConfig.preset("paper")
     code, _, err = call(*line, "--start", coater_file, "--preset", "official", "--steps", "7")
     assert code == 0, err
     assert seen["config"] == TrainConfig.preset("official", steps=7)
+    assert seen["surrogate"] == PersonalizeConfig.preset("official", 4)
+    assert (seen["surrogate"].alpha, seen["surrogate"].steps) == (1.0, 80)
+    more = ("--working-size", "96", "--set", "surrogate.steps=9", "--set", "surrogate.rank=8")
+    code, _, err = call(*line, "--preset", "official", *more)
+    assert code == 0, err
+    assert (seen["surrogate"].steps, seen["surrogate"].rank, seen["working_size"]) == (9, 8, 96)
+    code, _, err = call(*line, "--start", coater_file, "--working-size", "keep")
+    assert code == 0, err
+    assert seen["working_size"] == "keep"
+    for wrong in ("big", "-64", "6.4", "٤٨"):
+        code, _, err = call(*line, "--working-size", wrong)
+        assert code == 2
+        assert "expected a number of pixels, or keep" in err
     code, _, err = call(*line, "--preset", "keyed")
     assert code == 0, err
     assert seen["config"].steps == 0

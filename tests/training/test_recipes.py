@@ -133,7 +133,7 @@ def test_a_new_coater_above_the_models_resolution_is_reported() -> None:
 def test_what_is_no_working_size_is_refused_before_anything_is_made(
     size: object, photos: ImageSet, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="working.size"):
+    with pytest.raises(ConfigError, match=r"working.size"):
         train_for_base(
             photos, "pocket", "fox", tmp_path / "c.safetensors", STEPS, start=Coater(SHAPE),
             working_size=size,
@@ -212,13 +212,14 @@ def test_training_resumes_to_the_same_coater(
 
 
 @pytest.mark.models
-@pytest.mark.parametrize("captions", [0, 2, 3])
+@pytest.mark.parametrize("captions", [0, 3])
 def test_settings_of_the_surrogate_leave_its_prompt(
     captions: int, photos: ImageSet, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """``--set surrogate.steps=300`` once failed where an image has no caption."""
-    from siren_ext.adapters.read import read_summary
     from support.tiny_models import need_models, shared_model
+
+    from siren_ext.adapters.read import read_summary
 
     need_models()
     for item in photos.items[:captions]:
@@ -231,7 +232,7 @@ def test_settings_of_the_surrogate_leave_its_prompt(
         shared_model(tmp_path_factory.getbasetemp(), "tiny", "epsilon"),
         "fox",
         out,
-        STEPS,
+        replace(STEPS, steps=1, warmup=0),
         surrogate=PersonalizeConfig(steps=1, batch_size=1, rank=2, conv_rank=0),
         start=start,
         device="cpu",
