@@ -43,6 +43,18 @@ def test_names_and_paths(installed: Path) -> None:
         bundled.coater_path("start")
 
 
+@pytest.mark.parametrize(
+    ("name", "fingerprint"),
+    [
+        ("samples", "cd9e3561bdaf6102fd86a5b3e6cf3e3fd419915389c893e72935a1d3c5daf7f4"),
+        ("start", "a2ce93a19f06eb8b548c08962e3864d5f6f47bbbfd41a6f5946ae16bf19e0ceb"),
+        ("keyed", "04df90776c324cdf5b8f0d64fc727049d917bc675eafed2233c8c80c5f45c645"),
+    ],
+)
+def test_fingerprints_stay_what_earlier_scores_were_made_with(name: str, fingerprint: str) -> None:
+    assert Coater.load(bundled.coater_path(name)).fingerprint == fingerprint
+
+
 def test_a_message_is_read_in_the_coated_samples_and_not_in_clean_ones() -> None:
     coater = Coater.load(bundled.coater_path("keyed"))
     assert coater.config.message_bits == 48
