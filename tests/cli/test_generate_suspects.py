@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from support.investigated import shades
-from support.standins import A1111Standin, running
+from support.standin_a1111 import A1111Standin
+from support.standins import running
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from support.standins import A1111Standin, running
+from support.standin_a1111 import A1111Standin
+from support.standins import running
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig

@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.standins import (
-    CHECKPOINTS,
-    LINE_FAULTS,
-    PICTURE_FAULTS,
-    TXT2IMG,
-    A1111Standin,
-    noise,
-    running,
-)
+from support.standin_a1111 import CHECKPOINTS, TXT2IMG, A1111Standin
+from support.standins import LINE_FAULTS, PICTURE_FAULTS, noise, running
 
 import siren_ext.suspects.a1111 as module
 from siren_ext.data.images import read_picture
@@ -117,7 +110,7 @@ def test_checkpoint_is_switched_and_checked(ui: A1111Standin, name: str) -> None
     assert len(list(found.generate(plan(count=1)))) == 1
     assert ui.loaded["model_name"] == "other"
     ui.stuck, ui.loaded = True, CHECKPOINTS[0]
-    with pytest.raises(SuspectError, match=r"by checkpoint base; asked for was other.safetensors"):
+    with pytest.raises(SuspectError, match=r"by checkpoint base; requested was other.safetensors"):
         list(found.generate(plan(count=1)))
 
 
@@ -194,21 +187,21 @@ def test_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         with pytest.raises(SuspectError, match="401") as caught:
             suspect(ui, "?auth=UI_LOGIN").describe()
         assert "wrong-word" not in str(caught.value)
-    with pytest.raises(ConfigError, match="open line"):
+    with pytest.raises(ConfigError, match="unencrypted"):
         open_suspect("a1111://192.0.2.7:7860?auth=UI_LOGIN")
 
 
 @pytest.mark.parametrize(
     ("address", "why"),
     [
-        ("a1111://", "unusual"),
+        ("a1111://", "malformed"),
         ("a1111://host?modle=x", "unknown option modle"),
-        ("a1111://host?model=x&model=y", "one twice"),
+        ("a1111://host?model=x&model=y", "an option given twice"),
         ("a1111://host?scale=big", "expected a number"),
         ("a1111://host?tls=maybe", "yes or no"),
-        ("a1111://me:pw@host", "would end up in records"),
+        ("a1111://me:pw@host", "would be written to records"),
         ("a1111://host:0x1", "can't be understood"),
-        ("a1111://host?lora=a%3A1%3E", "without < > and :"),
+        ("a1111://host?lora=a%3A1%3E", "without <, > and :"),
     ],
 )
 def test_odd_addresses(address: str, why: str) -> None:

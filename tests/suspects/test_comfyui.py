@@ -17,7 +17,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from support import comfy_server
-from support.standins import LINE_FAULTS, PICTURE_FAULTS, ComfyStandin, noise, png, running
+from support.standin_comfyui import ComfyStandin
+from support.standins import LINE_FAULTS, PICTURE_FAULTS, noise, png, running
 
 from siren_ext.data.images import read_picture
 from siren_ext.errors import AdapterError, Cancelled, ConfigError
@@ -86,7 +87,7 @@ def test_what_is_not_there(comfy: ComfyStandin) -> None:
     with pytest.raises(ConfigError, match="no 'gone' among its loras: stolen"):
         suspect(comfy, "?lora=gone").describe()
     comfy.files = {"checkpoints": ["a.safetensors", "b.safetensors"]}  # type: ignore[misc]
-    with pytest.raises(ConfigError, match="has 2 checkpoints; name one"):
+    with pytest.raises(ConfigError, match="has 2 checkpoints; choose one"):
         suspect(comfy).describe()
 
 
@@ -151,8 +152,8 @@ def written(folder: Path, graph: Any) -> Path:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"2": {"class_type": "X", "inputs": {"a": "%prompt%"}}}, "no place %seed%"),
-        ({"2": {"class_type": "X", "inputs": {"a": "%seed%"}}}, "no place %prompt%"),
+        ({"2": {"class_type": "X", "inputs": {"a": "%prompt%"}}}, "no placeholder %seed%"),
+        ({"2": {"class_type": "X", "inputs": {"a": "%seed%"}}}, "no placeholder %prompt%"),
         ({"4": {"class_type": "X", "inputs": {"a": "%lora%"}}}, "not %scale%"),
         ({"4": {"inputs": {}}}, "no class_type"),
         ({"nodes": [], "links": []}, r"Export \(API\)"),
@@ -168,7 +169,7 @@ def test_workflows_that_can_not_serve(tmp_path: Path, change: Any, why: str) -> 
 def test_plan_has_to_fit_the_workflow(tmp_path: Path) -> None:
     address = f"comfyui://127.0.0.1:1?workflow={written(tmp_path, GIVEN)}"
     for changes in ({"negative": "x"}, {"sampler": "ddim"}, {"size": 512}):
-        with pytest.raises(ConfigError, match="has no place"):
+        with pytest.raises(ConfigError, match="has no placeholder"):
             list(open_suspect(address).generate(PromptPlan(**changes)))
     with pytest.raises(ConfigError, match=r"model=... is given"):
         open_suspect(f"{address}&model=x")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.standins import LINE_FAULTS, PICTURE_FAULTS, TOKEN, HostedStandin, noise, running
+from support.standin_hosted import TOKEN, HostedStandin
+from support.standins import LINE_FAULTS, PICTURE_FAULTS, noise, running
 
 import siren_ext.suspects.hosted as module
 from siren_ext.data.images import read_picture
@@ -177,12 +178,12 @@ def test_api_without_seeds(api: HostedStandin, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ('"%prompt%"', '"x"', "no place %prompt%"),
-        ("%seed%", "%sead%", "unknown place %sead%"),
-        ("%seed%", "%lora%", "has no meaning here"),
+        ('"%prompt%"', '"x"', "no placeholder %prompt%"),
+        ("%seed%", "%sead%", "unknown placeholder %sead%"),
+        ("%seed%", "%lora%", "is not supported here"),
         ("/%id%", "", "expected a path with %id%"),
         ("http://", "ftp://", "begins with 'ftp'"),
-        ("http://127.0.0.1", "http://192.0.2.1", "open line"),
+        ("http://127.0.0.1", "http://192.0.2.1", "unencrypted"),
         ("interval = 0.01", "interval = 0", "interval"),
         ("interval = 0.01", "intervall = 1", "no setting intervall"),
         ("API_TOKEN", "NO_SUCH_TOKEN", "NO_SUCH_TOKEN is not set"),

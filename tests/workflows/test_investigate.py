@@ -20,7 +20,8 @@ from support.investigated import (
     imitate_samples,
     shades,
 )
-from support.standins import A1111Standin, running
+from support.standin_a1111 import A1111Standin
+from support.standins import running
 
 from siren_ext.coater.bundled import coater_path
 from siren_ext.coater.coater import Coater
