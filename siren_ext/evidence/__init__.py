@@ -1,1 +1,1 @@
-"""What is fixed before a test, so that nobody can choose afterwards."""
+"""Commitments: what an owner fixes before a test, so it can't be chosen afterwards."""

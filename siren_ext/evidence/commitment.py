@@ -1,7 +1,7 @@
-"""A commitment: proof, once it is published, that coater, key and files were there before.
+"""A commitment: once published, it proves that coater, keys and files existed at that time.
 
-It holds hashes only. Still, whoever has it can tell which public files are coated, so what is best
-published or time-stamped is the SHA-256 of the commitment file: that alone tells nothing.
+It holds hashes only, but whoever has it can find out which public files are coated. So publish or
+time-stamp the SHA-256 of the commitment file, which reveals nothing.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class _Stored(Struct, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Commitment:
-    """Hashes of what exists at a time.
+    """Hashes of a coater, keys and coated files.
 
     Attributes
     ----------
     created : str
-        UTC, as the computer's clock said: ``2026-01-31T12:00:00Z``.
+        time in UTC by the computer's clock, such as ``2026-01-31T12:00:00Z``.
     tool : str
         name and version of the program.
     coater : str
@@ -68,7 +68,7 @@ class Commitment:
     coater_sha256 : str
         of the coater file.
     keys : tuple[str, ...]
-        fingerprints of the keys (salted: they hide the messages), sorted.
+        fingerprints of the keys, sorted; they are salted, so they hide the messages.
     files : tuple[tuple[str, str], ...]
         (name, SHA-256) of every coated file.
     nonce : str
@@ -84,7 +84,23 @@ class Commitment:
     nonce: str
 
     def save(self, path: Path) -> str:
-        """Write the JSON file, never over another one, and give its SHA-256."""
+        """Write the JSON file, readable by this user only.
+
+        Parameters
+        ----------
+        path : Path
+            a new file.
+
+        Returns
+        -------
+        str
+            SHA-256 of the file.
+
+        Raises
+        ------
+        EvidenceError
+            the file exists or can't be written.
+        """
         stored = _Stored(
             created=self.created,
             tool=self.tool,
@@ -100,7 +116,23 @@ class Commitment:
 
     @classmethod
     def load(cls, path: Path) -> Commitment:
-        """Read a commitment; raises :class:`EvidenceError` unless it is whole and sane."""
+        """Read a commitment.
+
+        Parameters
+        ----------
+        path : Path
+            file of :meth:`save`.
+
+        Returns
+        -------
+        Commitment
+            its content.
+
+        Raises
+        ------
+        EvidenceError
+            the file is missing, damaged or of another kind.
+        """
         name = Path(path).name
         stored = read_format(path, _Stored, error=EvidenceError, name=name, advice=_UNTOUCHED)
         if not _is_time(stored.created):
@@ -109,7 +141,7 @@ class Commitment:
                 f"2026-01-31T12:00:00Z. {_UNTOUCHED}"
             )
         for file in stored.files:
-            # such names are never written, and would forge lines where differences are listed
+            # save() never writes such names, which could forge lines in a list of differences.
             if not file.name.isprintable() and file.name != printable(file.name):
                 raise EvidenceError(
                     f"{name}: a file is named {shown(file.name)}; expected a name without control "
@@ -128,20 +160,20 @@ class Commitment:
 
 @dataclass(frozen=True)
 class Precedence:
-    """What a commitment says about the order of events.
+    """Whether coater, key and files were committed to before the test.
 
     Attributes
     ----------
     status : Status
-        "does not fit" when something was committed, but not this.
+        "does not fit" if the commitment is to something else.
     text : str
-        for everybody, with the claimed time and what it is worth.
+        the result in a sentence or two, with the claimed time and how reliable it is.
     created : str
-        the time that the commitment claims; "" without one.
+        the time that the commitment claims; "" without a commitment.
     sha256 : str
-        of the commitment file, to compare with what was published; "" without one.
+        of the commitment file, to compare with the published one; "" without a commitment.
     checked : tuple[str, ...]
-        what was compared, in words.
+        names of the things that match.
     """
 
     status: Status
@@ -151,16 +183,28 @@ class Precedence:
     checked: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """The result as plain values for JSON."""
         return asdict(self) | {"checked": list(self.checked)}
 
 
 def make_commitment(
     coater_file: Path, keys: Iterable[str] = (), coated: Path | None = None
 ) -> Commitment:
-    """Commit to a coater, to keys by their fingerprints, and to the images of a coated folder.
+    """Commit to a coater, keys and the images of a coated folder.
 
-    Of a folder that ``coat`` wrote, only the coated images count, not those copied as they were.
+    Parameters
+    ----------
+    coater_file : Path
+        the coater.
+    keys : Iterable[str]
+        fingerprints of the keys.
+    coated : Path | None
+        folder with the coated images; uncoated images that ``coat`` copied are left out.
+
+    Returns
+    -------
+    Commitment
+        dated now.
 
     Raises
     ------
@@ -198,20 +242,31 @@ def check_commitment(
     coater_file: Path | None = None,
     coated: Path | None = None,
 ) -> Precedence:
-    """Compare a commitment with what is used now.
+    """Compare a commitment with the coater, keys and files of a test.
 
     Parameters
     ----------
+    file : Path
+        the commitment.
     coater : str
-        fingerprint of the coater that scored.
+        fingerprint of the coater that scored the images.
     keys : Sequence[str]
         fingerprints of the keys that are tested.
     coater_file : Path | None
-        if given, its bytes are compared, too.
+        the coater file; None leaves its bytes unchecked.
     coated : Path | None
-        folder of the coated images; every committed file must be there unchanged.
+        folder of the coated images, in which every committed file must be unchanged; None leaves
+        them unchecked.
 
-    Raises :class:`EvidenceError` when the commitment can't be read.
+    Returns
+    -------
+    Precedence
+        what matches, or what differs.
+
+    Raises
+    ------
+    EvidenceError
+        the commitment, or a coated file, can't be read.
     """
     commitment = Commitment.load(file)
     checked: list[str] = []
@@ -223,19 +278,18 @@ def check_commitment(
     compare(
         commitment.coater == coater,
         "the coater",
-        f"it names the coater {printable(commitment.coater)[:12]}, but the scores are of "
+        f"it is for coater {printable(commitment.coater)[:12]}, but the scores are of coater "
         f"{printable(coater)[:12]}",
     )
     if coater_file is not None:
         same = sha256_file(coater_file) == commitment.coater_sha256
-        compare(same, "the coater file", "the coater file has other bytes than the committed one")
+        compare(same, "the coater file", "the coater file differs from the committed one")
     if keys:
         missing = [key for key in keys if key not in commitment.keys]
         compare(
             not missing,
             "the key" if len(keys) == 1 else f"{len(keys)} keys",
-            f"{len(missing)} of {len(keys)} keys are not among the {len(commitment.keys)} that "
-            "were committed to",
+            f"{len(missing)} of {len(keys)} keys are not among its {len(commitment.keys)} keys",
         )
     if coated is not None:
         wrong += _file_differences(commitment, coated)
@@ -245,16 +299,28 @@ def check_commitment(
     if wrong:
         text = f"The commitment does not fit: {'; '.join(wrong)}."
         return Precedence("does not fit", text, commitment.created, digest, tuple(checked))
+    match = "match" if len(checked) > 1 or checked[0].endswith("s") else "matches"
     text = (
-        f"Committed before: {_listed(checked)} are those of a commitment that claims the time "
-        f"{_readable(commitment.created)}. That time is only as good as the place where the "
+        f"Committed before: {_listed(checked)} {match} a commitment dated "
+        f"{_readable(commitment.created)}. This date is only as reliable as the place where the "
         f"commitment, or its SHA-256 {digest}, was published or time-stamped."
     )
     return Precedence("committed before", text, commitment.created, digest, tuple(checked))
 
 
 def not_committed(*, keyed: bool) -> Precedence:
-    """The standing without a commitment."""
+    """The result without a commitment.
+
+    Parameters
+    ----------
+    keyed : bool
+        whether a key is tested.
+
+    Returns
+    -------
+    Precedence
+        with the status "no commitment".
+    """
     what = "key" if keyed else "coater"
     return Precedence(
         "no commitment", f"No commitment: the {what} could have been chosen afterwards."
@@ -267,7 +333,7 @@ def _hashes(folder: Path) -> list[tuple[str, str]]:
     try:
         paths, _ = scan_images(folder, deep=True)
         runs = {here: _coated_names(here) for here in {path.parent for path in paths}}
-        for here in list(runs):  # a coating run may write into subfolders
+        for here in list(runs):  # a manifest may also list files in subfolders
             runs |= {up: _coated_names(up) for up in here.parents if up.is_relative_to(folder)}
         found = [
             (printable(path.relative_to(folder).as_posix()), sha256_file(path))
@@ -281,16 +347,18 @@ def _hashes(folder: Path) -> list[tuple[str, str]]:
     except (ImageError, DatasetError) as error:
         raise EvidenceError(str(error)) from error
     except OSError as error:
-        raise EvidenceError(f"A coated file can't be read: {error.strerror}.") from error
+        raise EvidenceError(
+            f"A coated file in {folder} can't be read: {error.strerror}."
+        ) from error
     if not found or len(found) > MAX_FILES:
         raise EvidenceError(
-            f"{folder} holds {len(found)} coated images; expected 1 to {MAX_FILES:,}."
+            f"{folder} holds {len(found):,} coated images; expected 1 to {MAX_FILES:,}."
         )
     return found
 
 
 def _coated_names(folder: Path) -> set[str] | None:
-    """Which files of a coating run's folder are coated; None where no run wrote."""
+    """Names of the coated files in a manifest's folder; None without a manifest."""
     from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
 
     if not (folder / MANIFEST_NAME).is_file():
@@ -301,7 +369,7 @@ def _coated_names(folder: Path) -> set[str] | None:
 
 def _file_differences(commitment: Commitment, folder: Path) -> list[str]:
     if not commitment.files:
-        return ["files were not committed to"]
+        return ["files are not part of the commitment"]
     found = dict(_hashes(folder))
     changed = [name for name, digest in commitment.files if found.get(name, digest) != digest]
     missing = [name for name, _ in commitment.files if name not in found]

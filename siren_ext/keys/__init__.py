@@ -1,1 +1,1 @@
-"""What the owner keeps secret: the message of a coating, signing keys, and their files."""
+"""The owner's secrets: coating keys, signing keys, and the encrypted files that hold them."""

@@ -1,4 +1,4 @@
-"""The owner's secret message, one per recipient, and the encrypted file that keeps it."""
+"""The owner's secret message, one per recipient, and the encrypted file that holds it."""
 
 from __future__ import annotations
 
@@ -45,22 +45,21 @@ class _StoredRing(Struct, forbid_unknown_fields=True):
 
 
 class CoatingKey:
-    """A secret message of k signs, drawn after the coater was trained and independently of it.
+    """A secret message of k signs, drawn independently of the coater and after its training.
 
-    Neither ``repr`` nor an error nor a pickle shows it. Immutable.
+    Immutable. The message never appears in ``repr``, errors or pickles.
 
     Parameters
     ----------
     signs : ArrayLike
-        k numbers, -1 or +1 each, k from 1 to 512.
+        k numbers, each -1 or +1, k from 1 to 512.
     salt : bytes | None
-        32 random bytes that keep the message hidden behind :meth:`fingerprint`; drawn from
-        the operating system when left out.
+        32 random bytes that hide the message in :meth:`fingerprint`; None to draw them.
 
     Raises
     ------
     EvidenceError
-        the signs or the salt are of another form.
+        the signs or the salt have another form.
     """
 
     __slots__ = ("_message", "_salt")
@@ -74,8 +73,8 @@ class CoatingKey:
             values = np.zeros(0)
         if values.ndim != 1 or not 1 <= len(values) <= MAX_BITS or not (np.abs(values) == 1).all():
             raise EvidenceError(
-                f"A message of shape {values.shape} was given; expected 1 to {MAX_BITS} values, "
-                "-1 or +1 each."
+                f"The message has the shape {values.shape}; expected 1 to {MAX_BITS} values, each "
+                "-1 or +1."
             )
         message = values.astype(np.int8)
         message.flags.writeable = False
@@ -87,9 +86,25 @@ class CoatingKey:
 
     @classmethod
     def draw(cls, bits: int = BITS) -> CoatingKey:
-        """A uniform message from the operating system's randomness."""
+        """Draw a uniform message from the operating system's random numbers.
+
+        Parameters
+        ----------
+        bits : int
+            1 to 512.
+
+        Returns
+        -------
+        CoatingKey
+            a new key.
+
+        Raises
+        ------
+        EvidenceError
+            the number of bits is out of range.
+        """
         if not 1 <= bits <= MAX_BITS:
-            raise EvidenceError(f"A key of {bits} bits was asked for; expected 1 to {MAX_BITS}.")
+            raise EvidenceError(f"The key would have {bits} bits; expected 1 to {MAX_BITS}.")
         return cls(_unpacked(os.urandom((bits + 7) // 8), bits))
 
     @property
@@ -98,14 +113,23 @@ class CoatingKey:
         return len(self._message)
 
     def signs(self) -> NDArray[np.int8]:
-        """The secret itself: (k,) of -1 and +1, read-only. Never log or store it unencrypted."""
+        """The secret itself; never log it or store it unencrypted.
+
+        Returns
+        -------
+        NDArray[np.int8]
+            (k,) of -1 and +1, read-only.
+        """
         return self._message
 
     def fingerprint(self) -> str:
-        """A commitment to the message, 64 hexadecimal digits: binding, and it hides the message.
+        """A commitment to the message that hides it.
 
-        SHA-256 over a fixed word, k, the salt and the message. The salt's 256 random bits are what
-        hides a message that is short enough to be guessed.
+        Returns
+        -------
+        str
+            SHA-256 of a fixed word, k, the salt and the message, as 64 hexadecimal digits. The
+            salt's 256 random bits hide even a message that is short enough to guess.
         """
         size = self.bits.to_bytes(2, "big")
         return hashlib.sha256(_DOMAIN + size + self._salt + self._packed()).hexdigest()
@@ -138,7 +162,7 @@ class CoatingKey:
         return f"CoatingKey({self.bits} bits, fingerprint {self.fingerprint()[:12]})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A coating key is not pickled; KeyRing.save writes it encrypted.")
+        raise TypeError("A coating key can't be pickled; KeyRing.save writes it encrypted.")
 
     def __copy__(self) -> CoatingKey:
         return self
@@ -151,6 +175,17 @@ class KeyRing:
     """Named keys: one per recipient, or a single one under the name "".
 
     Immutable; ``repr`` shows names only.
+
+    Parameters
+    ----------
+    keys : Iterable[tuple[str, CoatingKey]]
+        1 to 10,000 pairs of a recipient and their key, all keys of one length.
+
+    Raises
+    ------
+    EvidenceError
+        the number of keys is out of range, a name is malformed or repeated, or keys differ in
+        length.
     """
 
     def __init__(self, keys: Iterable[tuple[str, CoatingKey]]) -> None:
@@ -162,19 +197,53 @@ class KeyRing:
             names = [name for name, _ in pairs]
             double = next(name for name in names if names.count(name) > 1)
             raise EvidenceError(
-                f"The recipient {double!r} is there already; every recipient has one key, which "
-                "stays as it is."
+                f"There is already a key for {double!r}, and every recipient has only one; choose "
+                "another name."
             )
         if len({key.bits for key in self._keys.values()}) > 1:
             raise EvidenceError("The keys differ in length; expected one length for all.")
 
     @classmethod
     def draw(cls, recipients: Sequence[str] = (), bits: int = BITS) -> KeyRing:
-        """One fresh key per recipient; a single unnamed one when there are none."""
+        """Draw a key for every recipient.
+
+        Parameters
+        ----------
+        recipients : Sequence[str]
+            their names; empty for one unnamed key.
+        bits : int
+            length of the keys, 1 to 512.
+
+        Returns
+        -------
+        KeyRing
+            new keys.
+
+        Raises
+        ------
+        EvidenceError
+            a name is malformed or repeated, or the number of bits is out of range.
+        """
         return cls((name, CoatingKey.draw(bits)) for name in recipients or ("",))
 
     def extended(self, recipients: Sequence[str]) -> KeyRing:
-        """This ring and a fresh key for each further recipient."""
+        """Draw keys for more recipients.
+
+        Parameters
+        ----------
+        recipients : Sequence[str]
+            their names.
+
+        Returns
+        -------
+        KeyRing
+            the keys of this ring, and new ones.
+
+        Raises
+        ------
+        EvidenceError
+            a name is malformed, or has a key already.
+        """
         fresh = [(name, CoatingKey.draw(self.bits)) for name in recipients]
         return KeyRing([*self, *fresh])
 
@@ -189,7 +258,23 @@ class KeyRing:
         return next(iter(self._keys.values())).bits
 
     def key(self, recipient: str | None = None) -> CoatingKey:
-        """A recipient's key, or the only one; raises :class:`EvidenceError`."""
+        """Get a key.
+
+        Parameters
+        ----------
+        recipient : str | None
+            whose; None if there is only one.
+
+        Returns
+        -------
+        CoatingKey
+            the key.
+
+        Raises
+        ------
+        EvidenceError
+            there is no such recipient, or several without a name given.
+        """
         if recipient is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         if recipient is not None and _checked_name(recipient) in self._keys:
@@ -208,16 +293,50 @@ class KeyRing:
         return f"KeyRing({list(self.names)!r})"
 
     def save(self, path: Path, passphrase: str, *, replace: bool = False) -> None:
-        """Write the keys encrypted, see :func:`siren_ext.keys.encrypted_file.write_encrypted`.
+        """Write the keys to an encrypted file that only this user can read.
 
-        An existing file stays as it is unless ``replace`` is set.
+        Parameters
+        ----------
+        path : Path
+            the file; its folder must exist.
+        passphrase : str
+            8 characters or more.
+        replace : bool
+            replace an existing file.
+
+        Raises
+        ------
+        EvidenceError
+            the file exists or can't be written, or the passphrase is too short.
+        MissingExtraError
+            the package ``cryptography`` is not installed.
         """
         keys = [key._stored(name) for name, key in self]
         write_encrypted(Path(path), FORMAT, _StoredRing(keys), passphrase, replace=replace)
 
     @classmethod
     def load(cls, path: Path, passphrase: str) -> KeyRing:
-        """Read an encrypted key file; raises :class:`EvidenceError` with what is wrong."""
+        """Read an encrypted key file.
+
+        Parameters
+        ----------
+        path : Path
+            file of :meth:`save`.
+        passphrase : str
+            as given to :meth:`save`.
+
+        Returns
+        -------
+        KeyRing
+            the keys.
+
+        Raises
+        ------
+        EvidenceError
+            the file is missing, damaged or of another kind, or the passphrase is wrong.
+        MissingExtraError
+            the package ``cryptography`` is not installed.
+        """
         stored = read_encrypted(Path(path), FORMAT, _StoredRing, passphrase)
         return cls((entry.recipient, CoatingKey._restored(entry)) for entry in stored.keys)
 
@@ -226,8 +345,8 @@ def _checked_name(name: Any) -> str:
     text = name.strip() if isinstance(name, str) else None
     if text is None or len(text) > MAX_NAME or text != printable(text):
         raise EvidenceError(
-            f"{str(name)[:60]!r} can't be a recipient's name; expected a line of at most "
-            f"{MAX_NAME} letters."
+            f"{str(name)[:60]!r} can't be a recipient's name; expected one line of at most "
+            f"{MAX_NAME} characters."
         )
     return text
 

@@ -28,7 +28,7 @@ _Nonce = Annotated[str, Meta(pattern=r"\A[0-9a-f]{24}\Z", description="24 hexade
 
 
 class _Derivation(Struct, forbid_unknown_fields=True):
-    """How the passphrase becomes a key; the bounds say what a file may ask of this machine."""
+    """How the passphrase becomes a key; the bounds limit the memory that a file can demand."""
 
     name: Literal["scrypt"]
     cost: Annotated[int, Meta(ge=14, le=18)]
@@ -43,7 +43,7 @@ class _Cipher(Struct, forbid_unknown_fields=True):
 
 
 class _File(Struct, forbid_unknown_fields=True):
-    """All that a file holds; ``sealed`` is the ciphertext."""
+    """The content of a file; ``sealed`` is the ciphertext."""
 
     format: str
     version: Literal[1]
@@ -52,7 +52,7 @@ class _File(Struct, forbid_unknown_fields=True):
     sealed: bytes
 
     def head(self) -> bytes:
-        """What is readable in the file and must not be changed either."""
+        """The readable part of the file, which encryption protects against changes."""
         plain = to_plain(self)
         del plain["sealed"]
         return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
@@ -61,32 +61,32 @@ class _File(Struct, forbid_unknown_fields=True):
 def write_encrypted(
     path: Path, kind: str, content: Any, passphrase: str, *, replace: bool = False
 ) -> None:
-    """Write ``content`` encrypted, readable by this user alone (mode 0600 where there are modes).
+    """Write an encrypted file that only this user can read (mode 0600, where modes exist).
 
     Parameters
     ----------
     path : Path
         the file; the folder must exist.
     kind : str
-        what it holds; :func:`read_encrypted` asks for the same.
+        what it holds; :func:`read_encrypted` expects the same.
     content : Any
         a structure or plain JSON values.
     passphrase : str
-        8 letters or more; case and spaces count.
+        8 characters or more; case and spaces count.
     replace : bool
-        whether a file that is there already may be replaced.
+        replace an existing file.
 
     Raises
     ------
     EvidenceError
-        the file is there already, can't be written, or the passphrase is too short.
+        the file exists or can't be written, or the passphrase is too short.
     MissingExtraError
         the package ``cryptography`` is not installed.
     """
     if len(passphrase) < LEAST_LETTERS:
         raise EvidenceError(
-            f"The passphrase has {len(passphrase)} letters; expected at least {LEAST_LETTERS}, "
-            "better five words."
+            f"The passphrase has {len(passphrase)} characters; expected at least {LEAST_LETTERS}, "
+            "and preferably five words."
         )
     file = _File(
         kind,
@@ -103,7 +103,7 @@ def write_encrypted(
 
 
 def read_encrypted(path: Path, kind: str, content: type[T], passphrase: str) -> T:
-    """The content that :func:`write_encrypted` wrote.
+    """Read an encrypted file.
 
     Parameters
     ----------
@@ -112,15 +112,20 @@ def read_encrypted(path: Path, kind: str, content: type[T], passphrase: str) -> 
     kind : str
         what it holds, as given to :func:`write_encrypted`.
     content : type[T]
-        the structure that it should have.
+        the structure that it must have.
     passphrase : str
         as given to :func:`write_encrypted`.
+
+    Returns
+    -------
+    T
+        the content.
 
     Raises
     ------
     EvidenceError
-        the passphrase is wrong, or the file is missing, damaged, of another kind or
-        asks for more memory than is reasonable. No message holds any of the content.
+        the passphrase is wrong, or the file is missing, damaged, of another kind or demands too
+        much memory. No message contains any of the content.
     MissingExtraError
         the package ``cryptography`` is not installed.
     """
@@ -129,15 +134,28 @@ def read_encrypted(path: Path, kind: str, content: type[T], passphrase: str) -> 
     plain = _opened(_cipher(passphrase, file.derivation), file, name)
     try:
         values = parse_json(plain, name=name, error=EvidenceError, max_bytes=MAX_BYTES)
-    except EvidenceError:  # its message may quote what nobody should see
+    except EvidenceError:  # its message may quote the secret
         values = None
     if not fits(values, content):  # right passphrase, but not written by this program
-        raise EvidenceError(f"{name} was opened but holds no {kind}; make it again.")
+        raise EvidenceError(f"{name} was decrypted, but it is not a {kind} file; make a new one.")
     return msgspec.convert(values, content)
 
 
 def require_encrypted(path: Path, kind: str) -> None:
-    """Raise :class:`EvidenceError` unless the readable part of a file is sane."""
+    """Check the readable part of a file, before its passphrase is asked for.
+
+    Parameters
+    ----------
+    path : Path
+        the file.
+    kind : str
+        what it should hold.
+
+    Raises
+    ------
+    EvidenceError
+        the file is missing, damaged or of another kind.
+    """
     _read(path, kind)
 
 
@@ -154,9 +172,21 @@ def _read(path: Path, kind: str) -> _File:
 
 
 def write_private(path: Path, content: bytes, *, replace: bool = False) -> None:
-    """Write a file that only this user may read, whole or not at all.
+    """Write a file that only this user can read.
 
-    Raises :class:`EvidenceError` when it is there already and ``replace`` is false.
+    Parameters
+    ----------
+    path : Path
+        the file; its folder must exist.
+    content : bytes
+        its content.
+    replace : bool
+        replace an existing file, atomically.
+
+    Raises
+    ------
+    EvidenceError
+        the file exists or can't be written.
     """
     path = Path(path)
     target = path.with_name(f".part-{os.urandom(6).hex()}") if replace else path
@@ -182,7 +212,18 @@ def write_private(path: Path, content: bytes, *, replace: bool = False) -> None:
 
 
 def passphrase_bytes(passphrase: str) -> bytes:
-    """The same bytes for the same letters, however a keyboard composes them (NFC)."""
+    """Encode a passphrase independently of how the keyboard composes accented letters.
+
+    Parameters
+    ----------
+    passphrase : str
+        as typed.
+
+    Returns
+    -------
+    bytes
+        UTF-8 of its composed form (NFC).
+    """
     return unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogatepass")
 
 
@@ -205,7 +246,7 @@ def _opened(cipher: Any, file: _File, name: str) -> bytes:
         plain: bytes = cipher.decrypt(nonce, file.sealed, file.head())
     except (InvalidTag, ValueError):
         raise EvidenceError(
-            f"{name} can't be opened: the passphrase is wrong, or the file was changed. Mind "
-            "capitals and the keyboard's language."
+            f"{name} can't be opened: the passphrase is wrong, or the file was changed. Check "
+            "capitals and the keyboard layout."
         ) from None
     return plain

@@ -1,4 +1,4 @@
-"""Ed25519 signatures, and the encrypted file that keeps the private half."""
+"""Ed25519 signatures, and the encrypted file that holds the private key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ class _Stored(Struct, forbid_unknown_fields=True):
 
 
 class Signer:
-    """A private signing key; neither ``repr`` nor an error nor a pickle shows it."""
+    """A private signing key; it never appears in ``repr``, errors or pickles.
+
+    Parameters
+    ----------
+    private : Ed25519PrivateKey
+        of the package ``cryptography``.
+    """
 
     __slots__ = ("_private",)
 
@@ -34,7 +40,18 @@ class Signer:
 
     @classmethod
     def draw(cls) -> Signer:
-        """A fresh key; raises :class:`MissingExtraError` without ``cryptography``."""
+        """Draw a new key.
+
+        Returns
+        -------
+        Signer
+            the key.
+
+        Raises
+        ------
+        MissingExtraError
+            the package ``cryptography`` is not installed.
+        """
         return cls(_module().Ed25519PrivateKey.generate())
 
     @property
@@ -44,21 +61,62 @@ class Signer:
         return raw.hex()
 
     def sign(self, message: bytes) -> str:
-        """The signature of a message, 128 hexadecimal digits."""
+        """Sign a message.
+
+        Parameters
+        ----------
+        message : bytes
+            what to sign.
+
+        Returns
+        -------
+        str
+            128 hexadecimal digits.
+        """
         signature: bytes = self._private.sign(message)
         return signature.hex()
 
     def save(self, path: Path, passphrase: str) -> None:
-        """Write the key to a new encrypted file.
+        """Write the key to a new encrypted file that only this user can read.
 
-        See :func:`siren_ext.keys.encrypted_file.write_encrypted`.
+        Parameters
+        ----------
+        path : Path
+            a new file; its folder must exist.
+        passphrase : str
+            8 characters or more.
+
+        Raises
+        ------
+        EvidenceError
+            the file exists or can't be written, or the passphrase is too short.
         """
         content = _Stored(self._private.private_bytes_raw().hex())
         write_encrypted(Path(path), FORMAT, content, passphrase)
 
     @classmethod
     def load(cls, path: Path, passphrase: str) -> Signer:
-        """Read the file; raises :class:`EvidenceError` with what is wrong."""
+        """Read an encrypted signing key.
+
+        Parameters
+        ----------
+        path : Path
+            file of :meth:`save`.
+        passphrase : str
+            as given to :meth:`save`.
+
+        Returns
+        -------
+        Signer
+            the key.
+
+        Raises
+        ------
+        EvidenceError
+            the file is missing, damaged or of another kind, or the passphrase is wrong.
+        MissingExtraError
+            the package ``cryptography`` is not installed.
+        """
         content = read_encrypted(Path(path), FORMAT, _Stored, passphrase)
         return cls(_module().Ed25519PrivateKey.from_private_bytes(bytes.fromhex(content.private)))
 
@@ -66,13 +124,28 @@ class Signer:
         return f"Signer({self.public[:12]})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A signing key is not pickled; Signer.save writes it encrypted.")
+        raise TypeError("A signing key can't be pickled; Signer.save writes it encrypted.")
 
 
 def is_signed(message: bytes, signature: str, public: str) -> bool:
-    """Whether the holder of ``public``'s private half signed exactly this message.
+    """Check a signature.
 
-    Raises :class:`MissingExtraError` without ``cryptography``.
+    Parameters
+    ----------
+    message : bytes
+        what was signed.
+    signature, public : str
+        128 and 64 hexadecimal digits; anything else does not match.
+
+    Returns
+    -------
+    bool
+        whether the holder of the private key signed exactly this message.
+
+    Raises
+    ------
+    MissingExtraError
+        the package ``cryptography`` is not installed.
     """
     module = _module()
     from cryptography.exceptions import InvalidSignature
@@ -86,11 +159,27 @@ def is_signed(message: bytes, signature: str, public: str) -> bool:
 
 
 def checked_public(text: str) -> str:
-    """A public key as 64 hexadecimal digits; raises :class:`EvidenceError` for anything else."""
+    """Check that a text is a public key.
+
+    Parameters
+    ----------
+    text : str
+        64 hexadecimal digits, of either case and with spaces around them.
+
+    Returns
+    -------
+    str
+        64 lower-case hexadecimal digits.
+
+    Raises
+    ------
+    EvidenceError
+        the text is anything else.
+    """
     tidy = text.strip().lower()
     if not _PUBLIC.fullmatch(tidy):
         raise EvidenceError(
-            f"{str(text)[:80]!r} is no public key; expected the 64 hexadecimal digits that "
+            f"{str(text)[:80]!r} is not a public key; expected the 64 hexadecimal digits that "
             "'siren-ext key signing' printed."
         )
     return tidy

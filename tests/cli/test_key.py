@@ -15,11 +15,14 @@ def test_bad_input_of_key_is_one_message(case, call):
         (("key", "signing", "keys.json", *env()), "exists already"),
         (("key", "new", "no/folder/keys.json", *env()), "can't be written"),
         (("key", "new", "new.json", *env("NOT_SET")), "variable 'NOT_SET' is not set"),
-        (("key", "new", "n.json", "--recipient", "a", "--recipient", "a", *env()), "there already"),
-        (("key", "add", "keys.json", "--recipient", "a", *env()), "'a' is there already"),
+        (
+            ("key", "new", "n.json", "--recipient", "a", "--recipient", "a", *env()),
+            "already a key for 'a'",
+        ),
+        (("key", "add", "keys.json", "--recipient", "a", *env()), "already a key for 'a'"),
         (("key", "add", "keys.json", *env()), "nothing to add; name a recipient"),
         (("key", "show", "keys.json", *env("OTHER")), "passphrase is wrong"),
-        (("key", "show", "scores.json", *env()), "should be a file of the format"),
+        (("key", "show", "scores.json", *env()), "has the format 'siren_ext.scores'; expected 'siren_ext.keys'"),
         (("key", "show", "none.json", *env()), "can't be read: No such file"),
     ):
         refused(call, arguments, words)

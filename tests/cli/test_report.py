@@ -41,7 +41,7 @@ def test_the_whole_way_with_a_key(work, call):
     assert code == 0
     assert out.startswith("coating found: The images of the suspicious model carry the secret")
     assert re.search(r"keyed test: coating found, p = .*, n = 40, 4\d of 48 bits right", out)
-    assert told.startswith("Committed before: the coater, the coater file and the key are those of")
+    assert told.startswith("Committed before: the coater, the coater file and the key match a")
     assert digest in told
     assert f"Signed by {public}" in told
     code, out, _ = call("report", "check", "report", "--signer", public)
@@ -68,7 +68,7 @@ def test_bad_input_of_report_is_one_message(case, call):
     for arguments, words in (
         (("report", "check", "empty"), "holds no report.json"),
         (("report", "check", "empty", "--key", "keys.json"), "needs both --key and --suspect"),
-        (("report", "check", "empty", "--signer", "me"), "no public key"),
+        (("report", "check", "empty", "--signer", "me"), "is not a public key"),
     ):
         refused(call, arguments, words)
     assert (case / "keys.json").read_bytes() == before

@@ -67,11 +67,11 @@ def test_a_commitment_holds_hashes_and_is_checked(coater_file, coated, tmp_path)
     )
     assert found.status == "committed before"
     assert found.text.startswith(
-        "Committed before: the coater, the coater file, the key and 3 coated files are those of"
+        "Committed before: the coater, the coater file, the key and 3 coated files match a"
     )
     assert found.created == made.created
-    assert re.search(r"claims the time 20\d\d-\d\d-\d\d \d\d:\d\d UTC", found.text)
-    assert "only as good as the place where" in found.text
+    assert re.search(r"a commitment dated 20\d\d-\d\d-\d\d \d\d:\d\d UTC", found.text)
+    assert "only as reliable as the place where" in found.text
     assert digest in found.text
 
 
@@ -108,9 +108,9 @@ def test_only_coated_images_of_a_coating_run_count(coater_file, coated):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"coater": "f" * 64}, "it names the coater .* but the scores are of ffffffffffff"),
-        ({"keys": [CoatingKey(SIGNS).fingerprint()]}, "1 of 1 keys are not among the 1"),
-        ({"coater_file": None}, "the coater file has other bytes"),
+        ({"coater": "f" * 64}, "it is for coater .* but the scores are of coater ffffffffffff"),
+        ({"keys": [CoatingKey(SIGNS).fingerprint()]}, "1 of 1 keys are not among its 1 keys"),
+        ({"coater_file": None}, "the coater file differs from the committed one"),
         ({"coated": "changed"}, r"files that differ: 1 \(a.png\)"),
         ({"coated": "missing"}, r"files that are missing: 1 \(sub/b.png\)"),
     ],
@@ -138,7 +138,7 @@ def test_a_key_that_was_not_committed_is_told(coater_file, tmp_path):
     keys = [known_key().fingerprint()]
     found = check_commitment(tmp_path / "c.json", coater=fingerprint(coater_file), keys=keys)
     assert found.status == "does not fit"
-    assert "not among the 0" in found.text
+    assert "not among its 0 keys" in found.text
     assert not_committed(keyed=True).text.endswith("the key could have been chosen afterwards.")
 
 

@@ -96,7 +96,7 @@ def test_a_ring_has_one_key_per_recipient():
         ring.key()
     with pytest.raises(EvidenceError, match="no key for 'nobody'"):
         ring.key("nobody")
-    with pytest.raises(EvidenceError, match="'gallery' is there already"):
+    with pytest.raises(EvidenceError, match="already a key for 'gallery'"):
         ring.extended(["gallery "])
     for name in ("two\nlines", "x" * 201, "\u202etxt"):
         with pytest.raises(EvidenceError, match="can't be a recipient"):

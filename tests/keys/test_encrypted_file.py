@@ -172,7 +172,7 @@ def test_damaged_content_is_refused_without_being_quoted(tmp_path):
         file.sealed = cipher.encrypt(bytes(12), content, file.head())
         path.write_text(json.dumps(to_plain(file)))
         with pytest.raises(
-            EvidenceError, match=r"was opened but holds no siren_ext\.keys"
+            EvidenceError, match=r"was decrypted, but it is not a siren_ext\.keys file"
         ) as error:
             KeyRing.load(path, PASSPHRASE)
         assert "7f3a" not in str(error.value), name

@@ -82,7 +82,7 @@ def test_a_fresh_key(host: PanelHost, keyed: Coater, plain: Coater) -> None:
         (keyed, "", PASSPHRASE, WRONG, "differ"),
         (keyed, "", "short", "short", "at least 8"),
         (keyed, "", None, None, "at least 8"),
-        (keyed, "a\na", PASSPHRASE, PASSPHRASE, "there already"),
+        (keyed, "a\na", PASSPHRASE, PASSPHRASE, "already a key for 'a'"),
         (keyed, "x" * 201, PASSPHRASE, PASSPHRASE, "recipient's name"),
     ):
         empty = host.jobs.new("t")
