@@ -1,1 +1,1 @@
-"""Diffusion models of any family: opened from folders and checkpoints, sampled, scored."""
+"""Diffusion models: loading from local folders and checkpoints, sampling, and the training loss."""

@@ -1,1 +1,1 @@
-"""Models under suspicion, and how to get pictures out of them."""
+"""Suspect models: get pictures from local models, web UIs, web services and folders."""

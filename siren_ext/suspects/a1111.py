@@ -1,4 +1,4 @@
-"""A suspect behind the web UI of AUTOMATIC1111 or Forge (started with ``--api``)."""
+"""A suspect model in the web UI of AUTOMATIC1111 or Forge (started with ``--api``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from siren_ext.errors import ConfigError
 from siren_ext.progress import NULL, Progress
 from siren_ext.suspects.address import Address
 from siren_ext.suspects.base import PromptPlan
-from siren_ext.suspects.http import Client, Secret
+from siren_ext.suspects.http import Client
 from siren_ext.suspects.remote import RemoteSuspect, RequestLimits
 from siren_ext.suspects.responses import (
     BadAnswer,
@@ -23,6 +23,7 @@ from siren_ext.suspects.responses import (
     parse_json,
     quoted,
 )
+from siren_ext.suspects.secret import Secret
 from siren_ext.text import printable
 
 SCHEME = "a1111"
@@ -33,27 +34,32 @@ _LORA_HASHES = re.compile(r'Lora hashes: "([^"]*)"')
 
 
 class A1111Suspect(RemoteSuspect):
-    """Pictures by ``/sdapi/v1/txt2img``.
+    """Generates pictures with ``/sdapi/v1/txt2img``.
 
-    The web UI answers with its current checkpoint when it does not find the one that is asked for,
-    and leaves out a LoRA that it does not find. So both are looked up first, each answer has to
-    name the checkpoint and the seed that it was made with, and the first picture is compared with
-    one without the LoRA. The checkpoint stays selected in the web UI afterwards.
+    If the web UI does not find the requested checkpoint, it uses its current one, and a LoRA that
+    it does not find is left out. So both are looked up first, each answer must name the checkpoint
+    and the seed that were used, and the first picture is compared with one made without the LoRA.
+    The checkpoint stays selected in the web UI afterwards.
 
     Parameters
     ----------
     base : str
         ``http(s)://host:port``.
     model : str
-        title, name or file name of a checkpoint; "" the one in use.
+        Title, name or file name of a checkpoint; empty for the one in use.
     lora : str
-        name or alias of a LoRA file there, without suffix; "" none.
+        Name or alias of a LoRA file on the server, without suffix; empty for none.
     scale : float
-        strength of the LoRA.
+        Strength of the LoRA.
     secret : Secret | None
         ``user:password`` of ``--api-auth``.
     limits : RequestLimits | None
-        how hard to ask.
+        Limits of time, attempts and cost.
+
+    Raises
+    ------
+    ConfigError
+        If the address or the LoRA's name is malformed, or a password would be sent unencrypted.
     """
 
     def __init__(
@@ -69,7 +75,7 @@ class A1111Suspect(RemoteSuspect):
         super().__init__(limits or RequestLimits(), adapter=lora, scale=scale)
         if re.search(r"[<>:]", lora):
             raise ConfigError(
-                f"The LoRA's name is {str(lora)[:80]!r}; expected one without < > and :."
+                f"The LoRA's name is {str(lora)[:80]!r}; expected a name without <, > and :."
             )
         self.client = Client(base, timeout=self.limits.timeout, secret=secret)
         self.model = model
@@ -78,9 +84,22 @@ class A1111Suspect(RemoteSuspect):
     def from_address(
         cls, text: str, limits: RequestLimits | None = None, scale: float = 1.0
     ) -> A1111Suspect:
-        """From ``a1111://host:port?model=..&lora=..&scale=..&auth=..&tls=yes``.
+        """The suspect at an address.
 
-        ``auth`` names the environment variable that holds ``user:password``.
+        Parameters
+        ----------
+        text : str
+            ``a1111://host:port?model=..&lora=..&scale=..&auth=..&tls=yes``, where ``auth`` is the
+            name of the environment variable with ``user:password``.
+        limits : RequestLimits | None
+            Limits of time, attempts and cost.
+        scale : float
+            Strength of the LoRA if the address gives none.
+
+        Raises
+        ------
+        ConfigError
+            If the address is malformed or the environment variable is not set.
         """
         address = Address.read(text, SCHEME, OPTIONS, PORT)
         given = address.options
@@ -95,15 +114,15 @@ class A1111Suspect(RemoteSuspect):
         )
 
     def checkpoints(self) -> list[dict[str, Any]]:
-        """The checkpoints there: ``title``, ``model_name``, ``hash``, ``sha256``."""
+        """The server's checkpoints, with ``title``, ``model_name``, ``hash`` and ``sha256``."""
         return self._list("/sdapi/v1/sd-models", "title")
 
     def loras(self) -> list[dict[str, Any]]:
-        """The LoRA files there: ``name``, ``alias``, ``metadata``."""
+        """The server's LoRA files, with ``name``, ``alias`` and ``metadata``."""
         return self._list("/sdapi/v1/loras", "name")
 
     def describe(self) -> dict[str, Any]:
-        """Kind, server, checkpoint with hash, LoRA with hash and strength."""
+        """The record: kind, server, checkpoint with hash, LoRA with hash and strength."""
         adapter: dict[str, Any] | None = None
         if self.adapter:
             found = self._lora
@@ -119,21 +138,29 @@ class A1111Suspect(RemoteSuspect):
         }
 
     def check(self, plan: PromptPlan) -> None:
-        """Refuse sizes that the web UI can't make."""
+        """Refuse plans that the web UI cannot carry out.
+
+        Raises
+        ------
+        ConfigError
+            If the size is not a multiple of 8, or a prompt contains ``<lora:``.
+        """
         if plan.size % 8:
             raise ConfigError(
                 f"PromptPlan.size is {plan.size}; expected a multiple of 8, or 0 for the web UI's "
                 "own."
             )
         if any("<lora:" in prompt for prompt in (*plan.prompts, plan.negative)):
-            raise ConfigError("A prompt contains <lora:...>; give it as lora=... in the address.")
+            raise ConfigError(
+                "A prompt contains <lora:...>; remove it and put lora=... into the address."
+            )
 
     def scrub(self, text: str) -> str:
-        """``text`` without the password."""
+        """The text with the password replaced by stars."""
         return self.client.scrub(text)
 
     def draw(self, plan: PromptPlan, index: int, scale: float, progress: Progress = NULL) -> Tensor:
-        """One picture, checked to be of the seed, size and checkpoint that were asked for."""
+        """One picture, after checking its seed, size and checkpoint; see the base class."""
         seed, prompt = plan.seed + index, plan.prompt(index)
         with_lora = bool(self.adapter) and scale != 0
         if with_lora:
@@ -151,7 +178,7 @@ class A1111Suspect(RemoteSuspect):
             "do_not_save_samples": True,
             "do_not_save_grid": True,
             "override_settings": {"sd_model_checkpoint": str(self._checkpoint["title"])},
-            # going back after each picture would load two checkpoints per picture
+            # restoring it would load two checkpoints per picture
             "override_settings_restore_afterwards": False,
         }
         if plan.size:
@@ -168,11 +195,11 @@ class A1111Suspect(RemoteSuspect):
         return decode_picture(decode_base64(images[0]), size)
 
     def _check_facts(self, facts: Any, seed: int, *, with_lora: bool) -> None:
-        """What the answer says of its making has to be what was asked for."""
+        """Refuse an answer that names another seed, checkpoint or LoRA than requested."""
         made_with = at_path(facts, "seed")
         if made_with != seed:
             raise BadAnswer(
-                f"The picture was made from seed {quoted(made_with)}; asked for was {seed}."
+                f"The picture was made with seed {quoted(made_with)}; requested was {seed}."
             )
         wanted = self._checkpoint
         digest, name = at_path(facts, "sd_model_hash"), at_path(facts, "sd_model_name")
@@ -184,13 +211,14 @@ class A1111Suspect(RemoteSuspect):
             raise SuspectError("The web UI does not say which checkpoint it used; update it.")
         if not fits:
             raise SuspectError(
-                f"The picture was made by checkpoint {quoted(name or digest)}; asked for was "
-                f"{quoted(wanted['title'])}. Load that one in the web UI and see why it fails."
+                f"The picture was made by checkpoint {quoted(name or digest)}; requested was "
+                f"{quoted(wanted['title'])}. Select that one in the web UI to see why it fails."
             )
-        told = _LORA_HASHES.search(str(at_path(facts, "infotexts.0") or ""))
-        names = {part.partition(":")[0].strip() for part in told[1].split(",")} if told else set()
+        hashes = _LORA_HASHES.search(str(at_path(facts, "infotexts.0") or ""))
+        used = hashes[1].split(",") if hashes else []
+        names = {part.partition(":")[0].strip() for part in used}
         known = {str(self._lora.get(key)) for key in ("name", "alias")} if with_lora else set()
-        if told and with_lora and not names & known:
+        if hashes and with_lora and not names & known:
             raise SuspectError(
                 f"The web UI used the LoRA {quoted(', '.join(sorted(names)))} but not "
                 f"{quoted(self.adapter)}."
@@ -198,6 +226,7 @@ class A1111Suspect(RemoteSuspect):
 
     @cached_property
     def _checkpoint(self) -> dict[str, Any]:
+        """The server's entry of the checkpoint."""
         wanted = self.model
         if not wanted:
             options = self.client.get("/sdapi/v1/options").json()
@@ -215,6 +244,7 @@ class A1111Suspect(RemoteSuspect):
 
     @cached_property
     def _lora(self) -> dict[str, Any]:
+        """The server's entry of the LoRA."""
         listed = self.loras()
         for key in ("name", "alias"):
             for entry in listed:
@@ -222,22 +252,24 @@ class A1111Suspect(RemoteSuspect):
                     return entry
         raise ConfigError(
             f"{self.client.origin} has no LoRA {str(self.adapter)[:120]!r}; it has "
-            f"{_names(listed, 'name')}. Put the file there and refresh its list."
+            f"{_names(listed, 'name')}. Put the file into its LoRA folder and refresh the list."
         )
 
     def _list(self, path: str, key: str) -> list[dict[str, Any]]:
+        """A list of objects, each with a text under ``key``."""
         answer = self.client.get(path).json()
         if not isinstance(answer, list) or not all(
             isinstance(entry, dict) and isinstance(entry.get(key), str) for entry in answer
         ):
             raise SuspectError(
-                f"{self.client.origin}{path} gave no list; expected the API of the web UI. Was it "
-                "started with --api?"
+                f"{self.client.origin}{path} did not return a list; expected the API of the web "
+                "UI. Start the web UI with --api."
             )
         return answer
 
 
 def _claimed_size(facts: Any) -> tuple[int, int] | None:
+    """Width and height that the answer claims."""
     sides = at_path(facts, "width"), at_path(facts, "height")
     if all(isinstance(side, int) and 0 < side <= 4096 for side in sides):
         return int(sides[0]), int(sides[1])
@@ -245,6 +277,7 @@ def _claimed_size(facts: Any) -> tuple[int, int] | None:
 
 
 def _names(entries: list[dict[str, Any]], key: str) -> str:
+    """The first names of a list, for a message."""
     names = [printable(entry[key])[:80] for entry in entries]
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or (
         "none"

@@ -1,4 +1,4 @@
-"""A suspect behind a ComfyUI server, by a built-in or a given workflow."""
+"""A suspect model on a ComfyUI server, run with the built-in workflow or the user's own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from siren_ext.suspects.address import Address
 from siren_ext.suspects.base import PromptPlan
 from siren_ext.suspects.comfyui_progress import Listener
 from siren_ext.suspects.comfyui_workflow import built_in, read_workflow
-from siren_ext.suspects.http import Client, Secret
+from siren_ext.suspects.http import Client
 from siren_ext.suspects.remote import RemoteSuspect, RequestLimits, pause, persistently
 from siren_ext.suspects.responses import (
     MAX_PICTURE_BYTES,
@@ -32,7 +32,8 @@ from siren_ext.suspects.responses import (
     decode_picture,
     quoted,
 )
-from siren_ext.suspects.template import fill, places
+from siren_ext.suspects.secret import Secret
+from siren_ext.suspects.template import fill, placeholders
 
 SCHEME = "comfyui"
 OPTIONS = ("model", "lora", "scale", "workflow", "image", "output", "auth")
@@ -44,31 +45,37 @@ _ID = re.compile(r"[\w-]{1,80}")
 
 
 class ComfyUISuspect(RemoteSuspect):
-    """Pictures by ``/prompt``, ``/history`` and ``/view``.
+    """Generates pictures with ``/prompt``, ``/history`` and ``/view``.
 
-    ComfyUI only logs it when a LoRA fits no part of the model; so the first picture is compared
-    with one without it (in a workflow of your own: with ``%scale%`` 0).
+    If a LoRA does not fit the model, ComfyUI only writes it to its log. So the first picture is
+    compared with one made without the LoRA (in your own workflow: with ``%scale%`` 0).
 
     Parameters
     ----------
     base : str
         ``http(s)://host:port``.
     model : str
-        file name of a checkpoint there; "" for the only one.
+        File name of a checkpoint on the server; empty if there is only one.
     lora : str
-        file name of a LoRA there; "" none.
+        File name of a LoRA on the server; empty for none.
     scale : float
-        its strength.
+        Strength of the LoRA.
     workflow : Path | None
-        a file for :func:`read_workflow`; None the built-in one.
+        A file for :func:`~siren_ext.suspects.comfyui_workflow.read_workflow`; None uses the
+        built-in workflow.
     image : Path | None
-        a picture to upload for ``%image%``.
+        A picture to upload for ``%image%``.
     output : str
-        id of the node whose picture counts; "" for the only one that gives a picture.
+        Id of the node whose picture is taken; empty if only one gives a picture.
     secret : Secret | None
-        ``user:password`` of a server behind HTTP Basic authentication.
+        ``user:password`` of a server with HTTP Basic authentication.
     limits : RequestLimits | None
-        how hard to ask.
+        Limits of time, attempts and cost.
+
+    Raises
+    ------
+    ConfigError
+        If the address or the workflow is malformed, or the arguments do not suit the workflow.
     """
 
     def __init__(
@@ -90,23 +97,39 @@ class ComfyUISuspect(RemoteSuspect):
         self.output = output
         self.image = image
         self.graph = built_in(lora=bool(lora)) if workflow is None else read_workflow(workflow)
-        self.places = places(self.graph)
+        self.placeholders = placeholders(self.graph)
         self.model = model
         for name, value in (("lora", lora), ("image", image), ("model", model)):
-            if value and name not in self.places:
-                raise ConfigError(f"{name}=... is given, but the workflow has no place %{name}%.")
+            if value and name not in self.placeholders:
+                raise ConfigError(
+                    f"{name}=... is given, but the workflow has no placeholder %{name}%; add it "
+                    f"there, or leave {name} out."
+                )
         for name, value in (("lora", lora), ("image", image)):
-            if not value and name in self.places:
-                raise ConfigError(f"The workflow has the place %{name}%; give {name}=... too.")
+            if not value and name in self.placeholders:
+                raise ConfigError(f"The workflow uses %{name}%; give {name}=... too.")
 
     @classmethod
     def from_address(
         cls, text: str, limits: RequestLimits | None = None, scale: float = 1.0
     ) -> ComfyUISuspect:
-        """From ``comfyui://host:port?workflow=..&model=..&lora=..``.
+        """The suspect at an address.
 
-        Further options: ``scale``, ``image``, ``output``, ``auth`` (the environment variable that
-        holds ``user:password``) and ``tls=yes``.
+        Parameters
+        ----------
+        text : str
+            ``comfyui://host:port?workflow=..&model=..&lora=..``; also ``scale``, ``image``,
+            ``output``, ``auth`` (name of the environment variable with ``user:password``) and
+            ``tls=yes``.
+        limits : RequestLimits | None
+            Limits of time, attempts and cost.
+        scale : float
+            Strength of the LoRA if the address gives none.
+
+        Raises
+        ------
+        ConfigError
+            As in the constructor, or if the environment variable is not set.
         """
         address = Address.read(text, SCHEME, OPTIONS, PORT)
         given = address.options
@@ -123,14 +146,22 @@ class ComfyUISuspect(RemoteSuspect):
         )
 
     def files(self, kind: str) -> list[str]:
-        """The files in a model folder there, such as ``checkpoints`` or ``loras``."""
+        """The files in a model folder of the server, such as ``checkpoints`` or ``loras``.
+
+        Raises
+        ------
+        SuspectError
+            If the server does not answer as ComfyUI does.
+        """
         answer = self.client.get(f"/models/{quote(kind, safe='')}").json()
         if not isinstance(answer, list):
-            raise SuspectError(f"{self.client.origin} gave no list of {kind}; is it ComfyUI?")
+            raise SuspectError(
+                f"{self.client.origin} did not return a list of {kind}; expected a ComfyUI server."
+            )
         return [str(name) for name in answer]
 
     def describe(self) -> dict[str, Any]:
-        """Kind, server, model and LoRA with their hashes where stored, the workflow's hash."""
+        """The record: kind, server, model, LoRA with its stored hash, the workflow's hash."""
         canonical = json.dumps(self.graph, sort_keys=True).encode()
         adapter = None
         if self.adapter:
@@ -143,28 +174,34 @@ class ComfyUISuspect(RemoteSuspect):
             "adapter": adapter,
             "scale": self.scale if self.adapter else None,
             "workflow": hashlib.sha256(canonical).hexdigest(),
-            "uses": sorted(self.places),
+            "uses": sorted(self.placeholders),
             "image": sha256_file(self.image) if self.image is not None else None,
             "output": self.output,
         }
 
     def check(self, plan: PromptPlan) -> None:
-        """Refuse settings for which the workflow has no place."""
+        """Refuse settings that the workflow does not use.
+
+        Raises
+        ------
+        ConfigError
+            If there are any, or the size is not a multiple of 8.
+        """
         for name, usual in (("negative", ""), ("sampler", ""), ("size", 0)):
-            if name not in self.places and getattr(plan, name) != usual:
+            if name not in self.placeholders and getattr(plan, name) != usual:
                 raise ConfigError(
-                    f"The plan sets {name}, but the workflow has no place %{name}%; add it there "
-                    "or leave it out of the plan."
+                    f"The plan sets {name}, but the workflow has no placeholder %{name}%; add it "
+                    f"there, or leave {name} out of the plan."
                 )
         if plan.size % 8:
             raise ConfigError(f"PromptPlan.size is {plan.size}; expected a multiple of 8, or 0.")
 
     def scrub(self, text: str) -> str:
-        """``text`` without the password."""
+        """The text with the password replaced by stars."""
         return self.client.scrub(text)
 
     def draw(self, plan: PromptPlan, index: int, scale: float, progress: Progress = NULL) -> Tensor:
-        """Queue the workflow, wait for it, and fetch its picture."""
+        """Queue the workflow, wait for it and fetch its picture; see the base class."""
         size = plan.size or SIZE
         values: dict[str, Any] = {
             "prompt": plan.prompt(index),
@@ -176,11 +213,11 @@ class ComfyUISuspect(RemoteSuspect):
             "sampler": plan.sampler or "euler",
             "scale": scale,
         }
-        if "model" in self.places:
+        if "model" in self.placeholders:
             values["model"] = self._model
-        if "lora" in self.places:
+        if "lora" in self.placeholders:
             values["lora"] = self._found("loras", self.adapter)
-        if "image" in self.places:
+        if "image" in self.placeholders:
             values["image"] = self._uploaded
         with Listener(self.client, self.client_id) as listener:
             job = self._queue(fill(self.graph, values))
@@ -189,16 +226,34 @@ class ComfyUISuspect(RemoteSuspect):
             except BaseException:
                 self._drop(job)
                 raise
-        place = self._picture_of(history)
+        file = self._picture_of(history)
         data = persistently(
-            lambda: self.client.get("/view", place, limit=MAX_PICTURE_BYTES).body,
+            lambda: self.client.get("/view", file, limit=MAX_PICTURE_BYTES).body,
             self.limits,
             progress,
         )
-        return decode_picture(data, (size, size) if "size" in self.places else None)
+        return decode_picture(data, (size, size) if "size" in self.placeholders else None)
 
     def upload(self, path: Path) -> str:
-        """Send a picture to the server's input folder; gives the name that it has there."""
+        """Send a picture to the server's input folder.
+
+        Parameters
+        ----------
+        path : Path
+            The picture.
+
+        Returns
+        -------
+        str
+            The name that the server gives it.
+
+        Raises
+        ------
+        ConfigError
+            If the file cannot be read.
+        BadAnswer
+            If the server does not accept it.
+        """
         boundary = uuid.uuid4().hex
         try:
             content = path.read_bytes()
@@ -216,20 +271,21 @@ class ComfyUISuspect(RemoteSuspect):
         ).json()
         stored, folder = at_path(answer, "name"), at_path(answer, "subfolder") or ""
         if not isinstance(stored, str):
-            raise BadAnswer("The server did not say under which name it keeps the picture.")
+            raise BadAnswer("The server did not give the name of the uploaded picture.")
         return f"{folder}/{stored}" if folder else stored
 
     def _queue(self, graph: dict[str, Any]) -> str:
+        """Queue a workflow; returns the job's id."""
         answer = self.client.post("/prompt", {"prompt": graph, "client_id": self.client_id}).json()
         errors, job = at_path(answer, "node_errors"), at_path(answer, "prompt_id")
         if errors:
-            raise SuspectError(f"The server takes only a part of the workflow: {quoted(errors)}")
+            raise SuspectError(f"The server rejects parts of the workflow: {quoted(errors)}")
         if not isinstance(job, str) or not _ID.fullmatch(job):
-            raise BadAnswer("The server gave no number for the queued workflow.")
+            raise BadAnswer("The server gave no id for the queued workflow.")
         return job
 
     def _wait(self, job: str, listener: Listener, progress: Progress) -> Any:
-        """The history entry of a finished job; failures of polls count as not yet finished."""
+        """The history entry of a job once it is finished; single failed polls are ignored."""
         end, failed, wait = time.monotonic() + self.limits.timeout, 0, _POLL_FIRST
         while time.monotonic() < end:
             try:
@@ -250,18 +306,18 @@ class ComfyUISuspect(RemoteSuspect):
         raise BadAnswer(f"The picture was not finished within {self.limits.timeout:g} s.")
 
     def _drop(self, job: str) -> None:
-        """Take a job that is no longer wanted out of the queue, or interrupt it, if possible."""
+        """Remove a job that is no longer wanted from the queue, or interrupt it, if possible."""
         try:
             self.client.post("/queue", {"delete": [job]})
             running = at_path(self.client.get("/queue").json(), "queue_running") or []
-            # older servers interrupt whatever runs, so it must be this job
+            # older servers interrupt any running job, so check that it is this one
             if any(at_path(entry, "1") == job for entry in running):
                 self.client.post("/interrupt", {"prompt_id": job})
         except SuspectError:
-            return  # the server is in trouble already
+            return  # the original error matters more
 
     def _picture_of(self, entry: Any) -> dict[str, str]:
-        """Where the picture of a finished job lies, as a query for ``/view``."""
+        """The picture file of a finished job, as a query for ``/view``."""
         if at_path(entry, "status.status_str") != "success":
             raise _failure(entry)
         outputs = at_path(entry, "outputs")
@@ -275,45 +331,49 @@ class ComfyUISuspect(RemoteSuspect):
         ]
         if len(found) != 1:
             raise SuspectError(
-                f"The workflow gave {len(found)} pictures; expected one. Name the node whose "
-                "picture counts: output=ID, and draw one picture at a time."
+                f"The workflow gave {len(found)} pictures; expected one. Choose the node whose "
+                "picture is taken with output=ID, and use a batch size of 1."
             )
-        place = {key: str(found[0].get(key, "")) for key in ("filename", "subfolder", "type")}
-        if not place["filename"]:
-            raise BadAnswer("The server did not say where the picture lies.")
-        return place
+        file = {key: str(found[0].get(key, "")) for key in ("filename", "subfolder", "type")}
+        if not file["filename"]:
+            raise BadAnswer("The server did not give the name of the picture's file.")
+        return file
 
     @cached_property
     def _uploaded(self) -> str:
+        """The server's name of the uploaded picture."""
         if self.image is None:
-            raise ConfigError("The workflow has the place %image%; give image=... too.")
+            raise ConfigError("The workflow uses %image%; give image=... too.")
         return self.upload(self.image)
 
     @cached_property
     def _model(self) -> str | None:
-        if "model" not in self.places:
+        """The server's name of the checkpoint."""
+        if "model" not in self.placeholders:
             return None
         if self.model:
             return self._found("checkpoints", self.model)
         listed = self.files("checkpoints")
         if len(listed) != 1:
             raise ConfigError(
-                f"{self.client.origin} has {len(listed)} checkpoints; name one as model=...: "
-                f"{quoted(', '.join(listed)) or '(none there)'}"
+                f"{self.client.origin} has {len(listed)} checkpoints; choose one with model=...: "
+                f"{quoted(', '.join(listed)) or '(none found)'}"
             )
         return listed[0]
 
     def _found(self, kind: str, name: str) -> str:
+        """The server's name of a file that may be given without its suffix."""
         listed = self.files(kind)
         for candidate in listed:
             if name in (candidate, candidate.rpartition(".")[0]):
                 return candidate
         raise ConfigError(
             f"{self.client.origin} has no {str(name)[:120]!r} among its {kind}: "
-            f"{quoted(', '.join(listed)) or '(none there)'}."
+            f"{quoted(', '.join(listed)) or '(none found)'}."
         )
 
     def _stored_hash(self, kind: str, name: str) -> str | None:
+        """kohya's hash in the metadata of a file on the server."""
         try:
             answer = self.client.get(f"/view_metadata/{kind}", {"filename": name}).json()
         except SuspectError:
@@ -323,7 +383,7 @@ class ComfyUISuspect(RemoteSuspect):
 
 
 def _failure(entry: Any) -> SuspectError:
-    """What a failed job died of; being short of memory may pass."""
+    """The error of a failed job; lack of memory may be temporary."""
     for message in at_path(entry, "status.messages") or []:
         if at_path(message, "0") == "execution_error":
             facts = at_path(message, "1")
@@ -332,5 +392,5 @@ def _failure(entry: Any) -> SuspectError:
                 return BadAnswer(f"The server ran out of memory in {quoted(what)}")
             return Refused(f"The workflow failed in {quoted(what)}")
         if at_path(message, "0") == "execution_interrupted":
-            return BadAnswer("Somebody interrupted the workflow on the server.")
-    return Refused("The workflow failed without a reason.")
+            return BadAnswer("The workflow was interrupted on the server.")
+    return Refused("The workflow failed; the server gave no reason.")

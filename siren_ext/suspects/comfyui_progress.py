@@ -1,7 +1,7 @@
-"""Live progress of a ComfyUI server by its websocket, where the package ``websockets`` is there.
+"""Live progress of a ComfyUI server over its websocket, if the package ``websockets`` is installed.
 
-It only tells how far a picture is and when to look for it; what counts is the server's history. So
-without the package, or when the line breaks, the history is simply asked now and then.
+It only shows how far a picture is and when to fetch it; results come from the server's history.
+Without the package, or if the connection breaks, the history is polled instead.
 """
 
 from __future__ import annotations
@@ -23,18 +23,26 @@ _TICK = 0.25
 
 
 class Listener:
-    """A context that listens to a server; ``connected`` says whether it does."""
+    """A context manager that listens to a server, if it can.
+
+    Parameters
+    ----------
+    client : Client
+        The server.
+    client_id : str
+        The id under which workflows are queued.
+    """
 
     def __init__(self, client: Client, client_id: str) -> None:
         self._client = client
         self._client_id = client_id
-        self._line: Any = None
+        self._socket: Any = None
         self._open = ExitStack()
 
     @property
     def connected(self) -> bool:
-        """Whether messages can come."""
-        return self._line is not None
+        """Whether the websocket is open."""
+        return self._socket is not None
 
     def __enter__(self) -> Listener:
         try:
@@ -42,10 +50,10 @@ class Listener:
         except ImportError:
             return self
         client = self._client
-        headers = {client.secret.header: client.secret.line} if client.secret else None
+        headers = {client.secret.header: client.secret.header_value} if client.secret else None
         address = f"ws{client.origin.removeprefix('http')}{client.prefix}/ws"
         try:
-            line = connect(
+            connection = connect(
                 f"{address}?clientId={self._client_id}",
                 additional_headers=headers,
                 compression=None,
@@ -53,9 +61,9 @@ class Listener:
                 open_timeout=min(client.timeout, _OPEN_SECONDS),
                 close_timeout=1.0,
             )
-            self._line = self._open.enter_context(line)
-        except Exception:  # whatever is wrong with the line: it is not needed
-            self._line = None
+            self._socket = self._open.enter_context(connection)
+        except Exception:  # the websocket is optional, whatever is wrong with it
+            self._socket = None
         return self
 
     def __exit__(
@@ -64,33 +72,64 @@ class Listener:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._hang_up()
+        self._close()
 
     def wait(self, job: str, seconds: float, progress: Progress) -> None:
-        """Pass on the steps of ``job`` until it ends, ``seconds`` have gone, or the line breaks."""
+        """Report the steps of a job until it ends, the time is over or the connection breaks.
+
+        Parameters
+        ----------
+        job : str
+            Its id.
+        seconds : float
+            Longest wait.
+        progress : Progress
+            Receives the steps as notes, and decides about cancelling.
+
+        Raises
+        ------
+        Cancelled
+            If the user has asked to stop.
+        """
         end = time.monotonic() + seconds
-        while self._line is not None and (left := end - time.monotonic()) > 0:
+        while self._socket is not None and (left := end - time.monotonic()) > 0:
             try:
-                message = self._line.recv(timeout=min(left, _TICK))
+                message = self._socket.recv(timeout=min(left, _TICK))
             except TimeoutError:
                 progress.advance(0)
                 continue
-            except Exception:  # a closed or broken line
-                self._hang_up()
+            except Exception:  # a closed or broken connection
+                self._close()
                 return
             note, ended = read_message(message, job)
             progress.advance(0, note=note)
             if ended:
                 return
 
-    def _hang_up(self) -> None:
-        self._line = None
-        with suppress(Exception):  # it may be gone already
+    def _close(self) -> None:
+        """Close the websocket."""
+        self._socket = None
+        with suppress(Exception):  # it may be closed already
             self._open.close()
 
 
 def read_message(message: Any, job: str) -> tuple[str, bool]:
-    """A note for the person ("step 5 of 20"), and whether the message says that ``job`` ended."""
+    """What a message of the server says about a job.
+
+    Parameters
+    ----------
+    message : str or bytes
+        The message; bytes are preview pictures and are ignored.
+    job : str
+        The job's id.
+
+    Returns
+    -------
+    note : str
+        A note for the user, such as "step 5 of 20"; may be empty.
+    ended : bool
+        Whether the job has ended.
+    """
     if not isinstance(message, str):
         return "", False  # a preview picture
     try:

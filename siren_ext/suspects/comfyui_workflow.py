@@ -1,4 +1,4 @@
-"""Workflows for a ComfyUI suspect: the built-in one, and those that people export."""
+"""Workflows for a ComfyUI suspect: the built-in one, and those that users export."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from siren_ext.documents import read_bytes
 from siren_ext.errors import ConfigError
-from siren_ext.suspects.template import places, read_template
+from siren_ext.suspects.template import placeholders, read_template
 
 MAX_BYTES = 4 << 20
 
-# The pictures are previews, so that nothing is left in the server's output folder.
+# PreviewImage writes to the server's temporary folder, so nothing stays in its output folder.
 TEXT_TO_IMAGE: dict[str, Any] = {
     "model": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "%model%"}},
     "lora": {
@@ -67,34 +67,43 @@ def built_in(*, lora: bool) -> dict[str, Any]:
 
 
 def read_workflow(path: Path) -> dict[str, Any]:
-    """A workflow in API format with at least the places ``%prompt%`` and ``%seed%``.
+    """Read a workflow in API format.
 
-    Raises :class:`ConfigError` for anything else, among it a workflow as the editor saves it.
+    Parameters
+    ----------
+    path : Path
+        A JSON file of at most 4 MiB, with at least the placeholders ``%prompt%`` and ``%seed%``.
+
+    Raises
+    ------
+    ConfigError
+        If it is something else, such as a workflow saved by the editor, or a placeholder is
+        missing.
     """
     name = path.name
     data = read_bytes(path, error=ConfigError, max_bytes=MAX_BYTES, name=f"The workflow {name}")
     graph = read_template(data, name)
     if isinstance(graph.get("nodes"), list):
         raise ConfigError(
-            f"{name} is a workflow as the editor saves it; export it for the API (Workflow > "
-            "Export (API)) and write %prompt%, %seed% and so on in place of the values."
+            f"{name} is a workflow saved by the editor; export it for the API (Workflow > Export "
+            "(API)) and write %prompt%, %seed% and so on in place of the values."
         )
     for node in graph.values():
         if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
             raise ConfigError(
-                f"{name} is no workflow in API format: a node has no class_type. Export it with "
+                f"{name} is not a workflow in API format: a node has no class_type. Export it with "
                 "Workflow > Export (API)."
             )
-    used = places(graph)
+    used = placeholders(graph)
     missing = {"prompt", "seed"} - used
     if missing:
         raise ConfigError(
-            f"{name} has no place %{min(missing)}%, so that all pictures would be alike or not of "
-            "the plan's prompts; write it where the value belongs."
+            f"{name} has no placeholder %{min(missing)}%, so the pictures would not follow the "
+            "plan's prompts and seeds; write it in place of the value."
         )
     if "lora" in used and "scale" not in used:
         raise ConfigError(
-            f"{name} uses %lora% but not %scale%, which is needed to see that the LoRA has an "
-            "effect; write %scale% for its strengths."
+            f"{name} uses %lora% but not %scale%, which is needed to check that the LoRA has an "
+            "effect; write %scale% in place of its strengths."
         )
     return graph

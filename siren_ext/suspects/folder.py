@@ -1,4 +1,4 @@
-"""A suspect of which only pictures are known: a folder that somebody else generated."""
+"""A suspect of which only pictures are available: a folder that somebody else generated."""
 
 from __future__ import annotations
 
@@ -16,24 +16,36 @@ from siren_ext.suspects.base import Mimicry, PromptPlan
 
 
 class FolderSuspect:
-    """The pictures of a folder, in natural order; prompts and seeds are not known."""
+    """The pictures in a folder, in natural order; their prompts and seeds are unknown.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; subfolders are not searched.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
 
     def paths(self) -> list[Path]:
-        """The folder's picture files; raises :class:`DatasetError` when there are none."""
+        """The picture files, in natural order.
+
+        Raises
+        ------
+        DatasetError
+            If the folder does not exist or has no pictures.
+        """
         if not self.folder.is_dir():
             raise DatasetError(f"There is no folder {self.folder}; expected one with pictures.")
         found = list_images(self.folder)
         if not found:
             raise DatasetError(
-                f"{self.folder} holds no pictures; expected PNG, JPEG, WebP or similar files."
+                f"{self.folder} contains no pictures; expected PNG, JPEG, WebP or similar files."
             )
         return found
 
     def describe(self) -> dict[str, Any]:
-        """Kind, folder name, number of pictures and a hash over their bytes."""
+        """The record: kind, folder name, number of pictures and a hash of their bytes."""
         paths = self.paths()
         digest = hashlib.sha256("\n".join(sha256_file(path) for path in paths).encode())
         return {
@@ -50,9 +62,28 @@ class FolderSuspect:
         indices: Sequence[int] | None = None,
         progress: Progress = NULL,
     ) -> Iterator[Mimicry]:
-        """The pictures themselves: the first ``plan.count``, or all without a plan.
+        """Read the pictures.
 
-        Raises :class:`DatasetError` when the plan asks for more than there are.
+        Parameters
+        ----------
+        plan : PromptPlan or None
+            Its ``count`` pictures are read; None reads all.
+        indices : sequence of int or None
+            Read only these.
+        progress : Progress
+            One unit per picture.
+
+        Yields
+        ------
+        Mimicry
+            In rising order, with an empty prompt and seed -1.
+
+        Raises
+        ------
+        DatasetError
+            If there are fewer pictures than requested.
+        ImageError
+            If a picture cannot be read.
         """
         paths = self.paths()
         wanted = list(range(len(paths) if plan is None else plan.count))
@@ -60,8 +91,8 @@ class FolderSuspect:
             wanted = sorted(indices)
         if wanted and wanted[-1] >= len(paths):
             raise DatasetError(
-                f"{self.folder} holds {len(paths)} pictures, but picture {wanted[-1] + 1} is asked "
-                f"for; expected a plan of at most {len(paths)}."
+                f"{self.folder} contains {len(paths)} pictures, but picture {wanted[-1] + 1} was "
+                f"requested; expected a plan of at most {len(paths)}."
             )
         for index in wanted:
             image = to_tensor(read_picture(paths[index]).rgb)[0]

@@ -1,4 +1,4 @@
-"""A suspect behind a prediction-style REST API, described by a TOML file: no vendor's kit."""
+"""A suspect behind a REST API that makes predictions; a TOML file describes the API."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from siren_ext.config import Config
 from siren_ext.documents import read_toml
 from siren_ext.errors import ConfigError
 from siren_ext.progress import NULL, Progress
+from siren_ext.suspects.address import split_address
 from siren_ext.suspects.base import PromptPlan
-from siren_ext.suspects.http import Client, Secret, split_address
+from siren_ext.suspects.http import Client
 from siren_ext.suspects.remote import RemoteSuspect, RequestLimits, pause, persistently
 from siren_ext.suspects.responses import (
     MAX_PICTURE_BYTES,
@@ -29,7 +30,8 @@ from siren_ext.suspects.responses import (
     decode_picture,
     quoted,
 )
-from siren_ext.suspects.template import fill, places, read_template
+from siren_ext.suspects.secret import Secret
+from siren_ext.suspects.template import fill, placeholders, read_template
 
 KIND = "hosted"
 MAX_BYTES = 96 << 20
@@ -40,43 +42,42 @@ _PLAN = ("prompt", "negative", "seed", "steps", "guidance", "size", "sampler")
 
 @dataclass(frozen=True)
 class HostedConfig(Config):
-    """A prediction-style API in the words of its own documentation.
+    """Description of an API, in the terms of its own documentation.
 
     Attributes
     ----------
     url : str
         ``https://host[/prefix]``.
     create : str
-        path to POST ``body`` to.
+        Path to which ``body`` is posted.
     body : str
-        JSON with the places %prompt%, %seed%, %negative%, %steps%, %guidance%, %size%,
-        %sampler%; a text that is nothing but a place becomes a value of its own type.
+        JSON with the placeholders %prompt%, %seed%, %negative%, %steps%, %guidance%, %size% and
+        %sampler%. A text that consists of one placeholder becomes a value of its own type.
     image : str
-        dotted path in the finished answer to the picture: an address, a data: address or
-        base64.
+        Dotted path to the picture in the finished answer: an address, a data: address or base64.
     poll : str
-        path to GET until the picture is finished, with ``%id%``; "" when the first answer
+        Path that is polled until the picture is finished, with ``%id%``; empty if the first answer
         is the finished one.
     id : str
-        dotted path in the first answer to what stands for ``%id%``.
+        Dotted path in the first answer to the value of ``%id%``.
     status : str
-        dotted path to the state.
+        Dotted path to the state.
     done, waiting, failed : tuple[str, ...]
-        the words that the state may be.
+        The possible values of the state.
     error : str
-        dotted path to the reason of a failure.
+        Dotted path to the reason of a failure.
     interval : float
-        seconds between two polls.
+        Seconds between two polls, from 0.01 to 600.
     token_env : str
-        name of the environment variable with the token; "" for none.
+        Name of the environment variable with the token; empty for none.
     token_header, token_form : str
-        how it is sent.
+        Name of the header, and its value with ``{token}``.
     download_hosts : tuple[str, ...]
-        hosts, other than that of ``url``, that a picture may be fetched from.
+        Hosts, other than that of ``url``, from which a picture may be fetched.
     model : str
-        the model's name, for the record.
+        The model's name, for the record.
     price : float
-        what one request costs; used when the limits give none.
+        Cost of one request, used if the limits give none.
     """
 
     url: str
@@ -99,25 +100,43 @@ class HostedConfig(Config):
     price: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
 
     def __post_init__(self) -> None:
-        """Check the settings; raises :class:`ConfigError`."""
+        """Also check the placeholders."""
         super().__post_init__()
         if self.poll and "%id%" not in self.poll:
             raise ConfigError(f"HostedConfig.poll is {self.poll!r}; expected a path with %id%.")
-        if "prompt" not in places(read_template(self.body, "HostedConfig.body")):
-            raise ConfigError("HostedConfig.body has no place %prompt%; write it where it belongs.")
+        if "prompt" not in placeholders(read_template(self.body, "HostedConfig.body")):
+            raise ConfigError(
+                "HostedConfig.body has no placeholder %prompt%; write it in place of the prompt."
+            )
 
     @classmethod
     def read(cls, path: Path) -> HostedConfig:
-        """From a TOML file; raises :class:`ConfigError` with its name."""
+        """Read a description from a TOML file of at most 1 MiB.
+
+        Raises
+        ------
+        ConfigError
+            If the file is unreadable, or a setting is unknown, missing or malformed.
+        """
         values = read_toml(path, error=ConfigError, max_bytes=MAX_FILE_BYTES, name=path.name)
         return cls.from_dict(values)
 
 
 class HostedSuspect(RemoteSuspect):
-    """Pictures of an API that is described by a :class:`HostedConfig`.
+    """Generates pictures with the API that a configuration describes.
 
-    Raises :class:`ConfigError` when its token is not in the environment or would go over an open
-    line.
+    Parameters
+    ----------
+    config : HostedConfig
+        The description of the API.
+    limits : RequestLimits | None
+        Limits of time, attempts and cost.
+
+    Raises
+    ------
+    ConfigError
+        If a placeholder is not supported, the token is not in the environment, or it would be sent
+        unencrypted.
     """
 
     def __init__(self, config: HostedConfig, limits: RequestLimits | None = None) -> None:
@@ -128,43 +147,52 @@ class HostedSuspect(RemoteSuspect):
         secret = Secret.from_env(*token) if config.token_env else None
         self.client = Client(config.url, timeout=limits.timeout, secret=secret)
         self.body = read_template(config.body, "body")
-        self.places = places(self.body)
-        unfit = self.places - set(_PLAN)
+        self.placeholders = placeholders(self.body)
+        unfit = self.placeholders - set(_PLAN)
         if unfit:
             raise ConfigError(
-                f"HostedConfig.body has the place %{min(unfit)}%, which has no meaning here; "
-                f"expected {', '.join(f'%{name}%' for name in _PLAN)}."
+                f"HostedConfig.body has the placeholder %{min(unfit)}%, which is not supported "
+                f"here; expected {', '.join(f'%{name}%' for name in _PLAN)}."
             )
 
     def describe(self) -> dict[str, Any]:
-        """Kind, server, model, and the request's template: no token."""
+        """The record: kind, server, model and the template of the request, without the token."""
         return {
             "kind": KIND,
             "server": self.client.origin,
             "model": self.config.model,
             "path": self.config.create,
             "body": self.body,
-            "uses": sorted(self.places),
+            "uses": sorted(self.placeholders),
         }
 
     def check(self, plan: PromptPlan) -> None:
-        """Refuse settings for which the template has no place."""
+        """Refuse settings that the template does not use.
+
+        Raises
+        ------
+        ConfigError
+            If there are any, or the template uses ``%size%`` and the plan sets none.
+        """
         for name, usual in (("negative", ""), ("sampler", ""), ("size", 0)):
-            if name not in self.places and getattr(plan, name) != usual:
-                raise ConfigError(f"The plan sets {name}, but the template has no %{name}%.")
-        if "size" in self.places and not plan.size:
-            raise ConfigError("The template has %size%; set the plan's size, such as 512.")
+            if name not in self.placeholders and getattr(plan, name) != usual:
+                raise ConfigError(
+                    f"The plan sets {name}, but the template has no %{name}%; add it there, or "
+                    f"leave {name} out of the plan."
+                )
+        if "size" in self.placeholders and not plan.size:
+            raise ConfigError("The template uses %size%; set the plan's size, such as 512.")
 
     def seed(self, plan: PromptPlan, index: int) -> int:
-        """The seed that was sent, -1 when the API takes none."""
-        return plan.seed + index if "seed" in self.places else -1
+        """The seed that was sent, or -1 if the API takes none."""
+        return plan.seed + index if "seed" in self.placeholders else -1
 
     def scrub(self, text: str) -> str:
-        """``text`` without the token."""
+        """The text with the token replaced by stars."""
         return self.client.scrub(text)
 
     def draw(self, plan: PromptPlan, index: int, scale: float, progress: Progress = NULL) -> Tensor:
-        """Create a prediction, wait for it, and fetch its picture."""
+        """Create a prediction, wait for it and fetch its picture; see the base class."""
         values = {name: getattr(plan, name) for name in _PLAN if name != "prompt"}
         values |= {"prompt": plan.prompt(index), "seed": plan.seed + index}
         config = self.config
@@ -172,14 +200,15 @@ class HostedSuspect(RemoteSuspect):
         if config.poll:
             answer = self._finished(answer, progress)
         data = persistently(lambda: self._picture(answer), self.limits, progress)
-        size = (plan.size, plan.size) if plan.size and "size" in self.places else None
+        size = (plan.size, plan.size) if plan.size and "size" in self.placeholders else None
         return decode_picture(data, size)
 
     def _finished(self, answer: Any, progress: Progress) -> Any:
+        """Poll until the prediction is finished; returns the last answer."""
         config = self.config
         number = str(at_path(answer, config.id))
         if not _ID.fullmatch(number) or not number.strip("."):
-            raise BadAnswer(f"The answer's {config.id} is {quoted(number)}; expected a number.")
+            raise BadAnswer(f"The answer's {config.id} is {quoted(number)}; expected an id.")
         path = config.poll.replace("%id%", quote(number, safe=""))
         end, failed = time.monotonic() + self.limits.timeout, 0
         while True:
@@ -206,11 +235,12 @@ class HostedSuspect(RemoteSuspect):
                     raise
 
     def _picture(self, answer: Any) -> bytes:
+        """The bytes of the picture that a finished answer contains or links to."""
         where = at_path(answer, self.config.image)
         if not isinstance(where, str) or not where:
             raise BadAnswer(
-                f"The answer has no text at {self.config.image} but {quoted(where)}; is that the "
-                "right path?"
+                f"The answer has {quoted(where)} at {self.config.image}; expected an address or "
+                "base64 text. Check the setting image."
             )
         if not where.startswith(("http:", "https:", "/")) or where.startswith("/9j/"):
             return decode_base64(where)  # /9j/ is how a JPEG begins in base64
@@ -221,10 +251,10 @@ class HostedSuspect(RemoteSuspect):
             there = Client(base, timeout=self.limits.timeout, secret=self.client.secret)
         elif there.host not in self.config.download_hosts:
             raise SuspectError(
-                f"The picture lies at {there.origin}, which is not allowed; if you trust it, add "
+                f"The picture is on {there.origin}, which is not allowed; if you trust it, add "
                 f'"{there.host}" to download_hosts in the TOML file.'
             )
         elif self.client.scheme == "https" and there.scheme != "https":
-            raise SuspectError(f"The picture lies at {there.origin}, which is not https.")
+            raise SuspectError(f"The picture is on {there.origin}, which is not https.")
         query = f"?{parts.query}" if parts.query else ""
         return there.fetch((parts.path or "/") + query, limit=MAX_PICTURE_BYTES).body

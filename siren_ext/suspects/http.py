@@ -1,17 +1,15 @@
-"""One careful HTTP client on the standard library, for machines that may be hostile or broken.
+"""An HTTP client on the standard library, for servers that may be hostile or broken.
 
-Only http and https; no redirect leaves the host; bodies are capped in bytes and whole exchanges in
-seconds, however slowly they drip; no compression, so that no small body unpacks into a large one.
-A secret goes to its own host alone, never over an open line, and never into a message.
+Only http and https are used, and redirects to other hosts are not followed. The size of an answer
+and the time of a whole exchange are limited, even if bytes arrive slowly. Compression is off, so a
+small answer cannot unpack into a large one. A secret is sent only to its own host and never
+unencrypted, and it never appears in messages.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import http.client
-import ipaddress
-import os
 import queue
 import re
 import socket
@@ -20,10 +18,12 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urljoin
 
 from siren_ext.errors import ConfigError
+from siren_ext.suspects.address import on_this_machine, split_address
 from siren_ext.suspects.responses import BadAnswer, SuspectError, parse_json, quoted
+from siren_ext.suspects.secret import Secret
 
 MAX_JSON_BYTES = 8 << 20
 MAX_WAIT = 300.0
@@ -36,90 +36,55 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Secret:
-    """A token that is shown as stars; ``header`` and ``form`` say how it is sent."""
-
-    value: str
-    header: str = "Authorization"
-    form: str = "Bearer {token}"
-    plain: str = ""
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    @classmethod
-    def from_env(
-        cls, name: str, header: str = "Authorization", form: str = "Bearer {token}"
-    ) -> Secret:
-        """The token in environment variable ``name``; raises :class:`ConfigError` without one."""
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ConfigError(
-                "The token is given by the name of an environment variable, such as MY_TOKEN; the "
-                "name given isn't one. Never write a token itself into a file or an address."
-            )
-        value = os.environ.get(name, "").strip()
-        if not value:
-            raise ConfigError(f"The environment variable {name} is not set; put the token there.")
-        if not re.fullmatch(r"[\x21-\x7e]+", value):
-            raise ConfigError(
-                f"The environment variable {name} holds spaces or characters that can't be part of "
-                "a token; expected printable ASCII."
-            )
-        if not re.fullmatch(r"[A-Za-z0-9-]+", header) or form.count("{token}") != 1:
-            raise ConfigError(
-                f"A token is to be sent as {quoted(header)}: {quoted(form)}; expected the name of "
-                "a header and a text with {token} in it."
-            )
-        return cls(value, header, form)
-
-    @classmethod
-    def login_from_env(cls, name: str) -> Secret:
-        """``user:password`` in environment variable ``name``, for HTTP Basic authentication."""
-        raw = cls.from_env(name).value
-        return cls(base64.b64encode(raw.encode()).decode(), form="Basic {token}", plain=raw)
-
-    @property
-    def line(self) -> str:
-        """What the header says."""
-        return self.form.replace("{token}", self.value)
-
-
-@dataclass(frozen=True)
 class Answer:
-    """A good answer: its bytes and the content type that it claims."""
+    """A successful answer.
+
+    Attributes
+    ----------
+    body : bytes
+        Its content.
+    kind : str
+        The content type that it claims, in lower case.
+    """
 
     body: bytes
     kind: str
 
     def json(self) -> Any:
-        """The body as JSON; raises :class:`BadAnswer`."""
+        """The body as JSON.
+
+        Raises
+        ------
+        BadAnswer
+            If it is not JSON.
+        """
         return parse_json(self.body)
 
 
 class Client:
-    """Requests to one scheme, host and port.
+    """Sends requests to one scheme, host and port.
 
     Parameters
     ----------
     base : str
-        ``http(s)://host[:port][/prefix]``; nothing else may be in it.
+        ``http(s)://host[:port][/prefix]``, without user, password and query.
     timeout : float
-        seconds for a whole exchange, from the connection to the last byte.
+        Seconds for a whole exchange, from the connection to the last byte.
     secret : Secret | None
-        sent with each request; needs https, or a server on this machine.
+        Sent with each request; needs https, or a server on this machine.
 
     Raises
     ------
     ConfigError
-        another kind of address, a password in it, or a secret over an open line.
+        If the address is malformed or contains a password, or a secret would be sent unencrypted.
     """
 
     def __init__(self, base: str, *, timeout: float = 60.0, secret: Secret | None = None) -> None:
         parts = split_address(base)
         if parts.query or parts.fragment:
             raise ConfigError(
-                f"The address {parts.scheme}://{parts.netloc}{parts.path} has a query behind it; "
-                "expected one without."
+                f"The address {parts.scheme}://{parts.netloc}{parts.path} has a query; expected an "
+                "address without ? and #."
             )
         self.scheme = parts.scheme
         self.host = str(parts.hostname)
@@ -129,13 +94,13 @@ class Client:
         self.secret = secret
         if secret is not None and self.scheme != "https" and not on_this_machine(self.host):
             raise ConfigError(
-                f"A token would go to {self.origin} over an open line; use https (for A1111 and "
+                f"A token would be sent to {self.origin} unencrypted; use https (for A1111 and "
                 "ComfyUI: ?tls=yes)."
             )
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port, as recorded and shown."""
+        """Scheme, host and port, for records and messages."""
         usual = self.port == (443 if self.scheme == "https" else 80)
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}" + ("" if usual else f":{self.port}")
@@ -143,15 +108,41 @@ class Client:
     def get(
         self, path: str, query: Mapping[str, str] | None = None, *, limit: int = MAX_JSON_BYTES
     ) -> Answer:
-        """GET ``path`` below the base; follows redirects that stay on this host.
+        """GET a path below the base address; follows redirects on this host.
 
-        Raises :class:`BadAnswer` for what may pass (5xx, 429, time, size, a broken line) and
-        :class:`SuspectError` for what will not (other 4xx, redirects elsewhere).
+        Parameters
+        ----------
+        path : str
+            The path, not yet quoted.
+        query : mapping of str to str or None
+            The query.
+        limit : int
+            Largest answer in bytes.
+
+        Raises
+        ------
+        BadAnswer
+            If the failure may be temporary: 5xx, 429, timeout, size, a broken connection.
+        SuspectError
+            If trying again would not help: other 4xx, redirects to another host.
         """
         return self.fetch(self._target(path, query), limit=limit)
 
     def fetch(self, target: str, *, limit: int = MAX_JSON_BYTES) -> Answer:
-        """GET a path with its query exactly as given, as from an address that this host sent."""
+        """GET a path with a query exactly as given, for an address that the server sent.
+
+        Parameters
+        ----------
+        target : str
+            The path and query, already quoted.
+        limit : int
+            Largest answer in bytes.
+
+        Raises
+        ------
+        BadAnswer, SuspectError
+            As in :meth:`get`.
+        """
         path = target.partition("?")[0]
         for _ in range(_REDIRECTS + 1):
             status, headers, body = self._exchange("GET", target, None, "", limit)
@@ -161,33 +152,68 @@ class Client:
         raise SuspectError(f"{self.origin}{path} redirects more than {_REDIRECTS} times.")
 
     def post(self, path: str, value: Any, *, limit: int = MAX_JSON_BYTES) -> Answer:
-        """POST ``value`` as JSON; a redirect is an error, as is all that :meth:`get` raises."""
+        """POST a JSON value below the base address.
+
+        Parameters
+        ----------
+        path : str
+            The path, not yet quoted.
+        value : object
+            What :mod:`json` can write.
+        limit : int
+            Largest answer in bytes.
+
+        Raises
+        ------
+        BadAnswer, SuspectError
+            As in :meth:`get`; a redirect is a :class:`SuspectError`.
+        """
         import json
 
         data = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         return self.send(path, data, "application/json", limit=limit)
 
     def send(self, path: str, data: bytes, kind: str, *, limit: int = MAX_JSON_BYTES) -> Answer:
-        """POST bytes of content type ``kind``."""
+        """POST bytes below the base address.
+
+        Parameters
+        ----------
+        path : str
+            The path, not yet quoted.
+        data : bytes
+            The body.
+        kind : str
+            Its content type.
+        limit : int
+            Largest answer in bytes.
+
+        Raises
+        ------
+        BadAnswer, SuspectError
+            As in :meth:`post`.
+        """
         answer = self._exchange("POST", self._target(path, None), data, kind, limit)
         return self._good(*answer, path)
 
     def _target(self, path: str, query: Mapping[str, str] | None) -> str:
+        """Quoted path and query."""
         target = quote(f"{self.prefix}/{path.lstrip('/')}", safe=_SAFE_PATH)
         return target + (f"?{urlencode(query)}" if query else "")
 
     def _followed(self, location: str, target: str, path: str) -> str:
+        """Path and query of a redirect, if it stays on this host."""
         there = urljoin(f"{self.origin}{target}", location)
         parts = split_address(there, SuspectError)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         if (parts.scheme, parts.hostname, port) != (self.scheme, self.host, self.port):
             raise SuspectError(
-                f"{self.origin}{path} redirects to {parts.scheme}://{quoted(parts.netloc)}; only "
-                "redirects to the same place are followed. If you trust it, give that address."
+                f"{self.origin}{path} redirects to {parts.scheme}://{quoted(parts.netloc)}; "
+                "redirects to another host are not followed. If you trust it, give that address."
             )
         return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
     def _good(self, status: int, headers: dict[str, str], body: bytes, path: str) -> Answer:
+        """The answer, if its status is a success."""
         if 200 <= status < 300:
             return Answer(body, headers.get("content-type", "").partition(";")[0].strip().lower())
         said = self.scrub(quoted(body[:1000].decode("utf-8", "replace")))
@@ -195,13 +221,13 @@ class Client:
         if status >= 500 or status in _TRANSIENT:
             raise BadAnswer(message, wait=_seconds(headers.get("retry-after", "")))
         if status in (401, 403):
-            raise SuspectError(f"{message}. Is the token right and allowed to do this?")
+            raise SuspectError(f"{message}. Check that the token is right and allowed to do this.")
         if 300 <= status < 400:
             raise SuspectError(f"{message}: a redirect, which is not followed here.")
         raise SuspectError(message)
 
     def scrub(self, text: str) -> str:
-        """``text`` without the secret, should the other side have repeated it."""
+        """The text with the secret replaced by stars, in case the server repeated it."""
         if self.secret is not None:
             for hidden in filter(None, (self.secret.value, self.secret.plain)):
                 text = text.replace(hidden, "***")
@@ -210,12 +236,13 @@ class Client:
     def _exchange(
         self, method: str, target: str, data: bytes | None, kind: str, limit: int
     ) -> tuple[int, dict[str, str], bytes]:
+        """Send a request; returns status, headers in lower case and body."""
         connection = self._connection()
         headers = {"Accept-Encoding": "identity", "User-Agent": "siren-ext", "Connection": "close"}
         if data is not None:
             headers["Content-Type"] = kind
         if self.secret is not None:
-            headers[self.secret.header] = self.secret.line
+            headers[self.secret.header] = self.secret.header_value
 
         def talk() -> tuple[int, dict[str, str], bytes]:
             connection.request(method, target, body=data, headers=headers)
@@ -223,33 +250,37 @@ class Client:
             found = {name.lower(): value for name, value in response.getheaders()}
             return response.status, found, _body(response, limit)
 
-        def hang_up() -> None:
-            line = connection.sock
-            if line is not None:
-                with contextlib.suppress(OSError):  # it was closed already
-                    line.shutdown(socket.SHUT_RDWR)
+        def disconnect() -> None:
+            opened = connection.sock
+            if opened is not None:
+                with contextlib.suppress(OSError):  # it may be closed already
+                    opened.shutdown(socket.SHUT_RDWR)
 
-        place = f"{self.origin}{target.partition('?')[0]}"
+        address = f"{self.origin}{target.partition('?')[0]}"
         try:
-            return within(self.timeout, talk, hang_up)
+            return within(self.timeout, talk, disconnect)
         except TimeoutError as error:
             raise BadAnswer(
-                f"{place} did not answer fully within {self.timeout:g} s; a longer time can be set."
+                f"{address} did not answer completely within {self.timeout:g} s; you can set a "
+                "longer timeout."
             ) from error
         except SuspectError:
             raise
         except ssl.SSLCertVerificationError as error:
-            raise SuspectError(f"{place}: the certificate is not valid: {quoted(error)}") from error
+            raise SuspectError(
+                f"The certificate of {address} is not valid: {quoted(error)}"
+            ) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             why = quoted(getattr(error, "strerror", None) or error) or type(error).__name__
             raise BadAnswer(
-                f"{place} can't be reached or broke off: {self.scrub(why)}. Does the server run, "
-                "at this address?"
+                f"{address} can't be reached, or the connection broke: {self.scrub(why)}. Check "
+                "that the server is running at this address."
             ) from error
         finally:
             connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
+        """A new connection, not yet open."""
         if self.scheme == "https":
             context = ssl.create_default_context()
             return http.client.HTTPSConnection(
@@ -258,40 +289,25 @@ class Client:
         return http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
 
 
-def split_address(text: str, kind: type[Exception] = ConfigError) -> Any:
-    """The parts of an http(s) address; raises ``kind`` for any other, or with a password in it."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as error:
-        raise kind("The address can't be understood; expected http(s)://host:port.") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise kind(
-            f"The address begins with {str(parts.scheme)[:20]!r}; expected http(s)://host[:port]."
-        )
-    if parts.username is not None or parts.password is not None:
-        raise kind(
-            f"The address of {parts.hostname} has a name or password in it, which would end up in "
-            "records; give the name of an environment variable instead."
-        )
-    if port == 0 or re.search(r"[\x00-\x20\x7f]", text):
-        raise kind("The address has an impossible port or characters; expected http(s)://host.")
-    return parts
-
-
-def on_this_machine(host: str) -> bool:
-    """Whether a host name is a loopback one."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def within(seconds: float, work: Callable[[], T], give_up: Callable[[], None]) -> T:
-    """``work()`` in a thread of its own; after ``seconds``, ``give_up()`` and TimeoutError.
+    """Run a function in a thread with a time limit.
 
-    A time limit of a socket only bounds each wait for the next bytes; this bounds all of it, the
-    look-up of the name and the greeting of TLS included.
+    The timeout of a socket limits only each wait for the next bytes. This limits the whole
+    exchange, including name resolution and the TLS handshake.
+
+    Parameters
+    ----------
+    seconds : float
+        The limit.
+    work : callable
+        The function; its result is returned and its exceptions are raised.
+    give_up : callable
+        Called when the time is over, to end ``work``.
+
+    Raises
+    ------
+    TimeoutError
+        If ``work`` has not finished in time.
     """
     results: queue.Queue[tuple[bool, Any]] = queue.Queue()
 
@@ -314,26 +330,28 @@ def within(seconds: float, work: Callable[[], T], give_up: Callable[[], None]) -
 
 
 def _body(response: http.client.HTTPResponse, limit: int) -> bytes:
+    """The whole body of a response, of at most ``limit`` bytes."""
     encoding = (response.getheader("Content-Encoding") or "identity").strip().lower()
     if encoding != "identity":
         raise BadAnswer(
-            f"The answer is packed as {quoted(encoding)}, which was not asked for and isn't read."
+            f"The answer is compressed ({quoted(encoding)}), which was not requested and is not "
+            "supported."
         )
     claimed = response.getheader("Content-Length") or ""
     pieces, size = [], 0
     if claimed.isdigit() and int(claimed) > limit:
-        raise BadAnswer(f"The answer has {int(claimed):,} bytes; at most {limit:,} are read.")
+        raise BadAnswer(f"The answer has {int(claimed):,} bytes; expected at most {limit:,}.")
     while piece := response.read1(_CHUNK):
         size += len(piece)
         if size > limit:
-            raise BadAnswer(f"The answer has more than {limit:,} bytes, which isn't read.")
+            raise BadAnswer(f"The answer has more than {limit:,} bytes, the most that is read.")
         pieces.append(piece)
-    # read1 takes an early end for the end
+    # read1 does not report an early end
     if claimed.isdigit() and size < int(claimed):
-        raise BadAnswer(f"The answer broke off after {size:,} of {int(claimed):,} bytes.")
+        raise BadAnswer(f"The answer ended after {size:,} of {int(claimed):,} bytes.")
     return b"".join(pieces)
 
 
 def _seconds(text: str) -> float:
-    """What a Retry-After header asks for; dates and nonsense count as nothing."""
+    """The seconds in a Retry-After header, at most 300; 0 for dates and invalid text."""
     return min(float(text), MAX_WAIT) if re.fullmatch(r"\d{1,6}", text.strip()) else 0.0

@@ -1,4 +1,4 @@
-"""A suspect on this machine: a diffusion model, perhaps with adapters."""
+"""A suspect on this machine: a diffusion model, with or without adapters."""
 
 from __future__ import annotations
 
@@ -26,29 +26,51 @@ from siren_ext.suspects.base import Mimicry, PromptPlan
 
 _TRIAL_PROMPT = "an image"
 _TRIAL_STEPS = 2
-_SMALLEST_CHANGE = 1e-6
-_VISIBLE = 0.5 / 255
-# side of a test picture of models that make pictures of any size
+_SMALLEST_CHANGE = 1e-6  # below the rounding of float32 pictures
+_VISIBLE = 0.5 / 255  # half a level of an 8-bit picture
+# side of the trial picture of models that make pictures of any size
 _TRIAL_SIZE = 256
-# shares of a change that rounding must leave: below the first a warning, below the second an error
+# Shares of a change that must survive rounding; below the first there is a warning, below the
+# second an error.
 _MOSTLY_KEPT, _HALF_KEPT = 0.9, 0.5
 
 
 @dataclass(frozen=True)
 class WeightedAdapter:
-    """An adapter file or folder, and the strength at which it is merged."""
+    """An adapter and its strength.
+
+    Attributes
+    ----------
+    path : Path
+        The file or folder.
+    weight : float
+        The strength at which it is merged; 1 for the adapter as trained.
+    """
 
     path: Path
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the strength; raises :class:`ConfigError`."""
+        """Check the strength."""
         if not math.isfinite(self.weight):
             raise ConfigError(f"The strength of {self.path} is {self.weight}; expected a number.")
 
     @classmethod
     def parse(cls, text: str, weight: float = 1.0) -> WeightedAdapter:
-        """``path`` or ``path:strength``; a path that exists is taken as it is."""
+        """Parse ``path`` or ``path:strength``.
+
+        Parameters
+        ----------
+        text : str
+            The text. If it is an existing path, a colon belongs to the path.
+        weight : float
+            The strength if the text gives none.
+
+        Raises
+        ------
+        ConfigError
+            If the strength is not finite.
+        """
         head, colon, tail = text.rpartition(":")
         if colon and head and not Path(text).exists():
             try:
@@ -59,17 +81,34 @@ class WeightedAdapter:
 
 
 class LocalSuspect:
-    """Pictures of a local model; loading happens when the first picture is asked for.
+    """Generates pictures with a model on this machine. It is loaded when first needed.
 
-    ``model``: ``pocket``, a diffusers folder of any text-to-image family or a single-file
-    checkpoint. ``adapter``: one that is merged at strength ``scale``, or several with strengths of
-    their own, merged in that order. ``allow_partial`` loads what fits of an adapter; the record
-    then says what was left out.
+    Stable Diffusion 1.x and 2.x are sampled by DDIM, other families one picture at a time with
+    their own sampler. The noise of picture i depends only on ``plan.seed + i``, and batches start
+    at fixed numbers, so a resumed plan gives the same pictures bit for bit. Another ``batch_size``
+    may change the last bits of some.
 
-    Stable Diffusion 1.x and 2.x are sampled by DDIM, other families one picture at a time by the
-    sampler of their own settings. Picture i is a function of ``plan.seed + i``: its noise doesn't
-    depend on the batch, and batches are cut at fixed places, so a resumed plan gives the same
-    pictures bit for bit (another ``batch_size`` may change last bits of some).
+    Parameters
+    ----------
+    model : str or Path
+        ``pocket``, a diffusers folder of any text-to-image family, or a single-file checkpoint.
+    adapter : Path, sequence of WeightedAdapter, or None
+        An adapter that is merged at strength ``scale``, or several, merged in that order.
+    scale : float
+        Strength of a single adapter.
+    allow_partial : bool
+        Load the parts of an adapter that fit; the record says what was left out.
+    device : str
+        Where to run; ``auto`` as in :func:`siren_ext.devices.pick_device`.
+    dtype : torch.dtype or None
+        Number format; None takes the fastest format of the device.
+    batch_size : int
+        Pictures per batch, for Stable Diffusion 1.x and 2.x.
+
+    Raises
+    ------
+    ConfigError
+        If ``batch_size``, a strength or the device is invalid.
     """
 
     def __init__(
@@ -96,20 +135,29 @@ class LocalSuspect:
 
     @property
     def pipeline(self) -> Pipeline:
-        """The loaded model with the adapters merged; raises Model- and :class:`AdapterError`."""
+        """The model with the adapters merged; loads it if needed.
+
+        Raises
+        ------
+        ModelError
+            If the model cannot be loaded.
+        AdapterError
+            If an adapter cannot be merged or has no effect.
+        """
         return self._loaded[0]
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is doubtful about the adapters; loads the model."""
+        """Warnings about the adapters; loads the model if needed."""
         return self._loaded[1]
 
     @cached_property
     def _loaded(self) -> tuple[Pipeline, tuple[str, ...]]:
+        """The model with the adapters merged, and warnings."""
         if not self.adapters:
             plain = families.load_any_pipeline(self.model, device=self.device, dtype=self.dtype)
             return plain, ()
-        # merged in float32, since a small change drowns in the rounding of a 16-bit weight twice
+        # merged in float32, because rounding to 16 bits twice would lose small changes
         loaded = families.load_any_pipeline(self.model, device=self.device, dtype=torch.float32)
         warnings: list[str] = []
         for (_, adapter), used in zip(self._adapters, self.adapters, strict=True):
@@ -121,17 +169,23 @@ class LocalSuspect:
 
     @cached_property
     def _adapters(self) -> list[tuple[WeightedAdapter, Adapter]]:
+        """The adapters and their content."""
         return [
             (used, read_adapter(used.path, allow_partial=self.allow_partial))
             for used in self.adapters
         ]
 
     def describe(self) -> dict[str, Any]:
-        """Kind, model name and fingerprint, adapters and strengths, number format, sampler.
+        """The record: kind, model name and fingerprint, adapters, number format and sampler.
 
-        For families other than Stable Diffusion 1.x and 2.x also their name, and settings of the
-        plan that they have no use for. With ``allow_partial`` also the warnings, for which the
-        model is loaded.
+        For families other than Stable Diffusion 1.x and 2.x also the family and the settings of a
+        plan that it ignores. With ``allow_partial`` also the warnings, for which the model is
+        loaded.
+
+        Raises
+        ------
+        ModelError, AdapterError
+            If the model or an adapter cannot be read.
         """
         facts = {
             "kind": "local",
@@ -155,12 +209,34 @@ class LocalSuspect:
     def generate(
         self, plan: PromptPlan, *, indices: Sequence[int] | None = None, progress: Progress = NULL
     ) -> Iterator[Mimicry]:
-        """The plan's pictures, or those of ``indices`` alone, in rising order."""
+        """Generate pictures of a plan.
+
+        Parameters
+        ----------
+        plan : PromptPlan
+            The plan.
+        indices : sequence of int or None
+            Generate only these pictures; None generates all.
+        progress : Progress
+            One unit per picture.
+
+        Yields
+        ------
+        Mimicry
+            In rising order of the index.
+
+        Raises
+        ------
+        ConfigError
+            If the plan or the indices do not suit the model.
+        ModelError, AdapterError
+            If the model or an adapter cannot be loaded.
+        """
         wanted = sorted(range(plan.count) if indices is None else set(indices))
         if wanted and not 0 <= wanted[0] <= wanted[-1] < plan.count:
             raise ConfigError(
-                f"Pictures {wanted[0]} to {wanted[-1]} are asked for; expected 0 to "
-                f"{plan.count - 1}, as the plan has {plan.count}."
+                f"Pictures {wanted[0]} to {wanted[-1]} were requested; expected 0 to "
+                f"{plan.count - 1}, because the plan has {plan.count}."
             )
         self._check_words(plan)
         draw = self._in_batches if families.is_stable(self.pipeline) else self._one_by_one
@@ -169,6 +245,7 @@ class LocalSuspect:
             progress.advance()
 
     def _one_by_one(self, plan: PromptPlan, wanted: list[int]) -> Iterator[tuple[int, Tensor]]:
+        """Pictures of other families, each with its index."""
         families.check_request(
             self.pipeline, size=plan.size, negative=plan.negative, sampler=plan.sampler
         )
@@ -185,10 +262,11 @@ class LocalSuspect:
             yield index, image.cpu()
 
     def _in_batches(self, plan: PromptPlan, wanted: list[int]) -> Iterator[tuple[int, Tensor]]:
+        """Pictures of Stable Diffusion 1.x and 2.x, each with its index."""
         if plan.sampler not in ("", "ddim"):
             raise ConfigError(
-                f"The sampler is {plan.sampler!r}; this model is sampled with 'ddim'. Leave the "
-                "sampler out."
+                f"The sampler {plan.sampler!r} was requested, but this model is sampled with "
+                "'ddim'. Leave the sampler out."
             )
         negative = pipelines.encode_prompts(self.pipeline, [plan.negative]) if wanted else None
         chosen = set(wanted)
@@ -198,17 +276,18 @@ class LocalSuspect:
             yield from (pair for pair in zip(batch, images, strict=True) if pair[0] in chosen)
 
     def _check_words(self, plan: PromptPlan) -> None:
-        """A textual inversion acts only where its word is; without it nothing would be tested."""
+        """Refuse prompts without the word of a textual inversion, which would have no effect."""
         for _, adapter in self._adapters:
             for word in adapter.words:
                 if not all(re.search(word_pattern(word), prompt) for prompt in plan.prompts):
                     raise AdapterError(
-                        f"{adapter.path.name} acts on prompts with the word {word!r} only; "
-                        "expected it in every prompt. Put it there."
+                        f"{adapter.path.name} only affects prompts with the word {word!r}; put it "
+                        "in every prompt."
                     )
 
     @torch.no_grad()
     def _draw(self, plan: PromptPlan, batch: list[int], negative: Any) -> Tensor:
+        """The pictures of a batch, B x 3 x H x W in [0,1]."""
         pipeline = self.pipeline
         size = plan.size or pipelines.native_size(pipeline)
         embeds = pipelines.encode_prompts(pipeline, [plan.prompt(index) for index in batch])
@@ -231,15 +310,36 @@ def merge_checked(
     *,
     final_dtype: torch.dtype | None = None,
 ) -> Merge:
-    """Merge an adapter and make sure that it acts: one picture with and one without it.
+    """Merge an adapter and check that it has an effect, with one picture before and one after.
 
-    Both are made from the same seed, by few steps. Nothing is left merged when the check fails.
+    Both pictures have the same seed and few steps. If the check fails, the merge is undone.
 
-    Raises :class:`AdapterError` when the pictures are equal, or when ``final_dtype`` would round
-    most of the change away; a picture that hardly changes gives a warning.
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline to change.
+    adapter : Adapter
+        The adapter.
+    weight : float
+        Its strength.
+    allow_partial : bool
+        Leave out what does not fit, instead of raising an error.
+    final_dtype : torch.dtype or None
+        The number format to which the weights will be converted.
+
+    Returns
+    -------
+    Merge
+        With a warning if the picture hardly changes or rounding loses a part of the change.
+
+    Raises
+    ------
+    AdapterError
+        If the adapter does not fit, the pictures are equal, or rounding to ``final_dtype`` would
+        lose most of the change.
     """
     name = adapter.path.name
-    resolve(pipeline, adapter, allow_partial=allow_partial)  # refuses before any picture is made
+    resolve(pipeline, adapter, allow_partial=allow_partial)  # check before making a picture
     prompt = " ".join((_TRIAL_PROMPT, *adapter.words))
     before = trial_picture(pipeline, prompt)
     merge = merge_adapter(
@@ -251,14 +351,14 @@ def merge_checked(
         merge.undo()
         raise AdapterError(
             f"{name} at strength {weight:g}: the adapter changes nothing (largest change of a test "
-            f"picture: {change:.1e}). It is untrained or damaged; pictures would be the base "
-            "model's."
+            f"picture: {change:.1e}). It is untrained or damaged; the pictures would be those of "
+            "the base model."
         )
     notes = []
     if change < _VISIBLE:
         notes.append(
             f"{name} at strength {weight:g} hardly changes a test picture (by {change:.1e} at "
-            "most): pictures are nearly the base model's."
+            "most): the pictures are nearly those of the base model."
         )
     if merge.kept < _MOSTLY_KEPT:
         share = f"only {max(merge.kept, 0):.0%} of the change by {name} survives rounding to "
@@ -273,7 +373,20 @@ def merge_checked(
 
 @torch.no_grad()
 def trial_picture(pipeline: Pipeline, prompt: str) -> Tensor:
-    """A picture (1, 3, H, W) of one fixed seed in few steps: a function of all weights in use."""
+    """A picture with a fixed seed and few steps, which depends on all weights in use.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        A pipeline of any family.
+    prompt : str
+        What to show.
+
+    Returns
+    -------
+    Tensor
+        1 x 3 x H x W in [0,1].
+    """
     if not families.is_stable(pipeline):
         size = _TRIAL_SIZE if families.takes_size(pipeline) else 0
         drawn = families.draw(pipeline, prompt, 0, steps=_TRIAL_STEPS, guidance=1.0, size=size)

@@ -1,4 +1,4 @@
-"""From one text to the suspect it means: an address, a description, a folder, or a model file."""
+"""Open a suspect from a text: an address, a description of an API, a folder or a model file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = (
     "its base"
 )
 _ADAPTER_FILES = ("adapter_config.json", "pytorch_lora_weights.safetensors")
-# Parts of whole checkpoints, in the layouts of Stable Diffusion and of newer single files.
+# key prefixes of whole checkpoints, of Stable Diffusion and of newer single files
 _CHECKPOINT_KEYS = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.")
 
 
@@ -32,29 +32,33 @@ def open_suspect(
     device: str = "auto",
     batch_size: int = 8,
 ) -> Suspect:
-    """The suspect that ``text`` stands for.
+    """The suspect that a text describes.
 
     Parameters
     ----------
     text : str
-        one of ``a1111://host:port?model=..&lora=..``, ``comfyui://host:port?workflow=..``,
-        a ``.toml`` file for :class:`HostedConfig`, ``pocket``, a diffusers folder, a
-        checkpoint, a folder of pictures, or an adapter.
+        ``a1111://host:port?model=..&lora=..``, ``comfyui://host:port?workflow=..``, a ``.toml``
+        file for :class:`~siren_ext.suspects.hosted.HostedConfig`, ``pocket``, a diffusers folder,
+        a checkpoint, a folder of pictures, or an adapter.
     base : str | Path | None
-        the model that an adapter is for.
+        The base model of an adapter.
     scale : float
-        strength of an adapter.
+        Strength of an adapter.
     allow_partial : bool
-        load what fits of an adapter; the record says what was left out.
+        Load the parts of an adapter that fit; the record says what was left out.
     limits : RequestLimits | None
-        how hard a black box is asked.
-    device, batch_size : str
-        for models on this machine.
+        Limits of time, attempts and cost for black boxes.
+    device : str
+        Where a model on this machine runs.
+    batch_size : int
+        Pictures per batch of a model on this machine.
 
     Raises
     ------
     ConfigError
-        nothing of that kind, or an adapter without its base.
+        If the text is none of these, or an adapter is given without its base.
+    ModelError
+        If a file is not a safetensors file.
     """
     scheme, colon, _ = text.partition("://")
     path = Path(text)
@@ -63,8 +67,8 @@ def open_suspect(
         raise ConfigError(f"There is no {str(text)[:200]}; expected {KINDS}.")
     if base is not None and not needs_base(text):
         raise ConfigError(
-            f"A base is for an adapter, which {str(text)[:200]} is not. To name the model of "
-            "a web UI, add ?model=... to its address."
+            f"A base model was given, but {str(text)[:200]} is not an adapter; leave it out. To "
+            "choose the model of a web UI, add ?model=... to its address."
         )
     if scheme == a1111.SCHEME and colon:
         return a1111.A1111Suspect.from_address(text, limits, scale)
@@ -72,8 +76,8 @@ def open_suspect(
         return comfyui.ComfyUISuspect.from_address(text, limits, scale)
     if colon:
         raise ConfigError(
-            f"The suspect begins with {str(scheme)[:20]}://; expected {KINDS}. Describe "
-            "other web addresses in a TOML file."
+            f"The suspect begins with {str(scheme)[:20]}://; expected {KINDS}. Describe other APIs "
+            "in a TOML file."
         )
     if text == POCKET:
         return LocalSuspect(text, device=device, batch_size=batch_size)
@@ -85,7 +89,7 @@ def open_suspect(
         return LocalSuspect(path, device=device, batch_size=batch_size)
     if base is None:
         raise ConfigError(
-            f"{path.name} is an adapter; give the model that it was trained for too (--base)."
+            f"{path.name} is an adapter; also give the model that it was trained for (--base)."
         )
     return LocalSuspect(
         base,
@@ -98,7 +102,13 @@ def open_suspect(
 
 
 def needs_base(text: str) -> bool:
-    """Whether ``text`` is an adapter: a file, or a folder that peft or diffusers wrote."""
+    """Whether a text is the path of an adapter: a file, or a folder of peft or diffusers.
+
+    Raises
+    ------
+    ModelError
+        If it is a file other than safetensors and TOML.
+    """
     path = Path(text)
     if path.is_dir():
         return any((path / name).is_file() for name in _ADAPTER_FILES)
@@ -106,7 +116,13 @@ def needs_base(text: str) -> bool:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a file holds a whole model; raises :class:`ModelError` for no safetensors file."""
+    """Whether a safetensors file contains a whole model.
+
+    Raises
+    ------
+    ModelError
+        If it is not a safetensors file.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -1,4 +1,4 @@
-"""Asking a machine elsewhere for pictures: in turn, politely, within a budget, and sceptically."""
+"""Request pictures from another machine: one at a time, within limits, and check the answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from siren_ext.suspects.base import Mimicry, Missed, PromptPlan, Usage
 from siren_ext.suspects.responses import BadAnswer, Refused, SuspectError
 from siren_ext.text import printable
 
-# An adapter that works moves pixels by whole levels; another order of sums on a GPU does not.
+# An adapter that works changes pixels by whole levels; rounding on a GPU changes them less.
 SMALLEST_CHANGE = 0.25 / 255
 _LONGEST_WAIT = 60.0
 _TICK = 0.2
@@ -28,26 +28,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RequestLimits(Config):
-    """How hard a black box is asked, and when to stop.
+    """Limits of time, attempts and cost for black boxes.
 
     Attributes
     ----------
     timeout : float
-        seconds for one answer, and for one picture to be made.
+        Seconds for one answer, and for one picture to be made.
     attempts : int
-        requests per picture before it is given up.
+        Requests per picture before it counts as missed.
     backoff : float
-        seconds before the second attempt; doubles each time, up to a minute.
+        Seconds before the second attempt; doubled each time, up to a minute.
     pause : float
-        least seconds between the beginnings of two requests for pictures.
+        Shortest time in seconds between the starts of two requests for pictures.
     give_up : int
-        pictures given up one after the other before the run stops.
+        Number of missed pictures in a row after which the run stops.
     requests : int
-        most requests for pictures over all runs into one folder; 0 is no limit.
+        Most requests for pictures over all runs into one folder; 0 sets no limit.
     price : float
-        what one request costs, in any currency.
+        Cost of one request, in any currency.
     budget : float
-        most that all runs into one folder may cost; 0 is no limit.
+        Highest cost of all runs into one folder; 0 sets no limit.
     """
 
     timeout: Annotated[float, Meta(ge=0.01, le=86_400)] = 300.0
@@ -61,16 +61,30 @@ class RequestLimits(Config):
 
 
 class RemoteSuspect(ABC):
-    """What every black box shares; a kind of box says how it draws one picture.
+    """Base class of all black boxes; subclasses request one picture.
 
-    An adapter is never taken on trust: servers leave out one that they don't find or don't fit
-    without a word. The first picture is therefore also drawn without it, from the same seed, and
-    the run is refused when both are alike.
+    Servers may silently ignore an adapter that they do not find or that does not fit. So the first
+    picture is also requested without it, with the same seed, and the run stops if both are the
+    same.
+
+    Parameters
+    ----------
+    limits : RequestLimits
+        Limits of time, attempts and cost.
+    adapter : str
+        Name of the adapter on the server; empty for none.
+    scale : float
+        Its strength.
+
+    Raises
+    ------
+    ConfigError
+        If there is a budget but no price.
     """
 
     def __init__(self, limits: RequestLimits, *, adapter: str = "", scale: float = 1.0) -> None:
         if limits.budget and not limits.price:
-            raise ConfigError("A budget is set but no price; give the price of one request too.")
+            raise ConfigError("A budget is set but no price; also give the price of one request.")
         self.limits = limits
         self.usage = Usage()
         self.adapter = adapter
@@ -84,29 +98,81 @@ class RemoteSuspect(ABC):
 
     @abstractmethod
     def check(self, plan: PromptPlan) -> None:
-        """Refuse a plan that can't be carried out there, before anything is spent."""
+        """Refuse a plan that the server cannot carry out, before anything is spent.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot.
+        """
 
     @abstractmethod
     def draw(self, plan: PromptPlan, index: int, scale: float, progress: Progress) -> Tensor:
-        """One picture (3, H, W) in [0,1] with the adapter at strength ``scale`` (0: without it)."""
+        """Request one picture.
+
+        Parameters
+        ----------
+        plan : PromptPlan
+            The plan.
+        index : int
+            The picture's number in the plan, from 0.
+        scale : float
+            Strength of the adapter; 0 leaves it out.
+        progress : Progress
+            Decides about cancelling while waiting.
+
+        Returns
+        -------
+        Tensor
+            3 x H x W in [0,1].
+
+        Raises
+        ------
+        BadAnswer
+            If the failure may be temporary.
+        Refused
+            If the server will not give this picture.
+        SuspectError
+            If trying again would not help.
+        """
 
     def seed(self, plan: PromptPlan, index: int) -> int:
-        """The seed of picture ``index``, -1 where the other side takes none."""
+        """The seed of a picture, or -1 if the server takes none."""
         return plan.seed + index
 
     def scrub(self, text: str) -> str:
-        """``text`` without secrets."""
+        """The text with secrets replaced by stars."""
         return text
 
     def generate(
         self, plan: PromptPlan, *, indices: Sequence[int] | None = None, progress: Progress = NULL
     ) -> Iterator[Mimicry | Missed]:
-        """The plan's pictures, or those of ``indices`` alone, in rising order.
+        """Request pictures of a plan.
 
-        A picture that can't be had after all attempts comes as :class:`Missed`. Raises
-        :class:`SuspectError` when asking on is pointless: a wrong request, ``give_up`` misses in a
-        row, or the limit of requests or costs; and :class:`AdapterError` when the adapter changes
-        nothing.
+        Parameters
+        ----------
+        plan : PromptPlan
+            The plan.
+        indices : sequence of int or None
+            Request only these pictures; None requests all.
+        progress : Progress
+            One unit per picture.
+
+        Yields
+        ------
+        Mimicry or Missed
+            In rising order of the index; :class:`~siren_ext.suspects.base.Missed` if all attempts
+            failed.
+
+        Raises
+        ------
+        ConfigError
+            If the server cannot carry out the plan.
+        SuspectError
+            If a request is wrong, ``give_up`` pictures in a row were missed, or the limit of
+            requests or costs is reached.
+        AdapterError
+            If the adapter changes nothing.
         """
         wanted = sorted(range(plan.count) if indices is None else set(indices))
         if not wanted:
@@ -126,8 +192,8 @@ class RemoteSuspect(ABC):
                 progress.advance()
                 if missed >= self.limits.give_up:
                     raise SuspectError(
-                        f"{missed} pictures in a row could not be had; the last: {reason} What was "
-                        "finished is kept; the same call goes on from there."
+                        f"{missed} pictures in a row could not be made; the last: {reason} "
+                        "Finished pictures are kept; the same call resumes there."
                     ) from error
                 continue
             missed, self._trusted = 0, True
@@ -135,7 +201,7 @@ class RemoteSuspect(ABC):
             progress.advance()
 
     def _with_adapter_checked(self, plan: PromptPlan, index: int, progress: Progress) -> Tensor:
-        """Picture ``index``, after it was seen that the adapter changes it."""
+        """A picture, after checking that the adapter changes it."""
         progress.advance(0, note="checking the adapter")
         plain = self._ask(plan, index, 0.0, progress)
         image = self._ask(plan, index, self.scale, progress)
@@ -143,13 +209,16 @@ class RemoteSuspect(ABC):
         change = float((plain - image).abs().mean()) if same else 1.0
         if not change > SMALLEST_CHANGE:
             raise AdapterError(
-                f"{self.adapter} at strength {self.scale:g} changes nothing there (mean change of "
-                f"a picture: {change * 255:.2f} of 255 levels). The server ignored it, or it is "
-                "untrained or made for another model; pictures would be the base model's."
+                f"{self.adapter} at strength {self.scale:g} changes nothing (mean change of a "
+                f"picture: {change * 255:.2f} of 255 levels). The server ignored it, or it is "
+                "untrained or made for another model; the pictures would be those of the base "
+                "model."
             )
         return image
 
     def _ask(self, plan: PromptPlan, index: int, scale: float, progress: Progress) -> Tensor:
+        """A picture, with repeated attempts."""
+
         def once() -> Tensor:
             self._spend(progress)
             return self.draw(plan, index, scale, progress)
@@ -161,13 +230,14 @@ class RemoteSuspect(ABC):
         limits, made = self.limits, self.usage.requests
         if limits.requests and made >= limits.requests:
             raise SuspectError(
-                f"The limit of {limits.requests} requests is reached. What was finished is kept; "
-                "raise the limit to go on."
+                f"The limit of {limits.requests} requests is reached. Finished pictures are kept; "
+                "raise the limit to continue."
             )
         if limits.budget and (made + 1) * limits.price > limits.budget * (1 + 1e-9):
             raise SuspectError(
                 f"The next request would exceed the budget of {limits.budget:g}: {made} were made "
-                f"at {limits.price:g} each. What was finished is kept; raise the budget to go on."
+                f"at {limits.price:g} each. Finished pictures are kept; raise the budget to "
+                "continue."
             )
         pause(self._last_request + limits.pause - time.monotonic(), progress)
         self._last_request = time.monotonic()
@@ -175,7 +245,22 @@ class RemoteSuspect(ABC):
 
 
 def persistently(work: Callable[[], T], limits: RequestLimits, progress: Progress = NULL) -> T:
-    """``work()``, repeated after growing waits while it raises :class:`BadAnswer`."""
+    """Call a function, and again after growing waits while it raises :class:`BadAnswer`.
+
+    Parameters
+    ----------
+    work : callable
+        The function; its result is returned.
+    limits : RequestLimits
+        Gives the number of attempts and the first wait.
+    progress : Progress
+        Decides about cancelling while waiting.
+
+    Raises
+    ------
+    BadAnswer
+        If all attempts failed.
+    """
     wait = limits.backoff
     for attempt in range(1, limits.attempts + 1):
         try:
@@ -183,13 +268,28 @@ def persistently(work: Callable[[], T], limits: RequestLimits, progress: Progres
         except BadAnswer as error:
             if attempt == limits.attempts:
                 raise
-            pause(max(wait, error.wait), progress, note=f"attempt {attempt + 1} follows")
+            pause(max(wait, error.wait), progress, note=f"waiting for attempt {attempt + 1}")
             wait = min(2 * wait, _LONGEST_WAIT)
     raise SuspectError("No attempt was allowed.")
 
 
 def pause(seconds: float, progress: Progress = NULL, note: str = "") -> None:
-    """Wait, noticing within a fraction of a second when the user stops the run."""
+    """Wait, but stop within a fraction of a second if the user cancels.
+
+    Parameters
+    ----------
+    seconds : float
+        How long; 0 or less returns at once.
+    progress : Progress
+        Decides about cancelling.
+    note : str
+        Shown while waiting.
+
+    Raises
+    ------
+    Cancelled
+        If the user has asked to stop.
+    """
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         progress.advance(0, note)

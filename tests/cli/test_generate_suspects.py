@@ -32,7 +32,7 @@ def test_generate_command_takes_suspects(call: Any, ui: Any, tmp_path: Path) -> 
         (("--suspect", "a1111://x", "--adapter", "y"), "--adapter needs --base"),
         (("--suspect", "a1111://x", "--base", "pocket"), r"\?model="),
         (("--suspect", f"{tmp_path}/none"), "There is no"),
-        (("--suspect", "https://host"), "Describe other web addresses in a TOML file"),
+        (("--suspect", "https://host"), "Describe other APIs in a TOML file"),
         (("--suspect", "a1111://x", "--limit", "speed=1"), "no setting speed"),
     ):
         code, _, err = call("generate", "--out", tmp_path / "w", *wrong)

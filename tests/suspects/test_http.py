@@ -10,8 +10,9 @@ import pytest
 from support.standins import LINE_FAULTS, Standin, running
 
 from siren_ext.errors import ConfigError
-from siren_ext.suspects.http import Client, Secret
+from siren_ext.suspects.http import Client
 from siren_ext.suspects.responses import BadAnswer, SuspectError
+from siren_ext.suspects.secret import Secret
 
 TOKEN = "tok-very-secret"
 LIMIT = 4 << 20
@@ -71,15 +72,15 @@ def test_bad_lines_are_bad_answers_and_bounded(plain: Plain, fault: str) -> None
     expected = {
         "500": "500",
         "429": "429",
-        "html": "not JSON but begins '<html>",
+        "html": "not JSON but begins with '<html>",
         "hang": "within 0.3 s",
         "drip": "within 0.3 s",
         "head drip": "within 0.3 s",
-        "cut": "broke off",
+        "cut": "The answer ended after",
         "giant": "at most 4,194,304",
         "endless": "more than 4,194,304",
-        "gzip": "packed as gzip",
-        "hang up": "can't be reached or broke off",
+        "gzip": "compressed (gzip)",
+        "hang up": "can't be reached, or the connection broke",
     }
     assert expected[fault] in str(caught.value)
     assert client.get("/fine").json()["path"] == "/fine"
@@ -126,7 +127,7 @@ def test_secret_is_sent_and_never_shown(plain: Plain, secret: Secret) -> None:
     client.get("/")
     assert plain.headers[-1]["authorization"] == f"Bearer {TOKEN}"
     plain.faults = ["forbidden"]
-    with pytest.raises(SuspectError, match=r"403.*\*\*\*.*Is the token right") as caught:
+    with pytest.raises(SuspectError, match=r"403.*\*\*\*.*Check that the token is right") as caught:
         client.get("/")
     assert TOKEN not in str(caught.value) + repr(secret) + repr(vars(client))
 
@@ -140,7 +141,7 @@ def test_login_is_sent_by_basic_authentication(plain: Plain, monkeypatch) -> Non
 
 
 def test_secret_needs_a_closed_line(secret: Secret) -> None:
-    with pytest.raises(ConfigError, match="open line; use https"):
+    with pytest.raises(ConfigError, match="unencrypted; use https"):
         Client("http://example.com", secret=secret)
     Client("https://example.com", secret=secret)
     Client("http://[::1]:80", secret=secret)

@@ -228,11 +228,11 @@ def test_pictures_have_to_be_pictures() -> None:
     assert decode_picture(whole, (16, 8)).shape == (3, 8, 16)
     for data, size, why in (
         (whole[:200], (16, 8), "unusable"),
-        (whole, (8, 16), "16x8 pixels came; expected 8x16"),
+        (whole, (8, 16), "16x8 pixels; requested were 8x16"),
         (whole, (8, 8), "unusable"),
-        (b"<html>", None, "No picture came but '<html>'"),
-        (b"GIF89a" + whole, None, "No picture came"),
-        (b"", None, "No picture came"),
+        (b"<html>", None, "not a picture but begins with '<html>'"),
+        (b"GIF89a" + whole, None, "is not a picture but begins with"),
+        (b"", None, "is not a picture but begins with"),
         (bomb(), None, "read safely"),
         (bomb(4096, 4096), None, "unusable"),
         (whole[:-20], None, "unusable"),

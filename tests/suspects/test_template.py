@@ -8,12 +8,12 @@ from siren_ext.errors import ConfigError
 from siren_ext.suspects.responses import (
     at_path,
 )
-from siren_ext.suspects.template import fill, places, read_template
+from siren_ext.suspects.template import fill, placeholders, read_template
 
 
 def test_templates_keep_their_structure() -> None:
     template = read_template('{"a": "%seed%", "b": ["x %prompt% y", {"c": "%size%"}], "d": 1}', "t")
-    assert places(template) == {"seed", "prompt", "size"}
+    assert placeholders(template) == {"seed", "prompt", "size"}
     filled = fill(template, {"seed": 7, "prompt": '"}, %seed% {"', "size": 64})
     assert filled == {"a": 7, "b": ['x "}, %seed% {" y', {"c": 64}], "d": 1}
     for text, why in (
