@@ -8,6 +8,7 @@ apart; a coating, which has to be invisible, hardly moves them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,13 +97,23 @@ def contrast(first: NDArray[np.float64], second: NDArray[np.float64]) -> Contras
     pools come from one distribution. The largest of eight is taken without correction: it serves as
     the size of an effect, not as a test.
     """
-    from scipy.stats import rankdata  # takes a while to load
+    return next(contrasts(first, [second]))
 
-    n, m = len(first), len(second)
-    ranks = rankdata(np.concatenate([first, second]), axis=0)[:n]
-    shares = (ranks.sum(axis=0) - n * (n + 1) / 2) / (n * m)
-    place = int(np.abs(shares - 0.5).argmax())
-    more = bool(shares[place] >= 0.5)
-    share = float(shares[place] if more else 1 - shares[place])
-    error = float(np.sqrt((n + m + 1) / (12 * n * m)))
-    return Contrast(share, error, LESS_MORE[place][more])
+
+def contrasts(
+    first: NDArray[np.float64], others: Iterable[NDArray[np.float64]]
+) -> Iterator[Contrast]:
+    """:func:`contrast` of one pool and each of several others; the first is sorted only once."""
+    ordered = np.sort(first, axis=0).T
+    n = len(first)
+    for second in others:
+        m = len(second)
+        pairs = list(zip(ordered, second.T, strict=True))
+        below = np.array([np.searchsorted(own, other).sum() for own, other in pairs])
+        not_above = np.array([np.searchsorted(own, other, "right").sum() for own, other in pairs])
+        shares = (n * m - (below + not_above) / 2) / (n * m)
+        place = int(np.abs(shares - 0.5).argmax())
+        more = bool(shares[place] >= 0.5)
+        share = float(shares[place] if more else 1 - shares[place])
+        error = float(np.sqrt((n + m + 1) / (12 * n * m)))
+        yield Contrast(share, error, LESS_MORE[place][more])

@@ -231,7 +231,8 @@ def _innocent_warnings(
             "they match could not be checked. Different prompts alone can change scores."
         )
     else:
-        unlike = sum(_words(other) != _words(prompts) for other in others)
+        own = _words(prompts)
+        unlike = sum(_words(other) != own for other in others)
         if unlike:
             models = count_of(unlike, "innocent model was", "innocent models were")
             found.append(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siren_ext.errors import ScoreError
-from siren_ext.scoring.appearance import Contrast, contrast, too_unlike
+from siren_ext.scoring.appearance import Contrast, contrast, contrasts, too_unlike
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test
 from siren_ext.stats.ks import KsResult, ks_less, ks_two_sided
@@ -191,6 +191,28 @@ def ks_finding(
         result = ks_two_sided(*pools, method=method)
     else:
         result = ks_less(*pools, method=method, share=share)
+    return finding_of_ks(result, suspect, reference, alpha)
+
+
+def finding_of_ks(
+    result: KsResult, suspect: ScoreSet, reference: ScoreSet, alpha: float
+) -> Finding:
+    """What a result of the test against a reference says about the pools that it compared.
+
+    Parameters
+    ----------
+    result : KsResult
+        All figures of the test.
+    suspect, reference : ScoreSet
+        The scores.
+    alpha : float
+        The accepted risk.
+
+    Returns
+    -------
+    Finding
+        "inconclusive" if the pools are identical, or too unlike each other for a find.
+    """
     outcome = outcome_of(result.p_value, result.smallest_p, alpha)
     if identical_pools(suspect, reference):
         outcome = "inconclusive"
@@ -247,16 +269,21 @@ def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float)
     ----------
     :mod:`siren_ext.stats.rank`.
     """
-    pools = [distinct_scores(pool) for pool in (suspect, *innocents)]
-    count = min(map(len, pools))
-    own, *others = (float(pool[:count].mean()) for pool in pools)
+    pools = (suspect, *innocents)
+    rows = [distinct_rows(pool) for pool in pools]
+    count = min(map(len, rows))
+    own, *others = (
+        float(pool.scores[kept[:count]].mean()) for pool, kept in zip(pools, rows, strict=True)
+    )
     result = rank_among(own, others)
     outcome = outcome_of(result.p_value, result.smallest_p, alpha)
-    known = [one for pool in innocents if (one := pools_contrast(suspect, pool)) is not None]
+    looks = [
+        pool.looks[kept] for pool, kept in zip(pools, rows, strict=True) if pool.looks is not None
+    ]
     # a model without a record of looks may be the most similar of all
     nearest = None
-    if len(known) == len(innocents):
-        nearest = min(known, key=lambda one: one.share)
+    if len(looks) == len(pools):
+        nearest = min(contrasts(looks[0], looks[1:]), key=lambda one: one.share)
     return Finding("rank", _guarded(outcome, nearest), result, count, len(others), contrast=nearest)
 
 
