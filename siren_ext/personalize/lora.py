@@ -149,6 +149,7 @@ class LoraWeights:
         self.adapter = adapter
         self.names: list[str] = []
         self.alphas: list[float] = []
+        self.layers: list[Any] = []
         self.live: list[Tensor] = []
         for path, layer in insert_lora(
             pipeline.unet, unet_targets(pipeline.unet, config), adapter
@@ -164,6 +165,7 @@ class LoraWeights:
 
     def _add(self, name: str, layer: Any) -> None:
         self.names.append(name)
+        self.layers.append(layer)
         self.alphas.append(float(layer.lora_alpha[self.adapter]))
         self.live += [layer.lora_A[self.adapter].weight, layer.lora_B[self.adapter].weight]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from siren_ext.data.images import quantise
 from siren_ext.training import losses
 from siren_ext.training.detection import Shown, detect_coating, detect_message
 from siren_ext.training.state import TrainerState
@@ -43,15 +42,15 @@ class CoatedBatch:
     clean : Tensor
         The images without the coating.
     images : Tensor
-        The coated images, rounded to eight bits as the file will be: a leaf at which the
-        gradients of all terms add up. The gradient ignores the rounding (straight through).
+        The coated images, as a rule rounded to eight bits as the file will be: a leaf at which
+        the gradients of all terms add up. They ignore the rounding (straight through).
     """
 
     def __init__(self, state: TrainerState, clean: Tensor, messages: Tensor | None = None) -> None:
         self.clean = clean
         with state.fast():
             self._graph = clean + state.coater.residual(clean, messages)
-        self.images = quantise(self._graph.detach()).requires_grad_()
+        self.images = state.rounded(self._graph.detach()).requires_grad_()
 
     def backward(self, generator: torch.nn.Module) -> None:
         """Send what has added up through the generator, into the gradients of its weights."""

@@ -112,16 +112,34 @@ class TrainerState:
         """Steps in which every image is used once."""
         return max(1, math.ceil(len(self.images) / self.config.batch_size))
 
-    def picks(self, generator: torch.Generator, count: int = 0) -> Tensor:
-        """Random numbers of images, ``count`` or as many as a batch has."""
-        size = count or self.config.batch_size
-        return torch.randint(len(self.images), (size,), generator=generator)
+    def step_picks(self, generator: torch.Generator) -> Tensor:
+        """Numbers of the images that the present step takes, in the order of the settings."""
+        if self.config.order == "random":
+            return self.random_picks(generator, self.config.batch_size)
+        count = len(self.images)
+        places = torch.arange(self.seen, self.seen + self.config.batch_size)
+        if self.config.order == "listed":
+            return places % count
+        epochs = (places // count).tolist()
+        shuffled = {epoch: self._shuffled(epoch) for epoch in set(epochs)}
+        rows = zip(epochs, (places % count).tolist(), strict=True)
+        return torch.stack([shuffled[epoch][place] for epoch, place in rows])
+
+    def _shuffled(self, epoch: int) -> Tensor:
+        """The order of all images in an epoch; each epoch has one of its own."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
+        return torch.randperm(len(self.images), generator=generator)
+
+    def random_picks(self, generator: torch.Generator, count: int) -> Tensor:
+        """``count`` random numbers of images, with replacement."""
+        return torch.randint(len(self.images), (count,), generator=generator)
 
     def batch(self, picks: Tensor, generator: torch.Generator) -> Tensor:
-        """Images by number, B x 3 x H x W in [0,1]; every other one is mirrored, by chance."""
-        mirror = torch.rand(len(picks), generator=generator) < 0.5
+        """Images by number, B x 3 x H x W in [0,1]; half of them mirrored, at random."""
         batch = self.images[picks].float() / 255
-        batch[mirror] = batch[mirror].flip(3)
+        if self.config.mirror:
+            mirror = torch.rand(len(picks), generator=generator) < 0.5
+            batch[mirror] = batch[mirror].flip(3)
         return batch.to(self.device)
 
     # -- the pair --------------------------------------------------------------------------------
@@ -130,10 +148,14 @@ class TrainerState:
         """The number format in which the pair computes fastest."""
         return torch.autocast("cpu", torch.bfloat16) if self._low_precision else nullcontext()
 
+    def rounded(self, coated: Tensor) -> Tensor:
+        """Coated images as a file of eight bits holds them, where the settings ask for it."""
+        return quantise(coated) if self.config.rounding else coated
+
     def coated(self, clean: Tensor, message: Tensor | None = None) -> Tensor:
-        """Coated images as a file of eight bits holds them; no gradient is kept."""
+        """Coated images; no gradient is kept."""
         with torch.no_grad(), self.fast():
-            return quantise(clean + self.coater.residual(clean, message))
+            return self.rounded(clean + self.coater.residual(clean, message))
 
     def features(self, images: Tensor) -> Tensor:
         """B x k features of B x 3 x H x W images in [0,1], never in half precision."""

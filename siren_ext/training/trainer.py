@@ -10,7 +10,6 @@ from torch import Tensor
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
-from siren_ext.data.images import quantise
 from siren_ext.errors import ConfigError, ModelError
 from siren_ext.progress import NULL, Progress
 from siren_ext.training import losses
@@ -148,7 +147,7 @@ class CoaterTrainer:
         if not self._begun and state.step == 0:
             self.begin()
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + state.step)
-        clean = state.batch(state.picks(generator), generator)
+        clean = state.batch(state.step_picks(generator), generator)
         self._rehearse(generator)
         state.clear_gradients()
         state.coater.train()
@@ -196,7 +195,7 @@ class CoaterTrainer:
             if first:
                 rehearsal.begin(self._message(1, generator)[0])
         for _ in range(self.rehearsal_steps(first=first)):
-            picks = state.picks(generator)
+            picks = state.random_picks(generator, config.batch_size)
             images = state.batch(picks, generator)
             pair = (
                 (state.coated(images, rehearsal.message), state.coated(images, -rehearsal.message))
@@ -207,7 +206,7 @@ class CoaterTrainer:
             state.note("guilty", rehearsal.learn(pair, picks, seed=seed))
         seed = int(torch.randint(2**62, (), generator=generator))
         guidance = 1 + 3 * float(torch.rand((), generator=generator))
-        picks = state.picks(generator, config.rehearse_images)
+        picks = state.random_picks(generator, config.rehearse_images)
         fresh = rehearsal.mimicries(picks, seed=seed, guidance=guidance)
         self._judge(fresh, rehearsal.message)
         rehearsal.keep(fresh, at_most=4 * config.rehearse_images)
@@ -254,7 +253,7 @@ class CoaterTrainer:
         total = torch.zeros_like(state.coater.center)
         for part in torch.split(state.images, state.config.batch_size):
             clean = (part.float() / 255).to(state.device)
-            coated = quantise(clean + state.coater.residual(clean))
+            coated = state.rounded(clean + state.coater.residual(clean))
             total += state.coater.features(coated).sum(0)
         state.coater.center = total / len(state.images)
 

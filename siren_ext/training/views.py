@@ -108,7 +108,14 @@ def _photometric(
 ) -> Tensor:
     if ramp is None or not state.config.distort:
         return images
-    return distort(images, ramp, generator, geometric=state.config.geometric)
+    config = state.config
+    return distort(
+        images,
+        ramp,
+        generator,
+        geometric=config.geometric,
+        official=config.official_distortions,
+    )
 
 
 def _parts(start: int, stop: int, size: int) -> Iterator[slice]:
