@@ -1,4 +1,4 @@
-"""The charts of a verdict: inline SVG whose colours follow the page, or both in one picture."""
+"""Charts of a verdict: inline SVG whose colours follow the page, or one picture in pixels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-# matplotlib writes literal colours; these stand-ins are swapped for the page's CSS variables.
+# matplotlib writes literal colours; these placeholders are replaced by the page's CSS variables.
 _SUSPECT, _REFERENCE, _INK, _FAINT, _GRID, _CARD = (f"#0a0b{i:02x}" for i in range(6))
 _VARIABLES = {
     _SUSPECT: "var(--suspect)",
@@ -28,7 +28,7 @@ _VARIABLES = {
     _GRID: "var(--line)",
     _CARD: "var(--card)",
 }
-# for pictures, which follow no page
+# for pictures outside a page
 _LITERAL = {
     _SUSPECT: "#c2410c",
     _REFERENCE: "#1d6fb8",
@@ -37,7 +37,7 @@ _LITERAL = {
     _GRID: "#dfe3ea",
     _CARD: "#ffffff",
 }
-_SIZE = (5.4, 3.5)  # inches; text of 10 pt stays legible when shrunk to a phone's width
+_SIZE = (5.4, 3.5)  # inches; 10 pt text stays legible at a phone's width
 _STYLE = {
     "svg.fonttype": "none",
     "font.size": 10.0,
@@ -58,7 +58,18 @@ _STYLE = {
 
 
 def histogram_svg(suspect: Floats, reference: Floats) -> str:
-    """Share of each pool per score interval, suspect and reference over each other."""
+    """Histograms of both pools.
+
+    Parameters
+    ----------
+    suspect, reference : Floats
+        Distinct scores, one or more each.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
     import matplotlib
 
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "histogram"}):
@@ -68,7 +79,20 @@ def histogram_svg(suspect: Floats, reference: Floats) -> str:
 
 
 def distributions_svg(suspect: Floats, reference: Floats, finding: KsResult) -> str:
-    """Both empirical distribution functions with the largest gap D marked where it occurs."""
+    """Distribution functions of both pools, with the largest gap D marked.
+
+    Parameters
+    ----------
+    suspect, reference : Floats
+        Distinct scores, one or more each.
+    finding : KsResult
+        The test's result.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
     import matplotlib
 
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "distributions"}):
@@ -78,17 +102,41 @@ def distributions_svg(suspect: Floats, reference: Floats, finding: KsResult) -> 
 
 
 def decoys_svg(finding: KeyedResult) -> str:
-    """How well random messages fit the images, and where the secret one lies among them."""
+    """How well random messages fit the images, and how well the secret message does.
+
+    Parameters
+    ----------
+    finding : KeyedResult
+        The test's result.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
     import matplotlib
 
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "decoys"}):
         figure, axes = _figure()
         _draw_decoys(axes, finding)
-        return _svg(figure, "Statistics of random messages with that of the secret one marked")
+        return _svg(
+            figure, "How well random messages fit the images, with the secret message marked"
+        )
 
 
 def path_svg(path: SequentialResult) -> str:
-    """Evidence after each image and the boundary at which it would have sufficed."""
+    """Evidence after each image, and the boundary at which it would have been enough.
+
+    Parameters
+    ----------
+    path : SequentialResult
+        The sequential test's result.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
     import matplotlib
 
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "path"}):
@@ -100,9 +148,21 @@ def path_svg(path: SequentialResult) -> str:
 def verdict_picture(
     verdict: Verdict, suspect: Floats, reference: Floats, *, dots_per_inch: int = 110
 ) -> NDArray[np.uint8]:
-    """Outcome, figures and both charts on white: H x W x 3 uint8, for surfaces that show pixels.
+    """Outcome, figures and both charts as one picture on white.
 
-    ``suspect`` and ``reference`` are the distinct scores behind the verdict.
+    Parameters
+    ----------
+    verdict : Verdict
+        A verdict with a comparison with a reference.
+    suspect, reference : Floats
+        The distinct scores behind it.
+    dots_per_inch : int
+        Resolution; the picture is 9.6 x 4.4 inches.
+
+    Returns
+    -------
+    NDArray[np.uint8]
+        H x W x 3 pixels.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -112,8 +172,8 @@ def verdict_picture(
 
     finding = verdict.finding
     figures = (
-        f"p = {finding.p_value:.3g} ({odds(finding.p_value)}), risk accepted "
-        f"{odds(verdict.alpha)}; {finding.n} suspect against {finding.m} reference images"
+        f"p = {finding.p_value:.3g} ({odds(finding.p_value)}), accepted risk "
+        f"{odds(verdict.alpha)}; {finding.n} suspect and {finding.m} reference images"
     )
     style = {key: _LITERAL.get(str(value), value) for key, value in _STYLE.items()}
     with matplotlib.rc_context(style):
@@ -122,7 +182,7 @@ def verdict_picture(
         left, right = figure.subplots(1, 2)
         _draw_histogram(left, suspect, reference, _LITERAL, labels=True)
         _draw_distributions(right, suspect, reference, finding, _LITERAL)
-        # headline by suptitle, figures as the charts' common label: both take room of their own
+        # suptitle and supxlabel reserve their own space
         title = verdict.outcome[0].upper() + verdict.outcome[1:]
         figure.suptitle(title, fontsize=16, fontweight="bold", color=_LITERAL[_INK])
         figure.supxlabel(figures, fontsize=10, color=_LITERAL[_INK])
@@ -151,7 +211,7 @@ def _draw_histogram(
     if labels:
         axes.legend(frameon=False)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("score (further left = more like a coated image)")
+    axes.set_xlabel("score (lower = more like a coated image)")
     axes.set_ylabel("share of the pool's images (%)")
 
 
@@ -191,11 +251,11 @@ def _draw_distributions(
     axes.set_xlim(low, high)
     axes.set_ylim(0, 102)
     axes.set_xlabel("score s")
-    axes.set_ylabel("images that score s or less (%)")
+    axes.set_ylabel("images with a score of s or less (%)")
 
 
 def _draw_decoys(axes: Any, finding: KeyedResult) -> None:
-    # in units of the largest statistic that any message can have
+    # in units of the largest possible statistic
     edges = np.linspace(-1, 1, len(finding.histogram) + 1)
     share = 100 * np.array(finding.histogram) / finding.decoys
     axes.stairs(share, edges, fill=True, color=_REFERENCE, alpha=0.35, linewidth=0)
@@ -203,7 +263,7 @@ def _draw_decoys(axes: Any, finding: KeyedResult) -> None:
     at = finding.statistic / finding.span if finding.span else 0.0
     axes.axvline(at, color=_SUSPECT, linewidth=2.2)
     axes.annotate(
-        "the secret",
+        "secret message",
         (at, 0.94),
         xycoords=("data", "axes fraction"),
         xytext=(-7 if at > 0 else 7, 0),
@@ -227,7 +287,7 @@ def _draw_path(axes: Any, path: SequentialResult) -> None:
     axes.plot(np.arange(len(powers)), powers, color=_SUSPECT, linewidth=1.8)
     if path.stopped_at is not None:
         axes.plot([path.stopped_at], [powers[path.stopped_at]], "o", color=_SUSPECT, markersize=7)
-    # the label lies where the path is not: below the boundary once it was crossed, else above
+    # keep the label clear of the path: below the boundary if the path crosses it, else above
     crossed = path.stopped_at is not None
     axes.annotate(
         f"enough after {path.stopped_at} images" if crossed else "enough",
@@ -244,26 +304,26 @@ def _draw_path(axes: Any, path: SequentialResult) -> None:
     axes.set_xlim(0, max(1, len(path.path)))
     low, high = min(0.0, float(powers.min())), max(boundary, float(powers.max()))
     axes.set_ylim(low - 0.05 * (high - low), high + 0.16 * (high - low))
-    axes.set_xlabel("images looked at, in order")
+    axes.set_xlabel("images tested, in order")
     axes.set_ylabel("evidence (powers of ten)")
 
 
 def _free_spot(ends: list[float], across: float) -> tuple[float, tuple[int, int]]:
-    """Where the label of D covers no curve: its height in % and its side (right, up) of it.
+    """A place for the label of D that covers no curve: height in %, and direction (right, up).
 
-    ``ends`` are the heights of the two curves at D, ``across`` is how far right that is (0 to 1).
+    ``ends`` are the heights of the two curves at D, ``across`` is its horizontal position (0 to 1).
     """
     bottom, top = sorted(ends)
     if top - bottom > 30:  # inside the gap, away from the curve that bends into it
         right = across <= 0.5
         return bottom + (top - bottom) * (0.72 if right else 0.28), (1 if right else -1, 0)
     if bottom > 15 and across < 0.75:
-        return bottom, (1, -1)  # rising curves leave the lower right free
-    return top, (-1 if across > 0.3 else 1, 1)  # further left it would cover the axis
+        return bottom, (1, -1)  # rising curves leave the lower right empty
+    return top, (-1 if across > 0.3 else 1, 1)  # further left the label would cover the axis
 
 
 def _figure() -> tuple[Any, Any]:
-    # The object interface: pyplot would keep global figures and pick a screen backend.
+    # Not pyplot, which keeps global figures and selects a screen backend.
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 

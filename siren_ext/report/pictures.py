@@ -1,4 +1,4 @@
-"""Pictures of a report: what the coating does to an image, and the images of the models."""
+"""Pictures in a report: what the coating does to an image, and the models' images."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class CoatEvidence:
     Attributes
     ----------
     pairs : tuple[tuple[Path, Path], ...]
-        (clean original, coated file as written) paths.
+        Paths of each original and its coated file.
     coater : str
-        name or fingerprint of the coater, as shown.
+        Name or fingerprint of the coater.
     """
 
     pairs: tuple[tuple[Path, Path], ...]
@@ -46,14 +46,26 @@ class CoatEvidence:
 
 
 def _spread(count: int, wanted: int) -> list[int]:
-    """``wanted`` positions spread evenly over ``count``, first and last among them."""
+    """Up to ``wanted`` positions spread evenly over ``count``, including the first and last."""
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, wanted))})
 
 
 def coating_shown(
     coated: CoatEvidence | None,
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[str]]:
-    """Measures of the written files, pictures of a few of them, and what went wrong."""
+    """Measure coated files and prepare pictures of some of them.
+
+    Parameters
+    ----------
+    coated : CoatEvidence | None
+        The files.
+
+    Returns
+    -------
+    tuple[dict[str, Any] | None, list[dict[str, Any]], list[str]]
+        Quality figures (None if no file could be measured), up to four pictures from the least to
+        the most changed, and notes on files that can't be read.
+    """
     if coated is None or not coated.pairs:
         return None, [], []
     files: list[dict[str, Any]] = []
@@ -65,7 +77,7 @@ def coating_shown(
             files.append(_measure(*pair))
             places.append(pair)
         except (ImageError, OSError) as error:
-            notes.append(f"{printable(Path(pair[1]).name)} was left out: {clean(str(error))}")
+            notes.append(f"{printable(Path(pair[1]).name)} was skipped: {clean(str(error))}")
     if not files:
         return None, [], notes
     summary = {}
@@ -95,12 +107,12 @@ def coating_shown(
 
 
 def _measure(clean_path: Path, coated_path: Path) -> dict[str, Any]:
-    """Quality of one coated file against its original, both as they lie on disk."""
+    """Quality of one coated file compared with its original, both read from disk."""
     first = to_tensor(read_picture(Path(clean_path)).rgb)
     second = to_tensor(read_picture(Path(coated_path)).rgb)
     if first.shape != second.shape:
         raise ImageError(
-            f"the original has {first.shape[3]} x {first.shape[2]} pixels, the coated file "
+            f"the original has {first.shape[3]} x {first.shape[2]} pixels, but the coated file "
             f"{second.shape[3]} x {second.shape[2]}; expected the same size."
         )
     noise = float(psnr(first, second))
@@ -126,7 +138,7 @@ def _pictures(clean_path: Path, coated_path: Path) -> dict[str, Any]:
 
 
 def _data_uri(pixels: NDArray[np.uint8], side: int, kind: str) -> str:
-    """A picture no larger than ``side`` as a data address (pixels only: no metadata)."""
+    """A picture of at most ``side`` pixels as a data URI, without metadata."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
@@ -135,7 +147,22 @@ def _data_uri(pixels: NDArray[np.uint8], side: int, kind: str) -> str:
 
 
 def galleries_of(title: str, pool: ScoreSet, files: Sequence[Path]) -> list[dict[str, Any]]:
-    """The images of a pool with the lowest and the highest scores, matched by content or name."""
+    """Prepare a pool's images with the lowest and the highest scores.
+
+    Parameters
+    ----------
+    title : str
+        Name of the pool.
+    pool : ScoreSet
+        The scores.
+    files : Sequence[Path]
+        Image files, matched to the scores by content, or by name if a score has no hash.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        Up to two galleries of up to six pictures each.
+    """
     by_hash = {digest: i for i, digest in enumerate(pool.hashes) if digest}
     by_name = {name: i for i, name in enumerate(pool.names) if not pool.hashes[i]}
     found: dict[int, Path] = {}

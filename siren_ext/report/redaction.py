@@ -1,4 +1,4 @@
-"""What may be copied into a report: plain values without secrets and folders of this machine."""
+"""Removes secrets and folders of this machine from values that are copied into a report."""
 
 from __future__ import annotations
 
@@ -19,13 +19,26 @@ _PLACE = re.compile(
     r"(?<![\w:/.\\])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\:*?\"<>|,;']+)+[/\\](?=[^\s/\\])"
 )
 _LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
-# A list of numbers as indented JSON: no line breaks can stand inside a JSON string.
+# A list of numbers in indented JSON; JSON strings can't contain line breaks.
 _NUMBERS = re.compile(r"\[\n(?:\s*-?\d[\d.e+-]*,?\n)+\s*\]")
 _QUERY = re.compile(r"(?<=\w)\?[\w.~-]+=\S*")
 
 
 def clean(value: Any, depth: int = 16) -> Any:
-    """Plain JSON values without secrets, folders of this machine and undecodable text."""
+    """Make values safe for a report.
+
+    Parameters
+    ----------
+    value : Any
+        Any value.
+    depth : int
+        Levels of nesting to keep.
+
+    Returns
+    -------
+    Any
+        Plain JSON values; secrets are replaced by ``(left out)`` and folders by an ellipsis.
+    """
     if depth == 0:
         return "(nested too deeply)"
     if isinstance(value, dict):
@@ -49,11 +62,22 @@ def _text(value: Any) -> str:
 
 
 def pretty(value: Any) -> str:
-    """Values as indented JSON for reading, of limited length, invisible characters shown."""
+    """Write values as indented JSON for readers.
+
+    Parameters
+    ----------
+    value : Any
+        Plain JSON values.
+
+    Returns
+    -------
+    str
+        At most some 20,000 characters; invisible characters are shown as escapes.
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False)
     text = _NUMBERS.sub(lambda match: f"[{' '.join(match.group()[1:-1].split())}]", text)
     lines = text.split("\n")
-    # Escapes also invisible characters that turn the reading direction of what follows.
+    # Also escapes invisible characters that change the text direction.
     text = "\n".join(printable(line) for line in lines)
     rest = "\n\u2026 (the rest is in report.json)"
     return text if len(text) <= _LONGEST else text[:_LONGEST] + rest

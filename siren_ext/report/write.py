@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page and the same as JSON."""
+"""Writes a report: one self-contained HTML page, and the same as JSON."""
 
 from __future__ import annotations
 
@@ -30,14 +30,22 @@ FORMAT = "siren_ext.report"
 FORMAT_VERSION = 1
 
 _ROWS = 300
-# images x scores up to which the sequential test is run: seconds
 PATH_LIMIT = 400_000
+"""Most images times scores for which the sequential test is run; takes seconds."""
 _PACKAGES = ("siren-ext", "torch", "numpy", "scipy", "pillow", "diffusers", "transformers", "peft")
 
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """Where the two forms of a report lie, and the seal that names a changed byte."""
+    """Paths of a report's files.
+
+    Attributes
+    ----------
+    html, json : Path
+        The page, and the same as JSON.
+    seal : Path | None
+        Hashes of both files, to find changes; see :mod:`siren_ext.report.integrity`.
+    """
 
     html: Path
     json: Path
@@ -57,50 +65,55 @@ def write_report(
     extra: dict[str, Any] | None = None,
     signer: Signer | None = None,
 ) -> ReportPaths:
-    """Write ``report.html``, ``report.json`` and ``report.seal.json`` into ``out``.
+    """Write ``report.html``, ``report.json`` and ``report.seal.json``.
 
-    The page needs no network, no script and no other file; it follows the reader's light or dark
-    setting and prints. Names, prompts and settings are escaped; folders of this machine, passwords
-    and the like are taken out of what is copied into it, and so are the features of the images: of
-    a guilty model they would tell the secret message.
+    The page needs no network, script or other file. Folders of this machine, passwords and the
+    images' features are removed: a guilty model's features would reveal the secret message.
 
     Parameters
     ----------
     verdict : Verdict
-        of ``suspect`` against ``reference`` and ``innocents``.
+        The verdict on ``suspect``.
+    suspect, reference : ScoreSet
+        The scores behind it.
+    out : Path
+        Folder for the files.
     coated : CoatEvidence | None
-        pairs of which some are shown and up to 24, evenly spread, are measured.
+        Pairs of originals and coated files; up to 24 are measured and 4 shown.
     mimicries, reference_mimicries : Sequence[Path]
-        the scored images; those with the lowest and highest scores
-        are shown.
+        The scored images; those with the lowest and highest scores are shown.
     innocents : Sequence[ScoreSet]
-        the score sets behind the rank among innocent models.
+        The scores behind the rank among innocent models.
     extra : dict[str, Any] | None
-        further settings to be recorded, plain values.
+        Further settings to record; plain values.
     signer : Signer | None
-        signs the seal.
+        Signs the seal.
+
+    Returns
+    -------
+    ReportPaths
+        The written files.
+
+    Raises
+    ------
+    OSError
+        The folder can't be written.
     """
     quality, shown, notes = coating_shown(coated)
-    common = {
-        "created": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "environment": environment(),
-        "extra": clean(extra or {}),
+    data = {
+        **_head(extra or {}),
         "quality": quality,
         "notes": notes,
+        "verdict": clean(verdict.to_dict()),
+        "suspect": clean(stored(suspect)),
+        "reference": clean(stored(reference)) if reference else None,
+        "innocents": [clean(stored(pool)) for pool in innocents],
     }
-    given = {"suspect": suspect, "reference": reference}
-    pools = {name: clean(stored(pool)) if pool else None for name, pool in given.items()}
-    others = [clean(stored(pool)) for pool in innocents]
     out = Path(out)
-    head = {"format": FORMAT, "version": FORMAT_VERSION}
-    data = {**head, **common, "verdict": clean(verdict.to_dict()), **pools, "innocents": others}
     write_json(out / JSON, data)
-
     galleries = galleries_of("Suspect", suspect, mimicries)
     if reference is not None:
         galleries += galleries_of("Reference", reference, reference_mimicries)
-    rows = {"Suspect": pools["suspect"], "Reference": pools["reference"]}
-    rows |= {f"Innocent model {index}": pool for index, pool in enumerate(others, start=1)}
     page = _render(
         verdict=verdict,
         results=dict.fromkeys(NAMES) | {one.test: one.result for one in verdict.findings},
@@ -111,22 +124,50 @@ def write_report(
         amplification=AMPLIFICATION,
         coater_name=clean(coated.coater) if coated else "",
         galleries=galleries,
-        pools=[_pool(title, pool) for title, pool in rows.items() if pool],
-        extra_text=pretty(common["extra"]) if extra else "",
-        **{key: common[key] for key in ("created", "environment", "quality", "notes")},
+        pools=_pools(data),
+        extra_text=pretty(data["extra"]) if extra else "",
+        **{key: data[key] for key in ("created", "environment", "quality", "notes")},
     )
     with atomic(out / HTML) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return ReportPaths(out / HTML, out / JSON, write_seal(out, signer))
 
 
+def _head(extra: dict[str, Any]) -> dict[str, Any]:
+    """The first fields of a report."""
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "created": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "environment": environment(),
+        "extra": clean(extra),
+    }
+
+
 def stored(pool: ScoreSet) -> dict[str, Any]:
-    """A pool as a report holds it: without features, which would tell the message."""
+    """Scores as stored in a report: without features, which would reveal the message.
+
+    Parameters
+    ----------
+    pool : ScoreSet
+        The scores.
+
+    Returns
+    -------
+    dict[str, Any]
+        Plain values.
+    """
     return replace(pool, features=None).to_dict()
 
 
 def environment() -> dict[str, str]:
-    """Versions of Python, the system and the packages that scores depend on."""
+    """Versions that scores depend on.
+
+    Returns
+    -------
+    dict[str, str]
+        Python, the operating system and packages.
+    """
     found = {
         "Python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -139,6 +180,14 @@ def environment() -> dict[str, str]:
             if module is not None:
                 found[name] = str(getattr(module, "__version__", "unknown"))
     return found
+
+
+def _pools(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the page shows of every pool."""
+    rows = {"Suspect": data["suspect"], "Reference": data["reference"]}
+    innocents = enumerate(data["innocents"], start=1)
+    rows |= {f"Innocent model {index}": pool for index, pool in innocents}
+    return [_pool(title, pool) for title, pool in rows.items() if pool]
 
 
 def _pool(title: str, data: dict[str, Any]) -> dict[str, Any]:
@@ -162,7 +211,7 @@ def _charts(
     compared: dict[str, str] = {}
     for finding in verdict.findings:
         if isinstance(finding.result, KeyedResult):
-            keyed["The secret among random messages"] = decoys_svg(finding.result)
+            keyed["The secret message among random ones"] = decoys_svg(finding.result)
     if verdict.path is not None:
         keyed["Evidence image by image"] = path_svg(verdict.path)
     if reference is not None and verdict.compared is not None:
@@ -179,7 +228,7 @@ def _charts(
 
 
 def _ks_path(verdict: Verdict, suspect: ScoreSet, reference: ScoreSet) -> SequentialResult | None:
-    """The anytime-valid counterpart, in the order of the images; None where it takes too long."""
+    """The sequential test in the order of the images; None if it would take too long."""
     first, second = distinct_scores(suspect), distinct_scores(reference)
     if verdict.config.two_sided or len(first) * (len(first) + len(second)) > PATH_LIMIT:
         return None

@@ -66,8 +66,8 @@ def test_a_verdict_with_the_key_alone(host: PanelHost, keyed: Coater, tmp_path: 
     assert "No commitment" in card
     charts = cards.chart_card(verification.verdict, verification.suspect, None)
     assert charts.count("<svg") == 1
-    assert "the secret" in charts
-    assert "the secret" in verification.report.html.read_text(encoding="utf-8")
+    assert "secret message" in charts
+    assert "secret message" in verification.report.html.read_text(encoding="utf-8")
     told = [card, charts, *(p.read_text("utf-8", "replace") for p in job.rglob("*") if p.is_file())]
     for secret in secrets_of(key):
         assert not [text for text in told if secret in text]

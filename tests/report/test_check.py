@@ -119,7 +119,7 @@ def test_the_page_shows_every_test_and_its_charts(report):
         "keyed test (decides)",
         "Is the secret message in the images?",
         "Comparison with the reference model",
-        "Statistics of random messages with that of the secret one marked",
+        "How well random messages fit the images, with the secret message marked",
         "Evidence after each image, with the boundary that decides",
         "of 48 bits",
         "No commitment: the key could have been chosen afterwards.",
@@ -141,7 +141,7 @@ def test_a_report_without_a_reference_is_whole(suspect, tmp_path):
     verdict = verify(suspect, None, VerifyConfig(alpha=0.4), innocents=OTHERS)
     write_report(verdict, suspect, None, tmp_path / "rank", innocents=OTHERS)
     assert check_report(tmp_path / "rank").sound
-    assert "innocent models score as low" in (tmp_path / "rank" / "report.html").read_text()
+    assert "innocent models score this low" in (tmp_path / "rank" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_a_report_holds_the_looks_and_is_checked_with_them(tmp_path):
     suspect = drawn(5, features=None, looks=table(40, 6, at0=-4.0))
     write_report(verify(suspect, reference), suspect, reference, tmp_path)
     page = (tmp_path / "report.html").read_text("utf-8")
-    assert "Pictures so unlike are not judged" in page
+    assert "Images this different are not judged" in page
     assert check_report(tmp_path).sound
     # as if an accuser had left them out
     write_report(verify(suspect, reference), drawn(5, features=None), reference, tmp_path)

@@ -57,8 +57,8 @@ def test_bad_pairs_are_told_and_left_out(suspect, reference, tmp_path):
     _, html, data = written(suspect, reference, tmp_path / "out", coated=CoatEvidence(tuple(pairs)))
     assert data["quality"]["measured"] == 2
     text = Page(html).text
-    assert "coated1.png was left out" in text
-    assert "32 x 24 pixels, the coated file 16 x 16" in text
+    assert "coated1.png was skipped" in text
+    assert "32 x 24 pixels, but the coated file 16 x 16" in text
     assert str(tmp_path) not in html
     broken = CoatEvidence(tuple(pairs[1:2]))
     _, html, data = written(suspect, reference, tmp_path / "none", coated=broken)
