@@ -40,6 +40,7 @@ NODES = {
     "SirenCoatImage",
     "SirenCoatFolder",
     "SirenTrainCoater",
+    "SirenImportCheckpoints",
     "SirenScoreCoating",
     "SirenLoadScores",
     "SirenSaveScores",
