@@ -21,6 +21,8 @@ from siren_ext.schema import to_plain
 HTML, JSON, SEAL = "report.html", "report.json", "report.seal.json"
 MAX_BYTES = 256 << 20  # some times the size of the report
 _DIGITS = 32
+_LONGEST = 300
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _DOMAIN = b"siren_ext.report_seal.1\0"
 _Short = Annotated[str, Meta(max_length=200)]
 
@@ -106,7 +108,11 @@ def read_seal(folder: Path) -> Seal | None:
 
 
 def field_digests(data: Any) -> dict[str, str]:
-    """A digest per field, by its path: ``verdict.outcome``, ``suspect.images[3]``."""
+    """A digest per field, by its path: ``verdict.outcome``, ``suspect.images[3]``.
+
+    What lies below a path of more than :data:`_LONGEST` characters counts as one field: with a
+    name of a megabyte above thousands of values, paths would need gigabytes.
+    """
     return {place: _digest(value) for place, value in _fields(data, "")}
 
 
@@ -117,7 +123,9 @@ def changed_fields(sealed: Mapping[str, str], now: Mapping[str, str]) -> list[st
 
 
 def _fields(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
+    if len(place) > _LONGEST:
+        yield place, value
+    elif isinstance(value, dict) and value:
         for name, item in value.items():
             yield from _fields(item, f"{place}.{name}" if place else str(name))
     elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
@@ -137,4 +145,4 @@ def _digest(value: Any) -> str:
 
 
 def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
