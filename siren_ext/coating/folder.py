@@ -35,8 +35,8 @@ from siren_ext.coating.outputs import (
     write_toml,
 )
 from siren_ext.data.dataset import ImageSet, Item
+from siren_ext.data.decode import Bytes
 from siren_ext.data.images import (
-    Bytes,
     Picture,
     picture_size,
     read_picture,

@@ -1,1 +1,1 @@
-"""Images and folders of images: reading, writing, captions, kohya layouts."""
+"""Images and sets of images: reading and writing files, captions, kohya's folders."""

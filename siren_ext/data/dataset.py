@@ -1,7 +1,7 @@
 """A set of images with captions: plain folders, kohya folders and kohya's dataset.toml.
 
-What comes from other people is not trusted: nothing outside the given folder is ever read, and
-whatever is left out is listed in :attr:`ImageSet.problems` by name.
+Folders from other people are not trusted: nothing outside the given folder is read, and everything
+that is left out is listed in :attr:`ImageSet.problems`.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ class Item:
     Attributes
     ----------
     path : Path
-        the file.
+        The file.
     caption : str | None
-        its text, None when it has none.
+        Its caption; None if it has none.
     relative : PurePosixPath
-        where it lies inside the set's folder.
+        Its path inside the set's folder.
     repeats : int
-        how often a trainer shows it per epoch (kohya).
+        How often it is used in each training epoch (kohya).
     class_words : str | None
-        what a kohya folder or subset says the images show.
+        What the images show, according to the kohya folder or subset.
     caption_files : tuple[Path, ...]
-        the caption files beside it.
+        The caption files beside it.
     """
 
     path: Path
@@ -65,7 +65,7 @@ class Item:
 
     @property
     def name(self) -> str:
-        """The relative path on one line, fit for messages and JSON."""
+        """The relative path on one line, safe for messages and JSON."""
         return printable(self.relative)
 
 
@@ -76,15 +76,15 @@ class ImageSet:
     Attributes
     ----------
     items : tuple[Item, ...]
-        the images.
+        The images.
     root : Path
-        the folder that they lie in.
+        The folder that contains them.
     name : str
-        what to call the set.
+        Name of the set.
     problems : tuple[tuple[str, str], ...]
-        (name, reason) of everything that was left out.
+        Name and reason of everything that was left out.
     decoded : bool
-        whether each image was found to be readable.
+        Whether every image is known to be readable; see :meth:`checked`.
     """
 
     items: tuple[Item, ...]
@@ -99,36 +99,51 @@ class ImageSet:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over the sorted SHA-256 of the image files: names and order don't matter."""
+        """SHA-256 of the sorted SHA-256 of the image files; names and order do not matter."""
         hashes = sorted(sha256_file(item.path) for item in self.items)
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
     def captions(self, default: str = "") -> list[str]:
-        """One caption per image: its own, else its class words, else ``default``."""
+        """One caption per image: its own, or else its class words, or else ``default``."""
         return [item.caption or item.class_words or default for item in self.items]
 
     def tensors(self, size: int) -> Iterator[Tensor]:
-        """Each image as trainers see it, in order: 1 x 3 x size x size float in [0,1].
+        """Each image as training programs see it: resized by its short side and cropped.
 
-        The short side is resized to ``size``, then the central square cut out.
+        Parameters
+        ----------
+        size : int
+            Side in pixels.
+
+        Yields
+        ------
+        Tensor
+            1 x 3 x size x size in [0,1], in the order of the set.
 
         Raises
         ------
         ImageError
-            an image can't be read; :meth:`checked` gives a set without such ones.
+            If an image cannot be read; :meth:`checked` gives a set without such images.
         """
         for item in self.items:
             yield crop_view(to_tensor(read_picture(item.path).rgb), size)
 
     def checked(self, *, workers: int = 2, progress: Progress = NULL) -> ImageSet:
-        """The set without images that can't be decoded; those are told in ``problems``.
+        """The set without images that cannot be decoded, which are added to ``problems``.
 
-        What was checked once is not read again.
+        A set that was checked once is returned unchanged.
+
+        Parameters
+        ----------
+        workers : int
+            Number of threads.
+        progress : Progress
+            One unit per image.
 
         Raises
         ------
         DatasetError
-            not one image can be read.
+            If no image can be read.
         """
         if self.decoded:
             return self
@@ -147,22 +162,27 @@ class ImageSet:
 
     @classmethod
     def open(cls, path: Path | str) -> ImageSet:
-        """A folder or a dataset.toml; see :meth:`from_folder` and :meth:`from_toml`."""
+        """Open a folder or a dataset.toml; see :meth:`from_folder` and :meth:`from_toml`."""
         path = Path(path)
         return cls.from_toml(path) if path.suffix.lower() == ".toml" else cls.from_folder(path)
 
     @classmethod
     def from_folder(cls, path: Path | str) -> ImageSet:
-        """All images of a folder and its subfolders.
+        """All images in a folder and its subfolders.
 
-        A subfolder ``N_words`` gives its images N repeats and class words (kohya). Captions are
-        files of the same stem ending in ``.txt`` or ``.caption``, or rows (file, caption) of a
-        ``captions.tsv`` in the folder.
+        The images in a subfolder ``N_words`` have N repeats and these class words, as in kohya's
+        layout. Captions are files of the same name ending in ``.txt`` or ``.caption``, or rows
+        (file, caption) in a ``captions.tsv`` in the folder.
+
+        Parameters
+        ----------
+        path : Path | str
+            The folder.
 
         Raises
         ------
         DatasetError
-            no such folder, or no usable image in it.
+            If there is no such folder, or it contains no usable image.
         """
         root = Path(path)
         try:
@@ -183,22 +203,22 @@ class ImageSet:
 
     @classmethod
     def from_toml(cls, path: Path | str, *, root: Path | None = None) -> ImageSet:
-        """The images of kohya's ``dataset.toml``; regularisation subsets are passed over.
+        """The images of kohya's ``dataset.toml``, without regularisation subsets.
 
-        Of an image that is listed twice the first listing counts.
+        If an image is listed twice, the first listing is used.
 
         Parameters
         ----------
         path : Path | str
-            the file; relative folders in it are relative to it.
+            The file; folders in it are relative to it.
         root : Path | None
-            folder that images may come from, by default the file's own. A subset elsewhere
-            is not read but told in ``problems``, so that a downloaded file can't reach out.
+            Folder that the images must be in; None takes that of the file. Subsets elsewhere are
+            not read but reported in ``problems``, so a downloaded file cannot read other folders.
 
         Raises
         ------
         DatasetError
-            not a readable TOML file, of another shape, or without usable images.
+            If the file is not a dataset.toml, or there is no usable image.
         """
         path = Path(path)
         root = path.parent if root is None else Path(root)
@@ -217,16 +237,18 @@ class ImageSet:
 
 
 def _finished(items: Sequence[Item], root: Path, name: str, problems: Problems) -> ImageSet:
+    """The set, if it has any image."""
     if not items:
-        told = "".join(f" {who}: {why}" for who, why in problems[:3])
+        reasons = "".join(f" {who}: {why}" for who, why in problems[:3])
         raise DatasetError(
-            f"{root} holds no usable image; expected a folder with files such as .png "
-            f"or .jpg.{told}"
+            f"{root} contains no usable image; expected a folder with files such as .png "
+            f"or .jpg.{reasons}"
         )
     return ImageSet(tuple(items), root, printable(name), tuple(problems))
 
 
 def _defect(item: Item) -> str | None:
+    """Why an image cannot be read; None if it can."""
     try:
         read_picture(item.path)
     except ImageError as error:
@@ -235,6 +257,7 @@ def _defect(item: Item) -> str | None:
 
 
 def _relative_name(path: Path, root: Path) -> str:
+    """A path below ``root``, safe for messages."""
     return printable(path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name)
 
 
@@ -246,6 +269,7 @@ def _item(
     words: str | None,
     problems: Problems,
 ) -> Item:
+    """An image with its caption; captions that cannot be read are added to the problems."""
     captions: list[Path] = []
     text: str | None = None
     for suffix in suffixes:
@@ -265,15 +289,16 @@ def _item(
 
 
 def _read_caption(path: Path, root: Path) -> str | None:
+    """The text of a caption file; None if it is empty."""
     if path.is_symlink() and not inside(path, root):
         raise DatasetError("is a link that leaves the folder; copy the file in.")
     if path.stat().st_size > MAX_CAPTION_BYTES:
-        raise DatasetError(f"is no caption: it has more than {MAX_CAPTION_BYTES} bytes.")
+        raise DatasetError(f"is not a caption: it has more than {MAX_CAPTION_BYTES} bytes.")
     return path.read_text(encoding="utf-8-sig", errors="replace").strip() or None
 
 
 def _caption_table(root: Path, problems: Problems) -> dict[str, str]:
-    """Captions by relative path from a two-column, tab-separated table, if there is one."""
+    """Captions by relative path, from a two-column tab-separated table if there is one."""
     path = root / CAPTION_TABLE
     if not path.is_file():
         return {}
@@ -286,22 +311,22 @@ def _caption_table(root: Path, problems: Problems) -> dict[str, str]:
 
 
 def _toml_items(settings: dict[str, Any], base: Path, root: Path, problems: Problems) -> list[Item]:
-    """The images of one subset; raises :class:`DatasetError` when it is unsafe or malformed."""
+    """The images of one subset, if it is safe and well formed."""
     subset = Subset.from_settings(settings)
     if subset.is_reg:
         return []
     if not inside(base / subset.folder, root):
         raise DatasetError(
-            "lies outside the folder of the dataset file; move the images beside it, or give the "
+            "is outside the folder of the dataset file; move the images beside it, or give the "
             "image folder itself."
         )
     if subset.metadata_file:
         problems.append((printable(subset.folder), "metadata_file is not read; use caption files."))
-    place = base / subset.folder
-    if not place.is_dir():
+    folder = base / subset.folder
+    if not folder.is_dir():
         raise DatasetError("is not a folder; expected a folder of images.")
-    place = root / place.resolve().relative_to(root.resolve())
-    files, refused = scan_images(place)
+    folder = root / folder.resolve().relative_to(root.resolve())
+    files, refused = scan_images(folder)
     problems += [(_relative_name(p, root), why) for p, why in refused]
     suffixes = (subset.caption_suffix,) if subset.caption_suffix else CAPTION_SUFFIXES
     words = subset.class_words or None
@@ -309,6 +334,6 @@ def _toml_items(settings: dict[str, Any], base: Path, root: Path, problems: Prob
 
 
 def safe_words(text: str) -> str:
-    """``text`` as a piece of a folder name that is valid on every system."""
+    """A text made safe as part of a folder name on every system; 1 to 80 characters."""
     plain = "".join("_" if c in '<>:"/\\|?*' else c for c in plain_name(text))
     return plain.strip(" .")[:80].rstrip(" .") or "images"

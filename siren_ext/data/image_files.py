@@ -1,4 +1,4 @@
-"""Which files of a folder are images, in which order, and how their names are shown safely."""
+"""Which files of a folder are images, and in which order."""
 
 from __future__ import annotations
 
@@ -12,42 +12,54 @@ from PIL import Image
 from siren_ext.errors import ImageError
 from siren_ext.text import natural_key
 
-# EPS and WMF hand the file to another program; the others are containers that Pillow can't decode.
+# EPS and WMF pass the file to another program; the others are containers that Pillow can't decode.
 REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 
 
 @functools.cache
 def readable_formats() -> tuple[str, ...]:
-    """Names of the formats that this Pillow decodes by itself."""
+    """Names of the formats that the installed Pillow decodes by itself."""
     Image.init()
     return tuple(name for name in Image.OPEN if name not in REFUSED_FORMATS)
 
 
 @functools.cache
 def image_suffixes() -> frozenset[str]:
-    """Lower-case file suffixes, with dot, of :func:`readable_formats`."""
+    """File suffixes of :func:`readable_formats`, in lower case and with a dot."""
     formats = set(readable_formats())
     suffixes = Image.registered_extensions()
     return frozenset(suffix for suffix, name in suffixes.items() if name in formats)
 
 
 def inside(path: Path, root: Path) -> bool:
-    """Whether ``path``, links followed, lies in ``root`` or is it."""
+    """Whether a path is ``root`` or inside it, after following links."""
     return path.resolve().is_relative_to(root.resolve())
 
 
 def scan_images(folder: Path, *, deep: bool = False) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Image files of a folder in natural order, and what was left out for safety and why.
+    """Find the image files of a folder by their suffixes.
 
-    By suffix; hidden files and folders are passed over. A link to a file outside the folder, or
-    to a folder, is not followed but told.
+    Hidden files and folders are skipped. Links to folders, and to files outside the folder, are not
+    followed but reported.
 
     Parameters
     ----------
     folder : Path
-        where to look.
+        The folder.
     deep : bool
-        also in its subfolders.
+        Also search its subfolders.
+
+    Returns
+    -------
+    found : list of Path
+        The image files, in natural order.
+    refused : list of (Path, str)
+        What was left out for safety, and why.
+
+    Raises
+    ------
+    ImageError
+        If ``folder`` is not a folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -58,8 +70,8 @@ def scan_images(folder: Path, *, deep: bool = False) -> tuple[list[Path], list[t
     def unlisted(error: OSError) -> None:
         refused.append((Path(error.filename), f"can't be listed: {error.strerror}."))
 
-    for place, folders, files in os.walk(folder, onerror=unlisted):
-        here = Path(place)
+    for current, folders, files in os.walk(folder, onerror=unlisted):
+        here = Path(current)
         refused += [
             (here / name, "is a link to a folder; links to folders are not followed.")
             for name in folders
@@ -78,15 +90,16 @@ def scan_images(folder: Path, *, deep: bool = False) -> tuple[list[Path], list[t
 
 
 def _path_key(path: Path, root: Path) -> list[Any]:
+    """Sort key of a path below ``root``."""
     return [natural_key(part) for part in path.relative_to(root).parts]
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Image files directly in a folder, natural order, none that a link leads outside.
+    """Image files directly in a folder, in natural order, without links that leave it.
 
     Raises
     ------
     ImageError
-        ``folder`` is not a folder.
+        If ``folder`` is not a folder.
     """
     return scan_images(Path(folder))[0]

@@ -1,7 +1,7 @@
-"""Kohya's dataset.toml, in and out: which folders a set has, what they show and how often.
+"""Reading and writing kohya's dataset.toml: the folders of a set, their class words and repeats.
 
-A file that is read comes from other people, so every setting is checked; where its folders may lie
-is the reader's business (:mod:`siren_ext.data.dataset`).
+Files may come from other people, so every setting is checked here. Which folders may be read is
+checked in :mod:`siren_ext.data.dataset`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from siren_ext.files import atomic
 from siren_ext.schema import convert
 
 MAX_REPEATS = 9999
-# What messages could not show on one line: control characters, line ends, reversed text.
+# control characters, line breaks and text-direction marks
 _ODD = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 _Folder = Annotated[str, Meta(pattern=rf"^[^{_ODD}]+\Z", description="a folder name on one line")]
 _Words = Annotated[str, Meta(pattern=rf"^[^{_ODD}/\\]*\Z", description="words without / or \\")]
@@ -38,22 +38,22 @@ _HEADER = (
 
 
 class Subset(Struct, frozen=True, rename=_NAMES):
-    """One folder of a dataset.toml; kohya's other settings are left out.
+    """One folder of a dataset.toml; kohya's other settings are ignored.
 
     Attributes
     ----------
     folder : str
-        relative to the file.
+        The folder, relative to the file.
     class_words : str
-        what the images show; may be empty.
+        What the images show; may be empty.
     repeats : int
-        how often a trainer shows each image per epoch.
+        How often each image is used per epoch, from 1 to 9999.
     caption_suffix : str
-        of the caption files; empty where the file does not say.
+        Suffix of the caption files; empty if the file does not say.
     is_reg : bool
-        whether the images are for regularisation.
+        Whether the images are for regularisation.
     metadata_file : str
-        a file with captions; empty where there is none.
+        A file with captions; empty if there is none.
     """
 
     folder: _Folder
@@ -65,7 +65,13 @@ class Subset(Struct, frozen=True, rename=_NAMES):
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> Subset:
-        """A subset by kohya's names; raises :class:`DatasetError` for a value that is none."""
+        """A subset from settings with kohya's names.
+
+        Raises
+        ------
+        DatasetError
+            If a value is malformed.
+        """
         return convert(settings, cls, name="", error=DatasetError)
 
 
@@ -81,12 +87,17 @@ class _File(Struct):
 
 
 def read_dataset_toml(path: Path) -> list[dict[str, Any]]:
-    """Settings of each subset, with those of its dataset and of [general] under them.
+    """Settings of each subset, completed by those of its dataset and of [general].
+
+    Parameters
+    ----------
+    path : Path
+        The file.
 
     Raises
     ------
     DatasetError
-        not a readable TOML file, or of another shape.
+        If it is not a readable dataset.toml.
     """
     table = read_toml(path, error=DatasetError)
     general = convert(table, _File, name=str(path), error=DatasetError).general
@@ -105,20 +116,20 @@ def write_dataset_toml(
     batch_size: int = 1,
     caption_suffix: str = ".txt",
 ) -> None:
-    """Write kohya's dataset.toml for folders beside it, with bucketing off.
+    """Write kohya's dataset.toml for folders beside it, atomically and with bucketing off.
 
     Parameters
     ----------
     path : Path
-        the file to write, atomically.
+        The file.
     subsets : Sequence[Subset]
-        the folders.
+        The folders.
     resolution : tuple[int, int]
-        width and height in pixels that the trainer uses.
+        Width and height in pixels for training.
     batch_size : int
-        images per training step.
+        Images per training step.
     caption_suffix : str
-        of the caption files.
+        Suffix of the caption files.
     """
     import tomli_w
 

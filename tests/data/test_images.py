@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms, ImageOps
 
+from siren_ext.data.decode import XMP_KEY
 from siren_ext.data.images import (
-    XMP_KEY,
     Picture,
     crop_view,
     quantise,
@@ -290,7 +290,7 @@ def test_a_picture_is_only_written_as_png(tmp_path):
 def test_wrong_shapes_are_named():
     with pytest.raises(ImageError, match="uint8"):
         to_tensor(np.zeros((4, 4), dtype=np.uint8))
-    with pytest.raises(ImageError, match="3xHxW"):
+    with pytest.raises(ImageError, match="expected 3 x H x W"):
         to_uint8(torch.zeros(2, 3, 4, 4))
 
 
