@@ -18,10 +18,10 @@ NewFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file to write
 OldFile = Annotated[Path, typer.Argument(metavar="FILE", help="A key file.")]
 Recipients = Annotated[
     list[str] | None,
-    typer.Option("--recipient", metavar="NAME", help="Gets a key of their own; may be repeated."),
+    typer.Option("--recipient", metavar="NAME", help="Recipient who gets a key; may be repeated."),
 ]
 Bits = Annotated[
-    int, typer.Option("--bits", min=16, max=512, help="Length of the message, as in the coater.")
+    int, typer.Option("--bits", min=16, max=512, help="Bits in the message, as in the coater.")
 ]
 _ADVICE = (
     "Keep the file and its passphrase: without both you can't prove anything. Make backup copies."

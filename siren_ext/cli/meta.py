@@ -74,8 +74,8 @@ def meta(
     """Train a start coater over many small sets, for 'train --start' to adapt to yours.
 
     It needs none of your images, and one start coater serves everybody with the same kind of base
-    model. [inner] holds the settings of the short training on each set, [coater] the shape of a new
-    coater. Run the same command again to resume a stopped run.
+    model. --set inner.NAME=VALUE changes the short training on each set, --set coater.NAME=VALUE
+    the shape of a new coater. Run the same command again to resume a stopped run.
     """
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater

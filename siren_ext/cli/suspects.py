@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from siren_ext.suspects.remote import RequestLimits
 
 SUSPECT_HELP = (
-    "a1111://host:port?model=..&lora=.., comfyui://host:port?workflow=.., a TOML file that "
-    "describes an API, a folder of images, a diffusers folder, a checkpoint file, or a LoRA file "
-    "(with --base)."
+    "a1111://HOST:PORT, comfyui://HOST:PORT (with ?model=.. &lora=.. or ?workflow=..), a TOML file "
+    "that describes an API, a folder of images, a diffusers folder, a checkpoint file, or a LoRA "
+    "file (with --base)."
 )
 LimitOptions = Annotated[
     list[str] | None,

@@ -36,9 +36,10 @@ def trace(
     as_json: AsJson = False,
     passphrase_env: PassphraseEnv = None,
 ) -> None:
-    """Find whose copy a model was trained on: a keyed test per recipient, corrected for all.
+    """Find whose copy a model was trained on, with a keyed test per recipient.
 
-    The copy may have been passed on or stolen, so the recipient need not have trained the model.
+    The values of p are corrected for the number of recipients. The copy may have been passed on or
+    stolen, so the recipient need not have trained the model.
     """
     import numpy as np
 

@@ -33,7 +33,7 @@ Start = Annotated[
     typer.Option(
         "--start",
         help="Coater to adapt: start (bundled, trained on many sets), samples, a file or none. "
-        "The default is start, or none if a preset or [coater] settings describe a new coater.",
+        "The default is start, or none if --preset or --set coater.NAME describes a new coater.",
     ),
 ]
 Preset = Annotated[
