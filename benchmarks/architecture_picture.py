@@ -35,7 +35,7 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Layers:
-    """The order of the packages, as the page states it."""
+    """The layers of the packages, as the page states them."""
 
     of: Mapping[str, int]
     to_come: frozenset[str]
@@ -44,7 +44,7 @@ class Layers:
 
 @dataclass(frozen=True)
 class Import:
-    """One module importing another of the project."""
+    """An import of one module of the project by another."""
 
     file: Path
     line: int
@@ -105,8 +105,8 @@ def modules(root: Path = ROOT) -> dict[str, Path]:
 def imports(root: Path = ROOT) -> list[Import]:
     """Every import of one module of the project by another, also those inside functions.
 
-    The package's own ``__init__`` is left out: it names the public objects of all packages, which
-    are loaded when first used. The name of a module in a text counts as an import of it.
+    ``siren_ext/__init__.py`` is left out: it names the public objects of all packages, which are
+    loaded when first used. The name of a module in a string counts as an import.
     """
     known = modules(root)
     return [
@@ -151,7 +151,7 @@ def _imports_of(
 
 
 def package_imports(found: Sequence[Import], root: Path = ROOT) -> dict[str, set[str]]:
-    """Which packages import which others."""
+    """The packages that each package imports."""
     known = modules(root)
     graph: dict[str, set[str]] = {package: set() for package in sorted(packages(root))}
     for one in found:
@@ -252,7 +252,7 @@ def draw(graph: Mapping[str, set[str]], layers: Layers) -> str:
     parts.append(_box("", WIDTH / 2 + 12, _y(1, top), WIDTH - 2 * MARGIN, "base"))
     listed = " · ".join(sorted(layers.base))
     parts.append(_text(f"base: {listed}", WIDTH / 2 + 12, _y(1, top) + 23))
-    note = "An arrow: imports. Left out: arrows that others imply, and those to the base."
+    note = "Arrows point to what is imported. Not drawn: arrows that others imply, arrows to base."
     parts.append(_text(note, WIDTH / 2 + 12, _y(1, top) + HEIGHT + 22, "note"))
     height = _y(1, top) + HEIGHT + 34
     body = "\n".join(parts)
@@ -278,7 +278,7 @@ def _place(rows: Mapping[int, list[Node]], chains: Sequence[list[Node]]) -> None
     near: dict[int, list[Node]] = {}
     for chain in chains:
         for one, other in pairwise(chain):
-            # what passes layers is kept straight
+            # the part of an arrow that passes layers is kept straight
             weight = STRAIGHT if chain[0] is not one and chain[-1] is not other else 1
             near.setdefault(id(one), []).extend([other] * weight)
             near.setdefault(id(other), []).extend([one] * weight)
@@ -301,7 +301,7 @@ def _place(rows: Mapping[int, list[Node]], chains: Sequence[list[Node]]) -> None
 
 
 def _spread(nodes: Sequence[Node], wanted: Sequence[float]) -> None:
-    """Give each node the place it wants, or the nearest that leaves gaps between all."""
+    """Put each node where it wants to be, or as near as the gaps between the nodes allow."""
     offsets, total = [], 0.0
     for node in nodes:
         offsets.append(total + node.width / 2)

@@ -1,6 +1,6 @@
-"""The order of the packages, what files may hold, and where tests stand.
+"""Layers of packages, contents and lengths of files, and the places of tests.
 
-The order is read from the table of ``docs/architecture.md``, imports from the code itself.
+The layers are read from the table in ``docs/architecture.md``, the imports from the code.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ CODE = sorted(
 )
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 LONGEST_MODULE, LONGEST_FUNCTION = 400, 80
-# Tests of a shell as a whole, in its host, are named after this.
+# What tests of a whole shell in its host are named after.
 WHOLE = {"comfy_nodes": "pack", "a1111_extension": "extension", "gradio_demo": "page"}
-# Test code that stands in for a host which puts folders on the import path.
+# Test code in place of a host that puts folders on the import path.
 HOSTS = ("tests/a1111_extension/", "tests/support/fake_host.py")
 
 
@@ -51,11 +51,11 @@ def test_no_package_imports_one_above_it(package: str) -> None:
     assert above == []
 
 
-def test_packages_of_a_layer_import_each_other_in_no_circle() -> None:
+def test_packages_do_not_import_each_other_in_a_circle() -> None:
     assert picture.circles(picture.package_imports(IMPORTS)) == []
 
 
-def test_modules_are_loaded_in_no_circle() -> None:
+def test_modules_do_not_load_each_other_in_a_circle() -> None:
     graph: dict[str, set[str]] = {name: set() for name in MODULES}
     for one in IMPORTS:
         if one.on_load:
@@ -63,7 +63,7 @@ def test_modules_are_loaded_in_no_circle() -> None:
     assert picture.circles(graph) == []
 
 
-def test_imports_are_found_wherever_they_stand(tmp_path: Path) -> None:
+def test_all_imports_are_found(tmp_path: Path) -> None:
     for name, text in {
         "siren_ext/errors.py": "",
         "siren_ext/data/images.py": "from siren_ext import errors\n",
@@ -131,7 +131,7 @@ def paths() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("title", ["Coat", "Train", "Verify"])
 def test_files_of_the_main_paths_exist_and_are_reached_in_order(title: str) -> None:
-    """Each file is imported, at some distance, by one named before it; commands begin a path."""
+    """Each file is imported, directly or not, by an earlier one; commands start a path."""
     files = paths()[title]
     assert len(files) > 3
     assert [name for name in files if not (ROOT / name).is_file()] == []
@@ -140,7 +140,7 @@ def test_files_of_the_main_paths_exist_and_are_reached_in_order(title: str) -> N
         graph.setdefault(named(one.file), set()).add(named(MODULES[one.imported]))
     reached: set[str] = set()
     for name in files:
-        assert name in reached or name.startswith("siren_ext/cli/"), f"{name} is reached by none"
+        assert name in reached or name.startswith("siren_ext/cli/"), f"nothing imports {name}"
         reached |= picture.reachable(graph, name)
 
 
@@ -163,14 +163,14 @@ def test_the_picture_shows_the_code_as_it_is() -> None:
 # -- files ----------------------------------------------------------------------------------
 
 
-def test_packages_hold_a_docstring_and_nothing_else() -> None:
-    more = []
+def test_package_files_contain_only_a_docstring() -> None:
+    wrong = []
     for file in sorted((ROOT / picture.LIBRARY).rglob("__init__.py")):
         body = ast.parse(file.read_text(encoding="utf-8")).body
         alone = len(body) == 1 and isinstance(body[0], ast.Expr)
         if file.parent != ROOT / picture.LIBRARY and not alone:
-            more.append(named(file))
-    assert more == []
+            wrong.append(named(file))
+    assert wrong == []
 
 
 def test_no_module_is_long() -> None:
@@ -205,11 +205,11 @@ def stems(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("file", TESTS, ids=named)
-def test_tests_stand_where_their_module_does(file: Path) -> None:
+def test_test_modules_are_named_after_modules(file: Path) -> None:
     """``tests/<package>/test_<module>.py``, or ``test_<module>_<topic>.py`` beside it."""
     words = file.stem.removeprefix("test_").split("_")
     names = {"_".join(words[: number + 1]) for number in range(len(words))}
-    assert names & stems(file.parent), f"{named(file)} is named after no module"
+    assert names & stems(file.parent), f"{named(file)} has the name of no module"
 
 
 def test_every_package_has_tests() -> None:
@@ -218,16 +218,16 @@ def test_every_package_has_tests() -> None:
 
 
 def path_edits(file: Path) -> Iterator[int]:
-    """Lines in which a test changes where Python looks for modules, or has a program do it."""
+    """Lines that change where Python looks for modules, here or in a program in a string."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         text = node.value if isinstance(node, ast.Constant) else ""
         called = isinstance(node, ast.Attribute) and node.attr == "syspath_prepend"
         direct = isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path"
-        if called or direct or (isinstance(text, str) and "sys.path" + "." in text):
+        if called or direct or (isinstance(text, str) and re.search(r"sys\.path[.\[]", text)):
             yield node.lineno
 
 
-def test_tests_leave_the_import_path_alone() -> None:
+def test_tests_do_not_change_the_import_path() -> None:
     edits = [
         f"{named(file)}:{line}"
         for file in sorted((ROOT / "tests").rglob("*.py"))
