@@ -15,6 +15,7 @@ _TO_XYZ = (
 )
 _WHITE = (0.950489, 1.0, 1.08884)
 _TINY = 1e-4
+_OFFICIAL_FLOOR = 1e-4
 
 
 def srgb_to_lab(images: Tensor, *, official_scale: bool = False) -> Tensor:
@@ -23,18 +24,18 @@ def srgb_to_lab(images: Tensor, *, official_scale: bool = False) -> Tensor:
     Parameters
     ----------
     images : Tensor
-        B x 3 x H x W in [0,1]; values outside are clamped (the companding exponent would
-        otherwise give NaN gradients below -0.055).
+        B x 3 x H x W in [0,1]; values outside are clamped.
     official_scale : bool
         reproduce the published code, which leaves XYZ in [0,1] while dividing by a
-        white point in [0,100]; white then has L* = 8.99 instead of 100.
+        white point in [0,100]; white then has L* = 8.99 instead of 100. Values outside [0,1] are
+        not clamped there but continue the curve, without its NaN gradients below -0.055.
 
     Returns
     -------
     Tensor
         B x 3 x H x W: L* in [0,100], a* and b* about [-110,110].
     """
-    rgb = images.clamp(0, 1)
+    rgb = images if official_scale else images.clamp(0, 1)
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055).clamp_min(1e-6) ** 2.4, rgb / 12.92)
     matrix = torch.tensor(_TO_XYZ, dtype=rgb.dtype, device=rgb.device)
     white = torch.tensor(_WHITE, dtype=rgb.dtype, device=rgb.device).view(1, 3, 1, 1)
@@ -49,9 +50,9 @@ def srgb_to_lab(images: Tensor, *, official_scale: bool = False) -> Tensor:
     return torch.stack((116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)), 1)
 
 
-def _root(value: Tensor) -> Tensor:
+def _root(value: Tensor, floor: float = _TINY**2) -> Tensor:
     """Square root whose gradient stays finite at zero."""
-    return value.clamp_min(_TINY**2).sqrt()
+    return value.clamp_min(floor).sqrt()
 
 
 class _Colour:
@@ -95,13 +96,16 @@ def _hues(one: _Colour, two: _Colour) -> tuple[Tensor, Tensor]:
     return h1.remainder(2 * math.pi), h2.remainder(2 * math.pi)
 
 
-def ciede2000_squared(first: Tensor, second: Tensor) -> Tensor:
+def ciede2000_squared(first: Tensor, second: Tensor, *, official: bool = False) -> Tensor:
     """Squared CIEDE2000 difference per pixel, k_L = k_C = k_H = 1 (Sharma, Wu, Dalal 2005).
 
     Parameters
     ----------
     first, second : Tensor
         B x 3 x H x W Lab.
+    official : bool
+        hold the ratios under the roots of G and R_C at 1e-4 at least, as the published code does,
+        which raises both where there is little chroma; else at 1e-8.
 
     Returns
     -------
@@ -116,7 +120,8 @@ def ciede2000_squared(first: Tensor, second: Tensor) -> Tensor:
     l1, a1, b1 = first.unbind(1)
     l2, a2, b2 = second.unbind(1)
     mean_chroma7 = ((_root(a1**2 + b1**2) + _root(a2**2 + b2**2)) / 2) ** 7
-    g = 0.5 * (1 - _root(mean_chroma7 / (mean_chroma7 + 25.0**7)))
+    floor = _OFFICIAL_FLOOR if official else _TINY**2
+    g = 0.5 * (1 - _root(mean_chroma7 / (mean_chroma7 + 25.0**7), floor))
     one, two = _Colour((1 + g) * a1, b1), _Colour((1 + g) * a2, b2)
     c1, c2 = one.chroma, two.chroma
     h1, h2 = _hues(one, two)
@@ -145,7 +150,7 @@ def ciede2000_squared(first: Tensor, second: Tensor) -> Tensor:
     s_h = 1 + 0.015 * mean_c * t
     turn = 30 * degree * torch.exp(-(((mean_h / degree - 275) / 25) ** 2))
     mean_c7 = mean_c**7
-    r_t = -torch.sin(2 * turn) * 2 * _root(mean_c7 / (mean_c7 + 25.0**7))
+    r_t = -torch.sin(2 * turn) * 2 * _root(mean_c7 / (mean_c7 + 25.0**7), floor)
     lightness, chroma, hue = dl / s_l, dc / s_c, dhue / s_h
     # next to grey the distance of the directions: unlike the angle, it has a slope at grey itself
     across = one.held * two.held * ((one.x - two.x) ** 2 + (one.y - two.y) ** 2)

@@ -109,6 +109,40 @@ def test_official_scale_gives_its_dim_white() -> None:
     )
 
 
+# rgb_ciede2000_color_difference(clean, coated, squared=True) of lib/color_l2.py in SIREN's public
+# code; some coated values lie outside of [0,1]
+OFFICIAL_PAIRS = (
+    ((0.2, 0.5, 0.7), (0.02, -0.01, 0.03), 0.57248),
+    ((0.9, 0.1, 0.1), (-0.02, 0.02, 0.01), 0.154484),
+    ((0.0, 0.0, 0.0), (0.01, -0.03, -0.04), 0.00163452),
+    ((1.0, 1.0, 1.0), (0.03, 0.02, -0.01), 0.767109),
+    ((0.5, 0.5, 0.5), (0.02, 0.02, 0.02), 0.00997587),
+    ((0.02, 0.01, 0.05), (-0.03, 0.01, -0.02), 0.00355629),
+    ((0.3, 0.3, 0.9), (0.01, 0.02, -0.05), 1.143),
+    ((0.98, 0.99, 1.0), (0.05, 0.04, 0.03), 0.356318),
+)
+
+
+@pytest.mark.parametrize(("clean", "change", "expected"), OFFICIAL_PAIRS)
+def test_official_form_is_that_of_the_code(
+    clean: tuple[float, ...], change: tuple[float, ...], expected: float
+) -> None:
+    first = srgb_to_lab(colour(*clean), official_scale=True)
+    second = srgb_to_lab(colour(*clean) + colour(*change), official_scale=True)
+    found = ciede2000_squared(first, second, official=True).item()
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_official_form_has_a_gradient_outside_of_the_range() -> None:
+    """Where the published code's is not a number, below -0.055, too."""
+    first = colour(0.0, 0.5, 1.0)
+    second = colour(-0.2, 0.5, 1.2).requires_grad_(True)
+    lab = (srgb_to_lab(image, official_scale=True) for image in (first, second))
+    (found,) = torch.autograd.grad(ciede2000_squared(*lab, official=True).sum(), second)
+    assert torch.isfinite(found).all()
+    assert found[0, 0] < 0 < found[0, 2]
+
+
 def test_official_scale_is_about_62_times_milder() -> None:
     generator = torch.Generator().manual_seed(0)
     clean = 0.1 + 0.8 * torch.rand(1, 3, 48, 48, generator=generator)
