@@ -130,17 +130,21 @@ def test_official_form_is_that_of_the_code(
     first = srgb_to_lab(colour(*clean), official_scale=True)
     second = srgb_to_lab(colour(*clean) + colour(*change), official_scale=True)
     found = ciede2000_squared(first, second, official=True).item()
-    assert found == pytest.approx(expected, rel=1e-5)
+    assert found == pytest.approx(expected, rel=2e-4)  # the code computes in single precision
 
 
 def test_official_form_has_a_gradient_outside_of_the_range() -> None:
     """Where the published code's is not a number, below -0.055, too."""
     first = colour(0.0, 0.5, 1.0)
-    second = colour(-0.2, 0.5, 1.2).requires_grad_(True)
-    lab = (srgb_to_lab(image, official_scale=True) for image in (first, second))
-    (found,) = torch.autograd.grad(ciede2000_squared(*lab, official=True).sum(), second)
-    assert torch.isfinite(found).all()
-    assert found[0, 0] < 0 < found[0, 2]
+    second = colour(-0.2, 0.5, 1.2)
+
+    def form(images: Tensor) -> Tensor:
+        lab = (srgb_to_lab(image, official_scale=True) for image in (first, images))
+        return ciede2000_squared(*lab, official=True).flatten()
+
+    found = slope(form, second)
+    torch.testing.assert_close(found, _central(form, second, 1e-6), rtol=1e-4, atol=1e-6)
+    assert (found[0, [0, 2]] != 0).all()
 
 
 def test_official_scale_is_about_62_times_milder() -> None:
