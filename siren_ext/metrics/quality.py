@@ -22,25 +22,59 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def psnr(first: Tensor, second: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB with peak 1, shape (B,); infinite for equal images."""
+    """Peak signal-to-noise ratio.
+
+    Parameters
+    ----------
+    first, second : Tensor
+        B x 3 x H x W in [0,1].
+
+    Returns
+    -------
+    Tensor
+        B values in dB, with a peak of 1; infinite for equal images.
+
+    Raises
+    ------
+    ImageError
+        If the shapes do not fit.
+    """
     _check(first, second)
     error = (first.double() - second.double()).square().mean(dim=(1, 2, 3))
     return -10 * torch.log10(error)
 
 
 def ssim(first: Tensor, second: Tensor, *, on: Literal["rgb", "luma"] = "rgb") -> Tensor:
-    """Structural similarity in [-1, 1], shape (B,); 1 for equal images.
+    """Structural similarity.
 
-    Wang, Bovik, Sheikh and Simoncelli (2004): 11 x 11 Gaussian window of sigma 1.5, K1 = 0.01,
-    K2 = 0.03, averaged over the positions where the whole window fits. ``on="rgb"`` takes the mean
-    of the three channels' values, ``"luma"`` works on Y = 0.299 R + 0.587 G + 0.114 B.
-    Raises :class:`ImageError` when a side is shorter than the window.
+    Parameters
+    ----------
+    first, second : Tensor
+        B x 3 x H x W in [0,1], H and W at least 11.
+    on : {"rgb", "luma"}
+        Average over the three channels, or use Y = 0.299 R + 0.587 G + 0.114 B.
+
+    Returns
+    -------
+    Tensor
+        B values in [-1,1]; 1 for equal images.
+
+    Raises
+    ------
+    ImageError
+        If the shapes do not fit, or a side is shorter than the window.
+
+    References
+    ----------
+    Wang, Bovik, Sheikh and Simoncelli (2004), "Image quality assessment: from error visibility to
+    structural similarity", IEEE Trans. Image Process. 13(4), Eq. 13: Gaussian window of 11 x 11
+    pixels with sigma 1.5, K1 = 0.01, K2 = 0.03, averaged over the positions where it fits.
     """
     _check(first, second)
     if min(first.shape[-2:]) < _WINDOW:
         raise ImageError(
-            f"SSIM was asked for an image of {first.shape[-1]} x {first.shape[-2]} pixels; its "
-            f"window needs at least {_WINDOW} x {_WINDOW}."
+            f"SSIM needs images of at least {_WINDOW} x {_WINDOW} pixels; found "
+            f"{first.shape[-1]} x {first.shape[-2]}."
         )
     total = torch.zeros(len(first), dtype=torch.float64, device=first.device)
     for top, bottom in _strips(first, _WINDOW - 1):
@@ -51,6 +85,7 @@ def ssim(first: Tensor, second: Tensor, *, on: Literal["rgb", "luma"] = "rgb") -
 
 
 def _ssim_map(x: Tensor, y: Tensor, on: str) -> Tensor:
+    """Similarity at each position of the window."""
     if on == "luma":
         weights = x.new_tensor(_LUMA).view(1, 3, 1, 1)
         x, y = (x * weights).sum(1, keepdim=True), (y * weights).sum(1, keepdim=True)
@@ -65,15 +100,48 @@ def _ssim_map(x: Tensor, y: Tensor, on: str) -> Tensor:
 
 
 def colour_difference(first: Tensor, second: Tensor) -> Tensor:
-    """CIEDE2000 difference of every pixel, (B, H, W); about 1 is just noticeable side by side."""
+    """CIEDE2000 difference of every pixel.
+
+    Parameters
+    ----------
+    first, second : Tensor
+        B x 3 x H x W in [0,1].
+
+    Returns
+    -------
+    Tensor
+        B x H x W; about 1 is just noticeable side by side.
+
+    Raises
+    ------
+    ImageError
+        If the shapes do not fit.
+    """
     return local_colour_difference(first, second, window=1)
 
 
 def local_colour_difference(first: Tensor, second: Tensor, *, window: int = 9) -> Tensor:
-    """CIEDE2000 after a blur, (B, H, W): tinted patches that a whole-image PSNR hides.
+    """CIEDE2000 difference after a blur, which shows tinted areas that a PSNR does not.
 
-    Both images are averaged over ``window`` x ``window`` pixels first (borders repeated), because
-    the eye adds up colour over an area: fine grain cancels out, a coherent tint stays.
+    Both images are first averaged over a square window, because the eye averages colour over an
+    area: fine grain cancels out and a uniform tint remains.
+
+    Parameters
+    ----------
+    first, second : Tensor
+        B x 3 x H x W in [0,1].
+    window : int
+        Side of the window in pixels; the border of the image is repeated.
+
+    Returns
+    -------
+    Tensor
+        B x H x W; about 1 is just noticeable side by side.
+
+    Raises
+    ------
+    ImageError
+        If the shapes do not fit.
     """
     _check(first, second)
     before, after = window // 2, (window - 1) // 2
@@ -90,17 +158,34 @@ def local_colour_difference(first: Tensor, second: Tensor, *, window: int = 9) -
 
 
 def local_de00_p99(first: Tensor, second: Tensor) -> Tensor:
-    """99th percentile over the pixels of :func:`local_colour_difference`, shape (B,)."""
+    """99th percentile over the pixels of :func:`local_colour_difference`.
+
+    Parameters
+    ----------
+    first, second : Tensor
+        B x 3 x H x W in [0,1].
+
+    Returns
+    -------
+    Tensor
+        B values.
+
+    Raises
+    ------
+    ImageError
+        If the shapes do not fit.
+    """
     flat = local_colour_difference(first, second).flatten(1)
-    rank = -(-99 * flat.shape[1] // 100)  # kthvalue, since torch.quantile refuses large images
+    rank = -(-99 * flat.shape[1] // 100)  # torch.quantile does not accept large images
     return flat.kthvalue(rank, dim=1).values
 
 
 def _check(first: Tensor, second: Tensor) -> None:
+    """Refuse anything but two batches of the same shape."""
     if first.ndim != 4 or first.shape[1] != 3 or first.shape != second.shape:
         raise ImageError(
-            f"Two images of shapes {tuple(first.shape)} and {tuple(second.shape)} can't be "
-            "compared; expected two batches of the same shape B x 3 x H x W."
+            f"Images of shapes {tuple(first.shape)} and {tuple(second.shape)} can't be compared; "
+            "expected two batches of the same shape B x 3 x H x W."
         )
 
 
@@ -116,9 +201,10 @@ def _window_mean(images: Tensor) -> Tensor:
 
 
 def _strips(images: Tensor, overlap: int) -> Iterator[tuple[int, int]]:
-    """Row ranges that cover an image, so that a large photo needs little memory at a time.
+    """Ranges of rows that cover an image, so that large photos need little memory at a time.
 
-    Neighbours share ``overlap`` rows: a window of ``overlap + 1`` rows gives each output row once.
+    Neighbouring ranges share ``overlap`` rows, so a window of ``overlap + 1`` rows gives each
+    output row once.
     """
     batch, _, height, width = images.shape
     rows = max(1, _STRIP_PIXELS // (batch * width))

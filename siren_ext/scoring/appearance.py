@@ -1,9 +1,9 @@
-"""What pictures look like in a few plain numbers: whether two pools are alike enough to compare.
+"""What pictures look like, in a few numbers, to check that two pools can be compared.
 
-A comparison of scores takes for granted that an innocent suspect would draw pictures like the
-reference's. Scores of pictures of another style or subject differ whatever the model was trained
-on, so that with enough of them *any* such model would be accused. These numbers tell such pools
-apart; a coating, which has to be invisible, hardly moves them.
+Comparing scores assumes that an innocent suspect would make pictures like the reference's. Pictures
+of another style or subject have other scores, whatever the model was trained on, so with enough of
+them *any* such model would be accused. These numbers show when two pools differ in this way. A
+coating hardly changes them, because it is nearly invisible.
 """
 
 from __future__ import annotations
@@ -28,20 +28,33 @@ LESS_MORE = (
     ("smoother", "richer in detail"),
     ("greyer", "more colourful"),
 )
-"""One of each pair is said of pictures with a smaller or larger number, in the numbers' order."""
+"""For each of the numbers, the words for pictures with a smaller and with a larger value."""
 LIMIT = 0.8
-"""Share of pairs of pictures, beyond chance, from which two pools are not comparable.
+"""Two pools are not comparable if their contrast is above this, allowing for chance.
 
-Models of one set, coated or not, reach 0.77 (0.82 when trained under another prompt); those of
-other people's pictures 0.94 and more (docs/panel.md).
+Measured with ``python -m siren_ext.experiments.panel`` (docs/panel.md): models of the same set,
+coated or not, reach 0.77 (0.82 if trained with another prompt), models of other people's pictures
+0.94 and more.
 """
-_ERRORS = 2.0
+_ERRORS = 2.0  # standard errors that are allowed for
 _DIGITS = 3
 
 
 def looks_of(view: Tensor) -> tuple[float, ...]:
-    """Mean and spread of the CIE Lab channels, edges and chroma of a 1 x 3 x H x W in [0,1]."""
-    from siren_ext.metrics.colour import srgb_to_lab  # verdicts need no torch
+    """The numbers of one picture.
+
+    Parameters
+    ----------
+    view : Tensor
+        1 x 3 x H x W in [0,1].
+
+    Returns
+    -------
+    tuple of float
+        Eight numbers in CIE Lab units: mean of L*, a* and b*, their standard deviations, the mean
+        difference of lightness between neighbouring pixels, and the mean chroma.
+    """
+    from siren_ext.metrics.colour import srgb_to_lab  # here, because verdicts need no torch
 
     lab = srgb_to_lab(view.detach().float())[0]
     light = lab[0]
@@ -58,12 +71,12 @@ class Contrast:
     Attributes
     ----------
     share : float
-        of pairs of pictures, one of each pool, in which the first pool's is ``words`` (the
-        area under the curve), 0.5 to 1.
+        Share of pairs of pictures, one from each pool, in which the first pool's picture is
+        ``words`` (the area under the ROC curve); from 0.5 to 1.
     error : float
-        standard error of that share were there no difference.
+        Standard error of that share if there were no difference.
     words : str
-        how the first pool's pictures look beside the second's.
+        How the first pool's pictures look compared with the second's.
     """
 
     share: float
@@ -72,7 +85,7 @@ class Contrast:
 
     @property
     def comparable(self) -> bool:
-        """Whether scores of these pools may be compared."""
+        """Whether the scores of the two pools may be compared."""
         return self.share - _ERRORS * self.error <= LIMIT
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,16 +99,27 @@ class Contrast:
 
 
 def too_unlike(apart: Contrast | None) -> bool:
-    """Whether scores may not be compared; where nothing is known of looks they may."""
+    """Whether scores may not be compared; they may if the contrast is unknown (None)."""
     return apart is not None and not apart.comparable
 
 
 def contrast(first: NDArray[np.float64], second: NDArray[np.float64]) -> Contrast:
-    """How unlike two pools look, n x 8 and m x 8 numbers of :func:`looks_of`.
+    """The number in which the pictures of two pools differ most.
 
-    The share is Mann and Whitney's U / nm, ties counted half; its null hypothesis is that both
-    pools come from one distribution. The largest of eight is taken without correction: it serves as
-    the size of an effect, not as a test.
+    Parameters
+    ----------
+    first, second : array
+        n x 8 and m x 8 numbers of :func:`looks_of`.
+
+    Returns
+    -------
+    Contrast
+        The largest of the eight differences, without correction for their number: it is the size of
+        an effect, not a test.
+
+    References
+    ----------
+    Mann and Whitney (1947), Ann. Math. Statist. 18: the share is U / (n m), with ties counted half.
     """
     return next(contrasts(first, [second]))
 
@@ -103,7 +127,20 @@ def contrast(first: NDArray[np.float64], second: NDArray[np.float64]) -> Contras
 def contrasts(
     first: NDArray[np.float64], others: Iterable[NDArray[np.float64]]
 ) -> Iterator[Contrast]:
-    """:func:`contrast` of one pool and each of several others; the first is sorted only once."""
+    """:func:`contrast` of one pool with each of several others, faster than one by one.
+
+    Parameters
+    ----------
+    first : array
+        n x 8.
+    others : iterable of array
+        Each m x 8.
+
+    Yields
+    ------
+    Contrast
+        One for each of the others.
+    """
     ordered = np.sort(first, axis=0).T
     n = len(first)
     for second in others:
@@ -112,8 +149,8 @@ def contrasts(
         below = np.array([np.searchsorted(own, other).sum() for own, other in pairs])
         not_above = np.array([np.searchsorted(own, other, "right").sum() for own, other in pairs])
         shares = (n * m - (below + not_above) / 2) / (n * m)
-        place = int(np.abs(shares - 0.5).argmax())
-        more = bool(shares[place] >= 0.5)
-        share = float(shares[place] if more else 1 - shares[place])
+        most = int(np.abs(shares - 0.5).argmax())
+        more = bool(shares[most] >= 0.5)
+        share = float(shares[most] if more else 1 - shares[most])
         error = float(np.sqrt((n + m + 1) / (12 * n * m)))
-        yield Contrast(share, error, LESS_MORE[place][more])
+        yield Contrast(share, error, LESS_MORE[most][more])

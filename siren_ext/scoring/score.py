@@ -1,4 +1,4 @@
-"""Score images with a coater: files are read ahead, and a stopped run goes on."""
+"""Score images with a coater; files are read ahead, and a stopped run can be resumed."""
 
 from __future__ import annotations
 
@@ -48,32 +48,39 @@ def score_images(
     partial: Path | None = None,
     progress: Progress = NULL,
 ) -> ScoreSet:
-    """Score image files or tensors (3 x H x W or 1 x 3 x H x W in [0,1]), of any sizes, in order.
+    """Score images of any size.
 
-    A file that can't be read goes to ``failures`` by name and the rest goes on.
+    An image that cannot be read is added to ``failures``, and the others are scored.
 
     Parameters
     ----------
     images : Iterable[Path | Tensor]
-        paths (named by their file name) and tensors (named ``tensor 0``, ``tensor 1`` ...).
+        Image files, and tensors of 3 x H x W or 1 x 3 x H x W in [0,1]. Tensors are named
+        ``tensor 0``, ``tensor 1`` and so on.
     coater : Coater
-        scores do not depend on how images are batched.
+        The coater; scores do not depend on how images are batched.
     batch_size : int
-        images scored at once.
+        Images scored at once.
     workers : int
-        threads that decode and shrink files ahead of the coater.
+        Threads that decode and resize files ahead of the coater.
     source : dict[str, Any] | None
-        how the images were made, plain JSON values; stored along.
+        How the images were made, as plain JSON values; stored in the set.
     partial : Path | None
-        a file that keeps finished scores, so that a stopped run goes on from there; it is
-        removed at the end.
+        A file for finished scores, from which a stopped run is resumed; deleted at the end.
     progress : Progress
-        told of every image; may stop the run.
+        One unit per image.
+
+    Returns
+    -------
+    ScoreSet
+        The scores, in the order of the images.
 
     Raises
     ------
     ScoreError
-        no image at all could be scored.
+        If no image could be scored, or ``batch_size`` is below 1.
+    Cancelled
+        If the user stopped.
     """
     named = ((printable(image.name) if isinstance(image, Path) else "", image) for image in images)
     total = len(images) if isinstance(images, Sequence) else None
@@ -91,10 +98,29 @@ def score_folder(
     partial: Path | None = None,
     progress: Progress = NULL,
 ) -> ScoreSet:
-    """Score the images of a folder, see :func:`score_images`.
+    """Score the images in a folder.
 
-    A ``provenance.json`` that image generation left there is read into ``source["provenance"]``.
-    Raises :class:`ScoreError` when there is nothing to score.
+    A ``provenance.json`` that was written by image generation is stored in
+    ``source["provenance"]``.
+
+    Parameters
+    ----------
+    folder : Path | str
+        The folder; subfolders are not searched.
+    coater, batch_size, workers, source, partial, progress
+        As in :func:`score_images`.
+
+    Returns
+    -------
+    ScoreSet
+        The scores, in natural order of the file names.
+
+    Raises
+    ------
+    ScoreError
+        If there is no such folder, or no image in it could be scored.
+    Cancelled
+        If the user stopped.
     """
     folder = Path(folder)
     try:
@@ -102,12 +128,12 @@ def score_folder(
     except ImageError as error:
         raise ScoreError(str(error)) from error
     if not paths:
-        raise ScoreError(f"{folder} holds no images; expected a folder of them.")
+        raise ScoreError(f"{folder} contains no images; expected a folder of images.")
     known: dict[str, Any] = {"kind": "folder", "folder": printable(folder.resolve().name)}
     if (folder / PROVENANCE).is_file():
         try:
             known["provenance"] = read_json(folder / PROVENANCE, error=ScoreError)
-        except ScoreError as error:  # it only serves comparison: its loss is told, not fatal
+        except ScoreError as error:  # it is only for information, so a bad one is only reported
             known["provenance_error"] = str(error)
     named = ((printable(path.relative_to(folder).as_posix()), path) for path in paths)
     options = _Options(batch_size, workers, partial, progress)
@@ -116,6 +142,8 @@ def score_folder(
 
 @dataclass(frozen=True)
 class _Options:
+    """Options of a scoring run."""
+
     batch_size: int
     workers: int
     partial: Path | None
@@ -124,7 +152,7 @@ class _Options:
 
 @dataclass(frozen=True)
 class _Ready:
-    """One image on its way: its view for the coater, or why there is none."""
+    """One prepared image: its view for the coater, or why there is none."""
 
     name: str
     sha256: str
@@ -134,10 +162,12 @@ class _Ready:
 
 
 def _prepare(name: str, image: Path | Tensor, size: int) -> _Ready:
+    """Decode and resize one image."""
     if isinstance(image, Tensor):
         view = image.detach()[None] if image.ndim == 3 else image.detach()
         if view.ndim != 4 or view.shape[:2] != (1, 3):
-            return _Ready(name, "", error=f"A tensor of shape {tuple(image.shape)} is no image.")
+            shape = tuple(image.shape)
+            return _Ready(name, "", error=f"The tensor has shape {shape}; expected 3 x H x W.")
         seen = square_view(view.float(), size)
         return _Ready(name, "", seen, looks_of(seen))
     try:
@@ -152,7 +182,7 @@ def _prepare(name: str, image: Path | Tensor, size: int) -> _Ready:
 def _stream(
     named: Iterable[tuple[str, Path | Tensor]], size: int, options: _Options
 ) -> Generator[_Ready, None, None]:
-    """Prepared images in order, a little ahead of their use."""
+    """Prepared images in order; a few are prepared ahead of their use."""
     pool = ThreadPoolExecutor(max(1, options.workers))
     waiting: deque[Future[_Ready]] = deque()
     try:
@@ -169,23 +199,24 @@ def _stream(
 
 @dataclass(frozen=True)
 class _Found:
-    """What the coater gave for one image."""
+    """Score and features of one image."""
 
     score: float
     features: tuple[float, ...] | None = None
 
-    def sane(self) -> bool:
+    def finite(self) -> bool:
+        """Whether all numbers are finite."""
         return all(map(math.isfinite, (self.score, *(self.features or ()))))
 
 
 def _finished(options: _Options, coater: Coater, fingerprint: str) -> dict[str, _Found]:
-    """Scores by file hash that a stopped run left behind."""
+    """Scores of a stopped run, by file hash."""
     if options.partial is None or not options.partial.exists():
         return {}
     try:
         kept = ScoreSet.load(options.partial)
     except ScoreError:
-        return {}  # half a remnant is worth less than a fresh start
+        return {}  # damaged, so start again
     if kept.coater != fingerprint or (kept.features is None) == coater.keyed:
         return {}
     rows = [None] * len(kept) if kept.features is None else map(tuple, kept.features.tolist())
@@ -197,7 +228,8 @@ def _finished(options: _Options, coater: Coater, fingerprint: str) -> dict[str, 
 
 
 @torch.no_grad()
-def _judged(views: Tensor, coater: Coater) -> list[_Found]:
+def _scored(views: Tensor, coater: Coater) -> list[_Found]:
+    """Scores of a batch of views; features too if the coater is keyed."""
     if not coater.keyed:
         return [_Found(score) for score in coater.score(views).double().cpu().tolist()]
     features = coater.features(views.to(coater.center))
@@ -213,6 +245,7 @@ def _score(
     source: dict[str, Any],
     options: _Options,
 ) -> ScoreSet:
+    """Score named images."""
     if options.batch_size < 1:
         raise ScoreError(f"batch_size is {options.batch_size}; expected at least 1.")
     fingerprint, progress = coater.fingerprint, options.progress
@@ -233,15 +266,15 @@ def _score(
         values: list[_Found] = []
         if fresh:
             views = torch.cat([item.view for item in fresh if item.view is not None])
-            values = _judged(views, coater)
+            values = _scored(views, coater)
         computed = iter(values)
         for item in batch:
             known = reusable.get(item.sha256)
             value = next(computed) if known is None else known
-            if value.sane():
+            if value.finite():
                 done.append((item.name, item.sha256, item.looks, value))
             else:
-                failures.append((item.name, "The coater gave a score that is not a number."))
+                failures.append((item.name, "The coater gave a score that is not finite."))
         if fresh and options.partial is not None and done:
             result().save(options.partial)
         count = len(batch)

@@ -1,4 +1,4 @@
-"""A pool of scores: the one currency that tests, verdicts and reports deal in."""
+"""A pool of scores, the common input of tests, verdicts and reports."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class StoredImage(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class StoredFailure(Struct, forbid_unknown_fields=True):
-    """One image without a score, and what went wrong."""
+    """One image without a score, and the reason."""
 
     name: _Text
     error: _Text
@@ -65,27 +65,30 @@ class ScoreSet:
 
     Attributes
     ----------
-    scores : NDArray[np.float64]
-        (n,) float64, finite; small means coated.
+    scores : array, shape (n,)
+        float64, finite; small means coated.
     names : tuple[str, ...]
-        n names, unique where they come from one folder.
+        n names, unique if they come from one folder.
     hashes : tuple[str, ...]
-        n SHA-256 of the files' bytes; "" where there was no file.
+        n SHA-256 of the files' bytes; empty if there was no file.
     coater : str
-        fingerprint of the coater that scored.
+        Fingerprint of the coater that scored the images.
     source : dict[str, Any]
-        how the images were made (plain JSON values): kind, prompts, seeds, settings.
+        How the images were made, as plain JSON values: kind, prompts, seeds, settings.
     failures : tuple[tuple[str, str], ...]
-        (name, what went wrong) of the images that have no score.
-    features : NDArray[np.float64] | None
-        (n, k) float64, finite, of a keyed coater: evidence for every bit of a message
-        (see :mod:`siren_ext.stats.keyed`); None for others. Those of *coated* images tell the
-        message: keep such a file as secret as the key.
-    looks : NDArray[np.float64] | None
-        (n, 8) float64, what the pictures look like, see
-        :mod:`siren_ext.scoring.appearance`; None where that was not noted.
+        Name and reason of each image without a score.
+    features : array, shape (n, k), or None
+        float64, finite; evidence of a keyed coater for every bit of a message (see
+        :mod:`siren_ext.stats.keyed`). None for other coaters. Features of *coated* images reveal
+        the message, so keep such a file as secret as the key.
+    looks : array, shape (n, 8), or None
+        float64, finite; what the pictures look like (see :mod:`siren_ext.scoring.appearance`).
+        None if it was not recorded.
 
-    Raises :class:`ScoreError` when the parts contradict each other.
+    Raises
+    ------
+    ScoreError
+        If the parts do not fit together.
     """
 
     scores: NDArray[np.float64]
@@ -102,7 +105,7 @@ class ScoreSet:
         if values.ndim != 1 or not len(values) == len(self.names) == len(self.hashes):
             raise ScoreError(
                 f"A score set has {values.shape} scores, {len(self.names)} names and "
-                f"{len(self.hashes)} hashes; expected as many of each."
+                f"{len(self.hashes)} hashes; expected equal numbers of each."
             )
         if not np.isfinite(values).all():
             bad = self.names[int(np.argmin(np.isfinite(values)))]
@@ -150,31 +153,70 @@ class ScoreSet:
         return plain
 
     def save(self, path: Path) -> None:
-        """Write the set as JSON, atomically; scores survive the round trip bit for bit.
+        """Write the set as JSON, atomically; loading it gives the same scores bit for bit.
 
-        With features only the owner may read the file: of a guilty model they tell the message.
+        A file with features is readable only by its owner, because features of a guilty model's
+        images reveal the message.
+
+        Parameters
+        ----------
+        path : Path
+            The file; an existing one is replaced.
         """
         mode = 0o644 if self.features is None else 0o600
         write_json(Path(path), self.to_dict(), mode)
 
     @classmethod
     def load(cls, path: Path | str) -> ScoreSet:
-        """Read a set; raises :class:`ScoreError` unless the file is whole and sane."""
+        """Read a set from a file.
+
+        Parameters
+        ----------
+        path : Path | str
+            A file that :meth:`save` wrote.
+
+        Raises
+        ------
+        ScoreError
+            If the file cannot be read or is malformed.
+        """
         stored = read_format(path, StoredScores, error=ScoreError, advice=_AGAIN)
         return cls.from_stored(stored, name=str(path))
 
     @classmethod
     def from_dict(cls, data: Any, *, name: str = "The score set") -> ScoreSet:
-        """Check and take over what :meth:`to_dict` gave; ``name`` is used in messages."""
+        """A set from the values that :meth:`to_dict` returns.
+
+        Parameters
+        ----------
+        data : object
+            The values.
+        name : str
+            Where they come from, for the error message.
+
+        Raises
+        ------
+        ScoreError
+            If they are malformed.
+        """
         stored = convert_format(data, StoredScores, name=name, error=ScoreError, advice=_AGAIN)
         return cls.from_stored(stored, name=name)
 
     @classmethod
     def from_stored(cls, stored: StoredScores, *, name: str = "The score set") -> ScoreSet:
-        """The set that a score file or report holds; ``name`` is used in messages.
+        """A set from the structure of a score file or report.
 
-        Raises :class:`ScoreError` where only some images have features or looks, or other numbers
-        of them.
+        Parameters
+        ----------
+        stored : StoredScores
+            The structure.
+        name : str
+            Where it comes from, for the error message.
+
+        Raises
+        ------
+        ScoreError
+            If the images do not have equally many features or looks.
         """
         rows = stored.images
         return cls(
@@ -190,9 +232,20 @@ class ScoreSet:
 
     @classmethod
     def concat(cls, sets: Sequence[ScoreSet]) -> ScoreSet:
-        """Several sets as one; they must come from the same coater."""
+        """Join several sets of the same coater.
+
+        Parameters
+        ----------
+        sets : sequence of ScoreSet
+            At least one. Features and looks are kept if all of them have them.
+
+        Raises
+        ------
+        ScoreError
+            If there is no set, or they come from different coaters.
+        """
         if not sets:
-            raise ScoreError("Nothing to join: expected at least one score set.")
+            raise ScoreError("There is no score set to join; expected at least one.")
         for other in sets:
             require_same_coater(sets[0], other)
         return cls(
@@ -208,29 +261,40 @@ class ScoreSet:
 
 
 def require_same_coater(first: ScoreSet, second: ScoreSet) -> None:
-    """Raise :class:`ScoreError` unless both sets were scored by the same coater."""
+    """Refuse to compare scores of different coaters.
+
+    Parameters
+    ----------
+    first, second : ScoreSet
+        The two sets.
+
+    Raises
+    ------
+    ScoreError
+        If they were not scored by the same coater.
+    """
     if first.coater != second.coater:
         raise ScoreError(
             f"The scores come from different coaters ({str(first.coater)[:12]} and "
             f"{str(second.coater)[:12]}) and can't be compared; score both pools with the "
-            "coater that was released."
+            "coater of the published images."
         )
 
 
 def _table(rows: Sequence[list[float] | None], what: str) -> NDArray[np.float64] | None:
-    """Rows of one length, or None where there are none at all."""
+    """Rows of equal length as a table; None if no image has any."""
     widths = {0 if row is None else len(row) for row in rows}
     if widths == {0}:
         return None
     if len(widths) > 1:
         raise ScoreError(
-            f"The images have {' or '.join(map(str, sorted(widths)))} {what}; expected equally "
-            f"many for each image. {_AGAIN}"
+            f"The images have {' or '.join(map(str, sorted(widths)))} {what}; expected the same "
+            f"number for each image. {_AGAIN}"
         )
     return np.array(rows, dtype=np.float64)
 
 
 def _joined(tables: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
-    """Rows of all tables, where every set has one."""
+    """All tables joined; None if a set has none."""
     present = [table for table in tables if table is not None]
     return np.concatenate(present) if len(present) == len(tables) else None

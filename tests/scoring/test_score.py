@@ -91,7 +91,7 @@ def test_provenance_is_kept_and_a_broken_one_told(folder, coater):
 
 
 def test_nothing_to_score_is_an_error(tmp_path, coater):
-    with pytest.raises(ScoreError, match="holds no images"):
+    with pytest.raises(ScoreError, match="contains no images"):
         score_folder(tmp_path, coater)
     with pytest.raises(ScoreError, match="not a folder"):
         score_folder(tmp_path / "missing", coater)

@@ -45,7 +45,7 @@ def test_joining():
 
 
 def test_parts_must_agree_and_be_finite():
-    with pytest.raises(ScoreError, match="as many of each"):
+    with pytest.raises(ScoreError, match="expected equal numbers of each"):
         make(names=("a",))
     with pytest.raises(ScoreError, match=r"score of 00001.png is not a finite"):
         make((1.0, float("nan")))
