@@ -33,7 +33,7 @@ class Config:
     Notes
     -----
     A whole number given for a float is kept as it is: settings enter hashes as JSON, where 1 and
-    1.0 differ, and a coater of before must keep its fingerprint.
+    1.0 differ, and existing coaters must keep their fingerprints.
     """
 
     def __post_init__(self) -> None:
@@ -47,7 +47,9 @@ class Config:
             if not (_is_finite(value) and fits(value, kind)):
                 raise ConfigError(f"{place}; expected {expected(kind)}.")
             if not _is_writable(value):
-                raise ConfigError(f"{place}, with half of a character; expected whole ones.")
+                raise ConfigError(
+                    f"{place}, which holds a lone surrogate; expected whole characters."
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, in the order of the fields."""
@@ -103,7 +105,7 @@ class Config:
 
     @classmethod
     def value_from_text(cls, name: str, text: str) -> Any:
-        """What a person means who types ``text`` for the setting ``name``.
+        """The value of the setting ``name`` that is meant by the text ``text``.
 
         Parameters
         ----------

@@ -1,9 +1,9 @@
-"""Safe reading of JSON and TOML that came from elsewhere: capped, strict, one clear error.
+"""Safe reading of JSON and TOML from other people: size limits, strict rules, one clear error.
 
-A parser is handed to nobody's file unchecked: ``tomllib`` needs time and memory that grow with the
-square of the dots in a key, and both parsers recurse into brackets. So size, depth, digits and dots
-are checked first, and what the parsers would accept but no program should (doubled keys, NaN, half
-of a surrogate pair) is refused. Types are the business of :mod:`siren_ext.schema`.
+Parsers alone are not safe: the time and memory of ``tomllib`` grow with the square of the dots in a
+key (80 KB of them took 32 s and 6 GB), and both parsers recurse into brackets. Size, depth, digits
+and dots are therefore checked before parsing. Doubled names, NaN and lone surrogates, which the
+parsers accept, are refused. :mod:`siren_ext.schema` checks the types.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
@@ -85,26 +86,20 @@ def read_bytes(
     SirenError
         of the kind ``error``: missing, too large, no regular file or unreadable.
     """
-    name = str(path) if name is None else name
-    try:
+    with _refusals(str(path) if name is None else name, error, advice):
+        if os.path.isdir(path):  # noqa: PTH112 - Windows does not open folders; this never raises
+            raise _Refused("is a folder; expected a file")
         # A named pipe would block until somebody writes to it.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
         with os.fdopen(handle, "rb") as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
-                what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-                _fail(error, f"{name} is {what}; expected a file.", advice)
+                raise _Refused("is no regular file; expected a file")
+            _check_size(status.st_size, max_bytes)
             # The file may grow after its size was asked for, so the read is bounded as well.
-            data = b"" if status.st_size > max_bytes else stream.read(max_bytes + 1)
-            size = max(status.st_size, len(data))
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or problem
-        if os.path.isdir(path):  # noqa: PTH112 - Windows does not open folders; this never raises
-            reason = "it is a folder"
-        _fail(error, f"{name} can't be read ({reason}); expected a readable file.", advice, problem)
-    if size > max_bytes:
-        _fail(error, _too_large(name, size, max_bytes), advice)
-    return data
+            data = stream.read(max_bytes + 1)
+        _check_size(len(data), max_bytes)
+        return data
 
 
 def read_json(
@@ -170,13 +165,14 @@ def parse_json(
     SirenError
         of the kind ``error``: not JSON, a name twice in an object, or beyond these limits.
     """
-    data = _plain_bytes(text, name, error, max_bytes, advice)
-    marks = data.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in data else data
-    marks = _JSON_TEXT.sub(b"", marks.translate(None, _NOT_JSON_MARKS)).replace(b'"', b"")
-    if len(marks) > 2 * MAX_PARTS:
-        _fail(error, f"{name} has more than {MAX_PARTS:,} lists and objects.", advice)
-    _check_depth(map(_BYTE_STEP.__getitem__, marks), name, error, advice)
-    try:
+    with _refusals(name, error, advice):
+        data = _plain_bytes(text, max_bytes)
+        marks = data.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in data else data
+        marks = _JSON_TEXT.sub(b"", marks.translate(None, _NOT_JSON_MARKS)).replace(b'"', b"")
+        if len(marks) > 2 * MAX_PARTS:
+            count = f"{len(marks) // 2:,} lists and objects"
+            raise _Refused(f"has {count}; expected at most {MAX_PARTS:,}")
+        _check_depth(map(_BYTE_STEP.__getitem__, marks))
         values = json.loads(
             data.decode(),
             parse_constant=_refuse_constant,
@@ -186,13 +182,7 @@ def parse_json(
         )
         if _SURROGATE_ESCAPE.search(data):
             _check_texts(values)
-    except json.JSONDecodeError as problem:
-        _fail(error, f"{name} is not valid JSON: {_place(problem)}.", advice, problem)
-    except _Refused as problem:
-        _fail(error, f"{name} {problem}.", advice, problem)
-    except RecursionError as problem:
-        _fail(error, _too_deep(name), advice, problem)
-    return values
+        return values
 
 
 def parse_toml(
@@ -207,75 +197,79 @@ def parse_toml(
 
     A key or table header may also have at most :data:`MAX_DOTS` dots.
     """
-    data = _plain_bytes(text, name, error, max_bytes, advice)
-    written = data.decode().replace("\r\n", "\n")
-    bare = _TOML_TEXT.sub("s", written)
-    _check_depth((_STEP[mark] for mark in bare if mark in _STEP), name, error, advice)
-    if any(piece.count(".") > MAX_DOTS for piece in _TOML_PIECES.split(bare)):
-        _fail(error, f"{name} has a name with more than {MAX_DOTS} dots.", advice)
-    try:
-        values: dict[str, Any] = tomllib.loads(written)
+    with _refusals(name, error, advice):
+        written = _plain_bytes(text, max_bytes).decode().replace("\r\n", "\n")
+        bare = _TOML_TEXT.sub("s", written)
+        _check_depth(_STEP[mark] for mark in bare if mark in _STEP)
+        if any(piece.count(".") > MAX_DOTS for piece in _TOML_PIECES.split(bare)):
+            raise _Refused(f"has a name with too many dots; expected at most {MAX_DOTS}")
+        values = _parsed_toml(written)
         _check_numbers(values)
-    except tomllib.TOMLDecodeError as problem:
-        _fail(error, f"{name} is not valid TOML: {str(problem)[:160]}.", advice, problem)
-    except _Refused as problem:
-        _fail(error, f"{name} {problem}.", advice, problem)
-    except RecursionError as problem:
-        _fail(error, _too_deep(name), advice, problem)
-    except ValueError as problem:  # int() of thousands of digits
-        _fail(error, f"{name} {_LONG_NUMBER}.", advice, problem)
-    return values
+        return values
 
 
 _BINARY: int = getattr(os, "O_BINARY", 0)
-_LONG_NUMBER = f"holds a number of more than {MAX_DIGITS} digits"
+_TOO_DEEP = f"has lists or tables nested too deep; expected at most {MAX_DEPTH} levels"
+_LONG_NUMBER = f"holds a number that is too long; expected at most {MAX_DIGITS} digits"
 
 
 class _Refused(Exception):  # noqa: N818 - never leaves this module
     """Something that the parser accepts and this module does not."""
 
 
-def _fail(
-    error: type[SirenError], message: str, advice: str, cause: BaseException | None = None
-) -> NoReturn:
-    raise error(f"{message} {advice}".rstrip()) from cause
-
-
-def _too_large(name: str, size: int, limit: int) -> str:
-    return f"{name} has {size:,} bytes; expected at most {limit:,}."
-
-
-def _too_deep(name: str) -> str:
-    return f"{name} has more than {MAX_DEPTH} lists or tables inside one another."
-
-
-def _place(problem: json.JSONDecodeError) -> str:
-    return f"{problem.msg}, line {problem.lineno}, column {problem.colno}"
-
-
-def _plain_bytes(
-    text: str | bytes, name: str, error: type[SirenError], max_bytes: int, advice: str
-) -> bytes:
-    """UTF-8 of limited size, without a byte order mark."""
-    if len(text) > max_bytes:
-        _fail(error, _too_large(name, len(text), max_bytes), advice)
+@contextmanager
+def _refusals(name: str, error: type[SirenError], advice: str) -> Iterator[None]:
+    """Turn every way in which reading fails into one sentence about ``name``."""
+    cause: BaseException | None
     try:
-        if isinstance(text, str):
-            data = text.encode()
-        else:
-            data = text
-            data.decode()
+        yield
+    except _Refused as problem:
+        what, cause = str(problem), problem.__cause__
+    except json.JSONDecodeError as problem:
+        place = f"{problem.msg}, line {problem.lineno}, column {problem.colno}"
+        what, cause = f"is not valid JSON: {place}; correct it there", problem
+    except tomllib.TOMLDecodeError as problem:
+        what, cause = f"is not valid TOML: {str(problem)[:160]}; correct it there", problem
+    except RecursionError as problem:
+        what, cause = _TOO_DEEP, problem
     except UnicodeError as problem:
-        _fail(error, f"{name} is not text in UTF-8; save it in that encoding.", advice, problem)
-    if len(data) > max_bytes:
-        _fail(error, _too_large(name, len(data), max_bytes), advice)
+        what, cause = "is not text in UTF-8; save it in that encoding", problem
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        what, cause = f"can't be read ({reason}); expected a readable file", problem
+    else:
+        return
+    raise error(f"{name} {what}. {advice}".rstrip()) from cause
+
+
+def _parsed_toml(text: str) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError as problem:  # int() refuses thousands of digits
+        raise _Refused(_LONG_NUMBER) from problem
+    return values
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise _Refused(f"has {size:,} bytes; expected at most {limit:,}")
+
+
+def _plain_bytes(text: str | bytes, max_bytes: int) -> bytes:
+    """UTF-8 of limited size, without a byte order mark."""
+    _check_size(len(text), max_bytes)
+    data = text.encode() if isinstance(text, str) else text
+    _check_size(len(data), max_bytes)
+    data.decode()
     return data.removeprefix(b"\xef\xbb\xbf")
 
 
-def _check_depth(steps: Iterable[int], name: str, error: type[SirenError], advice: str) -> None:
+def _check_depth(steps: Iterable[int]) -> None:
     """Raise unless the running sum of ``steps`` stays within the limit."""
     if any(depth > MAX_DEPTH for depth in accumulate(steps)):
-        _fail(error, _too_deep(name), advice)
+        raise _Refused(_TOO_DEEP)
 
 
 def _refuse_constant(word: str) -> NoReturn:
@@ -307,12 +301,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_texts(values: Any) -> None:
-    """Raise for a text that holds half of a surrogate pair, which no file or page can show."""
+    """Raise for a text that holds a lone surrogate, which can't be written as UTF-8."""
     try:
         json.dumps(values, ensure_ascii=False).encode()
     except UnicodeEncodeError as problem:
         code = ord(problem.object[problem.start])
-        raise _Refused(f"holds \\u{code:04x}, half of a character; expected whole ones") from None
+        raise _Refused(
+            f"holds the lone surrogate \\u{code:04x}; expected whole characters"
+        ) from None
 
 
 def _check_numbers(values: Any) -> None:

@@ -90,7 +90,7 @@ def convert(
     except RecursionError as problem:
         raise error(f"{name} is nested too deep. {advice}".rstrip()) from problem
     except UnicodeError as problem:
-        message = f"{name} holds half of a character; expected whole ones."
+        message = f"{name} holds a lone surrogate; expected whole characters."
         raise error(f"{message} {advice}".rstrip()) from problem
 
 

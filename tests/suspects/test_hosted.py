@@ -191,11 +191,19 @@ def test_api_without_seeds(api: HostedStandin, tmp_path: Path) -> None:
         ('image = "output.0"', "image = 3", "image is 3; expected text"),
         ('model = "', "model = ", "hosted.toml is not valid TOML"),
         ('model = "', 'done = "x"\nmodel = "', "expected a list"),
-        ('model = "', "x." * 40_000 + 'model = "', "more than 16 dots"),
-        ('model = "', "done = " + "[" * 10_000 + '\nmodel = "', "more than 64 lists"),
-        ("interval = 0.01", "interval = " + "9" * 5000, "more than 300 digits"),
+        ('model = "', "x." * 40_000 + 'model = "', "too many dots; expected at most 16"),
+        (
+            'model = "',
+            "done = " + "[" * 10_000 + '\nmodel = "',
+            "hosted.toml has lists or tables nested too deep",
+        ),
+        ("interval = 0.01", "interval = " + "9" * 5000, "expected at most 300 digits"),
         ("interval = 0.01", 'interval = "1"', "interval is '1'; expected a number from 0.01"),
-        ('"%prompt%"', "[" * 10_000, "HostedConfig.body has more than 64 lists"),
+        (
+            '"%prompt%"',
+            "[" * 10_000,
+            "HostedConfig.body has lists or tables nested too deep",
+        ),
         ("%seed%", '1", "prompt": "', "'prompt' twice in one object"),
     ],
 )
