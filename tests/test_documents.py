@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -334,3 +336,12 @@ def test_text_is_capped_in_bytes() -> None:
         as_json('"äöüx"', max_bytes=8)
     with pytest.raises(OddError, match="has 100 bytes"):
         as_toml("#" * 100, max_bytes=8)
+
+
+def test_reading_and_settings_need_no_large_library() -> None:
+    code = (
+        "import sys, siren_ext.documents, siren_ext.schema, siren_ext.config\n"
+        "print([name for name in ('torch', 'numpy', 'PIL', 'scipy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
