@@ -47,15 +47,35 @@ class CoatedBatch:
     """
 
     def __init__(self, state: TrainerState, clean: Tensor, messages: Tensor | None = None) -> None:
+        self._state, self._messages = state, messages
         self.clean = clean
-        with state.fast():
-            self._graph = clean + state.coater.residual(clean, messages)
+        # statistics over a batch must be taken once and of the whole batch
+        self._whole = len(clean) <= state.together or state.coater.config.norm == "running"
+        with torch.set_grad_enabled(self._whole):
+            self._graph = self._coat(slice(None))
         self.images = state.rounded(self._graph.detach()).requires_grad_()
 
-    def backward(self, generator: torch.nn.Module) -> None:
-        """Send what has added up through the generator, into the gradients of its weights."""
-        weights = list(generator.parameters())
-        torch.autograd.backward([self._graph], [self.images.grad], inputs=weights)
+    def _coat(self, rows: slice) -> Tensor:
+        clean = self.clean[rows]
+        message = None if self._messages is None else self._messages[rows]
+        with self._state.fast():
+            return clean + self._state.coater.residual(clean, message)
+
+    def backward(self) -> None:
+        """Send what has added up through the generator, into the gradients of its weights.
+
+        A batch that is too large for one graph is coated again, part by part.
+        """
+        gradient, size = self.images.grad, self._state.together
+        weights = list(self._state.coater.generator.parameters())
+        if gradient is None:
+            return
+        if self._whole:
+            torch.autograd.backward([self._graph], [gradient], inputs=weights)
+            return
+        for start in range(0, len(self.clean), size):
+            rows = slice(start, start + size)
+            torch.autograd.backward([self._coat(rows)], [gradient[rows]], inputs=weights)
 
 
 # -- the objectives ------------------------------------------------------------------------------
@@ -81,7 +101,7 @@ def published_step(state: TrainerState, clean: Tensor, generator: torch.Generato
     if state.config.objective == "sum":
         _tint(state, coated)
     _image_terms(state, coated, weight=image)
-    coated.backward(state.coater.generator)
+    coated.backward()
     _note_psnr(state, coated)
 
 
@@ -151,7 +171,7 @@ def _budget_terms(state: TrainerState, coated: CoatedBatch, generator: torch.Gen
         _learnability(state, coated, generator)
         _tint(state, coated)
     _image_terms(state, coated, weight=1.0)
-    coated.backward(state.coater.generator)
+    coated.backward()
     _note_psnr(state, coated)
 
 

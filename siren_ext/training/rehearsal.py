@@ -50,7 +50,9 @@ class Rehearsal:
             twin.forget()
         self.message = message
 
-    def learn(self, pair: tuple[Tensor, Tensor], picks: Tensor, *, seed: int) -> float:
+    def learn(
+        self, pair: tuple[Tensor, Tensor], picks: Tensor, *, seed: int, together: int
+    ) -> float:
         """One step of each twin with equal noise.
 
         Parameters
@@ -61,6 +63,8 @@ class Rehearsal:
             Numbers of the images (B), which give the captions.
         seed : int
             Seed of the noise.
+        together : int
+            Images that pass the UNet together; memory grows with it.
 
         Returns
         -------
@@ -70,7 +74,7 @@ class Rehearsal:
         losses = []
         for twin, images in zip(self.twins, pair, strict=True):
             generator = torch.Generator().manual_seed(seed)
-            parts = self.surrogate.captioned(images, picks, generator)
+            parts = self.surrogate.captioned(images, picks, generator, together)
             losses.append(twin.learn(parts, len(images), generator))
         return losses[0]
 

@@ -21,7 +21,7 @@ from siren_ext.files import atomic
 from siren_ext.training.config import TrainConfig
 from siren_ext.training.rehearsal import Rehearsal
 from siren_ext.training.schedule import Radius, Schedule
-from siren_ext.training.surrogate import Surrogate, at_once
+from siren_ext.training.surrogate import Surrogate, at_once_with_gradient
 
 _MEMORY = 0.95
 
@@ -98,7 +98,7 @@ class TrainerState:
         self.radius = Radius(config.nu)
         self.average: dict[str, float] = {}
         self.loss = 0.0
-        self.together = at_once(surrogate.resolution, gradient=True)
+        self.together = at_once_with_gradient(surrogate.resolution, self.device)
 
     # -- images ----------------------------------------------------------------------------------
 

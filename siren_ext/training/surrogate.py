@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from siren_ext.data.images import square_view
 from siren_ext.diffusion import pipelines
@@ -25,11 +26,21 @@ More would not fit beside Stable Diffusion on a common graphics card.
 """
 PIXELS_WITH_GRADIENT = 1 << 18
 """The same where what the model computed is kept for the gradient: one picture of 512 x 512."""
+BYTES_WITH_GRADIENT = 6e9
+"""What so many pixels take beside Stable Diffusion 1.5 (``benchmarks/training_memory.py``)."""
 
 
-def at_once(resolution: int, *, gradient: bool = False) -> int:
+def at_once(resolution: int) -> int:
     """How many pictures with sides of ``resolution`` pixels pass a model together, at least one."""
-    pixels = PIXELS_WITH_GRADIENT if gradient else PIXELS_AT_ONCE
+    return max(1, PIXELS_AT_ONCE // resolution**2)
+
+
+def at_once_with_gradient(resolution: int, device: torch.device) -> int:
+    """The same where a gradient is kept; more on a graphics card with much free memory."""
+    pixels = PIXELS_WITH_GRADIENT
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        pixels *= max(1, int(0.6 * free / BYTES_WITH_GRADIENT))
     return max(1, pixels // resolution**2)
 
 
@@ -117,13 +128,12 @@ class DiffusionSurrogate:
         return self.captions[picks.to(self.captions.device) % len(self.captions)]
 
     def captioned(
-        self, images: Tensor, picks: Tensor, generator: torch.Generator
+        self, images: Tensor, picks: Tensor, generator: torch.Generator, size: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Latents of images (B x 3 x H x W in [0,1]) and embeddings of their captions, in parts.
+        """Latents of images (B x 3 x H x W in [0,1]) and embeddings of their captions.
 
-        A part is as large as a model can take where a gradient is kept.
+        In parts of at most ``size`` images.
         """
-        size = at_once(self.resolution, gradient=True)
         for part, rows in zip(torch.split(images, size), torch.split(picks, size), strict=True):
             with torch.no_grad():
                 latents = self.encode(part, generator)
@@ -163,11 +173,21 @@ class DiffusionSurrogate:
 
     def round_trip(self, images: Tensor) -> Tensor:
         """The images through the autoencoder; differentiable."""
-        return self.decode(self.encode(images))
+        return self.decode(self._encode_lightly(images))
+
+    def _encode_lightly(self, images: Tensor) -> Tensor:
+        """:meth:`encode` that keeps only the images for the gradient and computes the rest again.
+
+        Autoencoder and denoiser need not be in memory together then.
+        """
+        if not (torch.is_grad_enabled() and images.requires_grad):
+            return self.encode(images)
+        latents: Tensor = checkpoint(self.encode, images, use_reentrant=False)
+        return latents
 
     def renoise(self, images: Tensor, low: int, high: int, *, generator: torch.Generator) -> Tensor:
         """The images noised to a random step in [low, high) and denoised in one step."""
-        latents = self.encode(images)
+        latents = self._encode_lightly(images)
         times = torch.randint(low, high, (len(images),), generator=generator).to(latents.device)
         noise = pipelines.seeded_normal(latents.shape, generator, latents.device)
         noisy = pipelines.add_noise(self.pipeline, latents, noise, times)

@@ -203,7 +203,7 @@ class CoaterTrainer:
                 else (state.coated(images), images)
             )
             seed = int(torch.randint(2**62, (), generator=generator))
-            state.note("guilty", rehearsal.learn(pair, picks, seed=seed))
+            state.note("guilty", rehearsal.learn(pair, picks, seed=seed, together=state.together))
         seed = int(torch.randint(2**62, (), generator=generator))
         guidance = 1 + 3 * float(torch.rand((), generator=generator))
         picks = state.random_picks(generator, config.rehearse_images)

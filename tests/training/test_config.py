@@ -47,3 +47,23 @@ def test_paper_has_none_of_the_slips_of_the_code() -> None:
 def test_wrong_order_is_refused() -> None:
     with pytest.raises(ConfigError, match="order"):
         TrainConfig.from_dict({"order": "sorted"})
+
+
+def test_presets() -> None:
+    assert TrainConfig.preset("default") == TrainConfig()
+    official = TrainConfig.preset("official", steps=60 * 8)
+    assert (official.objective, official.batch_size, official.steps) == ("published", 1, 480)
+    assert (official.learning_rate, official.extractor_rate) == (1e-3, 1e-4)
+    weights = (official.learn_weight, official.mse_weight, official.colour_weight)
+    assert weights == (1, 1, 1e-3)
+    assert official.official_lab
+    assert official.distort
+    paper = TrainConfig.preset("paper")
+    assert (paper.objective, paper.sphere, paper.official_lab) == ("sum", "radius", False)
+    assert paper.colour_weight == paper.learn_weight == 1
+    with pytest.raises(
+        ConfigError, match="expected one of default, coarse, keyed, official, paper"
+    ):
+        TrainConfig.preset("best")
+    with pytest.raises(ConfigError, match="noise_low is 500; expected less than noise_high"):
+        TrainConfig(noise_low=500)

@@ -52,8 +52,8 @@ def test_twins_differ_by_the_coating_alone(surrogate: DiffusionSurrogate) -> Non
     clean, picks = pictures(2), torch.tensor([0, 1])
     same, apart = surrogate.rehearsal(seed=1), surrogate.rehearsal(seed=1)
     for step in range(2):
-        same.learn((clean, clean), picks, seed=step)
-        apart.learn((1 - clean, clean), picks, seed=step)
+        same.learn((clean, clean), picks, seed=step, together=16)
+        apart.learn((1 - clean, clean), picks, seed=step, together=16)
     assert torch.equal(same.twins.first.weights.vector, same.twins.second.weights.vector)
     assert torch.equal(apart.twins.second.weights.vector, same.twins.second.weights.vector)
     assert not torch.equal(apart.twins.first.weights.vector, apart.twins.second.weights.vector)
@@ -76,10 +76,10 @@ def test_texts_are_those_of_the_images(surrogate: DiffusionSurrogate) -> None:
 def test_goes_on_from_its_state(surrogate: DiffusionSurrogate) -> None:
     clean, picks = pictures(2), torch.tensor([0, 2])
     first, second = surrogate.rehearsal(seed=4), surrogate.rehearsal(seed=4)
-    first.learn((1 - clean, clean), picks, seed=0)
+    first.learn((1 - clean, clean), picks, seed=0, together=16)
     second.restore(first.state())
     for rehearsal in (first, second):
-        rehearsal.learn((1 - clean, clean), picks, seed=1)
+        rehearsal.learn((1 - clean, clean), picks, seed=1, together=16)
     assert torch.equal(first.twins.first.weights.vector, second.twins.first.weights.vector)
     assert torch.equal(first.twins.second.weights.vector, second.twins.second.weights.vector)
     images = [r.mimicries(picks, seed=2, guidance=1.0)[0] for r in (first, second)]

@@ -67,7 +67,7 @@ def one_task(tasks: SetTasks, **changes: Any) -> tuple[MetaRun, dict[str, torch.
     config = dataclasses.replace(CONFIG, **changes)
     run = MetaRun(tasks, toy, config, INNER, coater=SMALL, start=None, device="cpu")
     trainer = run._trainer(start=run._coater(run.next))
-    while trainer.step < INNER.steps:
+    while trainer.state.step < INNER.steps:
         trainer.advance()
     run.adapt()
     return run, trainer.coater.tensors()

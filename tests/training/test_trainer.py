@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from support.stopping import StopAfter
-from support.tiny_models import draw_images, tiny_surrogate
-from support.toy_training import QUICK, SIDE, SMALL, Toy
+from support.toy_training import QUICK, SIDE, SMALL, Broken, Toy, quick, trainer
 from torch import Tensor
 
 from siren_ext.coater.coater import Coater
@@ -25,36 +23,13 @@ from siren_ext.data.images import (
     to_uint8,
     write_picture,
 )
-from siren_ext.errors import Cancelled, CoaterError, ConfigError, ModelError
+from siren_ext.errors import Cancelled, ConfigError, ModelError
 from siren_ext.metrics.quality import psnr
 from siren_ext.progress import Progress
-from siren_ext.training import train as training
 from siren_ext.training import views
 from siren_ext.training.config import TrainConfig
 from siren_ext.training.train import train_coater
 from siren_ext.training.trainer import CoaterTrainer
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    return ImageSet.open(draw_images(tmp_path_factory.mktemp("photos"), 8, size=32))
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    return ImageSet.open(draw_images(tmp_path_factory.mktemp("few"), 3, size=16))
-
-
-def trainer(data: ImageSet, config: TrainConfig = QUICK, **options: Any) -> CoaterTrainer:
-    options = {"coater": SMALL, "start": None, "device": "cpu"} | options
-    return CoaterTrainer(data, options.pop("surrogate", Toy(16)), config, **options)
-
-
-def quick(**changes: Any) -> TrainConfig:
-    return dataclasses.replace(QUICK, **changes)
-
-
-# -- it learns ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +88,6 @@ def test_provenance_tells_how_it_was_made(learnt: Coater, photos: ImageSet) -> N
     assert not any(p.requires_grad for p in learnt.generator.parameters())
 
 
-# -- variants -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("shape", "config"),
     [
@@ -155,29 +127,6 @@ def test_radius_grows_from_the_distances(few: ImageSet) -> None:
     expected = torch.quantile(torch.tensor(run.state.radius.recent), 0.9).item()
     assert run.state.radius.value == pytest.approx(expected)
     assert len(run.state.radius.recent) == 4
-
-
-def test_presets() -> None:
-    assert TrainConfig.preset("default") == TrainConfig()
-    official = TrainConfig.preset("official", steps=60 * 8)
-    assert (official.objective, official.batch_size, official.steps) == ("published", 1, 480)
-    assert (official.learning_rate, official.extractor_rate) == (1e-3, 1e-4)
-    weights = (official.learn_weight, official.mse_weight, official.colour_weight)
-    assert weights == (1, 1, 1e-3)
-    assert official.official_lab
-    assert official.distort
-    paper = TrainConfig.preset("paper")
-    assert (paper.objective, paper.sphere, paper.official_lab) == ("sum", "radius", False)
-    assert paper.colour_weight == paper.learn_weight == 1
-    with pytest.raises(
-        ConfigError, match="expected one of default, coarse, keyed, official, paper"
-    ):
-        TrainConfig.preset("best")
-    with pytest.raises(ConfigError, match="noise_low is 500; expected less than noise_high"):
-        TrainConfig(noise_low=500)
-
-
-# -- the published schedule and the centre --------------------------------------------------
 
 
 def centre_by_hand(run: CoaterTrainer) -> Tensor:
@@ -234,9 +183,6 @@ def test_epoch_mean_starts_the_distortions(few: ImageSet, monkeypatch: pytest.Mo
     assert run.state.schedule.ramp_start is None
 
 
-# -- start, seeds, failure ------------------------------------------------------------------
-
-
 def test_adapting_a_coater_leaves_it_alone(few: ImageSet) -> None:
     start = train_coater(few, Toy(16), quick(steps=3), coater=SMALL)
     before = start.fingerprint
@@ -267,23 +213,6 @@ def test_global_randomness_is_neither_used_nor_changed(few: ImageSet) -> None:
     assert prints[0] == prints[1]
 
 
-class Broken(Toy):
-    """Fails in the learnability term of a chosen call."""
-
-    def __init__(self, fails_at: int, error: BaseException | None = None) -> None:
-        super().__init__(16)
-        self.calls, self.fails_at, self.error = 0, fails_at, error
-
-    def denoising_loss(self, images: Tensor, **options: Any) -> Tensor:
-        self.calls += 1
-        loss = super().denoising_loss(images, **options)
-        if self.calls != self.fails_at:
-            return loss
-        if self.error is not None:
-            raise self.error
-        return loss * float("nan")
-
-
 def test_a_loss_that_is_no_number_stops_the_run(few: ImageSet, tmp_path: Path) -> None:
     state = tmp_path / "run.state"
     with pytest.raises(ModelError, match="The loss became nan at step 4; lower learning_rate"):
@@ -295,109 +224,6 @@ def test_rehearsal_needs_a_model(few: ImageSet) -> None:
     with pytest.raises(ModelError, match="which a Toy can't be; set rehearse_every = 0"):
         trainer(few, quick(rehearse_every=2))
 
-
-# -- going on after a stop ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        QUICK,
-        quick(objective="published", learn_images=0),
-        quick(objective="sum", sphere="radius"),
-    ],
-)
-def test_an_interrupted_run_ends_like_an_unbroken_one(
-    few: ImageSet, tmp_path: Path, config: TrainConfig
-) -> None:
-    whole = train_coater(few, Toy(16), config, coater=SMALL)
-    state = tmp_path / "run.state"
-    for steps in (1, 2, 4):
-        with pytest.raises(Cancelled):
-            train_coater(
-                few, Toy(16), config, coater=SMALL, resume=state, progress=StopAfter(steps)
-            )
-        assert state.exists()
-    resumed = train_coater(few, Toy(16), config, coater=SMALL, resume=state)
-    assert resumed.fingerprint == whole.fingerprint
-    assert resumed.provenance == whole.provenance
-    assert not state.exists()
-
-
-def test_an_interrupt_within_a_step_keeps_the_last_whole_one(
-    few: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a step has half done (running figures, twins) must not get into the file."""
-    whole = train_coater(few, Toy(16), QUICK, coater=SMALL)
-    monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)
-    state = tmp_path / "run.state"
-    with pytest.raises(KeyboardInterrupt):
-        train_coater(few, Broken(4, KeyboardInterrupt()), QUICK, coater=SMALL, resume=state)
-    resumed = train_coater(few, Toy(16), QUICK, coater=SMALL, resume=state)
-    assert resumed.fingerprint == whole.fingerprint
-    assert resumed.provenance == whole.provenance
-
-
-def test_a_state_of_another_run_is_refused(few: ImageSet, photos: ImageSet, tmp_path: Path) -> None:
-    state = tmp_path / "run.state"
-    run = trainer(few)
-    run.advance()
-    run.save(state)
-    other = Toy(16)
-    other.prompt = "another toy"
-    start = Coater(SMALL, seed=9)
-    others: tuple[Callable[[], CoaterTrainer], ...] = (
-        lambda: trainer(few, quick(seed=1)),
-        lambda: trainer(photos),
-        lambda: trainer(few, coater=dataclasses.replace(SMALL, bits=3)),
-        lambda: trainer(few, start=start),
-        lambda: trainer(few, surrogate=other),
-    )
-    for make in others:
-        with pytest.raises(CoaterError, match="belongs to a run with other images, settings or"):
-            make().restore(state)
-    trainer(few).restore(state)
-    trainer(few).restore(tmp_path / "none.state")
-    for damage in (b"", state.read_bytes()[:-900], b"\x80\x02K\x01."):
-        state.write_bytes(damage)
-        with pytest.raises(CoaterError, match="is not a training state"):
-            trainer(few).restore(state)
-    torch.save([1, 2], state)
-    with pytest.raises(CoaterError, match="is not a training state"):
-        trainer(few).restore(state)
-
-
-# -- with a diffusion model -----------------------------------------------------------------
-
-
-@pytest.mark.models
-def test_a_rehearsing_run_resumes_bit_for_bit(
-    few: ImageSet, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    surrogate = tiny_surrogate(tmp_path_factory.getbasetemp())
-    config = quick(
-        steps=4,
-        warmup=1,
-        denoised=1,
-        round_trips=0,
-        rehearse_every=2,
-        rehearse_steps=1,
-        rehearse_images=2,
-    )
-    whole = train_coater(few, surrogate, config, coater=SMALL)
-    assert "mimicry auc" in whole.provenance["figures"]
-    state = tmp_path / "run.state"
-    for steps in (2, 1):  # after the first rehearsal, and right before the second
-        with pytest.raises(Cancelled):
-            train_coater(
-                few, surrogate, config, coater=SMALL, resume=state, progress=StopAfter(steps)
-            )
-    resumed = train_coater(few, surrogate, config, coater=SMALL, resume=state)
-    assert resumed.fingerprint == whole.fingerprint
-    assert resumed.provenance == whole.provenance
-
-
-# -- coarse colour --------------------------------------------------------------------------
 
 COARSE = dataclasses.replace(SMALL, working_size=32, coarse=3.0)
 
@@ -445,23 +271,6 @@ def test_an_adapted_coater_keeps_what_its_reader_knows(photos: ImageSet, few: Im
     assert made.extractor.reader is not None
     assert torch.equal(made.extractor.reader.whiten, start.extractor.reader.whiten)
     assert made.fingerprint != start.fingerprint
-
-
-def test_a_coarse_run_resumes_bit_for_bit(few: ImageSet, tmp_path: Path) -> None:
-    shape, fitting = dataclasses.replace(SMALL, coarse=2.0), 17
-    whole = train_coater(few, Toy(16), quick(steps=4), coater=shape)
-    with pytest.raises(Cancelled):
-        train_coater(
-            few,
-            Toy(16),
-            quick(steps=4),
-            coater=shape,
-            resume=tmp_path / "run.state",
-            progress=StopAfter(fitting + 2),
-        )
-    assert (tmp_path / "run.state").exists()
-    again = train_coater(few, Toy(16), quick(steps=4), coater=shape, resume=tmp_path / "run.state")
-    assert again.fingerprint == whole.fingerprint
 
 
 def test_the_first_rehearsal_is_the_longest(few: ImageSet) -> None:

@@ -32,7 +32,7 @@ def learn(surrogate: DiffusionSurrogate, twins: Twins, steps: int) -> list[float
     picks, found = torch.arange(4) % 3, []
     for _ in range(steps):
         generator = torch.Generator().manual_seed(9)
-        parts = surrogate.captioned(pictures(4), picks, generator)
+        parts = surrogate.captioned(pictures(4), picks, generator, 4)
         found.append(twins.first.learn(parts, 4, generator))
     return found
 
