@@ -1,1 +1,1 @@
-"""Personalisation: what an infringer, an honest artist and a surrogate's maker all do."""
+"""Personalisation: train a LoRA on a set of images, for surrogates and for experiments."""

@@ -15,16 +15,46 @@ from siren_ext.config import Config, preset_values
 class PersonalizeConfig(Config):
     """How a LoRA is trained on a set of images.
 
-    ``steps`` of ``batch_size`` images. ``rank`` and ``alpha`` are those of the linear layers and
-    1x1 convolutions in the transformer blocks (kohya's ``network_dim`` and ``network_alpha``);
-    ``conv_rank`` and ``conv_alpha`` those of the 3x3 convolutions (``conv_dim``, ``conv_alpha``;
-    0: none). ``resolution`` is the side in pixels, 0 the model's own. ``prompt`` is one caption for
-    all, in which ``{class}`` stands for the class words of the folder; without it each image's own
-    caption. ``caption_dropout``: share of captions replaced by the empty text. ``flip``: mirror
-    images at random. ``schedule`` follows ``warmup`` linear steps. ``accumulation`` splits a batch
-    into that many pieces to save memory, as does ``gradient_checkpointing``. ``precision``:
-    auto, float32 or bfloat16; the trained numbers are float32 in any case. ``snr_gamma``: Min-SNR
-    weighting (Hang et al. 2023), 0 for none.
+    Attributes
+    ----------
+    steps, batch_size : int
+        Number of training steps, and of images in each.
+    rank, alpha : int, float
+        Of the linear layers and 1x1 convolutions in the transformer blocks (kohya's ``network_dim``
+        and ``network_alpha``).
+    conv_rank, conv_alpha : int, float
+        Of the 3x3 convolutions (kohya's ``conv_dim`` and ``conv_alpha``); rank 0 leaves them out.
+    learning_rate : float
+        Peak learning rate of AdamW.
+    schedule : {"constant", "cosine"}
+        Learning rate after ``warmup`` steps of linear increase.
+    weight_decay : float
+        Of AdamW.
+    max_grad_norm : float
+        Largest norm of the gradient; 0 for no limit.
+    resolution : int
+        Side of the images in pixels; 0 takes the model's own.
+    prompt : str | None
+        One caption for all images, in which ``{class}`` is replaced by the class words of the
+        folder. None takes each image's own caption.
+    caption_dropout : float
+        Share of captions that are replaced by the empty text.
+    flip : bool
+        Mirror images at random.
+    train_text_encoder : bool
+        Also train the text encoder.
+    snr_gamma : float
+        Gamma of the Min-SNR weighting (Hang et al. 2023, arXiv 2303.09556); 0 for none.
+    accumulation : int
+        Split each batch into this many parts, to save memory.
+    gradient_checkpointing : bool
+        Compute activations twice, to save memory.
+    precision : {"auto", "float32", "bfloat16"}
+        Number format of the frozen model. The trained weights are always float32.
+    save_precision : {"float32", "float16", "bfloat16"}
+        Number format of the file.
+    seed : int
+        Seed of all random numbers.
     """
 
     steps: Annotated[int, Meta(ge=1, le=10_000_000)] = 400
@@ -57,11 +87,12 @@ class PersonalizeConfig(Config):
         Parameters
         ----------
         name : {"default", "coarse", "keyed", "official", "paper"}
-            ``official`` is the kohya recipe of SIREN's code: rank 64 and alpha 1, text encoder
-            included, 1e-4, batches of 4, 80 epochs (:data:`EPOCHS`); ``paper`` has rank and alpha
-            64 and the paper's 30 epochs, of which it says no more. The others are all defaults.
+            ``official`` is the kohya recipe of SIREN's code: rank 64 and alpha 1, including the
+            text encoder, learning rate 1e-4, batches of 4, 80 epochs. ``paper`` has rank and alpha
+            64 and the paper's 30 epochs; the paper gives no other settings. The others are the
+            defaults.
         images : int
-            Images of an epoch, which with the batch size gives the steps.
+            Images per epoch, from which the number of steps is calculated.
         **changes
             Settings to change.
 

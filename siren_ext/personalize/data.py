@@ -1,4 +1,4 @@
-"""What a run trains on: latents of both mirror images and prompts, cached; seeded batches."""
+"""Training data of a run: cached latents of the images and their mirror images, seeded batches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,17 @@ _ORDER, _STEP = 1, 2
 
 @dataclass(frozen=True)
 class Batch:
-    """One step: ``latents`` (B, C, h, w), ``texts`` (B) rows of the prompt table, a ``seed``."""
+    """The data of one step.
+
+    Attributes
+    ----------
+    latents : Tensor
+        B x C x h x w scaled latents.
+    texts : Tensor
+        B indices into the prompts.
+    seed : int
+        Seed of the step's noise.
+    """
 
     latents: Tensor
     texts: Tensor
@@ -31,9 +41,18 @@ class Batch:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Latents (mirrors, n, C, h, w) and the text row of each image; row 0 is the empty text.
+    """The data of a run.
 
-    ``rows`` lists the images of an epoch, each as often as its repeats.
+    Attributes
+    ----------
+    latents : Tensor
+        1 x n x C x h x w, or 2 x n x C x h x w with mirror images.
+    texts : Tensor
+        For each image the index of its prompt.
+    prompts : tuple of str
+        All different prompts; the first is the empty text.
+    rows : array
+        The images of an epoch, each as often as its repeats.
     """
 
     latents: Tensor
@@ -42,21 +61,28 @@ class TrainingData:
     rows: NDArray[np.int64]
 
     def epochs(self, config: PersonalizeConfig) -> int:
-        """Epochs that the run's steps come to, rounded up."""
+        """Number of epochs in the run's steps, rounded up."""
         return -(-config.steps * config.batch_size // len(self.rows))
 
     def batch(self, step: int, config: PersonalizeConfig) -> Batch:
-        """The batch of ``step``: a function of (seed, step) alone, so that a resumed run agrees.
+        """The batch of a step. It depends only on seed and step, so a resumed run is the same.
 
-        Images go round in a fresh order each epoch.
+        Images are in a new random order in each epoch.
+
+        Parameters
+        ----------
+        step : int
+            The step, from 0.
+        config : PersonalizeConfig
+            Gives the seed, the batch size and the caption dropout.
         """
-        places = np.arange(step * config.batch_size, (step + 1) * config.batch_size)
-        picks = np.empty(len(places), np.int64)
-        for epoch in np.unique(places // len(self.rows)):
+        positions = np.arange(step * config.batch_size, (step + 1) * config.batch_size)
+        picks = np.empty(len(positions), np.int64)
+        for epoch in np.unique(positions // len(self.rows)):
             rng = np.random.default_rng((config.seed, _ORDER, int(epoch)))
             order = rng.permutation(self.rows)
-            here = places // len(self.rows) == epoch
-            picks[here] = order[places[here] % len(self.rows)]
+            here = positions // len(self.rows) == epoch
+            picks[here] = order[positions[here] % len(self.rows)]
         rng = np.random.default_rng((config.seed, _STEP, step))
         mirrors = rng.integers(len(self.latents), size=len(picks))
         texts = self.texts[picks].clone()
@@ -66,14 +92,27 @@ class TrainingData:
 
 
 def caption(item: Item, config: PersonalizeConfig) -> str:
-    """The text that an image is trained with; raises :class:`DatasetError` when there is none."""
+    """The text that an image is trained with.
+
+    Parameters
+    ----------
+    item : Item
+        The image.
+    config : PersonalizeConfig
+        Gives the prompt for all images, if there is one.
+
+    Raises
+    ------
+    DatasetError
+        If there is no text, or no class words for the prompt.
+    """
     if config.prompt is not None:
         if "{class}" not in config.prompt:
             return config.prompt
         if item.class_words is None:
             raise DatasetError(
-                f"The prompt {config.prompt!r} asks for class words, but {item.name} has none; "
-                "expected a kohya folder like '1_pokemon'. Write the words into the prompt."
+                f"The prompt {config.prompt!r} needs class words, but {item.name} has none; "
+                "expected a kohya folder such as '1_pokemon'. Write the words into the prompt."
             )
         return config.prompt.replace("{class}", item.class_words)
     text = item.caption or item.class_words
@@ -86,7 +125,20 @@ def caption(item: Item, config: PersonalizeConfig) -> str:
 
 
 def training_size(pipeline: Pipeline, config: PersonalizeConfig) -> int:
-    """Side in pixels; raises :class:`ConfigError` unless it is a multiple of the latent factor."""
+    """Side in pixels of the training images.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The base model.
+    config : PersonalizeConfig
+        Gives the resolution.
+
+    Raises
+    ------
+    ConfigError
+        If the model cannot be trained at that resolution.
+    """
     size = config.resolution or pipelines.native_size(pipeline)
     factor = pipelines.latent_factor(pipeline)
     if size % factor:
@@ -100,9 +152,30 @@ def training_size(pipeline: Pipeline, config: PersonalizeConfig) -> int:
 def prepare(
     data: ImageSet, pipeline: Pipeline, config: PersonalizeConfig, progress: Progress
 ) -> TrainingData:
-    """Encode every image (and its mirror image) once; deterministic in the seed."""
+    """Encode every image, and its mirror image, once; depends only on the seed.
+
+    Parameters
+    ----------
+    data : ImageSet
+        The images.
+    pipeline : Pipeline
+        The base model.
+    config : PersonalizeConfig
+        Gives resolution, prompt, mirroring and seed.
+    progress : Progress
+        One unit per image.
+
+    Raises
+    ------
+    DatasetError
+        If there is no image, or an image has no text.
+    ConfigError
+        If the model cannot be trained at the resolution.
+    ImageError
+        If an image cannot be read.
+    """
     if not len(data):
-        raise DatasetError(f"{data.name} holds no images; expected at least one.")
+        raise DatasetError(f"{data.name} contains no images; expected at least one.")
     written = [caption(item, config) for item in data.items]
     prompts = tuple(dict.fromkeys(["", *written]))
     row = {text: index for index, text in enumerate(prompts)}
@@ -126,6 +199,7 @@ def prepare(
 
 
 def _encode(pipeline: Pipeline, images: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
+    """Latents of a batch of images and, with ``flip``, of their mirror images."""
     with torch.no_grad():
         views = [images, images.flip(3)] if flip else [images]
         return torch.stack([pipelines.encode_latents(pipeline, v, generator).cpu() for v in views])

@@ -1,4 +1,4 @@
-"""Low-rank adapters inside a frozen pipeline, by peft, and their way out to kohya's format."""
+"""Low-rank adapters inside a frozen pipeline, made by peft, and their export to kohya's format."""
 
 from __future__ import annotations
 
@@ -20,10 +20,27 @@ _TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
 
 def unet_targets(unet: nn.Module, config: PersonalizeConfig) -> dict[str, tuple[int, float]]:
-    """Module path -> (rank, alpha): kohya's default network, and its ``conv_dim`` part.
+    """The modules of a UNet that get an adapter: those of kohya's network.
 
-    All linear layers and 1x1 convolutions inside ``Transformer2DModel``; with ``conv_rank`` the 3x3
-    convolutions of residual blocks and samplers too.
+    These are all linear layers and 1x1 convolutions inside ``Transformer2DModel`` and, with
+    ``conv_rank``, the 3x3 convolutions of residual blocks and samplers.
+
+    Parameters
+    ----------
+    unet : torch.nn.Module
+        A diffusers UNet.
+    config : PersonalizeConfig
+        Gives ranks and alphas.
+
+    Returns
+    -------
+    dict of str to (int, float)
+        Rank and alpha by module path.
+
+    Raises
+    ------
+    ModelError
+        If the UNet has no transformer blocks.
     """
     inside = tuple(
         path + "." for path, m in unet.named_modules() if type(m).__name__ == "Transformer2DModel"
@@ -36,7 +53,7 @@ def unet_targets(unet: nn.Module, config: PersonalizeConfig) -> dict[str, tuple[
     targets: dict[str, tuple[int, float]] = {}
     for full, module in adaptable(unet):
         if ".lora_" in full:
-            continue  # part of an adapter that is there already
+            continue  # part of another adapter
         path = full.removesuffix(".base_layer")
         kernel = module.kernel_size if isinstance(module, nn.Conv2d) else (1, 1)
         if path.startswith(inside) and kernel == (1, 1):
@@ -54,7 +71,7 @@ def unet_targets(unet: nn.Module, config: PersonalizeConfig) -> dict[str, tuple[
 def text_targets(
     text_encoder: nn.Module, config: PersonalizeConfig
 ) -> dict[str, tuple[int, float]]:
-    """Module path -> (rank, alpha) for the attention and feed-forward layers of CLIP."""
+    """Rank and alpha by module path, for the attention and feed-forward layers of CLIP."""
     return {
         path: (config.rank, config.alpha)
         for path, _ in adaptable(text_encoder)
@@ -65,9 +82,28 @@ def text_targets(
 def insert_lora(
     network: nn.Module, targets: dict[str, tuple[int, float]], adapter: str = ADAPTER
 ) -> list[Any]:
-    """Put untrained adapters beside the target modules; returns peft's layers, named.
+    """Insert untrained adapters into a frozen network; they have its number format.
 
-    The frozen network keeps its format and the adapters take it on.
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The network to change.
+    targets : dict of str to (int, float)
+        Rank and alpha by module path.
+    adapter : str
+        Name of the adapter in the network.
+
+    Returns
+    -------
+    list of (str, peft layer)
+        Module paths and layers, sorted by path.
+
+    Raises
+    ------
+    MissingExtraError
+        If peft is not installed.
+    ModelError
+        If peft leaves out a module.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -84,8 +120,8 @@ def insert_lora(
         lora_dropout=0.0,
         bias="none",
     )
-    # peft draws its initial weights from the global generator; ours replace them. It warns of a
-    # second adapter in one network, which twins are on purpose.
+    # peft draws initial weights from the global generator, but LoraWeights replaces them. It also
+    # warns about a second adapter in a network, which is intended here.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")
         inject_adapter_in_model(settings, network, adapter_name=adapter)
@@ -113,7 +149,15 @@ def adapter_names(network: nn.Module) -> set[str]:
 
 
 def switch_lora(network: nn.Module, adapter: str | None) -> None:
-    """Let one adapter of a network take part, or none; the others stay where they are."""
+    """Make one adapter of a network active and the others inactive.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The network.
+    adapter : str | None
+        Name of the adapter; None deactivates all.
+    """
     for _, layer in _lora_layers(network):
         layer.enable_adapters(adapter is not None)
         if adapter is not None:
@@ -121,12 +165,20 @@ def switch_lora(network: nn.Module, adapter: str | None) -> None:
 
 
 def remove_lora(network: nn.Module, adapter: str) -> None:
-    """Take an adapter out of a network; the last one leaves the network as it was before."""
+    """Remove an adapter from a network; removing the last one restores the original network.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The network.
+    adapter : str
+        Name of the adapter.
+    """
     known: dict[str, Any] = getattr(network, "peft_config", {})
     known.pop(adapter, None)
     for path, layer in _lora_layers(network):
         if adapter in layer.lora_A:
-            with warnings.catch_warnings():  # that another adapter becomes the active one
+            with warnings.catch_warnings():  # peft warns that another adapter becomes active
                 warnings.simplefilter("ignore")
                 layer.delete_adapter(adapter)
             layer.enable_adapters(False)
@@ -136,11 +188,32 @@ def remove_lora(network: nn.Module, adapter: str) -> None:
 
 
 class LoraWeights:
-    """All adapters of a run: the live low-rank pairs and one float32 vector of their numbers.
+    """All adapters of a run, and one float32 vector with their weights.
 
-    The frozen base runs in bfloat16 where that is fast, adapters included; an update is far smaller
-    than bfloat16's steps, so it is made on the float32 vector, which is then pushed to the live
-    ones. One vector, because an optimiser over hundreds of small tensors is mostly overhead.
+    The base model and the adapters in it may run in bfloat16, whose rounding is much coarser than
+    an update. So updates are made on the float32 vector and then copied to the adapters. A single
+    vector is used because an optimiser over hundreds of small tensors is mostly overhead.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline to insert the adapters into.
+    config : PersonalizeConfig
+        Gives ranks, alphas and the seed.
+    adapter : str
+        Name of the adapters in the networks.
+
+    Attributes
+    ----------
+    vector : torch.nn.Parameter
+        All weights, float32.
+
+    Raises
+    ------
+    MissingExtraError
+        If peft is not installed.
+    ModelError
+        If the model has no modules for adapters.
     """
 
     def __init__(
@@ -151,9 +224,7 @@ class LoraWeights:
         self.alphas: list[float] = []
         self.layers: list[Any] = []
         self.live: list[Tensor] = []
-        for path, layer in insert_lora(
-            pipeline.unet, unet_targets(pipeline.unet, config), adapter
-        ):
+        for path, layer in insert_lora(pipeline.unet, unet_targets(pipeline.unet, config), adapter):
             self._add(UNET_PREFIX + path.replace(".", "_"), layer)
         if config.train_text_encoder:
             text = pipeline.text_encoder
@@ -164,13 +235,14 @@ class LoraWeights:
         self._initialise(torch.Generator().manual_seed(config.seed))
 
     def _add(self, name: str, layer: Any) -> None:
+        """Register one module's adapter under kohya's name."""
         self.names.append(name)
         self.layers.append(layer)
         self.alphas.append(float(layer.lora_alpha[self.adapter]))
         self.live += [layer.lora_A[self.adapter].weight, layer.lora_B[self.adapter].weight]
 
     def _initialise(self, generator: torch.Generator) -> None:
-        """``down`` uniform with bound 1/sqrt(fan in) as in kohya's; ``up`` zero: no change yet."""
+        """``down`` uniform up to 1/sqrt(fan in), as kohya does; ``up`` zero, so no change yet."""
         with torch.no_grad():
             for down in self._pieces(self.vector)[::2]:
                 bound = 1 / math.sqrt(down[0].numel())
@@ -178,18 +250,18 @@ class LoraWeights:
         self.push()
 
     def _pieces(self, vector: Tensor) -> list[Tensor]:
-        """Views of a vector in the shapes of the live adapters."""
+        """Parts of a vector in the shapes of the adapters' weights."""
         parts = torch.split(vector.detach(), [p.numel() for p in self.live])
         return [part.view(p.shape) for part, p in zip(parts, self.live, strict=True)]
 
     def push(self) -> None:
-        """Copy the float32 numbers into the live adapters."""
+        """Copy the vector into the adapters."""
         with torch.no_grad():
             for live, value in zip(self.live, self._pieces(self.vector), strict=True):
                 live.copy_(value)
 
     def collect(self) -> None:
-        """Add the gradients of the live adapters to the vector's, and clear theirs."""
+        """Add the gradients of the adapters to that of the vector, and clear theirs."""
         if self.vector.grad is None:
             self.vector.grad = torch.zeros_like(self.vector)
         for live, part in zip(self.live, self._pieces(self.vector.grad), strict=True):
@@ -198,19 +270,19 @@ class LoraWeights:
             live.grad = None
 
     def clear(self) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         self.vector.grad = None
         for live in self.live:
             live.grad = None
 
     def restore(self, vector: Tensor) -> None:
-        """Take over saved float32 numbers."""
+        """Set the vector and the adapters to saved weights."""
         with torch.no_grad():
             self.vector.copy_(vector)
         self.push()
 
     def modules(self) -> dict[str, tuple[Tensor, Tensor, float]]:
-        """Kohya name -> (down, up, alpha), float32."""
+        """(down, up, alpha) by kohya's module name; float32."""
         pieces = self._pieces(self.vector)
         pairs = zip(pieces[::2], pieces[1::2], strict=True)
         return {

@@ -1,4 +1,4 @@
-"""What an adapter file says about its making: kohya's ``ss_`` keys and our own."""
+"""Metadata of adapter files: kohya's ``ss_`` keys and our own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,24 @@ RUN_KEY = "siren_run"
 def run_signature(
     data: ImageSet, model: str | Path, config: PersonalizeConfig, dtype: object
 ) -> str:
-    """A hash of everything that decides a run's result; equal runs give equal adapters."""
+    """Hash of everything that determines a run's result; equal runs give equal adapters.
+
+    Parameters
+    ----------
+    data : ImageSet
+        The images.
+    model : str or Path
+        The base model.
+    config : PersonalizeConfig
+        The settings.
+    dtype : torch.dtype
+        Number format of the base model.
+
+    Returns
+    -------
+    str
+        Hexadecimal SHA-256.
+    """
     parts = {
         "model": pipelines.model_fingerprint(model),
         "images": data.hash,
@@ -43,7 +60,32 @@ def metadata(
     run: str,
     loss: float,
 ) -> dict[str, str]:
-    """All metadata of an adapter file, as text; names without machine paths."""
+    """All metadata of an adapter file; names are given without folders.
+
+    Parameters
+    ----------
+    data : ImageSet
+        The images.
+    model : str or Path
+        The base model.
+    config : PersonalizeConfig
+        The settings.
+    pipeline : Pipeline
+        The loaded base model.
+    training : TrainingData
+        The prepared data.
+    out : Path
+        The adapter file.
+    run : str
+        The :func:`run_signature`.
+    loss : float
+        The final training loss.
+
+    Returns
+    -------
+    dict of str to str
+        Values by key.
+    """
     size = training_size(pipeline, config)
     second = int(pipeline.unet.config.cross_attention_dim) == 1024
     epochs = training.epochs(config)
@@ -112,5 +154,5 @@ def metadata(
 
 
 def _prediction(pipeline: Pipeline) -> str:
-    # the model specification says "v" where diffusers says "v_prediction"
+    """The prediction type, as the model specification names it."""
     return "v" if pipelines.prediction_type(pipeline) == "v_prediction" else "epsilon"

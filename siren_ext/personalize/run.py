@@ -1,4 +1,4 @@
-"""The training loop: exact to resume, because every draw is a function of (seed, step)."""
+"""The training loop. It can be resumed exactly, because random draws depend on seed and step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from siren_ext.personalize.record import RUN_KEY, metadata, run_signature
 from siren_ext.progress import NULL, Progress
 
 SAVE_SECONDS = 30.0
-_MEMORY = 0.95
+_MEMORY = 0.95  # weight of the past in the running mean of the loss
 
 
 def personalize(
@@ -38,17 +38,50 @@ def personalize(
     device: str = "auto",
     progress: Progress = NULL,
 ) -> AdapterSummary:
-    """Train a LoRA on ``data`` and write it to ``out`` with kohya's keys, alpha and metadata.
+    """Train a LoRA on images, and write it with kohya's keys, alpha and metadata.
 
-    ``model``: ``pocket``, a diffusers folder or a single-file checkpoint. A run that was stopped or
-    killed goes on from ``<out>.state`` and ends with the numbers of an unbroken one; a finished run
-    with the same data, model and settings is not repeated. Images that can't be read are left out.
+    A stopped run is resumed from ``<out>.state`` and gives the same weights as an uninterrupted
+    one. A finished run with the same data, model and settings is not repeated. Images that cannot
+    be read are left out.
 
-    Raises :class:`ConfigError`, :class:`DatasetError`, :class:`ModelError`, :class:`Cancelled`.
+    Parameters
+    ----------
+    data : ImageSet
+        The images.
+    model : str or Path
+        The base model: ``pocket``, a diffusers folder or a single-file checkpoint.
+    config : PersonalizeConfig
+        The settings.
+    out : Path
+        The file, ending in ``.safetensors``.
+    device : str
+        Where to train; ``auto`` as in :func:`siren_ext.devices.pick_device`.
+    progress : Progress
+        One unit per step.
+
+    Returns
+    -------
+    AdapterSummary
+        What the file contains.
+
+    Raises
+    ------
+    ConfigError
+        If a setting does not suit the model, or ``<out>.state`` belongs to another run.
+    DatasetError
+        If no image can be read, or an image has no caption.
+    ModelError
+        If the model cannot be loaded, or the loss is not finite.
+    MissingExtraError
+        If peft or accelerate is not installed.
+    Cancelled
+        If the user stopped; the state is saved.
     """
     out = Path(out)
     if out.suffix != ".safetensors":
-        raise ConfigError(f"{out.name} is no name for an adapter; expected one in .safetensors.")
+        raise ConfigError(
+            f"{out.name} can't be an adapter file; expected a name ending in .safetensors."
+        )
     target = pick_device(device)
     dtype = training_dtype(target, config.precision)
     data = data.checked(progress=progress)
@@ -78,13 +111,36 @@ def personalize(
 
 
 def training_dtype(device: torch.device, name: str) -> torch.dtype:
-    """The format that the frozen base computes in; float16 would need loss scaling, so never."""
+    """Number format of the frozen base model; never float16, which would need loss scaling.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where to train.
+    name : {"auto", "float32", "bfloat16", "float16"}
+        As in :func:`siren_ext.devices.pick_dtype`; float16 becomes float32.
+    """
     dtype = pick_dtype(device, name)
     return torch.float32 if dtype == torch.float16 else dtype
 
 
 class Trainer:
-    """One run's weights, optimiser and step counter."""
+    """Weights, optimiser and step counter of a run.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The base model; adapters are inserted into it.
+    data : TrainingData
+        The prepared data.
+    config : PersonalizeConfig
+        The settings.
+
+    Raises
+    ------
+    MissingExtraError
+        If peft or accelerate is not installed.
+    """
 
     def __init__(self, pipeline: Pipeline, data: TrainingData, config: PersonalizeConfig) -> None:
         try:
@@ -102,7 +158,7 @@ class Trainer:
         self.weights = LoraWeights(pipeline, config)
         if config.gradient_checkpointing:
             pipeline.unet.enable_gradient_checkpointing()
-            pipeline.unet.train()  # diffusers checkpoints only then; there is no dropout
+            pipeline.unet.train()  # needed for checkpointing in diffusers; there is no dropout
         self.optimiser = torch.optim.AdamW(
             [self.weights.vector], lr=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -111,7 +167,13 @@ class Trainer:
         self.updating = False
 
     def advance(self) -> None:
-        """One optimisation step; raises :class:`ModelError` when the loss is not finite."""
+        """Make one optimisation step.
+
+        Raises
+        ------
+        ModelError
+            If the loss is not finite.
+        """
         config = self.config
         self.weights.clear()
         loss = self._backward(self.data.batch(self.step, config))
@@ -125,7 +187,7 @@ class Trainer:
             self.accelerator.clip_grad_norm_([self.weights.vector], config.max_grad_norm)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, config)
-        # an interrupt in here would leave half an update behind; see _loop
+        # an interrupt before this is False again leaves half an update; see _loop
         self.updating = True
         self.optimiser.step()
         self.weights.push()
@@ -134,6 +196,7 @@ class Trainer:
         self.updating = False
 
     def _backward(self, batch: Batch) -> float:
+        """Compute the gradients of a batch; returns its mean loss without weighting."""
         generator = torch.Generator().manual_seed(batch.seed)
         total = len(batch.latents)
         size = -(-total // self.config.accumulation)
@@ -155,12 +218,13 @@ class Trainer:
         return mean
 
     def _prompt_embeds(self, texts: Tensor) -> Tensor:
+        """Embeddings of prompts by index; computed anew while the text encoder is trained."""
         if self.config.train_text_encoder:
             return pipelines.embed_tokens(self.pipeline, self._ids[texts])
         return self._embeds[texts.to(self._embeds.device)]
 
     def _weight(self, times: Tensor) -> Tensor:
-        """Min-SNR weights (Hang et al. 2023, §3.4); ones without ``snr_gamma``."""
+        """Min-SNR weights (Hang et al. 2023, section 3.4); ones without ``snr_gamma``."""
         gamma = self.config.snr_gamma
         if not gamma:
             return torch.ones(len(times), device=times.device)
@@ -169,7 +233,7 @@ class Trainer:
         return ratio.clamp(max=gamma) / (ratio + 1 if velocity else ratio)
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """Everything that the next step depends on, for :meth:`restore`."""
         return {
             "step": self.step,
             "mean_loss": self.mean_loss,
@@ -178,14 +242,22 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a :meth:`snapshot`."""
+        """Resume from a :meth:`snapshot`."""
         self.weights.restore(state["weights"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.mean_loss = int(state["step"]), float(state["mean_loss"])
 
 
 def learning_rate(step: int, config: PersonalizeConfig) -> float:
-    """Linear warm-up, then constant or half a cosine down to zero."""
+    """Learning rate of a step: linear warm-up, then constant or half a cosine down to zero.
+
+    Parameters
+    ----------
+    step : int
+        The step, from 0.
+    config : PersonalizeConfig
+        Gives the peak, the warm-up and the schedule.
+    """
     if step < config.warmup:
         return config.learning_rate * (step + 1) / (config.warmup + 1)
     if config.schedule == "constant":
@@ -195,6 +267,7 @@ def learning_rate(step: int, config: PersonalizeConfig) -> float:
 
 
 def _loop(trainer: Trainer, path: Path, run: str, progress: Progress) -> None:
+    """Train to the end, saving the state now and then and when stopped."""
     first, began = trainer.step, time.monotonic()
     last_save = began
     progress.stage("Personalising", trainer.config.steps, first)
@@ -207,39 +280,43 @@ def _loop(trainer: Trainer, path: Path, run: str, progress: Progress) -> None:
                 last_save = time.monotonic()
             progress.advance(note=f"loss {trainer.mean_loss:.4f}, {pace:.2f} s/step")
     except (KeyboardInterrupt, Cancelled):
-        # in the middle of an update the last periodic state is the whole one
+        # in the middle of an update keep the last saved state
         if trainer.step and not trainer.updating:
             _write_state(trainer, path, run)
         raise
 
 
 def _write_state(trainer: Trainer, path: Path, run: str) -> None:
+    """Save the state of a run."""
     with atomic(path) as temporary:
         torch.save({"run": run, **trainer.snapshot()}, temporary)
 
 
 def _read_state(path: Path, run: str) -> dict[str, Any] | None:
+    """The saved state of a run, if there is one."""
     if not path.exists():
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged files
         raise ConfigError(
-            f"{path} can't be read as the state of a stopped run: {error}. Delete it to start anew."
+            f"{path} can't be read as the state of a stopped run: {error}. Delete it to start "
+            "again."
         ) from error
     if not isinstance(state, dict) or state.get("run") != run:
         raise ConfigError(
             f"{path} belongs to a stopped run with other images, model or settings. Delete it to "
-            "start anew, or write to another name."
+            "start again, or choose another file name."
         )
     return state
 
 
 def _finished(out: Path, run: str) -> AdapterSummary | None:
+    """The adapter, if it is the result of the same run."""
     if not out.exists():
         return None
     try:
         summary = read_summary(out)
     except AdapterError:
-        return None  # something else of that name: written over, as any output file
+        return None  # another file of that name, which is overwritten
     return summary if summary.metadata.get(RUN_KEY) == run else None

@@ -1,4 +1,4 @@
-"""Where the bundled images are, and the same as an image set."""
+"""The bundled images: their folder, and as an image set."""
 
 from __future__ import annotations
 

@@ -287,7 +287,7 @@ def _earlier(out: Path, record: dict[str, Any]) -> tuple[dict[str, Any], int]:
         earlier.pop("missed", None)
         same = bool(earlier == record) or not images  # a refused call leaves an empty record
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} can't be read: {error}. Delete the folder to start anew.") from (
+        raise ConfigError(f"{path} can't be read: {error}. Delete the folder to start again.") from (
             error
         )
     if not same:

@@ -184,7 +184,7 @@ def test_bfloat16_run_keeps_float32_masters(model: Path, data: ImageSet, tmp_pat
 
 
 def test_wrong_settings_are_named(model: Path, data: ImageSet, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"expected one in \.safetensors"):
+    with pytest.raises(ConfigError, match=r"expected a name ending in \.safetensors"):
         personalize(data, model, SMALL, tmp_path / "a.pt", device="cpu")
     with pytest.raises(ConfigError, match="multiple of 8"):
         personalize(data, model, small(resolution=30), tmp_path / "a.safetensors", device="cpu")
