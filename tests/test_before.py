@@ -14,7 +14,8 @@ from support.evidence_samples import PASSPHRASE, known_key
 
 from siren_ext.coater.bundled import coater_path
 from siren_ext.coater.coater import Coater
-from siren_ext.coating.manifest import JOURNAL_NAME, CoatConfig, CoatJournal, CoatManifest
+from siren_ext.coating.journal import JOURNAL_NAME, CoatJournal
+from siren_ext.coating.manifest import CoatConfig, CoatManifest
 from siren_ext.evidence.commitment import Commitment, check_commitment
 from siren_ext.experiments.study import cached_value
 from siren_ext.files import sha256_file, write_json
@@ -70,10 +71,10 @@ def test_journal(tmp_path: Path) -> None:
     lines = (BEFORE / "journal.jsonl").read_text(encoding="utf-8").splitlines()
     header, entries = json.loads(lines[0]), list(map(json.loads, lines[1:]))
     assert len(lines) == EXPECTED["journal"]["lines"] == 4
-    ledger = CoatJournal(tmp_path, header["coater"], CoatConfig(strength=1.5))
-    known = [ledger.known(entry["source"]) for entry in entries]
+    journal = CoatJournal(tmp_path, header["coater"], CoatConfig(strength=1.5))
+    known = [journal.known(entry["source"]) for entry in entries]
     assert [json.loads(json.dumps(to_plain(entry))) for entry in known] == entries
-    ledger.begin(header["outputs"], [entry for entry in known if entry is not None])
+    journal.begin(header["outputs"], [entry for entry in known if entry is not None])
     assert same_bytes(tmp_path / JOURNAL_NAME, "journal.jsonl")
 
 

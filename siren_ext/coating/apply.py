@@ -1,4 +1,4 @@
-"""Coated images in memory: residual, mask, clamp and the rounding to 8 bits, in one place."""
+"""Coats images in memory: residual, mask, clamp and rounding to 8 bits."""
 
 from __future__ import annotations
 
@@ -26,27 +26,32 @@ def coat_images(
     keep: Tensor | None = None,
     key: CoatingKey | None = None,
 ) -> Tensor:
-    """Coated copies of images, on the levels k/255 that an 8-bit file holds.
+    """Coat images, on the levels k/255 that an 8-bit file can store.
 
     Parameters
     ----------
     images : Tensor
-        B x 3 x H x W in [0,1], sides of 16 pixels or more.
+        B x 3 x H x W in [0,1], at least 16 pixels wide and high.
     coater : Coater
-        the work is done on its device, and the result lies there.
+        Adds the residual, on its device.
     strength : float
-        factor on the residual; 1 is as trained.
+        Factor on the residual; 1 is what the coater was trained with.
     keep : Tensor | None
-        B x 1 x H x W or 1 x 1 x H x W in [0,1]; where it is 1 nothing is added.
+        B x 1 x H x W or 1 x 1 x H x W in [0,1]; where it is 1, nothing is added.
     key : CoatingKey | None
-        holds the message that a keyed coater writes.
+        The key whose message a keyed coater writes.
+
+    Returns
+    -------
+    Tensor
+        B x 3 x H x W in [0,1], on the coater's device.
 
     Raises
     ------
     ImageError
-        the images have another shape.
+        The images have another shape.
     CoaterError
-        the coater gives values that are not finite numbers, or its key is missing.
+        The coater's output has values that are not finite numbers, or its key is missing.
     """
     shape = tuple(images.shape)
     if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < SMALLEST_SIDE:
@@ -59,14 +64,25 @@ def coat_images(
     )
     if not all(sane):
         raise CoaterError(
-            f"The coater gave values that are not finite numbers for image {sane.index(False)}; "
-            "expected finite ones. Check that image's values and the coater file."
+            f"The coater's output for image {sane.index(False)} has values that are not finite "
+            "numbers. Check that image's values and the coater file."
         )
     return coated
 
 
 def message_of(key: CoatingKey | None) -> Tensor | None:
-    """The message of a key, k of -1 and +1; None without a key."""
+    """The message of a key.
+
+    Parameters
+    ----------
+    key : CoatingKey | None
+        The key.
+
+    Returns
+    -------
+    Tensor | None
+        k values of -1 or +1; None without a key.
+    """
     return None if key is None else torch.tensor(key.signs().tolist(), dtype=torch.float32)
 
 
@@ -78,17 +94,34 @@ def add_coating(
     keep: Tensor | None = None,
     message: Tensor | None = None,
 ) -> tuple[Tensor, list[bool]]:
-    """Coated B3HW images on the coater's device, and for each whether its residual is finite.
+    """Coat images without checking them. For callers that handle bad images one by one.
 
-    Raises :class:`CoaterError` for a residual of another shape.
+    Parameters
+    ----------
+    images : Tensor
+        B x 3 x H x W in [0,1], on the coater's device.
+    coater, strength, keep
+        As in :func:`coat_images`.
+    message : Tensor | None
+        See :func:`message_of`.
+
+    Returns
+    -------
+    tuple[Tensor, list[bool]]
+        Coated images, and for each whether its residual is finite.
+
+    Raises
+    ------
+    CoaterError
+        The residual has another shape than the images.
     """
     residual = coater.residual(images) if message is None else coater.residual(images, message)
     if residual.shape != images.shape:
         raise CoaterError(
-            f"The coater gave a residual of shape {tuple(residual.shape)}; expected "
-            f"{tuple(images.shape)}."
+            f"The coater's residual has the shape {tuple(residual.shape)}; expected "
+            f"{tuple(images.shape)}. Check the coater file."
         )
-    # a NaN or infinity is among the extremes; asking every pixel takes a copy of a large photo
+    # any NaN or infinity shows in the extremes; isfinite on all pixels would copy a large photo
     low, high = torch.aminmax(residual.flatten(1), dim=1)
     sane: list[bool] = (torch.isfinite(low) & torch.isfinite(high)).tolist()
     if keep is not None:

@@ -1,7 +1,7 @@
-"""Coat a folder of images: add the residual, round to 8 bits, write, score what was written.
+"""Coats a folder of images: adds the residual, rounds to 8 bits, writes, and scores the result.
 
-Follows the paper's release stage; the image is clamped and rounded before it is scored, so that
-the recorded score is that of the file.
+This is the release stage of the paper (SIREN, arXiv 2410.10437). An image is clamped and rounded
+before it is scored, so that the recorded score is that of the file.
 """
 
 from __future__ import annotations
@@ -18,32 +18,13 @@ import torch
 from torch import Tensor
 
 from siren_ext.coating.apply import add_coating, message_of
-from siren_ext.coating.manifest import (
-    MANIFEST_NAME,
-    CoatConfig,
-    CoatEntry,
-    CoatFailure,
-    CoatJournal,
-    CoatManifest,
-)
-from siren_ext.coating.outputs import (
-    DATASET_TOML,
-    caption_names,
-    output_names,
-    refuse_overlap,
-    write_captions,
-    write_toml,
-)
-from siren_ext.data.dataset import ImageSet, Item
+from siren_ext.coating.journal import CoatJournal
+from siren_ext.coating.manifest import CoatConfig, CoatEntry, CoatFailure, CoatManifest
+from siren_ext.coating.outputs import DATASET_TOML, refuse_overlap, write_captions, write_toml
+from siren_ext.coating.plan import CoatJob, batches, finished_entry, plan_jobs
+from siren_ext.data.dataset import ImageSet
 from siren_ext.data.decode import Bytes
-from siren_ext.data.images import (
-    Picture,
-    picture_size,
-    read_picture,
-    to_tensor,
-    to_uint8,
-    write_picture,
-)
+from siren_ext.data.images import Picture, read_picture, to_tensor, to_uint8, write_picture
 from siren_ext.errors import (
     Cancelled,
     CoaterError,
@@ -60,31 +41,10 @@ if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
     from siren_ext.keys.coating_key import CoatingKey
 
-__all__ = [
-    "MANIFEST_NAME",
-    "CoatConfig",
-    "CoatEntry",
-    "CoatFailure",
-    "CoatManifest",
-    "coat_folder",
-]
-
-# Bounds the memory of a batch: 8 megapixels are 96 MB per float copy, and some four are needed.
-MAX_BATCH_PIXELS = 8_000_000
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    item: Item
-    output: str
-    sha256: str
-    size: tuple[int, int]
-    coated: bool
-
 
 @dataclasses.dataclass(frozen=True)
 class _Result:
-    """What the network gives for one image."""
+    """The network's output for one image."""
 
     rgb: Bytes
     clean_score: float
@@ -102,46 +62,48 @@ def coat_folder(
     workers: int = 2,
     progress: Progress = NULL,
 ) -> CoatManifest:
-    """Write a coated PNG of every image of ``data`` into ``out``, captions along with it.
+    """Write a coated PNG of every image into a folder, along with the captions.
 
-    Name stem, size, transparency, EXIF and RGB colour profile are kept. A second call goes on
-    where the first stopped and redoes nothing whose source, coater and settings are unchanged.
-    After a stop everything finished is in place.
+    Name, size, transparency, EXIF and RGB colour profile are kept. A call resumes an earlier one in
+    the same folder: only images whose source, coater or settings have changed are coated again.
+    After a stop, all finished images are in place.
 
     Parameters
     ----------
     data : ImageSet
-        the images.
+        The images.
     coater : Coater
-        adds the residual and scores.
+        Adds the residual and scores.
     out : Path
-        folder to write to; neither inside the data folder nor around it.
+        Output folder; must not be, contain or be inside the data folder.
     config : CoatConfig | None
-        strength, share and layout.
+        Strength, share and layout; None for the defaults.
     key : CoatingKey | None
-        holds the message that a keyed coater writes into every image; of it the manifest has
-        the salted fingerprint alone.
+        The key whose message a keyed coater writes into every image. The manifest stores only its
+        salted fingerprint.
     batch_size : int
-        images of equal size that pass the network at once.
+        Most images of equal size per pass of the network.
     workers : int
-        threads that decode and encode.
+        Threads that decode and encode.
     progress : Progress
-        told of every image.
+        Counts the images.
 
     Returns
     -------
     CoatManifest
-        The manifest, also written to ``out/siren_manifest.json``; unreadable images are in its
+        What was done, also written to ``out/siren_manifest.json``. Unreadable images are in its
         ``failures``.
 
     Raises
     ------
     DatasetError
-        ``out`` overlaps the data or holds files that no earlier run wrote.
+        ``out`` overlaps the data folder, has files that no earlier run wrote, or can't be written.
     CoaterError
-        the coater is keyed and there is no key for it, or it takes none.
+        The coater is keyed and there is no matching key, or it is not keyed and there is a key.
+    ConfigError
+        ``batch_size`` or ``workers`` is below 1.
     Cancelled
-        the user stopped the run.
+        The user stopped the run.
     """
     config = config or CoatConfig()
     out = Path(out)
@@ -164,12 +126,13 @@ def coat_folder(
 
 def _check_key(coater: Coater, key: CoatingKey | None) -> None:
     """Raise :class:`CoaterError` unless the key fits, before anything is written."""
-    needed = int(getattr(getattr(coater, "config", None), "message_bits", 0))
-    found = 0 if key is None else key.bits
-    if found != needed:
-        told = f"a key of {found} bits" if found else "no key"
-        wanted = f"a key of {needed} bits" if needed else "no key: this coater is not keyed"
-        raise CoaterError(f"Found {told}; expected {wanted}.")
+    needed, found = coater.config.message_bits, 0 if key is None else key.bits
+    if found == needed:
+        return
+    given = f"a key of {found} bits" if found else "no key"
+    if not needed:
+        raise CoaterError(f"Found {given}; expected no key, because this coater is not keyed.")
+    raise CoaterError(f"Found {given}; expected a key of {needed} bits. Use this coater's key.")
 
 
 class _Run:
@@ -191,68 +154,38 @@ class _Run:
         self.failures = dict(data.problems)
         self.begun = self.complete = False
 
-    def plan(self, pool: ThreadPoolExecutor) -> list[_Job]:
-        """Hash and measure the sources, choose which are coated, drop what is done already."""
-        items, config = self.data.items, self.config
-        self.progress.stage("Checking images", len(items))
-        # Exactly round(share * n) needs to know beforehand which images can be decoded.
-        thorough = 0 < config.share < 1
-        facts: list[tuple[Item, str, str, tuple[int, int]]] = []
-        found = pool.map(lambda item: _inspect(item, thorough), items)
-        for item, output, fact in zip(
-            items, output_names(self.data, config.layout), found, strict=True
-        ):
-            if isinstance(fact, str):
-                self.failures[item.name] = fact
-            else:
-                facts.append((item, output, *fact))
-            self.progress.advance(1, item.name)
-        count = round(config.share * len(facts))
-        order = np.random.default_rng(config.seed).permutation(len(facts))
-        chosen = set(order[:count].tolist())
-        jobs = [_Job(*fact, coated=i in chosen) for i, fact in enumerate(facts)]
-        kept = dict(zip(jobs, pool.map(self._kept, jobs), strict=True))
-        outputs = {name for job in jobs for name in self._files(job)}
-        if config.layout == "kohya":
+    def plan(self, pool: ThreadPoolExecutor) -> list[CoatJob]:
+        """Plan the run, open the journal, and return the jobs that an earlier run did not do."""
+        layout = self.config.layout
+        jobs, failures = plan_jobs(self.data, self.config, pool, self.progress)
+        self.failures |= failures
+        entries = pool.map(lambda job: finished_entry(job, self.journal, self.out), jobs)
+        kept = dict(zip(jobs, entries, strict=True))
+        outputs = {name for job in jobs for name in job.files(layout)}
+        if layout == "kohya":
             outputs.add(DATASET_TOML)
         self.journal.begin(outputs, [entry for entry in kept.values() if entry is not None])
         self.begun = True
         for job in jobs:
-            if kept[job] is not None:  # a caption may have changed since
+            if kept[job] is not None:  # its caption may have changed since
                 try:
-                    write_captions(job.item, job.output, self.out, config.layout)
+                    write_captions(job.item, job.output, self.out, layout)
                 except ImageError as error:
                     self.failures[job.item.name] = str(error)
         return [job for job, entry in kept.items() if entry is None]
 
-    def _files(self, job: _Job) -> list[str]:
-        return [job.output, *caption_names(job.item, job.output, self.config.layout)]
-
-    def _kept(self, job: _Job) -> CoatEntry | None:
-        """The earlier entry of this very work, if its file is still as it was written."""
-        entry = self.journal.known(job.item.name)
-        if entry is None or (entry.source_sha256, entry.output, entry.coated) != (
-            job.sha256,
-            job.output,
-            job.coated,
-        ):
-            return None
-        path = self.out / job.output
-        same = path.is_file() and sha256_file(path) == entry.output_sha256
-        return entry if same else None
-
-    def coat(self, jobs: Sequence[_Job], pool: ThreadPoolExecutor, batch_size: int) -> None:
-        """Decode ahead and encode behind in threads, with the network between them here."""
+    def coat(self, jobs: Sequence[CoatJob], pool: ThreadPoolExecutor, batch_size: int) -> None:
+        """Run the network here, while threads decode the next batch and encode the last one."""
         self.progress.stage(
             "Coating", len(jobs) + len(self.journal.entries), len(self.journal.entries)
         )
-        batches = list(_batches(jobs, batch_size))
-        reads = [pool.submit(_attempt_read, job) for job in batches[0]] if batches else []
-        writes: list[tuple[_Job, Future[None]]] = []
+        groups = list(batches(jobs, batch_size))
+        reads = [pool.submit(_attempt_read, job) for job in groups[0]] if groups else []
+        writes: list[tuple[CoatJob, Future[None]]] = []
         try:
-            for number, batch in enumerate(batches):
+            for number, batch in enumerate(groups):
                 pictures = [future.result() for future in reads]
-                following = batches[number + 1] if number + 1 < len(batches) else []
+                following = groups[number + 1] if number + 1 < len(groups) else []
                 reads = [pool.submit(_attempt_read, job) for job in following]
                 ready = list(self._through_network(batch, pictures))
                 fresh = [(done[0], pool.submit(self._write, *done)) for done in ready]
@@ -263,9 +196,9 @@ class _Run:
             self.complete = True
         finally:
             for _, future in writes:
-                future.exception()  # waits: what passed the network is still written
+                future.exception()  # wait, so that images that passed the network are written
 
-    def _collect(self, writes: Iterable[tuple[_Job, Future[None]]]) -> None:
+    def _collect(self, writes: Iterable[tuple[CoatJob, Future[None]]]) -> None:
         for job, future in writes:
             try:
                 future.result()
@@ -276,16 +209,16 @@ class _Run:
             else:
                 self.progress.advance(1, job.item.name)
 
-    def _fail(self, job: _Job, error: BaseException | str) -> None:
+    def _fail(self, job: CoatJob, error: BaseException | str) -> None:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         self.failures[job.item.name] = printable(why)
         self.progress.advance(1, f"{job.item.name} skipped")
 
     def _through_network(
-        self, batch: Sequence[_Job], pictures: Sequence[Picture | SirenError]
-    ) -> Iterator[tuple[_Job, Picture, _Result]]:
-        """Coat and score what could be decoded, images of equal shape together."""
-        groups: dict[tuple[int, int], list[tuple[_Job, Picture]]] = {}
+        self, batch: Sequence[CoatJob], pictures: Sequence[Picture | SirenError]
+    ) -> Iterator[tuple[CoatJob, Picture, _Result]]:
+        """Coat and score the decoded images, grouped by size."""
+        groups: dict[tuple[int, int], list[tuple[CoatJob, Picture]]] = {}
         for job, picture in zip(batch, pictures, strict=True):
             if isinstance(picture, SirenError):
                 self._fail(job, picture)
@@ -295,7 +228,7 @@ class _Run:
             images = to_tensor(group[0][1].rgb)
             if len(group) > 1:
                 images = torch.cat([to_tensor(picture.rgb) for _, picture in group])
-            # The coated flag is the same for a whole batch.
+            # all jobs of a batch have the same flag
             strength = self.config.strength if batch[0].coated else None
             for (job, picture), result in zip(
                 group, _apply(self.coater, images, strength, self.message), strict=True
@@ -305,8 +238,8 @@ class _Run:
                 else:
                     yield job, picture, result
 
-    def _write(self, job: _Job, picture: Picture, result: _Result) -> None:
-        """In a thread: write the image, then record it."""
+    def _write(self, job: CoatJob, picture: Picture, result: _Result) -> None:
+        """Write an image and record it; runs in a thread."""
         path = self.out / job.output
         write_captions(job.item, job.output, self.out, self.config.layout)
         write_picture(dataclasses.replace(picture, rgb=result.rgb), path)
@@ -326,9 +259,9 @@ class _Run:
         )
 
     def close(self) -> CoatManifest:
-        """Write dataset.toml and the manifest for what is in place."""
+        """Write dataset.toml and the manifest for the finished images."""
         failures = [CoatFailure(name, why) for name, why in self.failures.items()]
-        if not self.begun:  # stopped before anything was touched: leave the earlier records
+        if not self.begun:  # stopped before anything was written: keep the earlier records
             made = (self.journal.coater, self.config)
             return CoatManifest(*made, (), tuple(failures), (), False, self.journal.key)
         order = [item.name for item in self.data.items]
@@ -338,43 +271,18 @@ class _Run:
         return self.journal.finish(order, failures, complete=self.complete)
 
 
-def _inspect(item: Item, thorough: bool) -> tuple[str, tuple[int, int]] | str:
-    """Hash and size of a source, or why it can't be used."""
-    try:
-        size = read_picture(item.path).size if thorough else picture_size(item.path)
-        return sha256_file(item.path), size
-    except SirenError as error:
-        return str(error)
-    except OSError as error:
-        return f"can't be read: {error.strerror}."
-
-
-def _attempt_read(job: _Job) -> Picture | SirenError:
+def _attempt_read(job: CoatJob) -> Picture | SirenError:
     try:
         return read_picture(job.item.path)
     except SirenError as error:
         return error
 
 
-def _batches(jobs: Sequence[_Job], batch_size: int) -> Iterator[list[_Job]]:
-    """Jobs of equal size and equal treatment together, bounded in number and pixels."""
-    batch: list[_Job] = []
-    for job in sorted(jobs, key=lambda job: (job.size, job.coated)):
-        limit = min(batch_size, max(1, MAX_BATCH_PIXELS // max(1, math.prod(job.size))))
-        fits = batch and (batch[0].size, batch[0].coated) == (job.size, job.coated)
-        if batch and (not fits or len(batch) >= limit):
-            yield batch
-            batch = []
-        batch.append(job)
-    if batch:
-        yield batch
-
-
 @torch.no_grad()
 def _apply(
     coater: Coater, images: Tensor, strength: float | None, message: Tensor | None
 ) -> list[_Result | str]:
-    """Coat (unless ``strength`` is None) and score B3HW images; a text tells why one failed."""
+    """Coat (unless ``strength`` is None) and score B3HW images; a text says why one failed."""
     try:
         images = images.to(coater.device)
         clean = coater.score(images).double().cpu()
@@ -385,13 +293,13 @@ def _apply(
         return [
             _result(image, float(before), float(after))
             if fine
-            else "The coater gave values that are not finite numbers for this image."
+            else "The coater's output for this image has values that are not finite numbers."
             for image, before, after, fine in zip(coated, clean, scores, sane, strict=True)
         ]
     except Cancelled:
         raise
     except (SirenError, RuntimeError) as error:
-        # Out of memory, or one image that the network can't take: find out which.
+        # out of memory, or one image that the network can't process: find out which
         if len(images) == 1:
             return [f"The coater can't handle this image: {error}"]
         return [
@@ -406,7 +314,7 @@ def _result(image: Tensor, clean: float, coated: float | None) -> _Result | str:
 
 
 def _psnr(before: Bytes, after: Bytes) -> float | None:
-    """Peak signal-to-noise ratio in dB of 8-bit pixels; None when they are equal."""
+    """Peak signal-to-noise ratio in dB of 8-bit pixels; None if they are equal."""
     difference = (after.astype(np.int16) - before).ravel()
     total = float(np.einsum("i,i->", difference, difference, dtype=np.int64))
     return None if total == 0 else 10 * math.log10(255**2 * difference.size / total)

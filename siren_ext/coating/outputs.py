@@ -1,4 +1,4 @@
-"""Where coated files go: names, captions and kohya's folders of an output folder."""
+"""Files of an output folder: names, captions and kohya's training folders."""
 
 from __future__ import annotations
 
@@ -18,31 +18,82 @@ DEFAULT_RESOLUTION = (512, 512)
 
 
 def refuse_overlap(root: Path, out: Path) -> None:
-    """Raise :class:`DatasetError` when ``out`` is the data folder, lies in it or contains it."""
+    """Check that the output folder is separate from the data folder.
+
+    Parameters
+    ----------
+    root : Path
+        The data folder.
+    out : Path
+        The output folder; need not exist.
+
+    Raises
+    ------
+    DatasetError
+        One is the other, or inside it.
+    """
     data, target = root.resolve(), out.resolve()
     if data == target or data in target.parents or target in data.parents:
         raise DatasetError(
-            f"The output folder {out} is, lies in or contains the data folder "
-            f"{root}; expected a separate one, so that originals stay as they are."
+            f"The output folder {out} is, contains or is inside the data folder {root}. Choose a "
+            "separate folder, so that the originals are not changed."
         )
 
 
 def class_words(item: Item, data: ImageSet) -> str:
-    """What a trainer is told the image shows when it has no caption, fit for a folder name."""
+    """Words for what an image shows, used by trainers if it has no caption.
+
+    Parameters
+    ----------
+    item : Item
+        The image.
+    data : ImageSet
+        The set it belongs to.
+
+    Returns
+    -------
+    str
+        Words that can be part of a folder name.
+    """
     return safe_words(item.class_words or data.name)
 
 
 def kohya_folder(item: Item, data: ImageSet) -> str:
-    """The folder ``<repeats>_<class words>`` that an image belongs in."""
+    """Name of the kohya training folder for an image.
+
+    Parameters
+    ----------
+    item : Item
+        The image.
+    data : ImageSet
+        The set it belongs to.
+
+    Returns
+    -------
+    str
+        ``<repeats>_<class words>``.
+    """
     return f"{item.repeats}_{class_words(item, data)}"
 
 
 def output_names(data: ImageSet, layout: str) -> list[str]:
-    """A distinct output name per image, relative to the output folder.
+    """Choose a distinct output name for every image.
 
-    The stem is kept; a second image of the same stem gets its type added (``a_jpg.png``), further
-    ones a number. Names that differ only in case count as equal, as many file systems say so.
-    Images that are PNG already choose first.
+    The stem is kept. A second image of the same stem gets its type added (``a_jpg.png``), further
+    ones also a number. PNG images keep their names first. Names that differ only in case count as
+    equal, because many file systems ignore case.
+
+    Parameters
+    ----------
+    data : ImageSet
+        The images.
+    layout : str
+        ``plain`` or ``kohya``.
+
+    Returns
+    -------
+    list[str]
+        Names relative to the output folder, in the order of the data.
     """
     taken: set[str] = set()
     tries: dict[str, int] = {}
@@ -68,17 +119,49 @@ def _fold(path: PurePosixPath) -> str:
 
 
 def caption_names(item: Item, output: str, layout: str) -> dict[str, Path | str]:
-    """Caption files that go with an output: name to the file to copy, or to the text."""
+    """Caption files of an output.
+
+    Parameters
+    ----------
+    item : Item
+        The source.
+    output : str
+        Name of the output image.
+    layout : str
+        ``plain`` or ``kohya``.
+
+    Returns
+    -------
+    dict[str, Path | str]
+        For each name, the file to copy or the text to write.
+    """
     base = output.removesuffix(".png")
     files: dict[str, Path | str] = {base + path.suffix.lower(): path for path in item.caption_files}
-    # The kohya layout names .txt in its dataset.toml; a caption from a table has no file at all.
+    # kohya's dataset.toml expects .txt files; captions from a table have no file yet
     if item.caption is not None and (not files or layout == "kohya"):
         files.setdefault(base + ".txt", item.caption + "\n")
     return files
 
 
 def write_captions(item: Item, output: str, out: Path, layout: str) -> None:
-    """Bring the captions of an output up to date; raises :class:`ImageError`."""
+    """Write the caption files of an output, if they are missing or differ.
+
+    Parameters
+    ----------
+    item : Item
+        The source.
+    output : str
+        Name of the output image.
+    out : Path
+        The output folder.
+    layout : str
+        ``plain`` or ``kohya``.
+
+    Raises
+    ------
+    ImageError
+        A caption can't be copied.
+    """
     for name, source in caption_names(item, output, layout).items():
         path = out / name
         try:
@@ -93,9 +176,24 @@ def write_captions(item: Item, output: str, out: Path, layout: str) -> None:
 
 
 def write_toml(data: ImageSet, sizes: Mapping[str, tuple[int, int]], out: Path) -> None:
-    """Write kohya's dataset.toml for the images in ``sizes`` (by source name).
+    """Write kohya's dataset.toml.
 
-    The resolution is that of the images when all have the same and a trainer can take it.
+    The resolution is the images' size if they are all equal and trainers accept it (sides are
+    multiples of 64 pixels), otherwise 512 x 512.
+
+    Parameters
+    ----------
+    data : ImageSet
+        The sources.
+    sizes : Mapping[str, tuple[int, int]]
+        Width and height of the written images, by source name.
+    out : Path
+        The output folder.
+
+    Raises
+    ------
+    OSError
+        The file can't be written.
     """
     distinct = set(sizes.values())
     resolution = distinct.pop() if len(distinct) == 1 else DEFAULT_RESOLUTION

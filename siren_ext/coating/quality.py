@@ -1,4 +1,4 @@
-"""Figures of the coated files as they lie on disk: 8 bits, in the size that is published."""
+"""Measures coated files as they are on disk: 8 bits, in the published size."""
 
 from __future__ import annotations
 
@@ -19,19 +19,29 @@ def measure_files(
     coated: Path,
     progress: Progress = NULL,
 ) -> list[dict[str, Any]]:
-    """One row per coated file: PSNR in dB (None: not one pixel changed), SSIM, local CIEDE2000
-    (99th percentile after a 9-px blur), and the scores of the original and of the written file.
+    """Measure every coated file against its original.
 
     Parameters
     ----------
     manifest : CoatManifest
-        of the coating run.
+        The record of the coating run.
     originals : Mapping[str, Path]
-        the clean file of every source name.
+        The clean file of every source name.
     coated : Path
-        folder of the coated files.
+        Folder of the coated files.
     progress : Progress
-        told of every file.
+        Counts the files.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        For each file: PSNR in dB (None if no pixel changed), SSIM, local CIEDE2000 (99th
+        percentile after a 9-pixel blur), and the scores of the original and of the coated file.
+
+    Raises
+    ------
+    ImageError
+        A file can't be read.
     """
     entries = [entry for entry in manifest.entries if entry.coated]
     progress.stage("Measuring the coated files", len(entries))
@@ -59,6 +69,17 @@ def _measure(entry: CoatEntry, original: Path, coated: Path) -> dict[str, Any]:
 
 
 def below_every_clean(rows: list[dict[str, Any]]) -> int:
-    """How many coated files score below *every* clean file."""
+    """Count the coated files that score below *every* clean file.
+
+    Parameters
+    ----------
+    rows : list[dict[str, Any]]
+        From :func:`measure_files`; at least one.
+
+    Returns
+    -------
+    int
+        The number of files.
+    """
     limit = min(row["clean_score"] for row in rows)
     return sum(row["coated_score"] < limit for row in rows)

@@ -71,5 +71,5 @@ def test_other_shapes_are_refused(coater: Coater, shape: tuple[int, ...]) -> Non
 
 def test_an_image_without_sane_values_is_named(coater: Coater, images: torch.Tensor) -> None:
     images[1, 0, 12, 10] = float("nan")
-    with pytest.raises(CoaterError, match="not finite numbers for image 1"):
+    with pytest.raises(CoaterError, match="output for image 1 has values that are not finite"):
         coat_images(images, coater)

@@ -98,7 +98,7 @@ def test_keys_that_do_not_fit_are_refused_before_anything_is_written(
     cases: tuple[tuple[Coater, Any, str], ...] = (
         (coater, None, "Found no key; expected a key of 16 bits"),
         (coater, short, "Found a key of 8 bits; expected a key of 16 bits"),
-        (plain, key(), "Found a key of 16 bits; expected no key: this coater is not keyed"),
+        (plain, key(), "Found a key of 16 bits; expected no key, because this coater is not keyed"),
     )
     for number, (used, given, words) in enumerate(cases):
         with pytest.raises(CoaterError, match=words):

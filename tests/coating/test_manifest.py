@@ -1,4 +1,4 @@
-"""The record of a coating run: what its files may hold, and how damaged ones are refused."""
+"""The manifest of a coating run: what it may contain, and how damaged ones are refused."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.hostile_files import check_reader, damaged, wrong_values
+from support.hostile_files import check_reader, wrong_values
 
 from siren_ext.coating.manifest import (
-    JOURNAL_NAME,
     MANIFEST_NAME,
     CoatConfig,
     CoatEntry,
     CoatFailure,
-    CoatJournal,
     CoatManifest,
 )
 from siren_ext.errors import DatasetError
@@ -28,10 +26,6 @@ ENTRIES = tuple(
     for i in range(2)
 )
 WHOLE = CoatManifest(COATER, CONFIG, ENTRIES, (CoatFailure("x.png", "broken"),), ("0.png",))
-
-
-def journal_in(folder: Path) -> CoatJournal:
-    return CoatJournal(folder, COATER, CONFIG)
 
 
 def test_the_file_is_the_manifest(tmp_path: Path) -> None:
@@ -95,34 +89,3 @@ def test_settings_of_a_manifest_are_checked(
     path.write_text(json.dumps({**data, "config": config}))
     with pytest.raises(DatasetError, match=rf"{MANIFEST_NAME}: .*{words}"):
         CoatManifest.load(path)
-
-
-def test_a_journal_goes_on_after_any_damaged_line(tmp_path: Path) -> None:
-    journal = journal_in(tmp_path)
-    journal.begin(["0.png", "1.png"], ())
-    journal.add(ENTRIES[0])
-    path = tmp_path / JOURNAL_NAME
-    good = path.read_text()
-    line = good.splitlines()[1]
-    for what, (content, _) in damaged(line).items():
-        path.write_bytes(good.encode() + content.replace(b"\n", b"") + b"\n")
-        again = journal_in(tmp_path)
-        assert again.known("0.jpg") == ENTRIES[0], what
-        assert again.known("1.jpg") is None
-
-
-def test_a_journal_without_a_readable_first_line_is_refused(tmp_path: Path) -> None:
-    journal_in(tmp_path).begin(["0.png"], ())
-    path = tmp_path / JOURNAL_NAME
-
-    def read(_: Path) -> Any:
-        return journal_in(tmp_path)._owned
-
-    check_reader(path, read, DatasetError, but=("two objects", "half a byte"))
-    header = json.loads(path.read_text())
-    for what, data in wrong_values(header):
-        if what in ("no key", "key = 'text'", "coater = 'text'", "outputs = []", "config = {}"):
-            continue
-        path.write_text(json.dumps(data) + "\n")
-        with pytest.raises(DatasetError, match=r"journal.*expected"):
-            pytest.fail(f"{what}: {read(path)}")

@@ -107,6 +107,6 @@ def test_files_of_others_are_never_overwritten(data, tmp_path, name):
     out = tmp_path / "out"
     out.mkdir()
     (out / name).write_text("somebody else's")
-    with pytest.raises(DatasetError, match="not written here"):
+    with pytest.raises(DatasetError, match="files that no earlier run wrote"):
         coat_folder(ImageSet.open(data), FakeCoater(), out)
     assert list(files(out)) == [name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from siren_ext.coater.config import CoaterConfig
 from siren_ext.errors import CoaterError
 
 
@@ -13,7 +14,7 @@ class FakeCoater:
 
     def __init__(self, amplitude: float = 0.02, fingerprint: str = "fake-1") -> None:
         self.amplitude, self.fingerprint = amplitude, fingerprint
-        self.device = torch.device("cpu")
+        self.device, self.config = torch.device("cpu"), CoaterConfig()
         self.coated_images = 0
         self.batches: list[int] = []
 

@@ -1,0 +1,229 @@
+"""The journal of a coating run in progress, so that an interrupted run can be resumed.
+
+Each finished image is one line, so a killed run loses only the images it was working on. At the end
+the journal becomes the manifest. Like the manifest, it contains no key and no path of the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from siren_ext.coating.manifest import (
+    MANIFEST_NAME,
+    MAX_BYTES,
+    START_OVER,
+    CoatConfig,
+    CoatEntry,
+    CoatFailure,
+    CoatManifest,
+    settings_of,
+)
+from siren_ext.documents import parse_json, read_bytes
+from siren_ext.errors import DatasetError
+from siren_ext.files import atomic
+from siren_ext.schema import convert, to_plain
+
+JOURNAL_NAME = ".siren_journal.jsonl"
+
+T = TypeVar("T", bound=Struct)
+
+
+class _Header(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The first line of a journal. The others are entries."""
+
+    coater: str
+    config: dict[str, Any]
+    key: str = ""
+    outputs: list[str]
+
+
+class CoatJournal:
+    """What this and earlier runs wrote into a folder.
+
+    Parameters
+    ----------
+    out : Path
+        The output folder.
+    coater : str
+        Fingerprint of the coater.
+    config : CoatConfig
+        The settings.
+    key : str
+        Fingerprint of the key, "" without one.
+
+    Raises
+    ------
+    DatasetError
+        The manifest or journal in the folder is damaged.
+    """
+
+    def __init__(self, out: Path, coater: str, config: CoatConfig, key: str = "") -> None:
+        self.out, self.coater, self.config, self.key = out, coater, config, key
+        self.entries: dict[str, CoatEntry] = {}
+        self._known: dict[str, CoatEntry] = {}
+        self._owned: set[str] = set()
+        self._lock = threading.Lock()
+        self._recall()
+
+    def _recall(self) -> None:
+        manifest = self.out / MANIFEST_NAME
+        if manifest.exists():
+            earlier = CoatManifest.load(manifest)
+            self._owned |= set(earlier.files)
+            if self._same_work(earlier.coater, earlier.config, earlier.key):
+                self._known |= {entry.source: entry for entry in earlier.entries}
+        if (self.out / JOURNAL_NAME).exists():
+            self._recall_journal()
+
+    def _same_work(self, coater: str, config: CoatConfig, key: str) -> bool:
+        # share, seed and layout decide which images are coated and where they go, not how
+        same = (coater, config.strength, key)
+        return same == (self.coater, self.config.strength, self.key)
+
+    def _recall_journal(self) -> None:
+        """Take over what a stopped run wrote, except for an incomplete line."""
+        name = JOURNAL_NAME
+        data = read_bytes(
+            self.out / name, error=DatasetError, max_bytes=MAX_BYTES, name=name, advice=START_OVER
+        )
+        first, *lines = data.split(b"\n")
+        header = _parsed(first, _Header, name)
+        self._owned |= set(header.outputs)
+        if self._same_work(header.coater, settings_of(header.config, name), header.key):
+            for line in lines:
+                try:
+                    entry = _parsed(line, CoatEntry, name)
+                except DatasetError:
+                    continue
+                self._known[entry.source] = entry
+        # a run that left a journal was killed and may have left temporary files too
+        for leftover in self.out.rglob(".part-*"):
+            leftover.unlink(missing_ok=True)
+
+    def known(self, source: str) -> CoatEntry | None:
+        """The entry of an earlier run with the same coater, strength and key.
+
+        Parameters
+        ----------
+        source : str
+            Name of the source.
+
+        Returns
+        -------
+        CoatEntry | None
+            The entry, if there is one.
+        """
+        return self._known.get(source)
+
+    def begin(self, outputs: Iterable[str], kept: Iterable[CoatEntry]) -> None:
+        """Start the journal of a run.
+
+        Parameters
+        ----------
+        outputs : Iterable[str]
+            Names of all files that the run will write or keep.
+        kept : Iterable[CoatEntry]
+            Entries of earlier runs that stay valid.
+
+        Raises
+        ------
+        DatasetError
+            The folder can't be written, or one of the files exists and no earlier run wrote it.
+        """
+        planned = set(outputs)
+        foreign = sorted(name for name in planned - self._owned if (self.out / name).exists())
+        if foreign:
+            raise DatasetError(
+                "The output folder has files that no earlier run wrote, such as "
+                f"{foreign[0]!r}; expected an empty folder or that of an earlier run. Choose "
+                "another folder."
+            )
+        self._owned |= planned
+        self.entries = {entry.source: entry for entry in kept}
+        header = _Header(
+            coater=self.coater,
+            config=self.config.to_dict(),
+            key=self.key,
+            outputs=sorted(self._owned),
+        )
+        lines = [header, *self.entries.values()]
+        try:
+            with atomic(self.out / JOURNAL_NAME) as temporary:
+                temporary.write_text("".join(map(_line, lines)), encoding="utf-8")
+        except OSError as error:
+            raise DatasetError(f"The output folder can't be written: {error.strerror}.") from error
+
+    def add(self, entry: CoatEntry) -> None:
+        """Record a written image. Safe to call from several threads.
+
+        Parameters
+        ----------
+        entry : CoatEntry
+            The image.
+
+        Raises
+        ------
+        DatasetError
+            The folder can't be written.
+        """
+        with self._lock:
+            try:
+                with (self.out / JOURNAL_NAME).open("a", encoding="utf-8") as stream:
+                    stream.write(_line(entry))
+            except OSError as error:
+                raise DatasetError(
+                    f"The output folder can't be written: {error.strerror}."
+                ) from error
+            self.entries[entry.source] = entry
+
+    def finish(
+        self, order: Iterable[str], failures: Iterable[CoatFailure], *, complete: bool
+    ) -> CoatManifest:
+        """Turn the journal into the manifest.
+
+        Parameters
+        ----------
+        order : Iterable[str]
+            Source names in order.
+        failures : Iterable[CoatFailure]
+            The skipped images.
+        complete : bool
+            Whether the run reached every image.
+
+        Returns
+        -------
+        CoatManifest
+            The manifest, also written to the folder.
+
+        Raises
+        ------
+        DatasetError
+            The folder can't be written; the journal is kept.
+        """
+        entries = tuple(self.entries[name] for name in order if name in self.entries)
+        files = tuple(sorted(name for name in self._owned if (self.out / name).exists()))
+        manifest = CoatManifest(
+            self.coater, self.config, entries, tuple(failures), files, complete, self.key
+        )
+        try:
+            manifest.save(self.out / MANIFEST_NAME)
+            (self.out / JOURNAL_NAME).unlink(missing_ok=True)
+        except OSError as error:
+            raise DatasetError(f"The output folder can't be written: {error.strerror}.") from error
+        return manifest
+
+
+def _line(values: Struct) -> str:
+    return json.dumps(to_plain(values), allow_nan=False) + "\n"
+
+
+def _parsed(line: bytes, kind: type[T], name: str) -> T:
+    """Parse a line of the journal; raises :class:`DatasetError`."""
+    values = parse_json(line, name=name, error=DatasetError, advice=START_OVER)
+    return convert(values, kind, name=name, error=DatasetError, advice=START_OVER)
