@@ -50,7 +50,7 @@ def test_mistakes_with_a_key_are_told(ring: KeyRing, tmp_path: Path) -> None:
         (b"\x89PNG\r\n\x1a\n\xff", PASSPHRASE, "", "This is no key file"),
         (b"[" * 100_000, PASSPHRASE, "", "This is no key file"),
         (b" " * 34_000_000, PASSPHRASE, "", "at most"),
-        (before.replace(b'"cost": 14', b'"cost": 30'), PASSPHRASE, "", "scrypt cost"),
+        (before.replace(b'"cost": 14', b'"cost": 30'), PASSPHRASE, "", "derivation.cost is 30"),
         (before.replace(b'"sealed": "', b'"sealed": "AAAA'), PASSPHRASE, "", "wrong, or the file"),
     ):
         if content is not None:
