@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from siren_ext.coater.config import CoaterConfig
+from siren_ext.data.dataset import ImageSet
 from siren_ext.training.config import TrainConfig
+from siren_ext.training.trainer import CoaterTrainer
 
 SIDE = 24
+
+
 SMALL = CoaterConfig(
     channels=4, generator_blocks=1, extractor_blocks=1, bits=2, features=3, working_size=16
 )
+
+
 QUICK = TrainConfig(
     steps=8,
     batch_size=2,
@@ -60,3 +69,31 @@ class Toy:
 
     def rehearsal(self, *, seed: int, message: Tensor | None = None) -> None:
         return None
+
+
+def trainer(data: ImageSet, config: TrainConfig = QUICK, **options: Any) -> CoaterTrainer:
+    """A trainer of a small coater on a toy."""
+    options = {"coater": SMALL, "start": None, "device": "cpu"} | options
+    return CoaterTrainer(data, options.pop("surrogate", Toy(16)), config, **options)
+
+
+def quick(**changes: Any) -> TrainConfig:
+    """Settings of a short run."""
+    return dataclasses.replace(QUICK, **changes)
+
+
+class Broken(Toy):
+    """Fails in the learnability term of a chosen call."""
+
+    def __init__(self, fails_at: int, error: BaseException | None = None) -> None:
+        super().__init__(16)
+        self.calls, self.fails_at, self.error = 0, fails_at, error
+
+    def denoising_loss(self, images: Tensor, **options: Any) -> Tensor:
+        self.calls += 1
+        loss = super().denoising_loss(images, **options)
+        if self.calls != self.fails_at:
+            return loss
+        if self.error is not None:
+            raise self.error
+        return loss * float("nan")

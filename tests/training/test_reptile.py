@@ -70,7 +70,7 @@ def one_task(tasks: SetTasks, **changes: Any) -> tuple[MetaRun, dict[str, torch.
     while trainer.state.step < INNER.steps:
         trainer.advance()
     run.adapt()
-    return run, trainer.coater.tensors()
+    return run, trainer.state.coater.tensors()
 
 
 def test_rate_one_gives_the_adapted_weights(tasks: SetTasks) -> None:
