@@ -70,16 +70,25 @@ def convert_format(
         of the kind ``error``: another format or version, or a value that does not fit, see
         :func:`siren_ext.schema.convert`.
     """
+    require_format(values, kind, name=name, error=error, advice=advice, marked=marked)
+    return convert(values, kind, name=name, error=error, advice=advice)
+
+
+def require_format(
+    values: Any,
+    kind: type,
+    *,
+    name: str,
+    error: type[SirenError],
+    advice: str = "",
+    marked: str | None = None,
+) -> None:
+    """Raise ``error`` unless format and version fit; parameters as in :func:`convert_format`."""
     hints = get_type_hints(kind, include_extras=True)
     if marked is not None:
         hints["format"] = Literal[marked]
     for field in ("format", "version"):
         found = values.get(field) if isinstance(values, Mapping) else None
         if not fits(found, hints[field]):
-            what = (
-                f"{name} has the {field} {shown(found)}"
-                if found is not None
-                else (f"{name} names no {field}")
-            )
-            raise error(f"{what}; expected {expected(hints[field])}. {advice}".rstrip())
-    return convert(values, kind, name=name, error=error, advice=advice)
+            what = f"has the {field} {shown(found)}" if found is not None else f"names no {field}"
+            raise error(f"{name} {what}; expected {expected(hints[field])}. {advice}".rstrip())

@@ -11,11 +11,14 @@ import numpy as np
 
 from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError, EvidenceError, ImageError, ScoreError
-from siren_ext.evidence.commitment import Precedence
 from siren_ext.files import sha256_file
+from siren_ext.formats import require_format
 from siren_ext.report.integrity import JSON, Seal, changed_fields, field_digests, read_seal
 from siren_ext.report.keyed_check import restored_keyed
-from siren_ext.report.write import FORMAT, FORMAT_VERSION, PATH_LIMIT
+from siren_ext.report.ks_check import restored_ks, takes_long
+from siren_ext.report.stored import ADVICE, StoredReport, StoredVerdict
+from siren_ext.report.write import PATH_LIMIT
+from siren_ext.schema import convert
 from siren_ext.scoring.appearance import too_unlike
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.text import printable
@@ -24,11 +27,10 @@ from siren_ext.verdict.findings import (
     Finding,
     distinct_scores,
     keyed_finding,
-    ks_finding,
     pools_contrast,
     rank_finding,
 )
-from siren_ext.verdict.verify import MAX_INNOCENTS, conclude
+from siren_ext.verdict.verify import conclude
 from siren_ext.verdict.wording import WORDING
 
 if TYPE_CHECKING:
@@ -37,6 +39,15 @@ if TYPE_CHECKING:
 State = Literal["matches", "differs", "not checked"]
 
 _SHOWN = 8
+_NO_KEY = (
+    "p follows from the statistic T and the strengths in the report; that T is the secret's can be "
+    "told only with the key and the suspect's scores"
+)
+_WITH_KEY = "T, the decoys and p follow from the key and the features"
+_TOO_MANY = (
+    "an exact p of so many images takes too long to compute again; the stated one agrees with the "
+    "approximation for large samples"
+)
 # Exact p differ between machines in the last digits only.
 _TOLERANCE = 1e-6
 
@@ -103,22 +114,20 @@ def check_report(
         raise EvidenceError(
             f"{folder} holds no {JSON}; give the folder of a report, or the file in it."
         )
-    try:
-        data = read_json(folder / JSON, error=ScoreError)
-    except ScoreError as error:
-        raise EvidenceError(f"The report can't be read: {error}") from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise EvidenceError(f"{JSON} is not a report; expected one that 'siren-ext verify' wrote.")
-    if data.get("version") != FORMAT_VERSION:
-        raise EvidenceError(
-            f"{JSON} has version {str(data.get('version'))[:40]}; this program reads version "
-            f"{FORMAT_VERSION}."
-        )
+    data = read_json(folder / JSON, error=EvidenceError, advice=ADVICE)
+    require_format(data, StoredReport, name=JSON, error=EvidenceError, advice=ADVICE)
     seal = read_seal(folder)
     points = [_bytes_point(folder, seal, data), _signature_point(seal, public)]
-    points += _figure_points(data, key, suspect)
+    try:
+        report = convert(data, StoredReport, name=JSON, error=EvidenceError)
+        pools = report.config(), *report.pools()
+    except (EvidenceError, ConfigError, ScoreError) as error:
+        text = f"The figures can't be computed again: {error}"
+        points.append(CheckPoint("figures", "differs", text))
+        return ReportCheck(tuple(points))
+    points += _figure_points(report, data["verdict"], pools, key, suspect)
     if images:
-        points.append(_images_point(data, images))
+        points.append(_images_point(report, images))
     return ReportCheck(tuple(points))
 
 
@@ -135,7 +144,7 @@ def _bytes_point(folder: Path, seal: Seal | None, data: Any) -> CheckPoint:
     places = changed_fields(seal.fields, field_digests(data))
     text = f"{' and '.join(changed)}: other bytes than were sealed."
     if places:
-        shown = ", ".join(printable(place)[:200] for place in places[:_SHOWN])
+        shown = ", ".join(printable(place[:200]) for place in places[:_SHOWN])
         more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
         text += f" Changed in {JSON}: {shown}{more}."
     elif JSON in changed:
@@ -162,62 +171,57 @@ def _signature_point(seal: Seal | None, public: str) -> CheckPoint:
 
 
 def _figure_points(
-    data: Mapping[str, Any], key: CoatingKey | None, suspect: ScoreSet | None
+    report: StoredReport,
+    stated: Mapping[str, Any],
+    pools: tuple[VerifyConfig, ScoreSet, ScoreSet | None, list[ScoreSet]],
+    key: CoatingKey | None,
+    suspect: ScoreSet | None,
 ) -> list[CheckPoint]:
-    try:
-        stated = data["verdict"]
-        config = VerifyConfig.from_dict(dict(stated["settings"]))
-        own = ScoreSet.from_dict(data["suspect"], name=f"{JSON}, suspect")
-        other = data.get("reference")
-        reference = ScoreSet.from_dict(other, name=f"{JSON}, reference") if other else None
-        if len(data.get("innocents", [])) > MAX_INNOCENTS:
-            raise ScoreError(f"more than {MAX_INNOCENTS:,} innocent models")  # noqa: TRY301
-        innocents = [
-            ScoreSet.from_dict(pool, name=f"{JSON}, innocent model {index}")
-            for index, pool in enumerate(data.get("innocents", []), start=1)
-        ]
-        kept = {finding["test"]: finding for finding in stated["findings"]}
-        precedence = _precedence(stated["commitment"])
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError, ScoreError) as error:
-        text = f"The figures can't be computed again: {printable(error)[:300]}"
-        return [CheckPoint("figures", "differs", text)]
+    """Compare the verdict as it was read, ``stated``, with what the scores give."""
+    config, own, reference, innocents = pools
+    kept = {finding.test: finding for finding in report.verdict.findings}
+    as_read = {finding["test"]: finding for finding in stated["findings"]}
     findings: list[Finding] = []
     points = []
     alike = [pool for pool in innocents if pool.coater == own.coater]
     try:
         if "keyed" in kept:
-            finding, point = _keyed(kept["keyed"], config, own, key, suspect)
-            findings.append(finding)
-            points.append(point)
+            if key is None or suspect is None:
+                findings.append(restored_keyed(kept["keyed"], config.alpha, config.decoys))
+                points.append(CheckPoint("keyed statistic", "not checked", _NO_KEY))
+            else:
+                findings.append(_keyed(config, own, key, suspect))
+                wrong = _differences(findings[0].to_dict(), as_read["keyed"], "keyed finding")
+                points.append(_point("keyed statistic", wrong, _WITH_KEY))
         if "rank" in kept or alike:
             findings.append(rank_finding(own, alike, config.alpha))
         if reference is not None:
-            findings.append(ks_finding(own, reference, config.alpha, **config.comparison()))
-        verdict = conclude(own, reference, innocents, findings, config, precedence)
-    except (EvidenceError, ScoreError, ValueError) as error:
-        return [*points, CheckPoint("figures", "differs", printable(error)[:300])]
+            findings.append(restored_ks(kept.get("ks"), own, reference, config))
+            if takes_long(config, own, reference):
+                points.append(CheckPoint("exact p", "not checked", _TOO_MANY))
+        verdict = conclude(own, reference, innocents, findings, config, report.verdict.commitment)
+    except (EvidenceError, ScoreError) as error:
+        return [*points, CheckPoint("figures", "differs", str(error)[:300])]
     now = verdict.to_dict()
     wrong = [
-        f"findings: the file has {', '.join(map(str, kept))}, the scores permit "
+        f"findings: the file has {', '.join(kept)}, the scores permit "
         f"{', '.join(one.test for one in findings)}"
     ] * (set(kept) != {one.test for one in findings})
     for one in findings:
-        stated_one = {name: kept.get(one.test, {}).get(name) for name in one.to_dict()}
+        stated_one = {name: as_read.get(one.test, {}).get(name) for name in one.to_dict()}
         wrong += _differences(one.to_dict(), stated_one, f"{one.test} finding")
     wrong += _differences(now["finding"], stated.get("finding"), "verdict.finding")
     figures = "p and every other figure follow from the scores in the report"
     points.append(_point("figures", wrong, figures))
-    points.append(_verdict_point(data, now, own, reference))
+    sequential = report.extra.get("sequential")
+    if isinstance(sequential, dict) and reference is not None:
+        points.append(_sequential_point(report.verdict, sequential, config, own, reference))
+    else:
+        points.append(_verdict_point(stated, now))
     return points
 
 
-def _verdict_point(
-    data: Mapping[str, Any], now: Mapping[str, Any], own: ScoreSet, reference: ScoreSet | None
-) -> CheckPoint:
-    stated = data["verdict"]
-    sequential = (data.get("extra") or {}).get("sequential")
-    if isinstance(sequential, dict) and reference is not None:
-        return _sequential_point(stated, sequential, own, reference)
+def _verdict_point(stated: Mapping[str, Any], now: Mapping[str, Any]) -> CheckPoint:
     names = ["outcome", "test", "alpha", "p_in_words", "coater"]
     text = f"'{now['outcome']}' is what these figures give"
     if stated.get("wording") == WORDING:
@@ -231,59 +235,41 @@ def _verdict_point(
 
 
 def _sequential_point(
-    stated: Mapping[str, Any], kept: Mapping[str, Any], own: ScoreSet, reference: ScoreSet
+    stated: StoredVerdict,
+    kept: Mapping[str, Any],
+    config: VerifyConfig,
+    own: ScoreSet,
+    reference: ScoreSet,
 ) -> CheckPoint:
     """A report of images that were looked at one by one, where the sequential test decides."""
     from siren_ext.stats.sequential import sequential_ks
 
-    alpha = stated["settings"]["alpha"]
     first, second = distinct_scores(own), distinct_scores(reference)
     if len(first) * (len(first) + len(second)) > PATH_LIMIT:
         text = "too many images to run the sequential test again"
         return CheckPoint("verdict", "not checked", text)
-    result = sequential_ks(first, second, alpha=alpha)
+    result = sequential_ks(first, second, alpha=config.alpha)
     wrong = _differences(result.p_value, kept.get("p_value"), "extra.sequential.p_value")
     wrong += _differences(result.rejected, kept.get("rejected"), "extra.sequential.rejected")
     found = result.rejected and not too_unlike(pools_contrast(own, reference))
-    if (stated.get("outcome") == "coating found") != found:
+    if (stated.outcome == "coating found") != found:
         wrong.append("verdict.outcome does not follow from the sequential test")
-    return _point("verdict", wrong, f"'{stated['outcome']}' is what the sequential test gives")
+    return _point("verdict", wrong, f"'{stated.outcome}' is what the sequential test gives")
 
 
-def _keyed(
-    kept: Mapping[str, Any],
-    config: VerifyConfig,
-    own: ScoreSet,
-    key: CoatingKey | None,
-    suspect: ScoreSet | None,
-) -> tuple[Finding, CheckPoint]:
-    """The keyed finding computed again: wholly with the secret, else all but the statistic."""
-    if key is None or suspect is None:
-        text = (
-            "p follows from the statistic T and the strengths in the report; that T is the "
-            "secret's can be told only with the key and the suspect's scores"
-        )
-        finding = restored_keyed(kept, config.alpha, config.decoys)
-        return finding, CheckPoint("keyed statistic", "not checked", text)
+def _keyed(config: VerifyConfig, own: ScoreSet, key: CoatingKey, suspect: ScoreSet) -> Finding:
+    """The keyed finding computed again with the secret."""
     if not _same_images(own, suspect):
         raise EvidenceError("The given scores are not those of the report's suspect images.")
-    finding = keyed_finding(
-        suspect, key, config.alpha, decoys=config.decoys, seed=config.decoy_seed
-    )
-    wrong = _differences(finding.to_dict(), dict(kept), "keyed finding")
-    text = "T, the decoys and p follow from the key and the features"
-    return finding, _point("keyed statistic", wrong, text)
+    return keyed_finding(suspect, key, config.alpha, decoys=config.decoys, seed=config.decoy_seed)
 
 
-def _images_point(data: Mapping[str, Any], images: Sequence[Path]) -> CheckPoint:
-    known: dict[str, set[str]] = {}
-    total = 0
-    pools = [data.get("suspect"), data.get("reference"), *(data.get("innocents") or [])]
-    for pool in pools:
-        for entry in pool["images"] if pool else []:
-            known.setdefault(entry["name"], set()).add(entry["sha256"])
-            total += 1
-    hashes = set().union(*known.values()) if known else set()
+def _images_point(report: StoredReport, images: Sequence[Path]) -> CheckPoint:
+    pools = [report.suspect, *report.innocents]
+    if report.reference is not None:
+        pools.append(report.reference)
+    total = sum(len(pool.images) for pool in pools)
+    hashes = {image.sha256 for pool in pools for image in pool.images}
     found, changed = 0, []
     try:
         for path in images:
@@ -323,7 +309,7 @@ def _differences(now: Any, stated: Any, place: str) -> list[str]:
             return []
     elif type(now) is type(stated) and now == stated:
         return []
-    shown = (printable(value)[:80] for value in (stated, now))
+    shown = (printable(str(value)[:80]) for value in (stated, now))
     return ["{} is {}, computed again it is {}".format(place, *shown)]
 
 
@@ -331,10 +317,3 @@ def _same_images(first: ScoreSet, second: ScoreSet) -> bool:
     return (first.coater, first.hashes) == (second.coater, second.hashes) and bool(
         np.array_equal(first.scores, second.scores)
     )
-
-
-def _precedence(kept: Mapping[str, Any]) -> Precedence:
-    status = kept["status"]
-    if status not in ("committed before", "no commitment", "does not fit"):
-        raise ValueError(f"the commitment's status is {str(status)[:40]}")
-    return Precedence(status, str(kept["text"]), str(kept["created"]), str(kept["sha256"]))

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta, Struct
 
 from siren_ext.errors import EvidenceError
-from siren_ext.keys.coating_key import MAX_BITS
+from siren_ext.report.stored import StoredFinding
+from siren_ext.schema import convert
 from siren_ext.stats.keyed import HISTOGRAM_BINS, keyed_result
 from siren_ext.stats.keyed_bounds import message_tail
 from siren_ext.verdict.findings import Finding, outcome_of
 
+_Count = Annotated[int, Meta(ge=0, le=10**12)]
 
-def restored_keyed(kept: Mapping[str, Any], alpha: float, decoys: int) -> Finding:
+
+class _Figures(Struct):
+    """Of a keyed result, what the rest follows from."""
+
+    statistic: Annotated[float, Meta(ge=-1e30, le=1e30)]
+    at_least: _Count
+    images: _Count
+    bits_right: _Count
+    bit_accuracy: Annotated[float, Meta(ge=0, le=1)]
+    histogram: Annotated[tuple[_Count, ...], Meta(min_length=1, max_length=HISTOGRAM_BINS)]
+
+
+def restored_keyed(kept: StoredFinding, alpha: float, decoys: int) -> Finding:
     """A finding whose p follow from the stated statistic T, the strengths |F_j| and the count.
 
     The distribution of m . F over random messages depends on |F| alone, so everything but T itself
@@ -23,12 +37,12 @@ def restored_keyed(kept: Mapping[str, Any], alpha: float, decoys: int) -> Findin
 
     Raises :class:`EvidenceError` when figures are missing or impossible.
     """
-    result = kept["result"]
-    strengths = _numbers(kept.get("strengths"), "strengths", MAX_BITS)
-    histogram = _numbers(result.get("histogram"), "histogram", HISTOGRAM_BINS)
-    statistic = _number(result, "statistic")
-    at_least, bits_right = _count(result, "at_least"), _count(result, "bits_right")
-    images = _count(result, "images")
+    name = "The keyed finding's result"
+    result = convert(kept.result, _Figures, name=name, error=EvidenceError)
+    strengths = np.asarray(kept.strengths, dtype=np.float64)
+    statistic, at_least, images = result.statistic, result.at_least, result.images
+    if not len(strengths):
+        raise EvidenceError("The keyed finding has no strengths.")
     span = float(strengths.sum())
     bits = len(strengths)
     if (np.diff(strengths) < 0).any() or strengths[0] < 0:
@@ -36,7 +50,7 @@ def restored_keyed(kept: Mapping[str, Any], alpha: float, decoys: int) -> Findin
     # tanh: no bit can gather more than one per image
     if abs(statistic) > span * (1 + 1e-9) or strengths[-1] > images * (1 + 1e-9):
         raise EvidenceError("The statistic T of the keyed finding is larger than it can be.")
-    if at_least > decoys or histogram.sum() != decoys or bits_right > bits:
+    if at_least > decoys or sum(result.histogram) != decoys or result.bits_right > bits:
         raise EvidenceError("The counts of the keyed finding contradict each other.")
     _require_likely(at_least, decoys, message_tail(strengths, statistic))
     again = keyed_result(
@@ -45,9 +59,9 @@ def restored_keyed(kept: Mapping[str, Any], alpha: float, decoys: int) -> Findin
         at_least=at_least,
         decoys=decoys,
         images=images,
-        bits_right=bits_right,
-        bit_accuracy=_number(result, "bit_accuracy"),
-        histogram=tuple(int(value) for value in histogram),
+        bits_right=result.bits_right,
+        bit_accuracy=result.bit_accuracy,
+        histogram=result.histogram,
     )
     return Finding(
         "keyed",
@@ -55,9 +69,9 @@ def restored_keyed(kept: Mapping[str, Any], alpha: float, decoys: int) -> Findin
         again,
         images,
         decoys,
-        tuple(float(value) for value in strengths),
-        str(kept.get("features_sha256")),
-        str(kept.get("committed_as")),
+        tuple(kept.strengths),
+        kept.features_sha256,
+        kept.committed_as,
     )
 
 
@@ -69,24 +83,3 @@ def _require_likely(at_least: int, decoys: int, tail: float) -> None:
             f"The keyed finding says that {at_least:,} of {decoys:,} decoys reached T; its "
             f"strengths give about {expected:,.0f}."
         )
-
-
-def _numbers(values: Any, name: str, most: int) -> Any:
-    sane = isinstance(values, list) and 1 <= len(values) <= most
-    if not sane or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
-        raise EvidenceError(f"The keyed finding has no readable {name}.")
-    return np.asarray(values, dtype=np.float64)
-
-
-def _number(result: Mapping[str, Any], name: str) -> float:
-    value = result.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e30:
-        raise EvidenceError(f"The keyed finding has no readable '{name}'.")
-    return float(value)
-
-
-def _count(result: Mapping[str, Any], name: str) -> int:
-    value = result.get(name)
-    if type(value) is not int or not 0 <= value <= 1e12:
-        raise EvidenceError(f"The keyed finding has no readable '{name}'.")
-    return value

@@ -14,7 +14,7 @@ from siren_ext.errors import ScoreError
 from siren_ext.scoring.appearance import Contrast, contrast, contrasts, too_unlike
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test
-from siren_ext.stats.ks import KsResult, ks_less, ks_two_sided
+from siren_ext.stats.ks import KsResult, Method, ks_less, ks_two_sided
 from siren_ext.stats.low_end import LOW_END
 from siren_ext.stats.rank import RankResult, rank_among
 
@@ -159,7 +159,7 @@ def ks_finding(
     reference: ScoreSet,
     alpha: float,
     *,
-    method: Literal["auto", "exact", "asymptotic"] = "auto",
+    method: Method = "auto",
     two_sided: bool = False,
     share: float = LOW_END,
 ) -> Finding:
@@ -186,12 +186,18 @@ def ks_finding(
     ----------
     :mod:`siren_ext.stats.ks`, :mod:`siren_ext.stats.low_end`.
     """
+    figures = ks_result(suspect, reference, method=method, two_sided=two_sided, share=share)
+    return finding_of_ks(figures, suspect, reference, alpha)
+
+
+def ks_result(
+    suspect: ScoreSet, reference: ScoreSet, *, method: Method, two_sided: bool, share: float
+) -> KsResult:
+    """The figures of :func:`ks_finding`."""
     pools = distinct_scores(suspect), distinct_scores(reference)
     if two_sided:
-        result = ks_two_sided(*pools, method=method)
-    else:
-        result = ks_less(*pools, method=method, share=share)
-    return finding_of_ks(result, suspect, reference, alpha)
+        return ks_two_sided(*pools, method=method)
+    return ks_less(*pools, method=method, share=share)
 
 
 def finding_of_ks(

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 from support.evidence_samples import SALT, SIGNS, known_key
 from support.looks import table
+from support.reports import edit, resealed, states, texts
 from support.score_sets import drawn
 
 from siren_ext.errors import EvidenceError
 from siren_ext.files import sha256_file
 from siren_ext.keys.signing import Signer
 from siren_ext.report.check import check_report
+from siren_ext.report.keyed_check import restored_keyed
+from siren_ext.report.stored import StoredFinding
 from siren_ext.report.write import write_report
+from siren_ext.schema import convert
 from siren_ext.stats.keyed import contributions
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.verify import verify
@@ -56,21 +60,6 @@ def report(written, tmp_path):
     for name, content in written.items():
         (tmp_path / name).write_bytes(content)
     return tmp_path
-
-
-def states(found):
-    return {point.name: point.state for point in found.points}
-
-
-def texts(found):
-    return {point.name: point.text for point in found.points}
-
-
-def edit(folder, change, name="report.json"):
-    data = json.loads((folder / name).read_text(encoding="utf-8"))
-    change(data)
-    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-    (folder / name).write_text(text, encoding="utf-8")
 
 
 def test_an_untouched_report_matches(report, signer, suspect):
@@ -178,15 +167,6 @@ def test_changed_bytes_without_a_changed_value_are_told(report):
     assert "report.html: other bytes" in texts(check_report(report))["files"]
 
 
-def resealed(report, change):
-    """As a forger would: change a value and make the hashes fit again."""
-    from siren_ext.report.integrity import write_seal
-
-    edit(report, change)
-    write_seal(report)
-    return check_report(report)
-
-
 def keyed_of(data):
     return next(one for one in data["verdict"]["findings"] if one["test"] == "keyed")
 
@@ -205,11 +185,24 @@ def keyed_of(data):
         (lambda d: keyed_of(d)["result"].update(at_least=1500), "decoys reached T"),
         (lambda d: keyed_of(d)["strengths"].pop(), "keyed finding"),
         (lambda d: keyed_of(d)["strengths"].reverse(), "ascending"),
-        (lambda d: keyed_of(d)["strengths"].append("x"), "no readable strengths"),
-        (lambda d: keyed_of(d)["result"].pop("images"), "no readable 'images'"),
-        (lambda d: d["suspect"]["images"][0].update(score="low"), "can't be computed again"),
+        (lambda d: keyed_of(d)["strengths"].append("x"), "strengths[48] is 'x'; expected a number"),
+        (lambda d: keyed_of(d)["result"].pop("images"), "result has no images; expected a whole"),
+        (lambda d: keyed_of(d)["strengths"].clear(), "has no strengths"),
+        (
+            lambda d: d["suspect"]["images"][0].update(score="low"),
+            "can't be computed again: report.json: suspect.images[0].score is 'low'; expected",
+        ),
         (lambda d: d["verdict"]["settings"].update(decoys=10**9), "can't be computed again"),
-        (lambda d: d["verdict"].update(settings=[]), "counts of the keyed finding contradict"),
+        (
+            lambda d: d["verdict"].update(settings=[]),
+            "verdict.settings is []; expected named values",
+        ),
+        (lambda d: d["verdict"].update(settings={}), "counts of the keyed finding contradict"),
+        (lambda d: d["verdict"].update(mood="dark"), "verdict has the unknown name 'mood'"),
+        (lambda d: d["verdict"]["findings"][0].update(test="x"), "findings[0].test is 'x'"),
+        (lambda d: d["verdict"]["commitment"].update(status="?"), "commitment.status is '?'"),
+        (lambda d: d["verdict"].update(headline="x" * 30_000), "(30,000 characters); expected"),
+        (lambda d: d["innocents"][1]["images"].clear(), "innocents[1].images is []; expected"),
         (lambda d: d["verdict"].pop("commitment"), "can't be computed again"),
         (lambda d: d.pop("verdict"), "can't be computed again"),
         (lambda d: d.update(verdict=[1]), "can't be computed again"),
@@ -238,11 +231,10 @@ def test_a_statistic_of_another_message_is_found_with_the_key(report, suspect):
     lower = other.deciding.result.statistic * 0.999
 
     def change(data):
-        from siren_ext.report.keyed_check import restored_keyed
-
         one = keyed_of(data)
         one["result"]["statistic"] = lower
-        one.update(restored_keyed(one, 1e-6, 2000).to_dict())
+        stated = convert(one, StoredFinding, name="finding", error=EvidenceError)
+        one.update(restored_keyed(stated, 1e-6, 2000).to_dict())
 
     assert states(resealed(report, change))["figures"] == "matches"
     found = check_report(report, key=known_key(), suspect=suspect)
@@ -326,7 +318,7 @@ def test_what_is_no_report_is_refused(report, tmp_path):
     found = check_report(report)
     assert states(found)["files"] == "not checked"
     assert found.sound
-    for text, words in (("[]", "not a report"), ("{", "can't be read")):
+    for text, words in (("[]", "names no format"), ("{", "not valid JSON")):
         (report / "report.json").write_text(text)
         with pytest.raises(EvidenceError, match=words):
             check_report(report)

@@ -8,6 +8,8 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
+from siren_ext.report.check import check_report
+from siren_ext.report.integrity import write_seal
 from siren_ext.report.write import write_report
 from siren_ext.verdict.verify import verify
 
@@ -66,3 +68,25 @@ def evidence(folder, count=3):
         Image.fromarray(pixels).save(second)
         pairs.append((first, second))
     return pairs
+
+
+def states(found):
+    return {point.name: point.state for point in found.points}
+
+
+def texts(found):
+    return {point.name: point.text for point in found.points}
+
+
+def edit(folder, change, name="report.json"):
+    data = json.loads((folder / name).read_text(encoding="utf-8"))
+    change(data)
+    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    (folder / name).write_text(text, encoding="utf-8")
+
+
+def resealed(report, change):
+    """As a forger would: change a value and make the hashes fit again."""
+    edit(report, change)
+    write_seal(report)
+    return check_report(report)
