@@ -1,1 +1,1 @@
-"""The small diffusion model that comes with the package, and how it was trained."""
+"""The small diffusion model that comes with the package, and the scripts that trained it."""

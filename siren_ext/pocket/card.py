@@ -1,4 +1,4 @@
-"""The pocket model's contact sheet and its model card, filled from measured figures."""
+"""The pocket model's contact sheet, and its model card with measured figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from siren_ext.files import atomic
 
 TEMPLATE = Path(__file__).resolve().parent / "model_card.md.jinja"
 
-# Half photo classes, half drawings; the last of each row asks for a style its subject never had.
+# half photo classes, half drawings; some combine a subject with a style that it never had
 SHEET_PROMPTS = (
     "a photo of an airplane",
     "a photo of a motorbike",
@@ -77,7 +77,19 @@ CORPUS_PARTS = {
 def contact_sheet(
     images: Sequence[Tensor], captions: Sequence[str], *, columns: int = 8, gap: int = 6
 ) -> Image.Image:
-    """Pictures (3HW in [0,1], all of one size) in rows of ``columns``, each over its caption."""
+    """A sheet of pictures with their captions below.
+
+    Parameters
+    ----------
+    images : sequence of Tensor
+        Each 3 x H x W in [0,1], all of the same size.
+    captions : sequence of str
+        One per picture.
+    columns : int
+        Pictures per row.
+    gap : int
+        Pixels between pictures.
+    """
     height, width = images[0].shape[1:]
     font = ImageFont.load_default()
     line = 12  # pixels: the default bitmap font is 11 high and 6 wide
@@ -97,7 +109,18 @@ def contact_sheet(
 
 
 def corpus_table(counts: dict[str, int]) -> list[dict[str, Any]]:
-    """One row per part of the corpus: name, licence, origin and number of pictures."""
+    """Rows for the card's table of the corpus.
+
+    Parameters
+    ----------
+    counts : dict of str to int
+        Number of pictures per source.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``licence``, ``origin`` and ``count`` of each source.
+    """
     rows = []
     for source, count in counts.items():
         name, licence, origin = CORPUS_PARTS.get(source, (source, "unknown", ""))
@@ -106,15 +129,18 @@ def corpus_table(counts: dict[str, int]) -> list[dict[str, Any]]:
 
 
 def render_card(metrics: dict[str, Any]) -> str:
-    """The model card in Markdown from the content of ``metrics.json``.
+    """The model card in Markdown; it says which parts were not measured.
 
-    Parts that were not measured are said to be so, never left out silently.
+    Parameters
+    ----------
+    metrics : dict
+        Content of ``metrics.json``, as :func:`siren_ext.pocket.evaluate.evaluate` returns it.
     """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
-    )  # Markdown from our own numbers: nothing to escape
+    )  # Markdown with our own numbers needs no escaping
     environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
     environment.filters["thousands"] = lambda number: f"{number:,}"
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -122,6 +148,14 @@ def render_card(metrics: dict[str, Any]) -> str:
 
 
 def write_card(metrics: dict[str, Any], path: Path) -> None:
-    """Render the card and write it atomically."""
+    """Write the model card, atomically.
+
+    Parameters
+    ----------
+    metrics : dict
+        As in :func:`render_card`.
+    path : Path
+        The file.
+    """
     with atomic(path) as temporary:
         temporary.write_text(render_card(metrics), encoding="utf-8")

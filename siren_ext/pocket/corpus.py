@@ -1,11 +1,12 @@
 """The base corpus of the pocket model: captioned photos and drawings at 128 px.
 
 Photos are Caltech-101 objects (CC BY 4.0); drawings come from five packages of free art. People's
-faces, paintings, landscapes, monsters and the Fluent icons are left out on purpose: personal sets
-are made of those, and a base that had seen them would spoil every experiment.
+faces, paintings, landscapes, monsters and the Fluent icons are left out on purpose: the sets in
+experiments consist of those, and the base model must not have seen them.
 
-Run ``python -m siren_ext.pocket.corpus --help``. Archives are fetched with ``npm`` and ``apt-get``
-(no account, no model hub) and are needed for training only, never for using the pocket model.
+Run ``python -m siren_ext.pocket.corpus --help``. Archives are downloaded with ``npm`` and
+``apt-get`` (without an account or a model hub). They are needed only for training the pocket model,
+not for using it.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ Sample = tuple[Image.Image, str, str]
 
 
 def fetch(folder: Path) -> None:
-    """Download the drawing packages into ``folder`` (about 290 MB); present files are kept."""
+    """Download the packages of drawings (about 290 MB) into a folder; existing files are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     for package in NPM_PACKAGES:
         if not (folder / f"{package.replace('@', '-')}.tgz").exists():
@@ -62,7 +63,17 @@ def fetch(folder: Path) -> None:
 
 
 def flatten(image: Image.Image, size: int = SIZE, margin: float = 0.0) -> Image.Image:
-    """A drawing on white, fitted into a ``size`` square with ``margin`` of the side left free."""
+    """A drawing on a white square.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        The drawing, of any mode and size.
+    size : int
+        Side of the square in pixels.
+    margin : float
+        Share of the side that stays free at each edge.
+    """
     image = image.convert("RGBA")
     inner = round(size * (1 - 2 * margin))
     scale = inner / max(image.size)
@@ -74,7 +85,7 @@ def flatten(image: Image.Image, size: int = SIZE, margin: float = 0.0) -> Image.
 
 
 def photos(folder: Path) -> Iterator[Sample]:
-    """Caltech-101 from ``images.zip`` and ``captions.tsv``, centre-cropped to a square."""
+    """Caltech-101 from ``images.zip`` and ``captions.tsv``, cropped to the central square."""
     with (
         zipfile.ZipFile(folder / "images.zip") as archive,
         (folder / "captions.tsv").open(encoding="utf-8") as rows,
@@ -88,7 +99,7 @@ def photos(folder: Path) -> Iterator[Sample]:
 
 
 def emoji(folder: Path, vendor: str, style: str) -> Iterator[Sample]:
-    """Emoji of one vendor, without people, flags and signs; captions name the style."""
+    """Emoji of one vendor, without people, flags and symbols; captions name the style."""
     archive = next(folder.glob(f"emoji-datasource-{vendor}-*.tgz"))
     with tarfile.open(archive) as tar:
         members = {m.name: m for m in tar.getmembers()}
@@ -107,7 +118,7 @@ def emoji(folder: Path, vendor: str, style: str) -> Iterator[Sample]:
 
 
 def openmoji(folder: Path) -> Iterator[Sample]:
-    """OpenMoji drawings, rasterised; skin tones, people and flags left out."""
+    """OpenMoji drawings, rasterised; without skin tones, people and flags."""
     import resvg_py
 
     with tarfile.open(next(folder.glob("openmoji-*.tgz"))) as tar:
@@ -128,7 +139,7 @@ def openmoji(folder: Path) -> Iterator[Sample]:
 
 
 def deb_members(folder: Path, package: str, target: Path) -> Path:
-    """Unpack a Debian package below ``target`` (files only; nothing of it is run)."""
+    """Unpack the files of a Debian package below ``target``, without running its scripts."""
     out = target / package
     if not out.exists():
         target.mkdir(parents=True, exist_ok=True)
@@ -138,7 +149,7 @@ def deb_members(folder: Path, package: str, target: Path) -> Path:
 
 
 def clipart(root: Path) -> Iterator[Sample]:
-    """Open Clip Art without repetitive topics; captions are the folder and first file words."""
+    """Open Clip Art without repetitive topics; captions are words of the folder and file name."""
     base = root / "usr/share/openclipart/png"
     for path in sorted(base.rglob("*.png")):
         topic = path.relative_to(base).parent.as_posix()
@@ -154,7 +165,7 @@ def clipart(root: Path) -> Iterator[Sample]:
 
 
 def stamps(root: Path) -> Iterator[Sample]:
-    """Tux Paint stamps that carry an English caption; letters and signs left out."""
+    """Tux Paint stamps that have an English caption, without letters and symbols."""
     import resvg_py
 
     base = root / "usr/share/tuxpaint/stamps"
@@ -177,9 +188,24 @@ def stamps(root: Path) -> Iterator[Sample]:
 
 
 def build(photo_folder: Path, downloads: Path, out: Path) -> int:
-    """Write ``images.npy`` (N,128,128,3 uint8) and ``captions.json``; return N.
+    """Write ``images.npy`` (N x 128 x 128 x 3, uint8) and ``captions.json``.
 
-    Near-flat images and exact duplicates at 16 px are dropped. The order is fixed by the sources.
+    Images of nearly one colour, and duplicates at 16 px, are left out. The order depends only on
+    the sources.
+
+    Parameters
+    ----------
+    photo_folder : Path
+        Folder with ``images.zip`` and ``captions.tsv``.
+    downloads : Path
+        Folder of :func:`fetch`.
+    out : Path
+        Folder to write to.
+
+    Returns
+    -------
+    int
+        N, the number of images.
     """
     Image.MAX_IMAGE_PIXELS = 60_000_000
     scratch = out / "unpacked"

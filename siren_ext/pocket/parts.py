@@ -20,12 +20,20 @@ WIDTH = 128
 CHANNELS = (96, 160, 192)
 HEADS = (3, 5, 6)
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
-# how older transformers name the weights of a text encoder; newer ones read both
+# prefix of a text encoder's weights in older versions of transformers; newer ones read both
 _TEXT_PREFIX = "text_model."
 
 
 def make_tokenizer(captions: list[str], folder: Path) -> None:
-    """Learn a byte-level BPE vocabulary and write it in CLIP's vocab/merges format."""
+    """Learn a byte-level BPE vocabulary and write it as CLIP's vocab.json and merges.txt.
+
+    Parameters
+    ----------
+    captions : list of str
+        The texts to learn from.
+    folder : Path
+        Where to write the two files.
+    """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
@@ -43,7 +51,7 @@ def make_tokenizer(captions: list[str], folder: Path) -> None:
         vocab_size=VOCABULARY - 2,
         end_of_word_suffix="</w>",
         initial_alphabet=alphabet,
-        # ties are broken by token number, and without this a hash table would number the endings
+        # fixes the token numbers, which break ties; otherwise they come from a hash table
         special_tokens=endings,
         show_progress=False,
     )
@@ -64,7 +72,7 @@ def make_tokenizer(captions: list[str], folder: Path) -> None:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The CLIP tokenizer over our vocabulary."""
+    """The CLIP tokenizer with the vocabulary in a folder."""
     from transformers import CLIPTokenizer
 
     return CLIPTokenizer(
@@ -76,13 +84,13 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def load_taesd(folder: Path) -> Any:
-    """TAESD's published weights as a diffusers ``AutoencoderTiny``."""
+    """TAESD as a diffusers ``AutoencoderTiny``, from the published weights in a folder."""
     from diffusers import AutoencoderTiny
 
     vae = AutoencoderTiny(scaling_factor=1.0)
     state: dict[str, Tensor] = {}
     for part in ("encoder", "decoder"):
-        # diffusers holds the decoder's leading clamp in forward(), the file counts it as layer 0
+        # the decoder's first clamp is layer 0 in the file, but not a layer in diffusers
         offset = 1 if part == "decoder" else 0
         for name, value in load_file(folder / f"taesd_{part}.safetensors").items():
             index, rest = name.split(".", 1)
@@ -127,7 +135,7 @@ def make_text_encoder(tokenizer: Any) -> Any:
 
 
 def make_scheduler() -> Any:
-    """Stable Diffusion's noise schedule for a model of the velocity, sampled with DDIM."""
+    """DDIM with Stable Diffusion's noise schedule, for a model that predicts the velocity."""
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(
@@ -143,24 +151,24 @@ def make_scheduler() -> Any:
 
 
 def predicts_velocity(model: Path) -> bool:
-    """Whether an exported model was trained to predict the velocity rather than the noise."""
+    """Whether an exported model predicts the velocity rather than the noise."""
     config = json.loads((model / "scheduler" / "scheduler_config.json").read_text("utf-8"))
     return bool(config.get("prediction_type") == "v_prediction")
 
 
 def save_model(out: Path, *, unet: Any, text: Any, tokenizer: Path, taesd: Path) -> None:
-    """Write a diffusers folder in float16 that old and new transformers read.
+    """Write a diffusers folder in float16 that old and new versions of transformers can read.
 
     Parameters
     ----------
     out : Path
-        the folder.
-    unet, text : Any
-        the trained networks.
+        The folder.
+    unet, text : torch.nn.Module
+        The trained networks.
     tokenizer : Path
-        folder with the vocabulary.
+        Folder with the vocabulary.
     taesd : Path
-        folder with the autoencoder's published weights.
+        Folder with the autoencoder's published weights.
     """
     from diffusers import StableDiffusionPipeline
 
@@ -177,7 +185,7 @@ def save_model(out: Path, *, unet: Any, text: Any, tokenizer: Path, taesd: Path)
     )
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(out, safe_serialization=True)
-    for name in TOKENIZER_FILES:  # newer transformers write tokenizer.json alone
+    for name in TOKENIZER_FILES:  # newer versions of transformers write only tokenizer.json
         shutil.copyfile(tokenizer / name, out / "tokenizer" / name)
     weights = out / "text_encoder" / "model.safetensors"
     named = {
@@ -189,7 +197,20 @@ def save_model(out: Path, *, unet: Any, text: Any, tokenizer: Path, taesd: Path)
 
 
 def load_weights(model: Path, *, unet: Any, text: Any) -> None:
-    """Take over the float16 weights of an exported model; raises :class:`ModelError`."""
+    """Copy the weights of an exported model into networks.
+
+    Parameters
+    ----------
+    model : Path
+        Its diffusers folder.
+    unet, text : torch.nn.Module
+        The networks to change.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be loaded or has other shapes.
+    """
     from siren_ext.diffusion.load import load_pipeline
 
     saved = load_pipeline(model, device="cpu", dtype=torch.float32)
@@ -198,5 +219,5 @@ def load_weights(model: Path, *, unet: Any, text: Any) -> None:
             mine.load_state_dict(theirs.state_dict(), strict=True)
         except RuntimeError as error:
             raise ModelError(
-                f"The {name} of {model} has another shape than this script trains: {error}"
+                f"The {name} of {model} does not have the shape that this script trains: {error}"
             ) from error

@@ -23,7 +23,20 @@ Rows = npt.NDArray[np.int64]
 
 
 class Corpus:
-    """The arrays that ``siren_ext.pocket.corpus`` wrote, and cached features of their pictures."""
+    """The corpus, with cached features of its pictures.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder that :mod:`siren_ext.pocket.corpus` wrote.
+    cache : Path
+        Folder for the features.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is not a readable corpus.
+    """
 
     def __init__(self, folder: Path, cache: Path) -> None:
         try:
@@ -34,12 +47,12 @@ class Corpus:
             self.sources = [str(row["source"]) for row in rows]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DatasetError(
-                f"{folder} is no readable corpus: {error}. Make one with: "
+                f"{folder} is not a readable corpus: {error}. Make one with: "
                 "python -m siren_ext.pocket.corpus"
             ) from error
         if len(self.images) != len(rows):
             raise DatasetError(
-                f"{folder} holds {len(self.images)} pictures and {len(rows)} captions; expected "
+                f"{folder} contains {len(self.images)} pictures and {len(rows)} captions; expected "
                 "equal numbers. Build the corpus again."
             )
         probe = hashlib.sha256(text + np.ascontiguousarray(self.images[::500]).tobytes())
@@ -49,17 +62,30 @@ class Corpus:
         return len(self.captions)
 
     def is_photo(self, row: int) -> bool:
-        """Whether a picture is a photo (else a drawing)."""
+        """Whether a picture is a photo; otherwise it is a drawing."""
         return self.sources[row] == "photo"
 
     def tensors(self, rows: Rows, batch: int = 32) -> Iterator[Tensor]:
-        """Pictures of ``rows`` in batches, BCHW float in [0,1]."""
+        """Pictures by row, in batches of B x 3 x H x W in [0,1]."""
         for first in range(0, len(rows), batch):
             pixels = np.stack([self.images[row] for row in rows[first : first + batch]])
             yield torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
 
     def features(self, rows: Rows, backbone: Eff0) -> Features:
-        """Features of ``rows``; what is missing is computed and kept every 1,000 pictures."""
+        """Features of pictures by row; missing ones are computed and stored.
+
+        Parameters
+        ----------
+        rows : int array, shape (n,)
+            The pictures.
+        backbone : Eff0
+            Computes the features.
+
+        Returns
+        -------
+        array
+            n x 1280, float32.
+        """
         store = np.full((len(self), WIDTH), np.nan, np.float32)
         if self.cache.exists():
             store = np.load(self.cache)

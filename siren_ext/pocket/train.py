@@ -6,12 +6,12 @@ Stages, each skipped when its result is already in ``--work``:
 2. ``latents``: both mirror images of every corpus picture through the autoencoder, cached.
 3. ``unet``: text encoder and UNet together, predicting the velocity (Salimans and Ho 2022) as
    Stable Diffusion 2 does, at log-normal noise levels (Karras et al. 2022). A network that predicts
-   noise has to copy its input to well under a percent before it can show anything of the class in
-   high noise; this small one, in bfloat16, did not get that far. Constant learning rate and a
+   noise must copy its input to well under a percent before it can express the class at high noise,
+   and this small network in bfloat16 did not get that far. The learning rate is constant, with a
    linear decay at the end.
 4. ``export``: averaged weights as a diffusers folder in float16 safetensors.
 
-The autoencoder is TAESD (MIT): latents are those of Stable Diffusion 1.x at a fifth of the cost.
+The autoencoder is TAESD (MIT), a small network with the latents of Stable Diffusion 1.x.
 
 Example: ``python -m siren_ext.pocket.train --corpus C --taesd T --work W --out OUT --steps 8000``
 """
@@ -60,14 +60,14 @@ def cache_latents(corpus: Path, vae: Any, out: Path, batch: int = 32) -> None:
     Parameters
     ----------
     corpus : Path
-        folder with images.npy, (n, H, W, 3) in uint8.
-    vae : Any
-        the autoencoder.
+        Folder with ``images.npy``, n x H x W x 3 in uint8.
+    vae : torch.nn.Module
+        The autoencoder.
     out : Path
-        the file to write: (2, n, 4, H/8, W/8) in float16. The number of finished rows is beside it
-        in ``.done``.
+        The file to write: 2 x n x 4 x H/8 x W/8 in float16. The number of finished rows is in a
+        ``.done`` file beside it.
     batch : int
-        pictures encoded at once.
+        Pictures encoded at once.
     """
     images = np.load(corpus / "images.npy", mmap_mode="r")
     shape = (2, len(images), 4, images.shape[1] // 8, images.shape[2] // 8)
@@ -99,18 +99,18 @@ def learning_rate(
     Parameters
     ----------
     step, total : int
-        the step from 0, and the number of all.
+        The step, from 0, and the number of steps.
     peak : float
-        of the plateau.
+        Learning rate of the plateau.
     warmup : int
-        steps of the warm-up.
+        Steps of the warm-up.
     tail : float
-        share of the steps in the decay.
+        Share of the steps in the decay.
 
     Returns
     -------
     float
-        at most ``peak``.
+        At most ``peak``, and in the decay at least 2 % of it.
     """
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -118,19 +118,19 @@ def learning_rate(
 
 
 def vary_caption(caption: str, rng: np.random.Generator) -> str:
-    """Replace a caption with the empty text (for guidance) or its subject, 1 in 10 times each.
+    """Replace a caption by the empty text (for guidance) or its subject, each 1 time in 10.
 
     Parameters
     ----------
     caption : str
-        of the corpus.
+        A caption of the corpus.
     rng : np.random.Generator
-        decides.
+        Decides.
 
     Returns
     -------
     str
-        the text to train on.
+        The text to train on.
     """
     roll = rng.random()
     if roll < 0.1:
@@ -147,11 +147,11 @@ class TrainingSet:
     Attributes
     ----------
     captions : list[str]
-        one per picture.
-    latents : NDArray[np.float16]
-        (2, n, 4, h, w): of every picture and its mirror image.
+        One per picture.
+    latents : array, shape (2, n, 4, h, w)
+        Latents of every picture and its mirror image, in float16.
     tokenizer : Any
-        of the text encoder.
+        The tokenizer of the text encoder.
     """
 
     captions: list[str]
@@ -160,17 +160,12 @@ class TrainingSet:
 
     @classmethod
     def open(cls, args: argparse.Namespace) -> TrainingSet:
-        """Open what the earlier stages left in ``--work``.
+        """Open the results of earlier stages in ``--work``; latents are read when needed.
 
         Parameters
         ----------
         args : argparse.Namespace
-            of the command line.
-
-        Returns
-        -------
-        TrainingSet
-            its latents are read as they are needed.
+            The command line.
         """
         rows = json.loads((args.corpus / "captions.json").read_text("utf-8"))
         return cls(
@@ -185,14 +180,16 @@ class TrainingSet:
         Parameters
         ----------
         size : int
-            number of pictures, drawn with replacement.
+            Number of pictures, drawn with replacement.
         rng : np.random.Generator
-            draws them.
+            Draws them.
 
         Returns
         -------
-        tuple[Tensor, Tensor]
-            latents (size, 4, h, w) in float32 and token numbers (size, 77).
+        latents : Tensor
+            size x 4 x h x w, float32.
+        tokens : Tensor
+            size x 32 token numbers.
         """
         picks = rng.integers(len(self.captions), size=size)
         mirror = rng.integers(2, size=size)
@@ -214,17 +211,17 @@ def train(args: argparse.Namespace) -> dict[str, Tensor]:
     Parameters
     ----------
     args : argparse.Namespace
-        of the command line.
+        The command line.
 
     Returns
     -------
     dict[str, Tensor]
-        averaged float32 weights by name; also exported to ``--out``.
+        Averaged float32 weights by name; also exported to ``--out``.
 
     Raises
     ------
     FloatingPointError
-        the loss is not finite.
+        If the loss is not finite.
     """
     data = TrainingSet.open(args)
     networks = Networks(args, data.tokenizer)
@@ -232,7 +229,7 @@ def train(args: argparse.Namespace) -> dict[str, Tensor]:
     mean, began = 0.0, time.monotonic()
     while networks.step < args.steps:
         step = networks.step
-        # Every step has generators of its own, so a resumed run draws what an unbroken one draws.
+        # each step has its own generators, so a resumed run draws the same numbers
         rng = np.random.default_rng((args.seed, step))
         noise = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
         clean, tokens = data.batch(args.batch, rng)
@@ -252,7 +249,7 @@ def train(args: argparse.Namespace) -> dict[str, Tensor]:
         if step % args.save_every == 0 or step == args.steps:
             networks.save()
             export(args, weights.average, step)
-    if networks.step == first:  # nothing was left to do: write the result again
+    if networks.step == first:  # already finished, so only write the result again
         export(args, weights.average, first)
     return weights.average
 
@@ -263,11 +260,11 @@ def export(args: argparse.Namespace, average: dict[str, Tensor], step: int) -> N
     Parameters
     ----------
     args : argparse.Namespace
-        of the command line.
+        The command line.
     average : dict[str, Tensor]
-        weights by name.
+        Weights by name.
     step : int
-        number of finished steps.
+        Number of finished steps.
     """
     tokenizer = args.work / "tokenizer"
     unet, text = make_unet(), make_text_encoder(load_tokenizer(tokenizer))
@@ -285,21 +282,23 @@ def prepare_tokenizer(args: argparse.Namespace, captions: list[str]) -> None:
     Parameters
     ----------
     args : argparse.Namespace
-        of the command line.
+        The command line.
     captions : list[str]
-        of the corpus.
+        Captions of the corpus.
 
     Raises
     ------
     ConfigError
-        the model lacks its tokenizer, or ``--work`` has another one.
+        If the model has no tokenizer, or ``--work`` has a different one.
     """
     mine = args.work / "tokenizer"
     theirs = None if args.start is None else args.start / "tokenizer"
     if theirs is not None:
         absent = [name for name in TOKENIZER_FILES if not (theirs / name).exists()]
         if absent:
-            raise ConfigError(f"{theirs} lacks {', '.join(absent)}; expected an exported model.")
+            raise ConfigError(
+                f"{theirs} does not contain {', '.join(absent)}; expected an exported model."
+            )
     if not (mine / "vocab.json").exists():
         if theirs is None:
             make_tokenizer(captions, mine)
@@ -322,7 +321,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Parameters
     ----------
     argv : Sequence[str] | None
-        arguments; None for those of the process.
+        The arguments; None takes those of the process.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)

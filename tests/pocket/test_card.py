@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from siren_ext.pocket.card import SHEET_PROMPTS, contact_sheet, render_card
-from siren_ext.pocket.evaluate import EvaluateConfig
+from siren_ext.pocket.measure import EvaluateConfig
 
 
 def some_metrics() -> dict:

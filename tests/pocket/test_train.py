@@ -149,7 +149,7 @@ def test_a_start_that_does_not_fit_is_refused(
     exported: Path, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work, out = tmp_path / "work", tmp_path / "out"
-    with pytest.raises(ConfigError, match=r"lacks vocab\.json, merges\.txt; expected an exported"):
+    with pytest.raises(ConfigError, match=r"does not contain vocab\.json, merges\.txt; expected"):
         run(sources, work, out, "--start", str(tmp_path), "--steps", "1")
     parts.make_tokenizer(["quite other words"], work / "tokenizer")
     start = ("--start", str(exported / "out"), "--steps", "1")
@@ -157,7 +157,7 @@ def test_a_start_that_does_not_fit_is_refused(
         run(sources, work, out, *start)
     monkeypatch.setattr(parts, "CHANNELS", (32, 64, 64))
     tokenizer = parts.load_tokenizer(exported / "work" / "tokenizer")
-    with pytest.raises(ModelError, match=r"unet of .* has another shape"):
+    with pytest.raises(ModelError, match=r"unet of .* does not have the shape"):
         parts.load_weights(
             exported / "out", unet=parts.make_unet(), text=parts.make_text_encoder(tokenizer)
         )
