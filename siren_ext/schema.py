@@ -97,9 +97,20 @@ def convert(
 def to_plain(value: Any) -> Any:
     """Dictionaries, texts and numbers of a structure, in the order of its fields.
 
-    Tuples stay tuples, which JSON and TOML write as lists.
+    Tuples stay tuples, which JSON and TOML write as lists. Texts and numbers of a subclass, such as
+    numpy's float64, become those of Python.
     """
-    return msgspec.to_builtins(value)
+    return msgspec.to_builtins(value, enc_hook=_without_subclass)
+
+
+def _without_subclass(value: Any) -> Any:
+    """A text or number as Python's own; raises TypeError for anything else."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    for kind in (int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"found {shown(value)}; expected a text, a number or a container of these")
 
 
 def shown(value: Any) -> str:

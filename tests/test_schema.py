@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +75,20 @@ def test_good_values_become_a_structure_and_plain_again() -> None:
     plain = to_plain(record)
     assert list(plain)[:3] == ["format", "version", "rows"]
     assert read(json.loads(json.dumps(plain))) == record
+
+
+class Named(str):
+    def __str__(self) -> str:
+        return "another text"
+
+
+def test_texts_and_numbers_of_a_subclass_are_written_like_any_other() -> None:
+    values = {"a": np.float64(0.1), "b": [Named("text")], "c": (True, None, np.float64(1))}
+    plain = to_plain(values)
+    assert json.dumps(plain) == json.dumps(values)
+    assert [type(plain["a"]), type(plain["b"][0]), type(plain["c"][2])] == [float, str, float]
+    with pytest.raises(TypeError, match="expected a text, a number"):
+        to_plain({"a": np.zeros(2)})
 
 
 WRONG = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from torch import Tensor
 from siren_ext.config import Config
 from siren_ext.data.images import Picture, to_uint8, write_picture
 from siren_ext.errors import ConfigError
-from siren_ext.files import sha256_file, write_json
+from siren_ext.files import sha256_file
 from siren_ext.progress import NULL, Progress
+from siren_ext.scoring.score import PROVENANCE
+from siren_ext.suspects.provenance import PictureRecord, Provenance
 
-PROVENANCE = "provenance.json"
 SAVE_SECONDS = 5.0
 
 
@@ -195,29 +195,23 @@ def generate_images(
         If the user stopped; finished pictures are kept.
     """
     out = Path(out)
-    record: dict[str, Any] = {
-        "kind": "generated",
-        "suspect": suspect.describe(),
-        "plan": json.loads(json.dumps(plan.to_dict())),
-    }
-    images, requests = _earlier(out, record)
+    record = _earlier(out, suspect.describe(), plan)
     usage = suspect.usage if isinstance(suspect, Metered) else None
     if usage is not None:
-        usage.requests = requests
-    lost: dict[str, str] = {}
+        usage.requests = record.requests or 0
     paths = [out / f"{index:05d}.png" for index in range(plan.count)]
     missing = [
         index
         for index, path in enumerate(paths)
-        if not path.is_file() or images.get(path.name, {}).get("sha256") != sha256_file(path)
+        if not path.is_file()
+        or path.name not in record.images
+        or record.images[path.name].sha256 != sha256_file(path)
     ]
     out.mkdir(parents=True, exist_ok=True)
 
     def save() -> None:
-        extra: dict[str, Any] = {"missed": dict(sorted(lost.items()))} if lost else {}
-        if usage is not None:
-            extra["requests"] = usage.requests
-        write_json(out / PROVENANCE, {**record, **extra, "images": dict(sorted(images.items()))})
+        record.requests = None if usage is None else usage.requests
+        record.save(out)
 
     # written first, so that the next call can resume a stopped run
     save()
@@ -233,17 +227,14 @@ def generate_images(
                 if answer is None:
                     continue
                 if isinstance(answer, Missed):
-                    lost[path.name] = answer.reason
-                    images.pop(path.name, None)
+                    record.missed[path.name] = answer.reason
+                    record.images.pop(path.name, None)
                     path.unlink(missing_ok=True)  # a file here was not the recorded picture
                     progress.advance(note=f"{path.name} missed")
                     continue
                 write_picture(Picture(to_uint8(answer.image)), path)
-                images[path.name] = {
-                    "prompt": answer.prompt,
-                    "seed": answer.seed,
-                    "sha256": sha256_file(path),
-                }
+                digest = sha256_file(path)
+                record.images[path.name] = PictureRecord(answer.prompt, answer.seed, digest)
                 # save at once what may have cost something
                 if usage is not None or time.monotonic() - last_save > SAVE_SECONDS:
                     save()
@@ -265,34 +256,35 @@ def read_missed(out: Path) -> list[tuple[str, str]]:
     out : Path
         The folder it wrote to.
     """
-    path = Path(out) / PROVENANCE
-    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return [(str(name), str(reason)) for name, reason in record.get("missed", {}).items()]
+    record = Provenance.load(Path(out))
+    return list(record.missed.items()) if record else []
 
 
-def _earlier(out: Path, record: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """The pictures finished by an earlier call with the same plan, and its number of requests."""
-    path = out / PROVENANCE
-    if not path.is_file():
+def _earlier(out: Path, suspect: dict[str, Any], plan: PromptPlan) -> Provenance:
+    """The record of the pictures that an earlier call with the same plan finished."""
+    fresh = Provenance(kind="generated", suspect=suspect, plan=plan.to_dict(), images={})
+    earlier = Provenance.load(out)
+    if earlier is None:
         if out.is_dir() and any(out.glob("*.png")):
             raise ConfigError(
                 f"{out} holds pictures without a {PROVENANCE}; expected an empty folder or one "
                 "that this step made. Choose another folder."
             )
-        return {}, 0
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        images = dict(earlier.pop("images"))
-        requests = int(earlier.pop("requests", 0))
-        earlier.pop("missed", None)
-        same = bool(earlier == record) or not images  # a refused call leaves an empty record
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} can't be read: {error}. Delete the folder to start again.") from (
-            error
-        )
-    if not same:
+        return fresh
+    fresh.requests = earlier.requests
+    if not earlier.images:  # a refused call leaves an empty record
+        return fresh
+    if earlier.suspect != suspect or not _is_plan(earlier.plan, plan):
         raise ConfigError(
             f"{out} holds pictures of another model, adapter or plan. Choose another folder, or "
             "delete this one."
         )
-    return images, requests
+    fresh.images = earlier.images
+    return fresh
+
+
+def _is_plan(values: dict[str, Any], plan: PromptPlan) -> bool:
+    try:
+        return PromptPlan.from_dict(values) == plan
+    except ConfigError:  # of a version with other settings
+        return False

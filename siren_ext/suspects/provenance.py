@@ -1,0 +1,66 @@
+"""The record beside generated pictures: which model and plan they come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from siren_ext.documents import read_json
+from siren_ext.errors import ConfigError
+from siren_ext.files import write_json
+from siren_ext.formats import Sha256
+from siren_ext.schema import convert, to_plain
+from siren_ext.scoring.score import PROVENANCE
+
+MAX_BYTES = 512 << 20  # a million pictures
+
+
+class PictureRecord(Struct, forbid_unknown_fields=True, frozen=True):
+    """One picture: its prompt, its seed and the SHA-256 of its file."""
+
+    prompt: str
+    seed: int
+    sha256: Sha256
+
+
+class Provenance(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """The content of ``provenance.json``.
+
+    Attributes
+    ----------
+    kind : str
+        "generated".
+    suspect, plan : dict of str to Any
+        Plain values: what the suspect says of itself, and the plan's settings.
+    missed : dict of str to str
+        Why pictures could not be had, by file name.
+    requests : int or None
+        Requests made so far, where they are counted.
+    images : dict of str to PictureRecord
+        The pictures by file name.
+    """
+
+    kind: Literal["generated"]
+    suspect: dict[str, Any]
+    plan: dict[str, Any]
+    missed: dict[str, str] = {}
+    requests: Annotated[int, Meta(ge=0)] | None = None
+    images: dict[str, PictureRecord]
+
+    @classmethod
+    def load(cls, folder: Path) -> Provenance | None:
+        """The record in a folder; None if there is none, :class:`ConfigError` if it is damaged."""
+        path = folder / PROVENANCE
+        if not path.is_file():
+            return None
+        advice = "Delete the folder to start again."
+        values = read_json(path, error=ConfigError, max_bytes=MAX_BYTES, advice=advice)
+        return convert(values, cls, name=str(path), error=ConfigError, advice=advice)
+
+    def save(self, folder: Path) -> None:
+        """Write the record to a folder, with the pictures in order of their names."""
+        self.images = dict(sorted(self.images.items()))
+        self.missed = dict(sorted(self.missed.items()))
+        write_json(folder / PROVENANCE, to_plain(self))
