@@ -22,7 +22,10 @@ def test_bad_input_of_key_is_one_message(case, call):
         (("key", "add", "keys.json", "--recipient", "a", *env()), "already a key for 'a'"),
         (("key", "add", "keys.json", *env()), "nothing to add; name a recipient"),
         (("key", "show", "keys.json", *env("OTHER")), "passphrase is wrong"),
-        (("key", "show", "scores.json", *env()), "has the format 'siren_ext.scores'; expected 'siren_ext.keys'"),
+        (
+            ("key", "show", "scores.json", *env()),
+            "has the format 'siren_ext.scores'; expected 'siren_ext.keys'",
+        ),
         (("key", "show", "none.json", *env()), "can't be read: No such file"),
     ):
         refused(call, arguments, words)
