@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from siren_ext.config import Config
 from siren_ext.data.dataset import ImageSet
 from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError, SirenError
 from siren_ext.files import write_json
+from siren_ext.schema import convert
 from siren_ext.stats.low_end import LOW_END
 from siren_ext.training.prompts import class_prompt
 from siren_ext.workflows.experiment_run import spread_captions
@@ -323,6 +324,13 @@ def open_log(root: Path, identity: Mapping[str, Any]) -> RunLog:
     return RunLog(root / "study.json", "study", identity)
 
 
+class _Cached(Struct, forbid_unknown_fields=True):
+    """A value, and the hash of what it depends on."""
+
+    key: str
+    value: Any
+
+
 def cached_value(path: Path, key: Any, make: Callable[[], Any]) -> Any:
     """Read a value from a file, or make it if the file was written for another key.
 
@@ -342,10 +350,11 @@ def cached_value(path: Path, key: Any, make: Callable[[], Any]) -> Any:
     """
     mark = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     try:
-        stored = read_json(path, error=SirenError)
-        if stored["key"] == mark:
-            return stored["value"]
-    except (SirenError, KeyError, TypeError):
+        values = read_json(path, error=SirenError)
+        stored = convert(values, _Cached, name=str(path), error=SirenError)
+        if stored.key == mark:
+            return stored.value
+    except SirenError:
         pass  # absent or damaged: made again
     value = make()
     write_json(path, {"key": mark, "value": value})

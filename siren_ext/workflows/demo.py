@@ -19,7 +19,7 @@ from siren_ext.config import Config
 from siren_ext.errors import CoaterError
 from siren_ext.files import write_json
 from siren_ext.progress import NULL, Named, Progress
-from siren_ext.workflows.demo_summary import DemoSummary
+from siren_ext.workflows.demo_summary import DemoSummary, ModelResult
 from siren_ext.workflows.run_log import RunLog
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ def _reports(
     return verdicts, reports["suspect"].html
 
 
-def _short(verdict: Verdict) -> dict[str, Any]:
+def _short(verdict: Verdict) -> ModelResult:
     finding = verdict.finding
     return {
         "verdict": verdict.outcome,

@@ -4,10 +4,43 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+from msgspec import Struct
 
 from siren_ext.documents import read_json
 from siren_ext.errors import SirenError
+from siren_ext.schema import convert, to_plain
+from siren_ext.text import duration
+
+
+class ModelResult(TypedDict):
+    """The test of one model against the reference.
+
+    ``p`` is its p-value, ``n`` and ``m`` are the numbers of images of the model and of the
+    reference, ``d`` is the largest gap between their scores.
+    """
+
+    verdict: str
+    headline: str
+    p: float
+    n: int
+    m: int
+    d: float
+
+
+class _Stored(Struct, forbid_unknown_fields=True):
+    """The content of ``summary.json``; ``report`` is relative to the demo's folder."""
+
+    psnr_db: float
+    ssim: float
+    local_de00_p99: float
+    scores_separate: bool
+    suspect: ModelResult
+    innocent: ModelResult
+    seconds: float
+    peak_memory_gb: float | None
+    report: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +53,8 @@ class DemoSummary:
         means over the coated files as written.
     scores_separate : bool
         whether every coated file scores below every clean one.
-    suspect, innocent : dict[str, Any]
-        verdict, p, n, m, d and headline of each of the two tests.
+    suspect, innocent : ModelResult
+        the two tests.
     seconds : float
         working time, summed over all calls if the demo was interrupted.
     peak_memory_gb : float | None
@@ -34,8 +67,8 @@ class DemoSummary:
     ssim: float
     local_de00_p99: float
     scores_separate: bool
-    suspect: dict[str, Any]
-    innocent: dict[str, Any]
+    suspect: ModelResult
+    innocent: ModelResult
     seconds: float
     peak_memory_gb: float | None
     report: Path
@@ -69,11 +102,13 @@ class DemoSummary:
         DemoSummary | None
             None unless the demo is finished and its report is there.
         """
+        name = root / "summary.json"
         try:
-            values = read_json(root / "summary.json", error=SirenError)
-            summary = cls(**{**values, "report": root / values["report"]})
-        except (SirenError, TypeError, KeyError):
+            values = read_json(name, error=SirenError)
+            stored = convert(values, _Stored, name=str(name), error=SirenError)
+        except SirenError:
             return None
+        summary = cls(**to_plain(stored) | {"report": root / stored.report})
         return summary if summary.report.is_file() else None
 
     def text(self) -> str:
@@ -84,8 +119,6 @@ class DemoSummary:
         str
             a few lines.
         """
-        from siren_ext.text import duration
-
         memory = f", {self.peak_memory_gb:.1f} GB of memory" if self.peak_memory_gb else ""
         lines = [
             f"Coated images              PSNR {self.psnr_db:.1f} dB, SSIM {self.ssim:.3f}, "

@@ -8,11 +8,23 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
 
 from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError
 from siren_ext.files import write_json
+from siren_ext.schema import convert, to_plain
+
+_ADVICE = "Name another folder."
+
+
+class _Costs(Struct, forbid_unknown_fields=True):
+    """What a log holds beside the settings."""
+
+    seconds: dict[str, Annotated[float, Meta(ge=0)]]
+    peak_memory_gb: Annotated[float, Meta(ge=0)] | None
 
 
 class RunLog:
@@ -40,15 +52,16 @@ class RunLog:
     ) -> None:
         self._path = path
         settings = json.loads(json.dumps(settings))  # as read from the file: tuples are lists
+        self._head = {key: settings}
         if path.exists():
-            self._data = _earlier(path, what, settings, key)
+            self._head[key], self._costs = _earlier(path, what, settings, key)
             return
         folder = path.parent
         if folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
             raise ConfigError(
                 f"{folder} holds files that do not belong to a {what}; name a new or empty folder."
             )
-        self._data = {key: settings, "seconds": {}, "peak_memory_gb": None}
+        self._costs = _Costs({}, None)
         self._write()
 
     @contextmanager
@@ -64,10 +77,11 @@ class RunLog:
         try:
             yield
         finally:
-            seconds = self._data["seconds"]
-            seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - start, 3)
-            peaks = (peak_memory_gb(), self._data["peak_memory_gb"])
-            self._data["peak_memory_gb"] = max(filter(None, peaks), default=None)
+            costs = self._costs
+            spent = costs.seconds.get(name, 0.0) + time.monotonic() - start
+            costs.seconds[name] = round(spent, 3)
+            peaks = (peak_memory_gb(), costs.peak_memory_gb)
+            costs.peak_memory_gb = max(filter(None, peaks), default=None)
             self._write()
 
     def costs(self) -> dict[str, Any]:
@@ -78,30 +92,32 @@ class RunLog:
         dict[str, Any]
             ``seconds`` by step, and ``peak_memory_gb`` in 1e9 bytes, None if not known.
         """
-        return {"seconds": self._data["seconds"], "peak_memory_gb": self._data["peak_memory_gb"]}
+        plain: dict[str, Any] = to_plain(self._costs)
+        return plain
 
     def _write(self) -> None:
-        write_json(self._path, self._data)
+        write_json(self._path, {**self._head, **self.costs()})
 
 
-def _earlier(path: Path, what: str, settings: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """The log that an earlier call left, checked to be of a run with these settings."""
-    data = read_json(path, error=ConfigError, advice="Name another folder.")
-    try:
-        before = dict(data[key])
-        data = {**data, "seconds": dict(data["seconds"]), "peak_memory_gb": data["peak_memory_gb"]}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{path} is not the log of a {what} (found {type(data).__name__} without {key}, "
-            "seconds and peak_memory_gb); name another folder."
-        ) from error
+def _earlier(
+    path: Path, what: str, settings: Mapping[str, Any], key: str
+) -> tuple[dict[str, Any], _Costs]:
+    """Settings and costs that an earlier call logged, checked to be of a run with these settings.
+
+    Its settings may be more than those asked for now; they are kept.
+    """
+    data = read_json(path, error=ConfigError, advice=_ADVICE)
+    before = data.pop(key, None) if isinstance(data, dict) else None
+    if not isinstance(before, dict):
+        raise ConfigError(f"{path} is not the log of a {what}: it has no {key}. {_ADVICE}")
+    costs = convert(data, _Costs, name=str(path), error=ConfigError, advice=_ADVICE)
     changed = [name for name in settings if before.get(name) != settings[name]]
     if changed:
         raise ConfigError(
             f"{path.parent} holds a {what} that differs in {', '.join(changed)} (see "
             f"{path.name}); name another folder, or delete this one."
         )
-    return data
+    return before, costs
 
 
 def peak_memory_gb() -> float | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.hostile_files import damaged
 from support.tiny_models import draw_images
 
 from siren_ext.data.dataset import ImageSet
@@ -93,5 +94,9 @@ def test_cached_values_are_made_once_per_key(tmp_path: Path) -> None:
 
     path = tmp_path / "kept.json"
     assert [cached_value(path, key, make) for key in ("a", "a", "b", "b")] == [1, 1, 2, 2]
-    path.write_text("{")
-    assert cached_value(path, "b", make) == 3
+    text = path.read_text()
+    for content, _ in damaged(text).values():
+        path.write_bytes(content)
+        assert cached_value(path, "b", make) == len(made), "made again"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert cached_value(path, "b", make) == 2

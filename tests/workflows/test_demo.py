@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.hostile_files import damaged, wrong_values
 from support.stopping import Watched
 
 import siren_ext
@@ -33,8 +34,22 @@ FIGURES = {
     "ssim": 0.98,
     "local_de00_p99": 1.5,
     "scores_separate": True,
-    "suspect": {"verdict": "coating found", "p": 1e-9, "n": 30, "m": 100},
-    "innocent": {"verdict": "no evidence", "p": 0.4, "n": 30, "m": 100},
+    "suspect": {
+        "verdict": "coating found",
+        "headline": "Found.",
+        "p": 1e-9,
+        "n": 30,
+        "m": 100,
+        "d": 0.9,
+    },
+    "innocent": {
+        "verdict": "no evidence",
+        "headline": "No.",
+        "p": 0.4,
+        "n": 30,
+        "m": 100,
+        "d": 0.1,
+    },
     "seconds": 61.0,
     "peak_memory_gb": 1.2,
 }
@@ -82,6 +97,24 @@ def test_damaged_summary_is_not_finished(tmp_path: Path, text: str) -> None:
     finished(tmp_path, TINY)
     (tmp_path / "summary.json").write_text(text)
     assert DemoSummary.load(tmp_path) is None
+
+
+def test_no_damaged_summary_is_a_finished_demo(tmp_path: Path) -> None:
+    finished(tmp_path, TINY)
+    path = tmp_path / "summary.json"
+    text = path.read_text()
+    variants = {what: json.dumps(data) for what, data in wrong_values(json.loads(text))}
+    for name in ("peak_memory_gb = 3", "peak_memory_gb = None", "report = 'text'", "seconds = 3"):
+        variants.pop(name, None)
+    for what, (content, _) in damaged(text).items():
+        path.write_bytes(content)
+        assert DemoSummary.load(tmp_path) is None, what
+    for what, variant in variants.items():
+        if not (what.endswith(" = 3") and isinstance(json.loads(text)[what[:-4]], float)):
+            path.write_text(variant)
+            assert DemoSummary.load(tmp_path) is None, what
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert DemoSummary.load(tmp_path) is not None
 
 
 def test_folder_of_other_settings_is_refused(tmp_path: Path) -> None:

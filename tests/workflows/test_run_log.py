@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.hostile_files import check_reader, wrong_values
 
 from siren_ext.errors import ConfigError
 from siren_ext.workflows.run_log import RunLog, peak_memory_gb
@@ -43,6 +44,25 @@ def test_damaged_logs_are_refused_and_untouched(tmp_path: Path, text: str) -> No
     with pytest.raises(ConfigError, match=r"study\.json.* [Nn]ame another folder\."):
         RunLog(path, "study", {})
     assert path.read_text() == text
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "study.json"
+    with RunLog(path, "study", SETTINGS).step("train"):
+        pass
+    check_reader(
+        path,
+        lambda path: RunLog(path, "study", SETTINGS).costs(),
+        ConfigError,
+        but=("only []", "only {}", "only null", "only true", 'only "text"', "only 1"),
+    )
+    good = json.loads(path.read_text())
+    for what, data in wrong_values(good):
+        if what in ("seconds = {}", "peak_memory_gb = 3", "peak_memory_gb = None"):
+            continue
+        path.write_text(json.dumps(data))
+        with pytest.raises(ConfigError, match=r"study"):
+            pytest.fail(f"{what}: {RunLog(path, 'study', SETTINGS).costs()}")
 
 
 def test_a_folder_of_something_else_is_refused_and_untouched(tmp_path: Path) -> None:
