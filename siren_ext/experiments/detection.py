@@ -41,8 +41,6 @@ from siren_ext.experiments import tables
 from siren_ext.experiments.file_summary import summarise
 from siren_ext.experiments.options import StudyCoater, StudyImages
 from siren_ext.experiments.study import (
-    FORMAT,
-    VERSION,
     DetectionConfig,
     Layout,
     cached_value,
@@ -190,8 +188,8 @@ def _evaluate(chain: Chain, identity: dict[str, Any], name: str) -> Result:
         rows = [evaluate_model(chain, model, scores, models[0]) for model in models]
         shares = mean_shares(rows, config)
     return {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": "siren_ext.detection",
+        "version": 1,
         "name": name,
         "identity": identity,
         "coater_settings": chain.coater.config.to_dict(),

@@ -23,11 +23,12 @@ import typer
 from numpy.typing import NDArray
 
 from siren_ext.cli.common import command, say
-from siren_ext.documents import read_json
-from siren_ext.errors import ScoreError
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.errors import ConfigError, ScoreError
 from siren_ext.experiments.panel_results import write_rows
 from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
-from siren_ext.experiments.study import FORMAT, VERSION, experiment_key
+from siren_ext.experiments.result import Protocol, read_result
+from siren_ext.experiments.study import experiment_key
 from siren_ext.experiments.tables import percent
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import contributions
@@ -101,31 +102,34 @@ def read_study(folder: Path, *, keyed_repeats: int = _KEYED_REPEATS) -> list[Row
     ScoreError
         the folder holds no finished detection study.
     """
-    data = read_json(folder / "detection.json", error=ScoreError)
-    if not isinstance(data, dict) or (data.get("format"), data.get("version")) != (FORMAT, VERSION):
-        raise ScoreError(f"{folder} has no finished detection study; run one there first.")
+    path = folder / "detection.json"
+    result = read_result(path)
     try:
-        protocol, bits = data["protocol"], int(data["coater_settings"].get("message_bits", 0))
-        head: Row = {
-            "set": str(data["name"]),
-            "coater": "keyed" if bits else "unkeyed",
-            "bits": bits,
-            "psnr_db": data["files"]["psnr_db"]["mean"],
-            "local_de00_p99": data["files"]["local_de00_p99"]["mean"],
-            "images": int(protocol["size"]),
-        }
-        roles = {str(model["model"]): str(model["role"]) for model in data["models"]}
-        settings = {name: int(protocol[name]) for name in ("size", "against", "repeats", "seed")}
-        low_end = float(protocol["low_end"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ScoreError(f"{folder} lacks a figure ({error!r}); run the study again.") from error
+        bits = CoaterConfig.from_dict(result.coater_settings).message_bits
+    except ConfigError as error:
+        raise ScoreError(f"{path}: coater_settings: {error}") from error
+    protocol = result.protocol
+    head: Row = {
+        "set": result.name,
+        "coater": "keyed" if bits else "unkeyed",
+        "bits": bits,
+        "psnr_db": result.files.psnr_db.mean,
+        "local_de00_p99": result.files.local_de00_p99.mean,
+        "images": protocol.size,
+    }
+    roles = {row.model: row.role for row in result.models}
+    if {*roles.values()} != {"guilty", "innocent", "reference"}:
+        raise ScoreError(
+            f"{path} has models of the kinds {', '.join(sorted(roles.values())) or 'none'}; "
+            "expected guilty, innocent and reference. Run the study again."
+        )
     pools = {name: ScoreSet.load(folder / "scores" / f"{name}.json") for name in roles}
     if bits and any(pool.features is None for pool in pools.values()):
         raise ScoreError(f"The scores in {folder} hold no features; run the study again.")
-    rng = np.random.default_rng((settings["seed"], 13))
-    rows = [_ks_row(head, roles, pools, settings, low_end, rng)]
+    rng = np.random.default_rng((protocol.seed, 13))
+    rows = [_ks_row(head, roles, pools, protocol, rng)]
     if bits:
-        rows.append(_keyed_row(head, roles, pools, settings, keyed_repeats, rng))
+        rows.append(_keyed_row(head, roles, pools, protocol, keyed_repeats, rng))
     return rows
 
 
@@ -133,8 +137,7 @@ def _ks_row(
     head: Row,
     roles: Mapping[str, str],
     pools: Mapping[str, ScoreSet],
-    settings: Mapping[str, int],
-    low_end: float,
+    protocol: Protocol,
     rng: np.random.Generator,
 ) -> Row:
     """The paper's test of every model against the reference."""
@@ -145,10 +148,10 @@ def _ks_row(
             found = resampled_ks(
                 pools[name].scores,
                 reference.scores,
-                size=settings["size"],
-                repeats=settings["repeats"],
-                reference_size=settings["against"],
-                share=low_end,
+                size=protocol.size,
+                repeats=protocol.repeats,
+                reference_size=protocol.against,
+                share=protocol.low_end,
                 rng=rng,
             )
             shares[role].append(np.asarray(found.tpr(LEVELS)))
@@ -159,12 +162,12 @@ def _keyed_row(
     head: Row,
     roles: Mapping[str, str],
     pools: Mapping[str, ScoreSet],
-    settings: Mapping[str, int],
+    protocol: Protocol,
     repeats: int,
     rng: np.random.Generator,
 ) -> Row:
     """The keyed test of every model, on draws and on all images."""
-    message = experiment_key(settings["seed"], head["bits"]).signs()
+    message = experiment_key(protocol.seed, head["bits"]).signs()
     shares: Shares = {"guilty": [], "innocent": []}
     whole: dict[str, list[float]] = {"guilty": [], "innocent": []}
     for name, role in roles.items():
@@ -173,7 +176,7 @@ def _keyed_row(
             continue
         summed = contributions(features).sum(axis=0)
         whole[role].append(message_tail(summed, float(summed @ message)))
-        size = settings["size"]
+        size = protocol.size
         p = keyed_rejections(features, message, size=size, repeats=repeats, rng=rng)
         shares[role].append((p[:, None] <= np.array(LEVELS)).mean(axis=0))
     extremes = {

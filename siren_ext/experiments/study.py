@@ -26,8 +26,6 @@ from siren_ext.workflows.run_log import RunLog
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import CoatingKey
 
-FORMAT = "siren_ext.detection"
-VERSION = 1
 T = TypeVar("T")
 Role = Literal["guilty", "innocent", "reference"]
 

@@ -15,10 +15,9 @@ from typing import Annotated, Any
 import typer
 
 from siren_ext.cli.common import command, say
-from siren_ext.documents import read_json
 from siren_ext.errors import ScoreError
 from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
-from siren_ext.experiments.study import FORMAT, VERSION
+from siren_ext.experiments.result import read_result
 from siren_ext.files import atomic
 
 LEVEL = 1e-3
@@ -44,30 +43,29 @@ def read_point(path: Path) -> Point:
     ScoreError
         the file is not of a study, or a figure is missing.
     """
-    data = read_json(path, error=ScoreError)
-    if not isinstance(data, dict) or (data.get("format"), data.get("version")) != (FORMAT, VERSION):
-        raise ScoreError(f"{path} is not of a detection study; expected its detection.json.")
-    try:
-        models = {
-            role: [m for m in data["models"] if m["role"] == role]
-            for role in ("guilty", "innocent")
-        }
-        rate = next(row for row in data["guilty"] if row["alpha"] == LEVEL)
-        point: Point = {
-            "study": path.resolve().parent.name,
-            "set": str(data["name"]),
-            "psnr_db": data["files"]["psnr_db"]["mean"],
-            "local_de00_p99": data["files"]["local_de00_p99"]["mean"],
-            "tpr": rate["mean"],
-            "tpr_lowest": rate["lowest"],
-            "tpr_highest": rate["highest"],
-        }
-        for role, found in models.items():
-            areas = [float(model["auc"]) for model in found]
-            point[f"auc_{role}"] = sum(areas) / len(areas)
-            point[f"auc_{role}_lowest"], point[f"auc_{role}_highest"] = min(areas), max(areas)
-    except (KeyError, TypeError, StopIteration, ZeroDivisionError, ValueError) as error:
-        raise ScoreError(f"{path} lacks a figure ({error!r}); run the study again.") from error
+    result = read_result(path)
+    rate = next((row for row in result.guilty if row.alpha == LEVEL), None)
+    areas = {
+        role: [row.auc for row in result.models if row.role == role and row.auc is not None]
+        for role in ("guilty", "innocent")
+    }
+    if rate is None or not all(areas.values()):
+        raise ScoreError(
+            f"{path} has no detection rate at {LEVEL:g}, or no area under the curve of a "
+            "guilty and an innocent model; expected both. Run the study again."
+        )
+    point: Point = {
+        "study": path.resolve().parent.name,
+        "set": result.name,
+        "psnr_db": result.files.psnr_db.mean,
+        "local_de00_p99": result.files.local_de00_p99.mean,
+        "tpr": rate.mean,
+        "tpr_lowest": rate.lowest,
+        "tpr_highest": rate.highest,
+    }
+    for role, found in areas.items():
+        point[f"auc_{role}"] = sum(found) / len(found)
+        point[f"auc_{role}_lowest"], point[f"auc_{role}_highest"] = min(found), max(found)
     if point["psnr_db"] is None:
         raise ScoreError(f"{path} has no PSNR, as its coater changed no image; leave it out.")
     return point

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from siren_ext.errors import ScoreError
 from siren_ext.experiments.keyed_comparison import KEYED, KS, LEVELS, keyed_rejections, read_study
-from siren_ext.experiments.study import FORMAT, VERSION, experiment_key
+from siren_ext.experiments.study import experiment_key
 from siren_ext.scoring.score_set import ScoreSet
 
 BITS = 24
@@ -39,8 +39,8 @@ def write_study(folder: Path, *, keyed: bool) -> Path:
         made = pool(scores, hashed=False, features=table)
         made.save(folder / "scores" / f"{name}.json")
     result = {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": "siren_ext.detection",
+        "version": 1,
         "name": "toys",
         "coater_settings": {"message_bits": BITS} if keyed else {},
         "protocol": {"size": 20, "against": 40, "repeats": 200, "seed": 1, "low_end": 1},
@@ -98,13 +98,23 @@ def test_the_command_writes_table_and_plot(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    "change", [{"format": "other"}, {"version": 0}, {"files": {}}, {"protocol": {}}]
+    ("change", "words"),
+    [
+        ({"format": "other"}, "has the format 'other'; expected 'siren_ext.detection'"),
+        ({"version": 0}, "has the version 0; expected 1"),
+        ({"files": {}}, "files has no psnr_db; expected named values"),
+        ({"files": {"psnr_db": {"mean": "x"}}}, "files.psnr_db.mean is 'x'; expected a number"),
+        ({"protocol": {}}, "protocol has no size; expected a whole number of at least 1"),
+        ({"models": [{"model": "a", "role": "b"}]}, r"models\[0\].role is 'b'; expected one of"),
+        ({"models": []}, "models of the kinds none; expected guilty, innocent and reference"),
+        ({"coater_settings": {"message_bits": "x"}}, "coater_settings: .*message_bits is 'x'"),
+    ],
 )
-def test_other_folders_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_other_folders_are_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     folder = write_study(tmp_path / "k", keyed=True)
     path = folder / "detection.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change), encoding="utf-8")
-    with pytest.raises(ScoreError, match=r"detection study|lacks a figure"):
+    with pytest.raises(ScoreError, match=rf"detection\.json.*{words}"):
         read_study(folder)
 
 
