@@ -133,7 +133,15 @@ def parse_key(key: str) -> Key | None:
 
 
 def flatten(component: str | None, path: str) -> str:
-    """A module path joined by underscores, without levels that libraries add or leave out."""
+    """A module path joined by underscores, without levels that libraries add or leave out.
+
+    Parameters
+    ----------
+    component : str or None
+        The network.
+    path : str
+        The path, joined by dots or underscores.
+    """
     path = path.replace(".processor.", ".").removesuffix(".processor")
     head, dot, last = path.rpartition(".")
     if head.endswith("self_attn"):

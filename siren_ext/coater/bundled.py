@@ -64,4 +64,5 @@ def usual_start() -> str:
 
 
 def _bundled(name: str) -> Path:
+    """Where the file of a bundled coater is installed."""
     return Path(__file__).parents[1] / "pocket" / "coaters" / f"{name}.safetensors"

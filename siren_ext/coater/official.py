@@ -223,6 +223,7 @@ def _give_centre(coater: Coater, images: ImageSet, progress: Progress) -> None:
 
 
 def _no_centre(extractor: Path | str) -> CoaterError:
+    """The error for a pair without a centre."""
     return CoaterError(
         f"{extractor} holds no 'center', so the pair is meta-learned and was not trained for a set "
         "of images. Also give a folder of your clean images (--data FOLDER in the command), from "

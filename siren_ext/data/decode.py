@@ -76,7 +76,15 @@ def text_entries(image: Image.Image) -> dict[str, str]:
 
 
 def turn(array: Bytes, orientation: int) -> Bytes:
-    """Apply an EXIF orientation (1 to 8) to an H x W (x C) array."""
+    """Turn an array upright.
+
+    Parameters
+    ----------
+    array : array
+        H x W or H x W x C, uint8.
+    orientation : int
+        The EXIF orientation, from 1 to 8.
+    """
     if orientation in (5, 6, 7, 8):
         array = np.swapaxes(array, 0, 1)
     if orientation in (2, 3, 6, 7):

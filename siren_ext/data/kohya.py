@@ -76,10 +76,14 @@ class Subset(Struct, frozen=True, rename=_NAMES):
 
 
 class _Dataset(Struct):
+    """One dataset of a dataset.toml."""
+
     subsets: Annotated[list[dict[str, Any]], Meta(description="tables [[datasets.subsets]]")]
 
 
 class _File(Struct):
+    """A whole dataset.toml."""
+
     datasets: Annotated[
         list[_Dataset], Meta(description="tables [[datasets]] with [[datasets.subsets]]")
     ]

@@ -14,8 +14,8 @@ _TO_XYZ = (
     (0.0193339, 0.1191920, 0.9503041),
 )
 _WHITE = (0.950489, 1.0, 1.08884)
-_TINY = 1e-4
-_OFFICIAL_FLOOR = 1e-4
+_TINY = 1e-4  # chroma below which a colour is treated as grey; invisible
+_OFFICIAL_FLOOR = 1e-4  # of the published code
 
 
 def srgb_to_lab(images: Tensor, *, official_scale: bool = False) -> Tensor:
@@ -26,14 +26,18 @@ def srgb_to_lab(images: Tensor, *, official_scale: bool = False) -> Tensor:
     images : Tensor
         B x 3 x H x W in [0,1]; values outside are clamped.
     official_scale : bool
-        reproduce the published code, which leaves XYZ in [0,1] while dividing by a
-        white point in [0,100]; white then has L* = 8.99 instead of 100. Values outside [0,1] are
-        not clamped there but continue the curve, without its NaN gradients below -0.055.
+        Use the scale of the published code, which leaves XYZ in [0,1] but divides by a white point
+        in [0,100]; white then has L* = 8.99 instead of 100. Values outside [0,1] are not clamped
+        but continue the curve, without the NaN gradients of the published code below -0.055.
 
     Returns
     -------
     Tensor
-        B x 3 x H x W: L* in [0,100], a* and b* about [-110,110].
+        B x 3 x H x W: L* in [0,100], a* and b* in about [-110,110].
+
+    References
+    ----------
+    IEC 61966-2-1 (sRGB) and CIE 15 (Lab), with white point D65.
     """
     rgb = images if official_scale else images.clamp(0, 1)
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055).clamp_min(1e-6) ** 2.4, rgb / 12.92)
@@ -51,19 +55,20 @@ def srgb_to_lab(images: Tensor, *, official_scale: bool = False) -> Tensor:
 
 
 def _root(value: Tensor, floor: float = _TINY**2) -> Tensor:
-    """Square root whose gradient stays finite at zero."""
+    """Square root with a floor under its argument, so that its gradient is finite at zero."""
     return value.clamp_min(floor).sqrt()
 
 
 class _Colour:
-    """One image's pixels in the plane of a' and b', made smooth next to grey.
+    """Chroma and hue of one image's pixels, made smooth close to grey.
 
-    CIEDE2000 has no slope at grey: chroma is the tip of a cone there, and the hue turns faster the
-    smaller the chroma. Within ``_TINY`` of grey both are replaced by smooth functions that join the
-    exact ones at ``_TINY``. Both use ``held``, the chroma but at least ``_TINY``: the slope of the
-    hue is bounded only together with a chroma that is as small as it assumes.
+    CIEDE2000 is not differentiable at grey: chroma has the shape of a cone there, and the smaller
+    the chroma, the faster the hue changes. Within a chroma of ``_TINY`` both are replaced by smooth
+    functions that agree with the exact ones at ``_TINY``. Both use ``held``, the chroma but at
+    least ``_TINY``, because the slope of the hue is bounded only in a product with a chroma that is
+    equally small.
 
-    ``x`` and ``y`` are the direction of the hue: a vector of length 1, shorter next to grey.
+    ``x`` and ``y`` are the direction of the hue: a vector of length 1, or shorter close to grey.
     """
 
     def __init__(self, a: Tensor, b: Tensor) -> None:
@@ -75,16 +80,16 @@ class _Colour:
         self.x, self.y = a / self.held, b / self.held
 
     def angle(self) -> Tensor:
-        """Hue in (-pi, pi]; 0 next to grey, where it has no meaning."""
+        """Hue in (-pi, pi]; 0 close to grey, where it has no meaning."""
         a = torch.where(self.grey, torch.ones_like(self.a), self.a)
         return torch.atan2(torch.where(self.grey, torch.zeros_like(self.b), self.b), a)
 
 
 def _hues(one: _Colour, two: _Colour) -> tuple[Tensor, Tensor]:
-    """Hue angles in [0, 2 pi); a grey pixel has the other colour's, as the formula requires.
+    """Hue angles in [0, 2 pi); a grey pixel gets the hue of the other colour, as the formula does.
 
-    Next to grey its hue leans from the other colour's to its own, so that the mean of both is the
-    angle of the sum of their directions.
+    Close to grey the hue moves from the other colour's to its own, in such a way that the mean of
+    both is the angle of the sum of their directions.
     """
     lone = one.grey ^ two.grey
     along = torch.where(lone, one.x * two.x + one.y * two.y, torch.zeros_like(one.x))
@@ -97,25 +102,31 @@ def _hues(one: _Colour, two: _Colour) -> tuple[Tensor, Tensor]:
 
 
 def ciede2000_squared(first: Tensor, second: Tensor, *, official: bool = False) -> Tensor:
-    """Squared CIEDE2000 difference per pixel, k_L = k_C = k_H = 1 (Sharma, Wu, Dalal 2005).
+    """Squared CIEDE2000 difference of each pixel, with k_L = k_C = k_H = 1.
 
     Parameters
     ----------
     first, second : Tensor
-        B x 3 x H x W Lab.
+        B x 3 x H x W in CIE Lab.
     official : bool
-        hold the ratios under the roots of G and R_C at 1e-4 at least, as the published code does,
-        which raises both where there is little chroma; else at 1e-8.
+        Keep the ratios under the square roots of G and R_C at 1e-4 or more, as the published code
+        does; this changes both at low chroma. Otherwise the floor is 1e-8.
 
     Returns
     -------
     Tensor
-        B x 1 x H x W, not below zero.
+        B x 1 x H x W, not negative.
 
     Notes
     -----
-    Exact where both colours have a chroma above 1e-4. A pixel closer to grey is treated as if its
-    chroma were up to 1e-4 different, so that gradients agree with finite differences there too.
+    The result is exact if both colours have a chroma above 1e-4. The chroma of pixels closer to
+    grey is changed by up to 1e-4, so that gradients agree with finite differences there too.
+
+    References
+    ----------
+    Sharma, Wu and Dalal (2005), "The CIEDE2000 color-difference formula", Color Res. Appl. 30(1),
+    Eq. 2 to 22. SIREN (arXiv 2410.10437), Eq. 3 and 4, uses its mean over pixels as the perceptual
+    loss.
     """
     l1, a1, b1 = first.unbind(1)
     l2, a2, b2 = second.unbind(1)
@@ -152,7 +163,7 @@ def ciede2000_squared(first: Tensor, second: Tensor, *, official: bool = False) 
     mean_c7 = mean_c**7
     r_t = -torch.sin(2 * turn) * 2 * _root(mean_c7 / (mean_c7 + 25.0**7), floor)
     lightness, chroma, hue = dl / s_l, dc / s_c, dhue / s_h
-    # next to grey the distance of the directions: unlike the angle, it has a slope at grey itself
+    # close to grey use the distance of the directions, which is differentiable at grey itself
     across = one.held * two.held * ((one.x - two.x) ** 2 + (one.y - two.y) ** 2)
     hue2 = torch.where(one.grey | two.grey, across / s_h**2, hue**2)
     squared = lightness**2 + chroma**2 + hue2 + r_t * chroma * hue
@@ -160,5 +171,16 @@ def ciede2000_squared(first: Tensor, second: Tensor, *, official: bool = False) 
 
 
 def ciede2000(first: Tensor, second: Tensor) -> Tensor:
-    """CIEDE2000 difference per pixel, B x 1 x H x W, of two Lab images (see the squared form)."""
+    """CIEDE2000 difference of each pixel.
+
+    Parameters
+    ----------
+    first, second : Tensor
+        B x 3 x H x W in CIE Lab.
+
+    Returns
+    -------
+    Tensor
+        B x 1 x H x W, not negative; see :func:`ciede2000_squared`.
+    """
     return _root(ciede2000_squared(first, second))

@@ -87,23 +87,41 @@ def metadata(
         Values by key.
     """
     size = training_size(pipeline, config)
-    second = int(pipeline.unet.config.cross_attention_dim) == 1024
-    epochs = training.epochs(config)
-    folders: dict[str, dict[str, int]] = {}
-    tags: dict[str, Counter[str]] = {}
-    for item in data.items:
-        folder = f"{item.repeats}_{item.class_words or data.name}"
-        entry = folders.setdefault(folder, {"n_repeats": item.repeats, "img_count": 0})
-        entry["img_count"] += 1
-        words = (tag.strip() for tag in caption(item, config).split(","))
-        tags.setdefault(folder, Counter()).update(tag for tag in words if tag)
+    values: dict[str, object] = {
+        **_kohya(data, model, config, pipeline, training),
+        "ss_output_name": out.stem,
+        "modelspec.architecture": f"stable-diffusion-v{2 if _second(pipeline) else 1}/lora",
+        "modelspec.date": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
+        "modelspec.implementation": "siren-ext",
+        "modelspec.prediction_type": _prediction(pipeline),
+        "modelspec.resolution": f"{size}x{size}",
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.title": out.stem,
+        "siren_base_fingerprint": pipelines.model_fingerprint(model),
+        "siren_data_hash": data.hash,
+        "siren_settings": json.dumps(config.to_dict()),
+        "siren_loss": f"{loss:.6f}",
+        RUN_KEY: run,
+    }
+    return {key: value if isinstance(value, str) else str(value) for key, value in values.items()}
+
+
+def _kohya(
+    data: ImageSet,
+    model: str | Path,
+    config: PersonalizeConfig,
+    pipeline: Pipeline,
+    training: TrainingData,
+) -> dict[str, object]:
+    """The ``ss_`` keys that sd-scripts would write."""
+    size, epochs = training_size(pipeline, config), training.epochs(config)
+    folders, tags = _folders(data, config)
     network: dict[str, str] = {}
     if config.conv_rank:
         network = {"conv_dim": str(config.conv_rank), "conv_alpha": str(config.conv_alpha)}
-    text_rate = config.learning_rate if config.train_text_encoder else None
-    values: dict[str, object] = {
+    return {
         "ss_adaptive_noise_scale": None,
-        "ss_base_model_version": "sd_v2" if second else "sd_v1",
+        "ss_base_model_version": "sd_v2" if _second(pipeline) else "sd_v1",
         "ss_batch_size_per_device": config.batch_size // config.accumulation or 1,
         "ss_cache_latents": True,
         "ss_caption_dropout_rate": config.caption_dropout,
@@ -127,30 +145,36 @@ def metadata(
         "ss_num_reg_images": 0,
         "ss_num_train_images": len(training.rows),
         "ss_optimizer": f"torch.optim.AdamW(weight_decay={config.weight_decay})",
-        "ss_output_name": out.stem,
         "ss_resolution": f"({size}, {size})",
         "ss_sd_model_name": pipelines.model_name(model),
         "ss_seed": config.seed,
         "ss_steps": config.steps,
         "ss_tag_frequency": json.dumps(tags, ensure_ascii=False),
-        "ss_text_encoder_lr": text_rate,
+        "ss_text_encoder_lr": config.learning_rate if config.train_text_encoder else None,
         "ss_training_finished_at": time.time(),
         "ss_unet_lr": config.learning_rate,
-        "ss_v2": second,
-        "modelspec.architecture": f"stable-diffusion-v{2 if second else 1}/lora",
-        "modelspec.date": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
-        "modelspec.implementation": "siren-ext",
-        "modelspec.prediction_type": _prediction(pipeline),
-        "modelspec.resolution": f"{size}x{size}",
-        "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.title": out.stem,
-        "siren_base_fingerprint": pipelines.model_fingerprint(model),
-        "siren_data_hash": data.hash,
-        "siren_settings": json.dumps(config.to_dict()),
-        "siren_loss": f"{loss:.6f}",
-        RUN_KEY: run,
+        "ss_v2": _second(pipeline),
     }
-    return {key: value if isinstance(value, str) else str(value) for key, value in values.items()}
+
+
+def _folders(
+    data: ImageSet, config: PersonalizeConfig
+) -> tuple[dict[str, dict[str, int]], dict[str, Counter[str]]]:
+    """Repeats and image counts, and how often each tag occurs, by kohya's folder name."""
+    folders: dict[str, dict[str, int]] = {}
+    tags: dict[str, Counter[str]] = {}
+    for item in data.items:
+        folder = f"{item.repeats}_{item.class_words or data.name}"
+        entry = folders.setdefault(folder, {"n_repeats": item.repeats, "img_count": 0})
+        entry["img_count"] += 1
+        words = (tag.strip() for tag in caption(item, config).split(","))
+        tags.setdefault(folder, Counter()).update(tag for tag in words if tag)
+    return folders, tags
+
+
+def _second(pipeline: Pipeline) -> bool:
+    """Whether the model is Stable Diffusion 2.x, by the width of its text encoder."""
+    return int(pipeline.unet.config.cross_attention_dim) == 1024
 
 
 def _prediction(pipeline: Pipeline) -> str:

@@ -99,7 +99,22 @@ def photos(folder: Path) -> Iterator[Sample]:
 
 
 def emoji(folder: Path, vendor: str, style: str) -> Iterator[Sample]:
-    """Emoji of one vendor, without people, flags and symbols; captions name the style."""
+    """Emoji of one vendor, without people, flags and symbols.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of :func:`fetch`.
+    vendor : {"google", "twitter"}
+        Whose emoji.
+    style : str
+        First words of the captions, such as "an emoji".
+
+    Yields
+    ------
+    image, caption, source
+        One per emoji.
+    """
     archive = next(folder.glob(f"emoji-datasource-{vendor}-*.tgz"))
     with tarfile.open(archive) as tar:
         members = {m.name: m for m in tar.getmembers()}

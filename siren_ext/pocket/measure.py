@@ -118,7 +118,20 @@ def generate(
 
 @torch.no_grad()
 def reconstruct(pipeline: Pipeline, images: Tensor) -> Tensor:
-    """Encode and decode pictures, B x 3 x H x W in [0,1]; the result is rounded to 8 bits."""
+    """Encode and decode pictures.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The model.
+    images : Tensor
+        B x 3 x H x W in [0,1].
+
+    Returns
+    -------
+    Tensor
+        B x 3 x H x W in [0,1], rounded to 8 bits.
+    """
     return quantise(decode_latents(pipeline, encode_latents(pipeline, images))).cpu()
 
 

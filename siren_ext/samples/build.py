@@ -199,7 +199,20 @@ def icons(archive: Path) -> Iterator[tuple[str, str, Image.Image]]:
 
 
 def build(archive: Path, out: Path) -> int:
-    """Write ``name.png`` and ``name.txt`` for every subject into ``out``; returns their number."""
+    """Write ``name.png`` and ``name.txt`` for every subject.
+
+    Parameters
+    ----------
+    archive : Path
+        The package's archive.
+    out : Path
+        Folder to write to.
+
+    Returns
+    -------
+    int
+        Number of subjects.
+    """
     for name, caption, picture in icons(archive):
         with atomic(out / f"{name}.png") as temporary:
             picture.save(temporary, "PNG", optimize=True)
@@ -209,7 +222,20 @@ def build(archive: Path, out: Path) -> int:
 
 
 def check(archive: Path, out: Path) -> list[str]:
-    """Names whose pixels or caption in ``out`` differ from a new build."""
+    """Compare a built set with the package.
+
+    Parameters
+    ----------
+    archive : Path
+        The package's archive.
+    out : Path
+        Folder of the set.
+
+    Returns
+    -------
+    list of str
+        Names whose pixels or caption differ.
+    """
     wrong = []
     for name, caption, picture in icons(archive):
         image, text = out / f"{name}.png", out / f"{name}.txt"

@@ -67,7 +67,7 @@ def exact_table(n: int, m: int, sides: int) -> Floats:
 
 
 def exact_tail(gaps: Ints, n: int, m: int, sides: int) -> Floats:
-    """The calculation behind :func:`exact_p`, for several gaps at once.
+    """The calculation behind :func:`exact_p`; same arguments and result.
 
     Under the null every order of the n + m scores is equally likely, so reading them in ascending
     order is a random walk that draws suspects (+a) and references (-b) without replacement, and p
@@ -155,6 +155,15 @@ def asymptotic_threshold(alpha: float, n: int, m: int, *, two_sided: bool = Fals
 
 def asymptotic_p(d: float, n: int, m: int, sides: int) -> float:
     """Approximate P(D >= ``d``) under the null, from 1e-300 to 1.
+
+    Parameters
+    ----------
+    d : float
+        The largest gap, in [0, 1].
+    n, m : int
+        Sample sizes.
+    sides : {1, 2}
+        One-sided or two-sided.
 
     References
     ----------

@@ -14,6 +14,9 @@ from siren_ext.stats.ks_distribution import exact_p, step_weights
 from siren_ext.stats.low_end import low_end
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_CELLS = 1 << 22  # entries of a block of subsets
 
 PAPER_ALPHAS: tuple[float, ...] = tuple(
     float(f"{digit}e-{power}")
@@ -127,39 +130,48 @@ def resampled_ks(
     for name, want, have in (("suspect", size, len(suspects)), ("reference", m, total)):
         if not 1 <= want <= have:
             raise ScoreError(
-                f"Subsets of {want} {name} scores were asked for, but there are {have}; "
-                f"choose a size from 1 to {have} or generate more images."
+                f"Subsets of {want} {name} scores were requested, but there are {have}; choose a "
+                f"size from 1 to {have} or generate more images."
             )
     if repeats < 1:
         raise ScoreError(f"repeats is {repeats}; expected at least 1.")
     if m < total and not redraw_reference:
         references = references[draw_subsets(1, total, m, rng)[0]]
-    fresh = m < len(references)
-
-    a, b = step_weights(size, m)
-    ranks = a * np.arange(1, size + 1, dtype=np.int64)
-    # How many reference scores lie at or below (and strictly below) each suspect score: the only
-    # comparison of scores that is ever made.
-    at_or_below = np.searchsorted(references, suspects, side="right")
-    below = np.searchsorted(references, suspects, side="left")
-
+    sides = 2 if two_sided else 1
     gaps = np.empty(repeats, dtype=np.int64)
-    rows = max(1, (1 << 22) // (len(suspects) + len(references)))
+    rows = max(1, _CELLS // (len(suspects) + len(references)))
     for start in range(0, repeats, rows):
         count = min(rows, repeats - start)
-        chosen = draw_subsets(count, len(suspects), size, rng)
-        picked = np.nonzero(chosen)[1].reshape(count, size)  # ascending in each row
-        upper, lower = at_or_below[picked], below[picked]
-        if fresh:
-            kept = np.zeros((count, total + 1), dtype=np.int64)
-            np.cumsum(draw_subsets(count, total, m, rng), axis=1, out=kept[:, 1:])
-            upper = np.take_along_axis(kept, upper, axis=1)
-            lower = np.take_along_axis(kept, lower, axis=1) if two_sided else upper
-        # In a run of tied suspects only the last one sees the full F (the first one the full F-)
-        # and the others give less, so the maximum is right without special treatment of ties.
-        gap = (ranks - b * upper).max(axis=1)
-        if two_sided:
-            gap = np.maximum(gap, (b * lower - ranks + a).max(axis=1))
-        gaps[start : start + count] = np.maximum(gap, 0)
-    p_values = exact_p(gaps, size, m, 2 if two_sided else 1)
+        gaps[start : start + count] = _gaps(suspects, references, size, m, count, sides, rng)
+    p_values = exact_p(gaps, size, m, sides)
     return ResampleResult(p_values, size, m, redraw_reference and m < total)
+
+
+def _gaps(
+    suspects: Floats,
+    references: Floats,
+    n: int,
+    m: int,
+    count: int,
+    sides: int,
+    rng: np.random.Generator,
+) -> Ints:
+    """D of ``count`` random subsets in units of 1 / lcm(n, m); both pools are sorted."""
+    a, b = step_weights(n, m)
+    ranks = a * np.arange(1, n + 1, dtype=np.int64)
+    picked = np.nonzero(draw_subsets(count, len(suspects), n, rng))[1].reshape(count, n)
+    # Number of reference scores at or below, and strictly below, each suspect score. The scores are
+    # not used in any other way.
+    upper = np.searchsorted(references, suspects, side="right")[picked]
+    lower = np.searchsorted(references, suspects, side="left")[picked]
+    if m < len(references):
+        kept = np.zeros((count, len(references) + 1), dtype=np.int64)
+        np.cumsum(draw_subsets(count, len(references), m, rng), axis=1, out=kept[:, 1:])
+        upper = np.take_along_axis(kept, upper, axis=1)
+        lower = np.take_along_axis(kept, lower, axis=1) if sides == 2 else upper
+    # In a run of tied suspects only the last one sees the full F (the first one the full F-) and
+    # the others give less, so the maximum is right without special treatment of ties.
+    gap = (ranks - b * upper).max(axis=1)
+    if sides == 2:
+        gap = np.maximum(gap, (b * lower - ranks + a).max(axis=1))
+    return np.maximum(gap, 0)

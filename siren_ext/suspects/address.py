@@ -75,7 +75,14 @@ class Address:
         return cls(f"{http}://{host}:{found_port}{parts.path.rstrip('/')}", options)
 
     def number(self, name: str, default: float) -> float:
-        """An option as a number, or ``default`` if it is not given.
+        """An option as a number.
+
+        Parameters
+        ----------
+        name : str
+            The option.
+        default : float
+            The number if it is not given.
 
         Raises
         ------

@@ -148,8 +148,42 @@ class _Notes(Progress):
         self._inner = inner
 
     def advance(self, units: int = 1, note: str = "") -> None:
+        """Pass on a note that counts no work."""
         if units == 0:
             self._inner.advance(0, note)
+
+
+@dataclass
+class _Writer:
+    """Writes pictures into a folder and keeps their record up to date."""
+
+    out: Path
+    record: Provenance
+    usage: Usage | None
+    last_save: float = float("-inf")
+
+    def save(self) -> None:
+        """Write the record."""
+        self.record.requests = None if self.usage is None else self.usage.requests
+        self.record.save(self.out)
+        self.last_save = time.monotonic()
+
+    def store(self, path: Path, answer: Mimicry | Missed, progress: Progress) -> bool:
+        """Write a picture, or record that it is missed; returns whether there is a picture."""
+        if isinstance(answer, Missed):
+            self.record.missed[path.name] = answer.reason
+            self.record.images.pop(path.name, None)
+            path.unlink(missing_ok=True)  # a file here was not the recorded picture
+            progress.advance(note=f"{path.name} missed")
+            return False
+        write_picture(Picture(to_uint8(answer.image)), path)
+        digest = sha256_file(path)
+        self.record.images[path.name] = PictureRecord(answer.prompt, answer.seed, digest)
+        # save at once what may have cost something
+        if self.usage is not None or time.monotonic() - self.last_save > SAVE_SECONDS:
+            self.save()
+        progress.advance(note=path.name)
+        return True
 
 
 def generate_images(
@@ -208,15 +242,9 @@ def generate_images(
         or record.images[path.name].sha256 != sha256_file(path)
     ]
     out.mkdir(parents=True, exist_ok=True)
-
-    def save() -> None:
-        record.requests = None if usage is None else usage.requests
-        record.save(out)
-
-    # written first, so that the next call can resume a stopped run
-    save()
+    writer = _Writer(out, record, usage)
+    writer.save()  # first, so that the next call can resume a stopped run
     progress.stage("Generating", plan.count, plan.count - len(missing))
-    last_save = time.monotonic()
     answers = iter(suspect.generate(plan, indices=missing, progress=_Notes(progress)))
     wanted = set(missing)
     present: list[Path] = []
@@ -224,27 +252,13 @@ def generate_images(
         for index, path in enumerate(paths):
             if index in wanted:
                 answer = next(answers, None)
-                if answer is None:
+                if answer is None or not writer.store(path, answer, progress):
                     continue
-                if isinstance(answer, Missed):
-                    record.missed[path.name] = answer.reason
-                    record.images.pop(path.name, None)
-                    path.unlink(missing_ok=True)  # a file here was not the recorded picture
-                    progress.advance(note=f"{path.name} missed")
-                    continue
-                write_picture(Picture(to_uint8(answer.image)), path)
-                digest = sha256_file(path)
-                record.images[path.name] = PictureRecord(answer.prompt, answer.seed, digest)
-                # save at once what may have cost something
-                if usage is not None or time.monotonic() - last_save > SAVE_SECONDS:
-                    save()
-                    last_save = time.monotonic()
-                progress.advance(note=path.name)
             present.append(path)
             if enough is not None and enough(path):
                 break
     finally:
-        save()
+        writer.save()
     return present
 
 
@@ -267,7 +281,7 @@ def _earlier(out: Path, suspect: dict[str, Any], plan: PromptPlan) -> Provenance
     if earlier is None:
         if out.is_dir() and any(out.glob("*.png")):
             raise ConfigError(
-                f"{out} holds pictures without a {PROVENANCE}; expected an empty folder or one "
+                f"{out} contains pictures without a {PROVENANCE}; expected an empty folder or one "
                 "that this step made. Choose another folder."
             )
         return fresh
@@ -276,7 +290,7 @@ def _earlier(out: Path, suspect: dict[str, Any], plan: PromptPlan) -> Provenance
         return fresh
     if earlier.suspect != suspect or not _is_plan(earlier.plan, plan):
         raise ConfigError(
-            f"{out} holds pictures of another model, adapter or plan. Choose another folder, or "
+            f"{out} contains pictures of another model, adapter or plan. Choose another folder, or "
             "delete this one."
         )
     fresh.images = earlier.images
@@ -284,7 +298,8 @@ def _earlier(out: Path, suspect: dict[str, Any], plan: PromptPlan) -> Provenance
 
 
 def _is_plan(values: dict[str, Any], plan: PromptPlan) -> bool:
+    """Whether recorded settings are those of a plan."""
     try:
         return PromptPlan.from_dict(values) == plan
-    except ConfigError:  # of a version with other settings
+    except ConfigError:  # from a version with other settings
         return False

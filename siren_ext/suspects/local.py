@@ -204,6 +204,7 @@ class LocalSuspect:
 
     @cached_property
     def _fingerprint(self) -> str:
+        """Fingerprint of the model, which takes time to calculate."""
         return pipelines.model_fingerprint(self.model)
 
     def generate(

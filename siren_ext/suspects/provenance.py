@@ -30,16 +30,18 @@ class Provenance(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
 
     Attributes
     ----------
-    kind : str
-        "generated".
-    suspect, plan : dict of str to Any
-        Plain values: what the suspect says of itself, and the plan's settings.
+    kind : {"generated"}
+        Marks the file.
+    suspect : dict
+        Plain values that describe the suspect.
+    plan : dict
+        Settings of the plan.
     missed : dict of str to str
-        Why pictures could not be had, by file name.
+        Why pictures are missing, by file name.
     requests : int or None
-        Requests made so far, where they are counted.
+        Number of requests so far, if they are counted.
     images : dict of str to PictureRecord
-        The pictures by file name.
+        The pictures, by file name.
     """
 
     kind: Literal["generated"]
@@ -51,7 +53,13 @@ class Provenance(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
 
     @classmethod
     def load(cls, folder: Path) -> Provenance | None:
-        """The record in a folder; None if there is none, :class:`ConfigError` if it is damaged."""
+        """The record in a folder; None if there is none.
+
+        Raises
+        ------
+        ConfigError
+            If it is damaged.
+        """
         path = folder / PROVENANCE
         if not path.is_file():
             return None
