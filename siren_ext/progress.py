@@ -54,7 +54,7 @@ class Progress:
             raise Cancelled("Stopped by the user; finished work is kept and a new call resumes it.")
 
     def notice(self, text: str) -> None:
-        """Tell the user what they have to know about the work, such as a setting that was changed.
+        """Show something that the user should know, such as a setting that was changed.
 
         Parameters
         ----------

@@ -1,1 +1,1 @@
-"""The pair of networks that writes a coating and reads it, and the file that holds them."""
+"""The coater: a generator that coats images, an extractor that scores them, and their file."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from siren_ext.coater.build import check_fit
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.coater.torch_files import import_advice, is_torch_file
+from siren_ext.documents import parse_json
 from siren_ext.errors import CoaterError, ConfigError
 
 FORMAT = "siren_ext.coater"
@@ -31,7 +32,7 @@ def read_coater_file(path: Path) -> tuple[dict[str, Tensor], CoaterConfig, dict[
     Returns
     -------
     weights : dict of str to Tensor
-        By name, on the CPU; they fit the settings but may hold values that are not finite.
+        By name, on the CPU; they fit the settings but may contain values that are not finite.
     config : CoaterConfig
         The settings.
     provenance : dict
@@ -49,7 +50,8 @@ def read_coater_file(path: Path) -> tuple[dict[str, Tensor], CoaterConfig, dict[
             f"expected {FORMAT!r} version {FORMAT_VERSION!r}. Make one with 'siren-ext train'."
         )
     try:
-        config = CoaterConfig.from_dict(_table(meta["config"]))
+        name = f"The header of {path}"
+        config = CoaterConfig.from_dict(parse_json(meta["config"], name=name, error=ConfigError))
         provenance = _table(meta.get("provenance", "{}"))
         # the header of a small file may describe giant networks, so check before building them
         check_fit(config, weights, str(path))
@@ -81,7 +83,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _table(text: str) -> dict[str, Any]:
-    """A JSON object."""
+    """A JSON object, in which numbers may be infinite or NaN: figures of a run that failed."""
     values = json.loads(text)
     if not isinstance(values, dict):
         raise TypeError(f"found {type(values).__name__}, expected names and values")

@@ -218,7 +218,7 @@ class Trainer:
         return mean
 
     def _prompt_embeds(self, texts: Tensor) -> Tensor:
-        """Embeddings of prompts by index; computed anew while the text encoder is trained."""
+        """Embeddings of prompts by index; computed again if the text encoder is trained."""
         if self.config.train_text_encoder:
             return pipelines.embed_tokens(self.pipeline, self._ids[texts])
         return self._embeds[texts.to(self._embeds.device)]

@@ -203,7 +203,7 @@ def trace_messages(
     summed, signs, accuracies, images = _prepare(features, messages, scale)
     if decoys < 1:
         raise ScoreError(f"decoys is {decoys}; expected at least 1, better {DECOYS:,}.")
-    statistics = (signs * summed).sum(axis=1)  # the same digits alone and among others
+    statistics = (signs * summed).sum(axis=1)  # same rounding for one message or several
     at_least, histogram = _among_decoys(summed, statistics, decoys, rng)
     findings = tuple(
         keyed_result(
