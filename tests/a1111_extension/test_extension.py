@@ -120,8 +120,12 @@ def test_routes_refuse(address: str, images: Path) -> None:
 def test_defaults_that_follow_files_are_not_frozen(address: str, home: Path) -> None:
     config = json.loads((home / "ui-config.json").read_text(encoding="utf-8"))
     names = {key.split("/")[1].split(" (")[0] for key in config}
-    assert {"Sampling steps", "Strength", "Prompts, one a line, taken in turn"} <= names
-    frozen = {"Coater", "Checkpoint", "Accepted risk of a false alarm", "Suspicious LoRA"}
+    assert {
+        "Sampling steps",
+        "Strength of the coating",
+        "Prompts, one per line, used in turn",
+    } <= names
+    frozen = {"Coater", "Checkpoint", "Accepted risk of a false alarm", "Suspicious LoRA(s)"}
     assert not names & frozen
     assert not any("passphrase" in key.lower() for key in config)
 
