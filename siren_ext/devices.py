@@ -19,7 +19,7 @@ def pick_device(name: str = "auto") -> torch.device:
     Raises
     ------
     ConfigError
-        If torch does not know the name.
+        If torch does not know the name, or this machine has no such device.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -28,11 +28,19 @@ def pick_device(name: str = "auto") -> torch.device:
             return torch.device("mps")
         return torch.device("cpu")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(
             f"Device {name!r} is not known to torch; expected auto, cpu, cuda, cuda:0 or mps."
         ) from error
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises the latter
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise ConfigError(
+            f"Device {name!r} can't be used here ({reason}); use auto, or a device of this machine."
+        ) from error
+    return device
 
 
 def has_bf16_matrix_unit() -> bool:

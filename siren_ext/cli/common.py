@@ -17,6 +17,7 @@ from siren_ext.documents import read_toml
 from siren_ext.errors import Cancelled, ConfigError, EvidenceError, SirenError
 from siren_ext.progress import Progress
 from siren_ext.schema import shown
+from siren_ext.text import printable
 
 SKIPPED = 3
 INTERRUPTED = 130
@@ -126,8 +127,9 @@ def command(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command; its errors become one message and an exit code.
 
-    A :class:`SirenError` is printed without a traceback and exits with 2; Ctrl-C and
-    :class:`Cancelled` say how to resume and exit with 130. With ``--debug`` errors are raised.
+    A :class:`SirenError`, or a path that can't be used, is printed without a traceback and exits
+    with 2; Ctrl-C and :class:`Cancelled` say how to resume and exit with 130. With ``--debug``
+    errors are raised.
 
     Parameters
     ----------
@@ -154,10 +156,12 @@ def command(
                     raise
                 explain("Stopped. Finished work is kept; run the same command again to resume.")
                 raise typer.Exit(INTERRUPTED) from error
-            except SirenError as error:
+            except BrokenPipeError:
+                raise  # whoever read the output has closed it; click exits silently
+            except (SirenError, OSError) as error:
                 if debug:
                     raise
-                explain(f"Error: {error}")
+                explain(f"Error: {_reason(error)}")
                 raise typer.Exit(FAILED) from error
 
         hints = get_type_hints(function, include_extras=True)
@@ -178,6 +182,19 @@ def command(
         return function
 
     return register
+
+
+def _reason(error: SirenError | OSError) -> str:
+    """What an error says to a person."""
+    if isinstance(error, SirenError):
+        return str(error)
+    path = Path(str(error.filename2 or error.filename or "A file"))
+    if path.name.startswith(".part-"):  # a file that would have been renamed
+        path = path.parent
+    return printable(
+        f"{path} can't be read or written ({error.strerror or error}); check the path, its "
+        "permissions and the free space."
+    )
 
 
 def _flowing(function: Callable[..., None]) -> str:

@@ -52,16 +52,23 @@ class RunLog:
     ) -> None:
         self._path = path
         settings = json.loads(json.dumps(settings))  # as read from the file: tuples are lists
-        self._head = {key: settings}
+        self._head, self._costs = {key: settings}, _Costs({}, None)
         if path.exists():
-            self._head[key], self._costs = _earlier(path, what, settings, key)
-            return
-        folder = path.parent
-        if folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
+            before, costs = _earlier(path, what, key)
+            changed = [name for name in settings if before.get(name) != settings[name]]
+            if not changed:
+                self._head, self._costs = {key: before}, costs  # it may know more settings
+                return
+            if _holds_more(path):
+                raise ConfigError(
+                    f"{path.parent} holds a {what} that differs in {', '.join(changed)} (see "
+                    f"{path.name}); name another folder, or delete this one."
+                )
+        elif _holds_more(path):
             raise ConfigError(
-                f"{folder} holds files that do not belong to a {what}; name a new or empty folder."
+                f"{path.parent} holds files that do not belong to a {what}; name a new or empty "
+                "folder."
             )
-        self._costs = _Costs({}, None)
         self._write()
 
     @contextmanager
@@ -99,25 +106,20 @@ class RunLog:
         write_json(self._path, {**self._head, **self.costs()})
 
 
-def _earlier(
-    path: Path, what: str, settings: Mapping[str, Any], key: str
-) -> tuple[dict[str, Any], _Costs]:
-    """Settings and costs that an earlier call logged, checked to be of a run with these settings.
-
-    Its settings may be more than those asked for now; they are kept.
-    """
+def _earlier(path: Path, what: str, key: str) -> tuple[dict[str, Any], _Costs]:
+    """Settings and costs that an earlier call logged."""
     data = read_json(path, error=ConfigError, advice=_ADVICE)
     before = data.pop(key, None) if isinstance(data, dict) else None
     if not isinstance(before, dict):
         raise ConfigError(f"{path} is not the log of a {what}: it has no {key}. {_ADVICE}")
-    costs = convert(data, _Costs, name=str(path), error=ConfigError, advice=_ADVICE)
-    changed = [name for name in settings if before.get(name) != settings[name]]
-    if changed:
-        raise ConfigError(
-            f"{path.parent} holds a {what} that differs in {', '.join(changed)} (see "
-            f"{path.name}); name another folder, or delete this one."
-        )
-    return before, costs
+    return before, convert(data, _Costs, name=str(path), error=ConfigError, advice=_ADVICE)
+
+
+def _holds_more(path: Path) -> bool:
+    """Whether the folder holds more than the log, which a call that fails at once leaves alone."""
+    if not path.parent.is_dir():
+        return False
+    return any(p != path and not p.name.startswith(".") for p in path.parent.iterdir())
 
 
 def peak_memory_gb() -> float | None:

@@ -57,6 +57,31 @@ def test_siren_error_is_one_message_and_exit_2(call, failing) -> None:
     assert err == "Error: Found a cat, expected a dog; give a dog.\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        (IsADirectoryError(21, "Is a directory", "/a/.part-x1", None, "photos"), "photos"),
+        (FileNotFoundError(2, "No such file or directory", "/proc/.part-x2"), "/proc"),
+        (FileExistsError(17, "File exists", "text.txt"), "text.txt"),
+        (OSError(28, "No space left on device", "a\nb"), "a\\nb"),
+    ],
+)
+def test_path_that_can_not_be_used_is_one_message(call, failing, error, place) -> None:
+    code, out, err = call("work", "x", of=failing(error))
+    assert (code, out) == (2, "")
+    assert err == (
+        f"Error: {place} can't be read or written ({error.strerror}); check the path, its "
+        "permissions and the free space.\n"
+    )
+    with pytest.raises(type(error)):
+        failing(error)(["work", "x", "--debug"])
+
+
+def test_closed_output_is_left_to_the_parser(call, failing) -> None:
+    code, out, err = call("work", "x", of=failing(BrokenPipeError(32, "Broken pipe")))
+    assert (code, out, err) == (1, "", "")
+
+
 @pytest.mark.parametrize("error", [SirenError("no"), Cancelled("stop")])
 def test_debug_lets_the_error_through(failing, error: SirenError) -> None:
     with pytest.raises(type(error), match=str(error)):

@@ -74,6 +74,7 @@ def test_folder_is_bound_to_one_study(tmp_path: Path) -> None:
     again = open_log(tmp_path / "a", {"coater": "x", "prompts": ("p",)})
     assert "coat" in again.costs()["seconds"]
     open_log(tmp_path / "a", {"prompts": ("p",)})  # what is shared need not know the coater
+    (tmp_path / "a" / "coated").mkdir()
     with pytest.raises(ConfigError, match=r"differs in coater \(see study\.json\)"):
         open_log(tmp_path / "a", {"coater": "y", "prompts": ("p",)})
     (tmp_path / "b").mkdir()

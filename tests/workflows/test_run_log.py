@@ -31,8 +31,19 @@ def test_what_was_not_asked_before_may_be_missing_now(tmp_path: Path) -> None:
     path = tmp_path / "study.json"
     RunLog(path, "study", SETTINGS)
     RunLog(path, "study", {"coater": "x"})
+    (tmp_path / "coated").mkdir()
     with pytest.raises(ConfigError, match=r"a study that differs in coater, seed \(see study"):
         RunLog(path, "study", {"coater": "y", "seed": 1})
+
+
+def test_a_run_that_made_nothing_binds_no_folder(tmp_path: Path) -> None:
+    """As after a mistyped path: the call with the right one may use the same folder."""
+    path = tmp_path / "study.json"
+    with RunLog(path, "study", {"base": "mistyped"}).step("load"):
+        pass
+    log = RunLog(path, "study", {"base": "right"})
+    assert log.costs() == {"seconds": {}, "peak_memory_gb": None}
+    assert json.loads(path.read_text())["identity"] == {"base": "right"}
 
 
 @pytest.mark.parametrize(
