@@ -26,7 +26,7 @@ def test_bad_input_of_key_is_one_message(case, call):
             ("key", "show", "scores.json", *env()),
             "has the format 'siren_ext.scores'; expected 'siren_ext.keys'",
         ),
-        (("key", "show", "none.json", *env()), "can't be read: No such file"),
+        (("key", "show", "none.json", *env()), "can't be read (No such file"),
     ):
         refused(call, arguments, words)
     assert (case / "keys.json").read_bytes() == before

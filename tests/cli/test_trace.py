@@ -48,7 +48,7 @@ def test_recipients_are_traced(work, call):
 def test_bad_input_of_trace_is_one_message(case, call):
     before = (case / "keys.json").read_bytes()
     for arguments, words in (
-        (("trace", "--suspect", "plain.json", "--key", "keys.json", *env()), "hold no features"),
+        (("trace", "--suspect", "plain.json", "--key", "keys.json", *env()), "have no features"),
         (
             ("trace", "--suspect", "scores.json", "--key", "keys.json", "--alpha", "2", *env()),
             "alpha is 2",
