@@ -222,7 +222,7 @@ class KSVerify(io.ComfyNode):
         from siren_ext.data.images import to_tensor
         from siren_ext.report.charts import verdict_picture
         from siren_ext.verdict.config import VerifyConfig
-        from siren_ext.verdict.findings import distinct_scores
+        from siren_ext.verdict.pools import distinct_scores
         from siren_ext.verdict.verify import verify
 
         verdict = verify(suspect, reference, VerifyConfig(alpha=alpha))

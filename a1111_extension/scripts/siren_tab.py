@@ -68,7 +68,13 @@ def _page():
 
 
 def routes(_, app):
-    """Add the routes if the web UI was started with its API."""
+    """Add the API routes if the web UI was started with its API.
+
+    Parameters
+    ----------
+    app : FastAPI
+        The web UI's app.
+    """
     if settings.flag("api") or settings.flag("nowebui"):
         api.add_routes(
             app,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import secrets
 import shutil
 import threading
@@ -21,6 +20,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from siren_ext.data.dataset import ImageSet
+from siren_ext.documents import parse_json
 from siren_ext.errors import ConfigError, SirenError
 from siren_ext.panels.actions import coat_step, verify_step
 from siren_ext.panels.host import PanelHost
@@ -65,10 +65,11 @@ def _route(
             if len(body) > max_mb * _MEGA:
                 text = f"The request is larger than {max_mb:g} MB. Send fewer or smaller images."
                 return JSONResponse({"error": text}, 413)
+        limit, name = int(max_mb * _MEGA), "The request body"
         try:
-            values = json.loads(bytes(body))
-        except (ValueError, RecursionError):
-            return JSONResponse({"error": "The request body is not valid JSON."}, 400)
+            values = parse_json(bytes(body), name=name, error=ConfigError, max_bytes=limit)
+        except ConfigError as error:
+            return JSONResponse({"error": str(error)}, 400)
         if not isinstance(values, dict):
             return JSONResponse({"error": "The request body is not a JSON object."}, 400)
         return await run_in_threadpool(_locked, step, values, host)

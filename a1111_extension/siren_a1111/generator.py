@@ -24,7 +24,13 @@ class WebuiGenerator:
     """AUTOMATIC1111 or Forge as an :class:`~siren_ext.panels.lora.ImageGenerator`."""
 
     def checkpoints(self) -> list[str]:
-        """Titles of the checkpoints, the selected one first."""
+        """List the checkpoints.
+
+        Returns
+        -------
+        list[str]
+            Their titles, the selected one first.
+        """
         from modules import sd_models
 
         chosen = _chosen_checkpoint()
@@ -32,7 +38,13 @@ class WebuiGenerator:
         return [info.title for info in infos]
 
     def loras(self) -> list[str]:
-        """Names of the LoRA files. The folder is read again on each call."""
+        """List the LoRA files. The folder is read again on each call.
+
+        Returns
+        -------
+        list[str]
+            Their names, sorted; empty if the web UI's LoRA module is disabled.
+        """
         networks = _networks()
         if networks is None:
             return []

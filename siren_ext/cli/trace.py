@@ -46,7 +46,7 @@ def trace(
     from siren_ext.evidence.commitment import check_commitment, not_committed
     from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.stats.keyed import trace_messages
-    from siren_ext.verdict.findings import used_features
+    from siren_ext.verdict.pools import used_features
 
     scores = ScoreSet.load(suspect)
     features = used_features(scores)
@@ -69,7 +69,13 @@ def trace(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     command(app, "trace", example="siren-ext trace --suspect scores.json --key keys.json")(trace)
 
 

@@ -26,7 +26,7 @@ from siren_ext.stats.keyed import trace_messages
 from siren_ext.stats.ks import ks_less
 from siren_ext.stats.low_end import LOW_END
 from siren_ext.stats.rank import rank_among
-from siren_ext.verdict.findings import pools_contrast
+from siren_ext.verdict.pools import pools_contrast
 
 LEVELS = (0.05, 1e-2, 1e-3, 1e-6)
 TESTS: dict[str, tuple[str, Coating]] = {

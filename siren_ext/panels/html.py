@@ -15,7 +15,7 @@ from siren_ext.report.redaction import clean
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import KeyedResult
 from siren_ext.text import printable
-from siren_ext.verdict.findings import distinct_scores
+from siren_ext.verdict.pools import distinct_scores
 from siren_ext.verdict.verify import Verdict
 from siren_ext.verdict.wording import NAMES, QUESTIONS, odds
 

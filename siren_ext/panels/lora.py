@@ -74,15 +74,39 @@ class ImageGenerator(Protocol):
     """A program that has checkpoints and LoRAs and can generate images with them."""
 
     def checkpoints(self) -> list[str]:
-        """Titles of the checkpoints, the loaded one first."""
+        """List the checkpoints.
+
+        Returns
+        -------
+        list[str]
+            Their titles, the loaded one first.
+        """
 
     def loras(self) -> list[str]:
-        """Names of the LoRA files."""
+        """List the LoRA files.
+
+        Returns
+        -------
+        list[str]
+            Their names.
+        """
 
     def generate(self, request: ImageRequest, out: Path, progress: Progress) -> dict[str, Any]:
-        """Write ``request.count`` PNG files into ``out`` and return how they were made.
+        """Generate images.
 
-        The values are plain, for the report.
+        Parameters
+        ----------
+        request : ImageRequest
+            What to generate.
+        out : Path
+            Folder for ``request.count`` PNG files.
+        progress : Progress
+            Counts the images.
+
+        Returns
+        -------
+        dict[str, Any]
+            How the images were made, as plain values for the report.
         """
 
 

@@ -51,7 +51,7 @@ def collect_images(
     Raises
     ------
     DatasetError
-        Nothing was given, or the folder is missing, holds no images or is not allowed.
+        Nothing was given, or the folder is missing, has no images or is not allowed.
     ImageError
         A limit is exceeded, or an archive can't be unpacked.
     """
@@ -88,7 +88,7 @@ def check_images(folder: Path, limits: UploadLimits, what: str = "images") -> No
     Raises
     ------
     DatasetError
-        The folder holds no images.
+        The folder has no images.
     ImageError
         There are too many images, or one is too large.
     """
@@ -152,7 +152,7 @@ def _members(path: Path, limits: UploadLimits) -> Iterator[tuple[str, IO[bytes]]
             entries = archive.infolist()
             if len(entries) > limits.files * _ARCHIVE_ENTRIES:
                 raise ImageError(
-                    f"{path.name} holds {len(entries)} entries; at most "
+                    f"{path.name} has {len(entries)} entries; at most "
                     f"{limits.files * _ARCHIVE_ENTRIES} are accepted. Split it."
                 )
             for entry in entries:

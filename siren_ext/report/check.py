@@ -23,13 +23,8 @@ from siren_ext.scoring.appearance import too_unlike
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.text import printable
 from siren_ext.verdict.config import VerifyConfig
-from siren_ext.verdict.findings import (
-    Finding,
-    distinct_scores,
-    keyed_finding,
-    pools_contrast,
-    rank_finding,
-)
+from siren_ext.verdict.findings import Finding, keyed_finding, rank_finding
+from siren_ext.verdict.pools import distinct_scores, pools_contrast
 from siren_ext.verdict.verify import conclude
 from siren_ext.verdict.wording import WORDING
 

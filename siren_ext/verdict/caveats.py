@@ -12,7 +12,8 @@ from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.ks import KsResult
 from siren_ext.stats.rank import others_needed
 from siren_ext.text import printable
-from siren_ext.verdict.findings import Finding, distinct_scores, identical_pools
+from siren_ext.verdict.findings import Finding
+from siren_ext.verdict.pools import distinct_scores, identical_pools
 from siren_ext.verdict.wording import NAMES, count_of, odds, unlike
 
 if TYPE_CHECKING:

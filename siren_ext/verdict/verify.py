@@ -12,27 +12,22 @@ from siren_ext.scoring.score_set import ScoreSet, require_same_coater
 from siren_ext.stats.ks import KsResult
 from siren_ext.stats.sequential import SequentialResult, sequential_keyed
 from siren_ext.verdict.caveats import MIN_REFERENCES, MIN_SUSPECTS, find_caveats
-from siren_ext.verdict.caveats import images_needed as images_needed
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.findings import (
     Finding,
     Outcome,
     Test,
-    identical_pools,
     keyed_finding,
     ks_finding,
     rank_finding,
     strictest,
-    used_features,
 )
-from siren_ext.verdict.findings import distinct_scores as distinct_scores
-from siren_ext.verdict.wording import LIMITS, NAMES, WORDING, count_of, headline
-from siren_ext.verdict.wording import odds as odds
+from siren_ext.verdict.pools import identical_pools, used_features
+from siren_ext.verdict.wording import LIMITS, NAMES, WORDING, count_of, headline, odds
 
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import CoatingKey
 
-DOES_NOT_PROVE = LIMITS["ks"]
 MAX_INNOCENTS = 10_000
 
 

@@ -19,7 +19,7 @@ from siren_ext.stats.sequential import SequentialKs, SequentialResult, least_ima
 from siren_ext.suspects.base import PromptPlan, Suspect, generate_images, read_missed
 from siren_ext.suspects.folder import FolderSuspect
 from siren_ext.verdict.config import VerifyConfig
-from siren_ext.verdict.findings import distinct_scores
+from siren_ext.verdict.pools import distinct_scores
 from siren_ext.verdict.verify import Verdict, verify
 from siren_ext.verdict.wording import odds, unlike
 from siren_ext.workflows.cached_scores import cached_scores

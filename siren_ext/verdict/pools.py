@@ -1,0 +1,118 @@
+"""Pools of scores without exact copies, and how alike two of them are."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siren_ext.errors import ScoreError
+from siren_ext.scoring.appearance import Contrast, contrast
+from siren_ext.scoring.score_set import ScoreSet
+
+
+def pools_contrast(suspect: ScoreSet, other: ScoreSet) -> Contrast | None:
+    """How unlike another pool's images the suspect's look.
+
+    Parameters
+    ----------
+    suspect, other : ScoreSet
+        The scores.
+
+    Returns
+    -------
+    Contrast | None
+        The largest difference in looks; None if a pool has no record of them.
+    """
+    if suspect.looks is None or other.looks is None:
+        return None
+    return contrast(suspect.looks[distinct_rows(suspect)], other.looks[distinct_rows(other)])
+
+
+def used_features(pool: ScoreSet) -> NDArray[np.float64]:
+    """The features of a pool without exact copies.
+
+    Parameters
+    ----------
+    pool : ScoreSet
+        The scores.
+
+    Returns
+    -------
+    NDArray[np.float64]
+        n x k: k features of each distinct image.
+
+    Raises
+    ------
+    ScoreError
+        The scores have no features.
+    """
+    if pool.features is None:
+        raise ScoreError(
+            "These scores have no features, so a key can't be tested. Score the images with the "
+            "keyed coater that the published images were coated with."
+        )
+    return np.asarray(pool.features[distinct_rows(pool)])
+
+
+def distinct_rows(pool: ScoreSet) -> list[int]:
+    """Positions of a pool's distinct images.
+
+    Parameters
+    ----------
+    pool : ScoreSet
+        The scores.
+
+    Returns
+    -------
+    list[int]
+        All positions but those of later exact copies (same bytes and score).
+    """
+    seen: set[tuple[str, float]] = set()
+    kept = []
+    for index, (digest, score) in enumerate(zip(pool.hashes, pool.scores, strict=True)):
+        entry = (digest, round(float(score), 4))
+        if digest and entry in seen:
+            continue
+        seen.add(entry)
+        kept.append(index)
+    return kept
+
+
+def distinct_scores(pool: ScoreSet) -> NDArray[np.float64]:
+    """The scores of a pool's distinct images. A copy is not a new observation.
+
+    Parameters
+    ----------
+    pool : ScoreSet
+        The scores.
+
+    Returns
+    -------
+    NDArray[np.float64]
+        One score per distinct image, in order.
+    """
+    return np.asarray(pool.scores[distinct_rows(pool)])
+
+
+def identical_pools(first: ScoreSet, second: ScoreSet) -> bool:
+    """Whether two pools consist of the same images.
+
+    Parameters
+    ----------
+    first, second : ScoreSet
+        The scores.
+
+    Returns
+    -------
+    bool
+        Compared by file hashes if all are known, otherwise by scores.
+    """
+    if all(first.hashes) and all(second.hashes):
+        pools = [
+            {(h, round(float(s), 4)) for h, s in zip(pool.hashes, pool.scores, strict=True)}
+            for pool in (first, second)
+        ]
+        return pools[0] == pools[1]
+    return len(first) == len(second) and bool(
+        np.array_equal(np.sort(first.scores), np.sort(second.scores))
+    )
