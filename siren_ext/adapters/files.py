@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from siren_ext.documents import read_json
 from siren_ext.errors import AdapterError
+from siren_ext.schema import convert
 
 MAX_BYTES = 4 << 30
 MAX_HEADER = 32 << 20
@@ -173,16 +174,6 @@ def _check_file(path: Path) -> None:
 
 def _read_config(path: Path) -> dict[str, Any]:
     """peft's settings file."""
-    try:
-        if path.stat().st_size > MAX_CONFIG:
-            raise AdapterError(
-                f"{path.name} has {path.stat().st_size} bytes; expected at most {MAX_CONFIG}."
-            )
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise AdapterError(
-            f"{path.name} can't be read as JSON: {error}. Download or copy it again."
-        ) from error
-    if not isinstance(config, dict):
-        raise AdapterError(f"{path.name} contains no settings; expected peft's JSON object.")
-    return config
+    name, advice = path.name, "Download or copy it again."
+    values = read_json(path, error=AdapterError, max_bytes=MAX_CONFIG, name=name, advice=advice)
+    return convert(values, dict[str, Any], name=name, error=AdapterError, advice=advice)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,9 @@ from siren_ext.adapters.files import Part, read_parts
 from siren_ext.adapters.keys import PEFT, TEXT_PREFIX, UNET_PREFIX, Key, Place, parse_key
 from siren_ext.adapters.peft_settings import PeftSettings
 from siren_ext.adapters.summary import AdapterSummary, joined_hash, listing
+from siren_ext.documents import parse_json
 from siren_ext.errors import AdapterError
+from siren_ext.schema import convert
 
 _DIFFUSERS_SETTINGS = "lora_adapter_metadata"
 # for each kind of change the factors that it needs, and those that it may have
@@ -234,17 +235,9 @@ def _settings(part: Part, styles: Iterable[str]) -> dict[str | None, PeftSetting
 
 def _diffusers_settings(source: str, packed: str) -> dict[str | None, PeftSettings]:
     """peft's settings by network, from the metadata of a file that diffusers wrote."""
-    try:
-        flat = json.loads(packed)
-    except (ValueError, RecursionError) as error:
-        raise AdapterError(
-            f"The adapter metadata of {source} are not JSON: {error}. Download or copy it again."
-        ) from error
-    if not isinstance(flat, dict):
-        raise AdapterError(
-            f"The adapter metadata of {source} are not a table of settings. Download or copy it "
-            "again."
-        )
+    name, advice = f"The adapter metadata of {source}", "Download or copy it again."
+    values = parse_json(packed, name=name, error=AdapterError, advice=advice)
+    flat = convert(values, dict[str, object], name=name, error=AdapterError, advice=advice)
     tables: dict[str | None, dict[str, object]] = {}
     for name, value in flat.items():
         component, dot, setting = name.partition(".")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from siren_ext.adapters.keys import KOHYA
+from siren_ext.documents import parse_json
+from siren_ext.errors import AdapterError
 
 _SHOWN = 12
 _LONGEST = 200
@@ -156,10 +157,8 @@ def _tags(text: str) -> dict[str, int]:
 
 def _table(text: str) -> dict[str, Any]:
     """A JSON object; empty if the text is too long or something else."""
-    if not text or len(text) > _LARGEST_JSON:
-        return {}
     try:
-        table = json.loads(text)
-    except (ValueError, RecursionError):
+        table = parse_json(text, name="metadata", error=AdapterError, max_bytes=_LARGEST_JSON)
+    except AdapterError:
         return {}
     return table if isinstance(table, dict) else {}

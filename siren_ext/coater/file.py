@@ -50,8 +50,8 @@ def read_coater_file(path: Path) -> tuple[dict[str, Tensor], CoaterConfig, dict[
             f"expected {FORMAT!r} version {FORMAT_VERSION!r}. Make one with 'siren-ext train'."
         )
     try:
-        name = f"The header of {path}"
-        config = CoaterConfig.from_dict(parse_json(meta["config"], name=name, error=ConfigError))
+        settings = parse_json(meta["config"], name="config", error=ConfigError)
+        config = CoaterConfig.from_dict(settings)
         provenance = _table(meta.get("provenance", "{}"))
         # the header of a small file may describe giant networks, so check before building them
         check_fit(config, weights, str(path))

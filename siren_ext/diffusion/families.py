@@ -8,7 +8,6 @@ training needs their parts. A suspect only has to make pictures, so any pipeline
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -26,7 +25,7 @@ from siren_ext.diffusion.load import (
     quiet_libraries,
     set_format,
 )
-from siren_ext.diffusion.single_file import load_single_file, single_file_class
+from siren_ext.diffusion.single_file import load_single_file, read_settings, single_file_class
 from siren_ext.errors import ConfigError, MissingExtraError, ModelError
 from siren_ext.text import printable
 
@@ -274,24 +273,11 @@ def _settings(kind: type) -> frozenset[str]:
     return frozenset(inspect.signature(kind.__call__).parameters)
 
 
-def _index(path: Path) -> dict[str, Any]:
-    """The table of parts of a diffusers folder."""
-    try:
-        index = json.loads((path / "model_index.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path / 'model_index.json'} can't be read: {error}.") from error
-    if not isinstance(index, dict):
-        raise ModelError(
-            f"{path / 'model_index.json'} is not a table of parts; download the model again."
-        )
-    return index
-
-
 def _class_names(path: Path) -> tuple[str, str]:
     """Names of a model's pipeline and scheduler classes; loads no weights."""
     if not path.is_dir():
         return single_file_class(path)
-    index = _index(path)
+    index = read_settings(path / "model_index.json")
     scheduler = index.get("scheduler")
     named = scheduler if isinstance(scheduler, list) and len(scheduler) == 2 else ["", "its own"]
     return str(index.get("_class_name")), str(named[1])
@@ -299,7 +285,7 @@ def _class_names(path: Path) -> tuple[str, str]:
 
 def _assemble(path: Path) -> Pipeline:
     """The pipeline that a folder describes, each part loaded strictly."""
-    index = _index(path)
+    index = read_settings(path / "model_index.json")
     kind = _pipeline_class(path, str(index.get("_class_name")))
     wanted = inspect.signature(kind.__init__).parameters
     parts: dict[str, Any] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from siren_ext.devices import pick_device, pick_dtype
-from siren_ext.diffusion.single_file import load_single_file
+from siren_ext.diffusion.single_file import load_single_file, read_settings
 from siren_ext.errors import MissingExtraError, ModelError
 from siren_ext.files import sha256_file
 
@@ -163,7 +162,7 @@ def model_fingerprint(model: str | Path) -> str:
     path = model_path(model)
     if path.is_file():
         return sha256_file(path)
-    index = json.loads((path / "model_index.json").read_text("utf-8"))
+    index = read_settings(path / "model_index.json")
     ignored = {"safety_checker", "feature_extractor", "image_encoder"}
     parts = sorted(set(index) - ignored)
     digest = hashlib.sha256()
@@ -221,7 +220,7 @@ def _from_folder(path: Path) -> Pipeline:
     import diffusers
     import transformers
 
-    index = json.loads((path / "model_index.json").read_text("utf-8"))
+    index = read_settings(path / "model_index.json")
     kind = index.get("_class_name")
     if kind != "StableDiffusionPipeline":
         raise ModelError(

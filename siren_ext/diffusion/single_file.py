@@ -19,13 +19,16 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from siren_ext.diffusion.checkpoint_settings import FAMILIES, Family, Parts
+from siren_ext.documents import read_json
 from siren_ext.errors import ModelError
+from siren_ext.schema import convert
 
 # packages that contain OpenAI's vocabulary: openai-clip (or CLIP itself) and open-clip
 _CARRIERS = ("clip", "open_clip")
 _VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 VOCABULARY_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
 _MERGES = 49152 - 256 - 2
+MAX_SETTINGS = 1 << 20
 _TOKENIZER = ("vocab.json", "merges.txt")
 
 _SCHEDULER = "scheduler_config.json"
@@ -82,15 +85,36 @@ def single_file_class(path: Path) -> tuple[str, str]:
     """
     beside = path.with_suffix("")
     if (beside / "model_index.json").is_file():
-        index = json.loads((beside / "model_index.json").read_text("utf-8"))
-        return _named_class(beside), str(index.get("scheduler", ["", "its own"])[1])
+        scheduler = read_settings(beside / "model_index.json").get("scheduler")
+        named = (
+            scheduler if isinstance(scheduler, list) and len(scheduler) == 2 else ["", "its own"]
+        )
+        return _named_class(beside), str(named[1])
     family = _family(path, beside)
     return family.pipeline, str(_scheduler(path, beside, family)["_class_name"])
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """A settings file of diffusers, such as ``model_index.json``.
+
+    Parameters
+    ----------
+    path : Path
+        A JSON file of at most 1 MiB.
+
+    Raises
+    ------
+    ModelError
+        If the file is unreadable or not a JSON object.
+    """
+    advice = "Download the model again."
+    values = read_json(path, error=ModelError, max_bytes=MAX_SETTINGS, advice=advice)
+    return convert(values, dict[str, Any], name=str(path), error=ModelError, advice=advice)
+
+
 def _named_class(folder: Path) -> str:
     """The pipeline class that a diffusers folder names."""
-    name = str(json.loads((folder / "model_index.json").read_text("utf-8")).get("_class_name"))
+    name = str(read_settings(folder / "model_index.json").get("_class_name"))
     if name not in {family.pipeline for family in FAMILIES}:
         raise ModelError(
             f"{folder} describes a {str(name)[:100]}; expected Stable Diffusion 1.x, 2.x or "
@@ -149,11 +173,7 @@ def _scheduler(path: Path, beside: Path, family: Family) -> dict[str, Any]:
     known = dict(family.parts["scheduler"])
     given = beside / "scheduler" / _SCHEDULER
     if given.is_file():
-        try:
-            known |= dict(json.loads(given.read_text("utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise ModelError(f"{given} can't be read: {error}.") from error
-        return known
+        return known | read_settings(given)
     shapes, metadata = _shapes(path)
     prediction = _PREDICTIONS.get(metadata.get("modelspec.prediction_type", ""))
     if _VELOCITY in shapes:

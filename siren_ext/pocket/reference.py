@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from siren_ext.errors import DatasetError
 from siren_ext.files import atomic
+from siren_ext.pocket.captions import CAPTIONS, read_captions
 from siren_ext.pocket.fidelity import WIDTH, Eff0, Features
 
 log = logging.getLogger(__name__)
@@ -39,13 +39,13 @@ class Corpus:
     """
 
     def __init__(self, folder: Path, cache: Path) -> None:
+        rows = read_captions(folder)
+        self.captions = [row.caption for row in rows]
+        self.sources = [row.source for row in rows]
         try:
             self.images = np.load(folder / "images.npy", mmap_mode="r")
-            text = (folder / "captions.json").read_bytes()
-            rows = json.loads(text)
-            self.captions = [str(row["caption"]) for row in rows]
-            self.sources = [str(row["source"]) for row in rows]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            text = (folder / CAPTIONS).read_bytes()
+        except (OSError, ValueError) as error:
             raise DatasetError(
                 f"{folder} is not a readable corpus: {error}. Make one with: "
                 "python -m siren_ext.pocket.corpus"

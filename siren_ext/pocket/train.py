@@ -19,7 +19,6 @@ Example: ``python -m siren_ext.pocket.train --corpus C --taesd T --work W --out 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 import shutil
@@ -36,6 +35,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from siren_ext.errors import ConfigError
+from siren_ext.pocket.captions import read_captions
 from siren_ext.pocket.networks import Networks
 from siren_ext.pocket.parts import (
     MAX_TOKENS,
@@ -167,9 +167,8 @@ class TrainingSet:
         args : argparse.Namespace
             The command line.
         """
-        rows = json.loads((args.corpus / "captions.json").read_text("utf-8"))
         return cls(
-            [row["caption"] for row in rows],
+            [row.caption for row in read_captions(args.corpus)],
             np.load(args.work / "latents.npy", mmap_mode="r"),
             load_tokenizer(args.work / "tokenizer"),
         )
@@ -337,8 +336,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.work.mkdir(parents=True, exist_ok=True)
-    rows = json.loads((args.corpus / "captions.json").read_text("utf-8"))
-    prepare_tokenizer(args, [row["caption"] for row in rows])
+    rows = read_captions(args.corpus)
+    prepare_tokenizer(args, [row.caption for row in rows])
     rows_done = args.work / "latents.done"
     if not rows_done.exists() or int(rows_done.read_text()) < len(rows):
         cache_latents(args.corpus, load_taesd(args.taesd), args.work / "latents.npy")

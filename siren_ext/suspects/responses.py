@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ _STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 _ENDS = {_STARTS[0]: b"IEND\xaeB`\x82", _STARTS[1]: b"\xff\xd9"}
 _TAIL = 64
 _QUOTED = 500
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class SuspectError(SirenError):
@@ -140,13 +142,16 @@ def parse_json(data: bytes | str) -> Any:
         If it is not JSON.
     """
     try:
-        return json.loads(data)
+        values = json.loads(data)  # ComfyUI's histories hold NaN, which documents.py refuses
+        if _SURROGATE.search(data if isinstance(data, bytes) else data.encode()):
+            json.dumps(values, ensure_ascii=False).encode()  # fails for half of a character
     except (ValueError, RecursionError) as error:
         start = data if isinstance(data, str) else data[:200].decode("utf-8", "replace")
         raise BadAnswer(
             f"The answer is not JSON but begins with {quoted(start[:120])!r}; check that this is "
             "the address of the API."
         ) from error
+    return values
 
 
 def at_path(answer: Any, path: str) -> Any:

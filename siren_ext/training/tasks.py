@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from siren_ext.data.image_files import list_images
 from siren_ext.data.images import crop_view, to_tensor
 from siren_ext.errors import DatasetError
 from siren_ext.files import sha256_file
+from siren_ext.pocket.captions import Caption, read_captions
 from siren_ext.progress import NULL, Progress
 from siren_ext.text import plain_name
 from siren_ext.training.prompts import surrogate_prompt
@@ -25,7 +25,6 @@ from siren_ext.training.state import Pictures
 
 # captions that fewer pictures share don't make a task of their own
 SHARED_CAPTION = 12
-MAX_CAPTIONS_BYTES = 1 << 28
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,8 +157,8 @@ class CorpusTasks:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self.array, rows = _read_corpus(self.folder)
-        self.captions = [row["caption"] for row in rows]
-        self.sources = [row["source"] for row in rows]
+        self.captions = [row.caption for row in rows]
+        self.sources = [row.source for row in rows]
         self.groups: dict[tuple[str, str], list[int]] = {}
         for number, (source, caption) in enumerate(zip(self.sources, self.captions, strict=True)):
             for key in ((source, caption), (source, "")):
@@ -183,29 +182,23 @@ class CorpusTasks:
         return Task(name, prompt, ArrayPictures(self.array, tuple(picks)))
 
 
-def _read_corpus(folder: Path) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
+def _read_corpus(folder: Path) -> tuple[NDArray[np.uint8], list[Caption]]:
+    rows = read_captions(folder)
     try:
-        table = folder / "captions.json"
-        if table.stat().st_size > MAX_CAPTIONS_BYTES:
-            raise DatasetError(f"{table} is too large to be a caption list.")
         array: Any = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-        rows: Any = json.loads(table.read_text(encoding="utf-8"))
     except (OSError, ValueError, EOFError) as error:
         raise DatasetError(
             f"{folder} is no corpus folder: {error!s}. Expected the "
-            "images.npy and captions.json that siren_ext.pocket.corpus writes."
+            "images.npy that siren_ext.pocket.corpus writes."
         ) from error
     shape: tuple[int, ...] = getattr(array, "shape", ())
     if getattr(array, "dtype", None) != np.uint8 or len(shape) != 4 or shape[3] != 3:
         raise DatasetError(
             f"images.npy in {folder} has shape {shape}; expected N x H x W x 3 bytes."
         )
-    good = isinstance(rows, list) and all(
-        isinstance(row, dict) and {"caption", "source"} <= set(row) for row in rows
-    )
-    if not good or len(rows) != len(array) or not rows:
+    if len(rows) != len(array) or not rows:
         raise DatasetError(
-            f"captions.json in {folder} doesn't fit the images; expected {len(array)} "
-            "entries with caption and source."
+            f"captions.json in {folder} doesn't fit the images: it has {len(rows)} entries; "
+            f"expected {len(array)}."
         )
-    return array, [{key: str(row[key]) for key in ("caption", "source")} for row in rows]
+    return array, rows

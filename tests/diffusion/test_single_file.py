@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.hostile_files import check_reader
 from support.original_format import original_format
 from support.tiny_families import tiny_family
 from support.tiny_models import need_models, shared_model
@@ -270,3 +271,13 @@ def test_numbers_of_the_vocabulary() -> None:
     assert list(vocabulary.values()) == list(range(2 * 256 + 3 + 2))
     assert (vocabulary["!"], vocabulary["a</w>"], vocabulary["the</w>"]) == (0, 320, 513)
     assert vocabulary["<|endoftext|>"] == 516
+
+
+def test_damaged_settings_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model_index.json"
+    path.write_text(json.dumps({"_class_name": "StableDiffusionPipeline", "unet": ["a", "b"]}))
+    but = ("unknown name", "only {}")
+    check_reader(path, single_file.read_settings, ModelError, but=but)
+    path.write_text("{" + " " * single_file.MAX_SETTINGS + "}")
+    with pytest.raises(ModelError, match=r"has 1,048,578 bytes; expected at most 1,048,576"):
+        single_file.read_settings(path)

@@ -37,7 +37,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sources")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)
     np.save(root / "images.npy", pixels)
-    rows = [{"caption": text} for text in ("a photo of a red cat", "a clip art of fish", "a house")]
+    texts = ("a photo of a red cat", "a clip art of fish", "a house")
+    rows = [{"caption": text, "source": "test"} for text in texts]
     (root / "captions.json").write_text(json.dumps(rows), encoding="utf-8")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
