@@ -3,8 +3,8 @@
     python benchmarks/training_memory.py [--preset default] [--batch-size 16] [--resolution 512]
 
 Counts bytes on torch's meta device, where tensors have shapes but no numbers: Stable Diffusion 1.5
-in bfloat16 as the surrogate and the coater of the preset in float32. One training step of the product
-runs (rehearsal included, after warm-up); every storage that autograd keeps is counted once, weights
+in bfloat16 as the surrogate and the coater of the preset in float32. One step of the trainer runs
+(rehearsal included, after warm-up); every storage that autograd keeps is counted once, weights
 are not. Add the weights (printed too) and what the libraries take to get the memory that a graphics
 card needs. With ``--device cuda`` real steps run on a GPU, and the peak that torch measures is
 printed.
@@ -165,14 +165,20 @@ def trainer_for(args: argparse.Namespace, device: torch.device) -> CoaterTrainer
     )
     run._begun = True
     run.state.step = config.warmup
+    if args.together:
+        run.state.together = args.together
     return run
 
 
 def move_twins(run: CoaterTrainer) -> None:
     """Put the twins on the meta device, where peft does not create adapters."""
-    if run.state.rehearsal is None:
+    rehearsal = run.state.rehearsal
+    if rehearsal is None:
         return
-    for twin in run.state.rehearsal.twins:
+    # generation keeps nothing for the backward pass, and samplers need numbers
+    blank = torch.zeros(2, 3, run.state.surrogate.resolution, run.state.surrogate.resolution)
+    rehearsal.mimicries = lambda *_, **__: (blank.to("meta"), blank.to("meta"))  # type: ignore[method-assign]
+    for twin in rehearsal.twins:
         weights = twin.weights
         for layer in weights.layers:
             layer.lora_A[twin.name].to("meta")
@@ -233,6 +239,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=0, help="0: the preset's")
     parser.add_argument("--resolution", type=int, default=512)
     parser.add_argument("--device", default="none", help="none counts; cuda runs real steps")
+    parser.add_argument("--together", type=int, default=0, help="images in a part; 0: by memory")
     parser.add_argument("--steps", type=int, default=3, help="real steps with --device cuda")
     args = parser.parse_args()
     count(args) if args.device == "none" else measure(args)

@@ -8,8 +8,8 @@ place. The diffusion loss serves training, learnability and personalisation. Loa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -49,6 +49,9 @@ __all__ = [
     "signal_to_noise",
     "tokenize",
 ]
+
+
+_SCHEDULES: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 def native_size(pipeline: Pipeline) -> int:
@@ -205,8 +208,8 @@ def add_noise(pipeline: Pipeline, latents: Tensor, noise: Tensor, timesteps: Ten
     ----------
     Ho et al. (2020), "Denoising diffusion probabilistic models" (arXiv 2006.11239), Eq. 4.
     """
-    signal, rest = _levels(pipeline, timesteps, latents)
-    return signal * latents + rest * noise
+    noisy: Tensor = _schedule(pipeline).add_noise(latents, noise, timesteps)
+    return noisy
 
 
 def denoising_target(
@@ -237,8 +240,8 @@ def denoising_target(
     kind = prediction_type(pipeline)
     if kind == "epsilon":
         return noise
-    signal, rest = _levels(pipeline, timesteps, latents)
-    return signal * noise - rest * latents
+    velocity: Tensor = _schedule(pipeline).get_velocity(latents, noise, timesteps)
+    return velocity
 
 
 def clean_estimate(pipeline: Pipeline, noisy: Tensor, guess: Tensor, timesteps: Tensor) -> Tensor:
@@ -276,14 +279,13 @@ def denoising_loss(
     *,
     generator: torch.Generator,
     timesteps: Tensor | None = None,
-    unet: Callable[..., Any] | None = None,
 ) -> Tensor:
     """Mean squared error of the denoiser; differentiable in the latents and the UNet's weights.
 
     Parameters
     ----------
     pipeline : Pipeline
-        Gives the noise schedule and, unless ``unet`` is given, the network.
+        Gives the noise schedule and the network.
     latents : Tensor
         B x C x h x w scaled latents.
     prompt_embeds : Tensor
@@ -292,8 +294,6 @@ def denoising_loss(
         Draws the noise and the timesteps.
     timesteps : Tensor or None
         B whole numbers; None draws them uniformly.
-    unet : callable or None
-        Replaces the pipeline's own UNet, for instance by one with an adapter.
 
     Returns
     -------
@@ -319,7 +319,7 @@ def denoising_loss(
     noisy = add_noise(pipeline, clean, noise, timesteps)
     dtype = pipeline.unet.dtype
     embeds = prompt_embeds.to(device=device, dtype=dtype).expand(batch, -1, -1)
-    guess = (unet or pipeline.unet)(noisy.to(dtype), timesteps, embeds, return_dict=False)[0]
+    guess = pipeline.unet(noisy.to(dtype), timesteps, embeds, return_dict=False)[0]
     target = denoising_target(pipeline, clean, noise, timesteps)
     loss: Tensor = (guess.float() - target).square().mean((1, 2, 3))
     return loss
@@ -327,8 +327,10 @@ def denoising_loss(
 
 def signal_to_noise(pipeline: Pipeline, timesteps: Tensor) -> Tensor:
     """Signal-to-noise ratio a / (1 - a) of B timesteps: B values."""
-    kept: Tensor = pipeline.scheduler.alphas_cumprod.to(timesteps.device)[timesteps].float()
-    return kept / (1 - kept)
+    from diffusers.training_utils import compute_snr
+
+    ratio: Tensor = compute_snr(_schedule(pipeline), timesteps)
+    return ratio
 
 
 def seeded_normal(
@@ -336,6 +338,20 @@ def seeded_normal(
 ) -> Tensor:
     """Standard normal float32 numbers, drawn on the generator's device and moved to ``device``."""
     return torch.randn(shape, generator=generator, device=generator.device).to(device)
+
+
+def _schedule(pipeline: Pipeline) -> Any:
+    """A DDPM scheduler of diffusers with the pipeline's noise schedule.
+
+    The pipeline's own scheduler may scale noise differently or not support velocities.
+    """
+    found = _SCHEDULES.get(pipeline.scheduler)
+    if found is None:
+        from diffusers import DDPMScheduler
+
+        found = DDPMScheduler.from_config(pipeline.scheduler.config)
+        _SCHEDULES[pipeline.scheduler] = found
+    return found
 
 
 def _levels(pipeline: Pipeline, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

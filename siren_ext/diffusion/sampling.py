@@ -21,14 +21,13 @@ def sample_latents(
     *,
     steps: int,
     guidance: float,
-    unet: Any | None = None,
 ) -> Tensor:
     """Turn noise into latents by DDIM with eta 0.
 
     Parameters
     ----------
     pipeline : Pipeline
-        Gives the noise schedule and, unless ``unet`` is given, the network.
+        Gives the noise schedule and the network.
     noise : Tensor
         B x C x h x w, standard normal.
     prompt_embeds, negative_embeds : Tensor
@@ -37,8 +36,6 @@ def sample_latents(
         Number of DDIM steps.
     guidance : float
         w in uncond + w (cond - uncond). With w = 1 a step costs one network call instead of two.
-    unet : module or None
-        Replaces the pipeline's own UNet.
 
     Returns
     -------
@@ -52,7 +49,7 @@ def sample_latents(
     Ho and Salimans (2022), "Classifier-free diffusion guidance" (arXiv 2207.12598), Eq. 6, whose w
     is one less.
     """
-    unet = pipeline.unet if unet is None else unet
+    unet = pipeline.unet
     scheduler = ddim(pipeline)
     scheduler.set_timesteps(steps, device=noise.device)
     batch, dtype = len(noise), unet.dtype

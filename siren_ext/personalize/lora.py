@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -148,20 +149,56 @@ def adapter_names(network: nn.Module) -> set[str]:
     return {name for _, layer in _lora_layers(network) for name in layer.lora_A}
 
 
-def switch_lora(network: nn.Module, adapter: str | None) -> None:
-    """Make one adapter of a network active and the others inactive.
+def switch_lora(network: nn.Module, adapter: str | None, *, trainable: bool = False) -> None:
+    """Let one adapter of a network take part, or none; the others stay where they are.
 
     Parameters
     ----------
-    network : torch.nn.Module
-        The network.
-    adapter : str | None
-        Name of the adapter; None deactivates all.
+    network : nn.Module
+        A network with adapters, or without any.
+    adapter : str or None
+        Name of the adapter; None for the network as it was before adapters.
+    trainable : bool
+        Whether the adapter's weights receive gradients.
     """
     for _, layer in _lora_layers(network):
         layer.enable_adapters(adapter is not None)
         if adapter is not None:
             layer.set_adapter([adapter])
+            for part in (layer.lora_A, layer.lora_B):
+                part[adapter].requires_grad_(trainable)
+
+
+def active_lora(network: nn.Module) -> str | None:
+    """Name of the adapter that takes part in a network; None where none does."""
+    for _, layer in _lora_layers(network):
+        return None if layer.disable_adapters else str(layer.active_adapters[0])
+    return None
+
+
+class ActiveLora(AbstractContextManager[None]):
+    """While it lasts, one adapter takes part (see :func:`switch_lora`); then the one before.
+
+    Parameters
+    ----------
+    network : nn.Module
+        A network with adapters, or without any.
+    adapter : str or None
+        Name of the adapter; None for the network as it was before adapters.
+    trainable : bool
+        Whether the adapter's weights receive gradients.
+    """
+
+    def __init__(self, network: nn.Module, adapter: str | None, *, trainable: bool = False) -> None:
+        self._network, self._adapter, self._trainable = network, adapter, trainable
+        self._before: list[str | None] = []
+
+    def __enter__(self) -> None:
+        self._before.append(active_lora(self._network))
+        switch_lora(self._network, self._adapter, trainable=self._trainable)
+
+    def __exit__(self, *_: object) -> None:
+        switch_lora(self._network, self._before.pop())
 
 
 def remove_lora(network: nn.Module, adapter: str) -> None:

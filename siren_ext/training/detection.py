@@ -64,7 +64,7 @@ def detect_coating(
 
     def far(features: Tensor) -> Tensor:
         if by_radius:
-            return losses.svdd_negative(reach(features), radius.value)
+            return losses.svdd_negative(reach(features), radius.value, radius.nu)
         return (losses.binary_negative if binary else losses.hsc_negative)(reach(features)) / 2
 
     positive, negative = _read(

@@ -64,9 +64,9 @@ def svdd_positive(distance: Tensor, radius: float, nu: float = 0.1) -> Tensor:
     return radius**2 + (distance**2 - radius**2).clamp_min(0) / nu
 
 
-def svdd_negative(distance: Tensor, radius: float) -> Tensor:
-    """Soft-boundary loss of clean images (SIREN, Eq. 6): max(0, R^2 - d^2) of B distances."""
-    return (radius**2 - distance**2).clamp_min(0)
+def svdd_negative(distance: Tensor, radius: float, nu: float = 0.1) -> Tensor:
+    """Soft-boundary loss of clean images (SIREN, Eq. 6): max(0, R^2 - d^2) / nu of B distances."""
+    return (radius**2 - distance**2).clamp_min(0) / nu
 
 
 def svdd_radius(positive: Tensor, nu: float = 0.1) -> float:

@@ -6,7 +6,8 @@ survive noise and denoising (what generation does to every picture).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from siren_ext.data.images import square_view
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.sampling import sample_latents
+from siren_ext.personalize.lora import ActiveLora, active_lora
 from siren_ext.training.rehearsal import Rehearsal
 from siren_ext.training.twins import Twins
 
@@ -42,6 +44,24 @@ def at_once_with_gradient(resolution: int, device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         pixels *= max(1, int(0.6 * free / BYTES_WITH_GRADIENT))
     return max(1, pixels // resolution**2)
+
+
+def _lightly(
+    network: Callable[[Tensor], Tensor],
+    given: Tensor,
+    again: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Tensor:
+    """``network(given)``; for the gradient only ``given`` is kept and the rest computed again.
+
+    Autoencoder and denoiser in a row need not be in memory together then. ``again`` gives the
+    context in which it is computed again.
+    """
+    if not (torch.is_grad_enabled() and given.requires_grad):
+        return network(given)
+    result: Tensor = checkpoint(
+        network, given, use_reentrant=False, context_fn=lambda: (nullcontext(), again())
+    )
+    return result
 
 
 class Surrogate(Protocol):
@@ -173,25 +193,20 @@ class DiffusionSurrogate:
 
     def round_trip(self, images: Tensor) -> Tensor:
         """The images through the autoencoder; differentiable."""
-        return self.decode(self._encode_lightly(images))
-
-    def _encode_lightly(self, images: Tensor) -> Tensor:
-        """:meth:`encode` that keeps only the images for the gradient and computes the rest again.
-
-        Autoencoder and denoiser need not be in memory together then.
-        """
-        if not (torch.is_grad_enabled() and images.requires_grad):
-            return self.encode(images)
-        latents: Tensor = checkpoint(self.encode, images, use_reentrant=False)
-        return latents
+        return self.decode(_lightly(self.encode, images))
 
     def renoise(self, images: Tensor, low: int, high: int, *, generator: torch.Generator) -> Tensor:
         """The images noised to a random step in [low, high) and denoised in one step."""
-        latents = self._encode_lightly(images)
+        latents = _lightly(self.encode, images)
         times = torch.randint(low, high, (len(images),), generator=generator).to(latents.device)
         noise = pipelines.seeded_normal(latents.shape, generator, latents.device)
         noisy = pipelines.add_noise(self.pipeline, latents, noise, times)
-        return self.decode(self.denoise(noisy, times))
+        unet = self.pipeline.unet
+        twin = active_lora(unet)  # which may be another when the gradient is computed
+        clean = _lightly(
+            lambda given: self.denoise(given, times), noisy, lambda: ActiveLora(unet, twin)
+        )
+        return self.decode(clean)
 
     def denoise(self, noisy: Tensor, times: Tensor) -> Tensor:
         """The one-step estimate of clean latents from B noisy ones at B time steps."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +14,13 @@ from torch import Tensor
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.load import Pipeline
 from siren_ext.personalize.config import PersonalizeConfig
-from siren_ext.personalize.lora import LoraWeights, adapter_names, remove_lora, switch_lora
+from siren_ext.personalize.lora import (
+    ActiveLora,
+    LoraWeights,
+    adapter_names,
+    remove_lora,
+    switch_lora,
+)
 
 Parts = Iterable[tuple[Tensor, Tensor]]
 """A batch in parts: scaled latents n x C x h x w, and prompt embeddings n x tokens x width."""
@@ -76,16 +82,9 @@ class Twin:
         self.weights.push()
         return total
 
-    @contextmanager
-    def active(self, *, learning: bool = False) -> Iterator[None]:
-        """While it lasts, the UNet is this twin; afterwards it is the surrogate again."""
-        switch_lora(self.pipeline.unet, self.name)
-        for live in self.weights.live:
-            live.requires_grad_(learning)
-        try:
-            yield
-        finally:
-            switch_lora(self.pipeline.unet, None)
+    def active(self, *, learning: bool = False) -> AbstractContextManager[None]:
+        """While it lasts, the UNet is this twin; afterwards it is what it was before."""
+        return ActiveLora(self.pipeline.unet, self.name, trainable=learning)
 
     def forget(self) -> None:
         """Start over as an untrained copy of the surrogate."""

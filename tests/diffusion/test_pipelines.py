@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,25 +112,30 @@ def test_loss_is_zero_for_a_perfect_denoiser(velocity: Any) -> None:
     latents = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(5))
     times = torch.tensor([10, 700])
 
-    def oracle(noisy: torch.Tensor, t: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor]:
-        kept = velocity.scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
-        noise = (noisy - kept.sqrt() * latents) / (1 - kept).sqrt()
-        return (kept.sqrt() * noise - (1 - kept).sqrt() * latents,)
+    class Oracle:
+        dtype = torch.float32
+
+        def __call__(
+            self, noisy: torch.Tensor, t: torch.Tensor, *_: Any, **__: Any
+        ) -> tuple[torch.Tensor]:
+            kept = velocity.scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
+            noise = (noisy - kept.sqrt() * latents) / (1 - kept).sqrt()
+            return (kept.sqrt() * noise - (1 - kept).sqrt() * latents,)
 
     def loss(unet: Any) -> torch.Tensor:
         return pipelines.denoising_loss(
-            velocity,
+            SimpleNamespace(**vars(velocity) | {"unet": unet}),
             latents,
             pipelines.encode_prompts(velocity, ["x"]),
             generator=torch.Generator().manual_seed(0),
             timesteps=times,
-            unet=unet,
         )
 
-    assert loss(oracle).shape == (2,)
-    assert loss(oracle).max() < 1e-8
-    assert loss(None).min() > 0.1
-    assert torch.equal(loss(None), loss(None))
+    assert loss(Oracle()).shape == (2,)
+    assert loss(Oracle()).max() < 1e-8
+    own = loss(velocity.unet)
+    assert own.min() > 0.1
+    assert torch.equal(loss(velocity.unet), own)
 
 
 def test_fingerprint_follows_the_weights(root: Path, tmp_path: Path) -> None:

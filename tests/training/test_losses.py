@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 
 from siren_ext.coater.hypersphere import hsc_distance
 from siren_ext.training.losses import (
-    binary_loss,
+    binary_negative,
+    binary_positive,
     colour_loss,
-    combine,
     hsc_negative,
     hsc_positive,
     image_weight,
+    published_weights,
     separation,
-    svdd_loss,
+    svdd_negative,
+    svdd_positive,
     svdd_radius,
     tint_loss,
 )
@@ -60,7 +62,8 @@ def test_radius_form_by_hand() -> None:
     positive, negative = torch.tensor([1.0, 3.0]), torch.tensor([1.0, 4.0])
     # R = 2: one positive sticks out by 9 - 4, one negative lies inside by 4 - 1
     expected = 4 + (5 / 2) / 0.1 + (3 / 2) / 0.1
-    assert svdd_loss(positive, negative, 2.0, 0.1).item() == pytest.approx(expected)
+    found = svdd_positive(positive, 2.0, 0.1).mean() + svdd_negative(negative, 2.0, 0.1).mean()
+    assert found.item() == pytest.approx(expected)
 
 
 def test_radius_is_a_quantile_of_distances() -> None:
@@ -71,11 +74,15 @@ def test_radius_is_a_quantile_of_distances() -> None:
     assert outside == pytest.approx(0.1, abs=0.01)
 
 
-def test_binary_loss() -> None:
-    sure, unsure = torch.tensor([20.0]), torch.tensor([0.0])
-    assert binary_loss(sure, -sure).item() == pytest.approx(0, abs=1e-6)
-    assert binary_loss(unsure, unsure).item() == pytest.approx(math.log(2))
-    assert binary_loss(-sure, sure).item() == pytest.approx(20, abs=1e-4)
+def test_binary_losses_are_cross_entropies_of_the_negated_distance() -> None:
+    logits = torch.tensor([20.0, 0.0, -20.0])
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    for loss, target in ((binary_positive, torch.ones(3)), (binary_negative, torch.zeros(3))):
+        expected = entropy(logits, target, reduction="none")
+        torch.testing.assert_close(loss(-logits), expected)
+    assert binary_positive(torch.zeros(1)).item() == pytest.approx(math.log(2))
+    assert binary_positive(-logits[:1]).item() == pytest.approx(0, abs=1e-6)
+    assert binary_negative(-logits[:1]).item() == pytest.approx(20, abs=1e-4)
 
 
 def test_colour_loss_has_a_floor_and_takes_the_mean_of_images() -> None:
@@ -119,9 +126,8 @@ def test_image_weight_ramp() -> None:
 
 
 def test_combination_is_a_weighted_mean() -> None:
-    learn, image, secret = torch.tensor(2.0), torch.tensor(3.0), torch.tensor(5.0)
-    assert combine(learn, image, secret, 1.0).item() == pytest.approx(2 + (3 + 50) / 11)
-    assert combine(learn, image, secret, 100.0).item() == pytest.approx(2 + (300 + 50) / 110)
+    assert published_weights(1.0) == pytest.approx((1 / 11, 10 / 11))
+    assert published_weights(100.0) == pytest.approx((100 / 110, 10 / 110))
 
 
 def test_separation_counts_pairs_in_the_right_order() -> None:

@@ -65,7 +65,7 @@ def whole_loss(state: TrainerState, clean: Tensor, generator: torch.Generator) -
         reach = [(features - coater.center).norm(dim=1) for features in (near, far)]
         radius = state.radius.value
         secret = radius**2 + (reach[0] ** 2 - radius**2).clamp_min(0).mean() / config.nu
-        secret = secret + (radius**2 - reach[1] ** 2).clamp_min(0).mean()
+        secret = secret + (radius**2 - reach[1] ** 2).clamp_min(0).mean() / config.nu
     else:
         h = [((f - coater.center).square().sum(1) + 1).sqrt() - 1 for f in (near, far)]
         secret = (h[0].mean() - torch.log(1 - torch.exp(-0.3 * h[1]) + 1e-9).mean()) / 2

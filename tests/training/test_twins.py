@@ -90,6 +90,27 @@ def test_the_surrogate_is_itself_unless_a_twin_is_active(surrogate: DiffusionSur
     twins.close()
 
 
+def test_the_gradient_is_that_of_the_twin_that_denoised(surrogate: DiffusionSurrogate) -> None:
+    """The denoiser is computed again for the gradient, when the twin is no longer active."""
+    twins = Twins(surrogate.pipeline, rate=5e-2)
+    learn(surrogate, twins, 3)
+
+    def slope(wait: bool) -> torch.Tensor:
+        images = pictures(1).requires_grad_()
+        generator = torch.Generator().manual_seed(7)
+        with twins.first.active():
+            loss = surrogate.renoise(images, 100, 300, generator=generator).square().sum()
+            if not wait:
+                loss.backward()
+        if wait:
+            loss.backward()
+        assert images.grad is not None
+        return images.grad
+
+    torch.testing.assert_close(slope(wait=True), slope(wait=False), rtol=0, atol=0)
+    twins.close()
+
+
 def test_closing_leaves_the_network_as_it_was(surrogate: DiffusionSurrogate) -> None:
     before = [name for name, _ in surrogate.pipeline.unet.named_modules()]
     assert not adapter_names(surrogate.pipeline.unet)
