@@ -174,4 +174,5 @@ def _gaps(
     gap = (ranks - b * upper).max(axis=1)
     if sides == 2:
         gap = np.maximum(gap, (b * lower - ranks + a).max(axis=1))
-    return np.maximum(gap, 0)
+    least: NDArray[np.int64] = np.maximum(gap, 0)
+    return least
