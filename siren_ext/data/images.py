@@ -33,7 +33,6 @@ from siren_ext.data.decode import (
 from siren_ext.data.image_files import readable_formats
 from siren_ext.errors import ImageError
 from siren_ext.files import atomic
-from siren_ext.text import printable
 
 MAX_PIXELS = 200_000_000
 # compresses photographs about as well as the default of 6, in less time
@@ -113,7 +112,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     # Decoders can raise almost any class of error for broken files.
     except Exception as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        why = printable(why or type(error).__name__).rstrip(".")
+        why = (why or type(error).__name__).rstrip(".")
         raise ImageError(f"{name} can't be read as an image: {why}.") from error
 
 

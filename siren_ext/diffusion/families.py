@@ -27,7 +27,6 @@ from siren_ext.diffusion.load import (
 )
 from siren_ext.diffusion.single_file import load_single_file, read_settings, single_file_class
 from siren_ext.errors import ConfigError, MissingExtraError, ModelError
-from siren_ext.text import printable
 
 STABLE = "StableDiffusionPipeline"
 _UNLISTED = ("VQDiffusionPipeline",)
@@ -80,7 +79,7 @@ def load_any_pipeline(
         try:
             pipeline = _assemble(path) if path.is_dir() else load_single_file(path, only=None)
         except _LIBRARY_ERRORS as error:
-            reason = printable(str(error))[:500]
+            reason = str(error)[:500]
             raise ModelError(f"{path} can't be loaded as a diffusion model: {reason}.") from error
         place(pipeline, target, pick_dtype(target) if dtype is None else dtype)
     pipeline.set_progress_bar_config(disable=True)

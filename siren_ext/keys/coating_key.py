@@ -280,7 +280,7 @@ class KeyRing:
         if recipient is not None and _checked_name(recipient) in self._keys:
             return self._keys[_checked_name(recipient)]
         known = ", ".join(name or "(unnamed)" for name in self.names[:20])
-        asked = f"no key for {printable(recipient)!r}" if recipient else "several keys"
+        asked = f"no key for {recipient!r}" if recipient else "several keys"
         raise EvidenceError(f"The key file holds {asked}; name one of its recipients: {known}.")
 
     def __iter__(self) -> Iterator[tuple[str, CoatingKey]]:

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from siren_ext.errors import ConfigError
-from siren_ext.text import printable
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Address:
         options = dict(pairs)
         unknown = sorted(set(options) - {*known, "tls"})
         if unknown or len(options) < len(pairs):
-            name = printable(unknown[0])[:40] if unknown else ""
+            name = unknown[0][:40] if unknown else ""
             what = f"the unknown option {name}" if unknown else "an option given twice"
             raise ConfigError(f"The address has {what}; expected {form}.")
         tls = options.pop("tls", "no")

@@ -16,7 +16,6 @@ from siren_ext.errors import AdapterError, ConfigError
 from siren_ext.progress import NULL, Progress
 from siren_ext.suspects.base import Mimicry, Missed, PromptPlan, Usage
 from siren_ext.suspects.responses import BadAnswer, Refused, SuspectError
-from siren_ext.text import printable
 
 # An adapter that works changes pixels by whole levels; rounding on a GPU changes them less.
 SMALLEST_CHANGE = 0.25 / 255
@@ -187,7 +186,7 @@ class RemoteSuspect(ABC):
                     image = self._with_adapter_checked(plan, index, progress)
             except (BadAnswer, Refused) as error:
                 missed += 1
-                reason = printable(self.scrub(str(error)))
+                reason = self.scrub(str(error))
                 yield Missed(index, reason)
                 progress.advance()
                 if missed >= self.limits.give_up:

@@ -262,7 +262,7 @@ def _setting_warnings(suspect: dict[str, Any], reference: dict[str, Any]) -> lis
     for key, label in _COMPARED.items():
         values = [_find(source, (key,)) for source in (suspect, reference)]
         if None not in values and values[0] != values[1]:
-            shown = [printable(value)[:60] for value in values]
+            shown = [printable(str(value)[:60]) for value in values]
             found.append(
                 f"Suspect and reference differ in {label} ({shown[0]} and {shown[1]}), which "
                 "alone can change scores."
@@ -275,7 +275,7 @@ def _noted(source: dict[str, Any]) -> list[str]:
     provenance = source.get("provenance")
     described = provenance.get("suspect") if isinstance(provenance, dict) else None
     notes = described.get("warnings") if isinstance(described, dict) else None
-    return [printable(note)[:500] for note in notes[:20]] if isinstance(notes, list) else []
+    return [printable(str(note)[:500]) for note in notes[:20]] if isinstance(notes, list) else []
 
 
 def _find(source: Any, keys: Sequence[str], depth: int = 4) -> Any:
