@@ -27,7 +27,28 @@ def read_format(
     advice: str = "",
     marked: str | None = None,
 ) -> T:
-    """A typed structure from a JSON file; see :func:`convert_format`."""
+    """A typed structure from a JSON file that names its format and version.
+
+    Parameters
+    ----------
+    path : Path | str
+        the file.
+    kind, error, name, advice, marked
+        as in :func:`convert_format`; ``name`` is the path where it is left out.
+    max_bytes : int
+        largest size that is read.
+
+    Returns
+    -------
+    T
+        a checked structure.
+
+    Raises
+    ------
+    SirenError
+        of the kind ``error``: the file can't be read, see
+        :func:`siren_ext.documents.read_json`, or does not fit, see :func:`convert_format`.
+    """
     name = str(path) if name is None else name
     values = read_json(path, error=error, name=name, max_bytes=max_bytes, advice=advice)
     return convert_format(values, kind, name=name, error=error, advice=advice, marked=marked)
@@ -83,7 +104,18 @@ def require_format(
     advice: str = "",
     marked: str | None = None,
 ) -> None:
-    """Raise ``error`` unless format and version fit; parameters as in :func:`convert_format`."""
+    """Check format and version only.
+
+    Parameters
+    ----------
+    values, kind, name, error, advice, marked
+        as in :func:`convert_format`.
+
+    Raises
+    ------
+    SirenError
+        of the kind ``error``: another format or version.
+    """
     hints = get_type_hints(kind, include_extras=True)
     if marked is not None:
         hints["format"] = Literal[marked]
