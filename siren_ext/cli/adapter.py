@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siren_ext.cli.common import AsJson, command, say
+from siren_ext.cli.common import command, say
+from siren_ext.cli.options import AsJson
 
 if TYPE_CHECKING:
     from siren_ext.adapters.read import Adapter
@@ -44,7 +45,13 @@ def adapter(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     command(
         app, "adapter", example="siren-ext adapter suspect.safetensors --base v1-5.safetensors"
     )(adapter)

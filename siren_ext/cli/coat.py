@@ -7,19 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli.common import (
-    Assignments,
-    BatchSize,
-    ConfigFile,
-    Device,
-    Images,
-    Quiet,
-    command,
-    report_skipped,
-    say,
-    settings,
-    watched,
-)
+from siren_ext.cli.common import command, report_skipped, say, settings, watched
+from siren_ext.cli.options import Assignments, BatchSize, ConfigFile, Device, Images, Quiet
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, open_keys
 from siren_ext.errors import CoaterError, ConfigError
 
@@ -96,7 +85,13 @@ def coat(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     command(app, "coat", example="siren-ext coat photos --coater coater.safetensors --out coated")(
         coat
     )

@@ -7,16 +7,8 @@ from typing import Annotated
 
 import typer
 
-from siren_ext.cli.common import (
-    Assignments,
-    ConfigFile,
-    Device,
-    Quiet,
-    command,
-    say,
-    settings,
-    watched,
-)
+from siren_ext.cli.common import command, say, settings, watched
+from siren_ext.cli.options import Assignments, ConfigFile, Device, Quiet
 
 
 def demo(
@@ -42,5 +34,11 @@ def demo(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     command(app, "demo", example="siren-ext demo out/demo")(demo)

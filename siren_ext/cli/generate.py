@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli.common import (
+from siren_ext.cli.common import command, explain, report_skipped, say, settings, watched
+from siren_ext.cli.options import (
     AllowPartial,
     Assignments,
     BatchSize,
@@ -20,12 +21,6 @@ from siren_ext.cli.common import (
     Quiet,
     SamplingSteps,
     Side,
-    command,
-    explain,
-    report_skipped,
-    say,
-    settings,
-    watched,
 )
 from siren_ext.cli.suspects import SUSPECT_HELP, LimitOptions, limits
 from siren_ext.errors import ConfigError
@@ -106,7 +101,13 @@ def generate(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     command(
         app,
         "generate",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli.common import (
+from siren_ext.cli.common import command, report_skipped, say, settings, watched
+from siren_ext.cli.options import (
     AllowPartial,
     Assignments,
     BatchSize,
@@ -23,11 +24,6 @@ from siren_ext.cli.common import (
     ResultFolder,
     SamplingSteps,
     Side,
-    command,
-    report_skipped,
-    say,
-    settings,
-    watched,
 )
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, Recipient, open_keys
 from siren_ext.cli.suspects import SUSPECT_HELP, LimitOptions, limits
@@ -131,7 +127,13 @@ def investigate_(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     command(
         app,
         "investigate",

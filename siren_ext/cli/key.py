@@ -79,7 +79,13 @@ def signing(file: NewFile, passphrase_env: PassphraseEnv = None) -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the group of commands."""
+    """Add the group of commands.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     group = typer.Typer(no_args_is_help=True)
     app.add_typer(group, name="key", help="Make and list key files: key new, add, show, signing.")
     command(group, "new", example="siren-ext key new keys.json --recipient gallery")(new)

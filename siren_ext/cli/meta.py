@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli.common import (
+from siren_ext.cli.common import command, gather, pixels, report_skipped, say, watched
+from siren_ext.cli.options import (
     Assignments,
     Base,
     ConfigFile,
@@ -16,12 +17,6 @@ from siren_ext.cli.common import (
     Quiet,
     Seed,
     WorkingSize,
-    command,
-    gather,
-    pixels,
-    report_skipped,
-    say,
-    watched,
 )
 from siren_ext.errors import ConfigError
 
@@ -122,7 +117,13 @@ def meta(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     command(app, "meta", example="siren-ext meta sets --base pocket --out start.safetensors")(meta)
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from siren_ext.cli.common import Device, NewCoater, Quiet, command, report_skipped, say, watched
+from siren_ext.cli.common import command, report_skipped, say, watched
+from siren_ext.cli.options import Device, NewCoater, Quiet
 
 
 def import_official(
@@ -53,7 +54,13 @@ def import_official(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     command(
         app,
         "import-official",

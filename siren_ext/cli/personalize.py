@@ -7,20 +7,8 @@ from typing import Annotated
 
 import typer
 
-from siren_ext.cli.common import (
-    Assignments,
-    Base,
-    ConfigFile,
-    Device,
-    Images,
-    Quiet,
-    Seed,
-    command,
-    report_skipped,
-    say,
-    settings,
-    watched,
-)
+from siren_ext.cli.common import command, report_skipped, say, settings, watched
+from siren_ext.cli.options import Assignments, Base, ConfigFile, Device, Images, Quiet, Seed
 
 
 def personalize_(
@@ -68,7 +56,13 @@ def personalize_(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     command(
         app,
         "personalize",

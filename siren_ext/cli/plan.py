@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siren_ext.cli.common import AsJson, command, explain, say
+from siren_ext.cli.common import command, explain, say
+from siren_ext.cli.options import AsJson
 from siren_ext.errors import ConfigError, ScoreError
 
 if TYPE_CHECKING:
@@ -90,7 +91,13 @@ def plan(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     command(
         app,
         "plan",

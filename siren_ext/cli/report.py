@@ -61,7 +61,13 @@ def check(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the group of commands."""
+    """Add the group of commands.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     group = typer.Typer(no_args_is_help=True)
     app.add_typer(group, name="report", help="Check somebody's report: report check.")
     command(group, "check", example="siren-ext report check report/report.json")(check)

@@ -7,16 +7,8 @@ from typing import Annotated
 
 import typer
 
-from siren_ext.cli.common import (
-    BatchSize,
-    Device,
-    Quiet,
-    ReleasedCoater,
-    command,
-    report_skipped,
-    say,
-    watched,
-)
+from siren_ext.cli.common import command, report_skipped, say, watched
+from siren_ext.cli.options import BatchSize, Device, Quiet, ReleasedCoater
 
 
 def score(
@@ -45,7 +37,13 @@ def score(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     command(
         app,
         "score",

@@ -123,5 +123,11 @@ def settings_(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     command(app, "settings", example="siren-ext settings train > train.toml")(settings_)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siren_ext.cli.common import AsJson, SuspectScores, command, explain, say
+from siren_ext.cli.common import command, explain, say
+from siren_ext.cli.options import AsJson, SuspectScores
 from siren_ext.cli.passphrase import PassphraseEnv, open_keys
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from siren_ext.cli.common import (
+from siren_ext.cli.common import command, gather, pixels, report_skipped, say, watched
+from siren_ext.cli.options import (
     Assignments,
     Base,
     ClassWord,
@@ -19,12 +20,6 @@ from siren_ext.cli.common import (
     Quiet,
     Seed,
     WorkingSize,
-    command,
-    gather,
-    pixels,
-    report_skipped,
-    say,
-    watched,
 )
 from siren_ext.errors import ConfigError
 
@@ -113,7 +108,13 @@ def train(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     command(
         app,
         "train",

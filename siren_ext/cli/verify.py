@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli.common import (
-    Assignments,
-    ConfigFile,
-    ReportFolder,
-    SuspectScores,
-    command,
-    explain,
-    say,
-    settings,
-)
+from siren_ext.cli.common import command, explain, say, settings
+from siren_ext.cli.options import Assignments, ConfigFile, ReportFolder, SuspectScores
 from siren_ext.cli.passphrase import (
     KeyFile,
     PassphraseEnv,
@@ -95,7 +87,6 @@ def verify_(
     allow are run, and the strictest one that can reach the accepted risk decides. The exit code is
     0 for every verdict; read the verdict from the report or its JSON file.
     """
-    from siren_ext.data.image_files import list_images
     from siren_ext.report.write import write_report
     from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.verdict.config import VerifyConfig
@@ -122,8 +113,8 @@ def verify_(
         suspect_scores,
         clean_scores,
         out,
-        mimicries=list_images(mimicries) if mimicries else (),
-        reference_mimicries=list_images(reference_mimicries) if reference_mimicries else (),
+        mimicries=_pictures(mimicries),
+        reference_mimicries=_pictures(reference_mimicries),
         innocents=innocents,
         signer=signer,
     )
@@ -134,7 +125,13 @@ def verify_(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
     command(
         app,
         "verify",
@@ -169,6 +166,17 @@ def print_verdict(verdict: Verdict) -> None:
     for warning in verdict.warnings:
         if warning != verdict.precedence.text:
             explain(f"Note: {warning}")
+
+
+def _pictures(folder: Path | None) -> list[Path]:
+    """The images that the report shows."""
+    from siren_ext.data.image_files import list_images
+
+    if folder is None:
+        return []
+    if not (images := list_images(folder)):
+        raise ConfigError(f"{folder} holds no images to show; give a folder of images.")
+    return images
 
 
 def _precedence(

@@ -10,13 +10,8 @@ from siren_ext.coating.folder import coat_folder
 from siren_ext.coating.manifest import CoatConfig, CoatManifest
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import DatasetError
-from siren_ext.experiments.study import (
-    DetectionConfig,
-    Layout,
-    Model,
-    experiment_key,
-    study_prompts,
-)
+from siren_ext.experiments.layout import Layout
+from siren_ext.experiments.study import DetectionConfig, Model, experiment_key, study_prompts
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.progress import Named, Progress
 from siren_ext.scoring.score_set import ScoreSet

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siren_ext.cli.common import (
+from siren_ext.cli.common import command, gather, say, watched
+from siren_ext.cli.options import (
     Assignments,
     Base,
     ClassWord,
@@ -31,20 +32,14 @@ from siren_ext.cli.common import (
     Prompts,
     Quiet,
     ResultFolder,
-    command,
-    gather,
-    say,
-    watched,
 )
 from siren_ext.coating.quality import measure_files
 from siren_ext.experiments import tables
 from siren_ext.experiments.file_summary import summarise
+from siren_ext.experiments.layout import Layout, cached_value, open_log
 from siren_ext.experiments.options import StudyCoater, StudyImages
 from siren_ext.experiments.study import (
     DetectionConfig,
-    Layout,
-    cached_value,
-    open_log,
     open_set,
     roster,
     spread_evenly,

@@ -14,8 +14,9 @@ from siren_ext.adapters.read import read_summary
 from siren_ext.coating.manifest import CoatManifest
 from siren_ext.experiments import stages
 from siren_ext.experiments.chain import Chain
+from siren_ext.experiments.layout import cached_value
 from siren_ext.experiments.measures import across_seeds, area, null_spread, rejections
-from siren_ext.experiments.study import DetectionConfig, Model, cached_value, spread_evenly
+from siren_ext.experiments.study import DetectionConfig, Model, spread_evenly
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.training.prompts import class_prompt
 from siren_ext.training.surrogate import DiffusionSurrogate

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from siren_ext.cli.common import (
+from siren_ext.cli.common import command, gather, say, watched
+from siren_ext.cli.options import (
     Assignments,
     Base,
     ClassWord,
@@ -33,13 +34,10 @@ from siren_ext.cli.common import (
     Device,
     Quiet,
     ResultFolder,
-    command,
-    gather,
-    say,
-    watched,
 )
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
+from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyImages
 from siren_ext.experiments.panel_models import Panel
 from siren_ext.experiments.panel_results import (
@@ -49,7 +47,7 @@ from siren_ext.experiments.panel_results import (
     write_rows,
 )
 from siren_ext.experiments.panel_roster import Coating, PanelConfig, Panelist, find_sets, roster
-from siren_ext.experiments.study import open_log, open_set
+from siren_ext.experiments.study import open_set
 from siren_ext.progress import NULL, Progress
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.training.prompts import class_prompt

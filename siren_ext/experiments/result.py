@@ -68,12 +68,17 @@ class StudyResult(Struct):
 
 
 def read_result(path: Path) -> StudyResult:
-    """The result of a finished study.
+    """Read the result of a finished study.
 
     Parameters
     ----------
     path : Path
         its ``detection.json``.
+
+    Returns
+    -------
+    StudyResult
+        the parts that other studies need.
 
     Raises
     ------

@@ -27,3 +27,17 @@ def test_coat_then_score_then_verify(call, photos: Path, coater_file: Path, tmp_
     assert html.is_file()
     assert "n = 4, m = 4" in out
     assert "inconclusive" in out, "four images can't reach alpha 1e-6"
+
+
+def test_a_folder_without_images_can_not_be_shown(
+    call, photos: Path, coater_file: Path, tmp_path: Path
+) -> None:
+    scores, empty = tmp_path / "s.json", tmp_path / "empty"
+    empty.mkdir()
+    assert call("score", photos, "--coater", coater_file, "--out", scores)[0] == 0
+    line = ("verify", "--suspect", scores, "--reference", scores, "--out", tmp_path / "r")
+    for option in ("--mimicries", "--reference-mimicries"):
+        code, _, err = call(*line, option, empty)
+        assert code == 2
+        assert err == f"Error: {empty} holds no images to show; give a folder of images.\n"
+        assert not (tmp_path / "r").exists()

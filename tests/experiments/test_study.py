@@ -12,14 +12,8 @@ from support.tiny_models import draw_images
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
-from siren_ext.experiments.study import (
-    DetectionConfig,
-    cached_value,
-    open_log,
-    roster,
-    spread_evenly,
-    study_prompts,
-)
+from siren_ext.experiments.layout import cached_value, open_log
+from siren_ext.experiments.study import DetectionConfig, roster, spread_evenly, study_prompts
 
 
 @pytest.mark.parametrize(
