@@ -99,7 +99,7 @@ def train_for_graph(
         # rehearsals train copies of a diffusers model; the workflow's model is not one
         config = _schedule(steps, batch_size, seed, rehearse=rehearse and not all(connected))
     surrogate = _surrogate(parts, data, prompt, resolution)
-    shape, start = fitted_to(surrogate.resolution, shape, start)
+    shape, start = fitted_to(surrogate.resolution, shape, start, progress=progress)
     coater = train_coater(
         data, surrogate, config, coater=shape, start=start, device=str(host.device()),
         progress=progress, resume=out.with_name(out.name + ".state"),

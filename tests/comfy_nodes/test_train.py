@@ -23,3 +23,37 @@ def test_trained_coaters_are_not_replaced_and_parts_come_together(
     with pytest.raises(ModelError, match="Only some of model, clip and vae are connected"):
         run(node, save_as="new", model=object(), **inputs)
     assert "class word is empty" in str(node.validate_inputs(class_word=" "))
+
+
+def test_a_start_of_another_size_is_reported_in_the_log(
+    host: FakeHost,
+    coater: Coater,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A node that is given a coater to adapt may have to change its working size."""
+    import importlib
+
+    from support.toy_training import Toy
+
+    nodes_of_pack()
+    graph = importlib.import_module("comfy_nodes.graph_surrogate")
+    node_host = importlib.import_module("comfy_nodes.host")
+    seen: dict[str, Coater] = {}
+
+    def stand_in(data: object, surrogate: object, config: object, *, start: Coater, **rest: object):
+        seen["start"] = start
+        return start
+
+    old = coater.config.working_size
+    monkeypatch.setattr(graph, "_surrogate", lambda *given: Toy(8 * old))
+    monkeypatch.setattr(graph, "train_coater", stand_in)
+    with node_host.long_step() as progress:
+        graph.train_for_graph(
+            pictures, "cat", tmp_path / "new.safetensors", (None, None, None), resolution=8 * old,
+            steps=1, batch_size=1, seed=0, rehearse=False, start=coater, progress=progress,
+        )  # fmt: skip
+    assert seen["start"].config.working_size == 4 * old
+    assert f"working size changes from {old} to {4 * old} pixels" in caplog.text
