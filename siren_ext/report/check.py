@@ -1,4 +1,4 @@
-"""Check somebody's report: its bytes, its signature, and its figures computed again."""
+"""Checks somebody's report: changed files, the signature, and the figures."""
 
 from __future__ import annotations
 
@@ -35,21 +35,31 @@ State = Literal["matches", "differs", "not checked"]
 
 _SHOWN = 8
 _NO_KEY = (
-    "p follows from the statistic T and the strengths in the report; that T is the secret's can be "
-    "told only with the key and the suspect's scores"
+    "p follows from the statistic T and the strengths in the report; whether T belongs to the "
+    "secret message can be checked only with the key and the suspect's scores"
 )
 _WITH_KEY = "T, the decoys and p follow from the key and the features"
 _TOO_MANY = (
-    "an exact p of so many images takes too long to compute again; the stated one agrees with the "
+    "recomputing the exact p of so many images would take too long; the stated p agrees with the "
     "approximation for large samples"
 )
-# Exact p differ between machines in the last digits only.
+# exact p values differ between machines only in the last digits
 _TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class CheckPoint:
-    """One thing that was checked, what came out, and in words why."""
+    """One thing that was checked.
+
+    Attributes
+    ----------
+    name : str
+        What was checked.
+    state : State
+        ``matches``, ``differs`` or ``not checked``.
+    text : str
+        Why, in words.
+    """
 
     name: str
     state: State
@@ -58,19 +68,19 @@ class CheckPoint:
 
 @dataclass(frozen=True)
 class ReportCheck:
-    """What of a report matches.
+    """The result of checking a report.
 
     Attributes
     ----------
     points : tuple[CheckPoint, ...]
-        one per question, in the order of reading.
+        One per thing that was checked.
     """
 
     points: tuple[CheckPoint, ...]
 
     @property
     def sound(self) -> bool:
-        """Whether nothing differs; what could not be checked does not count."""
+        """Whether nothing differs. Points that could not be checked are ignored."""
         return all(point.state != "differs" for point in self.points)
 
 
@@ -82,32 +92,39 @@ def check_report(
     suspect: ScoreSet | None = None,
     images: Sequence[Path] = (),
 ) -> ReportCheck:
-    """Compare a report with its seal, and its verdict with what its own scores give.
+    """Compare a report's files with its seal, and its verdict with what its scores give.
 
-    A report that agrees with itself may still have been made up: the signature tells by whom it was
-    written, and only the images, scored again, tell that the scores are theirs.
+    A consistent report may still be made up. The signature shows who wrote it, and only scoring
+    the images again can show that the scores are theirs.
 
     Parameters
     ----------
     path : Path
-        the report's folder, or a file in it.
+        The report's folder, or a file in it.
     public : str
-        the public key that the signature must be of.
-    key, suspect : CoatingKey | None
-        the secret and the suspect's scores with features: then the keyed statistic is
-        computed again, which is not in the report as it would tell the message.
+        The expected signer's public key; "" for any.
+    key : CoatingKey | None
+        The owner's secret. Needed to recompute the statistic of a keyed test.
+    suspect : ScoreSet | None
+        The suspect's scores with features, also needed for that. They are not in the report,
+        because they would reveal the message.
     images : Sequence[Path]
-        files that the report speaks of; their hashes are compared.
+        Image files; their hashes are compared with those of the scored images.
+
+    Returns
+    -------
+    ReportCheck
+        What matches, what differs and what could not be checked.
 
     Raises
     ------
     EvidenceError
-        there is no report, or it can't be read at all.
+        There is no report, or it can't be read.
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     if not (folder / JSON).is_file():
         raise EvidenceError(
-            f"{folder} holds no {JSON}; give the folder of a report, or the file in it."
+            f"There is no {JSON} in {folder}. Name the folder of a report, or a file in it."
         )
     data = read_json(folder / JSON, error=EvidenceError, advice=ADVICE)
     require_format(data, StoredReport, name=JSON, error=EvidenceError, advice=ADVICE)
@@ -117,7 +134,7 @@ def check_report(
         report = convert(data, StoredReport, name=JSON, error=EvidenceError)
         pools = report.config(), *report.pools()
     except (EvidenceError, ConfigError, ScoreError) as error:
-        text = f"The figures can't be computed again: {error}"
+        text = f"The figures can't be recomputed: {error}"
         points.append(CheckPoint("figures", "differs", text))
         return ReportCheck(tuple(points))
     points += _figure_points(report, data["verdict"], pools, key, suspect)
@@ -128,40 +145,40 @@ def check_report(
 
 def _bytes_point(folder: Path, seal: Seal | None, data: Any) -> CheckPoint:
     if seal is None:
-        return CheckPoint("files", "not checked", "There is no seal, so changes can't be told.")
+        return CheckPoint("files", "not checked", "There is no seal, so changes can't be detected")
     changed = [
         name
         for name, digest in seal.files.items()
         if not (folder / name).is_file() or sha256_file(folder / name) != digest
     ]
     if not changed:
-        return CheckPoint("files", "matches", f"{' and '.join(seal.files)} are as they were sealed")
+        return CheckPoint("files", "matches", f"{' and '.join(seal.files)} have not been changed")
     places = changed_fields(seal.fields, field_digests(data))
-    text = f"{' and '.join(changed)}: other bytes than were sealed."
+    text = f"{' and '.join(changed)}: changed since the report was sealed."
     if places:
         shown = ", ".join(printable(place[:200]) for place in places[:_SHOWN])
         more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
         text += f" Changed in {JSON}: {shown}{more}."
     elif JSON in changed:
-        text += f" In {JSON} every value is as it was; only its spelling or spacing differs."
+        text += f" In {JSON} no value has changed, only spelling or spacing."
     return CheckPoint("files", "differs", text)
 
 
 def _signature_point(seal: Seal | None, public: str) -> CheckPoint:
     if seal is None or seal.valid is None:
         state: State = "differs" if public else "not checked"
-        why = "Nobody signed the report, so anybody could have written it"
-        return CheckPoint("signature", state, f"{why} and its hashes.")
+        why = "The report is not signed, so anybody could have written it and its seal"
+        return CheckPoint("signature", state, why)
     if not seal.valid:
         return CheckPoint(
-            "signature", "differs", "The signature is not of this seal: the seal was changed."
+            "signature", "differs", "The signature does not fit the seal: the seal was changed."
         )
     if public and public != seal.public:
-        text = f"Signed, but by {seal.public}, not by the expected {public}."
+        text = f"Signed by {seal.public}, not by the expected {public}."
         return CheckPoint("signature", "differs", text)
     text = f"signed by the holder of {seal.public}"
     if not public:
-        text += "; whose that is, this file can't tell: compare it with what the signer published"
+        text += "; to see whose key that is, compare it with what the signer published"
     return CheckPoint("signature", "matches", text)
 
 
@@ -199,7 +216,7 @@ def _figure_points(
         return [*points, CheckPoint("figures", "differs", str(error)[:300])]
     now = verdict.to_dict()
     wrong = [
-        f"findings: the file has {', '.join(kept)}, the scores permit "
+        f"findings: the report has {', '.join(kept)}, the scores allow "
         f"{', '.join(one.test for one in findings)}"
     ] * (set(kept) != {one.test for one in findings})
     for one in findings:
@@ -236,12 +253,12 @@ def _sequential_point(
     own: ScoreSet,
     reference: ScoreSet,
 ) -> CheckPoint:
-    """A report of images that were looked at one by one, where the sequential test decides."""
+    """Check a report in which the images were tested one by one, so that this test decides."""
     from siren_ext.stats.sequential import sequential_ks
 
     first, second = distinct_scores(own), distinct_scores(reference)
     if len(first) * (len(first) + len(second)) > PATH_LIMIT:
-        text = "too many images to run the sequential test again"
+        text = "there are too many images to repeat the sequential test"
         return CheckPoint("verdict", "not checked", text)
     result = sequential_ks(first, second, alpha=config.alpha)
     wrong = _differences(result.p_value, kept.get("p_value"), "extra.sequential.p_value")
@@ -253,9 +270,12 @@ def _sequential_point(
 
 
 def _keyed(config: VerifyConfig, own: ScoreSet, key: CoatingKey, suspect: ScoreSet) -> Finding:
-    """The keyed finding computed again with the secret."""
+    """The keyed finding, recomputed with the secret."""
     if not _same_images(own, suspect):
-        raise EvidenceError("The given scores are not those of the report's suspect images.")
+        raise EvidenceError(
+            "The given scores are not those of the report's suspect images. Use the scores that "
+            "the report was made from."
+        )
     return keyed_finding(suspect, key, config.alpha, decoys=config.decoys, seed=config.decoy_seed)
 
 
@@ -276,7 +296,7 @@ def _images_point(report: StoredReport, images: Sequence[Path]) -> CheckPoint:
         raise EvidenceError(f"An image can't be read: {str(error)[:200]}") from error
     if changed:
         shown = ", ".join(changed[:_SHOWN]) + (", \u2026" if len(changed) > _SHOWN else "")
-        text = f"{len(changed)} of {len(images)} files are not among the scored ones: {shown}"
+        text = f"{len(changed)} of {len(images)} files are not among the scored images: {shown}"
         return CheckPoint("images", "differs", text)
     return CheckPoint("images", "matches", f"{found} files are among the {total} scored images")
 
@@ -289,7 +309,7 @@ def _point(name: str, wrong: Sequence[str], good: str) -> CheckPoint:
 
 
 def _differences(now: Any, stated: Any, place: str) -> list[str]:
-    """Where a stated value is not what was computed, in words."""
+    """Differences between computed and stated values, in words."""
     if isinstance(now, dict) and isinstance(stated, dict):
         names = [*now, *(name for name in stated if name not in now)]
         parts = (_differences(now.get(n), stated.get(n), f"{place}.{n}") for n in names)
@@ -305,7 +325,7 @@ def _differences(now: Any, stated: Any, place: str) -> list[str]:
     elif type(now) is type(stated) and now == stated:
         return []
     shown = (printable(str(value)[:80]) for value in (stated, now))
-    return ["{} is {}, computed again it is {}".format(place, *shown)]
+    return ["{} is {}, but recomputed it is {}".format(place, *shown)]
 
 
 def _same_images(first: ScoreSet, second: ScoreSet) -> bool:

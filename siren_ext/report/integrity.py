@@ -1,4 +1,4 @@
-"""The seal beside a report: hashes of its files and of every field, signed on request."""
+"""The seal of a report: hashes of its files and of every field, with an optional signature."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from siren_ext.keys.signing import Signer, is_signed
 from siren_ext.schema import to_plain
 
 HTML, JSON, SEAL = "report.html", "report.json", "report.seal.json"
-MAX_BYTES = 256 << 20  # some times the size of the report
+MAX_BYTES = 256 << 20  # a few times the size of a report
 _DIGITS = 32
 _LONGEST = 300
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
@@ -28,14 +28,14 @@ _Short = Annotated[str, Meta(max_length=200)]
 
 
 class _Files(Struct, forbid_unknown_fields=True, rename={"html": HTML, "json": JSON}):
-    """Hashes of the report's files, under their names."""
+    """Hashes of the report's files, by their names."""
 
     html: Sha256
     json: Sha256
 
 
 class _Stored(Struct, forbid_unknown_fields=True, kw_only=True):
-    """The seal's file."""
+    """The seal as stored."""
 
     format: Literal["siren_ext.report_seal"] = "siren_ext.report_seal"
     version: Literal[1] = 1
@@ -46,24 +46,24 @@ class _Stored(Struct, forbid_unknown_fields=True, kw_only=True):
     signature: _Short = ""
 
     def signed_bytes(self) -> bytes:
-        """What the signature is over: all values but itself."""
+        """What is signed: all values except the signature."""
         return _DOMAIN + _canonical({**to_plain(self), "signature": ""})
 
 
 @dataclass(frozen=True)
 class Seal:
-    """What a report was when it was written.
+    """Hashes of a report as it was written.
 
     Attributes
     ----------
     files : Mapping[str, str]
         SHA-256 of the report's files, by name.
     fields : Mapping[str, str]
-        a digest of every field of the JSON file, by its path.
+        A digest of every field of the JSON file, by its path.
     public : str
-        the signer's public key; "" where nobody signed.
+        The signer's public key; "" if the seal is not signed.
     valid : bool | None
-        whether the signature belongs to this seal and key; None where nobody signed.
+        Whether the signature fits this seal and key; None if the seal is not signed.
     """
 
     files: Mapping[str, str]
@@ -73,7 +73,20 @@ class Seal:
 
 
 def write_seal(folder: Path, signer: Signer | None = None) -> Path:
-    """Seal the report in ``folder`` as it lies there, and sign the seal if there is a signer."""
+    """Write the seal of a report.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with ``report.html`` and ``report.json``.
+    signer : Signer | None
+        Signs the seal.
+
+    Returns
+    -------
+    Path
+        The seal's file.
+    """
     data = json.loads((folder / JSON).read_text(encoding="utf-8"))
     seal = _Stored(
         created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -89,7 +102,23 @@ def write_seal(folder: Path, signer: Signer | None = None) -> Path:
 
 
 def read_seal(folder: Path) -> Seal | None:
-    """The seal in a report's folder, or None; raises :class:`EvidenceError` if it is damaged."""
+    """Read the seal of a report and check its signature.
+
+    Parameters
+    ----------
+    folder : Path
+        The report's folder.
+
+    Returns
+    -------
+    Seal | None
+        The seal; None if there is none.
+
+    Raises
+    ------
+    EvidenceError
+        The seal is damaged.
+    """
     path = folder / SEAL
     if not path.is_file():
         return None
@@ -99,7 +128,7 @@ def read_seal(folder: Path) -> Seal | None:
         error=EvidenceError,
         name=SEAL,
         max_bytes=MAX_BYTES,
-        advice="What was changed can't be told; use an untouched copy of the report.",
+        advice="Without it, changes can't be detected. Use an untouched copy of the report.",
     )
     valid = None
     if kept.public_key or kept.signature:
@@ -108,16 +137,36 @@ def read_seal(folder: Path) -> Seal | None:
 
 
 def field_digests(data: Any) -> dict[str, str]:
-    """A digest per field, by its path: ``verdict.outcome``, ``suspect.images[3]``.
+    """Hash every field of a report.
 
-    What lies below a path of more than :data:`_LONGEST` characters counts as one field: with a
-    name of a megabyte above thousands of values, paths would need gigabytes.
+    Parameters
+    ----------
+    data : Any
+        The report's values.
+
+    Returns
+    -------
+    dict[str, str]
+        A digest for each path, such as ``verdict.outcome`` or ``suspect.images[3]``. Everything
+        below a path of more than 300 characters is one field: the paths of thousands of values
+        below a name of a megabyte would need gigabytes.
     """
     return {place: _digest(value) for place, value in _fields(data, "")}
 
 
 def changed_fields(sealed: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Paths whose value differs, or that are there only before or only now, in order."""
+    """Compare digests.
+
+    Parameters
+    ----------
+    sealed, now : Mapping[str, str]
+        Digests from :func:`field_digests`, of the seal and of the current file.
+
+    Returns
+    -------
+    list[str]
+        Paths that were changed or added, then paths that were removed.
+    """
     gone = [place for place in sealed if place not in now]
     return [place for place, digest in now.items() if sealed.get(place) != digest] + gone
 
@@ -131,7 +180,7 @@ def _fields(value: Any, place: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
         yield f"{place}.length", len(value)
         for index, item in enumerate(value):
-            # one digest per image: a report may hold thousands
+            # one digest per image, not per value: a report may have thousands of images
             if place.endswith(".images"):
                 yield f"{place}[{index}]", item
             else:

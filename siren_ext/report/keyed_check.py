@@ -1,4 +1,4 @@
-"""The keyed finding of a report, computed again without the secret as far as that goes."""
+"""Recomputes a report's keyed finding without the secret, as far as possible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Count = Annotated[int, Meta(ge=0, le=10**12)]
 
 
 class _Figures(Struct):
-    """Of a keyed result, what the rest follows from."""
+    """The values of a keyed result from which the others follow."""
 
     statistic: Annotated[float, Meta(ge=-1e30, le=1e30)]
     at_least: _Count
@@ -29,13 +29,32 @@ class _Figures(Struct):
 
 
 def restored_keyed(kept: StoredFinding, alpha: float, decoys: int) -> Finding:
-    """A finding whose p follow from the stated statistic T, the strengths |F_j| and the count.
+    """Recompute a keyed finding from the stated statistic T, strengths |F_j| and counts.
 
-    The distribution of m . F over random messages depends on |F| alone, so everything but T itself
-    can be checked by somebody who knows neither the message nor the features. The count of decoys
-    that reached T has to be one that this distribution gives.
+    Parameters
+    ----------
+    kept : StoredFinding
+        The finding in the report.
+    alpha : float
+        The accepted risk.
+    decoys : int
+        Number of random messages.
 
-    Raises :class:`EvidenceError` when figures are missing or impossible.
+    Returns
+    -------
+    Finding
+        The finding, with p computed anew.
+
+    Raises
+    ------
+    EvidenceError
+        A figure is missing or impossible, or the count of random messages that reached T does not
+        fit the strengths.
+
+    Notes
+    -----
+    The distribution of m . F over random messages m depends only on |F|. So everything except T
+    itself can be checked without knowing the message or the features.
     """
     name = "The keyed finding's result"
     result = convert(kept.result, _Figures, name=name, error=EvidenceError)
@@ -47,9 +66,9 @@ def restored_keyed(kept: StoredFinding, alpha: float, decoys: int) -> Finding:
     bits = len(strengths)
     if (np.diff(strengths) < 0).any() or strengths[0] < 0:
         raise EvidenceError("The strengths of the keyed finding are not in ascending order.")
-    # tanh: no bit can gather more than one per image
+    # tanh limits each bit to 1 per image
     if abs(statistic) > span * (1 + 1e-9) or strengths[-1] > images * (1 + 1e-9):
-        raise EvidenceError("The statistic T of the keyed finding is larger than it can be.")
+        raise EvidenceError("The statistic T of the keyed finding is larger than possible.")
     if at_least > decoys or sum(result.histogram) != decoys or result.bits_right > bits:
         raise EvidenceError("The counts of the keyed finding contradict each other.")
     _require_likely(at_least, decoys, message_tail(strengths, statistic))
@@ -76,10 +95,10 @@ def restored_keyed(kept: StoredFinding, alpha: float, decoys: int) -> Finding:
 
 
 def _require_likely(at_least: int, decoys: int, tail: float) -> None:
-    """The count is binomial around ``decoys * tail``; the counted tail errs by some percent."""
+    """Raise unless the count, which is binomial with mean ``decoys * tail``, is plausible."""
     expected = decoys * tail
     if abs(at_least - expected) > 8 * expected**0.5 + 0.1 * expected + 20:
         raise EvidenceError(
-            f"The keyed finding says that {at_least:,} of {decoys:,} decoys reached T; its "
-            f"strengths give about {expected:,.0f}."
+            f"The keyed finding says that {at_least:,} of {decoys:,} random messages reached T, "
+            f"but its strengths give about {expected:,.0f}."
         )

@@ -1,4 +1,4 @@
-"""What ``report.json`` holds, as typed structures."""
+"""The contents of ``report.json`` as typed structures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.findings import STRICTEST_FIRST, Outcome, Test
 from siren_ext.verdict.verify import MAX_INNOCENTS
 
-ADVICE = "Give a report.json that 'siren-ext verify' wrote, unchanged."
+ADVICE = "Use an unchanged report.json that 'siren-ext verify' wrote."
+"""What to do about a damaged report."""
 
 _Text = Annotated[str, Meta(max_length=20_000)]
 _Texts = Annotated[list[_Text], Meta(max_length=1000)]
@@ -73,13 +74,32 @@ class StoredReport(Struct, forbid_unknown_fields=True, kw_only=True):
     innocents: Annotated[list[StoredScores], Meta(max_length=MAX_INNOCENTS)] = []
 
     def config(self) -> VerifyConfig:
-        """The settings of the verdict; raises :class:`ConfigError`."""
+        """The settings of the verdict.
+
+        Returns
+        -------
+        VerifyConfig
+            The settings.
+
+        Raises
+        ------
+        ConfigError
+            A setting has an impossible value or an unknown name.
+        """
         return VerifyConfig.from_dict(self.verdict.settings)
 
     def pools(self) -> tuple[ScoreSet, ScoreSet | None, list[ScoreSet]]:
-        """The scores of the suspect, the reference and the innocent models.
+        """The scores.
 
-        Raises :class:`ScoreError` when only some images of a model have looks.
+        Returns
+        -------
+        tuple[ScoreSet, ScoreSet | None, list[ScoreSet]]
+            Those of the suspect, the reference and the innocent models.
+
+        Raises
+        ------
+        ScoreError
+            Only some images of a model have looks.
         """
         return (
             ScoreSet.from_stored(self.suspect, name="the suspect"),

@@ -97,7 +97,13 @@ class Finding:
         return max(0.0, self.result.statistic / self.result.span) if self.result.span else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; they reveal nothing about the message."""
+        """Plain values for JSON; they reveal nothing about the message.
+
+        Returns
+        -------
+        dict[str, Any]
+            All figures.
+        """
         values: dict[str, Any] = {
             "test": self.test,
             "outcome": self.outcome,
@@ -198,7 +204,18 @@ def ks_finding(
 def ks_result(
     suspect: ScoreSet, reference: ScoreSet, *, method: Method, two_sided: bool, share: float
 ) -> KsResult:
-    """The figures of :func:`ks_finding`."""
+    """Compare the suspect's scores with the reference's.
+
+    Parameters
+    ----------
+    suspect, reference, method, two_sided, share
+        As in :func:`ks_finding`.
+
+    Returns
+    -------
+    KsResult
+        The figures, without an outcome.
+    """
     pools = distinct_scores(suspect), distinct_scores(reference)
     if two_sided:
         return ks_two_sided(*pools, method=method)

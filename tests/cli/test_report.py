@@ -54,7 +54,7 @@ def test_the_whole_way_with_a_key(work, call):
     page.write_text(page.read_text().replace("coating found", "no evidence"))
     code, out, told = call("report", "check", "report")
     assert code == 2
-    assert "files: differs. report.html: other bytes than were sealed." in out
+    assert "files: differs. report.html: changed since the report was sealed." in out
     assert "is not consistent (files); do not rely on it" in told
     for path in work.rglob("*"):
         text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
@@ -66,7 +66,7 @@ def test_the_whole_way_with_a_key(work, call):
 def test_bad_input_of_report_is_one_message(case, call):
     before = (case / "keys.json").read_bytes()
     for arguments, words in (
-        (("report", "check", "empty"), "holds no report.json"),
+        (("report", "check", "empty"), "There is no report.json"),
         (("report", "check", "empty", "--key", "keys.json"), "needs both --key and --suspect"),
         (("report", "check", "empty", "--signer", "me"), "is not a public key"),
     ):

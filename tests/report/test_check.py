@@ -126,7 +126,7 @@ def test_a_report_without_a_reference_is_whole(suspect, tmp_path):
     found = check_report(tmp_path)
     assert found.sound
     assert states(found)["signature"] == "not checked"
-    assert "Nobody signed" in texts(found)["signature"]
+    assert "The report is not signed" in texts(found)["signature"]
     verdict = verify(suspect, None, VerifyConfig(alpha=0.4), innocents=OTHERS)
     write_report(verdict, suspect, None, tmp_path / "rank", innocents=OTHERS)
     assert check_report(tmp_path / "rank").sound
@@ -157,14 +157,16 @@ def test_a_changed_field_is_named(report, change, place):
 def test_changed_bytes_without_a_changed_value_are_told(report):
     data = json.loads((report / "report.json").read_text())
     (report / "report.json").write_text(json.dumps(data))
-    assert "only its spelling or spacing differs" in texts(check_report(report))["files"]
+    assert "no value has changed, only spelling or spacing" in texts(check_report(report))["files"]
     page = report / "report.html"
     page.write_bytes(page.read_bytes().replace(b"coating found", b"coating_found", 1))
     edit(report, lambda data: None)
     found = check_report(report)
-    assert texts(found)["files"].startswith("report.html: other bytes")
+    assert texts(found)["files"].startswith("report.html: changed since the report was sealed")
     page.unlink()
-    assert "report.html: other bytes" in texts(check_report(report))["files"]
+    assert (
+        "report.html: changed since the report was sealed" in texts(check_report(report))["files"]
+    )
 
 
 def keyed_of(data):
@@ -178,11 +180,11 @@ def keyed_of(data):
         (lambda d: d["verdict"].update(headline="Guilty."), "verdict.headline is Guilty"),
         (lambda d: d["verdict"]["finding"].update(p_value=1e-99), "finding.p_value is 1e-99"),
         (lambda d: d["verdict"]["findings"][2]["result"].update(n=41), "ks finding.result.n is 41"),
-        (lambda d: d["verdict"]["findings"].pop(1), "findings: the file has keyed, ks"),
+        (lambda d: d["verdict"]["findings"].pop(1), "findings: the report has keyed, ks"),
         (lambda d: keyed_of(d).update(p_value=1e-99), "keyed finding.p_value is 1e-99"),
-        (lambda d: keyed_of(d)["result"].update(statistic=1e9), "larger than it can be"),
-        (lambda d: keyed_of(d)["result"].update(statistic=3.0), "decoys reached T"),
-        (lambda d: keyed_of(d)["result"].update(at_least=1500), "decoys reached T"),
+        (lambda d: keyed_of(d)["result"].update(statistic=1e9), "larger than possible"),
+        (lambda d: keyed_of(d)["result"].update(statistic=3.0), "random messages reached T"),
+        (lambda d: keyed_of(d)["result"].update(at_least=1500), "random messages reached T"),
         (lambda d: keyed_of(d)["strengths"].pop(), "keyed finding"),
         (lambda d: keyed_of(d)["strengths"].reverse(), "ascending"),
         (lambda d: keyed_of(d)["strengths"].append("x"), "strengths[48] is 'x'; expected a number"),
@@ -190,9 +192,9 @@ def keyed_of(data):
         (lambda d: keyed_of(d)["strengths"].clear(), "has no strengths"),
         (
             lambda d: d["suspect"]["images"][0].update(score="low"),
-            "can't be computed again: report.json: suspect.images[0].score is 'low'; expected",
+            "can't be recomputed: report.json: suspect.images[0].score is 'low'; expected",
         ),
-        (lambda d: d["verdict"]["settings"].update(decoys=10**9), "can't be computed again"),
+        (lambda d: d["verdict"]["settings"].update(decoys=10**9), "can't be recomputed"),
         (
             lambda d: d["verdict"].update(settings=[]),
             "verdict.settings is []; expected named values",
@@ -203,10 +205,10 @@ def keyed_of(data):
         (lambda d: d["verdict"]["commitment"].update(status="?"), "commitment.status is '?'"),
         (lambda d: d["verdict"].update(headline="x" * 30_000), "(30,000 characters); expected"),
         (lambda d: d["innocents"][1]["images"].clear(), "innocents[1].images is []; expected"),
-        (lambda d: d["verdict"].pop("commitment"), "can't be computed again"),
-        (lambda d: d.pop("verdict"), "can't be computed again"),
-        (lambda d: d.update(verdict=[1]), "can't be computed again"),
-        (lambda d: d.update(innocents={"a": 1}), "can't be computed again"),
+        (lambda d: d["verdict"].pop("commitment"), "can't be recomputed"),
+        (lambda d: d.pop("verdict"), "can't be recomputed"),
+        (lambda d: d.update(verdict=[1]), "can't be recomputed"),
+        (lambda d: d.update(innocents={"a": 1}), "can't be recomputed"),
     ],
 )
 def test_made_up_figures_are_found_even_under_a_fresh_seal(report, change, words):
@@ -309,7 +311,7 @@ def test_signatures(report, signer):
 
 def test_what_is_no_report_is_refused(report, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(EvidenceError, match=r"holds no report\.json"):
+    with pytest.raises(EvidenceError, match=r"There is no report\.json"):
         check_report(tmp_path / "empty")
     (report / "report.seal.json").write_text("{}")
     with pytest.raises(EvidenceError, match="format"):
@@ -334,7 +336,9 @@ def test_images_are_told_apart_by_content(suspect, tmp_path):
     assert states(check_report(tmp_path / "report", images=files))["images"] == "matches"
     files[1].write_bytes(b"changed")
     found = check_report(tmp_path / "report", images=files)
-    assert texts(found)["images"].endswith("1 of 3 files are not among the scored ones: 00001.png")
+    assert texts(found)["images"].endswith(
+        "1 of 3 files are not among the scored images: 00001.png"
+    )
 
 
 def test_a_report_holds_the_looks_and_is_checked_with_them(tmp_path):

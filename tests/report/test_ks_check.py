@@ -43,7 +43,7 @@ def test_an_exact_p_that_takes_long_is_compared_with_the_approximation(
         (forge(1e9), "expected nearly the same"),
         (lambda d: d["verdict"]["finding"].update(n=401), "finding.n is 401"),
         (lambda d: d["verdict"]["findings"][0]["result"].update(statistic=0.9), "statistic is 0.9"),
-        (lambda d: d["verdict"]["findings"].clear(), "no finding against it"),
+        (lambda d: d["verdict"]["findings"].clear(), "no comparison with it"),
         (lambda d: d["verdict"]["findings"][0].update(result={}), "has no statistic; expected"),
     ):
         (tmp_path / "report.json").write_text(before)
