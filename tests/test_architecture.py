@@ -196,7 +196,7 @@ def stems(folder: Path) -> set[str]:
     if folder == ROOT / "tests":
         docs = {page.stem for page in (ROOT / "docs").glob("*.md")}
         fixtures = {place.name for place in (ROOT / "tests" / "fixtures").iterdir()}
-        return LAYERS.base | docs | fixtures | {"import", "readme", "run"}
+        return LAYERS.base | docs | fixtures | {"docs", "import", "readme", "run"}
     package = folder.relative_to(ROOT / "tests").parts
     if package[0] in picture.SHELLS:
         inside = {file.stem for file in (ROOT / package[0]).rglob("*.py")}

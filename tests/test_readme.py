@@ -1,20 +1,24 @@
-"""The README says what is true: its commands exist, and its figures come from files."""
+"""The README's first steps work as they are written."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import re
 import shlex
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from support.evidence_samples import PASSPHRASE
+from support.markdown import blocks
 
-from siren_ext.cli.app import app
+from siren_ext.coater.bundled import coater_path
+from siren_ext.keys.coating_key import KeyRing
+from siren_ext.samples.folder import sample_folder
 
 ROOT = Path(__file__).resolve().parents[1]
+SAMPLES = 24
 
 
 @pytest.fixture(scope="module")
@@ -27,113 +31,59 @@ def readme() -> str:
 
 
 @pytest.fixture
-def figures() -> ModuleType:
-    """The script that writes the table."""
-    path = ROOT / "benchmarks" / "readme_figures.py"
-    if not path.exists():
-        pytest.skip("the benchmarks are only in a source tree")
-    spec = importlib.util.spec_from_file_location("readme_figures", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap: None) -> Path:
+    """A working folder with some photos and a coater, and a terminal that gives the passphrase."""
+    (tmp_path / "photos").mkdir()
+    for file in sorted(sample_folder().glob("*.png"))[:SAMPLES]:
+        shutil.copy(file, tmp_path / "photos")
+    shutil.copy(coater_path("keyed"), tmp_path / "coater.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("siren_ext.cli.passphrase.typer.prompt", lambda *_, **__: PASSPHRASE)
+    monkeypatch.setattr("getpass.getpass", lambda *_: PASSPHRASE)
+    return tmp_path
 
 
-def command_lines(text: str) -> list[list[str]]:
-    """Every ``siren-ext`` call in the code blocks, in words."""
-    blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [shlex.split(line) for line in lines if line.startswith("siren-ext ")]
-
-
-def test_every_command_and_option_exists(
-    readme: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_the_first_commands_find_the_coating(
+    readme: str, place: Path, call: Callable[..., tuple[int, str, str]]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
-    calls = command_lines(readme)
-    assert {call[1] for call in calls} >= {
-        "train",
-        "coat",
-        "personalize",
-        "generate",
-        "score",
-        "verify",
-    }
-    for call in calls:
-        with pytest.raises(SystemExit) as stop:
-            app([call[1], "--help"])
-        assert stop.value.code == 0
-        known = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", capsys.readouterr().out))
-        used = {word for word in call[2:] if word.startswith("-")}
-        assert used <= known, f"{' '.join(call)} uses {used - known}"
+    first = next(block for block in blocks(readme) if block.startswith("siren-ext "))
+    lines = [shlex.split(line)[1:] for line in first.splitlines()]
+    assert [line[0] for line in lines] == ["key", "coat", "score", "verify"]
+    for line in lines:
+        if line[0] == "score":  # coated images stand in for those of a guilty model
+            shutil.copytree("coated", "suspect", ignore=shutil.ignore_patterns("*.json"))
+        code, out, err = call(*line)
+        assert code == 0, err
+    assert out.startswith("coating found: ")
+    assert (place / "report" / "report.html").is_file()
+    # the same two commands on the originals
+    assert call("score", "photos", "--coater", "keyed", "--out", "clean.json")[0] == 0
+    code, out, _ = call("verify", "--suspect", "clean.json", "--key", "keys.json", "--out", "other")
+    assert (code, out.startswith("no evidence: ")) == (0, True)
+
+
+def test_the_first_python_finds_the_coating(
+    readme: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = blocks(readme, "python")
+    before, after = code.split("\n\nverdict = ")
+    KeyRing.draw().save(place / "keys.json", PASSPHRASE)
+    names: dict[str, Any] = {}
+    exec(before, names)
+    shutil.copytree("coated", "suspect", ignore=shutil.ignore_patterns("*.json"))
+    exec(f"verdict = {after}", names)
+    assert capsys.readouterr().out.startswith("coating found The images ")
+
+
+def test_the_first_use_comes_early(readme: str) -> None:
+    lines = readme.splitlines()
+    for start, least in (("pip install ", 25), ("siren-ext key new", 35), ("print(verdict", 55)):
+        found = next(place for place, line in enumerate(lines) if line.startswith(start))
+        assert found < least, f"{start} stands in line {found}"
+    assert len(lines) <= 180
 
 
 def test_exactly_two_commands_run_everything(readme: str) -> None:
-    first = re.search(r"```\n(.*?)```", readme, re.DOTALL)
-    assert first is not None
-    assert first[1].splitlines() == ["python run.py demo", "python run.py test"]
-
-
-SUMMARY: dict[str, Any] = {
-    "psnr_db": 40.123,
-    "ssim": 0.98,
-    "local_de00_p99": 1.5,
-    "scores_separate": True,
-    "suspect": {"verdict": "coating found", "p": 1e-9, "n": 30, "m": 100},
-    "innocent": {"verdict": "no evidence", "p": 0.4, "n": 30, "m": 100},
-    "seconds": 61.0,
-    "peak_memory_gb": None,
-}
-
-
-def test_table_is_written_between_the_markers(figures: ModuleType, tmp_path: Path) -> None:
-    target = tmp_path / "README.md"
-    target.write_text(f"before\n{figures.START}\nold\n{figures.END}\nafter\n")
-    summary, more = tmp_path / "summary.json", tmp_path / "more.json"
-    summary.write_text(json.dumps(SUMMARY))
-    more.write_text(json.dumps([{"figure": "a|b", "target": "1", "measured": "2"}]))
-    for _ in range(2):
-        figures.main([str(summary), str(more), "--page", str(target)])
-        text = target.read_text()
-        assert text.startswith(f"before\n{figures.START}\n| figure | target | measured |\n")
-        assert text.endswith(f"| a/b | 1 | 2 |\n{figures.END}\nafter\n")
-        assert "40.1 dB" in text
-        assert "old" not in text
-
-
-def test_readme_without_markers_is_refused(figures: ModuleType) -> None:
-    with pytest.raises(ValueError, match="figures:start"):
-        figures.replace("text", "table")
-
-
-def test_readme_has_the_markers(figures: ModuleType, readme: str) -> None:
-    assert readme.index(figures.START) < readme.index(figures.END)
-
-
-SUMMARY_OF_A_PANEL = """test,n,group,models,at_0.05,at_1e-06
-keyed test,30,innocent,44,0.045454545,0
-keyed test,30,"guilty, 50 %",3,1.0,0.333333
-keyed test,200,innocent,44,0.0,0.0
-keyed test,200,"guilty, 50 %",3,1.0,1.0
-"""
-
-
-def test_a_panels_tables_tell_the_innocent_from_the_guilty(
-    figures: ModuleType, tmp_path: Path
-) -> None:
-    summary, page = tmp_path / "panel_summary.csv", tmp_path / "panel.md"
-    summary.write_text(SUMMARY_OF_A_PANEL)
-    page.write_text(f"{figures.START}\n{figures.END}\n")
-    figures.main([str(summary), "--page", str(page)])
-    innocent, guilty = page.read_text().split("**Caught**")
-    assert "| keyed test | innocent (44) | 4.55 / 0 | 0 / 0 |" in innocent
-    assert "| keyed test | guilty, 50 % (3) | 100 / 33.3 | 100 / 100 |" in guilty
-    assert "alpha = 0.05 / 1e-06" in innocent
-    with pytest.raises(SystemExit):
-        figures.main([str(summary), str(summary), "--page", str(page)])
-
-
-def test_the_page_of_the_panel_says_what_its_table_says(figures: ModuleType) -> None:
-    page = (ROOT / "docs" / "panel.md").read_text(encoding="utf-8")
-    assert figures.panel_tables(ROOT / "docs" / "results" / "panel_summary.csv") in page
+    (block,) = [block for block in blocks(readme) if "run.py" in block]
+    assert block.splitlines() == ["python run.py demo", "python run.py test"]

@@ -1,7 +1,7 @@
-"""Write tables of measured figures into the README and into docs/panel.md.
+"""Write tables of measured figures into docs/figures.md and docs/panel.md.
 
-python benchmarks/readme_figures.py out/demo/summary.json [FIGURES.json ...]
-python benchmarks/readme_figures.py docs/results/panel_summary.csv --page docs/panel.md
+python benchmarks/figure_tables.py out/demo/summary.json [FIGURES.json ...]
+python benchmarks/figure_tables.py docs/results/panel_summary.csv --page docs/panel.md
 
 ``summary.json`` comes from a demo. Each FIGURES.json is a list of objects with the texts
 ``figure``, ``target`` and ``measured``, as the experiments write them. ``panel_summary.csv`` comes
@@ -22,7 +22,7 @@ from siren_ext.files import atomic
 from siren_ext.text import duration
 
 START, END = "<!-- figures:start -->", "<!-- figures:end -->"
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "figures.md"
 HEAD = ("figure", "target", "measured")
 Row = tuple[str, ...]
 
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Rewrite the table of a page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--page", type=Path, default=README, help="default: the README")
+    parser.add_argument("--page", type=Path, default=PAGE, help="default: docs/figures.md")
     chosen = parser.parse_args(arguments)
     panels = [path for path in chosen.files if path.suffix == ".csv"]
     if panels and len(chosen.files) > 1:
