@@ -1,8 +1,8 @@
-"""Where a coater's coarse colour begins: fitted to clean pictures before any training.
+"""Fits a coater's coarse colour patterns to clean pictures before any training.
 
-A fine-tune learns of a coating what the autoencoder leaves of it, and it is found where clean
-pictures hardly vary. Both are linear enough among views of 8 x 8 cells to be measured, so that the
-patterns can go where the two together are most favourable.
+A fine-tuned model learns the part of a coating that survives the autoencoder, and the coating is
+easiest to find where clean pictures vary least. Both are nearly linear in views of 8 x 8 cells, so
+they can be measured, and the patterns put where the two together are best.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from siren_ext.progress import NULL, Progress
 from siren_ext.training.surrogate import Surrogate, at_once
 
 GENERATED = 96
-"""Generated pictures beside the owner's, from which the reader learns what is usual."""
+"""Generated pictures, beside the owner's, that show the reader how clean pictures vary."""
 GUIDANCE = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0)
+"""Guidance of the generated pictures, which changes their colours most."""
 TOGETHER = 25
-"""Pictures that a reader of messages takes to be judged together."""
+"""Number of pictures that a reader of messages expects to judge together."""
 _PROBES = 256
 _SINGLE = 48
 _BATCH = 32
-# share of the strongest direction's strength below which a direction is given up
+# directions weaker than this share of the strongest one get little power
 _FAINT = 0.05
-# ridge of both regressions, as a share of the mean square
+# ridge penalty of both regressions, as a share of the mean square
 _RIDGE = 0.05
 
 
@@ -45,29 +46,31 @@ def fit_coarse(
     *,
     progress: Progress = NULL,
 ) -> None:
-    """Fit patterns and reader of an untrained coater; nothing happens to one without them.
+    """Fit the patterns and the reader of an untrained coater, if it has any.
 
-    The reader learns how clean pictures vary, random tints show what the autoencoder leaves of
-    which, the patterns take the directions that come out strongest, and the reader is matched to
-    what coatings come to. This alone tells coated from clean; training may improve it.
+    The reader learns how clean pictures vary; random tints show what survives the autoencoder; the
+    patterns take the directions that survive best; and the reader is matched to the coatings that
+    result. This alone tells coated from clean pictures; training may improve it.
 
     Parameters
     ----------
     coater : Coater
-        changed in place.
+        Changed in place.
     images : Tensor
-        the owner's, N x 3 x H x W bytes.
+        The owner's clean images, N x 3 x H x W bytes.
     surrogate : Surrogate
-        of the owner's own making; one that can generate shows more of what is usual.
+        The owner's surrogate; one that generates shows better how clean pictures vary.
     draw : Callable[[int, torch.Generator], Tensor | None]
-        messages for so many images; gives None for a coater without.
+        Gives messages for a number of images, n x k; None for a coater without messages.
     generator : torch.Generator
-        of all draws.
+        Source of all draws.
+    progress : Progress
+        Reports the parts and is asked whether to stop.
 
     Raises
     ------
     ConfigError
-        the message has more bits than there are directions (96).
+        The message has more bits than there are directions (96).
     """
     pattern, reader = coater.generator.coarse, coater.extractor.reader
     if pattern is None or reader is None:
@@ -79,8 +82,8 @@ def fit_coarse(
     reader.fit(fit.views, fit.generated())
     left, strength = fit.favourable(reader.whiten)
     taken = count if count > 1 else _SINGLE
-    # Evidence of a direction saturates, so that the weaker ones get more of the power, but not
-    # those of which the autoencoder leaves next to nothing.
+    # The evidence of one direction saturates, so weaker directions get more power, except those
+    # that hardly survive the autoencoder.
     strength = strength[:taken, None]
     rows = left[:taken] * strength.sqrt() / (strength + _FAINT * strength.max())
     if count == 1:
@@ -92,12 +95,12 @@ def fit_coarse(
 
 
 class _Fit:
-    """Measurements on the owner's images, in coarse views (rows of 96).
+    """Measurements on the owner's images, in coarse views (rows of 96 numbers).
 
     Attributes
     ----------
-    views
-        of picked images behind the autoencoder, as the reader is given them.
+    views : Tensor
+        Picked images after the autoencoder, as the reader sees them.
     """
 
     def __init__(
@@ -112,7 +115,7 @@ class _Fit:
         self.coater, self.surrogate, self.generator = coater, surrogate, generator
         self.images = images
         self.picked = torch.arange(0, len(images), math.ceil(len(images) / _PROBES))
-        # as many as the regressions need, each as often as any other
+        # as many as the regressions need, all equally often
         size = min(_BATCH, at_once(surrogate.resolution))
         self.rounds = torch.split(torch.arange(_PROBES) % len(self.picked), size)
         shown = torch.split(torch.arange(len(self.picked)), size)
@@ -125,7 +128,7 @@ class _Fit:
         self.views = torch.cat(trips)
 
     def seen(self, images: Tensor) -> Tensor:
-        """Images in [0,1] as the reader is given them."""
+        """Images in [0,1] as the reader sees them."""
         view = square_view(images.to(self.coater.device), self.coater.config.working_size)
         return normalise(view)
 
@@ -134,7 +137,7 @@ class _Fit:
         return (self.images[self.picked[part]].float() / 255).to(self.coater.device)
 
     def generated(self) -> Tensor | None:
-        """Pictures of a clean model at several guidances, which change colours most."""
+        """Pictures of a clean model at several guidances; None where it can't generate."""
         if not self.surrogate.generates:
             return None
         made = []
@@ -151,7 +154,7 @@ class _Fit:
         return torch.cat(made)
 
     def favourable(self, whiten: Tensor) -> tuple[Tensor, Tensor]:
-        """Directions to tint in, 96 rows, and how far each stands out after the autoencoder."""
+        """Directions to tint in (96 rows), and how strongly each survives the autoencoder."""
         size = len(whiten)
         probe = CoarsePattern(size).to(whiten)
         turn = torch.randn(size, size, generator=self.generator)
@@ -180,14 +183,14 @@ class _Fit:
         return _regress(torch.cat(told), torch.cat(kept)).float()
 
     def kept(self, coated: Tensor, part: Tensor) -> Tensor:
-        """What the autoencoder leaves of coatings, beside what it makes of the clean images."""
+        """What survives of coatings: coated minus clean images, both after the autoencoder."""
         self.progress.advance()
         trips = self.seen(self.surrogate.round_trip(coated))
         return coarse(trips) - coarse(self.views[part])
 
 
 def _regress(given: Tensor, result: Tensor) -> Tensor:
-    """The matrix M for which given @ M is nearest to result, in the mean of squares."""
+    """The matrix M that minimises the mean square of given @ M - result."""
     given, result = given.double(), result.double()
     power = given.T @ given
     ridge = _RIDGE * power.diagonal().mean() * torch.eye(len(power)).to(power)

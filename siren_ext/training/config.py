@@ -40,59 +40,58 @@ class TrainConfig(Config):
         sum of SIREN's code with its image ramp; ``sum`` the plain sum of SIREN's Eq. 7. The
         latter two share the code's schedule: distortions begin once detection is learnt.
     steps : int
-        optimisation steps; 0 leaves a coater with coarse colour as it is fitted.
+        Optimisation steps; with 0 a coater with coarse colour is fitted and not trained.
     batch_size : int
-        images per step.
+        Images per step.
     order : str
-        which images a step takes: ``random`` draws them anew for every step; ``shuffled`` and
-        ``listed`` use each image once per epoch, in another random order every epoch or in the
-        order of the set (SIREN's code).
+        Which images a step takes. ``random``: drawn at every step. ``shuffled``: each once per
+        epoch, in a new random order. ``listed``: each once per epoch, in the order of the set
+        (SIREN's code).
     mirror : bool
-        mirror half of the images, at random.
+        Mirror half of the images, at random.
     rounding : bool
-        train on coated images as a file of 8 bits holds them, clamped to [0,1] and rounded, with
-        the gradient passed straight through; off: neither clamped nor rounded (SIREN's code).
+        Train on coated images as a file of 8 bits holds them, clamped to [0,1] and rounded, and
+        let the gradient ignore both. Off: neither clamped nor rounded (SIREN's code).
     learning_rate : float
-        of the generator; ``extractor_rate`` of the extractor (AdamW).
+        Learning rate of the generator; ``extractor_rate`` that of the extractor (AdamW).
     warmup : int
-        first steps with detection alone: no distortions, no diffusion terms. With every
-        term on from the start nothing is learnt.
+        Number of first steps with detection alone, without distortions and diffusion terms.
+        With every term from the first step on, nothing is learnt.
     sphere : str
         ``huber`` (published code) or ``radius`` (paper, Eq. 5 and 6).
     nu : float
-        share of positives outside the radius form's sphere.
+        Share of coated images allowed outside the sphere of the radius form.
     learn_images : int
-        images per step in the learnability term; ``learn_draws`` noise levels each.
+        Images per step in the learnability term; ``learn_draws`` noise levels each.
     learn_weight, colour_weight, tint_weight, mse_weight : float
-        weights of their terms.
+        Weights of their terms.
     tint_limit : float
-        CIEDE2000 units of blurred difference that cost nothing.
+        Blurred colour difference (CIEDE2000) below which the tint term is 0.
     official_lab : bool
-        use the published code's Lab scale (62 times smaller loss).
+        Use the published code's Lab scale (62 times smaller loss).
     distort : bool
-        photometric distortions before the extractor; ``geometric`` adds crops, mirrors.
+        Photometric distortions before the extractor; ``geometric`` adds crops and mirrors.
     official_distortions : bool
-        distortions with the slips of SIREN's code, see :mod:`siren_ext.training.distortions`.
+        Distortions with the slips of SIREN's code, see :mod:`siren_ext.training.distortions`.
     round_trips : int
-        images per step that pass the autoencoder before the extractor.
+        Images per step that pass the autoencoder before the extractor.
     denoised : int
-        images per step that are noised and denoised by the surrogate before it.
+        Images per step that are noised and denoised by the surrogate before it.
     noise_low, noise_high : int
-        range of that noise, in schedule steps.
+        Range of that noise, in steps of the noise schedule (0 to 999).
     rehearse_every : int
-        steps between rehearsed infringements (0: none): a copy of the surrogate
-        keeps learning from coated images, and the extractor sees what it generates.
+        Steps between rehearsed infringements (0: none). A copy of the surrogate learns from
+        coated images meanwhile, and the extractor sees what it generates.
     rehearse_steps : int
-        fine-tuning steps of that copy each time.
+        Fine-tuning steps of that copy each time.
     rehearse_first : int
-        the same, the first time; 0 for four times as many as later.
+        The same, the first time; 0 for four times as many as later.
     rehearse_images : int
-        mimicries made each time.
+        Pictures generated each time.
     rehearse_rounds : int
-        of a keyed coater, rehearsals after which the copy begins anew with
-        another message.
+        Rehearsals of a keyed coater after which the copies start over with another message.
     seed : int
-        of every draw.
+        Seed of every draw.
     """
 
     objective: Literal["budget", "published", "sum"] = "budget"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from siren_ext.coater.config import CoaterConfig
     from siren_ext.personalize.config import PersonalizeConfig
     from siren_ext.training.reptile import MetaConfig
+    from siren_ext.training.surrogate import DiffusionSurrogate
     from siren_ext.training.tasks import Task, Tasks
 
 
@@ -81,12 +82,6 @@ def train_for_base(
     Cancelled
         the user stopped; the same call resumes.
     """
-    from siren_ext.adapters.merge import load_adapter
-    from siren_ext.devices import pick_device, pick_dtype
-    from siren_ext.diffusion.load import load_pipeline
-    from siren_ext.personalize.config import PersonalizeConfig
-    from siren_ext.personalize.run import personalize
-    from siren_ext.training.surrogate import DiffusionSurrogate
     from siren_ext.training.train import train_coater
     from siren_ext.training.trainer import require_work
 
@@ -97,33 +92,48 @@ def train_for_base(
     require_work(config, coater, start)
     _check_size(working_size)
     data = data.checked(progress=progress)
-    surrogate = surrogate or PersonalizeConfig()
-    if surrogate.prompt is None and not all(item.caption for item in data.items):
-        surrogate = replace(surrogate, prompt=prompt)
     adapter = out.with_name(f"{out.stem}.surrogate.safetensors")
-    personalize(data, base, surrogate, adapter, device=device, progress=progress)
-    target = pick_device(device)
-    pipeline = load_pipeline(base, device=target, dtype=pick_dtype(target))
-    load_adapter(pipeline, adapter)
-    stand_in = DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
+    stand_in = _personalised(data, base, prompt, surrogate, adapter, device, progress)
     before = start
     coater, start = fitted_to(
         stand_in.resolution, coater, start, working_size=working_size, progress=progress
     )
+    state = out.with_name(out.name + ".state")
     result = train_coater(
-        data,
-        stand_in,
-        config,
-        coater=coater,
-        start=start,
-        device=device,
-        progress=progress,
-        resume=out.with_name(out.name + ".state"),
-    )
+        data, stand_in, config, coater=coater, start=start, device=device, progress=progress,
+        resume=state,
+    )  # fmt: skip
     if before is not None:
         result.provenance["start"] = _description(before)
     result.save(out)
     return result
+
+
+def _personalised(
+    data: ImageSet,
+    base: str | Path,
+    prompt: str,
+    config: PersonalizeConfig | None,
+    adapter: Path,
+    device: str,
+    progress: Progress,
+) -> DiffusionSurrogate:
+    """The base model with a LoRA of the clean images, which is trained unless the file is there."""
+    from siren_ext.adapters.merge import load_adapter
+    from siren_ext.devices import pick_device, pick_dtype
+    from siren_ext.diffusion.load import load_pipeline
+    from siren_ext.personalize.config import PersonalizeConfig
+    from siren_ext.personalize.run import personalize
+    from siren_ext.training.surrogate import DiffusionSurrogate
+
+    config = config or PersonalizeConfig()
+    if config.prompt is None and not all(item.caption for item in data.items):
+        config = replace(config, prompt=prompt)
+    personalize(data, base, config, adapter, device=device, progress=progress)
+    target = pick_device(device)
+    pipeline = load_pipeline(base, device=target, dtype=pick_dtype(target))
+    load_adapter(pipeline, adapter)
+    return DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
 
 
 def surrogate_settings(

@@ -1,9 +1,10 @@
-"""A start coater: trained over many small image sets, so that a new one is adapted to in minutes.
+"""A start coater: trained on many small image sets, so that it adapts to a new set in minutes.
 
-Reptile (Nichol, Achiam and Schulman 2018; SIREN, Algorithm 2, Eq. 9 and 10): the weights adapt to
-one set for some steps, then the start moves a part of the way there. The surrogate is the base
-model as it is: nobody's images are known yet. Every term of the objective is on from a task's first
-step, since that is how an adapted coater goes on; only from random weights detection comes first.
+Reptile (Nichol, Achiam and Schulman 2018, arXiv 1803.02999; SIREN, Algorithm 2, Eq. 9 and 10): the
+weights adapt to one set for some steps, then the start moves part of the way towards them. The
+surrogate is the base model itself, since nobody's images are known yet. Every term of the objective
+counts from a task's first step, as it does when a coater is adapted; only a run that begins with
+random weights learns detection first.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ _LINEAR = "extractor.linear."
 class TaskConfig(TrainConfig):
     """How the coater is trained on each small set: :class:`TrainConfig`, short, no rehearsal.
 
-    Of a start coater the noised and denoised images matter most: the denoiser is where a coating
-    is lost, whatever the images show; they pass the autoencoder too.
+    Denoised images matter most for a start coater: a coating is lost in the denoiser, whatever
+    the images show, and denoised images have passed the autoencoder too.
     """
 
     steps: StepCount = 20
@@ -61,20 +62,20 @@ class MetaConfig(Config):
     Attributes
     ----------
     tasks : int
-        small sets to adapt to, one after the other.
+        Number of small sets to adapt to, one after the other.
     task_images : int
-        images of a set.
+        Images in a set.
     meta_rate : float
-        the part of the way from the start to the adapted weights that the start moves.
+        How far the start moves towards the adapted weights, 0 to 1 (epsilon in Eq. 9 and 10).
     variant : str
-        ``default``, true Reptile: each task begins at the start, and the start is the
-        result; ``official``, what SIREN's code does: the adapted weights are moved by as much
-        as the start and go on, the extractor's last layer by adaptation alone, and they are
+        ``default`` is Reptile: each task begins at the start, and the start is the result.
+        ``official`` is what SIREN's code does: the adapted weights are moved by as much as the
+        start (except the extractor's last layer), the next task begins with them, and they are
         the result.
     plain_tasks : int
-        first tasks with detection alone, when training begins from random weights.
+        Number of first tasks with detection alone when training begins with random weights.
     seed : int
-        of every draw.
+        Seed of every draw.
     """
 
     tasks: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
@@ -86,16 +87,21 @@ class MetaConfig(Config):
 
 
 def reptile(start: Weights, adapted: Weights, rate: float, variant: str) -> tuple[Weights, Weights]:
-    """The moved start, and the weights that the next task begins with.
+    """Move the start towards adapted weights (SIREN, Eq. 9 and 10).
 
     Parameters
     ----------
     start, adapted : Weights
-        trained weights by name, before and after a task.
+        Trained weights by name, before and after a task.
     rate : float
-        the part of the way.
+        How far to move, 0 to 1.
     variant : str
-        see :class:`MetaConfig`.
+        See :class:`MetaConfig`.
+
+    Returns
+    -------
+    tuple of dict
+        The moved start, and the weights with which the next task begins.
     """
     kept = _LINEAR if variant == "official" else "\0"
     change = {
@@ -122,33 +128,46 @@ def train_start(
     resume: Path | None = None,
     minutes: float | None = None,
 ) -> Coater:
-    """Train a start coater over ``tasks``.
+    """Train a start coater on many small sets.
 
     Parameters
     ----------
+    tasks : Tasks
+        Source of the small sets.
     surrogate : Callable[[Task], Surrogate]
-        the base model with a task's prompt.
+        Gives the base model with a task's prompt.
+    config : MetaConfig
+        Settings of the outer loop.
     inner : TrainConfig
-        of each task's training; its seed is replaced.
+        Settings of each task's training; its seed is replaced.
     coater : CoaterConfig | None
-        network shapes of a new pair (ignored with ``start``).
+        Shape of a new coater; ignored with ``start``.
     start : Coater | None
-        a trained coater to begin with; it is not changed.
+        A trained coater to begin with; it is not changed.
+    device : str
+        ``auto`` or a torch device name.
+    progress : Progress
+        Reports tasks and is asked between steps whether to stop.
     resume : Path | None
-        a state file; a stopped run goes on from its last finished task, a finished one
-        removes it. It fits runs of any number of tasks.
+        State file. A stopped run resumes after its last finished task; a finished run deletes
+        it. It fits runs with any number of tasks.
     minutes : float | None
-        finish after the first task that ends later than this. The result is that of a run
-        with as many ``tasks`` as were done.
+        Finish after the first task that ends later than this. The result equals that of a run
+        with as many ``tasks`` as were finished.
+
+    Returns
+    -------
+    Coater
+        The start coater, with its provenance.
 
     Raises
     ------
     Cancelled
-        the state file (if any) holds the finished tasks.
+        The user stopped; the state file, if any, holds the finished tasks.
     ModelError
-        the loss stopped being finite.
+        The loss is no longer a finite number.
     CoaterError
-        the state file is another run's.
+        The state file is damaged or belongs to another run.
     """
     run = MetaRun(tasks, surrogate, config, inner, coater=coater, start=start, device=device)
     if resume is not None:
@@ -169,7 +188,7 @@ def train_start(
 
 
 class MetaRun:
-    """The start and the weights of the next task; each task is a function of (seed, number)."""
+    """The start and the weights of the next task; a task depends on (seed, number) alone."""
 
     def __init__(
         self,
@@ -188,7 +207,7 @@ class MetaRun:
         self.average: dict[str, float] = {}
         self.tasks_hash = tasks.hash
         if start is None:
-            # a trainer of the first task finds the centre of untrained coatings
+            # the trainer of the first task computes the centre of untrained coatings
             first = self._trainer(coater=coater)
             first.begin()
             self.coater = first.state.coater
@@ -227,9 +246,17 @@ class MetaRun:
         )
 
     def adapt(self, progress: Progress = NULL) -> str:
-        """One task and the move of the start; returns a short note of the running figures.
+        """Adapt to one task and move the start.
 
-        ``progress`` is asked between steps whether to stop; the task is then forgotten.
+        Parameters
+        ----------
+        progress : Progress
+            Asked between steps whether to stop; the unfinished task is then dropped.
+
+        Returns
+        -------
+        str
+            The running figures in a short line.
         """
         trainer = self._trainer(start=self._coater(self.next))
         while trainer.state.step < trainer.config.steps:
@@ -263,7 +290,13 @@ class MetaRun:
         write_state(path, self.run, state)
 
     def restore(self, path: Path) -> None:
-        """Go on from a saved state of the same run; another run's state is an error."""
+        """Continue from a saved state of the same run; without a file nothing changes.
+
+        Raises
+        ------
+        CoaterError
+            The file is damaged, another run's, or has finished more tasks than are asked for.
+        """
         state = read_state(path, self.run, self.coater.device)
         if state is None:
             return
@@ -291,7 +324,7 @@ class MetaRun:
 
 
 def _trained(coater: Coater) -> Weights:
-    """Copies of the parameters on the CPU; the constant message and statistics stay behind."""
+    """Copies of the parameters on the CPU, without the constant message and statistics."""
     parts = (("generator", coater.generator), ("extractor", coater.extractor))
     return {
         f"{part}.{name}": value.detach().cpu().clone()

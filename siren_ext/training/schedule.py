@@ -1,4 +1,4 @@
-"""What changes from epoch to epoch: the published schedule's switches and the sphere's radius."""
+"""What changes from epoch to epoch: the switches of the published schedule, and the radius."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from torch import Tensor
 from siren_ext.training import losses
 
 EOT_THRESHOLD = 0.3
+"""Epoch mean of q below which distortions begin (published code)."""
 RAMP_THRESHOLD = 0.12
+"""Epoch mean of q below which the image ramp begins (published code)."""
 RAMP_LENGTH = 10_000
+"""Images over which distortions and image weight grow to their full strength."""
 _RECENT = 64
 
 
 class Schedule:
     """When distortions and the image ramp begin (SIREN's code, end of an epoch).
 
-    Both switch on once, judged by the epoch mean of ``q``: the sum of the detection terms of coated
-    and of clean images. Time is counted in images seen, so that the batch size doesn't matter.
+    Each begins once, when the epoch mean of ``q`` falls below a threshold; ``q`` is the sum of the
+    detection terms of coated and of clean images. Time is counted in images used, so that the
+    batch size does not matter.
     """
 
     def __init__(self) -> None:
@@ -33,7 +37,7 @@ class Schedule:
         self.epoch_count += 1
 
     def end_epoch(self, seen: int) -> None:
-        """Judge the epoch that ends after ``seen`` images; the ramp waits for the distortions."""
+        """End an epoch after ``seen`` images; the ramp waits for the distortions."""
         if self.epoch_count:
             mean = self.epoch_sum / self.epoch_count
             if mean < RAMP_THRESHOLD and self.eot_start is not None and self.ramp_start is None:
@@ -62,12 +66,12 @@ class Schedule:
 
 
 class Radius:
-    """R of the radius form, learnt by quantile once per epoch (SIREN, Eq. 5; deep SVDD).
+    """R of the radius form: a quantile of distances, once per epoch (SIREN, Eq. 5; deep SVDD).
 
     Parameters
     ----------
     nu : float
-        share of coated images allowed outside.
+        Share of coated images allowed outside, 0 to 1.
     """
 
     def __init__(self, nu: float) -> None:

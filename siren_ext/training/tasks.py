@@ -1,4 +1,4 @@
-"""Small image sets to learn adapting on: folders of sets, or draws from the pocket corpus."""
+"""Small image sets for training a start coater: folders of sets, or draws from the corpus."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from siren_ext.text import plain_name
 from siren_ext.training.prompts import surrogate_prompt
 from siren_ext.training.state import Pictures
 
-# captions that fewer pictures share don't make a task of their own
 SHARED_CAPTION = 12
+"""A caption needs this many pictures to be a task of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A small set as one owner would have it.
+    """A small set, as one owner would have it.
 
     Attributes
     ----------
     name : str
-        what it shows.
+        What it shows.
     prompt : str
-        under which the surrogate sees it.
+        Prompt under which the surrogate sees it.
     pictures : Pictures
-        its images.
+        Its images.
     """
 
     name: str
@@ -47,20 +47,20 @@ class Task:
 
 
 class Tasks(Protocol):
-    """Where tasks come from."""
+    """A source of tasks."""
 
     @property
     def hash(self) -> str:
         """SHA-256 of all pictures that tasks are drawn from."""
 
     def draw(self, count: int, rng: np.random.Generator) -> Task:
-        """A task of up to ``count`` images, decided by ``rng`` alone."""
+        """A task of up to ``count`` images; it depends on ``rng`` alone."""
 
 
 class SetTasks:
-    """Tasks from image sets: a set is chosen evenly, then images of it without replacement.
+    """Tasks from image sets: a random set, then random images of it without replacement.
 
-    The name of a set serves as its class word.
+    The name of a set is its class word.
     """
 
     def __init__(self, sets: Sequence[ImageSet]) -> None:
@@ -68,15 +68,25 @@ class SetTasks:
 
     @classmethod
     def open(cls, folders: Sequence[Path], *, progress: Progress = NULL) -> SetTasks:
-        """The sets that ``folders`` are, or that lie in them; unreadable images are left out.
+        """Open image sets; unreadable images are left out and listed in :attr:`problems`.
 
-        A folder with images directly inside is one set, as is a dataset.toml; of another folder
-        every subfolder is one. :attr:`problems` lists what was left out.
+        Parameters
+        ----------
+        folders : sequence of Path
+            A folder with images in it is one set, and so is a dataset.toml. In any other folder
+            each subfolder is a set.
+        progress : Progress
+            Reports the images that are checked.
+
+        Returns
+        -------
+        SetTasks
+            Tasks from all of them.
 
         Raises
         ------
         DatasetError
-            a folder holds no usable set.
+            A folder holds no usable set.
         """
         places = [place for folder in folders for place in _places(Path(folder))]
         return cls([ImageSet.open(place).checked(progress=progress) for place in places])
@@ -94,7 +104,7 @@ class SetTasks:
         return hashlib.sha256("\n".join(found.hash for found in self.sets).encode()).hexdigest()
 
     def draw(self, count: int, rng: np.random.Generator) -> Task:
-        """A task of up to ``count`` images, decided by ``rng`` alone."""
+        """A task of up to ``count`` images; it depends on ``rng`` alone."""
         found = self.sets[int(rng.integers(len(self.sets)))]
         picks = sorted(rng.permutation(len(found))[:count].tolist())
         some = dataclasses.replace(found, items=tuple(found.items[pick] for pick in picks))
@@ -106,7 +116,7 @@ def _places(folder: Path) -> list[Path]:
     if folder.suffix.lower() == ".toml" or (folder.is_dir() and list_images(folder)):
         return [folder]
     if not folder.is_dir():
-        raise DatasetError(f"{folder} is no folder; expected a folder of image sets.")
+        raise DatasetError(f"{folder} is not a folder; expected a folder of image sets.")
     inner = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not inner:
         raise DatasetError(
@@ -132,7 +142,7 @@ class ArrayPictures:
         return digest.hexdigest()
 
     def tensors(self, size: int) -> Iterator[Tensor]:
-        """Each picture as trainers see it: 1 x 3 x size x size float in [0,1]."""
+        """Each picture in order, 1 x 3 x size x size float in [0,1]."""
         for pick in self.picks:
             yield crop_view(to_tensor(np.ascontiguousarray(self.array[pick])), size)
 
@@ -140,18 +150,18 @@ class ArrayPictures:
 class CorpusTasks:
     """Tasks from the arrays that :mod:`siren_ext.pocket.corpus` writes.
 
-    A picture is drawn, and the task is made of others with its caption, where enough share it
-    (photos of a class), else of others from its source (drawings of one style).
+    A picture is drawn at random. The task holds pictures with its caption if there are enough of
+    them (photos of a class), otherwise pictures from its source (drawings of one style).
 
     Parameters
     ----------
     folder : Path
-        with ``images.npy`` and ``captions.json``.
+        Folder with ``images.npy`` and ``captions.json``.
 
     Raises
     ------
     DatasetError
-        the folder holds something else.
+        The folder holds something else.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -171,7 +181,7 @@ class CorpusTasks:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def draw(self, count: int, rng: np.random.Generator) -> Task:
-        """A task of up to ``count`` images, decided by ``rng`` alone."""
+        """A task of up to ``count`` images; it depends on ``rng`` alone."""
         pick = int(rng.integers(len(self.captions)))
         source, caption = self.sources[pick], self.captions[pick]
         group = self.groups[source, caption]
@@ -188,8 +198,8 @@ def _read_corpus(folder: Path) -> tuple[NDArray[np.uint8], list[Caption]]:
         array: Any = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DatasetError(
-            f"{folder} is no corpus folder: {error!s}. Expected the "
-            "images.npy that siren_ext.pocket.corpus writes."
+            f"{folder} is not a corpus folder: {error!s}. Expected the images.npy that "
+            "siren_ext.pocket.corpus writes."
         ) from error
     shape: tuple[int, ...] = getattr(array, "shape", ())
     if getattr(array, "dtype", None) != np.uint8 or len(shape) != 4 or shape[3] != 3:

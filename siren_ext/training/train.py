@@ -14,6 +14,7 @@ from siren_ext.training.surrogate import Surrogate
 from siren_ext.training.trainer import CoaterTrainer
 
 SAVE_SECONDS = 60.0
+"""Seconds between two states on disk: at most this much work is lost by a kill."""
 
 
 def train_coater(
@@ -27,29 +28,49 @@ def train_coater(
     progress: Progress = NULL,
     resume: Path | None = None,
 ) -> Coater:
-    """Train a coater for ``data``.
+    """Train a coater for a set of images against a surrogate diffusion model.
 
     Parameters
     ----------
     data : ImageSet
-        the owner's clean images.
+        The owner's clean images.
     surrogate : Surrogate
-        a diffusion model, usually personalised on the clean images.
-    coater : CoaterConfig | None
-        network shapes of a new pair (ignored with ``start``).
-    start : Coater | None
-        a trained coater to adapt; it is not changed.
-    resume : Path | None
-        a state file; a run stopped or killed goes on from it, a finished one removes it.
+        A diffusion model, usually personalised on the clean images.
+    config : TrainConfig
+        Settings of the training.
+    coater : CoaterConfig or None
+        Shape of a new coater; the default shape if None. Ignored with ``start``.
+    start : Coater or None
+        A trained coater to adapt; it is not changed.
+    device : str
+        ``auto`` or a torch device name.
+    progress : Progress
+        Reports steps and is asked whether to stop.
+    resume : Path or None
+        State file. A stopped or killed run resumes from it; a finished run deletes it.
+
+    Returns
+    -------
+    Coater
+        The trained coater, on the training device, with its provenance.
 
     Raises
     ------
     ConfigError
-        no steps, and nothing that is fitted without any.
+        There are no steps and nothing to fit, or a keyed coater is asked for with another
+        objective than ``budget``.
+    CoaterError
+        The state file is damaged or belongs to another run.
     Cancelled
-        the state file (if any) holds what was reached.
+        The user stopped; the state file, if any, holds what was reached.
     ModelError
-        the loss stopped being finite.
+        The loss is no longer a finite number, or rehearsals are asked for and the surrogate can't
+        be trained.
+
+    References
+    ----------
+    SIREN (arXiv 2410.10437), sections 4 and 5; the objectives are in
+    :mod:`siren_ext.training.objectives`.
     """
     trainer = CoaterTrainer(data, surrogate, config, coater=coater, start=start, device=device)
     if resume is not None:

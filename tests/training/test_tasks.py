@@ -34,7 +34,7 @@ def test_sets_from_folders(tasks: SetTasks, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="neither images nor folders"):
         SetTasks.open([tmp_path / "empty"])
-    with pytest.raises(DatasetError, match="is no folder"):
+    with pytest.raises(DatasetError, match="is not a folder"):
         SetTasks.open([tmp_path / "absent"])
 
 
@@ -87,5 +87,5 @@ def test_other_files_are_no_corpus(tmp_path: Path) -> None:
         CorpusTasks(tmp_path)
     # a pickle must never be run
     np.save(tmp_path / "images.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(DatasetError, match="is no corpus folder"):
+    with pytest.raises(DatasetError, match="is not a corpus folder"):
         CorpusTasks(tmp_path)
