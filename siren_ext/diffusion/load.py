@@ -60,11 +60,11 @@ def model_path(model: str | Path) -> Path:
         return path
     if path.is_file() and path.suffix == ".safetensors":
         return path
-    found = "nothing" if not path.exists() else ("a folder" if path.is_dir() else "a file")
+    found = f"{path} is a {'folder' if path.is_dir() else 'file'} that can't be used as a model"
     raise ModelError(
-        f"{path} is {found} that can't be used as a model; expected '{POCKET}', a diffusers folder "
-        "(with model_index.json) or a single-file .safetensors checkpoint. Nothing is downloaded: "
-        "give the path of a local copy."
+        f"{found if path.exists() else f'There is no model at {path}'}; expected '{POCKET}', a "
+        "diffusers folder (with model_index.json) or a single-file .safetensors checkpoint. "
+        "Nothing is downloaded: give the path of a local copy."
     )
 
 

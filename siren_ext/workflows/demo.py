@@ -168,11 +168,13 @@ def _inputs(config: DemoConfig, device: str) -> tuple[ImageSet, Coater]:
     from siren_ext.coater.coater import Coater
     from siren_ext.data.dataset import ImageSet
     from siren_ext.devices import pick_device
+    from siren_ext.diffusion.load import model_path
     from siren_ext.samples.folder import sample_set
 
     data = ImageSet.open(Path(config.data)) if config.data else sample_set()
     if config.images:
         data = dataclasses.replace(data, items=data.items[: config.images])
+    model_path(config.base)  # a mistyped one is refused now, before anything is made
     return data, Coater.load(coater_path(config.coater), device=pick_device(device))
 
 

@@ -13,7 +13,7 @@ from support.hostile_files import damaged, wrong_values
 from support.stopping import Watched
 
 import siren_ext
-from siren_ext.errors import Cancelled, ConfigError
+from siren_ext.errors import Cancelled, CoaterError, ConfigError, DatasetError, ModelError
 from siren_ext.workflows.demo import DemoConfig, run_demo
 from siren_ext.workflows.demo_summary import DemoSummary
 from siren_ext.workflows.run_log import RunLog
@@ -128,6 +128,17 @@ def test_foreign_folder_is_refused_and_untouched(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="do not belong to a demo"):
         run_demo(tmp_path, config=TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_mistyped_setting_can_be_corrected_in_the_same_folder(tmp_path: Path) -> None:
+    for changed, error in (
+        ({"base": str(tmp_path / "none")}, ModelError),
+        ({"coater": str(tmp_path / "none")}, CoaterError),
+        ({"data": str(tmp_path / "none")}, DatasetError),
+    ):
+        with pytest.raises(error, match="none"):
+            run_demo(tmp_path / "out", config=dataclasses.replace(TINY, **changed), device="cpu")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["demo.json"]
 
 
 def test_damaged_log_is_refused(tmp_path: Path) -> None:
