@@ -17,13 +17,14 @@ from siren_ext.coater.coater import Coater
 from siren_ext.coating.journal import JOURNAL_NAME, CoatJournal
 from siren_ext.coating.manifest import CoatConfig, CoatManifest
 from siren_ext.evidence.commitment import Commitment, check_commitment
-from siren_ext.experiments.study import cached_value
+from siren_ext.experiments.layout import cached_value
 from siren_ext.files import sha256_file, write_json
 from siren_ext.keys import encrypted_file
 from siren_ext.keys.coating_key import KeyRing
 from siren_ext.keys.signing import Signer
 from siren_ext.panels.recheck import recheck_step
 from siren_ext.report.check import check_report
+from siren_ext.report.integrity import read_seal, write_seal
 from siren_ext.schema import to_plain
 from siren_ext.scoring.score import score_folder
 from siren_ext.scoring.score_set import ScoreSet
@@ -147,6 +148,23 @@ def test_reports_are_shown_again(name: str) -> None:
     again = recheck_step(BEFORE / name / "report.json")
     assert again.agrees
     assert again.verdict.outcome == again.stated == "coating found"
+
+
+@pytest.mark.parametrize("name", ["report_ks", "report_keyed"])
+def test_seals_are_written_as_before(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    shutil.copytree(BEFORE / name, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "report.seal.json"
+    old = json.loads(path.read_text(encoding="utf-8"))
+    write_seal(tmp_path, Signer.load(BEFORE / "signing.key", PASSPHRASE))
+    assert read_seal(tmp_path).valid
+    new = json.loads(path.read_text(encoding="utf-8"))
+    assert new["created"] > old["created"]
+    assert list(new) == list(old)
+    # the signature is over the time as well
+    write_json(path, new | {name: old[name] for name in ("created", "signature")})
+    assert same_bytes(path, f"{name}/report.seal.json")
+    assert read_seal(tmp_path).valid
 
 
 class Silent:
