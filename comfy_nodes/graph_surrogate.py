@@ -318,11 +318,17 @@ class GraphSurrogate:
     def generate(
         self, picks: Tensor, *, generator: torch.Generator, guidance: float = 3.0
     ) -> Tensor:
-        """Not offered: sampling belongs to the workflow's own nodes."""
-        raise ModelError("The workflow's model can't generate pictures during training.")
+        """Not supported: sampling is done by the workflow's own nodes.
+
+        Raises
+        ------
+        ModelError
+            Always.
+        """
+        raise ModelError("The workflow's model can't generate images during training.")
 
     def rehearsal(self, *, seed: int, message: Tensor | None = None) -> None:
-        """Give None: the workflow's model can't be trained."""
+        """Return None: the workflow's model can't be trained."""
 
 
 def thaw(network: nn.Module) -> None:

@@ -53,7 +53,7 @@ class NodeProgress(Progress):
         self._bar.update(units)
 
     def notice(self, text: str) -> None:
-        """Write it into ComfyUI's log; a node has no place for text while it runs."""
+        """Write a message to ComfyUI's log, because a running node can't show text."""
         logging.getLogger(__name__).warning(text)
 
 

@@ -62,7 +62,7 @@ def coat_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
 
 
 def _inputs(gr: Any, host: PanelHost) -> tuple[list[Any], dict[str, Any]]:
-    """The fields in the order of the runner's arguments, and the sections beside them."""
+    """The fields in the order of the runner's arguments, and the components of other sections."""
     files = image_files(gr, "siren_coat_files", "Images, or ZIP archives of images", host.limits)
     folder = folder_box(gr, "siren_coat_folder", "… or a folder on this machine", host.limits)
     coater = coater_choice(gr, "siren_coat", host.coaters)

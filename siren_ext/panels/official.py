@@ -1,4 +1,4 @@
-"""A section of a panel that makes a coater of the two files that SIREN's authors published."""
+"""A section of a panel that makes a coater from the two files that SIREN's authors published."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _ABOUT = (
 
 
 def coater_import(gr: Any, prefix: str, host: PanelHost, coater: tuple[Any, Any]) -> dict[str, Any]:
-    """A folded section that imports the authors' checkpoints and chooses the new coater.
+    """A folded section that imports the authors' checkpoints and selects the new coater.
 
-    There is none where visitors don't own the machine: a server should not open a stranger's
-    ``.pth`` file, as PyTorch's safe mode has had flaws.
+    Only for hosts whose visitors own the machine: a server should not open a stranger's ``.pth``
+    file, because PyTorch's safe mode has had flaws.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def coater_import(gr: Any, prefix: str, host: PanelHost, coater: tuple[Any, Any]
     Returns
     -------
     dict[str, Any]
-        The components by their ``elem_id``; none where the section is left out.
+        The components by their ``elem_id``; empty on other hosts.
     """
     if not host.limits.folders:
         return {}
@@ -97,10 +97,10 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             if host.coaters.folder is None:
                 path = str(made.path)
                 shown = gr.update(value=path, visible=True), gr.update(), gr.update(value=path)
-            else:  # the file is where it belongs, and some hosts can't serve it from there
+            else:  # the file is in the coater folder, which some hosts can't serve files from
                 choice = gr.update(choices=host.coaters.names(), value=made.path.name)
                 shown = gr.update(value=None, visible=False), choice, gr.update(value=None)
-            return (cards.note(_told(made), "Coater ready"), *shown)
+            return (cards.note(_summary(made), "Coater ready"), *shown)
 
         return cards.attempt(work, (gr.update(value=None, visible=False), gr.update(), gr.update()))
 
@@ -117,7 +117,7 @@ def import_step(
     *,
     progress: Progress = NULL,
 ) -> ImportedCoater:
-    """Make a coater of two uploads, in the host's coater folder if it has one.
+    """Make a coater from two uploads, in the host's coater folder if it has one.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def import_step(
     host : PanelHost
         Limits, coaters and folders.
     progress : Progress
-        Images checked and coated; may stop the step.
+        Counts the images.
 
     Returns
     -------
@@ -161,9 +161,10 @@ def import_step(
     return import_official(first[0], second[0], out, data, device=device, progress=progress)
 
 
-def _told(made: ImportedCoater) -> str:
-    """What became of the files, in words."""
-    text = f"{made.path.name} is chosen above. {made.summary}"
+def _summary(made: ImportedCoater) -> str:
+    """The result in words."""
+    text = f"{made.path.name} is now selected above. {made.summary}"
     if made.images is not None and made.images.problems:
-        text += f" Not readable: {', '.join(name for name, _ in made.images.problems[:8])}."
+        names = ", ".join(name for name, _ in made.images.problems[:8])
+        text += f" Skipped, because unreadable: {names}."
     return text

@@ -70,7 +70,7 @@ def verify_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
 
 
 def _inputs(gr: Any, host: PanelHost) -> tuple[list[Any], dict[str, Any]]:
-    """The fields in the order of the runner's arguments, and the section beside them."""
+    """The fields in the order of the runner's arguments, and the components of other sections."""
     limits, other = host.limits, "… or a folder on this machine"
     with gr.Row():
         with gr.Column():

@@ -112,7 +112,7 @@ def test_the_section_chooses_the_new_coater(host: PanelHost, trained: tuple[str,
     assert len(inputs) == 6
     assert len(outputs) == 4
     card, file, choice, upload = run(*trained, None, "", "theirs", "job")
-    assert "theirs.safetensors is chosen above" in card
+    assert "theirs.safetensors is now selected above" in card
     assert file == {"value": None, "visible": False}
     assert choice["value"] == "theirs.safetensors"
     assert choice["value"] in choice["choices"]
