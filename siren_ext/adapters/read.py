@@ -178,7 +178,7 @@ def _read_part(part: Part) -> Adapter:
             key = key._replace(place=Place(part.component, key.place.flat))
         if key is None:
             left.append(name)
-        elif not value.is_floating_point() and key.field != "on_input":
+        elif not value.is_floating_point() and not _whole(key.field, value):
             left.append(f"{name} ({str(value.dtype).removeprefix('torch.')} numbers)")
         elif key.field in fields.get(key.place, {}):
             left.append(f"{name} (given twice)")
@@ -198,6 +198,12 @@ def _read_part(part: Part) -> Adapter:
     return Adapter(
         part.path, part.hash, style, tuple(changes), (), tuple(sorted(left)), part.metadata
     )
+
+
+def _whole(field: str, value: Tensor) -> bool:
+    """Whether a factor may be a whole number: alpha (as svd_merge_lora.py writes it), on_input."""
+    plain = value.dtype != torch.bool and not value.is_complex()
+    return field == "on_input" or (field == "alpha" and plain)
 
 
 def _check_numbers(part: Part) -> None:

@@ -34,6 +34,20 @@ def test_merging_adds_alpha_over_rank_times_the_product(tmp_path: Path) -> None:
     assert len(changed) == 3
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.float16])
+def test_alpha_may_be_any_kind_of_number(tmp_path: Path, dtype: torch.dtype) -> None:
+    """sd-scripts' svd_merge_lora.py writes alpha as a whole number, others in half precision."""
+    tensors = good() | {f"{K}.alpha": torch.tensor(2, dtype=dtype)}
+    pipeline = toy()
+    before = states(pipeline)
+    load_adapter(pipeline, write(tmp_path, tensors))
+    down, up = tensors[f"{K}.lora_down.weight"], tensors[f"{K}.lora_up.weight"]
+    key = "0.down_blocks.0.to_k.weight"
+    torch.testing.assert_close(
+        states(pipeline)[key], before[key] + (2 / 3) * up @ down, atol=1e-6, rtol=1e-6
+    )
+
+
 @settings(max_examples=25)
 @given(
     scale=st.floats(-3, 3),
@@ -85,6 +99,9 @@ BROKEN: list[tuple[Any, str]] = [
     ({f"{CONV}.lora_mid.weight": torch.ones(2, 2, 3, 3)}, "mid 2x2x3x3"),
     ({f"{K}.alpha": torch.ones(2)}, "not one number"),
     ({f"{K}.alpha": torch.tensor(0.0)}, "alpha is 0"),
+    ({f"{K}.alpha": torch.tensor(0)}, "alpha is 0, which"),
+    ({f"{K}.alpha": torch.tensor(True)}, "bool numbers"),
+    ({f"{K}.alpha": torch.tensor(1 + 1j)}, "complex64 numbers"),
     ({f"{K}.alpha": torch.tensor(float("nan"))}, "infinite or NaN values"),
     ({f"{K}.lora_up.weight": torch.full((4, 3), torch.inf)}, "infinite"),
     ({f"{K}.lora_up.weight": torch.ones(4, 3, dtype=torch.int8)}, "int8 numbers"),
