@@ -85,17 +85,45 @@ def binary_negative(distance: Tensor) -> Tensor:
 
 
 def colour_loss(clean: Tensor, coated: Tensor, *, official_scale: bool = False) -> Tensor:
-    """Mean squared CIEDE2000 per image, floor 1e-4, then mean over the batch (SIREN, Eq. 4)."""
+    """Mean squared CIEDE2000 per image, floor 1e-4, then mean over the batch (SIREN, Eq. 3 and 4).
+
+    Parameters
+    ----------
+    clean, coated : Tensor
+        B x 3 x H x W in [0,1]; coated pixels may leave that range.
+    official_scale : bool
+        The published code's Lab scale (62 times smaller loss) and floors.
+
+    Returns
+    -------
+    Tensor
+        One number, in squared CIEDE2000 units.
+    """
     first = srgb_to_lab(clean, official_scale=official_scale)
     second = srgb_to_lab(coated, official_scale=official_scale)
-    return ciede2000_squared(first, second).mean((1, 2, 3)).clamp_min(1e-4).mean()
+    squared = ciede2000_squared(first, second, official=official_scale)
+    return squared.mean((1, 2, 3)).clamp_min(1e-4).mean()
 
 
 def tint_loss(clean: Tensor, coated: Tensor, *, limit: float, blur: int = 9) -> Tensor:
-    """How far blurred colour differences exceed ``limit``: mean of the squared excess.
+    """How far blurred colour differences exceed a limit: mean of the squared excess.
 
-    A pixel-wise mean hides tinted patches, which the eye finds at once; this term sees what is left
-    after averaging over ``blur`` pixels, in CIEDE2000 units.
+    A mean over pixels hides tinted patches, which the eye finds at once; this term sees what is
+    left after blurring.
+
+    Parameters
+    ----------
+    clean, coated : Tensor
+        B x 3 x H x W in [0,1].
+    limit : float
+        CIEDE2000 units that cost nothing.
+    blur : int
+        Side of the averaging window in pixels.
+
+    Returns
+    -------
+    Tensor
+        One number, in squared CIEDE2000 units.
     """
     kernel = dict(kernel_size=blur, stride=2, padding=blur // 2, count_include_pad=False)
     first = srgb_to_lab(F.avg_pool2d(clean, **kernel))  # type: ignore[arg-type]

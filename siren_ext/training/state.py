@@ -127,8 +127,12 @@ class TrainerState:
 
     def _shuffled(self, epoch: int) -> Tensor:
         """The order of all images in an epoch; each epoch has one of its own."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
-        return torch.randperm(len(self.images), generator=generator)
+        return torch.randperm(len(self.images), generator=self.generator(epoch))
+
+    def generator(self, number: int) -> torch.Generator:
+        """The draws of the step or epoch with that number."""
+        seed = (self.config.seed * 1_000_003 + number) % 2**63  # torch takes no larger one
+        return torch.Generator().manual_seed(seed)
 
     def random_picks(self, generator: torch.Generator, count: int) -> Tensor:
         """``count`` random numbers of images, with replacement."""

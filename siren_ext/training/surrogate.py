@@ -46,24 +46,6 @@ def at_once_with_gradient(resolution: int, device: torch.device) -> int:
     return max(1, pixels // resolution**2)
 
 
-def _lightly(
-    network: Callable[[Tensor], Tensor],
-    given: Tensor,
-    again: Callable[[], AbstractContextManager[Any]] = nullcontext,
-) -> Tensor:
-    """``network(given)``; for the gradient only ``given`` is kept and the rest computed again.
-
-    Autoencoder and denoiser in a row need not be in memory together then. ``again`` gives the
-    context in which it is computed again.
-    """
-    if not (torch.is_grad_enabled() and given.requires_grad):
-        return network(given)
-    result: Tensor = checkpoint(
-        network, given, use_reentrant=False, context_fn=lambda: (nullcontext(), again())
-    )
-    return result
-
-
 class Surrogate(Protocol):
     """What coater training needs of a diffusion model.
 
@@ -193,20 +175,39 @@ class DiffusionSurrogate:
 
     def round_trip(self, images: Tensor) -> Tensor:
         """The images through the autoencoder; differentiable."""
-        return self.decode(_lightly(self.encode, images))
+        return self.decode(self._lightly(self.encode, images))
 
     def renoise(self, images: Tensor, low: int, high: int, *, generator: torch.Generator) -> Tensor:
         """The images noised to a random step in [low, high) and denoised in one step."""
-        latents = _lightly(self.encode, images)
+        latents = self._lightly(self.encode, images)
         times = torch.randint(low, high, (len(images),), generator=generator).to(latents.device)
         noise = pipelines.seeded_normal(latents.shape, generator, latents.device)
         noisy = pipelines.add_noise(self.pipeline, latents, noise, times)
         unet = self.pipeline.unet
         twin = active_lora(unet)  # which may be another when the gradient is computed
-        clean = _lightly(
+        clean = self._lightly(
             lambda given: self.denoise(given, times), noisy, lambda: ActiveLora(unet, twin)
         )
         return self.decode(clean)
+
+    def _lightly(
+        self,
+        network: Callable[[Tensor], Tensor],
+        given: Tensor,
+        again: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> Tensor:
+        """``network(given)``; for the gradient only ``given`` is kept and the rest computed again.
+
+        Autoencoder and denoiser in a row need not be in memory together then. Few or small
+        pictures are not worth the time. ``again`` gives the context of the second computation.
+        """
+        large = len(given) * self.resolution**2 >= PIXELS_WITH_GRADIENT
+        if not (large and torch.is_grad_enabled() and given.requires_grad):
+            return network(given)
+        result: Tensor = checkpoint(
+            network, given, use_reentrant=False, context_fn=lambda: (nullcontext(), again())
+        )
+        return result
 
     def denoise(self, noisy: Tensor, times: Tensor) -> Tensor:
         """The one-step estimate of clean latents from B noisy ones at B time steps."""

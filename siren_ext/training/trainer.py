@@ -146,7 +146,7 @@ class CoaterTrainer:
         self.consistent = False
         if not self._begun and state.step == 0:
             self.begin()
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + state.step)
+        generator = state.generator(state.step)
         clean = state.batch(state.step_picks(generator), generator)
         self._rehearse(generator)
         state.clear_gradients()

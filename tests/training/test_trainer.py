@@ -196,6 +196,10 @@ def test_adapting_a_coater_leaves_it_alone(few: ImageSet) -> None:
     torch.testing.assert_close(fresh.state.coater.center, centre_by_hand(fresh), rtol=0, atol=1e-5)
 
 
+def test_the_largest_seed_is_a_seed(few: ImageSet) -> None:
+    trainer(few, quick(seed=2**63 - 1)).advance()
+
+
 def test_equal_seeds_give_equal_coaters(few: ImageSet) -> None:
     prints = [
         train_coater(few, Toy(16), quick(seed=s), coater=SMALL).fingerprint for s in (1, 1, 2)

@@ -10,6 +10,7 @@ from support.tiny_models import SIZE, need_models, tiny_surrogate
 
 from siren_ext.diffusion import pipelines
 from siren_ext.personalize.lora import adapter_names
+from siren_ext.training import surrogate as module
 from siren_ext.training.surrogate import DiffusionSurrogate
 from siren_ext.training.twins import Twins
 
@@ -90,8 +91,12 @@ def test_the_surrogate_is_itself_unless_a_twin_is_active(surrogate: DiffusionSur
     twins.close()
 
 
-def test_the_gradient_is_that_of_the_twin_that_denoised(surrogate: DiffusionSurrogate) -> None:
-    """The denoiser is computed again for the gradient, when the twin is no longer active."""
+@pytest.mark.parametrize("pixels", [1, 10**9])
+def test_the_gradient_is_that_of_the_twin_that_denoised(
+    surrogate: DiffusionSurrogate, monkeypatch: pytest.MonkeyPatch, pixels: int
+) -> None:
+    """Large pictures are computed again for the gradient, when the twin is no longer active."""
+    monkeypatch.setattr(module, "PIXELS_WITH_GRADIENT", pixels)
     twins = Twins(surrogate.pipeline, rate=5e-2)
     learn(surrogate, twins, 3)
 
