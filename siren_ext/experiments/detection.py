@@ -6,7 +6,7 @@ same prompts, each with noise of its own. Their images are scored and tested as 
 draws of 30 against 100.
 
 Files in OUT: ``detection.json`` (everything), ``detection.csv`` (a row per model),
-``detection.png``, ``samples.png``, ``figures.json`` (rows for the README's table).
+``detection.png``, ``samples.png``, ``figures.json`` (rows for the table of docs/figures.md).
 
 Example::
 

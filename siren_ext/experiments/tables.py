@@ -1,4 +1,4 @@
-"""The result of a detection study as a CSV table, README figures and a few lines of text."""
+"""The result of a detection study: a CSV table, figures for docs/figures.md, lines of text."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _row(model: Result) -> Result:
 
 
 def write_figures(result: Result, path: Path, *, targets: bool = True) -> list[dict[str, str]]:
-    """Write the figures for the README as JSON.
+    """Write the figures for docs/figures.md as JSON.
 
     Parameters
     ----------
