@@ -24,7 +24,6 @@ from siren_ext.errors import ConfigError
 from siren_ext.suspects.address import on_this_machine, split_address
 from siren_ext.suspects.responses import BadAnswer, SuspectError, parse_json, quoted
 from siren_ext.suspects.secret import Secret
-from siren_ext.text import printable
 
 MAX_JSON_BYTES = 8 << 20
 MAX_WAIT = 300.0
@@ -231,8 +230,7 @@ class Client:
         """The text with the secret replaced by stars, in case the server repeated it."""
         if self.secret is not None:
             for hidden in filter(None, (self.secret.value, self.secret.plain)):
-                # error messages hold it with odd characters escaped
-                text = text.replace(hidden, "***").replace(printable(hidden), "***")
+                text = text.replace(hidden, "***")
         return text
 
     def _exchange(
