@@ -25,7 +25,7 @@ from siren_ext.cli import (
     train,
     verify,
 )
-from siren_ext.cli.common import say
+from siren_ext.cli.common import say, show_any_text
 
 _PURPOSE = "Prove whether a personalised text-to-image model was trained on your images."
 
@@ -67,4 +67,5 @@ def main() -> None:
     Exit codes: 0 done; 2 an error (the message says what to do); 3 done, but some files were
     skipped (they are listed); 130 stopped by Ctrl-C (run the same command again to resume).
     """
+    show_any_text()
     app()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +37,18 @@ def explain(message: str) -> None:
     message : str
         what the person should know; not part of the result.
     """
-    typer.echo(message, err=True)
+    typer.echo(message, file=sys.stderr)
+
+
+def show_any_text() -> None:
+    """Let stdout and stderr show every text: what their encoding lacks is written as an escape.
+
+    Output that is redirected into a file or pipe often has an encoding of the system, such as
+    cp1252, that lacks characters of file names.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(message: str) -> None:
@@ -46,7 +59,8 @@ def say(message: str) -> None:
     message : str
         the line.
     """
-    typer.echo(message)
+    # named, because typer would write UTF-8 into a stream that was declared as ASCII
+    typer.echo(message, file=sys.stdout)
 
 
 def command(
