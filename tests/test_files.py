@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siren_ext.files import atomic, sha256_file, write_json
+from siren_ext.files import (
+    atomic,
+    is_file,
+    is_folder,
+    is_present,
+    no_more_files,
+    real_path,
+    sha256_file,
+    write_json,
+)
 
 
 def test_atomic_makes_folders_and_leaves_one_file(tmp_path: Path) -> None:
@@ -66,3 +76,46 @@ def test_hash_is_that_of_the_bytes(
     path = tmp_path_factory.mktemp("hash") / "a.bin"
     path.write_bytes(content)
     assert sha256_file(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_a_share_that_refuses_chmod_still_gets_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    with atomic(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_long_name_with_a_dot_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / f"a.{'b' * 250}"
+    with atomic(path) as temporary:
+        temporary.write_bytes(b"x")
+    assert path.read_bytes() == b"x"
+
+
+def test_paths_that_the_system_can_not_look_up_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path in (tmp_path / ("n" * 300), tmp_path / "file" / "inner", tmp_path / "loop" / "inner"):
+        assert not is_file(path)
+        assert not is_folder(path)
+        assert not is_present(path)
+    assert is_file(tmp_path / "file")
+    assert is_folder(tmp_path)
+    assert is_present(tmp_path / "loop")
+    with pytest.raises(OSError, match="symbolic links") as caught:
+        real_path(tmp_path / "loop")
+    assert caught.value.errno == errno.ELOOP
+
+
+def test_a_full_disk_is_found_among_the_causes() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    outer = ValueError("can't be written")
+    outer.__cause__ = full
+    assert no_more_files(outer) is full
+    assert no_more_files(PermissionError(errno.EACCES, "Permission denied")) is None

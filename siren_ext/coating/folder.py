@@ -33,7 +33,7 @@ from siren_ext.errors import (
     ImageError,
     SirenError,
 )
-from siren_ext.files import sha256_file
+from siren_ext.files import no_more_files, sha256_file
 from siren_ext.progress import NULL, Progress
 from siren_ext.text import printable
 
@@ -205,6 +205,12 @@ class _Run:
             except DatasetError:  # the output folder itself is unusable
                 raise
             except (SirenError, OSError) as error:
+                if full := no_more_files(error):
+                    raise DatasetError(
+                        f"{self.out} can't be written: {full.strerror}. "
+                        f"{len(self.journal.entries)} images are finished. Make room, then run the "
+                        "same command again to resume."
+                    ) from error
                 self._fail(job, error)
             else:
                 self.progress.advance(1, job.item.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ from siren_ext.coating.manifest import (
 )
 from siren_ext.documents import parse_json, read_bytes
 from siren_ext.errors import DatasetError
-from siren_ext.files import atomic
+from siren_ext.files import atomic, is_present
 from siren_ext.schema import convert, to_plain
 
 JOURNAL_NAME = ".siren_journal.jsonl"
@@ -73,12 +74,12 @@ class CoatJournal:
 
     def _recall(self) -> None:
         manifest = self.out / MANIFEST_NAME
-        if manifest.exists():
+        if is_present(manifest):
             earlier = CoatManifest.load(manifest)
             self._owned |= set(earlier.files)
             if self._same_work(earlier.coater, earlier.config, earlier.key):
                 self._known |= {entry.source: entry for entry in earlier.entries}
-        if (self.out / JOURNAL_NAME).exists():
+        if is_present(self.out / JOURNAL_NAME):
             self._recall_journal()
 
     def _same_work(self, coater: str, config: CoatConfig, key: str) -> bool:
@@ -104,7 +105,14 @@ class CoatJournal:
                 self._known[entry.source] = entry
         # a run that left a journal was killed and may have left temporary files too
         for leftover in self.out.rglob(".part-*"):
-            leftover.unlink(missing_ok=True)
+            with suppress(OSError):  # only tidiness
+                leftover.unlink(missing_ok=True)
+
+    def _unwritable(self, error: OSError) -> DatasetError:
+        return DatasetError(
+            f"The output folder {self.out} can't be written: {error.strerror}. Check its "
+            "permissions and the free space, or choose another folder."
+        )
 
     def known(self, source: str) -> CoatEntry | None:
         """The entry of an earlier run with the same coater, strength and key.
@@ -137,7 +145,7 @@ class CoatJournal:
             The folder can't be written, or one of the files exists and no earlier run wrote it.
         """
         planned = set(outputs)
-        foreign = sorted(name for name in planned - self._owned if (self.out / name).exists())
+        foreign = sorted(name for name in planned - self._owned if is_present(self.out / name))
         if foreign:
             raise DatasetError(
                 "The output folder has files that no earlier run wrote, such as "
@@ -157,7 +165,7 @@ class CoatJournal:
             with atomic(self.out / JOURNAL_NAME) as temporary:
                 temporary.write_text("".join(map(_line, lines)), encoding="utf-8")
         except OSError as error:
-            raise DatasetError(f"The output folder can't be written: {error.strerror}.") from error
+            raise self._unwritable(error) from error
 
     def add(self, entry: CoatEntry) -> None:
         """Record a written image. Safe to call from several threads.
@@ -177,9 +185,7 @@ class CoatJournal:
                 with (self.out / JOURNAL_NAME).open("a", encoding="utf-8") as stream:
                     stream.write(_line(entry))
             except OSError as error:
-                raise DatasetError(
-                    f"The output folder can't be written: {error.strerror}."
-                ) from error
+                raise self._unwritable(error) from error
             self.entries[entry.source] = entry
 
     def finish(
@@ -207,7 +213,7 @@ class CoatJournal:
             The folder can't be written; the journal is kept.
         """
         entries = tuple(self.entries[name] for name in order if name in self.entries)
-        files = tuple(sorted(name for name in self._owned if (self.out / name).exists()))
+        files = tuple(sorted(name for name in self._owned if is_present(self.out / name)))
         manifest = CoatManifest(
             self.coater, self.config, entries, tuple(failures), files, complete, self.key
         )
@@ -215,7 +221,7 @@ class CoatJournal:
             manifest.save(self.out / MANIFEST_NAME)
             (self.out / JOURNAL_NAME).unlink(missing_ok=True)
         except OSError as error:
-            raise DatasetError(f"The output folder can't be written: {error.strerror}.") from error
+            raise self._unwritable(error) from error
         return manifest
 
 

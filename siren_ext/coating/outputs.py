@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from siren_ext.data.dataset import ImageSet, Item, safe_words
 from siren_ext.data.kohya import Subset, write_dataset_toml
 from siren_ext.errors import DatasetError, ImageError
-from siren_ext.files import atomic
+from siren_ext.files import atomic, is_file, is_folder, is_present, real_path
 from siren_ext.text import plain_name
 
 DATASET_TOML = "dataset.toml"
@@ -30,9 +30,16 @@ def refuse_overlap(root: Path, out: Path) -> None:
     Raises
     ------
     DatasetError
-        One is the other, or inside it.
+        One is the other, or inside it; or the output folder is a file or can't be looked up.
     """
-    data, target = root.resolve(), out.resolve()
+    try:
+        data, target = real_path(root), real_path(out)
+    except OSError as error:
+        raise DatasetError(
+            f"The output folder {out} can't be used: {error.strerror}. Choose another folder."
+        ) from error
+    if is_present(target) and not is_folder(target):
+        raise DatasetError(f"{out} is a file; expected a folder. Choose another name for it.")
     if data == target or data in target.parents or target in data.parents:
         raise DatasetError(
             f"The output folder {out} is, contains or is inside the data folder {root}. Choose a "
@@ -166,7 +173,7 @@ def write_captions(item: Item, output: str, out: Path, layout: str) -> None:
         path = out / name
         try:
             content = source.read_bytes() if isinstance(source, Path) else source.encode()
-            if not path.is_file() or path.read_bytes() != content:
+            if not is_file(path) or path.read_bytes() != content:
                 with atomic(path) as temporary:
                     temporary.write_bytes(content)
         except OSError as error:

@@ -16,7 +16,7 @@ from siren_ext.coating.outputs import caption_names, output_names
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.data.images import picture_size, read_picture
 from siren_ext.errors import SirenError
-from siren_ext.files import sha256_file
+from siren_ext.files import is_file, sha256_file
 from siren_ext.progress import Progress
 
 # Bounds the memory of a batch: 8 megapixels take 96 MB per float copy, and about four are needed.
@@ -140,7 +140,10 @@ def finished_entry(job: CoatJob, journal: CoatJournal, out: Path) -> CoatEntry |
     ):
         return None
     path = out / job.output
-    same = path.is_file() and sha256_file(path) == entry.output_sha256
+    try:
+        same = is_file(path) and sha256_file(path) == entry.output_sha256
+    except OSError:  # it is written again, which reports what is wrong
+        same = False
     return entry if same else None
 
 

@@ -22,7 +22,7 @@ from siren_ext.data.image_files import inside, scan_images
 from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.data.kohya import Subset, read_dataset_toml
 from siren_ext.errors import DatasetError, ImageError
-from siren_ext.files import sha256_file
+from siren_ext.files import is_file, is_folder, real_path, sha256_file
 from siren_ext.progress import NULL, Progress
 from siren_ext.schema import shown
 from siren_ext.text import plain_name, printable
@@ -199,7 +199,7 @@ class ImageSet:
             if item.caption is None:
                 item = dataclasses.replace(item, caption=table.get(item.relative.as_posix()))
             items.append(item)
-        return _finished(items, root, root.resolve().name, problems)
+        return _finished(items, root, real_path(root).name, problems)
 
     @classmethod
     def from_toml(cls, path: Path | str, *, root: Path | None = None) -> ImageSet:
@@ -232,8 +232,8 @@ class ImageSet:
                 problems.append((label, str(error)))
                 continue
             for item in found:
-                items.setdefault(item.path.resolve(), item)
-        return _finished(list(items.values()), root, path.resolve().parent.name, problems)
+                items.setdefault(real_path(item.path), item)
+        return _finished(list(items.values()), root, real_path(path).parent.name, problems)
 
 
 def _finished(items: Sequence[Item], root: Path, name: str, problems: Problems) -> ImageSet:
@@ -274,7 +274,7 @@ def _item(
     text: str | None = None
     for suffix in suffixes:
         beside = file.with_suffix(suffix)
-        if not beside.is_file():
+        if not is_file(beside):
             continue
         try:
             words_beside = _read_caption(beside, root)
@@ -300,14 +300,19 @@ def _read_caption(path: Path, root: Path) -> str | None:
 def _caption_table(root: Path, problems: Problems) -> dict[str, str]:
     """Captions by relative path, from a two-column tab-separated table if there is one."""
     path = root / CAPTION_TABLE
-    if not path.is_file():
+    if not is_file(path):
         return {}
     if (path.is_symlink() and not inside(path, root)) or path.stat().st_size > MAX_TABLE_BYTES:
         problems.append((CAPTION_TABLE, "is a link that leaves the folder, or is too large."))
         return {}
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {row[0]: row[1].strip() for row in rows if len(row) >= 2 and row[1].strip()}
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+            rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+            return {row[0]: row[1].strip() for row in rows if len(row) >= 2 and row[1].strip()}
+    except (OSError, csv.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        problems.append((CAPTION_TABLE, f"can't be read: {why}."))
+        return {}
 
 
 def _toml_items(settings: dict[str, Any], base: Path, root: Path, problems: Problems) -> list[Item]:
@@ -323,9 +328,9 @@ def _toml_items(settings: dict[str, Any], base: Path, root: Path, problems: Prob
     if subset.metadata_file:
         problems.append((printable(subset.folder), "metadata_file is not read; use caption files."))
     folder = base / subset.folder
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DatasetError("is not a folder; expected a folder of images.")
-    folder = root / folder.resolve().relative_to(root.resolve())
+    folder = root / real_path(folder).relative_to(real_path(root))
     files, refused = scan_images(folder)
     problems += [(_relative_name(p, root), why) for p, why in refused]
     suffixes = (subset.caption_suffix,) if subset.caption_suffix else CAPTION_SUFFIXES

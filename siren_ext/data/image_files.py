@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from siren_ext.errors import ImageError
+from siren_ext.files import is_folder, real_path
 from siren_ext.text import natural_key
 
 # EPS and WMF pass the file to another program; the others are containers that Pillow can't decode.
@@ -32,15 +34,18 @@ def image_suffixes() -> frozenset[str]:
 
 
 def inside(path: Path, root: Path) -> bool:
-    """Whether a path is ``root`` or inside it, after following links."""
-    return path.resolve().is_relative_to(root.resolve())
+    """Whether a path is ``root`` or inside it, after links; False if they lead nowhere."""
+    try:
+        return real_path(path).is_relative_to(real_path(root))
+    except OSError:
+        return False
 
 
 def scan_images(folder: Path, *, deep: bool = False) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Find the image files of a folder by their suffixes.
 
-    Hidden files and folders are skipped. Links to folders, and to files outside the folder, are not
-    followed but reported.
+    Hidden files and folders are skipped. Links to folders, links to files outside the folder, and
+    what is no regular file, such as a named pipe, are not opened but reported.
 
     Parameters
     ----------
@@ -62,7 +67,7 @@ def scan_images(folder: Path, *, deep: bool = False) -> tuple[list[Path], list[t
         If ``folder`` is not a folder.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ImageError(f"{folder} is not a folder; expected a folder of images.")
     found: list[Path] = []
     refused: list[tuple[Path, str]] = []
@@ -84,9 +89,20 @@ def scan_images(folder: Path, *, deep: bool = False) -> tuple[list[Path], list[t
                 continue
             if path.is_symlink() and not inside(path, folder):
                 refused.append((path, "is a link that leaves the folder; copy the file in."))
+            elif why := _unusual(path):
+                refused.append((path, why))
             else:
                 found.append(path)
     return sorted(found, key=lambda path: _path_key(path, folder)), refused
+
+
+def _unusual(path: Path) -> str:
+    """Why something can't be opened as a file; "" if it can."""
+    try:
+        regular = stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        return f"can't be read: {error.strerror}."
+    return "" if regular else "is not a regular file; expected an image file."
 
 
 def _path_key(path: Path, root: Path) -> list[Any]:

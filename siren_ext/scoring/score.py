@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siren_ext.data.image_files import list_images
+from siren_ext.data.image_files import scan_images
 from siren_ext.data.images import read_picture, square_view, to_tensor
 from siren_ext.documents import read_json
 from siren_ext.errors import ImageError, ScoreError
-from siren_ext.files import sha256_file
+from siren_ext.files import is_file, real_path, sha256_file
 from siren_ext.progress import NULL, Progress
 from siren_ext.scoring.appearance import looks_of
 from siren_ext.scoring.score_set import MAX_TEXT, ScoreSet, require_same_coater
@@ -113,7 +113,8 @@ def score_folder(
     Returns
     -------
     ScoreSet
-        The scores, in natural order of the file names.
+        The scores, in natural order of the file names. Links that leave the folder, and what is no
+        regular file, are among the failures.
 
     Raises
     ------
@@ -124,20 +125,21 @@ def score_folder(
     """
     folder = Path(folder)
     try:
-        paths = list_images(folder)
+        paths, refused = scan_images(folder)
     except ImageError as error:
         raise ScoreError(str(error)) from error
     if not paths:
         raise ScoreError(f"{folder} contains no images; expected a folder of images.")
-    known: dict[str, Any] = {"kind": "folder", "folder": printable(folder.resolve().name)}
-    if (folder / PROVENANCE).is_file():
+    known: dict[str, Any] = {"kind": "folder", "folder": printable(real_path(folder).name)}
+    if is_file(folder / PROVENANCE):
         try:
             known["provenance"] = read_json(folder / PROVENANCE, error=ScoreError)
         except ScoreError as error:  # it is only for information, so a bad one is only reported
             known["provenance_error"] = str(error)
     named = ((printable(path.relative_to(folder).as_posix()), path) for path in paths)
     options = _Options(batch_size, workers, partial, progress)
-    return _score(named, coater, len(paths), known | (source or {}), options)
+    lost = [(printable(path.name)[:MAX_TEXT], why) for path, why in refused]
+    return _score(named, coater, len(paths), known | (source or {}), options, lost)
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,8 @@ def _prepare(name: str, image: Path | Tensor, size: int) -> _Ready:
         seen = square_view(view.float(), size)
         return _Ready(name, "", seen, looks_of(seen))
     try:
+        view = to_tensor(read_picture(image).rgb)  # refuses a pipe, which hashing would wait for
         digest = sha256_file(image)
-        view = to_tensor(read_picture(image).rgb)
     except (ImageError, OSError) as error:
         return _Ready(name, "", error=printable(error)[:MAX_TEXT])
     seen = square_view(view, size)
@@ -244,14 +246,15 @@ def _score(
     total: int | None,
     source: dict[str, Any],
     options: _Options,
+    lost: Sequence[tuple[str, str]] = (),
 ) -> ScoreSet:
-    """Score named images."""
+    """Score named images; ``lost`` are those that were refused before."""
     if options.batch_size < 1:
         raise ScoreError(f"batch_size is {options.batch_size}; expected at least 1.")
     fingerprint, progress = coater.fingerprint, options.progress
     reusable = _finished(options, coater, fingerprint)
     done: list[tuple[str, str, tuple[float, ...], _Found]] = []
-    failures: list[tuple[str, str]] = []
+    failures: list[tuple[str, str]] = list(lost)
     batch: list[_Ready] = []
 
     def result() -> ScoreSet:
