@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from siren_ext.adapters.keys import Place
 
@@ -37,6 +37,8 @@ class Change:
         For (IA)^3: scale the channels of the input instead of the output.
     with_bias : bool
         For (IA)^3: scale the bias with the output, as peft does and LyCORIS does not.
+    module : str
+        The module as the file names it, for messages.
     """
 
     place: Place
@@ -45,6 +47,7 @@ class Change:
     scale: float = 1.0
     on_input: bool = False
     with_bias: bool = False
+    module: str = ""
 
     @property
     def rank(self) -> int | None:
@@ -61,16 +64,14 @@ class Change:
             words.append("dora")
         return "+".join(words)
 
-    def misfit(self, module: nn.Module) -> str | None:
+    def misfit(self, weight: Tensor, bias: Tensor | None) -> str | None:
         """Why the change does not fit a module, or None if it does.
 
         Parameters
         ----------
-        module : torch.nn.Module
-            A linear layer, convolution or norm; only shapes are compared.
+        weight, bias : Tensor
+            Of a linear layer, convolution or norm; only shapes are compared. ``bias`` may be None.
         """
-        weight: Tensor = module.weight  # type: ignore[assignment]
-        bias = getattr(module, "bias", None)
         shift = self._shift()
         if shift is not None and (bias is None or shift.shape != bias.shape):
             return f"bias {_dims(shift)}, the model has {_dims(bias)}"

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-UNET, TEXT, TEXT_2 = "unet", "text_encoder", "text_encoder_2"
+UNET, TEXT, TEXT_2, TEXT_3 = "unet", "text_encoder", "text_encoder_2", "text_encoder_3"
+T5 = "text_encoder_t5"
+"""The T5 encoder, which is the second text encoder of Flux and the third of Stable Diffusion 3."""
 TRANSFORMER = "transformer"
 """The denoiser of newer families, which have no UNet."""
 UNET_PREFIX = "lora_unet_"
@@ -22,17 +24,29 @@ _PREFIXES: tuple[tuple[str, str | None, str], ...] = (
     (TEXT_PREFIX, TEXT, KOHYA),
     ("lora_te1_", TEXT, KOHYA),
     ("lora_te2_", TEXT_2, KOHYA),
+    ("lora_te3_", TEXT_3, KOHYA),
+    ("lora_transformer_", TRANSFORMER, KOHYA),
     ("lycoris_", UNET, KOHYA),
     ("unet.base_model.model.", UNET, PEFT),
     ("text_encoder.base_model.model.", TEXT, PEFT),
     ("text_encoder_2.base_model.model.", TEXT_2, PEFT),
     ("base_model.model.", None, PEFT),
+    ("text_encoder_3.base_model.model.", TEXT_3, PEFT),
     ("diffusion_model.", UNET, LDM),
+    ("model.diffusion_model.", UNET, LDM),
+    ("text_encoders.clip_l.transformer.", TEXT, LDM),
+    ("text_encoders.clip_h.transformer.", TEXT, LDM),
+    ("text_encoders.clip_g.transformer.", TEXT_2, LDM),
+    ("text_encoders.t5xxl.transformer.", T5, LDM),
+    ("clip_l.", TEXT, LDM),
+    ("clip_g.", TEXT_2, LDM),
+    ("t5.", T5, LDM),
     ("transformer.base_model.model.", TRANSFORMER, PEFT),
     ("unet.", UNET, DIFFUSERS),
     ("transformer.", TRANSFORMER, DIFFUSERS),
     ("text_encoder.", TEXT, DIFFUSERS),
     ("text_encoder_2.", TEXT_2, DIFFUSERS),
+    ("text_encoder_3.", TEXT_3, DIFFUSERS),
     ("", None, DIFFUSERS),
 )
 
@@ -86,9 +100,13 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         """Kohya's name of the module."""
-        prefix = {UNET: UNET_PREFIX, TEXT: TEXT_PREFIX, TEXT_2: "lora_te2_"}
-        text = "" if self.component in (UNET, None) or self.flat == "text_projection" else "text_"
-        return prefix.get(self.component or "", "") + (text and "text_model_") + self.flat
+        prefix = {
+            UNET: UNET_PREFIX, TRANSFORMER: "lora_transformer_", TEXT: TEXT_PREFIX,
+            TEXT_2: "lora_te2_", TEXT_3: "lora_te3_", T5: "t5_",
+        }  # fmt: skip
+        clip = self.component in (TEXT, TEXT_2) and self.flat != "text_projection"
+        clip = clip and not self.flat.startswith("encoder_block_")  # T5's names have no such level
+        return prefix.get(self.component or "", "") + ("text_model_" if clip else "") + self.flat
 
 
 class Key(NamedTuple):
@@ -104,12 +122,15 @@ class Key(NamedTuple):
         The factor, such as ``down``, ``alpha`` or ``hada_w1_a``.
     style : {"kohya", "peft", "diffusers", "ldm"}
         Whose naming it is.
+    module : str
+        The key without the factor: the module as the file names it.
     """
 
     place: Place
     path: str
     field: str
     style: str
+    module: str
 
 
 def parse_key(key: str) -> Key | None:
@@ -129,7 +150,8 @@ def parse_key(key: str) -> Key | None:
         return None
     if field in ("ia3", "on_input") and style != KOHYA:
         return None
-    return Key(Place(component, flatten(component, path)), path, field, style)
+    place = Place(component, flatten(component, path))
+    return Key(place, path, field, style, key[: -len(ending)])
 
 
 def flatten(component: str | None, path: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from siren_ext.adapters.changes import Change
 from siren_ext.adapters.embeddings import EmbeddingSwap, install_embeddings
@@ -42,7 +42,7 @@ class Merge:
     adapter: Adapter
     warnings: tuple[str, ...]
     kept: float
-    _saved: list[tuple[Tensor, Tensor, int]] = field(default_factory=list, repr=False)
+    _saved: list[tuple[Tensor, slice, Tensor, int]] = field(default_factory=list, repr=False)
     _swap: EmbeddingSwap | None = field(default=None, repr=False)
     _undone: bool = field(default=False, repr=False)
 
@@ -56,15 +56,15 @@ class Merge:
         """
         if self._undone:
             raise AdapterError(f"The merge of {self.adapter.path.name} was undone already.")
-        for weight, before, bits in self._saved:
-            if weight.dtype != before.dtype or _bits(weight) != bits:
+        for weight, rows, before, bits in self._saved:
+            if weight.dtype != before.dtype or _bits(weight[rows]) != bits:
                 raise AdapterError(
                     f"The weights were changed after {self.adapter.path.name} was merged, so the "
                     "merge can't be undone. Undo later merges first."
                 )
         with torch.no_grad():
-            for weight, before, _ in self._saved:
-                weight.copy_(before)
+            for weight, rows, before, _ in self._saved:
+                weight[rows].copy_(before)
         if self._swap is not None:
             self._swap.undo()
         self._undone = True
@@ -152,11 +152,11 @@ def merge_adapter(
         merge._swap = install_embeddings(pipeline, adapter.path.name, adapter.embeddings)
     with torch.no_grad():
         for target, change in fits:
-            for weight, value in _changed(target.module, change, scale):
-                before = weight.detach().clone() if keep else None
-                weight.copy_(value)
+            for weight, rows, value in list(_changed(target, change, scale)):
+                before = weight.detach()[rows].clone() if keep else None
+                weight[rows].copy_(value)
                 if before is not None:
-                    merge._saved.append((weight, before, _bits(weight)))
+                    merge._saved.append((weight, rows, before, _bits(weight[rows])))
     return merge
 
 
@@ -190,18 +190,21 @@ def resolve(
     _check_family(pipeline, adapter)
     known = Modules(pipeline)
     fits: list[tuple[Target, Change]] = []
-    seen: set[int] = set()
+    seen: dict[int, list[range]] = {}
     absent, wrong = [], []
     for change in adapter.changes:
         target = known.find(change.place)
+        name = change.module or str(change.place)
         if isinstance(target, str):
-            absent.append(f"{change.place} ({target})" if "more" in target else str(change.place))
-        elif id(target.module) in seen:
-            wrong.append(f"{change.place} (changed twice)")
-        elif misfit := change.misfit(target.module):
-            wrong.append(f"{change.place} ({misfit})")
+            absent.append(f"{name} ({target})" if "more" in target else name)
+            continue
+        weight = target.shape("weight")
+        misfit = "no weight" if weight is None else change.misfit(weight, target.shape("bias"))
+        if misfit:
+            wrong.append(f"{name} ({misfit})")
+        elif _seen(target, seen):
+            wrong.append(f"{name} (changed twice)")
         else:
-            seen.add(id(target.module))
             fits.append((target, change))
     if (absent or wrong) and (not allow_partial or not (fits or adapter.embeddings)):
         _refuse(adapter.path.name, absent, wrong)
@@ -218,6 +221,17 @@ def resolve(
         if names
     )
     return fits, warnings
+
+
+def _seen(target: Target, seen: dict[int, list[range]]) -> bool:
+    """Whether rows of a target were changed before; adds them."""
+    twice = False
+    for part in target.parts:
+        rows = range(*(part.rows or (0, 1 << 62)))
+        before = seen.setdefault(id(part.module), [])
+        twice = twice or any(one.start < rows.stop and rows.start < one.stop for one in before)
+        before.append(rows)
+    return twice
 
 
 def _check_family(pipeline: Pipeline, adapter: Adapter) -> None:
@@ -256,13 +270,24 @@ def _refuse(name: str, absent: list[str], wrong: list[str]) -> None:
     )
 
 
-def _changed(module: nn.Module, change: Change, scale: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """The parameters that a change affects, with their new values in their number format."""
-    weight: Tensor = module.weight  # type: ignore[assignment]
-    bias: Tensor | None = getattr(module, "bias", None)
-    for old, delta in zip((weight, bias), change.delta(weight, bias), strict=True):
-        if old is not None and delta is not None:
-            yield old, (old.float() + scale * delta).to(old.dtype)
+def _changed(
+    target: Target, change: Change, scale: float
+) -> Iterator[tuple[Tensor, slice, Tensor]]:
+    """The parameters that a change affects, their rows, and the new values of these."""
+    weight = target.tensor("weight")
+    if weight is None:
+        return
+    deltas = change.delta(weight, target.tensor("bias"))
+    for name, delta in zip(("weight", "bias"), deltas, strict=True):
+        start = 0
+        for part in target.parts:
+            old: Tensor | None = getattr(part.module, name, None)
+            if old is None or delta is None:
+                continue
+            rows = slice(*(part.rows or (0, old.shape[0])))
+            stop = start + rows.stop - rows.start
+            yield old, rows, (old[rows].float() + scale * delta[start:stop]).to(old.dtype)
+            start = stop
 
 
 @torch.no_grad()
@@ -276,7 +301,8 @@ def _check_result(
     broken = []
     along = total = 0.0
     for target, change in fits:
-        for old, new in _changed(target.module, change, scale):
+        for weight, rows, new in _changed(target, change, scale):
+            old = weight[rows]
             if not bool(torch.isfinite(new).all()):
                 broken.append(str(target))
             elif final_dtype not in (None, old.dtype):

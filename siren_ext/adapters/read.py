@@ -191,9 +191,9 @@ def _read_part(part: Part) -> Adapter:
     for place in sorted(fields, key=str):
         change = _change(keys[place], fields[place], settings)
         if isinstance(change, str):
-            left.append(f"{keys[place].path} ({change})")
+            left.append(f"{keys[place].module} ({change})")
         else:
-            changes.append(change)
+            changes.append(replace(change, module=keys[place].module))
     style = "+".join(sorted(styles)) or "unknown"
     return Adapter(
         part.path, part.hash, style, tuple(changes), (), tuple(sorted(left)), part.metadata

@@ -1,0 +1,117 @@
+"""Names that the original programs give to the modules of transformers, beside diffusers' own.
+
+Kohya's scripts, ai-toolkit, OneTrainer and ComfyUI name modules as the original releases do, where
+one module often holds what diffusers keeps apart (``qkv`` for ``to_q``, ``to_k`` and ``to_v``). The
+tables follow diffusers' own converters of checkpoints (``diffusers.loaders.single_file_utils``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+_QKV = "attn.to_q attn.to_k attn.to_v"
+_ADDED = "attn.add_q_proj attn.add_k_proj attn.add_v_proj"
+
+# original name to diffusers' name, or to several names whose rows follow each other
+_FLUX_BLOCK = {
+    "img_attn.qkv": _QKV,
+    "img_attn.proj": "attn.to_out.0",
+    "txt_attn.qkv": _ADDED,
+    "txt_attn.proj": "attn.to_add_out",
+}
+_FLUX_ENDS = {
+    "img_in": "x_embedder",
+    "txt_in": "context_embedder",
+    "final_layer.linear": "proj_out",
+    "final_layer.adaLN_modulation.1": "norm_out.linear",
+}
+_FLUX = {
+    "": {
+        **_FLUX_ENDS,
+        "time_in.in_layer": "time_text_embed.timestep_embedder.linear_1",
+        "time_in.out_layer": "time_text_embed.timestep_embedder.linear_2",
+        "vector_in.in_layer": "time_text_embed.text_embedder.linear_1",
+        "vector_in.out_layer": "time_text_embed.text_embedder.linear_2",
+        "guidance_in.in_layer": "time_text_embed.guidance_embedder.linear_1",
+        "guidance_in.out_layer": "time_text_embed.guidance_embedder.linear_2",
+    },
+    "double_blocks transformer_blocks": {
+        **_FLUX_BLOCK,
+        "img_mod.lin": "norm1.linear",
+        "img_mlp.0": "ff.net.0.proj",
+        "img_mlp.2": "ff.net.2",
+        "txt_mod.lin": "norm1_context.linear",
+        "txt_mlp.0": "ff_context.net.0.proj",
+        "txt_mlp.2": "ff_context.net.2",
+    },
+    "single_blocks single_transformer_blocks": {
+        "linear1": f"{_QKV} proj_mlp",
+        "linear2": "proj_out",
+        "modulation.lin": "norm.linear",
+    },
+}
+_SD3 = {
+    "": {
+        "x_embedder.proj": "pos_embed.proj",
+        "t_embedder.mlp.0": "time_text_embed.timestep_embedder.linear_1",
+        "t_embedder.mlp.2": "time_text_embed.timestep_embedder.linear_2",
+        "y_embedder.mlp.0": "time_text_embed.text_embedder.linear_1",
+        "y_embedder.mlp.2": "time_text_embed.text_embedder.linear_2",
+        "final_layer.linear": "proj_out",
+        "final_layer.adaLN_modulation.1": "norm_out.linear",
+    },
+    "joint_blocks transformer_blocks": {
+        "x_block.attn.qkv": _QKV,
+        "x_block.attn.proj": "attn.to_out.0",
+        "x_block.attn2.qkv": "attn2.to_q attn2.to_k attn2.to_v",
+        "x_block.attn2.proj": "attn2.to_out.0",
+        "x_block.adaLN_modulation.1": "norm1.linear",
+        "x_block.mlp.fc1": "ff.net.0.proj",
+        "x_block.mlp.fc2": "ff.net.2",
+        "context_block.attn.qkv": _ADDED,
+        "context_block.attn.proj": "attn.to_add_out",
+        "context_block.adaLN_modulation.1": "norm1_context.linear",
+        "context_block.mlp.fc1": "ff_context.net.0.proj",
+        "context_block.mlp.fc2": "ff_context.net.2",
+    },
+}
+_TABLES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "FluxTransformer2DModel": _FLUX,
+    "SD3Transformer2DModel": _SD3,
+}
+_SWAPPED = "AdaLayerNormContinuous"
+
+
+def original_names(kind: str, blocks: Mapping[str, int]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Original names of modules with diffusers' names of the same weights.
+
+    Parameters
+    ----------
+    kind : str
+        The class of the transformer; others than those known have no names.
+    blocks : mapping of str to int
+        Number of blocks in each list of blocks, by diffusers' name of the list.
+
+    Yields
+    ------
+    original : str
+        The path in the original program.
+    paths : tuple of str
+        The paths in diffusers, in the order of their rows in the original weight. Not every
+        transformer has all of them.
+    """
+    for lists, names in _TABLES.get(kind, {}).items():
+        if not lists:
+            for original, paths in names.items():
+                yield original, tuple(paths.split())
+            continue
+        theirs, _, ours = lists.rpartition(" ")
+        for number in range(blocks.get(ours, 0)):
+            for original, paths in names.items():
+                inner = tuple(f"{ours}.{number}.{path}" for path in paths.split())
+                yield f"{theirs or ours}.{number}.{original}", inner
+
+
+def halves_swapped(owner: object) -> bool:
+    """Whether diffusers stores scale and shift of a norm's layer in the other order."""
+    return type(owner).__name__ == _SWAPPED
