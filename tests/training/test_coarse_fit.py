@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from support.toy_training import Toy
 from torch import Tensor
 
 from siren_ext.coater.coater import Coater
@@ -17,22 +18,15 @@ from siren_ext.training.coarse_fit import fit_coarse
 BITS = 8
 
 
-class Blurring:
+class Blurring(Toy):
     """A surrogate whose autoencoder passes broad colour only."""
 
-    resolution = 32
-
-    def denoising_loss(
-        self, images: Tensor, *, generator: torch.Generator, draws: int = 1
-    ) -> Tensor:
-        return images.new_zeros(len(images))
+    def __init__(self, side: int = 32) -> None:
+        super().__init__(side)
 
     def round_trip(self, images: Tensor) -> Tensor:
         cells = F.adaptive_avg_pool2d(images, 4)
         return F.interpolate(cells, size=images.shape[2:], mode="bilinear", align_corners=False)
-
-    def renoise(self, images: Tensor, low: int, high: int, *, generator: torch.Generator) -> Tensor:
-        return images
 
 
 def photos(count: int, seed: int) -> Tensor:
@@ -72,14 +66,12 @@ def test_few_large_pictures_pass_the_autoencoder_at_once() -> None:
     sizes: set[int] = set()
 
     class Large(Blurring):
-        resolution = 512
-
         def round_trip(self, images: Tensor) -> Tensor:
             sizes.add(len(images))
             return super().round_trip(images)
 
     coater = Coater(CoaterConfig(channels=4, working_size=32, coarse=3.0, message_bits=BITS))
-    fit_coarse(coater, photos(6, 0), Large(), messages, torch.Generator().manual_seed(3))
+    fit_coarse(coater, photos(6, 0), Large(512), messages, torch.Generator().manual_seed(3))
     assert max(sizes) == 4
 
 
