@@ -60,6 +60,14 @@ def plan(
         int | None,
         typer.Option("--references", help="Reference images; default: the pilot's, or 300."),
     ] = None,
+    low_end: Annotated[
+        float | None,
+        typer.Option(
+            "--low-end",
+            help="Share of the lowest reference scores that the verdict searches, above 0 to 1; "
+            "default: that of verify.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the simulation.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -79,11 +87,12 @@ def plan(
         result = _keyed(accuracy, bits, spread, levels, power, seed)
     elif effect is not None:
         m = 300 if references is None else references
-        result = _from_effect(effect, levels, power, m, seed)
+        result = _from_effect(effect, levels, power, m, _share(low_end), seed)
     elif suspect is None or reference is None:
         raise ConfigError("A pilot needs both --suspect and --reference; give both.")
     else:
-        result = _from_pilot(suspect, reference, levels, power, references, seed)
+        share = _share(low_end)
+        result = _from_pilot(suspect, reference, levels, power, references, share, seed)
     if as_json:
         say(json.dumps(result, indent=2, allow_nan=False))
     else:
@@ -105,8 +114,15 @@ def register(app: typer.Typer) -> None:
     )(plan)
 
 
+def _share(low_end: float | None) -> float:
+    """The share of the reference that the verdict's test searches."""
+    from siren_ext.verdict.config import VerifyConfig
+
+    return VerifyConfig().low_end if low_end is None else low_end
+
+
 def _from_effect(
-    effect: float, levels: Sequence[float], power: float, references: int, seed: int
+    effect: float, levels: Sequence[float], power: float, references: int, share: float, seed: int
 ) -> dict[str, Any]:
     import numpy as np
 
@@ -115,9 +131,12 @@ def _from_effect(
     rng = np.random.default_rng(seed)
     rows = []
     for alpha in levels:
-        fixed = plan_size(effect, alpha=alpha, power=power, references=references, rng=rng)
+        fixed = plan_size(
+            effect, alpha=alpha, power=power, references=references, share=share, rng=rng
+        )
         rows.append(_row(fixed, _sequential(fixed, effect, rng)))
-    return {"basis": "effect", "effect": effect, "rows": rows} | _shared(power, references, seed)
+    planned = {"basis": "effect", "effect": effect, "low_end": share, "rows": rows}
+    return planned | _shared(power, references, seed)
 
 
 def _from_pilot(
@@ -126,6 +145,7 @@ def _from_pilot(
     levels: Sequence[float],
     power: float,
     references: int | None,
+    share: float,
     seed: int,
 ) -> dict[str, Any]:
     import numpy as np
@@ -147,18 +167,27 @@ def _from_pilot(
     rows = []
     for alpha in levels:
         fixed = plan_from_pilot(
-            first.scores, second.scores, alpha=alpha, power=power, references=m, rng=rng
+            first.scores,
+            second.scores,
+            alpha=alpha,
+            power=power,
+            references=m,
+            share=share,
+            rng=rng,
         )
         row = _row(fixed, _sequential(fixed, found.value, rng))
         careful = None
         if found.low > 0:
-            careful = plan_size(found.low, alpha=alpha, power=power, references=m, rng=rng).images
+            careful = plan_size(
+                found.low, alpha=alpha, power=power, references=m, share=share, rng=rng
+            ).images
         rows.append(row | {"images_careful": careful})
     pilot = {"suspect_images": len(first), "reference_images": len(second)}
     return {
         "basis": "pilot",
         "effect": found.value,
         "effect_low": found.low,
+        "low_end": share,
         "pilot": pilot,
         "rows": rows,
     } | _shared(power, m, seed)
@@ -213,7 +242,11 @@ def _print_table(result: dict[str, Any]) -> None:
         say(f"Keyed test without reference images; {share}.")
     else:
         lower = f"scores lower by {result['effect']:.2f} standard deviations"
-        say(f"Kolmogorov-Smirnov test against {result['references']} reference images; {lower}")
+        where = f"lowest {result['low_end']:.0%}" if result["low_end"] < 1 else "all scores"
+        say(
+            f"Kolmogorov-Smirnov test ({where}) against {result['references']} reference images; "
+            f"{lower}"
+        )
         if pilot:
             counts = result["pilot"]
             say(

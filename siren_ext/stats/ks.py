@@ -28,7 +28,8 @@ from siren_ext.stats.ks_distribution import (
     smallest_exact_p,
     step_weights,
 )
-from siren_ext.stats.low_end import low_end
+from siren_ext.stats.low_end import low_end, low_end_count
+from siren_ext.stats.low_end_distribution import low_end_critical_gap, low_end_p
 
 Method = Literal["auto", "exact", "asymptotic"]
 
@@ -60,6 +61,10 @@ class KsResult:
         "less" means that suspect scores are smaller.
     method : {"exact", "asymptotic"}
         How ``p_value`` was calculated.
+    searched : int or None
+        Number of references in the low end, if ``p_value`` is the exact one of a gap sought there.
+        None if ``p_value`` is the chance of a gap anywhere, which is an upper bound if the gap was
+        sought in the low end only.
     """
 
     statistic: float
@@ -71,6 +76,7 @@ class KsResult:
     smallest_p: float
     alternative: Literal["less", "two-sided"]
     method: Literal["exact", "asymptotic"]
+    searched: int | None = None
 
     def critical(self, alpha: float) -> float:
         """The smallest D with p <= ``alpha`` for these n and m.
@@ -96,12 +102,18 @@ class KsResult:
             value = asymptotic_critical(alpha, self.n, self.m, sides)
             return value if value <= 1 else math.inf
         lcm = math.lcm(self.n, self.m)
-        gap = critical_gap(alpha, self.n, self.m, sides)
+        if self.searched is None:
+            gap = critical_gap(alpha, self.n, self.m, sides)
+        else:
+            gap = low_end_critical_gap(alpha, self.n, self.m, self.searched)
         return gap / lcm if gap <= lcm else math.inf
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+        """Plain values for JSON, without ``searched`` if it is None, as reports always had them."""
+        values = asdict(self)
+        if self.searched is None:
+            del values["searched"]
+        return values
 
 
 def ks_less(
@@ -110,6 +122,7 @@ def ks_less(
     *,
     method: Method = "auto",
     share: float = 1.0,
+    bound: bool = False,
 ) -> KsResult:
     """One-sided test whether the suspect's scores are smaller, as a coating makes them.
 
@@ -127,7 +140,12 @@ def ks_less(
         10,000 scores per sample.
     share : float
         In (0, 1]. Below 1, only the low end of the reference is searched for D; see
-        :func:`siren_ext.stats.low_end.low_end`.
+        :func:`siren_ext.stats.low_end.low_end`. The exact p is then that of a gap in the low end
+        (:func:`siren_ext.stats.low_end_distribution.low_end_p`), the asymptotic p that of a gap
+        anywhere, which is larger.
+    bound : bool
+        Take the p of a gap anywhere for the exact p too. It is an upper bound, and what reports
+        state that were written before the exact p was known.
 
     Raises
     ------
@@ -143,7 +161,7 @@ def ks_less(
     ----------
     Hodges (1958), "The significance probability of the Smirnov two-sample test", Ark. Mat. 3.
     """
-    return _test(suspect, reference, sides=1, method=method, share=share)
+    return _test(suspect, reference, sides=1, method=method, share=share, bound=bound)
 
 
 def ks_two_sided(suspect: ArrayLike, reference: ArrayLike, *, method: Method = "auto") -> KsResult:
@@ -178,7 +196,13 @@ def ks_two_sided(suspect: ArrayLike, reference: ArrayLike, *, method: Method = "
 
 
 def _test(
-    suspect: ArrayLike, reference: ArrayLike, *, sides: int, method: Method, share: float = 1.0
+    suspect: ArrayLike,
+    reference: ArrayLike,
+    *,
+    sides: int,
+    method: Method,
+    share: float = 1.0,
+    bound: bool = False,
 ) -> KsResult:
     """The test behind both public functions."""
     if method not in ("auto", "exact", "asymptotic"):
@@ -203,7 +227,10 @@ def _test(
     h = max(int(gap[best]), 0)
     exact = method == "exact" or (method == "auto" and max(n, m) <= AUTO_EXACT_LIMIT)
     lcm = math.lcm(n, m)
-    if exact:
+    searched = low_end_count(m, share) if share != 1 and exact and not bound else None
+    if searched is not None:
+        p = low_end_p(h, n, m, searched)
+    elif exact:
         p = float(exact_p(np.array([h]), n, m, sides)[0])
     else:
         p = asymptotic_p(h / lcm, n, m, sides)
@@ -217,4 +244,5 @@ def _test(
         smallest_p=smallest_exact_p(n, m, sides) if exact else asymptotic_p(1.0, n, m, sides),
         alternative="less" if sides == 1 else "two-sided",
         method="exact" if exact else "asymptotic",
+        searched=searched,
     )

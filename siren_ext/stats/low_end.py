@@ -31,9 +31,10 @@ def low_end(
     ``python -m siren_ext.experiments.panel``). A one-sided test on the returned samples searches
     for its gap D+ among the low scores only.
 
-    That gap is never larger than the one over all scores, so the usual p stays valid (an upper
-    bound) under the usual null hypothesis, for any ``share`` fixed beforehand. Complete separation
-    still gives D+ = 1.
+    That gap is never larger than the one over all scores, so the usual p is an upper bound under
+    the usual null hypothesis, for any ``share`` fixed beforehand: at .05 it accuses 3 to 13 times
+    too rarely. The exact p is that of
+    :func:`siren_ext.stats.low_end_distribution.low_end_p`. Complete separation still gives D+ = 1.
 
     Parameters
     ----------
@@ -54,10 +55,33 @@ def low_end(
     ScoreError
         If scores are empty or not finite, or ``share`` is out of range.
     """
-    if not 0 < share <= 1:
-        raise ScoreError(f"The low end's share is {share}; expected more than 0 and at most 1.")
     first = finite_list(suspect, "suspect scores")
     second = finite_list(reference, "reference scores")
-    place = max(1, math.ceil(share * len(second))) - 1
+    place = low_end_count(len(second), share) - 1
     ceiling = np.partition(second, place)[place]
     return np.minimum(first, ceiling), np.minimum(second, ceiling)
+
+
+def low_end_count(references: int, share: float = LOW_END) -> int:
+    """How many references the low end has: ``share`` of them, rounded up.
+
+    Parameters
+    ----------
+    references : int
+        m, at least 1.
+    share : float
+        In (0, 1].
+
+    Returns
+    -------
+    int
+        1 to m.
+
+    Raises
+    ------
+    ScoreError
+        If ``share`` is out of range.
+    """
+    if not 0 < share <= 1:
+        raise ScoreError(f"The low end's share is {share}; expected more than 0 and at most 1.")
+    return max(1, math.ceil(share * references))

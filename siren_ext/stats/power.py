@@ -16,7 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from siren_ext.errors import ScoreError
 from siren_ext.stats.checks import finite_list, level
-from siren_ext.stats.ks_distribution import critical_gap
+from siren_ext.stats.ks import AUTO_EXACT_LIMIT
+from siren_ext.stats.ks_distribution import asymptotic_critical
+from siren_ext.stats.low_end import LOW_END, low_end_count
+from siren_ext.stats.low_end_distribution import low_end_critical_gap
 
 Floats = NDArray[np.float64]
 Sampler = Callable[[tuple[int, int], np.random.Generator], Floats]
@@ -28,6 +31,9 @@ _CELLS = 1 << 20
 # errors, n is rejected without the remaining tests.
 _QUICK = 200
 _FAR = 0.2
+# The n that the search finds is one whose simulation was lucky. Its power is simulated afresh with
+# so many times the tests, and n raised by 2 % until the fresh power suffices.
+_AFRESH = 8
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,7 @@ def plan_size(
     alpha: float = 1e-6,
     power: float = 0.95,
     references: int = 300,
+    share: float = LOW_END,
     draws: int = DRAWS,
     limit: int = LIMIT,
     rng: np.random.Generator,
@@ -138,7 +145,7 @@ def plan_size(
     The planned test's null hypothesis is that of :func:`siren_ext.stats.ks.ks_less`. The plan
     assumes that a coating lowers normal scores by ``effect`` standard deviations and leaves their
     spread unchanged; for skewed scores use :func:`plan_from_pilot`. Power is the share of simulated
-    tests in which the exact test rejects at ``alpha``.
+    tests that reject at ``alpha``, with the p that a verdict takes (``method="auto"``).
 
     Parameters
     ----------
@@ -150,8 +157,12 @@ def plan_size(
         Wanted chance of detecting a guilty model, in (0, 1).
     references : int
         Number of reference images, m.
+    share : float
+        Share of the reference's scores, from the lowest, in which the test looks for the largest
+        gap, in (0, 1]; the default is that of a verdict. See :func:`siren_ext.stats.ks.ks_less`.
     draws : int
-        Simulated tests per number of images tried; the standard error is at most 0.5 / sqrt(draws).
+        Simulated tests per number of images tried, and eight times as many for the result, whose
+        standard error is at most 0.18 / sqrt(draws).
     limit : int
         The largest number of images to consider.
     rng : numpy.random.Generator
@@ -168,7 +179,7 @@ def plan_size(
     def lowered(shape: tuple[int, int], rng: np.random.Generator) -> Floats:
         return rng.normal(-effect, 1, shape)
 
-    return _plan_ks(lowered, _standard, effect, alpha, power, references, draws, limit, rng)
+    return _plan_ks(lowered, _standard, effect, alpha, power, references, share, draws, limit, rng)
 
 
 def plan_from_pilot(
@@ -178,6 +189,7 @@ def plan_from_pilot(
     alpha: float = 1e-6,
     power: float = 0.95,
     references: int | None = None,
+    share: float = LOW_END,
     draws: int = DRAWS,
     limit: int = LIMIT,
     rng: np.random.Generator,
@@ -195,7 +207,7 @@ def plan_from_pilot(
         Scores of an innocent model, m at least 3.
     references : int or None
         Number of reference images to plan for; None takes m.
-    alpha, power, draws, limit, rng
+    alpha, power, share, draws, limit, rng
         As in :func:`plan_size`.
 
     Raises
@@ -210,7 +222,7 @@ def plan_from_pilot(
     def again(pool: Floats) -> Sampler:
         return lambda shape, rng: rng.choice(pool, shape)
 
-    return _plan_ks(again(first), again(second), effect, alpha, power, m, draws, limit, rng)
+    return _plan_ks(again(first), again(second), effect, alpha, power, m, share, draws, limit, rng)
 
 
 def _standard(shape: tuple[int, int], rng: np.random.Generator) -> Floats:
@@ -237,6 +249,7 @@ def _plan_ks(
     alpha: float,
     power: float,
     m: int,
+    share: float,
     draws: int,
     limit: int,
     rng: np.random.Generator,
@@ -245,23 +258,34 @@ def _plan_ks(
     level(alpha)
     if m < 1:
         raise ScoreError(f"references is {m}; expected at least 1.")
+    count = low_end_count(m, share)
 
     def rejected(n: int, tests: int) -> int:
-        wall = critical_gap(alpha, n, m)
+        wall = _least_gap(alpha, n, m, count)
         if wall > math.lcm(n, m):
             return 0
         up, down = m // math.gcd(n, m), n // math.gcd(n, m)
         rows, hits = max(1, _CELLS // (n + m)), 0
         for start in range(0, tests, rows):
-            count = min(rows, tests - start)
+            block = min(rows, tests - start)
             # references first, so that a stable sort reads ties against the owner
-            pools = references((count, m), rng), suspects((count, n), rng)
+            pools = references((block, m), rng), suspects((block, n), rng)
             order = np.concatenate(pools, axis=1).argsort(axis=1, kind="stable")
-            walk = np.cumsum(np.where(order >= m, up, -down), axis=1)
-            hits += int((walk.max(axis=1) >= wall).sum())
+            suspect = order >= m
+            walk = np.cumsum(np.where(suspect, up, -down), axis=1)
+            below = np.cumsum(~suspect, axis=1) < count
+            hits += int((below & (walk >= wall)).any(axis=1).sum())
         return hits
 
     return search_size(rejected, power, alpha, m, effect, draws, limit)
+
+
+def _least_gap(alpha: float, n: int, m: int, count: int) -> int:
+    """The smallest gap, in units of 1 / lcm(n, m), with which a verdict's test rejects."""
+    if max(n, m) <= AUTO_EXACT_LIMIT:
+        return low_end_critical_gap(alpha, n, m, count)
+    # rounded before it is rounded up: a gap whose p is alpha itself is enough
+    return math.ceil(round(asymptotic_critical(alpha, n, m, 1) * math.lcm(n, m), 6))
 
 
 def search_size(
@@ -276,7 +300,7 @@ def search_size(
     """The smallest number of images with enough power, found by doubling and then bisection.
 
     Apart from simulation noise and the steps of an exact test, power grows with n; up to these, the
-    result is the smallest n.
+    result is the smallest n. Its power is that of fresh simulations, which the search did not see.
 
     Parameters
     ----------
@@ -287,7 +311,7 @@ def search_size(
     alpha, references, effect
         Copied into the plan.
     draws : int
-        Simulated tests per number of images tried.
+        Simulated tests per number of images tried; eight times as many for the result.
     limit : int
         The largest number of images to consider.
 
@@ -317,6 +341,13 @@ def search_size(
     while found and high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
+    while found:
+        used[high] = _AFRESH * draws
+        curve[high] = rejected(high, used[high]) / used[high]
+        if curve[high] >= target or high == limit:
+            found = curve[high] >= target
+            break
+        high = min(limit, high + max(1, high // 50))
     reached = curve[high]
     return SizePlan(
         images=high if found else None,

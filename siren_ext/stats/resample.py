@@ -11,7 +11,8 @@ from siren_ext.errors import ScoreError
 from siren_ext.stats.checks import finite_list
 from siren_ext.stats.draw import draw_subsets
 from siren_ext.stats.ks_distribution import exact_p, step_weights
-from siren_ext.stats.low_end import low_end
+from siren_ext.stats.low_end import low_end_count
+from siren_ext.stats.low_end_distribution import low_end_p
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -103,16 +104,16 @@ def resampled_ks(
     two_sided : bool
         Use the paper's two-sided statistic.
     share : float
-        In (0, 1]. Below 1, only the low end of the whole reference pool is searched for D; see
-        :func:`siren_ext.stats.low_end.low_end`. Meant for the one-sided test.
+        In (0, 1]. Below 1, only the low end of each test's reference scores is searched for D; see
+        :func:`siren_ext.stats.low_end.low_end`. For the one-sided test only.
     rng : numpy.random.Generator
         Draws the subsets.
 
     Raises
     ------
     ScoreError
-        If a pool is smaller than its subset, scores are empty or not finite, or a setting is out
-        of range.
+        If a pool is smaller than its subset, scores are empty or not finite, a setting is out of
+        range, or a share below 1 is combined with the two-sided test.
 
     References
     ----------
@@ -123,8 +124,11 @@ def resampled_ks(
         np.sort(finite_list(suspect, "suspect scores")),
         np.sort(finite_list(reference, "reference scores")),
     )
-    if share != 1:
-        suspects, references = low_end(suspects, references, share)
+    if two_sided and share != 1:
+        raise ScoreError(
+            f"The two-sided test was requested for a low end's share of {share}, but it searches "
+            "all scores; use a share of 1."
+        )
     total = len(references)
     m = min(300, total) if reference_size is None else reference_size
     for name, want, have in (("suspect", size, len(suspects)), ("reference", m, total)):
@@ -138,12 +142,19 @@ def resampled_ks(
     if m < total and not redraw_reference:
         references = references[draw_subsets(1, total, m, rng)[0]]
     sides = 2 if two_sided else 1
+    searched = low_end_count(m, share)
     gaps = np.empty(repeats, dtype=np.int64)
     rows = max(1, _CELLS // (len(suspects) + len(references)))
     for start in range(0, repeats, rows):
         count = min(rows, repeats - start)
-        gaps[start : start + count] = _gaps(suspects, references, size, m, count, sides, rng)
-    p_values = exact_p(gaps, size, m, sides)
+        gaps[start : start + count] = _gaps(
+            suspects, references, size, m, count, sides, searched, rng
+        )
+    if share == 1:
+        p_values = exact_p(gaps, size, m, sides)
+    else:
+        distinct, inverse = np.unique(gaps, return_inverse=True)
+        p_values = np.array([low_end_p(int(gap), size, m, searched) for gap in distinct])[inverse]
     return ResampleResult(p_values, size, m, redraw_reference and m < total)
 
 
@@ -154,6 +165,7 @@ def _gaps(
     m: int,
     count: int,
     sides: int,
+    searched: int,
     rng: np.random.Generator,
 ) -> Ints:
     """D of ``count`` random subsets in units of 1 / lcm(n, m); both pools are sorted."""
@@ -171,7 +183,9 @@ def _gaps(
         lower = np.take_along_axis(kept, lower, axis=1) if sides == 2 else upper
     # In a run of tied suspects only the last one sees the full F (the first one the full F-) and
     # the others give less, so the maximum is right without special treatment of ties.
-    gap = (ranks - b * upper).max(axis=1)
+    # A suspect is below the low end's ceiling, the reference number ``searched``, if fewer than
+    # that many references are at or below the suspect.
+    gap = np.where(upper < searched, ranks - b * upper, 0).max(axis=1)
     if sides == 2:
         gap = np.maximum(gap, (b * lower - ranks + a).max(axis=1))
     least: NDArray[np.int64] = np.maximum(gap, 0)

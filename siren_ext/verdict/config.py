@@ -24,7 +24,7 @@ class VerifyConfig(Config):
         images per model.
     low_end : float
         Share of the reference's scores, from the lowest, in which that test looks for the largest
-        gap, 0.01 to 1; 1 looks everywhere. See :mod:`siren_ext.stats.low_end`.
+        gap, 0.01 to 1; 1 looks everywhere. See :mod:`siren_ext.stats.low_end_distribution`.
     two_sided : bool
         Whether to use the paper's test, which looks everywhere and also rejects if the suspect
         scores *higher*.

@@ -173,6 +173,7 @@ def ks_finding(
     method: Method = "auto",
     two_sided: bool = False,
     share: float = LOW_END,
+    bound: bool = False,
 ) -> Finding:
     """Test whether the suspect's images score lower than the reference's.
 
@@ -187,6 +188,9 @@ def ks_finding(
     share : float
         Share of the reference's scores, from the lowest, in which the one-sided test looks for the
         largest gap.
+    bound : bool
+        Take the p of a gap anywhere, as reports did that were written before; see
+        :func:`~siren_ext.stats.ks.ks_less`.
 
     Returns
     -------
@@ -195,20 +199,28 @@ def ks_finding(
 
     References
     ----------
-    :mod:`siren_ext.stats.ks`, :mod:`siren_ext.stats.low_end`.
+    :mod:`siren_ext.stats.ks`, :mod:`siren_ext.stats.low_end_distribution`.
     """
-    figures = ks_result(suspect, reference, method=method, two_sided=two_sided, share=share)
+    figures = ks_result(
+        suspect, reference, method=method, two_sided=two_sided, share=share, bound=bound
+    )
     return finding_of_ks(figures, suspect, reference, alpha)
 
 
 def ks_result(
-    suspect: ScoreSet, reference: ScoreSet, *, method: Method, two_sided: bool, share: float
+    suspect: ScoreSet,
+    reference: ScoreSet,
+    *,
+    method: Method,
+    two_sided: bool,
+    share: float,
+    bound: bool = False,
 ) -> KsResult:
     """Compare the suspect's scores with the reference's.
 
     Parameters
     ----------
-    suspect, reference, method, two_sided, share
+    suspect, reference, method, two_sided, share, bound
         As in :func:`ks_finding`.
 
     Returns
@@ -219,7 +231,7 @@ def ks_result(
     pools = distinct_scores(suspect), distinct_scores(reference)
     if two_sided:
         return ks_two_sided(*pools, method=method)
-    return ks_less(*pools, method=method, share=share)
+    return ks_less(*pools, method=method, share=share, bound=bound)
 
 
 def finding_of_ks(

@@ -11,15 +11,21 @@ import pytest
 from siren_ext.errors import ScoreError
 from siren_ext.stats.keyed_power import KeyedEffect
 from siren_ext.stats.ks import ks_less
+from siren_ext.stats.low_end import LOW_END
 from siren_ext.stats.power import pilot_effect, plan_from_pilot, plan_size
+from siren_ext.verdict.config import VerifyConfig
 
 
-def test_planned_power_is_the_power_of_the_test():
+@pytest.mark.parametrize("low_end", [LOW_END, 0.1, 1])
+def test_planned_power_is_the_power_of_the_test(low_end):
     rng = np.random.default_rng(1)
-    plan = plan_size(1.2, alpha=1e-3, power=0.9, references=80, rng=rng)
+    plan = plan_size(1.2, alpha=1e-3, power=0.9, references=80, share=low_end, rng=rng)
     tests = 400
     for n, wanted in ((plan.images, plan.power), (plan.images // 2, None)):
-        p = [ks_less(rng.normal(-1.2, 1, n), rng.normal(size=80)).p_value for _ in range(tests)]
+        p = [
+            ks_less(rng.normal(-1.2, 1, n), rng.normal(size=80), share=low_end).p_value
+            for _ in range(tests)
+        ]
         share = np.mean(np.array(p) <= 1e-3)
         if wanted is None:
             assert share < 0.8, "half as many images are clearly not enough"
@@ -32,9 +38,27 @@ def test_planned_power_is_the_power_of_the_test():
     assert json.loads(json.dumps(plan.to_dict()))["references"] == 80
 
 
+@pytest.mark.parametrize(
+    ("effect", "m", "alpha", "power"),
+    [(1.5, 100, 1e-3, 0.8), (1.0, 100, 1e-2, 0.95), (0.7, 200, 0.05, 0.8), (1.0, 300, 1e-3, 0.95)],
+)
+def test_claimed_power_is_delivered_within_two_points(effect, m, alpha, power):
+    """By the verdict's test on fresh scores; the standard errors together are 0.7 points."""
+    rng = np.random.default_rng(11)
+    plan = plan_size(effect, alpha=alpha, power=power, references=m, rng=rng)
+    p = [
+        ks_less(
+            rng.normal(-effect, 1, plan.images), rng.normal(size=m), share=VerifyConfig().low_end
+        ).p_value
+        for _ in range(6000)
+    ]
+    assert abs(np.mean(np.array(p) <= alpha) - plan.power) <= 0.02
+    assert plan.power >= power
+
+
 def test_power_guide_of_the_method():
     """Measured figures: 30 against 300 at one standard deviation has power .98 at 1e-2."""
-    plan = plan_size(1.0, alpha=1e-2, power=0.98, rng=np.random.default_rng(2))
+    plan = plan_size(1.0, alpha=1e-2, power=0.98, share=1, rng=np.random.default_rng(2))
     assert 27 <= plan.images <= 33
 
 
@@ -85,7 +109,7 @@ def test_pilot_with_ties_follows_the_test():
     plan = plan_from_pilot(suspect, reference, alpha=1e-3, power=0.8, references=40, rng=rng)
     assert plan.references == 40
     p = [
-        ks_less(rng.choice(suspect, plan.images), rng.choice(reference, 40)).p_value
+        ks_less(rng.choice(suspect, plan.images), rng.choice(reference, 40), share=LOW_END).p_value
         for _ in range(500)
     ]
     assert abs(np.mean(np.array(p) <= 1e-3) - plan.power) < 4 * math.sqrt(0.16 / 500)

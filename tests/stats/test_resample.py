@@ -8,6 +8,7 @@ from scipy.stats import ks_2samp
 
 from siren_ext.errors import ScoreError
 from siren_ext.stats.draw import draw_subsets
+from siren_ext.stats.ks import ks_less
 from siren_ext.stats.resample import PAPER_ALPHAS, resampled_ks
 
 
@@ -60,6 +61,26 @@ def test_resampling_is_seeded_and_tpr_is_monotone():
     assert (np.diff(PAPER_ALPHAS) < 0).all()
     assert (np.diff(curve) <= 0).all()
     assert curve[0] > 0.9 > curve[-1]
+
+
+@pytest.mark.parametrize("reference_size", [None, 20])
+def test_a_low_end_is_that_of_each_subset(reference_size):
+    """Replayed draws: every p of the study is that of the verdict's test on the same subset."""
+    rng = np.random.default_rng(15)
+    suspect = np.sort(np.round(rng.normal(-0.8, 1, 40), 1))  # many ties
+    reference = np.sort(np.round(rng.normal(size=35), 1))
+    settings = {"size": 12, "repeats": 150, "reference_size": reference_size, "share": 0.25}
+    result = resampled_ks(suspect, reference, **settings, rng=np.random.default_rng(16))
+    replay, m = np.random.default_rng(16), reference_size or 35
+    chosen = draw_subsets(150, 40, 12, replay)
+    kept = draw_subsets(150, 35, m, replay) if m < 35 else np.ones((150, 35), bool)
+    expected = [
+        ks_less(suspect[a], reference[b], share=0.25).p_value
+        for a, b in zip(chosen, kept, strict=True)
+    ]
+    np.testing.assert_allclose(result.p_values, expected)
+    with pytest.raises(ScoreError, match="two-sided test"):
+        resampled_ks(suspect, reference, **settings, two_sided=True, rng=rng)
 
 
 def test_power_guide():
