@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli.common import command, report_skipped, say, settings, watched
+from siren_ext.cli.common import command, report_notes, report_skipped, say, settings, watched
 from siren_ext.cli.options import Assignments, BatchSize, ConfigFile, Device, Images, Quiet
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, open_keys
 from siren_ext.errors import CoaterError, ConfigError
@@ -80,6 +80,7 @@ def coat(
         )
     coated = sum(entry.coated for entry in manifest.entries)
     say(f"{coated} of {len(manifest.entries)} images coated: {out}")
+    report_notes((note, entry.source) for entry in manifest.entries for note in entry.notes)
     failures = [(failure.source, failure.error) for failure in manifest.failures]
     report_skipped(failures, "file")
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import io
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -189,6 +189,22 @@ def report_skipped(failures: Sequence[tuple[str, str]], what: str) -> None:
     for name, reason in failures:
         explain(f"  {name}: {reason}")
     raise typer.Exit(SKIPPED)
+
+
+def report_notes(notes: Iterable[tuple[str, str]]) -> None:
+    """List on stderr what could not be kept unchanged, each note once.
+
+    Parameters
+    ----------
+    notes : Iterable[tuple[str, str]]
+        (note, name) for every note on an image.
+    """
+    names: dict[str, list[str]] = {}
+    for note, name in notes:
+        names.setdefault(note, []).append(name)
+    for note, noted in names.items():
+        more = f" and {len(noted) - 3} more" if len(noted) > 3 else ""
+        explain(f"Note: {note} ({', '.join(noted[:3])}{more})")
 
 
 def refuse_existing(file: Path) -> None:

@@ -248,7 +248,7 @@ class _Run:
         """Write an image and record it; runs in a thread."""
         path = self.out / job.output
         write_captions(job.item, job.output, self.out, self.config.layout)
-        write_picture(dataclasses.replace(picture, rgb=result.rgb), path)
+        dropped = write_picture(dataclasses.replace(picture, rgb=result.rgb), path)
         self.journal.add(
             CoatEntry(
                 source=job.item.name,
@@ -260,7 +260,7 @@ class _Run:
                 clean_score=result.clean_score,
                 coated_score=result.coated_score,
                 size=picture.size,
-                notes=picture.notes,
+                notes=(*picture.notes, *dropped),
             )
         )
 

@@ -12,17 +12,15 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from siren_ext.data.decode import (
-    XMP_KEY,
     Bytes,
     is_animated,
     split_channels,
@@ -31,12 +29,12 @@ from siren_ext.data.decode import (
     upright_exif,
 )
 from siren_ext.data.image_files import readable_formats
+from siren_ext.data.png import fitting_profile, fitting_text, save_png, without_profile
 from siren_ext.errors import ImageError
 from siren_ext.files import atomic
 
 MAX_PIXELS = 200_000_000
-# compresses photographs about as well as the default of 6, in less time
-PNG_LEVEL = 4
+_NO_PROFILE = "siren_ext: profile refused"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,13 +92,26 @@ def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
+def _image_of(stream: IO[bytes]) -> Image.Image:
+    """Open an image; a PNG with a colour profile that Pillow refuses is opened without it."""
+    try:
+        return Image.open(stream, formats=readable_formats())
+    except ValueError as error:
+        if "MAX_TEXT_CHUNK" not in str(error):
+            raise
+    stream.seek(0)
+    image = Image.open(without_profile(stream), formats=readable_formats())
+    image.info[_NO_PROFILE] = True
+    return image
+
+
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image; whatever is wrong with it becomes an :class:`ImageError`."""
     name = path.name
     try:
         _check_file(path)
-        with path.open("rb") as stream, Image.open(stream, formats=readable_formats()) as image:
+        with path.open("rb") as stream, _image_of(stream) as image:
             _check_pixels(path, image.size, max_pixels)
             yield image
     except ImageError:
@@ -165,6 +176,8 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         orientation, exif = upright_exif(image, notes)
         text = text_entries(image)
         rgb, alpha, icc = split_channels(image, notes)
+        if image.info.get(_NO_PROFILE):
+            notes.append("A colour profile of more than 1 MB was dropped.")
         if is_animated(image):
             notes.append("Of several frames only the first was kept.")
         source = image.format or "unknown"
@@ -174,8 +187,11 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     return Picture(rgb, alpha, exif, icc, text, source, tuple(notes))
 
 
-def write_picture(picture: Picture, path: Path) -> None:
+def write_picture(picture: Picture, path: Path) -> tuple[str, ...]:
     """Write a PNG with the exact pixels, transparency, EXIF, colour profile and text, atomically.
+
+    The file is read again before it gets its name. Metadata that would make it unreadable is left
+    out.
 
     Parameters
     ----------
@@ -184,10 +200,15 @@ def write_picture(picture: Picture, path: Path) -> None:
     path : Path
         The file, ending in ``.png``; an existing one is replaced.
 
+    Returns
+    -------
+    tuple[str, ...]
+        What was left out, in words for the user.
+
     Raises
     ------
     ImageError
-        If the name has another ending, or the file cannot be written.
+        If the name has another ending, or the file cannot be written or read again.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
@@ -195,22 +216,30 @@ def write_picture(picture: Picture, path: Path) -> None:
     pixels = picture.rgb
     if picture.alpha is not None:
         pixels = np.dstack((picture.rgb, picture.alpha))
-    entries = PngInfo()
-    for key, value in picture.text.items():
-        if key == XMP_KEY:  # XMP must be an international text entry
-            entries.add_itxt(key, value)
-        else:
-            entries.add_text(key, value)
-    extra: dict[str, Any] = {"exif": picture.exif, "icc_profile": picture.icc}
-    extra = {key: value for key, value in extra.items() if value is not None}
+    notes: list[str] = []
+    icc, text = fitting_profile(picture.icc, notes), fitting_text(picture.text, notes)
     try:
         with atomic(path) as temporary:
-            Image.fromarray(np.ascontiguousarray(pixels)).save(
-                temporary, format="PNG", pnginfo=entries, compress_level=PNG_LEVEL, **extra
-            )
+            save_png(temporary, pixels, text=text, exif=picture.exif, icc=icc)
+            if not _reads_back(pixels, temporary):
+                save_png(temporary, pixels, text={}, exif=None, icc=None)
+                notes.append("All metadata was dropped: the file could not be read with it.")
+                if not _reads_back(pixels, temporary):
+                    raise ImageError(f"{path.name} was written but can't be read again.")
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ImageError(f"{path.name} can't be written: {why}.") from error
+    return tuple(notes)
+
+
+def _reads_back(pixels: Bytes, path: Path) -> bool:
+    """Whether a written file can be read, by other programs that use Pillow too, and is exact."""
+    try:
+        with _opened(path, MAX_PIXELS) as image:
+            same = np.array_equal(np.asarray(image), pixels)
+            return same and _NO_PROFILE not in image.info
+    except ImageError:
+        return False
 
 
 def to_tensor(rgb: Bytes) -> Tensor:
@@ -285,8 +314,21 @@ def quantise(images: Tensor, *, in_place: bool = False) -> Tensor:
     return clamped.mul_(255).round_().div_(255)
 
 
-def _resize(images: Tensor, height: int, width: int) -> Tensor:
-    """Antialiased bicubic resizing, clamped to [0,1]; differentiable."""
+def resize(images: Tensor, height: int, width: int) -> Tensor:
+    """Antialiased bicubic resizing, clamped to [0,1]; differentiable.
+
+    Parameters
+    ----------
+    images : Tensor
+        B x 3 x H x W in [0,1].
+    height, width : int
+        The new size in pixels; images of that size are returned unchanged.
+
+    Returns
+    -------
+    Tensor
+        B x 3 x height x width in [0,1], on the same device and of the same type.
+    """
     if images.shape[2:] == (height, width):
         return images
     # antialiasing is not available for half precision on the CPU, nor on Apple's MPS
@@ -314,7 +356,7 @@ def square_view(images: Tensor, size: int) -> Tensor:
     Tensor
         B x 3 x size x size in [0,1].
     """
-    return _resize(images, size, size)
+    return resize(images, size, size)
 
 
 def crop_view(images: Tensor, size: int) -> Tensor:
@@ -334,6 +376,6 @@ def crop_view(images: Tensor, size: int) -> Tensor:
     """
     height, width = images.shape[2:]
     scale = size / min(height, width)
-    images = _resize(images, max(size, round(height * scale)), max(size, round(width * scale)))
+    images = resize(images, max(size, round(height * scale)), max(size, round(width * scale)))
     top, left = (images.shape[2] - size) // 2, (images.shape[3] - size) // 2
     return images[:, :, top : top + size, left : left + size]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
+
+from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
 
 
 def test_coat_share(call, photos: Path, coater_file: Path, tmp_path: Path) -> None:
@@ -88,3 +91,23 @@ def test_interrupted_coating_resumes(photos: Path, coater_file: Path, tmp_path: 
     assert second.returncode == 0, second.stderr
     assert len(list(out.glob("*.png"))) == 64
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "nothing is coated twice"
+
+
+def test_a_dropped_profile_is_named_and_the_copy_is_readable(
+    call, photos: Path, coater_file: Path, tmp_path: Path
+) -> None:
+    """A profile of a scanner: Pillow refuses every PNG that carries it."""
+    small = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = struct.pack(">I", 1_600_000) + small[4:] + bytes(1_600_000 - len(small))
+    with Image.open(photos / "1.png") as image:
+        image.convert("RGB").save(photos / "scan.jpg", icc_profile=profile)
+    code, _, err = call("coat", photos, "--coater", coater_file, "--out", tmp_path / "c")
+    assert code == 0
+    assert "A colour profile of 1.6 MB was dropped" in err
+    assert "(scan.jpg)" in err
+    with Image.open(tmp_path / "c" / "scan.png") as image:
+        image.load()
+        assert "icc_profile" not in image.info
+    entries = CoatManifest.load(tmp_path / "c" / MANIFEST_NAME).entries
+    noted = {entry.source: entry.notes for entry in entries if entry.notes}
+    assert list(noted) == ["scan.jpg"]

@@ -13,6 +13,7 @@ import typer
 from siren_ext.cli.common import (
     command,
     gather,
+    report_notes,
     report_skipped,
     settings,
     split_assignment,
@@ -241,3 +242,10 @@ def test_watched_turns_interrupt_into_a_clean_stop() -> None:
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(Cancelled):
             progress.advance()
+
+
+def test_notes_are_listed_once_with_three_names(capsys: pytest.CaptureFixture[str]) -> None:
+    report_notes([("CMYK was converted.", f"{i}.jpg") for i in range(5)] + [("Cut.", "x.gif")])
+    assert capsys.readouterr().err == (
+        "Note: CMYK was converted. (0.jpg, 1.jpg, 2.jpg and 2 more)\nNote: Cut. (x.gif)\n"
+    )

@@ -17,6 +17,7 @@ from siren_ext.data.decode import XMP_KEY
 from siren_ext.data.images import (
     Picture,
     crop_view,
+    picture_size,
     quantise,
     read_picture,
     square_view,
@@ -277,6 +278,73 @@ def png_file(width: int, height: int, data: bytes, depth: int = 8) -> bytes:
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
     )
+
+
+def rgb_profile(size: int) -> bytes:
+    """An RGB profile of a given size: the standard one with a table behind it."""
+    small = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    table = np.random.default_rng(1).bytes(size - len(small))
+    return struct.pack(">I", size) + small[4:] + table
+
+
+@pytest.mark.parametrize(("size", "kept"), [(1 << 20, True), ((1 << 20) + 1, False)])
+def test_a_profile_is_written_only_if_pillow_reads_it_again(tmp_path, size, kept):
+    profile = rgb_profile(size)
+    Image.new("RGB", (9, 7), (90, 80, 70)).save(tmp_path / "a.jpg", icc_profile=profile)
+    source = read_picture(tmp_path / "a.jpg")
+    assert source.icc == profile
+    notes = write_picture(source, tmp_path / "b.png")
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.info.get("icc_profile") == (profile if kept else None)
+    assert np.array_equal(read_picture(tmp_path / "b.png").rgb, source.rgb)
+    assert [("colour profile of 1.0 MB was dropped" in note) for note in notes] == [True] * (
+        not kept
+    )
+
+
+def test_a_png_whose_profile_pillow_refuses_is_read_without_it(tmp_path):
+    image = Image.fromarray(np.random.default_rng(2).integers(0, 256, (9, 7, 3), dtype=np.uint8))
+    image.save(tmp_path / "a.png", icc_profile=rgb_profile(1_600_000))
+    with pytest.raises(ValueError, match="MAX_TEXT_CHUNK"):
+        Image.open(tmp_path / "a.png")
+    picture = read_picture(tmp_path / "a.png")
+    assert np.array_equal(picture.rgb, np.asarray(image))
+    assert picture.icc is None
+    assert picture.notes == ("A colour profile of more than 1 MB was dropped.",)
+    assert picture_size(tmp_path / "a.png") == (7, 9)
+
+
+def test_texts_that_are_too_large_together_are_dropped_largest_first(tmp_path):
+    text = {"workflow": "w" * (33 << 20), "Artist": "A. Painter", "notes": "n" * (20 << 20)}
+    notes = write_picture(Picture(np.zeros((4, 4, 3), np.uint8), text=text), tmp_path / "a.png")
+    assert read_picture(tmp_path / "a.png").text == {
+        "Artist": "A. Painter",
+        "notes": "n" * (20 << 20),
+    }
+    assert notes == ("The text 'workflow' of 35 MB was dropped.",)
+
+
+def test_a_file_that_is_not_readable_with_its_metadata_loses_it(tmp_path, monkeypatch):
+    rgb = np.random.default_rng(3).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    monkeypatch.setattr("siren_ext.data.images.fitting_profile", lambda icc, _: icc)
+    notes = write_picture(Picture(rgb, icc=rgb_profile(1_600_000)), tmp_path / "a.png")
+    # our own reader opens such a file, so only programs that use Pillow would fail
+    with Image.open(tmp_path / "a.png") as image:
+        assert "icc_profile" not in image.info
+        assert np.array_equal(np.asarray(image), rgb)
+    assert notes == ("All metadata was dropped: the file could not be read with it.",)
+
+
+def test_a_file_that_was_stored_wrongly_is_refused(tmp_path, monkeypatch):
+    save = Image.Image.save
+
+    def other(image, *given, **options):
+        save(Image.eval(image, lambda value: value ^ 1), *given, **options)
+
+    monkeypatch.setattr(Image.Image, "save", other)
+    with pytest.raises(ImageError, match=r"a\.png was written but can't be read again"):
+        write_picture(Picture(np.zeros((4, 4, 3), np.uint8)), tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_picture_is_only_written_as_png(tmp_path):

@@ -1,0 +1,130 @@
+"""What a PNG can carry so that Pillow, and programs that use it, open it again.
+
+Pillow refuses a PNG whose colour profile has more than 1 MiB, or whose texts have more than 64 MiB
+together (``PIL.PngImagePlugin``). Profiles of scanners and printers can be larger.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from siren_ext.data.decode import XMP_KEY, Bytes
+from siren_ext.text import printable
+
+PROFILE_LIMIT = 1 << 20
+"""Most bytes of a colour profile, uncompressed."""
+TEXT_LIMIT = 32 << 20
+"""Most characters of all texts together: half of what Pillow reads."""
+
+# compresses photographs about as well as the default of 6, in less time
+_COMPRESS_LEVEL = 4
+_SIGNATURE_BYTES = 8
+_MOST_FILE_BYTES = 1 << 30
+
+
+def save_png(
+    path: Path, pixels: Bytes, *, text: Mapping[str, str], exif: bytes | None, icc: bytes | None
+) -> None:
+    """Write a PNG over an existing file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    pixels : array
+        H x W x 3 or H x W x 4, uint8.
+    text : Mapping[str, str]
+        Text entries, including XMP.
+    exif, icc : bytes | None
+        EXIF block and colour profile.
+
+    Raises
+    ------
+    OSError, ValueError
+        If Pillow or the system refuses to write it.
+    """
+    entries = PngInfo()
+    for key, value in text.items():
+        if key == XMP_KEY:  # XMP must be an international text entry
+            entries.add_itxt(key, value)
+        else:
+            entries.add_text(key, value)
+    extra: dict[str, Any] = {"exif": exif, "icc_profile": icc}
+    extra = {key: value for key, value in extra.items() if value is not None}
+    Image.fromarray(np.ascontiguousarray(pixels)).save(
+        path, format="PNG", pnginfo=entries, compress_level=_COMPRESS_LEVEL, **extra
+    )
+
+
+def fitting_profile(icc: bytes | None, notes: list[str]) -> bytes | None:
+    """The colour profile, if a PNG with it can be read.
+
+    Parameters
+    ----------
+    icc : bytes | None
+        The profile.
+    notes : list of str
+        Receives a note if it is left out.
+    """
+    if icc is None or len(icc) <= PROFILE_LIMIT:
+        return icc
+    notes.append(
+        f"A colour profile of {len(icc) / 1e6:.1f} MB was dropped: programs refuse PNG files with "
+        "profiles of more than 1 MB. Convert the image to sRGB first to keep its colours."
+    )
+    return None
+
+
+def fitting_text(text: Mapping[str, str], notes: list[str]) -> dict[str, str]:
+    """The text entries that a PNG can carry; the largest are left out first.
+
+    Parameters
+    ----------
+    text : Mapping[str, str]
+        The entries.
+    notes : list of str
+        Receives a note for each that is left out.
+    """
+    kept = dict(text)
+    while kept and sum(map(len, kept.values())) > TEXT_LIMIT:
+        largest = max(kept, key=lambda key: len(kept[key]))
+        size = len(kept.pop(largest)) / 1e6
+        notes.append(f"The text {printable(largest)[:80]!r} of {size:.0f} MB was dropped.")
+    return kept
+
+
+def without_profile(stream: IO[bytes]) -> io.BytesIO:
+    """A PNG file without its colour profile, which is not decompressed.
+
+    Parameters
+    ----------
+    stream : binary file
+        The PNG, from its first byte. A damaged one is copied as far as its chunks can be followed.
+
+    Raises
+    ------
+    ValueError
+        If the file has more than 1 GiB.
+    """
+    data = stream.read(_MOST_FILE_BYTES + 1)
+    if len(data) > _MOST_FILE_BYTES:
+        raise ValueError("the file has more than 1 GiB")
+    parts = [data[:_SIGNATURE_BYTES]]
+    start = _SIGNATURE_BYTES
+    while start < len(data):
+        # length, type, content, checksum
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        if data[start + 4 : start + 8] == b"IDAT":  # a profile must come before the pixels
+            parts.append(data[start:])
+            break
+        if data[start + 4 : start + 8] != b"iCCP":
+            parts.append(data[start:end])
+        start = end
+    return io.BytesIO(b"".join(parts))
