@@ -6,6 +6,7 @@ and put their own prefix before it. Both become a :class:`Place`.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 UNET, TEXT, TEXT_2, TEXT_3 = "unet", "text_encoder", "text_encoder_2", "text_encoder_3"
@@ -84,6 +85,26 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
 _TEXT_NAMES = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 
 
+# marks of kinds and parts of adapters that are not read
+_UNREAD: tuple[tuple[str, str], ...] = (
+    (r"\.boft_blocks$|\.boft_[RS]", "BOFT, an orthogonal change"),
+    (r"\.oft_(blocks|diag|R)\b", "OFT, an orthogonal change"),
+    (r"\.rescale$", "OFT or BOFT, an orthogonal change"),
+    (r"\.(a1|a2|b1|b2|bm1|bm2)\.weight$", "GLoRA"),
+    (r"\.lora_(up|down)\.\d+$", "DyLoRA"),
+    (r"\.(sig_type|lambda_layer|q_layer|p_layer)\b", "T-LoRA"),
+    (r"\.vera_lambda_|^vera_[AB]\b", "VeRA of peft"),
+    (r"\.lora_embedding_[AB]$", "LoRA of an embedding, peft"),
+    (r"\.lora_[EA]$|\.lora_B$", "AdaLoRA of peft"),
+    (r"\.hra_u$", "HRA of peft"),
+    (r"\.set_weight$|\.reshape_weight$", "whole weights in place of differences"),
+    (r"\.scalar$", "LyCORIS with a trained scalar"),
+    (r"^bundle_emb\.", "textual inversion inside an adapter"),
+    (r"^(first_stage_model|vae|conditioner|cond_stage_model)\.", "part of a whole checkpoint"),
+)
+_UNREAD_FACTORS = re.compile(r"lora|lokr|hada|alpha|diff|dora")
+
+
 class Place(NamedTuple):
     """A module of a pipeline.
 
@@ -152,6 +173,14 @@ def parse_key(key: str) -> Key | None:
         return None
     place = Place(component, flatten(component, path))
     return Key(place, path, field, style, key[: -len(ending)])
+
+
+def unread_name(key: str) -> str:
+    """A key that :func:`parse_key` does not know, with the kind of thing that it probably is."""
+    kind = next((kind for mark, kind in _UNREAD if re.search(mark, key)), None)
+    if kind is None and not _UNREAD_FACTORS.search(key):
+        kind = "no factor of an adapter"
+    return f"{key} ({kind})" if kind else key
 
 
 def flatten(component: str | None, path: str) -> str:

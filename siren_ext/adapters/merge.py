@@ -12,6 +12,7 @@ from torch import Tensor
 from siren_ext.adapters.changes import Change
 from siren_ext.adapters.embeddings import EmbeddingSwap, install_embeddings
 from siren_ext.adapters.names import Modules, Target
+from siren_ext.adapters.originals import family_of
 from siren_ext.adapters.read import Adapter, read_adapter
 from siren_ext.adapters.summary import AdapterSummary, listing
 from siren_ext.diffusion.load import Pipeline
@@ -207,7 +208,7 @@ def resolve(
         else:
             fits.append((target, change))
     if (absent or wrong) and (not allow_partial or not (fits or adapter.embeddings)):
-        _refuse(adapter.path.name, absent, wrong)
+        _refuse(adapter.path.name, type(pipeline).__name__, absent, wrong)
     name = adapter.path.name
     total = len(adapter.changes)
     notes = (
@@ -256,18 +257,27 @@ def _bits(weight: Tensor) -> int:
     return int(weight.detach().view(whole[weight.element_size()]).sum(dtype=torch.int64))
 
 
-def _refuse(name: str, absent: list[str], wrong: list[str]) -> None:
+def _refuse(name: str, kind: str, absent: list[str], wrong: list[str]) -> None:
     """Raise an error that names the modules that do not fit."""
     if absent:
         also = f" {len(wrong)} more don't fit its shapes: {listing(wrong)}." if wrong else ""
         raise AdapterError(
             f"{name} changes {len(absent)} modules that are not in this model: {listing(absent)}."
-            f"{also} It was made for another model family; load it with its own base model."
+            f"{also} {_origin(kind, absent)} Load it with its own base model."
         )
     raise AdapterError(
         f"{name} doesn't fit this model's shapes: {listing(wrong)}. Load it with the base model "
         "that it was trained on."
     )
+
+
+def _origin(kind: str, absent: list[str]) -> str:
+    """A sentence about the family for which names were probably made."""
+    families = list(dict.fromkeys(family for name in absent if (family := family_of(name))))
+    model = f"; the model is a {kind}" if kind.endswith("Pipeline") else ""
+    if not families:
+        return f"These names belong to no model family that is known here{model}."
+    return f"These are names of {' and '.join(families)}{model}."
 
 
 def _changed(

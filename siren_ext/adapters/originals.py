@@ -7,6 +7,7 @@ tables follow diffusers' own converters of checkpoints (``diffusers.loaders.sing
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 _QKV = "attn.to_q attn.to_k attn.to_v"
@@ -115,3 +116,26 @@ def original_names(kind: str, blocks: Mapping[str, int]) -> Iterator[tuple[str, 
 def halves_swapped(owner: object) -> bool:
     """Whether diffusers stores scale and shift of a norm's layer in the other order."""
     return type(owner).__name__ == _SWAPPED
+
+
+_FAMILIES: tuple[tuple[str, str], ...] = (
+    (r"(^|[._])joint_blocks?[._]", "Stable Diffusion 3"),
+    (r"double_stream_modulation|single_stream_modulation", "Flux.2"),
+    (r"[._]?(double|single)_blocks[._]\d+[._](img|txt|linear|modulation)", "Flux"),
+    (r"single_transformer_blocks[._]", "Flux"),
+    (r"(img_mlp|txt_mlp|img_mod|txt_mod)[._]", "Qwen-Image or Flux"),
+    (r"double_stream_blocks|single_stream_blocks", "HiDream"),
+    (r"(noise_refiner|context_refiner)[._]", "Z-Image or Lumina"),
+    (r"layers[._]\d+[._](attention|feed_forward|adaLN_modulation)", "Z-Image or Lumina"),
+    (r"blocks[._]\d+[._](self_attn|cross_attn|ffn)[._]", "Wan"),
+    (r"(input|output|middle)_blocks?[._]|label_emb", "Stable Diffusion XL"),
+    (r"(down|up)_blocks[._]\d+[._](attentions|resnets)|mid_block[._]", "a model with a UNet"),
+    (r"transformer_blocks[._]", "a model with a transformer"),
+    (r"encoder[._]block[._]\d+[._]layer[._]", "a T5 text encoder"),
+    (r"encoder[._]layers[._]\d+[._]|text_projection", "a CLIP text encoder"),
+)
+
+
+def family_of(name: str) -> str | None:
+    """The family whose module a name in an adapter file probably is; None if it is not known."""
+    return next((family for mark, family in _FAMILIES if re.search(mark, name)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,15 @@ from torch import Tensor
 from siren_ext.adapters.changes import FULL, IA3, LOHA, LOKR, LORA, Change, rank_of
 from siren_ext.adapters.embeddings import Embedding, find_embeddings
 from siren_ext.adapters.files import Part, read_parts
-from siren_ext.adapters.keys import PEFT, TEXT_PREFIX, UNET_PREFIX, Key, Place, parse_key
+from siren_ext.adapters.keys import (
+    PEFT,
+    TEXT_PREFIX,
+    UNET_PREFIX,
+    Key,
+    Place,
+    parse_key,
+    unread_name,
+)
 from siren_ext.adapters.peft_settings import PeftSettings
 from siren_ext.adapters.summary import AdapterSummary, joined_hash, listing
 from siren_ext.documents import parse_json
@@ -177,7 +186,7 @@ def _read_part(part: Part) -> Adapter:
         if key is not None and part.component is not None and key.place.component is None:
             key = key._replace(place=Place(part.component, key.place.flat))
         if key is None:
-            left.append(name)
+            left.append(unread_name(name))
         elif not value.is_floating_point() and not _whole(key.field, value):
             left.append(f"{name} ({str(value.dtype).removeprefix('torch.')} numbers)")
         elif key.field in fields.get(key.place, {}):
@@ -215,13 +224,23 @@ def _check_numbers(part: Part) -> None:
         elif value.is_floating_point():
             # isfinite does not support eight-bit formats
             wide = value if value.element_size() > 1 else value.float()
-            if not bool(torch.isfinite(wide).all()):
+            if not bool(torch.isfinite(wide).all()) and not _unused_alpha(name, wide, part):
                 bad.append(f"{name} (infinite or NaN values)")
     if bad:
         raise AdapterError(
             f"{part.path.name} is damaged: {listing(bad)}. Its training diverged, or the file was "
             "changed; it can't be used."
         )
+
+
+def _unused_alpha(name: str, value: Tensor, part: Part) -> bool:
+    """Whether this is the alpha of a LoKr whose two factors are whole, which nothing divides.
+
+    ai-toolkit sets it to 9999999999, which is infinite in half precision.
+    """
+    module = name.removesuffix(".alpha")
+    whole = all(f"{module}.{factor}" in part.tensors for factor in ("lokr_w1", "lokr_w2"))
+    return name != module and whole and value.numel() == 1 and float(value) == math.inf
 
 
 def _settings(part: Part, styles: Iterable[str]) -> dict[str | None, PeftSettings]:

@@ -193,3 +193,73 @@ def test_linear_and_pointwise_factors_are_the_same(tmp_path: Path) -> None:
         }.items()
     }
     load_adapter(one, write(tmp_path, long, "c.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (f"{K}.oft_blocks", "OFT, an orthogonal change"),
+        (f"{K}.oft_R.weight", "OFT, an orthogonal change"),
+        (f"{K}.boft_blocks", "BOFT, an orthogonal change"),
+        (f"{K}.a1.weight", "GLoRA"),
+        (f"{K}.lora_up.0", "DyLoRA"),
+        (f"{K}.scalar", "LyCORIS with a trained scalar"),
+        ("base_model.model.to_k.vera_lambda_b", "VeRA of peft"),
+        ("bundle_emb.word.clip_l", "textual inversion inside an adapter"),
+        ("first_stage_model.decoder.conv_in.weight", "part of a whole checkpoint"),
+        ("blocks.0.gate", "no factor of an adapter"),
+    ],
+)
+def test_keys_that_are_not_read_are_named_with_their_kind(
+    tmp_path: Path, key: str, words: str
+) -> None:
+    path = write(tmp_path, good() | {key: torch.ones(2, 2)})
+    with pytest.raises(AdapterError) as error:
+        read_adapter(path)
+    assert f"1 keys that aren't understood: {key} ({words}); expected LoRA" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "family"),
+    [
+        ("lora_unet_double_blocks_0_img_attn_qkv", "Flux"),
+        ("lora_transformer_single_transformer_blocks_0_attn_to_q", "Flux"),
+        ("lora_unet_joint_blocks_0_x_block_attn_qkv", "Stable Diffusion 3"),
+        ("diffusion_model.double_stream_modulation_img.lin", "Flux.2"),
+        ("lora_unet_input_blocks_4_1_proj_in", "Stable Diffusion XL"),
+        ("diffusion_model.noise_refiner.0.attention.qkv", "Z-Image or Lumina"),
+        ("lora_te1_text_model_encoder_layers_9_self_attn_q_proj", "a CLIP text encoder"),
+        ("lora_te3_encoder_block_0_layer_0_SelfAttention_q", "a T5 text encoder"),
+    ],
+)
+def test_modules_that_are_missing_are_named_with_their_family(
+    tmp_path: Path, module: str, family: str
+) -> None:
+    """The name is the one in the file, not one made from it."""
+    factors = {f"{module}.lora_down.weight": normal(2, 4), f"{module}.lora_up.weight": normal(4, 2)}
+    with pytest.raises(AdapterError) as error:
+        load_adapter(toy(), write(tmp_path, good() | factors))
+    wanted = f"1 modules that are not in this model: {module}. These are names of {family}. Load it"
+    assert wanted in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.float32])
+def test_whole_factors_of_lokr_ignore_alpha(tmp_path: Path, dtype: torch.dtype) -> None:
+    """ai-toolkit's full rank is 9999999999, which is infinite in half precision."""
+    first, second = normal(2, 2), normal(2, 3, seed=2)
+    alpha = torch.tensor(9999999999).to(dtype)
+    tensors = {f"{K}.lokr_w1": first, f"{K}.lokr_w2": second, f"{K}.alpha": alpha}
+    pipeline = toy()
+    before = states(pipeline)
+    load_adapter(pipeline, write(tmp_path, tensors))
+    key = "0.down_blocks.0.to_k.weight"
+    change = states(pipeline)[key] - before[key]
+    torch.testing.assert_close(change, torch.kron(first, second), atol=1e-6, rtol=1e-6)
+    halves = {f"{K}.lokr_w2_a": normal(2, 1), f"{K}.lokr_w2_b": normal(1, 3)}
+    del tensors[f"{K}.lokr_w2"]
+    endless = {f"{K}.alpha": torch.tensor(torch.inf)}
+    with pytest.raises(AdapterError, match="infinite or NaN values"):
+        load_adapter(pipeline, write(tmp_path, tensors | halves | endless))
+    nothing = {f"{K}.lokr_w2": second, f"{K}.alpha": torch.tensor(torch.nan)}
+    with pytest.raises(AdapterError, match="infinite or NaN values"):
+        load_adapter(pipeline, write(tmp_path, tensors | nothing))
