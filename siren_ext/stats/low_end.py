@@ -33,8 +33,8 @@ def low_end(
 
     That gap is never larger than the one over all scores, so the usual p is an upper bound under
     the usual null hypothesis, for any ``share`` fixed beforehand: at .05 it rejects 4 to 5
-    times too rarely (``python benchmarks/stats_calibration.py --only low-end``). The exact p is that of
-    :func:`siren_ext.stats.low_end_distribution.low_end_p`. Complete separation still gives D+ = 1.
+    times too rarely (``python benchmarks/stats_calibration.py --only low-end``). The exact p is
+    in :mod:`siren_ext.stats.low_end_distribution`. Complete separation still gives D+ = 1.
 
     Parameters
     ----------

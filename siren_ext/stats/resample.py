@@ -120,10 +120,8 @@ def resampled_ks(
     SIREN (arXiv 2410.10437) tests 30 images at a time; its published code repeats the test 10,000
     times against one fixed draw of 300 reference scores.
     """
-    suspects, references = (
-        np.sort(finite_list(suspect, "suspect scores")),
-        np.sort(finite_list(reference, "reference scores")),
-    )
+    suspects = np.sort(finite_list(suspect, "suspect scores"))
+    references = np.sort(finite_list(reference, "reference scores"))
     if two_sided and share != 1:
         raise ScoreError(
             f"The two-sided test was requested for a low end's share of {share}, but it searches "
@@ -131,12 +129,8 @@ def resampled_ks(
         )
     total = len(references)
     m = min(300, total) if reference_size is None else reference_size
-    for name, want, have in (("suspect", size, len(suspects)), ("reference", m, total)):
-        if not 1 <= want <= have:
-            raise ScoreError(
-                f"Subsets of {want} {name} scores were requested, but there are {have}; choose a "
-                f"size from 1 to {have} or generate more images."
-            )
+    _require_enough("suspect", size, len(suspects))
+    _require_enough("reference", m, total)
     if repeats < 1:
         raise ScoreError(f"repeats is {repeats}; expected at least 1.")
     if m < total and not redraw_reference:
@@ -153,9 +147,25 @@ def resampled_ks(
     if share == 1:
         p_values = exact_p(gaps, size, m, sides)
     else:
-        distinct, inverse = np.unique(gaps, return_inverse=True)
-        p_values = np.array([low_end_p(int(gap), size, m, searched) for gap in distinct])[inverse]
+        p_values = _low_end_p_values(gaps, size, m, searched)
     return ResampleResult(p_values, size, m, redraw_reference and m < total)
+
+
+def _require_enough(name: str, want: int, have: int) -> None:
+    if not 1 <= want <= have:
+        raise ScoreError(
+            f"Subsets of {want} {name} scores were requested, but there are {have}; choose a size "
+            f"from 1 to {have} or generate more images."
+        )
+
+
+def _low_end_p_values(
+    gaps: NDArray[np.int64], size: int, reference_size: int, searched: int
+) -> NDArray[np.float64]:
+    """Exact p of gaps among the low scores; each different gap is computed once."""
+    distinct, inverse = np.unique(gaps, return_inverse=True)
+    found = [low_end_p(int(gap), size, reference_size, searched) for gap in distinct]
+    return np.asarray(np.array(found)[inverse], dtype=np.float64)
 
 
 def _gaps(

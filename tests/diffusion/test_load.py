@@ -38,7 +38,7 @@ def test_loading_takes_the_asked_format(root: Path) -> None:
 
 
 def test_wrong_models_are_named(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="There is no model at .*absent; expected 'pocket'"):
+    with pytest.raises(ModelError, match=r"There is no model at .*absent; expected 'pocket'"):
         pipelines.load_pipeline(tmp_path / "absent")
     pickled = tmp_path / "model.ckpt"
     pickled.write_bytes(b"x")

@@ -1,0 +1,1 @@
+"""What others do to coated images: ordinary handling before and during training."""
