@@ -122,11 +122,7 @@ def resampled_ks(
     """
     suspects = np.sort(finite_list(suspect, "suspect scores"))
     references = np.sort(finite_list(reference, "reference scores"))
-    if two_sided and share != 1:
-        raise ScoreError(
-            f"The two-sided test was requested for a low end's share of {share}, but it searches "
-            "all scores; use a share of 1."
-        )
+    _require_one_sided(share, two_sided)
     total = len(references)
     m = min(300, total) if reference_size is None else reference_size
     _require_enough("suspect", size, len(suspects))
@@ -149,6 +145,14 @@ def resampled_ks(
     else:
         p_values = _low_end_p_values(gaps, size, m, searched)
     return ResampleResult(p_values, size, m, redraw_reference and m < total)
+
+
+def _require_one_sided(share: float, two_sided: bool) -> None:
+    if two_sided and share != 1:
+        raise ScoreError(
+            f"The two-sided test was requested for a low end's share of {share}, but it searches "
+            "all scores; use a share of 1."
+        )
 
 
 def _require_enough(name: str, want: int, have: int) -> None:
