@@ -97,7 +97,7 @@ def _image_of(stream: IO[bytes]) -> Image.Image:
     try:
         return Image.open(stream, formats=readable_formats())
     except ValueError as error:
-        if "MAX_TEXT_CHUNK" not in str(error):
+        if "decompressed data too large" not in str(error).lower():
             raise
     stream.seek(0)
     image = Image.open(without_profile(stream), formats=readable_formats())

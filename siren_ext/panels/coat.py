@@ -76,7 +76,7 @@ def _inputs(gr: Any, host: PanelHost) -> tuple[list[Any], dict[str, Any]]:
             value=1,
             step=0.05,
             min_width=240,
-            label="Strength of the coating (1 is normal; more is easier to detect and to see)",
+            label="Strength of the coating (1 is normal; more is also easier to see)",
             elem_id="siren_coat_strength",
         )
         layout = gr.Radio(

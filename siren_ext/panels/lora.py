@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
     from siren_ext.keys.coating_key import CoatingKey
 
-NO_LORA = "none: the checkpoint without a LoRA"
-KEY_ALONE = "no reference: use only the key"
+NO_LORA = "none: checkpoint only"
+KEY_ALONE = "no reference: key only"
 _KEY_COMMAND = "siren-ext verify --suspect scores.json --key keys.json --out report"
 
 Loras = tuple[tuple[str, float], ...]

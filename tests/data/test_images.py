@@ -305,7 +305,7 @@ def test_a_profile_is_written_only_if_pillow_reads_it_again(tmp_path, size, kept
 def test_a_png_whose_profile_pillow_refuses_is_read_without_it(tmp_path):
     image = Image.fromarray(np.random.default_rng(2).integers(0, 256, (9, 7, 3), dtype=np.uint8))
     image.save(tmp_path / "a.png", icc_profile=rgb_profile(1_600_000))
-    with pytest.raises(ValueError, match="MAX_TEXT_CHUNK"):
+    with pytest.raises(ValueError, match=r"(?i)decompressed data too large"):
         Image.open(tmp_path / "a.png")
     picture = read_picture(tmp_path / "a.png")
     assert np.array_equal(picture.rgb, np.asarray(image))

@@ -60,6 +60,10 @@ def main(folder: Path) -> None:
     """Make all of them, side by side, and print where they are."""
     if not (3, 10) <= sys.version_info[:2] <= (3, 11):
         sys.exit("The web UIs' pins have wheels for Python 3.10 and 3.11 only; use one of them.")
+    for which in VARIABLES:
+        # one by one: a program that starts meanwhile keeps a copied interpreter open, and then the
+        # interpreter can't be run ("Text file busy")
+        run.make_environment(folder / which)
     with ThreadPoolExecutor() as pool:
         made = pool.map(lambda which: install(folder / which, which), VARIABLES)
         for name, python in zip(VARIABLES.values(), made, strict=True):
