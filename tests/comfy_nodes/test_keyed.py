@@ -157,6 +157,6 @@ def test_on_the_real_server_nothing_secret_is_kept(server: Server) -> None:
     assert np.array_equal(pixels, (expected[0].movedim(0, -1) * 255).round().byte().numpy())
     told = [saved, json.dumps(entry).encode(), server.log.read_bytes()]
     told += [path.read_bytes() for path in (server.base / "output" / "keyed").rglob("*.*")]
-    stored = ring.key()._stored()
-    for secret in (SECRET, stored["salt"], str(ring.key().signs().tolist())):
+    stored = ring.key()._stored("gallery")
+    for secret in (SECRET, stored.salt, stored.message, str(ring.key().signs().tolist())):
         assert all(secret.encode() not in text for text in told)

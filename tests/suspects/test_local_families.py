@@ -270,10 +270,14 @@ def test_diffusers_files_of_transformers(family: Family, tmp_path: Path, name: s
     suspect = local(folder, tmp_path)
     torch.testing.assert_close(drawn(suspect.pipeline), theirs, atol=1e-4, rtol=0)
     strange = tmp_path / "kohya.safetensors"
-    block = "lora_unet_double_blocks_0_img_attn_proj"
-    save_kohya(strange, {block: (normal(2, 32), normal(32, 2), 2.0)}, {})
-    with pytest.raises(AdapterError, match=block):
+    block = "lora_unet_double_blocks_{}_img_attn_proj"
+    save_kohya(strange, {block.format(9): (normal(2, 32), normal(32, 2), 2.0)}, {})
+    with pytest.raises(AdapterError, match=block.format(9)):
         _ = local(folder, strange).pipeline
+    if name == "flux":  # kohya's names of Flux are read
+        save_kohya(strange, {block.format(0): (normal(2, 32), normal(32, 2), 2.0)}, {})
+        (read,) = local(folder, strange).describe()["adapters"]
+        assert read["modules"] == 1
     word = tmp_path / "mystyle.safetensors"
     save_file({"emb_params": normal(1, 32)}, word)
     with pytest.raises(AdapterError, match="with only one of its text encoders"):
