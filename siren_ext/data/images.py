@@ -28,7 +28,9 @@ from siren_ext.data.decode import (
     turn,
     upright_exif,
 )
+from siren_ext.data.extras import NO_EXTRAS, Extras, read_extras
 from siren_ext.data.image_files import readable_formats
+from siren_ext.data.iptc import PROFILE_KEY, to_profile
 from siren_ext.data.png import fitting_profile, fitting_text, save_png, without_profile
 from siren_ext.errors import ImageError
 from siren_ext.files import atomic
@@ -52,11 +54,13 @@ class Picture:
     icc : bytes | None
         Colour profile of the raw RGB values.
     text : dict[str, str]
-        PNG text entries, including XMP.
+        PNG text entries, including XMP and, as ``Comment``, the comment of any file.
     format : str
         Pillow's name of the source format.
     notes : tuple[str, ...]
         What could not be kept unchanged, in words for the user.
+    extras : Extras
+        IPTC fields, resolution and chunks on colour.
     """
 
     rgb: Bytes
@@ -66,6 +70,7 @@ class Picture:
     text: dict[str, str] = dataclasses.field(default_factory=dict)
     format: str = "PNG"
     notes: tuple[str, ...] = ()
+    extras: Extras = NO_EXTRAS
 
     @property
     def size(self) -> tuple[int, int]:
@@ -175,6 +180,7 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         # only after loading, in which Pillow turns a TIFF upright and then removes the tag
         orientation, exif = upright_exif(image, notes)
         text = text_entries(image)
+        extras = read_extras(image, Path(path), text, notes)
         rgb, alpha, icc = split_channels(image, notes)
         if image.info.get(_NO_PROFILE):
             notes.append("A colour profile of more than 1 MB was dropped.")
@@ -184,7 +190,9 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     if orientation != 1:
         rgb = turn(rgb, orientation)
         alpha = None if alpha is None else turn(alpha, orientation)
-    return Picture(rgb, alpha, exif, icc, text, source, tuple(notes))
+        if orientation in (5, 6, 7, 8) and extras.dpi:
+            extras = dataclasses.replace(extras, dpi=extras.dpi[::-1])
+    return Picture(rgb, alpha, exif, icc, text, source, tuple(notes), extras)
 
 
 def write_picture(picture: Picture, path: Path) -> tuple[str, ...]:
@@ -217,10 +225,13 @@ def write_picture(picture: Picture, path: Path) -> tuple[str, ...]:
     if picture.alpha is not None:
         pixels = np.dstack((picture.rgb, picture.alpha))
     notes: list[str] = []
-    icc, text = fitting_profile(picture.icc, notes), fitting_text(picture.text, notes)
+    icc, text, extras = picture.icc, picture.text, picture.extras
+    if extras.iptc:
+        text = text | {PROFILE_KEY: to_profile(extras.iptc)}
+    icc, text = fitting_profile(icc, notes), fitting_text(text, notes)
     try:
         with atomic(path) as temporary:
-            save_png(temporary, pixels, text=text, exif=picture.exif, icc=icc)
+            save_png(temporary, pixels, text=text, exif=picture.exif, icc=icc, extras=extras)
             if not _reads_back(pixels, temporary):
                 save_png(temporary, pixels, text={}, exif=None, icc=None)
                 notes.append("All metadata was dropped: the file could not be read with it.")

@@ -7,6 +7,8 @@ together (``PIL.PngImagePlugin``). Profiles of scanners and printers can be larg
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +18,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from siren_ext.data.decode import XMP_KEY, Bytes
+from siren_ext.data.extras import NO_EXTRAS, Extras
+from siren_ext.data.iptc import PROFILE_KEY
 from siren_ext.text import printable
 
 PROFILE_LIMIT = 1 << 20
@@ -26,11 +30,18 @@ TEXT_LIMIT = 32 << 20
 # compresses photographs about as well as the default of 6, in less time
 _COMPRESS_LEVEL = 4
 _SIGNATURE_BYTES = 8
+_HEADER_END = _SIGNATURE_BYTES + 25  # behind the first chunk
 _MOST_FILE_BYTES = 1 << 30
 
 
 def save_png(
-    path: Path, pixels: Bytes, *, text: Mapping[str, str], exif: bytes | None, icc: bytes | None
+    path: Path,
+    pixels: Bytes,
+    *,
+    text: Mapping[str, str],
+    exif: bytes | None,
+    icc: bytes | None,
+    extras: Extras = NO_EXTRAS,
 ) -> None:
     """Write a PNG over an existing file.
 
@@ -44,6 +55,8 @@ def save_png(
         Text entries, including XMP.
     exif, icc : bytes | None
         EXIF block and colour profile.
+    extras : Extras
+        The resolution and chunks on colour; IPTC fields are part of the text.
 
     Raises
     ------
@@ -54,13 +67,26 @@ def save_png(
     for key, value in text.items():
         if key == XMP_KEY:  # XMP must be an international text entry
             entries.add_itxt(key, value)
+        elif key == PROFILE_KEY:  # where programs look for it: a compressed text
+            entries.add_text(key, value, zip=True)
         else:
             entries.add_text(key, value)
-    extra: dict[str, Any] = {"exif": exif, "icc_profile": icc}
+    extra: dict[str, Any] = {"exif": exif, "icc_profile": icc, "dpi": extras.dpi}
     extra = {key: value for key, value in extra.items() if value is not None}
     Image.fromarray(np.ascontiguousarray(pixels)).save(
         path, format="PNG", pnginfo=entries, compress_level=_COMPRESS_LEVEL, **extra
     )
+    # a PNG must not have both an sRGB chunk and a profile
+    colour = [chunk for chunk in extras.colour if icc is None or chunk[0] != b"sRGB"]
+    if colour:
+        whole = path.read_bytes()
+        chunks = b"".join(_chunk(name, content) for name, content in colour)
+        path.write_bytes(whole[:_HEADER_END] + chunks + whole[_HEADER_END:])
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    checked = name + content
+    return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
 
 
 def fitting_profile(icc: bytes | None, notes: list[str]) -> bytes | None:

@@ -1,0 +1,202 @@
+"""What a file carries beside pixels, EXIF, profile and text: IPTC, resolution, comments, colour.
+
+What can't be kept is reported in notes of a fixed wording, so that callers can count the files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from PIL import Image
+
+from siren_ext.data.decode import XMP_KEY
+from siren_ext.data.iptc import PROFILE_KEY, from_profile, kept_resources, resources_of
+
+COMMENT_KEY = "Comment"
+"""The PNG text for a file's comment."""
+COLOUR_CHUNKS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
+"""PNG chunks that say what the colour values mean."""
+
+_PNG_START, _MOST_CHUNKS = 8, 1_000_000
+_LARGEST_COLOUR_CHUNK = 64
+_MOST_DPI = 1e6
+_X_RESOLUTION, _TIFF_IPTC, _TIFF_PHOTOSHOP, _TIFF_C2PA = 282, 33723, 34377, 0xCD41
+_PSD_XMP = 1060
+_PHOTOSHOP = b"Photoshop 3.0\0"
+_THUMBNAILS = re.compile(r"<xmp:Thumbnails>.*?</xmp:Thumbnails>", re.DOTALL)
+_C2PA_NOTE = (
+    "Content credentials (C2PA) were dropped: they are valid only for the unchanged original."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extras:
+    """The other metadata of a file.
+
+    Attributes
+    ----------
+    iptc : bytes | None
+        Photoshop resources with the IPTC fields; see :mod:`siren_ext.data.iptc`.
+    dpi : tuple[float, float] | None
+        Horizontal and vertical resolution in pixels per inch.
+    colour : tuple[tuple[bytes, bytes], ...]
+        Name and content of a PNG's :data:`COLOUR_CHUNKS`.
+    lossless : bool
+        Whether the file stores its pixels exactly.
+    """
+
+    iptc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    colour: tuple[tuple[bytes, bytes], ...] = ()
+    lossless: bool = True
+
+
+NO_EXTRAS = Extras()
+"""Of a picture that was not read from a file."""
+
+
+def read_extras(image: Image.Image, path: Path, text: dict[str, str], notes: list[str]) -> Extras:
+    """The other metadata of an open image.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        The image, already loaded.
+    path : Path
+        Its file.
+    text : dict[str, str]
+        The text entries; receives the file's comment, loses IPTC fields and previews in XMP.
+    notes : list of str
+        Receives a note on everything that can't be kept.
+    """
+    try:
+        return _read(image, path, text, notes)
+    except Exception:  # malformed metadata can raise almost anything
+        notes.append("Malformed metadata beside EXIF were dropped.")
+        return NO_EXTRAS
+
+
+def _read(image: Image.Image, path: Path, text: dict[str, str], notes: list[str]) -> Extras:
+    kind = image.format or ""
+    resources, lossless = b"", kind not in ("JPEG", "MPO", "WEBP")
+    colour: tuple[tuple[bytes, bytes], ...] = ()
+    if kind in ("JPEG", "MPO"):
+        resources = _jpeg_segments(image, text, notes)
+    elif kind in ("PNG", "WEBP"):
+        walk = _png_chunks if kind == "PNG" else _webp_chunks
+        with path.open("rb") as stream:
+            chunks = list(walk(stream))
+        colour = tuple((name, content) for name, content in chunks if content)
+        names = {name for name, _ in chunks}
+        lossless = lossless or b"VP8L" in names
+        if names & {b"caBX", b"C2PA"}:
+            notes.append(_C2PA_NOTE)
+    elif kind == "TIFF":
+        resources = _tiff_resources(image, notes)
+    elif kind == "PSD":
+        resources = _psd_resources(image, text)
+    elif isinstance(comment := image.info.get("comment"), bytes):
+        text.setdefault(COMMENT_KEY, _words(comment))
+    iptc = kept_resources(resources, notes) if resources else None
+    if PROFILE_KEY in text and (stored := from_profile(text[PROFILE_KEY])) is not None:
+        del text[PROFILE_KEY]
+        iptc = iptc or kept_resources(stored, notes)
+    if XMP_KEY in text:  # previews show the image without a coating
+        text[XMP_KEY] = _THUMBNAILS.sub("", text[XMP_KEY])
+    return Extras(iptc, _resolution(image), colour, lossless)
+
+
+def _words(content: bytes) -> str:
+    content = content.rstrip(b"\0")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+
+
+def _jpeg_segments(image: Image.Image, text: dict[str, str], notes: list[str]) -> bytes:
+    """Photoshop resources of a JPEG; comments go into the text."""
+    segments: list[tuple[str, bytes]] = getattr(image, "applist", [])
+    comments = [_words(content) for name, content in segments if name == "COM"]
+    if any(comments):
+        text.setdefault(COMMENT_KEY, "\n".join(filter(None, comments)))
+    if any(name == "APP11" and b"c2pa" in content for name, content in segments):
+        notes.append(_C2PA_NOTE)
+    if any(
+        name == "APP1" and content.startswith(b"http://ns.adobe.com/xmp/extension/")
+        for name, content in segments
+    ):
+        notes.append("Extended XMP, such as depth maps, was dropped.")
+    # long resources are split over several segments
+    return b"".join(
+        content[len(_PHOTOSHOP) :]
+        for name, content in segments
+        if name == "APP13" and content.startswith(_PHOTOSHOP)
+    )
+
+
+def _tiff_resources(image: Image.Image, notes: list[str]) -> bytes:
+    tags: Any = getattr(image, "tag_v2", {})
+    if _TIFF_C2PA in tags:
+        notes.append(_C2PA_NOTE)
+    whole, fields = tags.get(_TIFF_PHOTOSHOP), tags.get(_TIFF_IPTC)
+    if isinstance(whole, bytes) and b"8BIM\x04\x04" in whole:
+        return whole
+    fields = resources_of(fields) if isinstance(fields, bytes) else None
+    return (whole if isinstance(whole, bytes) else b"") + (fields or b"")
+
+
+def _psd_resources(image: Image.Image, text: dict[str, str]) -> bytes:
+    blocks = [(number, data) for number, _, data in getattr(image, "resources", [])]
+    for number, data in blocks:
+        if number == _PSD_XMP:
+            text.setdefault(XMP_KEY, data.decode("utf-8", "replace").rstrip("\0"))
+    fields = b"".join(data for number, data in blocks if number == 0x0404)
+    return resources_of(fields) or b""
+
+
+def _png_chunks(stream: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Name of every chunk, and the content of small ones that describe colour."""
+    stream.seek(_PNG_START)
+    for _ in range(_MOST_CHUNKS):
+        head = stream.read(8)
+        if len(head) < 8 or head[4:] == b"IEND":
+            return
+        size, name = int.from_bytes(head[:4], "big"), head[4:]
+        wanted = name in COLOUR_CHUNKS and size <= _LARGEST_COLOUR_CHUNK
+        yield name, stream.read(size) if wanted else b""
+        stream.seek(4 if wanted else size + 4, 1)
+
+
+def _webp_chunks(stream: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Name of every chunk."""
+    stream.seek(12)
+    for _ in range(_MOST_CHUNKS):
+        head = stream.read(8)
+        if len(head) < 8:
+            return
+        size = int.from_bytes(head[4:], "little")
+        yield head[:4], b""
+        stream.seek(size + size % 2, 1)
+
+
+def _resolution(image: Image.Image) -> tuple[float, float] | None:
+    """Pixels per inch, if the file gives them."""
+    info = image.info
+    if image.format in ("JPEG", "MPO") and info.get("jfif_unit") not in (1, 2):
+        try:  # Pillow gives 72 where a file says nothing
+            if _X_RESOLUTION not in image.getexif():
+                return None
+        except Exception:  # malformed EXIF can raise almost anything
+            return None
+    try:
+        across, down = (float(value) for value in info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    valid = all(math.isfinite(value) and 0 < value < _MOST_DPI for value in (across, down))
+    return (across, down) if valid else None

@@ -1,0 +1,143 @@
+"""IPTC, resolution, comments, colour and credentials of a file: kept in a PNG, or reported."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from support.metadata_files import (
+    COMMENT,
+    IPTC,
+    SRGB_GAMMA,
+    iptc_fields,
+    jpeg,
+    painters_photo,
+    png_with,
+    resource,
+    segment,
+    smooth,
+    webp_with,
+)
+
+from siren_ext.data.decode import XMP_KEY
+from siren_ext.data.images import Picture, read_picture, write_picture
+from siren_ext.data.iptc import read_fields
+
+C2PA = "Content credentials (C2PA) were dropped: they are valid only for the unchanged original."
+
+
+def copied(path: Path) -> Picture:
+    """A picture after a round trip through our PNG."""
+    copy = path.with_name("copy.png")
+    assert write_picture(read_picture(path), copy) == ()
+    return read_picture(copy)
+
+
+def fields(picture: Picture) -> dict[int, list[str]]:
+    assert picture.extras.iptc is not None
+    return read_fields(picture.extras.iptc)
+
+
+def test_a_photos_author_and_comment_are_kept(tmp_path: Path) -> None:
+    picture = copied(painters_photo(tmp_path / "photo.jpg"))
+    assert fields(picture) == IPTC
+    assert picture.text == {"Comment": COMMENT}
+    assert picture.notes == ()
+    with Image.open(tmp_path / "copy.png") as image:
+        assert image.text["Comment"] == COMMENT
+        assert image.text["Raw profile type iptc"].startswith("\niptc\n")
+
+
+def test_iptc_that_is_split_over_segments_is_joined(tmp_path: Path) -> None:
+    long = {120: ["x" * 30_000], 105: ["y" * 30_000], 40: ["z" * 20_000]}
+    block = resource(0x0404, iptc_fields(long))
+    head = b"Photoshop 3.0\0"
+    parts = [segment(0xED, head + block[:60_000]), segment(0xED, head + block[60_000:])]
+    assert fields(copied(jpeg(tmp_path / "long.jpg", *parts))) == long
+
+
+def test_iptc_of_tiff_and_its_photoshop_tag(tmp_path: Path) -> None:
+    smooth().save(tmp_path / "fields.tif", tiffinfo={33723: iptc_fields(IPTC)})
+    assert fields(copied(tmp_path / "fields.tif")) == IPTC
+    smooth().save(tmp_path / "whole.tif", tiffinfo={34377: resource(0x0404, iptc_fields(IPTC))})
+    assert fields(copied(tmp_path / "whole.tif")) == IPTC
+
+
+def test_several_comments_and_those_of_a_gif(tmp_path: Path) -> None:
+    two = jpeg(tmp_path / "two.jpg", segment(0xFE, b"one"), segment(0xFE, "zwölf".encode("cp1252")))
+    assert copied(two).text == {"Comment": "one\nzwölf"}
+    smooth().convert("P").save(tmp_path / "old.gif", comment=b"drawn by hand")
+    assert copied(tmp_path / "old.gif").text == {"Comment": "drawn by hand"}
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.bmp"])
+def test_the_resolution_is_kept(tmp_path: Path, name: str) -> None:
+    smooth().save(tmp_path / name, dpi=(300, 150))
+    picture = copied(tmp_path / name)
+    assert picture.extras.dpi == pytest.approx((300, 150), abs=0.02)
+
+
+def test_the_resolution_of_a_turned_photo_is_turned(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    smooth().save(tmp_path / "a.jpg", dpi=(300, 150), exif=exif.tobytes())
+    assert copied(tmp_path / "a.jpg").extras.dpi == pytest.approx((150, 300), abs=0.02)
+
+
+def test_a_resolution_that_no_file_gives_is_not_made_up(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x8298] = "mine"
+    smooth().save(tmp_path / "a.jpg", exif=exif.tobytes())
+    smooth().save(tmp_path / "b.png")
+    assert [copied(tmp_path / name).extras.dpi for name in ("a.jpg", "b.png")] == [None, None]
+
+
+def test_chunks_on_colour_are_kept(tmp_path: Path) -> None:
+    chunks = (
+        (b"gAMA", struct.pack(">I", 100_000)),
+        (b"cHRM", bytes(32)),
+        (b"cICP", bytes([9, 16, 0, 1])),
+        (b"cLLI", bytes(8)),
+    )
+    picture = copied(png_with(tmp_path / "hdr.png", *chunks))
+    assert picture.extras.colour == chunks
+    with Image.open(tmp_path / "copy.png") as image:
+        image.load()
+        assert image.info["gamma"] == 1.0
+
+
+def test_a_profile_and_an_srgb_chunk_are_not_written_together(tmp_path: Path) -> None:
+    source = png_with(tmp_path / "a.png", (b"sRGB", b"\0"), (b"gAMA", SRGB_GAMMA))
+    assert copied(source).extras.colour == ((b"sRGB", b"\0"), (b"gAMA", SRGB_GAMMA))
+
+
+def test_content_credentials_are_reported(tmp_path: Path) -> None:
+    files = [
+        jpeg(tmp_path / "a.jpg", segment(0xEB, b"JP\0\1\0\0\0\1jumb....c2pa")),
+        png_with(tmp_path / "a.png", (b"caBX", b"jumb c2pa")),
+        webp_with(tmp_path / "a.webp", b"C2PA", b"jumb c2pa"),
+    ]
+    assert [read_picture(path).notes for path in files] == [(C2PA,)] * 3
+
+
+def test_extended_xmp_is_reported_and_previews_are_left_out(tmp_path: Path) -> None:
+    extension = b"http://ns.adobe.com/xmp/extension/\0" + bytes(60)
+    path = jpeg(tmp_path / "depth.jpg", segment(0xE1, extension))
+    assert read_picture(path).notes == ("Extended XMP, such as depth maps, was dropped.",)
+    packet = "<a/><xmp:Thumbnails><rdf:Alt>the clean image</rdf:Alt></xmp:Thumbnails><b/>"
+    head = b"http://ns.adobe.com/xap/1.0/\0"
+    path = jpeg(tmp_path / "preview.jpg", segment(0xE1, head + packet.encode()))
+    assert read_picture(path).text == {XMP_KEY: "<a/><b/>"}
+
+
+def test_malformed_metadata_does_not_cost_the_image(tmp_path: Path, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        raise struct.error("cut")
+
+    monkeypatch.setattr("siren_ext.data.extras._png_chunks", broken)
+    smooth().save(tmp_path / "a.png")
+    assert read_picture(tmp_path / "a.png").notes == (
+        "Malformed metadata beside EXIF were dropped.",
+    )
