@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from siren_ext.cli.common import command, explain, refuse_existing, say
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, open_keys
+from siren_ext.errors import ConfigError
+from siren_ext.files import atomic
+from siren_ext.text import printable
+
+_PURPOSE = (
+    "Record hashes of the coater, keys and coated files, to prove later that they came first."
+)
 
 
 def commit(
@@ -23,6 +31,8 @@ def commit(
     passphrase_env: PassphraseEnv = None,
 ) -> None:
     """Record hashes of the coater, keys and coated files, to prove later that they came first.
+
+    'siren-ext commit stamp' has the file time-stamped.
 
     Publish or time-stamp the printed SHA-256 before you release any image; it reveals nothing. The
     file itself shows which images are coated, so keep it until you need it.
@@ -41,6 +51,53 @@ def commit(
     explain("Publish or time-stamp this SHA-256 before the images, and keep the file unchanged.")
 
 
+def stamp(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The commitment.")],
+    roots: Annotated[
+        Path, typer.Option("--root", help="PEM file: the authority's root certificate.")
+    ],
+    url: Annotated[
+        str | None, typer.Option("--url", help="Ask this authority (https) for a time stamp.")
+    ] = None,
+    token: Annotated[
+        Path | None,
+        typer.Option("--token", help="Check this answer of an authority, which you have already."),
+    ] = None,
+) -> None:
+    """Time-stamp a commitment by RFC 3161, or check a stamp that you have.
+
+    Only the SHA-256 of the file is sent. The stamp is written beside the commitment, under its name
+    with .tsr at the end, once it was checked against the root certificate.
+    """
+    from siren_ext.evidence.stamp import check_stamp, request_stamp
+
+    if (url is None) == (token is None):
+        raise ConfigError("Give either --url, to ask for a time stamp, or --token, to check one.")
+    if token is not None:
+        found = check_stamp(token, file, roots)
+    else:
+        place = file.with_name(f"{file.name}.tsr")
+        refuse_existing(place)
+        answer = request_stamp(str(url), file)
+        with atomic(place) as temporary:
+            temporary.write_bytes(answer)
+            found = check_stamp(temporary, file, roots)
+        explain(f"Keep {place.name} with the commitment.")
+    say(f"{printable(file.name)} existed at {found.text}")
+    explain(f"This rests on {found.root}. Whether certificates were revoked was not checked.")
+
+
+class _CommitFirst(TyperGroup):
+    """``siren-ext commit --coater ...`` means ``siren-ext commit new --coater ...``."""
+
+    default = "new"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in self.commands:
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
 def register(app: typer.Typer) -> None:
     """Add the command.
 
@@ -49,12 +106,20 @@ def register(app: typer.Typer) -> None:
     app : typer.Typer
         the program.
     """
+    group = typer.Typer(cls=_CommitFirst)
+    app.add_typer(group, name="commit", help=_PURPOSE)
     command(
-        app,
-        "commit",
+        group,
+        "new",
         example="siren-ext commit --coater coater.safetensors --key keys.json --coated coated "
         "--out commitment.json",
     )(commit)
+    command(
+        group,
+        "stamp",
+        example="siren-ext commit stamp commitment.json --url https://tsa.example/tsr "
+        "--root root.pem",
+    )(stamp)
 
 
 def _counts(keys: tuple[str, ...], files: tuple[tuple[str, str], ...]) -> str:

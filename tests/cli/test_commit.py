@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 from support.key_commands import refused
+from support.time_authority import TimeAuthority
+
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
 
 pytestmark = pytest.mark.usefixtures("cheap", "secret_in_environment")
 
@@ -17,3 +21,29 @@ def test_bad_input_of_commit_is_one_message(case, call):
         refused(call, arguments, words)
     assert (case / "keys.json").read_bytes() == before
     assert not (case / "r").exists()
+
+
+def test_a_commitment_is_stamped_and_the_stamp_checked(work, call, tmp_path):
+    authority = TimeAuthority(tmp_path / "authority")
+    shape = CoaterConfig(channels=4, generator_blocks=1, extractor_blocks=1, working_size=16)
+    Coater(shape).save(work / "coater.safetensors")
+    code, out, _ = call("commit", "--coater", "coater.safetensors", "--out", "c.json")
+    assert code == 0
+    root = ("--root", str(authority.root))
+    with authority.serving() as url:
+        code, out, told = call("commit", "stamp", "c.json", "--url", url, *root)
+        assert code == 0
+        assert out.startswith("c.json existed at 20")
+        assert "UTC by CN=Test authority" in out
+        assert "Whether certificates were revoked was not checked" in told
+        refused(call, ("commit", "stamp", "c.json", "--url", url, *root), "not overwritten")
+        (work / "d.json").write_text("other")
+        stranger = TimeAuthority(tmp_path / "stranger", name="Stranger")
+        wrong = ("commit", "stamp", "d.json", "--url", url, "--root", str(stranger.root))
+        refused(call, wrong, "no valid time stamp")
+        assert not (work / "d.json.tsr").exists()
+    code, again, _ = call("commit", "stamp", "c.json", "--token", "c.json.tsr", *root)
+    assert (code, again) == (0, out)
+    refused(call, ("commit", "stamp", "d.json", "--token", "c.json.tsr", *root), "no valid time")
+    refused(call, ("commit", "stamp", "c.json", *root), "either --url, to ask")
+    refused(call, ("commit", "stamp", "d.json", "--url", "http://tsa.example", *root), "https")
