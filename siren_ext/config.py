@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from msgspec import UNSET, UnsetType
+
 from siren_ext.documents import parse_toml, read_toml
 from siren_ext.errors import ConfigError
 from siren_ext.schema import expected, fits, shown, takes
@@ -33,13 +35,16 @@ class Config:
     Notes
     -----
     A whole number given for a float is kept as it is: settings enter hashes as JSON, where 1 and
-    1.0 differ, and existing coaters must keep their fingerprints.
+    1.0 differ, and existing coaters must keep their fingerprints. For the same reason a setting
+    that came later can be left out: its type is ``... | UnsetType`` and its default ``UNSET``.
     """
 
     def __post_init__(self) -> None:
         """Check every field; raises :class:`ConfigError`."""
         for name, kind in _kinds(type(self)).items():
             value = getattr(self, name)
+            if value is UNSET and takes(UnsetType, kind):
+                continue
             if isinstance(value, list):
                 value = tuple(value)
                 object.__setattr__(self, name, value)
@@ -52,8 +57,9 @@ class Config:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, in the order of the fields."""
-        return dataclasses.asdict(self)
+        """Plain values by name, in the order of the fields; without those that are not set."""
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if value is not UNSET}
 
     @classmethod
     def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:

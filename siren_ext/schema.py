@@ -141,7 +141,8 @@ def expected(kind: Any) -> str:
     if "description" in limits:
         return str(limits["description"])
     if len(arms) > 1:
-        return " or ".join(map(expected, _alternatives(kind)))
+        named = [part for part in _alternatives(kind) if part is not msgspec.UnsetType]
+        return " or ".join(map(expected, named))
     if get_origin(kind) is Literal:
         options = ", ".join(map(repr, get_args(kind)))
         return f"one of {options}" if len(get_args(kind)) > 1 else options

@@ -14,25 +14,49 @@ from siren_ext.errors import CoaterError, ConfigError
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
+    from siren_ext.coating.manifest import CoatManifest
     from siren_ext.keys.coating_key import CoatingKey
+
+
+Layout = Annotated[
+    str | None, typer.Option("--layout", help="Folder layout: plain (default) or kohya.")
+]
+FileFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="File format: png (default, exact), jpeg, webp, or keep for that of each image.",
+    ),
+]
+Quality = Annotated[
+    int | None,
+    typer.Option(
+        "--quality",
+        help="Quality of JPEG and WebP files, 1 to 100 (default 95). The coating is scored after "
+        "compression.",
+    ),
+]
+Share = Annotated[
+    float | None, typer.Option("--share", help="Share of the images to coat, 0 to 1.")
+]
+Strength = Annotated[
+    float | None, typer.Option("--strength", help="Scales the coating; 1 is as trained.")
+]
+ChoiceSeed = Annotated[
+    int | None, typer.Option("--seed", help="Chooses the images if --share is below 1.")
+]
 
 
 def coat(
     data: Images,
     coater: Annotated[Path, typer.Option("--coater", help="The trained coater.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the coated images.")],
-    layout: Annotated[
-        str | None, typer.Option("--layout", help="Folder layout: plain (default) or kohya.")
-    ] = None,
-    share: Annotated[
-        float | None, typer.Option("--share", help="Share of the images to coat, 0 to 1.")
-    ] = None,
-    strength: Annotated[
-        float | None, typer.Option("--strength", help="Scales the coating; 1 is as trained.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Chooses the images if --share is below 1.")
-    ] = None,
+    layout: Layout = None,
+    format_: FileFormat = None,
+    quality: Quality = None,
+    share: Share = None,
+    strength: Strength = None,
+    seed: ChoiceSeed = None,
     key: KeyFile = None,
     recipient: Annotated[
         str | None,
@@ -50,10 +74,13 @@ def coat(
 ) -> None:
     """Write a coated copy of every image, to publish instead of the originals.
 
-    File names, sizes, transparency, EXIF data and captions are kept. Files that can't be read are
+    File names, sizes, transparency, captions and metadata (EXIF, IPTC, XMP, colour profile,
+    comments, resolution) are kept; what can't be kept is listed. Files that can't be read are
     listed and skipped (exit code 3). A keyed coater needs a --key and hides the key's message in
     every image. Run the same command again to resume a stopped run.
     """
+    from msgspec import UNSET, UnsetType
+
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
     from siren_ext.coating.folder import coat_folder
@@ -62,8 +89,18 @@ def coat(
     from siren_ext.devices import pick_device
 
     chosen = settings(
-        CoatConfig, config, assign, layout=layout, share=share, strength=strength, seed=seed
+        CoatConfig,
+        config,
+        assign,
+        layout=layout,
+        format=format_,
+        quality=quality,
+        share=share,
+        strength=strength,
+        seed=seed,
     )
+    if not isinstance(chosen.quality, UnsetType) and chosen.format in (UNSET, "png"):
+        raise ConfigError("--quality is for lossy files; add --format jpeg, webp or keep.")
     images = ImageSet.open(data)
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
     secret = _key_for(loaded, coater, key, recipient, passphrase_env)
@@ -78,8 +115,17 @@ def coat(
             workers=workers,
             progress=progress,
         )
+    _report(manifest, out)
+
+
+def _report(manifest: CoatManifest, out: Path) -> None:
+    """Say what was done, what could not be kept, and what was skipped."""
+    from siren_ext.coating.formats import compression_words
+
     coated = sum(entry.coated for entry in manifest.entries)
     say(f"{coated} of {len(manifest.entries)} images coated: {out}")
+    if words := compression_words(manifest.entries):
+        say(words)
     report_notes((note, entry.source) for entry in manifest.entries for note in entry.notes)
     failures = [(failure.source, failure.error) for failure in manifest.failures]
     report_skipped(failures, "file")

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+from msgspec import UNSET
 
 from siren_ext.cli.common import command, say
 from siren_ext.config import Config
@@ -108,7 +109,7 @@ def describe_settings(kind: type[Config]) -> str:
         value: Any = field.default
         if field.default_factory is not dataclasses.MISSING:
             value = field.default_factory()
-        if value is dataclasses.MISSING or value is None:
+        if value is dataclasses.MISSING or value is None or value is UNSET:
             lines.append(f"# {field.name} = (not set)")
         else:
             lines.append(tomli_w.dumps({field.name: value}).rstrip())

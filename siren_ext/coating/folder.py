@@ -15,16 +15,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from msgspec import UNSET, UnsetType
 from torch import Tensor
 
 from siren_ext.coating.apply import add_coating, message_of
+from siren_ext.coating.formats import WEAK, WEAKENED, CompressionMeter, write_coated
 from siren_ext.coating.journal import CoatJournal
-from siren_ext.coating.manifest import CoatConfig, CoatEntry, CoatFailure, CoatManifest
+from siren_ext.coating.manifest import (
+    CoatConfig,
+    CoatEntry,
+    CoatFailure,
+    CoatManifest,
+    Compression,
+)
 from siren_ext.coating.outputs import DATASET_TOML, refuse_overlap, write_captions, write_toml
 from siren_ext.coating.plan import CoatJob, batches, finished_entry, plan_jobs
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.decode import Bytes
-from siren_ext.data.images import Picture, read_picture, to_tensor, to_uint8, write_picture
+from siren_ext.data.images import Picture, read_picture, to_tensor, to_uint8
+from siren_ext.data.lossy import SUFFIXES
 from siren_ext.errors import (
     Cancelled,
     CoaterError,
@@ -62,9 +71,11 @@ def coat_folder(
     workers: int = 2,
     progress: Progress = NULL,
 ) -> CoatManifest:
-    """Write a coated PNG of every image into a folder, along with the captions.
+    """Write a coated copy of every image into a folder, along with the captions.
 
-    Name, size, transparency, EXIF and RGB colour profile are kept. A call resumes an earlier one in
+    Name, size, transparency, EXIF, IPTC fields, XMP, comments and RGB colour profile are kept; what
+    can't be kept is in the notes of the manifest. A lossy file is scored as it was written, after
+    compression. A call resumes an earlier one in
     the same folder: only images whose source, coater or settings have changed are coated again.
     After a stop, all finished images are in place.
 
@@ -77,7 +88,7 @@ def coat_folder(
     out : Path
         Output folder; must not be, contain or be inside the data folder.
     config : CoatConfig | None
-        Strength, share and layout; None for the defaults.
+        Strength, share, layout and file format; None for the defaults.
     key : CoatingKey | None
         The key whose message a keyed coater writes into every image. The manifest stores only its
         salted fingerprint.
@@ -148,7 +159,7 @@ class _Run:
         progress: Progress,
         message: Tensor | None,
     ) -> None:
-        self.message = message
+        self.message, self.meter = message, CompressionMeter(coater, message)
         self.data, self.coater, self.out, self.config = data, coater, out, config
         self.journal, self.progress = journal, progress
         self.failures = dict(data.problems)
@@ -248,7 +259,23 @@ class _Run:
         """Write an image and record it; runs in a thread."""
         path = self.out / job.output
         write_captions(job.item, job.output, self.out, self.config.layout)
-        dropped = write_picture(dataclasses.replace(picture, rgb=result.rgb), path)
+        if path.suffix.lower() in SUFFIXES["JPEG"]:  # chosen only for opaque images
+            picture = dataclasses.replace(picture, alpha=None)
+        coated = dataclasses.replace(picture, rgb=result.rgb)
+        written, dropped = write_coated(coated, path, job.target.quality)
+        score = result.coated_score
+        compression: Compression | UnsetType = UNSET
+        if job.target.quality is not None:
+            compression = Compression(job.target.quality, None, None)
+            if score is not None:
+                before, score = score, self.meter.score(written)
+                compression = self.meter.compression(
+                    job.target.quality,
+                    (picture.rgb, result.rgb, written),
+                    (result.clean_score, before, score),
+                )
+            if compression.kept is not None and compression.kept < WEAK:
+                dropped.append(WEAKENED)
         self.journal.add(
             CoatEntry(
                 source=job.item.name,
@@ -256,11 +283,12 @@ class _Run:
                 source_sha256=job.sha256,
                 output_sha256=sha256_file(path),
                 coated=job.coated,
-                psnr_db=_psnr(picture.rgb, result.rgb),
+                psnr_db=_psnr(picture.rgb, written),
                 clean_score=result.clean_score,
-                coated_score=result.coated_score,
+                coated_score=score,
                 size=picture.size,
-                notes=(*picture.notes, *dropped),
+                notes=(*job.target.notes, *picture.notes, *dropped),
+                compression=compression,
             )
         )
 

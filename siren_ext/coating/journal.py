@@ -25,12 +25,14 @@ from siren_ext.coating.manifest import (
     CoatManifest,
     settings_of,
 )
+from siren_ext.data.lossy import SUFFIXES
 from siren_ext.documents import parse_json, read_bytes
 from siren_ext.errors import DatasetError
 from siren_ext.files import atomic, is_present
 from siren_ext.schema import convert, to_plain
 
 JOURNAL_NAME = ".siren_journal.jsonl"
+_IMAGE_SUFFIXES = frozenset(suffix for several in SUFFIXES.values() for suffix in several)
 
 T = TypeVar("T", bound=Struct)
 
@@ -152,6 +154,7 @@ class CoatJournal:
                 f"{foreign[0]!r}; expected an empty folder or that of an earlier run. Choose "
                 "another folder."
             )
+        self._refuse_other_formats(planned)
         self._owned |= planned
         self.entries = {entry.source: entry for entry in kept}
         header = _Header(
@@ -166,6 +169,17 @@ class CoatJournal:
                 temporary.write_text("".join(map(_line, lines)), encoding="utf-8")
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def _refuse_other_formats(self, planned: set[str]) -> None:
+        """Raise if an image of an earlier run would stay beside the same image in a new format."""
+        images = [name for name in self._owned - planned if _stem(name) is not None]
+        stems = {_stem(name) for name in planned} - {None}
+        both = sorted(n for n in images if _stem(n) in stems and is_present(self.out / n))
+        if both:
+            raise DatasetError(
+                f"The output folder has {both[0]!r} of an earlier run with another file format, "
+                "and this run would write the same image beside it. Choose another folder."
+            )
 
     def add(self, entry: CoatEntry) -> None:
         """Record a written image. Safe to call from several threads.
@@ -223,6 +237,12 @@ class CoatJournal:
         except OSError as error:
             raise self._unwritable(error) from error
         return manifest
+
+
+def _stem(name: str) -> str | None:
+    """The name of an image without its suffix, which captions share; None for other files."""
+    stem, dot, suffix = name.rpartition(".")
+    return stem.casefold() if f"{dot}{suffix}".lower() in _IMAGE_SUFFIXES else None
 
 
 def _line(values: Struct) -> str:

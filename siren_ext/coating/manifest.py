@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from siren_ext.config import Config
 from siren_ext.errors import ConfigError, DatasetError
@@ -41,12 +41,40 @@ class CoatConfig(Config):
         Seed of the choice of images if ``share`` is below 1.
     layout : str
         ``plain`` keeps the subfolders; ``kohya`` writes ``N_words`` folders and a dataset.toml.
+    format : str
+        Files are written as ``png`` (if not set), ``jpeg`` or ``webp``; ``keep`` writes JPEG, WebP
+        and PNG images in their own format and others as PNG.
+    quality : int
+        Quality of JPEG and WebP files, 1 to 100; 95 if not set.
     """
 
     strength: Annotated[float, Meta(ge=0, le=10)] = 1.0
     share: Annotated[float, Meta(ge=0, le=1)] = 1.0
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     layout: Literal["plain", "kohya"] = "plain"
+    # not set by default, so that records of earlier versions are written as they were
+    format: Literal["png", "keep", "jpeg", "webp"] | UnsetType = UNSET
+    quality: Annotated[int, Meta(ge=1, le=100)] | UnsetType = UNSET
+
+
+class Compression(Struct, frozen=True, forbid_unknown_fields=True):
+    """What compression did to one written image.
+
+    Attributes
+    ----------
+    quality : int
+        Quality of the JPEG or WebP file, 1 to 100.
+    score : float | None
+        The coater's score of the coated image before it was compressed; None if it is not coated.
+    kept : float | None
+        Share of the coating's effect that is left in the file, about 0 to 1. The effect is the fall
+        of the score, or for a keyed coater the evidence for the key's message. None if the image is
+        not coated, or had no effect before compression either.
+    """
+
+    quality: Annotated[int, Meta(ge=1, le=100)]
+    score: float | None
+    kept: float | None
 
 
 class CoatEntry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,11 +93,13 @@ class CoatEntry(Struct, frozen=True, forbid_unknown_fields=True):
     clean_score : float
         The coater's score of the source.
     coated_score : float | None
-        Its score of the written image; None if it is not coated.
+        Its score of the written file, after compression; None if it is not coated.
     size : tuple[int, int]
         Width and height in pixels.
     notes : tuple[str, ...]
         What could not be kept unchanged.
+    compression : Compression
+        For lossy files only.
     """
 
     source: str
@@ -82,6 +112,12 @@ class CoatEntry(Struct, frozen=True, forbid_unknown_fields=True):
     coated_score: float | None
     size: tuple[_Side, _Side]
     notes: tuple[str, ...] = ()
+    compression: Compression | UnsetType = UNSET
+
+    @property
+    def quality(self) -> int | None:
+        """Quality of a lossy file; None for others."""
+        return None if isinstance(self.compression, UnsetType) else self.compression.quality
 
 
 class CoatFailure(Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from siren_ext.data.dataset import ImageSet, Item, safe_words
@@ -83,11 +83,12 @@ def kohya_folder(item: Item, data: ImageSet) -> str:
     return f"{item.repeats}_{class_words(item, data)}"
 
 
-def output_names(data: ImageSet, layout: str) -> list[str]:
+def output_names(data: ImageSet, layout: str, suffixes: Sequence[str] | None = None) -> list[str]:
     """Choose a distinct output name for every image.
 
     The stem is kept. A second image of the same stem gets its type added (``a_jpg.png``), further
-    ones also a number. PNG images keep their names first. Names that differ only in case count as
+    ones also a number, because they would share a caption. Images whose suffix stays the same keep
+    their names first. Names that differ only in case count as
     equal, because many file systems ignore case.
 
     Parameters
@@ -96,16 +97,22 @@ def output_names(data: ImageSet, layout: str) -> list[str]:
         The images.
     layout : str
         ``plain`` or ``kohya``.
+    suffixes : Sequence[str] | None
+        Suffix of each image's file, with a dot; None if all are ``.png``.
 
     Returns
     -------
     list[str]
         Names relative to the output folder, in the order of the data.
     """
+    suffixes = [".png"] * len(data) if suffixes is None else suffixes
     taken: set[str] = set()
     tries: dict[str, int] = {}
     names: dict[int, str] = {}
-    order = sorted(range(len(data)), key=lambda i: data.items[i].path.suffix.lower() != ".png")
+    order = sorted(
+        range(len(data)),
+        key=lambda i: data.items[i].path.suffix.lower() != suffixes[i].lower(),
+    )
     for index in order:
         item = data.items[index]
         folder = PurePosixPath(*map(plain_name, item.relative.parent.parts))
@@ -117,7 +124,7 @@ def output_names(data: ImageSet, layout: str) -> list[str]:
             number = tries[_fold(folder / typed)] = tries.get(_fold(folder / typed), 0) + 1
             stem = typed if number == 1 else f"{typed}_{number}"
         taken.add(key)
-        names[index] = (folder / f"{stem}.png").as_posix()
+        names[index] = (folder / f"{stem}{suffixes[index]}").as_posix()
     return [names[index] for index in range(len(data))]
 
 
@@ -142,7 +149,7 @@ def caption_names(item: Item, output: str, layout: str) -> dict[str, Path | str]
     dict[str, Path | str]
         For each name, the file to copy or the text to write.
     """
-    base = output.removesuffix(".png")
+    base = output.removesuffix(PurePosixPath(output).suffix)
     files: dict[str, Path | str] = {base + path.suffix.lower(): path for path in item.caption_files}
     # kohya's dataset.toml expects .txt files; captions from a table have no file yet
     if item.caption is not None and (not files or layout == "kohya"):

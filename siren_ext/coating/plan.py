@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from siren_ext.coating.formats import Target, target_of
 from siren_ext.coating.journal import CoatJournal
 from siren_ext.coating.manifest import CoatConfig, CoatEntry
 from siren_ext.coating.outputs import caption_names, output_names
@@ -21,6 +22,8 @@ from siren_ext.progress import Progress
 
 # Bounds the memory of a batch: 8 megapixels take 96 MB per float copy, and about four are needed.
 MAX_BATCH_PIXELS = 8_000_000
+
+_Facts = tuple[str, tuple[int, int], Target]
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class CoatJob:
         Hash of the source file.
     size : tuple[int, int]
         Width and height in pixels.
+    target : Target
+        Its file format.
     coated : bool
         False for an image that is copied without a coating.
     """
@@ -45,6 +50,7 @@ class CoatJob:
     output: str
     sha256: str
     size: tuple[int, int]
+    target: Target
     coated: bool
 
     def files(self, layout: str) -> list[str]:
@@ -73,7 +79,7 @@ def plan_jobs(
     data : ImageSet
         The images.
     config : CoatConfig
-        Share, seed and layout.
+        Share, seed, layout and file format.
     pool : ThreadPoolExecutor
         Reads the files.
     progress : Progress
@@ -88,27 +94,33 @@ def plan_jobs(
     # to coat exactly round(share * n), every image must be decoded beforehand
     thorough = 0 < config.share < 1
     failures: dict[str, str] = {}
-    usable: list[tuple[Item, str, str, tuple[int, int]]] = []
-    found = pool.map(lambda item: _inspect(item, thorough), data.items)
-    for item, output, fact in zip(
-        data.items, output_names(data, config.layout), found, strict=True
+    found: list[_Facts | str] = []
+    for item, fact in zip(
+        data.items, pool.map(lambda item: _inspect(item, thorough, config), data.items), strict=True
     ):
+        found.append(fact)
         if isinstance(fact, str):
             failures[item.name] = fact
-        else:
-            usable.append((item, output, *fact))
         progress.advance(1, item.name)
+    suffixes = [".png" if isinstance(fact, str) else fact[2].suffix for fact in found]
+    usable = [
+        (item, output, *fact)
+        for item, output, fact in zip(
+            data.items, output_names(data, config.layout, suffixes), found, strict=True
+        )
+        if not isinstance(fact, str)
+    ]
     count = round(config.share * len(usable))
     order = np.random.default_rng(config.seed).permutation(len(usable))
     chosen = set(order[:count].tolist())
     return [CoatJob(*fact, coated=i in chosen) for i, fact in enumerate(usable)], failures
 
 
-def _inspect(item: Item, thorough: bool) -> tuple[str, tuple[int, int]] | str:
-    """Hash and size of a source, or why it can't be used."""
+def _inspect(item: Item, thorough: bool, config: CoatConfig) -> _Facts | str:
+    """Hash, size and format of a source, or why it can't be used."""
     try:
         size = read_picture(item.path).size if thorough else picture_size(item.path)
-        return sha256_file(item.path), size
+        return sha256_file(item.path), size, target_of(item.path, config)
     except SirenError as error:
         return str(error)
     except OSError as error:
@@ -133,11 +145,10 @@ def finished_entry(job: CoatJob, journal: CoatJournal, out: Path) -> CoatEntry |
         The entry, if its file is still as it was written.
     """
     entry = journal.known(job.item.name)
-    if entry is None or (entry.source_sha256, entry.output, entry.coated) != (
-        job.sha256,
-        job.output,
-        job.coated,
-    ):
+    if entry is None:
+        return None
+    done = (entry.source_sha256, entry.output, entry.quality, entry.coated)
+    if done != (job.sha256, job.output, job.target.quality, job.coated):
         return None
     path = out / job.output
     try:

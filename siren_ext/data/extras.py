@@ -111,6 +111,18 @@ def _read(image: Image.Image, path: Path, text: dict[str, str], notes: list[str]
     return Extras(iptc, _resolution(image), colour, lossless)
 
 
+def is_lossless_webp(path: Path) -> bool:
+    """Whether a WebP file stores its pixels exactly.
+
+    Raises
+    ------
+    OSError
+        If the file can't be read.
+    """
+    with path.open("rb") as stream:
+        return any(name == b"VP8L" for name, _ in _webp_chunks(stream))
+
+
 def _words(content: bytes) -> str:
     content = content.rstrip(b"\0")
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from support.metadata_files import COMMENT, jpeg, painters_photo, segment
 
 from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
 
@@ -111,3 +112,61 @@ def test_a_dropped_profile_is_named_and_the_copy_is_readable(
     entries = CoatManifest.load(tmp_path / "c" / MANIFEST_NAME).entries
     noted = {entry.source: entry.notes for entry in entries if entry.notes}
     assert list(noted) == ["scan.jpg"]
+
+
+def test_formats_and_what_compression_leaves(
+    call, photos: Path, coater_file: Path, tmp_path: Path
+) -> None:
+    with Image.open(photos / "1.png") as image:
+        image.convert("RGB").save(photos / "photo.JPG", quality=95)
+    line = ("coat", photos, "--coater", coater_file, "--format", "keep", "--quality", "80")
+    code, out, _ = call(*line, "--out", tmp_path / "c")
+    assert code == 0
+    assert "5 of 5 images coated" in out
+    entries = CoatManifest.load(tmp_path / "c" / MANIFEST_NAME).entries
+    assert {entry.output: entry.quality for entry in entries} == {
+        "0.png": None,
+        "1.png": None,
+        "2.png": None,
+        "3.png": None,
+        "photo.JPG": 80,
+    }
+    assert call(*line, "--out", tmp_path / "c")[0] == 0
+    code, _, err = call(*line[:4], "--out", tmp_path / "c", "--format", "jpeg")
+    assert code == 2
+    assert "of an earlier run with another file format" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--format", "gif"), "format is 'gif'; expected one of 'png', 'keep', 'jpeg', 'webp'"),
+        (("--format", "jpeg", "--quality", "0"), "quality is 0; expected a whole number from 1"),
+        (("--quality", "80"), "--quality is for lossy files; add --format jpeg, webp or keep"),
+        (("--format", "png", "--quality", "80"), "--quality is for lossy files"),
+    ],
+)
+def test_impossible_formats_are_refused(
+    call, photos: Path, coater_file: Path, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    line = ("coat", photos, "--coater", coater_file, "--out", tmp_path / "c")
+    code, _, err = call(*line, *options)
+    assert code == 2
+    assert words in " ".join(err.split())
+    assert not (tmp_path / "c").exists()
+
+
+def test_dropped_metadata_is_reported_by_kind(
+    call, photos: Path, coater_file: Path, tmp_path: Path
+) -> None:
+    for number in range(5):
+        credentials = segment(0xEB, b"JP\0\1\0\0\0\1jumb....c2pa")
+        jpeg(photos / f"signed{number}.jpg", credentials)
+    painters_photo(photos / "photo.jpg")
+    code, _, err = call("coat", photos, "--coater", coater_file, "--out", tmp_path / "c")
+    assert code == 0
+    assert "Content credentials (C2PA) were dropped" in err
+    assert "(signed0.jpg, signed1.jpg, signed2.jpg and 2 more)" in " ".join(err.split())
+    assert "photo.jpg" not in err
+    with Image.open(tmp_path / "c" / "photo.png") as image:
+        assert image.text["Comment"] == COMMENT

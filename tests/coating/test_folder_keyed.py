@@ -17,11 +17,12 @@ from support.tiny_models import draw_images
 from siren_ext.coater.coater import Coater
 from siren_ext.coating.apply import coat_images
 from siren_ext.coating.folder import coat_folder
-from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
+from siren_ext.coating.manifest import MANIFEST_NAME, CoatConfig, CoatManifest
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture, to_tensor
 from siren_ext.errors import Cancelled, CoaterError
 from siren_ext.keys.coating_key import CoatingKey
+from siren_ext.stats.keyed import contributions
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +121,31 @@ def test_manifests_without_a_key_are_still_read(
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.png")}
     coat_folder(photos, plain, tmp_path / "out")
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.png")} == before
+
+
+def test_compression_of_a_keyed_coating_is_measured_by_its_message(
+    coater: Coater, photos: ImageSet, tmp_path: Path
+) -> None:
+    config = CoatConfig(format="jpeg", quality=40, strength=3)
+    manifest = coat_folder(photos, coater, tmp_path / "coated", config, key=key(1))
+    signs = key(1).signs()
+
+    def evidence(image: torch.Tensor) -> float:
+        logits = coater.features(image).detach().double().numpy()
+        return float((contributions(logits)[0] * signs).mean())
+
+    measured = 0
+    for item, entry in zip(photos.items, manifest.entries, strict=True):
+        clean = to_tensor(read_picture(item.path).rgb)
+        coated = coat_images(clean, coater, strength=3, key=key(1))
+        written = to_tensor(read_picture(tmp_path / "coated" / entry.output).rgb)
+        assert entry.compression.score == pytest.approx(float(coater.score(coated)), rel=1e-5)
+        assert entry.coated_score == pytest.approx(float(coater.score(written)), rel=1e-5)
+        effect = evidence(coated) - evidence(clean)
+        if entry.compression.kept is not None:
+            measured += 1
+            kept = (evidence(written) - evidence(clean)) / effect
+            assert entry.compression.kept == pytest.approx(kept, abs=0.02)
+        else:
+            assert effect < 1e-5
+    assert measured
