@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from siren_ext.cli.common import command, explain, refuse_existing, say
-from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, open_keys
+from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, open_keys, open_salt
 from siren_ext.errors import ConfigError
 from siren_ext.files import atomic
 from siren_ext.text import printable
@@ -28,6 +28,14 @@ def commit(
     coated: Annotated[
         Path | None, typer.Option("--coated", help="Folder of the coated images.")
     ] = None,
+    salt: Annotated[
+        Path | None,
+        typer.Option("--salt", help="Salt of 'key salt', from which keys will be derived."),
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option("--plan", help="TOML file: prompts, count, seed and stopping of the test."),
+    ] = None,
     passphrase_env: PassphraseEnv = None,
 ) -> None:
     """Record hashes of the coater, keys and coated files, to prove later that they came first.
@@ -39,15 +47,20 @@ def commit(
     """
     from siren_ext.coater.bundled import coater_path
     from siren_ext.evidence.commitment import make_commitment
+    from siren_ext.evidence.prompt_plan import read_plan
 
     refuse_existing(out)
     prints = [one.fingerprint() for _, one in open_keys(key, passphrase_env)] if key else []
-    made = make_commitment(coater_path(coater), prints, coated)
+    secret = open_salt(salt, passphrase_env) if salt else None
+    planned = read_plan(plan) if plan else None
+    made = make_commitment(coater_path(coater), prints, coated, salt=secret, plan=planned)
     digest = made.save(out)
-    say(f"{made.created}: {_counts(made.keys, made.files)}")
+    say(f"{made.created}: {_counts(made.count, made.files)}")
     say(f"SHA-256 of {out.name}: {digest}")
-    if not prints:
+    if not made.count:
         explain("Note: no --key was given, so the commitment covers no key.")
+    if made.count > 1:
+        explain(f"Note: with {made.count:,} keys, every p is multiplied by {made.count:,}.")
     explain("Publish or time-stamp this SHA-256 before the images, and keep the file unchanged.")
 
 
@@ -122,8 +135,8 @@ def register(app: typer.Typer) -> None:
     )(stamp)
 
 
-def _counts(keys: tuple[str, ...], files: tuple[tuple[str, str], ...]) -> str:
+def _counts(keys: int, files: tuple[tuple[str, str], ...]) -> str:
     from siren_ext.verdict.wording import count_of
 
-    parts = [count_of(len(keys), "key", "keys"), count_of(len(files), "file", "files")]
+    parts = [count_of(keys, "key", "keys"), count_of(len(files), "file", "files")]
     return f"committed to a coater, {' and '.join(parts)}"

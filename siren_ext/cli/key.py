@@ -1,4 +1,4 @@
-"""``key``: make and list key files: ``key new``, ``add``, ``show`` and ``signing``."""
+"""``key``: make and list key files, and derive keys that nobody chose."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siren_ext.cli.common import command, explain, refuse_existing, say
-from siren_ext.cli.passphrase import PassphraseEnv, open_keys, passphrase
+from siren_ext.cli.passphrase import PassphraseEnv, open_keys, open_salt, passphrase
 from siren_ext.errors import ConfigError
+from siren_ext.files import write_json
 
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import KeyRing
@@ -68,6 +69,70 @@ def show(file: OldFile, passphrase_env: PassphraseEnv = None) -> None:
     _list_keys(open_keys(file, passphrase_env))
 
 
+def salt(
+    file: NewFile,
+    recipient: Recipients = None,
+    bits: Bits = 48,
+    passphrase_env: PassphraseEnv = None,
+) -> None:
+    """Draw the secret salt of keys that will be derived, so that nobody can choose them.
+
+    Then: commit --salt, commit stamp, key derive. Every recipient's key counts: p is multiplied by
+    their number.
+    """
+    from siren_ext.keys.derived import KeySalt
+
+    refuse_existing(file)
+    made = KeySalt(recipient or (), bits)
+    made.save(file, passphrase(str(file), passphrase_env, fresh=True))
+    say(f"salt of {len(made.recipients)} x {made.bits} bits, hash {made.fingerprint()}")
+    explain(_ADVICE)
+
+
+def derive(
+    file: NewFile,
+    salt: Annotated[Path, typer.Option("--salt", help="The salt of 'key salt'.")],
+    commitment: Annotated[Path, typer.Option("--commitment", help="The commitment to it.")],
+    timestamp: Annotated[Path, typer.Option("--timestamp", help="The commitment's time stamp.")],
+    root: Annotated[Path, typer.Option("--root", help="PEM file: the authority's certificate.")],
+    rounds: Annotated[
+        Path | None, typer.Option("--round", help="JSON file: the round, as a drand server sends.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Get the round from this drand server (https).")
+    ] = None,
+    passphrase_env: PassphraseEnv = None,
+) -> None:
+    """Derive keys from a salt and the first round of drand's quicknet after the time stamp.
+
+    Without --round and --url, prints which round that is. With --url the round is kept beside the
+    commitment.
+    """
+    from siren_ext.evidence.beacon import CHAINS, QUICKNET, fetch_round, plain_round, read_round
+    from siren_ext.evidence.chain import ChainFiles, derive_keys
+
+    refuse_existing(file)
+    chain, files = CHAINS[QUICKNET], ChainFiles(commitment, timestamp, root)
+    stamp = files.stamp()
+    number = chain.first_after(stamp.latest) if stamp else 0
+    if rounds is None and url is None:
+        say(f"round {number}, due {chain.time_of(number):%Y-%m-%d %H:%M:%S} UTC: {chain.hash}")
+        return
+    if rounds is not None and url is not None:
+        raise ConfigError("Give either --round or --url, not both.")
+    found = read_round(rounds) if rounds else fetch_round(str(url), chain, number)
+    secret = open_salt(salt, passphrase_env)
+    ring, checked = derive_keys(secret, files, found, chain)
+    ring.save(file, passphrase(str(file), passphrase_env, fresh=True))
+    if rounds is None:
+        kept = commitment.with_name(f"{commitment.name}.round.json")
+        write_json(kept, plain_round(found))
+        explain(f"Keep {kept.name} with the commitment.")
+    _list_keys(ring)
+    explain(checked)
+    explain(_ADVICE)
+
+
 def signing(file: NewFile, passphrase_env: PassphraseEnv = None) -> None:
     """Make a key to sign reports with; prints its public half, which you may publish."""
     from siren_ext.keys.signing import Signer
@@ -87,10 +152,19 @@ def register(app: typer.Typer) -> None:
         the program.
     """
     group = typer.Typer(no_args_is_help=True)
-    app.add_typer(group, name="key", help="Make and list key files: key new, add, show, signing.")
+    app.add_typer(
+        group, name="key", help="Make and list key files: new, add, show, salt, derive, signing."
+    )
     command(group, "new", example="siren-ext key new keys.json --recipient gallery")(new)
     command(group, "add", example="siren-ext key add keys.json --recipient printer")(add)
     command(group, "show", example="siren-ext key show keys.json")(show)
+    command(group, "salt", example="siren-ext key salt salt.json")(salt)
+    command(
+        group,
+        "derive",
+        example="siren-ext key derive keys.json --salt salt.json --commitment commitment.json "
+        "--timestamp commitment.json.tsr --root root.pem --url https://api.drand.sh",
+    )(derive)
     command(group, "signing", example="siren-ext key signing signing.json")(signing)
 
 

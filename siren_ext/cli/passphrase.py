@@ -18,6 +18,7 @@ from siren_ext.text import printable
 
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import KeyRing
+    from siren_ext.keys.derived import KeySalt
     from siren_ext.keys.signing import Signer
 
 PassphraseEnv = Annotated[
@@ -104,6 +105,35 @@ def open_keys(file: Path, variable: str | None) -> KeyRing:
 
     require_encrypted(file, FORMAT)
     return KeyRing.load(file, passphrase(printable(file), variable))
+
+
+def open_salt(file: Path, variable: str | None) -> KeySalt:
+    """Open a salt; asks for its passphrase once the file is known to be one.
+
+    Parameters
+    ----------
+    file : Path
+        written by ``siren-ext key salt``.
+    variable : str | None
+        environment variable with the passphrase; None to ask.
+
+    Returns
+    -------
+    KeySalt
+        keys are derived from it.
+
+    Raises
+    ------
+    EvidenceError
+        the file is missing, damaged or of another kind, or the passphrase is wrong.
+    ConfigError
+        there is no passphrase.
+    """
+    from siren_ext.keys.derived import FORMAT, KeySalt
+    from siren_ext.keys.encrypted_file import require_encrypted
+
+    require_encrypted(file, FORMAT)
+    return KeySalt.load(file, passphrase(printable(file), variable))
 
 
 def open_signer(file: Path, variable: str | None) -> Signer:

@@ -9,27 +9,33 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from siren_ext.errors import DatasetError, EvidenceError, ImageError
+from siren_ext.errors import EvidenceError
+from siren_ext.evidence.coated_files import MAX_FILES, coated_hashes
+from siren_ext.evidence.precedence import Precedence as Precedence
+from siren_ext.evidence.precedence import not_committed as not_committed
+from siren_ext.evidence.prompt_plan import CommittedPlan
 from siren_ext.files import sha256_file
 from siren_ext.formats import Sha256, read_format
+from siren_ext.keys.coating_key import MAX_RECIPIENTS
 from siren_ext.keys.encrypted_file import write_private
 from siren_ext.schema import shown, to_plain
 from siren_ext.text import printable
 
-MAX_FILES = 200_000
-Status = Literal["committed before", "no commitment", "does not fit"]
+if TYPE_CHECKING:
+    from siren_ext.keys.derived import KeySalt
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _SHOWN = 5
 _UNTOUCHED = "Use the file that 'siren-ext commit' wrote, unchanged."
 _Short = Annotated[str, Meta(max_length=200)]
+_FORMAT = {"format": "siren_ext.commitment", "version": 1}
 
 
 class _StoredFile(Struct, forbid_unknown_fields=True):
@@ -39,11 +45,18 @@ class _StoredFile(Struct, forbid_unknown_fields=True):
     sha256: Sha256
 
 
-class _Stored(Struct, forbid_unknown_fields=True, kw_only=True):
+class StoredSalt(Struct, forbid_unknown_fields=True, frozen=True):
+    """A salt from which keys will be derived: its hash, and how many keys."""
+
+    sha256: Sha256
+    count: Annotated[int, Meta(ge=1, le=MAX_RECIPIENTS)]
+
+
+class _Stored(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """The commitment's file."""
 
     format: Literal["siren_ext.commitment"] = "siren_ext.commitment"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 1
     created: str
     tool: _Short
     coater: _Short
@@ -51,6 +64,8 @@ class _Stored(Struct, forbid_unknown_fields=True, kw_only=True):
     committed: list[Sha256]
     files: Annotated[list[_StoredFile], Meta(max_length=MAX_FILES)]
     nonce: Sha256
+    salt: StoredSalt | None = None
+    plan: CommittedPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,10 @@ class Commitment:
         (name, SHA-256) of every coated file.
     nonce : str
         32 random bytes as hexadecimal digits, so that the file's hash can't be guessed.
+    salt : StoredSalt | None
+        of keys that will be derived after the time stamp.
+    plan : CommittedPlan | None
+        what the suspect will be asked.
     """
 
     created: str
@@ -82,6 +101,13 @@ class Commitment:
     keys: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
     nonce: str
+    salt: StoredSalt | None = None
+    plan: CommittedPlan | None = None
+
+    @property
+    def count(self) -> int:
+        """K, the number of keys that the owner could choose from; p is multiplied by it."""
+        return len(self.keys) + (self.salt.count if self.salt else 0)
 
     def save(self, path: Path) -> str:
         """Write the JSON file, readable by this user only.
@@ -109,8 +135,11 @@ class Commitment:
             committed=list(self.keys),
             files=[_StoredFile(name, digest) for name, digest in self.files],
             nonce=self.nonce,
+            salt=self.salt,
+            plan=self.plan,
+            version=1 if self.salt is None and self.plan is None else 2,
         )
-        text = json.dumps(to_plain(stored), indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(_FORMAT | to_plain(stored), indent=2, ensure_ascii=False) + "\n"
         write_private(Path(path), text.encode("utf-8"))
         return sha256_file(path)
 
@@ -155,40 +184,18 @@ class Commitment:
             tuple(stored.committed),
             tuple((file.name, file.sha256) for file in stored.files),
             stored.nonce,
+            stored.salt,
+            stored.plan,
         )
 
 
-@dataclass(frozen=True)
-class Precedence:
-    """Whether coater, key and files were committed to before the test.
-
-    Attributes
-    ----------
-    status : Status
-        "does not fit" if the commitment is to something else.
-    text : str
-        the result in a sentence or two, with the claimed time and how reliable it is.
-    created : str
-        the time that the commitment claims; "" without a commitment.
-    sha256 : str
-        of the commitment file, to compare with the published one; "" without a commitment.
-    checked : tuple[str, ...]
-        names of the things that match.
-    """
-
-    status: Status
-    text: str
-    created: str = ""
-    sha256: str = ""
-    checked: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The result as plain values for JSON."""
-        return asdict(self) | {"checked": list(self.checked)}
-
-
 def make_commitment(
-    coater_file: Path, keys: Iterable[str] = (), coated: Path | None = None
+    coater_file: Path,
+    keys: Iterable[str] = (),
+    coated: Path | None = None,
+    *,
+    salt: KeySalt | None = None,
+    plan: CommittedPlan | None = None,
 ) -> Commitment:
     """Commit to a coater, keys and the images of a coated folder.
 
@@ -200,6 +207,10 @@ def make_commitment(
         fingerprints of the keys.
     coated : Path | None
         folder with the coated images; uncoated images that ``coat`` copied are left out.
+    salt : KeySalt | None
+        from which keys will be derived.
+    plan : CommittedPlan | None
+        what the suspect will be asked.
 
     Returns
     -------
@@ -229,8 +240,10 @@ def make_commitment(
         Coater.load(coater_file).fingerprint,
         sha256_file(coater_file),
         tuple(sorted(keys)),
-        tuple(_hashes(coated)) if coated is not None else (),
+        tuple(coated_hashes(coated)) if coated is not None else (),
         secrets.token_hex(32),
+        StoredSalt(salt.fingerprint(), len(salt.recipients)) if salt else None,
+        plan,
     )
 
 
@@ -308,69 +321,10 @@ def check_commitment(
     return Precedence("committed before", text, commitment.created, digest, tuple(checked))
 
 
-def not_committed(*, keyed: bool) -> Precedence:
-    """The result without a commitment.
-
-    Parameters
-    ----------
-    keyed : bool
-        whether a key is tested.
-
-    Returns
-    -------
-    Precedence
-        with the status "no commitment".
-    """
-    what = "key" if keyed else "coater"
-    return Precedence(
-        "no commitment", f"No commitment: the {what} could have been chosen afterwards."
-    )
-
-
-def _hashes(folder: Path) -> list[tuple[str, str]]:
-    from siren_ext.data.image_files import scan_images
-
-    try:
-        paths, _ = scan_images(folder, deep=True)
-        runs = {here: _coated_names(here) for here in {path.parent for path in paths}}
-        for here in list(runs):  # a manifest may also list files in subfolders
-            runs |= {up: _coated_names(up) for up in here.parents if up.is_relative_to(folder)}
-        found = [
-            (printable(path.relative_to(folder).as_posix()), sha256_file(path))
-            for path in paths
-            if all(
-                names is None or path.relative_to(here).as_posix() in names
-                for here, names in runs.items()
-                if path.is_relative_to(here)
-            )
-        ]
-    except (ImageError, DatasetError) as error:
-        raise EvidenceError(str(error)) from error
-    except OSError as error:
-        raise EvidenceError(
-            f"A coated file in {folder} can't be read: {error.strerror}."
-        ) from error
-    if not found or len(found) > MAX_FILES:
-        raise EvidenceError(
-            f"{folder} holds {len(found):,} coated images; expected 1 to {MAX_FILES:,}."
-        )
-    return found
-
-
-def _coated_names(folder: Path) -> set[str] | None:
-    """Names of the coated files in a manifest's folder; None without a manifest."""
-    from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
-
-    if not (folder / MANIFEST_NAME).is_file():
-        return None
-    entries = CoatManifest.load(folder / MANIFEST_NAME).entries
-    return {entry.output for entry in entries if entry.coated}
-
-
 def _file_differences(commitment: Commitment, folder: Path) -> list[str]:
     if not commitment.files:
         return ["files are not part of the commitment"]
-    found = dict(_hashes(folder))
+    found = dict(coated_hashes(folder))
     changed = [name for name, digest in commitment.files if found.get(name, digest) != digest]
     missing = [name for name, _ in commitment.files if name not in found]
     texts = []

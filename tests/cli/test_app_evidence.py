@@ -17,13 +17,15 @@ COMMANDS = (
     "key new",
     "key add",
     "key show",
+    "key salt",
+    "key derive",
     "key signing",
     "commit",
     "commit stamp",
     "trace",
     "report check",
 )
-WITHOUT_SECRETS = ("report check", "commit stamp")
+WITHOUT_SECRETS = ("report check", "commit stamp", "key derive")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,0 +1,233 @@
+"""The chain from a published hash to a key: commitment, time stamp, beacon, derived key.
+
+Every link is checked as far as the given files allow, and every link that was not checked is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siren_ext.errors import EvidenceError
+from siren_ext.evidence.beacon import CHAINS, QUICKNET, Chain, Round, check_round, read_round
+from siren_ext.evidence.commitment import Commitment, Precedence, check_commitment
+from siren_ext.evidence.stamp import Stamp, check_stamp
+from siren_ext.files import sha256_file
+
+if TYPE_CHECKING:
+    from siren_ext.keys.coating_key import KeyRing
+    from siren_ext.keys.derived import KeySalt
+
+_NOT_DERIVED = "that the key was derived from the commitment"
+_CHOSEN = "the key could have been chosen afterwards"
+
+
+@dataclass(frozen=True)
+class ChainFiles:
+    """The public files of a chain; None for those that are not at hand.
+
+    Attributes
+    ----------
+    commitment : Path
+        written by ``siren-ext commit``.
+    timestamp, roots : Path | None
+        the time stamp, and the certificate to check it with.
+    round : Path | None
+        the beacon's round.
+    coater : Path | None
+        the coater file.
+    coated : Path | None
+        folder of the coated images.
+    """
+
+    commitment: Path
+    timestamp: Path | None = None
+    roots: Path | None = None
+    round: Path | None = None
+    coater: Path | None = None
+    coated: Path | None = None
+
+    def stamp(self) -> Stamp | None:
+        """The checked time stamp; None without one.
+
+        Raises
+        ------
+        EvidenceError
+            it is not valid, or given without a root certificate.
+        """
+        if self.timestamp is None:
+            return None
+        if self.roots is None:
+            raise EvidenceError(
+                "A time stamp is worth as much as its authority; name the authority's root "
+                "certificate with --root."
+            )
+        return check_stamp(self.timestamp, self.commitment, self.roots)
+
+
+def derive_keys(
+    salt: KeySalt, files: ChainFiles, found: Round, chain: Chain = CHAINS[QUICKNET]
+) -> tuple[KeyRing, str]:
+    """Derive the keys of a commitment from the first round after its time stamp.
+
+    Parameters
+    ----------
+    salt : KeySalt
+        whose hash is in the commitment.
+    files : ChainFiles
+        with time stamp and roots.
+    found : Round
+        the beacon's round.
+    chain : Chain
+        the beacon.
+
+    Returns
+    -------
+    tuple[KeyRing, str]
+        the keys, and what was checked of the round, in a sentence.
+
+    Raises
+    ------
+    EvidenceError
+        a link does not hold, or there is no time stamp.
+    """
+    commitment = Commitment.load(files.commitment)
+    if commitment.salt is None or commitment.salt.sha256 != salt.fingerprint():
+        raise EvidenceError(
+            "The commitment is not to this salt; use the salt file that was given to "
+            "'siren-ext commit --salt', unchanged."
+        )
+    stamp = files.stamp()
+    if stamp is None:
+        raise EvidenceError("The commitment has no time stamp; run 'siren-ext commit stamp' first.")
+    checked = check_round(found, chain, chain.first_after(stamp.latest))
+    return salt.derive(found.randomness, sha256_file(files.commitment)), checked.text
+
+
+def check_chain(
+    files: ChainFiles,
+    *,
+    coater: str,
+    keys: Sequence[str] = (),
+    salt: KeySalt | None = None,
+    source: Mapping[str, Any] | None = None,
+    images: int = 0,
+) -> Precedence:
+    """Check a commitment, and everything that was given along with it.
+
+    Parameters
+    ----------
+    files : ChainFiles
+        the commitment and what belongs to it.
+    coater : str
+        fingerprint of the coater that scored the images.
+    keys : Sequence[str]
+        fingerprints of the tested keys.
+    salt : KeySalt | None
+        of a derived key, to derive it again.
+    source : Mapping[str, Any] | None
+        how the tested pictures were made, to compare with a committed plan; None for no pictures.
+    images : int
+        number of tested pictures, with those that could not be scored.
+
+    Returns
+    -------
+    Precedence
+        what matches, what differs, what could not be checked, and K.
+
+    Raises
+    ------
+    EvidenceError
+        a file can't be read, or the time stamp is not valid.
+    """
+    commitment = Commitment.load(files.commitment)
+    drawn = all(key in commitment.keys for key in keys)
+    found = check_commitment(
+        files.commitment,
+        coater=coater,
+        keys=keys if drawn or commitment.salt is None else (),
+        coater_file=files.coater,
+        coated=files.coated,
+    )
+    wrong: list[str] = []
+    unchecked: list[str] = []
+    texts: list[str] = []
+    stamp = files.stamp()
+    if stamp is None:
+        unchecked.append("when the commitment was made (no --timestamp)")
+    else:
+        texts.append(f"The commitment existed at {stamp.text}; this rests on {stamp.root}.")
+    if keys and (drawn or commitment.salt is None):
+        texts.append(
+            "The key was drawn by its owner: only its age is shown, not that it was drawn at "
+            "random."
+        )
+    elif keys:
+        _derivation(files, commitment, keys, salt, stamp, (wrong, unchecked, texts))
+    if commitment.plan is not None and source is not None:
+        differs, open_ = commitment.plan.compare(source, images)
+        wrong += differs
+        unchecked += open_
+        texts += ["The pictures follow the committed plan."] * (not differs and not open_)
+    if keys and commitment.count > 1:
+        texts.append(f"The commitment holds {commitment.count:,} keys, and p is multiplied by it.")
+    not_shown = [text for text in unchecked if text.startswith(_NOT_DERIVED)]
+    if not_shown and not wrong and found.status == "committed before":
+        text = f"The commitment fits, but nothing shows {'; '.join(not_shown)}: {_CHOSEN}."
+        found = replace(found, status="no commitment", text=" ".join((text, *texts)))
+    elif wrong:
+        before = "" if found.status == "committed before" else f"{found.text} "
+        text = f"{before}The chain does not hold: {'; '.join(wrong)}."
+        found = replace(found, status="does not fit", text=text, checked=())
+    else:
+        found = replace(found, text=" ".join((found.text, *texts)))
+    return replace(
+        found,
+        stamped=stamp.time.strftime("%Y-%m-%dT%H:%M:%SZ") if stamp else "",
+        keys=max(1, commitment.count) if keys else 0,
+        unchecked=tuple(unchecked),
+    )
+
+
+def _derivation(
+    files: ChainFiles,
+    commitment: Commitment,
+    keys: Sequence[str],
+    salt: KeySalt | None,
+    stamp: Stamp | None,
+    notes: tuple[list[str], list[str], list[str]],
+) -> None:
+    """Derive the keys again and compare; adds to what differs, is unchecked and is found."""
+    wrong, unchecked, texts = notes
+    lacks = [
+        name
+        for name, there in (
+            ("--salt", salt is not None),
+            ("--timestamp", stamp is not None),
+            ("--round", files.round is not None),
+        )
+        if not there
+    ]
+    if salt is None or stamp is None or files.round is None:
+        unchecked.append(f"{_NOT_DERIVED} (no {', '.join(lacks)})")
+        return
+    chain = CHAINS[QUICKNET]
+    try:
+        found = read_round(files.round)
+        ring, checked = derive_keys(salt, files, found, chain)
+    except EvidenceError as error:
+        wrong.append(str(error).rstrip("."))
+        return
+    derived = {key.fingerprint() for _, key in ring}
+    if not set(keys) <= derived:
+        wrong.append("the tested key is not the one that follows from salt and beacon")
+        return
+    texts.append(
+        f"The key was derived from the commitment and round {found.round:,} of drand's "
+        f"{chain.name}, which came after the time stamp, so its owner could not choose it. "
+        f"{checked}"
+    )
+    if "was not checked" in checked:
+        unchecked.append("the signature of the beacon's round")

@@ -1,0 +1,68 @@
+"""The coated images in a folder, as commitments record them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from siren_ext.errors import DatasetError, EvidenceError, ImageError
+from siren_ext.files import sha256_file
+from siren_ext.text import printable
+
+MAX_FILES = 200_000
+
+
+def coated_hashes(folder: Path) -> list[tuple[str, str]]:
+    """Hashes of the coated images in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        with subfolders; uncoated images that ``coat`` copied are left out.
+
+    Returns
+    -------
+    list[tuple[str, str]]
+        (name, SHA-256) of every coated image.
+
+    Raises
+    ------
+    EvidenceError
+        the folder holds no coated images or too many, or one can't be read.
+    """
+    from siren_ext.data.image_files import scan_images
+
+    try:
+        paths, _ = scan_images(folder, deep=True)
+        runs = {here: _coated_names(here) for here in {path.parent for path in paths}}
+        for here in list(runs):  # a manifest may also list files in subfolders
+            runs |= {up: _coated_names(up) for up in here.parents if up.is_relative_to(folder)}
+        found = [
+            (printable(path.relative_to(folder).as_posix()), sha256_file(path))
+            for path in paths
+            if all(
+                names is None or path.relative_to(here).as_posix() in names
+                for here, names in runs.items()
+                if path.is_relative_to(here)
+            )
+        ]
+    except (ImageError, DatasetError) as error:
+        raise EvidenceError(str(error)) from error
+    except OSError as error:
+        raise EvidenceError(
+            f"A coated file in {folder} can't be read: {error.strerror}."
+        ) from error
+    if not found or len(found) > MAX_FILES:
+        raise EvidenceError(
+            f"{folder} holds {len(found):,} coated images; expected 1 to {MAX_FILES:,}."
+        )
+    return found
+
+
+def _coated_names(folder: Path) -> set[str] | None:
+    """Names of the coated files in a manifest's folder; None without a manifest."""
+    from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
+
+    if not (folder / MANIFEST_NAME).is_file():
+        return None
+    entries = CoatManifest.load(folder / MANIFEST_NAME).entries
+    return {entry.output for entry in entries if entry.coated}

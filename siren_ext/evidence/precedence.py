@@ -1,0 +1,65 @@
+"""Whether coater, key and files were chosen before a test: what checking a commitment gives."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Status = Literal["committed before", "no commitment", "does not fit"]
+
+
+@dataclass(frozen=True)
+class Precedence:
+    """Whether coater, key and files were committed to before the test.
+
+    Attributes
+    ----------
+    status : Status
+        "does not fit" if the commitment is to something else.
+    text : str
+        the result in a sentence or two, with the claimed time and how reliable it is.
+    created : str
+        the time that the commitment claims; "" without a commitment.
+    sha256 : str
+        of the commitment file, to compare with the published one; "" without a commitment.
+    checked : tuple[str, ...]
+        names of the things that match.
+    stamped : str
+        the time of a checked time stamp, in the form of ``created``; "" without one.
+    keys : int
+        K, the number of keys in the commitment, by which p is multiplied; 0 if none is tested.
+    unchecked : tuple[str, ...]
+        what could not be checked, in words.
+    """
+
+    status: Status
+    text: str
+    created: str = ""
+    sha256: str = ""
+    checked: tuple[str, ...] = ()
+    stamped: str = ""
+    keys: int = 0
+    unchecked: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain values for JSON."""
+        return asdict(self) | {"checked": [*self.checked], "unchecked": [*self.unchecked]}
+
+
+def not_committed(*, keyed: bool) -> Precedence:
+    """The result without a commitment.
+
+    Parameters
+    ----------
+    keyed : bool
+        whether a key is tested.
+
+    Returns
+    -------
+    Precedence
+        with the status "no commitment".
+    """
+    what = "key" if keyed else "coater"
+    return Precedence(
+        "no commitment", f"No commitment: the {what} could have been chosen afterwards."
+    )

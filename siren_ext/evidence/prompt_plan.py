@@ -1,0 +1,97 @@
+"""What a suspect will be asked, fixed before it is asked: prompts, seeds, number and stopping rule.
+
+Whoever may pick prompts and seeds afterwards can ask until a test succeeds by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from siren_ext.documents import read_json, read_toml
+from siren_ext.errors import EvidenceError
+from siren_ext.schema import convert
+
+_ADVICE = 'Write, for example: prompts = ["a photo of a fox"], count = 40, seed = 0.'
+
+
+class CommittedPlan(Struct, forbid_unknown_fields=True, frozen=True):
+    """The plan of a test, in the names of :class:`siren_ext.suspects.base.PromptPlan`.
+
+    Attributes
+    ----------
+    prompts : tuple[str, ...]
+        1 to 10,000. Picture i has prompt i; after the last the first one follows.
+    count : int
+        number of pictures, at most 1,000,000.
+    seed : int
+        picture i has the seed ``seed + i``, where the suspect takes seeds.
+    stopping : Literal['fixed', 'sequential']
+        ``fixed``: all pictures are tested at once; ``sequential``: after each picture, by the test
+        that allows this.
+    """
+
+    prompts: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=4096)], ...],
+        Meta(min_length=1, max_length=10_000),
+    ]
+    count: Annotated[int, Meta(ge=1, le=1_000_000)]
+    seed: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    stopping: Literal["fixed", "sequential"] = "fixed"
+
+    def compare(self, source: Mapping[str, Any], images: int) -> tuple[list[str], list[str]]:
+        """Compare what was asked with the plan.
+
+        Parameters
+        ----------
+        source : Mapping[str, Any]
+            how the pictures were made, as a score file records it.
+        images : int
+            number of scored pictures and of those that could not be scored.
+
+        Returns
+        -------
+        tuple[list[str], list[str]]
+            what differs, and what could not be checked, in words.
+        """
+        record = source.get("provenance")
+        asked = record.get("plan") if isinstance(record, Mapping) else None
+        if not isinstance(asked, Mapping):
+            wrong = [f"{images} pictures were scored, {self.count} were planned"]
+            return wrong * (images != self.count), ["the prompts and seeds, of which is no record"]
+        planned = {"prompts": list(self.prompts), "count": self.count, "seed": self.seed}
+        wrong = [
+            f"the {name} of the pictures differs from the plan's"
+            for name, value in planned.items()
+            if asked.get(name) != value
+        ]
+        if images != self.count:
+            wrong.append(f"{images} pictures were scored, {self.count} were planned")
+        return wrong, []
+
+
+def read_plan(path: Path) -> CommittedPlan:
+    """Read a plan.
+
+    Parameters
+    ----------
+    path : Path
+        a TOML file, or JSON if its name ends in ``.json``.
+
+    Returns
+    -------
+    CommittedPlan
+        the plan.
+
+    Raises
+    ------
+    EvidenceError
+        the file can't be read or is no plan.
+    """
+    name = Path(path).name
+    read = read_json if Path(path).suffix.lower() == ".json" else read_toml
+    values = read(path, error=EvidenceError, name=name, advice=_ADVICE)
+    return convert(values, CommittedPlan, name=name, error=EvidenceError, advice=_ADVICE)
