@@ -15,11 +15,17 @@ from siren_ext.errors import CoaterError, ConfigError
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
     from siren_ext.coating.manifest import CoatManifest
+    from siren_ext.data.dataset import ImageSet
     from siren_ext.keys.coating_key import CoatingKey
 
 
 Layout = Annotated[
-    str | None, typer.Option("--layout", help="Folder layout: plain (default) or kohya.")
+    str | None,
+    typer.Option(
+        "--layout",
+        help="Folder layout: same as the source (default), or what a training program reads: "
+        "kohya, imagefolder, onetrainer, ai-toolkit or musubi.",
+    ),
 ]
 FileFormat = Annotated[
     str | None,
@@ -115,17 +121,20 @@ def coat(
             workers=workers,
             progress=progress,
         )
-    _report(manifest, out)
+    _report(manifest, images, out)
 
 
-def _report(manifest: CoatManifest, out: Path) -> None:
+def _report(manifest: CoatManifest, images: ImageSet, out: Path) -> None:
     """Say what was done, what could not be kept, and what was skipped."""
     from siren_ext.coating.formats import compression_words
+    from siren_ext.coating.layouts import training_advice
 
     coated = sum(entry.coated for entry in manifest.entries)
     say(f"{coated} of {len(manifest.entries)} images coated: {out}")
     if words := compression_words(manifest.entries):
         say(words)
+    for line in training_advice(images, out, manifest.config.layout):
+        say(line)
     report_notes((note, entry.source) for entry in manifest.entries for note in entry.notes)
     failures = [(failure.source, failure.error) for failure in manifest.failures]
     report_skipped(failures, "file")

@@ -21,6 +21,7 @@ from torch import Tensor
 from siren_ext.coating.apply import add_coating, message_of
 from siren_ext.coating.formats import WEAK, WEAKENED, CompressionMeter, write_coated
 from siren_ext.coating.journal import CoatJournal
+from siren_ext.coating.layouts import Written, table_names, write_tables
 from siren_ext.coating.manifest import (
     CoatConfig,
     CoatEntry,
@@ -28,7 +29,7 @@ from siren_ext.coating.manifest import (
     CoatManifest,
     Compression,
 )
-from siren_ext.coating.outputs import DATASET_TOML, refuse_overlap, write_captions, write_toml
+from siren_ext.coating.outputs import RENAMED, is_renamed, refuse_overlap, write_captions
 from siren_ext.coating.plan import CoatJob, batches, finished_entry, plan_jobs
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.decode import Bytes
@@ -173,8 +174,7 @@ class _Run:
         entries = pool.map(lambda job: finished_entry(job, self.journal, self.out), jobs)
         kept = dict(zip(jobs, entries, strict=True))
         outputs = {name for job in jobs for name in job.files(layout)}
-        if layout == "kohya":
-            outputs.add(DATASET_TOML)
+        outputs |= set(table_names(self.data, layout))
         self.journal.begin(outputs, [entry for entry in kept.values() if entry is not None])
         self.begun = True
         for job in jobs:
@@ -263,6 +263,7 @@ class _Run:
             picture = dataclasses.replace(picture, alpha=None)
         coated = dataclasses.replace(picture, rgb=result.rgb)
         written, dropped = write_coated(coated, path, job.target.quality)
+        renamed = [RENAMED] if is_renamed(job.item, job.output) else []
         score = result.coated_score
         compression: Compression | UnsetType = UNSET
         if job.target.quality is not None:
@@ -287,21 +288,21 @@ class _Run:
                 clean_score=result.clean_score,
                 coated_score=score,
                 size=picture.size,
-                notes=(*job.target.notes, *picture.notes, *dropped),
+                notes=(*renamed, *job.target.notes, *picture.notes, *dropped),
                 compression=compression,
             )
         )
 
     def close(self) -> CoatManifest:
-        """Write dataset.toml and the manifest for the finished images."""
+        """Write the layout's tables and the manifest for the finished images."""
         failures = [CoatFailure(name, why) for name, why in self.failures.items()]
         if not self.begun:  # stopped before anything was written: keep the earlier records
             made = (self.journal.coater, self.config)
             return CoatManifest(*made, (), tuple(failures), (), False, self.journal.key)
         order = [item.name for item in self.data.items]
-        if self.config.layout == "kohya":
-            sizes = {name: entry.size for name, entry in self.journal.entries.items()}
-            write_toml(self.data, sizes, self.out)
+        entries = self.journal.entries.items()
+        written = {name: Written(entry.output, entry.size) for name, entry in entries}
+        write_tables(self.data, written, self.out, self.config.layout)
         return self.journal.finish(order, failures, complete=self.complete)
 
 

@@ -40,7 +40,9 @@ class CoatConfig(Config):
     seed : int
         Seed of the choice of images if ``share`` is below 1.
     layout : str
-        ``plain`` keeps the subfolders; ``kohya`` writes ``N_words`` folders and a dataset.toml.
+        ``plain`` (or ``same``) keeps the subfolders; ``kohya``, ``imagefolder``, ``onetrainer``,
+        ``ai-toolkit`` and ``musubi`` are what these training programs read, see
+        :mod:`siren_ext.coating.layouts`.
     format : str
         Files are written as ``png`` (if not set), ``jpeg`` or ``webp``; ``keep`` writes JPEG, WebP
         and PNG images in their own format and others as PNG.
@@ -51,7 +53,9 @@ class CoatConfig(Config):
     strength: Annotated[float, Meta(ge=0, le=10)] = 1.0
     share: Annotated[float, Meta(ge=0, le=1)] = 1.0
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
-    layout: Literal["plain", "kohya"] = "plain"
+    layout: Literal[
+        "plain", "same", "kohya", "imagefolder", "onetrainer", "ai-toolkit", "musubi"
+    ] = "plain"
     # not set by default, so that records of earlier versions are written as they were
     format: Literal["png", "keep", "jpeg", "webp"] | UnsetType = UNSET
     quality: Annotated[int, Meta(ge=1, le=100)] | UnsetType = UNSET

@@ -1,20 +1,19 @@
-"""Files of an output folder: names, captions and kohya's training folders."""
+"""Files of an output folder: names and captions."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from siren_ext.data.dataset import ImageSet, Item, safe_words
-from siren_ext.data.kohya import Subset, write_dataset_toml
+from siren_ext.coating.layouts import caption_names, folder_of
+from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.files import atomic, is_file, is_folder, is_present, real_path
 from siren_ext.text import plain_name
 
-DATASET_TOML = "dataset.toml"
-TRAINER_STEP = 64  # trainers resize to multiples of this many pixels
-DEFAULT_RESOLUTION = (512, 512)
+RENAMED = "Renamed, because another image has the same name."
+"""Note on an image whose name was taken."""
 
 
 def refuse_overlap(root: Path, out: Path) -> None:
@@ -47,42 +46,6 @@ def refuse_overlap(root: Path, out: Path) -> None:
         )
 
 
-def class_words(item: Item, data: ImageSet) -> str:
-    """Words for what an image shows, used by trainers if it has no caption.
-
-    Parameters
-    ----------
-    item : Item
-        The image.
-    data : ImageSet
-        The set it belongs to.
-
-    Returns
-    -------
-    str
-        Words that can be part of a folder name.
-    """
-    return safe_words(item.class_words or data.name)
-
-
-def kohya_folder(item: Item, data: ImageSet) -> str:
-    """Name of the kohya training folder for an image.
-
-    Parameters
-    ----------
-    item : Item
-        The image.
-    data : ImageSet
-        The set it belongs to.
-
-    Returns
-    -------
-    str
-        ``<repeats>_<class words>``.
-    """
-    return f"{item.repeats}_{class_words(item, data)}"
-
-
 def output_names(data: ImageSet, layout: str, suffixes: Sequence[str] | None = None) -> list[str]:
     """Choose a distinct output name for every image.
 
@@ -96,7 +59,7 @@ def output_names(data: ImageSet, layout: str, suffixes: Sequence[str] | None = N
     data : ImageSet
         The images.
     layout : str
-        ``plain`` or ``kohya``.
+        One of :data:`~siren_ext.coating.layouts.LAYOUTS`.
     suffixes : Sequence[str] | None
         Suffix of each image's file, with a dot; None if all are ``.png``.
 
@@ -115,9 +78,7 @@ def output_names(data: ImageSet, layout: str, suffixes: Sequence[str] | None = N
     )
     for index in order:
         item = data.items[index]
-        folder = PurePosixPath(*map(plain_name, item.relative.parent.parts))
-        if layout == "kohya":
-            folder = PurePosixPath(kohya_folder(item, data))
+        folder = folder_of(item, data, layout)
         first = stem = plain_name(item.relative.stem)
         typed = f"{first}_{item.relative.suffix[1:].lower()}"
         while (key := _fold(folder / stem)) in taken:
@@ -132,31 +93,6 @@ def _fold(path: PurePosixPath) -> str:
     return unicodedata.normalize("NFC", path.as_posix()).casefold()
 
 
-def caption_names(item: Item, output: str, layout: str) -> dict[str, Path | str]:
-    """Caption files of an output.
-
-    Parameters
-    ----------
-    item : Item
-        The source.
-    output : str
-        Name of the output image.
-    layout : str
-        ``plain`` or ``kohya``.
-
-    Returns
-    -------
-    dict[str, Path | str]
-        For each name, the file to copy or the text to write.
-    """
-    base = output.removesuffix(PurePosixPath(output).suffix)
-    files: dict[str, Path | str] = {base + path.suffix.lower(): path for path in item.caption_files}
-    # kohya's dataset.toml expects .txt files; captions from a table have no file yet
-    if item.caption is not None and (not files or layout == "kohya"):
-        files.setdefault(base + ".txt", item.caption + "\n")
-    return files
-
-
 def write_captions(item: Item, output: str, out: Path, layout: str) -> None:
     """Write the caption files of an output, if they are missing or differ.
 
@@ -169,7 +105,7 @@ def write_captions(item: Item, output: str, out: Path, layout: str) -> None:
     out : Path
         The output folder.
     layout : str
-        ``plain`` or ``kohya``.
+        One of :data:`~siren_ext.coating.layouts.LAYOUTS`.
 
     Raises
     ------
@@ -189,38 +125,14 @@ def write_captions(item: Item, output: str, out: Path, layout: str) -> None:
             ) from error
 
 
-def write_toml(data: ImageSet, sizes: Mapping[str, tuple[int, int]], out: Path) -> None:
-    """Write kohya's dataset.toml.
-
-    The resolution is the images' size if they are all equal and trainers accept it (sides are
-    multiples of 64 pixels), otherwise 512 x 512.
+def is_renamed(item: Item, output: str) -> bool:
+    """Whether an image was given another name because its own was taken.
 
     Parameters
     ----------
-    data : ImageSet
-        The sources.
-    sizes : Mapping[str, tuple[int, int]]
-        Width and height of the written images, by source name.
-    out : Path
-        The output folder.
-
-    Raises
-    ------
-    OSError
-        The file can't be written.
+    item : Item
+        The source.
+    output : str
+        Its name from :func:`output_names`.
     """
-    distinct = set(sizes.values())
-    resolution = distinct.pop() if len(distinct) == 1 else DEFAULT_RESOLUTION
-    if any(side % TRAINER_STEP for side in resolution):
-        resolution = DEFAULT_RESOLUTION
-    subsets = {
-        kohya_folder(item, data): class_words(item, data)
-        for item in data.items
-        if item.name in sizes
-    }
-    repeats = {kohya_folder(item, data): item.repeats for item in data.items}
-    write_dataset_toml(
-        out / DATASET_TOML,
-        [Subset(folder, words, repeats[folder]) for folder, words in subsets.items()],
-        resolution=resolution,
-    )
+    return PurePosixPath(output).stem != plain_name(item.relative.stem)

@@ -12,8 +12,9 @@ import numpy as np
 
 from siren_ext.coating.formats import Target, target_of
 from siren_ext.coating.journal import CoatJournal
+from siren_ext.coating.layouts import caption_names
 from siren_ext.coating.manifest import CoatConfig, CoatEntry
-from siren_ext.coating.outputs import caption_names, output_names
+from siren_ext.coating.outputs import output_names
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.data.images import picture_size, read_picture
 from siren_ext.errors import SirenError
@@ -59,7 +60,7 @@ class CoatJob:
         Parameters
         ----------
         layout : str
-            ``plain`` or ``kohya``.
+            One of :data:`~siren_ext.coating.layouts.LAYOUTS`.
 
         Returns
         -------

@@ -32,8 +32,12 @@ _NAMES = {
     "caption_suffix": "caption_extension",
 }
 _HEADER = (
-    "# For sd-scripts: run it from this folder with --dataset_config dataset.toml, or use\n"
-    "# --train_data_dir. enable_bucket is off, so that images keep their pixels where they can.\n\n"
+    "# For kohya's sd-scripts. These options work from every folder:\n"
+    "#   --train_data_dir <full path of this folder> --caption_extension .txt\n"
+    "# Without --caption_extension the captions are ignored. With --dataset_config dataset.toml,\n"
+    "# start sd-scripts in this folder: it looks for image_dir where it is started.\n"
+    "# enable_bucket is off, so that images keep their pixels where they can.\n"
+    "# musubi-tuner reads another form: coat with --layout musubi.\n\n"
 )
 
 

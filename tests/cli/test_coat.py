@@ -170,3 +170,25 @@ def test_dropped_metadata_is_reported_by_kind(
     assert "photo.jpg" not in err
     with Image.open(tmp_path / "c" / "photo.png") as image:
         assert image.text["Comment"] == COMMENT
+
+
+@pytest.mark.parametrize(
+    ("layout", "file", "advice"),
+    [
+        ("same", "0.txt", ""),
+        ("kohya", "1_photos/0.txt", "--caption_extension .txt"),
+        ("imagefolder", "train/metadata.jsonl", "data_dir="),
+        ("onetrainer", "1_photos/0.txt", "For OneTrainer: concept"),
+        ("ai-toolkit", "1_photos/0.txt", 'caption_ext: "txt"'),
+        ("musubi", "metadata.jsonl", "--dataset_config dataset.toml"),
+    ],
+)
+def test_layouts_of_training_programs(
+    call, photos: Path, coater_file: Path, tmp_path: Path, layout: str, file: str, advice: str
+) -> None:
+    out = tmp_path / "c"
+    code, words, _ = call("coat", photos, "--coater", coater_file, "--out", out, "--layout", layout)
+    assert code == 0
+    assert "a fox" in (out / file).read_text()
+    assert advice in words
+    assert ("For " in words) == bool(advice)
