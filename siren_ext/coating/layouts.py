@@ -1,7 +1,7 @@
 """Folder layouts of training programs: where images and captions go, and the files that list them.
 
-Followed: kohya's sd-scripts of February 2026, musubi-tuner at ``01d5904``, OneTrainer at ``0069c35``,
-ai-toolkit at ``008a1f6``, and Hugging Face's datasets 5.2.
+Followed: kohya's sd-scripts of February 2026, musubi-tuner at ``01d5904``, OneTrainer at
+``0069c35``, ai-toolkit at ``008a1f6``, and Hugging Face's datasets 5.2.
 """
 
 from __future__ import annotations
