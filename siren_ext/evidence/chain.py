@@ -173,22 +173,28 @@ def check_chain(
         texts += ["The pictures follow the committed plan."] * (not differs and not open_)
     if keys and commitment.count > 1:
         texts.append(f"The commitment holds {commitment.count:,} keys, and p is multiplied by it.")
-    not_shown = [text for text in unchecked if text.startswith(_NOT_DERIVED)]
-    if not_shown and not wrong and found.status == "committed before":
-        text = f"The commitment fits, but nothing shows {'; '.join(not_shown)}: {_CHOSEN}."
-        found = replace(found, status="no commitment", text=" ".join((text, *texts)))
-    elif wrong:
-        before = "" if found.status == "committed before" else f"{found.text} "
-        text = f"{before}The chain does not hold: {'; '.join(wrong)}."
-        found = replace(found, status="does not fit", text=text, checked=())
-    else:
-        found = replace(found, text=" ".join((found.text, *texts)))
+    found = _summed_up(found, wrong, unchecked, texts)
     return replace(
         found,
         stamped=stamp.time.strftime("%Y-%m-%dT%H:%M:%SZ") if stamp else "",
         keys=max(1, commitment.count) if keys else 0,
         unchecked=tuple(unchecked),
     )
+
+
+def _summed_up(
+    found: Precedence, wrong: Sequence[str], unchecked: Sequence[str], texts: Sequence[str]
+) -> Precedence:
+    """The status and text that follow from all links."""
+    not_shown = [text for text in unchecked if text.startswith(_NOT_DERIVED)]
+    if not_shown and not wrong and found.status == "committed before":
+        text = f"The commitment fits, but nothing shows {'; '.join(not_shown)}: {_CHOSEN}."
+        return replace(found, status="no commitment", text=" ".join((text, *texts)))
+    if wrong:
+        before = "" if found.status == "committed before" else f"{found.text} "
+        text = f"{before}The chain does not hold: {'; '.join(wrong)}."
+        return replace(found, status="does not fit", text=text, checked=())
+    return replace(found, text=" ".join((found.text, *texts)))
 
 
 def _derivation(
