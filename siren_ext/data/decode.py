@@ -71,8 +71,13 @@ def text_entries(image: Image.Image) -> dict[str, str]:
     if XMP_KEY not in text and isinstance(xmp, bytes):
         text[XMP_KEY] = xmp.decode("utf-8", "replace").rstrip("\0")
     if XMP_KEY in text:
-        text[XMP_KEY] = re.sub(r"(tiff:Orientation(?:=[\"']|>))\d", r"\g<1>1", text[XMP_KEY])
+        text[XMP_KEY] = upright_xmp(text[XMP_KEY])
     return text
+
+
+def upright_xmp(packet: str) -> str:
+    """XMP for an upright copy: its orientation is 1."""
+    return re.sub(r"(tiff:Orientation(?:=[\"']|>))\d", r"\g<1>1", packet)
 
 
 def turn(array: Bytes, orientation: int) -> Bytes:

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from PIL import Image
 
-from siren_ext.data.decode import XMP_KEY
+from siren_ext.data.decode import XMP_KEY, upright_xmp
 from siren_ext.data.iptc import PROFILE_KEY, from_profile, kept_resources, resources_of
 
 COMMENT_KEY = "Comment"
@@ -25,9 +25,10 @@ COLOUR_CHUNKS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 _PNG_START, _MOST_CHUNKS = 8, 1_000_000
 _LARGEST_COLOUR_CHUNK = 64
 _MOST_DPI = 1e6
-_X_RESOLUTION, _TIFF_IPTC, _TIFF_PHOTOSHOP, _TIFF_C2PA = 282, 33723, 34377, 0xCD41
+_TIFF_XMP, _X_RESOLUTION, _TIFF_IPTC, _TIFF_PHOTOSHOP, _TIFF_C2PA = 700, 282, 33723, 34377, 0xCD41
 _PSD_XMP = 1060
 _PHOTOSHOP = b"Photoshop 3.0\0"
+_XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 _THUMBNAILS = re.compile(r"<xmp:Thumbnails>.*?</xmp:Thumbnails>", re.DOTALL)
 _C2PA_NOTE = (
     "Content credentials (C2PA) were dropped: they are valid only for the unchanged original."
@@ -97,7 +98,7 @@ def _read(image: Image.Image, path: Path, text: dict[str, str], notes: list[str]
         if names & {b"caBX", b"C2PA"}:
             notes.append(_C2PA_NOTE)
     elif kind == "TIFF":
-        resources = _tiff_resources(image, notes)
+        resources = _tiff_resources(image, text, notes)
     elif kind == "PSD":
         resources = _psd_resources(image, text)
     elif isinstance(comment := image.info.get("comment"), bytes):
@@ -144,6 +145,9 @@ def _jpeg_segments(image: Image.Image, text: dict[str, str], notes: list[str]) -
         for name, content in segments
     ):
         notes.append("Extended XMP, such as depth maps, was dropped.")
+    for name, content in segments:  # older Pillow leaves XMP to its caller
+        if name == "APP1" and content.startswith(_XMP_HEAD):
+            _keep_xmp(content[len(_XMP_HEAD) :], text)
     # long resources are split over several segments
     return b"".join(
         content[len(_PHOTOSHOP) :]
@@ -152,8 +156,16 @@ def _jpeg_segments(image: Image.Image, text: dict[str, str], notes: list[str]) -
     )
 
 
-def _tiff_resources(image: Image.Image, notes: list[str]) -> bytes:
+def _keep_xmp(packet: Any, text: dict[str, str]) -> None:
+    """Add XMP that Pillow did not report."""
+    if isinstance(packet, bytes) and packet.strip(b"\0"):
+        words = packet.decode("utf-8", "replace").rstrip("\0")
+        text.setdefault(XMP_KEY, upright_xmp(words))
+
+
+def _tiff_resources(image: Image.Image, text: dict[str, str], notes: list[str]) -> bytes:
     tags: Any = getattr(image, "tag_v2", {})
+    _keep_xmp(tags.get(_TIFF_XMP), text)
     if _TIFF_C2PA in tags:
         notes.append(_C2PA_NOTE)
     whole, fields = tags.get(_TIFF_PHOTOSHOP), tags.get(_TIFF_IPTC)
@@ -167,7 +179,7 @@ def _psd_resources(image: Image.Image, text: dict[str, str]) -> bytes:
     blocks = [(number, data) for number, _, data in getattr(image, "resources", [])]
     for number, data in blocks:
         if number == _PSD_XMP:
-            text.setdefault(XMP_KEY, data.decode("utf-8", "replace").rstrip("\0"))
+            _keep_xmp(data, text)
     fields = b"".join(data for number, data in blocks if number == 0x0404)
     return resources_of(fields) or b""
 

@@ -141,3 +141,14 @@ def test_malformed_metadata_does_not_cost_the_image(tmp_path: Path, monkeypatch)
     assert read_picture(tmp_path / "a.png").notes == (
         "Malformed metadata beside EXIF were dropped.",
     )
+
+
+def test_xmp_of_jpeg_and_tiff_is_kept_and_turned(tmp_path: Path) -> None:
+    packet = b'<rdf:Description tiff:Orientation="6" dc:rights="mine"/>'
+    jpeg(tmp_path / "a.jpg", segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
+    smooth().save(tmp_path / "a.tif", tiffinfo={700: packet})
+    # newer Pillow removes the orientation of a TIFF that it turned
+    expected = {"a.jpg": ('tiff:Orientation="1" ',), "a.tif": ('tiff:Orientation="1" ', " ", "")}
+    for name, ways in expected.items():
+        text = copied(tmp_path / name).text
+        assert text in [{XMP_KEY: f'<rdf:Description {way}dc:rights="mine"/>'} for way in ways]
