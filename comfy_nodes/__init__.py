@@ -28,6 +28,7 @@ async def comfy_entrypoint() -> Any:
     from .official import ImportCheckpoints
     from .paths import register_folder
     from .protect import CoatFolder, CoatImage, LoadCoater
+    from .publish import SaveCoatedImage
     from .train import TrainCoater
     from .verify import KSVerify, LoadScores, SaveScores, ScoreCoating, VerificationReport
 
@@ -38,6 +39,7 @@ async def comfy_entrypoint() -> Any:
             return [
                 LoadCoater,
                 CoatImage,
+                SaveCoatedImage,
                 CoatFolder,
                 TrainCoater,
                 ImportCheckpoints,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from siren_ext.errors import ImageError
@@ -25,14 +26,36 @@ def to_core(image: Tensor) -> Tensor:
     Raises
     ------
     ImageError
-        The shape is another one.
+        The shape is another one, the batch is empty, or an image has values that are not finite
+        numbers; the message says which.
     """
     if image.ndim != 4 or image.shape[-1] not in (3, 4):
         raise ImageError(
             f"Found images of shape {tuple(image.shape)}; expected ComfyUI's IMAGE, (count, "
             "height, width, 3), or 4 channels with transparency."
         )
-    return image[..., :3].movedim(-1, 1).float().contiguous()
+    if not len(image):
+        raise ImageError(
+            "Found an empty batch of images; expected at least one image. Check the node that "
+            "the images come from: it returned none."
+        )
+    if not image.numel():
+        raise ImageError(
+            f"Found images of {image.shape[2]} x {image.shape[1]} pixels; expected at least one "
+            "pixel. Check the node that the images come from."
+        )
+    colours = image[..., :3].movedim(-1, 1).float().contiguous()
+    low, high = torch.aminmax(colours.flatten(1), dim=1)
+    finite: list[bool] = (torch.isfinite(low) & torch.isfinite(high)).tolist()
+    bad = [str(index) for index, good in enumerate(finite) if not good]
+    if bad:
+        listed = ", ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
+        raise ImageError(
+            f"Found values that are not finite numbers in image {listed} of {len(image)} (counted "
+            "from 0, as batch_index); expected values from 0 to 1. Such an image is usually black: "
+            "the model failed in half precision. Generate it again, or take it out of the batch."
+        )
+    return colours
 
 
 def to_comfy(images: Tensor) -> Tensor:
@@ -57,7 +80,8 @@ def to_keep(mask: Tensor | None, image: Tensor) -> Tensor | None:
     Parameters
     ----------
     mask : Tensor | None
-        ComfyUI's MASK, H x W or B x H x W, in [0,1]; 1 means no coating.
+        ComfyUI's MASK in [0,1]; 1 means no coating. H x W, B x H x W, B x 1 x H x W or
+        B x H x W x 1, with one mask for all images or one for each.
     image : Tensor
         The batch that it belongs to, B x H x W x C.
 
@@ -69,21 +93,37 @@ def to_keep(mask: Tensor | None, image: Tensor) -> Tensor | None:
     Raises
     ------
     ImageError
-        The mask's size differs from the images'.
+        The mask's size or number differs from the images', or a value is not a finite number.
     """
     if mask is None:
         return None
-    mask = mask[None] if mask.ndim == 2 else mask
-    fits = mask.shape[1:] == image.shape[1:3] and len(mask) in (1, len(image))
-    if fits:
-        return mask.unsqueeze(1).float()
-    # Load Image returns a 64 x 64 mask of zeros for an image without transparency
-    if not bool(mask.any()):
-        return None
-    raise ImageError(
-        f"The mask has shape {tuple(mask.shape)}, the images {tuple(image.shape[:3])}; expected a "
-        "mask of the same height and width, one for all images or one for each."
-    )
+    flat = _without_channel(mask, image)
+    if flat is None:
+        # Load Image returns a 64 x 64 mask of zeros for an image without transparency
+        if mask.numel() and not bool(mask.any()):
+            return None
+        raise ImageError(
+            f"The mask has shape {tuple(mask.shape)}, the images {tuple(image.shape[:3])}; "
+            "expected a mask of the same height and width, one for all images or one for each."
+        )
+    if not bool(torch.isfinite(flat).all()):
+        raise ImageError(
+            "The mask has values that are not finite numbers; expected values from 0 to 1. Check "
+            "the node that the mask comes from."
+        )
+    return flat.unsqueeze(1).float().clamp(0, 1)
+
+
+def _without_channel(mask: Tensor, image: Tensor) -> Tensor | None:
+    """The mask as 1 or B x H x W; None if it does not fit the images."""
+    size, counts = tuple(image.shape[1:3]), (1, len(image))
+    if mask.ndim == 2:
+        mask = mask[None]
+    elif mask.ndim == 4 and mask.shape[1] == 1 and tuple(mask.shape[2:]) == size:
+        mask = mask[:, 0]
+    elif mask.ndim == 4 and mask.shape[3] == 1:
+        mask = mask[..., 0]
+    return mask if tuple(mask.shape[1:]) == size and len(mask) in counts else None
 
 
 def single_images(batches: Sequence[Tensor]) -> Iterator[Tensor]:

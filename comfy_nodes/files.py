@@ -51,7 +51,7 @@ def coater_file(name: str) -> Path:
     """
     import folder_paths
 
-    if name.endswith(BUNDLED):
+    if name.endswith(BUNDLED) and name.removesuffix(BUNDLED) in BUNDLED_COATERS:
         return coater_path(name.removesuffix(BUNDLED))
     if PurePosixPath(name).suffix.lower() in SUFFIXES:
         raise CoaterError(

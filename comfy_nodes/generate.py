@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from . import convert, files, host, paths
-from .types import CATEGORY
+from .types import CATEGORY, schema
 
 LARGEST_SEED = 2**62
 PROMPTS_TIP = "One prompt per line, used in turn."
@@ -21,8 +21,9 @@ class PromptBatch(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SirenPromptBatch",
+            search_aliases=["many seeds", "prompt list"],
             display_name="Prompt Batch",
             category=CATEGORY,
             description="Runs the nodes after it once per image, each time with another seed. "
@@ -102,8 +103,9 @@ class PocketSampler(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SirenPocketSampler",
+            search_aliases=["small model", "test model"],
             display_name="Pocket Sampler",
             category=CATEGORY,
             description="Generates small images with the model that comes with siren_ext, to try "

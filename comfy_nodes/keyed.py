@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from . import files, paths
-from .types import CATEGORY, Case, KeySocket, ScoresSocket, VerdictSocket
+from . import files, paths, shown
+from .types import CATEGORY, Case, KeySocket, ScoresSocket, VerdictSocket, schema
 from .verify import ALPHA, in_words
 
 
@@ -16,8 +16,9 @@ class LoadKey(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SirenLoadKey",
+            search_aliases=["secret", "passphrase", "watermark key"],
             display_name="Load Key",
             category=CATEGORY,
             description="Opens an encrypted key file made by 'siren-ext key new'. The passphrase "
@@ -76,8 +77,15 @@ class KeyedVerify(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SirenKeyedVerify",
+            search_aliases=[
+                "verify lora",
+                "stolen images",
+                "copyright",
+                "detect watermark",
+                "proof",
+            ],
             display_name="Keyed Verify",
             category=CATEGORY,
             description="Tests whether the suspicious model's images carry the secret message of "
@@ -117,5 +125,8 @@ class KeyedVerify(io.ComfyNode):
         verdict = verify(suspect, None, VerifyConfig(alpha=alpha), key=key)
         text = in_words(verdict)
         return io.NodeOutput(
-            Case(verdict, suspect, None), verdict.deciding.p_value, text, ui={"text": (text,)}
+            Case(verdict, suspect, None),
+            verdict.deciding.p_value,
+            text,
+            ui=shown.verdict_shown(verdict),
         )

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from . import files, host, paths
-from .types import CATEGORY, CoaterSocket
+from . import files, host, paths, shown
+from .types import CATEGORY, CoaterSocket, schema
 
 
 class ImportCheckpoints(io.ComfyNode):
@@ -21,8 +21,9 @@ class ImportCheckpoints(io.ComfyNode):
         def first(word: str) -> str:
             return next((name for name in names if word in name.lower()), names[0])
 
-        return io.Schema(
+        return schema(
             node_id="SirenImportCheckpoints",
+            search_aliases=["siren official", "pth"],
             display_name="Import SIREN Checkpoints",
             category=CATEGORY,
             description="Makes a coater from the two .pth files that SIREN's authors published and "
@@ -102,4 +103,5 @@ class ImportCheckpoints(io.ComfyNode):
         lines = [f"models/{paths.MODELS}/{name}", made.summary]
         if made.images is not None:
             lines += [f"skipped {bad}: {why}" for bad, why in made.images.problems]
-        return io.NodeOutput(made.coater, name, ui={"text": ("\n".join(lines),)})
+        note = shown.shown("Coater saved", lines, tone="good")
+        return io.NodeOutput(made.coater, name, ui=note | {"text": ["\n".join(lines)]})

@@ -10,8 +10,8 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from . import convert, files, host, paths
-from .types import CATEGORY, CoaterSocket, KeySocket
+from . import convert, files, host, paths, publish, shown
+from .types import CATEGORY, CoaterSocket, CoatingSocket, KeySocket, schema
 
 AMPLIFICATION = 10
 KEY_TIP = "From Load Key. Required for a keyed coater, not possible with any other."
@@ -31,8 +31,9 @@ class LoadCoater(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SirenLoadCoater",
+            search_aliases=["watermark", "glaze", "nightshade", "protect image"],
             display_name="Load Coater",
             category=CATEGORY,
             description="Loads a coater: the secret file that adds the coating and later detects "
@@ -64,7 +65,11 @@ class LoadCoater(io.ComfyNode):
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
         path = files.coater_file(name)
-        return io.NodeOutput(_coater(path, paths.stamp(path), host.device()))
+        coater = _coater(path, paths.stamp(path), host.device())
+        if not publish.is_public(coater):
+            return io.NodeOutput(coater)
+        title, lines = publish.protection(coater, key=False)
+        return io.NodeOutput(coater, ui=shown.shown(title, lines, tone="warn"))
 
 
 class CoatImage(io.ComfyNode):
@@ -72,8 +77,17 @@ class CoatImage(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SirenCoatImage",
+            search_aliases=[
+                "watermark",
+                "protect image",
+                "glaze",
+                "cloak",
+                "copyright",
+                "anti AI",
+                "poison",
+            ],
             display_name="Coat Image",
             category=CATEGORY,
             description="Adds the invisible coating. Place it right before Save Image: any later "
@@ -111,6 +125,11 @@ class CoatImage(io.ComfyNode):
                     display_name="difference",
                     tooltip=f"What was added, amplified {AMPLIFICATION} times, on grey.",
                 ),
+                CoatingSocket.Output(
+                    "record",
+                    display_name="record",
+                    tooltip="What was done, for Save Coated Image.",
+                ),
             ],
         )
 
@@ -124,10 +143,12 @@ class CoatImage(io.ComfyNode):
         key: Any = None,
     ) -> io.NodeOutput:
         from siren_ext.coating.apply import coat_images
+        from siren_ext.data.images import quantise
 
         images, mask = convert.to_core(image), convert.to_keep(keep, image)
         masks = [None] * len(images) if mask is None else mask.expand(len(images), -1, -1, -1)
         coated = image.to("cpu", torch.float32, copy=True)
+        digests, untouched = [], []
         with host.long_step() as progress:
             progress.stage("Coating", len(images))
             for index, (one, part) in enumerate(zip(images.split(1), masks, strict=True)):
@@ -135,11 +156,19 @@ class CoatImage(io.ComfyNode):
                 done = coat_images(one, coater, strength=strength, keep=part, key=key)
                 # a fourth channel stays unchanged
                 coated[index, ..., :3] = done[0].movedim(0, -1)
+                digests.append(publish.digest_of(publish.pixels_of(coated[index])))
+                if torch.equal(done.cpu(), quantise(one.cpu())):
+                    untouched.append(index + 1)
                 progress.advance()
         # in place, because each copy of a large image takes time
         difference = coated[..., :3] - image[..., :3].cpu()
         difference.mul_(AMPLIFICATION).add_(0.5).clamp_(0, 1)
-        return io.NodeOutput(coated, difference)
+        return io.NodeOutput(
+            coated,
+            difference,
+            publish.coating_of(coater, key, digests, untouched),
+            ui=_coated(coater, key, untouched, len(coated)),
+        )
 
 
 class CoatFolder(io.ComfyNode):
@@ -147,8 +176,16 @@ class CoatFolder(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SirenCoatFolder",
+            search_aliases=[
+                "watermark folder",
+                "protect images",
+                "glaze",
+                "cloak",
+                "copyright",
+                "batch",
+            ],
             display_name="Coat Folder",
             category=CATEGORY,
             description="Coats every image in a folder. Names, captions, transparency and EXIF are "
@@ -241,7 +278,23 @@ class CoatFolder(io.ComfyNode):
             manifest = coat_folder(data, coater, out, config, key=key, progress=progress)
         count = sum(entry.coated for entry in manifest.entries)
         name = out.relative_to(paths.output_folder()).as_posix()
-        lines = [f"{count} of {len(manifest.entries)} images coated in {name}"]
-        lines += [f"skipped {bad.source}: {bad.error}" for bad in manifest.failures]
-        text = "\n".join(lines)
-        return io.NodeOutput(name, text, ui={"text": (text,)})
+        first = f"{count} of {len(manifest.entries)} images coated in {name}"
+        lines = [f"skipped {bad.source}: {bad.error}" for bad in manifest.failures]
+        title, worth = publish.protection(coater, key=key is not None)
+        lines += [f"{title}. {' '.join(worth)}"]
+        fine = title == publish.PROTECTED and not manifest.failures and count
+        return io.NodeOutput(
+            name,
+            "\n".join([first, *lines]),
+            ui=shown.shown(first, lines, tone="good" if fine else "warn"),
+        )
+
+
+def _coated(coater: Any, key: Any, untouched: list[int], count: int) -> dict[str, Any]:
+    """What Coat Image shows."""
+    title, lines = publish.protection(coater, key=key is not None)
+    lines += publish.nothing_added(untouched, count)
+    if len(untouched) == count:
+        title = "Nothing was added"
+    tone: shown.Tone = "good" if title == publish.PROTECTED and not untouched else "warn"
+    return shown.shown(title, lines, tone=tone)

@@ -6,8 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from . import files, host, paths
-from .types import CATEGORY, CoaterSocket
+from . import files, host, paths, shown
+from .types import CATEGORY, CoaterSocket, schema
+
+BACK_UP = "It is your secret and your only proof: back it up, and don't share it."
 
 
 class TrainCoater(io.ComfyNode):
@@ -15,8 +17,9 @@ class TrainCoater(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SirenTrainCoater",
+            search_aliases=["train watermark", "protect images", "glaze"],
             display_name="Train Coater",
             category=CATEGORY,
             description="Trains a coater for your images against the model of this workflow (or "
@@ -78,7 +81,8 @@ class TrainCoater(io.ComfyNode):
                 preset=preset,
                 progress=progress,
             )
-        return io.NodeOutput(coater, path.name, ui={"text": (f"models/siren/{path.name}",)})
+        note = shown.shown("Coater saved", [f"models/siren/{path.name}", BACK_UP], tone="good")
+        return io.NodeOutput(coater, path.name, ui=note)
 
 
 def _image_inputs() -> list[Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
@@ -17,6 +17,27 @@ CoaterSocket = io.Custom("SIREN_COATER")
 ScoresSocket = io.Custom("SIREN_SCORES")
 VerdictSocket = io.Custom("SIREN_VERDICT")
 KeySocket = io.Custom("SIREN_KEY")
+CoatingSocket = io.Custom("SIREN_COATING")
+
+
+@dataclass(frozen=True)
+class Coating:
+    """What Coat Image did, for Save Coated Image: in words, and the images by their pixels.
+
+    Attributes
+    ----------
+    title, lines : str, tuple[str, ...]
+        What the coating is worth, see :func:`comfy_nodes.publish.protection`.
+    digests : frozenset[str]
+        SHA-256 of the coated pixels.
+    untouched : frozenset[str]
+        Those of the images to which nothing was added.
+    """
+
+    title: str
+    lines: tuple[str, ...]
+    digests: frozenset[str]
+    untouched: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -26,3 +47,23 @@ class Case:
     verdict: Verdict
     suspect: ScoreSet
     reference: ScoreSet | None
+
+
+def schema(**options: Any) -> io.Schema:
+    """A node's schema, without what this version of ComfyUI does not know.
+
+    Parameters
+    ----------
+    **options : Any
+        For ``io.Schema``. ``search_aliases``, words under which the node is found, came with
+        later versions.
+
+    Returns
+    -------
+    io.Schema
+        The schema.
+    """
+    if is_dataclass(io.Schema):
+        known = {field.name for field in fields(io.Schema)}
+        options = {name: value for name, value in options.items() if name in known}
+    return io.Schema(**options)

@@ -8,8 +8,8 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from . import convert, files, host, paths
-from .types import CATEGORY, Case, CoaterSocket, ScoresSocket, VerdictSocket
+from . import convert, files, host, paths, record, shown
+from .types import CATEGORY, Case, CoaterSocket, ScoresSocket, VerdictSocket, schema
 
 if TYPE_CHECKING:
     from siren_ext.verdict.verify import Verdict
@@ -51,13 +51,15 @@ class ScoreCoating(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SirenScoreCoating",
+            search_aliases=["detect watermark", "verify lora", "check model"],
             display_name="Score Coating",
             category=CATEGORY,
             description="Scores each image; a low score means that it looks coated. All images of "
             "a list (Prompt Batch) are scored together as one pool.",
             is_input_list=True,
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             inputs=[
                 CoaterSocket.Input(
                     "coater", tooltip="The coater that your published images were coated with."
@@ -85,14 +87,19 @@ class ScoreCoating(io.ComfyNode):
     ) -> io.NodeOutput:
         from siren_ext.scoring.score import score_images
 
-        source: dict[str, Any] = {"kind": "comfyui"}
+        hidden = cls.hidden
+        source = record.made_by(
+            hidden.prompt if hidden else None, hidden.unique_id if hidden else None, "image"
+        )
         if prompts:
             lines = [line.strip() for text in prompts for line in text.splitlines()]
             source["prompts"] = sorted({line for line in lines if line})
         with host.long_step() as progress:
-            images = list(convert.single_images(image))
-            scores = score_images(images, coater[0], batch_size=8, source=source, progress=progress)
-        return io.NodeOutput(scores, float(scores.scores.mean()))
+            kept = record.keep_pictures(list(convert.single_images(image)), source)
+            scores = score_images(kept, coater[0], batch_size=8, source=source, progress=progress)
+        mean = float(scores.scores.mean())
+        lines = [f"Mean score {mean:.4g}", f"Kept in output/{source['pictures']}"]
+        return io.NodeOutput(scores, mean, ui=shown.shown(f"{len(scores)} images scored", lines))
 
 
 class SaveScores(io.ComfyNode):
@@ -100,8 +107,9 @@ class SaveScores(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SirenSaveScores",
+            search_aliases=["watermark scores"],
             display_name="Save Scores",
             category=CATEGORY,
             description="Saves scores in output/siren, for Load Scores and the command line.",
@@ -129,7 +137,8 @@ class SaveScores(io.ComfyNode):
     def execute(cls, scores: Any, save_as: str) -> io.NodeOutput:
         path = paths.free_output(f"{paths.SUBFOLDER}/{save_as}", ".json")
         scores.save(path)
-        return io.NodeOutput(path.name, ui={"text": (path.name,)})
+        note = shown.shown(f"{len(scores)} scores saved", [path.name])
+        return io.NodeOutput(path.name, ui=note | {"text": [path.name]})
 
 
 class LoadScores(io.ComfyNode):
@@ -137,8 +146,9 @@ class LoadScores(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SirenLoadScores",
+            search_aliases=["watermark scores"],
             display_name="Load Scores",
             category=CATEGORY,
             description="Loads scores that Save Scores or 'siren-ext score' saved.",
@@ -174,8 +184,15 @@ class KSVerify(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SirenKSVerify",
+            search_aliases=[
+                "verify lora",
+                "stolen images",
+                "copyright",
+                "detect watermark",
+                "check model",
+            ],
             display_name="KS Verify",
             category=CATEGORY,
             description="Compares a suspicious model with a reference: tests whether its images "
@@ -234,7 +251,7 @@ class KSVerify(io.ComfyNode):
             verdict.finding.statistic,
             plot,
             in_words(verdict),
-            ui=ui.PreviewImage(plot, cls=cls),
+            ui=ui.PreviewImage(plot, cls=cls).as_dict() | shown.verdict_shown(verdict),
         )
 
 
@@ -243,8 +260,9 @@ class VerificationReport(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SirenVerificationReport",
+            search_aliases=["evidence", "copyright", "proof", "verify lora"],
             display_name="Verification Report",
             category=CATEGORY,
             description="Writes the verdict as a single web page and as JSON, with everything "
@@ -276,8 +294,16 @@ class VerificationReport(io.ComfyNode):
     def execute(cls, verdict: Case, save_as: str) -> io.NodeOutput:
         from siren_ext.report.write import write_report
 
-        folder = paths.free_output(save_as)
+        folder, reference = paths.free_output(save_as), verdict.reference
         with torch.inference_mode(False):
-            written = write_report(verdict.verdict, verdict.suspect, verdict.reference, folder)
+            written = write_report(
+                verdict.verdict,
+                verdict.suspect,
+                verdict.reference,
+                folder,
+                mimicries=record.kept_pictures(verdict.suspect.source),
+                reference_mimicries=record.kept_pictures(reference.source) if reference else (),
+            )
         page = written.html.relative_to(paths.output_folder()).as_posix()
-        return io.NodeOutput(page, ui={"text": (page,)})
+        note = shown.verdict_shown(verdict.verdict, page=written.html)
+        return io.NodeOutput(page, ui=note | {"text": [page]})

@@ -38,9 +38,9 @@ PATIENCE = 600_000
 """Milliseconds."""
 
 
-@pytest.fixture(scope="module")
-def page(server: Server) -> Iterator[Any]:
-    """The front end in a browser."""
+@pytest.fixture(scope="module", params=["classic", "new"])
+def page(server: Server, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A front end in a browser: the classic one, or the new one ("Nodes 2.0")."""
     playwright = pytest.importorskip("playwright.sync_api")
     chromium = os.environ.get("SIREN_CHROMIUM") or next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -58,6 +58,7 @@ def page(server: Server) -> Iterator[Any]:
         tiny_loras(server)
     settings = {"Comfy.TutorialCompleted": True, "Comfy.Validation.Workflows": True}
     settings |= {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
+    settings["Comfy.VueNodes.Enabled"] = request.param == "new"
     server.post("settings", settings)
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
@@ -71,7 +72,7 @@ def page(server: Server) -> Iterator[Any]:
         browser.close()
 
 
-def small(name: str, tab: Any) -> None:
+def small(name: str, tab: Any, front: str) -> None:
     """Shorten what would take minutes."""
     changes = {
         "verify_a_lora": {
@@ -81,21 +82,23 @@ def small(name: str, tab: Any) -> None:
     }
     counts = os.environ.get("SIREN_COMFYUI_COUNTS", "3,4").split(",")
     tab.evaluate(
-        """([changes, counts]) => {
+        """([changes, counts, front]) => {
             for (const node of window.app.graph.nodes) {
                 const values = {...(changes[node.type] || {})};
                 if (node.type === 'SirenPocketSampler') values.count = Number(counts.shift());
-                if (node.type === 'SirenTrainCoater') values.save_as = 'from the browser';
+                if (node.type === 'SirenTrainCoater') values.save_as = 'from ' + front;
                 for (const [name, value] of Object.entries(values))
                     node.widgets.find((widget) => widget.name === name).value = value;
             }
         }""",
-        [changes.get(name, {}), counts],
+        [changes.get(name, {}), counts, front],
     )
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_example_opens_runs_and_is_seen(server: Server, page: Any, name: str) -> None:
+def test_example_opens_runs_and_is_seen(
+    server: Server, page: Any, name: str, request: pytest.FixtureRequest
+) -> None:
     text = (PACK / "example_workflows" / f"{name}.json").read_text("utf-8")
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -105,7 +108,8 @@ def test_example_opens_runs_and_is_seen(server: Server, page: Any, name: str) ->
     )
     missing = page.evaluate("window.app.graph.nodes.filter((n) => n.has_errors).map((n) => n.type)")
     assert missing == []
-    small(name, page)
+    front = request.node.callspec.params["page"]
+    small(name, page, front)
     page.evaluate("async () => { await window.app.queuePrompt(0, 1); }")
     entry = finished(server, page, before)
     assert entry["status"]["status_str"] == "success", entry["status"]
@@ -115,15 +119,46 @@ def test_example_opens_runs_and_is_seen(server: Server, page: Any, name: str) ->
         if kind.startswith("Siren"):
             assert title
             assert title != kind
+    kinds = ["SirenSaveCoatedImage", "PreviewImage", "SirenKSVerify"]
     page.wait_for_function(
-        "window.app.graph.nodes.filter((n) => ['SaveImage', 'PreviewImage', 'SirenKSVerify']"
-        ".includes(n.type)).every((n) => n.imgs && n.imgs.length)",
+        """(kinds) => window.app.graph.nodes.filter((n) => kinds.includes(n.type)).every(
+            (n) => (n.imgs && n.imgs.length)
+                || document.querySelector(`[data-node-id="${n.id}"] img`))""",
+        arg=kinds,
         polling=500,
     )
+    # what they report is drawn on the nodes, in the classic front end and in the new one
+    words = RESULTS[name]
+    assert {kind: text for kind, text in results(page).items() if kind in words} == words
     assert problems == []
     folder = os.environ.get("SIREN_COMFYUI_PICTURES")
     if folder:
-        picture(page, Path(folder) / f"{name}.png")
+        picture(page, Path(folder) / f"{name}{'_new' if front == 'new' else ''}.png")
+
+
+RESULTS = {
+    "coat_and_save": {"SirenSaveCoatedImage": "Public coater: try-out only"},
+    "train_a_coater": {"SirenTrainCoater": "Coater saved", "SirenSaveCoatedImage": "Protected"},
+    "verify_a_lora": {
+        "SirenSaveScores": "4 scores saved",
+        "SirenKSVerify": "Inconclusive",
+        "SirenVerificationReport": "Inconclusive",
+    },
+}
+"""The first lines that nodes show."""
+
+
+def results(tab: Any) -> dict[str, str]:
+    """The first line on each node that shows a result and is visible in the page."""
+    tab.wait_for_timeout(1500)
+    found: dict[str, str] = tab.evaluate(
+        """() => Object.fromEntries(window.app.graph.nodes.flatMap((node) => {
+            const widget = (node.widgets || []).find((one) => one.name === 'siren_result');
+            const first = widget && widget.element.querySelector('div > div');
+            return first && widget.element.isConnected ? [[node.type, first.textContent]] : [];
+        }))"""
+    )
+    return found
 
 
 def finished(server: Server, tab: Any, before: set[str]) -> dict[str, Any]:

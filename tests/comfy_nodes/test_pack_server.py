@@ -29,6 +29,7 @@ from siren_ext.coater.coater import Coater
 from siren_ext.coating.folder import coat_folder
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture
+from siren_ext.files import sha256_file
 from siren_ext.samples.folder import sample_folder
 from siren_ext.scoring.score import score_images
 from siren_ext.scoring.score_set import ScoreSet
@@ -38,6 +39,7 @@ pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.timeout(1200)]
 NODES = {
     "SirenLoadCoater",
     "SirenCoatImage",
+    "SirenSaveCoatedImage",
     "SirenCoatFolder",
     "SirenTrainCoater",
     "SirenImportCheckpoints",
@@ -118,7 +120,9 @@ def test_saved_png_equals_the_cores(server: Server, info: Any, coated: Path, nam
     (picture,) = pictures
     (server.base / "seen.png").write_bytes(server.view(picture))
     with Image.open(server.base / "seen.png") as seen:
+        assert seen.info == {}  # no workflow
         pixels = np.asarray(seen)
+    assert "try-out" in picture["filename"]
     assert np.array_equal(pixels, read_picture(coated / name).rgb)
     assert not np.array_equal(pixels, read_picture(sample_folder() / name).rgb)
 
@@ -216,7 +220,9 @@ def test_folder(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Non
     }
     entry = server.run(graph)
     assert entry["status"]["status_str"] == "success"
-    assert entry["outputs"]["folder"]["text"] == ["4 of 4 images coated in siren/kohya"]
+    first, worth = entry["outputs"]["folder"]["text"][0].splitlines()
+    assert first == "4 of 4 images coated in siren/kohya"
+    assert worth.startswith("Public coater: try-out only. ")
     out = server.base / "output" / "siren" / "kohya"
     assert (out / "dataset.toml").is_file()
     for name in ICONS:
@@ -248,6 +254,19 @@ def test_prompt_batch_makes_one_picture_per_seed(server: Server) -> None:
     assert len(found) == 3
     assert len(set(found.scores.tolist())) == 3
     assert found.source["prompts"] == ["a cat", "a fox"]
+    assert found.source["seeds"] == [7, 8, 9]
+    assert found.source["steps"] == 2
+    # the part of the workflow that made them can be queued again
+    again = found.source["workflow"] | {
+        "keep": node("SaveImage", images=["draw", 0], filename_prefix="again")
+    }
+    assert server.run(again)["status"]["status_str"] == "success"
+    kept = sorted((server.base / "output" / found.source["pictures"]).glob("*.png"))
+    assert tuple(map(sha256_file, kept)) == found.hashes
+    for first, second in zip(
+        kept, sorted((server.base / "output").glob("again_*.png")), strict=True
+    ):
+        assert np.array_equal(read_picture(first).rgb, read_picture(second).rgb)
 
 
 def test_verify_example(server: Server, info: Any) -> None:
@@ -264,7 +283,7 @@ def test_verify_example(server: Server, info: Any) -> None:
     entry = server.run(graph)
     assert entry["status"]["status_str"] == "success"
     text = json.dumps(entry["outputs"])
-    assert "INCONCLUSIVE: There are too few images" in text
+    assert "Inconclusive\\nThere are too few images" in text
     assert (server.base / "output" / "siren" / "report_00001" / "report.html").is_file()
 
 

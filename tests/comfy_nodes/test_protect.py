@@ -21,7 +21,7 @@ def test_coat_image_equals_the_folder(host: FakeHost, coater: Coater, pictures: 
     out = host.base / "core"
     coat_folder(ImageSet.open(pictures), coater, out, batch_size=1)
     images = batch(pictures)
-    coated, difference = run(
+    coated, difference, _ = run(
         nodes_of_pack()["SirenCoatImage"], coater=coater, image=images, strength=1.0
     ).args
     # what Save Image does
@@ -76,7 +76,12 @@ def test_coat_folder(host: FakeHost, coater: Coater, pictures: Path) -> None:
     node = nodes_of_pack()["SirenCoatFolder"]
     inputs = {"layout": "plain", "strength": 1.0, "share": 1.0}
     result = run(node, coater=coater, folder="pictures", save_as="siren/out", **inputs)
-    assert result.args == ("siren/out", "3 of 3 images coated in siren/out")
+    name, summary = result.args
+    assert name == "siren/out"
+    first, worth = summary.splitlines()
+    assert first == "3 of 3 images coated in siren/out"
+    assert worth.startswith(f"Protected. Coater {coater.fingerprint[:12]}")
+    assert result.ui["text"] == [summary]
     assert len(list((host.base / "output" / "siren" / "out").glob("*.png"))) == 3
     assert node.validate_inputs(folder="pictures", save_as="x") is True
     assert node.validate_inputs(folder=None, save_as=None) is True
@@ -97,3 +102,53 @@ def test_load_coater(host: FakeHost, coater: Coater) -> None:
     assert run(node, name="mine.safetensors").args[0].fingerprint == other.fingerprint
     assert "There is no coater 'gone'" in str(node.validate_inputs(name="gone"))
     assert node.validate_inputs(name="samples (bundled)") is True
+
+
+def test_only_bundled_names_are_bundled(host: FakeHost, coater: Coater, tmp_path: Path) -> None:
+    node = nodes_of_pack()["SirenLoadCoater"]
+    outside = tmp_path / "outside.safetensors"
+    coater.save(outside)
+    for name in (f"{outside} (bundled)", "mine (bundled)", "../../outside.safetensors (bundled)"):
+        assert "There is no coater" in str(node.validate_inputs(name=name))
+
+
+def test_a_public_coater_is_named_on_every_node(host: FakeHost, pictures: Path) -> None:
+    found = nodes_of_pack()
+    result = run(found["SirenLoadCoater"], name="samples (bundled)")
+    (public,) = result.args
+    (card,) = result.ui["siren"]
+    assert (card["title"], card["tone"]) == ("Public coater: try-out only", "warn")
+    # a copy under a name of one's own is as public
+    public.save(host.base / "models" / "siren" / "mine.safetensors")
+    assert run(found["SirenLoadCoater"], name="mine.safetensors").ui["siren"] == [card]
+    coated = run(found["SirenCoatImage"], coater=public, image=batch(pictures), strength=1.0)
+    assert coated.ui["siren"] == [card]
+    folder = run(
+        found["SirenCoatFolder"],
+        coater=public,
+        folder="pictures",
+        save_as="out",
+        layout="plain",
+        strength=1.0,
+        share=1.0,
+    )
+    assert folder.args[1].splitlines()[1].startswith("Public coater: try-out only. Everybody has")
+    assert folder.ui["siren"][0]["tone"] == "warn"
+
+
+@pytest.mark.parametrize("how", ["mask", "strength"])
+def test_images_without_a_coating_are_reported(
+    host: FakeHost, coater: Coater, pictures: Path, how: str
+) -> None:
+    keep = torch.zeros(3, 24, 20)
+    keep[1] = 1
+    given = {"keep": keep, "strength": 1.0} if how == "mask" else {"strength": 0.0}
+    result = run(nodes_of_pack()["SirenCoatImage"], coater=coater, image=batch(pictures), **given)
+    (card,) = result.ui["siren"]
+    assert card["tone"] == "warn"
+    if how == "mask":
+        assert card["title"] == "Protected"
+        assert card["lines"][-1].startswith("Nothing was added to image 2: the mask keeps")
+    else:
+        assert card["title"] == "Nothing was added"
+        assert card["lines"][-1].startswith("Nothing was added to image 1, 2, 3: the mask keeps")

@@ -25,6 +25,9 @@ PARTS = (
     ".paths",
     ".files",
     ".types",
+    ".shown",
+    ".publish",
+    ".record",
     ".generate",
     ".protect",
     ".train",
@@ -61,6 +64,16 @@ class NodeOutput:
 
     def __init__(self, *args: Any, ui: Any = None) -> None:
         self.args, self.ui = args, ui
+
+
+class PreviewImage:
+    """Counts the pictures."""
+
+    def __init__(self, image: Any, cls: Any) -> None:
+        self.count = len(image)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"images": [{}] * self.count}
 
 
 class Interrupt(Exception):  # noqa: N818 - the host's own is no fault either
@@ -123,13 +136,14 @@ def install(monkeypatch: pytest.MonkeyPatch, base: Path) -> FakeHost:
     fake = FakeHost(base)
     kinds = ("Combo", "Image", "Mask", "Float", "Int", "String", "Boolean", "Model", "Clip", "Vae")
     io = types.SimpleNamespace(
-        ComfyNode=type("ComfyNode", (), {}),
+        ComfyNode=type("ComfyNode", (), {"hidden": None}),
+        Hidden=types.SimpleNamespace(prompt="PROMPT", unique_id="UNIQUE_ID"),
         Schema=Schema,
         NodeOutput=NodeOutput,
         Custom=lambda name: type(name, (_Type,), {"io_type": name}),
         **{kind: type(kind, (_Type,), {}) for kind in kinds},
     )
-    ui = types.SimpleNamespace(PreviewImage=lambda image, cls: {"images": len(image)})
+    ui = types.SimpleNamespace(PreviewImage=PreviewImage)
     management = {
         "get_torch_device": lambda: torch.device("cpu"),
         "processing_interrupted": lambda: fake.interrupted,

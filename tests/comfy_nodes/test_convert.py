@@ -1,0 +1,123 @@
+"""Shapes of ComfyUI's images and masks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.fake_host import FakeHost, nodes_of_pack, run
+
+from siren_ext.coater.coater import Coater
+from siren_ext.errors import ImageError
+
+COUNT, HEIGHT, WIDTH = 2, 24, 20
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    levels = torch.randint(0, 256, (COUNT, HEIGHT, WIDTH, 3), generator=torch.Generator())
+    return levels / 255
+
+
+def coat(coater: Coater, image: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
+    node = nodes_of_pack()["SirenCoatImage"]
+    result: torch.Tensor = run(node, coater=coater, image=image, strength=1.0, keep=keep).args[0]
+    return result
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (HEIGHT, WIDTH),
+        (1, HEIGHT, WIDTH),
+        (COUNT, HEIGHT, WIDTH),
+        (1, 1, HEIGHT, WIDTH),
+        (COUNT, 1, HEIGHT, WIDTH),
+        (1, HEIGHT, WIDTH, 1),
+        (COUNT, HEIGHT, WIDTH, 1),
+    ],
+)
+def test_masks_of_every_rank(
+    host: FakeHost, coater: Coater, images: torch.Tensor, shape: tuple[int, ...]
+) -> None:
+    left = torch.zeros(HEIGHT, WIDTH)
+    left[:, :10] = 1
+    view = left[..., None] if shape[-1] == 1 else left
+    coated = coat(coater, images, view.expand(shape))
+    assert torch.equal(coated, coat(coater, images, left))
+    assert torch.equal(coated[:, :, :10], images[:, :, :10])
+    assert not torch.equal(coated[:, :, 10:], images[:, :, 10:])
+
+
+def test_one_mask_for_each_image(host: FakeHost, coater: Coater, images: torch.Tensor) -> None:
+    second = torch.zeros(COUNT, 1, HEIGHT, WIDTH)
+    second[1] = 1
+    for mask in (second, second[:, 0], second.movedim(1, -1)):
+        coated = coat(coater, images, mask)
+        assert torch.equal(coated[1], images[1])
+        assert not torch.equal(coated[0], images[0])
+
+
+@pytest.mark.parametrize("side", [1, 16])
+def test_an_image_of_one_column(host: FakeHost, coater: Coater, side: int) -> None:
+    # (B, 1, H, W) and (B, H, W, 1) look alike only if a side is 1
+    from comfy_nodes.convert import to_keep
+
+    image = torch.zeros(3, side, 1, 3)
+    for shape in ((3, 1, side, 1), (3, side, 1, 1), (3, side, 1), (side, 1)):
+        kept = to_keep(torch.ones(shape), image)
+        assert kept is not None
+        assert tuple(kept.shape) == (1 if len(shape) == 2 else 3, 1, side, 1)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (WIDTH, HEIGHT),
+        (3, HEIGHT, WIDTH),
+        (COUNT, 3, HEIGHT, WIDTH),
+        (COUNT, HEIGHT, WIDTH, 3),
+        (1, COUNT, 1, HEIGHT, WIDTH),
+        (WIDTH,),
+        (),
+        (0, HEIGHT, WIDTH),
+    ],
+)
+def test_other_masks_are_refused(
+    host: FakeHost, coater: Coater, images: torch.Tensor, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(ImageError, match=r"The mask has shape .* one for each"):
+        coat(coater, images, torch.ones(shape))
+
+
+def test_a_mask_that_is_not_finite(host: FakeHost, coater: Coater, images: torch.Tensor) -> None:
+    mask = torch.zeros(HEIGHT, WIDTH)
+    mask[3, 3] = float("nan")
+    with pytest.raises(ImageError, match="The mask has values that are not finite"):
+        coat(coater, images, mask)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_bad_images_are_named_by_number(host: FakeHost, coater: Coater, value: str) -> None:
+    batch = torch.zeros(12, HEIGHT, WIDTH, 4)
+    batch[1, 3, 3, 0] = float(value)
+    with pytest.raises(ImageError, match=r"not finite numbers in image 1 of 12 \(counted from 0"):
+        coat(coater, batch)
+    batch[5:, 0, 0, 2] = float(value)
+    with pytest.raises(ImageError, match=r"in image 1, 5, 6, 7, 8, 9, 10, 11 of 12"):
+        coat(coater, batch)
+
+
+def test_transparency_is_not_coated_and_may_hold_anything(host: FakeHost, coater: Coater) -> None:
+    batch = torch.zeros(1, HEIGHT, WIDTH, 4)
+    batch[..., 3] = float("nan")
+    assert coat(coater, batch)[..., :3].isfinite().all()
+
+
+def test_empty_batches_are_refused(host: FakeHost, coater: Coater, images: torch.Tensor) -> None:
+    with pytest.raises(ImageError, match="Found an empty batch of images; expected at least one"):
+        coat(coater, images[:0])
+    with pytest.raises(ImageError, match="Found images of 0 x 24 pixels"):
+        coat(coater, images[:, :, :0])
+    score = nodes_of_pack()["SirenScoreImages"]
+    with pytest.raises(ImageError, match="empty batch"):
+        run(score, coater=[coater], image=[images[:0]])
