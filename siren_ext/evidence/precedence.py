@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 Status = Literal["committed before", "no commitment", "does not fit"]
 
+_ALWAYS = ("status", "text", "created", "sha256", "checked")
+
 
 @dataclass(frozen=True)
 class Precedence:
@@ -42,8 +44,9 @@ class Precedence:
     unchecked: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as plain values for JSON."""
-        return asdict(self) | {"checked": [*self.checked], "unchecked": [*self.unchecked]}
+        """The result as plain values for JSON, without what is empty of the later fields."""
+        values = asdict(self) | {"checked": [*self.checked], "unchecked": [*self.unchecked]}
+        return {name: value for name, value in values.items() if value or name in _ALWAYS}
 
 
 def not_committed(*, keyed: bool) -> Precedence:
