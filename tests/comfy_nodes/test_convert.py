@@ -107,17 +107,11 @@ def test_bad_images_are_named_by_number(host: FakeHost, coater: Coater, value: s
         coat(coater, batch)
 
 
-def test_transparency_is_not_coated_and_may_hold_anything(host: FakeHost, coater: Coater) -> None:
-    batch = torch.zeros(1, HEIGHT, WIDTH, 4)
-    batch[..., 3] = float("nan")
-    assert coat(coater, batch)[..., :3].isfinite().all()
-
-
 def test_empty_batches_are_refused(host: FakeHost, coater: Coater, images: torch.Tensor) -> None:
     with pytest.raises(ImageError, match="Found an empty batch of images; expected at least one"):
         coat(coater, images[:0])
     with pytest.raises(ImageError, match="Found images of 0 x 24 pixels"):
         coat(coater, images[:, :, :0])
-    score = nodes_of_pack()["SirenScoreImages"]
+    score = nodes_of_pack()["SirenScoreCoating"]
     with pytest.raises(ImageError, match="empty batch"):
         run(score, coater=[coater], image=[images[:0]])
