@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli.common import command, report_notes, report_skipped, say, settings, watched
+from siren_ext.cli.common import (
+    command,
+    report_notes,
+    report_notices,
+    report_skipped,
+    say,
+    settings,
+    watched,
+)
 from siren_ext.cli.options import Assignments, BatchSize, ConfigFile, Device, Images, Quiet
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, open_keys
 from siren_ext.errors import CoaterError, ConfigError
@@ -135,6 +143,7 @@ def _report(manifest: CoatManifest, images: ImageSet, out: Path) -> None:
         say(words)
     for line in training_advice(images, out, manifest.config.layout):
         say(line)
+    report_notices(images.notices)
     report_notes((note, entry.source) for entry in manifest.entries for note in entry.notes)
     failures = [(failure.source, failure.error) for failure in manifest.failures]
     report_skipped(failures, "file")

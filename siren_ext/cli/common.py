@@ -25,6 +25,7 @@ from siren_ext.text import printable
 SKIPPED = 3
 INTERRUPTED = 130
 FAILED = 2
+_LISTED = 8  # files with the same reason that are named one by one
 
 C = TypeVar("C", bound=Config)
 
@@ -186,9 +187,29 @@ def report_skipped(failures: Sequence[tuple[str, str]], what: str) -> None:
     if not failures:
         return
     explain(f"Skipped {len(failures)} {what}{'' if len(failures) == 1 else 's'}:")
+    names: dict[str, list[str]] = {}
     for name, reason in failures:
-        explain(f"  {name}: {reason}")
+        names.setdefault(reason, []).append(name)
+    for reason, skipped in names.items():
+        if len(skipped) <= _LISTED:
+            for name in skipped:
+                explain(f"  {name}: {reason}")
+        else:
+            more = f"{', '.join(skipped[:_LISTED])} and {len(skipped) - _LISTED} more"
+            explain(f"  {len(skipped)} {what}s ({more}): {reason}")
     raise typer.Exit(SKIPPED)
+
+
+def report_notices(notices: Iterable[str]) -> None:
+    """List on stderr what was left out of a set and what to check, one line each.
+
+    Parameters
+    ----------
+    notices : Iterable[str]
+        :attr:`~siren_ext.data.dataset.ImageSet.notices`.
+    """
+    for notice in notices:
+        explain(notice)
 
 
 def report_notes(notes: Iterable[tuple[str, str]]) -> None:

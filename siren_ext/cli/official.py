@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from siren_ext.cli.common import command, report_skipped, say, watched
+from siren_ext.cli.common import command, report_notices, report_skipped, say, watched
 from siren_ext.cli.options import Device, NewCoater, Quiet
 
 
@@ -48,6 +48,7 @@ def import_official(
             f"To do so: siren-ext train {data} --base BASE --class-word WORD --start {out} --out "
             "NEW.safetensors"
         )
+        report_notices(made.images.notices)
         report_skipped(made.images.problems, "file")
     elif data is not None:
         say(f"The images of {data} were not needed.")

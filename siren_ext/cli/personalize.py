@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from siren_ext.cli.common import command, report_skipped, say, settings, watched
+from siren_ext.cli.common import command, report_notices, report_skipped, say, settings, watched
 from siren_ext.cli.options import Assignments, Base, ConfigFile, Device, Images, Quiet, Seed
 
 
@@ -48,8 +48,10 @@ def personalize_(
         prompt=prompt,
         seed=seed,
     )
+    found = ImageSet.open(data)
+    report_notices(found.notices)
     with watched(quiet) as progress:
-        images = ImageSet.open(data).checked(progress=progress)
+        images = found.checked(progress=progress)
         personalize(images, base, chosen, out, device=device, progress=progress)
     say(f"LoRA written: {out}")
     report_skipped(images.problems, "file")

@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from siren_ext.cli.common import command, gather, pixels, report_skipped, say, watched
+from siren_ext.cli.common import (
+    command,
+    gather,
+    pixels,
+    report_notices,
+    report_skipped,
+    say,
+    watched,
+)
 from siren_ext.cli.options import (
     Assignments,
     Base,
@@ -85,8 +93,10 @@ def train(
             "--start none."
         )
     chosen = TrainConfig.preset(preset, **values)
+    found = ImageSet.open(data)
+    report_notices(found.notices)
     with watched(quiet) as progress:
-        images = ImageSet.open(data).checked(progress=progress)
+        images = found.checked(progress=progress)
         if chosen.objective != "budget" and "steps" not in values:
             count = math.ceil(PUBLISHED_EPOCHS * len(images) / chosen.batch_size)
             chosen = dataclasses.replace(chosen, steps=count)

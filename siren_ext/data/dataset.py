@@ -6,33 +6,30 @@ that is left out is listed in :attr:`ImageSet.problems`.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from torch import Tensor
 
-from siren_ext.data.image_files import inside, scan_images
+from siren_ext.data.captions import CaptionReader
+from siren_ext.data.image_files import inside
 from siren_ext.data.images import crop_view, read_picture, to_tensor
-from siren_ext.data.kohya import Subset, read_dataset_toml
+from siren_ext.data.kohya import Subset, dropped_settings, read_dataset_toml
+from siren_ext.data.survey import CAPTION_SUFFIXES, LeftOut, examples, survey_folder
 from siren_ext.errors import DatasetError, ImageError
-from siren_ext.files import is_file, is_folder, real_path, sha256_file
+from siren_ext.files import is_folder, real_path, sha256_file
 from siren_ext.progress import NULL, Progress
 from siren_ext.schema import shown
 from siren_ext.text import plain_name, printable
 
 Problems = list[tuple[str, str]]
 
-CAPTION_SUFFIXES = (".txt", ".caption")
-CAPTION_TABLE = "captions.tsv"
-MAX_CAPTION_BYTES = 1 << 16
-MAX_TABLE_BYTES = 1 << 26
 KOHYA_FOLDER = re.compile(r"([1-9]\d{0,3})_(.+)", re.DOTALL)
 
 
@@ -85,6 +82,9 @@ class ImageSet:
         Name and reason of everything that was left out.
     decoded : bool
         Whether every image is known to be readable; see :meth:`checked`.
+    notices : tuple[str, ...]
+        What else a person should know, one line each: files that are left out by kind, captions
+        that are not UTF-8, images without captions, settings of a dataset.toml that are not used.
     """
 
     items: tuple[Item, ...]
@@ -92,6 +92,7 @@ class ImageSet:
     name: str
     problems: tuple[tuple[str, str], ...] = ()
     decoded: bool = dataclasses.field(default=False, compare=False)
+    notices: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -157,7 +158,7 @@ class ImageSet:
                 else:
                     problems.append((item.name, error))
                 progress.advance(1, item.name)
-        found = _finished(good, self.root, self.name, problems)
+        found = _finished(good, self.root, self.name, problems, self.notices)
         return dataclasses.replace(found, decoded=True)
 
     @classmethod
@@ -170,9 +171,10 @@ class ImageSet:
     def from_folder(cls, path: Path | str) -> ImageSet:
         """All images in a folder and its subfolders.
 
-        The images in a subfolder ``N_words`` have N repeats and these class words, as in kohya's
-        layout. Captions are files of the same name ending in ``.txt`` or ``.caption``, or rows
-        (file, caption) in a ``captions.tsv`` in the folder.
+        Masks of trainers, thumbnails, hidden and system files are left out; ``notices`` lists them.
+        The images in a folder ``N_words`` have N repeats and these class words, as in kohya's
+        layout. Captions are files of the same name ending in ``.txt`` or ``.caption``, or rows of
+        a table, see :mod:`siren_ext.data.caption_tables`.
 
         Parameters
         ----------
@@ -185,21 +187,19 @@ class ImageSet:
             If there is no such folder, or it contains no usable image.
         """
         root = Path(path)
+        gathered = _Gathered(root)
+        name = real_path(root).name
         try:
-            files, refused = scan_images(root, deep=True)
+            gathered.add(root, CAPTION_SUFFIXES, deep=True)
         except ImageError as error:
             raise DatasetError(str(error)) from error
-        problems = [(_relative_name(p, root), why) for p, why in refused]
-        table = _caption_table(root, problems)
         items = []
-        for file in files:
-            match = KOHYA_FOLDER.fullmatch(file.parent.name) if file.parent != root else None
+        for item in gathered.items:
+            parent = item.relative.parent.name or name
+            match = KOHYA_FOLDER.fullmatch(parent)
             repeats, words = (int(match[1]), plain_name(match[2])) if match else (1, None)
-            item = _item(file, root, CAPTION_SUFFIXES, repeats, words, problems)
-            if item.caption is None:
-                item = dataclasses.replace(item, caption=table.get(item.relative.as_posix()))
-            items.append(item)
-        return _finished(items, root, real_path(root).name, problems)
+            items.append(dataclasses.replace(item, repeats=repeats, class_words=words))
+        return _finished(items, root, name, gathered.problems, gathered.notices())
 
     @classmethod
     def from_toml(cls, path: Path | str, *, root: Path | None = None) -> ImageSet:
@@ -222,29 +222,121 @@ class ImageSet:
         """
         path = Path(path)
         root = path.parent if root is None else Path(root)
-        problems: Problems = []
+        gathered = _Gathered(root)
         items: dict[Path, Item] = {}
-        for number, settings in enumerate(read_dataset_toml(path), start=1):
+        settings_of_subsets = read_dataset_toml(path)
+        regular: list[str] = []
+        for number, settings in enumerate(settings_of_subsets, start=1):
             label = printable(f"subset {number} ({shown(settings.get('image_dir'))})")
             try:
-                found = _toml_items(settings, path.parent, root, problems)
+                subset = Subset.from_settings(settings)
+                if subset.is_reg:
+                    regular.append(printable(subset.folder))
+                else:
+                    _add_subset(subset, path.parent, gathered)
             except (DatasetError, ImageError) as error:
-                problems.append((label, str(error)))
-                continue
-            for item in found:
-                items.setdefault(real_path(item.path), item)
-        return _finished(list(items.values()), root, real_path(path).parent.name, problems)
+                gathered.problems.append((label, str(error)))
+        for item in gathered.items:
+            items.setdefault(real_path(item.path), item)
+        gathered.items = list(items.values())
+        notices = _toml_notices(regular, dropped_settings(settings_of_subsets))
+        name = real_path(path).parent.name
+        return _finished(
+            gathered.items, root, name, gathered.problems, [*notices, *gathered.notices()]
+        )
 
 
-def _finished(items: Sequence[Item], root: Path, name: str, problems: Problems) -> ImageSet:
+def _toml_notices(regular: Sequence[str], dropped: Sequence[str]) -> list[str]:
+    """What of a dataset.toml is not used."""
+    notices = []
+    if regular:
+        count = f"{len(regular)} regularisation subset{'' if len(regular) == 1 else 's'}"
+        notices.append(f"Left out: {count} ({examples(regular)}): only training images are used.")
+    if dropped:
+        count = f"{len(dropped)} setting{'' if len(dropped) == 1 else 's'} of the dataset.toml"
+        notices.append(f"Left out: {count} ({', '.join(dropped)}): set them again for training.")
+    return notices
+
+
+class _Gathered:
+    """Images and messages of one or more folders below a root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.items: list[Item] = []
+        self.problems: Problems = []
+        self.left_out: dict[tuple[str, str], list[str]] = {}
+        self.lines: list[str] = []
+
+    def add(
+        self,
+        folder: Path,
+        suffixes: Sequence[str],
+        *,
+        deep: bool = False,
+        table: PurePosixPath | None = None,
+        repeats: int = 1,
+        words: str | None = None,
+    ) -> None:
+        """Add the images of a folder; the tables are those in it, or the given one."""
+        survey = survey_folder(folder, deep=deep, caption_suffixes=suffixes)
+        self.problems += [(_relative_name(place, self.root), why) for place, why in survey.refused]
+        self.problems += [
+            (_relative_name(folder / place, self.root), why) for place, why in survey.unread
+        ]
+        tables = survey.tables if table is None else [table]
+        captions = CaptionReader(folder, self.root, survey).read(suffixes, tables)
+        self.problems += captions.problems
+        self.lines += captions.notices
+        self._leave_out([*survey.left_out, *captions.left_out], folder)
+        for picture in survey.pictures:
+            place = folder / picture
+            self.items.append(
+                Item(
+                    place,
+                    captions.texts.get(picture),
+                    PurePosixPath(place.relative_to(self.root).as_posix()),
+                    repeats,
+                    words,
+                    captions.files[picture],
+                )
+            )
+
+    def _leave_out(self, entries: Iterable[LeftOut], folder: Path) -> None:
+        within = PurePosixPath(folder.relative_to(self.root).as_posix())
+        for entry in entries:
+            names = [printable(within / name) for name in entry.names]
+            self.left_out.setdefault((entry.kind, entry.advice), []).extend(names)
+
+    def notices(self) -> list[str]:
+        """All lines, with the number of images without captions if others have one."""
+        lines = [
+            LeftOut(kind, tuple(dict.fromkeys(names)), advice).line
+            for (kind, advice), names in self.left_out.items()
+        ]
+        bare = [item.name for item in self.items if item.caption is None]
+        if 0 < len(bare) < len(self.items) or (bare and any("caption" in line for line in lines)):
+            have = "image has" if len(bare) == 1 else "images have"
+            lines.append(f"{len(bare)} {have} no caption ({examples(bare)}).")
+        return [*lines, *self.lines]
+
+
+def _finished(
+    items: Sequence[Item],
+    root: Path,
+    name: str,
+    problems: Problems,
+    notices: Sequence[str],
+) -> ImageSet:
     """The set, if it has any image."""
     if not items:
         reasons = "".join(f" {who}: {why}" for who, why in problems[:3])
+        reasons += "".join(f" {line}" for line in notices[:3])
         raise DatasetError(
             f"{root} contains no usable image; expected a folder with files such as .png "
             f"or .jpg.{reasons}"
         )
-    return ImageSet(tuple(items), root, printable(name), tuple(problems))
+    return ImageSet(tuple(items), root, printable(name), tuple(problems), notices=tuple(notices))
 
 
 def _defect(item: Item) -> str | None:
@@ -261,81 +353,39 @@ def _relative_name(path: Path, root: Path) -> str:
     return printable(path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name)
 
 
-def _item(
-    file: Path,
-    root: Path,
-    suffixes: Sequence[str],
-    repeats: int,
-    words: str | None,
-    problems: Problems,
-) -> Item:
-    """An image with its caption; captions that cannot be read are added to the problems."""
-    captions: list[Path] = []
-    text: str | None = None
-    for suffix in suffixes:
-        beside = file.with_suffix(suffix)
-        if not is_file(beside):
-            continue
-        try:
-            words_beside = _read_caption(beside, root)
-        except (DatasetError, OSError) as error:
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            problems.append((_relative_name(beside, root), f"{why}"))
-            continue
-        captions.append(beside)
-        text = text or words_beside
-    relative = PurePosixPath(file.relative_to(root).as_posix())
-    return Item(file, text, relative, repeats, words, tuple(captions))
-
-
-def _read_caption(path: Path, root: Path) -> str | None:
-    """The text of a caption file; None if it is empty."""
-    if path.is_symlink() and not inside(path, root):
-        raise DatasetError("is a link that leaves the folder; copy the file in.")
-    if path.stat().st_size > MAX_CAPTION_BYTES:
-        raise DatasetError(f"is not a caption: it has more than {MAX_CAPTION_BYTES} bytes.")
-    return path.read_text(encoding="utf-8-sig", errors="replace").strip() or None
-
-
-def _caption_table(root: Path, problems: Problems) -> dict[str, str]:
-    """Captions by relative path, from a two-column tab-separated table if there is one."""
-    path = root / CAPTION_TABLE
-    if not is_file(path):
-        return {}
-    if (path.is_symlink() and not inside(path, root)) or path.stat().st_size > MAX_TABLE_BYTES:
-        problems.append((CAPTION_TABLE, "is a link that leaves the folder, or is too large."))
-        return {}
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-            rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-            return {row[0]: row[1].strip() for row in rows if len(row) >= 2 and row[1].strip()}
-    except (OSError, csv.Error) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        problems.append((CAPTION_TABLE, f"can't be read: {why}."))
-        return {}
-
-
-def _toml_items(settings: dict[str, Any], base: Path, root: Path, problems: Problems) -> list[Item]:
-    """The images of one subset, if it is safe and well formed."""
-    subset = Subset.from_settings(settings)
-    if subset.is_reg:
-        return []
-    if not inside(base / subset.folder, root):
+def _add_subset(subset: Subset, base: Path, gathered: _Gathered) -> None:
+    """Add the images of one subset, if it is safe and well formed."""
+    if not inside(base / subset.folder, gathered.root):
         raise DatasetError(
             "is outside the folder of the dataset file; move the images beside it, or give the "
             "image folder itself."
         )
-    if subset.metadata_file:
-        problems.append((printable(subset.folder), "metadata_file is not read; use caption files."))
     folder = base / subset.folder
     if not is_folder(folder):
         raise DatasetError("is not a folder; expected a folder of images.")
-    folder = root / real_path(folder).relative_to(real_path(root))
-    files, refused = scan_images(folder)
-    problems += [(_relative_name(p, root), why) for p, why in refused]
+    real_root = real_path(gathered.root)
+    folder = gathered.root / real_path(folder).relative_to(real_root)
+    table = None
+    if subset.metadata_file:
+        table = _table_path(base / subset.metadata_file, folder, gathered)
     suffixes = (subset.caption_suffix,) if subset.caption_suffix else CAPTION_SUFFIXES
-    words = subset.class_words or None
-    return [_item(file, root, suffixes, subset.repeats, words, problems) for file in files]
+    gathered.add(
+        folder,
+        suffixes,
+        table=table,
+        repeats=subset.repeats,
+        words=subset.class_words or None,
+    )
+
+
+def _table_path(file: Path, folder: Path, gathered: _Gathered) -> PurePosixPath | None:
+    """The path of a metadata_file relative to a subset's folder; None if it is outside the root."""
+    if inside(file, gathered.root):
+        real = gathered.root / real_path(file).relative_to(real_path(gathered.root))
+        return PurePosixPath(Path(os.path.relpath(real, folder)).as_posix())
+    why = "metadata_file is outside the folder of the dataset file; move it beside that file."
+    gathered.problems.append((_relative_name(folder, gathered.root), why))
+    return None
 
 
 def safe_words(text: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +18,42 @@ from siren_ext.text import natural_key
 
 # EPS and WMF pass the file to another program; the others are containers that Pillow can't decode.
 REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
+PLUGINS = {"HEIF": "pillow_heif", "AVIF": "pillow_avif", "JXL": "pillow_jxl"}
+"""Modules of the extra ``formats``, by the format that they add to Pillow."""
 
 
 @functools.cache
 def readable_formats() -> tuple[str, ...]:
-    """Names of the formats that the installed Pillow decodes by itself."""
+    """Names of the formats that the installed Pillow and its plug-ins decode by themselves."""
     Image.init()
+    for name, module in PLUGINS.items():
+        if name not in Image.OPEN:
+            with suppress(ImportError, OSError):  # absent, or without the library that it needs
+                plugin = importlib.import_module(module)
+                getattr(plugin, "register_heif_opener", int)()
     return tuple(name for name in Image.OPEN if name not in REFUSED_FORMATS)
+
+
+def _suffixes() -> dict[str, str]:
+    """Format by suffix, of all that can be read."""
+    formats = set(readable_formats())
+    known = Image.registered_extensions()
+    return {suffix: name for suffix, name in known.items() if name in formats}
+
+
+@functools.cache
+def readable_suffixes() -> frozenset[str]:
+    """File suffixes of :func:`readable_formats`, in lower case and with a dot."""
+    return frozenset(_suffixes())
 
 
 @functools.cache
 def image_suffixes() -> frozenset[str]:
-    """File suffixes of :func:`readable_formats`, in lower case and with a dot."""
-    formats = set(readable_formats())
-    suffixes = Image.registered_extensions()
-    return frozenset(suffix for suffix, name in suffixes.items() if name in formats)
+    """File suffixes that do not depend on plug-ins, in lower case and with a dot.
+
+    Commitments list files by these, and have to find the same files on every machine.
+    """
+    return frozenset(suffix for suffix, name in _suffixes().items() if name not in ("HEIF", "JXL"))
 
 
 def inside(path: Path, root: Path) -> bool:
@@ -89,23 +112,23 @@ def scan_images(folder: Path, *, deep: bool = False) -> tuple[list[Path], list[t
                 continue
             if path.is_symlink() and not inside(path, folder):
                 refused.append((path, "is a link that leaves the folder; copy the file in."))
-            elif why := _unusual(path):
+            elif why := unusual(path):
                 refused.append((path, why))
             else:
                 found.append(path)
-    return sorted(found, key=lambda path: _path_key(path, folder)), refused
+    return sorted(found, key=lambda path: path_key(path, folder)), refused
 
 
-def _unusual(path: Path) -> str:
+def unusual(path: Path, what: str = "an image file") -> str:
     """Why something can't be opened as a file; "" if it can."""
     try:
         regular = stat.S_ISREG(path.stat().st_mode)
     except OSError as error:
         return f"can't be read: {error.strerror}."
-    return "" if regular else "is not a regular file; expected an image file."
+    return "" if regular else f"is not a regular file; expected {what}."
 
 
-def _path_key(path: Path, root: Path) -> list[Any]:
+def path_key(path: Path, root: Path) -> list[Any]:
     """Sort key of a path below ``root``."""
     return [natural_key(part) for part in path.relative_to(root).parts]
 

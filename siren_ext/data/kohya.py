@@ -16,6 +16,7 @@ from siren_ext.documents import read_toml
 from siren_ext.errors import DatasetError
 from siren_ext.files import atomic
 from siren_ext.schema import convert
+from siren_ext.text import printable
 
 MAX_REPEATS = 9999
 # control characters, line breaks and text-direction marks
@@ -42,7 +43,7 @@ _HEADER = (
 
 
 class Subset(Struct, frozen=True, rename=_NAMES):
-    """One folder of a dataset.toml; kohya's other settings are ignored.
+    """One folder of a dataset.toml; :func:`dropped_settings` lists kohya's other settings.
 
     Attributes
     ----------
@@ -114,6 +115,19 @@ def read_dataset_toml(path: Path) -> list[dict[str, Any]]:
         for dataset in table["datasets"]
         for subset in dataset["subsets"]
     ]
+
+
+def dropped_settings(subsets: Sequence[dict[str, Any]]) -> list[str]:
+    """Names of settings that are not used here, in their order.
+
+    Parameters
+    ----------
+    subsets : Sequence[dict[str, Any]]
+        Settings from :func:`read_dataset_toml`.
+    """
+    used = {_NAMES.get(field, field) for field in Subset.__struct_fields__}
+    names = dict.fromkeys(name for settings in subsets for name in settings if name not in used)
+    return [printable(name) for name in names]
 
 
 def write_dataset_toml(

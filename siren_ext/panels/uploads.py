@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from siren_ext.data.dataset import CAPTION_SUFFIXES
 from siren_ext.data.image_files import image_suffixes, scan_images
 from siren_ext.data.images import picture_size
+from siren_ext.data.survey import CAPTION_SUFFIXES
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.panels.gradio_compat import upload_paths
 from siren_ext.panels.host import UploadLimits

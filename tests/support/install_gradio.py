@@ -27,7 +27,7 @@ VARIABLES = {
 }
 WEBUI = ("numpy==1.26.2", "Pillow==9.5.0", "scipy==1.11.4", "safetensors==0.4.2", "jinja2",
          "matplotlib<3.9", "msgspec>=0.18", "tomli-w", "tomli", "setuptools<80",
-         "cryptography>=41")  # fmt: skip
+         "cryptography>=41", "charset-normalizer")  # fmt: skip
 NEEDS = {
     "3": (
         *WEBUI, "gradio==3.41.2", "fastapi==0.94.0", "httpx==0.24.1", "httpcore==0.15",

@@ -1,0 +1,326 @@
+"""Sorts the files of a folder or archive into pictures of a set, captions, and what is left out.
+
+Masks of trainers and thumbnails are pictures, but not of the set. Everything that is neither used
+nor copied is listed by kind, so that nothing is left out silently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from siren_ext.data.image_files import inside, path_key, readable_suffixes, unusual
+from siren_ext.data.picture_types import HEAD_BYTES, can_read, picture_type, why_unread
+from siren_ext.errors import ImageError
+from siren_ext.files import is_folder
+from siren_ext.text import natural_key, printable
+
+CAPTION_SUFFIXES = (".txt", ".caption")
+TABLE_SUFFIXES = (".tsv", ".jsonl", ".csv", ".json")
+EXAMPLES = 3
+
+_HIDDEN = ("hidden or system file", "left as they are")
+_SERVER = ("thumbnail or recycle folder", "left as they are")
+_MASK = ("training mask", "left as they are")
+_THUMB = ("thumbnail", "left as they are")
+_SERVER_FOLDERS = frozenset(
+    {"@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", ".@__thumb", "@tmp"}
+    | {"$recycle.bin", "recycler", "recycled", "system volume information", "lost+found"}
+    | {".thumbnails", ".thumb", ".thumbs", "__macosx", ".appledouble", ".picasaoriginals"}
+)
+_SYSTEM_FILES = frozenset(
+    {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "picasa.ini"}
+)
+_SYSTEM_START = ("synophoto_thumb", "synoindex_", "~$")
+_MASK_FOLDERS = frozenset({"mask", "masks", "_mask", "_masks", "masklabel", "masklabels"})
+_THUMB_FOLDERS = frozenset({"thumb", "thumbs", "thumbnail", "thumbnails"})
+# OneTrainer's endings; the plain ones count only beside the picture that they belong to
+_ONETRAINER = re.compile(r".*[-_.](?:masklabel|condlabel)", re.IGNORECASE | re.DOTALL)
+_MASK_NAME = re.compile(r"(.+)[-_. ]mask", re.IGNORECASE | re.DOTALL)
+_AFFIXES = re.compile(r"^(?:mask|thumb)[-_. ]|[-_. ](?:masklabel|mask|thumb)$", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """Files of one kind that are neither used nor copied.
+
+    Attributes
+    ----------
+    kind : str
+        What they are, in the singular.
+    names : tuple[str, ...]
+        Their names in natural order, safe for messages.
+    advice : str
+        Why they are left out, or what to do.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    advice: str
+
+    @property
+    def line(self) -> str:
+        """One line with the count and a few names."""
+        kind = self.kind if len(self.names) == 1 else plural(self.kind)
+        return f"Left out: {len(self.names)} {kind} ({examples(self.names)}): {self.advice}."
+
+
+@dataclasses.dataclass
+class Survey:
+    """Files by what becomes of them; all paths are relative.
+
+    Attributes
+    ----------
+    pictures : list[PurePosixPath]
+        Pictures of the set, in natural order.
+    unread : list[tuple[PurePosixPath, str]]
+        Pictures of the set that can't be read here, and why.
+    captions : list[PurePosixPath]
+        Caption files, in natural order.
+    tables : list[PurePosixPath]
+        Files that may list captions, in natural order.
+    left_out : list[LeftOut]
+        The other files, by kind.
+    refused : list[tuple[Path, str]]
+        What is not opened for safety, and why.
+    """
+
+    pictures: list[PurePosixPath]
+    unread: list[tuple[PurePosixPath, str]]
+    captions: list[PurePosixPath]
+    tables: list[PurePosixPath]
+    left_out: list[LeftOut]
+    refused: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
+
+
+def examples(names: Sequence[str]) -> str:
+    """A few names, and how many more there are."""
+    more = f" and {len(names) - EXAMPLES} more" if len(names) > EXAMPLES else ""
+    return ", ".join(names[:EXAMPLES]) + more
+
+
+def plural(kind: str) -> str:
+    """The plural of a kind; in "file without a suffix", the first word gets the s."""
+    noun, between, rest = re.split(r"( without | of |$)", kind, maxsplit=1)
+    return f"{noun}s{between}{rest}"
+
+
+def folded(name: str) -> str:
+    """A name as file systems compare it that ignore case and ways to write accents."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def left_out_files(paths: Iterable[PurePosixPath], kind: str, advice: str) -> list[LeftOut]:
+    """One entry for files of one kind; empty without files."""
+    names = tuple(printable(path) for path in sorted(paths, key=natural_key))
+    return [LeftOut(kind, names, advice)] if names else []
+
+
+def unknown_files(paths: Iterable[PurePosixPath]) -> list[LeftOut]:
+    """Files that are of no use, by suffix."""
+    kinds: dict[str, list[PurePosixPath]] = {}
+    for path in paths:
+        suffix = path.suffix[1:]
+        plain = suffix.isalnum() and len(suffix) <= 12
+        kind = f"{suffix.upper()} file" if plain else "file without a known suffix"
+        kinds.setdefault(kind, []).append(path)
+    return [
+        entry
+        for kind in sorted(kinds)
+        for entry in left_out_files(kinds[kind], kind, "expected pictures and captions")
+    ]
+
+
+def sort_files(
+    paths: Iterable[PurePosixPath],
+    head: Callable[[PurePosixPath], bytes],
+    *,
+    caption_suffixes: Sequence[str] = CAPTION_SUFFIXES,
+) -> Survey:
+    """Sort files by their names and first bytes.
+
+    Parameters
+    ----------
+    paths : Iterable[PurePosixPath]
+        Relative paths. One that ends in ``*`` stands for all files in a folder.
+    head : Callable
+        Gives the first :data:`~siren_ext.data.picture_types.HEAD_BYTES` bytes of a file; it is not
+        called for hidden and system files.
+    caption_suffixes : Sequence[str]
+        Suffixes of caption files, with a dot.
+
+    Returns
+    -------
+    Survey
+        Every path is in exactly one of its lists, except files of this program, which are in none.
+    """
+    found = Survey([], [], [], [], [])
+    kinds: dict[tuple[str, str], set[PurePosixPath]] = {}
+    unknown: list[PurePosixPath] = []
+    suffixes = {suffix.lower() for suffix in caption_suffixes}
+    for path in sorted(paths, key=lambda path: [natural_key(part) for part in path.parts]):
+        if path.name.startswith((".siren_", "siren_")) and path.suffix.startswith(".json"):
+            continue
+        if apart := set_apart(path):
+            kind, shown = apart
+            kinds.setdefault(kind, set()).add(shown)
+            continue
+        suffix = path.suffix.lower()
+        of_type = picture_type(suffix, head(path))
+        if of_type is not None and can_read(of_type):
+            found.pictures.append(path)
+        elif of_type is not None:
+            found.unread.append((path, why_unread(of_type)))
+        elif suffix in suffixes:
+            found.captions.append(path)
+        elif suffix in TABLE_SUFFIXES:
+            found.tables.append(path)
+        else:
+            unknown.append(path)
+    for kind, members in _not_of_the_set(found.pictures).items():
+        kinds.setdefault(kind, set()).update(members)
+        found.pictures = [path for path in found.pictures if path not in members]
+    for (kind_name, advice), members in kinds.items():
+        found.left_out += left_out_files(members, kind_name, advice)
+    found.left_out += unknown_files(unknown)
+    return found
+
+
+def set_apart(path: PurePosixPath) -> tuple[tuple[str, str], PurePosixPath] | None:
+    """Whether a file is hidden, or of the system or a file server.
+
+    Parameters
+    ----------
+    path : PurePosixPath
+        Relative path.
+
+    Returns
+    -------
+    tuple | None
+        Kind and advice, and what to list: the file, or the folder that all of it is about.
+    """
+    for depth, part in enumerate(path.parts, start=1):
+        is_file = depth == len(path.parts)
+        name = part.casefold()
+        if not is_file and (name in _SERVER_FOLDERS or name.startswith(".trash")):
+            return _SERVER, PurePosixPath(*path.parts[:depth])
+        if part.startswith(".") and part not in (".", ".."):
+            return _HIDDEN, PurePosixPath(*path.parts[:depth])
+        if is_file and (name in _SYSTEM_FILES or name.startswith(_SYSTEM_START)):
+            return _HIDDEN, path
+    return None
+
+
+def _not_of_the_set(
+    pictures: Sequence[PurePosixPath],
+) -> dict[tuple[str, str], set[PurePosixPath]]:
+    """Masks and thumbnails among pictures."""
+    beside = {(path.parent, folded(path.stem)) for path in pictures}
+    masks: set[PurePosixPath] = set()
+    thumbs: set[PurePosixPath] = set()
+    groups: dict[tuple[PurePosixPath, bool], list[PurePosixPath]] = {}
+    inner: set[PurePosixPath] = set()
+    for path in pictures:
+        match = _MASK_NAME.fullmatch(path.stem)
+        if _ONETRAINER.fullmatch(path.stem) or (
+            match and (path.parent, folded(match[1])) in beside
+        ):
+            masks.add(path)
+        for depth, part in enumerate(path.parts[:-1], start=1):
+            if (name := part.casefold()) in _MASK_FOLDERS | _THUMB_FOLDERS:
+                key = PurePosixPath(*path.parts[:depth]), name in _MASK_FOLDERS
+                groups.setdefault(key, []).append(path)
+                inner.add(path)
+                break
+    stems = {folded(path.stem) for path in pictures if path not in inner and path not in masks}
+    for (_, of_masks), members in groups.items():
+        # a folder "masks" may well hold pictures of masks; these have no other picture's names
+        known = sum(folded(_AFFIXES.sub("", path.stem)) in stems for path in members)
+        if 2 * known >= len(members):
+            (masks if of_masks else thumbs).update(members)
+    return {_MASK: masks, _THUMB: thumbs - masks}
+
+
+def survey_folder(
+    folder: Path, *, deep: bool = False, caption_suffixes: Sequence[str] = CAPTION_SUFFIXES
+) -> Survey:
+    """Sort the files of a folder.
+
+    Links to folders, links to files outside the folder, and what is no regular file are not
+    opened.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    deep : bool
+        Also search its subfolders.
+    caption_suffixes : Sequence[str]
+        Suffixes of caption files, with a dot.
+
+    Returns
+    -------
+    Survey
+        Paths relative to the folder.
+
+    Raises
+    ------
+    ImageError
+        If ``folder`` is not a folder.
+    """
+    folder = Path(folder)
+    if not is_folder(folder):
+        raise ImageError(f"{folder} is not a folder; expected a folder of images.")
+    refused: list[tuple[Path, str]] = []
+    paths: list[PurePosixPath] = []
+    closed: set[PurePosixPath] = set()
+
+    def unlisted(error: OSError) -> None:
+        refused.append((Path(error.filename), f"can't be listed: {error.strerror}."))
+
+    for current, folders, files in os.walk(folder, onerror=unlisted):
+        here = Path(current)
+        within = PurePosixPath(here.relative_to(folder).as_posix())
+        kept = []
+        for name in sorted(folders, key=natural_key) if deep else ():
+            if set_apart(within / name / "*"):
+                paths.append(within / name / "*")
+            elif (here / name).is_symlink():
+                why = "is a link to a folder; links to folders are not followed."
+                refused.append((here / name, why))
+            else:
+                kept.append(name)
+        folders[:] = kept
+        for name in files:
+            path = within / name
+            why = "" if set_apart(path) else _refusal(here / name, folder)
+            if why:
+                closed.add(path)
+                if path.suffix.lower() in readable_suffixes():
+                    refused.append((here / name, why))
+                    continue
+            paths.append(path)
+
+    def head(path: PurePosixPath) -> bytes:
+        if path in closed:
+            return b""
+        try:
+            with (folder / path).open("rb") as stream:
+                return stream.read(HEAD_BYTES)
+        except OSError:
+            return b""
+
+    found = sort_files(paths, head, caption_suffixes=caption_suffixes)
+    found.refused = sorted(refused, key=lambda entry: path_key(entry[0], folder))
+    return found
+
+
+def _refusal(path: Path, root: Path) -> str:
+    """Why a file is not opened; "" if it can be."""
+    if path.is_symlink() and not inside(path, root):
+        return "is a link that leaves the folder; copy the file in."
+    return unusual(path)
