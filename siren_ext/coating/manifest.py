@@ -184,6 +184,14 @@ class CoatManifest:
     complete: bool = True
     key: str = ""
 
+    def notes(self) -> dict[str, list[str]]:
+        """What could not be kept unchanged: for each note, the names of its sources."""
+        found: dict[str, list[str]] = {}
+        for entry in self.entries:
+            for note in entry.notes:
+                found.setdefault(note, []).append(entry.source)
+        return found
+
     def save(self, path: Path) -> None:
         """Write the manifest as JSON, atomically.
 

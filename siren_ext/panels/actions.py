@@ -113,6 +113,7 @@ def coat_step(
     out: Path | None = None,
     strength: float = 1.0,
     layout: str = "plain",
+    file_format: str = "png",
     key: CoatingKey | None = None,
     progress: Progress = NULL,
 ) -> Coated:
@@ -131,7 +132,9 @@ def coat_step(
     strength : float
         Factor on the coating, 0 to 10; 1 is what the coater was trained with.
     layout : str
-        ``plain`` or ``kohya``, see :class:`~siren_ext.coating.manifest.CoatConfig`.
+        Such as ``plain`` or ``kohya``, see :class:`~siren_ext.coating.manifest.CoatConfig`.
+    file_format : str
+        ``png``, ``keep``, ``jpeg`` or ``webp``.
     key : CoatingKey | None
         The key whose message a keyed coater writes.
     progress : Progress
@@ -155,7 +158,8 @@ def coat_step(
     """
     require_matching_key(coater, key, needed=True)
     out = out or job / "coated"
-    config = CoatConfig.from_dict({"strength": strength, "layout": layout})
+    settings = {"strength": strength, "layout": layout, "format": file_format}
+    config = CoatConfig.from_dict(settings)
     stopped = False
     try:
         manifest = coat_folder(data, coater, out, config, key=key, progress=progress)

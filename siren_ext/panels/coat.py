@@ -20,6 +20,11 @@ LAYOUTS = {
     "Folders for training a LoRA (kohya)": "kohya",
 }
 """What the output choice shows, to a layout of :class:`~siren_ext.coating.manifest.CoatConfig`."""
+FORMATS = {
+    "PNG: exact, large files": "png",
+    "As the originals (JPEG and WebP at quality 95)": "keep",
+}
+"""What the choice of a file format shows, to a format of the same class."""
 _SINGLE_FILES = 50
 _KEY_TEXT = (
     "A keyed coater writes your secret message into every image. With that key you can test a "
@@ -31,7 +36,7 @@ _KEY_COMMAND = "siren-ext coat photos --coater coater.safetensors --key keys.jso
 def coat_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
     """Lay out the coating of images inside the current ``gr.Blocks``.
 
-    Takes uploads or a folder. Returns a ZIP, the single PNG files and the private record as
+    Takes uploads or a folder. Returns a ZIP, the single files and the private record as
     downloads, with a card of figures and a picture of the difference.
 
     Parameters
@@ -86,7 +91,14 @@ def _inputs(gr: Any, host: PanelHost) -> tuple[list[Any], dict[str, Any]]:
             min_width=240,
             elem_id="siren_coat_layout",
         )
-    return [files, folder, *coater, *keys, strength, layout], sections
+        file_format = gr.Radio(
+            list(FORMATS),
+            value=next(iter(FORMATS)),
+            label="File format",
+            min_width=240,
+            elem_id="siren_coat_format",
+        )
+    return [files, folder, *coater, *keys, strength, layout, file_format], sections
 
 
 def _outputs(gr: Any) -> list[Any]:
@@ -99,7 +111,7 @@ def _outputs(gr: Any) -> list[Any]:
             elem_id="siren_coat_record",
         )
     singles = gr.File(
-        label="Single files (PNG)",
+        label="Single files",
         file_count="multiple",
         visible=False,
         elem_id="siren_coat_singles",
@@ -121,7 +133,8 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
 
     def run(
         uploads: Any, folder: str, coater_name: str, coater_file: Any, key_file: Any,
-        passphrase: str, recipient: str, strength: float, layout: str, job_id: str,
+        passphrase: str, recipient: str, strength: float, layout: str, file_format: str,
+        job_id: str,
         progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
@@ -136,8 +149,8 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             if host.outputs is not None and not uploads:
                 out = host.outputs / "coated" / source.resolve().name
             done = coat_step(
-                data, coater, job, out=out, strength=strength, layout=LAYOUTS[layout], key=key,
-                progress=watched,
+                data, coater, job, out=out, strength=strength, layout=LAYOUTS[layout],
+                file_format=FORMATS[file_format], key=key, progress=watched,
             )  # fmt: skip
             return (
                 cards.coat_card(done),

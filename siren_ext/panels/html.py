@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 
+from siren_ext.coating.formats import compression_words
 from siren_ext.errors import Cancelled, SirenError
 from siren_ext.panels.actions import Coated
 from siren_ext.report.charts import decoys_svg, distributions_svg, histogram_svg
@@ -162,6 +163,7 @@ def coat_card(coated: Coated) -> str:
         "psnr": f"{sum(values) / len(values):.1f} dB" if values else "no change",
         "worst": f"{min(values):.1f} dB" if values else "no change",
         "lower": lower,
+        "compression": compression_words(entries),
     }
     return _render("coat_card", coated, entries, coated.manifest.failures, figures)
 

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support.metadata_files import jpeg, segment
 from support.noise_files import noise_folder
 from support.stopping import StopAfter
 
@@ -33,6 +34,24 @@ def test_coated_files_are_those_of_the_archive(host: PanelHost, pictures: Path) 
     card = cards.coat_card(done)
     assert "5 images coated" in card
     assert "dB" in card
+
+
+def test_the_format_of_the_originals_and_what_is_lost_are_shown(
+    host: PanelHost, tmp_path: Path
+) -> None:
+    credentials = segment(0xEB, b"JP\0\1\0\0\0\1jumb....c2pa")
+    for number in range(5):
+        jpeg(tmp_path / "in" / f"<{number}>.jpg", credentials)
+    coater = host.coaters.load("mine.safetensors")
+    data, job = ImageSet.open(tmp_path / "in"), host.jobs.new("t")
+    done = coat_step(data, coater, job, file_format="keep")
+    assert {path.suffix for path in done.files} == {".jpg"}
+    assert len(before_after(done, data, job)) == 3
+    card = cards.coat_card(done)
+    assert "Content credentials (C2PA) were dropped" in card
+    assert "(&lt;0&gt;.jpg, &lt;1&gt;.jpg, &lt;2&gt;.jpg and 2 more)" in card
+    shares = [entry.compression.kept for entry in done.manifest.entries]
+    assert ("After compression" in card) == any(share is not None for share in shares)
 
 
 def test_stop_keeps_what_is_finished(host: PanelHost, pictures: Path) -> None:
