@@ -15,6 +15,7 @@ from siren_ext.coating.manifest import (
     CoatEntry,
     CoatFailure,
     CoatManifest,
+    Compression,
 )
 from siren_ext.errors import DatasetError
 
@@ -63,6 +64,11 @@ def test_damaged_manifests_are_refused(tmp_path: Path) -> None:
         ({"size": "20x16"}, r"entries\[0\].size is '20x16'"),
         ({"clean_score": None}, r"entries\[0\].clean_score is None; expected a number"),
         ({"notes": "none"}, r"entries\[0\].notes is 'none'; expected a list of texts"),
+        ({"compression": 95}, r"entries\[0\].compression is 95; expected named values"),
+        (
+            {"compression": {"quality": 0, "score": None, "kept": None}},
+            r"entries\[0\].compression.quality is 0; expected a whole number from 1 to 100",
+        ),
         ({"colour": "red"}, r"entries\[0\] has the unknown name 'colour'"),
     ],
 )
@@ -89,3 +95,20 @@ def test_settings_of_a_manifest_are_checked(
     path.write_text(json.dumps({**data, "config": config}))
     with pytest.raises(DatasetError, match=rf"{MANIFEST_NAME}: .*{words}"):
         CoatManifest.load(path)
+
+
+def test_formats_are_stored_only_where_they_were_chosen(tmp_path: Path) -> None:
+    entry = CoatEntry(
+        "a.jpg", "a.jpg", "0" * 64, "1" * 64, True, 40.5, 2.0, 1.0, (20, 16), ("a",),
+        Compression(90, 0.9, 0.91),
+    )  # fmt: skip
+    config = CoatConfig(format="keep", quality=90)
+    manifest = CoatManifest(COATER, config, (entry, *ENTRIES), ())
+    manifest.save(tmp_path / MANIFEST_NAME)
+    assert CoatManifest.load(tmp_path / MANIFEST_NAME) == manifest
+    stored = json.loads((tmp_path / MANIFEST_NAME).read_text())
+    assert stored["entries"][0]["compression"] == {"quality": 90, "score": 0.9, "kept": 0.91}
+    assert "compression" not in stored["entries"][1]
+    assert (stored["config"]["format"], stored["config"]["quality"]) == ("keep", 90)
+    assert [one.quality for one in manifest.entries] == [90, None, None]
+    assert manifest.notes() == {"a": ["a.jpg", "0.jpg", "1.jpg"]}
