@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from siren_ext.coating.layouts import caption_names, folder_of
+from siren_ext.coating.layouts import LAYOUTS, caption_names, folder_of
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.files import atomic, is_file, is_folder, is_present, real_path
@@ -116,6 +116,8 @@ def write_captions(item: Item, output: str, out: Path, layout: str) -> None:
         path = out / name
         try:
             content = source.read_bytes() if isinstance(source, Path) else source.encode()
+            if LAYOUTS[layout].captions == "copied and txt" and path.suffix == ".txt":
+                content = _in_utf8(content, item)
             if not is_file(path) or path.read_bytes() != content:
                 with atomic(path) as temporary:
                     temporary.write_bytes(content)
@@ -123,6 +125,16 @@ def write_captions(item: Item, output: str, out: Path, layout: str) -> None:
             raise ImageError(
                 f"The caption of {item.name} can't be copied: {error.strerror}."
             ) from error
+
+
+def _in_utf8(content: bytes, item: Item) -> bytes:
+    """A caption as trainers read it: in UTF-8 without a mark at its start."""
+    try:
+        plain = not content.decode("utf-8").startswith("\ufeff")
+    except UnicodeDecodeError:
+        plain = False
+    readable = item.caption is not None and "\ufffd" not in item.caption
+    return content if plain or not readable else f"{item.caption}\n".encode()
 
 
 def is_renamed(item: Item, output: str) -> bool:

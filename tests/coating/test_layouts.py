@@ -209,3 +209,14 @@ def test_the_header_of_kohyas_file_names_its_traps(pets: ImageSet, tmp_path: Pat
     assert "--caption_extension .txt" in text
     assert "start sd-scripts in this folder" in text
     assert "--layout musubi" in text
+
+
+def test_kohya_gets_captions_in_utf8_without_a_mark(tmp_path: Path) -> None:
+    noise(tmp_path / "in" / "a.png")
+    caption = tmp_path / "in" / "a.txt"
+    caption.write_bytes("ein Käfer\r\n".encode("utf-8-sig"))
+    data = ImageSet.open(tmp_path / "in")
+    for layout, expected in {"kohya": "ein Käfer\n".encode(), "same": caption.read_bytes()}.items():
+        coated(data, tmp_path / layout, layout)
+        (written,) = (tmp_path / layout).rglob("a.txt")
+        assert written.read_bytes() == expected
