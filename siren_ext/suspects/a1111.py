@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +11,13 @@ from torch import Tensor
 
 from siren_ext.errors import ConfigError
 from siren_ext.progress import NULL, Progress
+from siren_ext.suspects.a1111_checkpoints import (
+    checkpoints_of_answer,
+    find_checkpoint,
+    named_in_answer,
+    title_parts,
+    titles,
+)
 from siren_ext.suspects.address import Address
 from siren_ext.suspects.base import PromptPlan
 from siren_ext.suspects.http import Client
@@ -24,7 +32,6 @@ from siren_ext.suspects.responses import (
     quoted,
 )
 from siren_ext.suspects.secret import Secret
-from siren_ext.text import printable
 
 SCHEME = "a1111"
 OPTIONS = ("model", "lora", "scale", "auth")
@@ -46,7 +53,8 @@ class A1111Suspect(RemoteSuspect):
     base : str
         ``http(s)://host:port``.
     model : str
-        Title, name or file name of a checkpoint; empty for the one in use.
+        Title, name, file name or hash of a checkpoint, with or without folder and suffix; empty
+        for the one in use.
     lora : str
         Name or alias of a LoRA file on the server, without suffix; empty for none.
     scale : float
@@ -201,19 +209,7 @@ class A1111Suspect(RemoteSuspect):
             raise BadAnswer(
                 f"The picture was made with seed {quoted(made_with)}; requested was {seed}."
             )
-        wanted = self._checkpoint
-        digest, name = at_path(facts, "sd_model_hash"), at_path(facts, "sd_model_name")
-        if digest and wanted.get("hash"):
-            fits = str(digest)[:10] == str(wanted["hash"])[:10]
-        elif name and wanted.get("model_name"):
-            fits = name == wanted["model_name"]
-        else:
-            raise SuspectError("The web UI does not say which checkpoint it used; update it.")
-        if not fits:
-            raise SuspectError(
-                f"The picture was made by checkpoint {quoted(name or digest)}; requested was "
-                f"{quoted(wanted['title'])}. Select that one in the web UI to see why it fails."
-            )
+        self._check_checkpoint(facts)
         hashes = _LORA_HASHES.search(str(at_path(facts, "infotexts.0") or ""))
         used = hashes[1].split(",") if hashes else []
         names = {part.partition(":")[0].strip() for part in used}
@@ -224,23 +220,40 @@ class A1111Suspect(RemoteSuspect):
                 f"{quoted(self.adapter)}."
             )
 
+    def _check_checkpoint(self, facts: Any) -> None:
+        """Refuse an answer that names another checkpoint than requested."""
+        wanted = self._checkpoint
+        digest, name = named_in_answer(facts)
+        found = checkpoints_of_answer(self._listed, facts)
+        if found is None:
+            raise SuspectError("The web UI does not say which checkpoint it used; update it.")
+        if len(found) > 1 and wanted in found and not digest:
+            # Two files of one name in different folders. The web UI's setting is the one that was
+            # requested, unless it did not find that one.
+            chosen = self._chosen()
+            found = [find_checkpoint(self._listed, chosen, self.client.origin)] if chosen else []
+        asked = title_parts(self.model)[1]
+        other = asked and digest and asked[:10] != digest[:10]
+        if wanted not in found or other:
+            raise SuspectError(
+                f"The picture was made by checkpoint {quoted(name or digest)}; requested was "
+                f"{quoted(self.model if other else wanted['title'])}. Select that one in the web "
+                "UI to see why it fails."
+            )
+
+    def _chosen(self) -> str:
+        """The checkpoint selected in the web UI, "" for none."""
+        options = self.client.get("/sdapi/v1/options").json()
+        return str(at_path(options, "sd_model_checkpoint") or "")
+
     @cached_property
-    def _checkpoint(self) -> dict[str, Any]:
+    def _listed(self) -> list[dict[str, Any]]:
+        return self.checkpoints()
+
+    @cached_property
+    def _checkpoint(self) -> Mapping[str, Any]:
         """The server's entry of the checkpoint."""
-        wanted = self.model
-        if not wanted:
-            options = self.client.get("/sdapi/v1/options").json()
-            wanted = str(at_path(options, "sd_model_checkpoint") or "")
-        keys = ("title", "model_name", "hash", "sha256")
-        listed = self.checkpoints()
-        for entry in listed:
-            stem = re.sub(r" \[[0-9a-f]+\]$", "", str(entry["title"]))
-            if wanted and wanted in {stem, *(str(entry.get(key)) for key in keys)}:
-                return entry
-        raise ConfigError(
-            f"{self.client.origin} has no checkpoint {str(wanted)[:120]!r}; it has "
-            f"{_names(listed, 'title')}. Give one as model=..."
-        )
+        return find_checkpoint(self._listed, self.model or self._chosen(), self.client.origin)
 
     @cached_property
     def _lora(self) -> dict[str, Any]:
@@ -252,7 +265,7 @@ class A1111Suspect(RemoteSuspect):
                     return entry
         raise ConfigError(
             f"{self.client.origin} has no LoRA {str(self.adapter)[:120]!r}; it has "
-            f"{_names(listed, 'name')}. Put the file into its LoRA folder and refresh the list."
+            f"{titles(listed, 'name')}. Put the file into its LoRA folder and refresh the list."
         )
 
     def _list(self, path: str, key: str) -> list[dict[str, Any]]:
@@ -274,11 +287,3 @@ def _claimed_size(facts: Any) -> tuple[int, int] | None:
     if all(isinstance(side, int) and 0 < side <= 4096 for side in sides):
         return int(sides[0]), int(sides[1])
     return None
-
-
-def _names(entries: list[dict[str, Any]], key: str) -> str:
-    """The first names of a list, for a message."""
-    names = [printable(entry[key])[:80] for entry in entries]
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or (
-        "none"
-    )

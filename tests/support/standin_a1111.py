@@ -84,7 +84,10 @@ class A1111Standin(Standin):
         super().__init__()
         self.draw = draw
         self.login = login
-        self.loaded = CHECKPOINTS[0]
+        self.listed = list(CHECKPOINTS)
+        self.loaded = self.listed[0]
+        # what the answers say about the checkpoint; None: AUTOMATIC1111's words for CHECKPOINTS
+        self.said: dict[str, Any] | None = None
         self.stuck = False
 
     def answer(self, handler: Any, method: str, path: str, query: Any, body: Any) -> None:
@@ -94,7 +97,7 @@ class A1111Standin(Standin):
                 self.json(handler, {"detail": "Incorrect username or password"}, 401)
                 return
         if (method, path) == ("GET", "/sdapi/v1/sd-models"):
-            self.json(handler, CHECKPOINTS)
+            self.json(handler, self.listed)
         elif (method, path) == ("GET", "/sdapi/v1/loras"):
             self.json(handler, LORAS)
         elif (method, path) == ("GET", "/sdapi/v1/options"):
@@ -141,6 +144,8 @@ class A1111Standin(Standin):
             "sd_model_hash": "cccccccccc" if fault == "wrong model" else self.loaded["hash"],
             "infotexts": [f"{prompt}\nSteps: {body['steps']}{hashes}"],
         }
+        if self.said is not None:
+            info = {k: v for k, v in info.items() if not k.startswith("sd_model")} | self.said
         images = [base64.b64encode(spoilt(image, fault)).decode()]
         if fault == "no images":
             images = []
@@ -149,6 +154,6 @@ class A1111Standin(Standin):
         self.json(handler, {"images": images, "parameters": body, "info": json.dumps(info)})
 
     def switch(self, wanted: str) -> None:
-        for entry in CHECKPOINTS:
+        for entry in self.listed:
             if wanted in (entry["title"], entry["model_name"]) and not self.stuck:
                 self.loaded = entry
