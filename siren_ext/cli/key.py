@@ -40,11 +40,13 @@ def new(
     Messages are drawn from the operating system's random numbers and are never shown. An existing
     file is not overwritten.
     """
+    from siren_ext.evidence.ledger import start_ledger
     from siren_ext.keys.coating_key import KeyRing
 
     ring = KeyRing.draw(recipient or (), bits)
     refuse_existing(file)
     ring.save(file, passphrase(str(file), passphrase_env, fresh=True))
+    start_ledger(file)
     _list_keys(ring)
     explain(_ADVICE)
 
@@ -110,6 +112,7 @@ def derive(
     """
     from siren_ext.evidence.beacon import CHAINS, QUICKNET, fetch_round, plain_round, read_round
     from siren_ext.evidence.chain import ChainFiles, derive_keys
+    from siren_ext.evidence.ledger import start_ledger
 
     refuse_existing(file)
     chain, files = CHAINS[QUICKNET], ChainFiles(commitment, timestamp, root)
@@ -124,6 +127,7 @@ def derive(
     secret = open_salt(salt, passphrase_env)
     ring, checked = derive_keys(secret, files, found, chain)
     ring.save(file, passphrase(str(file), passphrase_env, fresh=True))
+    start_ledger(file)
     if rounds is None:
         kept = commitment.with_name(f"{commitment.name}.round.json")
         write_json(kept, plain_round(found))

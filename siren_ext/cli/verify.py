@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,23 +10,39 @@ import typer
 
 from siren_ext.cli.common import command, explain, say, settings
 from siren_ext.cli.options import Assignments, ConfigFile, ReportFolder, SuspectScores
+from siren_ext.cli.output import Force, check_output
 from siren_ext.cli.passphrase import (
     KeyFile,
     PassphraseEnv,
     Recipient,
     open_keys,
+    open_salt,
     open_signer,
 )
 from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
-    from siren_ext.evidence.commitment import Precedence
-    from siren_ext.keys.coating_key import CoatingKey
+    from siren_ext.evidence.chain import ChainFiles
+    from siren_ext.evidence.precedence import Precedence
+    from siren_ext.keys.derived import KeySalt
+    from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.verdict.verify import Verdict
 
 Innocents = Annotated[
     list[Path] | None,
     typer.Option("--innocent", help="Scores of an innocent model; may be repeated."),
+]
+Alpha = Annotated[
+    float | None,
+    typer.Option("--alpha", help="Accepted risk of accusing an innocent model; default 1e-6."),
+]
+Mimicries = Annotated[
+    Path | None,
+    typer.Option("--mimicries", help="Suspicious model's images, to show in the report."),
+]
+ReferenceMimicries = Annotated[
+    Path | None,
+    typer.Option("--reference-mimicries", help="Reference's images, to show in the report."),
 ]
 CommitmentFile = Annotated[
     Path | None,
@@ -36,6 +53,20 @@ CommittedCoater = Annotated[
 ]
 CoatedFolder = Annotated[
     Path | None, typer.Option("--coated", help="With --commitment: folder of the coated images.")
+]
+TimeStamp = Annotated[
+    Path | None, typer.Option("--timestamp", help="With --commitment: its time stamp.")
+]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="With --timestamp: PEM file, the authority's certificate."),
+]
+BeaconRound = Annotated[
+    Path | None, typer.Option("--round", help="With --salt: the round that the key came from.")
+]
+Salt = Annotated[
+    Path | None,
+    typer.Option("--salt", help="With --commitment: the salt of a derived key, to derive it."),
 ]
 SigningKey = Annotated[
     Path | None,
@@ -63,21 +94,17 @@ def verify_(
     commitment: CommitmentFile = None,
     coated: CoatedFolder = None,
     coater: CommittedCoater = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option("--alpha", help="Accepted risk of accusing an innocent model; default 1e-6."),
-    ] = None,
-    mimicries: Annotated[
-        Path | None,
-        typer.Option("--mimicries", help="Suspicious model's images, to show in the report."),
-    ] = None,
-    reference_mimicries: Annotated[
-        Path | None,
-        typer.Option("--reference-mimicries", help="Reference's images, to show in the report."),
-    ] = None,
+    timestamp: TimeStamp = None,
+    root: Root = None,
+    rounds: BeaconRound = None,
+    salt: Salt = None,
+    alpha: Alpha = None,
+    mimicries: Mimicries = None,
+    reference_mimicries: ReferenceMimicries = None,
     sign: SigningKey = None,
     passphrase_env: PassphraseEnv = None,
     sign_passphrase_env: SignPassphraseEnv = None,
+    force: Force = False,
     config: ConfigFile = None,
     assign: Assignments = None,
 ) -> None:
@@ -87,26 +114,38 @@ def verify_(
     allow are run, and the strictest one that can reach the accepted risk decides. The exit code is
     0 for every verdict; read the verdict from the report or its JSON file.
     """
+    from siren_ext.evidence.ledger import count_test, priced
+    from siren_ext.evidence.precedence import not_committed
     from siren_ext.report.write import write_report
     from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.verdict.config import VerifyConfig
     from siren_ext.verdict.verify import verify
 
     chosen = settings(VerifyConfig, config, assign, alpha=alpha)
-    if commitment is None and (coated is not None or coater is not None):
-        raise ConfigError("--coated and --coater are compared with a --commitment; give one.")
+    chain = chain_files(commitment, timestamp, root, rounds, coater, coated, salt)
+    check_output(out, "report", force=force)
     suspect_scores = ScoreSet.load(suspect)
     clean_scores = ScoreSet.load(reference) if reference else None
     innocents = [ScoreSet.load(path) for path in innocent or ()]
-    secret = open_keys(key, passphrase_env).key(recipient) if key else None
+    ring = open_keys(key, passphrase_env) if key else None
+    secret = ring.key(recipient) if ring else None
+    found = None
+    if chain is not None:
+        print_ = secret.fingerprint() if secret else ""
+        opened = open_salt(salt, passphrase_env) if salt else None
+        found = _chain_found(chain, suspect_scores, print_, opened)
     signer = open_signer(sign, sign_passphrase_env or passphrase_env) if sign else None
+    if key is not None and ring is not None and suspect_scores.features is not None:
+        count = count_test(key, suspect_scores, ring.key(recipient).fingerprint())
+        found, price = priced(found or not_committed(keyed=True), count, len(ring))
+        chosen = replace(chosen, price=price)
     verdict = verify(
         suspect_scores,
         clean_scores,
         chosen,
         key=secret,
         innocents=innocents,
-        precedence=_precedence(commitment, suspect_scores.coater, secret, coater, coated),
+        precedence=found,
     )
     paths = write_report(
         verdict,
@@ -179,23 +218,57 @@ def _pictures(folder: Path | None) -> list[Path]:
     return images
 
 
-def _precedence(
+def _chain_found(chain: ChainFiles, scores: ScoreSet, key: str, salt: KeySalt | None) -> Precedence:
+    """What the files of a chain say about the tested pictures and key ("" for none)."""
+    from siren_ext.evidence.chain import check_chain
+
+    return check_chain(
+        chain,
+        coater=scores.coater,
+        keys=[key] if key else (),
+        salt=salt,
+        source=scores.source,
+        images=len(scores) + len(scores.failures),
+    )
+
+
+def chain_files(
     commitment: Path | None,
-    coater: str,
-    key: CoatingKey | None,
-    coater_file: Path | None,
+    timestamp: Path | None,
+    root: Path | None,
+    rounds: Path | None,
+    coater: Path | None,
     coated: Path | None,
-) -> Precedence | None:
-    """What a commitment says about the coater, key and files in use; None without one."""
+    salt: Path | None,
+) -> ChainFiles | None:
+    """The files of a chain from options; None without a commitment.
+
+    Parameters
+    ----------
+    commitment, timestamp, root, rounds, coater, coated, salt
+        the options of the same names.
+
+    Returns
+    -------
+    ChainFiles | None
+        for :func:`siren_ext.evidence.chain.check_chain`.
+
+    Raises
+    ------
+    ConfigError
+        something was given that only makes sense with a commitment.
+    """
     from siren_ext.coater.bundled import coater_path
-    from siren_ext.evidence.commitment import check_commitment
+    from siren_ext.evidence.chain import ChainFiles
 
     if commitment is None:
+        options = {"--coated": coated, "--coater": coater, "--timestamp": timestamp}
+        options |= {"--root": root, "--round": rounds, "--salt": salt}
+        if given := [name for name, value in options.items() if value is not None]:
+            verb = "is" if len(given) == 1 else "are"
+            raise ConfigError(
+                f"{' and '.join(given)} {verb} compared with a --commitment; give one."
+            )
         return None
-    return check_commitment(
-        commitment,
-        coater=coater,
-        keys=[key.fingerprint()] if key else (),
-        coater_file=coater_path(coater_file) if coater_file else None,
-        coated=coated,
-    )
+    file = coater_path(coater) if coater else None
+    return ChainFiles(commitment, timestamp, root, rounds, file, coated)

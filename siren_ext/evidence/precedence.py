@@ -32,6 +32,10 @@ class Precedence:
         K, the number of keys in the commitment, by which p is multiplied; 0 if none is tested.
     unchecked : tuple[str, ...]
         what could not be checked, in words.
+    number : int
+        j, which test of the key file this is; 0 where no ledger was kept.
+    ledger : str
+        SHA-256 of the ledger's last line, which fixes all lines; "" without a ledger.
     """
 
     status: Status
@@ -42,6 +46,8 @@ class Precedence:
     stamped: str = ""
     keys: int = 0
     unchecked: tuple[str, ...] = ()
+    number: int = 0
+    ledger: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain values for JSON, without what is empty of the later fields."""

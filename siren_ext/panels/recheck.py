@@ -95,7 +95,7 @@ def _restored(report: StoredReport, name: str) -> tuple[Verdict, ScoreSet, Score
     kept = {finding.test: finding for finding in report.verdict.findings}
     findings: list[Finding] = []
     if "keyed" in kept:
-        findings.append(restored_keyed(kept["keyed"], config.alpha, config.decoys))
+        findings.append(restored_keyed(kept["keyed"], config.alpha, config.decoys, config.price))
     alike = [pool for pool in innocents if pool.coater == suspect.coater]
     if alike:
         findings.append(rank_finding(suspect, alike, config.alpha))

@@ -199,7 +199,9 @@ def _figure_points(
     try:
         if "keyed" in kept:
             if key is None or suspect is None:
-                findings.append(restored_keyed(kept["keyed"], config.alpha, config.decoys))
+                findings.append(
+                    restored_keyed(kept["keyed"], config.alpha, config.decoys, config.price)
+                )
                 points.append(CheckPoint("keyed statistic", "not checked", _NO_KEY))
             else:
                 findings.append(_keyed(config, own, key, suspect))
@@ -276,7 +278,8 @@ def _keyed(config: VerifyConfig, own: ScoreSet, key: CoatingKey, suspect: ScoreS
             "The given scores are not those of the report's suspect images. Use the scores that "
             "the report was made from."
         )
-    return keyed_finding(suspect, key, config.alpha, decoys=config.decoys, seed=config.decoy_seed)
+    options = {"decoys": config.decoys, "seed": config.decoy_seed, "price": config.price}
+    return keyed_finding(suspect, key, config.alpha, **options)
 
 
 def _images_point(report: StoredReport, images: Sequence[Path]) -> CheckPoint:

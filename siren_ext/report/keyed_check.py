@@ -28,7 +28,7 @@ class _Figures(Struct):
     histogram: Annotated[tuple[_Count, ...], Meta(min_length=1, max_length=HISTOGRAM_BINS)]
 
 
-def restored_keyed(kept: StoredFinding, alpha: float, decoys: int) -> Finding:
+def restored_keyed(kept: StoredFinding, alpha: float, decoys: int, price: int = 1) -> Finding:
     """Recompute a keyed finding from the stated statistic T, strengths |F_j| and counts.
 
     Parameters
@@ -39,6 +39,8 @@ def restored_keyed(kept: StoredFinding, alpha: float, decoys: int) -> Finding:
         The accepted risk.
     decoys : int
         Number of random messages.
+    price : int
+        What p is multiplied by.
 
     Returns
     -------
@@ -84,13 +86,14 @@ def restored_keyed(kept: StoredFinding, alpha: float, decoys: int) -> Finding:
     )
     return Finding(
         "keyed",
-        outcome_of(again.p_value, again.smallest_p, alpha),
+        outcome_of(min(1.0, again.p_value * price), min(1.0, again.smallest_p * price), alpha),
         again,
         images,
         decoys,
         tuple(kept.strengths),
         kept.features_sha256,
         kept.committed_as,
+        price=price,
     )
 
 

@@ -32,6 +32,9 @@ class VerifyConfig(Config):
         Number of random messages that the keyed test compares the secret with.
     decoy_seed : int
         Seed of these messages, so that the test can be repeated.
+    price : int
+        What p of the keyed test is multiplied by: the number of keys that could have been chosen,
+        times the price of earlier tests; see :mod:`siren_ext.evidence.ledger`.
     """
 
     alpha: Annotated[float, Meta(ge=1e-299, le=0.5)] = 1e-6
@@ -40,6 +43,7 @@ class VerifyConfig(Config):
     two_sided: bool = False
     decoys: Annotated[int, Meta(ge=1000, le=2_000_000)] = 100_000
     decoy_seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    price: Annotated[int, Meta(ge=1, le=10**15)] = 1
 
     def comparison(self) -> dict[str, Any]:
         """The settings of the comparison with a reference.

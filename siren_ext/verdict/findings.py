@@ -60,6 +60,8 @@ class Finding:
     contrast : Contrast | None
         How unlike the suspect's images those compared with look; of innocent models, the most
         similar one. None if the scores have no record of it.
+    price : int
+        What p is multiplied by: the number of keys and tests that could have been chosen from.
     """
 
     test: Test
@@ -71,6 +73,7 @@ class Finding:
     features_sha256: str = ""
     key: str = ""
     contrast: Contrast | None = None
+    price: int = 1
 
     @property
     def unlike(self) -> bool:
@@ -79,13 +82,13 @@ class Finding:
 
     @property
     def p_value(self) -> float:
-        """The chance of a result this strong under the test's null hypothesis."""
-        return self.result.p_value
+        """The chance of a result this strong under the test's null hypothesis, with the price."""
+        return min(1.0, self.result.p_value * self.price)
 
     @property
     def smallest_p(self) -> float:
         """The p that perfect evidence would give."""
-        return self.result.smallest_p
+        return min(1.0, self.result.smallest_p * self.price)
 
     @property
     def effect(self) -> float:
@@ -310,7 +313,7 @@ def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float)
 
 
 def keyed_finding(
-    suspect: ScoreSet, key: CoatingKey, alpha: float, *, decoys: int, seed: int
+    suspect: ScoreSet, key: CoatingKey, alpha: float, *, decoys: int, seed: int, price: int = 1
 ) -> Finding:
     """Test whether the key's message is in the images.
 
@@ -326,6 +329,8 @@ def keyed_finding(
         Number of random messages to compare with.
     seed : int
         Seed of these messages, so that the test can be repeated.
+    price : int
+        What p is multiplied by.
 
     Returns
     -------
@@ -347,11 +352,12 @@ def keyed_finding(
     strengths = np.sort(np.abs(contributions(features).sum(axis=0)))
     return Finding(
         "keyed",
-        outcome_of(result.p_value, result.smallest_p, alpha),
+        outcome_of(min(1.0, result.p_value * price), min(1.0, result.smallest_p * price), alpha),
         result,
         len(features),
         decoys,
         tuple(float(value) for value in strengths),
         hashlib.sha256(np.ascontiguousarray(features, dtype="<f8").tobytes()).hexdigest(),
         key.fingerprint(),
+        price=price,
     )

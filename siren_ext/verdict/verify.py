@@ -181,7 +181,8 @@ def verify(
     findings: list[Finding] = []
     if key is not None:
         seed = config.decoy_seed
-        findings.append(keyed_finding(suspect, key, config.alpha, decoys=config.decoys, seed=seed))
+        options = {"decoys": config.decoys, "seed": seed, "price": config.price}
+        findings.append(keyed_finding(suspect, key, config.alpha, **options))
     if alike:
         findings.append(rank_finding(suspect, alike, config.alpha))
     if reference is not None:

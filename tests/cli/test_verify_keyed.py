@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from support.evidence_samples import PASSPHRASE
 from support.key_commands import SETTINGS, env, refused
@@ -53,3 +55,29 @@ def test_bad_input_of_verify_is_one_message(case, call):
         refused(call, arguments, words)
     assert (case / "keys.json").read_bytes() == before
     assert not (case / "r").exists()
+
+
+def test_every_test_of_a_key_is_counted_and_priced(work, call):
+    code, _, _ = call("key", "new", "keys.json", "--recipient", "a", "--recipient", "b", *env())
+    assert code == 0
+    signs = KeyRing.load(work / "keys.json", PASSPHRASE).key("a").signs()
+    values = []
+    for number in (1, 2, 2):
+        drawn(5, seed=number, lean=signs).save(work / "scores.json")
+        arguments = ["--suspect", "scores.json", "--key", "keys.json", "--recipient", "a"]
+        code, out, told = call("verify", *arguments, "--out", "r", *env(), *SETTINGS)
+        assert code == 0
+        assert f"test {number} of the key file" in told
+        stored = json.loads((work / "r" / "report.json").read_text())["verdict"]
+        price = 2 * number * (number + 1)
+        assert stored["settings"]["price"] == price
+        keyed = stored["findings"][0]
+        assert keyed["p_value"] == pytest.approx(keyed["result"]["p_value"] * price)
+        assert f"p = {keyed['p_value']:.3g}" in out
+        assert stored["commitment"]["number"] == number
+        values.append(keyed["p_value"])
+        assert call("report", "check", "r")[0] == 0
+    assert values[1] == values[2]
+    (work / "keys.json.ledger").unlink()
+    _, _, told = call("verify", *arguments, "--out", "r", *env(), *SETTINGS)
+    assert "There was no ledger beside the key file" in told

@@ -1,0 +1,271 @@
+"""The ledger of a key file: which tests were made with its keys, each line bound to the last.
+
+Whoever tests often enough finds something by chance, so p is corrected for the number of tests.
+Test j of a key file is multiplied by j (j + 1): the accepted risk of all tests together, however
+many follow, is then at most alpha, as the sum of 1 / (j (j + 1)) over all j is 1. The same pictures
+tested again are the same test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from siren_ext.documents import parse_json, read_bytes
+from siren_ext.errors import EvidenceError
+from siren_ext.evidence.precedence import Precedence
+from siren_ext.formats import Sha256
+from siren_ext.keys.encrypted_file import write_private
+from siren_ext.schema import convert, to_plain
+from siren_ext.scoring.score_set import ScoreSet
+
+MAX_BYTES = 256 << 20
+_START = hashlib.sha256(b"siren_ext.ledger.1\0").hexdigest()
+_ADVICE = "Use an untouched copy of the ledger."
+
+
+class Entry(Struct, forbid_unknown_fields=True, frozen=True):
+    """A line of the ledger.
+
+    Attributes
+    ----------
+    previous : str
+        SHA-256 of the line before; of a fixed word for the first.
+    number : int
+        of the test, from 1; the line itself is also numbered 0 where the ledger begins.
+    time : str
+        in UTC by the computer's clock.
+    suspect : str
+        SHA-256 of the coater's fingerprint and the tested pictures; "" in the first line.
+    key : str
+        fingerprint of the tested key; "" in the first line.
+    """
+
+    previous: Sha256
+    number: Annotated[int, Meta(ge=0, le=10**9)]
+    time: Annotated[str, Meta(max_length=40)]
+    suspect: Annotated[str, Meta(pattern=r"\A([0-9a-f]{64})?\Z")]
+    key: Annotated[str, Meta(pattern=r"\A([0-9a-f]{64})?\Z")]
+
+
+@dataclass(frozen=True)
+class Count:
+    """Which test of a key file this is.
+
+    Attributes
+    ----------
+    number : int
+        j, from 1.
+    whole : bool
+        whether the ledger was there from the beginning and no line is missing or changed.
+    text : str
+        the same in words.
+    head : str
+        SHA-256 of the ledger's last line, which fixes all lines.
+    """
+
+    number: int
+    whole: bool
+    text: str
+    head: str
+
+    @property
+    def price(self) -> int:
+        """What p of the keyed test is multiplied by, j (j + 1)."""
+        return price_of(self.number)
+
+
+def price_of(number: int) -> int:
+    """The factor of test ``number``, from 1."""
+    return number * (number + 1)
+
+
+def priced(found: Precedence, count: Count, recipients: int) -> tuple[Precedence, int]:
+    """Add the ledger's count to what a commitment says.
+
+    Parameters
+    ----------
+    found : Precedence
+        of the commitment.
+    count : Count
+        of the ledger.
+    recipients : int
+        number of keys in the key file.
+
+    Returns
+    -------
+    tuple[Precedence, int]
+        the same with the count, and what p is multiplied by: K, the larger of the numbers of
+        committed and of present keys, times j (j + 1).
+    """
+    keys = max(found.keys, recipients)
+    open_ = found.unchecked if count.whole else (*found.unchecked, "earlier tests of the key")
+    texts = [found.text, count.text]
+    if recipients > found.keys and recipients > 1:
+        texts.append(f"The key file holds {recipients:,} keys, and p is multiplied by this too.")
+    added = replace(
+        found,
+        text=" ".join(texts),
+        keys=keys,
+        number=count.number,
+        ledger=count.head,
+        unchecked=open_,
+    )
+    return added, keys * count.price
+
+
+def ledger_of(key_file: Path) -> Path:
+    """Where the ledger of a key file lies: beside it."""
+    return Path(key_file).with_name(f"{Path(key_file).name}.ledger")
+
+
+def start_ledger(key_file: Path) -> None:
+    """Begin the ledger of a new key file; one that is there already stays.
+
+    Raises
+    ------
+    EvidenceError
+        it can't be written.
+    """
+    place = ledger_of(key_file)
+    if not place.exists():
+        write_private(place, _line(Entry(_START, 0, _now(), "", "")))
+
+
+def count_test(key_file: Path, scores: ScoreSet, key: str) -> Count:
+    """Enter a test into the ledger, before its result is known.
+
+    Parameters
+    ----------
+    key_file : Path
+        the key file.
+    scores : ScoreSet
+        the suspect's.
+    key : str
+        fingerprint of the key.
+
+    Returns
+    -------
+    Count
+        the number of the test. A missing or broken ledger is reported there.
+
+    Raises
+    ------
+    EvidenceError
+        the ledger can't be read or written.
+    """
+    place = ledger_of(key_file)
+    fault = ""
+    if not place.exists():
+        start_ledger(key_file)
+        fault = (
+            "There was no ledger beside the key file, so earlier tests of this key are not known; "
+            "one was begun."
+        )
+    lines = _lines(place)
+    entries, broken = read_ledger(place, lines)
+    if broken:
+        fault = f"The ledger of the key file is broken: {broken}. Earlier tests are not known."
+    begun = bool(entries) and entries[0].number == 0
+    if not begun and not fault:
+        fault = "The ledger of the key file has no beginning. Earlier tests are not known."
+    seen = list(dict.fromkeys(one.suspect for one in entries if one.suspect))
+    suspect = suspect_digest(scores)
+    again = suspect in seen
+    number = seen.index(suspect) + 1 if again else len(seen) + 1
+    head = _hash(lines[-1]) if lines else _START
+    if not any((one.suspect, one.key) == (suspect, key) for one in entries):
+        line = _line(Entry(head, number, _now(), suspect, key))
+        _append(place, line)
+        head = _hash(line.rstrip(b"\n"))
+    words = "again, " if again else ""
+    text = f"This is {words}test {number} of the key file; p is multiplied by {price_of(number)}."
+    return Count(number, not fault, f"{text} {fault}".rstrip(), head)
+
+
+def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list[Entry], str]:
+    """Read a ledger and check its chain.
+
+    Parameters
+    ----------
+    place : Path
+        the file.
+    lines : Sequence[bytes] | None
+        its lines, if they were read already.
+
+    Returns
+    -------
+    tuple[list[Entry], str]
+        the lines that can be read, and the first fault in words, "" for none.
+
+    Raises
+    ------
+    EvidenceError
+        the file can't be read.
+    """
+    entries: list[Entry] = []
+    fault, before, number = "", _START, 0
+    for index, line in enumerate(_lines(place) if lines is None else lines, start=1):
+        name = f"line {index}"
+        try:
+            values = parse_json(line, name=name, error=EvidenceError, max_bytes=1000)
+            entry = convert(values, Entry, name=name, error=EvidenceError)
+        except EvidenceError:
+            fault = fault or f"line {index} is no entry"
+        else:
+            entries.append(entry)
+            if entry.previous != before:
+                fault = fault or f"line {index} does not follow the line before"
+            if entry.number > number + 1:
+                fault = fault or f"tests before line {index} are missing"
+            number = max(number, entry.number)
+        before = _hash(line)
+    return entries, fault
+
+
+def suspect_digest(scores: ScoreSet) -> str:
+    """SHA-256 that names what is tested: the coater and the pictures, in any order."""
+    digest = hashlib.sha256(scores.coater.encode())
+    hashes = scores.hashes if all(scores.hashes) else tuple(map(float.hex, scores.scores.tolist()))
+    for one in sorted(set(hashes)):
+        digest.update(f"\0{one}".encode())
+    return digest.hexdigest()
+
+
+def _lines(place: Path) -> list[bytes]:
+    name = place.name
+    data = read_bytes(place, error=EvidenceError, max_bytes=MAX_BYTES, name=name, advice=_ADVICE)
+    return data.splitlines()
+
+
+def _append(place: Path, line: bytes) -> None:
+    try:
+        with place.open("ab") as stream:
+            stream.write(line)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise EvidenceError(
+            f"{place.name} can't be written ({error.strerror}), and a test that is not in the "
+            "ledger does not count; make the file writable."
+        ) from error
+
+
+def _line(entry: Entry) -> bytes:
+    return json.dumps(to_plain(entry), separators=(",", ":")).encode() + b"\n"
+
+
+def _hash(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,118 @@
+"""The ledger: tests are counted, priced and bound to one another; faults are reported."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from support.score_sets import drawn
+
+from siren_ext.errors import EvidenceError
+from siren_ext.evidence.ledger import (
+    count_test,
+    ledger_of,
+    price_of,
+    priced,
+    read_ledger,
+    start_ledger,
+    suspect_digest,
+)
+from siren_ext.evidence.precedence import not_committed
+from siren_ext.stats.keyed_bounds import message_tail
+
+KEY, OTHER = "ab" * 32, "cd" * 32
+
+
+@pytest.fixture
+def file(tmp_path):
+    start_ledger(tmp_path / "keys.json")
+    return tmp_path / "keys.json"
+
+
+def suspect(seed):
+    return drawn(5, seed=seed)
+
+
+def test_every_suspect_is_another_test_and_a_repetition_is_not(file):
+    counts = [count_test(file, suspect(seed), KEY) for seed in (1, 2, 3, 2)]
+    assert [one.number for one in counts] == [1, 2, 3, 2]
+    assert all(one.whole for one in counts)
+    assert [one.price for one in counts] == [2, 6, 12, 6]
+    assert counts[2].text == "This is test 3 of the key file; p is multiplied by 12."
+    assert counts[3].text.startswith("This is again, test 2 of the key file")
+    assert counts[3].head == counts[2].head, "nothing was added"
+    again = count_test(file, suspect(2), OTHER)
+    assert again.number == 2, "recipients are priced by their number"
+    entries, fault = read_ledger(ledger_of(file))
+    assert fault == ""
+    assert [one.number for one in entries] == [0, 1, 2, 3, 2]
+
+
+def test_what_is_tested_decides_and_not_its_order():
+    first = suspect(1)
+    rows = np.arange(len(first))[::-1]
+    turned = type(first)(first.scores[rows], first.names[::-1], first.hashes[::-1], first.coater)
+    assert suspect_digest(turned) == suspect_digest(first)
+    fewer = type(first)(first.scores[:9], first.names[:9], first.hashes[:9], first.coater)
+    assert suspect_digest(fewer) != suspect_digest(first)
+
+
+def test_a_missing_ledger_is_reported(tmp_path):
+    found = count_test(tmp_path / "keys.json", suspect(1), KEY)
+    assert (found.number, found.whole) == (1, False)
+    assert "There was no ledger beside the key file" in found.text
+    assert count_test(tmp_path / "keys.json", suspect(1), KEY).whole
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda lines: lines[:1] + lines[2:], "line 2 does not follow the line before"),
+        (lambda lines: lines[1:], "line 1 does not follow"),
+        (lambda lines: [*lines[:2], lines[2].replace(b"2", b"3", 1), *lines[3:]], "line"),
+        (lambda lines: [*lines, b"{}"], "line 5 is no entry"),
+        (lambda lines: [*lines, b"junk"], "line 5 is no entry"),
+    ],
+)
+def test_a_broken_ledger_is_reported_and_still_counts(file, change, words):
+    for seed in (1, 2, 3):
+        count_test(file, suspect(seed), KEY)
+    place = ledger_of(file)
+    place.write_bytes(b"\n".join(change(place.read_bytes().splitlines())) + b"\n")
+    found = count_test(file, suspect(9), KEY)
+    assert not found.whole
+    assert found.number >= 3
+    assert "is broken: " in found.text
+    assert words in found.text
+
+
+def test_a_ledger_that_can_not_be_kept_stops_the_test(tmp_path):
+    ledger_of(tmp_path / "keys.json").mkdir()
+    with pytest.raises(EvidenceError, match="is a folder"):
+        count_test(tmp_path / "keys.json", suspect(1), KEY)
+
+
+def test_the_price_is_that_of_keys_and_tests(file):
+    count = count_test(file, suspect(1), KEY)
+    found, price = priced(not_committed(keyed=True), count, recipients=50)
+    assert (found.keys, found.number, found.ledger, price) == (50, 1, count.head, 100)
+    assert "holds 50 keys" in found.text
+    assert json.dumps(found.to_dict())
+
+
+def test_prices_of_all_tests_together_keep_the_risk():
+    """Whoever tests an innocent model again and again is wrong in alpha of all cases at most."""
+    assert sum(1 / price_of(number) for number in range(1, 100_000)) < 1
+
+
+def test_ten_thousand_committed_keys_are_priced():
+    """The best of 10,000 keys of an innocent model, with p times 10,000: size at most alpha."""
+    rng = np.random.default_rng(3)
+    hits = 0
+    for _ in range(200):
+        strengths = np.round(rng.normal(size=48) * 50)
+        signs = np.where(rng.random((10_000, 48)) < 0.5, -1, 1).astype(np.int8)
+        best = float((signs @ strengths).max())
+        hits += message_tail(strengths, best) * 10_000 <= 0.05
+    assert hits <= 20, "200 x .05 are 10; 20 are three standard deviations more"
