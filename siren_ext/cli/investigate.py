@@ -25,6 +25,7 @@ from siren_ext.cli.options import (
     SamplingSteps,
     Side,
 )
+from siren_ext.cli.output import Force, check_output
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, Recipient, open_keys
 from siren_ext.cli.suspects import SUSPECT_HELP, LimitOptions, limits
 from siren_ext.cli.verify import print_verdict
@@ -68,6 +69,7 @@ def investigate_(
     ] = False,
     allow_partial: AllowPartial = False,
     limit: LimitOptions = None,
+    force: Force = False,
     config: ConfigFile = None,
     assign: Assignments = None,
     batch_size: BatchSize = 8,
@@ -98,6 +100,9 @@ def investigate_(
         guidance=guidance,
         size=size,
     )
+    check_output(out / "report", "report", force=force)
+    for name in ("suspect.json", "reference.json"):
+        check_output(out / name, "scores", force=force)
     opened = _opener(base, allow_partial, limit, device, batch_size)
     other = _reference(reference, opened)
     if base is not None and not any(map(_takes_base, filter(None, (suspect, reference)))):

@@ -9,6 +9,7 @@ import typer
 
 from siren_ext.cli.common import command, report_notices, report_skipped, say, settings, watched
 from siren_ext.cli.options import Assignments, Base, ConfigFile, Device, Images, Quiet, Seed
+from siren_ext.cli.output import Force, check_output
 
 
 def personalize_(
@@ -25,6 +26,7 @@ def personalize_(
         typer.Option("--prompt", help="Caption for all images, instead of their own captions."),
     ] = None,
     seed: Seed = None,
+    force: Force = False,
     config: ConfigFile = None,
     assign: Assignments = None,
     device: Device = "auto",
@@ -48,6 +50,7 @@ def personalize_(
         prompt=prompt,
         seed=seed,
     )
+    check_output(out, "adapter", force=force)
     found = ImageSet.open(data)
     report_notices(found.notices)
     with watched(quiet) as progress:

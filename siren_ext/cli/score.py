@@ -9,6 +9,7 @@ import typer
 
 from siren_ext.cli.common import command, report_skipped, say, watched
 from siren_ext.cli.options import BatchSize, Device, Quiet, ReleasedCoater
+from siren_ext.cli.output import Force, check_output
 
 
 def score(
@@ -16,21 +17,30 @@ def score(
     coater: ReleasedCoater,
     out: Annotated[Path, typer.Option("--out", help="JSON file for the scores.")],
     batch_size: BatchSize = 16,
+    force: Force = False,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Score every image: its distance from a coated image (low = coated).
 
-    Files that can't be read are listed and skipped (exit code 3).
+    Files that can't be read are listed and skipped (exit code 3). Run the same command again to
+    resume a stopped run.
     """
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
     from siren_ext.devices import pick_device
     from siren_ext.scoring.score import score_folder
 
+    check_output(out, "scores", force=force)
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
     with watched(quiet) as progress:
-        scores = score_folder(folder, loaded, batch_size=batch_size, progress=progress)
+        scores = score_folder(
+            folder,
+            loaded,
+            batch_size=batch_size,
+            partial=out.with_name(f".{out.name}.partial"),
+            progress=progress,
+        )
     scores.save(out)
     say(f"{len(scores.scores)} score{'' if len(scores.scores) == 1 else 's'}: {out}")
     report_skipped(scores.failures, "file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 PROVENANCE = "provenance.json"
+_SAVE_SECONDS = 2.0
 
 
 def score_images(
@@ -252,6 +254,7 @@ def _score(
     if options.batch_size < 1:
         raise ScoreError(f"batch_size is {options.batch_size}; expected at least 1.")
     fingerprint, progress = coater.fingerprint, options.progress
+    next_save = float("-inf")
     reusable = _finished(options, coater, fingerprint)
     done: list[tuple[str, str, tuple[float, ...], _Found]] = []
     failures: list[tuple[str, str]] = list(lost)
@@ -263,6 +266,12 @@ def _score(
         rows = np.array([one.features for one in found]) if coater.keyed and done else None
         looks = np.array(seen) if done else None
         return ScoreSet(scores, names, hashes, fingerprint, source, tuple(failures), rows, looks)
+
+    def keep() -> None:
+        nonlocal next_save
+        if options.partial is not None and done:
+            result().save(options.partial)
+            next_save = time.monotonic() + _SAVE_SECONDS
 
     def flush() -> None:
         fresh = [item for item in batch if item.sha256 not in reusable]
@@ -278,8 +287,8 @@ def _score(
                 done.append((item.name, item.sha256, item.looks, value))
             else:
                 failures.append((item.name, "The coater gave a score that is not finite."))
-        if fresh and options.partial is not None and done:
-            result().save(options.partial)
+        if fresh and time.monotonic() > next_save:
+            keep()
         count = len(batch)
         batch.clear()
         progress.advance(count)
@@ -297,6 +306,9 @@ def _score(
                 flush()
         if batch:
             flush()
+    except BaseException:  # a stop or a failure
+        keep()
+        raise
     finally:
         stream.close()
     if not done:
