@@ -220,3 +220,31 @@ def test_kohya_gets_captions_in_utf8_without_a_mark(tmp_path: Path) -> None:
         coated(data, tmp_path / layout, layout)
         (written,) = (tmp_path / layout).rglob("a.txt")
         assert written.read_bytes() == expected
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_training_programs_get_captions_of_old_programs_in_utf8(
+    tmp_path: Path, encoding: str
+) -> None:
+    noise(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "a.txt").write_bytes("the artist’s café, été".encode(encoding))
+    data = ImageSet.open(tmp_path / "in")
+    for layout in set(LAYOUTS) - {"plain", "same", "imagefolder"}:
+        coated(data, tmp_path / layout, layout)
+        (written,) = (tmp_path / layout).rglob("a.txt")
+        assert written.read_bytes() == "the artist’s café, été\n".encode()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_read_again_with_captions_and_repeats(
+    pets: ImageSet, tmp_path: Path, layout: str
+) -> None:
+    manifest = coated(pets, tmp_path / "out", layout)
+    outputs = {entry.source: entry.output for entry in manifest.entries}
+    found = {item.name: item for item in ImageSet.open(tmp_path / "out").items}
+    assert set(found) == set(outputs.values())
+    for item in pets.items:
+        back = found[outputs[item.name]]
+        assert back.repeats == item.repeats
+        if item.caption is not None:
+            assert back.caption.split() == item.caption.split()
