@@ -227,12 +227,12 @@ def test_training_programs_get_captions_of_old_programs_in_utf8(
     tmp_path: Path, encoding: str
 ) -> None:
     noise(tmp_path / "in" / "a.png")
-    (tmp_path / "in" / "a.txt").write_bytes("the artist’s café, été".encode(encoding))
+    (tmp_path / "in" / "a.txt").write_bytes("the café was “open”, été".encode(encoding))
     data = ImageSet.open(tmp_path / "in")
     for layout in set(LAYOUTS) - {"plain", "same", "imagefolder"}:
         coated(data, tmp_path / layout, layout)
         (written,) = (tmp_path / layout).rglob("a.txt")
-        assert written.read_bytes() == "the artist’s café, été\n".encode()
+        assert written.read_bytes() == "the café was “open”, été\n".encode()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
