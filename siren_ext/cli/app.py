@@ -18,6 +18,7 @@ from siren_ext.cli import (
     official,
     personalize,
     plan,
+    preference,
     report,
     score,
     settings,
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # the order of the overview: before release, trying it out, after release, tools
-for module in (demo, train, coat, personalize, generate, score, verify):
+for module in (demo, train, coat, personalize, generate, score, preference, verify):
     module.register(app)
 for module in (key, commit, trace, report, investigate, plan, adapter, official, settings, meta):
     module.register(app)

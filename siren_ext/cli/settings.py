@@ -21,6 +21,7 @@ _SETTINGS = {
     "coat": "siren_ext.coating.manifest:CoatConfig",
     "personalize": "siren_ext.personalize.config:PersonalizeConfig",
     "generate": "siren_ext.suspects.base:PromptPlan",
+    "preference": "siren_ext.preference.config:PreferenceConfig",
     "verify": "siren_ext.verdict.config:VerifyConfig",
 }
 _PARTS = {

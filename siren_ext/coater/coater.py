@@ -164,7 +164,9 @@ class Coater:
         shape = tuple(message.shape)
         if not bits:
             raise CoaterError("A key was given, but this coater is not keyed and takes none.")
-        if shape not in ((bits,), (count, bits)) or not bool((message.abs() == 1).all()):
+        # derivatives with respect to the message are taken at any point, such as zero
+        signs = message.requires_grad or bool((message.abs() == 1).all())
+        if shape not in ((bits,), (count, bits)) or not signs:
             raise CoaterError(
                 f"The message has shape {shape}; expected {bits} values of -1 or +1, or a row of "
                 f"them for each of {count} images."
@@ -184,7 +186,8 @@ class Coater:
         images : Tensor
             B x 3 x H x W in [0,1], H and W at least 16.
         message : Tensor | None
-            k or B x k of -1 and +1; required by a keyed coater, and None for any other.
+            k or B x k of -1 and +1 (any numbers if it requires a gradient); needed by a keyed
+            coater, and None for any other.
 
         Returns
         -------

@@ -39,6 +39,7 @@ __all__ = [
     "encode_prompts",
     "latent_factor",
     "load_pipeline",
+    "loss_at",
     "model_fingerprint",
     "model_name",
     "model_path",
@@ -313,12 +314,33 @@ def denoising_loss(
     if timesteps is None:
         steps = len(pipeline.scheduler.alphas_cumprod)
         timesteps = torch.randint(0, steps, (batch,), generator=generator, device=generator.device)
-    timesteps = timesteps.to(device)
     noise = seeded_normal(latents.shape, generator, device)
-    clean = latents.float()
+    return loss_at(pipeline, latents, prompt_embeds, noise=noise, timesteps=timesteps)
+
+
+def loss_at(
+    pipeline: Pipeline, latents: Tensor, prompt_embeds: Tensor, *, noise: Tensor, timesteps: Tensor
+) -> Tensor:
+    """:func:`denoising_loss` for given noise.
+
+    Parameters
+    ----------
+    pipeline, latents, prompt_embeds
+        As in :func:`denoising_loss`.
+    noise : Tensor
+        B x C x h x w.
+    timesteps : Tensor
+        B whole numbers.
+
+    Returns
+    -------
+    Tensor
+        B losses.
+    """
+    timesteps, clean = timesteps.to(latents.device), latents.float()
     noisy = add_noise(pipeline, clean, noise, timesteps)
     dtype = pipeline.unet.dtype
-    embeds = prompt_embeds.to(device=device, dtype=dtype).expand(batch, -1, -1)
+    embeds = prompt_embeds.to(device=clean.device, dtype=dtype).expand(len(clean), -1, -1)
     guess = pipeline.unet(noisy.to(dtype), timesteps, embeds, return_dict=False)[0]
     target = denoising_target(pipeline, clean, noise, timesteps)
     loss: Tensor = (guess.float() - target).square().mean((1, 2, 3))

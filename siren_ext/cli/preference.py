@@ -1,0 +1,110 @@
+"""``preference``: measure, from a model's file, which messages it has learnt to prefer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siren_ext.cli.common import command, explain, say, settings, watched
+from siren_ext.cli.generate import Adapters
+from siren_ext.cli.options import (
+    AllowPartial,
+    Assignments,
+    Base,
+    ConfigFile,
+    Device,
+    Images,
+    Quiet,
+    ReleasedCoater,
+)
+
+if TYPE_CHECKING:
+    from siren_ext.suspects.local import LocalSuspect
+
+
+def preference(
+    data: Images,
+    base: Base,
+    coater: ReleasedCoater,
+    out: Annotated[Path, typer.Option("--out", help="JSON file for the measurement.")],
+    adapter: Adapters = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control",
+            metavar="MODEL",
+            help="Clean model whose preference is subtracted: base for the base model, a LoRA of "
+            "the originals, or another model. By default nothing is subtracted.",
+        ),
+    ] = None,
+    scale: Annotated[
+        float, typer.Option("--scale", help="Weight of adapters that are given without one.")
+    ] = 1.0,
+    allow_partial: AllowPartial = False,
+    config: ConfigFile = None,
+    assign: Assignments = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Measure which messages a model prefers, from its file: does it know the coating?
+
+    Give the folder of the original images, not of the coated copies. The key is not needed here;
+    'siren-ext verify --suspect OUT --key keys.json' tests it against the result. Run the same
+    command again to resume a stopped one.
+    """
+    from siren_ext.coater.bundled import coater_path
+    from siren_ext.coater.coater import Coater
+    from siren_ext.data.dataset import ImageSet
+    from siren_ext.preference.config import PreferenceConfig
+    from siren_ext.preference.measure import measure_preference
+    from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
+
+    chosen = settings(PreferenceConfig, config, assign)
+    loaded = Coater.load(coater_path(coater))
+    merged = [WeightedAdapter.parse(text, scale) for text in adapter or ()]
+    suspect = LocalSuspect(base, merged, allow_partial=allow_partial, device=device)
+    clean = None if control is None else _control(control, base, device)
+    with watched(quiet) as progress:
+        images = ImageSet.open(data).checked(progress=progress)
+        found = measure_preference(
+            suspect,
+            images,
+            loaded,
+            chosen,
+            control=clean,
+            partial=out.with_name(out.name + ".partial"),
+            progress=progress,
+        )
+    found.save(out)
+    say(f"Preference measured on {len(found)} images: {out}")
+    explain(f"Test a key: siren-ext verify --suspect {out.name} --key keys.json --out report")
+
+
+def _control(name: str, base: str, device: str) -> LocalSuspect:
+    """The clean model that ``--control`` names."""
+    from siren_ext.suspects.local import LocalSuspect
+    from siren_ext.suspects.open import needs_base
+
+    if name == "base":
+        return LocalSuspect(base, device=device)
+    if needs_base(name):
+        return LocalSuspect(base, Path(name), device=device)
+    return LocalSuspect(name, device=device)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
+    command(
+        app,
+        "preference",
+        example="siren-ext preference photos --base sd15.safetensors --adapter suspect.safetensors "
+        "--coater coater.safetensors --control base --out preference.json",
+    )(preference)

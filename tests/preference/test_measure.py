@@ -1,0 +1,145 @@
+"""Preference of a tiny model: the right derivative, resumption, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.keyed_coating import BITS, SHAPE
+from support.stopping import StopAfter
+from support.tiny_models import draw_images, need_models, shared_model
+
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.data.dataset import ImageSet
+from siren_ext.data.images import crop_view, read_picture, to_tensor
+from siren_ext.diffusion import pipelines
+from siren_ext.errors import Cancelled, CoaterError, ConfigError, DatasetError, ModelError
+from siren_ext.preference import measure
+from siren_ext.preference.config import PreferenceConfig
+from siren_ext.preference.measure import measure_preference
+from siren_ext.suspects.local import LocalSuspect
+
+need_models()
+pytestmark = pytest.mark.models
+
+CONFIG = PreferenceConfig(draws=3, batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def suspects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LocalSuspect]:
+    root = tmp_path_factory.getbasetemp()
+    return {
+        prediction: LocalSuspect(shared_model(root, "kl", prediction), dtype=torch.float32)
+        for prediction in ("epsilon", "v_prediction")
+    }
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    return ImageSet.open(draw_images(tmp_path_factory.mktemp("data"), 5))
+
+
+@pytest.fixture(scope="module")
+def coater() -> Coater:
+    return Coater(SHAPE, seed=1)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_features_are_minus_the_slope_of_the_loss(
+    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater, prediction: str
+) -> None:
+    found = measure_preference(suspects[prediction], data, coater, CONFIG)
+    pipeline = suspects[prediction].pipeline
+    item = data.items[4]
+    image = crop_view(to_tensor(read_picture(item.path).rgb), 32)
+    text = pipelines.encode_prompts(pipeline, [item.caption or ""])
+
+    def loss(bit: int, step: float) -> float:
+        message = torch.zeros(1, BITS, requires_grad=True)
+        moved = message + step * torch.eye(BITS)[bit]
+        latents = pipelines.encode_latents(pipeline, image + coater.residual(image, moved))
+        total = 0.0
+        for draw in range(CONFIG.draws):
+            times, noise = measure._noise(pipeline, latents, [4], draw, CONFIG)
+            with torch.no_grad():
+                one = pipelines.loss_at(pipeline, latents, text, noise=noise, timesteps=times)
+            total += float(one)
+        return total / CONFIG.draws
+
+    slopes = np.array([(loss(bit, 0.3) - loss(bit, -0.3)) / 0.6 for bit in range(BITS)])
+    assert found.features is not None
+    features = found.features[4]
+    assert features @ -slopes / np.linalg.norm(features) / np.linalg.norm(slopes) > 0.999
+    assert found.scores[4] == pytest.approx(loss(0, 0.0), rel=1e-4)
+
+
+def test_batches_and_stops_change_nothing(
+    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater, tmp_path: Path
+) -> None:
+    suspect, control = suspects["epsilon"], suspects["v_prediction"]
+    whole = measure_preference(suspect, data, coater, CONFIG, control=control)
+    one = PreferenceConfig(draws=3, batch_size=1)
+    part = tmp_path / "part"
+    with pytest.raises(Cancelled):
+        measure_preference(
+            suspect, data, coater, one, control=control, partial=part, progress=StopAfter(3)
+        )
+    assert part.exists()
+    seen: list[int] = []
+
+    class Counted(StopAfter):
+        def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
+            seen.append(done)
+
+    again = measure_preference(
+        suspect, data, coater, one, control=control, partial=part, progress=Counted(99)
+    )
+    assert seen == [3]
+    assert not part.exists()
+    assert whole.features is not None
+    assert again.features is not None
+    assert np.abs(again.features - whole.features).max() < 1e-3
+    assert np.allclose(again.scores, whole.scores, atol=1e-6)
+    assert again.source["provenance"]["control"]["kind"] == "local"
+
+
+def test_a_model_is_its_own_control(
+    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater
+) -> None:
+    same = suspects["epsilon"]
+    found = measure_preference(same, data, coater, CONFIG, control=same)
+    assert found.features is not None
+    assert not found.features.any()
+    assert not found.scores.any()
+
+
+def test_what_is_refused(suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater) -> None:
+    suspect = suspects["epsilon"]
+    plain = Coater(CoaterConfig(channels=4, generator_blocks=1, extractor_blocks=1))
+    with pytest.raises(CoaterError, match="not keyed"):
+        measure_preference(suspect, data, plain, CONFIG)
+    with pytest.raises(ConfigError, match="multiple of 8"):
+        measure_preference(suspect, data, coater, PreferenceConfig(resolution=33))
+    empty = ImageSet((), data.root, data.name)
+    with pytest.raises(DatasetError, match="no images"):
+        measure_preference(suspect, empty, coater, CONFIG)
+
+
+def test_a_damaged_model_and_other_families_are_refused(
+    data: ImageSet, coater: Coater, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.getbasetemp()
+    broken = LocalSuspect(shared_model(root, "kl", "epsilon"), dtype=torch.float32)
+    next(broken.pipeline.unet.parameters()).data.fill_(float("nan"))
+    with pytest.raises(ModelError, match="not finite"):
+        measure_preference(broken, data, coater, CONFIG)
+
+    class StableDiffusionXLPipeline:
+        pass
+
+    broken.__dict__["_loaded"] = (StableDiffusionXLPipeline(), ())
+    with pytest.raises(ModelError, match="StableDiffusionXLPipeline"):
+        measure_preference(broken, data, coater, CONFIG)
