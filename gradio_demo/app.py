@@ -263,12 +263,15 @@ def add_api(host: PanelHost) -> None:
         return str(done.archive), facts
 
     def score(given: Any, own: Any) -> dict[str, Any]:
-        place = collect_images(given, "", host.limits, host.jobs.new("api") / "images")
+        into = host.jobs.new("api") / "images"
+        place = collect_images(given, "", host.limits, into, flat=True)
         return score_folder(place, host.coaters.load("samples", own), progress=NULL).to_dict()
 
     def verify(given: Any, other: Any, own: Any, risk: float) -> tuple[dict[str, Any], list[str]]:
         job = host.jobs.new("api")
-        suspect = collect_images(given, "", host.limits, job / "suspect", what="suspicious images")
+        suspect = collect_images(
+            given, "", host.limits, job / "suspect", what="suspicious images", flat=True
+        )
         clean = reference_path(other, "", host, job)
         verification = verify_step(
             suspect, clean, host.coaters.load("samples", own), job, alpha=risk

@@ -143,7 +143,8 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             coater = host.coaters.load(coater_name, coater_file)
             key = open_key(key_file, passphrase, recipient)
             job = host.jobs.new("coat")
-            source = collect_images(uploads, folder, host.limits, job / "originals")
+            notes: list[str] = []
+            source = collect_images(uploads, folder, host.limits, job / "originals", notes=notes)
             data = ImageSet.open(source)
             out = None
             if host.outputs is not None and not uploads:
@@ -153,7 +154,7 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
                 file_format=FORMATS[file_format], key=key, progress=watched,
             )  # fmt: skip
             return (
-                cards.coat_card(done),
+                cards.coat_card(done) + cards.notices([*notes, *data.notices]),
                 str(done.archive),
                 str(done.record),
                 [str(path) for path in done.files[:_SINGLE_FILES]],

@@ -91,6 +91,22 @@ def note(text: str, title: str) -> str:
     return _render("note", "open", title, text)
 
 
+def notices(lines: Sequence[str]) -> str:
+    """What was left out of a set of images and what to check.
+
+    Parameters
+    ----------
+    lines : Sequence[str]
+        One sentence each.
+
+    Returns
+    -------
+    str
+        HTML; empty without lines.
+    """
+    return note(" ".join(dict.fromkeys(lines)), "Please check") if lines else ""
+
+
 def verdict_card(verdict: Verdict, remark: str = "") -> str:
     """A verdict: outcome, explanation, three figures, all findings, warnings and limits.
 

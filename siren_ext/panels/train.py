@@ -237,4 +237,4 @@ def train_step(
         start=begin, progress=progress,
     )  # fmt: skip
     text = f"{done} {use}. Keep the file safe and never publish it."
-    return cards.note(text, "Coater ready"), str(out)
+    return cards.note(text, "Coater ready") + cards.notices(data.notices), str(out)

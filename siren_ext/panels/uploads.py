@@ -1,20 +1,37 @@
 """Turns an upload or a named folder into a folder of images, within limits.
 
 Uploads come from strangers. Files in archives lose their folders, so they can't be written outside
-the target, and sizes are counted while reading, because the sizes stated in an archive can't be
-trusted.
+the target; only kohya's folders such as ``10_cat``, which say how often images are used, keep their
+last name. Images and captions are therefore matched first, by their places in the archive. Sizes
+are counted while reading, because the sizes stated in an archive can't be trusted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from siren_ext.data.image_files import image_suffixes, scan_images
+from siren_ext.data.caption_tables import MAX_TABLE_BYTES, read_table
+from siren_ext.data.captions import CaptionFiles, PictureIndex, captions_of_rows, table_order
+from siren_ext.data.dataset import KOHYA_FOLDER
 from siren_ext.data.images import picture_size
-from siren_ext.data.survey import CAPTION_SUFFIXES
+from siren_ext.data.picture_types import HEAD_BYTES, SUFFIXES, type_by_content
+from siren_ext.data.survey import (
+    CAPTION_SUFFIXES,
+    Survey,
+    folded,
+    left_out_files,
+    sort_files,
+    survey_folder,
+    unknown_files,
+)
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.panels.gradio_compat import upload_paths
 from siren_ext.panels.host import UploadLimits
@@ -26,7 +43,14 @@ _ARCHIVE_ENTRIES = 10  # archive entries allowed per image: there are folders an
 
 
 def collect_images(
-    upload: Any, folder: str, limits: UploadLimits, into: Path, *, what: str = "images"
+    upload: Any,
+    folder: str,
+    limits: UploadLimits,
+    into: Path,
+    *,
+    what: str = "images",
+    flat: bool = False,
+    notes: list[str] | None = None,
 ) -> Path:
     """Collect uploaded images in a folder, or check the folder that was named instead.
 
@@ -42,6 +66,10 @@ def collect_images(
         An empty or absent folder for the uploads.
     what : str
         What messages call the images.
+    flat : bool
+        Put all uploads into one folder; otherwise kohya's folders keep their names.
+    notes : list[str] | None
+        Receives a line for each kind of uploaded files that are left out.
 
     Returns
     -------
@@ -58,7 +86,7 @@ def collect_images(
     paths = upload_paths(upload)
     folder = (folder or "").strip().strip('"')
     if paths:
-        place = _unpack(paths, limits, into, what)
+        place = _Intake(limits, into, what, flat).take(paths, [] if notes is None else notes)
     elif folder and limits.folders:
         place = Path(folder).expanduser()
         if not place.is_dir():
@@ -92,11 +120,10 @@ def check_images(folder: Path, limits: UploadLimits, what: str = "images") -> No
     ImageError
         There are too many images, or one is too large.
     """
-    found, _ = scan_images(folder, deep=True)
+    survey = survey_folder(folder, deep=True)
+    found = [folder / picture for picture in survey.pictures]
     if not found:
-        raise DatasetError(
-            f"No image files were found for the {what}; expected PNG, JPEG or WebP files."
-        )
+        raise DatasetError(_nothing(what, _lines(survey)))
     if len(found) > limits.files:
         raise ImageError(
             f"{len(found)} {what} were given; at most {limits.files} are accepted. Give fewer."
@@ -122,31 +149,189 @@ def _too_big(name: str, limits: UploadLimits) -> ImageError:
     )
 
 
-def _unpack(paths: list[Path], limits: UploadLimits, into: Path, what: str) -> Path:
-    into.mkdir(parents=True, exist_ok=True)
-    budget = limits.total_mb * _MEGA
-    taken: set[str] = set()
-    count = 0
+def _nothing(what: str, lines: Sequence[str]) -> str:
+    """The message where there is no image."""
+    left = "".join(f" {line}" for line in lines[:3])
+    return f"No image files were found for the {what}; expected PNG, JPEG or WebP files.{left}"
+
+
+def _lines(survey: Survey) -> list[str]:
+    """One line for each kind of files that are left out."""
+    reasons: dict[str, list[PurePosixPath]] = {}
+    for path, why in survey.unread:
+        reasons.setdefault(why, []).append(path)
+    entries = [
+        entry
+        for why, paths in reasons.items()
+        for entry in left_out_files(paths, "image", why.rstrip("."))
+    ]
+    return [entry.line for entry in [*entries, *survey.left_out]]
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A file in an upload: where it lies there, and how to open it."""
+
+    place: PurePosixPath
+    open: Callable[[], AbstractContextManager[IO[bytes]]]
+
+
+class _Intake:
+    """Copies uploads into a folder."""
+
+    def __init__(self, limits: UploadLimits, into: Path, what: str, flat: bool) -> None:
+        self.limits, self.into, self.what, self.flat = limits, into, what, flat
+        self.budget = limits.total_mb * _MEGA
+        self.count = 0
+        self.taken: set[tuple[str, str]] = set()
+
+    def take(self, paths: Sequence[Path], notes: list[str]) -> Path:
+        """Copy everything that is of use; the other files get a line each in ``notes``."""
+        self.into.mkdir(parents=True, exist_ok=True)
+        archives = [path for path in paths if path.suffix.lower() == ".zip"]
+        singles = _single_files([path for path in paths if path not in archives])
+        if singles:
+            self._take_members(singles, notes)
+        for path in archives:
+            with _opened_archive(path, self.limits) as members:
+                self._take_members(members, notes)
+        if not self.count:
+            raise DatasetError(_nothing(self.what, notes))
+        return self.into
+
+    def _take_members(self, members: Sequence[_Member], notes: list[str]) -> None:
+        """Match the files of one upload with each other, and copy them."""
+        files = {member.place: member for member in members}
+        heads: dict[PurePosixPath, bytes] = {}
+
+        def head(place: PurePosixPath) -> bytes:
+            with files[place].open() as stream:
+                heads[place] = stream.read(HEAD_BYTES)
+            return heads[place]
+
+        survey = sort_files(files, head)
+        self.count += len(survey.pictures)
+        if self.count > self.limits.files:
+            raise ImageError(f"More than {self.limits.files} {self.what} were given. Give fewer.")
+        owners = [*survey.pictures, *(place for place, _ in survey.unread)]
+        beside = CaptionFiles(survey.captions, owners)
+        captions = {picture: beside.of(picture, CAPTION_SUFFIXES) for picture in owners}
+        texts = self._texts_of_tables(survey, files)
+        order = {place: number for number, place in enumerate(files)}
+        for picture in sorted(survey.pictures, key=order.__getitem__):
+            folder, stem = self._free_stem(picture)
+            suffix = SUFFIXES.get(type_by_content(heads[picture]) or "", picture.suffix)
+            if picture.suffix.lower() in _EQUAL_SUFFIXES.get(suffix, ()):
+                suffix = picture.suffix
+            self._copy(files[picture], folder / f"{stem}{suffix}")
+            for file in captions[picture]:
+                self._copy(files[file], folder / f"{stem}{file.suffix.lower()}")
+            if not captions[picture] and picture in texts:
+                (folder / f"{stem}.txt").write_text(texts[picture], encoding="utf-8")
+        survey.left_out += left_out_files(
+            beside.unused(), "caption file without an image", "expected an image of the same name"
+        )
+        notes += _lines(survey)
+
+    def _texts_of_tables(
+        self, survey: Survey, files: dict[PurePosixPath, _Member]
+    ) -> dict[PurePosixPath, str]:
+        """Captions from tables; files that are none are added to what is left out."""
+        index = PictureIndex(survey.pictures)
+        found: dict[PurePosixPath, str] = {}
+        unknown = []
+        for place in sorted(survey.tables, key=table_order):
+            limit = int(min(self.budget, self.limits.file_mb * _MEGA, MAX_TABLE_BYTES))
+            with files[place].open() as stream:
+                content = stream.read(limit + 1)
+            self.budget -= len(content)
+            try:
+                rows = read_table(place, content)[0] if len(content) <= limit else []
+            except DatasetError:
+                rows = []
+            texts, _ = captions_of_rows(rows, place.parent, index)
+            found = {**texts, **found}
+            if not texts:
+                unknown.append(place)
+        survey.left_out += unknown_files(unknown)
+        return found
+
+    def _free_stem(self, picture: PurePosixPath) -> tuple[Path, str]:
+        """Folder and name, without suffix, that no other image has, ignoring case."""
+        parent = plain_name(picture.parent.name)
+        keep = not self.flat and KOHYA_FOLDER.fullmatch(parent) is not None
+        within = parent.encode()[:_LONGEST_NAME].decode("utf-8", "ignore") if keep else ""
+        folder = self.into / within
+        folder.mkdir(exist_ok=True)
+        plain = _shortened(PurePosixPath(plain_name(picture.name)).stem)
+        stem, number = plain, 1
+        while (folded(within), folded(stem)) in self.taken:
+            number += 1
+            stem = f"{plain}_{number}"
+        self.taken.add((folded(within), folded(stem)))
+        return folder, stem
+
+    def _copy(self, member: _Member, target: Path) -> None:
+        limit = min(self.budget, self.limits.file_mb * _MEGA)
+        with member.open() as stream:
+            self.budget -= _copy(stream, target, limit, member.place.name, self.limits)
+
+
+_EQUAL_SUFFIXES = {
+    ".jpg": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    ".png": (".png", ".apng"),
+    ".tif": (".tif", ".tiff"),
+    ".bmp": (".bmp", ".dib"),
+    ".gif": (".gif",),
+    ".webp": (".webp",),
+    ".heic": (".heic", ".heif", ".hif"),
+    ".avif": (".avif",),
+    ".jxl": (".jxl",),
+}
+_LONGEST_NAME = 180
+_ARCHIVE_ERRORS = (
+    zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError,
+)  # fmt: skip
+
+
+def _shortened(name: str) -> str:
+    """The end of a name, short enough in bytes for every file system."""
+    end = name.encode()[-_LONGEST_NAME:].decode("utf-8", "ignore")
+    return end.lstrip(" .") or "image"
+
+
+def _open_file(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _single_files(paths: Sequence[Path]) -> list[_Member]:
+    """Files that were given one by one.
+
+    Where they come from is lost. Of several files of one name, the first caption is taken to belong
+    to the first image, and so on; if there are fewer captions than images, nobody knows.
+    """
+    kinds: dict[tuple[str, bool], list[Path]] = {}
     for path in paths:
-        for name, stream in _members(path, limits):
-            suffix = PurePosixPath(name).suffix.lower()
-            is_image = suffix in image_suffixes()
-            if not is_image and suffix not in CAPTION_SUFFIXES:
-                continue
-            count += is_image
-            if count > limits.files:
-                raise ImageError(f"More than {limits.files} {what} were given. Give fewer.")
-            target = into / _free_name(name, taken)
-            budget -= _copy(stream, target, min(budget, limits.file_mb * _MEGA), name, limits)
-    return into
+        is_caption = path.suffix.lower() in CAPTION_SUFFIXES
+        kinds.setdefault((folded(path.name), is_caption), []).append(path)
+    images: dict[str, int] = {}
+    for (_, is_caption), same in kinds.items():
+        if not is_caption:
+            stem = folded(same[0].stem)
+            images[stem] = max(images.get(stem, 0), len(same))
+    members = []
+    for (_, is_caption), same in kinds.items():
+        unclear = is_caption and len(same) < images.get(folded(same[0].stem), 0)
+        for number, path in enumerate(same):
+            folder = PurePosixPath(f"unclear {number}" if unclear else str(number))
+            place = (folder if number or unclear else PurePosixPath()) / path.name
+            members.append(_Member(place, partial(_open_file, path)))
+    return members
 
 
-def _members(path: Path, limits: UploadLimits) -> Iterator[tuple[str, IO[bytes]]]:
-    """Names (without folders) and contents of the files in an upload or an archive."""
-    if path.suffix.lower() != ".zip":
-        with path.open("rb") as stream:
-            yield path.name, stream
-        return
+@contextlib.contextmanager
+def _opened_archive(path: Path, limits: UploadLimits) -> Iterator[list[_Member]]:
+    """The files in an archive; whatever is wrong with it becomes an :class:`ImageError`."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -155,28 +340,17 @@ def _members(path: Path, limits: UploadLimits) -> Iterator[tuple[str, IO[bytes]]
                     f"{path.name} has {len(entries)} entries; at most "
                     f"{limits.files * _ARCHIVE_ENTRIES} are accepted. Split it."
                 )
-            for entry in entries:
-                name = PurePosixPath(entry.filename.replace("\\", "/")).name
-                if entry.is_dir() or not name or name.startswith("."):
-                    continue
-                with archive.open(entry) as stream:
-                    yield name, stream
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+            yield [
+                _Member(place, partial(archive.open, entry))
+                for entry in entries
+                if not entry.is_dir()
+                and (place := PurePosixPath(entry.filename.replace("\\", "/"))).name
+            ]
+    except _ARCHIVE_ERRORS as error:
         raise ImageError(
             f"{path.name} can't be unpacked: {str(error)[:200]}. Expected a plain "
             "ZIP archive without a password."
         ) from error
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    """A safe file name, with a number if that name (ignoring case) is taken."""
-    plain = PurePosixPath(plain_name(name)[-120:])
-    candidate, number = plain.name, 1
-    while candidate.casefold() in taken:
-        number += 1
-        candidate = f"{plain.stem}_{number}{plain.suffix}"
-    taken.add(candidate.casefold())
-    return candidate
 
 
 def _copy(stream: IO[bytes], target: Path, limit: float, name: str, limits: UploadLimits) -> int:

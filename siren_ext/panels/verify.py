@@ -105,8 +105,9 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             key = open_key(key_file, passphrase, recipient)
             job = host.jobs.new("verify")
             images = collect_images(
-                suspect, suspect_folder, host.limits, job / "suspect", what="suspicious images"
-            )
+                suspect, suspect_folder, host.limits, job / "suspect",
+                what="suspicious images", flat=True,
+            )  # fmt: skip
             other = None
             if key is None or upload_paths(reference) or (reference_folder or "").strip():
                 other = reference_path(reference, reference_folder, host, job)
@@ -148,7 +149,9 @@ def reference_path(upload: Any, folder: str, host: PanelHost, job: Path) -> Path
     paths = upload_paths(upload)
     if len(paths) == 1 and paths[0].suffix.lower() == ".json":
         return paths[0]
-    return collect_images(upload, folder, host.limits, job / "reference", what="reference images")
+    return collect_images(
+        upload, folder, host.limits, job / "reference", what="reference images", flat=True
+    )
 
 
 def verdict_parts(gr: Any, prefix: str) -> dict[str, Any]:

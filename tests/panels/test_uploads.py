@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.panels.host import PanelHost, UploadLimits
 from siren_ext.panels.uploads import collect_images
@@ -118,3 +120,138 @@ def test_equal_names_are_told_apart(host: PanelHost, pictures: Path, tmp_path: P
         [pictures / "p0.png", other / "P0.png"], "", host.limits, tmp_path / "in"
     )
     assert names(place) == ["P0_2.png", "p0.png"]
+
+
+def encoded(suffix: str, value: int = 100) -> bytes:
+    stream = io.BytesIO()
+    kind = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}[suffix]
+    Image.new("RGB", (16, 12), (value, 20, 30)).save(stream, kind)
+    return stream.getvalue()
+
+
+def red(item: Item) -> int:
+    with Image.open(item.path) as image:
+        return round(np.asarray(image.convert("RGB"))[:, :, 0].mean() / 10) * 10
+
+
+CAT, DOG = encoded(".png", 50), encoded(".png", 200)
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        (
+            {"10_cat/1.png": CAT, "10_cat/1.txt": b"a cat", "5_dog/1.jpg": encoded(".jpg", 200),
+             "5_dog/1.txt": b"a dog"},
+            {(50, "a cat", 10), (200, "a dog", 5)},
+        ),
+        (
+            {"10_cat/1.png": CAT, "5_dog/1.png": DOG, "5_dog/1.txt": b"a dog"},
+            {(50, None, 10), (200, "a dog", 5)},
+        ),
+        (
+            {"a/1.png": CAT, "a/1.txt": b"a cat", "b/1.PNG": DOG, "b/1.TXT": b"a dog"},
+            {(50, "a cat", 1), (200, "a dog", 1)},
+        ),
+        (
+            {"1.txt": b"a cat", "1.png": CAT, "1_2.png": DOG, "b/1.png": DOG},
+            {(50, "a cat", 1), (200, None, 1)},
+        ),
+        (
+            {"a.png": CAT, "a.jpg": encoded(".jpg", 200), "a.png.txt": b"a cat",
+             "a.jpg.txt": b"a dog"},
+            {(50, "a cat", 1), (200, "a dog", 1)},
+        ),
+        (
+            {"train/1.png": CAT, "test/1.png": DOG,
+             "train/metadata.jsonl": b'{"file_name": "1.png", "text": "a cat"}\n',
+             "test/metadata.csv": b"file_name,text\n1.png,a dog\n"},
+            {(50, "a cat", 1), (200, "a dog", 1)},
+        ),
+        (
+            {"x/10_cat/1.png": CAT, "y/10_cat/1.png": DOG, "y/10_cat/1.caption": b"a dog"},
+            {(50, None, 10), (200, "a dog", 10)},
+        ),
+        (
+            {"evening light " * 12 + ".png": CAT, "evening light " * 12 + ".txt": b"a cat"},
+            {(50, "a cat", 1)},
+        ),
+        ({"\u72d0" * 80 + ".png": CAT, "\u72d0" * 80 + ".txt": b"a cat"}, {(50, "a cat", 1)}),
+    ],
+)  # fmt: skip
+def test_pairs_in_archives_stay_pairs(
+    host: PanelHost,
+    tmp_path: Path,
+    entries: dict[str, bytes],
+    expected: set[tuple[int, str | None, int]],
+) -> None:
+    archive = zipped(tmp_path / "set.zip", entries)
+    data = ImageSet.open(collect_images([archive], "", host.limits, tmp_path / "in"))
+    assert {(red(item), item.caption, item.repeats) for item in data.items} == expected
+
+
+def test_archives_with_the_same_names_are_kept_apart(host: PanelHost, tmp_path: Path) -> None:
+    archives = [
+        zipped(tmp_path / "cat.zip", {"1.png": CAT}),
+        zipped(tmp_path / "dog.zip", {"1.png": DOG, "1.txt": b"a dog"}),
+    ]
+    data = ImageSet.open(collect_images(archives, "", host.limits, tmp_path / "in"))
+    assert {(red(item), item.caption) for item in data.items} == {(50, None), (200, "a dog")}
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_single_files_of_one_name(host: PanelHost, tmp_path: Path, both: bool) -> None:
+    files = {"cat/1.png": CAT, "dog/1.png": DOG, "dog/1.txt": b"a dog"}
+    if both:
+        files["cat/1.txt"] = b"a cat"
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    notes: list[str] = []
+    given = [tmp_path / name for name in sorted(files)]
+    data = ImageSet.open(collect_images(given, "", host.limits, tmp_path / "in", notes=notes))
+    found = {(red(item), item.caption) for item in data.items}
+    if both:
+        assert found == {(50, "a cat"), (200, "a dog")}
+    else:  # nobody knows whose caption it is
+        assert found == {(50, None), (200, None)}
+        assert "1 caption file without an image" in notes[0]
+
+
+def test_the_content_of_an_upload_counts(host: PanelHost, tmp_path: Path) -> None:
+    entries = {
+        "downloaded": encoded(".jpg"),
+        "tweet.jpg_large": encoded(".jpg"),
+        "wrong.jpg": encoded(".png"),
+        "right.jpeg": encoded(".jpg"),
+    }
+    archive = zipped(tmp_path / "x.zip", entries)
+    place = collect_images([archive], "", host.limits, tmp_path / "in", flat=True)
+    assert names(place) == ["downloaded.jpg", "right.jpeg", "tweet.jpg", "wrong.png"]
+
+
+def test_what_is_left_out_of_an_upload_is_reported(host: PanelHost, tmp_path: Path) -> None:
+    entries = {
+        "1.png": CAT,
+        "1-masklabel.png": DOG,
+        "@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg": encoded(".jpg"),
+        "__MACOSX/._1.png": b"x",
+        "photo.CR2": b"II*\0",
+        "read.me": b"x",
+    }
+    archive = zipped(tmp_path / "x.zip", entries)
+    notes: list[str] = []
+    place = collect_images([archive], "", host.limits, tmp_path / "in", notes=notes)
+    assert names(place) == ["1.png"]
+    text = "\n".join(notes)
+    for expected in ("photo.CR2", "1-masklabel.png", "@eaDir", "__MACOSX", "read.me"):
+        assert expected in text
+    only = zipped(tmp_path / "only.zip", {"photo.CR2": b"II*\0"})
+    with pytest.raises(DatasetError, match=r"photo\.CR2.*export them"):
+        collect_images([only], "", host.limits, tmp_path / "in2")
+
+
+def test_kohya_folders_are_flat_for_scoring(host: PanelHost, tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "x.zip", {"10_cat/1.png": CAT, "5_dog/1.png": DOG})
+    place = collect_images([archive], "", host.limits, tmp_path / "in", flat=True)
+    assert names(place) == ["1.png", "1_2.png"]
