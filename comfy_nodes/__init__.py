@@ -6,11 +6,27 @@ asks for the nodes, and the diffusion libraries are not imported until a node ne
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 WEB_DIRECTORY = "./web"
 
 __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
+
+
+def _find_package() -> None:
+    """Make siren_ext importable: the copy in a built pack, what is installed, or the checkout's."""
+    here = Path(__file__).resolve().parent
+    if (here / "lib" / "siren_ext").is_dir():
+        sys.path.insert(0, str(here / "lib"))
+    elif find_spec("siren_ext") is None and (here.parent / "siren_ext").is_dir():
+        # last, because a checkout has more folders than this package
+        sys.path.append(str(here.parent))
+
+
+_find_package()
 
 
 async def comfy_entrypoint() -> Any:

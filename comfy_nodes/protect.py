@@ -206,10 +206,17 @@ class CoatFolder(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "layout",
-                    options=["plain", "kohya"],
+                    options=[
+                        "plain",
+                        "kohya",
+                        "imagefolder",
+                        "onetrainer",
+                        "ai-toolkit",
+                        "musubi",
+                    ],
                     default="plain",
-                    tooltip="plain keeps the subfolders. kohya writes folders for training a LoRA, "
-                    "with a dataset.toml.",
+                    tooltip="plain keeps the subfolders. The others are what these training "
+                    "programs read.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -230,6 +237,14 @@ class CoatFolder(io.ComfyNode):
                     tooltip="Share of the images to coat, 0 to 1. The others are copied.",
                 ),
                 KeySocket.Input("key", optional=True, tooltip=KEY_TIP),
+                io.Combo.Input(
+                    "format",
+                    options=["png", "keep", "jpeg", "webp"],
+                    default="png",
+                    optional=True,
+                    tooltip="png is exact. keep is the format of each image. Compression (quality "
+                    "95) can weaken the coating; how much is shown.",
+                ),
             ],
             outputs=[
                 io.String.Output(
@@ -266,13 +281,17 @@ class CoatFolder(io.ComfyNode):
         strength: float,
         share: float,
         key: Any = None,
+        format: str = "png",  # noqa: A002 - the name on the node
     ) -> io.NodeOutput:
         from siren_ext.coating.folder import coat_folder
+        from siren_ext.coating.formats import compression_words
         from siren_ext.coating.manifest import CoatConfig
         from siren_ext.data.dataset import ImageSet
 
         out = paths.new_output(save_as)
-        config = CoatConfig(strength=strength, share=share, layout=layout)
+        config = CoatConfig.from_dict(
+            {"strength": strength, "share": share, "layout": layout, "format": format}
+        )
         with host.long_step() as progress:
             data = ImageSet.open(paths.image_folder(folder))
             manifest = coat_folder(data, coater, out, config, key=key, progress=progress)
@@ -280,6 +299,11 @@ class CoatFolder(io.ComfyNode):
         name = out.relative_to(paths.output_folder()).as_posix()
         first = f"{count} of {len(manifest.entries)} images coated in {name}"
         lines = [f"skipped {bad.source}: {bad.error}" for bad in manifest.failures]
+        lines += [
+            f"{note} ({', '.join(names[:3])}{f' and {len(names) - 3} more' if names[3:] else ''})"
+            for note, names in manifest.notes().items()
+        ]
+        lines += filter(None, [compression_words(manifest.entries)])
         title, worth = publish.protection(coater, key=key is not None)
         lines += [f"{title}. {' '.join(worth)}"]
         fine = title == publish.PROTECTED and not manifest.failures and count

@@ -150,11 +150,12 @@ RESULTS = {
 
 def results(tab: Any) -> dict[str, str]:
     """The first line on each node that shows a result and is visible in the page."""
+    fitted(tab)
     tab.wait_for_timeout(1500)
     found: dict[str, str] = tab.evaluate(
         """() => Object.fromEntries(window.app.graph.nodes.flatMap((node) => {
             const widget = (node.widgets || []).find((one) => one.name === 'siren_result');
-            const first = widget && widget.element.querySelector('div > div');
+            const first = widget && widget.element.querySelector(':scope > div > div');
             return first && widget.element.isConnected ? [[node.type, first.textContent]] : [];
         }))"""
     )
@@ -173,13 +174,9 @@ def finished(server: Server, tab: Any, before: set[str]) -> dict[str, Any]:
     raise TimeoutError(f"The queued graph did not end:\n{server.log.read_text()[-3000:]}")
 
 
-def picture(tab: Any, path: Path) -> None:
-    """The whole graph, without the menus that the front end lays over it."""
-    menus = tab.add_style_tag(
-        content=".splitter-overlay-root * { visibility: hidden !important }"
-        " .dom-widget, .dom-widget * { visibility: visible !important }"
-    )
-    area = tab.evaluate(
+def fitted(tab: Any) -> dict[str, float]:
+    """Show the whole graph, as the new front end draws only what is seen; where it is."""
+    area: dict[str, float] = tab.evaluate(
         """() => {
             const nodes = window.app.graph.nodes, canvas = window.app.canvas, edge = 24;
             const left = Math.min(...nodes.map((n) => n.pos[0]));
@@ -197,6 +194,16 @@ def picture(tab: Any, path: Path) -> None:
                     height: high * scale + 2 * edge};
         }"""
     )
+    return area
+
+
+def picture(tab: Any, path: Path) -> None:
+    """The whole graph, without the menus that the front end lays over it."""
+    menus = tab.add_style_tag(
+        content=".splitter-overlay-root * { visibility: hidden !important }"
+        " .dom-widget, .dom-widget * { visibility: visible !important }"
+    )
+    area = fitted(tab)
     tab.wait_for_timeout(1500)
     tab.screenshot(path=str(path), clip=area)
     menus.evaluate("(style) => style.remove()")

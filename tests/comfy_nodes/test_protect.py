@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from support.fake_host import FakeHost, Interrupt, ProgressBar, batch, nodes_of_pack, run
+from support.metadata_files import jpeg, segment
 
 from siren_ext.coater.bundled import BUNDLED_COATERS
 from siren_ext.coater.coater import Coater
 from siren_ext.coating.folder import coat_folder
+from siren_ext.coating.manifest import CoatConfig
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture
 from siren_ext.errors import ImageError
@@ -86,6 +88,27 @@ def test_coat_folder(host: FakeHost, coater: Coater, pictures: Path) -> None:
     assert node.validate_inputs(folder="pictures", save_as="x") is True
     assert node.validate_inputs(folder=None, save_as=None) is True
     assert "no folder 'other'" in str(node.validate_inputs(folder="other", save_as="x"))
+
+
+def test_coat_folder_in_the_format_of_the_images(
+    host: FakeHost, coater: Coater, pictures: Path
+) -> None:
+    for number in range(5):
+        credentials = segment(0xEB, b"JP\0\1\0\0\0\1jumb....c2pa")
+        jpeg(pictures / f"signed{number}.jpg", credentials)
+    node = nodes_of_pack()["SirenCoatFolder"]
+    inputs = {"layout": "musubi", "strength": 1.0, "share": 1.0, "format": "keep"}
+    result = run(node, coater=coater, folder="pictures", save_as="siren/out", **inputs)
+    out = host.base / "output" / "siren" / "out"
+    assert (len(list(out.glob("*.png"))), len(list(out.glob("*.jpg")))) == (3, 5)
+    assert len((out / "metadata.jsonl").read_text().splitlines()) == 8
+    summary = result.args[1]
+    assert "8 of 8 images coated in siren/out" in summary
+    assert "Content credentials (C2PA) were dropped" in summary
+    assert "(signed0.jpg, signed1.jpg, signed2.jpg and 2 more)" in summary
+    found = {part.id: part.options.get("options") for part in node.define_schema().inputs}
+    for name in ("layout", "format"):
+        assert all(CoatConfig(**{name: option}) for option in found[name])
 
 
 def test_load_coater(host: FakeHost, coater: Coater) -> None:

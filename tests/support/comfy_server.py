@@ -31,7 +31,14 @@ def interpreter() -> Path | None:
 class Server:
     """One server on a free loopback port with folders of its own under ``base``."""
 
-    def __init__(self, python: Path, base: Path, *, packs: tuple[Path, ...] = (PACK,)) -> None:
+    def __init__(
+        self,
+        python: Path,
+        base: Path,
+        *,
+        packs: tuple[Path, ...] = (PACK,),
+        library: tuple[Path, ...] = (ROOT,),
+    ) -> None:
         self.base = base
         for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
             (base / name).mkdir(parents=True, exist_ok=True)
@@ -45,7 +52,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = uuid.uuid4().hex
         self.log = base / "server.log"
-        paths = [str(ROOT / "tests" / "comfy_nodes" / "stub"), str(ROOT)]
+        paths = [str(path) for path in (ROOT / "tests" / "comfy_nodes" / "stub", *library)]
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(paths),
             "HF_HUB_OFFLINE": "1",
