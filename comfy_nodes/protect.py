@@ -171,6 +171,9 @@ class CoatImage(io.ComfyNode):
         )
 
 
+LAYOUTS = ["plain", "kohya", "imagefolder", "onetrainer", "ai-toolkit", "musubi"]
+
+
 class CoatFolder(io.ComfyNode):
     """Coats all images of a folder."""
 
@@ -206,14 +209,7 @@ class CoatFolder(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "layout",
-                    options=[
-                        "plain",
-                        "kohya",
-                        "imagefolder",
-                        "onetrainer",
-                        "ai-toolkit",
-                        "musubi",
-                    ],
+                    options=LAYOUTS,
                     default="plain",
                     tooltip="plain keeps the subfolders. The others are what these training "
                     "programs read.",
@@ -281,7 +277,7 @@ class CoatFolder(io.ComfyNode):
         strength: float,
         share: float,
         key: Any = None,
-        format: str = "png",  # noqa: A002 - the name on the node
+        format: str = "png",
     ) -> io.NodeOutput:
         from siren_ext.coating.folder import coat_folder
         from siren_ext.coating.formats import compression_words

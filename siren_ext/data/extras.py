@@ -15,7 +15,13 @@ from typing import IO, Any
 from PIL import Image
 
 from siren_ext.data.decode import XMP_KEY, upright_xmp
-from siren_ext.data.iptc import PROFILE_KEY, from_profile, kept_resources, resources_of
+from siren_ext.data.iptc import (
+    PROFILE_KEY,
+    from_profile,
+    kept_resources,
+    resources_of,
+    to_profile,
+)
 
 COMMENT_KEY = "Comment"
 """The PNG text for a file's comment."""
@@ -55,6 +61,10 @@ class Extras:
     dpi: tuple[float, float] | None = None
     colour: tuple[tuple[bytes, bytes], ...] = ()
     lossless: bool = True
+
+    def text_for_png(self, text: dict[str, str]) -> dict[str, str]:
+        """Text entries of a PNG, in which the IPTC fields are one of them."""
+        return text | {PROFILE_KEY: to_profile(self.iptc)} if self.iptc else text
 
 
 NO_EXTRAS = Extras()

@@ -230,7 +230,7 @@ def test_copied_images_are_compressed_too_and_not_scored(mixed: Path, tmp_path: 
 
 def test_too_large_a_picture_for_webp_is_a_png(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    Image.new("RGB", (16_384, 16), (90, 80, 70)).save(tmp_path / "in" / "wide.jpg")
+    Image.new("RGB", (16_384, 200), (90, 80, 70)).save(tmp_path / "in" / "wide.jpg")
     config = CoatConfig(format="webp")
     manifest = coat_folder(ImageSet.open(tmp_path / "in"), Even(), tmp_path / "out", config)
     assert outputs(manifest) == {"wide.jpg": "wide.png"}
