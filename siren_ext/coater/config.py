@@ -10,6 +10,10 @@ from msgspec import Meta
 from siren_ext.config import Config, preset_values
 from siren_ext.errors import ConfigError
 
+MAX_MAP = 1 << 26
+"""Most numbers in a network's map of one image: 64 channels of 1024 x 1024 pixels, 256 MB. A coater
+file of a few megabytes could otherwise ask for 8 GB for each image."""
+
 
 @dataclass(frozen=True)
 class CoaterConfig(Config):
@@ -67,6 +71,12 @@ class CoaterConfig(Config):
         super().__post_init__()
         if self.head == "binary" and self.feature_layer == "pool":
             raise ConfigError("A binary head needs feature_layer 'linear'; found 'pool'.")
+        if self.channels * self.working_size**2 > MAX_MAP:
+            raise ConfigError(
+                f"The coater has {self.channels} channels at {self.working_size} x "
+                f"{self.working_size} pixels, {self.channels * self.working_size**2:,} numbers for "
+                f"each image; expected at most {MAX_MAP:,}. Lower channels or working_size."
+            )
         if self.message_bits and (self.head != "sphere" or self.channels % 4):
             raise ConfigError(
                 f"A keyed coater (message_bits = {self.message_bits}) needs head 'sphere' and a "

@@ -16,22 +16,29 @@ from siren_ext.errors import ImageError
 from siren_ext.files import is_folder, real_path
 from siren_ext.text import natural_key
 
-# EPS and WMF pass the file to another program; the others are containers that Pillow can't decode.
-REFUSED_FORMATS = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
+FORMATS = frozenset(
+    {"PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "TGA", "PPM", "JPEG2000"}
+    | {"AVIF", "HEIF", "JXL"}
+)
+"""What pictures are published and generated in, by Pillow's names.
+
+Every further decoder is one more that a prepared file may attack. Pillow has about 40, also for
+fonts, icons, scientific containers and files that are passed to other programs.
+"""
 PLUGINS = {"HEIF": "pillow_heif", "AVIF": "pillow_avif", "JXL": "pillow_jxl"}
 """Modules of the extra ``formats``, by the format that they add to Pillow."""
 
 
 @functools.cache
 def readable_formats() -> tuple[str, ...]:
-    """Names of the formats that the installed Pillow and its plug-ins decode by themselves."""
+    """Those of :data:`FORMATS` that the installed Pillow and its plug-ins decode."""
     Image.init()
     for name, module in PLUGINS.items():
         if name not in Image.OPEN:
             with suppress(ImportError, OSError):  # absent, or without the library that it needs
                 plugin = importlib.import_module(module)
                 getattr(plugin, "register_heif_opener", int)()
-    return tuple(name for name in Image.OPEN if name not in REFUSED_FORMATS)
+    return tuple(name for name in Image.OPEN if name in FORMATS)
 
 
 def _suffixes() -> dict[str, str]:

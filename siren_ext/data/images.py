@@ -36,6 +36,11 @@ from siren_ext.errors import ImageError
 from siren_ext.files import atomic
 
 MAX_PIXELS = 200_000_000
+MAX_SIDE = 65_535
+"""Longest side in pixels; that of a JPEG."""
+MAX_ASPECT = 100
+"""Longest side by shortest. Training fits the short side to the model, which for a strip of 1 by
+1,000,000 pixels took 49 GB."""
 _NO_PROFILE = "siren_ext: profile refused"
 
 
@@ -95,6 +100,12 @@ def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
             f"{path.name} claims {width}x{height} pixels; expected at most {max_pixels:,}. Shrink "
             "it first."
         )
+    if max(size) > MAX_SIDE or max(size) > MAX_ASPECT * min(size):
+        raise ImageError(
+            f"{path.name} is {width}x{height} pixels; expected sides of at most {MAX_SIDE:,} "
+            f"pixels, the longer one at most {MAX_ASPECT} times the shorter. Crop it or cut it "
+            "into pieces."
+        )
 
 
 def _image_of(stream: IO[bytes]) -> Image.Image:
@@ -152,7 +163,7 @@ def picture_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
 
 
 def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decode an image file of any size, mode and format that Pillow decodes by itself.
+    """Decode an image file of any size and mode, in one of the usual formats.
 
     Other colour modes and bit depths are converted to 8-bit RGB, and only the first frame of an
     animation is read; a note says so. Nothing is resized.

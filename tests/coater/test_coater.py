@@ -57,6 +57,12 @@ def saved(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_coater_can_not_ask_for_gigabytes() -> None:
+    assert shaped(channels=64, working_size=1024).channels == 64
+    with pytest.raises(ConfigError, match=r"512 channels at 2048 x 2048 pixels.*at most"):
+        shaped(channels=512, working_size=2048)
+
+
 # -- coating --------------------------------------------------------------------------------
 
 

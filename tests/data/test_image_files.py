@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image
 
-from siren_ext.data.image_files import image_suffixes, list_images, scan_images
+from siren_ext.data.image_files import (
+    FORMATS,
+    image_suffixes,
+    list_images,
+    readable_formats,
+    scan_images,
+)
 from siren_ext.errors import ImageError
 
 
@@ -32,3 +39,9 @@ def test_listing_is_natural_and_leaves_out_what_it_must(tmp_path):
 def test_usual_suffixes_are_known_and_program_formats_are_not():
     assert {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif"} <= image_suffixes()
     assert not {".eps", ".ps", ".wmf", ".txt", ".pdf", ".svg"} & image_suffixes()
+
+
+def test_only_formats_of_pictures_are_decoded():
+    Image.init()
+    assert {"PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"} <= set(readable_formats()) <= FORMATS
+    assert not {"PSD", "PCX", "FLI", "ICNS", "IPTC", "EPS"} & set(readable_formats())

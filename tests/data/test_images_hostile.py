@@ -60,6 +60,10 @@ HOSTILE = {
     "wide.png": lambda: png_file(2**31 - 1, 1, zlib.compress(b"\0" * 10)),
     "none.png": lambda: png_file(0, 0, zlib.compress(b"")),
     "text_bomb.png": text_bomb,
+    "thread.png": lambda: saved(Image.new("RGB", (1, 1_000_000)), "PNG"),
+    "strip.png": lambda: saved(Image.new("RGB", (101, 1)), "PNG"),
+    "icon.png": lambda: saved(Image.fromarray(COLOUR), "ICO"),
+    "scan.png": lambda: saved(Image.fromarray(COLOUR), "PCX"),
     "program.png": lambda: saved(Image.fromarray(COLOUR), "EPS"),
 }
 
@@ -72,6 +76,15 @@ def test_a_hostile_file_is_an_error_that_names_it(tmp_path, name):
     with pytest.raises(ImageError, match=name) as caught:
         read_picture(path)
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_long_pictures_are_read_up_to_a_limit(tmp_path):
+    path = tmp_path / "panorama.png"
+    Image.new("RGB", (100, 1)).save(path)
+    assert picture_size(path) == (100, 1)
+    Image.new("L", (65_536, 700)).save(path)
+    with pytest.raises(ImageError, match=r"65536x700 pixels; expected sides of at most 65,535"):
+        picture_size(path)
 
 
 def test_missing_files_folders_and_pipes_are_errors(tmp_path):
