@@ -26,6 +26,12 @@ _RAW_SUFFIXES = frozenset(
     | {".k25", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw"}
     | {".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
 )
+# pictures and drawings of other programs, which have to be exported
+_EXPORTED_SUFFIXES = frozenset(
+    {".psd", ".psb", ".xcf", ".kra", ".clip", ".sai", ".sai2", ".ora", ".procreate", ".mdp"}
+    | {".afphoto", ".afdesign", ".svg", ".svgz", ".ai", ".eps", ".wmf", ".emf", ".exr", ".hdr"}
+    | {".dds", ".pcx", ".sgi", ".ico", ".icns"}
+)
 _PLUGIN_SUFFIXES = {
     ".heic": "HEIF",
     ".heics": "HEIF",
@@ -61,7 +67,6 @@ _ADVICE = {
     "HEIF": "install pillow-heif to read them",
     "AVIF": "install pillow-avif-plugin to read them",
     "JXL": "install pillow-jxl-plugin to read them",
-    RAW: "export them as PNG or JPEG",
 }
 
 
@@ -113,7 +118,8 @@ def picture_type(suffix: str, head: bytes) -> str | None:
     Returns
     -------
     str | None
-        A type as in :func:`type_by_content`, or "other" for the further types that Pillow reads.
+        A type as in :func:`type_by_content`, "other" for the further types that Pillow reads, or
+        the suffix in capital letters for types that have to be exported first.
     """
     content = type_by_content(head)
     if suffix in _RAW_SUFFIXES and content in (None, "TIFF"):
@@ -122,6 +128,8 @@ def picture_type(suffix: str, head: bytes) -> str | None:
         return content
     if suffix in readable_suffixes():
         return "other"
+    if suffix in _EXPORTED_SUFFIXES:
+        return suffix[1:].upper()
     return _PLUGIN_SUFFIXES.get(suffix)
 
 
@@ -132,4 +140,5 @@ def can_read(kind: str) -> bool:
 
 def why_unread(kind: str) -> str:
     """Why pictures of a type are left out, and what to do."""
-    return f"{_NAMES.get(kind, kind)} files are not read here; {_ADVICE[kind]}."
+    advice = _ADVICE.get(kind, "export them as PNG or JPEG")
+    return f"{_NAMES.get(kind, kind)} files are not read here; {advice}."

@@ -27,6 +27,8 @@ _HIDDEN = ("hidden or system file", "left as they are")
 _SERVER = ("thumbnail or recycle folder", "left as they are")
 _MASK = ("training mask", "left as they are")
 _THUMB = ("thumbnail", "left as they are")
+_OTHERWISE = "expected pictures and captions"
+_ADVICE = {"TOML file": "name a dataset.toml itself to use its folders and settings"}
 _SERVER_FOLDERS = frozenset(
     {"@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", ".@__thumb", "@tmp"}
     | {"$recycle.bin", "recycler", "recycled", "system volume information", "lost+found"}
@@ -131,7 +133,7 @@ def unknown_files(paths: Iterable[PurePosixPath]) -> list[LeftOut]:
     return [
         entry
         for kind in sorted(kinds)
-        for entry in left_out_files(kinds[kind], kind, "expected pictures and captions")
+        for entry in left_out_files(kinds[kind], kind, _ADVICE.get(kind, _OTHERWISE))
     ]
 
 
