@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from siren_a1111 import webui
 from siren_ext.adapters.files import adapter_hash
 from siren_ext.data.images import Picture, write_picture
 from siren_ext.errors import AdapterError, Cancelled, ModelError
@@ -17,11 +18,10 @@ from siren_ext.progress import Progress
 from siren_ext.text import printable
 
 SAMPLER, SCHEDULER = "DPM++ 2M", "Automatic"
-HALTS = ("interrupted", "skipped", "stopping_generation")
 
 
 class WebuiGenerator:
-    """AUTOMATIC1111 or Forge as an :class:`~siren_ext.panels.lora.ImageGenerator`."""
+    """The web UI as an :class:`~siren_ext.panels.lora.ImageGenerator`."""
 
     def checkpoints(self) -> list[str]:
         """List the checkpoints.
@@ -33,7 +33,7 @@ class WebuiGenerator:
         """
         from modules import sd_models
 
-        chosen = _chosen_checkpoint()
+        chosen = webui.chosen_checkpoint()
         infos = sorted(sd_models.checkpoints_list.values(), key=lambda info: info is not chosen)
         return [info.title for info in infos]
 
@@ -45,7 +45,7 @@ class WebuiGenerator:
         list[str]
             Their names, sorted; empty if the web UI's LoRA module is disabled.
         """
-        networks = _networks()
+        networks = webui.lora_list()
         if networks is None:
             return []
         networks.list_available_networks()
@@ -113,21 +113,12 @@ class WebuiGenerator:
         }
 
 
-def _chosen_checkpoint() -> Any:
-    """The checkpoint selected in the web UI (its option has several spellings), or None."""
-    from modules import sd_models, shared
-
-    return sd_models.get_closet_checkpoint_match(shared.opts.sd_model_checkpoint or "")
-
-
 def _checkpoint(title: str) -> Any:
     """The checkpoint of that title, or the selected one for "".
 
     A missing checkpoint is an error here; the web UI would silently use another one.
     """
-    from modules import sd_models
-
-    found = sd_models.checkpoint_aliases.get(title) if title else _chosen_checkpoint()
+    found = webui.checkpoint_named(title) if title else webui.chosen_checkpoint()
     if found is None:
         raise ModelError(
             f"The web UI has no checkpoint {str(title)[:200]!r}. Refresh the lists and choose one."
@@ -150,26 +141,20 @@ def _draw(request: ImageRequest, checkpoint: Any, prompt: str, index: int) -> An
     The lock is taken here and not on Forge's main thread, because a job that holds it waits for
     that thread.
     """
-    from modules import shared
     from modules.call_queue import queue_lock
 
-    with queue_lock:
-        shared.state.begin(job="siren")
+    with queue_lock, webui.job("siren") as state:
         try:
             done = _on_main_thread(lambda: _process(request, checkpoint, prompt, index))
-            # a skipped or interrupted image is unfinished
-            halted = any(getattr(shared.state, name, False) for name in HALTS)
         except Exception as error:  # a model or the device can raise anything
             raise ModelError(
                 f"The web UI could not generate: {str(error)[:300] or type(error).__name__}. "
                 "See its console."
             ) from error
-        finally:
-            shared.state.end()
-            shared.total_tqdm.clear()
-    if halted:
-        raise Cancelled("Interrupted in the web UI.")
-    if not done.images:
+        halted = webui.halted(state)
+    if halted:  # a skipped or interrupted image is unfinished; SD.Next also interrupts at an error
+        raise Cancelled("Interrupted in the web UI. If nobody did that, see its console.")
+    if done is None or not done.images:
         raise ModelError("The web UI returned no image; see its console.")
     pixels = np.asarray(done.images[done.index_of_first_image].convert("RGB"))
     if pixels.min() == pixels.max():
@@ -184,7 +169,7 @@ def _process(request: ImageRequest, checkpoint: Any, prompt: str, index: int) ->
     """One image as made by the web UI's txt2img, without scripts of other extensions."""
     from modules import processing, shared
 
-    other = checkpoint is not _chosen_checkpoint()
+    other = checkpoint is not webui.chosen_checkpoint()
     work = processing.StableDiffusionProcessingTxt2Img(
         sd_model=shared.sd_model,
         prompt=prompt,
@@ -197,17 +182,13 @@ def _process(request: ImageRequest, checkpoint: Any, prompt: str, index: int) ->
         cfg_scale=request.guidance,
         width=request.size,
         height=request.size,
-        # the web UI's settings may enable these, and both would disturb a coating
-        restore_faces=False,
-        tiling=False,
         do_not_save_samples=True,
         do_not_save_grid=True,
         override_settings={"sd_model_checkpoint": checkpoint.title} if other else {},
         # restoring would reload the other checkpoint for every image
         override_settings_restore_afterwards=False,
     )
-    work.scheduler = SCHEDULER  # set afterwards, because web UIs before 1.9 don't have it
-    with closing(work):
+    with closing(webui.prepare(work, SCHEDULER)):
         return processing.process_images(work)
 
 
@@ -230,15 +211,6 @@ def _on_main_thread(work: Callable[[], Any]) -> Any:
     return result
 
 
-def _networks() -> Any:
-    """The web UI's built-in LoRA module, or None if it is disabled."""
-    try:
-        import networks
-    except ImportError:
-        return None
-    return networks
-
-
 def _tag(name: str, weight: float) -> str:
     if set(name) & set("<>:"):
         raise AdapterError(
@@ -249,7 +221,7 @@ def _tag(name: str, weight: float) -> str:
 
 
 def _lora_facts(name: str, weight: float) -> dict[str, Any]:
-    networks = _networks()
+    networks = webui.lora_list()
     entry = networks.available_networks.get(name) if networks is not None else None
     file = Path(entry.filename) if entry is not None else None
     known = file is not None and file.is_file() and file.suffix == ".safetensors"

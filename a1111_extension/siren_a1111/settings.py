@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +114,53 @@ def folders_allowed() -> bool:
     """
     if flag("siren_allow_folders"):
         return True
-    public = ("listen", "share", "ngrok", "hide_ui_dir_config", "server_name")
-    return not any(flag(name) for name in public)
+    names = (flag("server_name"), os.environ.get("GRADIO_SERVER_NAME"))
+    if not all(is_loopback(name) for name in names if name):
+        return False
+    return not any(flag(name) for name in ("listen", "share", "ngrok", "hide_ui_dir_config"))
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a server with this name can be reached from its own machine only.
+
+    Parameters
+    ----------
+    name : str
+        Host name or address, as in ``--server-name``.
+
+    Returns
+    -------
+    bool
+        True for ``localhost`` and addresses such as 127.0.0.1 and ::1.
+    """
+    plain = name.strip().strip("[]").lower()
+    try:
+        return plain == "localhost" or ipaddress.ip_address(plain).is_loopback
+    except ValueError:
+        return False
+
+
+def api_accounts() -> list[str]:
+    """The accounts that the web UI's own API accepts.
+
+    Returns
+    -------
+    list[str]
+        ``user:password`` each, from ``--api-auth`` (SD.Next: ``--auth`` and ``--auth-file``);
+        empty if the API needs no account.
+
+    Raises
+    ------
+    OSError
+        The file of accounts can't be read.
+    """
+    # AUTOMATIC1111 and Forge have --gradio-auth for the page; their API does not use it
+    texts = [flag("api_auth"), flag("auth")]
+    if flag("auth_file"):
+        lines = Path(flag("auth_file")).read_text(encoding="utf-8").splitlines()
+        texts.append(",".join(lines))
+    given = [entry for text in texts if text for entry in str(text).replace('"', "").split(",")]
+    return [entry.strip() for entry in given if entry.strip()]
 
 
 def make_host() -> PanelHost:

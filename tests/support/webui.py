@@ -8,3 +8,6 @@ EXTENSION = ROOT / "a1111_extension"
 
 
 WEBUI = ROOT / "tests" / "a1111_extension" / "webui"
+
+
+SDNEXT = WEBUI.with_name("sdnext")

@@ -1,0 +1,1 @@
+"""SD.Next has its LoRAs here and no module ``networks`` on the path."""
