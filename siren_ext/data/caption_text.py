@@ -69,6 +69,14 @@ def decode_text(content: bytes, similar: bytes = b"") -> tuple[str, str]:
     ValueError
         It is not a text, or in no encoding that is known.
     """
+    try:
+        return _decoded(content, similar)
+    except UnicodeDecodeError as error:
+        raise ValueError("its encoding is not known") from error
+
+
+def _decoded(content: bytes, similar: bytes) -> tuple[str, str]:
+    """As :func:`decode_text`, with the errors of Python's decoders."""
     for mark, codec, name in _MARKS:
         if content.startswith(mark):
             return _plain(content.decode(codec)), name

@@ -327,7 +327,8 @@ class CaptionReader:
                 self.found.encodings.setdefault(encoding, []).append(self._name(path))
             if unclear:
                 names = examples([printable(picture) for picture in unclear])
-                why = f"gives several captions to {len(unclear)} images ({names}); none is used."
+                count = "1 image" if len(unclear) == 1 else f"{len(unclear)} images"
+                why = f"gives several captions to {count} ({names}); none is used."
                 self.found.problems.append((self._name(path), why))
             for picture, text in texts.items():
                 self.found.texts.setdefault(picture, text)

@@ -61,6 +61,25 @@ def test_kohya_folders_give_repeats_and_class_words(tmp_path):
     assert "red fox" in ImageSet.open(tmp_path).captions("x")
 
 
+@pytest.mark.parametrize(
+    ("leaf", "found"),
+    [
+        ("10_sks cat", (10, "sks cat")),
+        ("3_b", (3, "b")),
+        ("sks cat", (1, None)),
+        ("0_x", (1, None)),
+    ],
+)
+def test_a_kohya_folder_that_is_given_itself_keeps_its_meaning(tmp_path, monkeypatch, leaf, found):
+    picture(tmp_path / leaf / "a.png")
+    picture(tmp_path / leaf / "sub" / "b.png")
+    for place in (tmp_path / leaf, Path(leaf), Path()):
+        monkeypatch.chdir(tmp_path / leaf if place == Path() else tmp_path)
+        data = ImageSet.open(place)
+        assert [(item.repeats, item.class_words) for item in data.items] == [found, (1, None)]
+        assert data.name == leaf
+
+
 @pytest.mark.parametrize("fill", [None, "notes.txt"])
 def test_a_folder_without_images_is_an_error(tmp_path, fill):
     if fill:

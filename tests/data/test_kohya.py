@@ -99,6 +99,60 @@ def test_a_hostile_subset_is_told_and_the_others_are_read(tmp_path, settings):
     assert "\n" not in data.problems[0][0]
 
 
+def test_what_is_dropped_from_a_dataset_toml_is_reported(tmp_path):
+    picture(tmp_path / "img" / "a.png")
+    (tmp_path / "img" / "a.caption").write_text("one")
+    (tmp_path / "img" / "b.heic").write_bytes(b"")
+    for name in ("reg", "more"):
+        picture(tmp_path / name / "r.png")
+    path = toml(
+        tmp_path / "dataset.toml",
+        """
+        [general]
+        keep_tokens = 1
+        shuffle_caption = true
+        [[datasets]]
+        resolution = 768
+        enable_bucket = true
+          [[datasets.subsets]]
+          image_dir = "img"
+          num_repeats = 10
+          class_tokens = "sks cat"
+          caption_prefix = "photo, "
+          [[datasets.subsets]]
+          is_reg = true
+          image_dir = "reg"
+          class_tokens = "cat"
+          [[datasets.subsets]]
+          image_dir = "more"
+          keep_tokens = 2
+        """,
+    )
+    data = ImageSet.open(path)
+    assert names(data) == ["img/a.png", "more/r.png"]
+    assert data.notices == (
+        "Left out: 1 regularisation subset (reg): only training images are used.",
+        "Left out: 5 settings of the dataset.toml (keep_tokens, shuffle_caption, resolution, "
+        "enable_bucket, caption_prefix): set them again for training.",
+        "1 image has no caption (more/r.png).",
+    )
+
+
+def test_a_metadata_file_of_a_subset_is_read(tmp_path):
+    picture(tmp_path / "img" / "a.png")
+    picture(tmp_path / "img" / "b.png")
+    (tmp_path / "meta_cap.json").write_text(
+        '{"a": {"caption": "a fox"}, "/data/img/b.png": {"tags": "a, b"}}', encoding="utf-8"
+    )
+    text = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "img"\nmetadata_file = "%s"\n'
+    data = ImageSet.open(toml(tmp_path / "dataset.toml", text % "meta_cap.json"))
+    assert [item.caption for item in data.items] == ["a fox", "a, b"]
+    assert data.problems == ()
+    data = ImageSet.open(toml(tmp_path / "dataset.toml", text % "../meta_cap.json"))
+    assert [item.caption for item in data.items] == [None, None]
+    assert "outside" in data.problems[0][1]
+
+
 def test_a_wider_root_can_be_allowed_on_purpose(tmp_path):
     picture(tmp_path / "images" / "a.png")
     (tmp_path / "config").mkdir()

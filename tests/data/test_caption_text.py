@@ -1,0 +1,124 @@
+"""Encodings of captions are found, or refused by name."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from siren_ext.data.caption_text import decode_text
+
+WESTERN = [
+    "the artist\u2019s caf\u00e9, \u00e9t\u00e9",
+    "caf\u00e9",
+    "\u00e9",
+    "a girl, na\u00efve, tr\u00e8s jolie",
+    "M\u00e4dchen im Wald, \u00d6l auf Leinwand",
+    "\u201cquoted\u201d caption \u2013 with dashes\u2026",
+    "Se\u00f1or ni\u00f1o, \u00bfqu\u00e9? \u00a1ol\u00e9!",
+    "sunset 100\u00b0, 30 \u00d7 40 cm, a 50\u20ac note",
+    "\u00a9 2024 Zo\u00eb",
+    "\u00c9T\u00c9 \u00c0 LA PLAGE, \u00c4\u00d6\u00dc",
+    "\u0153uvre d\u2019art",
+    "\u00ab \u00e9t\u00e9 \u00bb",
+]
+JAPANESE = [
+    "\u72d0\u306e\u7d75",
+    "1girl, \u9752\u3044\u7a7a, \u30bd\u30ed",
+    "\u732b",
+    "\u6d6e\u4e16\u7d75\u3001\u5317\u658e",
+    "\u5915\u713c\u3051\u306e\u6d77\u3001\u6ce2\u3001\u6c34\u5f69\u753b\u98a8\u306e\u4f5c\u54c1\u3002",
+    "\u6771\u4eac\u30bf\u30ef\u30fc",
+    "\u9280\u9aea, \u8d64\u3044\u76ee",
+]
+RUSSIAN = [
+    "\u0434\u0435\u0432\u0443\u0448\u043a\u0430 \u0432 \u043b\u0435\u0441\u0443",
+    "\u0412\u043e\u043b\u043a, 1girl",
+]
+
+
+@pytest.mark.parametrize("text", WESTERN)
+def test_western_texts(text: str) -> None:
+    assert decode_text(text.encode("cp1252"))[0] == text
+
+
+@pytest.mark.parametrize("text", JAPANESE)
+@pytest.mark.parametrize("codec", ["cp932", "euc_jp"])
+def test_japanese_texts(text: str, codec: str) -> None:
+    if codec == "euc_jp" and not any("\u3041" <= letter <= "\u30fa" for letter in text):
+        pytest.skip("could as well be Chinese")
+    assert decode_text(text.encode(codec)) == (text, codec)
+
+
+@pytest.mark.parametrize("text", RUSSIAN)
+def test_russian_texts(text: str) -> None:
+    assert decode_text(text.encode("cp1251")) == (text, "cp1251")
+
+
+@pytest.mark.parametrize(
+    ("codec", "text"),
+    [
+        ("cp949", "\uc5ec\uc790\uac00 \uc232\uc5d0 \uc788\ub2e4"),
+        ("gb18030", "\u5c0f\u5973\u5b69\u5728\u68ee\u6797\u91cc"),
+        ("cp1250", "za\u017c\u00f3\u0142\u0107 g\u0119\u015bl\u0105 ja\u017a\u0144"),
+    ],
+)
+def test_other_texts_by_their_letters(codec: str, text: str) -> None:
+    assert decode_text(text.encode(codec)) == (text, codec)
+
+
+def test_a_short_text_is_read_as_similar_ones() -> None:
+    fox, girl = "\u72d0\u72f8".encode("gb18030"), "\u5c0f\u5973\u5b69\u5728\u68ee\u6797\u91cc"
+    assert decode_text(fox, girl.encode("gb18030")) == ("\u72d0\u72f8", "gb18030")
+
+
+@pytest.mark.parametrize("text", [*WESTERN, *JAPANESE, *RUSSIAN, "plain words", ""])
+@pytest.mark.parametrize(
+    ("codec", "name"),
+    [
+        ("utf-8", ""),
+        ("utf-8-sig", ""),
+        ("utf-16", "UTF-16"),
+        ("utf-32", "UTF-32"),
+    ],
+)
+def test_unicode_with_and_without_a_mark(text: str, codec: str, name: str) -> None:
+    assert decode_text(text.encode(codec)) == (text, name)
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark(codec: str) -> None:
+    assert decode_text("a fox, a den".encode(codec)) == ("a fox, a den", "UTF-16")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfea", b"\x00\x01\x02", b"\xef\xbb\xbf\xff", b"\x89PNG\r\n\x1a\n\x00", b"\x01"],
+)
+def test_what_is_no_text_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"encoding is not known|control characters"):
+        decode_text(content)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_become_a_clean_text_or_are_refused(content: bytes) -> None:
+    try:
+        text, _ = decode_text(content)
+    except ValueError:
+        return
+    assert "\ufffd" not in text
+    assert "\0" not in text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"1\xb0 " * 20000 + b"\x81", b"\xe9" * 65000, b"\xe0\xe1" * 30000, b"\x8c\xcf" * 30000],
+)
+def test_long_texts_take_no_time(content: bytes) -> None:
+    start = time.process_time()
+    with contextlib.suppress(ValueError):
+        decode_text(content)
+    assert time.process_time() - start < 5

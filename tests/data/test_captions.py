@@ -1,0 +1,208 @@
+"""Captions as people have them: files beside images and tables."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from siren_ext.data.dataset import ImageSet
+
+ACCENTED = "caf\u00e9"
+
+
+def folder_of(home: Path, files: dict[str, str | bytes | None]) -> Path:
+    """A folder with these files; None makes an image."""
+    for name, content in files.items():
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if content is None:
+            Image.new("RGB", (10, 8), (100, 20, 30)).save(path)
+        else:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return home
+
+
+def captions(data: ImageSet) -> dict[str, str | None]:
+    return {item.name: item.caption for item in data.items}
+
+
+@pytest.mark.parametrize(
+    ("image", "caption"),
+    [
+        ("a.png", "a.txt"),
+        ("a.png", "a.caption"),
+        ("a.png", "a.TXT"),
+        ("a.png", "A.Txt"),
+        ("A.PNG", "a.txt"),
+        ("a.png", "a.png.txt"),
+        ("a.JPG", "a.jpg.caption"),
+        ("v1.2.png", "v1.2.txt"),
+        ("sub/a.png", "sub/a.txt"),
+        (f"{unicodedata.normalize('NFD', ACCENTED)}.png", f"{ACCENTED}.txt"),
+        (f"{ACCENTED}.png", f"{unicodedata.normalize('NFD', ACCENTED)}.TXT"),
+    ],
+)
+def test_a_caption_file_is_found(tmp_path: Path, image: str, caption: str) -> None:
+    data = ImageSet.open(folder_of(tmp_path, {image: None, caption: "a fox"}))
+    assert list(captions(data).values()) == ["a fox"]
+    assert [file.name for file in data.items[0].caption_files] == [Path(caption).name]
+    assert data.notices == ()
+
+
+def test_a_caption_is_not_given_to_a_similar_name(tmp_path: Path) -> None:
+    home = folder_of(
+        tmp_path, {"A.png": None, "A.txt": "big", "sub/a.png": None, "a.jpg": None, "a.gif": None}
+    )
+    if (tmp_path / "a.png").exists():
+        pytest.skip("the file system ignores case")
+    (home / "a.jpg.txt").write_text("the photo")
+    assert captions(ImageSet.open(home)) == {
+        "A.png": "big",
+        "a.gif": None,
+        "a.jpg": "the photo",
+        "sub/a.png": None,
+    }
+
+
+TABLES = {
+    "metadata.jsonl": '{"file_name": "a.png", "text": "one"}\n'
+    '{"file_name": "s/b.png", "text": "two"}',
+    "metadata.csv": 'file_name,text\na.png,one\ns/b.png,"two"\n',
+    "captions.tsv": "a.png\tone\ns/b.png\ttwo\n",
+    "meta_cap.json": json.dumps(
+        {"/data/x/a.png": {"caption": "one"}, "/x/s/b.png": {"tags": "two"}}
+    ),
+    "meta.json": json.dumps({"a": {"caption": "one"}, "b": {"caption": "two"}}),
+    "musubi.jsonl": '{"image_path": "C:\\\\set\\\\a.png", "caption": "one"}\n'
+    '{"image_path": "/elsewhere/s/b.png", "caption": "two"}\n',
+    "list.json": json.dumps(
+        [{"image": "a.png", "text": "one"}, {"image": "s/b.png", "text": "two"}]
+    ),
+    "other.csv": "path;prompt\na.png;one\ns/b.png;two\n",
+    "named.jsonl": '{"file_name": "a.png", "additional_feature": "one"}\n\n'
+    '{"file_name": "s/b.png", "additional_feature": "two"}\n',
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_of_captions(tmp_path: Path, table: str) -> None:
+    home = folder_of(tmp_path, {"a.png": None, "s/b.png": None, table: TABLES[table]})
+    data = ImageSet.open(home)
+    assert captions(data) == {"a.png": "one", "s/b.png": "two"}
+    assert data.notices == ()
+    assert data.problems == ()
+
+
+def test_a_table_in_each_folder(tmp_path: Path) -> None:
+    line = '{"file_name": "1.png", "text": "%s"}'
+    files = {"x/1.png": None, "x/metadata.jsonl": line % "left", "y/1.png": None}
+    home = folder_of(tmp_path, {**files, "y/metadata.jsonl": line % "right"})
+    assert captions(ImageSet.open(home)) == {"x/1.png": "left", "y/1.png": "right"}
+
+
+def test_a_file_beside_the_image_goes_first(tmp_path: Path) -> None:
+    files = {"a.png": None, "a.txt": "mine", "metadata.csv": "file_name,text\na.png,table\n"}
+    assert captions(ImageSet.open(folder_of(tmp_path, files))) == {"a.png": "mine"}
+
+
+def test_kohya_joins_caption_and_tags(tmp_path: Path) -> None:
+    meta = json.dumps({"a.png": {"caption": "a fox", "tags": "red, snow"}})
+    data = ImageSet.open(folder_of(tmp_path, {"a.png": None, "meta_cap.json": meta}))
+    assert captions(data) == {"a.png": "a fox, red, snow"}
+
+
+def test_a_json_file_beside_the_image(tmp_path: Path) -> None:
+    data = ImageSet.open(folder_of(tmp_path, {"a.png": None, "a.json": '{"caption": "a fox"}'}))
+    assert captions(data) == {"a.png": "a fox"}
+
+
+def test_a_table_of_another_set_gives_nothing(tmp_path: Path) -> None:
+    meta = json.dumps({"/data/cat/1.png": {"caption": "a cat"}})
+    data = ImageSet.open(folder_of(tmp_path, {"dog/1.png": None, "meta.json": meta}))
+    assert captions(data) == {"dog/1.png": None}
+    assert "1 table of captions (meta.json)" in data.notices[0]
+    assert data.notices[-1] == "1 image has no caption (dog/1.png)."
+
+
+def test_two_captions_for_one_image_are_a_problem(tmp_path: Path) -> None:
+    meta = json.dumps({"/d/cat/1.png": {"caption": "a cat"}, "/d/dog/1.png": {"caption": "a dog"}})
+    data = ImageSet.open(folder_of(tmp_path, {"1.png": None, "meta.json": meta}))
+    assert captions(data) == {"1.png": None}
+    assert data.problems == (
+        ("meta.json", "gives several captions to 1 image (1.png); none is used."),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metadata.jsonl", '{"file_name": "a.png"'),
+        ("metadata.csv", b"\x00\x01"),
+        ("x.jsonl", '{"a": 1e999}'),
+    ],
+)
+def test_a_damaged_table_is_named(tmp_path: Path, name: str, content: str | bytes) -> None:
+    data = ImageSet.open(folder_of(tmp_path, {"a.png": None, name: content}))
+    assert captions(data) == {"a.png": None}
+    assert [problem[0] for problem in data.problems] == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.json", "[" * 100), ("b.json", "3"), ("c.csv", "x,y\n1,2\n"), ("d.tsv", "1\t2"),
+     ("e.jsonl", "[]\n3\n"), ("f.json", '{"x": {"y": {}}}')],
+)  # fmt: skip
+def test_other_tables_are_left_out(tmp_path: Path, name: str, content: str) -> None:
+    data = ImageSet.open(folder_of(tmp_path, {"p.png": None, name: content}))
+    assert captions(data) == {"p.png": None}
+    assert data.problems == ()
+    assert f"({name})" in data.notices[0]
+
+
+def test_captions_in_other_encodings_are_read_and_reported(tmp_path: Path) -> None:
+    western = "the artist\u2019s caf\u00e9, \u00e9t\u00e9"
+    files = {
+        "japan.png": None,
+        "japan.caption": "\u72d0\u306e\u7d75".encode("cp932"),
+        "mark.png": None,
+        "mark.txt": western.encode("utf-8-sig"),
+        "notepad.png": None,
+        "notepad.txt": western.encode("utf-16"),
+        "windows.png": None,
+        "windows.txt": western.encode("cp1252"),
+        "zoe.png": None,
+        "zoe.txt": "Zo\u00eb".encode("cp1252"),
+    }
+    data = ImageSet.open(folder_of(tmp_path, files))
+    assert list(captions(data).values()) == [
+        "\u72d0\u306e\u7d75", western, western, western, "Zo\u00eb",
+    ]  # fmt: skip
+    text = "\n".join(data.notices)
+    assert "1 caption file is not in UTF-8 (notepad.txt) and was read as UTF-16" in text
+    assert "2 caption files are not in UTF-8 (windows.txt, zoe.txt) and were read as cp1252" in text
+    assert "(japan.caption) and was read as cp932" in text
+    assert "mark.txt" not in text
+    assert data.problems == ()
+
+
+def test_a_caption_in_no_known_encoding_is_named_and_kept_as_it_is(tmp_path: Path) -> None:
+    data = ImageSet.open(folder_of(tmp_path, {"a.png": None, "a.txt": b"\xff\xfe\x00"}))
+    assert captions(data) == {"a.png": None}
+    assert data.problems[0][0] == "a.txt"
+    assert "save it as UTF-8" in data.problems[0][1]
+    assert [file.name for file in data.items[0].caption_files] == ["a.txt"]
+
+
+def test_images_without_captions_are_counted(tmp_path: Path) -> None:
+    files: dict[str, str | bytes | None] = {f"{number}.png": None for number in range(6)}
+    folder_of(tmp_path, files)
+    assert ImageSet.open(tmp_path).notices == ()
+    (tmp_path / "0.txt").write_text("a fox")
+    (tmp_path / "1.txt").write_text("  \n")
+    data = ImageSet.open(tmp_path)
+    assert data.notices == ("5 images have no caption (1.png, 2.png, 3.png and 2 more).",)
+    assert data.checked().notices == data.notices
