@@ -30,7 +30,6 @@ from siren_ext.data.decode import (
 )
 from siren_ext.data.extras import NO_EXTRAS, Extras, read_extras
 from siren_ext.data.image_files import readable_formats
-from siren_ext.data.iptc import PROFILE_KEY, to_profile
 from siren_ext.data.png import fitting_profile, fitting_text, save_png, without_profile
 from siren_ext.errors import ImageError
 from siren_ext.files import atomic
@@ -236,10 +235,8 @@ def write_picture(picture: Picture, path: Path) -> tuple[str, ...]:
     if picture.alpha is not None:
         pixels = np.dstack((picture.rgb, picture.alpha))
     notes: list[str] = []
-    icc, text, extras = picture.icc, picture.text, picture.extras
-    if extras.iptc:
-        text = text | {PROFILE_KEY: to_profile(extras.iptc)}
-    icc, text = fitting_profile(icc, notes), fitting_text(text, notes)
+    extras, icc = picture.extras, fitting_profile(picture.icc, notes)
+    text = fitting_text(extras.text_for_png(picture.text), notes)
     try:
         with atomic(path) as temporary:
             save_png(temporary, pixels, text=text, exif=picture.exif, icc=icc, extras=extras)
