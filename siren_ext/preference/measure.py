@@ -32,7 +32,7 @@ from siren_ext.files import sha256_file
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.parts import Parts
 from siren_ext.progress import NULL, Progress
-from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.scoring.score_set import PREFERENCE, ScoreSet
 from siren_ext.text import printable
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from siren_ext.data.dataset import ImageSet, Item
     from siren_ext.diffusion.load import Pipeline
     from siren_ext.suspects.local import LocalSuspect
-
-KIND = "preference"
-"""``source["kind"]`` of score sets that were measured here."""
 
 
 def measure_preference(
@@ -252,7 +249,7 @@ def _facts(
 ) -> dict[str, Any]:
     """What was measured, for the record."""
     return {
-        "kind": KIND,
+        "kind": PREFERENCE,
         "provenance": {
             "suspect": suspect.describe(),
             "control": control.describe() if control else None,

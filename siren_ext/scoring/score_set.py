@@ -20,6 +20,8 @@ from siren_ext.scoring.appearance import LESS_MORE
 MAX_IMAGES = 1_000_000
 MAX_TEXT = 4096
 MAX_FEATURES = 512
+PREFERENCE = "preference"
+"""``source["kind"]`` of sets that :mod:`siren_ext.preference.measure` made from a model's file."""
 
 _AGAIN = "Score the images again with 'siren-ext score'."
 _Text = Annotated[str, Meta(max_length=MAX_TEXT)]
@@ -131,6 +133,11 @@ class ScoreSet:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def preference(self) -> bool:
+        """Whether the rows are a model's preference on images of the owner, not pictures."""
+        return self.source.get("kind") == PREFERENCE
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored by :meth:`save`."""

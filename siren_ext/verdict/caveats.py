@@ -135,6 +135,8 @@ def _unlike(findings: Sequence[Finding], deciding: Finding) -> Iterator[str]:
 
 def _suspect_warnings(suspect: ScoreSet, used: int) -> list[str]:
     found = _pool_notes("suspect", suspect, used)
+    if suspect.preference:
+        return found
     if used < MIN_SUSPECTS:
         found.append(_few_suspects(used))
     return found

@@ -23,7 +23,15 @@ from siren_ext.verdict.findings import (
     strictest,
 )
 from siren_ext.verdict.pools import identical_pools, used_features
-from siren_ext.verdict.wording import LIMITS, NAMES, WORDING, count_of, headline, odds
+from siren_ext.verdict.wording import (
+    LIMITS,
+    NAMES,
+    PREFERENCE_LIMITS,
+    WORDING,
+    count_of,
+    headline,
+    odds,
+)
 
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import CoatingKey
@@ -247,6 +255,7 @@ def conclude(
         and reference is not None
         and identical_pools(suspect, reference),
         alone=len(findings) == 1,
+        preference=suspect.preference,
     )
     return Verdict(
         deciding.outcome,
@@ -255,7 +264,7 @@ def conclude(
         deciding.test,
         config,
         warnings,
-        LIMITS[deciding.test],
+        PREFERENCE_LIMITS if suspect.preference else LIMITS[deciding.test],
         suspect.coater,
         precedence,
         path,
@@ -270,6 +279,17 @@ def _require_enough(
 ) -> None:
     if reference is not None:
         require_same_coater(suspect, reference)
+    if suspect.preference and (reference is not None or innocents or key is None):
+        raise ScoreError(
+            "The suspect's file holds the preference of a model, which is tested against a key "
+            "alone. Give a key, and neither a reference nor innocent models; a clean model is "
+            "subtracted when the preference is measured ('siren-ext preference --control')."
+        )
+    if any(pool.preference for pool in (reference, *innocents) if pool is not None):
+        raise ScoreError(
+            "A file that was given for comparison holds the preference of a model; expected the "
+            "scores of pictures ('siren-ext score')."
+        )
     if len(innocents) > MAX_INNOCENTS:
         raise ScoreError(
             f"{len(innocents)} innocent models were given; at most {MAX_INNOCENTS:,} are accepted."

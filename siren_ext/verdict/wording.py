@@ -49,6 +49,17 @@ _NOTHING: dict[Test, str] = {
     "ks": "No trace of the coating: the images don't score lower than the reference's.",
 }
 
+PREFERENCE_QUESTION = (
+    "Does the model denoise the owner's images better with the secret message than with random "
+    "ones? This test reads the model's file and needs no other model: nothing that an innocent "
+    "model has learnt can make the message fit."
+)
+"""The question of the keyed test of a model's preference."""
+_PREFERENCE_NOTHING = (
+    "No trace of the coating: the model prefers the message no more than half of all random "
+    "messages."
+)
+
 _OWNER = "It does not say who owns the images or whether using them was lawful."
 _ROUTE = (
     "It does not say how the coating got into the model: the images may have come from a third "
@@ -98,6 +109,18 @@ LIMITS: dict[Test, tuple[str, ...]] = {
     ),
 }
 """What a verdict by each test does not prove."""
+PREFERENCE_LIMITS = (
+    *LIMITS["keyed"][:2],
+    "The test is valid only if the key was drawn at random before the model existed and nobody "
+    "chose images or settings by looking at the result. A published commitment proves the first "
+    "part.",
+    _CHANCE + "It is how often a random message would fit this model equally well.",
+    "Every further model or setting that is tried adds to the risk of a false alarm. Only a test "
+    "that was planned in advance has the stated risk.",
+    "Finding nothing does not prove innocence: short or weak training can hide a coating, and "
+    "images that were also published without it are not protected.",
+)
+"""What a verdict by the keyed test of a model's preference does not prove."""
 
 _LIKELIHOODS = (
     (1e-12, "practically impossible"),
@@ -174,7 +197,9 @@ def count_of(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def headline(finding: Finding, alpha: float, *, identical: bool, alone: bool) -> str:
+def headline(
+    finding: Finding, alpha: float, *, identical: bool, alone: bool, preference: bool = False
+) -> str:
     """A verdict in a few sentences.
 
     Parameters
@@ -187,6 +212,8 @@ def headline(finding: Finding, alpha: float, *, identical: bool, alone: bool) ->
         Whether suspect and reference are the same images.
     alone : bool
         Whether it is the only finding, so that its test need not be named.
+    preference : bool
+        Whether a model's preference was tested, not pictures.
 
     Returns
     -------
@@ -206,17 +233,23 @@ def headline(finding: Finding, alpha: float, *, identical: bool, alone: bool) ->
         return (unlike(finding) if finding.unlike else _too_little(finding, risk)) + tail
     if finding.outcome == "no evidence":
         if finding.effect == 0 if test == "ks" else finding.p_value > 0.5:
-            return _NOTHING[test] + tail
+            return (_PREFERENCE_NOTHING if preference else _NOTHING[test]) + tail
         return (
             f"No convincing trace of the coating was found. {_IF_INNOCENT[test]}, the chance of a "
             f"result like this would be {chance}; to count as evidence, it must be {risk} or "
             f"less.{tail}"
         )
     carried = "the secret message of the coating" if test == "keyed" else "the coating"
+    trace = f"The images of the suspicious model carry {carried}."
+    if preference:
+        trace = (
+            "The suspicious model prefers the secret message: it denoises the owner's images "
+            "better when they carry it."
+        )
     return (
-        f"The images of the suspicious model carry {carried}. The likely reason is that it was "
-        f"trained on the coated images. {_IF_INNOCENT[test]}, a result this strong would be "
-        f"{likelihood(finding.p_value)} (chance: {chance}).{tail}"
+        f"{trace} The likely reason is that it was trained on the coated images. "
+        f"{_IF_INNOCENT[test]}, a result this strong would be {likelihood(finding.p_value)} "
+        f"(chance: {chance}).{tail}"
     )
 
 
