@@ -40,7 +40,7 @@ async def comfy_entrypoint() -> Any:
     from comfy_api.latest import ComfyExtension
 
     from .generate import PocketSampler, PromptBatch
-    from .keyed import KeyedVerify, LoadKey
+    from .keyed import CommitCoating, KeyedVerify, LoadKey, NewKey
     from .official import ImportCheckpoints
     from .paths import register_folder
     from .protect import CoatFolder, CoatImage, LoadCoater
@@ -64,7 +64,9 @@ async def comfy_entrypoint() -> Any:
                 SaveScores,
                 KSVerify,
                 VerificationReport,
+                NewKey,
                 LoadKey,
+                CommitCoating,
                 KeyedVerify,
                 PromptBatch,
                 PocketSampler,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from pathlib import Path, PurePosixPath
 
 from siren_ext.coater.bundled import BUNDLED_COATERS, coater_path
 from siren_ext.coater.torch_files import SUFFIXES
 from siren_ext.errors import CoaterError, EvidenceError, ScoreError, SirenError
+from siren_ext.files import atomic
 from siren_ext.text import natural_key
 
 from .paths import MODELS, SUBFOLDER, input_folder, output_folder, safe_name
@@ -17,6 +19,7 @@ BUNDLED = " (bundled)"
 NO_ADAPTER = "none"
 NO_SCORES = "no scores saved yet"
 NO_KEYS = "no key file yet"
+VARIABLE = "SIREN_PASSPHRASE"
 NO_CHECKPOINTS = "no .pth file yet"
 _VARIABLE = re.compile(r"SIREN_[A-Z0-9_]{1,60}")
 
@@ -263,13 +266,13 @@ def key_file(name: str) -> Path:
         if (Path(folder) / relative).is_file():
             return Path(folder) / relative
     raise EvidenceError(
-        f"There is no key file {name!r} in ComfyUI's models/{MODELS} folder. Make one there with "
-        "'siren-ext key new' and press R."
+        f"There is no key file {name!r} in ComfyUI's models/{MODELS} folder. Make one with "
+        "New Key and press R."
     )
 
 
 def passphrase(variable: str) -> str:
-    """Read the passphrase from an environment variable.
+    """Read the passphrase from an environment variable, or from New Key's file.
 
     Only names that begin with SIREN_ are read, so that a stranger's workflow can't read the
     variables of other programs.
@@ -297,9 +300,58 @@ def passphrase(variable: str) -> str:
             "itself into a workflow."
         )
     value = os.environ.get(variable.strip())
+    if value is None and variable.strip() == VARIABLE and passphrase_file().is_file():
+        value = passphrase_file().read_text("utf-8").strip()
     if value is None:
         raise EvidenceError(
             f"The environment variable {variable.strip()} is not set in ComfyUI's process. Set it "
-            "to the passphrase and restart ComfyUI."
+            "to the passphrase and restart ComfyUI, or make a key with New Key."
         )
     return value
+
+
+def passphrase_file() -> Path:
+    """Where New Key keeps the passphrase that it makes if the variable is not set.
+
+    Returns
+    -------
+    Path
+        A file in ComfyUI's user folder that it does not serve to browsers; it may not exist.
+    """
+    import folder_paths
+
+    return Path(folder_paths.get_user_directory()) / "__siren" / "passphrase.txt"
+
+
+def new_passphrase() -> str:
+    """The passphrase for new keys; drawn and kept if there is none yet.
+
+    Returns
+    -------
+    str
+        The variable's value, or what the file holds.
+    """
+    if os.environ.get(VARIABLE) is None and not passphrase_file().is_file():
+        passphrase_file().parent.mkdir(parents=True, exist_ok=True)
+        with atomic(passphrase_file(), 0o600) as temporary:
+            temporary.write_text(secrets.token_urlsafe(24) + "\n", encoding="utf-8")
+    return passphrase(VARIABLE)
+
+
+def new_key_file(name: str) -> Path:
+    """Path of a new key file in ``models/siren``.
+
+    Returns
+    -------
+    Path
+        The file; it may exist.
+
+    Raises
+    ------
+    EvidenceError
+        The name can't be used.
+    """
+    import folder_paths
+
+    relative = safe_name(name.removesuffix(".json"), EvidenceError)
+    return Path(folder_paths.get_folder_paths(MODELS)[0]) / f"{relative.name}.json"

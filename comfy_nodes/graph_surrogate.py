@@ -24,6 +24,8 @@ from siren_ext.training.train import train_coater
 from . import host
 
 NOISE_STEPS = 1000
+ASKED = "comfyui"
+"""Where a coater's provenance keeps the mark of what was asked for."""
 
 
 def train_for_graph(
@@ -40,6 +42,7 @@ def train_for_graph(
     start: Coater | None,
     progress: Progress,
     preset: str = "default",
+    asked: str = "",
 ) -> Coater:
     """Train a coater against the workflow's model, or against the bundled one, and save it.
 
@@ -65,6 +68,8 @@ def train_for_graph(
         A coater to start from; for the preset ``default`` only.
     preset : str
         ``default`` is trained; ``coarse`` and ``keyed`` are fitted.
+    asked : str
+        A mark of everything that was asked for, kept in the coater's provenance.
 
     Returns
     -------
@@ -104,6 +109,8 @@ def train_for_graph(
         data, surrogate, config, coater=shape, start=start, device=str(host.device()),
         progress=progress, resume=out.with_name(out.name + ".state"),
     )  # fmt: skip
+    if asked:
+        coater.provenance[ASKED] = asked
     coater.save(out)
     return coater
 

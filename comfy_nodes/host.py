@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import logging
+import sys
 from collections.abc import Iterator
 
 import torch
@@ -87,4 +90,13 @@ def learning() -> Iterator[None]:
         with torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
+        gc.collect()  # a training's graph has circles
         management.soft_empty_cache()
+        _return_memory()
+
+
+def _return_memory() -> None:
+    """Give freed memory back to the system, which the C library of Linux else keeps."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)

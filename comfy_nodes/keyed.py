@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from comfy_api.latest import io
 
 from . import files, paths, shown
-from .types import CATEGORY, Case, KeySocket, ScoresSocket, VerdictSocket, schema
+from .types import CATEGORY, Case, CoaterSocket, KeySocket, ScoresSocket, VerdictSocket, schema
 from .verify import ALPHA, in_words
+
+_BACK_UP = (
+    "Back up the key file and the passphrase, in different places: without both you can't prove "
+    "anything later."
+)
 
 
 class LoadKey(io.ComfyNode):
@@ -21,8 +27,8 @@ class LoadKey(io.ComfyNode):
             search_aliases=["secret", "passphrase", "watermark key"],
             display_name="Load Key",
             category=CATEGORY,
-            description="Opens an encrypted key file made by 'siren-ext key new'. The passphrase "
-            "is read from an environment variable, so it is never saved in a workflow or image.",
+            description="Opens an encrypted key file made by New Key. The passphrase is never "
+            "saved in a workflow or image.",
             inputs=[
                 io.Combo.Input(
                     "name",
@@ -32,8 +38,8 @@ class LoadKey(io.ComfyNode):
                 io.String.Input(
                     "passphrase_variable",
                     default="SIREN_PASSPHRASE",
-                    tooltip="Name of the environment variable that holds the passphrase. Never "
-                    "type the passphrase itself here.",
+                    tooltip="Name of the environment variable that holds the passphrase. Without "
+                    "it, the one that New Key made is used. Never type the passphrase itself here.",
                 ),
                 io.String.Input(
                     "recipient",
@@ -70,6 +76,135 @@ class LoadKey(io.ComfyNode):
 
         ring = KeyRing.load(files.key_file(name), files.passphrase(passphrase_variable))
         return io.NodeOutput(ring.key(recipient.strip() or None))
+
+
+class NewKey(io.ComfyNode):
+    """Makes a key file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="SirenNewKey",
+            search_aliases=["make a key", "secret", "passphrase", "watermark key"],
+            display_name="New Key",
+            category=CATEGORY,
+            description="Makes a secret key for your keyed coater, in an encrypted file in "
+            "models/siren. A key that exists already is opened, never replaced.",
+            is_output_node=True,
+            inputs=[
+                CoaterSocket.Input("coater", tooltip="A keyed coater of your own."),
+                io.String.Input(
+                    "save_as", default="my key", tooltip="Name of the key file in models/siren."
+                ),
+            ],
+            outputs=[
+                KeySocket.Output(
+                    "key",
+                    display_name="key",
+                    tooltip="For Coat Image, Coat Folder and Keyed Verify.",
+                ),
+                io.String.Output("file", display_name="file", tooltip="Its name in Load Key."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, save_as: str | None = None) -> bool | str:
+        return paths.input_check(files.new_key_file, save_as)
+
+    @classmethod
+    def execute(cls, coater: Any, save_as: str) -> io.NodeOutput:
+        from siren_ext.errors import CoaterError
+        from siren_ext.keys.coating_key import KeyRing
+
+        if not coater.keyed:
+            raise CoaterError(
+                "This coater takes no key. Train one with the preset 'keyed' in Train Coater."
+            )
+        path = files.new_key_file(save_as)
+        if path.is_file():
+            title = "Key opened; it was made before"
+            key = KeyRing.load(path, files.new_passphrase()).key(None)
+        else:
+            title = "Key made"
+            ring = KeyRing.draw(bits=coater.config.message_bits)
+            ring.save(path, files.new_passphrase())
+            key = ring.key(None)
+        lines = [f"models/{paths.MODELS}/{path.name}, fingerprint {key.fingerprint()}", _BACK_UP]
+        if os.environ.get(files.VARIABLE) is None:
+            lines.append(f"The passphrase is in {files.passphrase_file()}")
+        return io.NodeOutput(key, path.name, ui=shown.shown(title, lines, tone="good"))
+
+
+class CommitCoating(io.ComfyNode):
+    """Writes a commitment."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="SirenCommit",
+            search_aliases=["prove first", "time stamp", "copyright", "commitment"],
+            display_name="Commit",
+            category=CATEGORY,
+            description="Records hashes of your coater, your key and a coated folder. Publish the "
+            "shown SHA-256 before the images, to prove later that they came first.",
+            is_output_node=True,
+            not_idempotent=True,
+            inputs=[
+                io.Combo.Input(
+                    "name",
+                    options=files.coater_names(),
+                    tooltip="The coater that the images were coated with.",
+                ),
+                io.String.Input(
+                    "folder",
+                    default="siren/coated",
+                    tooltip="The coated folder from Coat Folder; leave it empty for none.",
+                ),
+                io.String.Input(
+                    "save_as",
+                    default="siren/commitment",
+                    tooltip="Name of the new file inside ComfyUI's output folder. A number is "
+                    "added.",
+                ),
+                KeySocket.Input(
+                    "key", optional=True, tooltip="The key that the images were coated with."
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    "sha256", display_name="sha256", tooltip="Publish this before the images."
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, name: str | None = None, folder: str | None = None, save_as: str | None = None
+    ) -> bool | str:
+        return paths.all_of(
+            paths.input_check(files.coater_file, name),
+            paths.input_check(paths.new_output, save_as),
+        )
+
+    @classmethod
+    def execute(cls, name: str, folder: str, save_as: str, key: Any = None) -> io.NodeOutput:
+        from siren_ext.evidence.commitment import make_commitment
+
+        coated = paths.image_folder(folder) if folder.strip() else None
+        prints = [] if key is None else [key.fingerprint()]
+        made = make_commitment(files.coater_file(name), prints, coated)
+        path = paths.free_output(save_as, ".json")
+        digest = made.save(path)
+        lines = [
+            f"SHA-256: {digest}",
+            "Publish this line before the images, or have it time-stamped. The file "
+            f"{path.name} shows which images are coated: keep it to yourself, unchanged.",
+        ]
+        if key is None:
+            lines.append("No key is connected, so the commitment covers no key.")
+        title = f"Committed: {len(made.files)} coated images"
+        tone: shown.Tone = "warn" if key is None else "good"
+        return io.NodeOutput(digest, ui=shown.shown(title, lines, tone=tone))
 
 
 class KeyedVerify(io.ComfyNode):

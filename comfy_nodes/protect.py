@@ -145,6 +145,7 @@ class CoatImage(io.ComfyNode):
         from siren_ext.coating.apply import coat_images
         from siren_ext.data.images import quantise
 
+        publish.require_key(coater, key)
         images, mask = convert.to_core(image), convert.to_keep(keep, image)
         masks = [None] * len(images) if mask is None else mask.expand(len(images), -1, -1, -1)
         coated = image.to("cpu", torch.float32, copy=True)
@@ -284,6 +285,7 @@ class CoatFolder(io.ComfyNode):
         from siren_ext.coating.manifest import CoatConfig
         from siren_ext.data.dataset import ImageSet
 
+        publish.require_key(coater, key)
         out = paths.new_output(save_as)
         config = CoatConfig.from_dict(
             {"strength": strength, "share": share, "layout": layout, "format": format}

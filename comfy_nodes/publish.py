@@ -78,6 +78,28 @@ def protection(coater: Any, *, key: bool) -> tuple[str, list[str]]:
     return PROTECTED, [f"{name}, with your key." if key else f"{name}. {_NO_KEY}"]
 
 
+def require_key(coater: Any, key: Any) -> None:
+    """Refuse a keyed coater without a key, in the words of the nodes.
+
+    Parameters
+    ----------
+    coater, key
+        The coater; the key, None for none.
+
+    Raises
+    ------
+    CoaterError
+        The coater is keyed and there is no key.
+    """
+    from siren_ext.errors import CoaterError
+
+    if coater.keyed and key is None:
+        raise CoaterError(
+            "This coater is keyed and no key is connected. Connect Load Key to the input 'key', or "
+            "New Key if you have none yet."
+        )
+
+
 def pixels_of(image: Tensor) -> NDArray[np.uint8]:
     """The pixels that Save Image would write.
 

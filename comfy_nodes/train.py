@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
 from typing import Any
 
+import torch
 from comfy_api.latest import io
 
-from . import files, host, paths, shown
+from . import files, host, paths, record, shown
 from .types import CATEGORY, CoaterSocket, schema
 
 BACK_UP = "It is your secret and your only proof: back it up, and don't share it."
+SAME = "It was trained before from the same images and settings, so it was not trained again."
 
 
 class TrainCoater(io.ComfyNode):
@@ -26,6 +31,7 @@ class TrainCoater(io.ComfyNode):
             "the small bundled one) and saves it in models/siren. Queue an interrupted run again "
             "to resume it.",
             is_output_node=True,
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             inputs=[*_image_inputs(), *_training_inputs(), *_model_inputs()],
             outputs=[
                 CoaterSocket.Output("coater", display_name="coater", tooltip="The trained coater."),
@@ -66,6 +72,12 @@ class TrainCoater(io.ComfyNode):
 
         path = files.new_coater_file(save_as)
         data = paths.image_folder(folder)
+        settings = (class_word, steps, batch_size, resolution, seed, rehearse, preset)
+        asked = _asked(data, settings, start, _model_of(cls.hidden))
+        before = _trained_before(path, asked)
+        if before is not None:
+            note = shown.shown("Coater loaded", [SAME, f"models/siren/{path.name}"], tone="good")
+            return io.NodeOutput(before, path.name, ui=note)
         with host.long_step() as progress, host.learning():
             coater = train_for_graph(
                 data,
@@ -79,10 +91,44 @@ class TrainCoater(io.ComfyNode):
                 rehearse=rehearse,
                 start=start,
                 preset=preset,
+                asked=asked,
                 progress=progress,
             )
         note = shown.shown("Coater saved", [f"models/siren/{path.name}", BACK_UP], tone="good")
         return io.NodeOutput(coater, path.name, ui=note)
+
+
+def _model_of(hidden: Any) -> str:
+    """The part of the workflow that makes the model, as text; "" for the bundled one."""
+    if hidden is None:
+        return ""
+    made = record.made_by(hidden.prompt, hidden.unique_id, "model")
+    return json.dumps([made.get("models"), made.get("workflow")], sort_keys=True)
+
+
+def _asked(folder: Path, settings: tuple[Any, ...], start: Any, model: str) -> str:
+    """A mark of everything that a coater is trained from."""
+    images = sorted(
+        (path.relative_to(folder).as_posix(), path.stat().st_size)
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
+    begun = None if start is None else start.fingerprint
+    text = json.dumps([images, settings, begun, model])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _trained_before(path: Path, asked: str) -> Any:
+    """The coater in a file if it was trained from the same, else None."""
+    from siren_ext.coater.coater import Coater
+
+    from .graph_surrogate import ASKED
+
+    if not path.is_file():
+        return None
+    with torch.inference_mode(False):  # so that training may start from it
+        coater = Coater.load(path, device=host.device())
+    return coater if coater.provenance.get(ASKED) == asked else None
 
 
 def _image_inputs() -> list[Any]:

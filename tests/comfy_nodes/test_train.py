@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.fake_host import FakeHost, nodes_of_pack, run
 
+from siren_ext.coater.bundled import refuse_existing
 from siren_ext.coater.coater import Coater
 from siren_ext.errors import CoaterError, ModelError
 
@@ -23,6 +24,36 @@ def test_trained_coaters_are_not_replaced_and_parts_come_together(
     with pytest.raises(ModelError, match="Only some of model, clip and vae are connected"):
         run(node, save_as="new", model=object(), **inputs)
     assert "class word is empty" in str(node.validate_inputs(class_word=" "))
+
+
+def test_what_was_trained_before_is_loaded_after_a_restart(
+    host: FakeHost, coater: Coater, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib
+
+    node = nodes_of_pack()["SirenTrainCoater"]
+    graph = importlib.import_module("comfy_nodes.graph_surrogate")
+
+    def trained(data: object, word: str, out: Path, parts: object, *, asked: str, **rest: object):
+        refuse_existing(out)
+        coater.provenance[graph.ASKED] = asked
+        coater.save(out)
+        return coater
+
+    monkeypatch.setattr(graph, "train_for_graph", trained)
+    inputs = {"folder": "pictures", "class_word": "cat", "steps": 1, "batch_size": 1, "seed": 0}
+    inputs |= {"resolution": 64, "rehearse": False, "save_as": "mine"}
+    assert run(node, **inputs).ui["siren"][0]["title"] == "Coater saved"
+    again = run(node, **inputs)
+    assert again.args[0].fingerprint == coater.fingerprint
+    assert again.args[1] == "mine.safetensors"
+    assert again.ui["siren"][0]["title"] == "Coater loaded"
+    for changed in ({"steps": 2}, {"start": coater}, {"preset": "keyed"}):
+        with pytest.raises(CoaterError, match=r"mine\.safetensors exists already"):
+            run(node, **(inputs | changed))
+    (pictures / "0.png").unlink()
+    with pytest.raises(CoaterError, match=r"mine\.safetensors exists already"):
+        run(node, **inputs)
 
 
 def test_a_start_of_another_size_is_reported_in_the_log(

@@ -157,6 +157,7 @@ def install(monkeypatch: pytest.MonkeyPatch, base: Path) -> FakeHost:
         "folder_names_and_paths": fake.models,
         "add_model_folder_path": fake.add_folder,
         "get_input_directory": lambda: str(base / "input"),
+        "get_user_directory": lambda: str(base / "user"),
         "get_output_directory": lambda: str(base / "output"),
         "get_filename_list": fake.names,
         "get_full_path": fake.full_path,
