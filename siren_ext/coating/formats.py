@@ -16,6 +16,7 @@ from torch import Tensor
 from siren_ext.coating.manifest import CoatConfig, CoatEntry, Compression
 from siren_ext.data.decode import Bytes
 from siren_ext.data.extras import is_lossless_webp
+from siren_ext.data.image_files import readable_formats
 from siren_ext.data.images import Picture, picture_size, read_picture, to_tensor, write_picture
 from siren_ext.data.lossy import LONGEST_SIDE, QUALITY, SUFFIXES, write_lossy
 from siren_ext.errors import ImageError
@@ -96,7 +97,7 @@ def _format(path: Path) -> str:
     """Pillow's name of a file's format, by its content."""
     picture_size(path)  # raises for what can't be read
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=readable_formats()) as image:
             found = image.format or ""
     except ValueError:  # a PNG with a profile that Pillow refuses
         return "PNG"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,12 +22,19 @@ from siren_ext.data.iptc import (
     resources_of,
     to_profile,
 )
+from siren_ext.text import printable
 
 COMMENT_KEY = "Comment"
 """The PNG text for a file's comment."""
 COLOUR_CHUNKS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 """PNG chunks that say what the colour values mean."""
 
+# kept, part of the pixels, or without meaning for a copy of one frame
+_KNOWN_CHUNKS = frozenset(
+    b"IHDR PLTE IDAT tRNS bKGD hIST sBIT sPLT tIME acTL fcTL fdAT iDOT pHYs iCCP eXIf tEXt zTXt "
+    b"iTXt caBX".split()
+) | set(COLOUR_CHUNKS)
+_KNOWN_SEGMENTS = frozenset({"COM", "APP0", "APP1", "APP2", "APP12", "APP13", "APP14"})
 _PNG_START, _MOST_CHUNKS = 8, 1_000_000
 _LARGEST_COLOUR_CHUNK = 64
 _MOST_DPI = 1e6
@@ -107,6 +114,9 @@ def _read(image: Image.Image, path: Path, text: dict[str, str], notes: list[str]
         lossless = lossless or b"VP8L" in names
         if names & {b"caBX", b"C2PA"}:
             notes.append(_C2PA_NOTE)
+        if kind == "PNG":
+            others = (printable(name.decode("latin-1")) for name in names - _KNOWN_CHUNKS)
+            _note_others("PNG chunks", others, notes)
     elif kind == "TIFF":
         resources = _tiff_resources(image, text, notes)
     elif kind == "PSD":
@@ -120,6 +130,12 @@ def _read(image: Image.Image, path: Path, text: dict[str, str], notes: list[str]
     if XMP_KEY in text:  # previews show the image without a coating
         text[XMP_KEY] = _THUMBNAILS.sub("", text[XMP_KEY])
     return Extras(iptc, _resolution(image), colour, lossless)
+
+
+def _note_others(what: str, names: Iterable[str], notes: list[str]) -> None:
+    """Report data that only some program or camera can read."""
+    if found := sorted(set(names)):
+        notes.append(f"Data of other programs were dropped: {what} {', '.join(found[:5])}.")
 
 
 def is_lossless_webp(path: Path) -> bool:
@@ -155,6 +171,12 @@ def _jpeg_segments(image: Image.Image, text: dict[str, str], notes: list[str]) -
         for name, content in segments
     ):
         notes.append("Extended XMP, such as depth maps, was dropped.")
+    others = (
+        name
+        for name, content in segments
+        if name not in _KNOWN_SEGMENTS and not (name == "APP11" and b"c2pa" in content)
+    )
+    _note_others("JPEG segments", others, notes)
     for name, content in segments:  # older Pillow leaves XMP to its caller
         if name == "APP1" and content.startswith(_XMP_HEAD):
             _keep_xmp(content[len(_XMP_HEAD) :], text)

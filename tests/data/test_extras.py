@@ -122,6 +122,15 @@ def test_content_credentials_are_reported(tmp_path: Path) -> None:
     assert [read_picture(path).notes for path in files] == [(C2PA,)] * 3
 
 
+def test_data_of_other_programs_are_reported(tmp_path: Path) -> None:
+    several = [segment(0xE0 + number, b"camera") for number in (7, 3, 12, 3)]
+    assert read_picture(jpeg(tmp_path / "a.jpg", *several)).notes == (
+        "Data of other programs were dropped: JPEG segments APP3, APP7.",
+    )
+    layers = png_with(tmp_path / "a.png", (b"prVW", b"layers"), (b"tIME", bytes(7)))
+    assert read_picture(layers).notes == ("Data of other programs were dropped: PNG chunks prVW.",)
+
+
 def test_extended_xmp_is_reported_and_previews_are_left_out(tmp_path: Path) -> None:
     extension = b"http://ns.adobe.com/xmp/extension/\0" + bytes(60)
     path = jpeg(tmp_path / "depth.jpg", segment(0xE1, extension))
