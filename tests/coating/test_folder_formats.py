@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +15,7 @@ from PIL import Image
 from support.fake_coater import FakeCoater
 from support.metadata_files import COMMENT, IPTC, painters_photo, smooth
 from support.noise_files import files
+from support.processes import with_support
 from torch import Tensor
 
 from siren_ext.coating.folder import coat_folder
@@ -241,3 +246,45 @@ def test_old_records_have_no_compression() -> None:
     entry = CoatEntry("a.jpg", "a.png", "0" * 64, "1" * 64, True, 40.0, 2.0, 1.0, (20, 16))
     assert entry.quality is None
     assert CoatConfig().to_dict() == {"strength": 1.0, "share": 1.0, "seed": 0, "layout": "plain"}
+
+
+KILLED = """
+import time
+from pathlib import Path
+from support.fake_coater import FakeCoater
+from siren_ext.coating.folder import coat_folder
+from siren_ext.coating.manifest import CoatConfig
+from siren_ext.data.dataset import ImageSet
+
+class Slow(FakeCoater):
+    def score(self, images):
+        time.sleep(0.05)
+        return super().score(images)
+
+config = CoatConfig(format={kind!r}, layout="musubi")
+coat_folder(ImageSet.open({data!r}), Slow(), Path({out!r}), config, batch_size=1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_after_a_kill_the_result_is_that_of_one_run(tmp_path: Path, kind: str) -> None:
+    data, out, whole = tmp_path / "data", tmp_path / "out", tmp_path / "whole"
+    data.mkdir()
+    for number in range(12):
+        smooth((48 + 8 * (number % 3), 40)).save(data / f"{number}.png")
+    code = KILLED.format(data=str(data), out=str(out), kind=kind)
+    with subprocess.Popen([sys.executable, "-c", code], env=with_support()) as process:
+        deadline = time.monotonic() + 60
+        while len(list(out.glob("[0-9]*"))) < 3 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    written = len(list(out.glob("[0-9]*")))
+    assert 3 <= written < 12
+    config, coater = CoatConfig(format=kind, layout="musubi"), FakeCoater()
+    manifest = coat_folder(ImageSet.open(data), coater, out, config)
+    assert manifest.complete
+    assert coater.coated_images <= 12 - written + 3
+    assert manifest == coat_folder(ImageSet.open(data), FakeCoater(), whole, config)
+    found = {name: (out / name).read_bytes() for name in files(out)}
+    assert found == {name: (whole / name).read_bytes() for name in files(whole)}
