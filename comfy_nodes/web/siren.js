@@ -3,6 +3,8 @@
 import { app } from "../../scripts/app.js";
 
 const NAME = "siren_result";
+// nodes that report although they save nothing
+const ALSO = new Set(["SirenLoadCoater", "SirenCoatImage", "SirenScoreCoating"]);
 const COLOURS = { good: "#3f9d63", plain: "#6b7fa3", warn: "#d08a1d" };
 
 function line(parent, kind, text, style) {
@@ -58,7 +60,7 @@ function resultOf(node) {
     hideOnZoom: false,
     getValue: () => "",
     setValue: () => {},
-    getMinHeight: () => box.sirenHeight ?? 60,
+    getMinHeight: () => box.sirenHeight ?? 0,
   });
   widget.serialize = false;
   return widget;
@@ -91,6 +93,14 @@ app.registerExtension({
   name: "siren.results",
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (!nodeData.name.startsWith("Siren")) return;
+    if (!nodeData.output_node && !ALSO.has(nodeData.name)) return;
+    // made with the node, because the new front end may not see a field that is added later
+    const created = nodeType.prototype.onNodeCreated;
+    nodeType.prototype.onNodeCreated = function () {
+      const answer = created?.apply(this, arguments);
+      resultOf(this);
+      return answer;
+    };
     const before = nodeType.prototype.onExecuted;
     nodeType.prototype.onExecuted = function (output) {
       before?.apply(this, arguments);
