@@ -134,13 +134,14 @@ def coat(
 
 def _report(manifest: CoatManifest, images: ImageSet, out: Path) -> None:
     """Say what was done, what could not be kept, and what was skipped."""
-    from siren_ext.coating.formats import compression_words
+    from siren_ext.coating.formats import compression_words, size_words
     from siren_ext.coating.layouts import training_advice
 
     coated = sum(entry.coated for entry in manifest.entries)
     say(f"{coated} of {len(manifest.entries)} images coated: {out}")
-    if words := compression_words(manifest.entries):
-        say(words)
+    for words in (compression_words(manifest.entries), size_words(manifest, images, out)):
+        if words:
+            say(words)
     for line in training_advice(images, out, manifest.config.layout):
         say(line)
     report_notices(images.notices)

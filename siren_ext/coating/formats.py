@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 from PIL import Image
 from torch import Tensor
 
-from siren_ext.coating.manifest import CoatConfig, CoatEntry, Compression
+from siren_ext.coating.manifest import CoatConfig, CoatEntry, CoatManifest, Compression
+from siren_ext.data.dataset import ImageSet
 from siren_ext.data.decode import Bytes
 from siren_ext.data.extras import is_lossless_webp
 from siren_ext.data.image_files import readable_formats
@@ -32,6 +33,7 @@ WEAKENED = (
     "quality, or PNG."
 )
 _SMALLEST_EFFECT = 1e-6
+_GROWTH, _LARGE = 3, 20_000_000
 
 
 @dataclass(frozen=True)
@@ -251,4 +253,34 @@ def compression_words(entries: Iterable[CoatEntry]) -> str:
     return (
         f"After compression, {mean:.0%} of the coating's effect is left on average, {least:.0%} in "
         f"{name}; {weak} of {len(shares)} images are below {WEAK:.0%}."
+    )
+
+
+def size_words(manifest: CoatManifest, data: ImageSet, out: Path) -> str:
+    """Advice on files that became much larger; "" if they did not.
+
+    Parameters
+    ----------
+    manifest : CoatManifest
+        What was written.
+    data : ImageSet
+        The sources.
+    out : Path
+        The output folder.
+
+    Raises
+    ------
+    OSError
+        A file can't be looked up.
+    """
+    if manifest.config.format not in (UNSET, "png"):
+        return ""
+    sources = {item.name: item.path for item in data.items}
+    before = sum(sources[entry.source].stat().st_size for entry in manifest.entries)
+    after = sum((out / entry.output).stat().st_size for entry in manifest.entries)
+    if after < _LARGE or after < _GROWTH * before:
+        return ""
+    return (
+        f"The PNG files have {after / 1e6:,.0f} MB, the originals {before / 1e6:,.0f} MB. In a new "
+        "folder, --format keep writes JPEG and WebP images in their own format."
     )

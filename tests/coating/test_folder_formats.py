@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from support.processes import with_support
 from torch import Tensor
 
 from siren_ext.coating.folder import coat_folder
-from siren_ext.coating.formats import WEAKENED, compression_words
+from siren_ext.coating.formats import WEAKENED, compression_words, size_words
 from siren_ext.coating.manifest import MANIFEST_NAME, CoatConfig, CoatEntry, CoatManifest
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture, to_tensor
@@ -246,6 +247,20 @@ def test_old_records_have_no_compression() -> None:
     entry = CoatEntry("a.jpg", "a.png", "0" * 64, "1" * 64, True, 40.0, 2.0, 1.0, (20, 16))
     assert entry.quality is None
     assert CoatConfig().to_dict() == {"strength": 1.0, "share": 1.0, "seed": 0, "layout": "plain"}
+
+
+def test_files_that_became_much_larger_are_reported(mixed: Path, tmp_path: Path) -> None:
+    data, out = ImageSet.open(mixed), tmp_path / "out"
+    manifest = coat_folder(data, Even(), out)
+    assert size_words(manifest, data, out) == ""
+    with (out / "photo.png").open("ab") as stream:  # as large as a photo's
+        stream.truncate(40_000_000)
+    assert size_words(manifest, data, out) == (
+        "The PNG files have 40 MB, the originals 0 MB. In a new folder, --format keep writes JPEG "
+        "and WebP images in their own format."
+    )
+    kept = dataclasses.replace(manifest, config=CoatConfig(format="keep"))
+    assert size_words(kept, data, out) == ""
 
 
 KILLED = """
