@@ -103,5 +103,6 @@ class ImportCheckpoints(io.ComfyNode):
         lines = [f"models/{paths.MODELS}/{name}", made.summary]
         if made.images is not None:
             lines += [f"skipped {bad}: {why}" for bad, why in made.images.problems]
+            lines += made.images.notices
         note = shown.shown("Coater saved", lines, tone="good")
         return io.NodeOutput(made.coater, name, ui=note | {"text": ["\n".join(lines)]})

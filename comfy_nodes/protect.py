@@ -301,7 +301,7 @@ class CoatFolder(io.ComfyNode):
             f"{note} ({', '.join(names[:3])}{f' and {len(names) - 3} more' if names[3:] else ''})"
             for note, names in manifest.notes().items()
         ]
-        lines += filter(None, [compression_words(manifest.entries)])
+        lines += [*filter(None, [compression_words(manifest.entries)]), *data.notices]
         title, worth = publish.protection(coater, key=key is not None)
         lines += [f"{title}. {' '.join(worth)}"]
         fine = title == publish.PROTECTED and not manifest.failures and count
