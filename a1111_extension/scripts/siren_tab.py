@@ -79,8 +79,8 @@ def routes(_, app):
         api.add_routes(
             app,
             _host(),
-            max_mb=float(settings.option("siren_api_mb", 200)),
-            accounts=settings.flag("api_auth"),
+            max_mb=float(settings.option("siren_api_mb", api.MAX_DEFAULT_MB)),
+            accounts=settings.api_accounts(),
         )
 
 

@@ -1,17 +1,21 @@
 """API routes: ``POST /siren/v1/coat``, ``/score`` and ``/verify``.
 
-Images are sent as base64 text, as in the web UI's own API. A request body is measured while it
-arrives and rejected above the limit, before anything is parsed.
+Images are sent as base64 text, as in the web UI's own API. A body must be declared as JSON, which
+a page of another site can't do without the web UI's permission. It is measured while it arrives
+and rejected above the limit, and is parsed in the thread pool, where it does not delay the web UI.
+
+Scores made with an owner's coater help others to remove its coating. Without accounts
+(``--api-auth``), such a coater can therefore only coat, and its scores are left out.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import secrets
-import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from siren_ext.coater.bundled import BUNDLED_COATERS
 from siren_ext.data.dataset import ImageSet
 from siren_ext.documents import parse_json
 from siren_ext.errors import ConfigError, SirenError
@@ -27,11 +32,17 @@ from siren_ext.panels.host import PanelHost
 from siren_ext.panels.uploads import check_images
 from siren_ext.scoring.score import score_folder
 
+MAX_WAITING = 4
+"""Requests that are received, waiting or worked on at the same time; further ones are refused."""
+MAX_SECONDS = 300.0
+"""Time for a body to arrive."""
+MAX_DEFAULT_MB = 50
+"""Size limit of a body in megabytes (1e6 bytes), if the settings name none."""
 _MEGA = 1_000_000
 _LOCK = threading.Lock()
 
 
-def add_routes(app: FastAPI, host: PanelHost, *, max_mb: float, accounts: str | None) -> None:
+def add_routes(app: FastAPI, host: PanelHost, *, max_mb: float, accounts: Sequence[str]) -> None:
     """Add the routes to the web UI's app.
 
     Parameters
@@ -42,61 +53,100 @@ def add_routes(app: FastAPI, host: PanelHost, *, max_mb: float, accounts: str | 
         Limits and coaters.
     max_mb : float
         Size limit of a request body in megabytes (1e6 bytes).
-    accounts : str | None
-        ``user:password,...`` of the web UI's ``--api-auth``; None for no authentication.
+    accounts : Sequence[str]
+        ``user:password`` each, as the web UI's own API asks for; empty for no authentication.
     """
+    slots = threading.BoundedSemaphore(MAX_WAITING)
     for name, step in (("coat", _coat), ("score", _score), ("verify", _verify)):
-        app.post(f"/siren/v1/{name}")(_route(step, host, max_mb, accounts))
+        app.post(f"/siren/v1/{name}")(_route(step, host, max_mb, accounts, slots))
 
 
 def _route(
-    step: Callable[[dict[str, Any], PanelHost, Path], dict[str, Any]],
+    step: Callable[[dict[str, Any], PanelHost, Path, bool], dict[str, Any]],
     host: PanelHost,
     max_mb: float,
-    accounts: str | None,
+    accounts: Sequence[str],
+    slots: threading.BoundedSemaphore,
 ) -> Callable[..., Any]:
+    limit = int(max_mb * _MEGA)
+
+    def work(body: bytes) -> JSONResponse:
+        try:
+            values = parse_json(body, name="The request body", error=ConfigError, max_bytes=limit)
+        except ConfigError as error:
+            return _refusal(400, str(error))
+        if not isinstance(values, dict):
+            return _refusal(400, "The request body is not a JSON object.")
+        return _locked(step, values, host, known=bool(accounts))
+
     async def answer(request: Request) -> JSONResponse:
         if accounts and not _is_known(request.headers.get("authorization", ""), accounts):
-            headers = {"WWW-Authenticate": "Basic"}
-            return JSONResponse({"error": "A user name and a password are required."}, 401, headers)
-        body = bytearray()
-        async for block in request.stream():
-            body += block
-            if len(body) > max_mb * _MEGA:
-                text = f"The request is larger than {max_mb:g} MB. Send fewer or smaller images."
-                return JSONResponse({"error": text}, 413)
-        limit, name = int(max_mb * _MEGA), "The request body"
+            text = "A user name and a password are required."
+            return _refusal(401, text, {"WWW-Authenticate": "Basic"})
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            return _refusal(415, "Send the header 'Content-Type: application/json'.")
+        if not slots.acquire(blocking=False):
+            text = f"{MAX_WAITING} requests are being worked on. Try again later."
+            return _refusal(503, text, {"Retry-After": "10"})
         try:
-            values = parse_json(bytes(body), name=name, error=ConfigError, max_bytes=limit)
-        except ConfigError as error:
-            return JSONResponse({"error": str(error)}, 400)
-        if not isinstance(values, dict):
-            return JSONResponse({"error": "The request body is not a JSON object."}, 400)
-        return await run_in_threadpool(_locked, step, values, host)
+            body = await asyncio.wait_for(_received(request, limit), MAX_SECONDS)
+            if body is None:
+                text = f"The request is larger than {max_mb:g} MB. Send fewer or smaller images."
+                return _refusal(413, text)
+            return await run_in_threadpool(work, body)
+        except asyncio.TimeoutError:
+            return _refusal(408, f"The request took longer than {MAX_SECONDS:g} s to arrive.")
+        finally:
+            slots.release()
 
     return answer
 
 
-def _locked(step: Callable[..., dict[str, Any]], values: dict[str, Any], host: PanelHost) -> Any:
+async def _received(request: Request, limit: int) -> bytes | None:
+    """The body; None if it is larger than the limit."""
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated[:20]) > limit:
+        return None
+    body = bytearray()
+    async for block in request.stream():
+        body += block
+        if len(body) > limit:
+            return None
+    return bytes(body)
+
+
+def _refusal(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": text}, status, headers)
+
+
+def _locked(
+    step: Callable[..., dict[str, Any]], values: dict[str, Any], host: PanelHost, *, known: bool
+) -> JSONResponse:
     """Handle one request at a time, and delete its files at the end."""
     job = host.jobs.new("api")
     try:
         with _LOCK:
-            return JSONResponse(step(values, host, job))
+            return JSONResponse(step(values, host, job, known))
+    except _Forbidden as error:
+        return _refusal(403, str(error))
     except SirenError as error:
-        return JSONResponse({"error": str(error)}, 422)
+        return _refusal(422, str(error))
     finally:
-        shutil.rmtree(job, ignore_errors=True)
+        host.jobs.remove(job)
 
 
-def _is_known(header: str, accounts: str) -> bool:
+class _Forbidden(ConfigError):  # noqa: N818 - a decision, not a fault
+    """What is asked for needs an account."""
+
+
+def _is_known(header: str, accounts: Sequence[str]) -> bool:
     kind, _, text = header.partition(" ")
     try:
         given = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return False
-    known = [entry.strip().encode() for entry in accounts.split(",") if entry.strip()]
-    matches = [secrets.compare_digest(given, entry) for entry in known]
+    matches = [secrets.compare_digest(given, entry.encode()) for entry in accounts]
     return kind.lower() == "basic" and any(matches)
 
 
@@ -128,35 +178,56 @@ def _number(values: dict[str, Any], key: str, default: float) -> float:
     return float(value)
 
 
-def _coater(values: dict[str, Any], host: PanelHost) -> Any:
-    return host.coaters.load(str(values.get("coater", "samples")))
+def _coater_name(values: dict[str, Any]) -> str:
+    return str(values.get("coater", "samples"))
 
 
-def _coat(values: dict[str, Any], host: PanelHost, job: Path) -> dict[str, Any]:
-    coater = _coater(values, host)
+def _judge(values: dict[str, Any], host: PanelHost, known: bool) -> Any:
+    """The coater for scores: an owner's only if the API asks for an account."""
+    name = _coater_name(values)
+    if name not in BUNDLED_COATERS and not known:
+        raise _Forbidden(
+            "Scores made with your own coater help others to remove its coating, so they are "
+            "given only to accounts. Start the web UI with --api-auth USER:PASSWORD (SD.Next: "
+            "--auth), or use the tab."
+        )
+    return host.coaters.load(name)
+
+
+def _coat(values: dict[str, Any], host: PanelHost, job: Path, known: bool) -> dict[str, Any]:
+    name = _coater_name(values)
+    coater = host.coaters.load(name)
     data = ImageSet.open(_images(values, "images", host, job / "originals"))
     done = coat_step(data, coater, job, strength=_number(values, "strength", 1.0))
-    images = [
+    images: list[dict[str, Any]] = [
         {
             "index": int(Path(entry.output).stem),
             "image": base64.b64encode((done.folder / entry.output).read_bytes()).decode(),
             "psnr_db": entry.psnr_db,
-            "before": entry.clean_score,
-            "after": entry.coated_score,
         }
         for entry in done.manifest.entries
     ]
+    if known or name in BUNDLED_COATERS:
+        for image, entry in zip(images, done.manifest.entries, strict=True):
+            image |= {"before": entry.clean_score, "after": entry.coated_score}
     lost = [{"index": int(Path(f.source).stem), "error": f.error} for f in done.manifest.failures]
     return {"coater": done.manifest.coater, "images": images, "failures": lost}
 
 
-def _score(values: dict[str, Any], host: PanelHost, job: Path) -> dict[str, Any]:
-    coater = _coater(values, host)
-    return score_folder(_images(values, "images", host, job / "images"), coater).to_dict()
+def _score(values: dict[str, Any], host: PanelHost, job: Path, known: bool) -> dict[str, Any]:
+    coater = _judge(values, host, known)
+    scores = score_folder(_images(values, "images", host, job / "images"), coater).to_dict()
+    # features of images reveal the message of a key
+    hidden = ("features", "looks")
+    kept = [
+        {key: value for key, value in image.items() if key not in hidden}
+        for image in scores["images"]
+    ]
+    return {**scores, "images": kept}
 
 
-def _verify(values: dict[str, Any], host: PanelHost, job: Path) -> dict[str, Any]:
-    coater = _coater(values, host)
+def _verify(values: dict[str, Any], host: PanelHost, job: Path, known: bool) -> dict[str, Any]:
+    coater = _judge(values, host, known)
     suspect = _images(values, "suspect", host, job / "suspect")
     reference = _images(values, "reference", host, job / "reference")
     alpha = _number(values, "alpha", host.alpha)

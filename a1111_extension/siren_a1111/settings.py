@@ -39,9 +39,9 @@ def add_settings() -> None:
             {"component": gr.Slider, "component_args": {"minimum": 1, "maximum": 10000, "step": 1}},
         ),
         "siren_api_mb": (
-            200,
+            50,
             "Maximum size of a request to /siren/v1 in megabytes",
-            {"component": gr.Slider, "component_args": {"minimum": 1, "maximum": 2000, "step": 1}},
+            {"component": gr.Slider, "component_args": {"minimum": 1, "maximum": 500, "step": 1}},
         ),
     }
     for key, (default, label, look) in options.items():

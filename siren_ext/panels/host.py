@@ -147,6 +147,8 @@ class CoaterLibrary:
 class JobFolders:
     """Temporary folders, deleted some time after the last write and when the program ends.
 
+    One thread deletes them; it starts with the first folder and ends with the last.
+
     Parameters
     ----------
     keep_minutes : float
@@ -155,7 +157,9 @@ class JobFolders:
 
     def __init__(self, keep_minutes: float = 60) -> None:
         self.keep_minutes = keep_minutes
-        self._open: set[Path] = set()
+        self._due: dict[Path, float] = {}
+        self._changed = threading.Condition()
+        self._sweeper: threading.Thread | None = None
         atexit.register(self.close)
 
     def new(self, kind: str) -> Path:
@@ -172,14 +176,41 @@ class JobFolders:
             The empty folder.
         """
         folder = Path(tempfile.mkdtemp(prefix=f"siren_{kind}_"))
-        self._open.add(folder)
-        self._watch(folder)
+        with self._changed:
+            self._due[folder] = time.monotonic() + self.keep_minutes * 60
+            if self._sweeper is None:
+                self._sweeper = threading.Thread(
+                    target=self._sweep, name="siren-folders", daemon=True
+                )
+                self._sweeper.start()
         return folder
 
-    def _watch(self, folder: Path) -> None:
-        timer = threading.Timer(self.keep_minutes * 60, self._expire, [folder])
-        timer.daemon = True
-        timer.start()
+    def remove(self, folder: Path) -> None:
+        """Delete a folder now.
+
+        Parameters
+        ----------
+        folder : Path
+            One that :meth:`new` made.
+        """
+        with self._changed:
+            self._due.pop(folder, None)
+            self._changed.notify_all()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Delete folders as they fall due, until there are none."""
+        while True:
+            with self._changed:
+                if not self._due:
+                    self._sweeper = None
+                    return
+                folder, due = min(self._due.items(), key=lambda item: item[1])
+                wait = due - time.monotonic()
+                if wait > 0:
+                    self._changed.wait(wait)
+                    continue
+            self._expire(folder)
 
     def _expire(self, folder: Path) -> None:
         """Delete the folder unless a long job is still writing to it."""
@@ -188,18 +219,16 @@ class JobFolders:
         except OSError:  # a file was created or deleted meanwhile
             newest = time.time() if folder.exists() else 0.0
         if time.time() - newest < self.keep_minutes * 60:
-            self._watch(folder)
+            with self._changed:
+                if folder in self._due:
+                    self._due[folder] = time.monotonic() + self.keep_minutes * 60
         else:
-            self._remove(folder)
-
-    def _remove(self, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        self._open.discard(folder)
+            self.remove(folder)
 
     def close(self) -> None:
         """Delete all folders now."""
-        for folder in list(self._open):
-            self._remove(folder)
+        for folder in list(self._due):
+            self.remove(folder)
 
 
 class StopRequests:

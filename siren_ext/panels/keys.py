@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from siren_ext.errors import CoaterError, EvidenceError
 from siren_ext.panels import html as cards
-from siren_ext.panels.gradio_compat import private, upload_paths
+from siren_ext.panels.gradio_compat import private, upload_field, upload_paths
 from siren_ext.panels.host import PanelHost, UploadLimits
 from siren_ext.panels.widgets import ONE_FILE_PX, reveal
 from siren_ext.text import printable
@@ -85,7 +85,8 @@ def key_choice(
         if ready and not limits.folders:
             lines.append(_NOT_YOURS.format(command=command))
         gr.HTML(cards.hint(*lines), elem_id=f"{prefix}_key_about")
-        file = gr.File(
+        file = upload_field(
+            gr,
             label="Key file (.json)",
             file_types=[".json"],
             visible=ready,
@@ -102,7 +103,8 @@ def key_choice(
                 elem_id=f"{prefix}_key_recipient",
             )
         if commitment:
-            fixed = gr.File(
+            fixed = upload_field(
+                gr,
                 label="Commitment (.json), if you made one",
                 file_types=[".json"],
                 height=ONE_FILE_PX,

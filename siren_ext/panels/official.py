@@ -10,7 +10,7 @@ from siren_ext.coater.torch_files import SUFFIXES
 from siren_ext.devices import pick_device
 from siren_ext.errors import CoaterError
 from siren_ext.panels import html as cards
-from siren_ext.panels.gradio_compat import private, upload_paths
+from siren_ext.panels.gradio_compat import private, upload_field, upload_paths
 from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.train import coater_file
 from siren_ext.panels.uploads import collect_images
@@ -54,7 +54,8 @@ def coater_import(gr: Any, prefix: str, host: PanelHost, coater: tuple[Any, Any]
         about = gr.HTML(cards.hint(*_ABOUT), elem_id=f"{prefix}_about")
         with gr.Row():
             generator, extractor = (
-                gr.File(
+                upload_field(
+                    gr,
                     label=f"{kind.capitalize()}, such as {example}",
                     file_types=list(SUFFIXES),
                     height=ONE_FILE_PX,

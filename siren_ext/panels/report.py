@@ -6,7 +6,7 @@ from typing import Any
 
 from siren_ext.errors import ScoreError
 from siren_ext.panels import html as cards
-from siren_ext.panels.gradio_compat import private, upload_paths
+from siren_ext.panels.gradio_compat import private, upload_field, upload_paths
 from siren_ext.panels.host import PanelHost
 from siren_ext.panels.recheck import Recheck, recheck_step
 from siren_ext.panels.widgets import reveal
@@ -37,8 +37,12 @@ def report_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
         ),
         elem_id="siren_report_intro",
     )
-    file = gr.File(
-        label="report.json", file_count="single", file_types=[".json"], elem_id="siren_report_file"
+    file = upload_field(
+        gr,
+        label="report.json",
+        file_count="single",
+        file_types=[".json"],
+        elem_id="siren_report_file",
     )
     run = gr.Button("Check the report", variant="primary", elem_id="siren_report_run")
     card = gr.HTML(elem_id="siren_report_verdict")
@@ -78,7 +82,12 @@ def recheck_note(found: Recheck) -> str:
     if wrong:
         return f"Do not rely on this report. It states '{found.stated}', but: {' '.join(wrong)}"
     text = f"Report of {found.created}: its figures follow from its scores."
-    if found.stated != found.verdict.outcome:
+    if found.stated != found.verdict.outcome and found.earlier:
+        text += (
+            f" It states '{found.stated}', by the rules of an earlier version. Shown here is what "
+            "its figures say by those of today."
+        )
+    elif found.stated != found.verdict.outcome:
         text += (
             f" It states '{found.stated}', based on a test that looked at the images one by one. "
             "Shown here is the test of all images together, which did not decide."

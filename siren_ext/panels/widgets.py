@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from siren_ext.coater.torch_files import SUFFIXES
-from siren_ext.panels.gradio_compat import private
+from siren_ext.panels.gradio_compat import private, upload_field
 from siren_ext.panels.host import CoaterLibrary, StopRequests, UploadLimits
 
 LIST_PX = 300  # a list of a hundred file names would fill the page
@@ -44,8 +44,8 @@ def image_files(
     """
     text = f"{label} (up to {limits.files}, {limits.file_mb:g} MB each)"
     types = ["image", ".zip", ".txt", *([".json"] if scores else [])]
-    return gr.File(
-        label=text, file_count="multiple", file_types=types, height=LIST_PX, elem_id=elem_id
+    return upload_field(
+        gr, label=text, file_count="multiple", file_types=types, height=LIST_PX, elem_id=elem_id
     )
 
 
@@ -96,7 +96,8 @@ def coater_choice(gr: Any, prefix: str, coaters: CoaterLibrary) -> tuple[Any, An
         elem_id=f"{prefix}_coater",
     )
     with gr.Accordion("Use your own coater file", open=False, elem_id=f"{prefix}_coater_own"):
-        upload = gr.File(
+        upload = upload_field(
+            gr,
             label="Coater (.safetensors)",
             # a checkpoint is let through, so that the message says what to do with it
             file_types=[".safetensors", *SUFFIXES],

@@ -60,9 +60,11 @@ def images(tmp_path: Path) -> Iterator[Path]:
     return tmp_path
 
 
-def post(address: str, name: str, body: Any, account: str = ACCOUNT) -> tuple[int, Any]:
+def post(
+    address: str, name: str, body: Any, account: str = ACCOUNT, kind: str = "application/json"
+) -> tuple[int, Any]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json", "Authorization": f"Basic {account}"}
+    headers = {"Content-Type": kind, "Authorization": f"Basic {account}"}
     request = urllib.request.Request(f"{address}/siren/v1/{name}", data, headers)
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:
@@ -83,6 +85,7 @@ def test_routes(address: str, images: Path) -> None:
     fresh = [image["image"] for image in coated["images"]]
     status, scores = post(address, "score", {"images": fresh})
     assert status == 200
+    assert not any("features" in image for image in scores["images"])
     expected = [image["after"] for image in coated["images"]]
     assert [image["score"] for image in scores["images"]] == pytest.approx(expected, abs=1e-4)
     status, found = post(
@@ -98,6 +101,7 @@ def test_routes_refuse(address: str, images: Path) -> None:
     assert post(address, "score", {"images": given}, account="")[0] == 401
     wrong = base64.b64encode(b"me:guess").decode()
     assert post(address, "score", {"images": given}, account=wrong)[0] == 401
+    assert post(address, "score", {"images": given}, kind="text/plain")[0] == 415
     assert post(address, "score", b"{")[0] == 400
     assert post(address, "score", b"[]")[0] == 400
     assert post(address, "score", b" " * 2_000_001)[0] == 413

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import gradio as gr
 
@@ -45,7 +46,25 @@ inputs = [part["props"] for part in config["components"] if part["type"] != "sta
 hidden = [part for part in page.blocks.values() if getattr(part, "type", "") == "password"]
 pieces = ("state", "row", "column", "form", "group", "tabs")
 folders = [p["visible"] for p in inputs if str(p.get("elem_id", "")).endswith("_folder")]
+
+
+def reads_any_file(field: gr.File) -> bool:
+    """Whether a visitor's program may name a file of this machine as an upload."""
+    if not gr.__version__.startswith("3."):  # later versions look before they call the field
+        return False
+    entry = {"name": str(Path(__file__)), "data": None, "is_file": True}
+    try:
+        field.preprocess(entry if field.file_count == "single" else [entry])
+    except gr.Error:
+        return False
+    return True
+
+
+given = {i for dep in config["dependencies"] for i in dep["inputs"]}
+fields = [page.blocks[i] for i in given if isinstance(page.blocks[i], gr.File)]
 result = {
+    "uploads": len(fields),
+    "unguarded": [field.elem_id for field in fields if reads_any_file(field)],
     "version": gr.__version__,
     "made": made,
     "rendered": [p.get("elem_id") for p in inputs if p.get("elem_id")],

@@ -30,6 +30,8 @@ def test_panels_build(which: str) -> None:
     assert not any(found["folders"])
     assert found["folders"]
     assert found["nameless"] == []
+    assert found["unguarded"] == []
+    assert found["uploads"] > 10
     # never saved by a web UI that offers to keep what stands in its fields
     assert set(found["passphrases"]) == PASSPHRASES
     assert all(found["passphrases"].values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -60,6 +61,30 @@ def test_folders_are_private_and_go(tmp_path: Path) -> None:
     assert not other.exists()
 
 
+def test_one_thread_deletes_all_folders() -> None:
+    def sweepers() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "siren-folders"]
+
+    before = len(sweepers())
+    jobs = JobFolders(keep_minutes=5)
+    folders = [jobs.new("t") for _ in range(50)]
+    assert len(sweepers()) == before + 1
+    jobs.remove(folders[0])
+    assert not folders[0].exists()
+    assert folders[1].exists()
+    jobs.close()
+    assert not any(folder.exists() for folder in folders)
+    deadline = time.monotonic() + 5
+    while len(sweepers()) > before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(sweepers()) == before
+    jobs.keep_minutes = 0.001  # a new folder starts the thread again
+    last = jobs.new("t")
+    while last.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not last.exists()
+
+
 def test_a_folder_that_is_written_to_stays(tmp_path: Path) -> None:
     jobs = JobFolders(keep_minutes=10)
     folder = jobs.new("t")
@@ -69,7 +94,7 @@ def test_a_folder_that_is_written_to_stays(tmp_path: Path) -> None:
     long_ago = time.time() - 3600
     for path in (folder, inner.parent):
         os.utime(path, (long_ago, long_ago))
-    jobs._expire(folder)  # what its timer does after ten minutes
+    jobs._expire(folder)  # what the sweeper does after ten minutes
     assert inner.exists()
     os.utime(inner, (long_ago, long_ago))
     jobs._expire(folder)
