@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli.common import command, gather, pixels, report_skipped, say, watched
+from siren_ext.cli.common import (
+    command,
+    gather,
+    pixels,
+    report_notices,
+    report_skipped,
+    say,
+    watched,
+)
 from siren_ext.cli.options import (
     Assignments,
     Base,
@@ -98,7 +106,7 @@ def meta(
             "of them out."
         )
     with watched(quiet) as progress:
-        drawn, problems = _tasks(sets, corpus, progress)
+        drawn, problems, notices = _tasks(sets, corpus, progress)
         start_for_base(
             drawn,
             base,
@@ -113,6 +121,7 @@ def meta(
             minutes=minutes,
         )
     say(f"Start coater written: {out}")
+    report_notices(notices)
     report_skipped(problems, "file")
 
 
@@ -129,11 +138,11 @@ def register(app: typer.Typer) -> None:
 
 def _tasks(
     sets: list[Path] | None, corpus: Path | None, progress: Progress
-) -> tuple[CorpusTasks | SetTasks, list[tuple[str, str]]]:
-    """The small sets to train on, and the files of them that can't be read."""
+) -> tuple[CorpusTasks | SetTasks, list[tuple[str, str]], list[str]]:
+    """The small sets to train on, the files of them that can't be read, and what else to report."""
     from siren_ext.training.tasks import CorpusTasks, SetTasks
 
     if corpus is not None:
-        return CorpusTasks(corpus), []
+        return CorpusTasks(corpus), [], []
     drawn = SetTasks.open(sets or [], progress=progress)
-    return drawn, drawn.problems
+    return drawn, drawn.problems, drawn.notices

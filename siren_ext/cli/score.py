@@ -28,6 +28,7 @@ def score(
     """
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
+    from siren_ext.data.survey import overlooked_pictures
     from siren_ext.devices import pick_device
     from siren_ext.scoring.score import score_folder
 
@@ -43,7 +44,7 @@ def score(
         )
     scores.save(out)
     say(f"{len(scores.scores)} score{'' if len(scores.scores) == 1 else 's'}: {out}")
-    report_skipped(scores.failures, "file")
+    report_skipped([*scores.failures, *overlooked_pictures(folder)], "file")
 
 
 def register(app: typer.Typer) -> None:

@@ -13,7 +13,13 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from siren_ext.data.image_files import inside, path_key, readable_suffixes, unusual
+from siren_ext.data.image_files import (
+    image_suffixes,
+    inside,
+    path_key,
+    readable_suffixes,
+    unusual,
+)
 from siren_ext.data.picture_types import HEAD_BYTES, can_read, picture_type, why_unread
 from siren_ext.errors import ImageError
 from siren_ext.files import is_folder
@@ -318,6 +324,35 @@ def survey_folder(
 
     found = sort_files(paths, head, caption_suffixes=caption_suffixes)
     found.refused = sorted(refused, key=lambda entry: path_key(entry[0], folder))
+    return found
+
+
+def overlooked_pictures(folder: Path) -> list[tuple[str, str]]:
+    """Pictures in a folder that a search by suffix misses, as scoring does it.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; subfolders are not searched.
+
+    Returns
+    -------
+    list[tuple[str, str]]
+        Name, and why it is missed.
+
+    Raises
+    ------
+    ImageError
+        If ``folder`` is not a folder.
+    """
+    survey = survey_folder(folder)
+    found = [(printable(path), why) for path, why in survey.unread]
+    why = "is a picture, but its name does not end like one; add .png or .jpg to it."
+    found += [
+        (printable(path), why)
+        for path in survey.pictures
+        if path.suffix.lower() not in image_suffixes()
+    ]
     return found
 
 

@@ -99,6 +99,11 @@ class SetTasks:
         ]
 
     @property
+    def notices(self) -> list[str]:
+        """What else was left out of the sets, and what to check, one line each."""
+        return [f"{found.name}: {line}" for found in self.sets for line in found.notices]
+
+    @property
     def hash(self) -> str:
         """SHA-256 over the sets' hashes."""
         return hashlib.sha256("\n".join(found.hash for found in self.sets).encode()).hexdigest()
