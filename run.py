@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Run the demo or the tests with nothing installed but Python 3.10 or newer.
+"""Run the demo, the tests or the fuzzer with nothing installed but Python 3.10 or newer.
 
 python run.py demo [OUT]         the whole chain on the bundled samples; OUT defaults to out/demo
 python run.py test [ARGS ...]    the tests; ARGS are passed to pytest
+python run.py fuzz [ARGS ...]    damaged files for every reader, for two minutes; --help has ARGS
 
 The first call makes .venv beside this file and installs the project there; later calls start at
 once. Without an NVIDIA GPU, the much smaller CPU build of torch is installed. To choose another
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 10)
 TORCH_RANGE = "torch>=2.0"
 CPU_TORCH = "2.13.0"
-EXTRAS = {"demo": "models", "test": "dev"}
+EXTRAS = {"demo": "models", "test": "dev", "fuzz": "dev"}
 
 
 class SetupError(Exception):
@@ -201,6 +202,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     if name == "test":
         return become([python, "-m", "pytest", *rest])
+    if name == "fuzz":
+        return become([python, str(ROOT / "benchmarks" / "fuzz.py"), *rest])
     if not rest or rest[0].startswith("-"):
         rest.insert(0, str(Path("out", "demo")))
     elif not Path(rest[0]).is_absolute():

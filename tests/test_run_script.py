@@ -106,6 +106,16 @@ def test_failed_installation_leaves_no_stamp(
     assert not (script.environment() / "siren-installed.json").exists()
 
 
+def test_fuzz_shares_the_environment_of_the_tests(
+    script: ModuleType, calls: list[list[str]]
+) -> None:
+    assert script.main(["test"]) == 0
+    calls.clear()
+    assert script.main(["fuzz", "--minutes", "2"]) == 0
+    (command,) = calls
+    assert command[1:] == [str(ROOT / "benchmarks" / "fuzz.py"), "--minutes", "2"]
+
+
 def test_demo_folder(script: ModuleType, calls: list[list[str]], tmp_path: Path) -> None:
     script.main(["demo"])
     assert calls[-1][1:] == ["-m", "siren_ext", "demo", str(Path("out", "demo"))]

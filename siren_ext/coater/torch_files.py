@@ -147,7 +147,7 @@ def _checked_archive(path: Path, content: bytes, max_bytes: int) -> io.BytesIO:
             f"{path} was not written by torch.save or is incomplete: {error}. Download or copy it "
             "again."
         ) from error
-    except (ValueError, RuntimeError, struct.error) as error:
+    except (ValueError, RuntimeError, LookupError, OverflowError, struct.error) as error:
         raise CoaterError(f"{path} is damaged: {error}") from error
     fresh.seek(0)
     return fresh

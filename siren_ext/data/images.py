@@ -8,7 +8,6 @@ network's input is done here.
 from __future__ import annotations
 
 import dataclasses
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,16 +29,11 @@ from siren_ext.data.decode import (
 )
 from siren_ext.data.extras import NO_EXTRAS, Extras, read_extras
 from siren_ext.data.image_files import readable_formats
+from siren_ext.data.limits import MAX_PIXELS, check_file, check_size
 from siren_ext.data.png import fitting_profile, fitting_text, save_png, without_profile
 from siren_ext.errors import ImageError
 from siren_ext.files import atomic
 
-MAX_PIXELS = 200_000_000
-MAX_SIDE = 65_535
-"""Longest side in pixels; that of a JPEG."""
-MAX_ASPECT = 100
-"""Longest side by shortest. Training fits the short side to the model, which for a strip of 1 by
-1,000,000 pixels took 49 GB."""
 _NO_PROFILE = "siren_ext: profile refused"
 
 
@@ -82,31 +76,6 @@ class Picture:
         return self.rgb.shape[1], self.rgb.shape[0]
 
 
-def _check_file(path: Path) -> None:
-    """Refuse directories, devices and empty files."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageError(f"{path.name} is not a regular file; expected an image file.")
-    if status.st_size == 0:
-        raise ImageError(f"{path.name} is empty; expected an image file.")
-
-
-def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
-    """Refuse images that are too large to decode."""
-    width, height = size
-    if width * height > max_pixels:
-        raise ImageError(
-            f"{path.name} claims {width}x{height} pixels; expected at most {max_pixels:,}. Shrink "
-            "it first."
-        )
-    if max(size) > MAX_SIDE or max(size) > MAX_ASPECT * min(size):
-        raise ImageError(
-            f"{path.name} is {width}x{height} pixels; expected sides of at most {MAX_SIDE:,} "
-            f"pixels, the longer one at most {MAX_ASPECT} times the shorter. Crop it or cut it "
-            "into pieces."
-        )
-
-
 def _image_of(stream: IO[bytes]) -> Image.Image:
     """Open an image; a PNG with a colour profile that Pillow refuses is opened without it."""
     try:
@@ -125,9 +94,9 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image; whatever is wrong with it becomes an :class:`ImageError`."""
     name = path.name
     try:
-        _check_file(path)
+        stored = check_file(path)
         with path.open("rb") as stream, _image_of(stream) as image:
-            _check_pixels(path, image.size, max_pixels)
+            check_size(name, image.size, max_pixels, stored)
             yield image
     except ImageError:
         raise

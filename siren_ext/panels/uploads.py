@@ -9,6 +9,8 @@ are counted while reading, because the sizes stated in an archive can't be trust
 from __future__ import annotations
 
 import contextlib
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -290,7 +292,8 @@ _EQUAL_SUFFIXES = {
 }
 _LONGEST_NAME = 180
 _ARCHIVE_ERRORS = (
-    zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError, EOFError, OSError,
+    ValueError, OverflowError, LookupError,
 )  # fmt: skip
 
 
@@ -343,7 +346,8 @@ def _opened_archive(path: Path, limits: UploadLimits) -> Iterator[list[_Member]]
             yield [
                 _Member(place, partial(archive.open, entry))
                 for entry in entries
-                if not entry.is_dir()
+                if entry.filename  # is_dir fails for an empty name
+                and not entry.is_dir()
                 and (place := PurePosixPath(entry.filename.replace("\\", "/"))).name
             ]
     except _ARCHIVE_ERRORS as error:

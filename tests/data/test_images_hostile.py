@@ -61,6 +61,8 @@ HOSTILE = {
     "none.png": lambda: png_file(0, 0, zlib.compress(b"")),
     "text_bomb.png": text_bomb,
     "thread.png": lambda: saved(Image.new("RGB", (1, 1_000_000)), "PNG"),
+    "small.gif": lambda: b"GIF89a" + struct.pack("<HHBBB", 14_000, 14_000, 0, 0, 0) + b",;",
+    "small.bmp": lambda: saved(Image.new("1", (30_000, 6_000)), "PNG"),
     "strip.png": lambda: saved(Image.new("RGB", (101, 1)), "PNG"),
     "icon.png": lambda: saved(Image.fromarray(COLOUR), "ICO"),
     "scan.png": lambda: saved(Image.fromarray(COLOUR), "PCX"),

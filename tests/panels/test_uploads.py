@@ -106,6 +106,11 @@ def test_pixels_are_limited(host: PanelHost, tmp_path: Path) -> None:
 
 
 def test_a_broken_archive(host: PanelHost, tmp_path: Path) -> None:
+    nameless = zipped(tmp_path / "nameless.zip", {"1.txt": b"a cat"})
+    with zipfile.ZipFile(nameless, "a") as archive:
+        archive.writestr(zipfile.ZipInfo(""), b"")
+    with pytest.raises(DatasetError, match="No image files"):
+        collect_images([nameless], "", host.limits, tmp_path / "nameless")
     broken = tmp_path / "x.zip"
     broken.write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(ImageError, match="can't be unpacked"):

@@ -1,0 +1,384 @@
+"""Every reader of files from other people, with good files to begin with."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from support.evidence_samples import PASSPHRASE
+from support.metadata_files import painters_photo, smooth
+from support.reports import written as written_report
+from support.score_sets import drawn
+from support.toy_adapters import claiming
+
+from siren_ext.adapters.read import read_adapter
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+from siren_ext.coater.torch_files import read_torch_file
+from siren_ext.coating.folder import coat_folder
+from siren_ext.coating.journal import JOURNAL_NAME, CoatJournal
+from siren_ext.coating.manifest import CoatConfig, CoatManifest
+from siren_ext.data.dataset import ImageSet
+from siren_ext.data.images import read_picture
+from siren_ext.evidence.beacon import read_round
+from siren_ext.evidence.commitment import Commitment, make_commitment
+from siren_ext.evidence.ledger import count_test, ledger_of, read_ledger, start_ledger
+from siren_ext.evidence.prompt_plan import read_plan
+from siren_ext.keys import encrypted_file
+from siren_ext.keys.coating_key import KeyRing
+from siren_ext.keys.signing import Signer
+from siren_ext.panels.host import UploadLimits
+from siren_ext.panels.uploads import collect_images
+from siren_ext.report.check import check_report
+from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.suspects.base import PromptPlan
+from siren_ext.suspects.comfyui_workflow import read_workflow
+from siren_ext.suspects.hosted import HostedConfig, HostedSuspect
+from siren_ext.suspects.provenance import Provenance
+
+HOSTED = """url = "https://api.example.com"
+create = "/v1/predictions"
+body = '{"input": {"prompt": "%prompt%", "seed": "%seed%", "width": "%size%"}}'
+image = "output.0"
+poll = "/v1/predictions/%id%"
+interval = 0.5
+price = 0.01
+done = ["succeeded"]
+download_hosts = ["cdn.example.com"]
+"""
+DATASET = """[general]
+caption_extension = ".txt"
+[[datasets]]
+resolution = 512
+  [[datasets.subsets]]
+  image_dir = "10_fox"
+  num_repeats = 10
+  class_tokens = "fox"
+"""
+SHAPE = CoaterConfig(
+    channels=4, generator_blocks=1, extractor_blocks=1, bits=2, features=4, working_size=32
+)
+KEYED = CoaterConfig(
+    channels=4, generator_blocks=1, extractor_blocks=1, message_bits=8, working_size=32
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A good file: its place below the reader's folder, its bytes and what they consist of."""
+
+    place: str
+    data: bytes
+    kind: str
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader: good files, and what reads the folder that holds one of them, damaged.
+
+    ``read`` gets the folder and the place of the damaged file. ``kept`` are the other files.
+    """
+
+    name: str
+    samples: Sequence[Sample]
+    read: Callable[[Path, str], object]
+    kept: dict[str, bytes] = field(default_factory=dict)
+
+
+def _file(reads: Callable[[Path], object]) -> Callable[[Path, str], object]:
+    return lambda folder, place: reads(folder / place)
+
+
+def _sample(file: Path, kind: str, place: str = "") -> Sample:
+    return Sample(place or file.name, file.read_bytes(), kind)
+
+
+def readers(work: Path) -> list[Reader]:
+    """All of them; their good files are made in ``work``."""
+    work.mkdir(parents=True, exist_ok=True)
+    encrypted_file.COST = 14  # the least that a file may have, for speed
+    coater = work / "coater.safetensors"
+    Coater(SHAPE, seed=1).save(coater)
+    return [
+        _images(work), _coaters(work, coater), *_coated(work, coater), _torch_files(work),
+        _scores(work), _reports(work), *_keys(work), *_evidence(work, coater), _adapters(work),
+        *_suspects(work), *_datasets(work), _uploads(),
+    ]  # fmt: skip
+
+
+# -- pictures and coaters -------------------------------------------------------------------
+
+
+def _images(work: Path) -> Reader:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a fox"
+    plain: dict[str, Any] = {"exif": exif}
+    ways = {
+        "a.png": plain, "b.jpg": {**plain, "dpi": (72, 72), "progressive": True}, "c.webp": plain,
+        "d.gif": {}, "e.bmp": {}, "f.tif": {"compression": "tiff_lzw"}, "g.tga": {}, "h.ppm": {},
+        "i.jp2": {}, "j.avif": {},
+    }  # fmt: skip
+    samples = []
+    for name, options in ways.items():
+        try:
+            smooth().save(work / name, **options)
+        except (OSError, KeyError, ValueError):
+            continue  # this Pillow has no encoder for it
+        samples.append(_sample(work / name, "png" if name.endswith("png") else ""))
+    samples.append(_sample(painters_photo(work / "k.jpg"), ""))
+    for mode, name in (("P", "l.png"), ("RGBA", "m.png"), ("I;16", "n.png")):
+        smooth(mode="L" if mode == "I;16" else mode).convert(mode).save(work / name)
+        samples.append(_sample(work / name, "png"))
+    frames = [Image.fromarray(np.full((9, 9, 3), value, np.uint8)) for value in (3, 90, 200)]
+    for name in ("o.gif", "p.webp", "q.png"):
+        frames[0].save(work / name, save_all=True, append_images=frames[1:])
+        samples.append(_sample(work / name, "png" if name.endswith("png") else ""))
+    return Reader("pictures", samples, _file(read_picture))
+
+
+def _coaters(work: Path, coater: Path) -> Reader:
+    keyed = work / "keyed.safetensors"
+    Coater(KEYED, seed=1).save(keyed)
+    samples = [_sample(coater, "safetensors"), _sample(keyed, "safetensors")]
+    return Reader("coaters", samples, _file(Coater.load))
+
+
+def _torch_files(work: Path) -> Reader:
+    small = work / "small.pth"
+    torch.save({"weight": torch.ones(2, 3), "steps": [1, 2]}, small)
+    samples = [_sample(small, ""), _sample(small, "zip")]
+    return Reader("torch files", samples, _file(lambda path: read_torch_file(path, 1 << 24)))
+
+
+def _pictures(folder: Path, count: int = 3) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        smooth((40 + number, 32)).save(folder / f"{number}.png")
+    (folder / "0.txt").write_text("a fox")
+    return folder
+
+
+def _coated(work: Path, coater: Path) -> list[Reader]:
+    loaded, out = Coater.load(coater), work / "coated"
+    coat_folder(ImageSet.open(_pictures(work / "photos")), loaded, out)
+    manifest = next(file for file in out.iterdir() if file.suffix == ".json")
+    begun = CoatJournal(work / "begun", loaded.fingerprint, CoatConfig())
+    entries = CoatManifest.load(manifest).entries
+    begun.begin([entry.output for entry in entries], entries)
+    journal = _sample(work / "begun" / JOURNAL_NAME, "lines")
+
+    def recall(folder: Path, place: str) -> object:
+        return CoatJournal(folder, loaded.fingerprint, CoatConfig())
+
+    return [
+        Reader("manifests", [_sample(manifest, "json")], _file(CoatManifest.load)),
+        Reader("journals", [journal, _sample(manifest, "json")], recall),
+    ]
+
+
+# -- scores, reports and evidence -----------------------------------------------------------
+
+
+def _scores(work: Path) -> Reader:
+    drawn(5).save(work / "scores.json")
+    return Reader("scores", [_sample(work / "scores.json", "json")], _file(ScoreSet.load))
+
+
+def _reports(work: Path) -> Reader:
+    out = work / "report"
+    written_report(drawn(2, 12), drawn(5, 12, seed=1), out, signer=Signer.draw())
+    kept = {file.name: file.read_bytes() for file in out.iterdir()}
+    samples = [Sample(name, data, "json") for name, data in kept.items() if name.endswith("json")]
+    return Reader("reports", samples, lambda folder, place: check_report(folder), kept)
+
+
+class _Open:
+    """A cipher that hides nothing, so that the content of a key file can be damaged."""
+
+    def encrypt(self, nonce: bytes, plain: bytes, head: bytes) -> bytes:
+        return plain
+
+    decrypt = encrypt
+
+
+def _keys(work: Path) -> list[Reader]:
+    KeyRing.draw(["anna", "ben"], 16).save(work / "keys.json", PASSPHRASE)
+    Signer.draw().save(work / "signing.json", PASSPHRASE)
+
+    def load(path: Path) -> object:
+        kind: Any = Signer if path.name == "signing.json" else KeyRing
+        return kind.load(path, PASSPHRASE)
+
+    names = ("keys.json", "signing.json")
+    closed = Reader("key files", [_sample(work / name, "json") for name in names], _file(load))
+    usual = encrypted_file._cipher
+    opened: list[Sample] = []
+    try:
+        encrypted_file._cipher = lambda passphrase, derivation: _Open()
+        for name, kind in (("keys.json", KeyRing.draw(["anna"], 16)), ("signing.json", None)):
+            (work / name).unlink()
+            (kind or Signer.draw()).save(work / name, PASSPHRASE)
+            text = json.loads((work / name).read_bytes())
+            opened.append(Sample(name, _plain(text["sealed"]), "json"))
+    finally:
+        encrypted_file._cipher = usual
+    heads = {name: json.loads((work / name).read_bytes()) for name in names}
+
+    def load_plain(folder: Path, place: str) -> object:
+        import base64
+
+        sealed = base64.b64encode((folder / place).read_bytes()).decode()
+        (folder / place).write_text(json.dumps({**heads[place], "sealed": sealed}))
+        encrypted_file._cipher = lambda passphrase, derivation: _Open()
+        try:
+            return load(folder / place)
+        finally:
+            encrypted_file._cipher = usual
+
+    return [closed, Reader("contents of key files", opened, load_plain)]
+
+
+def _plain(sealed: str) -> bytes:
+    import base64
+
+    return base64.b64decode(sealed)
+
+
+def _evidence(work: Path, coater: Path) -> list[Reader]:
+    made = make_commitment(coater, ["ab" * 32], work / "coated")
+    made.save(work / "commitment.json")
+    beacon = {"round": 1000, "randomness": "ab" * 32, "signature": "cd" * 48}
+    plan = b'prompts = ["an image of a fox", "a fox"]\ncount = 100\nseed = 7\n'
+    start_ledger(work / "keys.json")
+    for number in range(3):
+        count_test(work / "keys.json", drawn(2, 12, seed=number), "cd" * 32)
+    ledger = _sample(ledger_of(work / "keys.json"), "lines", "ledger.jsonl")
+    return [
+        Reader("commitments", [_sample(work / "commitment.json", "json")], _file(Commitment.load)),
+        Reader(
+            "beacon rounds",
+            [Sample("round.json", json.dumps(beacon).encode(), "json")],
+            _file(read_round),
+        ),
+        Reader(
+            "prompt plans",
+            [
+                Sample("plan.toml", plan, "text"),
+                Sample("plan.json", b'{"prompts": ["a fox"], "count": 9, "seed": 7}', "json"),
+            ],
+            _file(read_plan),
+        ),
+        Reader("ledgers", [ledger], _file(read_ledger)),
+    ]
+
+
+# -- models and suspects --------------------------------------------------------------------
+
+
+def _adapters(work: Path) -> Reader:
+    tags = {"10_fox": {"a fox": 4, "red": 2}}
+    path = claiming(work, ss_tag_frequency=tags, ss_network_module="networks.lora", ss_steps="100")
+    return Reader("adapters", [_sample(path, "safetensors")], _file(_adapter))
+
+
+def _adapter(path: Path) -> object:
+    found = read_adapter(path)
+    return found.summary().claims()
+
+
+def _suspects(work: Path) -> list[Reader]:
+    record = Provenance(
+        kind="generated", suspect={"kind": "local"}, plan=PromptPlan().to_dict(), images={}
+    )
+    (work / "made").mkdir()
+    record.save(work / "made")
+    workflow = {
+        "3": {"class_type": "KSampler", "inputs": {"seed": "%seed%", "model": ["4", 0]}},
+        "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a.safetensors"}},
+        "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "%prompt%", "clip": ["4", 1]}},
+    }
+    return [
+        Reader(
+            "hosted.toml",
+            [Sample("hosted.toml", HOSTED.encode(), "text")],
+            _file(lambda path: HostedSuspect(HostedConfig.read(path)).describe()),
+        ),
+        Reader(
+            "provenance",
+            [_sample(work / "made" / "provenance.json", "json")],
+            lambda folder, place: Provenance.load(folder),
+        ),
+        Reader(
+            "workflows",
+            [Sample("workflow.json", json.dumps(workflow).encode(), "json")],
+            _file(read_workflow),
+        ),
+        Reader(
+            "settings",
+            [Sample("plan.toml", b'prompts = ["a fox"]\ncount = 9\nguidance = 3.5\n', "text")],
+            _file(_settings),
+        ),
+    ]
+
+
+def _settings(path: Path) -> object:
+    from siren_ext.cli.common import settings
+
+    return settings(PromptPlan, path)
+
+
+# -- sets of pictures -----------------------------------------------------------------------
+
+
+def _datasets(work: Path) -> list[Reader]:
+    names = ("0.png", "1.png", "2.png")
+    small = {name: (work / "photos" / name).read_bytes() for name in names}
+    kept = {f"10_fox/{name}": data for name, data in small.items()}
+    rows = [
+        {"file_name": "0.png", "text": "a fox"},
+        {"file_name": "1.png", "caption": "two foxes", "tags": "red"},
+        {"image_path": "2.png", "prompt": "three"},
+    ]
+    table = 'file_name,text\n0.png,a fox\n1.png,"two, three"\n'
+    captions = [
+        Sample("metadata.jsonl", "\n".join(map(json.dumps, rows)).encode(), "lines"),
+        Sample("metadata.csv", table.encode(), "text"),
+        Sample("meta.json", json.dumps({"0": {"caption": "a", "tags": "b"}}).encode(), "json"),
+        Sample("0.txt", "ein Fuchs, größer".encode(), "text"),
+        Sample("0.txt", "狐".encode("cp932"), ""),
+        Sample("0.caption", "a fox".encode("utf-16"), ""),
+    ]
+    toml = [Sample("dataset.toml", DATASET.encode(), "text")]
+    return [
+        Reader("dataset.toml", toml, _file(ImageSet.open), kept),
+        Reader("captions", captions, lambda folder, place: ImageSet.open(folder), small),
+    ]
+
+
+def _uploads() -> Reader:
+    stream = io.BytesIO()
+    picture = io.BytesIO()
+    smooth((24, 20)).save(picture, "PNG")
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("10_fox/0.png", "10_fox/0.txt", "5_cat/0.png", "metadata.jsonl", "notes.md"):
+            text = b'{"file_name": "0.png", "text": "a fox"}' if "meta" in name else b"a fox"
+            archive.writestr(name, picture.getvalue() if name.endswith("png") else text)
+    limits = UploadLimits(files=20, file_mb=2, total_mb=8, megapixels=4)
+
+    def collect(folder: Path, place: str) -> object:
+        into = folder / "into"
+        shutil.rmtree(into, ignore_errors=True)
+        found = collect_images([str(folder / place)], "", limits, into)
+        return ImageSet.open(found)
+
+    return Reader("uploads", [Sample("set.zip", stream.getvalue(), "zip")], collect)
