@@ -1,0 +1,66 @@
+"""The study of preference evidence: its figures, and a tiny run that is resumed."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.keyed_coating import BITS, SHAPE
+from support.tiny_models import draw_images, need_models, shared_model
+from typer.testing import CliRunner
+
+from siren_ext.coater.coater import Coater
+from siren_ext.errors import ConfigError
+from siren_ext.experiments.preference_study import app, figures
+from siren_ext.experiments.study import experiment_key
+from siren_ext.scoring.score_set import ScoreSet
+
+MESSAGE = experiment_key(0, BITS).signs()
+
+
+def measured(strength: float) -> ScoreSet:
+    rng = np.random.default_rng(2)
+    features = strength * MESSAGE + rng.normal(size=(40, BITS))
+    return ScoreSet(np.zeros(40), ("x",) * 40, ("",) * 40, "coater", features=features)
+
+
+def test_figures_of_known_preferences() -> None:
+    found, clean = figures(measured(1.0), MESSAGE), figures(measured(0.0), MESSAGE)
+    assert found["p"] < 1e-4
+    assert found["z"] > 3.5
+    assert found["bits_right"] == BITS
+    assert clean["p"] > 0.01
+    for one in (found, clean):  # 1,000 other keys: three standard errors
+        assert one["others_05"] == pytest.approx(0.05, abs=0.021)
+        assert one["others_01"] == pytest.approx(0.01, abs=0.0095)
+    bare = ScoreSet(np.zeros(1), ("x",), ("",), "coater")
+    with pytest.raises(ConfigError, match="no features"):
+        figures(bare, MESSAGE)
+
+
+@pytest.mark.models
+def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory) -> None:
+    need_models()
+    model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    draw_images(tmp_path / "photos", 4)
+    coater = tmp_path / "coater.safetensors"
+    Coater(SHAPE, seed=1).save(coater)
+    out = tmp_path / "study"
+    line = ["--data", str(tmp_path / "photos"), "--coater", str(coater), "--base", str(model)]
+    line += ["--out", str(out), "--steps", "1", "--seeds", "1", "--draws", "1"]
+    line += ["--only", "clean,handled"]
+    made = CliRunner().invoke(app, line)
+    assert made.exit_code == 0, made.output
+    with (out / "preference.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["case"], row["control"]) for row in rows] == [
+        (case, control) for case in ("clean", "handled") for control in ("none", "base", "clean")
+    ]
+    assert len(list((out / "adapters").glob("*.safetensors"))) == 3
+    times = {path: path.stat().st_mtime_ns for path in (out / "preference").iterdir()}
+    assert CliRunner().invoke(app, line).exit_code == 0
+    assert times == {path: path.stat().st_mtime_ns for path in (out / "preference").iterdir()}
+    refused = CliRunner().invoke(app, [*line[:-1], "nothing"])
+    assert refused.exit_code == 2
