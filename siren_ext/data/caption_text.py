@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 from contextlib import suppress
+from functools import lru_cache
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig", ""),
@@ -116,18 +117,43 @@ def _looks_right(text: str, codec: str) -> bool:
     return bool(_KANA.search(text)) or (codec == "cp932" and 2 * usual >= len(firsts))
 
 
-def _legacy(content: bytes, similar: bytes) -> tuple[str, str]:
-    """A text in a code page."""
+def _by_looks(content: bytes) -> tuple[str, str] | None:
+    """A text in one of the code pages that are known by what a text looks like."""
     for codec in _CHECKS:
         with suppress(UnicodeDecodeError):
             text = content.decode(codec)
             if _looks_right(text, codec):
                 return text, codec
+    return None
+
+
+def is_uncertain(content: bytes) -> bool:
+    """Whether only statistics tell the encoding, for which more text is better."""
+    if b"\0" in content or any(content.startswith(mark) for mark, _, _ in _MARKS):
+        return False
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return _by_looks(content) is None
+    return False
+
+
+@lru_cache(maxsize=8)
+def _detected(content: bytes) -> str | None:
+    """The most probable code page."""
     from charset_normalizer import from_bytes
 
-    for sample in (content + b"\n" + similar, content) if similar else (content,):
-        best = from_bytes(sample, cp_isolation=[*_ASIAN, *_EUROPEAN]).best()
-        if best is not None:
+    best = from_bytes(content, cp_isolation=[*_ASIAN, *_EUROPEAN]).best()
+    return None if best is None else best.encoding
+
+
+def _legacy(content: bytes, similar: bytes) -> tuple[str, str]:
+    """A text in a code page."""
+    if found := _by_looks(content):
+        return found
+    for sample in (similar, content) if similar else (content,):
+        codec = _detected(sample)
+        if codec is not None:
             with suppress(ValueError):
-                return _plain(content.decode(best.encoding)), best.encoding
+                return _plain(content.decode(codec)), codec
     raise ValueError("its encoding is not known")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from siren_ext.data.caption_tables import CAPTION_TABLE, MAX_TABLE_BYTES, Row, read_table
-from siren_ext.data.caption_text import decode_text
+from siren_ext.data.caption_text import decode_text, is_uncertain
 from siren_ext.data.image_files import inside, unusual
 from siren_ext.data.survey import (
     LeftOut,
@@ -288,8 +288,8 @@ class CaptionReader:
             for file in files
             if (content := self._content(file, MAX_CAPTION_BYTES)) is not None
         }
-        legacy = [content for content in contents.values() if not _is_utf8(content)]
-        pool = b"\n".join(legacy)[:_POOL_BYTES]
+        uncertain = [content for content in contents.values() if is_uncertain(content)]
+        pool = b"\n".join(uncertain)[:_POOL_BYTES]
         texts = {}
         for file, content in contents.items():
             try:
@@ -336,11 +336,3 @@ class CaptionReader:
             idle, "table of captions", "expected names of images that are here"
         )
         self.found.left_out += unknown_files(unknown)
-
-
-def _is_utf8(content: bytes) -> bool:
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

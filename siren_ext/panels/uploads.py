@@ -193,16 +193,16 @@ class _Intake:
         archives = [path for path in paths if path.suffix.lower() == ".zip"]
         singles = _single_files([path for path in paths if path not in archives])
         if singles:
-            self._take_members(singles, notes)
+            self._take_members(singles, "", notes)
         for path in archives:
             with _opened_archive(path, self.limits) as members:
-                self._take_members(members, notes)
+                self._take_members(members, path.stem, notes)
         if not self.count:
             raise DatasetError(_nothing(self.what, notes))
         return self.into
 
-    def _take_members(self, members: Sequence[_Member], notes: list[str]) -> None:
-        """Match the files of one upload with each other, and copy them."""
+    def _take_members(self, members: Sequence[_Member], name: str, notes: list[str]) -> None:
+        """Match the files of one upload, called ``name``, with each other, and copy them."""
         files = {member.place: member for member in members}
         heads: dict[PurePosixPath, bytes] = {}
 
@@ -221,7 +221,7 @@ class _Intake:
         texts = self._texts_of_tables(survey, files)
         order = {place: number for number, place in enumerate(files)}
         for picture in sorted(survey.pictures, key=order.__getitem__):
-            folder, stem = self._free_stem(picture)
+            folder, stem = self._free_stem(picture, name)
             suffix = SUFFIXES.get(type_by_content(heads[picture]) or "", picture.suffix)
             if picture.suffix.lower() in _EQUAL_SUFFIXES.get(suffix, ()):
                 suffix = picture.suffix
@@ -258,9 +258,9 @@ class _Intake:
         survey.left_out += unknown_files(unknown)
         return found
 
-    def _free_stem(self, picture: PurePosixPath) -> tuple[Path, str]:
+    def _free_stem(self, picture: PurePosixPath, name: str) -> tuple[Path, str]:
         """Folder and name, without suffix, that no other image has, ignoring case."""
-        parent = plain_name(picture.parent.name)
+        parent = plain_name(picture.parent.name or name)
         keep = not self.flat and KOHYA_FOLDER.fullmatch(parent) is not None
         within = parent.encode()[:_LONGEST_NAME].decode("utf-8", "ignore") if keep else ""
         folder = self.into / within

@@ -189,6 +189,15 @@ def test_captions_in_other_encodings_are_read_and_reported(tmp_path: Path) -> No
     assert data.problems == ()
 
 
+def test_captions_of_one_program_are_read_alike(tmp_path: Path) -> None:
+    texts = ["\u72d0\u72f8", "\u5c0f\u5973\u5b69\u5728\u68ee\u6797\u91cc", "\u96ea\u5730"]
+    files: dict[str, str | bytes | None] = {f"{number}.png": None for number in range(4)}
+    files |= {f"{number}.txt": text.encode("gb18030") for number, text in enumerate(texts)}
+    files["3.txt"] = "caf\u00e9".encode("cp1252")
+    data = ImageSet.open(folder_of(tmp_path, files))
+    assert list(captions(data).values()) == [*texts, "caf\u00e9"]
+
+
 def test_a_caption_in_no_known_encoding_is_named_and_kept_as_it_is(tmp_path: Path) -> None:
     data = ImageSet.open(folder_of(tmp_path, {"a.png": None, "a.txt": b"\xff\xfe\x00"}))
     assert captions(data) == {"a.png": None}

@@ -195,6 +195,13 @@ def test_pairs_in_archives_stay_pairs(
     assert {(red(item), item.caption, item.repeats) for item in data.items} == expected
 
 
+def test_an_archive_of_one_kohya_folder_keeps_its_name(host: PanelHost, tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "10_art.zip", {"1.png": CAT, "sub/2.png": DOG})
+    data = ImageSet.open(collect_images([archive], "", host.limits, tmp_path / "in"))
+    found = {(red(item), item.repeats, item.class_words) for item in data.items}
+    assert found == {(50, 10, "art"), (200, 1, None)}
+
+
 def test_archives_with_the_same_names_are_kept_apart(host: PanelHost, tmp_path: Path) -> None:
     archives = [
         zipped(tmp_path / "cat.zip", {"1.png": CAT}),
