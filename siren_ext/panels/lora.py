@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from siren_ext.keys.coating_key import CoatingKey
 
 NO_LORA = "none: checkpoint only"
+NO_LORAS = (
+    "The web UI listed no LoRA. Put the file into its LoRA folder and press 'Refresh the lists'."
+)
 KEY_ALONE = "no reference: key only"
 _KEY_COMMAND = "siren-ext verify --suspect scores.json --key keys.json --out report"
 
@@ -163,7 +166,7 @@ def _model_inputs(gr: Any, generator: ImageGenerator) -> list[Any]:
         )  # fmt: skip
         suspect = gr.Dropdown(
             loras, value=[], multiselect=True, label="Suspicious LoRA(s)",
-            elem_id="siren_lora_suspect",
+            info=None if loras else NO_LORAS, elem_id="siren_lora_suspect",
         )  # fmt: skip
         reference = gr.Dropdown(
             [NO_LORA, KEY_ALONE, *loras], value=NO_LORA, label="Reference: your own clean LoRA",
