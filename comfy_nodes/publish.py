@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,15 +31,6 @@ _NOTHING = (
 )
 
 
-@lru_cache(maxsize=1)
-def _public_coaters() -> frozenset[str]:
-    """Fingerprints of the bundled coaters."""
-    from siren_ext.coater.bundled import BUNDLED_COATERS, coater_path
-    from siren_ext.coater.coater import Coater
-
-    return frozenset(Coater.load(coater_path(name)).fingerprint for name in BUNDLED_COATERS)
-
-
 def is_public(coater: Any) -> bool:
     """Whether everybody has this coater, under whatever file name.
 
@@ -54,7 +44,9 @@ def is_public(coater: Any) -> bool:
     bool
         True for the bundled ones.
     """
-    return coater.fingerprint in _public_coaters()
+    from siren_ext.coater.bundled import public_coaters
+
+    return coater.fingerprint in public_coaters()
 
 
 def protection(coater: Any, *, key: bool) -> tuple[str, list[str]]:

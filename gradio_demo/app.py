@@ -18,11 +18,11 @@ import gradio as gr
 from guided import Guided, Length
 
 from siren_ext.data.dataset import ImageSet
-from siren_ext.errors import SirenError
+from siren_ext.errors import DatasetError, SirenError
 from siren_ext.panels import html as cards
 from siren_ext.panels.actions import before_after, coat_step, verify_step
 from siren_ext.panels.coat import coat_panel
-from siren_ext.panels.gradio_compat import lossless, private
+from siren_ext.panels.gradio_compat import lossless, private, upload_paths
 from siren_ext.panels.host import CoaterLibrary, JobFolders, PanelHost, UploadLimits
 from siren_ext.panels.uploads import collect_images
 from siren_ext.panels.verify import reference_path, verdict_parts, verdict_values, verify_panel
@@ -123,7 +123,7 @@ def try_panel(host: PanelHost, guided: Guided) -> None:
         files = image_files(gr, "siren_try_files", "Your images", limits)
     job_id = gr.State("")
     with gr.Row():
-        start = gr.Button("Start", variant="primary", elem_id="siren_try_run")
+        start = gr.Button("Run it live", variant="primary", elem_id="siren_try_run")
         stop = gr.Button("Stop", variant="stop", elem_id="siren_try_stop")
     card = gr.HTML(elem_id="siren_try_story")
     examples = gr.Gallery(
@@ -139,6 +139,14 @@ def try_panel(host: PanelHost, guided: Guided) -> None:
     def choose(kind: str) -> tuple[Any, Any]:
         mine = kind != "Sample images"
         return gr.update(visible=mine), gr.update(visible=mine)
+
+    def ready(kind: str, uploads: Any, noun: str) -> None:
+        """Refuse an incomplete form at once, not after waiting for other visitors' runs."""
+        if kind == "Sample images":
+            return
+        if not upload_paths(uploads):
+            raise DatasetError("No images were given; add files first.")
+        class_noun(noun)
 
     def run(kind: str, uploads: Any, noun: str, job_id: str) -> Iterator[tuple[Any, ...]]:
         images, blank = None, (None,) * len(outputs)
@@ -160,7 +168,8 @@ def try_panel(host: PanelHost, guided: Guided) -> None:
             yield reveal(gr, (head, state.examples, *rest))
 
     source.change(choose, [source], [own, noun], **private(gr))
-    started = start.click(host.stops.new_job, [job_id], [job_id], queue=False, **private(gr))
+    checked = start.click(friendly(ready), [source, files, noun], None, queue=False, **private(gr))
+    started = checked.success(host.stops.new_job, [job_id], [job_id], queue=False, **private(gr))
     started.then(
         on_gpu(run),
         [source, files, noun, job_id],

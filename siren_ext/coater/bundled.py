@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from siren_ext.errors import CoaterError
@@ -33,6 +34,21 @@ def coater_path(name: str | Path) -> Path:
             "Install the package again, or train a coater with 'siren-ext train'."
         )
     return path
+
+
+@lru_cache(maxsize=1)
+def public_coaters() -> frozenset[str]:
+    """Fingerprints of the bundled coaters, which everybody has.
+
+    Returns
+    -------
+    frozenset[str]
+        One for each coater that is installed.
+    """
+    from siren_ext.coater.coater import Coater
+
+    paths = map(_bundled, BUNDLED_COATERS)
+    return frozenset(Coater.load(path).fingerprint for path in paths if path.is_file())
 
 
 def refuse_existing(out: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 
+from siren_ext.coater.bundled import public_coaters
 from siren_ext.coating.formats import compression_words
 from siren_ext.errors import Cancelled, SirenError
 from siren_ext.panels.actions import Coated
@@ -156,6 +157,10 @@ def chart_card(verdict: Verdict, suspect: ScoreSet, reference: ScoreSet | None) 
     return _render("chart_card", keyed, decoys, charts, verdict.compared)
 
 
+HARD_TO_SEE = 38.0
+"""PSNR in decibels from which a coating is hard to see."""
+
+
 def coat_card(coated: Coated) -> str:
     """The result of coating, with the figures of each image.
 
@@ -178,7 +183,9 @@ def coat_card(coated: Coated) -> str:
     figures = {
         "psnr": f"{sum(values) / len(values):.1f} dB" if values else "no change",
         "worst": f"{min(values):.1f} dB" if values else "no change",
+        "faint": min(values, default=HARD_TO_SEE) >= HARD_TO_SEE,
         "lower": lower,
+        "public": coated.manifest.coater in public_coaters(),
         "compression": compression_words(entries),
     }
     return _render("coat_card", coated, entries, coated.manifest.failures, figures)

@@ -35,6 +35,14 @@ def test_the_generic_one_is_preferred(installed: Path) -> None:
     assert bundled.usual_start() == "start"
 
 
+def test_public_coaters_are_known_by_their_weights(tmp_path: Path) -> None:
+    found = bundled.public_coaters()
+    assert len(found) == len(bundled.BUNDLED_COATERS)
+    copy = tmp_path / "mine.safetensors"
+    copy.write_bytes(bundled.coater_path("samples").read_bytes())
+    assert Coater.load(copy).fingerprint in found
+
+
 def test_names_and_paths(installed: Path) -> None:
     (installed / "samples.safetensors").touch()
     assert bundled.coater_path("samples") == installed / "samples.safetensors"

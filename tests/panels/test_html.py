@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from msgspec import UNSET
+
+from siren_ext.coater.bundled import public_coaters
 from siren_ext.errors import Cancelled, ScoreError
 from siren_ext.panels import html as cards
 
@@ -23,3 +30,50 @@ def test_failures_become_messages() -> None:
         raise Cancelled
 
     assert "Stopped" in cards.attempt(stop, ())[0]
+
+
+def coated(*pairs: tuple[float, float, float], coater: str = "mine") -> Any:
+    """What coating gives: PSNR, score before and score after of each image."""
+    entries = [
+        SimpleNamespace(
+            coated=True,
+            output=f"{number}.png",
+            size=(8, 8),
+            psnr_db=psnr,
+            clean_score=before,
+            coated_score=after,
+            compression=UNSET,
+        )
+        for number, (psnr, before, after) in enumerate(pairs)
+    ]
+    manifest = SimpleNamespace(
+        entries=entries, failures=[], coater=coater, key="", notes=lambda: {}
+    )
+    return SimpleNamespace(manifest=manifest, stopped=False)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ([(40, 2, 1), (39, 2, 1)], ["The change is hard to see.", "in every image."]),
+        ([(40, 2, 1), (30, 2, 1)], ["The change may be visible in some images"]),
+        (
+            [(40, 2, 1), (40, 1, 2)],
+            ["in 1 of 2 images.", "Coat the others again with a higher strength"],
+        ),
+    ],
+)
+def test_a_coating_is_described_in_plain_words(
+    pairs: list[tuple[float, float, float]], words: list[str]
+) -> None:
+    card = " ".join(cards.coat_card(coated(*pairs)).split())
+    for text in words:
+        assert text in card
+    assert card.index("<summary>The figures</summary>") < card.index("PSNR")
+    assert "Public coater" not in card
+
+
+def test_a_public_coater_is_named_on_the_card() -> None:
+    for fingerprint in public_coaters():
+        card = cards.coat_card(coated((40, 2, 1), coater=fingerprint))
+        assert "Public coater: try-out only." in card
