@@ -1,22 +1,35 @@
-"""Atomic writing of files, and their hashes."""
+"""Atomic writing of files, locks on what is being written, and hashes."""
 
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
+import inspect
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+from siren_ext.errors import ConfigError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 # no later file can be written either: full disk, quota used up, read-only file system
 _NO_MORE_FILES = frozenset(
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS") if hasattr(errno, name)
 )
 _LONGEST_ENDING = 16
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @contextmanager
@@ -53,6 +66,100 @@ def atomic(path: Path, mode: int = 0o644) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Let no other run, of this or another process, write the same output while the block runs.
+
+    The lock belongs to the process: the operating system releases it however the process ends.
+    Where a file system has no locks, or its folder can't be written, there is none.
+
+    Parameters
+    ----------
+    out : Path
+        The file or folder that is written; a hidden file beside it carries the lock.
+
+    Raises
+    ------
+    ConfigError
+        If another run has the lock.
+    """
+    out = Path(os.path.abspath(out))  # noqa: PTH100 - a link is another output
+    made = [folder for folder in (out.parent, *out.parent.parents) if not is_present(folder)]
+    place = out.with_name(f".{out.name[-180:]}.lock")
+    handle = None
+    with suppress(OSError, ValueError):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle = _lock(place)
+    if handle == _TAKEN:
+        raise ConfigError(
+            f"{out} is being written by another run; expected one run at a time. Wait until that "
+            "one has ended, or choose another output."
+        )
+    try:
+        yield
+    finally:
+        if handle is not None:
+            _unlock(place, handle)
+        for folder in made:  # a refused run leaves no empty folders
+            with suppress(OSError):
+                folder.rmdir()
+
+
+_TAKEN = -1
+
+
+def _lock(place: Path) -> int:
+    """A handle of the locked file; _TAKEN if another run has it."""
+    while True:
+        handle = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if sys.platform == "win32":
+                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # the run before may have deleted the file between these two calls
+            if os.path.samestat(os.fstat(handle), os.stat(place)):  # noqa: PTH116
+                return handle
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            os.close(handle)
+            if isinstance(error, BlockingIOError | PermissionError):
+                return _TAKEN
+            raise
+        os.close(handle)
+
+
+def _unlock(place: Path, handle: int) -> None:
+    """Delete a locked file, which releases it."""
+    if sys.platform == "win32":
+        os.close(handle)
+        with suppress(OSError):  # the next run may have it already
+            place.unlink()
+        return
+    with suppress(OSError):
+        place.unlink()
+    os.close(handle)
+
+
+def one_at_a_time(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function with a parameter ``out`` run only once at a time for each; see :func:`locked`.
+
+    Parameters
+    ----------
+    function : callable
+        Writes ``out``, a file or folder.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        with locked(Path(signature.bind(*args, **kwargs).arguments["out"])):
+            return function(*args, **kwargs)
+
+    return run
 
 
 def write_json(path: Path, data: Any, mode: int = 0o644) -> None:

@@ -10,6 +10,7 @@ import typer
 from siren_ext.cli.common import command, report_skipped, say, watched
 from siren_ext.cli.options import BatchSize, Device, Quiet, ReleasedCoater
 from siren_ext.cli.output import Force, check_output
+from siren_ext.files import locked
 
 
 def score(
@@ -34,7 +35,7 @@ def score(
 
     check_output(out, "scores", force=force)
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
-    with watched(quiet) as progress:
+    with locked(out), watched(quiet) as progress:
         scores = score_folder(
             folder,
             loaded,
@@ -42,7 +43,7 @@ def score(
             partial=out.with_name(f".{out.name}.partial"),
             progress=progress,
         )
-    scores.save(out)
+        scores.save(out)
     say(f"{len(scores.scores)} score{'' if len(scores.scores) == 1 else 's'}: {out}")
     report_skipped([*scores.failures, *overlooked_pictures(folder)], "file")
 

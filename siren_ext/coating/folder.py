@@ -43,7 +43,7 @@ from siren_ext.errors import (
     ImageError,
     SirenError,
 )
-from siren_ext.files import no_more_files, sha256_file
+from siren_ext.files import no_more_files, one_at_a_time, sha256_file
 from siren_ext.progress import NULL, Progress
 from siren_ext.text import printable
 
@@ -61,6 +61,7 @@ class _Result:
     coated_score: float | None
 
 
+@one_at_a_time
 def coat_folder(
     data: ImageSet,
     coater: Coater,

@@ -18,7 +18,7 @@ from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.load import Pipeline
 from siren_ext.errors import AdapterError, Cancelled, ConfigError, MissingExtraError, ModelError
-from siren_ext.files import atomic
+from siren_ext.files import atomic, one_at_a_time
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.data import Batch, TrainingData, prepare
 from siren_ext.personalize.lora import LoraWeights
@@ -29,6 +29,7 @@ SAVE_SECONDS = 30.0
 _MEMORY = 0.95  # weight of the past in the running mean of the loss
 
 
+@one_at_a_time
 def personalize(
     data: ImageSet,
     model: str | Path,

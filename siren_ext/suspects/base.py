@@ -14,7 +14,7 @@ from torch import Tensor
 from siren_ext.config import Config
 from siren_ext.data.images import Picture, to_uint8, write_picture
 from siren_ext.errors import ConfigError
-from siren_ext.files import sha256_file
+from siren_ext.files import one_at_a_time, sha256_file
 from siren_ext.progress import NULL, Progress
 from siren_ext.scoring.score import PROVENANCE
 from siren_ext.suspects.provenance import PictureRecord, Provenance
@@ -186,6 +186,7 @@ class _Writer:
         return True
 
 
+@one_at_a_time
 def generate_images(
     suspect: Suspect,
     plan: PromptPlan,

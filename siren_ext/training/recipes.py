@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from siren_ext.coater.bundled import refuse_existing
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
+from siren_ext.files import one_at_a_time
 from siren_ext.progress import NULL, Progress
 from siren_ext.schema import shown
 from siren_ext.training.config import TrainConfig
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from siren_ext.training.tasks import Task, Tasks
 
 
+@one_at_a_time
 def train_for_base(
     data: ImageSet,
     base: str | Path,
@@ -171,6 +173,7 @@ def surrogate_settings(
     return PersonalizeConfig.preset(preset, images, **changes)
 
 
+@one_at_a_time
 def start_for_base(
     tasks: Tasks,
     base: str | Path,
