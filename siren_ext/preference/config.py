@@ -32,10 +32,10 @@ class PreferenceConfig(Config):
         Seed of the noise.
     """
 
-    draws: Annotated[int, Meta(ge=1, le=10_000)] = 12
+    draws: Annotated[int, Meta(ge=1, le=10_000)] = 4
     low: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
     high: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0
-    images: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    images: Annotated[int, Meta(ge=0, le=1_000_000)] = 128
     resolution: Annotated[int, Meta(ge=0, le=8192)] = 0
     batch_size: Annotated[int, Meta(ge=1, le=4096)] = 8
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
