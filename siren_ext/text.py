@@ -33,6 +33,11 @@ def natural_key(name: object) -> tuple[tuple[int | str, ...], str]:
     return tuple(int(p) if i % 2 else p for i, p in enumerate(pieces)), str(name)
 
 
+def folded(name: str) -> str:
+    """A name as file systems compare it that ignore case and ways to write accents."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def duration(seconds: float) -> str:
     """Seconds as ``42 s``, ``3 min 05 s`` or ``1 h 02 min``."""
     whole = max(0, round(seconds))

@@ -16,13 +16,12 @@ from siren_ext.data.survey import (
     LeftOut,
     Survey,
     examples,
-    folded,
     left_out_files,
     unknown_files,
 )
 from siren_ext.documents import read_bytes
 from siren_ext.errors import DatasetError
-from siren_ext.text import printable
+from siren_ext.text import folded, printable
 
 MAX_CAPTION_BYTES = 1 << 16
 _POOL_BYTES = 1 << 16

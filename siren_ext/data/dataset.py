@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 
 from siren_ext.data.captions import CaptionReader
+from siren_ext.data.companions import KOHYA_FOLDER
 from siren_ext.data.image_files import inside
 from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.data.kohya import Subset, dropped_settings, read_dataset_toml
@@ -29,8 +29,6 @@ from siren_ext.schema import shown
 from siren_ext.text import plain_name, printable
 
 Problems = list[tuple[str, str]]
-
-KOHYA_FOLDER = re.compile(r"([1-9]\d{0,3})_(.+)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)

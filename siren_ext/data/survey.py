@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from siren_ext.data.companions import not_of_the_set, set_apart
 from siren_ext.data.image_files import (
     image_suffixes,
     inside,
@@ -29,27 +29,8 @@ CAPTION_SUFFIXES = (".txt", ".caption")
 TABLE_SUFFIXES = (".tsv", ".jsonl", ".csv", ".json")
 EXAMPLES = 3
 
-_HIDDEN = ("hidden or system file", "left as they are")
-_SERVER = ("thumbnail or recycle folder", "left as they are")
-_MASK = ("training mask", "left as they are")
-_THUMB = ("thumbnail", "left as they are")
 _OTHERWISE = "expected pictures and captions"
 _ADVICE = {"TOML file": "name a dataset.toml itself to use its folders and settings"}
-_SERVER_FOLDERS = frozenset(
-    {"@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", ".@__thumb", "@tmp"}
-    | {"$recycle.bin", "recycler", "recycled", "system volume information", "lost+found"}
-    | {".thumbnails", ".thumb", ".thumbs", "__macosx", ".appledouble", ".picasaoriginals"}
-)
-_SYSTEM_FILES = frozenset(
-    {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "picasa.ini"}
-)
-_SYSTEM_START = ("synophoto_thumb", "synoindex_", "~$")
-_MASK_FOLDERS = frozenset({"mask", "masks", "_mask", "_masks", "masklabel", "masklabels"})
-_THUMB_FOLDERS = frozenset({"thumb", "thumbs", "thumbnail", "thumbnails"})
-# OneTrainer's endings; the plain ones count only beside the picture that they belong to
-_ONETRAINER = re.compile(r".*[-_.](?:masklabel|condlabel)", re.IGNORECASE | re.DOTALL)
-_MASK_NAME = re.compile(r"(.+)[-_. ]mask", re.IGNORECASE | re.DOTALL)
-_AFFIXES = re.compile(r"^(?:mask|thumb)[-_. ]|[-_. ](?:masklabel|mask|thumb)$", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,11 +96,6 @@ def plural(kind: str) -> str:
     """The plural of a kind; in "file without a suffix", the first word gets the s."""
     noun, between, rest = re.split(r"( without | of |$)", kind, maxsplit=1)
     return f"{noun}s{between}{rest}"
-
-
-def folded(name: str) -> str:
-    """A name as file systems compare it that ignore case and ways to write accents."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def left_out_files(paths: Iterable[PurePosixPath], kind: str, advice: str) -> list[LeftOut]:
@@ -189,68 +165,13 @@ def sort_files(
             found.tables.append(path)
         else:
             unknown.append(path)
-    for kind, members in _not_of_the_set(found.pictures).items():
+    for kind, members in not_of_the_set(found.pictures).items():
         kinds.setdefault(kind, set()).update(members)
         found.pictures = [path for path in found.pictures if path not in members]
     for (kind_name, advice), members in kinds.items():
         found.left_out += left_out_files(members, kind_name, advice)
     found.left_out += unknown_files(unknown)
     return found
-
-
-def set_apart(path: PurePosixPath) -> tuple[tuple[str, str], PurePosixPath] | None:
-    """Whether a file is hidden, or of the system or a file server.
-
-    Parameters
-    ----------
-    path : PurePosixPath
-        Relative path.
-
-    Returns
-    -------
-    tuple | None
-        Kind and advice, and what to list: the file, or the folder that all of it is about.
-    """
-    for depth, part in enumerate(path.parts, start=1):
-        is_file = depth == len(path.parts)
-        name = part.casefold()
-        if not is_file and (name in _SERVER_FOLDERS or name.startswith(".trash")):
-            return _SERVER, PurePosixPath(*path.parts[:depth])
-        if part.startswith(".") and part not in (".", ".."):
-            return _HIDDEN, PurePosixPath(*path.parts[:depth])
-        if is_file and (name in _SYSTEM_FILES or name.startswith(_SYSTEM_START)):
-            return _HIDDEN, path
-    return None
-
-
-def _not_of_the_set(
-    pictures: Sequence[PurePosixPath],
-) -> dict[tuple[str, str], set[PurePosixPath]]:
-    """Masks and thumbnails among pictures."""
-    beside = {(path.parent, folded(path.stem)) for path in pictures}
-    masks: set[PurePosixPath] = set()
-    thumbs: set[PurePosixPath] = set()
-    groups: dict[tuple[PurePosixPath, bool], list[PurePosixPath]] = {}
-    inner: set[PurePosixPath] = set()
-    for path in pictures:
-        match = _MASK_NAME.fullmatch(path.stem)
-        if _ONETRAINER.fullmatch(path.stem) or (
-            match and (path.parent, folded(match[1])) in beside
-        ):
-            masks.add(path)
-        for depth, part in enumerate(path.parts[:-1], start=1):
-            if (name := part.casefold()) in _MASK_FOLDERS | _THUMB_FOLDERS:
-                key = PurePosixPath(*path.parts[:depth]), name in _MASK_FOLDERS
-                groups.setdefault(key, []).append(path)
-                inner.add(path)
-                break
-    stems = {folded(path.stem) for path in pictures if path not in inner and path not in masks}
-    for (_, of_masks), members in groups.items():
-        # a folder "masks" may well hold pictures of masks; these have no other picture's names
-        known = sum(folded(_AFFIXES.sub("", path.stem)) in stems for path in members)
-        if 2 * known >= len(members):
-            (masks if of_masks else thumbs).update(members)
-    return {_MASK: masks, _THUMB: thumbs - masks}
 
 
 def survey_folder(

@@ -22,13 +22,12 @@ from typing import IO, Any
 
 from siren_ext.data.caption_tables import MAX_TABLE_BYTES, read_table
 from siren_ext.data.captions import CaptionFiles, PictureIndex, captions_of_rows, table_order
-from siren_ext.data.dataset import KOHYA_FOLDER
+from siren_ext.data.companions import KOHYA_FOLDER
 from siren_ext.data.images import picture_size
 from siren_ext.data.picture_types import HEAD_BYTES, SUFFIXES, type_by_content
 from siren_ext.data.survey import (
     CAPTION_SUFFIXES,
     Survey,
-    folded,
     left_out_files,
     sort_files,
     survey_folder,
@@ -37,7 +36,7 @@ from siren_ext.data.survey import (
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.panels.gradio_compat import upload_paths
 from siren_ext.panels.host import UploadLimits
-from siren_ext.text import plain_name
+from siren_ext.text import folded, plain_name
 
 _MEGA = 1_000_000
 _BLOCK = 1 << 20

@@ -118,6 +118,24 @@ def test_pictures_of_masks_are_pictures(tmp_path: Path) -> None:
     assert names(ImageSet.open(tmp_path / "masks")) == ["oni.png", "venice.png"]
 
 
+@pytest.mark.parametrize("images", ["img", "image", "train"])
+def test_regularisation_images_and_samples_of_kohyas_interface(tmp_path: Path, images: str) -> None:
+    files = [f"{images}/10_sks cat/a.png", "reg/1_cat/r.png", "model/sample/s.png", "model/m.png"]
+    data = ImageSet.open(fill(tmp_path, dict.fromkeys(files, encoded())))
+    assert set(names(data)) == {f"{images}/10_sks cat/a.png", "model/m.png"}
+    assert data.notices == (
+        "Left out: 1 regularisation image (reg/1_cat/r.png): only training images are used.",
+        "Left out: 1 picture of a training program (model/sample/s.png): only training images are "
+        "used.",
+    )
+    assert names(ImageSet.open(tmp_path / "reg")) == ["1_cat/r.png"]
+
+
+def test_a_folder_reg_without_such_a_layout_is_used(tmp_path: Path) -> None:
+    given = ["cats/a.png", "reg/b.png"]
+    assert names(ImageSet.open(fill(tmp_path, dict.fromkeys(given, encoded())))) == given
+
+
 @pytest.mark.parametrize(
     ("name", "listed"),
     [

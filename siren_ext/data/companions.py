@@ -1,0 +1,129 @@
+"""Files beside the pictures of a set: masks, thumbnails, and what systems and servers leave."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from siren_ext.text import folded
+
+KOHYA_FOLDER = re.compile(r"([1-9]\d{0,3})_(.+)", re.DOTALL)
+"""Folders of kohya's layout: repeats and class words."""
+
+_HIDDEN = ("hidden or system file", "left as they are")
+_SERVER = ("thumbnail or recycle folder", "left as they are")
+_MASK = ("training mask", "left as they are")
+_THUMB = ("thumbnail", "left as they are")
+_REGULAR = ("regularisation image", "only training images are used")
+_SAMPLE = ("picture of a training program", "only training images are used")
+_SERVER_FOLDERS = frozenset(
+    {"@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", ".@__thumb", "@tmp"}
+    | {"$recycle.bin", "recycler", "recycled", "system volume information", "lost+found"}
+    | {".thumbnails", ".thumb", ".thumbs", "__macosx", ".appledouble", ".picasaoriginals"}
+)
+_SYSTEM_FILES = frozenset(
+    {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "picasa.ini"}
+)
+_SYSTEM_START = ("synophoto_thumb", "synoindex_", "~$")
+_MASK_FOLDERS = frozenset({"mask", "masks", "_mask", "_masks", "masklabel", "masklabels"})
+_THUMB_FOLDERS = frozenset({"thumb", "thumbs", "thumbnail", "thumbnails"})
+# OneTrainer's endings; the plain ones count only beside the picture that they belong to
+_ONETRAINER = re.compile(r".*[-_.](?:masklabel|condlabel)", re.IGNORECASE | re.DOTALL)
+_MASK_NAME = re.compile(r"(.+)[-_. ]mask", re.IGNORECASE | re.DOTALL)
+_AFFIXES = re.compile(r"^(?:mask|thumb)[-_. ]|[-_. ](?:masklabel|mask|thumb)$", re.IGNORECASE)
+# the folders that kohya's interface makes beside one another
+_TRAINED_FOLDERS = frozenset({"img", "image", "images", "train"})
+_REGULAR_FOLDERS = frozenset({"reg", "regularization", "regularisation"})
+_RESULT_FOLDERS = (("model", "sample"), ("sample",), ("log",))
+
+
+def set_apart(path: PurePosixPath) -> tuple[tuple[str, str], PurePosixPath] | None:
+    """Whether a file is hidden, or of the system or a file server.
+
+    Parameters
+    ----------
+    path : PurePosixPath
+        Relative path.
+
+    Returns
+    -------
+    tuple | None
+        Kind and advice, and what to list: the file, or the folder that all of it is about.
+    """
+    for depth, part in enumerate(path.parts, start=1):
+        is_file = depth == len(path.parts)
+        name = part.casefold()
+        if not is_file and (name in _SERVER_FOLDERS or name.startswith(".trash")):
+            return _SERVER, PurePosixPath(*path.parts[:depth])
+        if part.startswith(".") and part not in (".", ".."):
+            return _HIDDEN, PurePosixPath(*path.parts[:depth])
+        if is_file and (name in _SYSTEM_FILES or name.startswith(_SYSTEM_START)):
+            return _HIDDEN, path
+    return None
+
+
+def not_of_the_set(
+    pictures: Sequence[PurePosixPath],
+) -> dict[tuple[str, str], set[PurePosixPath]]:
+    """Pictures that are there for or because of the pictures of a set.
+
+    Parameters
+    ----------
+    pictures : Sequence[PurePosixPath]
+        Relative paths.
+
+    Returns
+    -------
+    dict
+        Paths by kind and advice.
+    """
+    found = {_REGULAR: set[PurePosixPath](), _SAMPLE: set[PurePosixPath]()}
+    homes = {
+        PurePosixPath(*path.parts[:-3])
+        for path in pictures
+        if len(path.parts) > 2
+        and path.parts[-3].casefold() in _TRAINED_FOLDERS
+        and KOHYA_FOLDER.fullmatch(path.parts[-2])
+    }
+    for path in pictures:
+        folders = tuple(part.casefold() for part in path.parts[:-1])
+        for depth in range(len(folders)):
+            if PurePosixPath(*path.parts[:depth]) not in homes:
+                continue
+            if folders[depth] in _REGULAR_FOLDERS:
+                found[_REGULAR].add(path)
+            elif any(folders[depth : depth + len(names)] == names for names in _RESULT_FOLDERS):
+                found[_SAMPLE].add(path)
+    rest = [path for path in pictures if not any(path in paths for paths in found.values())]
+    return {**found, **_masks_and_thumbnails(rest)}
+
+
+def _masks_and_thumbnails(
+    pictures: Sequence[PurePosixPath],
+) -> dict[tuple[str, str], set[PurePosixPath]]:
+    """Masks and thumbnails among pictures."""
+    beside = {(path.parent, folded(path.stem)) for path in pictures}
+    masks: set[PurePosixPath] = set()
+    thumbs: set[PurePosixPath] = set()
+    groups: dict[tuple[PurePosixPath, bool], list[PurePosixPath]] = {}
+    inner: set[PurePosixPath] = set()
+    for path in pictures:
+        match = _MASK_NAME.fullmatch(path.stem)
+        if _ONETRAINER.fullmatch(path.stem) or (
+            match and (path.parent, folded(match[1])) in beside
+        ):
+            masks.add(path)
+        for depth, part in enumerate(path.parts[:-1], start=1):
+            if (name := part.casefold()) in _MASK_FOLDERS | _THUMB_FOLDERS:
+                key = PurePosixPath(*path.parts[:depth]), name in _MASK_FOLDERS
+                groups.setdefault(key, []).append(path)
+                inner.add(path)
+                break
+    stems = {folded(path.stem) for path in pictures if path not in inner and path not in masks}
+    for (_, of_masks), members in groups.items():
+        # a folder "masks" may well hold pictures of masks; these have no other picture's names
+        known = sum(folded(_AFFIXES.sub("", path.stem)) in stems for path in members)
+        if 2 * known >= len(members):
+            (masks if of_masks else thumbs).update(members)
+    return {_MASK: masks, _THUMB: thumbs - masks}
