@@ -201,7 +201,7 @@ class Captions:
         return [
             f"{len(names)} caption file{'s are' if len(names) > 1 else ' is'} not in UTF-8 "
             f"({examples(names)}) and {'were' if len(names) > 1 else 'was'} read as {encoding}; "
-            f"check the text. Copies of caption files stay as they are."
+            f"check the text."
             for encoding, names in sorted(self.encodings.items())
         ]
 
