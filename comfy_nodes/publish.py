@@ -22,8 +22,8 @@ _EVERYBODY = (
     "nothing. Make a coater of your own with Train Coater before you publish."
 )
 _NO_KEY = (
-    "There is no key in this coating. A keyed coater with a key of your own gives the stronger "
-    "test."
+    "There is no key in this coating, so a later test can only compare a model with a reference. "
+    "A keyed coater with a key of your own gives the stronger test."
 )
 _NOTHING = (
     "Nothing was added to {which}: the mask keeps the whole image, or the strength is 0. Painting "
