@@ -2,7 +2,7 @@
 
 Sources: LoRA (Hu et al. 2021, Eq. 3), LoHa (Hyeon-Woo et al. 2022, Eq. 5 and its Tucker form for
 convolutions), LoKr (Yeh et al. 2024, section 3.2), DoRA (Liu et al. 2024, Eq. 5), (IA)^3 (Liu et
-al. 2022, section 3.3).
+al. 2022, section 3.3), OFT and BOFT (:mod:`siren_ext.adapters.orthogonal`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from siren_ext.adapters.keys import Place
+from siren_ext.adapters.orthogonal import rotated, rotation_misfit
 
-LORA, LOHA, LOKR, FULL, IA3 = "lora", "loha", "lokr", "full", "ia3"
+LORA, LOHA, LOKR, FULL, IA3, OFT = "lora", "loha", "lokr", "full", "ia3", "oft"
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,14 @@ class Change:
     ----------
     place : Place
         The module.
-    kind : {"lora", "loha", "lokr", "full", "ia3"}
+    kind : {"lora", "loha", "lokr", "full", "ia3", "oft"}
         What the factors are.
     parts : mapping of str to Tensor
         The factors by name.
     scale : float
         Multiplies their product: alpha / rank.
     on_input : bool
-        For (IA)^3: scale the channels of the input instead of the output.
+        For (IA)^3 and OFT: change the channels of the input instead of the output.
     with_bias : bool
         For (IA)^3: scale the bias with the output, as peft does and LyCORIS does not.
     module : str
@@ -62,6 +63,8 @@ class Change:
             words.append("tucker")
         if "dora" in self.parts:
             words.append("dora")
+        if self.kind == OFT and self.parts["rotation"].ndim == 4:
+            words = ["boft"]
         return "+".join(words)
 
     def misfit(self, weight: Tensor, bias: Tensor | None) -> str | None:
@@ -81,6 +84,8 @@ class Change:
             return None if good else f"{_dims(self.parts['ia3'])}, the model has {side}"
         if self.kind == FULL and "diff" not in self.parts:
             return None
+        if self.kind == OFT:
+            return self._rotation_misfit(weight)
         found = _product_shape(self.kind, self.parts)
         if found is None or not _same(found, tuple(weight.shape), self.kind):
             factors = ", ".join(f"{name} {_dims(part)}" for name, part in self.parts.items())
@@ -111,11 +116,27 @@ class Change:
         if self.kind == FULL:
             whole = parts.get("diff")
             return None if whole is None else whole.reshape(weight.shape), moved
+        if self.kind == OFT:
+            old = weight.float()
+            turned = rotated(old, parts["rotation"], parts.get("rescale"), on_input=self.on_input)
+            return turned - old, None
         product = {LORA: _lora, LOHA: _loha, LOKR: _lokr}[self.kind](parts)
         change = self.scale * product.reshape(weight.shape)
         if "dora" in parts:
             change = _decompose(weight.float(), change, parts["dora"])
         return change, moved
+
+    def _rotation_misfit(self, weight: Tensor) -> str | None:
+        """Why rotations do not fit a weight."""
+        rotation, rescale = self.parts["rotation"], self.parts.get("rescale")
+        if self.on_input and math.prod(weight.shape[2:]) > 1:
+            # peft's merge and its forward pass differ for them
+            return f"rotations of peft, convolution {_dims(weight)}"
+        channels = weight.shape[1] if self.on_input and weight.ndim > 1 else weight.shape[0]
+        if weight.ndim > 1 and not rotation_misfit(rotation, rescale, channels):
+            return None
+        extra = f", rescale {_dims(rescale)}" if rescale is not None else ""
+        return f"rotations {_dims(rotation)}{extra}, weight {_dims(weight)}"
 
     def _shift(self) -> Tensor | None:
         """The difference of the bias."""

@@ -28,6 +28,7 @@ _PREFIXES: tuple[tuple[str, str | None, str], ...] = (
     ("lora_te3_", TEXT_3, KOHYA),
     ("lora_transformer_", TRANSFORMER, KOHYA),
     ("lycoris_", UNET, KOHYA),
+    ("oft_unet_", UNET, KOHYA),
     ("unet.base_model.model.", UNET, PEFT),
     ("text_encoder.base_model.model.", TEXT, PEFT),
     ("text_encoder_2.base_model.model.", TEXT_2, PEFT),
@@ -78,6 +79,10 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
     (".w_norm", "diff"),
     (".b_norm", "diff_b"),
     (".on_input", "on_input"),
+    (".oft_blocks", "oft_blocks"),
+    (".oft_diag", "oft_diag"),
+    (".rescale", "rescale"),
+    (".oft_R.weight", "oft_R"),
     (".ia3_l", "ia3_l"),
     (".weight", "ia3"),
 )
@@ -87,9 +92,8 @@ _TEXT_NAMES = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "
 
 # marks of kinds and parts of adapters that are not read
 _UNREAD: tuple[tuple[str, str], ...] = (
-    (r"\.boft_blocks$|\.boft_[RS]", "BOFT, an orthogonal change"),
-    (r"\.oft_(blocks|diag|R)\b", "OFT, an orthogonal change"),
-    (r"\.rescale$", "OFT or BOFT, an orthogonal change"),
+    (r"\.boft_blocks$|\.boft_[RS]", "BOFT of another form"),
+    (r"\.oft_(blocks|diag|R|r|s)\b", "OFT of another form"),
     (r"\.(a1|a2|b1|b2|bm1|bm2)\.weight$", "GLoRA"),
     (r"\.lora_(up|down)\.\d+$", "DyLoRA"),
     (r"\.(sig_type|lambda_layer|q_layer|p_layer)\b", "T-LoRA"),

@@ -16,11 +16,13 @@ _HARMLESS = {
     "alpha_pattern", "megatron_core", "use_dora", "qalora_group_size", "lora_bias",
     "rank_dropout", "module_dropout", "rank_dropout_scale", "use_effective_conv2d",
     "decompose_both", "decompose_factor", "feedforward_modules", "eva_config", "runtime_config",
+    "oft_block_size", "block_share", "eps", "use_cayley_neumann", "num_cayley_neumann_terms",
 }  # fmt: skip
 # initialisations that leave the base model's weights unchanged
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal", "lycoris")
 _STARTS = ("init_lora_weights", "init_weights", "init_ia3_weights")
-_TYPES = ("LORA", "LOHA", "LOKR", "IA3")
+_TYPES = ("LORA", "LOHA", "LOKR", "IA3", "OFT")
+_MOST_TERMS = 100
 
 
 class PeftSettings:
@@ -70,6 +72,7 @@ class PeftSettings:
         self.alpha = _number(config, "lora_alpha" if self.kind == "LORA" else "alpha", source)
         self.ranks = _pattern(config, "rank_pattern", source)
         self.alphas = _pattern(config, "alpha_pattern", source)
+        self.neumann_terms = _neumann_terms(config, source)
         self.root = bool(config.get("use_rslora"))
         self.feedforward = config.get("feedforward_modules")
 
@@ -137,6 +140,19 @@ def _number(config: Mapping[str, Any], name: str, source: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise AdapterError(f"{source} has {name} = {value!r}; expected a number.")
     return float(value)
+
+
+def _neumann_terms(config: Mapping[str, Any], source: str) -> int:
+    """Terms of the series by which OFT inverts; 0 for an exact inverse, as before peft had it."""
+    if not config.get("use_cayley_neumann"):
+        return 0
+    terms = _number(config, "num_cayley_neumann_terms", source)
+    if terms is None or terms != int(terms) or not 1 <= terms <= _MOST_TERMS:
+        raise AdapterError(
+            f"{source} has num_cayley_neumann_terms = {terms!r}; expected a whole number from 1 "
+            f"to {_MOST_TERMS}."
+        )
+    return int(terms)
 
 
 def _pattern(config: Mapping[str, Any], name: str, source: str) -> dict[str, float]:

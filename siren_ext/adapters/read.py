@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from siren_ext.adapters.changes import FULL, IA3, LOHA, LOKR, LORA, Change, rank_of
+from siren_ext.adapters.changes import FULL, IA3, LOHA, LOKR, LORA, OFT, Change, rank_of
 from siren_ext.adapters.embeddings import Embedding, find_embeddings
 from siren_ext.adapters.files import Part, read_parts
 from siren_ext.adapters.keys import (
@@ -22,6 +22,7 @@ from siren_ext.adapters.keys import (
     parse_key,
     unread_name,
 )
+from siren_ext.adapters.orthogonal import peft_rotations, trained_rotations
 from siren_ext.adapters.peft_settings import PeftSettings
 from siren_ext.adapters.summary import AdapterSummary, joined_hash, listing
 from siren_ext.documents import parse_json
@@ -47,6 +48,9 @@ _KINDS: tuple[tuple[str, set[str], set[str]], ...] = (
     (FULL, {"diff_b"}, set()),
     (IA3, {"ia3", "on_input"}, set()),
     (IA3, {"ia3_l"}, set()),
+    (OFT, {"oft_blocks"}, {"alpha", "rescale"}),
+    (OFT, {"oft_diag"}, {"alpha", "rescale"}),
+    (OFT, {"oft_R"}, set()),
 )
 
 
@@ -150,7 +154,7 @@ def read_adapter(path: Path, *, allow_partial: bool = False) -> Adapter:
 
 
 _EXPECTED = (
-    f"expected LoRA, LoCon, LoHa, LoKr, DoRA, (IA)^3 or full differences with kohya's keys "
+    f"expected LoRA, LoCon, LoHa, LoKr, DoRA, (IA)^3, OFT or full differences with kohya's keys "
     f"({UNET_PREFIX}..., {TEXT_PREFIX}...), peft's or diffusers', or a textual inversion."
 )
 
@@ -282,6 +286,8 @@ def _change(
     if kind is None:
         return f"with {', '.join(sorted(names))}: no complete set of factors"
     rules = settings.get(key.place.component, settings.get(None))
+    if kind == OFT:
+        return _oft_change(key, parts, rules)
     alpha = parts.pop("alpha", None)
     if kind == IA3:
         return _ia3_change(key, parts, rules)
@@ -326,6 +332,25 @@ def _ia3_change(key: Key, parts: dict[str, Tensor], rules: PeftSettings | None) 
     on_input = rules.scales_input(key.path, tuple(vector.shape))
     factor = {"ia3": vector.float() - 1}
     return Change(key.place, IA3, factor, on_input=on_input, with_bias=True)
+
+
+def _oft_change(key: Key, parts: Mapping[str, Tensor], rules: PeftSettings | None) -> Change | str:
+    """The change of rotations, or a phrase that says what is wrong."""
+    on_input = "oft_R" in parts
+    if on_input:
+        if rules is None:
+            return "rotations of peft without its settings"
+        rotation = peft_rotations(parts["oft_R"], rules.neumann_terms)
+    elif rules is not None:
+        return "rotations of kohya or LyCORIS with settings of peft"
+    else:
+        rotation = trained_rotations(parts)
+    if isinstance(rotation, str):
+        return rotation
+    factors = {"rotation": rotation}
+    if "rescale" in parts:
+        factors["rescale"] = parts["rescale"].float()
+    return Change(key.place, OFT, factors, on_input=on_input)
 
 
 def _magnitude(value: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ def test_all_that_is_wrong_is_listed(tmp_path: Path) -> None:
 
 def test_a_partial_load_says_what_it_left_out(tmp_path: Path) -> None:
     odd = {
-        f"{K}.oft_blocks": torch.ones(2, 2),
+        f"{K}.boft_blocks": torch.ones(2, 2),
         "lora_unet_gone.diff": torch.ones(2, 2),
         f"{TEXT}.lora_down.weight": torch.ones(2, 5),
     }
@@ -159,7 +159,9 @@ def test_a_partial_load_says_what_it_left_out(tmp_path: Path) -> None:
     )
     text = " ".join(merge.warnings)
     assert len(merge.warnings) == 3
-    assert all(word in text for word in ("oft_blocks", "lora_unet_gone", "down 2x5", "only partly"))
+    assert all(
+        word in text for word in ("boft_blocks", "lora_unet_gone", "down 2x5", "only partly")
+    )
     after = states(pipeline)
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed == {"0.down_blocks.0.to_k.weight", "0.down_blocks.0.conv.weight"}
@@ -202,9 +204,9 @@ def test_linear_and_pointwise_factors_are_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        (f"{K}.oft_blocks", "OFT, an orthogonal change"),
-        (f"{K}.oft_R.weight", "OFT, an orthogonal change"),
-        (f"{K}.boft_blocks", "BOFT, an orthogonal change"),
+        (f"{K}.oft_blocks.0", "OFT of another form"),
+        (f"{K}.oft_r", "OFT of another form"),
+        (f"{K}.boft_blocks", "BOFT of another form"),
         (f"{K}.a1.weight", "GLoRA"),
         (f"{K}.lora_up.0", "DyLoRA"),
         (f"{K}.scalar", "LyCORIS with a trained scalar"),

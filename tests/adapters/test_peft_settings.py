@@ -22,7 +22,10 @@ def test_settings_of_peft_that_would_be_ignored_are_refused(tmp_path: Path) -> N
         read_adapter(tmp_path / "adapter_model.safetensors")
     good = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["conv_in"]}
     for change, words in [
-        ({"peft_type": "OFT"}, "OFT"),
+        ({"peft_type": "BOFT"}, "BOFT"),
+        ({"peft_type": "OFT", "coft": True}, "coft = True"),
+        ({"use_cayley_neumann": True}, "num_cayley_neumann_terms = None"),
+        ({"use_cayley_neumann": True, "num_cayley_neumann_terms": 10**9}, "from 1 to 100"),
         ({"init_lora_weights": "pissa"}, "pissa"),
         ({"fan_in_fan_out": True}, "fan_in_fan_out"),
         ({"modules_to_save": ["conv_out"]}, "modules_to_save"),

@@ -116,6 +116,9 @@ PEFT: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "lokr_full": ("LoKrConfig", {"r": 64, "alpha": 32}),
     "ia3": ("IA3Config", {"feedforward_modules": ["ff.net.2"]}),
+    "oft": ("OFTConfig", {"oft_block_size": 4, "use_cayley_neumann": False}),
+    "oft_neumann": ("OFTConfig", {"oft_block_size": 8, "num_cayley_neumann_terms": 5}),
+    "oft_shared": ("OFTConfig", {"oft_block_size": 4, "block_share": True}),
 }
 
 
@@ -133,6 +136,8 @@ def write_peft(folder: Path, out: Path, name: str) -> Written:
         options["alpha"] = options["r"]
     # peft gives biases only to layers that have one
     names = ["to_out.0", "conv1"] if name == "bias" else NAMES
+    if kind == "OFTConfig":  # peft fails at convolutions with padding
+        names = [name for name in NAMES if name != "conv1"]
     unet = load(folder).unet
     wrapped = peft.get_peft_model(unet, config_class(target_modules=names, **options))
     randomise(wrapped)
@@ -181,6 +186,11 @@ LYCORIS: dict[str, dict[str, Any]] = {
     "lokr_dora": ATTENTION | {"algo": "lokr", "factor": 4, "dora_wd": True},
     "full": CONVOLUTIONS | {"algo": "full"},
     "ia3": {"algo": "ia3"},
+    "oft": ATTENTION | {"algo": "diag-oft"},
+    "oft_conv": CONVOLUTIONS | {"algo": "diag-oft", "rescaled": True},
+    "oft_constrained": ATTENTION | {"algo": "diag-oft", "constraint": 0.01},
+    "boft": ATTENTION | {"algo": "boft"},
+    "boft_conv": CONVOLUTIONS | {"algo": "boft", "rescaled": True},
 }
 # LyCORIS' own preset for it names modules by patterns that match nothing in this UNet
 IA3_PRESET = """
@@ -212,6 +222,11 @@ TRACE = {
     "lokr_dora": "dora_scale",
     "full": "diff_b",
     "ia3": "on_input",
+    "oft": "oft_blocks",
+    "oft_conv": "rescale",
+    "oft_constrained": "oft_blocks",
+    "boft": "oft_blocks",
+    "boft_conv": "rescale",
 }
 
 
