@@ -37,6 +37,10 @@ def stumble(folder, place):
         raise KeyError("a")
 
 def hang(folder, place):
+    while True:
+        pass
+
+def wait(folder, place):
     time.sleep(60)
 
 def crash(folder, place):
@@ -50,8 +54,8 @@ fuzz.HANG_SECONDS = 0.2
 fuzz.GROWTH = 20_000_000
 good = run(refuse)
 print(good.mutants, good.read, good.failures)
-for read in (stumble, hang, crash, grow):
-    one = run(read, 4 if read in (hang, crash) else 20)
+for read in (stumble, hang, wait, crash, grow):
+    one = run(read, 20 if read in (stumble, grow) else 3)
     print(one.mutants, one.failures[0])
 """
 
@@ -88,5 +92,6 @@ def test_faults_are_seen(tmp_path: Path) -> None:
     assert lines[0] == "40 0 []"
     assert "KeyError at <string>:" in lines[1]
     assert "seed 0: took more than 0.2 s" in lines[2]
-    assert "seed 0: the process ended with -11" in lines[3]
-    assert "memory grew by 0.0 GB" in lines[4]
+    assert "seed 0: the process ended with -9" in lines[3]
+    assert "seed 0: the process ended with -11" in lines[4]
+    assert "memory grew by 0.0 GB" in lines[5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections import deque
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from siren_ext.data.image_files import scan_images
 from siren_ext.data.images import read_picture, square_view, to_tensor
-from siren_ext.documents import read_json
+from siren_ext.documents import parse_json, read_json
 from siren_ext.errors import ImageError, ScoreError
 from siren_ext.files import is_file, real_path, sha256_file
 from siren_ext.progress import NULL, Progress
@@ -38,6 +39,8 @@ __all__ = [
 
 PROVENANCE = "provenance.json"
 _SAVE_SECONDS = 2.0
+_PROVENANCE_BYTES = 8 << 20  # an eighth of what a file of scores may have
+_PROVENANCE_INSIDE = 8  # levels around it in a report on joined scores
 
 
 def score_images(
@@ -135,13 +138,26 @@ def score_folder(
     known: dict[str, Any] = {"kind": "folder", "folder": printable(real_path(folder).name)}
     if is_file(folder / PROVENANCE):
         try:
-            known["provenance"] = read_json(folder / PROVENANCE, error=ScoreError)
+            known["provenance"] = _provenance(folder / PROVENANCE)
         except ScoreError as error:  # it is only for information, so a bad one is only reported
-            known["provenance_error"] = str(error)
+            known["provenance_error"] = str(error)[:MAX_TEXT]
     named = ((printable(path.relative_to(folder).as_posix()), path) for path in paths)
     options = _Options(batch_size, workers, partial, progress)
     lost = [(printable(path.name)[:MAX_TEXT], why) for path, why in refused]
     return _score(named, coater, len(paths), known | (source or {}), options, lost)
+
+
+def _provenance(path: Path) -> dict[str, Any]:
+    """What came with the pictures, if files of scores and reports that contain it can be read."""
+    found = read_json(path, error=ScoreError, max_bytes=_PROVENANCE_BYTES, name=path.name)
+    if not isinstance(found, dict):
+        raise ScoreError(
+            f"{path.name} is no JSON object; expected what 'siren-ext generate' wrote."
+        )
+    wrapped = "[" * _PROVENANCE_INSIDE + json.dumps(found) + "]" * _PROVENANCE_INSIDE
+    size = 4 * _PROVENANCE_BYTES  # characters may have become escapes
+    parse_json(wrapped, error=ScoreError, name=path.name, max_bytes=size)
+    return found
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ Without the package, or if the connection breaks, the history is polled instead.
 
 from __future__ import annotations
 
+import inspect
 import json
+import socket
 import time
 from contextlib import ExitStack, suppress
 from importlib import import_module
@@ -52,14 +54,20 @@ class Listener:
         client = self._client
         headers = {client.secret.header: client.secret.header_value} if client.secret else None
         address = f"ws{client.origin.removeprefix('http')}{client.prefix}/ws"
+        seconds = min(client.timeout, _OPEN_SECONDS)
         try:
+            # with a socket of its own it uses no proxy and follows no redirect, as for HTTP
+            plain = socket.create_connection((client.host, client.port), seconds)
+            self._open.enter_context(plain)
             connection = connect(
                 f"{address}?clientId={self._client_id}",
                 additional_headers=headers,
                 compression=None,
                 max_size=_LARGEST,
-                open_timeout=min(client.timeout, _OPEN_SECONDS),
+                open_timeout=seconds,
+                sock=plain,
                 close_timeout=1.0,
+                **_direct(connect),
             )
             self._socket = self._open.enter_context(connection)
         except Exception:  # the websocket is optional, whatever is wrong with it
@@ -111,6 +119,11 @@ class Listener:
         self._socket = None
         with suppress(Exception):  # it may be closed already
             self._open.close()
+
+
+def _direct(connect: Any) -> dict[str, Any]:
+    """Settings without a proxy; versions before 15 know none."""
+    return {"proxy": None} if "proxy" in inspect.signature(connect).parameters else {}
 
 
 def read_message(message: Any, job: str) -> tuple[str, bool]:

@@ -29,6 +29,7 @@ MAX_JSON_BYTES = 8 << 20
 MAX_WAIT = 300.0
 _REDIRECTS = 3
 _CHUNK = 1 << 16
+_SAID = 16 << 10
 _TRANSIENT = frozenset({408, 425, 429})
 _SAFE_PATH = "/:@!$&'()*+,;=~-._%"
 
@@ -216,7 +217,7 @@ class Client:
         """The answer, if its status is a success."""
         if 200 <= status < 300:
             return Answer(body, headers.get("content-type", "").partition(";")[0].strip().lower())
-        said = self.scrub(quoted(body[:1000].decode("utf-8", "replace")))
+        said = quoted(self.scrub(body[:_SAID].decode("utf-8", "replace")))
         message = f"{self.origin}{path} answered {status}" + (f": {said}" if said else "")
         if status >= 500 or status in _TRANSIENT:
             raise BadAnswer(message, wait=_seconds(headers.get("retry-after", "")))
@@ -228,10 +229,7 @@ class Client:
 
     def scrub(self, text: str) -> str:
         """The text with the secret replaced by stars, in case the server repeated it."""
-        if self.secret is not None:
-            for hidden in filter(None, (self.secret.value, self.secret.plain)):
-                text = text.replace(hidden, "***")
-        return text
+        return text if self.secret is None else self.secret.scrub(text)
 
     def _exchange(
         self, method: str, target: str, data: bytes | None, kind: str, limit: int
@@ -268,12 +266,13 @@ class Client:
             raise
         except ssl.SSLCertVerificationError as error:
             raise SuspectError(
-                f"The certificate of {address} is not valid: {quoted(error)}"
+                f"The certificate of {address} is not valid: {quoted(self.scrub(str(error)))}"
             ) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            why = quoted(getattr(error, "strerror", None) or error) or type(error).__name__
+            said = str(getattr(error, "strerror", None) or error)
+            why = quoted(self.scrub(said)) or type(error).__name__
             raise BadAnswer(
-                f"{address} can't be reached, or the connection broke: {self.scrub(why)}. Check "
+                f"{address} can't be reached, or the connection broke: {why}. Check "
                 "that the server is running at this address."
             ) from error
         finally:

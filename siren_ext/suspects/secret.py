@@ -3,12 +3,41 @@
 from __future__ import annotations
 
 import base64
+import html
 import os
 import re
 from dataclasses import dataclass
 
 from siren_ext.errors import ConfigError
 from siren_ext.suspects.responses import quoted
+
+_LEAST_BASE64 = 6  # fewer characters also occur by chance
+
+
+def _written(secret: str) -> re.Pattern[str]:
+    """A secret, each character as it is, percent-encoded, or as an escape of JSON or HTML."""
+    pieces = []
+    for character in secret:
+        number = ord(character)
+        pieces.append(
+            rf"(?:\\*{re.escape(character)}|%(?:25)*(?i:{number:02x})"
+            rf"|\\+u00(?i:{number:02x})|\\+x(?i:{number:02x})"
+            rf"|&#0*{number};|&#[xX]0*(?i:{number:x});|{re.escape(html.escape(character))})"
+        )
+    return re.compile("".join(pieces))
+
+
+def _in_base64(secret: str) -> list[re.Pattern[str]]:
+    """A secret within base64, at each of the three places that a character can have."""
+    patterns = []
+    for before in range(3):
+        whole = base64.b64encode(b"\0" * before + secret.encode()).decode().rstrip("=")
+        # the first and last characters also depend on what is around
+        core = whole[(0, 2, 3)[before] : len(whole) - ((before + len(secret)) % 3 != 0)]
+        if len(core) >= _LEAST_BASE64:
+            both = re.escape(core).replace(r"\+", "[+-]").replace("/", "[/_]")
+            patterns.append(re.compile(r"[\w+/-]{0,3}" + both + r"[\w+/-]?=*"))
+    return patterns
 
 
 @dataclass(frozen=True)
@@ -84,6 +113,18 @@ class Secret:
         """
         raw = cls.from_env(name).value
         return cls(base64.b64encode(raw.encode()).decode(), form="Basic {token}", plain=raw)
+
+    def scrub(self, text: str) -> str:
+        """The text with the token replaced by stars, however it is written.
+
+        Percent-encoding, escapes of JSON and HTML, and base64 are recognised, also of the token as
+        a part of a longer text.
+        """
+        for hidden in filter(None, (self.value, self.plain)):
+            text = _written(hidden).sub("***", text)
+            for pattern in _in_base64(hidden):
+                text = pattern.sub("***", text)
+        return text
 
     @property
     def header_value(self) -> str:

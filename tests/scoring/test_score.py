@@ -80,6 +80,23 @@ def test_tensors_and_files_mix(folder, coater):
     assert result.source == {"kind": "mix"}
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[" * 30 + "]" * 30, "no JSON object"),
+        ('{"a":' * 60 + "1" + "}" * 60, "nested too deep"),
+        ('{"a": "' + "x" * (9 << 20) + '"}', "expected at most"),
+    ],
+    ids=["list", "deep", "large"],
+)
+def test_a_provenance_that_would_spoil_the_file_is_left_out(folder, coater, tmp_path, text, why):
+    (folder / "provenance.json").write_text(text)
+    result = score_folder(folder, coater)
+    assert why in result.source["provenance_error"]
+    result.save(tmp_path / "scores.json")
+    assert ScoreSet.load(tmp_path / "scores.json").source == result.source
+
+
 def test_provenance_is_kept_and_a_broken_one_told(folder, coater):
     (folder / "provenance.json").write_text('{"prompts": ["a dog"], "steps": 20}')
     result = score_folder(folder, coater, source={"kind": "local"})

@@ -1,0 +1,147 @@
+"""Runs commands undisturbed and killed at random times, and compares what they wrote.
+
+``python -m support.killed_runs FOLDER SEED KILLS`` prints a JSON object: for each command, how
+often it was killed and which files differ. All runs are forks of one process, which imports
+everything once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from safetensors.torch import load_file
+from support.tiny_models import draw_images, shared_model
+
+import siren_ext.personalize.run
+import siren_ext.preference.measure
+import siren_ext.preference.parts
+import siren_ext.scoring.score
+import siren_ext.suspects.base
+import siren_ext.training.recipes
+import siren_ext.training.reptile
+import siren_ext.training.train
+from siren_ext.cli.app import app
+from siren_ext.coater.coater import Coater
+from siren_ext.coater.config import CoaterConfig
+
+SHAPE = CoaterConfig(
+    channels=4, generator_blocks=1, extractor_blocks=1, bits=2, features=4, working_size=16
+)
+KEYED = CoaterConfig(
+    channels=4, generator_blocks=1, extractor_blocks=1, message_bits=8, working_size=16
+)
+ENDINGS = {"coat": "", "generate": "", "score": ".json", "preference": ".json"}
+
+
+def commands(folder: Path, base: Path) -> dict[str, list[str]]:
+    """The arguments of each command but --out."""
+    photos = str(draw_images(folder / "photos", 6))
+    draw_images(folder / "sets" / "cats", 3)
+    draw_images(folder / "sets" / "dogs", 3)
+    coater = str(folder / "coater.safetensors")
+    Coater(SHAPE, seed=1).save(Path(coater))
+    keyed = str(folder / "keyed.safetensors")
+    Coater(KEYED, seed=1).save(Path(keyed))
+    model, start = ["--base", str(base), "--device", "cpu"], ["--start", coater]
+    inner = ["--set", "inner.steps=2", "--set", "inner.batch_size=2", "--set", "coater.channels=4"]
+    small = ["--set", "surrogate.steps=2", "--set", "batch_size=2"]
+    return {
+        "coat": ["coat", photos, "--coater", coater, "--batch-size", "1"],
+        "score": ["score", photos, "--coater", coater, "--batch-size", "1"],
+        "generate": [
+            *("generate", *model, "--prompt", "a fox", "-n", "5", "--steps", "2"),
+            *("--batch-size", "1"),
+        ],
+        "personalize": ["personalize", photos, *model, "--steps", "6", "--set", "batch_size=1"],
+        "train": ["train", photos, *model, "--class-word", "fox", *start, "--steps", "5", *small],
+        "preference": [
+            *("preference", photos, *model, "--coater", keyed, "--set", "batch_size=1"),
+            *("--set", "draws=2"),
+        ],
+        "meta": ["meta", str(folder / "sets"), *model, "--tasks", "3", *inner],
+    }
+
+
+def forked(arguments: list[str]) -> int:
+    """Start a command in a fork; returns its process."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        app(arguments)
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    finally:
+        os._exit(code)
+
+
+def ended(child: int) -> int:
+    """The exit code of a process; negative if it was killed."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def finish(arguments: list[str], kills: list[float]) -> int:
+    """Run a command until it ends by itself; kill it after each of the times before."""
+    killed = 0
+    for seconds in kills:
+        child = forked(arguments)
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+        killed += ended(child) < 0
+    code = ended(forked(arguments))
+    # a run that ended just before it was to be killed refuses to write its result again
+    if code and killed == len(kills):
+        raise SystemExit(f"{arguments[0]} ended with {code} after {killed} kills")
+    return killed
+
+
+def content(path: Path) -> Any:
+    """What a file holds: the numbers of a model, whose header has times."""
+    if path.suffix == ".safetensors":
+        return {name: tensor.tolist() for name, tensor in load_file(path).items()}
+    return path.read_bytes()
+
+
+def files(out: Path) -> dict[str, Any]:
+    """What a command wrote, by name; half-written files of killed runs are hidden."""
+    found = out.rglob("*") if out.is_dir() else [out]
+    whole = [path for path in found if path.is_file() and not path.name.startswith(".part-")]
+    return {path.relative_to(out.parent).as_posix(): content(path) for path in whole}
+
+
+def main(folder: Path, seed: int, kills: int) -> dict[str, dict[str, Any]]:
+    """Run everything; see the module."""
+    for module in (siren_ext.suspects.base, siren_ext.training.train, siren_ext.personalize.run):
+        module.SAVE_SECONDS = 0.0
+    siren_ext.scoring.score._SAVE_SECONDS = 0.0
+    siren_ext.preference.parts._SECONDS = 0.0
+    base = shared_model(folder, "tiny", "epsilon")
+    random, results = Random(seed), {}
+    for name, arguments in commands(folder, base).items():
+        ending = ENDINGS.get(name, ".safetensors")
+        calm, rough = (folder / way / f"{name}{ending}" for way in ("calm", "rough"))
+        start = time.monotonic()
+        line = [*arguments, "--quiet", "--out"]
+        if code := ended(forked([*line, str(calm)])):
+            raise SystemExit(f"{name} ended with {code}")
+        length = time.monotonic() - start
+        times = [random.uniform(0.1, 1) * length for _ in range(kills)]
+        killed = finish([*line, str(rough)], times)
+        first, second = files(calm), files(rough)
+        wrong = sorted(n for n in first.keys() | second.keys() if first.get(n) != second.get(n))
+        left = [path.name for path in rough.parent.iterdir() if path.name.endswith(".lock")]
+        results[name] = {"killed": killed, "files": len(first), "differ": wrong, "left": left}
+    return results
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
