@@ -194,6 +194,7 @@ class CommitCoating(io.ComfyNode):
         prints = [] if key is None else [key.fingerprint()]
         made = make_commitment(files.coater_file(name), prints, coated)
         path = paths.free_output(save_as, ".json")
+        path.parent.mkdir(parents=True, exist_ok=True)
         digest = made.save(path)
         lines = [
             f"SHA-256: {digest}",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import stat
 import sys
 from pathlib import Path
+from urllib.error import HTTPError
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.comfy_server import Server, events
+from support.comfy_workflows import ICONS, loaded, node
 from support.fake_host import FakeHost, nodes_of_pack, run
 
 from siren_ext.coater.coater import Coater
@@ -113,3 +116,46 @@ def test_a_commitment_covers_coater_key_and_folder(host: FakeHost, keyed: Coater
     assert without.ui["siren"][0]["tone"] == "warn"
     with pytest.raises(SirenError, match="no folder 'gone'"):
         run(commit, **(inputs | {"folder": "gone"}))
+
+
+@pytest.mark.models
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_whole_path_on_the_real_server(server: Server) -> None:
+    Coater(SHAPE, seed=2).save(server.base / "models" / "siren" / "own.safetensors")
+    graph = loaded(ICONS[0]) | {
+        "coater": node("SirenLoadCoater", name="own.safetensors"),
+        "key": node("SirenNewKey", coater=["coater", 0], save_as="made here"),
+        "coat": node(
+            "SirenCoatImage",
+            coater=["coater", 0],
+            image=["picture", 0],
+            strength=1.0,
+            key=["key", 0],
+        ),
+        "save": node(
+            "SirenSaveCoatedImage", images=["coat", 0], record=["coat", 2], save_as="own/fox"
+        ),
+        "commit": node(
+            "SirenCommit",
+            name="own.safetensors",
+            folder="",
+            save_as="own/commitment",
+            key=["key", 0],
+        ),
+        "score": node("SirenScoreCoating", coater=["coater", 0], image=["coat", 0]),
+        "verify": node("SirenKeyedVerify", suspect=["score", 0], key=["key", 0], alpha=0.05),
+    }
+    entry = server.run(graph)
+    assert entry["status"]["status_str"] == "success", events(entry).get("execution_error")
+    cards = {name: out["siren"][0] for name, out in entry["outputs"].items() if "siren" in out}
+    assert cards["key"]["title"] == "Key made"
+    assert (cards["save"]["title"], cards["save"]["tone"]) == ("Protected", "good")
+    file = server.base / "output" / "own" / "commitment_00001.json"
+    assert cards["commit"]["lines"][0] == f"SHA-256: {sha256_file(file)}"
+    secret = (server.base / "user" / "__siren" / "passphrase.txt").read_text().strip()
+    assert secret not in str(entry)
+    # the passphrase is not served to browsers
+    for path in ("userdata/..%2F__siren%2Fpassphrase.txt", "userdata/passphrase.txt"):
+        with pytest.raises(HTTPError):
+            server.raw(path)
