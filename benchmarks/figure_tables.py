@@ -20,6 +20,7 @@ from typing import Any
 
 from siren_ext.files import atomic
 from siren_ext.text import duration
+from siren_ext.verdict.outcomes import LOWER, NO_DIFFERENCE
 
 START, END = "<!-- figures:start -->", "<!-- figures:end -->"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "figures.md"
@@ -44,8 +45,8 @@ def demo_rows(summary: dict[str, Any]) -> list[Row]:
             f"{summary['local_de00_p99']:.2f}",
         ),
         ("coated files that score below every clean file", "every one", separate),
-        ("demo: model trained on the coated set", "coating found", verdict(summary["suspect"])),
-        ("demo: model trained on the clean set", "no evidence", verdict(summary["innocent"])),
+        ("demo: model trained on the coated set", LOWER, verdict(summary["suspect"])),
+        ("demo: model trained on the clean set", NO_DIFFERENCE, verdict(summary["innocent"])),
         ("demo: time", "<= 10 min on two cores", duration(summary["seconds"])),
         ("demo: peak memory", "<= 4 GB", "not known" if memory is None else f"{memory:.1f} GB"),
     ]

@@ -141,6 +141,9 @@ def test_reports_are_still_intact(name: str) -> None:
     found = check_report(BEFORE / folder, public=EXPECTED["signing"]["public"], **secret)
     assert found.sound
     states = [(point.name, point.state) for point in found.points]
+    later = ("page", "commitment", "number of tests")  # points that came after these reports
+    assert {state for name, state in states if name in later} == {"not checked"}
+    states = [(name, state) for name, state in states if name not in later]
     assert states == [(point["name"], point["state"]) for point in EXPECTED["reports"][name]]
 
 
@@ -148,7 +151,9 @@ def test_reports_are_still_intact(name: str) -> None:
 def test_reports_are_shown_again(name: str) -> None:
     again = recheck_step(BEFORE / name / "report.json")
     assert again.agrees
-    assert again.verdict.outcome == again.stated == "coating found"
+    assert again.stated == "coating found"
+    lower = "scores lower than this reference"  # what a comparison alone is called today
+    assert again.verdict.outcome == (lower if name == "report_ks" else "coating found")
 
 
 @pytest.mark.parametrize("name", ["report_ks", "report_keyed"])

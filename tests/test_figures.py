@@ -32,8 +32,8 @@ SUMMARY: dict[str, Any] = {
     "ssim": 0.98,
     "local_de00_p99": 1.5,
     "scores_separate": True,
-    "suspect": {"verdict": "coating found", "p": 1e-9, "n": 30, "m": 100},
-    "innocent": {"verdict": "no evidence", "p": 0.4, "n": 30, "m": 100},
+    "suspect": {"verdict": "scores lower than this reference", "p": 1e-9, "n": 30, "m": 100},
+    "innocent": {"verdict": "no difference found", "p": 0.4, "n": 30, "m": 100},
     "seconds": 61.0,
     "peak_memory_gb": None,
 }

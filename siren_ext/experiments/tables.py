@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from siren_ext.files import atomic, write_json
+from siren_ext.verdict.outcomes import LOWER, NO_DIFFERENCE
 
 Result = dict[str, Any]
 
@@ -103,7 +104,7 @@ def write_figures(result: Result, path: Path, *, targets: bool = True) -> list[d
             measured = f"{percent(level['mean'])}, s.e. {percent(level['se_null'])}"
             label = f"innocent accused at {level['alpha']:g}, {against}"
             rows.append((label, f"<= {level['alpha']:g} + 3 s.e.", measured))
-    for role, wanted in (("guilty", "coating found"), ("innocent", "no evidence")):
+    for role, wanted in (("guilty", LOWER), ("innocent", NO_DIFFERENCE)):
         verdicts = [m["verdict"]["outcome"] for m in models if m["role"] == role]
         right = f"{verdicts.count(wanted)} of {len(verdicts)}"
         label = f"{role} models with verdict '{wanted}' on all images, alpha {drawn['alpha']:g}"

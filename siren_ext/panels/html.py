@@ -17,6 +17,7 @@ from siren_ext.report.redaction import clean
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import KeyedResult
 from siren_ext.text import printable
+from siren_ext.verdict.outcomes import tone_of
 from siren_ext.verdict.pools import distinct_scores
 from siren_ext.verdict.verify import Verdict
 from siren_ext.verdict.wording import NAMES, QUESTIONS, odds
@@ -242,7 +243,7 @@ def _template() -> Any:
     env = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    env.filters |= {"odds": odds, "show": printable, "number": _number}
+    env.filters |= {"odds": odds, "show": printable, "number": _number, "tone": tone_of}
     text = resources.files("siren_ext.panels").joinpath("cards.html").read_text(encoding="utf-8")
     return env.from_string(text).module
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from siren_ext.errors import ConfigError, ScoreError
 from siren_ext.formats import read_format
 from siren_ext.report.check import CheckPoint, check_report
+from siren_ext.report.earlier import worded_before
 from siren_ext.report.integrity import JSON
 from siren_ext.report.keyed_check import restored_keyed
 from siren_ext.report.ks_check import restored_ks
@@ -18,7 +19,7 @@ from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.verdict.findings import Finding, rank_finding
 from siren_ext.verdict.verify import Verdict, conclude
 
-_SEALED = ("files", "signature")  # these need the seal, which is another file
+_SEALED = ("files", "signature", "page")  # these need the other files of the report
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Recheck:
         The report's scores.
     stated : str
         The outcome that the report states.
+    earlier : bool
+        Whether it was written when a comparison with a reference could say "coating found".
     points : tuple[CheckPoint, ...]
         What was compared, with the result.
     created : str
@@ -43,6 +46,7 @@ class Recheck:
     suspect: ScoreSet
     reference: ScoreSet | None
     stated: str
+    earlier: bool
     points: tuple[CheckPoint, ...]
     created: str
 
@@ -82,7 +86,8 @@ def recheck_step(path: Path) -> Recheck:
         points = check_report(Path(folder)).points
     points = tuple(point for point in points if point.name not in _SEALED)
     created = report.created[:40]
-    return Recheck(verdict, suspect, reference, report.verdict.outcome, points, created)
+    stated, earlier = report.verdict.outcome, worded_before(report.verdict.wording)
+    return Recheck(verdict, suspect, reference, stated, earlier, points, created)
 
 
 def _restored(report: StoredReport, name: str) -> tuple[Verdict, ScoreSet, ScoreSet | None]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +12,15 @@ from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError, EvidenceError, ImageError, ScoreError
 from siren_ext.files import sha256_file
 from siren_ext.formats import require_format
+from siren_ext.report.chain_check import ChainEvidence, chain_points
+from siren_ext.report.earlier import FOUND_BEFORE, as_before, worded_before
 from siren_ext.report.integrity import JSON, Seal, changed_fields, field_digests, read_seal
 from siren_ext.report.keyed_check import restored_keyed
 from siren_ext.report.ks_check import restored_ks, takes_long
+from siren_ext.report.page_check import page_point
+from siren_ext.report.points import CheckPoint as CheckPoint
+from siren_ext.report.points import ReportCheck as ReportCheck
+from siren_ext.report.points import State
 from siren_ext.report.stored import ADVICE, StoredReport, StoredVerdict
 from siren_ext.report.write import PATH_LIMIT
 from siren_ext.schema import convert
@@ -24,14 +29,13 @@ from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.text import printable
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.findings import Finding, keyed_finding, rank_finding
+from siren_ext.verdict.outcomes import LOWER
 from siren_ext.verdict.pools import distinct_scores, pools_contrast
-from siren_ext.verdict.verify import conclude
+from siren_ext.verdict.verify import Verdict, conclude
 from siren_ext.verdict.wording import WORDING
 
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import CoatingKey
-
-State = Literal["matches", "differs", "not checked"]
 
 _SHOWN = 8
 _NO_KEY = (
@@ -47,43 +51,6 @@ _TOO_MANY = (
 _TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True)
-class CheckPoint:
-    """One thing that was checked.
-
-    Attributes
-    ----------
-    name : str
-        What was checked.
-    state : State
-        ``matches``, ``differs`` or ``not checked``.
-    text : str
-        Why, in words.
-    """
-
-    name: str
-    state: State
-    text: str
-
-
-@dataclass(frozen=True)
-class ReportCheck:
-    """The result of checking a report.
-
-    Attributes
-    ----------
-    points : tuple[CheckPoint, ...]
-        One per thing that was checked.
-    """
-
-    points: tuple[CheckPoint, ...]
-
-    @property
-    def sound(self) -> bool:
-        """Whether nothing differs. Points that could not be checked are ignored."""
-        return all(point.state != "differs" for point in self.points)
-
-
 def check_report(
     path: Path,
     *,
@@ -91,6 +58,7 @@ def check_report(
     key: CoatingKey | None = None,
     suspect: ScoreSet | None = None,
     images: Sequence[Path] = (),
+    chain: ChainEvidence | None = None,
 ) -> ReportCheck:
     """Compare a report's files with its seal, and its verdict with what its scores give.
 
@@ -110,6 +78,8 @@ def check_report(
         because they would reveal the message.
     images : Sequence[Path]
         Image files; their hashes are compared with those of the scored images.
+    chain : ChainEvidence | None
+        Commitment, time stamp and ledger, to check what the report says of them.
 
     Returns
     -------
@@ -137,7 +107,13 @@ def check_report(
         text = f"The figures can't be recomputed: {error}"
         points.append(CheckPoint("figures", "differs", text))
         return ReportCheck(tuple(points))
-    points += _figure_points(report, data["verdict"], pools, key, suspect)
+    figures, verdict = _figure_points(report, data["verdict"], pools, key, suspect)
+    points += figures
+    if verdict is None or not ReportCheck(tuple(figures)).sound:
+        points.append(CheckPoint("page", "not checked", "Its figures differ, see above"))
+    else:
+        points.append(page_point(folder, data, verdict, *pools[1:3]))
+    points += chain_points(report, pools[1], chain or ChainEvidence())
     if images:
         points.append(_images_point(report, images))
     return ReportCheck(tuple(points))
@@ -176,10 +152,13 @@ def _signature_point(seal: Seal | None, public: str) -> CheckPoint:
     if public and public != seal.public:
         text = f"Signed by {seal.public}, not by the expected {public}."
         return CheckPoint("signature", "differs", text)
-    text = f"signed by the holder of {seal.public}"
     if not public:
-        text += "; to see whose key that is, compare it with what the signer published"
-    return CheckPoint("signature", "matches", text)
+        text = (
+            f"Signed by a key you have not named, {seal.public}. Get the signer's public key from "
+            "the signer and name it with --signer."
+        )
+        return CheckPoint("signature", "not checked", text)
+    return CheckPoint("signature", "matches", f"signed by the holder of {seal.public}")
 
 
 def _figure_points(
@@ -188,7 +167,7 @@ def _figure_points(
     pools: tuple[VerifyConfig, ScoreSet, ScoreSet | None, list[ScoreSet]],
     key: CoatingKey | None,
     suspect: ScoreSet | None,
-) -> list[CheckPoint]:
+) -> tuple[list[CheckPoint], Verdict | None]:
     """Compare the verdict as it was read, ``stated``, with what the scores give."""
     config, own, reference, innocents = pools
     kept = {finding.test: finding for finding in report.verdict.findings}
@@ -213,9 +192,11 @@ def _figure_points(
             findings.append(restored_ks(kept.get("ks"), own, reference, config))
             if takes_long(config, own, reference):
                 points.append(CheckPoint("exact p", "not checked", _TOO_MANY))
+        if worded_before(report.verdict.wording):
+            findings = [as_before(finding, own, reference, config.alpha) for finding in findings]
         verdict = conclude(own, reference, innocents, findings, config, report.verdict.commitment)
     except (EvidenceError, ScoreError) as error:
-        return [*points, CheckPoint("figures", "differs", str(error)[:300])]
+        return [*points, CheckPoint("figures", "differs", str(error)[:300])], None
     now = verdict.to_dict()
     wrong = [
         f"findings: the report has {', '.join(kept)}, the scores allow "
@@ -232,14 +213,14 @@ def _figure_points(
         points.append(_sequential_point(report.verdict, sequential, config, own, reference))
     else:
         points.append(_verdict_point(stated, now))
-    return points
+    return points, verdict
 
 
 def _verdict_point(stated: Mapping[str, Any], now: Mapping[str, Any]) -> CheckPoint:
     names = ["outcome", "test", "alpha", "p_in_words", "coater"]
     text = f"'{now['outcome']}' is what these figures give"
     if stated.get("wording") == WORDING:
-        names += ["headline", "does_not_prove"]
+        names += ["headline", "does_not_prove", "warnings"]
     else:
         text += "; its sentences are those of another version and were not compared"
     wrong = []
@@ -266,7 +247,8 @@ def _sequential_point(
     wrong = _differences(result.p_value, kept.get("p_value"), "extra.sequential.p_value")
     wrong += _differences(result.rejected, kept.get("rejected"), "extra.sequential.rejected")
     found = result.rejected and not too_unlike(pools_contrast(own, reference))
-    if (stated.outcome == "coating found") != found:
+    wanted = FOUND_BEFORE if worded_before(stated.wording) else LOWER
+    if (stated.outcome == wanted) != found:
         wrong.append("verdict.outcome does not follow from the sequential test")
     return _point("verdict", wrong, f"'{stated.outcome}' is what the sequential test gives")
 

@@ -12,7 +12,8 @@ from siren_ext.report.stored import StoredFinding
 from siren_ext.schema import convert
 from siren_ext.stats.keyed import HISTOGRAM_BINS, keyed_result
 from siren_ext.stats.keyed_bounds import message_tail
-from siren_ext.verdict.findings import Finding, outcome_of
+from siren_ext.verdict.findings import Finding
+from siren_ext.verdict.outcomes import outcome_of
 
 _Count = Annotated[int, Meta(ge=0, le=10**12)]
 

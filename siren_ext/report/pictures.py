@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.text import printable
 
 AMPLIFICATION = 10
+PICTURES = ("clean_image", "coated_image", "difference")
 
 _MEASURED_PAIRS = 24
 _SHOWN_PAIRS = 4
@@ -98,12 +99,37 @@ def coating_shown(
         "coater": clean(coated.coater),
         "ssim_on": "mean of the RGB channels",
     }
+    pictures = [_pictures(*places[i]) for i in pairs_shown(files)]
+    return quality, with_pictures(files, pictures), notes
+
+
+def pairs_shown(files: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Which of the measured files are shown, from the least to the most changed."""
     order = sorted(range(len(files)), key=lambda i: files[i]["local_de00_p99"])
-    shown = [
-        {**files[i], **_pictures(*places[i])} for i in (order[j] for j in _spread(len(order), 4))
-    ]
+    return [order[j] for j in _spread(len(order), _SHOWN_PAIRS)]
+
+
+def with_pictures(
+    files: Sequence[Mapping[str, Any]], pictures: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The shown files with their pictures.
+
+    Parameters
+    ----------
+    files : Sequence[Mapping[str, Any]]
+        All measured files, as in ``quality`` of a report.
+    pictures : Sequence[Mapping[str, Any]]
+        ``clean_image``, ``coated_image`` and ``difference`` of those shown.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        What the page needs of each.
+    """
+    chosen = [files[i] for i in pairs_shown(files)]
+    shown = [{**one, **extra, "worst": False} for one, extra in zip(chosen, pictures, strict=True)]
     shown[-1]["worst"] = True
-    return quality, shown[:_SHOWN_PAIRS], notes
+    return shown
 
 
 def _measure(clean_path: Path, coated_path: Path) -> dict[str, Any]:
@@ -132,9 +158,9 @@ def _pictures(clean_path: Path, coated_path: Path) -> dict[str, Any]:
     first, second = (read_picture(Path(path)).rgb for path in (clean_path, coated_path))
     change = (second.astype(np.float32) - first) * AMPLIFICATION + 128
     change = np.clip(np.rint(change), 0, 255).astype(np.uint8)
-    names = ("clean_image", "coated_image", "difference")
+    names = PICTURES
     pictures = zip(names, (first, second, change), strict=True)
-    return {"worst": False, **{name: _data_uri(pixels, 320, "PNG") for name, pixels in pictures}}
+    return {name: _data_uri(pixels, 320, "PNG") for name, pixels in pictures}
 
 
 def _data_uri(pixels: NDArray[np.uint8], side: int, kind: str) -> str:

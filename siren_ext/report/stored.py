@@ -11,7 +11,8 @@ from siren_ext.keys.coating_key import MAX_BITS
 from siren_ext.scoring.score_set import ScoreSet, StoredScores
 from siren_ext.stats.ks import KsResult
 from siren_ext.verdict.config import VerifyConfig
-from siren_ext.verdict.findings import STRICTEST_FIRST, Outcome, Test
+from siren_ext.verdict.findings import STRICTEST_FIRST, Test
+from siren_ext.verdict.outcomes import Outcome
 from siren_ext.verdict.verify import MAX_INNOCENTS
 
 ADVICE = "Use an unchanged report.json that 'siren-ext verify' wrote."

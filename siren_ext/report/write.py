@@ -22,9 +22,10 @@ from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import KeyedResult
 from siren_ext.stats.sequential import SequentialResult, sequential_ks
 from siren_ext.text import printable
+from siren_ext.verdict.outcomes import tone_of
 from siren_ext.verdict.pools import distinct_scores
 from siren_ext.verdict.verify import Verdict
-from siren_ext.verdict.wording import NAMES, QUESTIONS, odds
+from siren_ext.verdict.wording import NAMES, PREFERENCE_QUESTION, QUESTIONS, odds
 
 FORMAT = "siren_ext.report"
 FORMAT_VERSION = 1
@@ -114,23 +115,56 @@ def write_report(
     galleries = galleries_of("Suspect", suspect, mimicries)
     if reference is not None:
         galleries += galleries_of("Reference", reference, reference_mimicries)
-    page = _render(
-        verdict=verdict,
-        results=dict.fromkeys(NAMES) | {one.test: one.result for one in verdict.findings},
-        names=NAMES,
-        questions=QUESTIONS,
-        charts=_charts(verdict, suspect, reference),
-        pairs=shown,
-        amplification=AMPLIFICATION,
-        coater_name=clean(coated.coater) if coated else "",
-        galleries=galleries,
-        pools=_pools(data),
-        extra_text=pretty(data["extra"]) if extra else "",
-        **{key: data[key] for key in ("created", "environment", "quality", "notes")},
-    )
+    page = render_page(verdict, data, suspect, reference, galleries=galleries, pairs=shown)
     with atomic(out / HTML) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return ReportPaths(out / HTML, out / JSON, write_seal(out, signer))
+
+
+def render_page(
+    verdict: Verdict,
+    data: dict[str, Any],
+    suspect: ScoreSet,
+    reference: ScoreSet | None,
+    *,
+    galleries: Sequence[dict[str, Any]],
+    pairs: Sequence[dict[str, Any]],
+) -> str:
+    """The page of a report; the same arguments give the same page.
+
+    Parameters
+    ----------
+    verdict : Verdict
+        The verdict.
+    data : dict[str, Any]
+        The contents of ``report.json``.
+    suspect, reference : ScoreSet
+        The scores behind the verdict.
+    galleries : Sequence[dict[str, Any]]
+        Pictures of models, see :func:`siren_ext.report.pictures.galleries_of`.
+    pairs : Sequence[dict[str, Any]]
+        Pictures of the coating, see :func:`siren_ext.report.pictures.coating_shown`.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    return _render(
+        verdict=verdict,
+        results=dict.fromkeys(NAMES) | {one.test: one.result for one in verdict.findings},
+        names=NAMES,
+        questions=QUESTIONS | ({"keyed": PREFERENCE_QUESTION} if suspect.preference else {}),
+        preference=suspect.preference,
+        charts=_charts(verdict, suspect, reference),
+        pairs=pairs,
+        amplification=AMPLIFICATION,
+        coater_name=data["quality"]["coater"] if data["quality"] else "",
+        galleries=galleries,
+        pools=_pools(data),
+        extra_text=pretty(data["extra"]) if data["extra"] else "",
+        **{key: data[key] for key in ("created", "environment", "quality", "notes")},
+    )
 
 
 def _head(extra: dict[str, Any]) -> dict[str, Any]:
@@ -241,7 +275,7 @@ def _render(**values: Any) -> str:
     env = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    env.filters |= {"odds": odds, "show": printable, "number": _number}
+    env.filters |= {"odds": odds, "show": printable, "number": _number, "tone": tone_of}
     template = resources.files("siren_ext.report").joinpath("report.html")
     return env.from_string(template.read_text(encoding="utf-8")).render(**values)
 

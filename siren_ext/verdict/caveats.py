@@ -13,6 +13,7 @@ from siren_ext.stats.ks import KsResult
 from siren_ext.stats.rank import others_needed
 from siren_ext.text import printable
 from siren_ext.verdict.findings import Finding
+from siren_ext.verdict.outcomes import NOT_COMPARABLE, tone_of, undecided
 from siren_ext.verdict.pools import distinct_scores, identical_pools
 from siren_ext.verdict.wording import NAMES, count_of, odds, unlike
 
@@ -109,9 +110,9 @@ def images_needed(alpha: float, m: int, *, two_sided: bool = False) -> int | Non
 
 def _disagreements(findings: Sequence[Finding], deciding: Finding) -> Iterator[str]:
     for finding in findings:
-        if finding is deciding or "inconclusive" in (finding.outcome, deciding.outcome):
+        if finding is deciding or undecided(finding.outcome) or undecided(deciding.outcome):
             continue
-        if finding.outcome != deciding.outcome:
+        if tone_of(finding.outcome) != tone_of(deciding.outcome):
             yield (
                 f"The findings differ: the {NAMES[finding.test]} says '{finding.outcome}' "
                 f"(p = {finding.p_value:.3g}), the {NAMES[deciding.test]} says "
@@ -129,7 +130,7 @@ def _unlike(findings: Sequence[Finding], deciding: Finding) -> Iterator[str]:
                 "look like, so whether they are of one kind could not be checked. To check it, "
                 "score them again."
             )
-        if finding.unlike and not (finding is deciding and finding.outcome == "inconclusive"):
+        if finding.unlike and not (finding is deciding and finding.outcome == NOT_COMPARABLE):
             yield f"About the {NAMES[finding.test]}: {unlike(finding)}"
 
 

@@ -15,6 +15,14 @@ from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test
 from siren_ext.stats.ks import KsResult, Method, ks_less, ks_two_sided
 from siren_ext.stats.low_end import LOW_END
 from siren_ext.stats.rank import RankResult, rank_among
+from siren_ext.verdict.outcomes import (
+    LOWER,
+    NOT_COMPARABLE,
+    Outcome,
+    comparison_outcome,
+    outcome_of,
+    undecided,
+)
 from siren_ext.verdict.pools import (
     distinct_rows,
     distinct_scores,
@@ -26,7 +34,6 @@ from siren_ext.verdict.pools import (
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import CoatingKey
 
-Outcome = Literal["coating found", "no evidence", "inconclusive"]
 Test = Literal["keyed", "rank", "ks"]
 
 STRICTEST_FIRST: tuple[Test, ...] = ("keyed", "rank", "ks")
@@ -42,8 +49,9 @@ class Finding:
     test : Test
         ``keyed``, ``rank`` (among innocent models) or ``ks`` (against a reference model).
     outcome : Outcome
-        At the verdict's alpha; "inconclusive" if no evidence could have reached it, or if the
-        images look so unlike those compared with that low scores would mean nothing.
+        At the verdict's alpha; "inconclusive" if no evidence could have reached it, "not
+        comparable" if the images look so unlike those compared with that low scores would mean
+        nothing.
     result : KsResult | KeyedResult | RankResult
         All figures of the test.
     suspects : int
@@ -126,28 +134,6 @@ class Finding:
         return values
 
 
-def outcome_of(p_value: float, smallest_p: float, alpha: float) -> Outcome:
-    """The outcome of one test.
-
-    Parameters
-    ----------
-    p_value : float
-        The test's p.
-    smallest_p : float
-        The p that perfect evidence would give.
-    alpha : float
-        The accepted risk.
-
-    Returns
-    -------
-    Outcome
-        "inconclusive" if even perfect evidence could not reach alpha.
-    """
-    if alpha < smallest_p:
-        return "inconclusive"
-    return "coating found" if p_value <= alpha else "no evidence"
-
-
 def strictest(findings: Sequence[Finding]) -> Finding:
     """Choose the finding that decides: the strictest test that can reach alpha with these data.
 
@@ -165,7 +151,7 @@ def strictest(findings: Sequence[Finding]) -> Finding:
         The one that decides.
     """
     order = sorted(findings, key=lambda finding: STRICTEST_FIRST.index(finding.test))
-    return next((finding for finding in order if finding.outcome != "inconclusive"), order[0])
+    return next((finding for finding in order if not undecided(finding.outcome)), order[0])
 
 
 def ks_finding(
@@ -198,7 +184,8 @@ def ks_finding(
     Returns
     -------
     Finding
-        "inconclusive" if the pools are identical, or too unlike each other for a find.
+        "not comparable" if the pools are identical or too unlike each other, or if the two-sided
+        test finds higher scores, which a coating can't cause.
 
     References
     ----------
@@ -254,19 +241,30 @@ def finding_of_ks(
     Returns
     -------
     Finding
-        "inconclusive" if the pools are identical, or too unlike each other for a find.
+        "not comparable" if the pools are identical or too unlike each other, or if the two-sided
+        test finds higher scores, which a coating can't cause.
     """
-    outcome = outcome_of(result.p_value, result.smallest_p, alpha)
-    if identical_pools(suspect, reference):
-        outcome = "inconclusive"
     apart = pools_contrast(suspect, reference)
-    outcome = _guarded(outcome, apart)
+    comparable = not identical_pools(suspect, reference) and not too_unlike(apart)
+    outcome = comparison_outcome(result.p_value, result.smallest_p, alpha, comparable=comparable)
+    if outcome == LOWER and not _lower(result, suspect, reference):
+        outcome = NOT_COMPARABLE
     return Finding("ks", outcome, result, result.n, result.m, contrast=apart)
 
 
+def _lower(result: KsResult, suspect: ScoreSet, reference: ScoreSet) -> bool:
+    """Whether the suspect's scores are the lower ones where the two-sided test found its gap."""
+    if result.alternative == "less" or result.location is None:
+        return True
+    below = (
+        float((distinct_scores(pool) <= result.location).mean()) for pool in (suspect, reference)
+    )
+    return next(below) >= next(below)
+
+
 def _guarded(outcome: Outcome, apart: Contrast | None) -> Outcome:
-    """Turn a find into "inconclusive" if the images are too unlike; other outcomes stay."""
-    return "inconclusive" if too_unlike(apart) and outcome == "coating found" else outcome
+    """Turn a find into "not comparable" if the images are too unlike; other outcomes stay."""
+    return NOT_COMPARABLE if too_unlike(apart) and outcome == "coating found" else outcome
 
 
 def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float) -> Finding:
@@ -287,8 +285,8 @@ def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float)
     Returns
     -------
     Finding
-        "inconclusive" if there are too few models, or if all of them generate images that are too
-        unlike the suspect's for a find.
+        "inconclusive" if there are too few models, "not comparable" instead of a find if all of
+        them generate images that are too unlike the suspect's.
 
     References
     ----------

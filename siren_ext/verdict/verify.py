@@ -15,13 +15,13 @@ from siren_ext.verdict.caveats import MIN_REFERENCES, MIN_SUSPECTS, find_caveats
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.findings import (
     Finding,
-    Outcome,
     Test,
     keyed_finding,
     ks_finding,
     rank_finding,
     strictest,
 )
+from siren_ext.verdict.outcomes import Outcome
 from siren_ext.verdict.pools import identical_pools, used_features
 from siren_ext.verdict.wording import (
     LIMITS,
@@ -46,7 +46,7 @@ class Verdict:
     Attributes
     ----------
     outcome : Outcome
-        "coating found", "no evidence" or "inconclusive".
+        What the deciding test says; see :data:`~siren_ext.verdict.outcomes.Outcome`.
     headline : str
         The verdict in a few sentences.
     findings : tuple[Finding, ...]
@@ -170,8 +170,10 @@ def verify(
     Returns
     -------
     Verdict
-        The outcome with all findings. It is "inconclusive" if no test could have found anything:
-        too few images, models or bits for ``config.alpha``, or a pool compared with itself.
+        The outcome with all findings. It is "inconclusive" if no test could have found anything
+        (too few images, models or bits for ``config.alpha``), and "not comparable" if the images
+        compared are of different kinds or the same. A comparison with a reference alone never says
+        "coating found".
 
     Raises
     ------

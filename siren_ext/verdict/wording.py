@@ -6,11 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 from siren_ext.stats.ks_distribution import P_FLOOR
+from siren_ext.stats.rank import RankResult
+from siren_ext.verdict.outcomes import LOWER, NOT_COMPARABLE
 
 if TYPE_CHECKING:
     from siren_ext.verdict.findings import Finding, Test
 
-WORDING = 2
+WORDING = 3
 """Version of these sentences. Reports store it, so that a check compares only sentences of its own
 version; raise it when a headline, a limit or :func:`odds` changes."""
 
@@ -26,9 +28,9 @@ QUESTIONS: dict[Test, str] = {
     "fit.",
     "rank": "Do the suspect's images score lower than those of every innocent model? This test is "
     "valid if an innocent suspect is just another model of the same kind.",
-    "ks": "Do the suspect's images score lower than the reference's? This test is valid if an "
-    "innocent suspect would score like the reference. A model of another style or subject would "
-    "not, so images that look unlike the reference's are not judged.",
+    "ks": "Do the suspect's images score lower than the reference's? Lower scores alone don't show "
+    "that a coating was found, because they can have other causes. Images that look unlike the "
+    "reference's are not compared.",
 }
 """What each test checks, and when it is valid."""
 _IF_INNOCENT: dict[Test, str] = {
@@ -46,8 +48,13 @@ _NOTHING: dict[Test, str] = {
     "messages.",
     "rank": "No trace of the coating: the images don't score lower than those of most innocent "
     "models.",
-    "ks": "No trace of the coating: the images don't score lower than the reference's.",
+    "ks": "The suspicious model's images don't score lower than the reference's.",
 }
+
+_HIGHER = (
+    "The suspicious model's images score higher than the reference's, which a coating can't cause. "
+    "The two models differ in something else, so they can't be compared."
+)
 
 PREFERENCE_QUESTION = (
     "Does the model denoise the owner's images better with the secret message than with random "
@@ -99,9 +106,11 @@ LIMITS: dict[Test, tuple[str, ...]] = {
         _OWNER,
         _ROUTE,
         "The test asks whether the suspect's scores could come from the same distribution as the "
-        "reference's. A model of another style, subject, base model or settings can differ without "
-        "having seen a coated image, and so can a model trained on images with another coating. "
-        "The more closely the reference matches the suspect, the stronger the finding.",
+        "reference's. It does not show why they differ. A model of another style, subject, base "
+        "model or settings can score lower without having seen a coated image, and so can a model "
+        "trained on images with another coating, a clean model of another training seed, and "
+        "images that were compressed or edited. Only the keyed test shows that your coating was "
+        "found.",
         _CHANCE + "It is how often scores this low would occur if suspect and reference did not "
         "differ.",
         _TRIALS,
@@ -229,28 +238,57 @@ def headline(
             "Suspect and reference are the same images, so they can't be compared. Use images of a "
             "model that never saw the coated ones as the reference."
         )
+    if finding.outcome == NOT_COMPARABLE:
+        return (unlike(finding) if finding.unlike else _HIGHER) + tail
     if finding.outcome == "inconclusive":
-        return (unlike(finding) if finding.unlike else _too_little(finding, risk)) + tail
+        return _too_little(finding, risk) + tail
+    if test == "ks":
+        return _compared(finding, chance, risk) + tail
     if finding.outcome == "no evidence":
-        if finding.effect == 0 if test == "ks" else finding.p_value > 0.5:
+        if finding.p_value > 0.5:
             return (_PREFERENCE_NOTHING if preference else _NOTHING[test]) + tail
         return (
             f"No convincing trace of the coating was found. {_IF_INNOCENT[test]}, the chance of a "
             f"result like this would be {chance}; to count as evidence, it must be {risk} or "
             f"less.{tail}"
         )
-    carried = "the secret message of the coating" if test == "keyed" else "the coating"
-    trace = f"The images of the suspicious model carry {carried}."
+    trace = "The images of the suspicious model carry the secret message of the coating."
+    if test == "rank":
+        trace = (
+            "The images of the suspicious model score lower than those of "
+            f"{finding.others - _as_low(finding)} of {finding.others} innocent models."
+        )
     if preference:
         trace = (
             "The suspicious model prefers the secret message: it denoises the owner's images "
             "better when they carry it."
         )
     return (
-        f"{trace} The likely reason is that it was trained on the coated images. "
-        f"{_IF_INNOCENT[test]}, a result this strong would be {likelihood(finding.p_value)} "
-        f"(chance: {chance}).{tail}"
+        f"{trace} {_IF_INNOCENT[test]}, a result this strong would be "
+        f"{likelihood(finding.p_value)} (chance: {chance}).{tail}"
     )
+
+
+def _compared(finding: Finding, chance: str, risk: str) -> str:
+    """What a comparison with a reference shows, without its limits."""
+    if finding.outcome == LOWER:
+        return (
+            "The suspicious model's images score lower than this reference's. If the two models "
+            f"did not differ, the chance of a result like this would be {chance}. That does not "
+            "show why they differ: coated training images are one possible cause, and another "
+            "training seed, style, file format or coating are others. Only the keyed test shows "
+            "that your coating was found."
+        )
+    if finding.effect == 0:
+        return _NOTHING["ks"]
+    return (
+        f"No convincing difference was found. {_IF_INNOCENT['ks']}, the chance of a result like "
+        f"this would be {chance}; to count as lower, it must be {risk} or less."
+    )
+
+
+def _as_low(finding: Finding) -> int:
+    return finding.result.at_least if isinstance(finding.result, RankResult) else 0
 
 
 def unlike(finding: Finding) -> str:

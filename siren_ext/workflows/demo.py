@@ -1,9 +1,9 @@
 """The whole chain on one folder: coat, train on it, generate, score, verify, report.
 
 The demo calls the same public functions as a user with a real checkpoint; it only chooses their
-arguments. It tests two suspicious models: one trained on the coated images, which must be caught,
-and an innocent one trained on the clean originals, which must be cleared. Both are compared with
-the same reference, a third model trained on the clean originals with another seed.
+arguments. It tests two suspicious models: one trained on the coated images, whose images must score
+lower than the reference's, and an innocent one trained on the clean originals, whose images must
+not. The reference is a third model, trained on the clean originals with another seed.
 """
 
 from __future__ import annotations

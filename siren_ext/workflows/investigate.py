@@ -19,6 +19,7 @@ from siren_ext.stats.sequential import SequentialKs, SequentialResult, least_ima
 from siren_ext.suspects.base import PromptPlan, Suspect, generate_images, read_missed
 from siren_ext.suspects.folder import FolderSuspect
 from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.outcomes import LOWER, NO_DIFFERENCE, NOT_COMPARABLE, undecided
 from siren_ext.verdict.pools import distinct_scores
 from siren_ext.verdict.verify import Verdict, verify
 from siren_ext.verdict.wording import odds, unlike
@@ -233,21 +234,21 @@ def _sequential_verdict(verdict: Verdict, sequential: SequentialResult, referenc
         "stop. The Kolmogorov-Smirnov figures of this report describe the images but do not decide."
     )
     warnings = (note, *verdict.warnings)
-    if sequential.rejected and verdict.deciding.unlike:
+    if verdict.deciding.unlike:
+        headline = unlike(verdict.deciding)
         return dataclasses.replace(
-            verdict, outcome="inconclusive", headline=unlike(verdict.deciding), warnings=warnings
+            verdict, outcome=NOT_COMPARABLE, headline=headline, warnings=warnings
         )
     if sequential.rejected:
         headline = (
-            "The images of the suspicious model carry the coating. The likely reason is that it "
-            "was trained on the coated images. If it did not differ from the reference model, the "
-            "chance that the sequential test would ever come this far is at most "
-            f"{odds(sequential.p_value)}."
+            "The suspicious model's images score lower than this reference's. If the two models "
+            "did not differ, the chance that the sequential test would ever come this far would be "
+            f"at most {odds(sequential.p_value)}. That does not show why they differ: coated "
+            "training images are one possible cause, and another training seed, style, file format "
+            "or coating are others. Only the keyed test shows that your coating was found."
         )
-        return dataclasses.replace(
-            verdict, outcome="coating found", headline=headline, warnings=warnings
-        )
-    if verdict.outcome == "inconclusive":
+        return dataclasses.replace(verdict, outcome=LOWER, headline=headline, warnings=warnings)
+    if undecided(verdict.outcome):
         return dataclasses.replace(verdict, warnings=warnings)
     least = least_images(references, sequential.alpha, limit=sequential.images)
     if least is None:
@@ -259,7 +260,7 @@ def _sequential_verdict(verdict: Verdict, sequential: SequentialResult, referenc
             verdict, outcome="inconclusive", headline=headline, warnings=warnings
         )
     headline = (
-        "No sufficient trace of the coating was found: the sequential test did not end within "
+        "No sufficient difference was found: the sequential test did not end within "
         f"{sequential.images} images."
     )
-    return dataclasses.replace(verdict, outcome="no evidence", headline=headline, warnings=warnings)
+    return dataclasses.replace(verdict, outcome=NO_DIFFERENCE, headline=headline, warnings=warnings)

@@ -46,7 +46,7 @@ def test_the_whole_way_with_a_key(work, call):
     assert f"Signed by {public}" in told
     code, out, _ = call("report", "check", "report", "--signer", public)
     assert code == 0
-    assert out.count(": matches. ") == 4
+    assert out.count(": matches. ") == 5
     with_key = ("--key", "keys.json", "--suspect", "scores.json", *env())
     code, out, _ = call("report", "check", "report/report.html", *with_key)
     assert (code, out.count(": matches. ")) == (0, 5)
@@ -55,7 +55,7 @@ def test_the_whole_way_with_a_key(work, call):
     code, out, told = call("report", "check", "report")
     assert code == 2
     assert "files: differs. report.html: changed since the report was sealed." in out
-    assert "is not consistent (files); do not rely on it" in told
+    assert "is not consistent (files, page); do not rely on it" in told
     for path in work.rglob("*"):
         text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
         if path.name != "scores.json":

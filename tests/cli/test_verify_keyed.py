@@ -30,7 +30,7 @@ def test_verify_shows_every_finding(work, call):
     files = ["--suspect", "s.json", "--reference", "r.json", "--innocent", "i.json", "--out", "x"]
     code, out, told = call("verify", *files)
     assert code == 0
-    assert "\ncomparison with a reference model: coating found, p = " in out
+    assert "\ncomparison with a reference model: scores lower than this reference, p = " in out
     assert "\nrank among innocent models: inconclusive, p = 0.5, 0 of 1 innocent models" in out
     assert "Note: With 1 innocent model the risk can't be lower than 50 %" in told
     assert call("report", "check", "x")[0] == 0

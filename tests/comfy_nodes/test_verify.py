@@ -42,13 +42,13 @@ def test_verdict_plot_and_report(host: FakeHost) -> None:
     case, p, gap, plot, text = run(
         found["SirenKSVerify"], suspect=suspect, reference=reference, alpha=1e-6
     ).args
-    assert case.verdict.outcome == "coating found"
+    assert case.verdict.outcome == "scores lower than this reference"
     assert p < 1e-20
     assert gap == 1.0
     assert plot.ndim == 4
     assert plot.shape[-1] == 3
     assert 0.02 < float((plot < 0.9).float().mean()) < 0.5
-    assert text.startswith("COATING FOUND: The images of the suspicious model carry")
+    assert text.startswith("SCORES LOWER THAN THIS REFERENCE: The suspicious")
     assert "Limit: It does not say who owns the images" in text
     (page,) = run(found["SirenVerificationReport"], verdict=case, save_as="case/a").args
     assert page == "case/a_00001/report.html"

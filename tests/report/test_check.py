@@ -22,6 +22,7 @@ from siren_ext.report.write import write_report
 from siren_ext.schema import convert
 from siren_ext.stats.keyed import contributions
 from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.outcomes import LOWER
 from siren_ext.verdict.verify import verify
 
 QUICK = VerifyConfig(decoys=2000)
@@ -71,10 +72,15 @@ def test_an_untouched_report_matches(report, signer, suspect):
         "keyed statistic": "not checked",
         "figures": "matches",
         "verdict": "matches",
+        "page": "matches",
+        "commitment": "not checked",
+        "number of tests": "not checked",
     }
     whole = check_report(report, key=known_key(), suspect=suspect)
     assert states(whole)["keyed statistic"] == "matches"
-    assert "compare it with what the signer published" in texts(whole)["signature"]
+    assert states(whole)["signature"] == "not checked"
+    assert "Signed by a key you have not named" in texts(whole)["signature"]
+    assert set(whole.unchecked) == {"signature", "commitment", "number of tests"}
 
 
 def test_neither_message_nor_features_are_in_any_file(report, suspect):
@@ -145,9 +151,9 @@ def test_a_report_without_a_reference_is_whole(suspect, tmp_path):
         (lambda d: d["reference"]["source"].update(steps=21), "reference.source.steps"),
     ],
 )
-def test_a_changed_field_is_named(report, change, place):
+def test_a_changed_field_is_named(report, signer, change, place):
     edit(report, change)
-    found = check_report(report)
+    found = check_report(report, public=signer.public)
     assert not found.sound
     assert states(found)["files"] == "differs"
     assert f"Changed in report.json: {place}." in texts(found)["files"]
@@ -278,11 +284,11 @@ def test_a_sequential_find_among_unlike_pictures_is_no_find(suspect, tmp_path):
     standing = sequential_ks(dark.scores, bright.scores, alpha=1e-6)
     assert standing.rejected
     verdict = _sequential_verdict(verify(dark, bright), standing, len(bright))
-    assert verdict.outcome == "inconclusive"
+    assert verdict.outcome == "not comparable"
     assert "look unlike" in verdict.headline
     write_report(verdict, dark, bright, tmp_path, extra={"sequential": standing.to_dict()})
     assert check_report(tmp_path).sound
-    found = resealed(tmp_path, lambda d: d["verdict"].update(outcome="coating found"))
+    found = resealed(tmp_path, lambda d: d["verdict"].update(outcome=LOWER))
     assert "does not follow from the sequential test" in texts(found)["verdict"]
 
 

@@ -24,7 +24,7 @@ def test_page_and_json_tell_the_whole_finding(suspect, reference, tmp_path):
     finding = verdict.finding
     text = Page(html).text
     for words in (
-        "coating found",
+        "scores lower than this reference",
         verdict.headline,
         f"{finding.statistic:.4f}",
         f"{finding.p_value:.3g}",

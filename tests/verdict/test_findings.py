@@ -15,6 +15,7 @@ from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.stats.keyed import keyed_test
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.findings import strictest
+from siren_ext.verdict.outcomes import LOWER
 from siren_ext.verdict.verify import verify
 
 QUICK = VerifyConfig(decoys=2000)
@@ -61,7 +62,7 @@ def test_the_strictest_that_can_reach_alpha_decides_not_the_one_with_the_best_p(
     )
     by_test = {finding.test: finding for finding in verdict.findings}
     assert list(by_test) == ["keyed", "rank", "ks"]
-    assert by_test["ks"].outcome == "coating found"
+    assert by_test["ks"].outcome == LOWER
     assert by_test["ks"].p_value < by_test["keyed"].p_value
     assert by_test["rank"].outcome == "inconclusive", "ten models can't reach 1e-6"
     assert (verdict.outcome, verdict.test) == ("no evidence", "keyed")
@@ -71,7 +72,7 @@ def test_the_strictest_that_can_reach_alpha_decides_not_the_one_with_the_best_p(
 
 def test_a_test_that_cannot_reach_alpha_does_not_decide():
     verdict = verify(drawn(5), drawn(10, 120, seed=1), innocents=innocents())
-    assert (verdict.test, verdict.outcome) == ("ks", "coating found")
+    assert (verdict.test, verdict.outcome) == ("ks", LOWER)
     verdict = verify(drawn(5), None, VerifyConfig(alpha=0.1), innocents=innocents())
     assert (verdict.test, verdict.outcome) == ("rank", "coating found")
     assert "rank among innocent models" in verdict.headline

@@ -14,6 +14,7 @@ from support.score_sets import normal
 from siren_ext.errors import ScoreError
 from siren_ext.verdict.caveats import images_needed
 from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.outcomes import LOWER, NO_DIFFERENCE, NOT_COMPARABLE
 from siren_ext.verdict.verify import Verdict, verify
 from siren_ext.verdict.wording import odds
 
@@ -32,12 +33,16 @@ def reference():
     return pool(normal(10, 120, 0), 10_000)
 
 
-def test_a_guilty_model_is_found(reference):
+def test_a_guilty_model_scores_lower_which_alone_accuses_nobody(reference):
     verdict = verify(pool(normal(5, 40, 1)), reference)
-    assert verdict.outcome == "coating found"
+    assert verdict.outcome == LOWER
     assert verdict.finding.p_value <= verdict.alpha == 1e-6
     assert (verdict.finding.n, verdict.finding.m) == (40, 120)
-    assert "trained on the coated images" in verdict.headline
+    assert "score lower than this reference's" in verdict.headline
+    assert "does not show why they differ" in verdict.headline
+    assert "coating was found" not in verdict.headline.removesuffix(
+        "Only the keyed test shows that your coating was found."
+    )
     assert odds(verdict.finding.p_value).removeprefix("1 in ") in verdict.headline
     assert verdict.warnings == ()
     assert any("who owns" in line for line in verdict.does_not_prove)
@@ -48,14 +53,19 @@ def test_a_guilty_model_is_found(reference):
 def test_an_innocent_model_is_not(reference, mean):
     """Also one that scores *higher* than the reference, however clearly."""
     verdict = verify(pool(normal(mean, 40, 2)), reference)
-    assert verdict.outcome == "no evidence"
-    assert verdict.headline.startswith("No ")
+    assert verdict.outcome == NO_DIFFERENCE
+    start = (
+        "No convincing difference" if mean == 10 else "The suspicious model's images don't score"
+    )
+    assert verdict.headline.startswith(start)
 
 
 def test_two_sided_counts_both_directions(reference):
     config = VerifyConfig(two_sided=True)
     verdict = verify(pool(normal(14, 40, 2)), reference, config)
-    assert verdict.outcome == "coating found"
+    assert verdict.outcome == NOT_COMPARABLE
+    assert "higher than the reference's, which a coating can't cause" in verdict.headline
+    assert verify(pool(normal(5, 40, 1)), reference, config).outcome == LOWER
     assert any("two-sided" in w for w in verdict.warnings)
 
 
@@ -73,7 +83,7 @@ def test_the_level_may_be_met_exactly():
     """p equal to alpha rejects, and then alpha is not called unreachable."""
     p = 1 / math.comb(35, 5)
     args = pool(np.arange(5.0)), pool(np.arange(30.0) + 50, 100)
-    assert verify(*args, VerifyConfig(alpha=p * (1 + 1e-12))).outcome == "coating found"
+    assert verify(*args, VerifyConfig(alpha=p * (1 + 1e-12))).outcome == LOWER
     assert verify(*args, VerifyConfig(alpha=p * (1 - 1e-9))).outcome == "inconclusive"
 
 
@@ -82,13 +92,13 @@ def test_pools_of_different_coaters_are_refused(reference):
         verify(pool(normal(5, 40, 1), coater="d" * 64), reference)
 
 
-def test_a_pool_against_itself_is_inconclusive(reference):
+def test_a_pool_is_not_compared_with_itself(reference):
     verdict = verify(reference, reference)
-    assert verdict.outcome == "inconclusive"
+    assert verdict.outcome == NOT_COMPARABLE
     assert "same images" in verdict.headline
     assert "Suspect and reference pools are identical." in verdict.warnings
     blank = pool(reference.scores, hashes=("",) * 120)
-    assert verify(blank, reference).outcome == "inconclusive"
+    assert verify(blank, reference).outcome == NOT_COMPARABLE
 
 
 def test_copies_are_no_evidence(reference):
@@ -132,7 +142,7 @@ def test_warnings(reference, suspect, other, words):
     verdict = verify(suspect, other or reference)
     assert len(verdict.warnings) == 1
     assert re.search(words, verdict.warnings[0])
-    assert verdict.outcome == "coating found"
+    assert verdict.outcome == LOWER
 
 
 def test_order_and_case_of_equal_prompts_do_not_warn(reference):
@@ -146,8 +156,7 @@ def test_false_accusations_stay_below_alpha():
     alpha, runs = 0.05, 300
     config = VerifyConfig(alpha=alpha)
     accused = sum(
-        verify(pool(rng.normal(size=30)), pool(rng.normal(size=100), 500), config).outcome
-        == "coating found"
+        verify(pool(rng.normal(size=30)), pool(rng.normal(size=100), 500), config).outcome == LOWER
         for _ in range(runs)
     )
     assert accused / runs <= alpha + 3 * math.sqrt(alpha * (1 - alpha) / runs)
@@ -157,7 +166,7 @@ def test_false_accusations_stay_below_alpha():
 def test_as_json(reference):
     verdict = verify(pool(normal(5, 40, 1)), reference)
     data = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
-    assert data["outcome"] == "coating found"
+    assert data["outcome"] == LOWER
     assert data["finding"]["n"] == 40
     assert data["finding"]["location"] is not None
     assert VerifyConfig.from_dict(data["settings"]) == verdict.config == VerifyConfig()

@@ -35,7 +35,7 @@ FIGURES = {
     "local_de00_p99": 1.5,
     "scores_separate": True,
     "suspect": {
-        "verdict": "coating found",
+        "verdict": "scores lower than this reference",
         "headline": "Found.",
         "p": 1e-9,
         "n": 30,
@@ -43,7 +43,7 @@ FIGURES = {
         "d": 0.9,
     },
     "innocent": {
-        "verdict": "no evidence",
+        "verdict": "no difference found",
         "headline": "No.",
         "p": 0.4,
         "n": 30,
@@ -81,8 +81,8 @@ def test_finished_demo_is_only_read(tmp_path: Path) -> None:
 def test_summary_in_words() -> None:
     text = DemoSummary(**FIGURES, report=Path("r")).text()
     assert "PSNR 40.0 dB" in text
-    assert "coated images   -> coating found (p = 1e-09, 30 images against 100)" in text
-    assert "clean originals -> no evidence (p = 0.4" in text
+    assert "coated images   -> scores lower than this reference (p = 1e-09, 30 images against 100)" in text
+    assert "clean originals -> no difference found (p = 0.4" in text
     assert "1 min 01 s, 1.2 GB" in text
 
 

@@ -34,6 +34,7 @@ from siren_ext.suspects.base import generate_images
 from siren_ext.suspects.folder import FolderSuspect
 from siren_ext.suspects.remote import RequestLimits
 from siren_ext.suspects.responses import SuspectError
+from siren_ext.verdict.outcomes import LOWER, NO_DIFFERENCE
 from siren_ext.workflows.investigate import investigate
 
 
@@ -68,11 +69,11 @@ def clean(imitator: Imitator, coater: Coater, tmp_path_factory: pytest.TempPathF
 def test_guilty_and_innocent(ui: Any, coater: Coater, clean: ScoreSet, tmp_path: Path) -> None:
     out = tmp_path / "guilty"
     found = investigate(box(ui, "?lora=stolen"), clean, coater, PLAN, out, ALPHA)
-    assert found.verdict.outcome == "coating found"
+    assert found.verdict.outcome == LOWER
     assert len(found.suspect) == PLAN.count
     assert found.missed == ()
     report = json.loads((out / "report" / "report.json").read_text())
-    assert report["verdict"]["outcome"] == "coating found"
+    assert report["verdict"]["outcome"] == LOWER
     assert report["suspect"]["source"]["provenance"]["suspect"]["adapter"]["file"] == "stolen"
     asked = ui.draw.drawn
     again = investigate(box(ui, "?lora=stolen"), clean, coater, PLAN, out, ALPHA)
@@ -80,13 +81,13 @@ def test_guilty_and_innocent(ui: Any, coater: Coater, clean: ScoreSet, tmp_path:
     assert np.array_equal(again.suspect.scores, found.suspect.scores)
 
     innocent = investigate(box(ui), clean, coater, PLAN, tmp_path / "innocent", ALPHA)
-    assert innocent.verdict.outcome == "no evidence"
+    assert innocent.verdict.outcome == NO_DIFFERENCE
 
 
 @pytest.mark.usefixtures("plain_report")
 def test_a_reference_that_is_asked_for_the_same(ui: Any, coater: Coater, tmp_path: Path) -> None:
     found = investigate(box(ui, "?lora=stolen"), box(ui), coater, PLAN, tmp_path, ALPHA)
-    assert found.verdict.outcome == "coating found"
+    assert found.verdict.outcome == LOWER
     plans = [pool.source["provenance"]["plan"] for pool in (found.suspect, found.reference)]
     assert plans[0] == plans[1]
     assert (tmp_path / "reference.json").is_file()
@@ -96,7 +97,7 @@ def test_folders_stay_where_they_are(ui: Any, coater: Coater, clean: ScoreSet, t
     generate_images(box(ui, "?lora=stolen"), PLAN, tmp_path / "theirs")
     theirs = FolderSuspect(tmp_path / "theirs")
     found = investigate(theirs, clean, coater, PLAN, tmp_path / "out", ALPHA)
-    assert found.verdict.outcome == "coating found"
+    assert found.verdict.outcome == LOWER
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report", "suspect.json"]
     with pytest.raises(ConfigError, match="generates images on request"):
         investigate(theirs, clean, coater, PLAN, tmp_path / "o", ALPHA, stop_early=True)
@@ -117,7 +118,7 @@ def test_stopped_run_goes_on(ui: Any, coater: Coater, clean: ScoreSet, tmp_path:
         investigate(stingy, clean, coater, PLAN, tmp_path / "out", ALPHA)
     before = ui.draw.drawn
     found = investigate(box(ui, "?lora=stolen"), clean, coater, PLAN, tmp_path / "out", ALPHA)
-    assert found.verdict.outcome == "coating found"
+    assert found.verdict.outcome == LOWER
     assert ui.draw.drawn - before == PLAN.count - 8 + 1  # and the adapter is checked again
 
 
@@ -128,7 +129,7 @@ def test_stop_early(ui: Any, coater: Coater, clean: ScoreSet, tmp_path: Path) ->
     )
     assert guilty.sequential is not None
     assert guilty.sequential.rejected
-    assert guilty.verdict.outcome == "coating found"
+    assert guilty.verdict.outcome == LOWER
     assert len(guilty.suspect) == guilty.sequential.images < PLAN.count
     assert len(list_images(tmp_path / "g" / "suspect")) == len(guilty.suspect)
     assert guilty.sequential.p_value <= ALPHA.alpha
@@ -140,7 +141,7 @@ def test_stop_early(ui: Any, coater: Coater, clean: ScoreSet, tmp_path: Path) ->
     assert again.sequential == guilty.sequential
     assert ui.draw.drawn == drawn
     innocent = investigate(box(ui), clean, coater, PLAN, tmp_path / "i", ALPHA, stop_early=True)
-    assert innocent.verdict.outcome == "no evidence"
+    assert innocent.verdict.outcome == NO_DIFFERENCE
     assert len(innocent.suspect) == PLAN.count
 
 

@@ -1,0 +1,62 @@
+"""What reports of earlier versions say of the same figures.
+
+Up to version 2 of the sentences, a comparison with a reference could say "coating found". Such a
+report is checked by the rules under which it was written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.verdict.findings import Finding
+from siren_ext.verdict.outcomes import outcome_of
+from siren_ext.verdict.pools import identical_pools
+
+FOUND_BEFORE: Final = "coating found"
+_LAST = 2
+
+
+def worded_before(wording: int | None) -> bool:
+    """Whether a report was written when a comparison with a reference could say "coating found".
+
+    Parameters
+    ----------
+    wording : int | None
+        The version of its sentences; None in the oldest reports.
+
+    Returns
+    -------
+    bool
+        True up to version 2.
+    """
+    return wording is None or wording <= _LAST
+
+
+def as_before(
+    finding: Finding, suspect: ScoreSet, reference: ScoreSet | None, alpha: float
+) -> Finding:
+    """A finding with the outcome that it had then.
+
+    Parameters
+    ----------
+    finding : Finding
+        As computed now.
+    suspect, reference : ScoreSet
+        The scores.
+    alpha : float
+        The accepted risk.
+
+    Returns
+    -------
+    Finding
+        A find among images that are too unlike, and any comparison of the same images, was
+        "inconclusive".
+    """
+    outcome = outcome_of(finding.p_value, finding.smallest_p, alpha)
+    if finding.test != "keyed" and finding.unlike and outcome == FOUND_BEFORE:
+        outcome = "inconclusive"
+    if finding.test == "ks" and reference is not None and identical_pools(suspect, reference):
+        outcome = "inconclusive"
+    return replace(finding, outcome=outcome)
