@@ -84,6 +84,29 @@ def train_for_graph(
         Only some of the three parts are connected.
     """
     refuse_existing(out)
+    whole = _checked(parts, preset, start)
+    data = ImageSet.open(folder).checked(progress=progress)
+    prompt = surrogate_prompt(class_word)
+    shape: CoaterConfig | None = None
+    if preset != "default":
+        shape, config = CoaterConfig.preset(preset), TrainConfig.preset(preset, seed=seed)
+    else:
+        # rehearsals train copies of a diffusers model; the workflow's model is not one
+        config = _schedule(steps, batch_size, seed, rehearse=rehearse and not whole)
+    surrogate = _surrogate(parts, data, prompt, resolution)
+    shape, start = fitted_to(surrogate.resolution, shape, start, progress=progress)
+    coater = train_coater(
+        data, surrogate, config, coater=shape, start=start, device=str(host.device()),
+        progress=progress, resume=out.with_name(out.name + ".state"),
+    )  # fmt: skip
+    if asked:
+        coater.provenance[ASKED] = asked
+    coater.save(out)
+    return coater
+
+
+def _checked(parts: tuple[Any, Any, Any], preset: str, start: Coater | None) -> bool:
+    """Whether the workflow's model is connected; refuses what does not fit together."""
     connected = [part is not None for part in parts]
     if any(connected) and not all(connected):
         raise ModelError(
@@ -95,24 +118,7 @@ def train_for_graph(
             f"A coater of the preset '{preset}' can't start from another coater, but start is "
             "connected. Disconnect start, or choose the preset 'default'."
         )
-    data = ImageSet.open(folder).checked(progress=progress)
-    prompt = surrogate_prompt(class_word)
-    shape: CoaterConfig | None = None
-    if preset != "default":
-        shape, config = CoaterConfig.preset(preset), TrainConfig.preset(preset, seed=seed)
-    else:
-        # rehearsals train copies of a diffusers model; the workflow's model is not one
-        config = _schedule(steps, batch_size, seed, rehearse=rehearse and not all(connected))
-    surrogate = _surrogate(parts, data, prompt, resolution)
-    shape, start = fitted_to(surrogate.resolution, shape, start, progress=progress)
-    coater = train_coater(
-        data, surrogate, config, coater=shape, start=start, device=str(host.device()),
-        progress=progress, resume=out.with_name(out.name + ".state"),
-    )  # fmt: skip
-    if asked:
-        coater.provenance[ASKED] = asked
-    coater.save(out)
-    return coater
+    return all(connected)
 
 
 def _schedule(steps: int, batch_size: int, seed: int, *, rehearse: bool) -> TrainConfig:

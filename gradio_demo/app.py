@@ -140,20 +140,11 @@ def try_panel(host: PanelHost, guided: Guided) -> None:
         mine = kind != "Sample images"
         return gr.update(visible=mine), gr.update(visible=mine)
 
-    def ready(kind: str, uploads: Any, noun: str) -> None:
-        """Refuse an incomplete form at once, not after waiting for other visitors' runs."""
-        if kind == "Sample images":
-            return
-        if not upload_paths(uploads):
-            raise DatasetError("No images were given; add files first.")
-        class_noun(noun)
-
     def run(kind: str, uploads: Any, noun: str, job_id: str) -> Iterator[tuple[Any, ...]]:
         images, blank = None, (None,) * len(outputs)
         try:
             if kind != "Sample images":
                 images = collect_images(uploads, "", limits, host.jobs.new("own") / "images")
-                class_noun(noun)
         except SirenError as error:
             yield reveal(gr, (cards.problem(str(error)), None, *blank))
             return
@@ -177,6 +168,30 @@ def try_panel(host: PanelHost, guided: Guided) -> None:
         **private(gr),
     )
     stop.click(host.stops.request, [job_id], None, queue=False, **private(gr))
+
+
+def ready(kind: str, uploads: Any, noun: str) -> None:
+    """Refuse an incomplete form at once, not after waiting for other visitors' runs.
+
+    Parameters
+    ----------
+    kind : str
+        What to protect, as chosen.
+    uploads : Any
+        Value of the file field.
+    noun : str
+        What the images show.
+
+    Raises
+    ------
+    SirenError
+        The visitor's own images were chosen, and images or the word are missing.
+    """
+    if kind == "Sample images":
+        return
+    if not upload_paths(uploads):
+        raise DatasetError("No images were given; add files first.")
+    class_noun(noun)
 
 
 def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
