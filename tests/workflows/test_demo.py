@@ -81,7 +81,9 @@ def test_finished_demo_is_only_read(tmp_path: Path) -> None:
 def test_summary_in_words() -> None:
     text = DemoSummary(**FIGURES, report=Path("r")).text()
     assert "PSNR 40.0 dB" in text
-    assert "coated images   -> scores lower than this reference (p = 1e-09, 30 images against 100)" in text
+    assert (
+        "coated images   -> scores lower than this reference (p = 1e-09, 30 images against 100)"
+    ) in text
     assert "clean originals -> no difference found (p = 0.4" in text
     assert "1 min 01 s, 1.2 GB" in text
 
