@@ -50,7 +50,8 @@ def test_command_line(call: Any, ui: Any, clean: ScoreSet, tmp_path: Path) -> No
     line += ["--reference", tmp_path / "clean.json", "--out", tmp_path / "case", "-n", "16"]
     line += ["--size", "64", "--prompt", "an image", "--limit", "backoff=0", "--alpha", "1e-4"]
     code, out, err = call(*line)
-    assert (code, out.splitlines()[0].partition(":")[0]) == (0, "scores lower than this reference"), err
+    lower = "scores lower than this reference"
+    assert (code, out.splitlines()[0].partition(":")[0]) == (0, lower), err
     assert str(tmp_path / "case" / "report" / "report.html") in out
     ui.faults = ["", "black"]
     line[line.index("--out") + 1] = tmp_path / "early"
