@@ -111,7 +111,7 @@ def verify_(
     """Test whether the suspicious model was trained on the coated images; write a report.
 
     Give a --key, a --reference, several --innocent models, or all of them. All tests that they
-    allow are run, and the strictest one that can reach the accepted risk decides. The exit code is
+    allow are run, and the strictest one decides, even if it is inconclusive. The exit code is
     0 for every verdict; read the verdict from the report or its JSON file.
     """
     from siren_ext.evidence.ledger import count_test, priced

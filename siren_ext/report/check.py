@@ -13,7 +13,7 @@ from siren_ext.errors import ConfigError, EvidenceError, ImageError, ScoreError
 from siren_ext.files import sha256_file
 from siren_ext.formats import require_format
 from siren_ext.report.chain_check import ChainEvidence, chain_points
-from siren_ext.report.earlier import FOUND_BEFORE, as_before, worded_before
+from siren_ext.report.earlier import FOUND_BEFORE, as_before, decided_before, worded_before
 from siren_ext.report.integrity import JSON, Seal, changed_fields, field_digests, read_seal
 from siren_ext.report.keyed_check import restored_keyed
 from siren_ext.report.ks_check import restored_ks, takes_long
@@ -175,6 +175,7 @@ def _figure_points(
     findings: list[Finding] = []
     points = []
     alike = [pool for pool in innocents if pool.coater == own.coater]
+    deciding = None
     try:
         if "keyed" in kept:
             if key is None or suspect is None:
@@ -194,7 +195,11 @@ def _figure_points(
                 points.append(CheckPoint("exact p", "not checked", _TOO_MANY))
         if worded_before(report.verdict.wording):
             findings = [as_before(finding, own, reference, config.alpha) for finding in findings]
-        verdict = conclude(own, reference, innocents, findings, config, report.verdict.commitment)
+            deciding = decided_before(findings) if findings else None
+        kept_commitment = report.verdict.commitment
+        verdict = conclude(
+            own, reference, innocents, findings, config, kept_commitment, deciding=deciding
+        )
     except (EvidenceError, ScoreError) as error:
         return [*points, CheckPoint("figures", "differs", str(error)[:300])], None
     now = verdict.to_dict()

@@ -6,11 +6,12 @@ report is checked by the rules under which it was written.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from siren_ext.scoring.score_set import ScoreSet
-from siren_ext.verdict.findings import Finding
+from siren_ext.verdict.findings import STRICTEST_FIRST, Finding
 from siren_ext.verdict.outcomes import outcome_of
 from siren_ext.verdict.pools import identical_pools
 
@@ -60,3 +61,20 @@ def as_before(
     if finding.test == "ks" and reference is not None and identical_pools(suspect, reference):
         outcome = "inconclusive"
     return replace(finding, outcome=outcome)
+
+
+def decided_before(findings: Sequence[Finding]) -> Finding:
+    """The finding that decided then: the strictest that was not inconclusive.
+
+    Parameters
+    ----------
+    findings : Sequence[Finding]
+        At least one, with the outcomes that they had then.
+
+    Returns
+    -------
+    Finding
+        The one that decided.
+    """
+    order = sorted(findings, key=lambda finding: STRICTEST_FIRST.index(finding.test))
+    return next((finding for finding in order if finding.outcome != "inconclusive"), order[0])

@@ -21,7 +21,6 @@ from siren_ext.verdict.outcomes import (
     Outcome,
     comparison_outcome,
     outcome_of,
-    undecided,
 )
 from siren_ext.verdict.pools import (
     distinct_rows,
@@ -135,10 +134,10 @@ class Finding:
 
 
 def strictest(findings: Sequence[Finding]) -> Finding:
-    """Choose the finding that decides: the strictest test that can reach alpha with these data.
+    """Choose the finding that decides: that of the strictest test for which data were supplied.
 
-    The choice depends on what was supplied and never on p, so it needs no correction for multiple
-    tests.
+    The choice depends neither on p nor on alpha, so it needs no correction for multiple tests, and
+    accepting a smaller risk never selects a laxer test.
 
     Parameters
     ----------
@@ -150,8 +149,7 @@ def strictest(findings: Sequence[Finding]) -> Finding:
     Finding
         The one that decides.
     """
-    order = sorted(findings, key=lambda finding: STRICTEST_FIRST.index(finding.test))
-    return next((finding for finding in order if not undecided(finding.outcome)), order[0])
+    return min(findings, key=lambda finding: STRICTEST_FIRST.index(finding.test))
 
 
 def ks_finding(

@@ -146,7 +146,7 @@ def verify(
     innocents: Sequence[ScoreSet] = (),
     precedence: Precedence | None = None,
 ) -> Verdict:
-    """Run every test that the data allow; the strictest that can reach alpha decides.
+    """Run every test that the data allow; the strictest one decides.
 
     Parameters
     ----------
@@ -211,6 +211,7 @@ def conclude(
     config: VerifyConfig,
     precedence: Precedence | None = None,
     path: SequentialResult | None = None,
+    deciding: Finding | None = None,
 ) -> Verdict:
     """The verdict that follows from findings.
 
@@ -226,6 +227,8 @@ def conclude(
         What a commitment says; None for no commitment.
     path : SequentialResult | None
         The keyed test's evidence after each image.
+    deciding : Finding | None
+        The finding that decides; None for that of the strictest test.
 
     Returns
     -------
@@ -239,7 +242,7 @@ def conclude(
     """
     if not findings:
         raise ScoreError("No test was possible. Add a reference, a key or innocent models.")
-    deciding = strictest(findings)
+    deciding = deciding or strictest(findings)
     alike = [pool for pool in innocents if pool.coater == suspect.coater]
     warnings = find_caveats(suspect, reference, alike, findings, deciding, config)
     if len(alike) < len(innocents):

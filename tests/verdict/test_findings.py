@@ -70,9 +70,11 @@ def test_the_strictest_that_can_reach_alpha_decides_not_the_one_with_the_best_p(
     assert any("10 %; 999,999 would be needed" in w for w in verdict.warnings)
 
 
-def test_a_test_that_cannot_reach_alpha_does_not_decide():
+def test_a_stricter_test_that_cannot_reach_alpha_leaves_the_verdict_open():
+    """Accepting a smaller risk never selects a laxer test."""
     verdict = verify(drawn(5), drawn(10, 120, seed=1), innocents=innocents())
-    assert (verdict.test, verdict.outcome) == ("ks", LOWER)
+    assert (verdict.test, verdict.outcome) == ("rank", "inconclusive")
+    assert [finding.outcome for finding in verdict.findings] == ["inconclusive", LOWER]
     verdict = verify(drawn(5), None, VerifyConfig(alpha=0.1), innocents=innocents())
     assert (verdict.test, verdict.outcome) == ("rank", "coating found")
     assert "rank among innocent models" in verdict.headline
