@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
-from siren_ext.cli.common import command, say
-from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, Recipient, open_keys
+from siren_ext.cli.common import SKIPPED, command, explain, say
+from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, Recipient, open_keys, open_salt
+from siren_ext.cli.verify import (
+    BeaconRound,
+    CoatedFolder,
+    CommitmentFile,
+    CommittedCoater,
+    Root,
+    Salt,
+    TimeStamp,
+    chain_files,
+)
 from siren_ext.errors import ConfigError
 
 ReportFile = Annotated[
@@ -31,33 +41,51 @@ def check(
         Path | None,
         typer.Option("--suspect", help="With --key: the suspicious model's scores with features."),
     ] = None,
+    commitment: CommitmentFile = None,
+    timestamp: TimeStamp = None,
+    root: Root = None,
+    rounds: BeaconRound = None,
+    salt: Salt = None,
+    coater: CommittedCoater = None,
+    coated: CoatedFolder = None,
+    ledger: Annotated[
+        Path | None, typer.Option("--ledger", help="The key file's ledger, to count its tests.")
+    ] = None,
     passphrase_env: PassphraseEnv = None,
 ) -> None:
-    """Recompute a report's hashes, signature, figures and verdict, and list what matches.
+    """Recompute a report's figures, verdict and page, and check signature, commitment and ledger.
 
-    Exits with code 2 if anything differs, and says what was changed. Whether the scores are those
-    of the images can only be checked by scoring the images again.
+    Exits with code 2 if anything differs, and with code 3 if nothing differs but something could
+    not be checked with what was given. Whether the scores are those of the images can only be
+    checked by scoring the images again.
     """
     from siren_ext.data.image_files import list_images
     from siren_ext.errors import EvidenceError
     from siren_ext.keys.signing import checked_public
+    from siren_ext.report.chain_check import ChainEvidence
     from siren_ext.report.check import check_report
     from siren_ext.scoring.score_set import ScoreSet
 
     if (key is None) != (suspect is None):
         raise ConfigError("The keyed test needs both --key and --suspect; give both.")
+    chain = chain_files(commitment, timestamp, root, rounds, coater, coated, salt)
+    opened = open_salt(salt, passphrase_env) if salt else None
     found = check_report(
         file,
         public=checked_public(public) if public else "",
         suspect=ScoreSet.load(suspect) if suspect else None,
         key=open_keys(key, passphrase_env).key(recipient) if key else None,
         images=list_images(images) if images else (),
+        chain=ChainEvidence(chain, opened, ledger),
     )
     for point in found.points:
         say(f"{point.name}: {point.state}. {point.text}")
     if not found.sound:
         wrong = ", ".join(point.name for point in found.points if point.state == "differs")
         raise EvidenceError(f"The report is not consistent ({wrong}); do not rely on it.")
+    if found.unchecked:
+        explain(f"Not checked: {', '.join(found.unchecked)}.")
+        raise typer.Exit(SKIPPED)
 
 
 def register(app: typer.Typer) -> None:

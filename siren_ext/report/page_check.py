@@ -28,6 +28,12 @@ from siren_ext.verdict.verify import Verdict
 from siren_ext.verdict.wording import WORDING
 
 _SHOWN = 100
+_TITLES = (
+    "Suspect: lowest scores",
+    "Suspect: highest scores",
+    "Reference: lowest scores",
+    "Reference: highest scores",
+)
 _PICTURE = r'src="(data:image/(?:png|jpeg);base64,[A-Za-z0-9+/=]*)"'
 _IMAGE = re.compile(_PICTURE)
 _TILE = re.compile(
@@ -100,7 +106,9 @@ def page_point(
 def _galleries(page: str, suspect: ScoreSet, reference: ScoreSet | None) -> list[dict[str, Any]]:
     """The galleries on the page, if each picture's name and score are those of the report."""
     parts = _GALLERY.split(page)
-    found = []
+    found: list[dict[str, Any]] = []
+    if parts[1::2] != [title for title in _TITLES if title in parts[1::2]]:
+        raise EvidenceError("its pictures are not in their order")
     for title, part in zip(parts[1::2], parts[2::2], strict=True):
         pool = suspect if title.startswith("Suspect") else reference
         if pool is None:
@@ -113,6 +121,11 @@ def _galleries(page: str, suspect: ScoreSet, reference: ScoreSet | None) -> list
                 raise EvidenceError(f"it shows {shown[:60]}, which was not scored")
             tiles.append({"name": shown, "score": scores[shown], "image": image})
         found.append({"title": title, "tiles": tiles})
+    for name in ("Suspect", "Reference"):
+        tiles = [t for one in found if one["title"].startswith(name) for t in one["tiles"]]
+        shown_scores = [tile["score"] for tile in tiles]
+        if shown_scores != sorted(shown_scores):
+            raise EvidenceError("its pictures are not in the order of their scores")
     return found
 
 

@@ -8,6 +8,7 @@ import pytest
 from support.evidence_samples import PASSPHRASE
 from support.key_commands import SETTINGS, env, refused, ways
 from support.score_sets import drawn
+from support.time_authority import TimeAuthority
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
@@ -44,12 +45,26 @@ def test_the_whole_way_with_a_key(work, call):
     assert told.startswith("Committed before: the coater, the coater file and the key match a")
     assert digest in told
     assert f"Signed by {public}" in told
-    code, out, _ = call("report", "check", "report", "--signer", public)
-    assert code == 0
+    code, out, told = call("report", "check", "report", "--signer", public)
+    assert code == 3
     assert out.count(": matches. ") == 5
+    assert told == "Not checked: keyed statistic, commitment, number of tests.\n"
     with_key = ("--key", "keys.json", "--suspect", "scores.json", *env())
-    code, out, _ = call("report", "check", "report/report.html", *with_key)
-    assert (code, out.count(": matches. ")) == (0, 5)
+    code, out, told = call("report", "check", "report/report.html", *with_key)
+    assert (code, out.count(": matches. ")) == (3, 5)
+    assert told == "Not checked: signature, commitment, number of tests.\n"
+    assert f"signature: not checked. Signed by a key you have not named, {public}" in out
+    authority = TimeAuthority(work / "authority")
+    authority.stamped(work / "c.json")
+    whole = ("--signer", public, "--commitment", "c.json", "--timestamp", "c.json.tsr", "--root")
+    whole += (str(authority.root), "--coater", "coater.safetensors", "--ledger", "keys.json.ledger")
+    code, out, told = call("report", "check", "report", *with_key, *whole)
+    assert (code, told, out.count(": matches. ")) == (0, "", 8)
+    other = ("commit", "--coater", "coater.safetensors", "--out", "d.json")
+    assert call(*other)[0] == 0
+    code, out, _ = call("report", "check", "report", *with_key, "--commitment", "d.json")
+    assert code == 2
+    assert "commitment: differs. The commitment does not fit: 1 of 1 keys" in out
     page = work / "report" / "report.html"
     page.write_text(page.read_text().replace("coating found", "no evidence"))
     code, out, told = call("report", "check", "report")

@@ -33,7 +33,8 @@ def test_verify_shows_every_finding(work, call):
     assert "\ncomparison with a reference model: scores lower than this reference, p = " in out
     assert "\nrank among innocent models: inconclusive, p = 0.5, 0 of 1 innocent models" in out
     assert "Note: With 1 innocent model the risk can't be lower than 50 %" in told
-    assert call("report", "check", "x")[0] == 0
+    code, _, told = call("report", "check", "x")
+    assert (code, told) == (3, "Not checked: signature.\n")
 
 
 def test_bad_input_of_verify_is_one_message(case, call):
@@ -76,7 +77,9 @@ def test_every_test_of_a_key_is_counted_and_priced(work, call):
         assert f"p = {keyed['p_value']:.3g}" in out
         assert stored["commitment"]["number"] == number
         values.append(keyed["p_value"])
-        assert call("report", "check", "r")[0] == 0
+        code, out, _ = call("report", "check", "r", "--ledger", "keys.json.ledger")
+        assert code == 3
+        assert f"number of tests: matches. It is test {number}, and p was" in out
     assert values[1] == values[2]
     (work / "keys.json.ledger").unlink()
     _, _, told = call("verify", *arguments, "--out", "r", *env(), *SETTINGS)

@@ -85,9 +85,14 @@ def test_no_value_of_any_type_is_a_fault_of_the_program(report, written, suspect
                 part = part[name]
             part[path[-1]] = wrong
             (report / "report.json").write_text(json.dumps(data))
+            if "images" in path:  # thousands of values: the page is made again for the others
+                next(report.glob("*.html")).rename(report / "picture.html")
+            else:
+                next(report.glob("*.html")).rename(image)
             for secret in ({}, {"key": known_key(), "suspect": suspect}):
                 try:
-                    points = check_report(report, images=[image], **secret).points
+                    shown_image = next(report.glob("*.html"))
+                    points = check_report(report, images=[shown_image], **secret).points
                 except EvidenceError as error:
                     shown = str(error)
                 else:
