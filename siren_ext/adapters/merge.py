@@ -21,8 +21,11 @@ from siren_ext.errors import AdapterError
 _WITH_UNET = (
     "StableDiffusionPipeline", "StableDiffusionXLPipeline", "LatentConsistencyModelPipeline",
 )  # fmt: skip
-# supported for files that name modules as diffusers does
-_WITH_TRANSFORMER = ("StableDiffusion3Pipeline", "FluxPipeline")
+# supported for files that name modules as diffusers or the original does
+_WITH_TRANSFORMER = (
+    "StableDiffusion3Pipeline", "FluxPipeline", "Flux2Pipeline", "Flux2KleinPipeline",
+    "QwenImagePipeline", "ZImagePipeline", "Lumina2Pipeline", "HiDreamImagePipeline",
+)  # fmt: skip
 
 
 @dataclass
@@ -241,8 +244,9 @@ def _check_family(pipeline: Pipeline, adapter: Adapter) -> None:
     if kind.endswith("Pipeline") and kind not in _WITH_UNET + _WITH_TRANSFORMER:
         raise AdapterError(
             f"{adapter.path.name} can't be loaded into a {kind}: adapters for it are not supported."
-            " Expected Stable Diffusion 1.x, 2.x, XL or 3, LCM or Flux. Merge the adapter with the "
-            "program that made it, and give the merged model."
+            " Expected Stable Diffusion 1.x, 2.x, XL or 3, LCM, Flux, Flux.2, Qwen-Image, Z-Image, "
+            "Lumina 2 or HiDream. Merge the adapter with the program that made it, and give the "
+            "merged model."
         )
     if kind in _WITH_TRANSFORMER and adapter.embeddings:
         raise AdapterError(

@@ -166,6 +166,8 @@ class Modules:
                 if isinstance(module, kinds) and module.weight is not None:
                     target = Target(component, path, module)
                     self._found[component, flatten(component, path)] = target
+                    if path.endswith(".to_out"):  # without a level below, as in HiDream
+                        self._found.setdefault((component, path.replace(".", "_")), target)
         per_block = _layers_per_block(getattr(pipeline, UNET, None))
         for target in list(self._found.values()) if per_block else ():
             alias = ldm_path(target.path, per_block) if target.component == UNET else None

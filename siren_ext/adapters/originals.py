@@ -76,9 +76,69 @@ _SD3 = {
         "context_block.mlp.fc2": "ff_context.net.2",
     },
 }
+_FLUX2 = {
+    "": {
+        **_FLUX_ENDS,
+        "time_in.in_layer": "time_guidance_embed.timestep_embedder.linear_1",
+        "time_in.out_layer": "time_guidance_embed.timestep_embedder.linear_2",
+        "guidance_in.in_layer": "time_guidance_embed.guidance_embedder.linear_1",
+        "guidance_in.out_layer": "time_guidance_embed.guidance_embedder.linear_2",
+        "double_stream_modulation_img.lin": "double_stream_modulation_img.linear",
+        "double_stream_modulation_txt.lin": "double_stream_modulation_txt.linear",
+        "single_stream_modulation.lin": "single_stream_modulation.linear",
+    },
+    "double_blocks transformer_blocks": {
+        **_FLUX_BLOCK,
+        "img_mlp.0": "ff.linear_in",
+        "img_mlp.2": "ff.linear_out",
+        "txt_mlp.0": "ff_context.linear_in",
+        "txt_mlp.2": "ff_context.linear_out",
+    },
+    "single_blocks single_transformer_blocks": {
+        "linear1": "attn.to_qkv_mlp_proj",
+        "linear2": "attn.to_out",
+    },
+}
+_Z_BLOCK = {
+    "attention.qkv": "attention.to_q attention.to_k attention.to_v",
+    "attention.out": "attention.to_out.0",
+}
+_Z_IMAGE = {
+    "": {
+        "x_embedder": "all_x_embedder.2-1",
+        "final_layer.linear": "all_final_layer.2-1.linear",
+        "final_layer.adaLN_modulation.1": "all_final_layer.2-1.adaLN_modulation.1",
+    },
+    "layers": _Z_BLOCK,
+    "noise_refiner": _Z_BLOCK,
+    "context_refiner": _Z_BLOCK,
+}
+_LUMINA_BLOCK = {
+    "attention.qkv": _QKV,
+    "attention.out": "attn.to_out.0",
+    "feed_forward.w1": "feed_forward.linear_1",
+    "feed_forward.w2": "feed_forward.linear_2",
+    "feed_forward.w3": "feed_forward.linear_3",
+    "adaLN_modulation.1": "norm1.linear",
+}
+_LUMINA2 = {
+    "": {
+        "cap_embedder.1": "time_caption_embed.caption_embedder.1",
+        "t_embedder.mlp.0": "time_caption_embed.timestep_embedder.linear_1",
+        "t_embedder.mlp.2": "time_caption_embed.timestep_embedder.linear_2",
+        "final_layer.adaLN_modulation.1": "norm_out.linear_1",
+        "final_layer.linear": "norm_out.linear_2",
+    },
+    "layers": _LUMINA_BLOCK,
+    "noise_refiner": _LUMINA_BLOCK,
+    "context_refiner": _LUMINA_BLOCK,
+}
 _TABLES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "FluxTransformer2DModel": _FLUX,
     "SD3Transformer2DModel": _SD3,
+    "Flux2Transformer2DModel": _FLUX2,
+    "ZImageTransformer2DModel": _Z_IMAGE,
+    "Lumina2Transformer2DModel": _LUMINA2,
 }
 _SWAPPED = "AdaLayerNormContinuous"
 
