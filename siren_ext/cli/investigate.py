@@ -100,15 +100,10 @@ def investigate_(
         guidance=guidance,
         size=size,
     )
-    check_output(out / "report", "report", force=force)
-    for name in ("suspect.json", "reference.json"):
-        check_output(out / name, "scores", force=force)
+    _check_outputs(out, force=force)
     opened = _opener(base, allow_partial, limit, device, batch_size)
     other = _reference(reference, opened)
-    if base is not None and not any(map(_takes_base, filter(None, (suspect, reference)))):
-        raise ConfigError(
-            "--base is for LoRA files, but neither --suspect nor --reference is one; leave it out."
-        )
+    _check_base(base, suspect, reference)
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
     secret = open_keys(key, passphrase_env).key(recipient) if key else None
     with watched(quiet) as progress:
@@ -129,6 +124,21 @@ def investigate_(
         say(f"sequential p = {found.sequential.p_value:.3g}, n = {found.sequential.images}")
     say(str(found.report.html))
     report_skipped(found.missed, "image")
+
+
+def _check_base(base: str | None, *models: str | None) -> None:
+    """Refuse a base model that no model needs."""
+    if base is not None and not any(map(_takes_base, filter(None, models))):
+        raise ConfigError(
+            "--base is for LoRA files, but neither --suspect nor --reference is one; leave it out."
+        )
+
+
+def _check_outputs(out: Path, *, force: bool) -> None:
+    """Refuse to replace files of another kind, or a signed report."""
+    check_output(out / "report", "report", force=force)
+    for name in ("suspect.json", "reference.json"):
+        check_output(out / name, "scores", force=force)
 
 
 def register(app: typer.Typer) -> None:

@@ -172,11 +172,10 @@ class Study:
         if path.is_file():
             return ScoreSet.load(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        clean = {
-            "none": lambda: None,
-            "base": lambda: LocalSuspect(self.base),
-            "clean": lambda: LocalSuspect(self.base, self.adapter(CASES[0], 99)),
-        }[control]()
+        clean = None
+        if control != "none":
+            own = self.adapter(CASES[0], 99) if control == "clean" else None
+            clean = LocalSuspect(self.base, own)
         found = measure_preference(
             LocalSuspect(self.base, adapter),
             self.data,

@@ -1,0 +1,62 @@
+"""The command ``preference``: measures a model, and ``verify`` tests a key against the result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.evidence_samples import PASSPHRASE
+from support.keyed_coating import SHAPE
+from support.tiny_models import need_models, shared_model
+
+from siren_ext.coater.coater import Coater
+from siren_ext.keys.coating_key import KeyRing
+
+need_models()
+pytestmark = pytest.mark.models
+
+
+def test_a_model_is_measured_and_a_key_is_tested(
+    call, photos: Path, tmp_path: Path, tmp_path_factory, monkeypatch, cheap
+) -> None:
+    model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    coater = tmp_path / "coater.safetensors"
+    Coater(SHAPE, seed=1).save(coater)
+    KeyRing.draw(bits=SHAPE.message_bits).save(tmp_path / "keys.json", PASSPHRASE)
+    monkeypatch.setenv("SECRET", PASSPHRASE)
+    out = tmp_path / "preference.json"
+    line = ["preference", photos, "--base", model, "--coater", coater, "--out", out]
+    code, told, err = call(*line, "--set", "draws=2")
+    assert code == 0, err
+    assert told.startswith("Preference measured on 4 images")
+    kept = json.loads(out.read_text())
+    assert kept["source"]["kind"] == "preference"
+    assert kept["source"]["settings"]["draws"] == 2
+    assert not list(tmp_path.glob("*.partial"))
+
+    test = ["verify", "--suspect", out, "--key", tmp_path / "keys.json"]
+    test += ["--passphrase-env", "SECRET", "--out", tmp_path / "report"]
+    code, told, err = call(*test)
+    assert code == 0, err
+    assert "keyed test" in told
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "Does the model prefer the secret message?" in page
+    assert "images of the suspicious model" not in page
+    code, told, err = call("report", "check", tmp_path / "report" / "report.json")
+    assert code in (0, 3), err
+
+
+def test_a_control_is_a_model_or_the_base(
+    call, photos: Path, tmp_path: Path, tmp_path_factory
+) -> None:
+    model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    coater = tmp_path / "coater.safetensors"
+    Coater(SHAPE, seed=1).save(coater)
+    for number, control in enumerate(("base", str(model))):
+        out = tmp_path / f"{number}.json"
+        line = ["preference", photos, "--base", model, "--coater", coater, "--control", control]
+        code, _, err = call(*line, "--set", "draws=1", "--out", out)
+        assert code == 0, err
+        kept = json.loads(out.read_text())
+        assert all(image["score"] == 0 for image in kept["images"])  # a model minus itself
