@@ -69,6 +69,7 @@ def fuzz(*arguments: str, path: Path | None = None) -> subprocess.CompletedProce
 
 
 def test_counts_and_repeats() -> None:
+    pytest.importorskip("cryptography")
     readers = ("--reader", "beacon rounds", "--reader", "prompt plans")
     done = fuzz(str(FUZZ), *readers, "--mutants", "60", "--minutes", "2")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -78,6 +78,7 @@ def test_score_keeps_a_picture(call, photos: Path, coater_file: Path) -> None:
 def test_a_signed_report_is_kept(
     call, photos: Path, coater_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("cryptography")
     monkeypatch.setenv("SECRET", PASSPHRASE)
     signing, scores, report = tmp_path / "sign.json", tmp_path / "s.json", tmp_path / "report"
     assert call("key", "signing", signing, "--passphrase-env", "SECRET")[0] == 0

@@ -135,6 +135,6 @@ def test_without_a_coater_folder_the_coater_is_offered_as_a_file(
 
 
 def test_the_upload_field_takes_checkpoints_to_explain_them(host: PanelHost) -> None:
-    gr = MagicMock()
+    gr = MagicMock(__version__="4.40.0")
     coater_choice(gr, "t", host.coaters)
     assert gr.File.call_args.kwargs["file_types"] == [".safetensors", ".pth", ".pt", ".ckpt"]
