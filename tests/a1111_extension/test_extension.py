@@ -6,10 +6,12 @@ With Forge's Gradio the small web UI generates on its main thread, as Forge does
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import shutil
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +75,19 @@ def post(
         return error.code, json.load(error)
 
 
+def stated_size(address: str, size: int) -> int:
+    """The answer to a request that states a size; sending it all could end in a broken pipe."""
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(address).netloc, timeout=60)
+    connection.putrequest("POST", "/siren/v1/score")
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Authorization", f"Basic {ACCOUNT}")
+    connection.putheader("Content-Length", str(size))
+    connection.endheaders(b" ")
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
 def texts(folder: Path) -> list[str]:
     return [base64.b64encode(path.read_bytes()).decode() for path in sorted(folder.glob("*.png"))]
 
@@ -104,7 +119,7 @@ def test_routes_refuse(address: str, images: Path) -> None:
     assert post(address, "score", {"images": given}, kind="text/plain")[0] == 415
     assert post(address, "score", b"{")[0] == 400
     assert post(address, "score", b"[]")[0] == 400
-    assert post(address, "score", b" " * 2_000_001)[0] == 413
+    assert stated_size(address, 2_000_001) == 413
     for body in (
         {},
         {"images": "x"},

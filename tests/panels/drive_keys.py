@@ -128,7 +128,7 @@ def verify(page: Any) -> dict[str, Any]:
     seen: dict[str, Any] = wrong_keys(page, "siren_verify", "verdict")
     run(page, "siren_verify", "verdict")
     seen["verify"] = page.inner_text("#siren_verify_verdict .outcome")
-    seen["bits"] = page.inner_text("#siren_verify_verdict .facts")
+    seen["bits"] = page.text_content("#siren_verify_verdict .facts")
     seen["charts"] = page.locator("#siren_verify_charts svg").count()
     download(page, "siren_verify_report", "report.json")
     shot(page, "verify_keyed")
