@@ -39,7 +39,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap: None) -> Path:
         shutil.copy(file, tmp_path / "photos")
     shutil.copy(coater_path("keyed"), tmp_path / "coater.safetensors")
     monkeypatch.chdir(tmp_path)
-    # Of random keys, about one in 300 suits the samples so badly that these few stay above 1e-6.
+    # A rare random key suits these few samples so badly that p stays above the level of 1e-6.
     rng = np.random.default_rng(0)
     monkeypatch.setattr(CoatingKey, "draw", lambda bits=48: CoatingKey(rng.choice([-1, 1], bits)))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
