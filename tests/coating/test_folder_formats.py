@@ -17,6 +17,7 @@ from support.fake_coater import FakeCoater
 from support.metadata_files import COMMENT, IPTC, painters_photo, smooth
 from support.noise_files import files
 from support.processes import with_support
+from support.stopping import StopInStage
 from torch import Tensor
 
 from siren_ext.coating.folder import coat_folder
@@ -27,7 +28,6 @@ from siren_ext.data.images import read_picture, to_tensor
 from siren_ext.data.iptc import read_fields
 from siren_ext.errors import Cancelled, DatasetError
 from siren_ext.files import sha256_file
-from siren_ext.progress import Progress
 
 
 class Even(FakeCoater):
@@ -197,21 +197,10 @@ def test_a_folder_does_not_get_the_same_image_twice(mixed: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("kind", ["keep", "jpeg", "webp"])
 def test_a_stop_keeps_what_is_finished(mixed: Path, tmp_path: Path, kind: str) -> None:
-    class Stopping(Progress):
-        label, count = "", 0
-
-        def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
-            self.label = label
-
-        def advance(self, units: int = 1, note: str = "") -> None:
-            self.count += self.label == "Coating"
-            if self.count == 3:
-                raise Cancelled
-
     out, config = tmp_path / "out", CoatConfig(format=kind)
     data = ImageSet.open(mixed)
     with pytest.raises(Cancelled):
-        coat_folder(data, Even(), out, config, batch_size=1, progress=Stopping())
+        coat_folder(data, Even(), out, config, batch_size=1, progress=StopInStage("Coating", 3))
     manifest = CoatManifest.load(out / MANIFEST_NAME)
     assert not manifest.complete
     done = len(manifest.entries)

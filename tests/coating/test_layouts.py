@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.fake_coater import FakeCoater
 from support.noise_files import files, noise
+from support.stopping import StopInStage
 
 from siren_ext.coating.folder import coat_folder
 from siren_ext.coating.layouts import training_advice
@@ -16,7 +17,6 @@ from siren_ext.coating.manifest import MANIFEST_NAME, CoatConfig, CoatManifest
 from siren_ext.coating.outputs import RENAMED
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled
-from siren_ext.progress import Progress
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -161,21 +161,15 @@ def test_a_second_call_does_nothing_and_new_captions_arrive(
 def test_after_a_stop_only_finished_images_are_listed(
     data: Path, tmp_path: Path, layout: str
 ) -> None:
-    class Stopping(Progress):
-        label, count = "", 0
-
-        def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
-            self.label = label
-
-        def advance(self, units: int = 1, note: str = "") -> None:
-            self.count += self.label == "Coating"
-            if self.count == 3:
-                raise Cancelled
-
     out, config = tmp_path / "out", CoatConfig(layout=layout)
     with pytest.raises(Cancelled):
         coat_folder(
-            ImageSet.open(data), FakeCoater(), out, config, batch_size=1, progress=Stopping()
+            ImageSet.open(data),
+            FakeCoater(),
+            out,
+            config,
+            batch_size=1,
+            progress=StopInStage("Coating", 3),
         )
     (table,) = out.rglob("metadata.jsonl")
     listed = [row.get("file_name") or row["image_path"] for row in rows(table)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from siren_ext.errors import Cancelled
 from siren_ext.progress import Progress
 
 
@@ -40,3 +41,19 @@ class Watched(StopAtQuestion):
 
     def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
         self.stages.append(label if done != total else f"{label}: all done")
+
+
+class StopInStage(Progress):
+    """Cancels in the stage of this label, once ``units`` units of its work are done."""
+
+    def __init__(self, label: str, units: int) -> None:
+        super().__init__()
+        self.wanted, self.left, self.label = label, units, ""
+
+    def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
+        self.label = label
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        self.left -= self.label == self.wanted
+        if self.left == 0:
+            raise Cancelled
