@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -124,14 +125,22 @@ def caption(item: Item, config: PersonalizeConfig) -> str:
     return text
 
 
-def training_size(pipeline: Pipeline, config: PersonalizeConfig) -> int:
+class SizedConfig(Protocol):
+    """Settings with a resolution: side of the images in pixels, 0 for the model's own."""
+
+    @property
+    def resolution(self) -> int:
+        """The side."""
+
+
+def training_size(pipeline: Pipeline, config: SizedConfig) -> int:
     """Side in pixels of the training images.
 
     Parameters
     ----------
     pipeline : Pipeline
         The base model.
-    config : PersonalizeConfig
+    config : SizedConfig
         Gives the resolution.
 
     Raises
@@ -143,8 +152,8 @@ def training_size(pipeline: Pipeline, config: PersonalizeConfig) -> int:
     factor = pipelines.latent_factor(pipeline)
     if size % factor:
         raise ConfigError(
-            f"PersonalizeConfig.resolution is {size}; expected a multiple of {factor} for this "
-            f"model. Use {size // factor * factor or factor}."
+            f"{type(config).__name__}.resolution is {size}; expected a multiple of {factor} for "
+            f"this model. Use {size // factor * factor or factor}."
         )
     return size
 

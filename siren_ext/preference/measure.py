@@ -27,8 +27,9 @@ from torch import Tensor
 
 from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.diffusion import families, pipelines
-from siren_ext.errors import CoaterError, ConfigError, DatasetError, ModelError
+from siren_ext.errors import CoaterError, DatasetError, ModelError
 from siren_ext.files import sha256_file
+from siren_ext.personalize.data import training_size
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.parts import Parts
 from siren_ext.progress import NULL, Progress
@@ -108,7 +109,7 @@ def measure_preference(
     facts = _facts(suspect, control, config)
     parts = Parts(partial, _signature(facts, items, coater))
     models = [_Model(suspect.pipeline), *([_Model(control.pipeline)] if control else [])]
-    size = _size(models, config)
+    size = training_size(suspect.pipeline, config)
     progress.stage("Measuring preference", len(items), len(parts.done))
     try:
         for batch in _batches(items, parts, config.batch_size):
@@ -202,19 +203,6 @@ def _noise(
         noise.append(rng.standard_normal(latents.shape[1:], dtype=np.float32))
     placed = torch.from_numpy(np.stack(noise)).to(latents.device)
     return torch.tensor(times, device=latents.device).clamp_max(steps - 1), placed
-
-
-def _size(models: list[_Model], config: PreferenceConfig) -> int:
-    """Side in pixels of the images."""
-    pipeline = models[0].pipeline
-    size = config.resolution or pipelines.native_size(pipeline)
-    factor = pipelines.latent_factor(pipeline)
-    if size % factor:
-        raise ConfigError(
-            f"PreferenceConfig.resolution is {size}; expected a multiple of {factor} for this "
-            f"model. Use {size // factor * factor or factor}."
-        )
-    return size
 
 
 def _view(item: Item, size: int) -> Tensor:
