@@ -22,12 +22,18 @@ from siren_ext.cli.options import (
     SamplingSteps,
     Side,
 )
-from siren_ext.cli.suspects import SUSPECT_HELP, LimitOptions, limits
+from siren_ext.cli.suspects import (
+    SUSPECT_HELP,
+    LimitOptions,
+    TokenVariables,
+    TrustedHosts,
+    limits,
+    trust,
+)
 from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
     from siren_ext.suspects.base import Suspect
-    from siren_ext.suspects.remote import RequestLimits
 
 Adapters = Annotated[
     list[str] | None,
@@ -63,6 +69,8 @@ def generate(
     ] = 1.0,
     allow_partial: AllowPartial = False,
     limit: LimitOptions = None,
+    token_env: TokenVariables = None,
+    trust_host: TrustedHosts = None,
     config: ConfigFile = None,
     assign: Assignments = None,
     batch_size: BatchSize = 8,
@@ -75,6 +83,7 @@ def generate(
     """
     from siren_ext.suspects.base import PromptPlan, generate_images, read_missed
     from siren_ext.suspects.local import LocalSuspect
+    from siren_ext.suspects.open import open_suspect
 
     plan = settings(
         PromptPlan,
@@ -88,9 +97,22 @@ def generate(
         size=size,
         negative=negative,
     )
-    source = _source(
-        suspect, base, adapter, limits(limit), scale, allow_partial, device, batch_size
-    )
+    most = limits(limit)
+    if suspect is None:
+        source = _from_base(base, adapter, scale, allow_partial, device, batch_size)
+    elif adapter is not None:
+        raise ConfigError("--adapter needs --base; give the LoRA file as --suspect instead.")
+    else:
+        source = open_suspect(
+            suspect,
+            base=base,
+            scale=scale,
+            allow_partial=allow_partial,
+            limits=most,
+            trust=trust(token_env, trust_host),
+            device=device,
+            batch_size=batch_size,
+        )
     with watched(quiet) as progress:
         paths = generate_images(source, plan, out, progress=progress)
     if allow_partial and isinstance(source, LocalSuspect):
@@ -116,32 +138,17 @@ def register(app: typer.Typer) -> None:
     )(generate)
 
 
-def _source(
-    suspect: str | None,
+def _from_base(
     base: str | None,
     adapters: list[str] | None,
-    limits: RequestLimits,
     scale: float,
     allow_partial: bool,
     device: str,
     batch_size: int,
 ) -> Suspect:
-    """The model that --suspect, or --base with its adapters, names."""
+    """The model that --base with its adapters names."""
     from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
-    from siren_ext.suspects.open import open_suspect
 
-    if suspect is not None:
-        if adapters is not None:
-            raise ConfigError("--adapter needs --base; give the LoRA file as --suspect instead.")
-        return open_suspect(
-            suspect,
-            base=base,
-            scale=scale,
-            allow_partial=allow_partial,
-            limits=limits,
-            device=device,
-            batch_size=batch_size,
-        )
     if base is None:
         raise ConfigError("There is no model to generate with; give --base or --suspect.")
     return LocalSuspect(

@@ -27,13 +27,23 @@ from siren_ext.cli.options import (
 )
 from siren_ext.cli.output import Force, check_output
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, Recipient, open_keys
-from siren_ext.cli.suspects import SUSPECT_HELP, LimitOptions, limits
+from siren_ext.cli.suspects import (
+    SUSPECT_HELP,
+    LimitOptions,
+    TokenVariables,
+    TrustedHosts,
+    limits,
+    trust,
+)
 from siren_ext.cli.verify import print_verdict
 from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
     from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.suspects.base import Suspect
+    from siren_ext.suspects.remote import RequestLimits
+    from siren_ext.suspects.trust import Trust
+    from siren_ext.workflows.investigate import Investigation
 
 Reference = Annotated[
     str | None,
@@ -69,6 +79,8 @@ def investigate_(
     ] = False,
     allow_partial: AllowPartial = False,
     limit: LimitOptions = None,
+    token_env: TokenVariables = None,
+    trust_host: TrustedHosts = None,
     force: Force = False,
     config: ConfigFile = None,
     assign: Assignments = None,
@@ -101,14 +113,16 @@ def investigate_(
         size=size,
     )
     _check_outputs(out, force=force)
-    opened = _opener(base, allow_partial, limit, device, batch_size)
+    allowed = trust(token_env, trust_host)
+    opened = _opener(base, allow_partial, limits(limit), allowed, device, batch_size)
     other = _reference(reference, opened)
     _check_base(base, suspect, reference)
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
     secret = open_keys(key, passphrase_env).key(recipient) if key else None
+    model = opened(suspect)
     with watched(quiet) as progress:
         found = investigate(
-            opened(suspect),
+            model,
             other,
             loaded,
             plan,
@@ -119,11 +133,16 @@ def investigate_(
             batch_size=batch_size,
             progress=progress,
         )
+    _print_result(found)
+    report_skipped(found.missed, "image")
+
+
+def _print_result(found: Investigation) -> None:
+    """Print the verdict and where the report is."""
     print_verdict(found.verdict)
     if found.sequential is not None:
         say(f"sequential p = {found.sequential.p_value:.3g}, n = {found.sequential.images}")
     say(str(found.report.html))
-    report_skipped(found.missed, "image")
 
 
 def _check_base(base: str | None, *models: str | None) -> None:
@@ -161,7 +180,8 @@ def register(app: typer.Typer) -> None:
 def _opener(
     base: str | None,
     allow_partial: bool,
-    limit: list[str] | None,
+    limits: RequestLimits,
+    trust: Trust,
     device: str,
     batch_size: int,
 ) -> Callable[[str], Suspect]:
@@ -173,7 +193,8 @@ def _opener(
             text,
             base=base if _takes_base(text) else None,
             allow_partial=allow_partial,
-            limits=limits(limit),
+            limits=limits,
+            trust=trust,
             device=device,
             batch_size=batch_size,
         )

@@ -1,15 +1,22 @@
-"""How a suspicious model is given on the command line, and the limits of asking one."""
+"""How a suspicious model is given on the command line, the limits of asking one, and its hosts."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli.common import split_assignment
+from siren_ext.cli.common import explain, split_assignment
+from siren_ext.documents import read_bytes
+from siren_ext.errors import ConfigError
+from siren_ext.files import atomic, is_present
 
 if TYPE_CHECKING:
     from siren_ext.suspects.remote import RequestLimits
+    from siren_ext.suspects.trust import Trust
 
 SUSPECT_HELP = (
     "a1111://HOST:PORT, comfyui://HOST:PORT (with ?model=.. &lora=.. or ?workflow=..), a TOML file "
@@ -25,6 +32,26 @@ LimitOptions = Annotated[
         "pause, give_up, requests, price, budget.",
     ),
 ]
+TokenVariables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--token-env",
+        metavar="NAME",
+        help="Environment variable that a TOML file may send as the token, besides those that "
+        "begin with SIREN_; may be repeated.",
+    ),
+]
+TrustedHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust-host",
+        metavar="HOST",
+        help="Host that a TOML file may use, in place of the question at the terminal; may be "
+        "repeated.",
+    ),
+]
+_LIST = "trusted_hosts.txt"
+_MAX_LIST = 1 << 20
 
 
 def limits(given: list[str] | None) -> RequestLimits:
@@ -51,3 +78,82 @@ def limits(given: list[str] | None) -> RequestLimits:
     return RequestLimits.from_dict(
         {name: RequestLimits.value_from_text(name, value) for name, value in pairs}
     )
+
+
+def trust(variables: list[str] | None, hosts: list[str] | None) -> Trust:
+    """What a TOML file may use: the options, the stored hosts, and what the user agrees to.
+
+    At a terminal the user is asked for each new host, and the answer yes is stored.
+
+    Parameters
+    ----------
+    variables : list[str] | None
+        ``--token-env`` options.
+    hosts : list[str] | None
+        ``--trust-host`` options; they are not stored.
+
+    Returns
+    -------
+    Trust
+        for :func:`~siren_ext.suspects.open.open_suspect`.
+
+    Raises
+    ------
+    ConfigError
+        the stored list can't be read, or what was given is an address.
+    """
+    from siren_ext.suspects.trust import Trust
+
+    for host in hosts or ():
+        if "/" in host:
+            raise ConfigError(
+                f"--trust-host was given {host[:80]}; expected a host name, such as "
+                "api.example.com."
+            )
+    return Trust(
+        hosts=(*(hosts or ()), *stored_hosts()),
+        variables=tuple(variables or ()),
+        ask=_ask if sys.stdin.isatty() else None,
+    )
+
+
+def hosts_file() -> Path:
+    """The list of hosts that the user agreed to, one a line; it may not exist."""
+    return Path(typer.get_app_dir("siren-ext")) / _LIST
+
+
+def stored_hosts() -> list[str]:
+    """The hosts of :func:`hosts_file`; lines that begin with # are left out.
+
+    Raises
+    ------
+    ConfigError
+        the list can't be read or is not UTF-8.
+    """
+    lines = (line.strip() for line in _stored().splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _stored() -> str:
+    """The content of :func:`hosts_file`."""
+    file = hosts_file()
+    if not is_present(file):
+        return ""
+    try:
+        return read_bytes(file, error=ConfigError, max_bytes=_MAX_LIST).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not UTF-8; expected one host a line.") from error
+
+
+def _ask(what: str, hosts: Sequence[str]) -> bool:
+    """Ask at the terminal whether hosts may be used, and store the answer yes."""
+    explain(f"A TOML file describes the API. {what}")
+    if not typer.confirm(f"Do you trust {' and '.join(hosts)}?", err=True):
+        return False
+    lines = [*_stored().splitlines(), *hosts]
+    try:
+        with atomic(hosts_file(), 0o600) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    except OSError as error:
+        explain(f"Note: {hosts_file()} can't be written ({error.strerror}); you are asked again.")
+    return True

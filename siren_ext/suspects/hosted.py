@@ -32,6 +32,7 @@ from siren_ext.suspects.responses import (
 )
 from siren_ext.suspects.secret import Secret
 from siren_ext.suspects.template import fill, placeholders, read_template
+from siren_ext.suspects.trust import Trust
 
 KIND = "hosted"
 MAX_BYTES = 96 << 20
@@ -69,7 +70,8 @@ class HostedConfig(Config):
     interval : float
         Seconds between two polls, from 0.01 to 600.
     token_env : str
-        Name of the environment variable with the token; empty for none.
+        Name of the environment variable with the token; empty for none. See
+        :class:`~siren_ext.suspects.trust.Trust` for the names that a file may use.
     token_header, token_form : str
         Name of the header, and its value with ``{token}``.
     download_hosts : tuple[str, ...]
@@ -131,16 +133,25 @@ class HostedSuspect(RemoteSuspect):
         The description of the API.
     limits : RequestLimits | None
         Limits of time, attempts and cost.
+    trust : Trust | None
+        The hosts and variables that the description may use; None for no host, and for variables
+        with the prefix SIREN_.
 
     Raises
     ------
     ConfigError
-        If a placeholder is not supported, the token is not in the environment, or it would be sent
-        unencrypted.
+        If a placeholder is not supported, a host or variable is not trusted, the token is not in
+        the environment, or it would be sent unencrypted.
     """
 
-    def __init__(self, config: HostedConfig, limits: RequestLimits | None = None) -> None:
-        limits = limits or RequestLimits()
+    def __init__(
+        self,
+        config: HostedConfig,
+        limits: RequestLimits | None = None,
+        trust: Trust | None = None,
+    ) -> None:
+        limits, trust = limits or RequestLimits(), trust or Trust()
+        trust.check_variable(config.token_env)
         super().__init__(replace(limits, price=limits.price or config.price))
         self.config = config
         token = (config.token_env, config.token_header, config.token_form)
@@ -154,6 +165,9 @@ class HostedSuspect(RemoteSuspect):
                 f"HostedConfig.body has the placeholder %{min(unfit)}%, which is not supported "
                 f"here; expected {', '.join(f'%{name}%' for name in _PLAN)}."
             )
+        trust.check_hosts(
+            self.client.origin, self.client.host, config.download_hosts, config.token_env
+        )
 
     def describe(self) -> dict[str, Any]:
         """The record: kind, server, model and the template of the request, without the token."""

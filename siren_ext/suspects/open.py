@@ -11,6 +11,7 @@ from siren_ext.suspects.base import Suspect
 from siren_ext.suspects.folder import FolderSuspect
 from siren_ext.suspects.local import LocalSuspect
 from siren_ext.suspects.remote import RequestLimits
+from siren_ext.suspects.trust import Trust
 
 KINDS = (
     "a1111://host:port?model=..&lora=.., comfyui://host:port?workflow=.., a TOML file that "
@@ -29,6 +30,7 @@ def open_suspect(
     scale: float = 1.0,
     allow_partial: bool = False,
     limits: RequestLimits | None = None,
+    trust: Trust | None = None,
     device: str = "auto",
     batch_size: int = 8,
 ) -> Suspect:
@@ -48,6 +50,8 @@ def open_suspect(
         Load the parts of an adapter that fit; the record says what was left out.
     limits : RequestLimits | None
         Limits of time, attempts and cost for black boxes.
+    trust : Trust | None
+        The hosts and variables that a ``.toml`` file may use; None for no host.
     device : str
         Where a model on this machine runs.
     batch_size : int
@@ -56,7 +60,7 @@ def open_suspect(
     Raises
     ------
     ConfigError
-        If the text is none of these, or an adapter is given without its base.
+        If the text is none of these, an adapter has no base, or a host or variable is not trusted.
     ModelError
         If a file is not a safetensors file.
     """
@@ -82,7 +86,7 @@ def open_suspect(
     if text == POCKET:
         return LocalSuspect(text, device=device, batch_size=batch_size)
     if path.suffix.lower() == ".toml":
-        return hosted.HostedSuspect(hosted.HostedConfig.read(path), limits)
+        return hosted.HostedSuspect(hosted.HostedConfig.read(path), limits, trust)
     if not needs_base(text):
         if path.is_dir() and not (path / "model_index.json").is_file():
             return FolderSuspect(path)

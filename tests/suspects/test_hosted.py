@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from siren_ext.suspects.hosted import HostedSuspect
 from siren_ext.suspects.open import open_suspect
 from siren_ext.suspects.remote import RequestLimits
 from siren_ext.suspects.responses import SuspectError
+from siren_ext.suspects.trust import Trust
 
 PLAN = PromptPlan(prompts=("a cat", "a dog"), count=3, seed=5, guidance=7.5, size=16)
+TRUST = Trust(hosts=("127.0.0.1", "localhost"), variables=("API_TOKEN", "NO_SUCH_TOKEN"))
 QUICK = RequestLimits(backoff=0.0, timeout=20, attempts=2)
 TOML = """
 url = "http://{place}/v1"
@@ -49,7 +51,7 @@ def suspect(
 ) -> HostedSuspect:
     path = folder / "hosted.toml"
     path.write_text(TOML.format(place=api.place) + extra, encoding="utf-8")
-    found = open_suspect(str(path), limits=limits)
+    found = open_suspect(str(path), limits=limits, trust=TRUST)
     assert isinstance(found, HostedSuspect)
     return found
 
@@ -171,7 +173,7 @@ def test_api_without_seeds(api: HostedStandin, tmp_path: Path) -> None:
     text = TOML.format(place=api.place).replace('"%seed%"', "3")
     path.write_text(text)
     record = tmp_path / "out" / "provenance.json"
-    generate_images(open_suspect(str(path), limits=QUICK), PLAN, tmp_path / "out")
+    generate_images(open_suspect(str(path), limits=QUICK, trust=TRUST), PLAN, tmp_path / "out")
     assert json.loads(record.read_text())["images"]["00000.png"]["seed"] == -1
 
 
@@ -211,7 +213,7 @@ def test_odd_descriptions(api, tmp_path: Path, old: str, new: str, why: str) -> 
     path = tmp_path / "hosted.toml"
     path.write_text(TOML.format(place=api.place).replace(old, new, 1))
     with pytest.raises(ConfigError, match=why):
-        open_suspect(str(path))
+        open_suspect(str(path), trust=TRUST)
 
 
 def test_plan_has_to_fit_the_template(api: HostedStandin, tmp_path: Path) -> None:
@@ -220,3 +222,40 @@ def test_plan_has_to_fit_the_template(api: HostedStandin, tmp_path: Path) -> Non
         with pytest.raises(ConfigError, match=why):
             list(found.generate(PromptPlan.from_dict(PLAN.to_dict() | changes)))
     assert api.seen == []
+
+
+def test_only_what_the_user_trusts(
+    api: HostedStandin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hosted.toml"
+    path.write_text(TOML.format(place=api.place) + 'download_hosts = ["cdn.example.com"]')
+    hosts = ("127.0.0.1", "CDN.example.com")
+    asked = []
+
+    def ask(what: str, unknown: Sequence[str]) -> bool:
+        asked.append((what, list(unknown)))
+        return unknown == ["cdn.example.com"]
+
+    for trust, why in (
+        (None, "variable API_TOKEN; it may only use variables that begin with SIREN_"),
+        (Trust(hosts), "add --token-env API_TOKEN"),
+        (Trust(variables=("API_TOKEN",)), "--trust-host 127.0.0.1 --trust-host cdn.example.com"),
+        (Trust(hosts[:1], ("API_TOKEN",)), "If you know it, add --trust-host cdn.example.com"),
+        (Trust((), ("API_TOKEN",), ask), "127.0.0.1 is not trusted, so nothing was sent"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            open_suspect(str(path), trust=trust)
+    where = f"Prompts are sent to http://{api.place}, and the token in API_TOKEN."
+    assert asked == [
+        (f"{where} Images may be fetched from cdn.example.com.", list(map(str.lower, hosts)))
+    ]
+    assert api.seen == []
+    asked.clear()
+    open_suspect(str(path), trust=Trust(hosts[:1], ("API_TOKEN",), ask))
+    assert [unknown for _, unknown in asked] == [["cdn.example.com"]]
+    path.write_text(path.read_text().replace("API_TOKEN", "SIREN_API_TOKEN"))
+    monkeypatch.setenv("SIREN_API_TOKEN", TOKEN)
+    assert open_suspect(str(path), trust=Trust(hosts))
+    path.write_text(path.read_text().replace("SIREN_API_TOKEN", "SIREN_PASSPHRASE"))
+    with pytest.raises(ConfigError, match="hold no passphrase"):
+        open_suspect(str(path), trust=Trust(hosts))
