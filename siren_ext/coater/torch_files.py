@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import struct
 import zipfile
 import zlib
@@ -21,6 +22,7 @@ _LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENTRIES = 10_000
 _SCRIPT = "constants.pkl"
+_SAFE_TORCH = (2, 6)
 
 
 def is_torch_file(path: Path | str) -> bool:
@@ -57,17 +59,18 @@ def read_torch_file(path: Path, max_bytes: int) -> Any:
     Raises
     ------
     CoaterError
-        If the file cannot be opened, is too large, damaged or in another format, or contains more
-        than weights.
+        If PyTorch is older than 2.6, or the file cannot be opened, is too large, damaged or in
+        another format, or contains more than weights.
 
     Notes
     -----
-    ``weights_only`` alone is not enough. Before PyTorch 2.6 it still ran code from TorchScript
-    archives and from files in the oldest format (CVE-2025-32434). Both are refused here with any
-    version of PyTorch; in the oldest format the sizes cannot be checked before reading either. The
-    checked entries are copied to a new archive for PyTorch, so that it cannot see other entries in
-    a malformed file than Python does.
+    ``weights_only`` alone is not enough. Before PyTorch 2.6 it still ran code from prepared files
+    (CVE-2025-32434), so nothing is read with such a version. TorchScript archives and files in the
+    oldest format are refused with any version; in the oldest format the sizes cannot be checked
+    before reading. The checked entries are copied to a new archive for PyTorch, so that it cannot
+    see other entries in a malformed file than Python does.
     """
+    _refuse_old_torch(path)
     try:
         size = path.stat().st_size
         if size > max_bytes:
@@ -103,6 +106,18 @@ def read_torch_file(path: Path, max_bytes: int) -> Any:
         struct.error,
     ) as error:
         raise CoaterError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+
+
+def _refuse_old_torch(path: Path) -> None:
+    """Refuse to read with a PyTorch in which a file can run code."""
+    numbers = re.findall(r"\d+", torch.__version__)[:2]
+    if tuple(map(int, numbers)) < _SAFE_TORCH:
+        raise CoaterError(
+            f"{path} is in PyTorch's pickle format, which is read only with PyTorch 2.6 or newer; "
+            f"this is PyTorch {torch.__version__}, in which a prepared file can run code "
+            "(CVE-2025-32434). Update PyTorch, or make the coater on another computer with "
+            "'siren-ext import-official' and copy it here: coaters work with any version."
+        )
 
 
 def _start(path: Path) -> bytes:

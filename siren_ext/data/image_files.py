@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import os
+import re
 import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import PIL
 from PIL import Image
 
 from siren_ext.errors import ImageError
@@ -28,10 +31,41 @@ fonts, icons, scientific containers and files that are passed to other programs.
 PLUGINS = {"HEIF": "pillow_heif", "AVIF": "pillow_avif", "JXL": "pillow_jxl"}
 """Modules of the extra ``formats``, by the format that they add to Pillow."""
 
+# Pillow 13.0.0 (16 October 2026) is the first release without known faults in the decoders of
+# FORMATS. Its release notes list a heap overflow in the JPEG decoder (CVE-2026-112403), reads
+# beyond the buffers of TIFF tiles (CVE-2026-112395) and an overflow in the bundled OpenJPEG. Older
+# ones are CVE-2026-59204 (JPEG 2000, fixed in 12.3.0) and CVE-2023-4863 (WebP, fixed in 10.0.1).
+# It is no minimum, because web UIs pin older releases and it needs Python 3.11.
+_SAFE_PILLOW = (13, 0)
+_LOG = logging.getLogger(__name__)
+
+
+def decoder_warning(version: str = PIL.__version__) -> str:
+    """What to know about the decoders of a Pillow release; empty if no fault is known.
+
+    Parameters
+    ----------
+    version : str
+        The release; that which is installed by default.
+    """
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) >= _SAFE_PILLOW:
+        return ""
+    return (
+        f"Warning: Pillow {version} is installed. Releases before 13.0 have known faults by which "
+        "a prepared image file may crash the program or run code. Update Pillow where you can "
+        "(pip install --upgrade Pillow; needs Python 3.11), or use only images whose source you "
+        "trust."
+    )
+
 
 @functools.cache
 def readable_formats() -> tuple[str, ...]:
-    """Those of :data:`FORMATS` that the installed Pillow and its plug-ins decode."""
+    """Those of :data:`FORMATS` that the installed Pillow and its plug-ins decode.
+
+    The first call logs :func:`decoder_warning`.
+    """
+    if warning := decoder_warning():
+        _LOG.warning(warning)
     Image.init()
     for name, module in PLUGINS.items():
         if name not in Image.OPEN:

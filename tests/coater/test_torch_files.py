@@ -52,6 +52,20 @@ def test_weights_are_read(good: Path, tmp_path: Path) -> None:
     assert torch.equal(read(again)["final_layer.weight"], WEIGHTS["final_layer.weight"])
 
 
+@pytest.mark.parametrize("version", ["2.0.1", "2.1.2+cu121", "2.5.1", "1.13.1"])
+def test_pytorch_that_runs_code_of_files_reads_none(
+    good: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(torch, "__version__", version)
+    with pytest.raises(CoaterError) as caught:
+        read(good)
+    assert "read only with PyTorch 2.6 or newer; this is PyTorch " + version in str(caught.value)
+    assert "CVE-2025-32434" in str(caught.value)
+    for safe in ("2.6.0", "2.13.0+cpu", "3.0"):
+        monkeypatch.setattr(torch, "__version__", safe)
+        assert read(good)["epoch"] == 3
+
+
 def test_recognised_by_content_then_by_name(good: Path, tmp_path: Path) -> None:
     plain = tmp_path / "plain.safetensors"
     assert is_torch_file(good.rename(plain))

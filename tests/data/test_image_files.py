@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from PIL import Image
 
+from siren_ext.data import image_files
 from siren_ext.data.image_files import (
     FORMATS,
+    decoder_warning,
     image_suffixes,
     list_images,
     readable_formats,
@@ -45,3 +49,23 @@ def test_only_formats_of_pictures_are_decoded():
     Image.init()
     assert {"PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"} <= set(readable_formats()) <= FORMATS
     assert not {"PSD", "PCX", "FLI", "ICNS", "IPTC", "EPS"} & set(readable_formats())
+
+
+@pytest.mark.parametrize("version", ["9.4.0", "10.0.1", "12.3.0", "12.9"])
+def test_old_decoders_are_warned_about(version: str) -> None:
+    warning = decoder_warning(version)
+    assert warning.startswith(f"Warning: Pillow {version} is installed. Releases before 13.0 have")
+    assert "use only images whose source you trust" in warning
+
+
+@pytest.mark.parametrize("version", ["13.0.0", "13.1.0.dev0", "14.0"])
+def test_good_decoders_are_not(version: str) -> None:
+    assert decoder_warning(version) == ""
+
+
+def test_the_warning_is_logged_once(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(image_files, "_SAFE_PILLOW", (99, 0))
+    monkeypatch.setattr(image_files, "readable_formats", image_files.readable_formats.__wrapped__)
+    with caplog.at_level(logging.WARNING):
+        assert image_files.readable_formats() == readable_formats()
+    assert [record.getMessage() for record in caplog.records] == [decoder_warning()]
