@@ -9,112 +9,24 @@ different folds as independent, which they are not; it rejects 10 to 17 % of tru
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from msgspec import Meta
 from numpy.typing import ArrayLike, NDArray
 
-from siren_ext.config import Config
 from siren_ext.errors import ScoreError
-from siren_ext.passive.scorer import Scorer, scores, standardised
+from siren_ext.passive.cross_validation import cross_scored, folds, outcome, welch
+from siren_ext.passive.scorer import scores, standardised
+from siren_ext.passive.set_config import FEWEST, SetComparison, SetTestConfig
+from siren_ext.passive.study_tests import as_published
 from siren_ext.progress import NULL, Progress
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
-Mode = Literal["permutation", "default", "paper", "official"]
 
-FEWEST = 10
-"""Images per set below which nothing is tested."""
 _CHUNK = 250  # labellings at a time; part of the random numbers, so it must not change
 _TIE = 1e-9  # relative differences below this are rounding
-
-
-@dataclass(frozen=True)
-class SetTestConfig(Config):
-    """How published images are compared with unpublished ones.
-
-    Attributes
-    ----------
-    mode : {"permutation", "default", "paper", "official"}
-        The test; see :func:`compare_sets`.
-    folds : int
-        Parts of the cross-validation of all modes but ``default``.
-    permutations : int
-        Labellings that ``permutation`` compares with the true one.
-    splits : int
-        Random halvings of ``default``.
-    subset : int
-        Images per set in each draw of ``paper`` and ``official``; 0 for all, once.
-    draws : int
-        Such draws.
-    scorer : {"logistic", "mean"}
-        Whether the scoring model is learnt; see :func:`siren_ext.passive.scorer.scores`.
-    penalty : float
-        C of a learnt one.
-    seed : int
-        Seed of folds, splits, labellings and draws.
-    """
-
-    mode: Mode = "permutation"
-    folds: Annotated[int, Meta(ge=2, le=20)] = 5
-    permutations: Annotated[int, Meta(ge=19, le=1_000_000)] = 4999
-    splits: Annotated[int, Meta(ge=1, le=10_000)] = 100
-    subset: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
-    draws: Annotated[int, Meta(ge=1, le=100_000)] = 1000
-    scorer: Scorer = "logistic"
-    penalty: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
-    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
-
-
-@dataclass(frozen=True, eq=False)
-class SetComparison:
-    """Outcome of a comparison.
-
-    Attributes
-    ----------
-    mode : Mode
-        The test.
-    p_value : float
-        In [0, 1]; one-sided except in mode ``official``.
-    smallest_p : float
-        No level below it can be reached.
-    statistic : float
-        Welch's t of the scores, published minus unpublished; the mean over repeats.
-    right_way : bool
-        Whether published images score higher, and their ``smaller`` columns are smaller.
-    auc : float
-        Share of pairs in which the published image scores higher; 0.5 is no difference.
-    n : int
-        Images per set.
-    features : int
-        Features per image.
-    repeats : int
-        Labellings, splits or draws.
-    published, unpublished : array, shape (n,)
-        Score of every image by models that were not fitted to it; the mean over repeats. NaN for
-        an image that was never scored.
-    """
-
-    mode: Mode
-    p_value: float
-    smallest_p: float
-    statistic: float
-    right_way: bool
-    auc: float
-    n: int
-    features: int
-    repeats: int
-    published: Floats
-    unpublished: Floats
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without the scores of the images."""
-        kept = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        del kept["published"], kept["unpublished"]
-        return kept
 
 
 def compare_sets(
@@ -187,59 +99,10 @@ def compare_sets(
     elif config.mode == "default":
         found = _held_out(first, second, config, progress)
     else:
-        return _as_published(first, second, config, progress)
+        return as_published(first, second, config, progress)
     if not smaller or _lean(first[:, list(smaller)], second[:, list(smaller)]) < 0:
         return found
     return replace(found, p_value=1.0, right_way=False)
-
-
-def welch(first: Floats, second: Floats) -> tuple[Floats, Floats]:
-    """Welch's t and its one-sided p, for the alternative that the first mean is larger.
-
-    Parameters
-    ----------
-    first, second : array, shape (..., n) and (..., m)
-        Values; the last axis is averaged.
-
-    Returns
-    -------
-    tuple[array, array]
-        t and p without the last axis. Equal constants give t = 0 and p = 0.5.
-    """
-    from scipy.special import stdtr
-
-    gap = first.mean(axis=-1) - second.mean(axis=-1)
-    parts = [one.var(axis=-1, ddof=1) / one.shape[-1] for one in (first, second)]
-    spread = np.maximum(parts[0] + parts[1], 1e-300)
-    share = parts[0] / spread
-    freedom = 1 / (share**2 / (first.shape[-1] - 1) + (1 - share) ** 2 / (second.shape[-1] - 1))
-    t = gap / np.sqrt(spread)
-    return t, np.asarray(stdtr(freedom, -t))
-
-
-def auc_of(first: Floats, second: Floats) -> float:
-    """Share of pairs in which the first value is larger; ties count half.
-
-    Parameters
-    ----------
-    first, second : array, shape (n,) and (m,)
-        Values.
-
-    Returns
-    -------
-    float
-        0 to 1.
-    """
-    ordered = np.sort(second)
-    below = np.searchsorted(ordered, first, "left") + np.searchsorted(ordered, first, "right")
-    return float(below.mean() / (2 * len(second)))
-
-
-def _lean(first: Floats, second: Floats) -> float:
-    """By how much the first set's values are larger, in units of their spread."""
-    table, _ = standardised(np.concatenate([first, second]), first)
-    means = table[:, :-1].mean(axis=1)
-    return float(means[: len(first)].mean() - means[len(first) :].mean())
 
 
 def _permutation(
@@ -248,19 +111,19 @@ def _permutation(
     n, rng = len(first), np.random.default_rng((config.seed, 0))
     table = np.concatenate([first, second])
     truth = np.repeat([1.0, -1.0], n)
-    parts = [np.r_[part, part + n] for part in _folds(rng.permutation(n), config.folds)]
-    own = _cross_scored(table, truth[None], parts, config)
+    parts = folds(rng.permutation(n), config.folds)
+    own = cross_scored(table, truth[None], parts, config)
     observed = float(_statistics(own, truth[None])[0])
     larger = done = 0
     progress.stage("Comparing with other labellings", config.permutations)
     while done < config.permutations:
         count = min(_CHUNK, config.permutations - done)
         labels = _labellings(truth, parts, count, np.random.default_rng((config.seed, 1, done)))
-        found = _statistics(_cross_scored(table, labels, parts, config), labels)
+        found = _statistics(cross_scored(table, labels, parts, config), labels)
         larger += int((found >= observed - _TIE * abs(observed)).sum())
         done += count
         progress.advance(count)
-    return _result(
+    return outcome(
         config,
         p_value=(1 + larger) / (1 + done),
         smallest_p=1 / (1 + done),
@@ -285,7 +148,9 @@ def _held_out(
         fit = np.concatenate([first[orders[0][:half]], second[orders[1][:half]]])
         rest = orders[0][half:], orders[1][half:]
         held = np.concatenate([first[rest[0]], second[rest[1]]])
-        given = scores(fit, labels, held, **_scorer(config))[0].reshape(2, -1)
+        given = scores(fit, labels, held, scorer=config.scorer, penalty=config.penalty)[0].reshape(
+            2, -1
+        )
         for side in (0, 1):
             sums[side, rest[side]] += given[side]
             counts[side, rest[side]] += 1
@@ -294,7 +159,7 @@ def _held_out(
     t, p = np.array(found).T
     with np.errstate(invalid="ignore"):
         means = sums / counts
-    return _result(
+    return outcome(
         config,
         p_value=float(min(1.0, 2 * p.mean())),
         smallest_p=0.0,
@@ -305,82 +170,11 @@ def _held_out(
     )
 
 
-def _as_published(
-    first: Floats, second: Floats, config: SetTestConfig, progress: Progress
-) -> SetComparison:
-    """The study's code, with the folds that scikit-learn's KFold makes with random state 0."""
-    size = config.subset or len(first)
-    if not FEWEST <= size <= len(first):
-        raise ScoreError(
-            f"Draws of {size} images were requested; expected {FEWEST} to {len(first)}, the size "
-            "of the sets."
-        )
-    draws = config.draws if size < len(first) else 1
-    order = np.arange(size)
-    np.random.RandomState(0).shuffle(order)
-    parts = [np.r_[part, part + size] for part in _folds(order, config.folds)]
-    truth = np.repeat([1.0, -1.0], size)[None]
-    sums, counts = np.zeros((2, len(first))), np.zeros((2, len(first)))
-    found = []
-    progress.stage("Drawing subsets", draws)
-    for draw in range(draws):
-        rng = np.random.default_rng((config.seed, 3, draw))
-        whole = size == len(first)
-        rows = [
-            np.arange(size) if whole else rng.choice(len(first), size, replace=False)
-            for _ in range(2)
-        ]
-        table = np.concatenate([first[rows[0]], second[rows[1]]])
-        given = _cross_scored(table, truth, parts, config)[0].reshape(2, -1)
-        for side in (0, 1):
-            sums[side, rows[side]] += given[side]
-            counts[side, rows[side]] += 1
-        t, p = welch(given[0], given[1])
-        two_sided = 2 * min(float(p), 1 - float(p))
-        found.append((float(t), two_sided if config.mode == "official" else float(p)))
-        progress.advance(1)
-    t_mean, p_mean = np.array(found).mean(axis=0)
-    with np.errstate(invalid="ignore"):
-        means = sums / counts
-    return _result(
-        config,
-        p_value=float(p_mean),
-        smallest_p=0.0,
-        statistic=float(t_mean),
-        scored=(means[0], means[1]),
-        shape=(size, first.shape[1]),
-        repeats=draws,
-    )
-
-
-def _result(
-    config: SetTestConfig,
-    *,
-    p_value: float,
-    smallest_p: float,
-    statistic: float,
-    scored: tuple[Floats, Floats],
-    shape: tuple[int, ...],
-    repeats: int,
-) -> SetComparison:
-    seen = [one[np.isfinite(one)] for one in scored]
-    return SetComparison(
-        config.mode,
-        p_value,
-        smallest_p,
-        statistic,
-        bool(statistic > 0),
-        auc_of(seen[0], seen[1]),
-        shape[0],
-        shape[1],
-        repeats,
-        *scored,
-    )
-
-
-def _folds(order: Rows, count: int) -> Iterator[Rows]:
-    """Parts of equal size, the first ones larger by one where needed."""
-    yield from np.array_split(order, min(count, len(order) // 2))
+def _lean(first: Floats, second: Floats) -> float:
+    """By how much the first set's values are larger, in units of their spread."""
+    table, _ = standardised(np.concatenate([first, second]), first)
+    means = table[:, :-1].mean(axis=1)
+    return float(means[: len(first)].mean() - means[len(first) :].mean())
 
 
 def _labellings(truth: Floats, parts: list[Rows], count: int, rng: np.random.Generator) -> Floats:
@@ -389,21 +183,6 @@ def _labellings(truth: Floats, parts: list[Rows], count: int, rng: np.random.Gen
     for part in parts:
         labels[:, part] = rng.permuted(np.tile(truth[part], (count, 1)), axis=1)
     return labels
-
-
-def _cross_scored(
-    table: Floats, labels: Floats, parts: list[Rows], config: SetTestConfig
-) -> Floats:
-    """Out-of-fold scores of all rows, for every labelling."""
-    found = np.empty(labels.shape)
-    for part in parts:
-        rest = np.setdiff1d(np.arange(len(table)), part)
-        found[:, part] = scores(table[rest], labels[:, rest], table[part], **_scorer(config))
-    return found
-
-
-def _scorer(config: SetTestConfig) -> dict[str, Any]:
-    return {"scorer": config.scorer, "penalty": config.penalty}
 
 
 def _statistics(given: Floats, labels: Floats) -> Floats:

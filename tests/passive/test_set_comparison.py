@@ -10,13 +10,10 @@ import numpy as np
 import pytest
 
 from siren_ext.errors import Cancelled, ScoreError
+from siren_ext.passive.cross_validation import auc_of, welch
 from siren_ext.passive.scorer import scores
-from siren_ext.passive.set_comparison import (
-    SetTestConfig,
-    auc_of,
-    compare_sets,
-    welch,
-)
+from siren_ext.passive.set_comparison import compare_sets
+from siren_ext.passive.set_config import SetTestConfig
 from siren_ext.progress import Progress
 
 MODES = ("permutation", "default", "paper", "official")
