@@ -26,7 +26,7 @@ from siren_ext.cli.options import (
     Side,
 )
 from siren_ext.cli.output import Force, check_output
-from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, Recipient, open_keys
+from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, Recipient, open_key
 from siren_ext.cli.suspects import (
     SUSPECT_HELP,
     LimitOptions,
@@ -118,7 +118,7 @@ def investigate_(
     other = _reference(reference, opened)
     _check_base(base, suspect, reference)
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
-    secret = open_keys(key, passphrase_env).key(recipient) if key else None
+    secret = open_key(key, recipient, passphrase_env) if key else None
     model = opened(suspect)
     with watched(quiet) as progress:
         found = investigate(

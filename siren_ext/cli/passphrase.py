@@ -17,6 +17,7 @@ from siren_ext.errors import ConfigError
 from siren_ext.text import printable
 
 if TYPE_CHECKING:
+    from siren_ext.evidence.counting import FiledKey
     from siren_ext.keys.coating_key import KeyRing
     from siren_ext.keys.derived import KeySalt
     from siren_ext.keys.signing import Signer
@@ -105,6 +106,36 @@ def open_keys(file: Path, variable: str | None) -> KeyRing:
 
     require_encrypted(file, FORMAT)
     return KeyRing.load(file, passphrase(printable(file), variable))
+
+
+def open_key(file: Path, recipient: str | None, variable: str | None) -> FiledKey:
+    """Open one key of a key file, for a test that is entered into the file's ledger.
+
+    Parameters
+    ----------
+    file : Path
+        written by ``siren-ext key new``.
+    recipient : str | None
+        whose key; None if the file holds one.
+    variable : str | None
+        environment variable with the passphrase; None to ask.
+
+    Returns
+    -------
+    FiledKey
+        the key.
+
+    Raises
+    ------
+    EvidenceError
+        as :func:`open_keys`, or there is no such recipient.
+    ConfigError
+        there is no passphrase.
+    """
+    from siren_ext.evidence.counting import FiledKey
+
+    ring = open_keys(file, variable)
+    return FiledKey(ring.key(recipient), file, len(ring))
 
 
 def open_salt(file: Path, variable: str | None) -> KeySalt:

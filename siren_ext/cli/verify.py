@@ -15,7 +15,7 @@ from siren_ext.cli.passphrase import (
     KeyFile,
     PassphraseEnv,
     Recipient,
-    open_keys,
+    open_key,
     open_salt,
     open_signer,
 )
@@ -114,8 +114,7 @@ def verify_(
     allow are run, and the strictest one decides, even if it is inconclusive. The exit code is
     0 for every verdict; read the verdict from the report or its JSON file.
     """
-    from siren_ext.evidence.ledger import count_test, priced
-    from siren_ext.evidence.precedence import not_committed
+    from siren_ext.evidence.counting import counted
     from siren_ext.report.write import write_report
     from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.verdict.config import VerifyConfig
@@ -127,17 +126,15 @@ def verify_(
     suspect_scores = ScoreSet.load(suspect)
     clean_scores = ScoreSet.load(reference) if reference else None
     innocents = [ScoreSet.load(path) for path in innocent or ()]
-    ring = open_keys(key, passphrase_env) if key else None
-    secret = ring.key(recipient) if ring else None
+    secret = open_key(key, recipient, passphrase_env) if key else None
     found = None
     if chain is not None:
         print_ = secret.fingerprint() if secret else ""
         opened = open_salt(salt, passphrase_env) if salt else None
         found = _chain_found(chain, suspect_scores, print_, opened)
     signer = open_signer(sign, sign_passphrase_env or passphrase_env) if sign else None
-    if key is not None and ring is not None and suspect_scores.features is not None:
-        count = count_test(key, suspect_scores, ring.key(recipient).fingerprint())
-        found, price = priced(found or not_committed(keyed=True), count, len(ring))
+    found, price = counted(secret, suspect_scores, found)
+    if secret is not None:
         chosen = replace(chosen, price=price)
     verdict = verify(
         suspect_scores,

@@ -46,7 +46,7 @@ class Entry(Struct, forbid_unknown_fields=True, frozen=True):
     suspect : str
         SHA-256 of the coater's fingerprint and the tested pictures; "" in the first line.
     key : str
-        fingerprint of the tested key; "" in the first line.
+        fingerprint of the tested key; "" for all keys of the file, and in the first line.
     """
 
     previous: Sha256
@@ -150,7 +150,7 @@ def count_test(key_file: Path, scores: ScoreSet, key: str) -> Count:
     scores : ScoreSet
         the suspect's.
     key : str
-        fingerprint of the key.
+        fingerprint of the key; "" for all keys of the file.
 
     Returns
     -------
@@ -232,9 +232,13 @@ def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list
 
 
 def suspect_digest(scores: ScoreSet) -> str:
-    """SHA-256 that names what is tested: the coater and the pictures, in any order."""
+    """SHA-256 that names what is tested: the coater and the pictures, in any order.
+
+    A model's preference is measured on images of the owner, so its figures name it, not these.
+    """
     digest = hashlib.sha256(scores.coater.encode())
-    hashes = scores.hashes if all(scores.hashes) else tuple(map(float.hex, scores.scores.tolist()))
+    named = all(scores.hashes) and not scores.preference
+    hashes = scores.hashes if named else tuple(map(float.hex, scores.scores.tolist()))
     for one in sorted(set(hashes)):
         digest.update(f"\0{one}".encode())
     return digest.hexdigest()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from siren_ext.coater.coater import Coater
 from siren_ext.data.image_files import list_images
 from siren_ext.errors import ConfigError, ScoreError
+from siren_ext.evidence.counting import counted
 from siren_ext.files import sha256_file
 from siren_ext.progress import NULL, Named, Progress
 from siren_ext.report.write import ReportPaths, write_report
@@ -88,7 +89,7 @@ def investigate(
     config : VerifyConfig | None
         how strict the verdict is.
     key : CoatingKey | None
-        of a keyed coater: its secret message is tested among random ones, see :func:`verify`.
+        of a keyed coater; the test of a :class:`FiledKey` is counted. See :func:`verify`.
     stop_early : bool
         score each image as it is made, and stop once :class:`SequentialKs` has decided. The
         verdict is then that test's alone: a test for a fixed number of images, repeated after every
@@ -121,7 +122,7 @@ def investigate(
     clean = pools.reference(reference)
     test = _EarlyStop(coater, clean, config.alpha) if stop_early and clean is not None else None
     scores = pools.scores("suspect", suspect, test)
-    verdict = verify(scores, clean, config, key=key)
+    verdict = _tested(scores, clean, config, key)
     sequential = None if test is None else test.result
     if sequential is not None and clean is not None:
         verdict = _sequential_verdict(verdict, sequential, len(distinct_scores(clean)))
@@ -135,6 +136,16 @@ def investigate(
         extra={"sequential": sequential.to_dict()} if sequential is not None else None,
     )
     return Investigation(verdict, scores, clean, report, tuple(pools.missed), sequential)
+
+
+def _tested(
+    scores: ScoreSet, clean: ScoreSet | None, config: VerifyConfig, key: CoatingKey | None
+) -> Verdict:
+    """The verdict, once the test of a key is in the key's ledger."""
+    standing, price = counted(key, scores, None)
+    if standing is not None:
+        config = dataclasses.replace(config, price=price)
+    return verify(scores, clean, config, key=key, precedence=standing)
 
 
 class _Pools:

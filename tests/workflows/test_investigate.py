@@ -27,6 +27,7 @@ from siren_ext.coater.bundled import coater_path
 from siren_ext.coater.coater import Coater
 from siren_ext.data.image_files import list_images
 from siren_ext.errors import ConfigError, ScoreError
+from siren_ext.evidence.counting import FiledKey
 from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.report.write import ReportPaths
 from siren_ext.scoring.score_set import ScoreSet
@@ -178,6 +179,21 @@ def test_a_key_needs_no_reference(tmp_path: Path) -> None:
             box(ui, "?lora=stolen"), box(ui), reader, plan, tmp_path / "b", ALPHA, key=key
         )
         assert {finding.test for finding in both.verdict.findings} == {"keyed", "ks"}
+
+
+def test_tests_of_a_filed_key_are_counted(tmp_path: Path) -> None:
+    key = FiledKey(CoatingKey.draw(48), tmp_path / "keys.json", 1)
+    reader = Reader(key.signs())
+    plan = dataclasses.replace(PLAN, count=8)
+    with running(A1111Standin(shades)) as ui:
+        for number, query in enumerate(("?lora=stolen", ""), start=1):
+            out = tmp_path / str(number)
+            found = investigate(box(ui, query), None, reader, plan, out, ALPHA, key=key)
+            assert found.verdict.precedence.number == number
+            assert found.verdict.config.price == number * (number + 1)
+            text = found.verdict.precedence.text
+            assert f"This is test {number} of the key file" in text
+            assert ("There was no ledger" in text) == (number == 1)
 
 
 def test_impossible_tests_are_refused_before_anything_is_asked_for(
