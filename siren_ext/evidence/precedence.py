@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -53,6 +54,22 @@ class Precedence:
         """The result as plain values for JSON, without what is empty of the later fields."""
         values = asdict(self) | {"checked": [*self.checked], "unchecked": [*self.unchecked]}
         return {name: value for name, value in values.items() if value or name in _ALWAYS}
+
+    def beside(self, warnings: Sequence[str]) -> str:
+        """What to show beside a verdict's warnings.
+
+        Parameters
+        ----------
+        warnings : Sequence[str]
+            of the verdict.
+
+        Returns
+        -------
+        str
+            the text; "" if it is one of the warnings, or there is neither commitment nor ledger.
+        """
+        said = self.text in warnings or not (self.created or self.number)
+        return "" if said else self.text
 
 
 def not_committed(*, keyed: bool) -> Precedence:

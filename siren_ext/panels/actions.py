@@ -18,6 +18,8 @@ from siren_ext.data.image_files import list_images
 from siren_ext.data.images import read_picture
 from siren_ext.errors import Cancelled, CoaterError, ImageError, ScoreError
 from siren_ext.evidence.commitment import Precedence, check_commitment
+from siren_ext.evidence.counting import FiledKey, counted
+from siren_ext.evidence.ledger import ledger_of
 from siren_ext.progress import NULL, Named, Progress
 from siren_ext.report.redaction import clean
 from siren_ext.report.write import ReportPaths, write_report
@@ -239,6 +241,8 @@ class Verification:
         The report's files.
     lowest, highest : Tiles
         The suspect's images with the lowest and the highest scores.
+    ledger : Path | None
+        The key's ledger with this test, to be kept beside the key file; None if none was counted.
     """
 
     verdict: Verdict
@@ -247,6 +251,7 @@ class Verification:
     report: ReportPaths
     lowest: Tiles
     highest: Tiles
+    ledger: Path | None = None
 
 
 def verify_step(
@@ -278,7 +283,8 @@ def verify_step(
     alpha : float
         Accepted risk of accusing an innocent model, at most 0.5.
     key : CoatingKey | None
-        The owner's secret, for the keyed test.
+        The owner's secret, for the keyed test. The test of a
+        :class:`~siren_ext.evidence.counting.FiledKey` is entered into its ledger.
     commitment : Path | None
         File that proves what was fixed before publication.
     sources : tuple[dict[str, Any], dict[str, Any]] | None
@@ -301,18 +307,19 @@ def verify_step(
     CoaterError
         The key doesn't fit the coater.
     EvidenceError
-        The commitment can't be read.
+        The commitment or the ledger can't be read.
     Cancelled
         The user stopped.
     """
     suspect_source, reference_source = sources or ({}, {})
     require_matching_key(coater, key)
-    config = VerifyConfig(alpha=alpha)
     precedence = _precedence(commitment, coater, key)
     watched = Named(progress, "suspicious model")
     first = score_folder(suspect, coater, source=suspect_source, progress=watched)
     second = _reference_scores(reference, coater, reference_source, progress)
     progress.stage("Writing the report")
+    precedence, price = counted(key, first, precedence)
+    config = VerifyConfig(alpha=alpha, price=price)
     verdict = verify(first, second, config, key=key, precedence=precedence)
     report = write_report(
         verdict,
@@ -324,7 +331,8 @@ def verify_step(
         extra=extra,
     )
     lowest, highest = score_tiles(first, suspect, job)
-    return Verification(verdict, first, second, report, lowest, highest)
+    ledger = ledger_of(key.file) if isinstance(key, FiledKey) else None
+    return Verification(verdict, first, second, report, lowest, highest, ledger)
 
 
 def _precedence(

@@ -6,11 +6,14 @@ returns them. The uploaded file stays encrypted and is deleted with the page's o
 
 from __future__ import annotations
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siren_ext.errors import CoaterError, EvidenceError
+from siren_ext.evidence.counting import FiledKey
+from siren_ext.evidence.ledger import ledger_of
 from siren_ext.panels import html as cards
 from siren_ext.panels.gradio_compat import private, upload_field, upload_paths
 from siren_ext.panels.host import PanelHost, UploadLimits
@@ -19,7 +22,6 @@ from siren_ext.text import printable
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
-    from siren_ext.keys.coating_key import CoatingKey
 
 KEY_NAME = "siren_keys.json"
 MISSING = (
@@ -72,12 +74,12 @@ def key_choice(
         The command for the same step on the visitor's own machine, shown on pages that run
         elsewhere.
     commitment : bool
-        Whether to add a fourth field, for a commitment file.
+        Whether to add two fields, for a commitment file and for the key's ledger.
 
     Returns
     -------
     list[Any]
-        The fields for key file, passphrase, recipient and (if asked for) commitment.
+        The fields for key file, passphrase, recipient and (if asked for) commitment and ledger.
     """
     ready = keys_can_be_opened()
     with gr.Accordion("Key (only with a keyed coater)", open=False, elem_id=f"{prefix}_key"):
@@ -110,7 +112,15 @@ def key_choice(
                 height=ONE_FILE_PX,
                 elem_id=f"{prefix}_commitment",
             )
-            return [file, passphrase, recipient, fixed]
+            ledger = upload_field(
+                gr,
+                label="Ledger (.ledger), the file beside the key file that counts its tests",
+                file_types=[".ledger"],
+                visible=ready,
+                height=ONE_FILE_PX,
+                elem_id=f"{prefix}_ledger",
+            )
+            return [file, passphrase, recipient, fixed, ledger]
     return [file, passphrase, recipient]
 
 
@@ -148,7 +158,7 @@ def passphrase_box(gr: Any, elem_id: str, label: str, *, visible: bool = True) -
     return box
 
 
-def open_key(upload: Any, passphrase: str | None, recipient: str | None) -> CoatingKey | None:
+def open_key(upload: Any, passphrase: str | None, recipient: str | None) -> FiledKey | None:
     """Open the key in an uploaded file.
 
     Parameters
@@ -162,7 +172,7 @@ def open_key(upload: Any, passphrase: str | None, recipient: str | None) -> Coat
 
     Returns
     -------
-    CoatingKey | None
+    FiledKey | None
         The key; None if no field was filled in.
 
     Raises
@@ -193,7 +203,41 @@ def open_key(upload: Any, passphrase: str | None, recipient: str | None) -> Coat
         ) from None
     if not passphrase:
         raise EvidenceError("The passphrase is missing; type it below the key file.")
-    return KeyRing.load(paths[0], passphrase).key(wanted or None)
+    ring = KeyRing.load(paths[0], passphrase)
+    return FiledKey(ring.key(wanted or None), paths[0], len(ring))
+
+
+def with_ledger(key: FiledKey | None, upload: Any, job: Path) -> FiledKey | None:
+    """Copy the uploaded ledger of a key, so that a test can be entered into it.
+
+    Parameters
+    ----------
+    key : FiledKey | None
+        The opened key, if there is one.
+    upload : Any
+        Value of the file field.
+    job : Path
+        Temporary folder for the copy, which the visitor gets back.
+
+    Returns
+    -------
+    FiledKey | None
+        The key, with its ledger in ``job``.
+
+    Raises
+    ------
+    EvidenceError
+        There is a ledger without a key.
+    """
+    paths = upload_paths(upload)
+    if key is None:
+        if paths:
+            raise EvidenceError("A ledger was given without a key file. Add the key file as well.")
+        return None
+    moved = FiledKey(key, job / key.file.name, key.keys)
+    if paths:
+        shutil.copyfile(paths[0], ledger_of(moved.file))
+    return moved
 
 
 def commitment_path(upload: Any) -> Path | None:

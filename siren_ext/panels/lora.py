@@ -12,7 +12,7 @@ from siren_ext.panels import html as cards
 from siren_ext.panels.actions import Verification, require_matching_key, verify_step
 from siren_ext.panels.gradio_compat import private
 from siren_ext.panels.host import PanelHost, PanelProgress
-from siren_ext.panels.keys import commitment_path, key_choice, open_key
+from siren_ext.panels.keys import commitment_path, key_choice, open_key, with_ledger
 from siren_ext.panels.official import coater_import
 from siren_ext.panels.verify import BLANKS, KEY_TEXT, verdict_parts, verdict_values
 from siren_ext.panels.widgets import RISKS, coater_choice, reveal, risk_choice, run_and_stop
@@ -219,7 +219,7 @@ def _runner(gr: Any, generator: ImageGenerator, host: PanelHost) -> Callable[...
         checkpoint: str, suspects: list[str], reference: str, prompts: str, negative: str,
         count: float, reference_count: float, weight: float, steps: float, guidance: float,
         size: float, seed: float, coater_name: str, coater_file: Any, key_file: Any,
-        passphrase: str, recipient: str, commitment: Any, risk: str, job_id: str,
+        passphrase: str, recipient: str, commitment: Any, ledger: Any, risk: str, job_id: str,
         progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
@@ -237,11 +237,13 @@ def _runner(gr: Any, generator: ImageGenerator, host: PanelHost) -> Callable[...
                 size=int(size),
                 negative=negative or "",
             )
+            job = host.jobs.new("lora")
+            key = with_ledger(key, ledger, job)
             fixed: dict[str, Loras | None] = {NO_LORA: (), KEY_ALONE: None}
             clean = fixed.get(reference, ((reference, float(weight)),))
             done = lora_step(
                 generator, request, clean, int(reference_count),
-                host.coaters.load(coater_name, coater_file), host.jobs.new("lora"),
+                host.coaters.load(coater_name, coater_file), job,
                 alpha=RISKS[risk], key=key, commitment=commitment_path(commitment),
                 progress=watched,
             )  # fmt: skip

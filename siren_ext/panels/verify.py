@@ -10,7 +10,7 @@ from siren_ext.panels import html as cards
 from siren_ext.panels.actions import Verification, verify_step
 from siren_ext.panels.gradio_compat import lossless, private, upload_paths
 from siren_ext.panels.host import PanelHost, PanelProgress
-from siren_ext.panels.keys import commitment_path, key_choice, open_key
+from siren_ext.panels.keys import commitment_path, key_choice, open_key, with_ledger
 from siren_ext.panels.official import coater_import
 from siren_ext.panels.uploads import collect_images
 from siren_ext.panels.widgets import (
@@ -96,7 +96,7 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
     def run(
         suspect: Any, suspect_folder: str, reference: Any, reference_folder: str,
         coater_name: str, coater_file: Any, key_file: Any, passphrase: str, recipient: str,
-        commitment: Any, risk: str, job_id: str, progress: Any = bar,
+        commitment: Any, ledger: Any, risk: str, job_id: str, progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
             watched = PanelProgress(progress, host.stops, job_id)
@@ -104,6 +104,7 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             coater = host.coaters.load(coater_name, coater_file)
             key = open_key(key_file, passphrase, recipient)
             job = host.jobs.new("verify")
+            key = with_ledger(key, ledger, job)
             images = collect_images(
                 suspect, suspect_folder, host.limits, job / "suspect",
                 what="suspicious images", flat=True,
@@ -172,7 +173,7 @@ def verdict_parts(gr: Any, prefix: str) -> dict[str, Any]:
     card = gr.HTML(elem_id=f"{prefix}_verdict")
     charts = gr.HTML(visible=False, elem_id=f"{prefix}_charts")
     report = gr.File(
-        label="Report (open report.html in a browser)",
+        label="Report (open report.html in a browser), and the key's ledger to keep",
         file_count="multiple",
         visible=False,
         elem_id=f"{prefix}_report",
@@ -208,7 +209,7 @@ def verdict_values(done: Verification, remark: str = "") -> tuple[Any, ...]:
     return (
         cards.verdict_card(done.verdict, remark),
         cards.chart_card(done.verdict, done.suspect, done.reference),
-        [str(done.report.html), str(done.report.json)],
+        [str(path) for path in (done.report.html, done.report.json, done.ledger) if path],
         done.lowest,
         done.highest,
     )

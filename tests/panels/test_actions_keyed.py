@@ -6,16 +6,20 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support.evidence_samples import PASSPHRASE
 from support.keyed_samples import BITS, noise, owners_key, secrets_of
 
 from siren_ext.coater.coater import Coater
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import CoaterError, EvidenceError, ScoreError
 from siren_ext.evidence.commitment import make_commitment
-from siren_ext.keys.coating_key import CoatingKey
+from siren_ext.evidence.ledger import ledger_of, start_ledger
+from siren_ext.keys.coating_key import CoatingKey, KeyRing
 from siren_ext.panels import html as cards
 from siren_ext.panels.actions import coat_step, require_matching_key, verify_step
 from siren_ext.panels.host import PanelHost
+from siren_ext.panels.keys import open_key, with_ledger
+from siren_ext.panels.verify import verdict_values
 
 pytestmark = pytest.mark.usefixtures("cheap")
 
@@ -73,6 +77,34 @@ def test_a_verdict_with_the_key_alone(host: PanelHost, keyed: Coater, tmp_path: 
         assert not [text for text in told if secret in text]
     innocent = verify_step(suspect, None, keyed, host.jobs.new("t"), key=CoatingKey.draw(BITS))
     assert innocent.verdict.outcome == "no evidence"
+
+
+def test_a_test_is_entered_into_the_ledger_that_came_with_the_key(
+    host: PanelHost, keyed: Coater, tmp_path: Path
+) -> None:
+    suspect = noise(tmp_path / "s", 8, seed=2)
+    KeyRing([("a", owners_key(keyed, suspect)), ("b", CoatingKey.draw(BITS))]).save(
+        tmp_path / "keys.json", PASSPHRASE
+    )
+    start_ledger(tmp_path / "keys.json")
+    given = [str(ledger_of(tmp_path / "keys.json"))]
+    for number, seed in ((1, 2), (2, 5)):
+        pictures = noise(tmp_path / f"s{number}", 8, seed=seed)
+        key = open_key([str(tmp_path / "keys.json")], PASSPHRASE, "a")
+        job = host.jobs.new("t")
+        done = verify_step(pictures, None, keyed, job, key=with_ledger(key, given, job))
+        assert done.verdict.config.price == 2 * number * (number + 1)
+        assert f"test {number} of the key file" in cards.verdict_card(done.verdict)
+        assert "There was no ledger" not in done.verdict.precedence.text
+        assert verdict_values(done)[2][2:] == [str(done.ledger)]
+        assert done.ledger is not None
+        assert done.ledger.name == "keys.json.ledger"
+        given = [str(done.ledger)]
+    job = host.jobs.new("t")
+    begun = verify_step(suspect, None, keyed, job, key=with_ledger(key, None, job))
+    assert "There was no ledger beside the key file" in cards.verdict_card(begun.verdict)
+    with pytest.raises(EvidenceError, match="without a key file"):
+        with_ledger(None, given, job)
 
 
 def test_every_finding_that_the_data_permit(host: PanelHost, keyed: Coater, tmp_path: Path) -> None:
