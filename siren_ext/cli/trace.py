@@ -23,13 +23,6 @@ def trace(
     alpha: Annotated[
         float, typer.Option("--alpha", help="Accepted risk of naming any recipient wrongly.")
     ] = 1e-3,
-    decoys: Annotated[
-        int,
-        typer.Option(
-            "--decoys", min=1000, max=2_000_000, help="Random messages to compare the keys with."
-        ),
-    ] = 100_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of these messages.")] = 0,
     commitment: Annotated[
         Path | None,
         typer.Option("--commitment", help="Check that this commitment covers the keys."),
@@ -42,8 +35,6 @@ def trace(
     The values of p are corrected for the number of recipients. The copy may have been passed on or
     stolen, so the recipient need not have trained the model.
     """
-    import numpy as np
-
     from siren_ext.evidence.commitment import check_commitment, not_committed
     from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.stats.keyed import trace_messages
@@ -53,15 +44,14 @@ def trace(
     features = used_features(scores)
     ring = open_keys(key, passphrase_env)
     messages = [one.signs() for _, one in ring]
-    rng = np.random.default_rng(seed)
-    result = trace_messages(features, messages, alpha=alpha, decoys=decoys, rng=rng)
+    result = trace_messages(features, messages, alpha=alpha)
     standing = not_committed(keyed=True)
     if commitment is not None:
         prints = [one.fingerprint() for _, one in ring]
         standing = check_commitment(commitment, coater=scores.coater, keys=prints)
     rows = _ranking(ring, result)
     if as_json:
-        about = {"alpha": alpha, "images": len(features), "decoys": decoys, "seed": seed}
+        about = {"alpha": alpha, "images": len(features)}
         content = {**about, "recipients": rows, "commitment": standing.to_dict()}
         say(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
     else:

@@ -171,7 +171,7 @@ def _bind(
     """The log that binds the panel's folder to everything that its models depend on."""
     from siren_ext.diffusion.load import model_fingerprint
 
-    evaluation = {"sizes", "keys", "decoys", "reduced"}
+    evaluation = {"sizes", "keys", "reduced"}
     return open_log(
         out,
         {

@@ -156,7 +156,7 @@ def _keyed(
     if pool.features is None:
         return {}
     features = pool.features[:size]
-    found = trace_messages(features, messages, decoys=config.decoys, rng=rng).findings
+    found = trace_messages(features, messages).findings
     own, others = found[0], np.array([finding.p_value for finding in found[1:]])
     return {
         "p_keyed": own.p_value,

@@ -62,8 +62,6 @@ class PanelConfig(Config):
         images in each set that the base model generates.
     keys : int
         random other keys that every model is tested with too.
-    decoys : int
-        random messages of every keyed test.
     sampling_steps, guidance : int
         sampling steps and guidance scale of the generated images.
     prompt_count : int
@@ -80,7 +78,6 @@ class PanelConfig(Config):
     steps: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
     theme_images: Annotated[int, Meta(ge=1, le=1000)] = 32
     keys: Annotated[int, Meta(ge=1, le=100_000)] = 1000
-    decoys: Annotated[int, Meta(ge=1, le=100_000_000)] = 100_000
     sampling_steps: Annotated[int, Meta(ge=1, le=1000)] = 20
     guidance: Annotated[float, Meta(ge=0, le=100)] = 3.0
     prompt_count: Annotated[int, Meta(ge=1, le=1000)] = 10

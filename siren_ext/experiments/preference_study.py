@@ -32,7 +32,7 @@ from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
 from siren_ext.progress import Named, Progress
 from siren_ext.scoring.score_set import ScoreSet
-from siren_ext.stats.keyed import contributions, keyed_test
+from siren_ext.stats.keyed import contributions, keyed_test, whole_sums
 from siren_ext.suspects.local import LocalSuspect
 
 OTHER_KEYS = 1000
@@ -228,13 +228,11 @@ def figures(found: ScoreSet, message: Any) -> dict[str, Any]:
     """
     if found.features is None:
         raise ConfigError("The preference has no features; measure it again.")
-    own = keyed_test(found.features, message, rng=np.random.default_rng(0))
-    summed = contributions(found.features).sum(axis=0)
+    own = keyed_test(found.features, message)
+    summed = whole_sums(contributions(found.features))
     rng = np.random.default_rng(1)
     others = [
-        keyed_test(
-            found.features, rng.integers(0, 2, len(summed)) * 2 - 1, decoys=1000, rng=rng
-        ).p_value
+        keyed_test(found.features, rng.integers(0, 2, len(summed)) * 2 - 1).p_value
         for _ in range(OTHER_KEYS)
     ]
     return {

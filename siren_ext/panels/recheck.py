@@ -12,7 +12,7 @@ from siren_ext.formats import read_format
 from siren_ext.report.check import CheckPoint, check_report
 from siren_ext.report.earlier import worded_before
 from siren_ext.report.integrity import JSON
-from siren_ext.report.keyed_check import restored_keyed
+from siren_ext.report.keyed_check import stored_keyed
 from siren_ext.report.ks_check import restored_ks
 from siren_ext.report.stored import ADVICE, StoredReport
 from siren_ext.scoring.score_set import ScoreSet
@@ -99,8 +99,9 @@ def _restored(report: StoredReport, name: str) -> tuple[Verdict, ScoreSet, Score
     suspect, reference, innocents = report.pools()
     kept = {finding.test: finding for finding in report.verdict.findings}
     findings: list[Finding] = []
-    if "keyed" in kept:
-        findings.append(restored_keyed(kept["keyed"], config.alpha, config.decoys, config.price))
+    keyed = stored_keyed(report, config)
+    if keyed is not None:
+        findings.append(keyed)
     alike = [pool for pool in innocents if pool.coater == suspect.coater]
     if alike:
         findings.append(rank_finding(suspect, alike, config.alpha))

@@ -257,7 +257,7 @@ def _draw_distributions(
 def _draw_decoys(axes: Any, finding: KeyedResult) -> None:
     # in units of the largest possible statistic
     edges = np.linspace(-1, 1, len(finding.histogram) + 1)
-    share = 100 * np.array(finding.histogram) / finding.decoys
+    share = 100 * np.array(finding.histogram)
     axes.stairs(share, edges, fill=True, color=_REFERENCE, alpha=0.35, linewidth=0)
     axes.stairs(share, edges, color=_REFERENCE, linewidth=1.6)
     at = finding.statistic / finding.span if finding.span else 0.0
@@ -277,7 +277,7 @@ def _draw_decoys(axes: Any, finding: KeyedResult) -> None:
     axes.set_xlim(-1.04, 1.04)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("how well a message fits the images (1 = perfectly)")
-    axes.set_ylabel(f"share of {finding.decoys:,} random messages (%)")
+    axes.set_ylabel("share of all possible messages (%)")
 
 
 def _draw_path(axes: Any, path: SequentialResult) -> None:

@@ -15,7 +15,8 @@ from siren_ext.formats import require_format
 from siren_ext.report.chain_check import ChainEvidence, chain_points
 from siren_ext.report.earlier import FOUND_BEFORE, as_before, decided_before, worded_before
 from siren_ext.report.integrity import JSON, Seal, changed_fields, field_digests, read_seal
-from siren_ext.report.keyed_check import restored_keyed
+from siren_ext.report.keyed_before import keyed_before
+from siren_ext.report.keyed_check import stored_keyed
 from siren_ext.report.ks_check import restored_ks, takes_long
 from siren_ext.report.page_check import page_point
 from siren_ext.report.points import CheckPoint as CheckPoint
@@ -42,7 +43,7 @@ _NO_KEY = (
     "p follows from the statistic T and the strengths in the report; whether T belongs to the "
     "secret message can be checked only with the key and the suspect's scores"
 )
-_WITH_KEY = "T, the decoys and p follow from the key and the features"
+_WITH_KEY = "T and p follow from the key and the features"
 _TOO_MANY = (
     "recomputing the exact p of so many images would take too long; the stated p agrees with the "
     "approximation for large samples"
@@ -177,14 +178,13 @@ def _figure_points(
     alike = [pool for pool in innocents if pool.coater == own.coater]
     deciding = None
     try:
-        if "keyed" in kept:
+        restored = stored_keyed(report, config)
+        if restored is not None:
             if key is None or suspect is None:
-                findings.append(
-                    restored_keyed(kept["keyed"], config.alpha, config.decoys, config.price)
-                )
+                findings.append(restored)
                 points.append(CheckPoint("keyed statistic", "not checked", _NO_KEY))
             else:
-                findings.append(_keyed(config, own, key, suspect))
+                findings.append(_keyed(report, config, own, key, suspect))
                 wrong = _differences(findings[0].to_dict(), as_read["keyed"], "keyed finding")
                 points.append(_point("keyed statistic", wrong, _WITH_KEY))
         if "rank" in kept or alike:
@@ -258,15 +258,22 @@ def _sequential_point(
     return _point("verdict", wrong, f"'{stated.outcome}' is what the sequential test gives")
 
 
-def _keyed(config: VerifyConfig, own: ScoreSet, key: CoatingKey, suspect: ScoreSet) -> Finding:
+def _keyed(
+    report: StoredReport,
+    config: VerifyConfig,
+    own: ScoreSet,
+    key: CoatingKey,
+    suspect: ScoreSet,
+) -> Finding:
     """The keyed finding, recomputed with the secret."""
     if not _same_images(own, suspect):
         raise EvidenceError(
             "The given scores are not those of the report's suspect images. Use the scores that "
             "the report was made from."
         )
-    options = {"decoys": config.decoys, "seed": config.decoy_seed, "price": config.price}
-    return keyed_finding(suspect, key, config.alpha, **options)
+    if worded_before(report.verdict.wording):
+        return keyed_before(suspect, key, report.verdict.settings, config.alpha)
+    return keyed_finding(suspect, key, config.alpha, price=config.price)
 
 
 def _images_point(report: StoredReport, images: Sequence[Path]) -> CheckPoint:

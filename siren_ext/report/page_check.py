@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,7 @@ from siren_ext.report.integrity import HTML, MAX_BYTES
 from siren_ext.report.pictures import PICTURES, pairs_shown, with_pictures
 from siren_ext.report.points import CheckPoint
 from siren_ext.report.write import environment, render_page
-from siren_ext.schema import convert
 from siren_ext.scoring.score_set import ScoreSet
-from siren_ext.stats.sequential import SequentialResult
 from siren_ext.text import printable
 from siren_ext.verdict.verify import Verdict
 from siren_ext.verdict.wording import WORDING
@@ -84,11 +81,8 @@ def page_point(
     try:
         content = read_bytes(folder / HTML, error=EvidenceError, max_bytes=MAX_BYTES, name=HTML)
         page = content.decode("utf-8").replace("\r\n", "\n")
-        path = data["verdict"]["path"]
-        if path is not None:
-            path = convert(path, SequentialResult, name="verdict.path", error=EvidenceError)
         again = render_page(
-            replace(verdict, path=path),
+            verdict,
             data,
             suspect,
             reference,

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from siren_ext.evidence.commitment import Precedence
 from siren_ext.keys.coating_key import MAX_BITS
+from siren_ext.report.earlier import worded_before
 from siren_ext.scoring.score_set import ScoreSet, StoredScores
 from siren_ext.stats.ks import KsResult
 from siren_ext.verdict.config import VerifyConfig
@@ -18,6 +19,7 @@ from siren_ext.verdict.verify import MAX_INNOCENTS
 ADVICE = "Use an unchanged report.json that 'siren-ext verify' wrote."
 """What to do about a damaged report."""
 
+_NO_LONGER = ("decoys", "decoy_seed")  # settings that such reports have
 _Text = Annotated[str, Meta(max_length=20_000)]
 _Texts = Annotated[list[_Text], Meta(max_length=1000)]
 _Chance = Annotated[float, Meta(ge=0, le=1)]
@@ -87,7 +89,10 @@ class StoredReport(Struct, forbid_unknown_fields=True, kw_only=True):
         ConfigError
             A setting has an impossible value or an unknown name.
         """
-        return VerifyConfig.from_dict(self.verdict.settings)
+        kept = self.verdict.settings
+        if worded_before(self.verdict.wording):
+            kept = {name: value for name, value in kept.items() if name not in _NO_LONGER}
+        return VerifyConfig.from_dict(kept)
 
     def pools(self) -> tuple[ScoreSet, ScoreSet | None, list[ScoreSet]]:
         """The scores.

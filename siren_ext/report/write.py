@@ -246,8 +246,6 @@ def _charts(
     for finding in verdict.findings:
         if isinstance(finding.result, KeyedResult):
             keyed["The secret message among random ones"] = decoys_svg(finding.result)
-    if verdict.path is not None:
-        keyed["Evidence image by image"] = path_svg(verdict.path)
     if reference is not None and verdict.compared is not None:
         pools = distinct_scores(suspect), distinct_scores(reference)
         compared["Scores of the images"] = histogram_svg(*pools)

@@ -28,10 +28,6 @@ class VerifyConfig(Config):
     two_sided : bool
         Whether to use the paper's test, which looks everywhere and also rejects if the suspect
         scores *higher*.
-    decoys : int
-        Number of random messages that the keyed test compares the secret with.
-    decoy_seed : int
-        Seed of these messages, so that the test can be repeated.
     price : int
         What p of the keyed test is multiplied by: the number of keys that could have been chosen,
         times the price of earlier tests; see :mod:`siren_ext.evidence.ledger`.
@@ -41,8 +37,6 @@ class VerifyConfig(Config):
     method: Literal["auto", "exact", "asymptotic"] = "auto"
     low_end: Annotated[float, Meta(ge=0.01, le=1.0)] = LOW_END
     two_sided: bool = False
-    decoys: Annotated[int, Meta(ge=1000, le=2_000_000)] = 100_000
-    decoy_seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     price: Annotated[int, Meta(ge=1, le=10**15)] = 1
 
     def comparison(self) -> dict[str, Any]:

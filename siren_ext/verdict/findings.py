@@ -11,7 +11,7 @@ import numpy as np
 
 from siren_ext.scoring.appearance import Contrast, contrasts, too_unlike
 from siren_ext.scoring.score_set import ScoreSet
-from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test
+from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test, whole_sums
 from siren_ext.stats.ks import KsResult, Method, ks_less, ks_two_sided
 from siren_ext.stats.low_end import LOW_END
 from siren_ext.stats.rank import RankResult, rank_among
@@ -56,10 +56,11 @@ class Finding:
     suspects : int
         Number of suspect images used.
     others : int
-        Number of reference images, innocent models or random messages compared with.
+        Number of reference images or innocent models compared with; 0 for the keyed test, which
+        counts all messages.
     strengths : tuple[float, ...]
-        Keyed test only: |F_j| of each bit, ascending. Without signs and order they reveal nothing
-        about the message, and p follows from them and the statistic.
+        Keyed test only: |F_j| of each bit, whole numbers in ascending order. p follows from them
+        and the statistic.
     features_sha256 : str
         Keyed test only: SHA-256 of the features used.
     key : str
@@ -308,9 +309,7 @@ def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float)
     return Finding("rank", _guarded(outcome, nearest), result, count, len(others), contrast=nearest)
 
 
-def keyed_finding(
-    suspect: ScoreSet, key: CoatingKey, alpha: float, *, decoys: int, seed: int, price: int = 1
-) -> Finding:
+def keyed_finding(suspect: ScoreSet, key: CoatingKey, alpha: float, *, price: int = 1) -> Finding:
     """Test whether the key's message is in the images.
 
     Parameters
@@ -321,10 +320,6 @@ def keyed_finding(
         The owner's secret.
     alpha : float
         The accepted risk.
-    decoys : int
-        Number of random messages to compare with.
-    seed : int
-        Seed of these messages, so that the test can be repeated.
     price : int
         What p is multiplied by.
 
@@ -343,16 +338,15 @@ def keyed_finding(
     :mod:`siren_ext.stats.keyed`.
     """
     features = used_features(suspect)
-    rng = np.random.default_rng(seed)
-    result = keyed_test(features, key.signs(), decoys=decoys, rng=rng)
-    strengths = np.sort(np.abs(contributions(features).sum(axis=0)))
+    result = keyed_test(features, key.signs())
+    strengths = np.sort(np.abs(whole_sums(contributions(features))))
     return Finding(
         "keyed",
         outcome_of(min(1.0, result.p_value * price), min(1.0, result.smallest_p * price), alpha),
         result,
         len(features),
-        decoys,
-        tuple(float(value) for value in strengths),
+        0,
+        tuple(int(value) for value in strengths),
         hashlib.sha256(np.ascontiguousarray(features, dtype="<f8").tobytes()).hexdigest(),
         key.fingerprint(),
         price=price,

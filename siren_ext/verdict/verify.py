@@ -10,7 +10,6 @@ from siren_ext.errors import ScoreError
 from siren_ext.evidence.commitment import Precedence, not_committed
 from siren_ext.scoring.score_set import ScoreSet, require_same_coater
 from siren_ext.stats.ks import KsResult
-from siren_ext.stats.sequential import SequentialResult, sequential_keyed
 from siren_ext.verdict.caveats import MIN_REFERENCES, MIN_SUSPECTS, find_caveats
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.findings import (
@@ -22,7 +21,7 @@ from siren_ext.verdict.findings import (
     strictest,
 )
 from siren_ext.verdict.outcomes import Outcome
-from siren_ext.verdict.pools import identical_pools, used_features
+from siren_ext.verdict.pools import identical_pools
 from siren_ext.verdict.wording import (
     LIMITS,
     NAMES,
@@ -63,9 +62,6 @@ class Verdict:
         Fingerprint of the coater.
     precedence : Precedence
         What a commitment says about when coater and key were chosen.
-    path : SequentialResult | None
-        The keyed test's evidence after each image, had the images been tested one by one. For
-        planning; it does not decide.
     """
 
     outcome: Outcome
@@ -77,7 +73,6 @@ class Verdict:
     does_not_prove: tuple[str, ...]
     coater: str
     precedence: Precedence
-    path: SequentialResult | None = None
 
     @property
     def alpha(self) -> float:
@@ -133,7 +128,6 @@ class Verdict:
             "does_not_prove": list(self.does_not_prove),
             "coater": self.coater,
             "commitment": self.precedence.to_dict(),
-            "path": self.path.to_dict() if self.path else None,
         }
 
 
@@ -190,17 +184,12 @@ def verify(
     alike = [pool for pool in innocents if pool.coater == suspect.coater]
     findings: list[Finding] = []
     if key is not None:
-        seed = config.decoy_seed
-        options = {"decoys": config.decoys, "seed": seed, "price": config.price}
-        findings.append(keyed_finding(suspect, key, config.alpha, **options))
+        findings.append(keyed_finding(suspect, key, config.alpha, price=config.price))
     if alike:
         findings.append(rank_finding(suspect, alike, config.alpha))
     if reference is not None:
         findings.append(ks_finding(suspect, reference, config.alpha, **config.comparison()))
-    path = None
-    if key is not None:
-        path = sequential_keyed(used_features(suspect), key.signs(), alpha=config.alpha)
-    return conclude(suspect, reference, innocents, findings, config, precedence, path)
+    return conclude(suspect, reference, innocents, findings, config, precedence)
 
 
 def conclude(
@@ -210,7 +199,6 @@ def conclude(
     findings: Sequence[Finding],
     config: VerifyConfig,
     precedence: Precedence | None = None,
-    path: SequentialResult | None = None,
     deciding: Finding | None = None,
 ) -> Verdict:
     """The verdict that follows from findings.
@@ -225,8 +213,6 @@ def conclude(
         The settings.
     precedence : Precedence | None
         What a commitment says; None for no commitment.
-    path : SequentialResult | None
-        The keyed test's evidence after each image.
     deciding : Finding | None
         The finding that decides; None for that of the strictest test.
 
@@ -272,7 +258,6 @@ def conclude(
         PREFERENCE_LIMITS if suspect.preference else LIMITS[deciding.test],
         suspect.coater,
         precedence,
-        path,
     )
 
 

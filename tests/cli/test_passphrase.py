@@ -9,7 +9,7 @@ import typing
 import numpy as np
 import pytest
 from support.evidence_samples import PASSPHRASE, SIGNS
-from support.key_commands import SETTINGS, env, ways
+from support.key_commands import env, ways
 from support.score_sets import drawn
 
 from siren_ext.cli.app import app
@@ -71,7 +71,7 @@ def test_debug_tracebacks_hold_no_secret(work, call):
     from siren_ext.errors import ScoreError
 
     with pytest.raises(ScoreError) as error:
-        app([*arguments, *env(), *SETTINGS])
+        app([*arguments, *env()])
     told = str(error.getrepr(style="long", showlocals=False))
     assert not [way for way in ways(ring.key()) if way in told]
     assert str(list(SIGNS)) not in told

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from support.evidence_samples import PASSPHRASE
-from support.key_commands import SETTINGS, env, refused, ways
+from support.key_commands import env, refused, ways
 from support.score_sets import drawn
 from support.time_authority import TimeAuthority
 
@@ -36,7 +36,7 @@ def test_the_whole_way_with_a_key(work, call):
     code, out, _ = call("key", "signing", "signing.json", *env("OTHER"))
     public = re.fullmatch(r"public key: ([0-9a-f]{64})\n", out)[1]
     arguments = ["verify", "--suspect", "scores.json", "--key", "keys.json", "--out", "report"]
-    arguments += ["--commitment", "c.json", "--coater", "coater.safetensors", *env(), *SETTINGS]
+    arguments += ["--commitment", "c.json", "--coater", "coater.safetensors", *env()]
     arguments += ["--sign", "signing.json", "--sign-passphrase-env", "OTHER"]
     code, out, told = call(*arguments)
     assert code == 0

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from support.evidence_samples import PASSPHRASE
-from support.key_commands import SETTINGS, env, refused, ways
+from support.key_commands import env, refused, ways
 from support.score_sets import drawn
 
 from siren_ext.keys.coating_key import KeyRing
@@ -22,7 +22,7 @@ def test_recipients_are_traced(work, call):
     assert [line.split(":")[0] for line in out.splitlines()] == ["gallery", "printer", "shop"]
     ring = KeyRing.load(work / "keys.json", PASSPHRASE)
     drawn(5, lean=ring.key("printer").signs()).save(work / "scores.json")
-    files = ("--suspect", "scores.json", "--key", "keys.json", "--decoys", "2000", *env())
+    files = ("--suspect", "scores.json", "--key", "keys.json", *env())
     code, out, told = call("trace", *files)
     assert code == 0
     lines = out.splitlines()
@@ -40,7 +40,7 @@ def test_recipients_are_traced(work, call):
     code, out, _ = call("trace", *files)
     assert "No recipient stands out at a risk of 1 in 1,000." in out
     assert "this copy" not in out
-    verify = ("verify", "--out", "r", *SETTINGS, *files[:4], *env())
+    verify = ("verify", "--out", "r", *files[:4], *env())
     assert "several keys; name one of its recipients: gallery, printer, shop" in call(*verify)[2]
     assert call(*verify, "--recipient", "shop")[0] == 0
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from support.evidence_samples import PASSPHRASE
-from support.key_commands import SETTINGS, env, refused
+from support.key_commands import env, refused
 from support.score_sets import drawn
 
 from siren_ext.keys.coating_key import KeyRing
@@ -18,7 +18,7 @@ def test_without_a_commitment_it_is_said(work, call):
     ring = KeyRing.draw()
     ring.save(work / "keys.json", PASSPHRASE)
     drawn(5, lean=ring.key().signs()).save(work / "scores.json")
-    arguments = ["--suspect", "scores.json", "--key", "keys.json", "--out", "r", *env(), *SETTINGS]
+    arguments = ["--suspect", "scores.json", "--key", "keys.json", "--out", "r", *env()]
     code, _, told = call("verify", *arguments)
     assert code == 0
     assert told.count("No commitment: the key could have been chosen afterwards.") == 1
@@ -66,7 +66,7 @@ def test_every_test_of_a_key_is_counted_and_priced(work, call):
     for number in (1, 2, 2):
         drawn(5, seed=number, lean=signs).save(work / "scores.json")
         arguments = ["--suspect", "scores.json", "--key", "keys.json", "--recipient", "a"]
-        code, out, told = call("verify", *arguments, "--out", "r", *env(), *SETTINGS)
+        code, out, told = call("verify", *arguments, "--out", "r", *env())
         assert code == 0
         assert f"test {number} of the key file" in told
         stored = json.loads((work / "r" / "report.json").read_text())["verdict"]
@@ -82,5 +82,5 @@ def test_every_test_of_a_key_is_counted_and_priced(work, call):
         assert f"number of tests: matches. It is test {number}, and p was" in out
     assert values[1] == values[2]
     (work / "keys.json.ledger").unlink()
-    _, _, told = call("verify", *arguments, "--out", "r", *env(), *SETTINGS)
+    _, _, told = call("verify", *arguments, "--out", "r", *env())
     assert "There was no ledger beside the key file" in told

@@ -34,7 +34,7 @@ def bench(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 WORDS = """--data {f}/images --coater {f}/u.safetensors --keyed {f}/k.safetensors --class-word cat
 --others {f}/others --out {f}/out --base {b} --device cpu --quiet --set images=3 --set reference=4
---set sizes=[2,3] --set steps=1 --set theme_images=2 --set keys=5 --set decoys=50
+--set sizes=[2,3] --set steps=1 --set theme_images=2 --set keys=5
 --set sampling_steps=1 --set reduced=1 --set training.batch_size=2 --set training.rank=2
 --set training.conv_rank=0"""
 

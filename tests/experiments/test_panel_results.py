@@ -50,7 +50,7 @@ def known_panel() -> tuple[list[Panelist], dict[Any, ScoreSet], np.ndarray]:
 
 def test_mismatched_ks_accuses_innocents_and_the_keyed_test_does_not() -> None:
     models, scores, message = known_panel()
-    config = PanelConfig(images=120, sizes=(20, 120), keys=100, decoys=2000)
+    config = PanelConfig(images=120, sizes=(20, 120), keys=100)
     rows = evaluate_panel(models, scores, message, config)
     assert len(rows) == 2 * 16
     table = {(row["test"], row["n"], row["group"]): row for row in summarise_panel(rows)}
@@ -83,7 +83,7 @@ def test_the_verdict_spares_models_of_another_style() -> None:
         looks = rng.normal(0, 1, (120, 8)) + 4.0 * (model.kind == "other set")
         known = scores[model.name, "unkeyed"]
         scores[model.name, "unkeyed"] = dataclasses.replace(known, looks=looks)
-    config = PanelConfig(images=120, sizes=(20, 120), keys=2, decoys=2000)
+    config = PanelConfig(images=120, sizes=(20, 120), keys=2)
     rows = [row for row in evaluate_panel(models, scores, message, config) if row["n"] == 120]
     for row in rows:
         strange = row["kind"] == "other set"
@@ -106,7 +106,7 @@ def test_the_verdict_spares_models_of_another_style() -> None:
 
 def test_a_panel_in_progress_has_rows_for_what_is_there(tmp_path: Path) -> None:
     models, scores, message = known_panel()
-    config = PanelConfig(images=120, sizes=(20,), keys=5, decoys=100)
+    config = PanelConfig(images=120, sizes=(20,), keys=5)
     some = {key: value for key, value in scores.items() if key[0] in ("clean_0", "clean_1")}
     rows = evaluate_panel(models, some, message, config)
     assert [row["model"] for row in rows] == ["clean_0", "clean_1"]

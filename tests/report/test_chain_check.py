@@ -32,7 +32,7 @@ def report(tmp_path, ledger):
     count = count_test(ledger, suspect, key.fingerprint())
     found, price = priced(not_committed(keyed=True), count, 3)
     assert price == 18
-    config = replace(VerifyConfig(decoys=2000), price=price)
+    config = replace(VerifyConfig(), price=price)
     verdict = verify(suspect, None, config, key=key, precedence=found)
     write_report(verdict, suspect, None, tmp_path / "r")
     return tmp_path / "r"

@@ -24,8 +24,9 @@ from siren_ext.stats.keyed import contributions
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.outcomes import LOWER
 from siren_ext.verdict.verify import verify
+from siren_ext.verdict.wording import WORDING
 
-QUICK = VerifyConfig(decoys=2000)
+QUICK = VerifyConfig()
 
 
 OTHERS = [drawn(10, 30, seed=100 + i) for i in range(3)]
@@ -108,7 +109,7 @@ def test_neither_message_nor_features_are_in_any_file(report, suspect):
 
 def test_the_page_shows_every_test_and_its_charts(report):
     page = (report / "report.html").read_text(encoding="utf-8")
-    assert page.count("<svg xmlns") == 5
+    assert page.count("<svg xmlns") == 4
     for words in (
         "The findings",
         "keyed test (decides)",
@@ -116,7 +117,7 @@ def test_the_page_shows_every_test_and_its_charts(report):
         "Comparison with the reference model",
         "How well random messages fit the images, with the secret message marked",
         "Evidence after each image, with the boundary that decides",
-        "of 48 bits",
+        "How many of them are right is not stated",
         "No commitment: the key could have been chosen afterwards.",
         "--innocent SCORES",
     ):
@@ -128,7 +129,7 @@ def test_a_report_without_a_reference_is_whole(suspect, tmp_path):
     paths = write_report(verdict, suspect, None, tmp_path)
     page = paths.html.read_text(encoding="utf-8")
     assert "Kolmogorov" not in page
-    assert page.count("<svg xmlns") == 2
+    assert page.count("<svg xmlns") == 1
     found = check_report(tmp_path)
     assert found.sound
     assert states(found)["signature"] == "not checked"
@@ -189,8 +190,10 @@ def keyed_of(data):
         (lambda d: d["verdict"]["findings"].pop(1), "findings: the report has keyed, ks"),
         (lambda d: keyed_of(d).update(p_value=1e-99), "keyed finding.p_value is 1e-99"),
         (lambda d: keyed_of(d)["result"].update(statistic=1e9), "larger than possible"),
-        (lambda d: keyed_of(d)["result"].update(statistic=3.0), "random messages reached T"),
-        (lambda d: keyed_of(d)["result"].update(at_least=1500), "random messages reached T"),
+        (lambda d: keyed_of(d)["result"].update(statistic=1.5), "which no message has"),
+        (lambda d: keyed_of(d)["result"].update(statistic=-2.0), "keyed finding"),
+        (lambda d: keyed_of(d)["strengths"].__setitem__(0, 0.5), "not whole numbers"),
+        (lambda d: keyed_of(d)["strengths"].__setitem__(-1, 11), "largest is 10"),
         (lambda d: keyed_of(d)["strengths"].pop(), "keyed finding"),
         (lambda d: keyed_of(d)["strengths"].reverse(), "ascending"),
         (lambda d: keyed_of(d)["strengths"].append("x"), "strengths[48] is 'x'; expected a number"),
@@ -200,12 +203,12 @@ def keyed_of(data):
             lambda d: d["suspect"]["images"][0].update(score="low"),
             "can't be recomputed: report.json: suspect.images[0].score is 'low'; expected",
         ),
-        (lambda d: d["verdict"]["settings"].update(decoys=10**9), "can't be recomputed"),
+        (lambda d: d["verdict"]["settings"].update(price=0), "can't be recomputed"),
         (
             lambda d: d["verdict"].update(settings=[]),
             "verdict.settings is []; expected named values",
         ),
-        (lambda d: d["verdict"].update(settings={}), "counts of the keyed finding contradict"),
+        (lambda d: d["verdict"].update(settings={"alpha": 0.5}), "verdict.alpha is 1e-06"),
         (lambda d: d["verdict"].update(mood="dark"), "verdict has the unknown name 'mood'"),
         (lambda d: d["verdict"]["findings"][0].update(test="x"), "findings[0].test is 'x'"),
         (lambda d: d["verdict"]["commitment"].update(status="?"), "commitment.status is '?'"),
@@ -226,7 +229,7 @@ def test_made_up_figures_are_found_even_under_a_fresh_seal(report, change, words
 
 def test_sentences_of_another_version_are_not_compared(report):
     """Their figures are, and the check says that the sentences were left out."""
-    found = resealed(report, lambda d: d["verdict"].update(wording=1, headline="Guilty."))
+    found = resealed(report, lambda d: d["verdict"].update(wording=WORDING + 1, headline="Guilty."))
     assert states(found)["verdict"] == "matches"
     assert "sentences are those of another version and were not compared" in texts(found)["verdict"]
     found = resealed(report, lambda d: d["verdict"].update(outcome="no evidence"))
@@ -236,13 +239,13 @@ def test_sentences_of_another_version_are_not_compared(report):
 def test_a_statistic_of_another_message_is_found_with_the_key(report, suspect):
     """Without the key T must be believed; with it, it is computed again."""
     other = verify(suspect, REFERENCE, QUICK, key=known_key(), innocents=OTHERS)
-    lower = other.deciding.result.statistic * 0.999
+    lower = other.deciding.result.statistic - 2
 
     def change(data):
         one = keyed_of(data)
         one["result"]["statistic"] = lower
         stated = convert(one, StoredFinding, name="finding", error=EvidenceError)
-        one.update(restored_keyed(stated, 1e-6, 2000).to_dict())
+        one.update(restored_keyed(stated, 1e-6).to_dict())
 
     assert states(resealed(report, change))["figures"] == "matches"
     found = check_report(report, key=known_key(), suspect=suspect)

@@ -26,7 +26,7 @@ def written(suspect, tmp_path_factory):
     """A small report with all three tests: its folder's files, by name."""
     folder = tmp_path_factory.mktemp("report")
     others = [drawn(10, 4, seed=100 + i) for i in range(2)]
-    reference, config = drawn(10, 8, seed=1), VerifyConfig(decoys=1000)
+    reference, config = drawn(10, 8, seed=1), VerifyConfig()
     verdict = verify(suspect, reference, config, key=known_key(), innocents=others)
     write_report(verdict, suspect, reference, folder, innocents=others)
     return {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -51,7 +51,7 @@ def test_features_stand_beside_the_scores_and_survive_the_file(
     loaded = ScoreSet.load(tmp_path / "s.json")
     assert np.array_equal(loaded.features, scores.features)  # type: ignore[arg-type]
     assert not loaded.features.flags.writeable  # type: ignore[union-attr]
-    found = keyed_test(loaded.features, key().signs(), decoys=100, rng=np.random.default_rng(0))
+    found = keyed_test(loaded.features, key().signs())
     assert found.images == 4
     assert score_folder(photos.root, plain).features is None
     assert "features" not in score_folder(photos.root, plain).to_dict()["images"][0]

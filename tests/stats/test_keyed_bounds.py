@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siren_ext.stats.keyed_bounds import hoeffding_bound, message_tail
+from siren_ext.stats.keyed_bounds import (
+    hoeffding_bound,
+    message_tail,
+    share_of_messages,
+    whole_distribution,
+)
 
 sums = st.lists(st.floats(-1e3, 1e3, allow_subnormal=False), min_size=1, max_size=9)
 
@@ -47,3 +52,21 @@ def test_tail_keeps_the_digits_of_tiny_p():
     assert message_tail(np.zeros(3), 0.0) == 1.0
     assert hoeffding_bound(np.zeros(3), 0.0) == 1.0
     assert hoeffding_bound(np.ones(48), 24.0) == pytest.approx(math.exp(-6))
+
+
+@settings(max_examples=60)
+@given(F=st.lists(st.integers(0, 10), min_size=1, max_size=9))
+def test_whole_numbers_are_counted_exactly(F):
+    values = every_message(len(F)) @ np.array(F)
+    spread = whole_distribution(F)
+    assert len(spread) == sum(F) + 1
+    for s in range(-sum(F) - 2, sum(F) + 1):
+        assert share_of_messages(spread, s) == (values >= s).mean()
+
+
+def test_whole_numbers_keep_the_digits_of_tiny_p():
+    spread = whole_distribution([10] * 512)
+    assert share_of_messages(spread, 5120) == pytest.approx(0.5**512, rel=1e-12)
+    assert share_of_messages(spread, 5100) == pytest.approx(513 * 0.5**512, rel=1e-12)
+    assert share_of_messages(spread, -5120) == 1.0
+    assert share_of_messages(whole_distribution([0, 0]), 0) == 1.0

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from support.evidence_samples import PASSPHRASE
 
-SETTINGS = ("--set", "decoys=2000")
-
 
 def env(name="SECRET"):
     return ("--passphrase-env", name)

@@ -18,7 +18,7 @@ from siren_ext.verdict.findings import strictest
 from siren_ext.verdict.outcomes import LOWER
 from siren_ext.verdict.verify import verify
 
-QUICK = VerifyConfig(decoys=2000)
+QUICK = VerifyConfig()
 COMMITTED = Precedence("committed before", "Committed before: the key.", "2026-01-01T00:00:00Z")
 
 
@@ -33,7 +33,7 @@ def test_a_guilty_model_needs_no_reference_with_a_key():
     keyed = verdict.deciding
     assert keyed.p_value <= 1e-6
     assert keyed.result.bits_right >= 45
-    assert (keyed.suspects, keyed.others) == (40, 2000)
+    assert (keyed.suspects, keyed.others) == (40, 0)
     assert "carry the secret message" in verdict.headline
     assert "keyed test, the strictest test that the data allow" in verdict.headline
     assert verdict.warnings == ()
@@ -45,13 +45,13 @@ def test_a_guilty_model_needs_no_reference_with_a_key():
 
 def test_the_figures_are_those_of_the_statistics():
     suspect = drawn(5, lean=SIGNS)
-    rng = np.random.default_rng(QUICK.decoy_seed)
-    direct = keyed_test(suspect.features, SIGNS, decoys=2000, rng=rng)
+    direct = keyed_test(suspect.features, SIGNS)
     finding = verify(suspect, None, QUICK, key=known_key()).deciding
     assert finding.result == direct
     assert finding.key == known_key().fingerprint()
     assert list(finding.strengths) == sorted(finding.strengths)
-    assert sum(finding.strengths) == pytest.approx(direct.span)
+    assert sum(finding.strengths) == direct.span
+    assert all(type(value) is int for value in finding.strengths)
 
 
 def test_the_strictest_that_can_reach_alpha_decides_not_the_one_with_the_best_p():
@@ -126,7 +126,7 @@ def test_without_a_commitment_the_verdict_says_so():
     ],
 )
 def test_warnings(suspect, others, words):
-    config = VerifyConfig(alpha=0.5, decoys=1000)
+    config = VerifyConfig(alpha=0.5)
     verdict = verify(suspect, None, config, key=known_key(), innocents=others)
     assert any(words in warning for warning in verdict.warnings), verdict.warnings
 
@@ -166,7 +166,7 @@ def test_copies_are_no_evidence_for_a_key_either():
 def test_false_accusations_stay_below_alpha_whatever_the_style():
     """One innocent model of a strong style against 300 keys: the reference test would accuse."""
     suspect = drawn(5, style=3.0)
-    config = VerifyConfig(alpha=0.1, decoys=1000)
+    config = VerifyConfig(alpha=0.1)
     found = [
         verify(suspect, None, config, key=CoatingKey.draw()).outcome == "coating found"
         for _ in range(300)
