@@ -72,10 +72,12 @@ class LoadKey(io.ComfyNode):
 
     @classmethod
     def execute(cls, name: str, passphrase_variable: str, recipient: str) -> io.NodeOutput:
+        from siren_ext.evidence.counting import FiledKey
         from siren_ext.keys.coating_key import KeyRing
 
-        ring = KeyRing.load(files.key_file(name), files.passphrase(passphrase_variable))
-        return io.NodeOutput(ring.key(recipient.strip() or None))
+        file = files.key_file(name)
+        ring = KeyRing.load(file, files.passphrase(passphrase_variable))
+        return io.NodeOutput(FiledKey(ring.key(recipient.strip() or None), file, len(ring)))
 
 
 class NewKey(io.ComfyNode):
@@ -114,6 +116,8 @@ class NewKey(io.ComfyNode):
     @classmethod
     def execute(cls, coater: Any, save_as: str) -> io.NodeOutput:
         from siren_ext.errors import CoaterError
+        from siren_ext.evidence.counting import FiledKey
+        from siren_ext.evidence.ledger import start_ledger
         from siren_ext.keys.coating_key import KeyRing
 
         if not coater.keyed:
@@ -123,12 +127,13 @@ class NewKey(io.ComfyNode):
         path = files.new_key_file(save_as)
         if path.is_file():
             title = "Key opened; it was made before"
-            key = KeyRing.load(path, files.new_passphrase()).key(None)
+            ring = KeyRing.load(path, files.new_passphrase())
         else:
             title = "Key made"
             ring = KeyRing.draw(bits=coater.config.message_bits)
             ring.save(path, files.new_passphrase())
-            key = ring.key(None)
+            start_ledger(path)
+        key = FiledKey(ring.key(None), path, len(ring))
         lines = [f"models/{paths.MODELS}/{path.name}, fingerprint {key.fingerprint()}", _BACK_UP]
         if os.environ.get(files.VARIABLE) is None:
             lines.append(f"The passphrase is in {files.passphrase_file()}")
@@ -225,7 +230,8 @@ class KeyedVerify(io.ComfyNode):
             display_name="Keyed Verify",
             category=CATEGORY,
             description="Tests whether the suspicious model's images carry the secret message of "
-            "your key. Needs a keyed coater, but no reference model.",
+            "your key. Needs a keyed coater, but no reference model. Every test is counted in the "
+            "ledger beside the key file.",
             is_output_node=True,
             inputs=[
                 ScoresSocket.Input(
@@ -255,10 +261,13 @@ class KeyedVerify(io.ComfyNode):
 
     @classmethod
     def execute(cls, suspect: Any, key: Any, alpha: float) -> io.NodeOutput:
+        from siren_ext.evidence.counting import counted
         from siren_ext.verdict.config import VerifyConfig
         from siren_ext.verdict.verify import verify
 
-        verdict = verify(suspect, None, VerifyConfig(alpha=alpha), key=key)
+        standing, price = counted(key, suspect, None)
+        config = VerifyConfig(alpha=alpha, price=price)
+        verdict = verify(suspect, None, config, key=key, precedence=standing)
         text = in_words(verdict)
         return io.NodeOutput(
             Case(verdict, suspect, None),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from siren_ext.errors import CoaterError, EvidenceError
 from siren_ext.evidence.counting import FiledKey
-from siren_ext.evidence.ledger import ledger_of
+from siren_ext.evidence.ledger import ledger_of, start_ledger
 from siren_ext.panels import html as cards
 from siren_ext.panels.gradio_compat import private, upload_field, upload_paths
 from siren_ext.panels.host import PanelHost, UploadLimits
@@ -300,7 +300,12 @@ def key_maker(gr: Any, prefix: str, host: PanelHost, coater: tuple[Any, Any]) ->
             second = passphrase_box(gr, f"{prefix}_newkey_again", "Repeat the passphrase")
         make = gr.Button("Make a key", elem_id=f"{prefix}_newkey_run")
         card = gr.HTML(elem_id=f"{prefix}_newkey_result")
-        file = gr.File(label="Key file: keep it", visible=False, elem_id=f"{prefix}_newkey_file")
+        file = gr.File(
+            label="Key file and its ledger: keep both, in one folder",
+            file_count="multiple",
+            visible=False,
+            elem_id=f"{prefix}_newkey_file",
+        )
 
     def run(
         coater_name: str, coater_file: Any, recipients: str, passphrase: str, again: str
@@ -308,7 +313,7 @@ def key_maker(gr: Any, prefix: str, host: PanelHost, coater: tuple[Any, Any]) ->
         def work() -> tuple[Any, ...]:
             chosen = host.coaters.load(coater_name, coater_file)
             text, path = new_key_file(chosen, recipients, passphrase, again, host.jobs.new("key"))
-            return cards.note(text, "Key made"), str(path)
+            return cards.note(text, "Key made"), [str(path), str(ledger_of(path))]
 
         return reveal(gr, cards.attempt(work, (None,)))
 
@@ -335,7 +340,7 @@ def new_key_file(
     Returns
     -------
     tuple[str, Path]
-        A message with the keys' fingerprints, and the encrypted file.
+        A message with the keys' fingerprints, and the encrypted file, with its ledger beside it.
 
     Raises
     ------
@@ -357,12 +362,14 @@ def new_key_file(
     ring = KeyRing.draw(lines, coater.config.message_bits)
     path = job / KEY_NAME
     ring.save(path, passphrase or "")
+    start_ledger(path)
     fingerprints = "; ".join(
         f"{printable(name)}: {key.fingerprint()}" if name else key.fingerprint()
         for name, key in ring
     )
     return (
-        "Download the file now: the copy on this page will be deleted. Its fingerprint, which "
+        "Download both files now: the copies on this page will be deleted. The ledger counts the "
+        "tests of the key; give it along with the key when you verify. The key's fingerprint, which "
         f"reveals nothing about the message: {fingerprints}",
         path,
     )

@@ -105,6 +105,21 @@ def test_keyed_verify_needs_no_reference(host: FakeHost, ring: KeyRing) -> None:
     assert p > 1e-3
 
 
+def test_every_test_of_a_key_file_is_counted(
+    host: FakeHost, ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = nodes_of_pack()
+    monkeypatch.setenv(VARIABLE, SECRET)
+    key = pack["SirenLoadKey"].execute("keys.json", VARIABLE, "gallery").args[0]
+    for number, count in ((1, 40), (2, 41), (2, 41)):
+        case, _, text = pack["SirenKeyedVerify"].execute(carrying(key, count), key, 1e-2).args
+        assert case.verdict.config.price == 2 * number * (number + 1)
+        assert f"test {number} of the key file" in text
+        assert ("There was no ledger" in text) == (number == 1)
+    assert (host.base / "models" / "siren" / "keys.json.ledger").is_file()
+    assert pack["SirenLoadKey"].define_schema().inputs[0].options["options"] == ["keys.json"]
+
+
 def test_coating_takes_the_key(host: FakeHost, ring: KeyRing) -> None:
     coat = nodes_of_pack()["SirenCoatImage"]
     coater = Coater(SHAPE, seed=1)
