@@ -369,7 +369,7 @@ def new_key_file(
     )
     return (
         "Download both files now: the copies on this page will be deleted. The ledger counts the "
-        "tests of the key; give it along with the key when you verify. The key's fingerprint, which "
+        "key's tests; give it along with the key when you verify. The key's fingerprint, which "
         f"reveals nothing about the message: {fingerprints}",
         path,
     )
