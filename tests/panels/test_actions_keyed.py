@@ -65,7 +65,7 @@ def test_a_verdict_with_the_key_alone(host: PanelHost, keyed: Coater, tmp_path: 
     assert verification.reference is None
     assert [one.test for one in verification.verdict.findings] == ["keyed"]
     card = cards.verdict_card(verification.verdict)
-    assert f"{BITS} of {BITS} bits" in card
+    assert "<b>100 %</b><span>how well the secret message fits" in card
     assert "secret message had nothing to do" in card
     assert "No commitment" in card
     charts = cards.chart_card(verification.verdict, verification.suspect, None)

@@ -48,7 +48,7 @@ def test_a_lora_with_a_key(
     done = lora_step(generator, REQUEST, clean, 9, keyed, job, alpha=1e-6, key=key)
     card, charts, report, low, _ = verdict_values(done, reference_remark(clean))
     assert len(generator.requests) == roles
-    assert f"{BITS} of {BITS} bits" in card
+    assert "<b>100 %</b><span>how well the secret message fits" in card
     assert ("without a LoRA" in card) is (roles == 2)
     assert charts.count("<svg") == (1 if roles == 1 else 3)
     assert len(report) == 2
