@@ -10,11 +10,21 @@ import typer
 
 from siren_ext.cli.common import command, explain, say
 from siren_ext.cli.options import AsJson, SuspectScores
-from siren_ext.cli.passphrase import PassphraseEnv, open_keys
+from siren_ext.cli.passphrase import PassphraseEnv, open_keys, open_salt
+from siren_ext.cli.verify import (
+    BeaconRound,
+    CommitmentFile,
+    Root,
+    Salt,
+    TimeStamp,
+    chain_files,
+    chain_found,
+)
 
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import KeyRing
     from siren_ext.stats.keyed import TraceResult
+    from siren_ext.stats.multiple import MultipleResult
 
 
 def trace(
@@ -23,39 +33,52 @@ def trace(
     alpha: Annotated[
         float, typer.Option("--alpha", help="Accepted risk of naming any recipient wrongly.")
     ] = 1e-3,
-    commitment: Annotated[
-        Path | None,
-        typer.Option("--commitment", help="Check that this commitment covers the keys."),
-    ] = None,
+    commitment: CommitmentFile = None,
+    timestamp: TimeStamp = None,
+    root: Root = None,
+    rounds: BeaconRound = None,
+    salt: Salt = None,
     as_json: AsJson = False,
     passphrase_env: PassphraseEnv = None,
 ) -> None:
     """Find whose copy a model was trained on, with a keyed test per recipient.
 
-    The values of p are corrected for the number of recipients. The copy may have been passed on or
-    stolen, so the recipient need not have trained the model.
+    The values of p are corrected for the number of recipients and of earlier tests of the key file,
+    which its ledger counts. The copy may have been passed on or stolen, so the recipient need not
+    have trained the model.
     """
-    from siren_ext.evidence.commitment import check_commitment, not_committed
+    from siren_ext.evidence.ledger import count_test, priced
+    from siren_ext.evidence.precedence import not_committed
     from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.stats.keyed import trace_messages
+    from siren_ext.stats.multiple import holm
     from siren_ext.verdict.pools import used_features
 
+    chain = chain_files(commitment, timestamp, root, rounds, None, None, salt)
     scores = ScoreSet.load(suspect)
     features = used_features(scores)
     ring = open_keys(key, passphrase_env)
     messages = [one.signs() for _, one in ring]
     result = trace_messages(features, messages, alpha=alpha)
     standing = not_committed(keyed=True)
-    if commitment is not None:
+    if chain is not None:
         prints = [one.fingerprint() for _, one in ring]
-        standing = check_commitment(commitment, coater=scores.coater, keys=prints)
-    rows = _ranking(ring, result)
+        opened = open_salt(salt, passphrase_env) if salt else None
+        standing = chain_found(chain, scores, prints, opened)
+    count = count_test(key, scores, "")
+    standing, _ = priced(standing, count, len(ring))
+    prices = [min(1.0, one.p_value * count.price) for one in result.findings]
+    # committed keys that are not in the file could have been tested as well
+    absent = [1.0] * (standing.keys - len(prices))
+    corrected = holm(prices + absent, alpha=alpha)
+    broken = standing.status == "does not fit"
+    rows = _ranking(ring, result, corrected, nobody=broken)
     if as_json:
         about = {"alpha": alpha, "images": len(features)}
         content = {**about, "recipients": rows, "commitment": standing.to_dict()}
         say(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        _print_ranking(rows, alpha)
+        _print_ranking(rows, alpha, broken=broken)
     explain(standing.text)
 
 
@@ -70,7 +93,10 @@ def register(app: typer.Typer) -> None:
     command(app, "trace", example="siren-ext trace --suspect scores.json --key keys.json")(trace)
 
 
-def _ranking(ring: KeyRing, result: TraceResult) -> list[dict[str, Any]]:
+def _ranking(
+    ring: KeyRing, result: TraceResult, corrected: MultipleResult, *, nobody: bool
+) -> list[dict[str, Any]]:
+    """One row per recipient, the best fit first; ``nobody`` is named where the chain is broken."""
     names = ring.names
     rows = []
     for index in result.ranking:
@@ -78,9 +104,9 @@ def _ranking(ring: KeyRing, result: TraceResult) -> list[dict[str, Any]]:
         rows.append(
             {
                 "recipient": names[index],
-                "named": result.holm.rejected[index],
+                "named": corrected.rejected[index] and not nobody,
                 "p_value": finding.p_value,
-                "p_corrected": result.holm.adjusted[index],
+                "p_corrected": corrected.adjusted[index],
                 "statistic": finding.statistic,
                 "bits_right": finding.bits_right,
                 "bits": finding.bits,
@@ -89,7 +115,7 @@ def _ranking(ring: KeyRing, result: TraceResult) -> list[dict[str, Any]]:
     return rows
 
 
-def _print_ranking(rows: list[dict[str, Any]], alpha: float) -> None:
+def _print_ranking(rows: list[dict[str, Any]], alpha: float, *, broken: bool) -> None:
     from siren_ext.verdict.wording import odds
 
     width = max(len(row["recipient"] or "(unnamed)") for row in rows)
@@ -98,7 +124,9 @@ def _print_ranking(rows: list[dict[str, Any]], alpha: float) -> None:
         bits = f"{row['bits_right']} of {row['bits']} bits"
         figures = f"p = {row['p_value']:.3g}, corrected {row['p_corrected']:.3g}"
         say(f"{name}  {bits}  {figures}{'  <- this copy' if row['named'] else ''}")
-    if not any(row["named"] for row in rows):
+    if broken:
+        say("Nobody is named, because the commitment does not fit.")
+    elif not any(row["named"] for row in rows):
         say(f"No recipient stands out at a risk of {odds(alpha)}.")
     else:
         explain("This names a copy, not a culprit: copies can be passed on or stolen.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -129,9 +130,9 @@ def verify_(
     secret = open_key(key, recipient, passphrase_env) if key else None
     found = None
     if chain is not None:
-        print_ = secret.fingerprint() if secret else ""
+        prints = [secret.fingerprint()] if secret else []
         opened = open_salt(salt, passphrase_env) if salt else None
-        found = _chain_found(chain, suspect_scores, print_, opened)
+        found = chain_found(chain, suspect_scores, prints, opened)
     signer = open_signer(sign, sign_passphrase_env or passphrase_env) if sign else None
     found, price = counted(secret, suspect_scores, found)
     if secret is not None:
@@ -215,14 +216,38 @@ def _pictures(folder: Path | None) -> list[Path]:
     return images
 
 
-def _chain_found(chain: ChainFiles, scores: ScoreSet, key: str, salt: KeySalt | None) -> Precedence:
-    """What the files of a chain say about the tested pictures and key ("" for none)."""
+def chain_found(
+    chain: ChainFiles, scores: ScoreSet, keys: Sequence[str], salt: KeySalt | None
+) -> Precedence:
+    """What the files of a chain say about the tested pictures and keys.
+
+    Parameters
+    ----------
+    chain : ChainFiles
+        the files.
+    scores : ScoreSet
+        of the suspect.
+    keys : Sequence[str]
+        fingerprints of the tested keys.
+    salt : KeySalt | None
+        of derived keys, to derive them again.
+
+    Returns
+    -------
+    Precedence
+        see :func:`siren_ext.evidence.chain.check_chain`.
+
+    Raises
+    ------
+    EvidenceError
+        a file can't be read, or the time stamp is not valid.
+    """
     from siren_ext.evidence.chain import check_chain
 
     return check_chain(
         chain,
         coater=scores.coater,
-        keys=[key] if key else (),
+        keys=keys,
         salt=salt,
         source=scores.source,
         images=len(scores) + len(scores.failures),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from support.evidence_samples import PASSPHRASE
 from support.key_commands import env, refused, ways
+from support.keyed_samples import coaters
 from support.score_sets import drawn
 
+from siren_ext.coater.coater import Coater
 from siren_ext.keys.coating_key import KeyRing
 
 pytestmark = pytest.mark.usefixtures("cheap", "secret_in_environment")
@@ -34,7 +37,8 @@ def test_recipients_are_traced(work, call):
     code, out, told = call("trace", *files, "--json")
     found = json.loads(out)["recipients"]
     assert [row["named"] for row in found] == [True, False, False]
-    assert found[0]["p_corrected"] == pytest.approx(3 * found[0]["p_value"])
+    assert found[0]["p_corrected"] == pytest.approx(3 * 2 * found[0]["p_value"])
+    assert told.count("This is again, test 1 of the key file; p is multiplied by 2.") == 1
     assert not [way for _, key in ring for way in ways(key) if way in out + told]
     drawn(5, style=2.0).save(work / "scores.json")
     code, out, _ = call("trace", *files)
@@ -43,6 +47,46 @@ def test_recipients_are_traced(work, call):
     verify = ("verify", "--out", "r", *files[:4], *env())
     assert "several keys; name one of its recipients: gallery, printer, shop" in call(*verify)[2]
     assert call(*verify, "--recipient", "shop")[0] == 0
+
+
+def test_earlier_tests_and_committed_keys_are_priced(work, call):
+    recipients = ("--recipient", "a", "--recipient", "b")
+    assert call("key", "new", "keys.json", *recipients, *env())[0] == 0
+    coaters(work)
+    out = ("--coater", "keyed.safetensors", "--key", "keys.json", "--out", "c.json", *env())
+    assert call("commit", *out)[0] == 0
+    ring = KeyRing.load(work / "keys.json", PASSPHRASE)
+    mark = Coater.load(work / "keyed.safetensors").fingerprint
+    files = ("--suspect", "scores.json", "--key", "keys.json", "--commitment", "c.json", *env())
+    for number in (1, 2):
+        suspect = drawn(5, seed=number, lean=ring.key("a").signs())
+        replace(suspect, coater=mark).save(work / "scores.json")
+        code, out, _ = call("trace", *files, "--json")
+        assert code == 0
+        found = json.loads(out)
+        assert found["commitment"]["status"] == "committed before"
+        assert found["commitment"]["number"] == number
+        best = found["recipients"][0]
+        assert best["named"]
+        price = 2 * number * (number + 1)
+        assert best["p_corrected"] == pytest.approx(price * best["p_value"])
+
+
+def test_nobody_is_named_with_keys_that_were_not_committed(work, call):
+    for name in ("keys.json", "others.json"):
+        assert call("key", "new", name, "--recipient", "a", "--recipient", "b", *env())[0] == 0
+    coaters(work)
+    made = ("--coater", "keyed.safetensors", "--key", "others.json", "--out", "c.json", *env())
+    assert call("commit", *made)[0] == 0
+    ring = KeyRing.load(work / "keys.json", PASSPHRASE)
+    mark = Coater.load(work / "keyed.safetensors").fingerprint
+    replace(drawn(5, lean=ring.key("a").signs()), coater=mark).save(work / "scores.json")
+    files = ("--suspect", "scores.json", "--key", "keys.json", "--commitment", "c.json", *env())
+    code, out, told = call("trace", *files)
+    assert code == 0
+    assert "Nobody is named, because the commitment does not fit." in out
+    assert "<- this copy" not in out
+    assert "2 of 2 keys are not among its 2 keys" in told
 
 
 def test_bad_input_of_trace_is_one_message(case, call):
