@@ -1,0 +1,226 @@
+"""One interface to the noise predictions of all families of diffusion models.
+
+Features need three things of a model: latents of an image, the noise schedule, and the noise that
+the network sees in noisy latents. Here x_t = signal(t) z + rest(t) noise in all families: for
+diffusion models signal is sqrt(a) and rest sqrt(1 - a), with a the schedule's cumulative product;
+for flow matching they are 1 - s and s.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from siren_ext.diffusion import families, pipelines
+from siren_ext.diffusion.load import Pipeline
+from siren_ext.errors import ConfigError, ModelError
+
+Condition = dict[str, Any]
+_SCALE = 1000  # timesteps of the features are thousandths of the schedule
+_GUESSES = ("epsilon", "v_prediction", "sample")
+_SMALLEST_REST = 1e-4
+_UNETS = (families.STABLE, "StableDiffusionXLPipeline", "LatentConsistencyModelPipeline")
+
+
+class Denoiser:
+    """A diffusion model with a UNet: Stable Diffusion 1.x, 2.x and XL, and LCM.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The model in float32, frozen.
+
+    Raises
+    ------
+    ModelError
+        If its prediction is of an unknown kind.
+    """
+
+    experimental = False
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.network = pipeline.unet
+        self.guess = str(pipeline.scheduler.config.prediction_type)
+        if self.guess not in _GUESSES:
+            raise ModelError(
+                f"The model predicts {self.guess[:80]!r}; expected one of {', '.join(_GUESSES)}."
+            )
+        self._kept = _kept(pipeline)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        found: torch.device = self.network.device
+        return found
+
+    @property
+    def native_size(self) -> int:
+        """Side in pixels of the pictures that the model was trained on."""
+        return pipelines.native_size(self.pipeline)
+
+    @property
+    def size_step(self) -> int:
+        """Sides of pictures must be multiples of this many pixels."""
+        return pipelines.latent_factor(self.pipeline)
+
+    def signal(self, time: int) -> float:
+        """Share of the latents in noisy ones at a timestep from 0 to 999."""
+        return math.sqrt(float(self._kept[self._step(time)]))
+
+    def rest(self, time: int) -> float:
+        """Share of the noise in noisy latents at a timestep from 0 to 999."""
+        return math.sqrt(1.0 - float(self._kept[self._step(time)]))
+
+    def weight(self, time: int) -> float:
+        """What the squared error of the noise is multiplied by to give the training loss."""
+        if self.guess == "epsilon":
+            return 1.0
+        return ((self.rest(time) if self.guess == "sample" else 1.0) / self.signal(time)) ** 2
+
+    def noisy(self, latents: Tensor, noise: Tensor, time: int) -> Tensor:
+        """Noisy latents at a timestep; shapes B x C x h x w."""
+        return self.signal(time) * latents + self.rest(time) * noise
+
+    def condition(self, texts: Sequence[str], size: int) -> Condition:
+        """What the network is given beside the latents, for B texts and pictures of a size."""
+        if families.family(self.pipeline) == "StableDiffusionXLPipeline":
+            return self._xl_condition(list(texts), size)
+        given: Condition = {
+            "encoder_hidden_states": pipelines.encode_prompts(self.pipeline, list(texts))
+        }
+        width = self.network.config.time_cond_proj_dim
+        if width is not None:  # guided models are asked without guidance
+            zeros = torch.zeros(len(texts))
+            embedded = self.pipeline.get_guidance_scale_embedding(zeros, embedding_dim=width)
+            given["timestep_cond"] = embedded.to(self.device)
+        return given
+
+    def _xl_condition(self, texts: list[str], size: int) -> Condition:
+        """Two embeddings, and the sizes: original and target as given, not cropped."""
+        embeds, _, pooled, _ = self.pipeline.encode_prompt(
+            texts, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        sizes = torch.tensor([[size, size, 0, 0, size, size]] * len(texts), device=self.device)
+        added = {"text_embeds": pooled, "time_ids": sizes.to(embeds.dtype)}
+        return {"encoder_hidden_states": embeds, "added_cond_kwargs": added}
+
+    def noise_in(self, noisy: Tensor, time: int, condition: Condition) -> Tensor:
+        """The noise that the model sees, without guidance; differentiable in the latents.
+
+        Parameters
+        ----------
+        noisy : Tensor
+            B x C x h x w noisy latents.
+        time : int
+            Timestep from 0 to 999.
+        condition : Condition
+            Of :meth:`condition`.
+
+        Returns
+        -------
+        Tensor
+            B x C x h x w, float32.
+
+        Notes
+        -----
+        From v it is sqrt(a) v + sqrt(1 - a) x_t, from an estimate z of the latents
+        (x_t - sqrt(a) z) / sqrt(1 - a).
+        """
+        given = self.network(noisy, self._step(time), return_dict=False, **condition)[0]
+        found: Tensor = given.float()[:, : noisy.shape[1]]  # some models also predict a variance
+        signal, rest = self.signal(time), self.rest(time)
+        if self.guess == "v_prediction":
+            return signal * found + rest * noisy
+        if self.guess == "sample":
+            return (noisy - signal * found) / max(rest, _SMALLEST_REST)
+        return found
+
+    def _step(self, time: int) -> int:
+        return time * len(self._kept) // _SCALE
+
+
+def denoiser(pipeline: Pipeline) -> Denoiser:
+    """The interface to a model.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        A model in float32.
+
+    Raises
+    ------
+    ModelError
+        If its family is not supported.
+    ConfigError
+        If its number format is another.
+    """
+    from siren_ext.passive.flow import FLOWS
+
+    known: dict[str, Callable[[Pipeline], Denoiser]] = {**dict.fromkeys(_UNETS, Denoiser), **FLOWS}
+    name = families.family(pipeline)
+    if name not in known:
+        raise ModelError(
+            f"This model is a {name}; features can be measured for {', '.join(known)}. Test its "
+            "pictures instead."
+        )
+    found = known[name](pipeline)
+    if found.network.dtype != torch.float32:
+        raise ConfigError(
+            f"The model is in {str(found.network.dtype).removeprefix('torch.')}; expected float32, "
+            "because 16-bit numbers are too coarse for these features. Load it in float32."
+        )
+    return found
+
+
+def picture_size(model: Denoiser, resolution: int) -> int:
+    """Side of the pictures in pixels.
+
+    Parameters
+    ----------
+    model : Denoiser
+        The model.
+    resolution : int
+        Requested side; 0 for the model's own.
+
+    Raises
+    ------
+    ConfigError
+        If the model can't use that side.
+    """
+    size, step = resolution or model.native_size, model.size_step
+    if size % step:
+        raise ConfigError(
+            f"PassiveConfig.resolution is {size}; expected a multiple of {step} for this model. "
+            f"Use {size // step * step or step}."
+        )
+    return size
+
+
+def same_encoder(first: Denoiser, second: Denoiser) -> bool:
+    """Whether two models make the same latents of a picture."""
+    one, other = first.pipeline.vae, second.pipeline.vae
+    if one is other:
+        return True
+    mine, theirs = one.state_dict(), other.state_dict()
+    if dict(one.config) != dict(other.config) or mine.keys() != theirs.keys():
+        return False
+    return all(
+        weight.shape == theirs[name].shape and torch.equal(weight, theirs[name].to(weight.device))
+        for name, weight in mine.items()
+    )
+
+
+def _kept(pipeline: Pipeline) -> Tensor:
+    """The cumulative products of the schedule that the model was trained with.
+
+    They come from the scheduler's settings: samplers use other timesteps, and some no products.
+    """
+    from diffusers import DDPMScheduler
+
+    kept: Tensor = DDPMScheduler.from_config(pipeline.scheduler.config).alphas_cumprod
+    return kept.double().cpu()
