@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,13 @@ from siren_ext.report.pictures import AMPLIFICATION, coating_shown, galleries_of
 from siren_ext.report.pictures import CoatEvidence as CoatEvidence
 from siren_ext.report.redaction import clean as clean
 from siren_ext.report.redaction import pretty
+from siren_ext.report.template import render
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import KeyedResult
 from siren_ext.stats.sequential import SequentialResult, sequential_ks
-from siren_ext.text import printable
-from siren_ext.verdict.outcomes import tone_of
 from siren_ext.verdict.pools import distinct_scores
 from siren_ext.verdict.verify import Verdict
-from siren_ext.verdict.wording import NAMES, PREFERENCE_QUESTION, QUESTIONS, odds
+from siren_ext.verdict.wording import NAMES, PREFERENCE_QUESTION, QUESTIONS
 
 FORMAT = "siren_ext.report"
 FORMAT_VERSION = 1
@@ -150,7 +149,8 @@ def render_page(
     str
         HTML.
     """
-    return _render(
+    return render(
+        "report.html",
         verdict=verdict,
         results=dict.fromkeys(NAMES) | {one.test: one.result for one in verdict.findings},
         names=NAMES,
@@ -265,22 +265,3 @@ def _ks_path(verdict: Verdict, suspect: ScoreSet, reference: ScoreSet) -> Sequen
     if verdict.config.two_sided or len(first) * (len(first) + len(second)) > PATH_LIMIT:
         return None
     return sequential_ks(first, second, alpha=verdict.alpha)
-
-
-def _render(**values: Any) -> str:
-    import jinja2
-
-    env = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    env.filters |= {"odds": odds, "show": printable, "number": _number, "tone": tone_of}
-    template = resources.files("siren_ext.report").joinpath("report.html")
-    return env.from_string(template.read_text(encoding="utf-8")).render(**values)
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    if value is None:
-        return "\u2013"
-    if value != 0 and (abs(value) < 10 ** -(digits + 1) or abs(value) >= 1e7):
-        return f"{value:.3g}"
-    return f"{value:,.{digits}f}"
