@@ -17,7 +17,8 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.data.image_files import list_images
 from siren_ext.data.images import read_picture
 from siren_ext.errors import Cancelled, CoaterError, ImageError, ScoreError
-from siren_ext.evidence.commitment import Precedence, check_commitment
+from siren_ext.evidence.chain import ChainFiles, check_chain
+from siren_ext.evidence.commitment import Commitment, Precedence
 from siren_ext.evidence.counting import FiledKey, counted
 from siren_ext.evidence.ledger import ledger_of
 from siren_ext.progress import NULL, Named, Progress
@@ -313,12 +314,13 @@ def verify_step(
     """
     suspect_source, reference_source = sources or ({}, {})
     require_matching_key(coater, key)
-    precedence = _precedence(commitment, coater, key)
+    if commitment is not None:
+        Commitment.load(commitment)  # what can't be read is reported before the work
     watched = Named(progress, "suspicious model")
     first = score_folder(suspect, coater, source=suspect_source, progress=watched)
     second = _reference_scores(reference, coater, reference_source, progress)
     progress.stage("Writing the report")
-    precedence, price = counted(key, first, precedence)
+    precedence, price = counted(key, first, _precedence(commitment, first, key))
     config = VerifyConfig(alpha=alpha, price=price)
     verdict = verify(first, second, config, key=key, precedence=precedence)
     report = write_report(
@@ -336,13 +338,18 @@ def verify_step(
 
 
 def _precedence(
-    commitment: Path | None, coater: Coater, key: CoatingKey | None
+    commitment: Path | None, scores: ScoreSet, key: CoatingKey | None
 ) -> Precedence | None:
-    """What the commitment says about this coater and key, None without one."""
+    """What the commitment says about coater, key and pictures, None without one."""
     if commitment is None:
         return None
-    fingerprints = [key.fingerprint()] if key else []
-    return check_commitment(commitment, coater=coater.fingerprint, keys=fingerprints)
+    return check_chain(
+        ChainFiles(commitment),
+        coater=scores.coater,
+        keys=[key.fingerprint()] if key else [],
+        source=scores.source,
+        images=len(scores) + len(scores.failures),
+    )
 
 
 def _reference_scores(

@@ -26,6 +26,7 @@ from siren_ext.verdict.wording import (
     LIMITS,
     NAMES,
     PREFERENCE_LIMITS,
+    UNFIT,
     WORDING,
     count_of,
     headline,
@@ -214,12 +215,13 @@ def conclude(
     precedence : Precedence | None
         What a commitment says; None for no commitment.
     deciding : Finding | None
-        The finding that decides; None for that of the strictest test.
+        The finding that decides, whatever the commitment says; None for that of the strictest test.
 
     Returns
     -------
     Verdict
-        The verdict.
+        The verdict. It is "inconclusive" if the keyed test finds something, but a commitment was
+        given that does not fit.
 
     Raises
     ------
@@ -228,7 +230,7 @@ def conclude(
     """
     if not findings:
         raise ScoreError("No test was possible. Add a reference, a key or innocent models.")
-    deciding = deciding or strictest(findings)
+    given, deciding = deciding is not None, deciding or strictest(findings)
     alike = [pool for pool in innocents if pool.coater == suspect.coater]
     warnings = find_caveats(suspect, reference, alike, findings, deciding, config)
     if len(alike) < len(innocents):
@@ -248,8 +250,11 @@ def conclude(
         alone=len(findings) == 1,
         preference=suspect.preference,
     )
+    outcome = deciding.outcome
+    if _unfit(deciding, precedence) and not given:
+        outcome, text = "inconclusive", UNFIT
     return Verdict(
-        deciding.outcome,
+        outcome,
         text,
         tuple(findings),
         deciding.test,
@@ -259,6 +264,12 @@ def conclude(
         suspect.coater,
         precedence,
     )
+
+
+def _unfit(deciding: Finding, precedence: Precedence) -> bool:
+    """Whether a key was found that the commitment is not to."""
+    found = deciding.test == "keyed" and deciding.outcome == "coating found"
+    return found and precedence.status == "does not fit"
 
 
 def _require_enough(

@@ -131,6 +131,13 @@ PREFERENCE_LIMITS = (
 )
 """What a verdict by the keyed test of a model's preference does not prove."""
 
+UNFIT = (
+    "The secret message fits, but the commitment does not, so nothing shows that key, coater and "
+    "plan were chosen before the images. That counts for nothing. Verify again with the commitment "
+    "to this key and coater, and with the images of its plan."
+)
+"""The verdict where the keyed test finds something that was not committed to."""
+
 _LIKELIHOODS = (
     (1e-12, "practically impossible"),
     (1e-6, "extremely unlikely"),

@@ -150,5 +150,25 @@ def test_a_commitment_is_compared(host: PanelHost, keyed: Coater, tmp_path: Path
     other = CoatingKey.draw(BITS)
     bad = verify_step(suspect, None, keyed, jobs.new("t"), key=other, commitment=file)
     assert bad.verdict.precedence.status == "does not fit"
+    crafted = owners_key(keyed, suspect)
+    make_commitment(tmp_path / "coaters" / "keyed.safetensors", [other.fingerprint()], None).save(
+        tmp_path / "others.json"
+    )
+    unfit = verify_step(
+        suspect, None, keyed, jobs.new("t"), key=crafted, commitment=tmp_path / "others.json"
+    )
+    assert unfit.verdict.outcome == "inconclusive"
+    assert "That counts for nothing" in cards.verdict_card(unfit.verdict)
+    many = [CoatingKey.draw(BITS).fingerprint() for _ in range(9)]
+    make_commitment(
+        tmp_path / "coaters" / "keyed.safetensors", [key.fingerprint(), *many], None
+    ).save(tmp_path / "ten.json")
+    ten = verify_step(
+        suspect, None, keyed, jobs.new("t"), key=key, commitment=tmp_path / "ten.json"
+    )
+    assert ten.verdict.config.price == 10
+    assert "The commitment holds 10 keys, and p is multiplied by it" in cards.verdict_card(
+        ten.verdict
+    )
     with pytest.raises(EvidenceError):
         verify_step(suspect, None, keyed, jobs.new("t"), key=key, commitment=tmp_path / "none.json")

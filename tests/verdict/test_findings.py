@@ -17,6 +17,7 @@ from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.findings import strictest
 from siren_ext.verdict.outcomes import LOWER
 from siren_ext.verdict.verify import verify
+from siren_ext.verdict.wording import UNFIT
 
 QUICK = VerifyConfig()
 COMMITTED = Precedence("committed before", "Committed before: the key.", "2026-01-01T00:00:00Z")
@@ -106,6 +107,17 @@ def test_without_a_commitment_the_verdict_says_so():
     unfit = Precedence("does not fit", "The commitment does not fit: x.")
     verdict = verify(drawn(5), drawn(10, 120, seed=1), precedence=unfit)
     assert verdict.warnings[0] == unfit.text
+
+
+def test_a_key_that_the_commitment_is_not_to_finds_nothing():
+    """A key that was crafted or picked afterwards fits the images, but not the commitment."""
+    unfit = Precedence("does not fit", "The commitment does not fit: x.")
+    verdict = verify(drawn(5, lean=SIGNS), None, QUICK, key=known_key(), precedence=unfit)
+    assert verdict.deciding.outcome == "coating found"
+    assert (verdict.outcome, verdict.headline) == ("inconclusive", UNFIT)
+    assert verdict.warnings[0] == unfit.text
+    innocent = verify(drawn(5), None, QUICK, key=known_key(), precedence=unfit)
+    assert innocent.outcome == "no evidence"
 
 
 @pytest.mark.parametrize(
