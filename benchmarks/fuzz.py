@@ -1,6 +1,7 @@
 """Feed damaged files to every reader, and report tracebacks, hangs and memory.
 
     python benchmarks/fuzz.py --minutes 2
+    python benchmarks/fuzz.py --mutants 10000 --into docs/fuzzing.md
     python benchmarks/fuzz.py --reader adapters --mutants 10000
     python benchmarks/fuzz.py --reader adapters --seed 123
 
@@ -26,6 +27,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -37,7 +39,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import torch  # noqa: E402
 from support.fuzz_mutators import mutant  # noqa: E402
-from support.fuzz_readers import Reader, readers  # noqa: E402
+from support.fuzz_reader import Reader  # noqa: E402
+from support.fuzz_readers import readers  # noqa: E402
 
 from siren_ext.errors import SirenError  # noqa: E402
 from siren_ext.text import printable  # noqa: E402
@@ -45,6 +48,9 @@ from siren_ext.text import printable  # noqa: E402
 HANG_SECONDS = 10
 GROWTH = 1 << 30
 MOST_FAILURES = 20
+MINUTES = 2.0
+START, END = "<!-- fuzz:start -->", "<!-- fuzz:end -->"
+_LIBRARIES = ("Pillow", "torch", "safetensors", "msgspec", "cryptography", "rfc3161-client")
 _STATE = struct.Struct("qqqq")  # seed, mutants, read, peak growth in bytes
 
 
@@ -209,8 +215,11 @@ def repeat(reader: Reader, seed: int, work: Path) -> int:
 def options(arguments: list[str] | None) -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--minutes", type=float, default=2.0, help="time for all readers together")
+    parser.add_argument(
+        "--minutes", type=float, help="time for all readers together; 2 without --mutants"
+    )
     parser.add_argument("--mutants", type=int, help="stop a reader after this many")
+    parser.add_argument("--into", type=Path, help="page whose table gets the counts")
     parser.add_argument("--reader", action="append", help="only this one; may be repeated")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--seed", type=int, help="read this mutant only and show its traceback")
@@ -220,6 +229,9 @@ def options(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Read mutants and print the counts; returns the exit code."""
     chosen = options(arguments)
+    if chosen.into is not None and END not in chosen.into.read_text("utf-8").partition(START)[2]:
+        print(f"{chosen.into} lacks the marks {START} and {END}; add them.")
+        return 2
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     memory = Path("/dev/shm")  # deleting a file on a disk takes longer than reading a mutant
@@ -234,21 +246,25 @@ def main(arguments: list[str] | None = None) -> int:
         picked = [one for one in found if chosen.reader is None or one.name in chosen.reader]
         if chosen.seed is not None:
             return max(repeat(one, chosen.seed, work) for one in picked)
-        return _table(picked, chosen, work)
+        return _table(picked, names, chosen, work)
     finally:
         if chosen.seed is None:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _table(picked: list[Reader], chosen: argparse.Namespace, work: Path) -> int:
-    """Fuzz readers one after another and print a line each."""
-    end = time.monotonic() + chosen.minutes * 60
-    wrong = 0
+def _table(picked: list[Reader], names: list[str], chosen: argparse.Namespace, work: Path) -> int:
+    """Fuzz readers one after another, print a line each and put the counts into a page."""
+    minutes = chosen.minutes
+    if minutes is None:
+        minutes = MINUTES if chosen.mutants is None else float("inf")
+    end = time.monotonic() + minutes * 60
+    counts: list[tuple[str, Outcome]] = []
     print(f"{'reader':<24}{'mutants':>9}{'read':>9}{'per s':>8}{'MB':>6}  failures", flush=True)
     for index, reader in enumerate(picked):
         left = (end - time.monotonic()) / (len(picked) - index)
         most = chosen.mutants if chosen.mutants is not None else sys.maxsize
         one = fuzz(reader, chosen.first, left, most, work)
+        counts.append((reader.name, one))
         speed = one.mutants / max(one.seconds, 1e-9)
         print(
             f"{reader.name:<24}{one.mutants:>9}{one.read:>9}{speed:>8.0f}"
@@ -256,9 +272,31 @@ def _table(picked: list[Reader], chosen: argparse.Namespace, work: Path) -> int:
             flush=True,
         )
         for failure in one.failures[:MOST_FAILURES]:
-            print(f"    --reader '{reader.name}' --{failure}")
-        wrong += len(one.failures)
-    return 1 if wrong else 0
+            print(f"    --reader '{reader.name}' --{failure}", flush=True)
+    if chosen.into is not None:
+        _put(counts, chosen.into, names)
+    return 1 if any(one.failures for _, one in counts) else 0
+
+
+def _put(counts: list[tuple[str, Outcome]], page: Path, names: list[str]) -> None:
+    """Replace the lines of a page's table for the readers that were run."""
+    before, _, rest = page.read_text("utf-8").partition(START)
+    inside, _, after = rest.partition(END)
+    rows = {line.split("|")[1].strip(): line for line in inside.splitlines() if "|" in line}
+    rows |= {
+        name: f"| {name} | {one.mutants:,} | {one.read:,} | {one.growth / 1e6:.0f} MB "
+        f"| {len(one.failures)} |"
+        for name, one in counts
+    }
+    made = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    lines = [
+        "| Reader | Mutants | Read | Most memory | Failures |",
+        "| --- | --- | --- | --- | --- |",
+        *(rows[name] for name in names if name in rows),
+        "",
+        f"Read with {made}.",
+    ]
+    page.write_text(f"{before}{START}\n" + "\n".join(lines) + f"\n{END}{after}", "utf-8")
 
 
 if __name__ == "__main__":

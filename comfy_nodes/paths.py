@@ -11,6 +11,8 @@ from siren_ext.errors import DatasetError, SirenError
 MODELS = "siren"
 SUBFOLDER = "siren"
 _NAME = re.compile(r"[^<>:\"|?*\x00-\x1f\\]+")
+_LONGEST = 200  # bytes of a part: file systems take 255, and numbers and suffixes are added
+_DEEPEST = 1000  # characters of a path
 
 
 def register_folder() -> None:
@@ -76,12 +78,21 @@ def safe_name(name: str, error: type[SirenError]) -> PurePosixPath:
     plain = name.strip().replace("\\", "/")
     path = PurePosixPath(plain)
     fine = plain and not path.is_absolute() and path.parts and _NAME.fullmatch(plain)
-    if not fine or any(part == ".." or part.startswith(".") for part in path.parts):
+    odd = [part for part in path.parts if part.startswith(".") or not _fits(part)]
+    if not fine or odd or len(plain) > _DEEPEST:
         raise error(
-            f"{name!r} can't be used as a name; expected one such as 'siren/pictures': below "
-            "ComfyUI's folder, without '..', leading dots or special characters."
+            f"{name[:80]!r} can't be used as a name; expected one such as 'siren/pictures': below "
+            "ComfyUI's folder, without '..', leading dots or special characters, and not too long."
         )
     return path
+
+
+def _fits(part: str) -> bool:
+    """Whether file systems take a part of a path."""
+    try:
+        return len(part.encode()) <= _LONGEST
+    except UnicodeEncodeError:  # half of a character
+        return False
 
 
 def image_folder(name: str) -> Path:

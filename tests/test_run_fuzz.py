@@ -21,7 +21,7 @@ import ctypes, time
 from pathlib import Path
 import fuzz
 from siren_ext.errors import SirenError
-from support.fuzz_readers import Reader, Sample
+from support.fuzz_reader import Reader, Sample
 
 def run(read, most=40):
     reader = Reader("bad", [Sample("a.json", b'{"a": [1, 2, 3]}', "json")], read)

@@ -130,7 +130,7 @@ def check_stamp(token: Path, file: Path, roots: Path) -> Stamp:
     ----------
     RFC 3161, "Internet X.509 Public Key Infrastructure Time-Stamp Protocol".
     """
-    from cryptography.x509 import load_der_x509_certificate
+    from cryptography.x509 import InvalidVersion, load_der_x509_certificate
 
     module = _module()
     name = printable(Path(token).name)
@@ -151,7 +151,7 @@ def check_stamp(token: Path, file: Path, roots: Path) -> Stamp:
         raise EvidenceError(f"{name} stamps another hash than SHA-256. {_ADVICE}")
     try:
         builder.build().verify_message(answer, data)
-    except (module.VerificationError, ValueError) as error:
+    except (module.VerificationError, ValueError, InvalidVersion) as error:
         raise EvidenceError(
             f"{name} is no valid time stamp of {printable(Path(file).name)} by an authority in "
             f"{printable(Path(roots).name)} ({printable(str(error))[:160]}). Use the file that was "
@@ -178,16 +178,17 @@ def _accuracy(info: Any) -> timedelta:
 
 
 def _certificates(roots: Path) -> Sequence[Certificate]:
-    from cryptography.x509 import load_pem_x509_certificates
+    from cryptography.x509 import InvalidVersion, load_pem_x509_certificates
 
     name = printable(Path(roots).name)
     advice = "Use the root certificate that the authority published, in PEM form."
     data = read_bytes(roots, error=EvidenceError, max_bytes=MAX_ROOTS, name=name, advice=advice)
     try:
         found = load_pem_x509_certificates(data)
-    except ValueError as error:
+        rooted = any(one.issuer == one.subject for one in found)  # names are parsed only here
+    except (ValueError, InvalidVersion) as error:
         raise EvidenceError(f"{name} holds no certificate in PEM form. {advice}") from error
-    if not any(one.issuer == one.subject for one in found):
+    if not rooted:
         raise EvidenceError(f"{name} holds no root certificate. {advice}")
     return list(dict.fromkeys(found))
 

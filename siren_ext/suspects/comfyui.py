@@ -30,6 +30,7 @@ from siren_ext.suspects.responses import (
     SuspectError,
     at_path,
     decode_picture,
+    list_at,
     quoted,
 )
 from siren_ext.suspects.secret import Secret
@@ -309,7 +310,7 @@ class ComfyUISuspect(RemoteSuspect):
         """Remove a job that is no longer wanted from the queue, or interrupt it, if possible."""
         try:
             self.client.post("/queue", {"delete": [job]})
-            running = at_path(self.client.get("/queue").json(), "queue_running") or []
+            running = list_at(self.client.get("/queue").json(), "queue_running")
             # older servers interrupt any running job, so check that it is this one
             if any(at_path(entry, "1") == job for entry in running):
                 self.client.post("/interrupt", {"prompt_id": job})
@@ -326,7 +327,7 @@ class ComfyUISuspect(RemoteSuspect):
         found = [
             image
             for node in ([self.output] if self.output else outputs)
-            for image in at_path(outputs.get(node), "images") or []
+            for image in list_at(outputs.get(node), "images")
             if isinstance(image, dict)
         ]
         if len(found) != 1:
@@ -384,7 +385,7 @@ class ComfyUISuspect(RemoteSuspect):
 
 def _failure(entry: Any) -> SuspectError:
     """The error of a failed job; lack of memory may be temporary."""
-    for message in at_path(entry, "status.messages") or []:
+    for message in list_at(entry, "status.messages"):
         if at_path(message, "0") == "execution_error":
             facts = at_path(message, "1")
             what = f"{at_path(facts, 'node_type')}: {at_path(facts, 'exception_message')}"

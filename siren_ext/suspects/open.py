@@ -6,6 +6,7 @@ from pathlib import Path
 
 from siren_ext.diffusion.load import POCKET
 from siren_ext.errors import ConfigError, ModelError
+from siren_ext.files import is_file, is_folder
 from siren_ext.suspects import a1111, comfyui, hosted
 from siren_ext.suspects.base import Suspect
 from siren_ext.suspects.folder import FolderSuspect
@@ -67,7 +68,7 @@ def open_suspect(
     scheme, colon, _ = text.partition("://")
     path = Path(text)
     local = not colon and text != POCKET
-    if local and not path.exists():
+    if local and not (is_file(path) or is_folder(path)):
         raise ConfigError(f"There is no {str(text)[:200]}; expected {KINDS}.")
     if base is not None and not needs_base(text):
         raise ConfigError(
@@ -88,7 +89,7 @@ def open_suspect(
     if path.suffix.lower() == ".toml":
         return hosted.HostedSuspect(hosted.HostedConfig.read(path), limits, trust)
     if not needs_base(text):
-        if path.is_dir() and not (path / "model_index.json").is_file():
+        if is_folder(path) and not is_file(path / "model_index.json"):
             return FolderSuspect(path)
         return LocalSuspect(path, device=device, batch_size=batch_size)
     if base is None:
@@ -114,9 +115,9 @@ def needs_base(text: str) -> bool:
         If it is a file other than safetensors and TOML.
     """
     path = Path(text)
-    if path.is_dir():
-        return any((path / name).is_file() for name in _ADAPTER_FILES)
-    return path.is_file() and path.suffix.lower() != ".toml" and not is_checkpoint(path)
+    if is_folder(path):
+        return any(is_file(path / name) for name in _ADAPTER_FILES)
+    return is_file(path) and path.suffix.lower() != ".toml" and not is_checkpoint(path)
 
 
 def is_checkpoint(path: Path) -> bool:

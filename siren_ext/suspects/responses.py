@@ -165,3 +165,9 @@ def at_path(answer: Any, path: str) -> Any:
         else:
             return None
     return value
+
+
+def list_at(answer: Any, path: str) -> list[Any]:
+    """The list at a dotted path; empty if there is none, or something else."""
+    value = at_path(answer, path)
+    return value if isinstance(value, list) else []

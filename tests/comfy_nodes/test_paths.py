@@ -10,7 +10,22 @@ from siren_ext.errors import CoaterError, DatasetError, ScoreError
 
 @pytest.mark.parametrize(
     "name",
-    ["", "..", "../x", "a/../b", "/etc", "C:\\x", "\\\\host\\x", ".git", "a/.b", "a\nb", "a|b"],
+    [
+        *(
+            "",
+            "..",
+            "../x",
+            "a/../b",
+            "/etc",
+            "C:\\x",
+            "\\\\host\\x",
+            ".git",
+            "a/.b",
+            "a\nb",
+            "a|b",
+        ),
+        *("a" * 201, "\u00e4" * 101, "a/" * 600 + "b", "\ud800"),
+    ],
 )
 def test_no_name_leads_out_of_the_folders(host: FakeHost, name: str) -> None:
     from comfy_nodes import files, paths

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from support.evidence_samples import PASSPHRASE
+from support.fuzz_answers import answer_readers
+from support.fuzz_evidence import evidence_readers
+from support.fuzz_models import model_readers
+from support.fuzz_reader import Reader, Sample, of_file, sample_of
 from support.metadata_files import painters_photo, smooth
 from support.reports import written as written_report
 from support.score_sets import drawn
@@ -29,21 +32,20 @@ from siren_ext.coating.journal import JOURNAL_NAME, CoatJournal
 from siren_ext.coating.manifest import CoatConfig, CoatManifest
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture
-from siren_ext.evidence.beacon import read_round
-from siren_ext.evidence.commitment import Commitment, make_commitment
-from siren_ext.evidence.ledger import count_test, ledger_of, read_ledger, start_ledger
-from siren_ext.evidence.prompt_plan import read_plan
 from siren_ext.keys import encrypted_file
-from siren_ext.keys.coating_key import KeyRing
 from siren_ext.keys.signing import Signer
 from siren_ext.panels.host import UploadLimits
+from siren_ext.panels.recheck import recheck_step
 from siren_ext.panels.uploads import collect_images
+from siren_ext.report import charts
 from siren_ext.report.check import check_report
+from siren_ext.scoring.score import score_folder
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.suspects.base import PromptPlan
 from siren_ext.suspects.comfyui_workflow import read_workflow
 from siren_ext.suspects.hosted import HostedConfig, HostedSuspect
 from siren_ext.suspects.provenance import Provenance
+from siren_ext.suspects.trust import Trust
 
 HOSTED = """url = "https://api.example.com"
 create = "/v1/predictions"
@@ -64,42 +66,13 @@ resolution = 512
   num_repeats = 10
   class_tokens = "fox"
 """
+BEFORE = Path(__file__).resolve().parents[1] / "fixtures" / "before"
 SHAPE = CoaterConfig(
     channels=4, generator_blocks=1, extractor_blocks=1, bits=2, features=4, working_size=32
 )
 KEYED = CoaterConfig(
     channels=4, generator_blocks=1, extractor_blocks=1, message_bits=8, working_size=32
 )
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A good file: its place below the reader's folder, its bytes and what they consist of."""
-
-    place: str
-    data: bytes
-    kind: str
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A reader: good files, and what reads the folder that holds one of them, damaged.
-
-    ``read`` gets the folder and the place of the damaged file. ``kept`` are the other files.
-    """
-
-    name: str
-    samples: Sequence[Sample]
-    read: Callable[[Path, str], object]
-    kept: dict[str, bytes] = field(default_factory=dict)
-
-
-def _file(reads: Callable[[Path], object]) -> Callable[[Path, str], object]:
-    return lambda folder, place: reads(folder / place)
-
-
-def _sample(file: Path, kind: str, place: str = "") -> Sample:
-    return Sample(place or file.name, file.read_bytes(), kind)
 
 
 def readers(work: Path) -> list[Reader]:
@@ -110,8 +83,9 @@ def readers(work: Path) -> list[Reader]:
     Coater(SHAPE, seed=1).save(coater)
     return [
         _images(work), _coaters(work, coater), *_coated(work, coater), _torch_files(work),
-        _scores(work), _reports(work), *_keys(work), *_evidence(work, coater), _adapters(work),
-        *_suspects(work), *_datasets(work), _uploads(),
+        _scores(work), _reports(work), *evidence_readers(work, coater), _adapters(work),
+        *_suspects(work), _scored(work, coater), *_datasets(work), _uploads(),
+        *answer_readers(work), *model_readers(work),
     ]  # fmt: skip
 
 
@@ -134,30 +108,30 @@ def _images(work: Path) -> Reader:
             smooth().save(work / name, **options)
         except (OSError, KeyError, ValueError):
             continue  # this Pillow has no encoder for it
-        samples.append(_sample(work / name, "png" if name.endswith("png") else ""))
-    samples.append(_sample(painters_photo(work / "k.jpg"), ""))
+        samples.append(sample_of(work / name, "png" if name.endswith("png") else ""))
+    samples.append(sample_of(painters_photo(work / "k.jpg"), ""))
     for mode, name in (("P", "l.png"), ("RGBA", "m.png"), ("I;16", "n.png")):
         smooth(mode="L" if mode == "I;16" else mode).convert(mode).save(work / name)
-        samples.append(_sample(work / name, "png"))
+        samples.append(sample_of(work / name, "png"))
     frames = [Image.fromarray(np.full((9, 9, 3), value, np.uint8)) for value in (3, 90, 200)]
     for name in ("o.gif", "p.webp", "q.png"):
         frames[0].save(work / name, save_all=True, append_images=frames[1:])
-        samples.append(_sample(work / name, "png" if name.endswith("png") else ""))
-    return Reader("pictures", samples, _file(read_picture))
+        samples.append(sample_of(work / name, "png" if name.endswith("png") else ""))
+    return Reader("pictures", samples, of_file(read_picture))
 
 
 def _coaters(work: Path, coater: Path) -> Reader:
     keyed = work / "keyed.safetensors"
     Coater(KEYED, seed=1).save(keyed)
-    samples = [_sample(coater, "safetensors"), _sample(keyed, "safetensors")]
-    return Reader("coaters", samples, _file(Coater.load))
+    samples = [sample_of(coater, "safetensors"), sample_of(keyed, "safetensors")]
+    return Reader("coaters", samples, of_file(Coater.load))
 
 
 def _torch_files(work: Path) -> Reader:
     small = work / "small.pth"
     torch.save({"weight": torch.ones(2, 3), "steps": [1, 2]}, small)
-    samples = [_sample(small, ""), _sample(small, "zip")]
-    return Reader("torch files", samples, _file(lambda path: read_torch_file(path, 1 << 24)))
+    samples = [sample_of(small, ""), sample_of(small, "zip")]
+    return Reader("torch files", samples, of_file(lambda path: read_torch_file(path, 1 << 24)))
 
 
 def _pictures(folder: Path, count: int = 3) -> Path:
@@ -175,14 +149,16 @@ def _coated(work: Path, coater: Path) -> list[Reader]:
     begun = CoatJournal(work / "begun", loaded.fingerprint, CoatConfig())
     entries = CoatManifest.load(manifest).entries
     begun.begin([entry.output for entry in entries], entries)
-    journal = _sample(work / "begun" / JOURNAL_NAME, "lines")
+    journal = sample_of(work / "begun" / JOURNAL_NAME, "lines")
+
+    old = sample_of(BEFORE / "siren_manifest.json", "json", "old.json")
 
     def recall(folder: Path, place: str) -> object:
         return CoatJournal(folder, loaded.fingerprint, CoatConfig())
 
     return [
-        Reader("manifests", [_sample(manifest, "json")], _file(CoatManifest.load)),
-        Reader("journals", [journal, _sample(manifest, "json")], recall),
+        Reader("manifests", [sample_of(manifest, "json"), old], of_file(CoatManifest.load)),
+        Reader("journals", [journal, sample_of(manifest, "json")], recall),
     ]
 
 
@@ -191,95 +167,48 @@ def _coated(work: Path, coater: Path) -> list[Reader]:
 
 def _scores(work: Path) -> Reader:
     drawn(5).save(work / "scores.json")
-    return Reader("scores", [_sample(work / "scores.json", "json")], _file(ScoreSet.load))
+    measured = {"kind": "preference", "provenance": {"suspect": {}}, "settings": {"draws": 2}}
+    dataclasses.replace(drawn(4), source=measured).save(work / "preference.json")
+    files = [work / "scores.json", work / "preference.json", BEFORE / "scores.json"]
+    samples = [sample_of(file, "json", f"{n}.json") for n, file in enumerate(files)]
+    return Reader("scores and preferences", samples, of_file(ScoreSet.load))
+
+
+def _scored(work: Path, coater: Path) -> Reader:
+    loaded = Coater.load(coater)
+    kept = {"0.png": (work / "photos" / "0.png").read_bytes()}
+    return Reader(
+        "provenance of scores",
+        [sample_of(work / "made" / "provenance.json", "json")],
+        lambda folder, place: score_folder(folder, loaded).to_dict(),
+        kept,
+    )
 
 
 def _reports(work: Path) -> Reader:
     out = work / "report"
     written_report(drawn(2, 12), drawn(5, 12, seed=1), out, signer=Signer.draw())
     kept = {file.name: file.read_bytes() for file in out.iterdir()}
-    samples = [Sample(name, data, "json") for name, data in kept.items() if name.endswith("json")]
-    return Reader("reports", samples, lambda folder, place: check_report(folder), kept)
-
-
-class _Open:
-    """A cipher that hides nothing, so that the content of a key file can be damaged."""
-
-    def encrypt(self, nonce: bytes, plain: bytes, head: bytes) -> bytes:
-        return plain
-
-    decrypt = encrypt
-
-
-def _keys(work: Path) -> list[Reader]:
-    KeyRing.draw(["anna", "ben"], 16).save(work / "keys.json", PASSPHRASE)
-    Signer.draw().save(work / "signing.json", PASSPHRASE)
-
-    def load(path: Path) -> object:
-        kind: Any = Signer if path.name == "signing.json" else KeyRing
-        return kind.load(path, PASSPHRASE)
-
-    names = ("keys.json", "signing.json")
-    closed = Reader("key files", [_sample(work / name, "json") for name in names], _file(load))
-    usual = encrypted_file._cipher
-    opened: list[Sample] = []
-    try:
-        encrypted_file._cipher = lambda passphrase, derivation: _Open()
-        for name, kind in (("keys.json", KeyRing.draw(["anna"], 16)), ("signing.json", None)):
-            (work / name).unlink()
-            (kind or Signer.draw()).save(work / name, PASSPHRASE)
-            text = json.loads((work / name).read_bytes())
-            opened.append(Sample(name, _plain(text["sealed"]), "json"))
-    finally:
-        encrypted_file._cipher = usual
-    heads = {name: json.loads((work / name).read_bytes()) for name in names}
-
-    def load_plain(folder: Path, place: str) -> object:
-        import base64
-
-        sealed = base64.b64encode((folder / place).read_bytes()).decode()
-        (folder / place).write_text(json.dumps({**heads[place], "sealed": sealed}))
-        encrypted_file._cipher = lambda passphrase, derivation: _Open()
-        try:
-            return load(folder / place)
-        finally:
-            encrypted_file._cipher = usual
-
-    return [closed, Reader("contents of key files", opened, load_plain)]
-
-
-def _plain(sealed: str) -> bytes:
-    import base64
-
-    return base64.b64decode(sealed)
-
-
-def _evidence(work: Path, coater: Path) -> list[Reader]:
-    made = make_commitment(coater, ["ab" * 32], work / "coated")
-    made.save(work / "commitment.json")
-    beacon = {"round": 1000, "randomness": "ab" * 32, "signature": "cd" * 48}
-    plan = b'prompts = ["an image of a fox", "a fox"]\ncount = 100\nseed = 7\n'
-    start_ledger(work / "keys.json")
-    for number in range(3):
-        count_test(work / "keys.json", drawn(2, 12, seed=number), "cd" * 32)
-    ledger = _sample(ledger_of(work / "keys.json"), "lines", "ledger.jsonl")
-    return [
-        Reader("commitments", [_sample(work / "commitment.json", "json")], _file(Commitment.load)),
-        Reader(
-            "beacon rounds",
-            [Sample("round.json", json.dumps(beacon).encode(), "json")],
-            _file(read_round),
-        ),
-        Reader(
-            "prompt plans",
-            [
-                Sample("plan.toml", plan, "text"),
-                Sample("plan.json", b'{"prompts": ["a fox"], "count": 9, "seed": 7}', "json"),
-            ],
-            _file(read_plan),
-        ),
-        Reader("ledgers", [ledger], _file(read_ledger)),
+    for old in ("report_keyed", "report_ks"):
+        kept |= {f"{old}/{one.name}": one.read_bytes() for one in (BEFORE / old).iterdir()}
+    samples = [
+        Sample(name, data, "json" if name.endswith("json") else "text")
+        for name, data in kept.items()
     ]
+
+    def check(folder: Path, place: str) -> object:
+        drawn_svg: Any = charts._svg
+        # drawing takes most of the time, so one mutant in eight has to do
+        if zlib.crc32((folder / place).read_bytes()) % 8:
+            charts._svg = lambda *_: ""
+        try:
+            if place.endswith("report.json"):
+                recheck_step(folder / place)
+            return check_report((folder / place).parent)
+        finally:
+            charts._svg = drawn_svg
+
+    return Reader("reports", samples, check, kept)
 
 
 # -- models and suspects --------------------------------------------------------------------
@@ -288,7 +217,7 @@ def _evidence(work: Path, coater: Path) -> list[Reader]:
 def _adapters(work: Path) -> Reader:
     tags = {"10_fox": {"a fox": 4, "red": 2}}
     path = claiming(work, ss_tag_frequency=tags, ss_network_module="networks.lora", ss_steps="100")
-    return Reader("adapters", [_sample(path, "safetensors")], _file(_adapter))
+    return Reader("adapters", [sample_of(path, "safetensors")], of_file(_adapter))
 
 
 def _adapter(path: Path) -> object:
@@ -297,6 +226,7 @@ def _adapter(path: Path) -> object:
 
 
 def _suspects(work: Path) -> list[Reader]:
+    trust = Trust(variables=("HOME",), ask=lambda *_: True)
     record = Provenance(
         kind="generated", suspect={"kind": "local"}, plan=PromptPlan().to_dict(), images={}
     )
@@ -311,22 +241,22 @@ def _suspects(work: Path) -> list[Reader]:
         Reader(
             "hosted.toml",
             [Sample("hosted.toml", HOSTED.encode(), "text")],
-            _file(lambda path: HostedSuspect(HostedConfig.read(path)).describe()),
+            of_file(lambda path: HostedSuspect(HostedConfig.read(path), None, trust).describe()),
         ),
         Reader(
             "provenance",
-            [_sample(work / "made" / "provenance.json", "json")],
+            [sample_of(work / "made" / "provenance.json", "json")],
             lambda folder, place: Provenance.load(folder),
         ),
         Reader(
             "workflows",
             [Sample("workflow.json", json.dumps(workflow).encode(), "json")],
-            _file(read_workflow),
+            of_file(read_workflow),
         ),
         Reader(
             "settings",
             [Sample("plan.toml", b'prompts = ["a fox"]\ncount = 9\nguidance = 3.5\n', "text")],
-            _file(_settings),
+            of_file(_settings),
         ),
     ]
 
@@ -354,13 +284,14 @@ def _datasets(work: Path) -> list[Reader]:
         Sample("metadata.jsonl", "\n".join(map(json.dumps, rows)).encode(), "lines"),
         Sample("metadata.csv", table.encode(), "text"),
         Sample("meta.json", json.dumps({"0": {"caption": "a", "tags": "b"}}).encode(), "json"),
+        Sample("captions.tsv", b"0.png\ta fox\n1.png\ttwo foxes\n", "text"),
         Sample("0.txt", "ein Fuchs, größer".encode(), "text"),
         Sample("0.txt", "狐".encode("cp932"), ""),
         Sample("0.caption", "a fox".encode("utf-16"), ""),
     ]
     toml = [Sample("dataset.toml", DATASET.encode(), "text")]
     return [
-        Reader("dataset.toml", toml, _file(ImageSet.open), kept),
+        Reader("dataset.toml", toml, of_file(ImageSet.open), kept),
         Reader("captions", captions, lambda folder, place: ImageSet.open(folder), small),
     ]
 

@@ -113,6 +113,19 @@ def test_failing_workflow_is_told_and_not_repeated(comfy: ComfyStandin, tmp_path
     assert len(queued(comfy)) == 3
 
 
+def test_answers_with_odd_values(comfy: ComfyStandin) -> None:
+    found = ComfyUISuspect(f"http://{comfy.place}")
+    for entry in (
+        {"status": {"status_str": "success"}, "outputs": {"output": {"images": 0.5}}},
+        {"status": {"status_str": "success"}, "outputs": {"output": 3}},
+        {"status": {"status_str": "error", "messages": 0.5}},
+        {"status": 7},
+        None,
+    ):
+        with pytest.raises(SuspectError):
+            found._picture_of(entry)
+
+
 @pytest.mark.parametrize("fault", ["redirect", "forbidden", "two pictures"])
 def test_hopeless_answers_end_the_run(comfy: ComfyStandin, fault: str) -> None:
     comfy.faults = [fault]

@@ -70,6 +70,8 @@ def test_what_is_nothing_of_the_kind(lora: Path, checkpoint: Path, tmp_path: Pat
         (checkpoint, "pocket", ConfigError, "is not"),
         (tmp_path / "gone", None, ConfigError, "There is no"),
         (tmp_path / "gone", "pocket", ConfigError, "There is no"),
+        ("comfyui:" + "x" * 5000, None, ConfigError, "There is no comfyui:xxx"),
+        ("a\0b", "pocket", ConfigError, "There is no"),
         (pickle, None, ModelError, "not a safetensors file"),
         ("https://example.com/api", None, ConfigError, "in a TOML file"),
         ("file:///etc/passwd", None, ConfigError, "in a TOML file"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.hostile_files import damaged
 
-from siren_ext.suspects.responses import BadAnswer, parse_json
+from siren_ext.suspects.responses import BadAnswer, list_at, parse_json
 
 # Servers may send these: ComfyUI's histories hold NaN, and what is not asked for does no harm.
 HARMLESS = ("doubled key", "NaN", "infinity", "unknown name", "many decimals")
@@ -31,3 +31,10 @@ def test_damaged_answers_are_refused(as_bytes: bool) -> None:
             parse_json(content if as_bytes else text)
         assert str(error.value).isprintable()
         assert len(str(error.value)) < 400, name
+
+
+def test_what_should_be_a_list() -> None:
+    answer = {"a": {"b": [1], "c": 0.5, "d": "xy", "e": {"0": 1}}}
+    assert list_at(answer, "a.b") == [1]
+    assert [list_at(answer, f"a.{name}") for name in "cdef"] == [[]] * 4
+    assert list_at(None, "a") == []
