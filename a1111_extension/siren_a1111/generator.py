@@ -13,7 +13,7 @@ from siren_a1111 import webui
 from siren_ext.adapters.files import adapter_hash
 from siren_ext.data.images import Picture, write_picture
 from siren_ext.errors import AdapterError, Cancelled, ModelError
-from siren_ext.panels.lora import ImageRequest
+from siren_ext.panels.generation import ImageRequest
 from siren_ext.progress import Progress
 from siren_ext.text import printable
 

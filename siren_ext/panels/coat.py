@@ -7,13 +7,20 @@ from typing import Any
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.panels import html as cards
-from siren_ext.panels.actions import before_after, coat_step
-from siren_ext.panels.gradio_compat import lossless, private
+from siren_ext.panels.actions import before_after, coat_step, require_matching_key
+from siren_ext.panels.gradio_compat import lossless
 from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.keys import key_choice, key_maker, open_key
 from siren_ext.panels.official import coater_import
-from siren_ext.panels.uploads import collect_images
-from siren_ext.panels.widgets import coater_choice, folder_box, image_files, reveal, run_and_stop
+from siren_ext.panels.uploads import check_given, collect_images
+from siren_ext.panels.widgets import (
+    coater_choice,
+    connect,
+    folder_box,
+    image_files,
+    reveal,
+    run_and_stop,
+)
 
 LAYOUTS = {
     "Same folders as the originals": "plain",
@@ -60,9 +67,9 @@ def coat_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
         elem_id="siren_coat_intro",
     )
     inputs, sections = _inputs(gr, host)
-    start, _, job_id = run_and_stop(gr, "siren_coat", "Coat the images", host.stops)
+    buttons = run_and_stop(gr, "siren_coat", "Coat the images", host.stops)
     outputs = _outputs(gr)
-    start.then(_runner(gr, host), [*inputs, job_id], outputs, **private(gr))
+    connect(gr, buttons, _checker(host), _runner(gr, host), inputs, outputs)
     return {part.elem_id: part for part in (*inputs, *outputs)} | sections
 
 
@@ -125,6 +132,21 @@ def _outputs(gr: Any) -> list[Any]:
         **lossless(gr),
     )
     return [card, archive, record, singles, pictures]
+
+
+def _checker(host: PanelHost) -> Callable[..., None]:
+    """What is checked before the job is queued."""
+
+    def check(
+        uploads: Any, folder: str, coater_name: str, coater_file: Any, key_file: Any,
+        passphrase: str, recipient: str, *_: Any,
+    ) -> None:  # fmt: skip
+        check_given(uploads, folder, host.limits)
+        coater = host.coaters.load(coater_name, coater_file)
+        key = open_key(key_file, passphrase, recipient)
+        require_matching_key(coater, key, needed=True)
+
+    return check
 
 
 def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:

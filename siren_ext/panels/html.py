@@ -227,13 +227,37 @@ def attempt(work: Callable[[], tuple[Any, ...]], blanks: Sequence[Any]) -> tuple
         return work()
     except Cancelled:
         return (note("There is no result. You can start again at any time.", "Stopped"), *blanks)
-    except SirenError as error:
-        return (problem(str(error)), *blanks)
     except Exception as error:  # every failure has to be visible on the page
-        _LOG.exception("A panel's step failed")
-        kind = type(error).__name__
-        text = f"Something unexpected went wrong ({kind}). The program's log has the details."
-        return (problem(text), *blanks)
+        return (problem(_in_words(error)), *blanks)
+
+
+def fault_of(check: Callable[[], object]) -> str:
+    """Run a check of a panel's form. Never raises.
+
+    Parameters
+    ----------
+    check : Callable[[], object]
+        Raises :class:`SirenError` if the form can't be used as it is.
+
+    Returns
+    -------
+    str
+        The message, "" if there is nothing to complain about.
+    """
+    try:
+        check()
+    except Exception as error:
+        return _in_words(error)
+    return ""
+
+
+def _in_words(error: Exception) -> str:
+    """The message of a failure; what is not expected goes into the log."""
+    if isinstance(error, SirenError):
+        return str(error)
+    _LOG.error("A panel's step failed", exc_info=error)
+    kind = type(error).__name__
+    return f"Something unexpected went wrong ({kind}). The program's log has the details."
 
 
 @functools.cache

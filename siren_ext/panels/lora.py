@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from siren_ext.errors import ConfigError
 from siren_ext.panels import html as cards
 from siren_ext.panels.actions import Verification, require_matching_key, verify_step
+from siren_ext.panels.generation import ImageGenerator, ImageRequest, Loras
 from siren_ext.panels.gradio_compat import private
 from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.keys import commitment_path, key_choice, open_key, with_ledger
 from siren_ext.panels.official import coater_import
 from siren_ext.panels.verify import BLANKS, KEY_TEXT, verdict_parts, verdict_values
-from siren_ext.panels.widgets import RISKS, coater_choice, reveal, risk_choice, run_and_stop
+from siren_ext.panels.widgets import (
+    RISKS,
+    coater_choice,
+    connect,
+    reveal,
+    risk_choice,
+    run_and_stop,
+)
 from siren_ext.progress import NULL, Progress
 
 if TYPE_CHECKING:
@@ -29,88 +37,8 @@ NO_LORAS = (
 KEY_ALONE = "no reference: key only"
 _KEY_COMMAND = "siren-ext verify --suspect scores.json --key keys.json --out report"
 
-Loras = tuple[tuple[str, float], ...]
-"""LoRAs as (name, weight); empty for the checkpoint alone."""
-
-
-@dataclass(frozen=True)
-class ImageRequest:
-    """Which images to generate. Image i uses prompt i (in turn) and seed + i.
-
-    Attributes
-    ----------
-    checkpoint : str
-        Title of the checkpoint, "" for the loaded one.
-    loras : Loras
-        The LoRAs and their weights.
-    prompts : tuple[str, ...]
-        One or more prompts.
-    count : int
-        Number of images.
-    seed : int
-        Seed of the first image.
-    steps : int
-        Sampling steps.
-    guidance : float
-        Classifier-free guidance (CFG) scale.
-    size : int
-        Width and height in pixels.
-    negative : str
-        Negative prompt.
-    role : str
-        Shown in the progress, such as ``reference``.
-    """
-
-    checkpoint: str
-    loras: Loras
-    prompts: tuple[str, ...]
-    count: int
-    seed: int
-    steps: int
-    guidance: float
-    size: int
-    negative: str = ""
-    role: str = "suspicious model"
-
-
-class ImageGenerator(Protocol):
-    """A program that has checkpoints and LoRAs and can generate images with them."""
-
-    def checkpoints(self) -> list[str]:
-        """List the checkpoints.
-
-        Returns
-        -------
-        list[str]
-            Their titles, the loaded one first.
-        """
-
-    def loras(self) -> list[str]:
-        """List the LoRA files.
-
-        Returns
-        -------
-        list[str]
-            Their names.
-        """
-
-    def generate(self, request: ImageRequest, out: Path, progress: Progress) -> dict[str, Any]:
-        """Generate images.
-
-        Parameters
-        ----------
-        request : ImageRequest
-            What to generate.
-        out : Path
-            Folder for ``request.count`` PNG files.
-        progress : Progress
-            Counts the images.
-
-        Returns
-        -------
-        dict[str, Any]
-            How the images were made, as plain values for the report.
-        """
+_FIXED: dict[str, Loras | None] = {NO_LORA: (), KEY_ALONE: None}
+"""Choices of a reference that are no LoRA."""
 
 
 def lora_panel(gr: Any, generator: ImageGenerator, host: PanelHost | None = None) -> dict[str, Any]:
@@ -148,11 +76,11 @@ def lora_panel(gr: Any, generator: ImageGenerator, host: PanelHost | None = None
     section = coater_import(gr, "siren_lora", host, coater)
     keys = key_choice(gr, "siren_lora", host.limits, KEY_TEXT, _KEY_COMMAND, commitment=True)
     risk = risk_choice(gr, "siren_lora_risk", host.alpha)
-    start, _, job_id = run_and_stop(gr, "siren_lora", "Generate and verify", host.stops)
+    buttons = run_and_stop(gr, "siren_lora", "Generate and verify", host.stops)
     outputs = verdict_parts(gr, "siren_lora")
     inputs = [*models, *settings, *coater, *keys, risk]
     run = _runner(gr, generator, host)
-    start.then(run, [*inputs, job_id], list(outputs.values()), **private(gr))
+    connect(gr, buttons, _checker(host), run, inputs, list(outputs.values()))
     return {part.elem_id: part for part in inputs} | outputs | section
 
 
@@ -211,6 +139,19 @@ def _setting_inputs(gr: Any) -> list[Any]:
     return [prompts, negative, count, reference_count, weight, steps, guidance, size, seed]
 
 
+def _checker(host: PanelHost) -> Callable[..., None]:
+    """What is checked before the job is queued."""
+
+    def check(_: str, suspects: list[str], reference: str, prompts: str, *rest: Any) -> None:
+        coater_name, coater_file, key_file, passphrase, recipient = rest[8:13]
+        prompt_lines(prompts)
+        key = open_key(key_file, passphrase, recipient)
+        check_choice(suspects or [], _FIXED.get(reference, ((reference, 1.0),)), key)
+        require_matching_key(host.coaters.load(coater_name, coater_file), key)
+
+    return check
+
+
 def _runner(gr: Any, generator: ImageGenerator, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
     """The function behind the run button."""
     bar = gr.Progress()
@@ -239,8 +180,7 @@ def _runner(gr: Any, generator: ImageGenerator, host: PanelHost) -> Callable[...
             )
             job = host.jobs.new("lora")
             key = with_ledger(key, ledger, job)
-            fixed: dict[str, Loras | None] = {NO_LORA: (), KEY_ALONE: None}
-            clean = fixed.get(reference, ((reference, float(weight)),))
+            clean = _FIXED.get(reference, ((reference, float(weight)),))
             done = lora_step(
                 generator, request, clean, int(reference_count),
                 host.coaters.load(coater_name, coater_file), job,
@@ -278,6 +218,34 @@ def prompt_lines(text: str) -> tuple[str, ...]:
             "No prompt was given. Write what a user of the LoRA would ask for, one prompt per line."
         )
     return lines
+
+
+def check_choice(suspects: Sequence[str], clean: Loras | None, key: CoatingKey | None) -> None:
+    """Check that the chosen models can be compared.
+
+    Parameters
+    ----------
+    suspects : Sequence[str]
+        Names of the suspicious LoRAs.
+    clean : Loras | None
+        The reference's LoRAs, see :func:`lora_step`.
+    key : CoatingKey | None
+        The owner's key, if it was given.
+
+    Raises
+    ------
+    ConfigError
+        No LoRA was chosen, it is its own reference, or there is neither a reference nor a key.
+    """
+    if clean is None and key is None:
+        raise ConfigError(
+            "Without a reference the key alone decides, but no key was given. Add your key file, "
+            "or choose a reference."
+        )
+    if not suspects:
+        raise ConfigError("No suspicious LoRA was chosen; choose at least one from the list.")
+    if clean and clean[0][0] in suspects:
+        raise ConfigError("The reference is the suspicious LoRA itself; choose another one.")
 
 
 def reference_remark(clean: Loras | None) -> str:
@@ -347,15 +315,7 @@ def lora_step(
     CoaterError
         The key doesn't fit the coater.
     """
-    if clean is None and key is None:
-        raise ConfigError(
-            "Without a reference the key alone decides, but no key was given. Add your key file, "
-            "or choose a reference."
-        )
-    if not request.loras:
-        raise ConfigError("No suspicious LoRA was chosen; choose at least one from the list.")
-    if clean and clean[0][0] in {name for name, _ in request.loras}:
-        raise ConfigError("The reference is the suspicious LoRA itself; choose another one.")
+    check_choice([name for name, _ in request.loras], clean, key)
     require_matching_key(coater, key)
     suspect_folder, reference_folder = job / "suspect", job / "reference"
     source = generator.generate(request, suspect_folder, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from siren_ext.coater.official import ImportedCoater, import_official
@@ -10,11 +11,11 @@ from siren_ext.coater.torch_files import SUFFIXES
 from siren_ext.devices import pick_device
 from siren_ext.errors import CoaterError
 from siren_ext.panels import html as cards
-from siren_ext.panels.gradio_compat import private, upload_field, upload_paths
+from siren_ext.panels.gradio_compat import upload_field, upload_paths
 from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.train import coater_file
-from siren_ext.panels.uploads import collect_images
-from siren_ext.panels.widgets import ONE_FILE_PX, folder_box, image_files, run_and_stop
+from siren_ext.panels.uploads import check_given, collect_images
+from siren_ext.panels.widgets import ONE_FILE_PX, connect, folder_box, image_files, run_and_stop
 from siren_ext.progress import NULL, Progress
 
 _ABOUT = (
@@ -73,14 +74,33 @@ def coater_import(gr: Any, prefix: str, host: PanelHost, coater: tuple[Any, Any]
         name = gr.Textbox(
             label="Name of the coater", value="published-coater", elem_id=f"{prefix}_name"
         )
-        start, _, job_id = run_and_stop(gr, prefix, "Import", host.stops)
+        buttons = run_and_stop(gr, prefix, "Import", host.stops)
         card = gr.HTML(elem_id=f"{prefix}_result")
         file = gr.File(
             label="Coater: keep it to yourself", visible=False, elem_id=f"{prefix}_coater"
         )
     inputs = [generator, extractor, images, folder, name]
-    start.then(_runner(gr, host), [*inputs, job_id], [card, file, *coater], **private(gr))
+    connect(gr, buttons, _checker(host), _runner(gr, host), inputs, [card, file], coater)
     return {part.elem_id: part for part in (about, *inputs, card, file)}
+
+
+def _checker(host: PanelHost) -> Callable[..., None]:
+    """What is checked before the job is queued."""
+
+    def check(generator: Any, extractor: Any, images: Any, folder: str, name: str) -> None:
+        _both(generator, extractor)
+        coater_file(name, host.coaters.folder or Path())
+        if upload_paths(images) or (folder or "").strip():
+            check_given(images, folder, host.limits)
+
+    return check
+
+
+def _both(generator: Any, extractor: Any) -> tuple[Path, Path]:
+    first, second = upload_paths(generator), upload_paths(extractor)
+    if not first or not second:
+        raise CoaterError("Add both files of the pair: the generator and the extractor.")
+    return first[0], second[0]
 
 
 def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
@@ -150,16 +170,14 @@ def import_step(
     Cancelled
         The user stopped.
     """
-    first, second = upload_paths(generator), upload_paths(extractor)
-    if not first or not second:
-        raise CoaterError("Add both files of the pair: the generator and the extractor.")
+    pair = _both(generator, extractor)
     job = host.jobs.new("import")
     out = coater_file(name, host.coaters.folder or job)
     data = None
     if upload_paths(images) or (folder or "").strip():
         data = collect_images(images, folder, host.limits, job / "originals")
     device = pick_device(host.coaters.device)
-    return import_official(first[0], second[0], out, data, device=device, progress=progress)
+    return import_official(*pair, out, data, device=device, progress=progress)
 
 
 def _summary(made: ImportedCoater) -> str:

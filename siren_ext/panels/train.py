@@ -10,10 +10,9 @@ from typing import Any
 
 from siren_ext.errors import CoaterError, ConfigError
 from siren_ext.panels import html as cards
-from siren_ext.panels.gradio_compat import private
 from siren_ext.panels.host import PanelHost, PanelProgress
-from siren_ext.panels.uploads import collect_images
-from siren_ext.panels.widgets import folder_box, image_files, reveal, run_and_stop
+from siren_ext.panels.uploads import check_given, collect_images
+from siren_ext.panels.widgets import connect, folder_box, image_files, reveal, run_and_stop
 from siren_ext.progress import Progress
 from siren_ext.training.config import TrainConfig
 
@@ -74,12 +73,12 @@ def train_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
         notice = gr.HTML(cards.note(text, "Not available here"), elem_id="siren_train_absent")
         return {"siren_train_absent": notice}
     inputs = _inputs(gr, host)
-    start, _, job_id = run_and_stop(gr, "siren_train", "Train a coater", host.stops)
+    buttons = run_and_stop(gr, "siren_train", "Train a coater", host.stops)
     card = gr.HTML(elem_id="siren_train_result")
     result = gr.File(
         label="Coater: keep it to yourself", visible=False, elem_id="siren_train_coater"
     )
-    start.then(_runner(gr, host), [*inputs, job_id], [card, result], **private(gr))
+    connect(gr, buttons, _checker(host), _runner(gr, host), inputs, [card, result])
     return {part.elem_id: part for part in (*inputs, card, result)}
 
 
@@ -113,6 +112,43 @@ def _inputs(gr: Any, host: PanelHost) -> list[Any]:
         list(KINDS), value=next(iter(KINDS)), label="Type of coating", elem_id="siren_train_kind"
     )
     return [files, folder, noun, base, steps, name, kind]
+
+
+def _checker(host: PanelHost) -> Callable[..., None]:
+    """What is checked before the job is queued."""
+
+    def check(
+        uploads: Any, folder: str, noun: str, base: str, steps: float, name: str, kind: str
+    ) -> None:
+        check_given(uploads, folder, host.limits)
+        check_model(base, noun)
+        coater_file(name, host.coaters.folder or Path())
+
+    return check
+
+
+def check_model(base: str, noun: str) -> None:
+    """Check what a coater is trained against.
+
+    Parameters
+    ----------
+    base : str
+        ``pocket``, or the path of a checkpoint.
+    noun : str
+        What the images show.
+
+    Raises
+    ------
+    ConfigError
+        The noun can't be used, or there is no such checkpoint.
+    """
+    from siren_ext.training.prompts import class_noun
+
+    class_noun(noun)
+    if base != "pocket" and not Path(base).exists():
+        raise ConfigError(
+            f"There is no model {base}. Expected 'pocket', or the path of an existing checkpoint."
+        )
 
 
 def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
@@ -215,14 +251,9 @@ def train_step(
     from siren_ext.coater.config import CoaterConfig
     from siren_ext.data.dataset import ImageSet
     from siren_ext.personalize.config import PersonalizeConfig
-    from siren_ext.training.prompts import class_noun
     from siren_ext.training.recipes import train_for_base
 
-    class_noun(noun)
-    if base != "pocket" and not Path(base).exists():
-        raise ConfigError(
-            f"There is no model {base}. Expected 'pocket', or the path of an existing checkpoint."
-        )
+    check_model(base, noun)
     data = ImageSet.open(images)
     if preset == "default":
         config = TrainConfig(steps=steps, warmup=min(TrainConfig().warmup, steps // 3))

@@ -85,18 +85,38 @@ def collect_images(
         A limit is exceeded, or an archive can't be unpacked.
     """
     paths = upload_paths(upload)
-    folder = (folder or "").strip().strip('"')
     if paths:
-        place = _Intake(limits, into, what, flat).take(paths, [] if notes is None else notes)
-    elif folder and limits.folders:
-        place = Path(folder).expanduser()
-        if not place.is_dir():
-            raise DatasetError(f"There is no folder {place}. Name an existing one with the {what}.")
-    elif folder:
-        raise DatasetError("Folders on this machine are not read here; upload the files instead.")
-    else:
-        raise DatasetError(f"No {what} were given; add files first.")
+        _Intake(limits, into, what, flat).take(paths, [] if notes is None else notes)
+    place = into if paths else _named_folder(folder, limits, what)
     check_images(place, limits, what)
+    return place
+
+
+def check_given(upload: Any, folder: str, limits: UploadLimits, *, what: str = "images") -> None:
+    """Check what was given without copying it, before a job waits in a queue.
+
+    Takes and raises what :func:`collect_images` does, which alone checks sizes in archives.
+    """
+    paths = upload_paths(upload)
+    if not paths:
+        check_images(_named_folder(folder, limits, what), limits, what)
+        return
+    _Intake(limits, None, what, True).take(paths, [])
+    for path in paths:
+        if path.suffix.lower() != ".zip":
+            _check_size(path, limits)
+
+
+def _named_folder(folder: str, limits: UploadLimits, what: str) -> Path:
+    """The folder that was typed in place of an upload."""
+    folder = (folder or "").strip().strip('"')
+    if not folder:
+        raise DatasetError(f"No {what} were given; add files first.")
+    if not limits.folders:
+        raise DatasetError("Folders on this machine are not read here; upload the files instead.")
+    place = Path(folder).expanduser()
+    if not place.is_dir():
+        raise DatasetError(f"There is no folder {place}. Name an existing one with the {what}.")
     return place
 
 
@@ -130,17 +150,21 @@ def check_images(folder: Path, limits: UploadLimits, what: str = "images") -> No
             f"{len(found)} {what} were given; at most {limits.files} are accepted. Give fewer."
         )
     for path in found:
-        if path.stat().st_size > limits.file_mb * _MEGA:
-            raise _too_big(path.name, limits)
-        try:
-            width, height = picture_size(path)
-        except ImageError:
-            continue
-        if width * height > limits.megapixels * _MEGA:
-            raise ImageError(
-                f"{path.name} has {width * height / _MEGA:.1f} megapixels; at most "
-                f"{limits.megapixels:g} are accepted. Resize it first."
-            )
+        _check_size(path, limits)
+
+
+def _check_size(path: Path, limits: UploadLimits) -> None:
+    if path.stat().st_size > limits.file_mb * _MEGA:
+        raise _too_big(path.name, limits)
+    try:
+        width, height = picture_size(path)
+    except ImageError:
+        return
+    if width * height > limits.megapixels * _MEGA:
+        raise ImageError(
+            f"{path.name} has {width * height / _MEGA:.1f} megapixels; at most "
+            f"{limits.megapixels:g} are accepted. Resize it first."
+        )
 
 
 def _too_big(name: str, limits: UploadLimits) -> ImageError:
@@ -178,17 +202,16 @@ class _Member:
 
 
 class _Intake:
-    """Copies uploads into a folder."""
+    """Copies uploads into a folder, or only looks at them if there is none."""
 
-    def __init__(self, limits: UploadLimits, into: Path, what: str, flat: bool) -> None:
+    def __init__(self, limits: UploadLimits, into: Path | None, what: str, flat: bool) -> None:
         self.limits, self.into, self.what, self.flat = limits, into, what, flat
         self.budget = limits.total_mb * _MEGA
         self.count = 0
         self.taken: set[tuple[str, str]] = set()
 
-    def take(self, paths: Sequence[Path], notes: list[str]) -> Path:
+    def take(self, paths: Sequence[Path], notes: list[str]) -> None:
         """Copy everything that is of use; the other files get a line each in ``notes``."""
-        self.into.mkdir(parents=True, exist_ok=True)
         archives = [path for path in paths if path.suffix.lower() == ".zip"]
         singles = _single_files([path for path in paths if path not in archives])
         if singles:
@@ -198,7 +221,6 @@ class _Intake:
                 self._take_members(members, path.stem, notes)
         if not self.count:
             raise DatasetError(_nothing(self.what, notes))
-        return self.into
 
     def _take_members(self, members: Sequence[_Member], name: str, notes: list[str]) -> None:
         """Match the files of one upload, called ``name``, with each other, and copy them."""
@@ -214,13 +236,17 @@ class _Intake:
         self.count += len(survey.pictures)
         if self.count > self.limits.files:
             raise ImageError(f"More than {self.limits.files} {self.what} were given. Give fewer.")
+        if self.into is None:
+            notes += _lines(survey)
+            return
+        self.into.mkdir(parents=True, exist_ok=True)
         owners = [*survey.pictures, *(place for place, _ in survey.unread)]
         beside = CaptionFiles(survey.captions, owners)
         captions = {picture: beside.of(picture, CAPTION_SUFFIXES) for picture in owners}
         texts = self._texts_of_tables(survey, files)
         order = {place: number for number, place in enumerate(files)}
         for picture in sorted(survey.pictures, key=order.__getitem__):
-            folder, stem = self._free_stem(picture, name)
+            folder, stem = self._free_stem(self.into, picture, name)
             suffix = SUFFIXES.get(type_by_content(heads[picture]) or "", picture.suffix)
             if picture.suffix.lower() in _EQUAL_SUFFIXES.get(suffix, ()):
                 suffix = picture.suffix
@@ -257,12 +283,12 @@ class _Intake:
         survey.left_out += unknown_files(unknown)
         return found
 
-    def _free_stem(self, picture: PurePosixPath, name: str) -> tuple[Path, str]:
+    def _free_stem(self, into: Path, picture: PurePosixPath, name: str) -> tuple[Path, str]:
         """Folder and name, without suffix, that no other image has, ignoring case."""
         parent = plain_name(picture.parent.name or name)
         keep = not self.flat and KOHYA_FOLDER.fullmatch(parent) is not None
         within = parent.encode()[:_LONGEST_NAME].decode("utf-8", "ignore") if keep else ""
-        folder = self.into / within
+        folder = into / within
         folder.mkdir(exist_ok=True)
         plain = _shortened(PurePosixPath(plain_name(picture.name)).stem)
         stem, number = plain, 1

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from siren_ext.panels import html as cards
-from siren_ext.panels.actions import Verification, verify_step
-from siren_ext.panels.gradio_compat import lossless, private, upload_paths
+from siren_ext.panels.actions import Verification, require_matching_key, verify_step
+from siren_ext.panels.gradio_compat import lossless, upload_paths
 from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.keys import commitment_path, key_choice, open_key, with_ledger
 from siren_ext.panels.official import coater_import
-from siren_ext.panels.uploads import collect_images
+from siren_ext.panels.uploads import check_given, collect_images
 from siren_ext.panels.widgets import (
     RISKS,
     coater_choice,
+    connect,
     folder_box,
     image_files,
     reveal,
     risk_choice,
     run_and_stop,
 )
+
+if TYPE_CHECKING:
+    from siren_ext.keys.coating_key import CoatingKey
 
 KEY_TEXT = (
     "With the key that your images were coated with, the test looks for your secret message in the "
@@ -63,9 +67,9 @@ def verify_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
         elem_id="siren_verify_intro",
     )
     inputs, sections = _inputs(gr, host)
-    start, _, job_id = run_and_stop(gr, "siren_verify", "Verify", host.stops)
+    buttons = run_and_stop(gr, "siren_verify", "Verify", host.stops)
     outputs = verdict_parts(gr, "siren_verify")
-    start.then(_runner(gr, host), [*inputs, job_id], list(outputs.values()), **private(gr))
+    connect(gr, buttons, _checker(host), _runner(gr, host), inputs, list(outputs.values()))
     return {part.elem_id: part for part in inputs} | outputs | sections
 
 
@@ -89,6 +93,28 @@ def _inputs(gr: Any, host: PanelHost) -> tuple[list[Any], dict[str, Any]]:
     return fields, sections
 
 
+def _checker(host: PanelHost) -> Callable[..., None]:
+    """What is checked before the job is queued."""
+
+    def check(
+        suspect: Any, suspect_folder: str, reference: Any, reference_folder: str,
+        coater_name: str, coater_file: Any, key_file: Any, passphrase: str, recipient: str, *_: Any,
+    ) -> None:  # fmt: skip
+        check_given(suspect, suspect_folder, host.limits, what="suspicious images")
+        coater = host.coaters.load(coater_name, coater_file)
+        key = open_key(key_file, passphrase, recipient)
+        require_matching_key(coater, key)
+        if _has_reference(key, reference, reference_folder) and not score_file(reference):
+            check_given(reference, reference_folder, host.limits, what="reference images")
+
+    return check
+
+
+def _has_reference(key: CoatingKey | None, upload: Any, folder: str) -> bool:
+    """Whether to compare with a reference: always without a key, else if one was given."""
+    return key is None or bool(upload_paths(upload) or (folder or "").strip())
+
+
 def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
     """The function behind the run button."""
     bar = gr.Progress()
@@ -110,7 +136,7 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
                 what="suspicious images", flat=True,
             )  # fmt: skip
             other = None
-            if key is None or upload_paths(reference) or (reference_folder or "").strip():
+            if _has_reference(key, reference, reference_folder):
                 other = reference_path(reference, reference_folder, host, job)
             done = verify_step(
                 images, other, coater, job, alpha=RISKS[risk], key=key,
@@ -147,12 +173,26 @@ def reference_path(upload: Any, folder: str, host: PanelHost, job: Path) -> Path
     DatasetError, ImageError
         See :func:`~siren_ext.panels.uploads.collect_images`.
     """
-    paths = upload_paths(upload)
-    if len(paths) == 1 and paths[0].suffix.lower() == ".json":
-        return paths[0]
-    return collect_images(
+    return score_file(upload) or collect_images(
         upload, folder, host.limits, job / "reference", what="reference images", flat=True
     )
+
+
+def score_file(upload: Any) -> Path | None:
+    """The score file that was uploaded in place of the reference's images.
+
+    Parameters
+    ----------
+    upload : Any
+        Value of the file field.
+
+    Returns
+    -------
+    Path | None
+        The file; None if images, nothing or several files were uploaded.
+    """
+    paths = upload_paths(upload)
+    return paths[0] if len(paths) == 1 and paths[0].suffix.lower() == ".json" else None
 
 
 def verdict_parts(gr: Any, prefix: str) -> dict[str, Any]:

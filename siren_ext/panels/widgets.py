@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from siren_ext.coater.torch_files import SUFFIXES
+from siren_ext.panels import html as cards
 from siren_ext.panels.gradio_compat import private, upload_field
 from siren_ext.panels.host import CoaterLibrary, StopRequests, UploadLimits
 
@@ -153,10 +155,30 @@ def risk_choice(gr: Any, elem_id: str, alpha: float) -> Any:
     )
 
 
-def run_and_stop(gr: Any, prefix: str, label: str, stops: StopRequests) -> tuple[Any, Any, Any]:
+@dataclass(frozen=True)
+class RunButtons:
+    """What :func:`run_and_stop` lays out.
+
+    Attributes
+    ----------
+    run, stop : Any
+        The ``gr.Button`` components.
+    job_id : Any
+        The ``gr.State`` with the id of the running job.
+    stops : StopRequests
+        The host's stop requests.
+    """
+
+    run: Any
+    stop: Any
+    job_id: Any
+    stops: StopRequests
+
+
+def run_and_stop(gr: Any, prefix: str, label: str, stops: StopRequests) -> RunButtons:
     """A run button and a Stop button.
 
-    Both bypass Gradio's queue, so Stop also reaches a job that is still queued.
+    Stop bypasses Gradio's queue, so it also reaches a job that is still queued.
 
     Parameters
     ----------
@@ -171,14 +193,60 @@ def run_and_stop(gr: Any, prefix: str, label: str, stops: StopRequests) -> tuple
 
     Returns
     -------
-    tuple[Any, Any, Any]
-        The event to chain the work to (the job has its id by then), the Stop button, and the
-        ``gr.State`` with the job id.
+    RunButtons
+        The buttons; :func:`connect` says what they do.
     """
     job_id = gr.State("")
     with gr.Row():
         run = gr.Button(label, variant="primary", elem_id=f"{prefix}_run")
         stop = gr.Button("Stop", variant="stop", elem_id=f"{prefix}_stop")
-    started = run.click(stops.new_job, [job_id], [job_id], queue=False, **private(gr))
     stop.click(stops.request, [job_id], None, queue=False, **private(gr))
-    return started, stop, job_id
+    return RunButtons(run, stop, job_id, stops)
+
+
+def connect(
+    gr: Any,
+    buttons: RunButtons,
+    check: Callable[..., object],
+    work: Callable[..., Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    kept: Sequence[Any] = (),
+) -> None:
+    """Make the run button check the form at once and, if nothing is wrong, queue the work.
+
+    Parameters
+    ----------
+    gr : Any
+        The host's ``gradio`` module.
+    buttons : RunButtons
+        The buttons.
+    check : Callable[..., object]
+        Takes the values of ``inputs`` and raises :class:`SirenError` if they can't be used.
+    work : Callable[..., Any]
+        The job; takes the values of ``inputs`` and the job's id.
+    inputs, outputs : Sequence[Any]
+        Components of the form and of the result. The first output is an HTML card, in which a
+        fault of the form is shown; the others are then hidden.
+    kept : Sequence[Any]
+        Further outputs of the work, which a fault of the form leaves as they are.
+    """
+    fault = gr.State("")
+
+    def look(*values: Any) -> tuple[Any, ...]:
+        found = cards.fault_of(lambda: check(*values))
+        if not found:
+            return ("", *(gr.update() for _ in outputs))
+        return (found, *reveal(gr, (cards.problem(found), *(None,) * (len(outputs) - 1))))
+
+    def begin(found: str, job_id: str) -> str:
+        if found:
+            # the only way to end a chain of events before it reaches the queue
+            raise gr.Error(found)
+        return buttons.stops.new_job(job_id)
+
+    looked = buttons.run.click(look, inputs, [fault, *outputs], queue=False, **private(gr))
+    begun = looked.then(
+        begin, [fault, buttons.job_id], [buttons.job_id], queue=False, **private(gr)
+    )
+    begun.success(work, [*inputs, buttons.job_id], [*outputs, *kept], **private(gr))

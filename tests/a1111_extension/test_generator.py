@@ -14,7 +14,7 @@ from PIL import Image
 from support.webui import WEBUI
 
 from siren_ext.errors import AdapterError, Cancelled, ModelError
-from siren_ext.panels.lora import ImageRequest
+from siren_ext.panels.generation import ImageRequest
 from siren_ext.progress import NULL, Progress
 
 TINY = "small/tiny.safetensors [9876543210]"

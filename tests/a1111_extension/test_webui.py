@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from siren_ext.errors import Cancelled, ModelError
-from siren_ext.panels.lora import ImageRequest
+from siren_ext.panels.generation import ImageRequest
 from siren_ext.progress import NULL
 
 TINY, OTHER = "small/tiny [9876543210]", "other [0123456789]"

@@ -8,8 +8,9 @@ import pytest
 from support.noise_files import noise_folder
 
 from siren_ext.errors import ConfigError
+from siren_ext.panels.generation import ImageRequest
 from siren_ext.panels.host import PanelHost
-from siren_ext.panels.lora import NO_LORA, ImageRequest, lora_step, prompt_lines, reference_remark
+from siren_ext.panels.lora import NO_LORA, lora_step, prompt_lines, reference_remark
 from siren_ext.panels.verify import verdict_values
 from siren_ext.progress import Progress
 

@@ -10,7 +10,8 @@ from support.keyed_samples import BITS, noise, owners_key
 from siren_ext.coater.coater import Coater
 from siren_ext.errors import CoaterError, ConfigError
 from siren_ext.keys.coating_key import CoatingKey
-from siren_ext.panels.lora import KEY_ALONE, ImageRequest, lora_step, reference_remark
+from siren_ext.panels.generation import ImageRequest
+from siren_ext.panels.lora import KEY_ALONE, lora_step, reference_remark
 from siren_ext.panels.verify import verdict_values
 from siren_ext.progress import Progress
 

@@ -104,11 +104,18 @@ def test_no_section_where_visitors_are_strangers(host: PanelHost) -> None:
     assert not gr.Button.called
 
 
+def queued(gr: Any) -> tuple[Any, ...]:
+    """The job behind the button, with its inputs and outputs."""
+    looked = gr.Button.return_value.click.return_value
+    found: tuple[Any, ...] = looked.then.return_value.success.call_args.args
+    return found
+
+
 def test_the_section_chooses_the_new_coater(host: PanelHost, trained: tuple[str, str]) -> None:
     gr, parts = section(host)
     names = ("about", "generator", "extractor", "images", "folder", "name", "result", "coater")
     assert set(parts) == {f"t_import_{name}" for name in names}
-    run, inputs, outputs = gr.Button.return_value.click.return_value.then.call_args.args
+    run, inputs, outputs = queued(gr)
     assert len(inputs) == 6
     assert len(outputs) == 4
     card, file, choice, upload = run(*trained, None, "", "theirs", "job")
@@ -126,7 +133,7 @@ def test_without_a_coater_folder_the_coater_is_offered_as_a_file(
     host: PanelHost, trained: tuple[str, str]
 ) -> None:
     gr, _ = section(dataclasses.replace(host, coaters=CoaterLibrary(device="cpu")))
-    run = gr.Button.return_value.click.return_value.then.call_args.args[0]
+    run, *_ = queued(gr)
     _, file, choice, upload = run(*trained, None, "", "theirs", "job")
     assert Coater.load(file["value"]).config.working_size == 32
     assert file["visible"]

@@ -1,0 +1,92 @@
+"""What a program that generates images for a panel is asked, and what it offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from siren_ext.progress import Progress
+
+Loras = tuple[tuple[str, float], ...]
+"""LoRAs as (name, weight); empty for the checkpoint alone."""
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """Which images to generate. Image i uses prompt i (in turn) and seed + i.
+
+    Attributes
+    ----------
+    checkpoint : str
+        Title of the checkpoint, "" for the loaded one.
+    loras : Loras
+        The LoRAs and their weights.
+    prompts : tuple[str, ...]
+        One or more prompts.
+    count : int
+        Number of images.
+    seed : int
+        Seed of the first image.
+    steps : int
+        Sampling steps.
+    guidance : float
+        Classifier-free guidance (CFG) scale.
+    size : int
+        Width and height in pixels.
+    negative : str
+        Negative prompt.
+    role : str
+        Shown in the progress, such as ``reference``.
+    """
+
+    checkpoint: str
+    loras: Loras
+    prompts: tuple[str, ...]
+    count: int
+    seed: int
+    steps: int
+    guidance: float
+    size: int
+    negative: str = ""
+    role: str = "suspicious model"
+
+
+class ImageGenerator(Protocol):
+    """A program that has checkpoints and LoRAs and can generate images with them."""
+
+    def checkpoints(self) -> list[str]:
+        """List the checkpoints.
+
+        Returns
+        -------
+        list[str]
+            Their titles, the loaded one first.
+        """
+
+    def loras(self) -> list[str]:
+        """List the LoRA files.
+
+        Returns
+        -------
+        list[str]
+            Their names.
+        """
+
+    def generate(self, request: ImageRequest, out: Path, progress: Progress) -> dict[str, Any]:
+        """Generate images.
+
+        Parameters
+        ----------
+        request : ImageRequest
+            What to generate.
+        out : Path
+            Folder for ``request.count`` PNG files.
+        progress : Progress
+            Counts the images.
+
+        Returns
+        -------
+        dict[str, Any]
+            How the images were made, as plain values for the report.
+        """
