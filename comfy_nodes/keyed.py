@@ -194,10 +194,11 @@ class CommitCoating(io.ComfyNode):
     @classmethod
     def execute(cls, name: str, folder: str, save_as: str, key: Any = None) -> io.NodeOutput:
         from siren_ext.evidence.commitment import make_commitment
+        from siren_ext.keys.single_bits import joint_hash, key_hashes
 
         coated = paths.image_folder(folder) if folder.strip() else None
-        prints = [] if key is None else [key.fingerprint()]
-        made = make_commitment(files.coater_file(name), prints, coated)
+        bits = {} if key is None else {key.fingerprint(): joint_hash(key_hashes(key))}
+        made = make_commitment(files.coater_file(name), bits, coated, bits=bits)
         path = paths.free_output(save_as, ".json")
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = made.save(path)

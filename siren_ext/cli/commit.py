@@ -48,12 +48,15 @@ def commit(
     from siren_ext.coater.bundled import coater_path
     from siren_ext.evidence.commitment import make_commitment
     from siren_ext.evidence.prompt_plan import read_plan
+    from siren_ext.keys.single_bits import joint_hash, key_hashes
 
     refuse_existing(out)
-    prints = [one.fingerprint() for _, one in open_keys(key, passphrase_env)] if key else []
+    ring = open_keys(key, passphrase_env) if key else ()
+    bits = {one.fingerprint(): joint_hash(key_hashes(one)) for _, one in ring}
     secret = open_salt(salt, passphrase_env) if salt else None
     planned = read_plan(plan) if plan else None
-    made = make_commitment(coater_path(coater), prints, coated, salt=secret, plan=planned)
+    coater = coater_path(coater)
+    made = make_commitment(coater, bits, coated, salt=secret, plan=planned, bits=bits)
     digest = made.save(out)
     say(f"{made.created}: {_counts(made.count, made.files)}")
     say(f"SHA-256 of {out.name}: {digest}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -45,11 +45,12 @@ class _StoredFile(Struct, forbid_unknown_fields=True):
     sha256: Sha256
 
 
-class StoredSalt(Struct, forbid_unknown_fields=True, frozen=True):
-    """A salt from which keys will be derived: its hash, and how many keys."""
+class StoredSalt(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+    """A salt from which keys will be derived: its hash, how many keys, and hashes of their bits."""
 
     sha256: Sha256
     count: Annotated[int, Meta(ge=1, le=MAX_RECIPIENTS)]
+    bits: tuple[Sha256, ...] = ()
 
 
 class _Stored(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -64,6 +65,7 @@ class _Stored(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=Tr
     committed: list[Sha256]
     files: Annotated[list[_StoredFile], Meta(max_length=MAX_FILES)]
     nonce: Sha256
+    bits: list[Sha256] = []
     salt: StoredSalt | None = None
     plan: CommittedPlan | None = None
 
@@ -92,6 +94,8 @@ class Commitment:
         of keys that will be derived after the time stamp.
     plan : CommittedPlan | None
         what the suspect will be asked.
+    bits : tuple[str, ...]
+        joint hashes of the keys' single bits, in the order of ``keys``; empty if none were made.
     """
 
     created: str
@@ -103,6 +107,7 @@ class Commitment:
     nonce: str
     salt: StoredSalt | None = None
     plan: CommittedPlan | None = None
+    bits: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -137,7 +142,8 @@ class Commitment:
             nonce=self.nonce,
             salt=self.salt,
             plan=self.plan,
-            version=1 if self.salt is None and self.plan is None else 2,
+            bits=list(self.bits),
+            version=2 if self.salt or self.plan or self.bits else 1,
         )
         text = json.dumps(_FORMAT | to_plain(stored), indent=2, ensure_ascii=False) + "\n"
         write_private(Path(path), text.encode("utf-8"))
@@ -169,6 +175,11 @@ class Commitment:
                 f"{name}: created is {shown(stored.created)}; expected a time such as "
                 f"2026-01-31T12:00:00Z. {_UNTOUCHED}"
             )
+        if stored.bits and len(stored.bits) != len(stored.committed):
+            raise EvidenceError(
+                f"{name}: there are {len(stored.bits)} hashes of bits for {len(stored.committed)} "
+                f"keys; expected one for each. {_UNTOUCHED}"
+            )
         for file in stored.files:
             # save() never writes such names, which could forge lines in a list of differences.
             if not file.name.isprintable() and file.name != printable(file.name):
@@ -186,6 +197,7 @@ class Commitment:
             stored.nonce,
             stored.salt,
             stored.plan,
+            tuple(stored.bits),
         )
 
 
@@ -196,6 +208,7 @@ def make_commitment(
     *,
     salt: KeySalt | None = None,
     plan: CommittedPlan | None = None,
+    bits: Mapping[str, str] | None = None,
 ) -> Commitment:
     """Commit to a coater, keys and the images of a coated folder.
 
@@ -211,6 +224,9 @@ def make_commitment(
         from which keys will be derived.
     plan : CommittedPlan | None
         what the suspect will be asked.
+    bits : Mapping[str, str] | None
+        joint hash of each key's single bits by the key's fingerprint, so that some bits can be
+        shown later; see :mod:`siren_ext.keys.single_bits`.
 
     Returns
     -------
@@ -234,16 +250,18 @@ def make_commitment(
         import siren_ext
 
         version = siren_ext.__version__
+    prints = sorted(keys)
     return Commitment(
         datetime.now(timezone.utc).strftime(_TIME),
         f"siren-ext {version}",
         Coater.load(coater_file).fingerprint,
         sha256_file(coater_file),
-        tuple(sorted(keys)),
+        tuple(prints),
         tuple(coated_hashes(coated)) if coated is not None else (),
         secrets.token_hex(32),
-        StoredSalt(salt.fingerprint(), len(salt.recipients)) if salt else None,
+        StoredSalt(salt.fingerprint(), len(salt.recipients), salt.bit_hashes()) if salt else None,
         plan,
+        tuple(bits[one] for one in prints) if bits else (),
     )
 
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import numpy as np
 from msgspec import Meta, Struct
 
 from siren_ext.errors import EvidenceError
@@ -27,10 +26,11 @@ from siren_ext.keys.coating_key import (
     KeyRing,
 )
 from siren_ext.keys.encrypted_file import read_encrypted, write_encrypted
+from siren_ext.keys.single_bits import bit_secrets, derived_sign, joint_hash, salted_hash
 
 FORMAT = "siren_ext.key_salt"
 _DOMAIN = b"siren_ext.key_salt.1\0"
-_MESSAGE = b"siren_ext.derived_message.1\0"
+_MESSAGE = b"siren_ext.derived_salt.1\0"
 _BYTES = 32
 
 
@@ -114,23 +114,33 @@ class KeySalt:
 
         Notes
         -----
-        HKDF-SHA256 with the owner's salt as salt, the randomness as key material, and commitment,
-        length and recipient as info. The first k bits are the message, the next 256 the salt of
-        its fingerprint.
+        HKDF-SHA256 expands the owner's salt to one salt per recipient, and this to a secret per
+        bit; see :mod:`siren_ext.keys.single_bits`. A bit is the first one of HMAC-SHA256 of
+        randomness and commitment under its secret.
 
         References
         ----------
         RFC 5869, "HMAC-based Extract-and-Expand Key Derivation Function".
         """
-        secret = hmac.new(self._salt, bytes.fromhex(randomness), hashlib.sha256).digest()
-        size = (self.bits + 7) // 8
-        head = _MESSAGE + bytes.fromhex(commitment) + self.bits.to_bytes(2, "big")
         keys = []
-        for name in self.recipients:
-            found = expand(secret, head + name.encode(), size + _BYTES)
-            signs = np.unpackbits(np.frombuffer(found[:size], np.uint8))[: self.bits] * 2.0 - 1
-            keys.append((name, CoatingKey(signs, found[size:])))
+        for name, salt in zip(self.recipients, self._salts(), strict=True):
+            secrets = bit_secrets(salt, self.bits)
+            signs = [derived_sign(secret, randomness, commitment) for secret in secrets]
+            keys.append((name, CoatingKey(signs, salt)))
         return KeyRing(keys)
+
+    def bit_hashes(self) -> tuple[str, ...]:
+        """The joint hash of every derived key's single bits, in the order of the recipients."""
+        return tuple(
+            joint_hash([salted_hash(i, one) for i, one in enumerate(bit_secrets(salt, self.bits))])
+            for salt in self._salts()
+        )
+
+    def _salts(self) -> list[bytes]:
+        """The salt of every recipient's key."""
+        secret = hmac.new(b"", self._salt, hashlib.sha256).digest()
+        head = _MESSAGE + self.bits.to_bytes(2, "big")
+        return [expand(secret, head + name.encode(), _BYTES) for name in self.recipients]
 
     def save(self, path: Path, passphrase: str) -> None:
         """Write the salt to a new encrypted file that only this user can read.
