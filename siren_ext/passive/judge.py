@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from siren_ext.errors import ScoreError
+from siren_ext.formats import Sha256
 from siren_ext.passive.judge_config import JudgeConfig, smaller
 from siren_ext.passive.set_comparison import compare_sets
 from siren_ext.passive.set_config import SetComparison
@@ -72,10 +74,10 @@ class KeyedEvidence:
         SHA-256 of its ``report.json``.
     """
 
-    outcome: str
-    p_value: float
-    alpha: float
-    report_sha256: str
+    outcome: Annotated[str, Meta(max_length=100)]
+    p_value: Annotated[float, Meta(ge=0, le=1)]
+    alpha: Annotated[float, Meta(ge=0, le=1)]
+    report_sha256: Sha256
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -78,6 +78,29 @@ def histogram_svg(suspect: Floats, reference: Floats) -> str:
         return _svg(figure, "Histograms of the suspect's and the reference's scores")
 
 
+def sets_svg(published: Floats, unpublished: Floats) -> str:
+    """Histograms of the scores of published and unpublished images.
+
+    Parameters
+    ----------
+    published, unpublished : Floats
+        Scores of a passive comparison, one or more each.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "sets"}):
+        figure, axes = _figure()
+        _draw_histogram(axes, published, unpublished)
+        axes.set_xlabel("score (higher = better known to the model)")
+        axes.set_ylabel("share of the set's images (%)")
+        return _svg(figure, "Histograms of the scores of published and unpublished images")
+
+
 def distributions_svg(suspect: Floats, reference: Floats, finding: KsResult) -> str:
     """Distribution functions of both pools, with the largest gap D marked.
 

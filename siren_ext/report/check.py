@@ -19,9 +19,10 @@ from siren_ext.report.keyed_before import keyed_before
 from siren_ext.report.keyed_check import stored_keyed
 from siren_ext.report.ks_check import restored_ks, takes_long
 from siren_ext.report.page_check import page_point
+from siren_ext.report.passive_check import is_passive, passive_hashes, passive_points
 from siren_ext.report.points import CheckPoint as CheckPoint
 from siren_ext.report.points import ReportCheck as ReportCheck
-from siren_ext.report.points import State
+from siren_ext.report.points import State, differences, point_of
 from siren_ext.report.stored import ADVICE, StoredReport, StoredVerdict
 from siren_ext.report.write import PATH_LIMIT
 from siren_ext.schema import convert
@@ -48,8 +49,6 @@ _TOO_MANY = (
     "recomputing the exact p of so many images would take too long; the stated p agrees with the "
     "approximation for large samples"
 )
-# exact p values differ between machines only in the last digits
-_TOLERANCE = 1e-6
 
 
 def check_report(
@@ -98,6 +97,13 @@ def check_report(
             f"There is no {JSON} in {folder}. Name the folder of a report, or a file in it."
         )
     data = read_json(folder / JSON, error=EvidenceError, advice=ADVICE)
+    if is_passive(data):
+        seal = read_seal(folder)
+        points = [_bytes_point(folder, seal, data), _signature_point(seal, public)]
+        points += passive_points(folder, data)
+        if images:
+            points.append(_images_point(passive_hashes(data), images))
+        return ReportCheck(tuple(points))
     require_format(data, StoredReport, name=JSON, error=EvidenceError, advice=ADVICE)
     seal = read_seal(folder)
     points = [_bytes_point(folder, seal, data), _signature_point(seal, public)]
@@ -116,7 +122,7 @@ def check_report(
         points.append(page_point(folder, data, verdict, *pools[1:3]))
     points += chain_points(report, pools[1], chain or ChainEvidence())
     if images:
-        points.append(_images_point(report, images))
+        points.append(_images_point(_scored_hashes(report), images))
     return ReportCheck(tuple(points))
 
 
@@ -185,8 +191,8 @@ def _figure_points(
                 points.append(CheckPoint("keyed statistic", "not checked", _NO_KEY))
             else:
                 findings.append(_keyed(report, config, own, key, suspect))
-                wrong = _differences(findings[0].to_dict(), as_read["keyed"], "keyed finding")
-                points.append(_point("keyed statistic", wrong, _WITH_KEY))
+                wrong = differences(findings[0].to_dict(), as_read["keyed"], "keyed finding")
+                points.append(point_of("keyed statistic", wrong, _WITH_KEY))
         if "rank" in kept or alike:
             findings.append(rank_finding(own, alike, config.alpha))
         if reference is not None:
@@ -198,7 +204,14 @@ def _figure_points(
             deciding = decided_before(findings) if findings else None
         kept_commitment = report.verdict.commitment
         verdict = conclude(
-            own, reference, innocents, findings, config, kept_commitment, deciding=deciding
+            own,
+            reference,
+            innocents,
+            findings,
+            config,
+            kept_commitment,
+            deciding=deciding,
+            withheld=report.verdict.key_withheld,
         )
     except (EvidenceError, ScoreError) as error:
         return [*points, CheckPoint("figures", "differs", str(error)[:300])], None
@@ -209,10 +222,10 @@ def _figure_points(
     ] * (set(kept) != {one.test for one in findings})
     for one in findings:
         stated_one = {name: as_read.get(one.test, {}).get(name) for name in one.to_dict()}
-        wrong += _differences(one.to_dict(), stated_one, f"{one.test} finding")
-    wrong += _differences(now["finding"], stated.get("finding"), "verdict.finding")
+        wrong += differences(one.to_dict(), stated_one, f"{one.test} finding")
+    wrong += differences(now["finding"], stated.get("finding"), "verdict.finding")
     figures = "p and every other figure follow from the scores in the report"
-    points.append(_point("figures", wrong, figures))
+    points.append(point_of("figures", wrong, figures))
     sequential = report.extra.get("sequential")
     if isinstance(sequential, dict) and reference is not None:
         points.append(_sequential_point(report.verdict, sequential, config, own, reference))
@@ -230,8 +243,8 @@ def _verdict_point(stated: Mapping[str, Any], now: Mapping[str, Any]) -> CheckPo
         text += "; its sentences are those of another version and were not compared"
     wrong = []
     for name in names:
-        wrong += _differences(now[name], stated.get(name), f"verdict.{name}")
-    return _point("verdict", wrong, text)
+        wrong += differences(now[name], stated.get(name), f"verdict.{name}")
+    return point_of("verdict", wrong, text)
 
 
 def _sequential_point(
@@ -249,13 +262,14 @@ def _sequential_point(
         text = "there are too many images to repeat the sequential test"
         return CheckPoint("verdict", "not checked", text)
     result = sequential_ks(first, second, alpha=config.alpha)
-    wrong = _differences(result.p_value, kept.get("p_value"), "extra.sequential.p_value")
-    wrong += _differences(result.rejected, kept.get("rejected"), "extra.sequential.rejected")
+    wrong = differences(result.p_value, kept.get("p_value"), "extra.sequential.p_value")
+    wrong += differences(result.rejected, kept.get("rejected"), "extra.sequential.rejected")
     found = result.rejected and not too_unlike(pools_contrast(own, reference))
+    found = found and not stated.key_withheld
     wanted = FOUND_BEFORE if worded_before(stated.wording) else LOWER
     if (stated.outcome == wanted) != found:
         wrong.append("verdict.outcome does not follow from the sequential test")
-    return _point("verdict", wrong, f"'{stated.outcome}' is what the sequential test gives")
+    return point_of("verdict", wrong, f"'{stated.outcome}' is what the sequential test gives")
 
 
 def _keyed(
@@ -276,12 +290,15 @@ def _keyed(
     return keyed_finding(suspect, key, config.alpha, price=config.price)
 
 
-def _images_point(report: StoredReport, images: Sequence[Path]) -> CheckPoint:
+def _scored_hashes(report: StoredReport) -> list[str]:
     pools = [report.suspect, *report.innocents]
     if report.reference is not None:
         pools.append(report.reference)
-    total = sum(len(pool.images) for pool in pools)
-    hashes = {image.sha256 for pool in pools for image in pool.images}
+    return [image.sha256 for pool in pools for image in pool.images]
+
+
+def _images_point(scored: Sequence[str], images: Sequence[Path]) -> CheckPoint:
+    hashes, total = set(scored), len(scored)
     found, changed = 0, []
     try:
         for path in images:
@@ -296,33 +313,6 @@ def _images_point(report: StoredReport, images: Sequence[Path]) -> CheckPoint:
         text = f"{len(changed)} of {len(images)} files are not among the scored images: {shown}"
         return CheckPoint("images", "differs", text)
     return CheckPoint("images", "matches", f"{found} files are among the {total} scored images")
-
-
-def _point(name: str, wrong: Sequence[str], good: str) -> CheckPoint:
-    if not wrong:
-        return CheckPoint(name, "matches", good)
-    more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-    return CheckPoint(name, "differs", "; ".join(wrong[:_SHOWN]) + more)
-
-
-def _differences(now: Any, stated: Any, place: str) -> list[str]:
-    """Differences between computed and stated values, in words."""
-    if isinstance(now, dict) and isinstance(stated, dict):
-        names = [*now, *(name for name in stated if name not in now)]
-        parts = (_differences(now.get(n), stated.get(n), f"{place}.{n}") for n in names)
-        return [text for part in parts for text in part]
-    if isinstance(now, tuple | list) and isinstance(stated, tuple | list):
-        if len(now) == len(stated):
-            pairs = enumerate(zip(now, stated, strict=True))
-            parts = (_differences(a, b, f"{place}[{i}]") for i, (a, b) in pairs)
-            return [text for part in parts for text in part]
-    elif isinstance(now, float) and isinstance(stated, int | float):
-        if np.isclose(now, float(stated), rtol=_TOLERANCE, atol=0):
-            return []
-    elif type(now) is type(stated) and now == stated:
-        return []
-    shown = (printable(str(value)[:80]) for value in (stated, now))
-    return ["{} is {}, but recomputed it is {}".format(place, *shown)]
 
 
 def _same_images(first: ScoreSet, second: ScoreSet) -> bool:

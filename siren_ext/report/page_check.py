@@ -94,7 +94,7 @@ def page_point(
         return CheckPoint("page", "differs", text)
     if page == again:
         return CheckPoint("page", "matches", f"{HTML} says what follows from report.json")
-    return CheckPoint("page", "differs", f"{HTML} {_first_difference(page, again)}")
+    return CheckPoint("page", "differs", f"{HTML} {first_difference(page, again)}")
 
 
 def _galleries(page: str, suspect: ScoreSet, reference: ScoreSet | None) -> list[dict[str, Any]]:
@@ -141,8 +141,19 @@ def _pairs(page: str, quality: Any) -> list[dict[str, Any]]:
     return with_pictures(files, [dict(zip(PICTURES, row, strict=True)) for row in rows])
 
 
-def _first_difference(page: str, again: str) -> str:
-    """The first line that differs, in words."""
+def first_difference(page: str, again: str) -> str:
+    """The first line that differs, in words.
+
+    Parameters
+    ----------
+    page, again : str
+        The page as it is and as it should be; pictures in them are not compared.
+
+    Returns
+    -------
+    str
+        What the page says, and what it should say.
+    """
     pairs = zip_longest(
         *(_IMAGE.sub("", text).splitlines() for text in (page, again)), fillvalue=""
     )
