@@ -107,5 +107,6 @@ def _restored(report: StoredReport, name: str) -> tuple[Verdict, ScoreSet, Score
         findings.append(rank_finding(suspect, alike, config.alpha))
     if reference is not None:
         findings.append(restored_ks(kept.get("ks"), suspect, reference, config))
-    verdict = conclude(suspect, reference, innocents, findings, config, report.verdict.commitment)
+    standing, withheld = report.verdict.commitment, report.verdict.withheld
+    verdict = conclude(suspect, reference, innocents, findings, config, standing, withheld=withheld)
     return verdict, suspect, reference

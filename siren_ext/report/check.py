@@ -211,7 +211,7 @@ def _figure_points(
             config,
             kept_commitment,
             deciding=deciding,
-            withheld=report.verdict.key_withheld,
+            withheld=report.verdict.withheld,
         )
     except (EvidenceError, ScoreError) as error:
         return [*points, CheckPoint("figures", "differs", str(error)[:300])], None
@@ -265,7 +265,7 @@ def _sequential_point(
     wrong = differences(result.p_value, kept.get("p_value"), "extra.sequential.p_value")
     wrong += differences(result.rejected, kept.get("rejected"), "extra.sequential.rejected")
     found = result.rejected and not too_unlike(pools_contrast(own, reference))
-    found = found and not stated.key_withheld
+    found = found and not stated.withheld
     wanted = FOUND_BEFORE if worded_before(stated.wording) else LOWER
     if (stated.outcome == wanted) != found:
         wrong.append("verdict.outcome does not follow from the sequential test")

@@ -58,6 +58,7 @@ class StoredVerdict(Struct, forbid_unknown_fields=True, kw_only=True):
     does_not_prove: _Texts
     coater: _Text
     commitment: Precedence
+    withheld: bool = False
     path: dict[str, Any] | None = None
 
 

@@ -20,13 +20,15 @@ from siren_ext.verdict.findings import (
     rank_finding,
     strictest,
 )
-from siren_ext.verdict.outcomes import Outcome
+from siren_ext.verdict.outcomes import LOWER, Outcome
 from siren_ext.verdict.pools import identical_pools
 from siren_ext.verdict.wording import (
     LIMITS,
     NAMES,
     PREFERENCE_LIMITS,
     UNFIT,
+    WITHHELD,
+    WITHHELD_HEADLINE,
     WORDING,
     count_of,
     headline,
@@ -63,6 +65,9 @@ class Verdict:
         Fingerprint of the coater.
     precedence : Precedence
         What a commitment says about when coater and key were chosen.
+    withheld : bool
+        Whether the suspect was scored by a keyed coater and no key was given. Then nothing is
+        found, because the strictest test was not made.
     """
 
     outcome: Outcome
@@ -74,6 +79,7 @@ class Verdict:
     does_not_prove: tuple[str, ...]
     coater: str
     precedence: Precedence
+    withheld: bool = False
 
     @property
     def alpha(self) -> float:
@@ -129,6 +135,7 @@ class Verdict:
             "does_not_prove": list(self.does_not_prove),
             "coater": self.coater,
             "commitment": self.precedence.to_dict(),
+            "withheld": self.withheld,
         }
 
 
@@ -201,6 +208,8 @@ def conclude(
     config: VerifyConfig,
     precedence: Precedence | None = None,
     deciding: Finding | None = None,
+    *,
+    withheld: bool | None = None,
 ) -> Verdict:
     """The verdict that follows from findings.
 
@@ -216,12 +225,15 @@ def conclude(
         What a commitment says; None for no commitment.
     deciding : Finding | None
         The finding that decides, whatever the commitment says; None for that of the strictest test.
+    withheld : bool | None
+        Whether scores of a keyed coater are judged without a key; None if the suspect's features
+        show it.
 
     Returns
     -------
     Verdict
         The verdict. It is "inconclusive" if the keyed test finds something, but a commitment was
-        given that does not fit.
+        given that does not fit, and if the scores are low, but the key was withheld.
 
     Raises
     ------
@@ -241,6 +253,11 @@ def conclude(
     precedence = precedence or not_committed(keyed=keyed)
     if precedence.status == "does not fit" or (keyed and precedence.status == "no commitment"):
         warnings = (precedence.text, *warnings)
+    if withheld is None:
+        withheld = suspect.features is not None
+    withheld = withheld and not keyed
+    if withheld:
+        warnings = (WITHHELD, *warnings)
     text = headline(
         deciding,
         config.alpha,
@@ -253,6 +270,8 @@ def conclude(
     outcome = deciding.outcome
     if _unfit(deciding, precedence) and not given:
         outcome, text = "inconclusive", UNFIT
+    if withheld and outcome in ("coating found", LOWER):
+        outcome, text = "inconclusive", WITHHELD_HEADLINE
     return Verdict(
         outcome,
         text,
@@ -263,6 +282,7 @@ def conclude(
         PREFERENCE_LIMITS if suspect.preference else LIMITS[deciding.test],
         suspect.coater,
         precedence,
+        withheld,
     )
 
 

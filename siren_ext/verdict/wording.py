@@ -138,6 +138,18 @@ UNFIT = (
 )
 """The verdict where the keyed test finds something that was not committed to."""
 
+WITHHELD = (
+    "Key withheld: the images were scored with a keyed coater, but no key was given, so the keyed "
+    "test, the strictest for such a coater, was not made."
+)
+"""The warning of a verdict without the key of a keyed coater."""
+WITHHELD_HEADLINE = (
+    "The key was withheld. The images were scored with a keyed coater, and the strictest test for "
+    "such a coater, the keyed test, was not made. Low scores alone are not judged, because they "
+    "can have other causes. Verify again with the key."
+)
+"""The headline of such a verdict if the scores are low."""
+
 _LIKELIHOODS = (
     (1e-12, "practically impossible"),
     (1e-6, "extremely unlikely"),

@@ -23,7 +23,7 @@ from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.outcomes import LOWER, NO_DIFFERENCE, NOT_COMPARABLE, undecided
 from siren_ext.verdict.pools import distinct_scores
 from siren_ext.verdict.verify import Verdict, verify
-from siren_ext.verdict.wording import odds, unlike
+from siren_ext.verdict.wording import WITHHELD_HEADLINE, odds, unlike
 from siren_ext.workflows.cached_scores import cached_scores
 
 if TYPE_CHECKING:
@@ -249,6 +249,10 @@ def _sequential_verdict(verdict: Verdict, sequential: SequentialResult, referenc
         headline = unlike(verdict.deciding)
         return dataclasses.replace(
             verdict, outcome=NOT_COMPARABLE, headline=headline, warnings=warnings
+        )
+    if sequential.rejected and verdict.withheld:
+        return dataclasses.replace(
+            verdict, outcome="inconclusive", headline=WITHHELD_HEADLINE, warnings=warnings
         )
     if sequential.rejected:
         headline = (
