@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from siren_ext.coating.twin_patterns import beside
 from siren_ext.data.images import quantise
 from siren_ext.errors import CoaterError, ImageError
 
@@ -93,6 +95,7 @@ def add_coating(
     strength: float = 1.0,
     keep: Tensor | None = None,
     message: Tensor | None = None,
+    pattern: Tensor | None = None,
 ) -> tuple[Tensor, list[bool]]:
     """Coat images without checking them. For callers that handle bad images one by one.
 
@@ -104,6 +107,8 @@ def add_coating(
         As in :func:`coat_images`.
     message : Tensor | None
         See :func:`message_of`.
+    pattern : Tensor | None
+        B x 3 x H x W; what the images get besides the coating.
 
     Returns
     -------
@@ -126,4 +131,9 @@ def add_coating(
     sane: list[bool] = (torch.isfinite(low) & torch.isfinite(high)).tolist()
     if keep is not None:
         residual = residual * (1 - keep.to(residual))
+    if pattern is not None:
+        lowest = coater.config.min_psnr
+        lowest -= 20 * math.log10(max(1.0, strength)) if lowest else 0.0
+        residual = beside(residual * strength, pattern.to(residual), lowest)
+        strength = 1.0
     return quantise(torch.add(images, residual, alpha=strength), in_place=True), sane

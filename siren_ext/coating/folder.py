@@ -31,6 +31,7 @@ from siren_ext.coating.manifest import (
 )
 from siren_ext.coating.outputs import RENAMED, is_renamed, refuse_overlap, write_captions
 from siren_ext.coating.plan import CoatJob, batches, finished_entry, plan_jobs
+from siren_ext.coating.twin_patterns import TwinSide, marked_key, refuse_other_twins
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.decode import Bytes
 from siren_ext.data.images import Picture, read_picture, to_tensor, to_uint8
@@ -69,6 +70,7 @@ def coat_folder(
     config: CoatConfig | None = None,
     *,
     key: CoatingKey | None = None,
+    side: TwinSide | None = None,
     batch_size: int = 8,
     workers: int = 2,
     progress: Progress = NULL,
@@ -94,6 +96,8 @@ def coat_folder(
     key : CoatingKey | None
         The key whose message a keyed coater writes into every image. The manifest stores only its
         salted fingerprint.
+    side : TwinSide | None
+        Which of two twins of every image is written; see :mod:`siren_ext.coating.twins`.
     batch_size : int
         Most images of equal size per pass of the network.
     workers : int
@@ -110,7 +114,8 @@ def coat_folder(
     Raises
     ------
     DatasetError
-        ``out`` overlaps the data folder, has files that no earlier run wrote, or can't be written.
+        ``out`` overlaps the data folder, has files that no earlier run wrote, was coated with other
+        twins, or can't be written.
     CoaterError
         The coater is keyed and there is no matching key, or it is not keyed and there is a key.
     ConfigError
@@ -125,8 +130,10 @@ def coat_folder(
             raise ConfigError(f"{name} is {value}; expected 1 or more.")
     refuse_overlap(data.root, out)
     _check_key(coater, key)
-    journal = CoatJournal(out, coater.fingerprint, config, "" if key is None else key.fingerprint())
-    run = _Run(data, coater, out, config, journal, progress, message_of(key))
+    marks = marked_key("" if key is None else key.fingerprint(), side)
+    refuse_other_twins(out, side)
+    journal = CoatJournal(out, coater.fingerprint, config, marks)
+    run = _Run(data, coater, out, config, journal, progress, message_of(key), side)
     pool = ThreadPoolExecutor(max_workers=workers)
     try:
         jobs = run.plan(pool)
@@ -160,7 +167,9 @@ class _Run:
         journal: CoatJournal,
         progress: Progress,
         message: Tensor | None,
+        side: TwinSide | None,
     ) -> None:
+        self.side = side
         self.message, self.meter = message, CompressionMeter(coater, message)
         self.data, self.coater, self.out, self.config = data, coater, out, config
         self.journal, self.progress = journal, progress
@@ -248,8 +257,16 @@ class _Run:
                 images = torch.cat([to_tensor(picture.rgb) for _, picture in group])
             # all jobs of a batch have the same flag
             strength = self.config.strength if batch[0].coated else None
+            patterns = None
+            if self.side is not None and strength is not None:
+                height, width = images.shape[2:]
+                patterns = torch.stack(
+                    [self.side.pattern(job.item.name, height, width) for job, _ in group]
+                )
             for (job, picture), result in zip(
-                group, _apply(self.coater, images, strength, self.message), strict=True
+                group,
+                _apply(self.coater, images, strength, self.message, patterns),
+                strict=True,
             ):
                 if isinstance(result, str):
                     self._fail(job, result)
@@ -316,7 +333,11 @@ def _attempt_read(job: CoatJob) -> Picture | SirenError:
 
 @torch.no_grad()
 def _apply(
-    coater: Coater, images: Tensor, strength: float | None, message: Tensor | None
+    coater: Coater,
+    images: Tensor,
+    strength: float | None,
+    message: Tensor | None,
+    patterns: Tensor | None,
 ) -> list[_Result | str]:
     """Coat (unless ``strength`` is None) and score B3HW images; a text says why one failed."""
     try:
@@ -324,7 +345,9 @@ def _apply(
         clean = coater.score(images).double().cpu()
         if strength is None:
             return [_result(image, float(s), None) for image, s in zip(images, clean, strict=True)]
-        coated, sane = add_coating(images, coater, strength=strength, message=message)
+        coated, sane = add_coating(
+            images, coater, strength=strength, message=message, pattern=patterns
+        )
         scores = coater.score(coated).double().cpu()
         return [
             _result(image, float(before), float(after))
@@ -338,8 +361,13 @@ def _apply(
         # out of memory, or one image that the network can't process: find out which
         if len(images) == 1:
             return [f"The coater can't handle this image: {error}"]
+        alone = patterns if patterns is not None else [None] * len(images)
         return [
-            result for image in images for result in _apply(coater, image[None], strength, message)
+            result
+            for image, own in zip(images, alone, strict=True)
+            for result in _apply(
+                coater, image[None], strength, message, None if own is None else own[None]
+            )
         ]
 
 

@@ -173,7 +173,7 @@ class CoatManifest:
         Whether the run reached every image; False after a stop.
     key : str
         Salted fingerprint of the key whose message the images carry, "" without one. The message
-        itself is never stored.
+        itself is never stored. For twins a label of their secret follows.
     """
 
     coater: str

@@ -22,6 +22,8 @@ MAX_TEXT = 4096
 MAX_FEATURES = 512
 PREFERENCE = "preference"
 """``source["kind"]`` of sets that :mod:`siren_ext.preference.measure` made from a model's file."""
+TWINS = "twins"
+"""``source["kind"]`` of sets that :mod:`siren_ext.preference.twins` made from a model's file."""
 
 _AGAIN = "Score the images again with 'siren-ext score'."
 _Text = Annotated[str, Meta(max_length=MAX_TEXT)]
@@ -138,6 +140,11 @@ class ScoreSet:
     def preference(self) -> bool:
         """Whether the rows are a model's preference on images of the owner, not pictures."""
         return self.source.get("kind") == PREFERENCE
+
+    @property
+    def twins(self) -> bool:
+        """Whether the rows compare twins of the owner's images, with ``source["coins"]``."""
+        return self.source.get("kind") == TWINS
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored by :meth:`save`."""
