@@ -8,8 +8,11 @@ import hashlib
 import inspect
 import json
 import os
+import re
+import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +30,9 @@ _NO_MORE_FILES = frozenset(
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS") if hasattr(errno, name)
 )
 _LONGEST_ENDING = 16
+_PART = re.compile(r"\.part-([0-9a-f]{8})-([0-9]{1,10})-")
+_OLD_SECONDS = 86_400.0  # nothing takes as long to write; also parts of other machines are old then
+_tidied: set[tuple[int, str]] = set()
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,7 +42,8 @@ T = TypeVar("T")
 def atomic(path: Path, mode: int = 0o644) -> Iterator[Path]:
     """Write a file under a temporary name and rename it once it is complete.
 
-    Some network shares refuse to change permissions. The file then keeps those of the share, which
+    What killed runs left in the folder is deleted, see :func:`tidy`. Some network shares refuse to
+    change permissions. The file then keeps those of the share, which
     are at most ``0o600`` where the share knows permissions.
 
     Parameters
@@ -54,9 +61,10 @@ def atomic(path: Path, mode: int = 0o644) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    tidy(path.parent)
     # a dot in a long name makes an "ending" that would not fit behind the prefix
     ending = path.suffix if len(path.suffix) <= _LONGEST_ENDING else ""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=ending)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=part_prefix(), suffix=ending)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -66,6 +74,70 @@ def atomic(path: Path, mode: int = 0o644) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def part_prefix() -> str:
+    """How the name of a temporary file of this process begins."""
+    return f".part-{_machine()}-{os.getpid()}-"
+
+
+def tidy(folder: Path) -> None:
+    """Delete the temporary files that killed processes left in a folder, once for each process.
+
+    These are the files of processes of this machine that have ended, and those of other machines
+    and earlier versions after a day. What can't be deleted is left.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; subfolders are not searched. It may be missing.
+    """
+    seen = (os.getpid(), os.path.abspath(folder))  # noqa: PTH100 - a link is another folder
+    if seen in _tidied:
+        return
+    _tidied.add(seen)
+    with suppress(OSError, ValueError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".part-") and _is_left(entry):
+                with suppress(OSError):
+                    os.unlink(entry.path)  # noqa: PTH108 - there may be many
+
+
+def _is_left(entry: os.DirEntry[str]) -> bool:
+    """Whether nobody writes a temporary file any more."""
+    if not entry.is_file(follow_symlinks=False):
+        return False
+    owner = _PART.match(entry.name)
+    if owner is not None and owner[1] == _machine() and not _is_running(int(owner[2])):
+        return True
+    return time.time() - entry.stat(follow_symlinks=False).st_mtime > _OLD_SECONDS
+
+
+@functools.cache
+def _machine() -> str:
+    """Identifies where numbers of processes have a meaning: this computer, or container on it."""
+    space = ""
+    with suppress(OSError):
+        space = str(os.stat("/proc/self/ns/pid").st_ino)  # noqa: PTH116
+    return hashlib.sha256(f"{socket.gethostname()}/{space}".encode()).hexdigest()[:8]
+
+
+def _is_running(process: int) -> bool:
+    """Whether there is a process; True where this can't be found out."""
+    if sys.platform == "win32":
+        import ctypes
+
+        handle = ctypes.windll.kernel32.OpenProcess(0x100000, False, process)  # SYNCHRONIZE
+        if handle:
+            ctypes.windll.kernel32.CloseHandle(handle)
+        return bool(handle)
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
 
 
 @contextmanager
@@ -97,6 +169,8 @@ def locked(out: Path) -> Iterator[None]:
             f"{out} is being written by another run; expected one run at a time. Wait until that "
             "one has ended, or choose another output."
         )
+    for folder in (out.parent, out):
+        tidy(folder)
     try:
         yield
     finally:

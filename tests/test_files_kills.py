@@ -15,6 +15,7 @@ from support.tiny_models import need_models
 SEED, KILLS = 16, 2
 
 
+@pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_commands_write_the_same(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from siren_ext.cli.options import (
     Quiet,
     ReleasedCoater,
 )
+from siren_ext.cli.output import Force, check_output
+from siren_ext.files import locked
 
 if TYPE_CHECKING:
     from siren_ext.suspects.local import LocalSuspect
@@ -43,6 +45,7 @@ def preference(
         float, typer.Option("--scale", help="Weight of adapters that are given without one.")
     ] = 1.0,
     allow_partial: AllowPartial = False,
+    force: Force = False,
     config: ConfigFile = None,
     assign: Assignments = None,
     device: Device = "auto",
@@ -62,11 +65,12 @@ def preference(
     from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
 
     chosen = settings(PreferenceConfig, config, assign)
+    check_output(out, "scores", force=force)
     loaded = Coater.load(coater_path(coater))
     merged = [WeightedAdapter.parse(text, scale) for text in adapter or ()]
     suspect = LocalSuspect(base, merged, allow_partial=allow_partial, device=device)
     clean = None if control is None else _control(control, base, device)
-    with watched(quiet) as progress:
+    with locked(out), watched(quiet) as progress:
         images = ImageSet.open(data).checked(progress=progress)
         found = measure_preference(
             suspect,
@@ -77,7 +81,7 @@ def preference(
             partial=out.with_name(out.name + ".partial"),
             progress=progress,
         )
-    found.save(out)
+        found.save(out)
     say(f"Preference measured on {len(found)} images: {out}")
     explain(f"Test a key: siren-ext verify --suspect {out.name} --key keys.json --out report")
 

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from siren_ext.documents import parse_json
 from siren_ext.errors import EvidenceError, MissingExtraError
+from siren_ext.files import part_prefix, tidy
 from siren_ext.formats import read_format
 from siren_ext.schema import fits, to_plain
 
@@ -189,7 +190,8 @@ def write_private(path: Path, content: bytes, *, replace: bool = False) -> None:
         the file exists or can't be written.
     """
     path = Path(path)
-    target = path.with_name(f".part-{os.urandom(6).hex()}") if replace else path
+    tidy(path.parent)
+    target = path.with_name(part_prefix() + os.urandom(6).hex()) if replace else path
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         handle = os.open(target, flags, 0o600)

@@ -11,6 +11,7 @@ from support.keyed_coating import SHAPE
 from support.tiny_models import need_models, shared_model
 
 from siren_ext.coater.coater import Coater
+from siren_ext.files import locked
 from siren_ext.keys.coating_key import KeyRing
 
 need_models()
@@ -60,3 +61,22 @@ def test_a_control_is_a_model_or_the_base(
         assert code == 0, err
         kept = json.loads(out.read_text())
         assert all(image["score"] == 0 for image in kept["images"])  # a model minus itself
+
+
+def test_the_output_is_checked_and_locked(call, photos: Path, tmp_path: Path) -> None:
+    line = ["preference", photos, "--base", "pocket", "--coater", tmp_path / "none.safetensors"]
+    other = tmp_path / "cat.json"
+    other.write_text("{}")
+    code, _, err = call(*line, "--out", other)
+    assert (code, other.read_text()) == (2, "{}")
+    assert "cat.json exists and is not a file of scores; it is not replaced" in err
+    code, _, err = call(*line, "--out", photos)
+    assert code == 2
+    assert "is a folder; expected the name of a file" in err
+    coater = tmp_path / "coater.safetensors"
+    Coater(SHAPE, seed=1).save(coater)
+    line[-1] = coater
+    with locked(tmp_path / "new.json"):
+        code, _, err = call(*line, "--out", tmp_path / "new.json")
+    assert code == 2
+    assert "new.json is being written by another run" in err

@@ -112,9 +112,9 @@ def content(path: Path) -> Any:
 
 
 def files(out: Path) -> dict[str, Any]:
-    """What a command wrote, by name; half-written files of killed runs are hidden."""
+    """What a command wrote, by name."""
     found = out.rglob("*") if out.is_dir() else [out]
-    whole = [path for path in found if path.is_file() and not path.name.startswith(".part-")]
+    whole = [path for path in found if path.is_file()]
     return {path.relative_to(out.parent).as_posix(): content(path) for path in whole}
 
 
@@ -138,7 +138,7 @@ def main(folder: Path, seed: int, kills: int) -> dict[str, dict[str, Any]]:
         killed = finish([*line, str(rough)], times)
         first, second = files(calm), files(rough)
         wrong = sorted(n for n in first.keys() | second.keys() if first.get(n) != second.get(n))
-        left = [path.name for path in rough.parent.iterdir() if path.name.endswith(".lock")]
+        left = [path.name for path in rough.parent.rglob(".*")]  # locks, temporary files
         results[name] = {"killed": killed, "files": len(first), "differ": wrong, "left": left}
     return results
 
