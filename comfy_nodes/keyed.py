@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from . import files, paths, shown
+from . import commitments, files, paths, shown
 from .types import CATEGORY, Case, CoaterSocket, KeySocket, ScoresSocket, VerdictSocket, schema
 from .verify import ALPHA, in_words
 
@@ -244,6 +244,13 @@ class KeyedVerify(io.ComfyNode):
                     "key", tooltip="The key that your published images were coated with."
                 ),
                 io.Float.Input("alpha", **ALPHA),
+                io.Combo.Input(
+                    "commitment",
+                    options=commitments.commitment_names(),
+                    default=commitments.NO_COMMITMENT,
+                    optional=True,
+                    tooltip="The file that Commit wrote before you published the images, if any.",
+                ),
             ],
             outputs=[
                 VerdictSocket.Output(
@@ -261,12 +268,19 @@ class KeyedVerify(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, suspect: Any, key: Any, alpha: float) -> io.NodeOutput:
+    def validate_inputs(cls, commitment: str | None = None) -> bool | str:
+        return paths.input_check(commitments.commitment_file, commitment)
+
+    @classmethod
+    def execute(
+        cls, suspect: Any, key: Any, alpha: float, commitment: str = commitments.NO_COMMITMENT
+    ) -> io.NodeOutput:
         from siren_ext.evidence.counting import counted
         from siren_ext.verdict.config import VerifyConfig
         from siren_ext.verdict.verify import verify
 
-        standing, price = counted(key, suspect, None)
+        stated = commitments.standing(commitment, suspect, key)
+        standing, price = counted(key, suspect, stated)
         config = VerifyConfig(alpha=alpha, price=price)
         verdict = verify(suspect, None, config, key=key, precedence=standing)
         text = in_words(verdict)

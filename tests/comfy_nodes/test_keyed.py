@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,30 @@ def test_every_test_of_a_key_file_is_counted(
         assert ("There was no ledger" in text) == (number == 1)
     assert (host.base / "models" / "siren" / "keys.json.ledger").is_file()
     assert pack["SirenLoadKey"].define_schema().inputs[0].options["options"] == ["keys.json"]
+
+
+def test_a_commitment_is_checked(host: FakeHost, ring: KeyRing) -> None:
+    pack = nodes_of_pack()
+    key = ring.key("gallery")
+    coater = Coater(SHAPE, seed=1)
+    coater.save(host.base / "models" / "siren" / "own.safetensors")
+
+    def carried(key: CoatingKey) -> ScoreSet:
+        return dataclasses.replace(carrying(key, 40), coater=coater.fingerprint)
+
+    scores = carried(key)
+    commit = {"name": "own.safetensors", "folder": "", "save_as": "siren/commitment"}
+    pack["SirenCommit"].execute(**commit, key=key)
+    verify = pack["SirenKeyedVerify"]
+    case = verify.execute(scores, key, 1e-3, "siren/commitment_00001.json").args[0]
+    assert case.verdict.outcome == "coating found"
+    assert case.verdict.precedence.created
+    assert "key" in " ".join(case.verdict.precedence.checked)
+    # a key that was not committed to finds nothing
+    other = ring.key("printer")
+    case = verify.execute(carried(other), other, 1e-3, "siren/commitment_00001.json").args[0]
+    assert case.verdict.precedence.status == "does not fit"
+    assert case.verdict.outcome != "coating found"
 
 
 def test_coating_takes_the_key(host: FakeHost, ring: KeyRing) -> None:

@@ -112,6 +112,13 @@ def test_a_commitment_covers_coater_key_and_folder(host: FakeHost, keyed: Coater
     assert made.keys == (key.fingerprint(),)
     assert [Path(name).name for name, _ in made.files] == ["a.png"]
     assert result.ui["siren"][0]["title"] == "Committed: 1 coated images"
+    verify = found["SirenKeyedVerify"]
+    names = ["none", "siren/commitment_00001.json"]
+    (choice,) = (part for part in verify.define_schema().inputs if part.id == "commitment")
+    assert choice.options["options"] == names
+    assert [verify.validate_inputs(commitment=name) for name in names] == [True, True]
+    assert "no commitment 'gone.json'" in verify.validate_inputs(commitment="gone.json")
+    assert "can't be used" in verify.validate_inputs(commitment="../../secret.json")
     without = run(commit, **(inputs | {"folder": ""}))
     assert without.ui["siren"][0]["tone"] == "warn"
     with pytest.raises(SirenError, match="no folder 'gone'"):

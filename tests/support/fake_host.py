@@ -32,6 +32,7 @@ PARTS = (
     ".protect",
     ".train",
     ".verify",
+    ".commitments",
     ".keyed",
     ".official",
 )
