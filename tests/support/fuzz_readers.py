@@ -17,6 +17,7 @@ from PIL import Image
 from support.fuzz_answers import answer_readers
 from support.fuzz_evidence import evidence_readers
 from support.fuzz_models import model_readers
+from support.fuzz_nodes import node_readers
 from support.fuzz_reader import Reader, Sample, of_file, sample_of
 from support.metadata_files import painters_photo, smooth
 from support.reports import written as written_report
@@ -85,7 +86,7 @@ def readers(work: Path) -> list[Reader]:
         _images(work), _coaters(work, coater), *_coated(work, coater), _torch_files(work),
         _scores(work), _reports(work), *evidence_readers(work, coater), _adapters(work),
         *_suspects(work), _scored(work, coater), *_datasets(work), _uploads(),
-        *answer_readers(work), *model_readers(work),
+        *answer_readers(work), *node_readers(work), *model_readers(work),
     ]  # fmt: skip
 
 
