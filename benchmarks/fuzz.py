@@ -265,6 +265,8 @@ def _table(picked: list[Reader], names: list[str], chosen: argparse.Namespace, w
         most = chosen.mutants if chosen.mutants is not None else sys.maxsize
         one = fuzz(reader, chosen.first, left, most, work)
         counts.append((reader.name, one))
+        if chosen.into is not None:
+            _put(counts, chosen.into, names)
         speed = one.mutants / max(one.seconds, 1e-9)
         print(
             f"{reader.name:<24}{one.mutants:>9}{one.read:>9}{speed:>8.0f}"
@@ -273,8 +275,6 @@ def _table(picked: list[Reader], names: list[str], chosen: argparse.Namespace, w
         )
         for failure in one.failures[:MOST_FAILURES]:
             print(f"    --reader '{reader.name}' --{failure}", flush=True)
-    if chosen.into is not None:
-        _put(counts, chosen.into, names)
     return 1 if any(one.failures for _, one in counts) else 0
 
 
