@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("webui")
 
 
-@pytest.fixture(scope="module", params=["3", "4"])
+@pytest.fixture(scope="module", params=["3", "4", "sdnext", "neo"])
 def address(request: pytest.FixtureRequest, home: Path) -> Any:
     """The web UI with the extension, its API behind an account."""
     python, port = interpreter(request.param), free_port()
@@ -44,7 +44,7 @@ def address(request: pytest.FixtureRequest, home: Path) -> Any:
         port,
         home / "log",
         SIREN_TEST_DATA=str(home),
-        SIREN_TEST_FORGE="1" if request.param == "4" else "",
+        SIREN_TEST_FORGE="1" if request.param in ("4", "neo") else "",
         SIREN_TEST_PIP_LOG=str(home / "pip.jsonl"),
         SIREN_TEST_OPTIONS=json.dumps({"siren_api_mb": 2, "siren_max_files": 10}),
     ) as found:

@@ -36,7 +36,7 @@ OURS = ("scipy", "jinja2", "matplotlib", "msgspec>=0.18", "tomli-w", "tomli", "s
 """What the extension's install.py adds, at no particular version."""
 GRADIO = ("aiofiles", "altair", "ffmpy", "importlib-resources", "orjson", "pandas", "pydub",
           "python-multipart", "requests", "semantic-version", "uvicorn", "websockets<12", "typer",
-          "tomlkit", "ruff", "urllib3")  # fmt: skip
+          "tomlkit", "ruff", "urllib3", "pytz")  # fmt: skip
 """What Gradio needs beside the pins, where it is installed without its own (too old) bounds."""
 BARE = {
     "sdnext": ("gradio==3.43.2", "gradio-client==0.5.0"),
