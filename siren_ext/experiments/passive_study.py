@@ -18,7 +18,15 @@ import typer
 from siren_ext.cli.common import say, watched
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
-from siren_ext.experiments.layout import open_log
+from siren_ext.experiments.layout import cached_value, open_log
+from siren_ext.experiments.panel_results import write_rows
+from siren_ext.experiments.passive_results import (
+    Row,
+    evaluate,
+    plot_power,
+    single_images,
+    summarise,
+)
 from siren_ext.experiments.passive_roster import (
     PassiveStudyConfig,
     Suspect,
@@ -36,7 +44,7 @@ from siren_ext.progress import Named, Progress
 from siren_ext.suspects.local import LocalSuspect
 
 FEATURES = "all"
-STAGES = ("plan", "measure")
+STAGES = ("plan", "measure", "test")
 _PROMPT = "an image"
 
 
@@ -152,27 +160,52 @@ class PassiveStudy:
     def tables(self) -> dict[str, FeatureTable]:
         """The stored tables of guilty and innocent models by name, minus those of the base.
 
+        Models that are not finished are left out.
+
         Raises
         ------
         ConfigError
-            If a model is not finished.
+            If no model is finished, or a base model is not.
         """
-        missing = [model.name for model in self.models if not self.table(model).is_file()]
-        if missing:
+        ready = [model for model in self.models if self.table(model).is_file()]
+        base = {model.asked: self._load(model) for model in ready if model.kind == "base"}
+        found = [model for model in ready if model.kind != "base"]
+        if not found or any(model.asked not in base for model in found):
             raise ConfigError(
-                f"Of {len(self.models)} models, {len(missing)} are not finished: "
-                f"{', '.join(missing[:5])}. Run the stage 'measure' first."
+                f"Of {len(self.models)} models, {len(ready)} are finished; expected the base model "
+                "of each set and at least one other. Run the stage 'measure' first."
             )
-        base = {
-            model.asked: FeatureTable.load(self.table(model))
-            for model in self.models
-            if model.kind == "base"
-        }
-        return {
-            model.name: FeatureTable.load(self.table(model)).minus(base[model.asked])
-            for model in self.models
-            if model.kind != "base"
-        }
+        return {model.name: self._load(model).minus(base[model.asked]) for model in found}
+
+    def _load(self, model: Suspect) -> FeatureTable:
+        return FeatureTable.load(self.table(model))
+
+    def test(self, name: str, table: FeatureTable, draws: int) -> list[Row]:
+        """The rows of a model's tests, made once.
+
+        Parameters
+        ----------
+        name : str
+            Of the model.
+        table : FeatureTable
+            Its features with differences.
+        draws : int
+            Random choices of images per number and share.
+        """
+        rows: list[Row] = cached_value(
+            self.out / "tests" / f"{name}.json",
+            [draws, self.config.seed, table.to_dict()],
+            lambda: evaluate(name, table, draws=draws, seed=self.config.seed),
+        )
+        return rows
+
+    def report(self, rows: list[Row], tables: dict[str, FeatureTable]) -> None:
+        """Write the tables and the picture of the study into its folder."""
+        summary = summarise(rows)
+        write_rows(rows, self.out / "passive_tests.csv")
+        write_rows(summary, self.out / "passive_rates.csv")
+        write_rows(single_images(tables), self.out / "passive_single_images.csv")
+        plot_power(summary, self.out / "passive_power.png")
 
 
 def selected(models: list[Suspect], only: str, shard: str) -> list[Suspect]:
@@ -209,7 +242,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def passive_study(
     out: Annotated[Path, typer.Option("--out", help="Folder of the study.")],
-    stage: Annotated[str, typer.Option("--stage", help="plan, measure.")] = "measure",
+    stage: Annotated[str, typer.Option("--stage", help="plan, measure, test.")] = "measure",
     data: Annotated[
         list[str] | None, typer.Option("--data", help="samples, or a folder; several are allowed.")
     ] = None,
@@ -221,6 +254,9 @@ def passive_study(
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images measured at once.")] = 8,
     only: Annotated[str, typer.Option("--only", help="Kinds or names of models.")] = "",
     shard: Annotated[str, typer.Option("--shard", help="Part of the models, i/n.")] = "0/1",
+    draws: Annotated[
+        int, typer.Option("--draws", min=1, help="Tests per model, number and share of images.")
+    ] = 2,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the adapters.")] = False,
     device: Annotated[str, typer.Option("--device", help="Where to run.")] = "auto",
 ) -> None:
@@ -235,6 +271,16 @@ def passive_study(
         study = PassiveStudy(sets, base, config, features, out, keep, device, progress)
         wanted = selected(study.models, only, shard)
         open_log(out, identity)
+        if stage == "test":
+            tables = study.tables()
+            rows: list[Row] = []
+            progress.stage("Testing", len(wanted))
+            for model in wanted:
+                if model.name in tables:
+                    rows += study.test(model.name, tables[model.name], draws)
+                progress.advance(note=model.name)
+            study.report(rows, tables)
+            return
         for model in wanted:
             if stage == "measure":
                 study.measure(model)
