@@ -284,8 +284,7 @@ def verify_step(
     alpha : float
         Accepted risk of accusing an innocent model, at most 0.5.
     key : CoatingKey | None
-        The owner's secret, for the keyed test. The test of a
-        :class:`~siren_ext.evidence.counting.FiledKey` is entered into its ledger.
+        The owner's secret, for the keyed test; that of a ``FiledKey`` is counted in its ledger.
     commitment : Path | None
         File that proves what was fixed before publication.
     sources : tuple[dict[str, Any], dict[str, Any]] | None
@@ -314,8 +313,8 @@ def verify_step(
     """
     suspect_source, reference_source = sources or ({}, {})
     require_matching_key(coater, key)
-    if commitment is not None:
-        Commitment.load(commitment)  # what can't be read is reported before the work
+    if commitment is not None:  # what can't be read is reported before the work
+        Commitment.load(commitment)
     watched = Named(progress, "suspicious model")
     first = score_folder(suspect, coater, source=suspect_source, progress=watched)
     second = _reference_scores(reference, coater, reference_source, progress)
@@ -343,13 +342,10 @@ def _precedence(
     """What the commitment says about coater, key and pictures, None without one."""
     if commitment is None:
         return None
-    return check_chain(
-        ChainFiles(commitment),
-        coater=scores.coater,
-        keys=[key.fingerprint()] if key else [],
-        source=scores.source,
-        images=len(scores) + len(scores.failures),
-    )
+    prints = [key.fingerprint()] if key else []
+    images = len(scores) + len(scores.failures)
+    files, source = ChainFiles(commitment), scores.source
+    return check_chain(files, coater=scores.coater, keys=prints, source=source, images=images)
 
 
 def _reference_scores(

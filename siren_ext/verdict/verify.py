@@ -245,10 +245,7 @@ def conclude(
     given, deciding = deciding is not None, deciding or strictest(findings)
     alike = [pool for pool in innocents if pool.coater == suspect.coater]
     warnings = find_caveats(suspect, reference, alike, findings, deciding, config)
-    if len(alike) < len(innocents):
-        lost = count_of(len(innocents) - len(alike), "innocent model was", "innocent models were")
-        other = f"{lost} scored with another coater than the suspect and left out."
-        warnings = (*warnings, other)
+    warnings += _left_out(len(innocents) - len(alike))
     keyed = any(finding.test == "keyed" for finding in findings)
     precedence = precedence or not_committed(keyed=keyed)
     if precedence.status == "does not fit" or (keyed and precedence.status == "no commitment"):
@@ -284,6 +281,13 @@ def conclude(
         precedence,
         withheld,
     )
+
+
+def _left_out(lost: int) -> tuple[str, ...]:
+    """The warning that innocent models were scored with another coater, if any were."""
+    models = count_of(lost, "innocent model was", "innocent models were")
+    text = f"{models} scored with another coater than the suspect and left out."
+    return (text,) if lost else ()
 
 
 def _unfit(deciding: Finding, precedence: Precedence) -> bool:
