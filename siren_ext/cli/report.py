@@ -1,13 +1,14 @@
-"""``report check``: check somebody's report."""
+"""``report check`` and ``report open``: check a report, or show some bits of its key."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli.common import SKIPPED, command, explain, say
+from siren_ext.cli.common import SKIPPED, command, explain, refuse_existing, say
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, Recipient, open_keys, open_salt
 from siren_ext.cli.verify import (
     BeaconRound,
@@ -20,6 +21,11 @@ from siren_ext.cli.verify import (
     chain_files,
 )
 from siren_ext.errors import ConfigError
+
+if TYPE_CHECKING:
+    from siren_ext.evidence.beacon import Round
+    from siren_ext.keys.coating_key import CoatingKey
+    from siren_ext.scoring.score_set import ScoreSet
 
 ReportFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="A report's folder, or a file in it.")
@@ -51,6 +57,18 @@ def check(
     ledger: Annotated[
         Path | None, typer.Option("--ledger", help="The key file's ledger, to count its tests.")
     ] = None,
+    opening: Annotated[
+        Path | None,
+        typer.Option("--opening", help="Opened bits of 'report open', to test these alone."),
+    ] = None,
+    opening_timestamp: Annotated[
+        Path | None,
+        typer.Option("--opening-timestamp", help="With --opening: the sealed file's time stamp."),
+    ] = None,
+    named_round: Annotated[
+        int | None,
+        typer.Option("--named-round", min=1, help="With --opening: the round that you named."),
+    ] = None,
     passphrase_env: PassphraseEnv = None,
 ) -> None:
     """Recompute a report's figures, verdict and page, and check signature, commitment and ledger.
@@ -64,11 +82,15 @@ def check(
     from siren_ext.keys.signing import checked_public
     from siren_ext.report.chain_check import ChainEvidence
     from siren_ext.report.check import check_report
+    from siren_ext.report.opening_check import OpeningEvidence
     from siren_ext.scoring.score_set import ScoreSet
 
+    if opening is None and not (opening_timestamp is None and named_round is None):
+        raise ConfigError("--opening-timestamp and --named-round need an --opening; give one.")
     if (key is None) != (suspect is None):
         raise ConfigError("The keyed test needs both --key and --suspect; give both.")
-    chain = chain_files(commitment, timestamp, root, rounds, coater, coated, salt)
+    chain_root = None if commitment is None and opening is not None else root
+    chain = chain_files(commitment, timestamp, chain_root, rounds, coater, coated, salt)
     opened = open_salt(salt, passphrase_env) if salt else None
     found = check_report(
         file,
@@ -77,6 +99,7 @@ def check(
         key=open_keys(key, passphrase_env).key(recipient) if key else None,
         images=list_images(images) if images else (),
         chain=ChainEvidence(chain, opened, ledger),
+        opening=OpeningEvidence(opening, named_round, opening_timestamp, root) if opening else None,
     )
     for point in found.points:
         say(f"{point.name}: {point.state}. {point.text}")
@@ -88,6 +111,130 @@ def check(
         raise typer.Exit(SKIPPED)
 
 
+def open_(
+    file: ReportFile,
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write; a new one.")],
+    key: Annotated[Path, typer.Option("--key", help="The key file.")],
+    suspect: Annotated[
+        Path, typer.Option("--suspect", help="The scores from which the report was made.")
+    ],
+    recipient: Recipient = None,
+    bits: Annotated[
+        int | None,
+        typer.Option("--bits", min=1, help="How many bits to open, at most half; default 24."),
+    ] = None,
+    commitment: Annotated[
+        Path | None,
+        typer.Option("--commitment", help="To seal: the commitment to the key."),
+    ] = None,
+    sealed: Annotated[
+        Path | None,
+        typer.Option("--sealed", help="To open: the sealed file. Without it, one is written."),
+    ] = None,
+    timestamp: Annotated[
+        Path | None, typer.Option("--timestamp", help="With --sealed: its time stamp.")
+    ] = None,
+    root: Root = None,
+    named_round: Annotated[
+        int | None,
+        typer.Option("--named-round", min=1, help="With --sealed: the round somebody named."),
+    ] = None,
+    rounds: Annotated[
+        Path | None, typer.Option("--round", help="With --sealed: file with the beacon's round.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="With --sealed: drand server to get it from.")
+    ] = None,
+    passphrase_env: PassphraseEnv = None,
+) -> None:
+    """Show a third party some bits of the key, chosen by a public random number, and no others.
+
+    First without --sealed: the file that is written fixes all bits and reveals none. Hand it over
+    or time-stamp it. Then with --sealed and a later round of the beacon, which chooses the bits.
+
+    Opened bits are spent: whoever knows them can write them into pictures.
+    """
+    refuse_existing(out)
+    if sealed is None:
+        if commitment is None or (timestamp, root, named_round, rounds, url) != (None,) * 5:
+            raise ConfigError("Give the --commitment to seal, or a --sealed file to open its bits.")
+        with_key = _Owner(file, key, recipient, suspect, passphrase_env)
+        _seal(with_key, commitment, bits, out)
+        return
+    if (rounds is None) == (url is None) or (bits, commitment) != (None, None):
+        raise ConfigError(
+            "With --sealed, give either --round or --url, and neither --bits nor --commitment."
+        )
+    number = _number(sealed, timestamp, root, named_round)
+    if url is not None and number is None:
+        raise ConfigError("Which round to get follows from --timestamp or --named-round; give one.")
+    found = _round(rounds, url, number)
+    _open(_Owner(file, key, recipient, suspect, passphrase_env), sealed, found, number, out)
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """What only the owner has, still closed, and the report."""
+
+    report: Path
+    key: Path
+    recipient: str | None
+    suspect: Path
+    variable: str | None
+
+    def opened(self) -> tuple[Path, CoatingKey, ScoreSet]:
+        """The report's folder, the key and the scores with features."""
+        from siren_ext.scoring.score_set import ScoreSet
+
+        folder = self.report if self.report.is_dir() else self.report.parent
+        scores = ScoreSet.load(self.suspect)
+        return folder, open_keys(self.key, self.variable).key(self.recipient), scores
+
+
+def _seal(owner: _Owner, commitment: Path, bits: int | None, out: Path) -> None:
+    from siren_ext.report.opening import BITS, save_sealed, seal_bits
+
+    made = seal_bits(*owner.opened(), commitment, bits or BITS)
+    say(f"SHA-256 of {out.name}: {save_sealed(made, out)}")
+    explain(
+        "Hand this file over and let the other side name a round of drand's quicknet that is still "
+        "to come, or have it time-stamped. Then open its bits with --sealed."
+    )
+
+
+def _number(
+    sealed: Path, timestamp: Path | None, root: Path | None, named: int | None
+) -> int | None:
+    """The round that a time stamp decides, or that somebody named."""
+    from siren_ext.evidence.beacon import CHAINS, QUICKNET
+    from siren_ext.evidence.stamp import check_stamp
+
+    if timestamp is None:
+        return named
+    if root is None or named is not None:
+        raise ConfigError("--timestamp needs a --root, and it decides the round; name none.")
+    return CHAINS[QUICKNET].first_after(check_stamp(timestamp, sealed, root).latest)
+
+
+def _round(file: Path | None, url: str | None, number: int | None) -> Round:
+    from siren_ext.evidence.beacon import CHAINS, QUICKNET, fetch_round, read_round
+
+    if file is not None:
+        return read_round(file)
+    return fetch_round(str(url), CHAINS[QUICKNET], int(number or 0))
+
+
+def _open(owner: _Owner, sealed: Path, found: Round, number: int | None, out: Path) -> None:
+    from siren_ext.report.opening import open_bits, read_sealed, save_opening
+
+    text = read_sealed(sealed)
+    folder, key, scores = owner.opened()
+    shown = open_bits(folder, key, scores, text, found, number)
+    save_opening(shown, out)
+    say(f"{len(shown.opened)} of {key.bits} bits opened by round {found.round:,}: {out}")
+    explain("Whoever has this file can write the opened bits into pictures.")
+
+
 def register(app: typer.Typer) -> None:
     """Add the group of commands.
 
@@ -97,9 +244,11 @@ def register(app: typer.Typer) -> None:
         the program.
     """
     group = typer.Typer(no_args_is_help=True)
-    app.add_typer(group, name="report", help="Check somebody's report: report check.")
+    app.add_typer(group, name="report", help="Check a report, or show bits of its key.")
     command(group, "check", example="siren-ext report check report/report.json")(check)
-
-    @group.callback()
-    def _options() -> None:
-        """Keep 'check' a command; a group of one would become that command."""
+    command(
+        group,
+        "open",
+        example="siren-ext report open report --key keys.json --suspect suspect.json "
+        "--commitment commitment.json --out sealed.json",
+    )(open_)

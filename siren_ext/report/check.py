@@ -18,6 +18,7 @@ from siren_ext.report.integrity import JSON, Seal, changed_fields, field_digests
 from siren_ext.report.keyed_before import keyed_before
 from siren_ext.report.keyed_check import stored_keyed
 from siren_ext.report.ks_check import restored_ks, takes_long
+from siren_ext.report.opening_check import OpeningEvidence, opening_points
 from siren_ext.report.page_check import page_point
 from siren_ext.report.passive_check import is_passive, passive_hashes, passive_points
 from siren_ext.report.points import CheckPoint as CheckPoint
@@ -59,6 +60,7 @@ def check_report(
     suspect: ScoreSet | None = None,
     images: Sequence[Path] = (),
     chain: ChainEvidence | None = None,
+    opening: OpeningEvidence | None = None,
 ) -> ReportCheck:
     """Compare a report's files with its seal, and its verdict with what its scores give.
 
@@ -80,6 +82,8 @@ def check_report(
         Image files; their hashes are compared with those of the scored images.
     chain : ChainEvidence | None
         Commitment, time stamp and ledger, to check what the report says of them.
+    opening : OpeningEvidence | None
+        Some bits of the key, to repeat the keyed test with these alone.
 
     Returns
     -------
@@ -121,6 +125,8 @@ def check_report(
     else:
         points.append(page_point(folder, data, verdict, *pools[1:3]))
     points += chain_points(report, pools[1], chain or ChainEvidence())
+    if opening is not None:
+        points += opening_points(folder, report, opening, chain.files if chain else None)
     if images:
         points.append(_images_point(_scored_hashes(report), images))
     return ReportCheck(tuple(points))
