@@ -247,14 +247,12 @@ def conclude(
     warnings = find_caveats(suspect, reference, alike, findings, deciding, config)
     warnings += _left_out(len(innocents) - len(alike))
     keyed = any(finding.test == "keyed" for finding in findings)
+    withheld = not keyed and (suspect.features is not None if withheld is None else withheld)
+    if withheld:
+        warnings = (WITHHELD, *warnings)
     precedence = precedence or not_committed(keyed=keyed)
     if precedence.status == "does not fit" or (keyed and precedence.status == "no commitment"):
         warnings = (precedence.text, *warnings)
-    if withheld is None:
-        withheld = suspect.features is not None
-    withheld = withheld and not keyed
-    if withheld:
-        warnings = (WITHHELD, *warnings)
     text = headline(
         deciding,
         config.alpha,
@@ -264,14 +262,10 @@ def conclude(
         alone=len(findings) == 1,
         preference=suspect.preference,
     )
-    outcome = deciding.outcome
-    if _unfit(deciding, precedence) and not given:
-        outcome, text = "inconclusive", UNFIT
-    if withheld and outcome in ("coating found", LOWER):
-        outcome, text = "inconclusive", WITHHELD_HEADLINE
+    overruled = _overruled(deciding, None if given else precedence, withheld=withheld)
     return Verdict(
-        outcome,
-        text,
+        "inconclusive" if overruled else deciding.outcome,
+        overruled or text,
         tuple(findings),
         deciding.test,
         config,
@@ -290,10 +284,13 @@ def _left_out(lost: int) -> tuple[str, ...]:
     return (text,) if lost else ()
 
 
-def _unfit(deciding: Finding, precedence: Precedence) -> bool:
-    """Whether a key was found that the commitment is not to."""
-    found = deciding.test == "keyed" and deciding.outcome == "coating found"
-    return found and precedence.status == "does not fit"
+def _overruled(deciding: Finding, precedence: Precedence | None, *, withheld: bool) -> str:
+    """Why a find counts for nothing, as a headline; "" if it counts."""
+    if withheld and deciding.outcome in ("coating found", LOWER):
+        return WITHHELD_HEADLINE
+    if deciding.test != "keyed" or deciding.outcome != "coating found" or precedence is None:
+        return ""
+    return UNFIT if precedence.status == "does not fit" else ""
 
 
 def _require_enough(

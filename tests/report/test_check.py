@@ -262,6 +262,7 @@ def test_a_sequential_verdict_is_computed_again(suspect, tmp_path):
 
     from siren_ext.stats.sequential import sequential_ks
 
+    suspect = dataclasses.replace(suspect, features=None)
     standing = sequential_ks(suspect.scores, REFERENCE.scores, alpha=1e-6)
     verdict = dataclasses.replace(verify(suspect, REFERENCE), headline="Other words.")
     extra = {"sequential": standing.to_dict()}

@@ -76,7 +76,8 @@ def test_a_stricter_test_that_cannot_reach_alpha_leaves_the_verdict_open():
     verdict = verify(drawn(5), drawn(10, 120, seed=1), innocents=innocents())
     assert (verdict.test, verdict.outcome) == ("rank", "inconclusive")
     assert [finding.outcome for finding in verdict.findings] == ["inconclusive", LOWER]
-    verdict = verify(drawn(5), None, VerifyConfig(alpha=0.1), innocents=innocents())
+    unkeyed = drawn(5, features=None)
+    verdict = verify(unkeyed, None, VerifyConfig(alpha=0.1), innocents=innocents())
     assert (verdict.test, verdict.outcome) == ("rank", "coating found")
     assert "rank among innocent models" in verdict.headline
     verdict = verify(drawn(5), None, innocents=innocents())
@@ -86,6 +87,26 @@ def test_a_stricter_test_that_cannot_reach_alpha_leaves_the_verdict_open():
     verdict = verify(short, None, QUICK, key=CoatingKey([1] * 8))
     assert (verdict.test, verdict.outcome) == ("keyed", "inconclusive")
     assert any("so few bits" in w for w in verdict.warnings)
+
+
+def test_a_keyed_coater_without_the_key_finds_nothing():
+    """Whoever has the key can't leave it out because the test with it found nothing."""
+    low, reference = drawn(5), drawn(10, 120, seed=1)
+    with_key = verify(low, reference, QUICK, key=known_key())
+    assert (with_key.test, with_key.outcome, with_key.withheld) == ("keyed", "no evidence", False)
+    for verdict in (
+        verify(low, reference),
+        verify(low, None, VerifyConfig(alpha=0.1), innocents=innocents()),
+    ):
+        assert (verdict.outcome, verdict.withheld) == ("inconclusive", True)
+        assert verdict.headline.startswith("The key was withheld.")
+        assert any(text.startswith("Key withheld:") for text in verdict.warnings)
+    equal = verify(drawn(10), reference)
+    assert (equal.outcome, equal.withheld) == ("no difference found", True)
+    assert any(text.startswith("Key withheld:") for text in equal.warnings)
+    unkeyed = verify(drawn(5, features=None), reference)
+    assert (unkeyed.outcome, unkeyed.withheld) == (LOWER, False)
+    assert not any("Key withheld" in text for text in unkeyed.warnings)
 
 
 def test_the_choice_looks_at_what_was_supplied_only():
