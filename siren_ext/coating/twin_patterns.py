@@ -21,8 +21,9 @@ from siren_ext.errors import DatasetError
 from siren_ext.files import is_present
 
 SECRET_BYTES = 32
-CELLS = 8
-"""Random colours along the shorter side. Coarser than a crop or a smaller copy can destroy."""
+CELLS = 16
+"""Random colours along the shorter side. Finer patterns change latents more, coarser ones survive
+smaller copies."""
 PATTERN_PSNR = 46.0
 """How faint the pattern is, in dB."""
 _MARK = "+twins "
@@ -38,10 +39,16 @@ class TwinSide:
         32 random bytes.
     published : bool
         Which of the two.
+    cells : int
+        Random colours along the shorter side of the pattern.
+    psnr : float
+        How faint the pattern is, in dB.
     """
 
     secret: bytes = field(repr=False)
     published: bool = True
+    cells: int = CELLS
+    psnr: float = PATTERN_PSNR
 
     @property
     def label(self) -> str:
@@ -76,16 +83,16 @@ class TwinSide:
         Returns
         -------
         Tensor
-            3 x height x width; smooth random colours of mean 0 and of ``PATTERN_PSNR``.
+            3 x height x width; smooth random colours of mean 0 and of the side's PSNR.
         """
-        cells = [max(2, round(CELLS * side / min(height, width))) for side in (height, width)]
+        cells = [max(2, round(self.cells * side / min(height, width))) for side in (height, width)]
         seed = int.from_bytes(self._draw("pattern", name), "big")
         drawn = np.random.default_rng(seed).standard_normal((1, 3, *cells), dtype=np.float32)
         smooth = F.interpolate(
             torch.from_numpy(drawn), size=(height, width), mode="bicubic", align_corners=False
         )[0]
         smooth -= smooth.mean((1, 2), keepdim=True)
-        smooth *= 10 ** (-PATTERN_PSNR / 20) / float(smooth.square().mean().sqrt())
+        smooth *= 10 ** (-self.psnr / 20) / float(smooth.square().mean().sqrt())
         return smooth if self.coin(name) == (0 if self.published else 1) else -smooth
 
     def _draw(self, what: str, name: str) -> bytes:

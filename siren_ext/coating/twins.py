@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from siren_ext.coating.folder import coat_folder
 from siren_ext.coating.manifest import MANIFEST_NAME, MAX_BYTES, CoatConfig, CoatManifest
 from siren_ext.coating.outputs import refuse_overlap
-from siren_ext.coating.twin_patterns import SECRET_BYTES, TwinSide
+from siren_ext.coating.twin_patterns import CELLS, PATTERN_PSNR, SECRET_BYTES, TwinSide
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import DatasetError, EvidenceError
 from siren_ext.files import is_file, is_present, sha256_file
@@ -70,6 +70,8 @@ class _Stored(Struct, forbid_unknown_fields=True, kw_only=True):
     version: Literal[1] = 1
     coater: Annotated[str, Meta(max_length=200)]
     secret: Sha256
+    cells: Annotated[int, Meta(ge=2, le=4096)]
+    psnr: Annotated[float, Meta(ge=20, le=80)]
     images: Annotated[tuple[Twin, ...], Meta(max_length=MAX_TWINS)]
 
 
@@ -85,11 +87,25 @@ class TwinsRecord:
         32 random bytes from which patterns and coins follow.
     images : tuple[Twin, ...]
         The images, in the order of the data.
+    cells, psnr : int, float
+        Of the pattern, see :class:`~siren_ext.coating.twin_patterns.TwinSide`.
     """
 
     coater: str
     secret: bytes = field(repr=False)
     images: tuple[Twin, ...] = ()
+    cells: int = CELLS
+    psnr: float = PATTERN_PSNR
+
+    def side(self, *, published: bool = True) -> TwinSide:
+        """One of the two copies of every image.
+
+        Parameters
+        ----------
+        published : bool
+            Which of the two.
+        """
+        return TwinSide(self.secret, published, self.cells, self.psnr)
 
     def save(self, folder: Path) -> None:
         """Write the record, readable by this user only.
@@ -104,7 +120,13 @@ class TwinsRecord:
         EvidenceError
             It can't be written.
         """
-        stored = _Stored(coater=self.coater, secret=self.secret.hex(), images=self.images)
+        stored = _Stored(
+            coater=self.coater,
+            secret=self.secret.hex(),
+            cells=self.cells,
+            psnr=self.psnr,
+            images=self.images,
+        )
         text = json.dumps(to_plain(stored), indent=2, ensure_ascii=False) + "\n"
         write_private(Path(folder) / RECORD_NAME, text.encode("utf-8"), replace=True)
 
@@ -136,8 +158,9 @@ class TwinsRecord:
             max_bytes=MAX_BYTES,
             advice=_UNTOUCHED,
         )
-        found = cls(stored.coater, bytes.fromhex(stored.secret), stored.images)
-        side = TwinSide(found.secret)
+        secret = bytes.fromhex(stored.secret)
+        found = cls(stored.coater, secret, stored.images, stored.cells, stored.psnr)
+        side = found.side()
         outside = [twin.name for twin in found.images if not _inside(twin.name)]
         if outside:
             raise EvidenceError(
@@ -184,6 +207,8 @@ def coat_twins(
     config: CoatConfig | None = None,
     *,
     key: CoatingKey | None = None,
+    cells: int = CELLS,
+    psnr: float = PATTERN_PSNR,
     batch_size: int = 8,
     workers: int = 2,
     progress: Progress = NULL,
@@ -202,6 +227,8 @@ def coat_twins(
         Folder of the copies to publish.
     twins : Path
         Private folder of the twins and their record.
+    cells, psnr : int, float
+        Of a new record's patterns, see :class:`~siren_ext.coating.twin_patterns.TwinSide`.
 
     Returns
     -------
@@ -220,19 +247,20 @@ def coat_twins(
     out, twins = Path(out), Path(twins)
     refuse_overlap(data.root, twins)
     refuse_overlap(out, twins)
-    record = _begun(coater, out, twins)
+    record = _begun(TwinsRecord(coater.fingerprint, b"", (), cells, psnr), out, twins)
     write = partial(
         coat_folder, data, coater, config=config, key=key, batch_size=batch_size, workers=workers
     )
-    published = write(out, side=TwinSide(record.secret), progress=progress)
-    other = TwinSide(record.secret, published=False)
+    published = write(out, side=record.side(), progress=progress)
+    other = record.side(published=False)
     kept = write(twins, side=other, progress=Named(progress, "twins"))
-    found = TwinsRecord(coater.fingerprint, record.secret, tuple(_pairs(record, published, kept)))
+    pairs = tuple(_pairs(record, published, kept))
+    found = replace(record, coater=coater.fingerprint, images=pairs)
     found.save(twins)
     return published, found
 
 
-def _begun(coater: Coater, out: Path, twins: Path) -> TwinsRecord:
+def _begun(planned: TwinsRecord, out: Path, twins: Path) -> TwinsRecord:
     """The record of an earlier call, or a new one, written before any image."""
     if is_present(record_path(twins)):
         return TwinsRecord.load(twins)
@@ -245,14 +273,14 @@ def _begun(coater: Coater, out: Path, twins: Path) -> TwinsRecord:
         twins.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise DatasetError(f"The folder {twins} can't be made: {error.strerror}.") from error
-    made = TwinsRecord(coater.fingerprint, os.urandom(SECRET_BYTES))
+    made = replace(planned, secret=os.urandom(SECRET_BYTES))
     made.save(twins)
     return made
 
 
 def _pairs(record: TwinsRecord, published: CoatManifest, kept: CoatManifest) -> Iterator[Twin]:
     """The images of which both copies were written."""
-    side = TwinSide(record.secret)
+    side = record.side()
     others = {entry.source: entry for entry in kept.entries if entry.coated}
     for entry in published.entries:
         other = others.get(entry.source)

@@ -62,10 +62,10 @@ def test_both_copies_have_one_coating_and_differ_in_the_pattern(
         bare = pixels(tmp_path / "bare" / twin.name)
         free = (bare > 8) & (bare < 247)  # away from both ends nothing is clamped
         assert np.abs((one + other) / 2 - bare)[free].max() <= 1.5
-        side = TwinSide(record.secret)
-        pattern = side.pattern(twin.source, 48, 48).permute(1, 2, 0).numpy() * 255
+        assert record.side() == TwinSide(record.secret)
+        pattern = record.side().pattern(twin.source, 48, 48).permute(1, 2, 0).numpy() * 255
         apart = (one - other) / 2
-        assert np.corrcoef(apart.ravel(), pattern.ravel())[0, 1] > 0.85
+        assert np.corrcoef(apart.ravel(), pattern.ravel())[0, 1] > 0.8
         noise = 10 * np.log10(255**2 / np.mean(apart**2))
         assert noise == pytest.approx(PATTERN_PSNR, abs=1.5)
     assert (out / "0.txt").read_text() == (twins / "0.txt").read_text()
@@ -97,7 +97,7 @@ def test_a_stopped_run_goes_on_with_the_same_coins(
     assert {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")} == written
     assert len(record.images) == 6
     assert checked_twins(twins)[0] == record
-    _, again = coat_twins(photos, plain, out, twins)
+    _, again = coat_twins(photos, plain, out, twins, cells=5)  # a resumed run keeps its patterns
     assert again == record
 
 

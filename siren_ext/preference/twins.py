@@ -1,0 +1,286 @@
+"""Measures whether a diffusion model prefers the published copy of each image to its twin.
+
+Both twins of an image are noised alike, and the model's denoising losses are compared. A model that
+was trained on the published copy denoises that one a little better. Which side a coin chose is not
+used in the measurement, so the tests of the result are exact whatever the model has learnt
+(:mod:`siren_ext.stats.coins`). They need no common pattern: what else the model was trained on, and
+how small the share of the published copies was, changes power but not the risk of a false alarm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from siren_ext.coating.twins import Twin, TwinsRecord, record_path
+from siren_ext.data.dataset import ImageSet
+from siren_ext.data.images import crop_view, read_picture, to_tensor
+from siren_ext.diffusion import families, pipelines
+from siren_ext.errors import EvidenceError, ModelError
+from siren_ext.files import is_file, sha256_file
+from siren_ext.personalize.data import training_size
+from siren_ext.preference.parts import Parts
+from siren_ext.preference.twins_config import TwinsConfig
+from siren_ext.progress import NULL, Progress
+from siren_ext.scoring.score_set import TWINS, ScoreSet
+from siren_ext.text import printable
+
+if TYPE_CHECKING:
+    from siren_ext.diffusion.load import Pipeline
+    from siren_ext.suspects.local import LocalSuspect
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TwinFolders:
+    """Where both copies of every image are.
+
+    Attributes
+    ----------
+    published : Path
+        Folder of the published copies, with their captions.
+    twins : Path
+        Private folder of the twins and their record.
+    """
+
+    published: Path
+    twins: Path
+
+
+def measure_twins(
+    suspect: LocalSuspect,
+    folders: TwinFolders,
+    config: TwinsConfig | None = None,
+    *,
+    control: LocalSuspect | None = None,
+    partial: Path | None = None,
+    progress: Progress = NULL,
+) -> ScoreSet:
+    """Measure how much better a model denoises side 0 than side 1 of every image.
+
+    Parameters
+    ----------
+    suspect : LocalSuspect
+        The suspicious model; Stable Diffusion 1.x or 2.x, with or without adapters. Load it in
+        32 bits: the differences are small.
+    folders : TwinFolders
+        The published copies and their twins.
+    config : TwinsConfig | None
+        Settings; None for the defaults.
+    control : LocalSuspect | None
+        A model that did not see the published copies, such as the base. Its difference is
+        subtracted, at equal noise, which takes out what makes one side easier for any model.
+    partial : Path | None
+        A file for finished images, from which a stopped run is resumed; deleted at the end.
+    progress : Progress
+        One unit per image.
+
+    Returns
+    -------
+    ScoreSet
+        One row per image of the record: ``scores`` are the mean losses of side 1 minus those of
+        side 0 (of the suspect, minus the control's), so that they are positive if side 0 is
+        preferred; ``source["coins"]`` are the sides that were published.
+
+    Raises
+    ------
+    ConfigError
+        If the resolution does not suit the model.
+    EvidenceError
+        If the record is damaged or empty, or a file is missing or was changed.
+    ModelError
+        If a model is of another family or cannot be loaded, or a loss is not finite.
+    Cancelled
+        If the user stopped.
+
+    Notes
+    -----
+    Memory is that of a pass of the denoiser with four times ``batch_size`` images.
+    """
+    config = config or TwinsConfig()
+    record = TwinsRecord.load(folders.twins)
+    images = record.images[: config.images] if config.images else record.images
+    if not images:
+        raise EvidenceError(
+            "The record of the twins has no images. Run 'siren-ext coat --twins' to its end."
+        )
+    _check_files(images, folders)
+    texts = _captions(folders.published)
+    facts = _facts(suspect, control, config, folders.twins)
+    parts = Parts(partial, _signature(facts, images, texts))
+    models = [_stable(suspect.pipeline), *([_stable(control.pipeline)] if control else [])]
+    size = training_size(suspect.pipeline, config)
+    progress.stage("Comparing twins", len(images), len(parts.done))
+    try:
+        for rows in _batches(len(images), parts, config.batch_size):
+            sides = [_sides(images[row], folders, size) for row in rows]
+            words = [texts.get(images[row].name, "") for row in rows]
+            parts.add(rows, *_differences(models, sides, words, rows, config))
+            progress.advance(len(rows))
+    finally:
+        parts.save()
+    found = _score_set(images, parts, record.coater, facts)
+    parts.remove()
+    return found
+
+
+def _score_set(
+    images: Sequence[Twin], parts: Parts, coater: str, facts: dict[str, Any]
+) -> ScoreSet:
+    """The result: the mean of all draws."""
+    differences, _ = parts.tables(len(images))
+    return ScoreSet(
+        differences.mean(axis=1),
+        tuple(printable(twin.name) for twin in images),
+        tuple(twin.published for twin in images),
+        coater,
+        facts | {"coins": [twin.coin for twin in images]},
+    )
+
+
+@torch.no_grad()
+def _differences(
+    models: Sequence[Pipeline],
+    sides: Sequence[tuple[Tensor, Tensor]],
+    texts: list[str],
+    rows: list[int],
+    config: TwinsConfig,
+) -> tuple[Floats, Floats]:
+    """Loss of side 1 minus that of side 0 per draw (B x draws), and mean losses (B).
+
+    Of the first model, minus those of the second.
+    """
+    count, device = len(rows), models[0].unet.device
+    both = torch.cat([torch.cat(side) for side in zip(*sides, strict=True)]).to(device)
+    latents = pipelines.encode_latents(models[0], both)
+    differences = np.zeros((count, config.draws))
+    losses = np.zeros(count)
+    # rounding to TF32 would be larger than some of the differences
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        embeds = [pipelines.encode_prompts(model, texts).repeat(4, 1, 1) for model in models]
+        for draw in range(config.draws):
+            times, noise = _noise(models[0], latents[:count], rows, draw, config)
+            signed = torch.cat([noise, noise, -noise, -noise])
+            for sign, model, words in zip((1, -1), models, embeds, strict=False):
+                loss = pipelines.loss_at(
+                    model,
+                    latents.repeat(2, 1, 1, 1),
+                    words,
+                    noise=signed,
+                    timesteps=times.repeat(4),
+                )
+                table = loss.double().cpu().numpy().reshape(2, 2, count).mean(axis=0)
+                differences[:, draw] += sign * (table[1] - table[0])
+                losses += sign * table.mean(axis=0) / config.draws
+    if not (np.isfinite(differences).all() and np.isfinite(losses).all()):
+        raise ModelError(
+            "The model's loss is not finite; expected a number. The file is damaged, or 16-bit "
+            "numbers are too coarse for it: use 32-bit ones."
+        )
+    return differences, losses
+
+
+def _noise(
+    pipeline: Pipeline, latents: Tensor, rows: list[int], draw: int, config: TwinsConfig
+) -> tuple[Tensor, Tensor]:
+    """Timesteps and noise of one draw; they depend on the image's position, not on its batch."""
+    steps = len(pipeline.scheduler.alphas_cumprod)
+    times, noise = [], []
+    for row in rows:
+        rng = np.random.default_rng((config.seed, row, draw))
+        share = (draw + rng.random()) / config.draws  # spread evenly over the range
+        times.append(int(steps * (config.low + (config.high - config.low) * share)))
+        noise.append(rng.standard_normal(latents.shape[1:], dtype=np.float32))
+    placed = torch.from_numpy(np.stack(noise)).to(latents.device)
+    return torch.tensor(times, device=latents.device).clamp_max(steps - 1), placed
+
+
+def _stable(pipeline: Pipeline) -> Pipeline:
+    """The pipeline, if its loss can be computed here."""
+    if not families.is_stable(pipeline):
+        raise ModelError(
+            f"This model is a {families.family(pipeline)}; twins can be compared with Stable "
+            "Diffusion 1.x and 2.x only."
+        )
+    for part in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
+        part.eval()
+    return pipeline
+
+
+def _sides(twin: Twin, folders: TwinFolders, size: int) -> tuple[Tensor, Tensor]:
+    """Side 0 and side 1 of an image as training programs see them, 1 x 3 x size x size each."""
+    views = [
+        crop_view(to_tensor(read_picture(folder / twin.name).rgb), size)
+        for folder in (folders.published, _home(folders))
+    ]
+    return (views[twin.coin], views[1 - twin.coin])
+
+
+def _home(folders: TwinFolders) -> Path:
+    return record_path(folders.twins).parent
+
+
+def _check_files(images: Sequence[Twin], folders: TwinFolders) -> None:
+    """Raise unless all files are those of the record."""
+    kinds = ((folders.published, "published", "published copy"), (_home(folders), "twin", "twin"))
+    for folder, field, words in kinds:
+        wrong = [
+            twin.name
+            for twin in images
+            if not is_file(folder / twin.name)
+            or sha256_file(folder / twin.name) != getattr(twin, field)
+        ]
+        if wrong:
+            raise EvidenceError(
+                f"{len(wrong)} of {len(images)} files of the kind '{words}' are missing in "
+                f"{folder.name} or differ from the record, such as {printable(wrong[0])!r}. Use "
+                "both folders as 'siren-ext coat --twins' wrote them."
+            )
+
+
+def _captions(published: Path) -> dict[str, str]:
+    """The caption of every published copy, by its name."""
+    return {
+        item.relative.as_posix(): item.caption or item.class_words or ""
+        for item in ImageSet.open(published).items
+    }
+
+
+def _batches(count: int, parts: Parts, size: int) -> Iterator[list[int]]:
+    """Positions of the images that are not done yet, in batches."""
+    left = [row for row in range(count) if row not in parts.done]
+    for start in range(0, len(left), size):
+        yield left[start : start + size]
+
+
+def _facts(
+    suspect: LocalSuspect, control: LocalSuspect | None, config: TwinsConfig, twins: Path
+) -> dict[str, Any]:
+    """What was measured, for the record."""
+    return {
+        "kind": TWINS,
+        "provenance": {
+            "suspect": suspect.describe(),
+            "control": control.describe() if control else None,
+        },
+        "settings": config.to_dict(),
+        "record_sha256": sha256_file(record_path(twins)),
+    }
+
+
+def _signature(facts: dict[str, Any], images: Sequence[Twin], texts: dict[str, str]) -> str:
+    """Identifies a run: parts of another one are not reused."""
+    plan = {key: value for key, value in facts["settings"].items() if key != "batch_size"}
+    files = [(twin.published, twin.twin, twin.coin, texts.get(twin.name)) for twin in images]
+    known = json.dumps([facts | {"settings": plan}, files], sort_keys=True)
+    return hashlib.sha256(known.encode()).hexdigest()
