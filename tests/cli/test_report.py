@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 from support.evidence_samples import PASSPHRASE
 from support.key_commands import env, refused, ways
+from support.keyed_samples import coaters
 from support.score_sets import drawn
+from support.stub_beacon import ROUND_1000
 from support.time_authority import TimeAuthority
 
 from siren_ext.coater.coater import Coater
@@ -76,6 +79,43 @@ def test_the_whole_way_with_a_key(work, call):
         if path.name != "scores.json":
             assert not [way for way in ways(key) if way in text], path
         assert PASSPHRASE not in text
+
+
+def test_half_of_the_bits_are_opened(work, call):
+    assert call("key", "new", "keys.json", *env())[0] == 0
+    key = KeyRing.load(work / "keys.json", PASSPHRASE).key()
+    coaters(work)
+    mark = Coater.load(work / "keyed.safetensors").fingerprint
+    commit = ("--coater", "keyed.safetensors", "--key", "keys.json", "--out", "c.json", *env())
+    assert call("commit", *commit)[0] == 0
+    drawn(5, lean=key.signs(), coater=mark).save(work / "s.json")
+    files = ("--suspect", "s.json", "--key", "keys.json", *env())
+    assert call("verify", *files, "--commitment", "c.json", "--out", "report")[0] == 0
+    opens = ("report", "open", "report", *files)
+    seal = (*opens, "--commitment", "c.json", "--out", "sealed.json")
+    code, out, told = call(*seal)
+    assert code == 0
+    assert re.fullmatch(r"SHA-256 of sealed.json: [0-9a-f]{64}\n", out)
+    assert "name a round of drand's quicknet that is still to come" in told
+    (work / "round.json").write_text(json.dumps(ROUND_1000))
+    sealed = ("--sealed", "sealed.json", "--out", "opening.json")
+    for options, words in (
+        ((*sealed,), "either --round or --url"),
+        ((*sealed, "--round", "round.json", "--bits", "9"), "neither --bits nor --commitment"),
+        ((*sealed, "--url", "https://beacon.example"), "Which round to get"),
+        ((*sealed, "--round", "round.json", "--named-round", "7"), "expected round 7"),
+        (("--out", "opening.json"), "Give the --commitment to seal"),
+        (("--commitment", "c.json", "--out", "c.json"), "exists"),
+    ):
+        refused(call, (*opens, *options), words)
+    code, out, _ = call(*opens, *sealed, "--round", "round.json", "--named-round", "1000")
+    assert (code, out) == (0, "24 of 48 bits opened by round 1,000: opening.json\n")
+    check = ("report", "check", "report", "--commitment", "c.json", "--opening", "opening.json")
+    code, out, _ = call(*check, "--named-round", "1000")
+    assert code == 3
+    assert "opened bits: matches. 24 bits are those that were committed" in out
+    assert "opened test: matches. The opened bits alone say 'coating found'. T = " in out
+    refused(call, ("report", "check", "report", "--named-round", "9"), "need an --opening")
 
 
 def test_bad_input_of_report_is_one_message(case, call):
