@@ -27,6 +27,12 @@ def plain_name(name: str) -> str:
     return "".join(c if _is_plain(c) else "_" for c in name)
 
 
+def safe_words(text: str) -> str:
+    """A text made safe as part of a folder name on every system; 1 to 80 characters."""
+    plain = "".join("_" if c in '<>:"/\\|?*' else c for c in plain_name(text))
+    return plain.strip(" .")[:80].rstrip(" .") or "images"
+
+
 def natural_key(name: object) -> tuple[tuple[int | str, ...], str]:
     """Sort key that puts ``2.png`` before ``10.png`` and ignores case."""
     pieces = re.split(r"(\d+)", str(name).casefold())

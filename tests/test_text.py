@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siren_ext.text import duration, natural_key, plain_name, printable
+from siren_ext.text import duration, natural_key, plain_name, printable, safe_words
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,13 @@ def test_printable_names_are_one_harmless_line(name):
 def test_ordinary_names_stay_themselves():
     name = "東京　1_é_👩‍🎨.png"
     assert printable(name) == plain_name(name) == name
+
+
+@given(st.text(max_size=120))
+def test_safe_words_are_one_valid_folder_name(text):
+    safe = safe_words(text)
+    assert safe
+    assert safe == safe.strip(" .")
+    assert not set(safe) & set('<>:"/\\|?*\n\r\0')
+    assert len(PurePosixPath(f"1_{safe}").parts) == 1
+    assert all(ord(c) >= 32 for c in safe)

@@ -29,7 +29,13 @@ from siren_ext.coating.manifest import (
     CoatManifest,
     Compression,
 )
-from siren_ext.coating.outputs import RENAMED, is_renamed, refuse_overlap, write_captions
+from siren_ext.coating.outputs import (
+    RENAMED,
+    is_renamed,
+    refuse_overlap,
+    write_captions,
+    write_mask,
+)
 from siren_ext.coating.plan import CoatJob, batches, finished_entry, plan_jobs
 from siren_ext.coating.twin_patterns import TwinSide, marked_key, refuse_other_twins
 from siren_ext.data.dataset import ImageSet
@@ -191,6 +197,7 @@ class _Run:
             if kept[job] is not None:  # its caption may have changed since
                 try:
                     write_captions(job.item, job.output, self.out, layout)
+                    write_mask(job.item, job.output, self.out, layout)
                 except ImageError as error:
                     self.failures[job.item.name] = str(error)
         return [job for job, entry in kept.items() if entry is None]
@@ -277,11 +284,13 @@ class _Run:
         """Write an image and record it; runs in a thread."""
         path = self.out / job.output
         write_captions(job.item, job.output, self.out, self.config.layout)
+        no_mask = write_mask(job.item, job.output, self.out, self.config.layout)
         if path.suffix.lower() in SUFFIXES["JPEG"]:  # chosen only for opaque images
             picture = dataclasses.replace(picture, alpha=None)
         coated = dataclasses.replace(picture, rgb=result.rgb)
         written, dropped = write_coated(coated, path, job.target.quality)
-        renamed = [RENAMED] if is_renamed(job.item, job.output) else []
+        own = [RENAMED] if is_renamed(job.item, job.output) else []
+        own += [no_mask] if no_mask else []
         score = result.coated_score
         compression: Compression | UnsetType = UNSET
         if job.target.quality is not None:
@@ -306,7 +315,7 @@ class _Run:
                 clean_score=result.clean_score,
                 coated_score=score,
                 size=picture.size,
-                notes=(*renamed, *job.target.notes, *picture.notes, *dropped),
+                notes=(*own, *job.target.notes, *picture.notes, *dropped),
                 compression=compression,
             )
         )

@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from siren_ext.data.dataset import ImageSet, Item, safe_words
+from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.data.kohya import Subset, write_dataset_toml
 from siren_ext.files import atomic
-from siren_ext.text import plain_name
+from siren_ext.text import folded, plain_name, safe_words
 
 DATASET_TOML = "dataset.toml"
 METADATA = "metadata.jsonl"
 SPLIT = "train"
 """Folder of the images for ``datasets``, which may ignore a metadata.jsonl beside other files."""
+MASKS = "masks"
+"""Folder of the masks for programs that look for them beside the folders of images."""
+_MASKED = ("plain", "same", "kohya", "onetrainer", "ai-toolkit")
 TRAINER_STEP = 64  # trainers resize to multiples of this many pixels
 DEFAULT_RESOLUTION = (512, 512)
 
@@ -143,6 +146,41 @@ def caption_names(item: Item, output: str, layout: str) -> dict[str, Path | str]
     if item.caption is not None and (not files or how == "copied and txt"):
         files.setdefault(base + ".txt", item.caption + "\n")
     return files
+
+
+def mask_name(item: Item, output: str, layout: str) -> str | None:
+    """Name of the training mask of an output.
+
+    Parameters
+    ----------
+    item : Item
+        The source.
+    output : str
+        Name of the output image.
+    layout : str
+        One of :data:`LAYOUTS`.
+
+    Returns
+    -------
+    str | None
+        None if the image has no mask, or the layout has no place for masks.
+    """
+    if item.mask is None or layout not in _MASKED:
+        return None
+    image, stem = PurePosixPath(output), PurePosixPath(output).stem
+    if layout == "onetrainer":  # it looks for exactly this name
+        return image.with_name(f"{stem}-masklabel.png").as_posix()
+    suffix = item.mask.suffix.lower()
+    if layout in ("kohya", "ai-toolkit"):  # they look for images of the same name elsewhere
+        return (PurePosixPath(MASKS) / image.with_name(stem + suffix)).as_posix()
+    root = item.path.parents[len(item.relative.parts) - 1]
+    relative = PurePosixPath(item.mask.relative_to(root).as_posix())
+    start = folded(relative.stem).find(folded(item.relative.stem))
+    end = start + len(item.relative.stem)
+    same = start >= 0 and len(folded(relative.stem)) == len(relative.stem)
+    name = relative.stem[:start] + stem + relative.stem[end:] if same else f"{stem}-masklabel"
+    folder = PurePosixPath(*map(plain_name, relative.parent.parts))
+    return (folder / (plain_name(name) + suffix)).as_posix()
 
 
 def _one_line(text: str) -> str:
@@ -294,8 +332,14 @@ def training_advice(data: ImageSet, out: Path, layout: str) -> list[str]:
         Lines to print; none for layouts that belong to no program.
     """
     place = shlex.quote(str(out.absolute()))
+    masked = list(dict.fromkeys(words_folder(i, data) for i in data.items if i.mask is not None))
     if layout == "kohya":
-        return [f"For sd-scripts: --train_data_dir {place} --caption_extension .txt"]
+        masks = [
+            f"For masked training: --masked_loss, and in the dataset.toml, for {name}: "
+            f"conditioning_data_dir = {json.dumps(f'{MASKS}/{name}', ensure_ascii=False)}"
+            for name in masked
+        ]
+        return [f"For sd-scripts: --train_data_dir {place} --caption_extension .txt", *masks]
     if layout == "imagefolder":
         return [f'For datasets: load_dataset("imagefolder", data_dir={str(out.absolute())!r})']
     if layout == "musubi":
@@ -308,9 +352,14 @@ def training_advice(data: ImageSet, out: Path, layout: str) -> list[str]:
             for path, repeats in paths.items()
         ]
     if layout == "ai-toolkit":
+        beside = {
+            str(out.absolute() / name): json.dumps(str(out.absolute() / MASKS / name))
+            for name in masked
+        }
         return [
             f"For ai-toolkit: folder_path: {json.dumps(path, ensure_ascii=False)}, "
             f'caption_ext: "txt", num_repeats: {repeats}'
+            + (f", mask_path: {beside[path]}" if path in beside else "")
             for path, repeats in paths.items()
         ]
     return []

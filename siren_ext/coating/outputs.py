@@ -1,17 +1,24 @@
-"""Files of an output folder: names and captions."""
+"""Files of an output folder: names, captions and masks."""
 
 from __future__ import annotations
 
+import io
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from siren_ext.coating.layouts import LAYOUTS, caption_names, folder_of
+from PIL import Image
+
+from siren_ext.coating.layouts import LAYOUTS, caption_names, folder_of, mask_name
 from siren_ext.data.dataset import ImageSet, Item
+from siren_ext.data.images import read_picture
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.files import atomic, is_file, is_folder, is_present, real_path
 from siren_ext.text import plain_name
 
+COLOURED = "Its mask is in colour and was not copied, because it could show the uncoated image."
+UNREAD = "Its mask can't be read and was not copied."
+NO_PLACE = "Its mask was not copied, because this layout has no place for masks."
 RENAMED = "Renamed, because another image has the same name."
 """Note on an image whose name was taken."""
 
@@ -125,6 +132,55 @@ def write_captions(item: Item, output: str, out: Path, layout: str) -> None:
             raise ImageError(
                 f"The caption of {item.name} can't be copied: {error.strerror}."
             ) from error
+
+
+def write_mask(item: Item, output: str, out: Path, layout: str) -> str:
+    """Write the training mask of an output, if it is missing or differs.
+
+    Parameters
+    ----------
+    item : Item
+        The source.
+    output : str
+        Name of the output image.
+    out : Path
+        The output folder.
+    layout : str
+        One of :data:`~siren_ext.coating.layouts.LAYOUTS`.
+
+    Returns
+    -------
+    str
+        Why it was not copied; empty if it was, or there is none.
+
+    Raises
+    ------
+    ImageError
+        It can't be written.
+    """
+    name = mask_name(item, output, layout)
+    if name is None or item.mask is None:
+        return "" if item.mask is None else NO_PLACE
+    path = out / name
+    try:
+        picture = read_picture(item.mask)
+        if (picture.rgb != picture.rgb[..., :1]).any():
+            return COLOURED
+        if path.suffix == item.mask.suffix.lower():
+            content = item.mask.read_bytes()
+        else:
+            stream = io.BytesIO()
+            Image.fromarray(picture.rgb[..., 0]).save(stream, "PNG")
+            content = stream.getvalue()
+    except (ImageError, OSError):
+        return UNREAD
+    try:
+        if not is_file(path) or path.read_bytes() != content:
+            with atomic(path) as temporary:
+                temporary.write_bytes(content)
+    except OSError as error:
+        raise ImageError(f"The mask of {item.name} can't be copied: {error.strerror}.") from error
+    return ""
 
 
 def _in_utf8(content: bytes, item: Item) -> bytes:

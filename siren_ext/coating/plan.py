@@ -12,7 +12,7 @@ import numpy as np
 
 from siren_ext.coating.formats import Target, target_of
 from siren_ext.coating.journal import CoatJournal
-from siren_ext.coating.layouts import caption_names
+from siren_ext.coating.layouts import caption_names, mask_name
 from siren_ext.coating.manifest import CoatConfig, CoatEntry
 from siren_ext.coating.outputs import output_names
 from siren_ext.data.dataset import ImageSet, Item
@@ -55,7 +55,7 @@ class CoatJob:
     coated: bool
 
     def files(self, layout: str) -> list[str]:
-        """Names of all files of this image: the image and its captions.
+        """Names of all files of this image: the image, its captions and its mask.
 
         Parameters
         ----------
@@ -67,7 +67,9 @@ class CoatJob:
         list[str]
             Names relative to the output folder.
         """
-        return [self.output, *caption_names(self.item, self.output, layout)]
+        mask = mask_name(self.item, self.output, layout)
+        captions = caption_names(self.item, self.output, layout)
+        return [self.output, *captions, *([mask] if mask else [])]
 
 
 def plan_jobs(

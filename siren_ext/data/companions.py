@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from siren_ext.text import folded
@@ -13,7 +13,11 @@ KOHYA_FOLDER = re.compile(r"([1-9]\d{0,3})_(.+)", re.DOTALL)
 
 _HIDDEN = ("hidden or system file", "left as they are")
 _SERVER = ("thumbnail or recycle folder", "left as they are")
-_MASK = ("training mask", "left as they are")
+MASK = ("training mask", "left as they are")
+"""Kind and advice of masks."""
+PAIRED_MASK = (MASK[0], f"{MASK[1]}; 'coat' copies them with their images")
+"""The same for masks of an image that is there."""
+_CONDITION = ("conditioning image", "left as they are, because they may show uncoated images")
 _THUMB = ("thumbnail", "left as they are")
 _REGULAR = ("regularisation image", "only training images are used")
 _SAMPLE = ("picture of a training program", "only training images are used")
@@ -29,7 +33,8 @@ _SYSTEM_START = ("synophoto_thumb", "synoindex_", "~$")
 _MASK_FOLDERS = frozenset({"mask", "masks", "_mask", "_masks", "masklabel", "masklabels"})
 _THUMB_FOLDERS = frozenset({"thumb", "thumbs", "thumbnail", "thumbnails"})
 # OneTrainer's endings; the plain ones count only beside the picture that they belong to
-_ONETRAINER = re.compile(r".*[-_.](?:masklabel|condlabel)", re.IGNORECASE | re.DOTALL)
+_ONETRAINER = re.compile(r".*[-_.]masklabel\d?", re.IGNORECASE | re.DOTALL)
+_CONDITION_NAME = re.compile(r".*[-_.]condlabel", re.IGNORECASE | re.DOTALL)
 _MASK_NAME = re.compile(r"(.+)[-_. ]mask", re.IGNORECASE | re.DOTALL)
 _AFFIXES = re.compile(r"^(?:mask|thumb)[-_. ]|[-_. ](?:masklabel|mask|thumb)$", re.IGNORECASE)
 # the folders that kohya's interface makes beside one another
@@ -103,6 +108,8 @@ def _masks_and_thumbnails(
     pictures: Sequence[PurePosixPath],
 ) -> dict[tuple[str, str], set[PurePosixPath]]:
     """Masks and thumbnails among pictures."""
+    conditions = {path for path in pictures if _CONDITION_NAME.fullmatch(path.stem)}
+    pictures = [path for path in pictures if path not in conditions]
     beside = {(path.parent, folded(path.stem)) for path in pictures}
     masks: set[PurePosixPath] = set()
     thumbs: set[PurePosixPath] = set()
@@ -126,4 +133,50 @@ def _masks_and_thumbnails(
         known = sum(folded(_AFFIXES.sub("", path.stem)) in stems for path in members)
         if 2 * known >= len(members):
             (masks if of_masks else thumbs).update(members)
-    return {_MASK: masks, _THUMB: thumbs - masks}
+    return {MASK: masks, _CONDITION: conditions, _THUMB: thumbs - masks}
+
+
+def masks_of(
+    pictures: Iterable[PurePosixPath], masks: Iterable[PurePosixPath]
+) -> dict[PurePosixPath, PurePosixPath]:
+    """Which mask belongs to which picture.
+
+    Parameters
+    ----------
+    pictures : Iterable[PurePosixPath]
+        Relative paths of the pictures of a set.
+    masks : Iterable[PurePosixPath]
+        Those of the masks that :func:`not_of_the_set` found.
+
+    Returns
+    -------
+    dict
+        Mask by picture. A mask belongs to the pictures of its name in its own folder, or in that
+        around ``mask/``; otherwise to the only picture of its name.
+    """
+    placed: dict[tuple[PurePosixPath, str], list[PurePosixPath]] = {}
+    named: dict[str, list[PurePosixPath]] = {}
+    for picture in pictures:
+        stem = folded(picture.stem)
+        placed.setdefault((picture.parent, stem), []).append(picture)
+        named.setdefault(stem, []).append(picture)
+    found: dict[PurePosixPath, PurePosixPath] = {}
+    for mask in masks:
+        names = dict.fromkeys(folded(name) for name in (mask.stem, _AFFIXES.sub("", mask.stem)))
+        places = [(home, name) for name in names for home in _homes(mask)]
+        theirs = next((placed[place] for place in places if place in placed), [])
+        if not theirs:
+            alone = [named[name] for name in names if len(named.get(name, ())) == 1]
+            theirs = alone[0] if alone else []
+        for picture in theirs:
+            found.setdefault(picture, mask)
+    return found
+
+
+def _homes(mask: PurePosixPath) -> list[PurePosixPath]:
+    """The folders in which the picture of a mask may be, the likeliest first."""
+    for depth, part in enumerate(mask.parts[:-1]):
+        if part.casefold() in _MASK_FOLDERS:
+            around = PurePosixPath(*mask.parts[:depth])
+            return [around.joinpath(*mask.parts[depth + 1 : -1]), around]
+    return [mask.parent]

@@ -49,6 +49,8 @@ class Item:
         What the images show, according to the kohya folder or subset.
     caption_files : tuple[Path, ...]
         The caption files beside it.
+    mask : Path | None
+        The training mask that belongs to it.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class Item:
     repeats: int = 1
     class_words: str | None = None
     caption_files: tuple[Path, ...] = ()
+    mask: Path | None = None
 
     @property
     def name(self) -> str:
@@ -297,6 +300,7 @@ class _Gathered:
                     repeats,
                     words,
                     captions.files[picture],
+                    folder / survey.masks[picture] if picture in survey.masks else None,
                 )
             )
 
@@ -384,9 +388,3 @@ def _table_path(file: Path, folder: Path, gathered: _Gathered) -> PurePosixPath 
     why = "metadata_file is outside the folder of the dataset file; move it beside that file."
     gathered.problems.append((_relative_name(folder, gathered.root), why))
     return None
-
-
-def safe_words(text: str) -> str:
-    """A text made safe as part of a folder name on every system; 1 to 80 characters."""
-    plain = "".join("_" if c in '<>:"/\\|?*' else c for c in plain_name(text))
-    return plain.strip(" .")[:80].rstrip(" .") or "images"

@@ -12,7 +12,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from siren_ext.data.companions import not_of_the_set, set_apart
+from siren_ext.data.companions import (
+    MASK,
+    PAIRED_MASK,
+    masks_of,
+    not_of_the_set,
+    set_apart,
+)
 from siren_ext.data.image_files import (
     image_suffixes,
     inside,
@@ -76,6 +82,8 @@ class Survey:
         The other files, by kind.
     refused : list[tuple[Path, str]]
         What is not opened for safety, and why.
+    masks : dict[PurePosixPath, PurePosixPath]
+        Training mask by picture; filled by :func:`survey_folder`. They are in ``left_out`` too.
     """
 
     pictures: list[PurePosixPath]
@@ -84,6 +92,7 @@ class Survey:
     tables: list[PurePosixPath]
     left_out: list[LeftOut]
     refused: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
+    masks: dict[PurePosixPath, PurePosixPath] = dataclasses.field(default_factory=dict)
 
 
 def examples(names: Sequence[str]) -> str:
@@ -244,8 +253,25 @@ def survey_folder(
             return b""
 
     found = sort_files(paths, head, caption_suffixes=caption_suffixes)
+    _pair_masks(found, paths)
     found.refused = sorted(refused, key=lambda entry: path_key(entry[0], folder))
     return found
+
+
+def _pair_masks(found: Survey, paths: Iterable[PurePosixPath]) -> None:
+    """Find the pictures of the masks, and list the masks that have one apart."""
+    listed = next((entry for entry in found.left_out if (entry.kind, entry.advice) == MASK), None)
+    if listed is None:
+        return
+    names = set(listed.names)
+    masks = [path for path in paths if printable(path) in names]
+    found.masks = masks_of(found.pictures, masks)
+    paired = set(found.masks.values())
+    place = found.left_out.index(listed)
+    found.left_out[place : place + 1] = [
+        *left_out_files(paired, *PAIRED_MASK),
+        *left_out_files(set(masks) - paired, *MASK),
+    ]
 
 
 def overlooked_pictures(folder: Path) -> list[tuple[str, str]]:

@@ -70,8 +70,10 @@ def test_masks_are_not_coated(coat: Coat, tmp_path: Path, name: str) -> None:
     code, out, err = coat()
     assert code == 0
     assert out.startswith("1 of 1 images coated: ")
-    assert f"Left out: 1 training mask ({name}): left as they are." in err
-    assert written(tmp_path) == ["portrait.png"]
+    assert f"Left out: 1 training mask ({name}): left as they are; 'coat' copies them" in err
+    assert written(tmp_path) == sorted(["portrait.png", name])
+    copied = (tmp_path / "out" / name).read_bytes()
+    assert copied == (tmp_path / "in" / name).read_bytes()
 
 
 @pytest.mark.parametrize("layout", ["plain", "kohya"])

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from siren_ext.data.dataset import ImageSet, safe_words
+from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled, DatasetError, ImageError
 from siren_ext.progress import Progress
 
@@ -148,13 +145,3 @@ def test_the_hash_depends_on_the_bytes_alone(tmp_path):
     one, two, three = (ImageSet.open(tmp_path / n).hash for n in ("one", "two", "three"))
     assert one == two != three
     assert len(one) == 64
-
-
-@given(st.text(max_size=120))
-def test_safe_words_are_one_valid_folder_name(text):
-    safe = safe_words(text)
-    assert safe
-    assert safe == safe.strip(" .")
-    assert not set(safe) & set('<>:"/\\|?*\n\r\0')
-    assert len(PurePosixPath(f"1_{safe}").parts) == 1
-    assert np.all([ord(c) >= 32 for c in safe])

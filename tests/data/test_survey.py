@@ -89,7 +89,6 @@ def test_pictures_are_known_by_their_content(tmp_path: Path, name: str, kind: st
 
 MASKS = [
     "portrait-masklabel.png",
-    "portrait-condlabel.png",
     "portrait-MaskLabel.PNG",
     "portrait_mask.png",
     "portrait-mask.webp",
@@ -108,7 +107,45 @@ def test_masks_are_not_pictures_of_the_set(tmp_path: Path, name: str) -> None:
     fill(tmp_path, {"portrait.jpg": encoded("JPEG"), "portrait.txt": b"x", name: encoded(kind)})
     data = ImageSet.open(tmp_path)
     assert names(data) == ["portrait.jpg"]
-    assert data.notices == (f"Left out: 1 training mask ({name}): left as they are.",)
+    advice = "left as they are; 'coat' copies them with their images"
+    assert data.notices == (f"Left out: 1 training mask ({name}): {advice}.",)
+    assert data.items[0].mask == tmp_path / name
+
+
+def test_masks_of_no_image_and_conditioning_images(tmp_path: Path) -> None:
+    others = ("gone-masklabel.png", "portrait-masklabel3.png", "portrait-condlabel.png")
+    fill(tmp_path, dict.fromkeys(("portrait.png", "portrait-masklabel.png", *others), encoded()))
+    data = ImageSet.open(tmp_path)
+    assert names(data) == ["portrait.png"]
+    assert data.items[0].mask == tmp_path / "portrait-masklabel.png"
+    assert data.notices == (
+        "Left out: 1 training mask (portrait-masklabel.png): left as they are; 'coat' copies them "
+        "with their images.",
+        "Left out: 2 training masks (gone-masklabel.png, portrait-masklabel3.png): left as they "
+        "are.",
+        "Left out: 1 conditioning image (portrait-condlabel.png): left as they are, because they "
+        "may show uncoated images.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("pictures", "mask", "owners"),
+    [
+        (["img/a.png", "img/b.png"], "masks/a.png", ["img/a.png"]),
+        (["x/a.png", "y/a.png"], "x/mask/a.png", ["x/a.png"]),
+        (["x/a.png", "y/a.png"], "masks/x/a.png", ["x/a.png"]),
+        (["x/a.png", "y/a.png"], "masks/a.png", []),
+        (["a.png", "a.jpg"], "a-masklabel.png", ["a.png", "a.jpg"]),
+        (["A.PNG", "b.png"], "mask/a.png", ["A.PNG"]),
+    ],
+)
+def test_masks_belong_to_pictures(
+    tmp_path: Path, pictures: list[str], mask: str, owners: list[str]
+) -> None:
+    fill(tmp_path, {name: encoded() for name in (*pictures, mask)})
+    data = ImageSet.open(tmp_path)
+    assert sorted(names(data)) == sorted(pictures)
+    assert {item.name for item in data.items if item.mask == tmp_path / mask} == set(owners)
 
 
 def test_pictures_of_masks_are_pictures(tmp_path: Path) -> None:
