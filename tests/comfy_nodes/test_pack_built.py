@@ -46,6 +46,35 @@ def test_the_pack_is_complete(built: Path) -> None:
         packs.build(built.parent)
 
 
+@pytest.mark.slow
+def test_comfyui_itself_reads_the_project_file(built: Path) -> None:
+    python = interpreter()
+    if python is None:
+        pytest.skip(f"{VARIABLE} names no interpreter")
+    code = (
+        "import sys; from comfy_config.config_parser import extract_node_configuration as read\n"
+        "found = read(sys.argv[1]); project, comfy = found.project, found.tool_comfy\n"
+        "print(project.name, project.version, project.requires_python, project.license.file,\n"
+        "      project.urls.repository, comfy.publisher_id, comfy.icon,\n"
+        "      project.supported_comfyui_version, *comfy.includes, sep='\\n')"
+    )
+    done = subprocess.run(
+        [str(python), "-c", code, str(built)],
+        capture_output=True,
+        text=True,
+        cwd=python.parent.parent / "comfyui",
+    )
+    assert done.returncode == 0, done.stderr
+    with (built / "pyproject.toml").open("rb") as stream:
+        stated = tomllib.load(stream)
+    project, comfy = stated["project"], stated["tool"]["comfy"]
+    assert done.stdout.splitlines() == [
+        project["name"], project["version"], project["requires-python"],
+        project["license"]["file"], project["urls"]["Repository"], comfy["PublisherId"],
+        comfy["Icon"], comfy["requires-comfyui"], *comfy["includes"],
+    ]  # fmt: skip
+
+
 def test_the_package_inside_is_used(built: Path, tmp_path: Path) -> None:
     # as ComfyUI loads a pack, whose folder is not a name that import takes
     code = (
