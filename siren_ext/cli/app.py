@@ -16,6 +16,7 @@ from siren_ext.cli import (
     key,
     meta,
     official,
+    passive,
     personalize,
     plan,
     preference,
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # the order of the overview: before release, trying it out, after release, tools
-for module in (demo, train, coat, personalize, generate, score, preference, verify):
+for module in (demo, train, coat, personalize, generate, score, preference, verify, passive):
     module.register(app)
 for module in (key, commit, trace, report, investigate, plan, adapter, official, settings, meta):
     module.register(app)

@@ -25,6 +25,11 @@ _WORDS = {
     "adapter": "a LoRA file",
     "report": "a report",
 }
+_FORMATS = {
+    b"siren_ext.scores": "scores",
+    b"siren_ext.report": "report",
+    b"siren_ext.passive_report": "report",
+}
 _START = 4096
 _FORMAT = re.compile(rb'\A\s*\{\s*"format"\s*:\s*"([\w.]{1,80})"')
 
@@ -110,8 +115,7 @@ def _kind_of(file: Path) -> str:
     if not start:
         return ""
     if named := _FORMAT.match(start):
-        kinds = {b"siren_ext.scores": "scores", b"siren_ext.report": "report"}
-        return kinds.get(named[1], "other")
+        return _FORMATS.get(named[1], "other")
     return "adapter" if _is_our_adapter(file) else "other"
 
 

@@ -23,8 +23,10 @@ _SETTINGS = {
     "generate": "siren_ext.suspects.base:PromptPlan",
     "preference": "siren_ext.preference.config:PreferenceConfig",
     "verify": "siren_ext.verdict.config:VerifyConfig",
+    "passive": "siren_ext.passive.config:PassiveConfig",
 }
 _PARTS = {
+    "passive": {"test": "siren_ext.passive.judge_config:JudgeConfig"},
     "train": {
         "coater": "siren_ext.coater.config:CoaterConfig",
         "surrogate": "siren_ext.personalize.config:PersonalizeConfig",

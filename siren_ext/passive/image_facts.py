@@ -180,7 +180,7 @@ def check_sets(
         If there are too few images, an image is in both sets or twice in one, or sizes or captions
         differ.
     """
-    _require_enough(published, unpublished)
+    require_enough(len(published), len(unpublished))
     _require_distinct(published, unpublished)
     _require_equal_sizes(published, unpublished)
     if captions:
@@ -241,10 +241,22 @@ def _first(images: ImageSet, count: int) -> ImageSet:
     return replace(images, items=tuple(images.items[row] for row in kept))
 
 
-def _require_enough(published: ImageFacts, unpublished: ImageFacts) -> None:
-    if min(len(published), len(unpublished)) < FEWEST_IMAGES:
+def require_enough(published: int, unpublished: int) -> None:
+    """Refuse sets of fewer than 20 images.
+
+    Parameters
+    ----------
+    published, unpublished : int
+        Number of images.
+
+    Raises
+    ------
+    DatasetError
+        If one of them is too small.
+    """
+    if min(published, unpublished) < FEWEST_IMAGES:
         raise DatasetError(
-            f"There are {len(published)} published and {len(unpublished)} unpublished images; "
+            f"There are {published} published and {unpublished} unpublished images; "
             f"expected {FEWEST_IMAGES} or more of each, better {ADVISED_IMAGES}. Add images of the "
             "same kind."
         )

@@ -161,7 +161,7 @@ def combined_words(
     Returns
     -------
     str
-        Three or four sentences.
+        Three sentences.
     """
     first = (
         f"The keyed test counts first, because it does not depend on which images were chosen: it "
@@ -178,5 +178,6 @@ def combined_words(
         )
     return (
         f"{first}{second}: '{outcome}'. Two tests were made, so the risk that one of them is a "
-        f"false alarm is at most the sum of both risks, {odds(min(1.0, keyed_alpha + alpha))}."
+        f"false alarm is at most the sum of both risks, {odds(min(1.0, keyed_alpha + alpha))}, if "
+        "both reports are about the same model."
     )

@@ -6,7 +6,9 @@ import hashlib
 from typing import Any
 
 import numpy as np
+import pytest
 
+from siren_ext.files import sha256_file
 from siren_ext.passive.config import DIFFERENCE, FAMILIES
 from siren_ext.passive.judge import PassiveVerdict, judge
 from siren_ext.passive.judge_config import JudgeConfig
@@ -57,3 +59,45 @@ def verdict(n: int = 40, *, seed: int = 0, **values: Any) -> PassiveVerdict:
     seen = looks(n, unlike=values.pop("dark", 0.0), seed=seed)
     given = {name: values.pop(name) for name in ("notes", "keyed") if name in values}
     return judge(*made, seen, JudgeConfig.from_dict(QUICK | values), **given)
+
+
+class Stub:
+    """A model that has a name only."""
+
+    warnings: tuple[str, ...] = ()
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "local", "model": self.name}
+
+
+def imitate_measuring(monkeypatch: pytest.MonkeyPatch, *, trained: float) -> list[int]:
+    """Give images known features in place of a model's; returns the number of images per call.
+
+    Those whose folder is called ``p`` have losses that are lower by ``trained``.
+    """
+    calls: list[int] = []
+
+    def measure(suspect: Any, images: Any, config: Any, *, control: Any, **_: Any) -> FeatureTable:
+        calls.append(len(images))
+        made = tables(len(images), trained=trained)
+        rows = [
+            made[item.path.parent.name != "p"].values[row] for row, item in enumerate(images.items)
+        ]
+        return FeatureTable(
+            made[0].names,
+            np.array(rows),
+            tuple(item.name for item in images.items),
+            tuple(sha256_file(item.path) for item in images.items),
+            {
+                "kind": "features",
+                "suspect": suspect.describe(),
+                "control": control.describe(),
+                "settings": config.to_dict(),
+            },
+        )
+
+    monkeypatch.setattr("siren_ext.workflows.passive_evidence.measure_features", measure)
+    return calls
