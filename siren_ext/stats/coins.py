@@ -90,6 +90,8 @@ class CoinsResult:
         p if every published copy were preferred.
     span : int
         The largest T possible.
+    spread : float
+        Standard deviation of T over all coins.
     sequential_p : float
         p of :class:`SequentialCoins` in the order of the images; valid at any stopping time.
     used : UsedCopies
@@ -104,6 +106,7 @@ class CoinsResult:
     sign_p: float
     smallest_p: float
     span: int
+    spread: float
     sequential_p: float
     used: UsedCopies
 
@@ -165,6 +168,7 @@ def coins_test(
         sign_p=_binomial_tail(right, len(values) - ties),
         smallest_p=share_of_messages(spread, int(weights.sum())),
         span=int(weights.sum()),
+        spread=math.sqrt(float((weights**2).sum())),
         sequential_p=sequential_coins(values, coins).p_value,
         used=used_copies(values, coins, confidence=confidence, hit=hit),
     )

@@ -43,6 +43,7 @@ def test_figures_by_hand() -> None:
     assert (found.statistic, found.span) == (20 + 15 - 10, 45)
     assert found.p_value == 2 / 8  # the sums of three signs from 25 on: 45 and 25
     assert (found.right, found.ties, found.images) == (2, 1, 4)
+    assert found.spread == pytest.approx(math.sqrt(20**2 + 15**2 + 10**2))
     assert found.sign_p == pytest.approx(4 / 8)
     assert found.smallest_p == 1 / 8
     assert found.to_dict()["used"]["hit"] is None
