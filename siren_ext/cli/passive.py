@@ -32,7 +32,9 @@ from siren_ext.cli.verify import SigningKey
 from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
+    from siren_ext.passive.config import PassiveConfig
     from siren_ext.passive.judge import PassiveVerdict
+    from siren_ext.passive.judge_config import JudgeConfig
     from siren_ext.suspects.local import LocalSuspect
 
 
@@ -87,14 +89,10 @@ def passive(
     verdict; read the verdict from the report.
     """
     from siren_ext.data.dataset import ImageSet
-    from siren_ext.passive.config import PassiveConfig
-    from siren_ext.passive.judge_config import JudgeConfig
     from siren_ext.report.keyed_summary import keyed_summary
     from siren_ext.workflows.passive_evidence import passive_evidence
 
-    values = gather(PassiveConfig, config, assign, groups={"test": JudgeConfig})
-    judged = values.pop("test") | ({} if alpha is None else {"alpha": alpha})
-    features, strictness = PassiveConfig.from_dict(values), JudgeConfig.from_dict(judged)
+    features, strictness = _settings(config, assign, alpha)
     if adapter is None and control is None:
         raise ConfigError(
             "There is no model to compare with. Give the suspicious LoRA with --adapter, so that "
@@ -102,8 +100,7 @@ def passive(
         )
     check_output(out, "report", force=force)
     beside = None if keyed is None else keyed_summary(keyed)
-    suspect = _model(base, adapter, scale, allow_partial, device)
-    clean = _control(control, base, device)
+    models = _model(base, adapter, scale, allow_partial, device), _control(control, base, device)
     signer = open_signer(sign, passphrase_env) if sign else None
     sets = ImageSet.open(published), ImageSet.open(unpublished)
     for given in sets:
@@ -111,8 +108,7 @@ def passive(
     with watched(quiet) as progress:
         found = passive_evidence(
             *sets,
-            suspect,
-            clean,
+            *models,
             out,
             features,
             strictness,
@@ -125,6 +121,18 @@ def passive(
         explain(f"Signed by {signer.public}")
     say(str(found.report.html))
     report_skipped(found.problems, "image")
+
+
+def _settings(
+    config: Path | None, assign: list[str] | None, alpha: float | None
+) -> tuple[PassiveConfig, JudgeConfig]:
+    """How images are measured, and the group ``test``: how strict the verdict is."""
+    from siren_ext.passive.config import PassiveConfig
+    from siren_ext.passive.judge_config import JudgeConfig
+
+    values = gather(PassiveConfig, config, assign, groups={"test": JudgeConfig})
+    judged = values.pop("test") | ({} if alpha is None else {"alpha": alpha})
+    return PassiveConfig.from_dict(values), JudgeConfig.from_dict(judged)
 
 
 def print_passive(verdict: PassiveVerdict) -> None:

@@ -107,15 +107,14 @@ def passive_evidence(
         given.checked(progress=Named(progress, name))
         for given, name in ((published, "published"), (unpublished, "unpublished"))
     ]
-    problems = tuple(problem for given in sets for problem in given.problems)
     require_enough(*map(len, sets))
     first, second, left_out = balanced(*sets)
     facts = [
         read_facts(given, progress=Named(progress, name))
         for given, name in ((first, "published"), (second, "unpublished"))
     ]
-    notes = check_sets(*facts, captions=features.captions == "own")
-    notes = (*([left_out] if left_out else []), *notes)
+    notes = [left_out] if left_out else []
+    notes += check_sets(*facts, captions=features.captions == "own")
     if suspect.describe() == control.describe():
         raise ConfigError(
             "The suspicious model and the control are the same model, so there is nothing to "
@@ -123,13 +122,13 @@ def passive_evidence(
         )
     both = dataclasses.replace(first, items=(*first.items, *second.items), decoded=True)
     table = _measured(both, suspect, control, features, out, progress)
-    notes = (*notes, *suspect.warnings)
+    notes += suspect.warnings
     tables = table.rows(range(len(first))), table.rows(range(len(first), len(table)))
     looks = facts[0].looks, facts[1].looks
     verdict = judge(*tables, looks, config, notes=notes, keyed=keyed, progress=progress)
     paths = write_passive_report(verdict, *tables, looks, out, notes=notes, signer=signer)
     _kept(out).unlink(missing_ok=True)
-    return PassiveEvidence(verdict, paths, problems)
+    return PassiveEvidence(verdict, paths, sets[0].problems + sets[1].problems)
 
 
 def _measured(
