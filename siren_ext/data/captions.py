@@ -187,6 +187,8 @@ class Captions:
         Names of the files that are not UTF-8, by the encoding that was found.
     left_out : list[LeftOut]
         Caption files and tables of no picture.
+    missing : list[str]
+        Names in tables that no picture has, safe for messages.
     """
 
     texts: dict[PurePosixPath, str] = dataclasses.field(default_factory=dict)
@@ -194,6 +196,7 @@ class Captions:
     problems: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     encodings: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     left_out: list[LeftOut] = dataclasses.field(default_factory=list)
+    missing: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def notices(self) -> list[str]:
@@ -318,6 +321,8 @@ class CaptionReader:
                     unknown.append(path)
                 continue
             texts, unclear = captions_of_rows(rows, path.parent, index)
+            gone = (row.name for row in rows if index.find(row.name, path.parent) is None)
+            self.found.missing += map(printable, gone)
             if not rows:
                 unknown.append(path)
             elif not texts and not unclear:

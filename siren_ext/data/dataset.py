@@ -16,16 +16,15 @@ from pathlib import Path, PurePosixPath
 
 from torch import Tensor
 
-from siren_ext.data.captions import CaptionReader
+from siren_ext.data.captions import CaptionReader, Captions
 from siren_ext.data.companions import KOHYA_FOLDER
 from siren_ext.data.image_files import inside
 from siren_ext.data.images import crop_view, read_picture, to_tensor
-from siren_ext.data.kohya import Subset, dropped_settings, read_dataset_toml
-from siren_ext.data.survey import CAPTION_SUFFIXES, LeftOut, examples, survey_folder
+from siren_ext.data.kohya import Subset, read_dataset_toml
+from siren_ext.data.survey import CAPTION_SUFFIXES, LeftOut, Survey, examples, survey_folder
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.files import is_folder, real_path, sha256_file
 from siren_ext.progress import NULL, Progress
-from siren_ext.schema import shown
 from siren_ext.text import plain_name, printable
 
 Problems = list[tuple[str, str]]
@@ -204,7 +203,9 @@ class ImageSet:
 
     @classmethod
     def from_toml(cls, path: Path | str, *, root: Path | None = None) -> ImageSet:
-        """The images of kohya's ``dataset.toml``, without regularisation subsets.
+        """The images of a ``dataset.toml`` of sd-scripts or musubi-tuner.
+
+        Regularisation subsets and videos are left out; ``notices`` lists them.
 
         If an image is listed twice, the first listing is used.
 
@@ -225,38 +226,19 @@ class ImageSet:
         root = path.parent if root is None else Path(root)
         gathered = _Gathered(root)
         items: dict[Path, Item] = {}
-        settings_of_subsets = read_dataset_toml(path)
-        regular: list[str] = []
-        for number, settings in enumerate(settings_of_subsets, start=1):
-            label = printable(f"subset {number} ({shown(settings.get('image_dir'))})")
+        found = read_dataset_toml(path)
+        gathered.problems += found.problems
+        for label, subset in found.subsets:
             try:
-                subset = Subset.from_settings(settings)
-                if subset.is_reg:
-                    regular.append(printable(subset.folder))
-                else:
-                    _add_subset(subset, path.parent, gathered)
+                _add_subset(subset, path.parent, gathered)
             except (DatasetError, ImageError) as error:
                 gathered.problems.append((label, str(error)))
         for item in gathered.items:
             items.setdefault(real_path(item.path), item)
         gathered.items = list(items.values())
-        notices = _toml_notices(regular, dropped_settings(settings_of_subsets))
         name = real_path(path).parent.name
-        return _finished(
-            gathered.items, root, name, gathered.problems, [*notices, *gathered.notices()]
-        )
-
-
-def _toml_notices(regular: Sequence[str], dropped: Sequence[str]) -> list[str]:
-    """What of a dataset.toml is not used."""
-    notices = []
-    if regular:
-        count = f"{len(regular)} regularisation subset{'' if len(regular) == 1 else 's'}"
-        notices.append(f"Left out: {count} ({examples(regular)}): only training images are used.")
-    if dropped:
-        count = f"{len(dropped)} setting{'' if len(dropped) == 1 else 's'} of the dataset.toml"
-        notices.append(f"Left out: {count} ({', '.join(dropped)}): set them again for training.")
-    return notices
+        notices = [*found.notices, *gathered.notices()]
+        return _finished(gathered.items, root, name, gathered.problems, notices)
 
 
 class _Gathered:
@@ -268,6 +250,7 @@ class _Gathered:
         self.problems: Problems = []
         self.left_out: dict[tuple[str, str], list[str]] = {}
         self.lines: list[str] = []
+        self.unlisted: list[str] = []
 
     def add(
         self,
@@ -291,18 +274,36 @@ class _Gathered:
         self.lines += captions.notices
         self._leave_out([*survey.left_out, *captions.left_out], folder)
         for picture in survey.pictures:
-            place = folder / picture
-            self.items.append(
-                Item(
-                    place,
-                    captions.texts.get(picture),
-                    PurePosixPath(place.relative_to(self.root).as_posix()),
-                    repeats,
-                    words,
-                    captions.files[picture],
-                    folder / survey.masks[picture] if picture in survey.masks else None,
-                )
-            )
+            self._take(picture, folder, survey, captions, repeats, words)
+
+    def add_listed(self, table: PurePosixPath, repeats: int) -> None:
+        """Add the images that a table names, wherever they are below the root."""
+        survey = survey_folder(self.root, deep=True)
+        captions = CaptionReader(self.root, self.root, survey).read((), [table])
+        self.problems += captions.problems
+        self.lines += captions.notices
+        missing = LeftOut("listed image", tuple(captions.missing), "there is no such image here")
+        self._leave_out([missing] if missing.names else [], self.root)
+        for picture in survey.pictures:
+            if picture in captions.texts:
+                self._take(picture, self.root, survey, captions, repeats)
+            else:
+                self.unlisted.append(printable(picture))
+
+    def _take(
+        self,
+        picture: PurePosixPath,
+        folder: Path,
+        survey: Survey,
+        captions: Captions,
+        repeats: int,
+        words: str | None = None,
+    ) -> None:
+        place, mask = folder / picture, survey.masks.get(picture)
+        relative = PurePosixPath(place.relative_to(self.root).as_posix())
+        text, files = captions.texts.get(picture), captions.files[picture]
+        beside = None if mask is None else folder / mask
+        self.items.append(Item(place, text, relative, repeats, words, files, beside))
 
     def _leave_out(self, entries: Iterable[LeftOut], folder: Path) -> None:
         within = PurePosixPath(folder.relative_to(self.root).as_posix())
@@ -316,6 +317,11 @@ class _Gathered:
             LeftOut(kind, tuple(dict.fromkeys(names)), advice).line
             for (kind, advice), names in self.left_out.items()
         ]
+        there = {item.name for item in self.items}
+        unlisted = [name for name in dict.fromkeys(self.unlisted) if name not in there]
+        if unlisted:
+            advice = "the list of images does not name them"
+            lines.append(LeftOut("image", tuple(unlisted), advice).line)
         bare = [item.name for item in self.items if item.caption is None]
         if 0 < len(bare) < len(self.items) or (bare and any("caption" in line for line in lines)):
             have = "image has" if len(bare) == 1 else "images have"
@@ -367,9 +373,13 @@ def _add_subset(subset: Subset, base: Path, gathered: _Gathered) -> None:
         raise DatasetError("is not a folder; expected a folder of images.")
     real_root = real_path(gathered.root)
     folder = gathered.root / real_path(folder).relative_to(real_root)
-    table = None
-    if subset.metadata_file:
-        table = _table_path(base / subset.metadata_file, folder, gathered)
+    if subset.list_file:
+        table = _table_path(base / subset.list_file, gathered.root, gathered)
+        if table is not None:
+            gathered.add_listed(table, subset.repeats)
+        return
+    name = subset.metadata_file
+    table = _table_path(base / name, folder, gathered) if name else None
     suffixes = (subset.caption_suffix,) if subset.caption_suffix else CAPTION_SUFFIXES
     gathered.add(
         folder,
@@ -381,7 +391,7 @@ def _add_subset(subset: Subset, base: Path, gathered: _Gathered) -> None:
 
 
 def _table_path(file: Path, folder: Path, gathered: _Gathered) -> PurePosixPath | None:
-    """The path of a metadata_file relative to a subset's folder; None if it is outside the root."""
+    """The path of a table relative to a subset's folder; None if it is outside the root."""
     if inside(file, gathered.root):
         real = gathered.root / real_path(file).relative_to(real_path(gathered.root))
         return PurePosixPath(Path(os.path.relpath(real, folder)).as_posix())

@@ -1,21 +1,24 @@
 """Reading and writing kohya's dataset.toml: the folders of a set, their class words and repeats.
 
-Files may come from other people, so every setting is checked here. Which folders may be read is
-checked in :mod:`siren_ext.data.dataset`.
+sd-scripts and musubi-tuner, both by kohya, have different forms; both are read. Files may come from
+other people, so every setting is checked here. Which folders may be read is checked in
+:mod:`siren_ext.data.dataset`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from siren_ext.data.survey import examples
 from siren_ext.documents import read_toml
 from siren_ext.errors import DatasetError
 from siren_ext.files import atomic
-from siren_ext.schema import convert
+from siren_ext.schema import convert, shown
 from siren_ext.text import printable
 
 MAX_REPEATS = 9999
@@ -31,7 +34,10 @@ _NAMES = {
     "class_words": "class_tokens",
     "repeats": "num_repeats",
     "caption_suffix": "caption_extension",
+    "list_file": "image_jsonl_file",
 }
+_IMAGES = ("image_directory", "image_jsonl_file")
+_VIDEOS = ("video_directory", "video_jsonl_file")
 _HEADER = (
     "# For kohya's sd-scripts. These options work from every folder:\n"
     "#   --train_data_dir <full path of this folder> --caption_extension .txt\n"
@@ -43,7 +49,7 @@ _HEADER = (
 
 
 class Subset(Struct, frozen=True, rename=_NAMES):
-    """One folder of a dataset.toml; :func:`dropped_settings` lists kohya's other settings.
+    """One folder of a dataset.toml; other settings are only reported.
 
     Attributes
     ----------
@@ -59,6 +65,9 @@ class Subset(Struct, frozen=True, rename=_NAMES):
         Whether the images are for regularisation.
     metadata_file : str
         A file with captions; empty if there is none.
+    list_file : str
+        A file that lists the images with their captions (musubi-tuner); empty if all images of the
+        folder are used.
     """
 
     folder: _Folder
@@ -67,6 +76,7 @@ class Subset(Struct, frozen=True, rename=_NAMES):
     caption_suffix: _Suffix = ""
     is_reg: bool = False
     metadata_file: str = ""
+    list_file: str = ""
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> Subset:
@@ -95,8 +105,27 @@ class _File(Struct):
     general: dict[str, Any] = {}
 
 
-def read_dataset_toml(path: Path) -> list[dict[str, Any]]:
-    """Settings of each subset, completed by those of its dataset and of [general].
+@dataclass
+class TomlSubsets:
+    """What a dataset.toml says.
+
+    Attributes
+    ----------
+    subsets : list[tuple[str, Subset]]
+        Label for messages, and subset, without regularisation subsets and videos.
+    problems : list[tuple[str, str]]
+        Label and reason of malformed subsets.
+    notices : list[str]
+        What is not used, one line each.
+    """
+
+    subsets: list[tuple[str, Subset]]
+    problems: list[tuple[str, str]]
+    notices: list[str]
+
+
+def read_dataset_toml(path: Path) -> TomlSubsets:
+    """Read a dataset.toml of sd-scripts or musubi-tuner.
 
     Parameters
     ----------
@@ -108,26 +137,88 @@ def read_dataset_toml(path: Path) -> list[dict[str, Any]]:
     DatasetError
         If it is not a readable dataset.toml.
     """
-    table = read_toml(path, error=DatasetError)
-    general = convert(table, _File, name=str(path), error=DatasetError).general
-    return [
-        {name: value for name, value in (general | dataset | subset).items() if name != "subsets"}
-        for dataset in table["datasets"]
-        for subset in dataset["subsets"]
-    ]
+    found = TomlSubsets([], [], [])
+    regular: list[str] = []
+    videos = 0
+    every = _settings_of_subsets(path)
+    for number, settings in enumerate(every, start=1):
+        place = settings.get("image_jsonl_file", settings.get("image_dir"))
+        label = printable(f"subset {number} ({shown(place)})")
+        if "image_dir" not in settings and any(name in settings for name in _VIDEOS):
+            videos += 1
+            continue
+        try:
+            subset = Subset.from_settings(settings)
+        except DatasetError as error:
+            found.problems.append((label, str(error)))
+            continue
+        if subset.is_reg:
+            regular.append(printable(subset.folder))
+        else:
+            found.subsets.append((label, subset))
+    found.notices = _notices(regular, videos, _dropped_settings(every))
+    return found
 
 
-def dropped_settings(subsets: Sequence[dict[str, Any]]) -> list[str]:
-    """Names of settings that are not used here, in their order.
+def _settings_of_subsets(path: Path) -> list[dict[str, Any]]:
+    """Settings of each subset, completed by those of its dataset and of [general].
 
-    Parameters
-    ----------
-    subsets : Sequence[dict[str, Any]]
-        Settings from :func:`read_dataset_toml`.
+    A dataset of musubi-tuner has no subsets and is one itself; its settings get the names of
+    sd-scripts.
     """
-    used = {_NAMES.get(field, field) for field in Subset.__struct_fields__}
+    table = read_toml(path, error=DatasetError)
+    datasets = table.get("datasets")
+    if isinstance(datasets, list):  # what has subsets, or should have
+        kohyas = [dataset for dataset in datasets if not _is_musubi(dataset)]
+        general = convert(table | {"datasets": kohyas}, _File, name=str(path), error=DatasetError)
+    else:
+        general = convert(table, _File, name=str(path), error=DatasetError)
+    found: list[dict[str, Any]] = []
+    for dataset in table["datasets"]:
+        if _is_musubi(dataset):
+            found.append(_in_names_of_kohya(general.general | dataset))
+            continue
+        for subset in dataset["subsets"]:
+            settings = general.general | dataset | subset
+            found.append({name: value for name, value in settings.items() if name != "subsets"})
+    return found
+
+
+def _is_musubi(dataset: Any) -> bool:
+    """Whether a table [[datasets]] is in musubi-tuner's form."""
+    if not isinstance(dataset, dict) or "subsets" in dataset:
+        return False
+    return any(name in dataset for name in (*_IMAGES, *_VIDEOS))
+
+
+def _in_names_of_kohya(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of musubi-tuner under the names of sd-scripts."""
+    folder, listed = _IMAGES
+    if folder in settings:
+        return {"image_dir" if n == folder else n: value for n, value in settings.items()}
+    return {"image_dir": ".", **settings} if listed in settings else settings
+
+
+def _dropped_settings(subsets: Sequence[dict[str, Any]]) -> list[str]:
+    """Names of settings that are not used here, in their order."""
+    used = {*_VIDEOS, *(_NAMES.get(field, field) for field in Subset.__struct_fields__)}
     names = dict.fromkeys(name for settings in subsets for name in settings if name not in used)
     return [printable(name) for name in names]
+
+
+def _notices(regular: Sequence[str], videos: int, dropped: Sequence[str]) -> list[str]:
+    """What is not used, one line each."""
+    notices = []
+    if regular:
+        count = f"{len(regular)} regularisation subset{'' if len(regular) == 1 else 's'}"
+        notices.append(f"Left out: {count} ({examples(regular)}): only training images are used.")
+    if videos:
+        count = f"{videos} dataset{'' if videos == 1 else 's'} of videos"
+        notices.append(f"Left out: {count}: only images are used.")
+    if dropped:
+        count = f"{len(dropped)} setting{'' if len(dropped) == 1 else 's'} of the dataset.toml"
+        notices.append(f"Left out: {count} ({', '.join(dropped)}): set them again for training.")
+    return notices
 
 
 def write_dataset_toml(

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from support.fake_coater import FakeCoater
 
+from siren_ext.coating.folder import coat_folder
+from siren_ext.coating.manifest import CoatConfig
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.kohya import Subset, write_dataset_toml
 from siren_ext.errors import DatasetError
@@ -195,3 +198,95 @@ def test_dataset_toml_out_reads_back(tmp_path):
     assert 'caption_extension = ".txt"' in text
     item = ImageSet.open(path).items[0]
     assert (item.repeats, item.class_words, item.caption) == (4, 'red "fox"', "a caption")
+
+
+MUSUBI = """
+[general]
+resolution = [960, 544]
+caption_extension = ".txt"
+batch_size = 1
+enable_bucket = true
+num_repeats = 2
+
+[[datasets]]
+image_directory = "img"
+cache_directory = "cache"
+num_repeats = 5
+
+[[datasets]]
+image_jsonl_file = "lists/metadata.jsonl"
+cache_directory = "cache/2"
+
+[[datasets]]
+video_directory = "clips"
+target_frames = [1, 25]
+"""
+
+
+def test_musubis_own_dataset_toml(tmp_path: Path) -> None:
+    for name in ("img/a.png", "img/deep/x.png", "more/b.png", "more/c.png", "more/d.png"):
+        picture(tmp_path / name)
+    (tmp_path / "img" / "a.txt").write_text("a fox")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "metadata.jsonl").write_text(
+        '{"image_path": "more/b.png", "caption": "an owl", "control_path": "more/d.png"}\n'
+        '{"image_path": "/data/set/more/c.png", "caption": "a cat"}\n'
+        '{"image_path": "more/gone.png", "caption": "a dog"}\n'
+    )
+    data = ImageSet.open(toml(tmp_path / "dataset.toml", MUSUBI))
+    assert [(i.name, i.caption, i.repeats, i.class_words) for i in data.items] == [
+        ("img/a.png", "a fox", 5, None),
+        ("more/b.png", "an owl", 2, None),
+        ("more/c.png", "a cat", 2, None),
+    ]
+    assert data.problems == ()
+    assert data.notices[:2] == (
+        "Left out: 1 dataset of videos: only images are used.",
+        "Left out: 5 settings of the dataset.toml (resolution, batch_size, enable_bucket, "
+        "cache_directory, target_frames): set them again for training.",
+    )
+    unlisted = "the list of images does not name them"
+    assert "Left out: 1 listed image (more/gone.png): there is no such image here." in data.notices
+    assert f"Left out: 2 images (img/deep/x.png, more/d.png): {unlisted}." in data.notices
+
+
+def test_musubis_layout_is_read_back(tmp_path: Path) -> None:
+    for folder, words in (("4_red fox", "a fox"), ("10_cat", "a cat")):
+        picture(tmp_path / "in" / folder / "a.png", size=(64, 64))
+        (tmp_path / "in" / folder / "a.txt").write_text(words)
+    source, out = ImageSet.open(tmp_path / "in"), tmp_path / "out"
+    coat_folder(source, FakeCoater(), out, CoatConfig(layout="musubi"))
+    found = ImageSet.open(out / "dataset.toml")
+    assert [(item.name, item.caption, item.repeats) for item in found.items] == [
+        (item.name, item.caption, item.repeats) for item in source.items
+    ]
+    assert found.problems == ()
+    assert not any("Left out" in line and "image" in line for line in found.notices[1:])
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ('image_directory = "../private"', "is outside the folder"),
+        ('image_directory = "door"', "is outside the folder"),
+        ("image_directory = 5", "image_dir is 5"),
+        ('image_directory = "gone"', "is not a folder"),
+        ('image_jsonl_file = "../private/a.jsonl"', "is outside the folder"),
+        ("image_jsonl_file = []", "image_jsonl_file is []"),
+        ('image_jsonl_file = "gone.jsonl"', "No such file"),
+        ('image_jsonl_file = "lists/bad.jsonl"', "nested too deep"),
+    ],
+)
+def test_a_hostile_dataset_of_musubi(tmp_path: Path, settings: str, why: str) -> None:
+    home = tmp_path / "home"
+    picture(tmp_path / "private" / "secret.png")
+    (tmp_path / "private" / "a.jsonl").write_text('{"image_path": "secret.png", "caption": "x"}')
+    picture(home / "good" / "a.png")
+    (home / "lists").mkdir()
+    (home / "lists" / "bad.jsonl").write_text("[" * 5000)
+    (home / "door").symlink_to(tmp_path / "private")
+    text = f'[[datasets]]\n{settings}\n[[datasets]]\nimage_directory = "good"'
+    data = ImageSet.open(toml(home / "dataset.toml", text))
+    assert names(data) == ["good/a.png"]
+    assert len(data.problems) == 1
+    assert why in "".join(data.problems[0])

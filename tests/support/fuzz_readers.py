@@ -68,6 +68,15 @@ resolution = 512
   class_tokens = "fox"
 """
 BEFORE = Path(__file__).resolve().parents[1] / "fixtures" / "before"
+MUSUBI = """[general]
+caption_extension = ".txt"
+[[datasets]]
+image_directory = "10_fox"
+cache_directory = "cache"
+num_repeats = 10
+[[datasets]]
+image_jsonl_file = "metadata.jsonl"
+"""
 SHAPE = CoaterConfig(
     channels=4, generator_blocks=1, extractor_blocks=1, bits=2, features=4, working_size=32
 )
@@ -290,7 +299,11 @@ def _datasets(work: Path) -> list[Reader]:
         Sample("0.txt", "狐".encode("cp932"), ""),
         Sample("0.caption", "a fox".encode("utf-16"), ""),
     ]
-    toml = [Sample("dataset.toml", DATASET.encode(), "text")]
+    toml = [
+        Sample("dataset.toml", DATASET.encode(), "text"),
+        Sample("musubi.toml", MUSUBI.encode(), "text"),
+    ]
+    kept["metadata.jsonl"] = b'{"image_path": "10_fox/1.png", "caption": "a fox"}'
     return [
         Reader("dataset.toml", toml, of_file(ImageSet.open), kept),
         Reader("captions", captions, lambda folder, place: ImageSet.open(folder), small),
