@@ -8,6 +8,7 @@ from typing import Any
 from siren_ext.data.dataset import ImageSet
 from siren_ext.panels import html as cards
 from siren_ext.panels.actions import before_after, coat_step, require_matching_key
+from siren_ext.panels.commit import commit_maker
 from siren_ext.panels.gradio_compat import lossless
 from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.keys import key_choice, key_maker, open_key
@@ -69,6 +70,8 @@ def coat_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
     inputs, sections = _inputs(gr, host)
     buttons = run_and_stop(gr, "siren_coat", "Coat the images", host.stops)
     outputs = _outputs(gr)
+    # the section belongs below the coated images, which it commits to
+    sections |= commit_maker(gr, "siren_coat", host, (inputs[2], inputs[3]), inputs[4:7])
     connect(gr, buttons, _checker(host), _runner(gr, host), inputs, outputs)
     return {part.elem_id: part for part in (*inputs, *outputs)} | sections
 

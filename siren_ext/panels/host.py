@@ -123,25 +123,34 @@ class CoaterLibrary:
         CoaterError
             The name is not one of :meth:`names`, or the file is not a coater.
         """
-        uploads = upload_paths(upload)
-        if uploads:
-            path = uploads[0]
-        elif name in BUNDLED_COATERS:
-            path = coater_path(name)
-        elif self.folder is not None and name in self.names():
-            path = self.folder / name
-        elif Path(str(name)).suffix.lower() in SUFFIXES:
-            raise CoaterError(import_advice(str(name)[:80]))
-        else:
-            raise CoaterError(
-                f"There is no coater named {str(name)[:80]!r}. Choose one from the list, or upload "
-                "the file that your images were coated with."
-            )
+        path = self.file(name, upload)
         with self._lock:
             key = (path, path.stat().st_mtime if path.exists() else 0.0)
             if self._last is None or self._last[0] != key:
                 self._last = (key, Coater.load(path, device=pick_device(self.device)))
             return self._last[1]
+
+    def file(self, name: str, upload: Any = None) -> Path:
+        """The file of a coater; takes and raises what :meth:`load` does.
+
+        Returns
+        -------
+        Path
+            The file, not yet read.
+        """
+        uploads = upload_paths(upload)
+        if uploads:
+            return uploads[0]
+        if name in BUNDLED_COATERS:
+            return coater_path(name)
+        if self.folder is not None and name in self.names():
+            return self.folder / name
+        if Path(str(name)).suffix.lower() in SUFFIXES:
+            raise CoaterError(import_advice(str(name)[:80]))
+        raise CoaterError(
+            f"There is no coater named {str(name)[:80]!r}. Choose one from the list, or upload the "
+            "file that your images were coated with."
+        )
 
 
 class JobFolders:

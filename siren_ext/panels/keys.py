@@ -353,8 +353,8 @@ def new_key_file(
 
     if not coater.keyed:
         raise CoaterError(
-            "The chosen coater is not keyed, so a key is of no use with it. Choose a keyed coater; "
-            "'siren-ext train --preset keyed' makes one."
+            "The chosen coater is not keyed, so a key is of no use with it. Choose a keyed coater, "
+            "or train one 'with a secret message'."
         )
     if (passphrase or "") != (again or ""):
         raise EvidenceError("The two passphrases differ; type the same one twice.")
