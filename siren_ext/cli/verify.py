@@ -195,6 +195,8 @@ def print_verdict(verdict: Verdict) -> None:
             figures += f", n = {one.n}, m = {one.m}, D = {one.statistic:.3f}"
         elif isinstance(one, KeyedResult):
             figures += f", n = {one.images}, {one.bits_right} of {one.bits} bits right"
+            if finding.control is not None:
+                figures += f"; positive control: p = {finding.control.result.p_value:.3g}"
         else:
             figures += f", {one.at_least} of {one.others} innocent models score as low"
         several = len(verdict.findings) > 1 or finding.test != "ks"

@@ -8,14 +8,15 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from siren_ext.errors import EvidenceError
+from siren_ext.keys.coating_key import MAX_BITS
 from siren_ext.report.earlier import worded_before
 from siren_ext.report.keyed_before import restored_before
 from siren_ext.report.stored import StoredFinding, StoredReport
 from siren_ext.schema import convert
-from siren_ext.stats.keyed import LARGEST, keyed_result
+from siren_ext.stats.keyed import LARGEST, KeyedResult, keyed_result
 from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.control import Control, keyed_outcome
 from siren_ext.verdict.findings import Finding
-from siren_ext.verdict.outcomes import outcome_of
 
 
 class _Figures(Struct):
@@ -23,6 +24,12 @@ class _Figures(Struct):
 
     statistic: Annotated[float, Meta(ge=-1e30, le=1e30)]
     images: Annotated[int, Meta(ge=0, le=10**12)]
+
+
+class _Control(_Figures):
+    """The same of a positive control."""
+
+    strengths: Annotated[list[float], Meta(max_length=MAX_BITS)]
 
 
 def stored_keyed(report: StoredReport, config: VerifyConfig) -> Finding | None:
@@ -81,33 +88,46 @@ def restored_keyed(kept: StoredFinding, alpha: float, price: int = 1) -> Finding
     itself can be checked without knowing the message or the features.
     """
     name = "The keyed finding's result"
-    result = convert(kept.result, _Figures, name=name, error=EvidenceError)
-    strengths, statistic = np.asarray(kept.strengths, dtype=np.float64), result.statistic
-    if not len(strengths):
-        raise EvidenceError("The keyed finding has no strengths.")
-    if (np.diff(strengths) < 0).any() or strengths[0] < 0:
-        raise EvidenceError("The strengths of the keyed finding are not in ascending order.")
-    if (strengths % 1).any() or strengths[-1] not in (0, LARGEST):
-        raise EvidenceError(
-            f"The strengths of the keyed finding are not whole numbers of which the largest is "
-            f"{LARGEST}."
-        )
-    if abs(statistic) > strengths.sum():
-        raise EvidenceError("The statistic T of the keyed finding is larger than possible.")
-    if (statistic + strengths.sum()) % 2:
-        raise EvidenceError(
-            f"The statistic T of the keyed finding is {statistic:g}, which no message has with "
-            "these strengths."
-        )
-    again = keyed_result(strengths, statistic, images=result.images)
+    figures = convert(kept.result, _Figures, name=name, error=EvidenceError)
+    again, strengths = _computed(figures, kept.strengths, "keyed finding")
+    control = None
+    if kept.control is not None:
+        name = "The keyed finding's control"
+        stated = convert(kept.control, _Control, name=name, error=EvidenceError)
+        control = Control(*_computed(stated, stated.strengths, "positive control"))
     return Finding(
         "keyed",
-        outcome_of(min(1.0, again.p_value * price), min(1.0, again.smallest_p * price), alpha),
+        keyed_outcome(again, control, alpha, price),
         again,
-        result.images,
+        figures.images,
         0,
-        tuple(int(value) for value in strengths),
+        strengths,
         kept.features_sha256,
         kept.committed_as,
         price=price,
+        control=control,
     )
+
+
+def _computed(
+    figures: _Figures, stated: list[float], name: str
+) -> tuple[KeyedResult, tuple[int, ...]]:
+    """The result that follows from T and the strengths, and the strengths."""
+    strengths, statistic = np.asarray(stated, dtype=np.float64), figures.statistic
+    if not len(strengths):
+        raise EvidenceError(f"The {name} has no strengths.")
+    if (np.diff(strengths) < 0).any() or strengths[0] < 0:
+        raise EvidenceError(f"The strengths of the {name} are not in ascending order.")
+    if (strengths % 1).any() or strengths[-1] not in (0, LARGEST):
+        raise EvidenceError(
+            f"The strengths of the {name} are not whole numbers of which the largest is {LARGEST}."
+        )
+    if abs(statistic) > strengths.sum():
+        raise EvidenceError(f"The statistic T of the {name} is larger than possible.")
+    if (statistic + strengths.sum()) % 2:
+        raise EvidenceError(
+            f"The statistic T of the {name} is {statistic:g}, which no message has with these "
+            "strengths."
+        )
+    result = keyed_result(strengths, statistic, images=figures.images)
+    return result, tuple(int(value) for value in strengths)

@@ -40,6 +40,7 @@ class StoredFinding(Struct, forbid_unknown_fields=True):
     features_sha256: _Text = ""
     committed_as: _Text = ""
     contrast: dict[str, Any] | None = None
+    control: dict[str, Any] | None = None
 
 
 class StoredVerdict(Struct, forbid_unknown_fields=True, kw_only=True):

@@ -191,7 +191,7 @@ def stored(pool: ScoreSet) -> dict[str, Any]:
     dict[str, Any]
         Plain values.
     """
-    return replace(pool, features=None).to_dict()
+    return replace(pool, features=None, control=None).to_dict()
 
 
 def environment() -> dict[str, str]:

@@ -23,6 +23,7 @@ from siren_ext.errors import ImageError, ScoreError
 from siren_ext.files import is_file, real_path, sha256_file
 from siren_ext.progress import NULL, Progress
 from siren_ext.scoring.appearance import looks_of
+from siren_ext.scoring.control import control_features
 from siren_ext.scoring.score_set import MAX_TEXT, ScoreSet, require_same_coater
 from siren_ext.text import printable
 
@@ -219,14 +220,16 @@ def _stream(
 
 @dataclass(frozen=True)
 class _Found:
-    """Score and features of one image."""
+    """Score and features of one image, and the features of its positive control."""
 
     score: float
     features: tuple[float, ...] | None = None
+    control: tuple[float, ...] | None = None
 
     def finite(self) -> bool:
         """Whether all numbers are finite."""
-        return all(map(math.isfinite, (self.score, *(self.features or ()))))
+        numbers = (self.score, *(self.features or ()), *(self.control or ()))
+        return all(map(math.isfinite, numbers))
 
 
 def _finished(options: _Options, coater: Coater, fingerprint: str) -> dict[str, _Found]:
@@ -237,25 +240,35 @@ def _finished(options: _Options, coater: Coater, fingerprint: str) -> dict[str, 
         kept = ScoreSet.load(options.partial)
     except ScoreError:
         return {}  # damaged, so start again
-    if kept.coater != fingerprint or (kept.features is None) == coater.keyed:
+    tables = (kept.features, kept.control)
+    if kept.coater != fingerprint or any((table is None) == coater.keyed for table in tables):
         return {}
-    rows = [None] * len(kept) if kept.features is None else map(tuple, kept.features.tolist())
+    rows, controls = (
+        [None] * len(kept) if table is None else map(tuple, table.tolist()) for table in tables
+    )
     return {
-        digest: _Found(float(score), row)
-        for digest, score, row in zip(kept.hashes, kept.scores, rows, strict=True)
+        digest: _Found(float(score), row, control)
+        for digest, score, row, control in zip(
+            kept.hashes, kept.scores, rows, controls, strict=True
+        )
         if digest
     }
 
 
 @torch.no_grad()
 def _scored(views: Tensor, coater: Coater) -> list[_Found]:
-    """Scores of a batch of views; features too if the coater is keyed."""
+    """Scores of a batch of views; features and a positive control too if the coater is keyed."""
     if not coater.keyed:
         return [_Found(score) for score in coater.score(views).double().cpu().tolist()]
-    features = coater.features(views.to(coater.center))
+    placed = views.to(coater.center)
+    features = coater.features(placed)
     scores = coater.distance(features).double().cpu().tolist()
     rows = features.double().cpu().tolist()
-    return [_Found(score, tuple(row)) for score, row in zip(scores, rows, strict=True)]
+    controls = control_features(placed, coater).double().cpu().tolist()
+    return [
+        _Found(score, tuple(row), tuple(control))
+        for score, row, control in zip(scores, rows, controls, strict=True)
+    ]
 
 
 def _score(
@@ -279,9 +292,15 @@ def _score(
     def result() -> ScoreSet:
         names, hashes, seen, found = zip(*done, strict=True) if done else ((), (), (), ())
         scores = np.array([one.score for one in found])
-        rows = np.array([one.features for one in found]) if coater.keyed and done else None
+        rows, controls = None, None
+        if coater.keyed and done:
+            rows, controls = (
+                np.array([one.features for one in found]),
+                np.array([one.control for one in found]),
+            )
         looks = np.array(seen) if done else None
-        return ScoreSet(scores, names, hashes, fingerprint, source, tuple(failures), rows, looks)
+        missed = tuple(failures)
+        return ScoreSet(scores, names, hashes, fingerprint, source, missed, rows, looks, controls)
 
     def keep() -> None:
         nonlocal next_save

@@ -43,6 +43,7 @@ class StoredImage(Struct, forbid_unknown_fields=True, omit_defaults=True):
     looks: (
         Annotated[list[_Number], Meta(min_length=len(LESS_MORE), max_length=len(LESS_MORE))] | None
     ) = None
+    control: Annotated[list[_Number], Meta(min_length=1, max_length=MAX_FEATURES)] | None = None
 
 
 class StoredFailure(Struct, forbid_unknown_fields=True):
@@ -88,6 +89,10 @@ class ScoreSet:
     looks : array, shape (n, 8), or None
         float64, finite; what the pictures look like (see :mod:`siren_ext.scoring.appearance`).
         None if it was not recorded.
+    control : array, shape (n, k), or None
+        float64, finite; features of copies of the pictures into which a known message was written
+        (see :mod:`siren_ext.scoring.control`). None if there are no features, or they come from a
+        version without controls.
 
     Raises
     ------
@@ -103,6 +108,7 @@ class ScoreSet:
     failures: tuple[tuple[str, str], ...] = ()
     features: NDArray[np.float64] | None = None
     looks: NDArray[np.float64] | None = None
+    control: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         values = np.array(self.scores, dtype=np.float64)
@@ -116,7 +122,7 @@ class ScoreSet:
             raise ScoreError(f"The score of {bad} is not a finite number; score the image again.")
         values.flags.writeable = False
         object.__setattr__(self, "scores", values)
-        for name in ("features", "looks"):
+        for name in ("features", "looks", "control"):
             if getattr(self, name) is None:
                 continue
             table = np.array(getattr(self, name), dtype=np.float64)
@@ -149,13 +155,15 @@ class ScoreSet:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored by :meth:`save`."""
         rows = [
-            StoredImage(name, digest, float(score), features, looks)
-            for name, digest, score, features, looks in zip(
+            StoredImage(name, digest, float(score), features, looks, control)
+            for name, digest, score, features, looks, control in zip(
                 self.names,
                 self.hashes,
                 self.scores,
-                [None] * len(self) if self.features is None else self.features.tolist(),
-                [None] * len(self) if self.looks is None else self.looks.tolist(),
+                *(
+                    [None] * len(self) if table is None else table.tolist()
+                    for table in (self.features, self.looks, self.control)
+                ),
                 strict=True,
             )
         ]
@@ -230,7 +238,7 @@ class ScoreSet:
         Raises
         ------
         ScoreError
-            If the images do not have equally many features or looks.
+            If the images do not have equally many features, looks or features of the control.
         """
         rows = stored.images
         return cls(
@@ -242,6 +250,7 @@ class ScoreSet:
             tuple((lost.name, lost.error) for lost in stored.failures),
             _table([row.features for row in rows], f"features in {name}"),
             _table([row.looks for row in rows], f"looks in {name}"),
+            _table([row.control for row in rows], f"features of the control in {name}"),
         )
 
     @classmethod
@@ -251,7 +260,7 @@ class ScoreSet:
         Parameters
         ----------
         sets : sequence of ScoreSet
-            At least one. Features and looks are kept if all of them have them.
+            At least one. Features, looks and controls are kept if all of them have them.
 
         Raises
         ------
@@ -271,6 +280,7 @@ class ScoreSet:
             tuple(failure for part in sets for failure in part.failures),
             _joined([part.features for part in sets]),
             _joined([part.looks for part in sets]),
+            _joined([part.control for part in sets]),
         )
 
 

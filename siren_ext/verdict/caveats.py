@@ -70,12 +70,8 @@ def find_caveats(
         found += _suspect_warnings(suspect, deciding.suspects)
     if "rank" in by_test:
         found += _innocent_warnings(suspect, innocents, by_test["rank"], config.alpha)
-    if "keyed" in by_test and by_test["keyed"].outcome == "inconclusive":
-        keyed = by_test["keyed"]
-        found.append(
-            f"A risk of {odds(config.alpha)} can't be reached: the smallest p possible with so few "
-            f"bits is {odds(keyed.smallest_p)}."
-        )
+    if "keyed" in by_test:
+        found += _keyed_warnings(suspect, by_test["keyed"], config.alpha)
     return tuple(found)
 
 
@@ -205,6 +201,25 @@ def _level_warnings(finding: KsResult, config: VerifyConfig) -> list[str]:
     if finding.method == "asymptotic":
         found.append("p is not exact but an approximation for large samples.")
     return found
+
+
+def _keyed_warnings(suspect: ScoreSet, finding: Finding, alpha: float) -> Iterator[str]:
+    if alpha < finding.smallest_p:
+        yield (
+            f"A risk of {odds(alpha)} can't be reached: the smallest p possible with so few "
+            f"bits is {odds(finding.smallest_p)}."
+        )
+    if finding.control is None:
+        if not suspect.preference and finding.outcome == "no evidence":
+            yield (
+                "There is no positive control, so whether this coater can read pictures of this "
+                "kind is not known. To have one, score the images again."
+            )
+    elif finding.outcome == "coating found" and not finding.control.found(alpha, finding.price):
+        yield (
+            "The positive control, a known message written into copies of the same pictures, was "
+            "not found. This does not weaken the find, whose p is exact, but it is unusual."
+        )
 
 
 def _innocent_warnings(

@@ -15,6 +15,7 @@ from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test, whole_
 from siren_ext.stats.ks import KsResult, Method, ks_less, ks_two_sided
 from siren_ext.stats.low_end import LOW_END
 from siren_ext.stats.rank import RankResult, rank_among
+from siren_ext.verdict.control import Control, control_of, keyed_outcome
 from siren_ext.verdict.outcomes import (
     LOWER,
     NOT_COMPARABLE,
@@ -70,6 +71,9 @@ class Finding:
         similar one. None if the scores have no record of it.
     price : int
         What p is multiplied by: the number of keys and tests that could have been chosen from.
+    control : Control | None
+        Keyed test of pictures only: a known message in the same pictures. None if the scores hold
+        none.
     """
 
     test: Test
@@ -82,6 +86,7 @@ class Finding:
     key: str = ""
     contrast: Contrast | None = None
     price: int = 1
+    control: Control | None = None
 
     @property
     def unlike(self) -> bool:
@@ -129,6 +134,8 @@ class Finding:
             values["features_sha256"] = self.features_sha256
             # not named 'key': reports remove values of that name
             values["committed_as"] = self.key
+        if self.control is not None:
+            values["control"] = self.control.to_dict()
         if self.contrast is not None:
             values["contrast"] = self.contrast.to_dict()
         return values
@@ -326,7 +333,7 @@ def keyed_finding(suspect: ScoreSet, key: CoatingKey, alpha: float, *, price: in
     Returns
     -------
     Finding
-        The result.
+        The result. "inconclusive" instead of "no evidence" if the positive control was not found.
 
     Raises
     ------
@@ -338,11 +345,11 @@ def keyed_finding(suspect: ScoreSet, key: CoatingKey, alpha: float, *, price: in
     :mod:`siren_ext.stats.keyed`.
     """
     features = used_features(suspect)
-    result = keyed_test(features, key.signs())
+    result, control = keyed_test(features, key.signs()), control_of(suspect)
     strengths = np.sort(np.abs(whole_sums(contributions(features))))
     return Finding(
         "keyed",
-        outcome_of(min(1.0, result.p_value * price), min(1.0, result.smallest_p * price), alpha),
+        keyed_outcome(result, control, alpha, price),
         result,
         len(features),
         0,
@@ -350,4 +357,5 @@ def keyed_finding(suspect: ScoreSet, key: CoatingKey, alpha: float, *, price: in
         hashlib.sha256(np.ascontiguousarray(features, dtype="<f8").tobytes()).hexdigest(),
         key.fingerprint(),
         price=price,
+        control=control,
     )

@@ -260,6 +260,8 @@ def headline(
     if finding.outcome == NOT_COMPARABLE:
         return (unlike(finding) if finding.unlike else _HIGHER) + tail
     if finding.outcome == "inconclusive":
+        if finding.control is not None and alpha >= finding.smallest_p:
+            return _unreadable(finding.control.result.p_value * finding.price, risk) + tail
         return _too_little(finding, risk) + tail
     if test == "ks":
         return _compared(finding, chance, risk) + tail
@@ -285,6 +287,17 @@ def headline(
     return (
         f"{trace} {_IF_INNOCENT[test]}, a result this strong would be "
         f"{likelihood(finding.p_value)} (chance: {chance}).{tail}"
+    )
+
+
+def _unreadable(p: float, risk: str) -> str:
+    """Why a keyed test that found nothing says nothing: its control was not found either."""
+    return (
+        "This coater can't read pictures of this kind, or there are too few of them: a known "
+        "message was written into copies of the same pictures at full strength, and it was not "
+        f"found either ({odds(min(p, 1))}, where {risk} or less counts as found). So finding "
+        "nothing means nothing here. Use more pictures, or pictures that resemble the coated "
+        "images more."
     )
 
 

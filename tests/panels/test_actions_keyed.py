@@ -76,7 +76,8 @@ def test_a_verdict_with_the_key_alone(host: PanelHost, keyed: Coater, tmp_path: 
     for secret in secrets_of(key):
         assert not [text for text in told if secret in text]
     innocent = verify_step(suspect, None, keyed, host.jobs.new("t"), key=CoatingKey.draw(BITS))
-    assert innocent.verdict.outcome == "no evidence"
+    assert innocent.verdict.outcome == "inconclusive", "an untrained coater reads nothing"
+    assert "This coater can't read pictures of this kind" in innocent.verdict.headline
 
 
 def test_a_test_is_entered_into_the_ledger_that_came_with_the_key(

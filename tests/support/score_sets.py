@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from siren_ext.scoring.control import control_message
 from siren_ext.scoring.score_set import ScoreSet
 
 COATER = "ab" * 32
@@ -43,10 +44,17 @@ def drawn(
     style: float = 0.0,
     **changes: Any,
 ) -> ScoreSet:
-    """Normal scores; features with a fixed style, leaning to the signs ``lean`` if given."""
+    """Normal scores; features with a fixed style, leaning to the signs ``lean`` if given.
+
+    The positive control, if there are features, is found.
+    """
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(n, BITS)) + style * np.random.default_rng(5).normal(size=BITS)
     if lean is not None:
         features = features + 0.8 * np.asarray(lean)
     parts = {"scores": rng.normal(mean, 1, n), "features": features} | changes
+    if parts["features"] is not None and "control" not in parts:
+        given = np.asarray(parts["features"])
+        message = control_message(parts.get("coater", COATER), given.shape[1])
+        parts["control"] = given + 2.0 * message
     return pool(start=seed * 1000 if start is None else start, **parts)

@@ -174,7 +174,9 @@ def test_a_key_needs_no_reference(tmp_path: Path) -> None:
         assert "features" not in json.loads(text)["suspect"]["images"][0]
         assert [f["test"] for f in json.loads(text)["verdict"]["findings"]] == ["keyed"]
         innocent = investigate(box(ui), None, reader, plan, tmp_path / "i", ALPHA, key=key)
-        assert innocent.verdict.outcome == "no evidence"
+        assert innocent.verdict.outcome == "inconclusive", "it reads, but writes nothing"
+        assert innocent.verdict.deciding.p_value > 1e-3
+        assert "This coater can't read pictures of this kind" in innocent.verdict.headline
         both = investigate(
             box(ui, "?lora=stolen"), box(ui), reader, plan, tmp_path / "b", ALPHA, key=key
         )
