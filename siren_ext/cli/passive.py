@@ -37,6 +37,16 @@ if TYPE_CHECKING:
     from siren_ext.passive.judge_config import JudgeConfig
     from siren_ext.suspects.local import LocalSuspect
 
+CleanModel = Annotated[
+    str | None,
+    typer.Option(
+        "--control",
+        metavar="MODEL",
+        help="Model that can't have seen the published images: an older model, or a LoRA of other "
+        "images. With --adapter it is the base by default.",
+    ),
+]
+
 
 def passive(
     published: Annotated[
@@ -52,15 +62,7 @@ def passive(
     base: Base,
     out: ReportFolder,
     adapter: Adapters = None,
-    control: Annotated[
-        str | None,
-        typer.Option(
-            "--control",
-            metavar="MODEL",
-            help="Model that can't have seen the published images: an older model, or a LoRA of "
-            "other images. With --adapter it is the base by default.",
-        ),
-    ] = None,
+    control: CleanModel = None,
     alpha: Annotated[
         float | None,
         typer.Option("--alpha", help="Accepted risk of accusing an innocent model; default 0.001."),
