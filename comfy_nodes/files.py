@@ -129,10 +129,32 @@ def new_coater_file(name: str) -> Path:
     CoaterError
         The name can't be used.
     """
+    return _new_file(name, ".safetensors", CoaterError)
+
+
+def new_key_file(name: str) -> Path:
+    """Path of a new key file in ``models/siren``, never in a subfolder: keys are listed from there.
+
+    Returns
+    -------
+    Path
+        The file; it may exist.
+
+    Raises
+    ------
+    EvidenceError
+        The name can't be used.
+    """
+    path = _new_file(name, ".json", EvidenceError)
+    return _new_file(path.name, ".json", EvidenceError)
+
+
+def _new_file(name: str, suffix: str, error: type[SirenError]) -> Path:
+    """Path of a file in ``models/siren`` that has a suffix, whether or not it was typed."""
     import folder_paths
 
-    relative = safe_name(name.removesuffix(".safetensors"), CoaterError)
-    return Path(folder_paths.get_folder_paths(MODELS)[0]) / f"{relative}.safetensors"
+    relative = safe_name(name.removesuffix(suffix), error)
+    return Path(folder_paths.get_folder_paths(MODELS)[0]) / f"{relative}{suffix}"
 
 
 def coater_name(path: Path) -> str:
@@ -336,22 +358,3 @@ def new_passphrase() -> str:
         with atomic(passphrase_file(), 0o600) as temporary:
             temporary.write_text(secrets.token_urlsafe(24) + "\n", encoding="utf-8")
     return passphrase(VARIABLE)
-
-
-def new_key_file(name: str) -> Path:
-    """Path of a new key file in ``models/siren``.
-
-    Returns
-    -------
-    Path
-        The file; it may exist.
-
-    Raises
-    ------
-    EvidenceError
-        The name can't be used.
-    """
-    import folder_paths
-
-    relative = safe_name(name.removesuffix(".json"), EvidenceError)
-    return Path(folder_paths.get_folder_paths(MODELS)[0]) / f"{relative.name}.json"

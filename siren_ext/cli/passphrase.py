@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from siren_ext.keys.coating_key import KeyRing
     from siren_ext.keys.derived import KeySalt
     from siren_ext.keys.signing import Signer
+
+T = TypeVar("T")
 
 PassphraseEnv = Annotated[
     str | None,
@@ -102,10 +105,8 @@ def open_keys(file: Path, variable: str | None) -> KeyRing:
         there is no passphrase.
     """
     from siren_ext.keys.coating_key import FORMAT, KeyRing
-    from siren_ext.keys.encrypted_file import require_encrypted
 
-    require_encrypted(file, FORMAT)
-    return KeyRing.load(file, passphrase(printable(file), variable))
+    return _opened(file, variable, FORMAT, KeyRing.load)
 
 
 def open_key(file: Path, recipient: str | None, variable: str | None) -> FiledKey:
@@ -139,58 +140,30 @@ def open_key(file: Path, recipient: str | None, variable: str | None) -> FiledKe
 
 
 def open_salt(file: Path, variable: str | None) -> KeySalt:
-    """Open a salt; asks for its passphrase once the file is known to be one.
+    """Open a salt, from which keys are derived.
 
-    Parameters
-    ----------
-    file : Path
-        written by ``siren-ext key salt``.
-    variable : str | None
-        environment variable with the passphrase; None to ask.
-
-    Returns
-    -------
-    KeySalt
-        keys are derived from it.
-
-    Raises
-    ------
-    EvidenceError
-        the file is missing, damaged or of another kind, or the passphrase is wrong.
-    ConfigError
-        there is no passphrase.
+    The parameters and errors are those of :func:`open_keys`; the file is one that
+    ``siren-ext key salt`` wrote.
     """
     from siren_ext.keys.derived import FORMAT, KeySalt
-    from siren_ext.keys.encrypted_file import require_encrypted
 
-    require_encrypted(file, FORMAT)
-    return KeySalt.load(file, passphrase(printable(file), variable))
+    return _opened(file, variable, FORMAT, KeySalt.load)
 
 
 def open_signer(file: Path, variable: str | None) -> Signer:
-    """Open a signing key; asks for its passphrase once the file is known to be one.
+    """Open a signing key, which signs reports.
 
-    Parameters
-    ----------
-    file : Path
-        written by ``siren-ext key signing``.
-    variable : str | None
-        environment variable with the passphrase; None to ask.
-
-    Returns
-    -------
-    Signer
-        signs reports.
-
-    Raises
-    ------
-    EvidenceError
-        the file is missing, damaged or of another kind, or the passphrase is wrong.
-    ConfigError
-        there is no passphrase.
+    The parameters and errors are those of :func:`open_keys`; the file is one that
+    ``siren-ext key signing`` wrote.
     """
-    from siren_ext.keys.encrypted_file import require_encrypted
     from siren_ext.keys.signing import FORMAT, Signer
 
-    require_encrypted(file, FORMAT)
-    return Signer.load(file, passphrase(printable(file), variable))
+    return _opened(file, variable, FORMAT, Signer.load)
+
+
+def _opened(file: Path, variable: str | None, kind: str, load: Callable[[Path, str], T]) -> T:
+    """Load an encrypted file; its kind is checked before the passphrase is asked for."""
+    from siren_ext.keys.encrypted_file import require_encrypted
+
+    require_encrypted(file, kind)
+    return load(file, passphrase(printable(file), variable))
