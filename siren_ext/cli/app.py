@@ -25,6 +25,7 @@ from siren_ext.cli import (
     settings,
     trace,
     train,
+    twins,
     verify,
 )
 from siren_ext.cli.common import say, show_any_text
@@ -39,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # the order of the overview: before release, trying it out, after release, tools
-for module in (demo, train, coat, personalize, generate, score, preference, verify, passive):
+for module in (demo, train, coat, personalize, generate, score, preference, twins, verify, passive):
     module.register(app)
 for module in (key, commit, trace, report, investigate, plan, adapter, official, settings, meta):
     module.register(app)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from siren_ext.cli.common import (
     command,
+    explain,
     report_notes,
     report_notices,
     report_skipped,
@@ -59,6 +60,15 @@ Strength = Annotated[
 ChoiceSeed = Annotated[
     int | None, typer.Option("--seed", help="Chooses the images if --share is below 1.")
 ]
+Twins = Annotated[
+    Path | None,
+    typer.Option(
+        "--twins",
+        metavar="FOLDER",
+        help="Private folder: for every image a coin chooses which of two copies is published, and "
+        "this folder keeps the other one ('siren-ext twins' compares them).",
+    ),
+]
 
 
 def coat(
@@ -77,6 +87,7 @@ def coat(
         typer.Option("--recipient", help="Who gets this copy; their key is used."),
     ] = None,
     passphrase_env: PassphraseEnv = None,
+    twins: Twins = None,
     config: ConfigFile = None,
     assign: Assignments = None,
     batch_size: BatchSize = 8,
@@ -99,6 +110,7 @@ def coat(
     from siren_ext.coater.coater import Coater
     from siren_ext.coating.folder import coat_folder
     from siren_ext.coating.manifest import CoatConfig
+    from siren_ext.coating.twins import coat_twins
     from siren_ext.data.dataset import ImageSet
     from siren_ext.devices import pick_device
 
@@ -119,16 +131,21 @@ def coat(
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
     secret = _key_for(loaded, coater, key, recipient, passphrase_env)
     with watched(quiet) as progress:
-        manifest = coat_folder(
-            images,
-            loaded,
-            out,
-            chosen,
-            key=secret,
-            batch_size=batch_size,
-            workers=workers,
-            progress=progress,
-        )
+        options: dict[str, Any] = {
+            "key": secret,
+            "batch_size": batch_size,
+            "workers": workers,
+            "progress": progress,
+        }
+        if twins is None:
+            manifest = coat_folder(images, loaded, out, chosen, **options)
+        else:
+            manifest, record = coat_twins(images, loaded, out, twins, chosen, **options)
+            say(f"{len(record.images)} twins kept: {twins}")
+            explain(
+                f"Keep {twins.name} to yourself. Commit to it ('siren-ext commit --twins') before "
+                "you publish the images."
+            )
     _report(manifest, images, out)
 
 

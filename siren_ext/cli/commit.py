@@ -36,6 +36,10 @@ def commit(
         Path | None,
         typer.Option("--plan", help="TOML file: prompts, count, seed and stopping of the test."),
     ] = None,
+    twins: Annotated[
+        Path | None,
+        typer.Option("--twins", help="Private folder of 'coat --twins', to fix its coins."),
+    ] = None,
     passphrase_env: PassphraseEnv = None,
 ) -> None:
     """Record hashes of the coater, keys and coated files, to prove later that they came first.
@@ -56,11 +60,13 @@ def commit(
     secret = open_salt(salt, passphrase_env) if salt else None
     planned = read_plan(plan) if plan else None
     coater = coater_path(coater)
-    made = make_commitment(coater, bits, coated, salt=secret, plan=planned, bits=bits)
+    made = make_commitment(coater, bits, coated, salt=secret, plan=planned, bits=bits, twins=twins)
     digest = made.save(out)
     say(f"{made.created}: {_counts(made.count, made.files)}")
+    if made.twins:
+        say(f"SHA-256 of the twins' coins: {made.twins}")
     say(f"SHA-256 of {out.name}: {digest}")
-    if not made.count:
+    if not made.count and not made.twins:
         explain("Note: no --key was given, so the commitment covers no key.")
     if made.count > 1:
         explain(f"Note: with {made.count:,} keys, every p is multiplied by {made.count:,}.")

@@ -150,6 +150,7 @@ def check_chain(
         keys=keys if drawn or commitment.salt is None else (),
         coater_file=files.coater,
         coated=files.coated,
+        twins=str((source or {}).get("record_sha256", "")),
     )
     wrong: list[str] = []
     unchecked: list[str] = []

@@ -68,6 +68,7 @@ class _Stored(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=Tr
     bits: list[Sha256] = []
     salt: StoredSalt | None = None
     plan: CommittedPlan | None = None
+    twins: Sha256 | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ class Commitment:
         what the suspect will be asked.
     bits : tuple[str, ...]
         joint hashes of the keys' single bits, in the order of ``keys``; empty if none were made.
+    twins : str | None
+        SHA-256 of the record of twins, which fixes their coins.
     """
 
     created: str
@@ -108,6 +111,7 @@ class Commitment:
     salt: StoredSalt | None = None
     plan: CommittedPlan | None = None
     bits: tuple[str, ...] = ()
+    twins: str | None = None
 
     @property
     def count(self) -> int:
@@ -143,7 +147,8 @@ class Commitment:
             salt=self.salt,
             plan=self.plan,
             bits=list(self.bits),
-            version=2 if self.salt or self.plan or self.bits else 1,
+            twins=self.twins,
+            version=2 if self.salt or self.plan or self.bits or self.twins else 1,
         )
         text = json.dumps(_FORMAT | to_plain(stored), indent=2, ensure_ascii=False) + "\n"
         write_private(Path(path), text.encode("utf-8"))
@@ -198,6 +203,7 @@ class Commitment:
             stored.salt,
             stored.plan,
             tuple(stored.bits),
+            stored.twins,
         )
 
 
@@ -209,6 +215,7 @@ def make_commitment(
     salt: KeySalt | None = None,
     plan: CommittedPlan | None = None,
     bits: Mapping[str, str] | None = None,
+    twins: Path | None = None,
 ) -> Commitment:
     """Commit to a coater, keys and the images of a coated folder.
 
@@ -227,6 +234,9 @@ def make_commitment(
     bits : Mapping[str, str] | None
         joint hash of each key's single bits by the key's fingerprint, so that some bits can be
         shown later; see :mod:`siren_ext.keys.single_bits`.
+    twins : Path | None
+        private folder of :func:`~siren_ext.coating.twins.coat_twins`, all of whose twins must be
+        unchanged.
 
     Returns
     -------
@@ -238,11 +248,12 @@ def make_commitment(
     CoaterError
         the coater can't be read.
     EvidenceError
-        the folder holds no coated images, or one can't be read.
+        a folder holds no coated images, or one can't be read.
     """
     from importlib import metadata
 
     from siren_ext.coater.coater import Coater
+    from siren_ext.coating.twins import checked_twins
 
     try:
         version = metadata.version("siren-ext")
@@ -262,6 +273,7 @@ def make_commitment(
         StoredSalt(salt.fingerprint(), len(salt.recipients), salt.bit_hashes()) if salt else None,
         plan,
         tuple(bits[one] for one in prints) if bits else (),
+        checked_twins(twins)[1] if twins is not None else None,
     )
 
 
@@ -272,6 +284,7 @@ def check_commitment(
     keys: Sequence[str] = (),
     coater_file: Path | None = None,
     coated: Path | None = None,
+    twins: str = "",
 ) -> Precedence:
     """Compare a commitment with the coater, keys and files of a test.
 
@@ -288,6 +301,8 @@ def check_commitment(
     coated : Path | None
         folder of the coated images, in which every committed file must be unchanged; None leaves
         them unchecked.
+    twins : str
+        SHA-256 of the record of the twins that were compared; "" for none.
 
     Returns
     -------
@@ -322,6 +337,9 @@ def check_commitment(
             "the key" if len(keys) == 1 else f"{len(keys)} keys",
             f"{len(missing)} of {len(keys)} keys are not among its {len(commitment.keys)} keys",
         )
+    if twins:
+        text = "the coins of the twins"
+        compare(twins == commitment.twins, text, f"{text} are not the committed ones")
     if coated is not None:
         wrong += _file_differences(commitment, coated)
         if not any(text.startswith("file") for text in wrong):

@@ -1,0 +1,103 @@
+"""``twins``: does a model prefer the published copies of images to their twins?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siren_ext.cli.common import command, explain, say, settings, watched
+from siren_ext.cli.generate import Adapters
+from siren_ext.cli.options import AllowPartial, Assignments, Base, ConfigFile, Device, Quiet
+
+if TYPE_CHECKING:
+    from siren_ext.suspects.local import LocalSuspect
+
+
+def twins_(
+    base: Base,
+    published: Annotated[Path, typer.Option("--published", help="Folder of the published copies.")],
+    twins: Annotated[
+        Path, typer.Option("--twins", help="Private folder of the twins ('coat --twins').")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="JSON file for the comparison.")],
+    adapter: Adapters = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control",
+            metavar="MODEL",
+            help="Model whose difference is subtracted: base (the default where there is an "
+            "adapter), none, or another model that did not see the published copies.",
+        ),
+    ] = None,
+    scale: Annotated[
+        float, typer.Option("--scale", help="Weight of adapters that are given without one.")
+    ] = 1.0,
+    allow_partial: AllowPartial = False,
+    config: ConfigFile = None,
+    assign: Assignments = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Compare, by a model's own file, the published copies of images with their twins.
+
+    A model that was trained on the published copies denoises them better than their twins; any
+    other model can't know which copy a coin chose. 'siren-ext verify --suspect OUT' tests it. Run
+    the same command again to resume a stopped one.
+    """
+    import torch
+
+    from siren_ext.preference.twins import TwinFolders, measure_twins
+    from siren_ext.preference.twins_config import TwinsConfig
+    from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
+
+    chosen = settings(TwinsConfig, config, assign)
+    merged = [WeightedAdapter.parse(text, scale) for text in adapter or ()]
+    suspect = LocalSuspect(
+        base, merged, allow_partial=allow_partial, device=device, dtype=torch.float32
+    )
+    name = control or ("base" if merged else "none")
+    with watched(quiet) as progress:
+        found = measure_twins(
+            suspect,
+            TwinFolders(published, twins),
+            chosen,
+            control=_control(name, base, device),
+            partial=out.with_name(out.name + ".partial"),
+            progress=progress,
+        )
+    found.save(out)
+    say(f"{len(found)} images compared with their twins: {out}")
+    explain(f"Test the coins: siren-ext verify --suspect {out.name} --out report")
+
+
+def _control(name: str, base: str, device: str) -> LocalSuspect | None:
+    """The model that ``--control`` names."""
+    import torch
+
+    from siren_ext.suspects.local import LocalSuspect
+    from siren_ext.suspects.open import needs_base
+
+    if name == "none":
+        return None
+    model: str | None = base if name == "base" or needs_base(name) else None
+    adapter = Path(name) if name != "base" and model is not None else None
+    return LocalSuspect(model or name, adapter, device=device, dtype=torch.float32)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
+    command(
+        app,
+        "twins",
+        example="siren-ext twins --base sd15.safetensors --adapter suspect.safetensors "
+        "--published coated --twins private --out twins.json",
+    )(twins_)

@@ -1,0 +1,69 @@
+"""The command ``twins``, from coating in twins to the file of differences."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.tiny_models import draw_images, need_models, shared_model
+
+from siren_ext.coating.twins import RECORD_NAME
+from siren_ext.files import sha256_file
+
+need_models()
+pytestmark = pytest.mark.models
+
+
+@pytest.fixture
+def folders(call, coater_file: Path, tmp_path: Path) -> list[Path | str]:
+    """The options of the two folders, coated by the command."""
+    photos = draw_images(tmp_path / "photos", 4)
+    line = ["coat", photos, "--coater", coater_file, "--out", tmp_path / "out"]
+    code, told, err = call(*line, "--twins", tmp_path / "private")
+    assert code == 0, err
+    assert "4 twins kept" in told
+    assert "Keep private to yourself" in err
+    return ["--published", tmp_path / "out", "--twins", tmp_path / "private"]
+
+
+def test_a_model_is_compared_and_a_control_subtracted(
+    call, folders, tmp_path: Path, tmp_path_factory
+) -> None:
+    model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    line = ["twins", "--base", model, *folders, "--set", "draws=1"]
+    code, told, err = call(*line, "--out", tmp_path / "one.json")
+    assert code == 0, err
+    assert told.startswith("4 images compared with their twins")
+    kept = json.loads((tmp_path / "one.json").read_text())
+    assert kept["source"]["kind"] == "twins"
+    assert kept["source"]["provenance"]["control"] is None
+    assert kept["source"]["record_sha256"] == sha256_file(tmp_path / "private" / RECORD_NAME)
+    assert any(image["score"] for image in kept["images"])
+    assert not list(tmp_path.glob("*.partial"))
+    for control in ("base", str(model)):
+        code, _, err = call(*line, "--control", control, "--out", tmp_path / "same.json")
+        assert code == 0, err
+        same = json.loads((tmp_path / "same.json").read_text())
+        assert all(image["score"] == 0 for image in same["images"])  # a model minus itself
+
+
+def test_coins_are_committed_before_publication(
+    call, folders, coater_file: Path, tmp_path: Path
+) -> None:
+    line = ["commit", "--coater", coater_file, "--coated", tmp_path / "out"]
+    code, told, err = call(*line, "--twins", tmp_path / "private", "--out", tmp_path / "c.json")
+    assert code == 0, err
+    record = sha256_file(tmp_path / "private" / RECORD_NAME)
+    assert f"SHA-256 of the twins' coins: {record}" in told
+    assert json.loads((tmp_path / "c.json").read_text())["twins"] == record
+    assert "covers no key" not in err
+
+
+def test_bad_input_is_one_message(call, folders, tmp_path: Path) -> None:
+    (tmp_path / "private" / RECORD_NAME).unlink()
+    line = ["twins", "--base", "pocket", *folders, "--out", tmp_path / "x.json"]
+    code, _, err = call(*line)
+    assert code == 2
+    assert RECORD_NAME in err
+    assert "Traceback" not in err
