@@ -1,0 +1,243 @@
+"""Every cheat and evasion in one table: what the version before said, and what this one says.
+
+What the version before said was measured once, when this version was begun, and is stored here. The
+rest is computed: from simulated features of a committed key, from the bundled pictures and coaters,
+and from the stored table of the panel. Takes a few minutes on two cores; a stopped run is resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from siren_ext.cli.common import say
+from siren_ext.documents import read_json
+from siren_ext.errors import ConfigError, EvidenceError
+from siren_ext.experiments import other_cheats as other
+from siren_ext.experiments import owner_cheats as owner
+from siren_ext.files import atomic, write_json
+
+app = typer.Typer(add_completion=False)
+
+START, END = "<!-- cheats:start -->", "<!-- cheats:end -->"
+HEAD = ("what is tried", "version before", "this version")
+_SAME = "the same"
+_MODELS = "the pocket model, 30 / 200 pictures"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row.
+
+    Attributes
+    ----------
+    group : str
+        The table that it belongs to.
+    what : str
+        What is tried, in words.
+    before : str
+        What the version before said.
+    now : Callable[[], str]
+        Finds out what this one says.
+    quick : bool
+        Whether it takes seconds.
+    """
+
+    group: str
+    what: str
+    before: str
+    now: Callable[[], str]
+    quick: bool = True
+
+
+def cases(work: Path) -> list[Case]:
+    """All rows, in the order of the page.
+
+    Parameters
+    ----------
+    work : Path
+        An empty folder for reports and ledgers.
+
+    Returns
+    -------
+    list[Case]
+        Nothing is computed before a case is asked for.
+    """
+    return [*_owners(work), *_innocents(), *_evasions()]
+
+
+def _owners(work: Path) -> list[Case]:
+    """How an owner could cheat."""
+    set_ = owner.scene(work)
+    found = "coating found"
+    rows = (
+        ("a key that was read out of the suspect's pictures", found, owner.crafted_key),
+        ("the best of a million keys", f"{found} (p = 1e-6)", owner.best_of_a_million),
+        ("the best of 10,000 committed keys", "p not corrected", owner.committed_keys),
+        ("a coater made to read the message in any picture", found, owner.crafted_reader),
+        ("one innocent model after another", "p not corrected", owner.many_models),
+        ("the best of 50 recipients", "92 % falsely named at .05", owner.many_recipients),
+        ("prompts and seeds chosen afterwards", found, owner.other_prompts),
+        ("leaving out pictures that do not fit", found, owner.left_out_pictures),
+        ("another seed of the random messages", "another p", owner.another_seed),
+        ("a risk that only a laxer test reaches", "the laxer test decided", owner.another_alpha),
+        ("leaving out the key", f"{found} by the comparison", owner.withheld_key),
+        ("a page that says the opposite, sealed again", "check passed", owner.another_page),
+        ("deleting the record of earlier tests", "there was none", owner.deleted_ledger),
+        ("a random number of one's own as the beacon's", "no beacon", owner.made_up_round),
+        ("opening the bits that fit", "no opening of bits", owner.chosen_half),
+        (
+            "reading the message from report, coater and pictures",
+            "48 bits within 2 minutes",
+            owner.read_from_report,
+        ),
+    )
+    return [
+        Case("owner", what, before, lambda make=make: make(set_, work))  # type: ignore[misc]
+        for what, before, make in rows
+    ]
+
+
+def _innocents() -> list[Case]:
+    """Innocent models that were accused."""
+    pictures = other.Pictures()
+    rows = (
+        ("pictures saved as JPEG 30", "coating found (p = 3e-8)", other.strong_jpeg),
+        ("pictures with 32 levels per channel", "coating found (p = 2e-10)", other.posterised),
+        ("pictures with another faint tint", "coating found (p = 2e-19)", other.tinted),
+        (
+            "eight pictures of another kind",
+            "coating found in all draws of 6 to 9 pictures",
+            other.few_of_another_kind,
+        ),
+        ("48 pictures of another kind", "not comparable", other.unlike_pictures),
+        (
+            "another training seed, 1,000 pictures against 1,000",
+            "coating found in 2 % of pairs at 1e-6",
+            other.another_training_seed,
+        ),
+        ("pictures saved as JPEG 30, with the key", "no evidence", other.innocent_key),
+    )
+    return [
+        Case("innocent", what, before, lambda make=make: make(pictures), quick=False)  # type: ignore[misc]
+        for what, before, make in rows
+    ]
+
+
+def _evasions() -> list[Case]:
+    """What an infringer could do."""
+    pictures = other.Pictures()
+    rows = (
+        ("nothing is done", f"p = 3e-5 / 3e-8 ({_MODELS})", other.as_released),
+        ("brighter by 10 %", "no evidence by the comparison", other.brighter),
+        ("180 pixels and JPEG 75", f"p = 6e-6 / 2.5e-8 ({_MODELS})", other.platform),
+        ("random crops of 75 to 100 %", f"p = .67 / .68 ({_MODELS})", other.cropped),
+        ("pictures that the coater can't read", "no evidence", other.unreadable),
+        (
+            "reading a bundled coater's message, to write it into other pictures",
+            "46 of 48 bits read from 40 pictures",
+            other.public_coater,
+        ),
+    )
+    parts = (
+        (1.0, "training on the set, all of it coated", "p = 3e-5 / 3e-8"),
+        (0.5, "training with half of the set uncoated", _SAME),
+        (0.2, "training with 80 % of the set uncoated", "p = .77 / .67"),
+        (0.1, "training with 90 % of the set uncoated", _SAME),
+    )
+    return [
+        *(
+            Case("infringer", what, before, lambda make=make: make(pictures), quick=False)  # type: ignore[misc]
+            for what, before, make in rows
+        ),
+        *(
+            Case("infringer", what, before, lambda part=part: other.share(part))  # type: ignore[misc]
+            for part, what, before in parts
+        ),
+    ]
+
+
+def table(rows: Sequence[tuple[str, str, str]]) -> str:
+    """A table in Markdown.
+
+    Parameters
+    ----------
+    rows : Sequence[tuple[str, str, str]]
+        In the order of :data:`HEAD`.
+
+    Returns
+    -------
+    str
+        With a newline at the end.
+    """
+    lines = [HEAD, ("---",) * len(HEAD), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+TITLES = {
+    "owner": "**An owner who cheats**",
+    "innocent": "**Innocent models**, compared with a reference (48 pictures against 48)",
+    "infringer": "**An infringer who evades**, by the keyed test",
+}
+
+
+def write_tables(found: dict[str, list[tuple[str, str, str]]], page: Path) -> None:
+    """Replace everything between the two marker comments of a page.
+
+    Parameters
+    ----------
+    found : dict[str, list[tuple[str, str, str]]]
+        Rows by group.
+    page : Path
+        The page.
+
+    Raises
+    ------
+    ConfigError
+        It has no markers.
+    """
+    text = Path(page).read_text(encoding="utf-8")
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise ConfigError(f"{page} has no comments {START} and {END}; name docs/cheats.md.")
+    parts = "\n".join(f"{TITLES[name]}\n\n{table(rows)}" for name, rows in found.items())
+    with atomic(Path(page)) as temporary:
+        temporary.write_text(f"{before}{START}\n{parts}{END}{after}", encoding="utf-8")
+
+
+@app.command()
+def cheats(
+    out: Annotated[Path, typer.Option("--out", help="Folder for finished rows.")],
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Page whose tables are replaced.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Only rows that take seconds.")] = False,
+) -> None:
+    """Print what the version before and this one say about every cheat and evasion."""
+    out.mkdir(parents=True, exist_ok=True)
+    kept = out / "cheats.json"
+    done = read_json(kept, error=EvidenceError) if kept.is_file() else {}
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    with tempfile.TemporaryDirectory(prefix="siren_cheats_") as work:
+        for case in cases(Path(work)):
+            if quick and not case.quick:
+                continue
+            if case.what not in done:
+                done[case.what] = case.now()
+                write_json(kept, done)
+            row = (case.what, case.before, done[case.what])
+            found.setdefault(case.group, []).append(row)
+            say(json.dumps(row, ensure_ascii=False))
+    if page is not None:
+        write_tables(found, page)
+
+
+if __name__ == "__main__":
+    app()

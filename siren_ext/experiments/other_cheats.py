@@ -1,0 +1,185 @@
+"""Innocent models that look guilty, and what an infringer could do to look innocent."""
+
+from __future__ import annotations
+
+import csv
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from siren_ext.attacks.apply import Step, handle
+from siren_ext.coater.bundled import coater_path
+from siren_ext.coater.coater import Coater
+from siren_ext.coating.apply import coat_images
+from siren_ext.data.images import read_picture, to_tensor
+from siren_ext.experiments.owner_cheats import SALT, signs
+from siren_ext.keys.coating_key import CoatingKey
+from siren_ext.samples.folder import sample_set
+from siren_ext.scoring.score import score_images
+from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.stats.keyed import contributions, whole_sums
+from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.verify import Verdict, verify
+
+COUNT = 48
+PANEL = Path(__file__).resolve().parents[2] / "docs" / "results" / "panel.csv"
+
+
+class Pictures:
+    """The bundled samples, in place of a model's pictures, with both bundled coaters.
+
+    Attributes
+    ----------
+    key : CoatingKey
+        The owner's.
+    """
+
+    key = CoatingKey(signs(1), SALT)
+
+    @cached_property
+    def clean(self) -> Tensor:
+        """All samples, 96 x 3 x 256 x 256."""
+        items = sample_set().items
+        return torch.cat([to_tensor(read_picture(item.path).rgb) for item in items])
+
+    @cached_property
+    def coated(self) -> Tensor:
+        """The first 48 with the key's message: pictures of a model that learnt all of it."""
+        return torch.cat([coat_images(one[None], self.keyed, key=self.key) for one in self.first])
+
+    @property
+    def first(self) -> Tensor:
+        """Those that stand for the suspect's pictures."""
+        return self.clean[:COUNT]
+
+    @cached_property
+    def keyed(self) -> Coater:
+        """The bundled keyed coater."""
+        return Coater.load(coater_path("keyed"))
+
+    @cached_property
+    def plain(self) -> Coater:
+        """The bundled coater without a key."""
+        return Coater.load(coater_path("samples"))
+
+    @cached_property
+    def reference(self) -> ScoreSet:
+        """The other 48, in place of a clean model's pictures."""
+        return score_images(list(self.clean[COUNT:]), self.plain)
+
+    def compared(self, suspect: Tensor) -> Verdict:
+        """The comparison with the reference, without a key."""
+        return verify(score_images(list(suspect), self.plain), self.reference, VerifyConfig())
+
+    def keyed_verdict(self, suspect: Tensor) -> Verdict:
+        """The keyed test."""
+        return verify(score_images(list(suspect), self.keyed), None, VerifyConfig(), key=self.key)
+
+
+def handled(images: Tensor, *steps: Step) -> Tensor:
+    """Pictures after ordinary handling, with fixed draws."""
+    return handle(images, [""] * len(images), steps, torch.Generator().manual_seed(0))[0]
+
+
+def strong_jpeg(pictures: Pictures) -> str:
+    """An innocent model's pictures were saved as JPEG of quality 30."""
+    return _said(pictures.compared(handled(pictures.first, Step("jpeg", {"quality": 30}))))
+
+
+def posterised(pictures: Pictures) -> str:
+    """An innocent model's pictures have 32 levels per channel."""
+    return _said(pictures.compared((pictures.first * 31).round() / 31))
+
+
+def tinted(pictures: Pictures) -> str:
+    """An innocent model's pictures have another faint tint."""
+    colour = torch.tensor([0.004, -0.002, 0.006])[None, :, None, None]
+    return _said(pictures.compared((pictures.first + colour).clamp(0, 1)))
+
+
+def few_of_another_kind(pictures: Pictures) -> str:
+    """Eight pictures of another kind, by an innocent model that got the owner's prompts."""
+    noise = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    size = torch.nn.functional.interpolate(noise * 0.5, size=(256, 256), mode="bilinear")
+    return _said(pictures.compared(size))
+
+
+def unlike_pictures(pictures: Pictures) -> str:
+    """The same with 48 pictures."""
+    noise = torch.rand(COUNT, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    size = torch.nn.functional.interpolate(noise * 0.5, size=(256, 256), mode="bilinear")
+    return _said(pictures.compared(size))
+
+
+def another_training_seed(_: Pictures) -> str:
+    """Two clean models that differ in their training seed, here by .3 standard deviations."""
+    rng, names = np.random.default_rng(1), tuple(map(str, range(1000)))
+    suspect, clean = (
+        ScoreSet(rng.normal(mean, 1, 1000), names, ("",) * 1000, "made up") for mean in (-0.3, 0)
+    )
+    return _said(verify(suspect, clean, VerifyConfig()))
+
+
+def unreadable(pictures: Pictures) -> str:
+    """A guilty model's pictures are so noisy that the coater can't read them."""
+    noise = torch.rand(pictures.first.shape, generator=torch.Generator().manual_seed(2))
+    return _said(pictures.keyed_verdict(0.05 * pictures.coated + 0.95 * noise))
+
+
+def public_coater(pictures: Pictures) -> str:
+    """Somebody reads the message out of published pictures, with a bundled coater."""
+    features = np.asarray(score_images(list(pictures.coated), pictures.keyed).features)
+    right = int((whole_sums(contributions(features)) * pictures.key.signs() > 0).sum())
+    said = pictures.keyed_verdict(pictures.coated)
+    warned = any("public" in line or "bundled" in line for line in said.warnings)
+    note = "the verdict warns that the coater is public" if warned else "no warning in the verdict"
+    return f"{right} of {pictures.key.bits} bits read from {COUNT} coated pictures; {note}"
+
+
+def innocent_key(pictures: Pictures) -> str:
+    """An innocent model's pictures, with the key."""
+    return _said(pictures.keyed_verdict(handled(pictures.first, Step("jpeg", {"quality": 30}))))
+
+
+def as_released(pictures: Pictures) -> str:
+    """Nothing is done to the pictures."""
+    return _said(pictures.keyed_verdict(pictures.coated))
+
+
+def brighter(pictures: Pictures) -> str:
+    """All pictures are made 10 % brighter."""
+    return _said(pictures.keyed_verdict((pictures.coated * 1.1).clamp(0, 1)))
+
+
+def platform(pictures: Pictures) -> str:
+    """All pictures are shrunk to 180 pixels and saved as JPEG of quality 75."""
+    steps = Step("resize", {"longest": 180}), Step("jpeg", {"quality": 75})
+    return _said(pictures.keyed_verdict(handled(pictures.coated, *steps)))
+
+
+def cropped(pictures: Pictures) -> str:
+    """All pictures are cropped at random to 75 to 100 % of each side."""
+    return _said(pictures.keyed_verdict(handled(pictures.coated, Step("crop"))))
+
+
+def share(part: float) -> str:
+    """Models of the panel that were trained on a set of which a part is coated."""
+    if not PANEL.is_file():
+        return "docs/results/panel.csv is not at hand"
+    with PANEL.open(encoding="utf-8", newline="") as stream:
+        rows = [
+            float(row["p_keyed"])
+            for row in csv.DictReader(stream)
+            if (row["kind"], row["coating"], row["n"]) == ("guilty", "keyed", "200")
+            and float(row["coated_share"]) == part
+        ]
+    found = sum(p <= VerifyConfig().alpha for p in rows)
+    listed = ", ".join(f"{p:.1g}" for p in sorted(rows))
+    return f"{found} of {len(rows)} models found with 200 pictures (p = {listed})"
+
+
+def _said(verdict: Verdict) -> str:
+    return f"{verdict.outcome} (p = {verdict.deciding.p_value:.1g})"

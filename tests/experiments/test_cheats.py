@@ -1,0 +1,78 @@
+"""The table of cheats: every quick row is tried, and none of them works."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from siren_ext.errors import ConfigError
+from siren_ext.experiments.cheats import END, START, cases, cheats, table, write_tables
+
+pytest.importorskip("cryptography")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return {one.what: one.now() for one in cases(tmp_path_factory.mktemp("cheats")) if one.quick}
+
+
+def test_no_cheat_of_an_owner_finds_an_innocent_model(found):
+    for what in (
+        "a key that was read out of the suspect's pictures",
+        "the best of a million keys",
+        "a coater made to read the message in any picture",
+        "prompts and seeds chosen afterwards",
+        "leaving out pictures that do not fit",
+        "a risk that only a laxer test reaches",
+        "leaving out the key",
+    ):
+        assert found[what].startswith("inconclusive: "), what
+    assert found["the best of 10,000 committed keys"].startswith("no evidence: ")
+    for what in ("a page that says the opposite, sealed again", "opening the bits that fit"):
+        assert found[what].startswith(("differs: ", "refused: ")), what
+    assert found["deleting the record of earlier tests"].startswith("reported: There was no")
+    assert "refused" in found["a random number of one's own as the beacon's"]
+
+
+def test_tests_of_many_models_and_keys_keep_the_risk(found):
+    many = re.search(
+        r"(\d+) % find one \(without the ledger (\d+) %", found["one innocent model after another"]
+    )
+    ring = re.search(
+        r"in (\d+) % of 400 tries \(without the factor (\d+) %", found["the best of 50 recipients"]
+    )
+    for seen in (many, ring):
+        assert seen is not None
+        kept, plain = map(int, seen.groups())
+        assert kept <= 8, "5 % and three standard errors of 400 tries"
+        assert plain > 80
+
+
+def test_a_report_leaves_millions_of_messages(found):
+    text = found["reading the message from report, coater and pictures"]
+    assert float(text.split()[0]) > 1e6
+
+
+def test_a_stopped_run_is_resumed_and_the_page_is_written(tmp_path, capsys):
+    page, kept = tmp_path / "page.md", tmp_path / "out" / "cheats.json"
+    page.write_text(f"before\n{START}\nold\n{END}\nafter\n")
+    kept.parent.mkdir()
+    done = {one.what: "as it was" for one in cases(tmp_path / "work") if one.quick}
+    missing = done.popitem()[0]
+    kept.write_text(json.dumps(done))
+    cheats(out=kept.parent, page=page, quick=True)
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row[2] == "as it was" for row in shown] == [row[0] != missing for row in shown]
+    text = page.read_text()
+    assert text.startswith(f"before\n{START}\n**An owner who cheats**\n\n| what is tried | ")
+    assert text.endswith(f"|\n{END}\nafter\n")
+    assert "old" not in text
+    page.write_text("no markers")
+    with pytest.raises(ConfigError, match=r"name docs/cheats\.md"):
+        write_tables({}, page)
+
+
+def test_a_table_is_markdown():
+    assert table([("a", "b", "c")]).splitlines()[1:] == ["| --- | --- | --- |", "| a | b | c |"]
