@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from . import convert, files, host, paths
+from . import convert, example_loras, files, host, paths
 from .types import CATEGORY, schema
 
 LARGEST_SEED = 2**62
@@ -138,9 +138,10 @@ class PocketSampler(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "lora",
-                    options=files.adapter_names(),
+                    options=example_loras.lora_names(),
                     default=files.NO_ADAPTER,
-                    tooltip="A LoRA for this model in models/loras, made by siren-ext personalize.",
+                    tooltip="A LoRA for this model: one of the two examples, or a file in "
+                    "models/loras made by siren-ext personalize.",
                 ),
                 io.Float.Input(
                     "lora_strength",
@@ -162,11 +163,11 @@ class PocketSampler(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, lora: str | None = None) -> bool | str:
-        return paths.input_check(files.adapter_file, lora)
+        return paths.input_check(example_loras.lora_file, lora)
 
     @classmethod
     def fingerprint_inputs(cls, lora: str, **_: Any) -> Any:
-        path = files.adapter_file(lora)
+        path = example_loras.lora_file(lora)
         return None if path is None else paths.stamp(path)
 
     @classmethod
@@ -184,7 +185,7 @@ class PocketSampler(io.ComfyNode):
 
         lines = prompt_lines(prompts)
         plan = PromptPlan(prompts=lines, count=count, seed=seed, steps=steps, guidance=guidance)
-        path = files.adapter_file(lora)
+        path = example_loras.lora_file(lora)
         stamp = None if path is None else paths.stamp(path)
         with host.long_step() as progress:
             suspect = _suspect(path, stamp, lora_strength, str(host.device()))

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from . import paths, publish
+from . import example_loras, paths, publish
 
 KEPT = f"{paths.SUBFOLDER}/scored"
 PROVENANCE = "provenance.json"
@@ -133,6 +133,9 @@ def _files(name: str, value: str) -> Iterator[tuple[str, Path]]:
     """The kind and file of a value that is the name of a model file."""
     import folder_paths
 
+    if name == "lora" and value in example_loras.FILES:
+        yield "loras", example_loras.FOLDER / example_loras.FILES[value]
+        return
     kinds = (_FOLDERS[name],) if name in _FOLDERS else _SEARCHED
     for kind in kinds:
         known = kind in folder_paths.folder_names_and_paths

