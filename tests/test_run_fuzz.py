@@ -85,6 +85,27 @@ def test_counts_and_repeats() -> None:
     assert "There is no reader nothing; expected pictures, " in wrong.stdout
 
 
+def test_counts_are_put_into_a_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("Before.\n\n<!-- fuzz:start -->\nold\n<!-- fuzz:end -->\nAfter.\n")
+    program = f"""
+import fuzz
+for reader in ("workflows", "beacon rounds"):
+    assert fuzz.main(["--reader", reader, "--mutants", "5", "--into", {str(page)!r}]) == 0
+"""
+    done = fuzz("-c", program, path=FUZZ.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = page.read_text()
+    assert text.startswith("Before.\n\n<!-- fuzz:start -->\n| Reader | Mutants | Read |")
+    rows = [line.split(" | ")[:2] for line in text.splitlines() if line.startswith("| ")][2:]
+    assert rows == [["| beacon rounds", "5"], ["| workflows", "5"]]  # in the order of the readers
+    assert text.endswith("<!-- fuzz:end -->\nAfter.\n")
+    page.write_text("no marks")
+    done = fuzz(str(FUZZ), "--into", str(page))
+    assert (done.returncode, page.read_text()) == (2, "no marks")
+    assert "lacks the marks" in done.stdout
+
+
 def test_faults_are_seen(tmp_path: Path) -> None:
     program = BAD.replace("WORK", repr(str(tmp_path / "work")))
     done = fuzz("-c", program, path=FUZZ.parent)

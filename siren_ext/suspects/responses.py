@@ -27,7 +27,7 @@ _STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 _ENDS = {_STARTS[0]: b"IEND\xaeB`\x82", _STARTS[1]: b"\xff\xd9"}
 _TAIL = 64
 _QUOTED = 500
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
 class SuspectError(SirenError):
@@ -142,8 +142,10 @@ def parse_json(data: bytes | str) -> Any:
         If it is not JSON.
     """
     try:
-        values = json.loads(data)  # ComfyUI's histories hold NaN, which documents.py refuses
-        if _SURROGATE.search(data if isinstance(data, bytes) else data.encode()):
+        # json itself would take bytes that are halves of characters
+        text = data if isinstance(data, str) else data.decode(json.detect_encoding(data))
+        values = json.loads(text)  # ComfyUI's histories hold NaN, which documents.py refuses
+        if _SURROGATE.search(text):
             json.dumps(values, ensure_ascii=False).encode()  # fails for half of a character
     except (ValueError, RecursionError) as error:
         start = data if isinstance(data, str) else data[:200].decode("utf-8", "replace")

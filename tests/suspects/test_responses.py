@@ -38,3 +38,12 @@ def test_what_should_be_a_list() -> None:
     assert list_at(answer, "a.b") == [1]
     assert [list_at(answer, f"a.{name}") for name in "cdef"] == [[]] * 4
     assert list_at(None, "a") == []
+
+
+@pytest.mark.parametrize(
+    "answer", [b'{"a": "\xed\xa0\x80"}', '{"a": "\ud800"}', '{"a": "\\ud800"}', b'"\xff"']
+)
+def test_halves_of_characters_are_refused(answer: bytes | str) -> None:
+    with pytest.raises(BadAnswer, match="is not JSON"):
+        parse_json(answer)
+    assert parse_json(b'\xef\xbb\xbf"\\ud83e\\udd8a"') == "\U0001f98a"
