@@ -35,7 +35,12 @@ Innocents = Annotated[
 ]
 Alpha = Annotated[
     float | None,
-    typer.Option("--alpha", help="Accepted risk of accusing an innocent model; default 1e-6."),
+    typer.Option(
+        "--alpha",
+        help="Accepted risk of a false alarm, default 1e-6. With a key: share of random keys that "
+        "may fit as well. With innocent models: risk that another one of their kind is accused. "
+        "With a reference: risk that a model that does not differ from it counts as lower.",
+    ),
 ]
 Mimicries = Annotated[
     Path | None,

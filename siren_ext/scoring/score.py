@@ -292,12 +292,9 @@ def _score(
     def result() -> ScoreSet:
         names, hashes, seen, found = zip(*done, strict=True) if done else ((), (), (), ())
         scores = np.array([one.score for one in found])
-        rows, controls = None, None
-        if coater.keyed and done:
-            rows, controls = (
-                np.array([one.features for one in found]),
-                np.array([one.control for one in found]),
-            )
+        keyed = coater.keyed and done
+        rows = np.array([one.features for one in found]) if keyed else None
+        controls = np.array([one.control for one in found]) if keyed else None
         looks = np.array(seen) if done else None
         missed = tuple(failures)
         return ScoreSet(scores, names, hashes, fingerprint, source, missed, rows, looks, controls)

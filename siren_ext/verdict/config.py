@@ -18,7 +18,9 @@ class VerifyConfig(Config):
     Attributes
     ----------
     alpha : float
-        Accepted risk of accusing an innocent model, 1e-299 to 0.5.
+        Accepted risk of a false alarm, 1e-299 to 0.5: of the keyed test, the share of random keys
+        that may fit as well; of the rank, the risk that another innocent model is accused; of the
+        comparison with a reference, the risk that a model that does not differ counts as lower.
     method : Literal['auto', 'exact', 'asymptotic']
         How p of the comparison with a reference is computed; ``auto`` is exact up to 10,000
         images per model.

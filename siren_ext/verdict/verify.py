@@ -20,12 +20,11 @@ from siren_ext.verdict.findings import (
     rank_finding,
     strictest,
 )
+from siren_ext.verdict.limits import LIMITS, PREFERENCE_LIMITS
 from siren_ext.verdict.outcomes import LOWER, Outcome
 from siren_ext.verdict.pools import identical_pools
 from siren_ext.verdict.wording import (
-    LIMITS,
     NAMES,
-    PREFERENCE_LIMITS,
     UNFIT,
     WITHHELD,
     WITHHELD_HEADLINE,

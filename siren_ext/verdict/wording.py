@@ -33,8 +33,7 @@ QUESTIONS: dict[Test, str] = {
     "reference's are not compared.",
 }
 """What each test checks, and when it is valid."""
-_IF_INNOCENT: dict[Test, str] = {
-    "keyed": "If the message had nothing to do with this model",
+_IF_INNOCENT = {
     "rank": "If the model were just another innocent one of the same kind",
     "ks": "If the model did not differ from the reference",
 }
@@ -44,8 +43,7 @@ _OTHERS: dict[Test, str] = {
     "ks": "the reference's",
 }
 _NOTHING: dict[Test, str] = {
-    "keyed": "No trace of the coating: the message fits no better than half of all random "
-    "messages.",
+    "keyed": "No trace of the coating: the key fits no better than half of all random keys.",
     "rank": "No trace of the coating: the images don't score lower than those of most innocent "
     "models.",
     "ks": "The suspicious model's images don't score lower than the reference's.",
@@ -63,73 +61,9 @@ PREFERENCE_QUESTION = (
 )
 """The question of the keyed test of a model's preference."""
 _PREFERENCE_NOTHING = (
-    "No trace of the coating: the model prefers the message no more than half of all random "
-    "messages."
+    "No trace of the coating: the model prefers the key's message no more than those of half of "
+    "all random keys."
 )
-
-_OWNER = "It does not say who owns the images or whether using them was lawful."
-_ROUTE = (
-    "It does not say how the coating got into the model: the images may have come from a third "
-    "party, or the model may have been trained on another model's output."
-)
-_CHANCE = "The stated chance is not the probability that the model is innocent. "
-_TRIALS = (
-    "Every further model, set of prompts or repetition that is tried adds to the risk of a false "
-    "alarm. Only a test that was planned in advance has the stated risk."
-)
-_MISSED = (
-    "Finding nothing does not prove innocence: too few images, short training or image processing "
-    "can hide a coating, and images that were also published without it are not protected."
-)
-LIMITS: dict[Test, tuple[str, ...]] = {
-    "keyed": (
-        _OWNER,
-        _ROUTE,
-        "The test is valid only if the key was drawn at random before the images existed and "
-        "nobody chose images by looking at the result. A published commitment proves the first "
-        "part.",
-        _CHANCE + "It is how often a random message would fit these images equally well.",
-        _TRIALS,
-        _MISSED,
-    ),
-    "rank": (
-        _OWNER,
-        _ROUTE,
-        "The test compares the suspect with the innocent models that were supplied. A suspect "
-        "whose style, subject, base model or settings none of them shares can stand out without "
-        "having seen a coated image.",
-        _CHANCE + "It is how often an innocent model of the same kind would stand out this much.",
-        _TRIALS,
-        _MISSED,
-    ),
-    "ks": (
-        _OWNER,
-        _ROUTE,
-        "The test asks whether the suspect's scores could come from the same distribution as the "
-        "reference's. It does not show why they differ. A model of another style, subject, base "
-        "model or settings can score lower without having seen a coated image, and so can a model "
-        "trained on images with another coating, a clean model of another training seed, and "
-        "images that were compressed or edited. Only the keyed test shows that your coating was "
-        "found.",
-        _CHANCE + "It is how often scores this low would occur if suspect and reference did not "
-        "differ.",
-        _TRIALS,
-        _MISSED,
-    ),
-}
-"""What a verdict by each test does not prove."""
-PREFERENCE_LIMITS = (
-    *LIMITS["keyed"][:2],
-    "The test is valid only if the key was drawn at random before the model existed and nobody "
-    "chose images or settings by looking at the result. A published commitment proves the first "
-    "part.",
-    _CHANCE + "It is how often a random message would fit this model equally well.",
-    "Every further model or setting that is tried adds to the risk of a false alarm. Only a test "
-    "that was planned in advance has the stated risk.",
-    "Finding nothing does not prove innocence: short or weak training can hide a coating, and "
-    "images that were also published without it are not protected.",
-)
-"""What a verdict by the keyed test of a model's preference does not prove."""
 
 UNFIT = (
     "The secret message fits, but the commitment does not, so nothing shows that key, coater and "
@@ -265,28 +199,57 @@ def headline(
         return _too_little(finding, risk) + tail
     if test == "ks":
         return _compared(finding, chance, risk) + tail
+    if test == "keyed":
+        return _keyed(finding, risk, preference) + tail
     if finding.outcome == "no evidence":
         if finding.p_value > 0.5:
-            return (_PREFERENCE_NOTHING if preference else _NOTHING[test]) + tail
+            return _NOTHING[test] + tail
         return (
             f"No convincing trace of the coating was found. {_IF_INNOCENT[test]}, the chance of a "
             f"result like this would be {chance}; to count as evidence, it must be {risk} or "
             f"less.{tail}"
         )
-    trace = "The images of the suspicious model carry the secret message of the coating."
-    if test == "rank":
-        trace = (
-            "The images of the suspicious model score lower than those of "
-            f"{finding.others - _as_low(finding)} of {finding.others} innocent models."
+    return (
+        "The images of the suspicious model score lower than those of "
+        f"{finding.others - _as_low(finding)} of {finding.others} innocent models. "
+        f"{_IF_INNOCENT[test]}, a result this strong would be {likelihood(finding.p_value)} "
+        f"(chance: {chance}).{tail}"
+    )
+
+
+def _keyed(finding: Finding, risk: str, preference: bool) -> str:
+    """What the keyed test found, or that it found nothing."""
+    if finding.outcome == "no evidence":
+        if finding.result.p_value > 0.5:
+            return _PREFERENCE_NOTHING if preference else _NOTHING["keyed"]
+        return (
+            f"No convincing trace of the coating was found: {_fitting(finding, preference)}. "
+            f"To count as evidence, it must be {risk} or less."
         )
     if preference:
         trace = (
             "The suspicious model prefers the secret message: it denoises the owner's images "
-            "better when they carry it."
+            "better when they carry it. It fits"
         )
+    else:
+        trace = (
+            "The images of the suspicious model carry the secret message of the coating. They fit"
+        )
+    fitting = _fitting(finding, preference)
+    return f"{trace} the key better than the accepted risk of {risk} allows: {fitting}."
+
+
+def _fitting(finding: Finding, preference: bool) -> str:
+    """How many random keys would fit as well, and the price for choosing among keys and tests."""
+    p = finding.result.p_value
+    share = odds(p).replace("1 in ", "1 of ")
+    keys = f"{share} of random keys" if p >= 0.05 else f"{share} random keys"
+    said = f"{keys} would fit {'the model' if preference else 'these pictures'} as well"
+    if finding.price == 1:
+        return said
     return (
-        f"{trace} {_IF_INNOCENT[test]}, a result this strong would be "
-        f"{likelihood(finding.p_value)} (chance: {chance}).{tail}"
+        f"{said}, and times {finding.price:,}, for the number of keys and tests, this is "
+        f"{odds(finding.p_value)}"
     )
 
 
@@ -366,7 +329,7 @@ def _too_little(finding: Finding, risk: str) -> str:
             "Score more innocent models and verify again.",
         ),
         "keyed": (
-            "The message is too short for a verdict: even a perfect match",
+            "No test of so few bits can reach this: even a perfect match",
             "Accept a larger risk, or use a coater with more bits.",
         ),
     }[finding.test]

@@ -44,6 +44,9 @@ def test_the_whole_way_with_a_key(work, call):
     code, out, told = call(*arguments)
     assert code == 0
     assert out.startswith("coating found: The images of the suspicious model carry the secret")
+    assert "fit the key better than the accepted risk of 1 in 1 million allows: 1 of " in out
+    assert " random keys would fit these pictures as well" in out
+    assert ", and times 2, for the number of keys and tests, this is 1 in " in out
     assert re.search(r"keyed test: coating found, p = .*, n = 40, 4\d of 48 bits right", out)
     assert told.startswith("Committed before: the coater, the coater file and the key match a")
     assert digest in told

@@ -36,6 +36,9 @@ def test_a_guilty_model_needs_no_reference_with_a_key():
     assert keyed.result.bits_right >= 45
     assert (keyed.suspects, keyed.others) == (40, 0)
     assert "carry the secret message" in verdict.headline
+    assert "fit the key better than the accepted risk of 1 in 1 million allows" in verdict.headline
+    assert "random keys would fit these pictures as well" in verdict.headline
+    assert "chance" not in verdict.headline
     assert "keyed test, the strictest test that the data allow" in verdict.headline
     assert verdict.warnings == ()
     assert any("drawn at random before" in line for line in verdict.does_not_prove)
@@ -86,6 +89,7 @@ def test_a_stricter_test_that_cannot_reach_alpha_leaves_the_verdict_open():
     short = drawn(5, features=np.ones((40, 8)))
     verdict = verify(short, None, QUICK, key=CoatingKey([1] * 8))
     assert (verdict.test, verdict.outcome) == ("keyed", "inconclusive")
+    assert "No test of so few bits can reach this" in verdict.headline
     assert any("so few bits" in w for w in verdict.warnings)
 
 

@@ -3,8 +3,14 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
+import pytest
+from support.evidence_samples import SIGNS, known_key
+from support.score_sets import drawn
+
+from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.verify import verify
 from siren_ext.verdict.wording import likelihood, odds
 
 
@@ -46,3 +52,17 @@ def test_odds_read_well(p, text):
 )
 def test_small_chances_are_called_so(p, text):
     assert likelihood(p) == text
+
+
+def test_words_of_the_keyed_test_with_a_price() -> None:
+    """What counts is p with the price; how many keys fit is the share without it."""
+    suspect = drawn(5, lean=0.08 * SIGNS)
+    p = verify(suspect, key=known_key()).deciding.p_value
+    assert 0.05 < p < 0.5
+    config = VerifyConfig(price=100)
+    text = verify(suspect, config=config, key=known_key()).headline
+    assert f"{100 * p:.0f} % of random keys would fit these pictures as well, and times 100" in text
+    assert "half of all random keys" not in text
+    strong = verify(drawn(5, lean=SIGNS), config=config, key=known_key())
+    assert re.search(r": 1 of [\d.]+ (m|b|tr)illion random keys would fit", strong.headline)
+    assert "for the number of keys and tests, this is 1 in " in strong.headline
