@@ -42,6 +42,7 @@ async def comfy_entrypoint() -> Any:
     from .generate import PocketSampler, PromptBatch
     from .keyed import CommitCoating, KeyedVerify, LoadKey, NewKey
     from .official import ImportCheckpoints
+    from .passive import PassiveTest
     from .paths import register_folder
     from .protect import CoatFolder, CoatImage, LoadCoater
     from .publish import SaveCoatedImage
@@ -68,6 +69,7 @@ async def comfy_entrypoint() -> Any:
                 LoadKey,
                 CommitCoating,
                 KeyedVerify,
+                PassiveTest,
                 PromptBatch,
                 PocketSampler,
             ]

@@ -51,6 +51,7 @@ NODES = {
     "SirenLoadKey",
     "SirenCommit",
     "SirenKeyedVerify",
+    "SirenPassiveTest",
     "SirenPromptBatch",
     "SirenPocketSampler",
 }

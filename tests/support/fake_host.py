@@ -36,6 +36,7 @@ PARTS = (
     ".commitments",
     ".keyed",
     ".official",
+    ".passive",
 )
 
 
@@ -103,9 +104,10 @@ class FakeHost:
         self.base = base
         self.interrupted = False
         self.models: dict[str, tuple[list[str], set[str]]] = {
-            "loras": ([str(base / "models" / "loras")], {".safetensors"})
+            "loras": ([str(base / "models" / "loras")], {".safetensors"}),
+            "checkpoints": ([str(base / "models" / "checkpoints")], {".safetensors"}),
         }
-        for name in ("input", "output", "models/loras"):
+        for name in ("input", "output", "models/loras", "models/checkpoints"):
             (base / name).mkdir(parents=True)
 
     def throw(self) -> None:

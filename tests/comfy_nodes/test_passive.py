@@ -1,0 +1,92 @@
+"""The node for images without a coating, on a stand-in host."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.fake_host import FakeHost, Interrupt, install, nodes_of_pack
+from support.feature_pairs import imitate_measuring
+from support.owned_sets import owned_sets
+
+from siren_ext.errors import SirenError
+
+BASE, LORA = "pocket (bundled)", "trained on clean samples (bundled)"
+INPUTS: dict[str, Any] = {
+    "base": BASE,
+    "lora": LORA,
+    "lora_strength": 1.0,
+    "published": "sets/p",
+    "unpublished": "sets/u",
+    "alpha": 0.001,
+    "save_as": "siren/passive",
+}
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeHost:
+    """A host with a checkpoint and two folders of pictures."""
+    fake = install(monkeypatch, tmp_path / "comfyui")
+    owned_sets(fake.base / "input" / "sets", 20)
+    (fake.base / "models" / "checkpoints" / "sd.safetensors").touch()
+    (fake.base / "models" / "checkpoints" / "old.ckpt").touch()
+    return fake
+
+
+def node() -> Any:
+    return nodes_of_pack()["SirenPassiveTest"]
+
+
+def test_models_can_be_chosen(host: FakeHost) -> None:
+    inputs = {part.id: part.options for part in node().define_schema().inputs}
+    assert inputs["base"]["options"] == [BASE, "sd.safetensors"]
+    assert LORA in inputs["lora"]["options"]
+    passive = sys.modules["comfy_nodes.passive"]
+    assert passive.base_file(BASE) == "pocket"
+    assert Path(passive.base_file("sd.safetensors")).is_file()
+
+
+def test_inputs_are_checked_before_a_run(host: FakeHost) -> None:
+    def check(**changes: Any) -> Any:
+        names = ("base", "lora", "published", "unpublished", "save_as")
+        return node().validate_inputs(**{name: INPUTS[name] for name in names} | changes)
+
+    assert check() is True
+    assert check(published=None) is True  # connected to another node
+    assert "no checkpoint 'gone.safetensors'" in str(check(base="gone.safetensors"))
+    assert "no checkpoint 'old.ckpt'" in str(check(base="old.ckpt"))
+    assert "No LoRA is chosen" in str(check(lora="none"))
+    assert "no folder 'gone'" in str(check(unpublished="gone"))
+    assert "can't be used as a name" in str(check(save_as="../x"))
+
+
+def test_a_report_is_written_below_the_output_folder(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imitate_measuring(monkeypatch, trained=0.5)
+    with torch.inference_mode():
+        found = node().execute(**INPUTS)
+    page, p, text = found.args
+    assert page == "siren/passive_00001/report.html"
+    assert (host.base / "output" / page).is_file()
+    assert p <= 0.001
+    assert text.startswith("Training found\nThe model knows the published images better")
+    assert "Limit: It does not say who owns the images" in text
+    (card,) = found.ui["siren"]
+    assert card["link"]["filename"] == "report.html"
+    assert any(line.startswith("Note: Only 20 images per set") for line in card["lines"])
+
+
+def test_sets_that_do_not_fit_are_refused(host: FakeHost) -> None:
+    with pytest.raises(SirenError, match="20 images are both published and unpublished"):
+        node().execute(**INPUTS | {"unpublished": "sets/p"})
+
+
+def test_an_interrupt_stops_it(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    imitate_measuring(monkeypatch, trained=0.5)
+    host.interrupted = True
+    with pytest.raises(Interrupt):
+        node().execute(**INPUTS)
