@@ -17,10 +17,6 @@ from .types import CATEGORY, Coating, CoatingSocket, schema
 
 PROTECTED = "Protected"
 TRY_OUT = "Public coater: try-out only"
-_EVERYBODY = (
-    "Everybody has the bundled coaters, so anybody can add or remove this coating and it proves "
-    "nothing. Make a coater of your own with Train Coater before you publish."
-)
 _NO_KEY = (
     "There is no key in this coating, so a later test can only compare a model with a reference. "
     "A keyed coater with a key of your own gives the stronger test."
@@ -64,9 +60,11 @@ def protection(coater: Any, *, key: bool) -> tuple[str, list[str]]:
     tuple[str, list[str]]
         :data:`PROTECTED` or :data:`TRY_OUT`, and what to know about it.
     """
+    from siren_ext.coater.bundled import public_warning
+
     name = f"Coater {coater.fingerprint[:12]}"
-    if is_public(coater):
-        return TRY_OUT, [_EVERYBODY]
+    if public := public_warning(coater.fingerprint):
+        return TRY_OUT, [public]
     return PROTECTED, [f"{name}, with your key." if key else f"{name}. {_NO_KEY}"]
 
 

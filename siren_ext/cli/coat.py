@@ -151,11 +151,14 @@ def coat(
 
 def _report(manifest: CoatManifest, images: ImageSet, out: Path) -> None:
     """Say what was done, what could not be kept, and what was skipped."""
+    from siren_ext.coater.bundled import public_warning
     from siren_ext.coating.formats import compression_words, size_words
     from siren_ext.coating.layouts import training_advice
 
     coated = sum(entry.coated for entry in manifest.entries)
     say(f"{coated} of {len(manifest.entries)} images coated: {out}")
+    if public := public_warning(manifest.coater):
+        explain(f"Warning: {public}")
     for words in (compression_words(manifest.entries), size_words(manifest, images, out)):
         if words:
             say(words)

@@ -49,7 +49,7 @@ def commit(
     Publish or time-stamp the printed SHA-256 before you release any image; it reveals nothing. The
     file itself shows which images are coated, so keep it until you need it.
     """
-    from siren_ext.coater.bundled import coater_path
+    from siren_ext.coater.bundled import coater_path, public_warning
     from siren_ext.evidence.commitment import make_commitment
     from siren_ext.evidence.prompt_plan import read_plan
     from siren_ext.keys.single_bits import joint_hash, key_hashes
@@ -68,6 +68,8 @@ def commit(
     say(f"SHA-256 of {out.name}: {digest}")
     if not made.count and not made.twins:
         explain("Note: no --key was given, so the commitment covers no key.")
+    if public := public_warning(made.coater):
+        explain(f"Warning: {public}")
     if made.count > 1:
         explain(f"Note: with {made.count:,} keys, every p is multiplied by {made.count:,}.")
     explain("Publish or time-stamp this SHA-256 before the images, and keep the file unchanged.")

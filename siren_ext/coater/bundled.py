@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
 from siren_ext.errors import CoaterError
 
 BUNDLED_COATERS = ("start", "samples", "keyed")
+_FINGERPRINTS = {
+    "start": "a2ce93a19f06eb8b548c08962e3864d5f6f47bbbfd41a6f5946ae16bf19e0ceb",
+    "samples": "cd9e3561bdaf6102fd86a5b3e6cf3e3fd419915389c893e72935a1d3c5daf7f4",
+    "keyed": "04df90776c324cdf5b8f0d64fc727049d917bc675eafed2233c8c80c5f45c645",
+}
+PUBLIC = (
+    "This coater comes with the program, so everybody has it, and what is found with it proves "
+    "nothing. Whoever has the coater can read a message from coated pictures (41 to 47 of 48 bits "
+    "from 40 pictures), write it into other pictures, and remove it. Train a coater of your own "
+    "before you publish."
+)
+"""The warning about a bundled coater."""
 
 
 def coater_path(name: str | Path) -> Path:
@@ -36,19 +47,31 @@ def coater_path(name: str | Path) -> Path:
     return path
 
 
-@lru_cache(maxsize=1)
 def public_coaters() -> frozenset[str]:
     """Fingerprints of the bundled coaters, which everybody has.
 
     Returns
     -------
     frozenset[str]
-        One for each coater that is installed.
+        One for each coater.
     """
-    from siren_ext.coater.coater import Coater
+    return frozenset(_FINGERPRINTS.values())
 
-    paths = map(_bundled, BUNDLED_COATERS)
-    return frozenset(Coater.load(path).fingerprint for path in paths if path.is_file())
+
+def public_warning(fingerprint: str) -> str:
+    """What a coating by a bundled coater is worth.
+
+    Parameters
+    ----------
+    fingerprint : str
+        Of any coater.
+
+    Returns
+    -------
+    str
+        "" for a coater that is not bundled.
+    """
+    return PUBLIC if fingerprint in public_coaters() else ""
 
 
 def refuse_existing(out: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 
-from siren_ext.coater.bundled import public_coaters
+from siren_ext.coater.bundled import public_warning
 from siren_ext.coating.formats import compression_words
 from siren_ext.errors import Cancelled, SirenError
 from siren_ext.panels.actions import Coated
@@ -186,7 +186,7 @@ def coat_card(coated: Coated) -> str:
         "worst": f"{min(values):.1f} dB" if values else "no change",
         "faint": min(values, default=HARD_TO_SEE) >= HARD_TO_SEE,
         "lower": lower,
-        "public": coated.manifest.coater in public_coaters(),
+        "public": public_warning(coated.manifest.coater),
         "compression": compression_words(entries),
     }
     return _render("coat_card", coated, entries, coated.manifest.failures, figures)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from siren_ext.coater.bundled import public_warning
 from siren_ext.errors import ScoreError
 from siren_ext.evidence.commitment import Precedence, not_committed
 from siren_ext.scoring.score_set import ScoreSet, require_same_coater
@@ -252,6 +253,8 @@ def conclude(
     precedence = precedence or not_committed(keyed=keyed)
     if precedence.status == "does not fit" or (keyed and precedence.status == "no commitment"):
         warnings = (precedence.text, *warnings)
+    if public := public_warning(suspect.coater):
+        warnings = (public, *warnings)
     text = headline(
         deciding,
         config.alpha,

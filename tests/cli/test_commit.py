@@ -47,3 +47,9 @@ def test_a_commitment_is_stamped_and_the_stamp_checked(work, call, tmp_path):
     refused(call, ("commit", "stamp", "d.json", "--token", "c.json.tsr", *root), "no valid time")
     refused(call, ("commit", "stamp", "c.json", *root), "either --url, to ask")
     refused(call, ("commit", "stamp", "d.json", "--url", "http://tsa.example", *root), "https")
+
+
+def test_a_public_coater_is_warned_of(work, call):
+    code, _, told = call("commit", "--coater", "keyed", "--out", "keyed.json")
+    assert code == 0
+    assert "Warning: This coater comes with the program" in told

@@ -43,6 +43,34 @@ def test_public_coaters_are_known_by_their_weights(tmp_path: Path) -> None:
     assert Coater.load(copy).fingerprint in found
 
 
+def test_who_has_a_public_coater_reads_the_message_and_writes_it_elsewhere() -> None:
+    """The figures of the warning, for two keys."""
+    coater = Coater.load(bundled.coater_path("keyed"))
+    assert bundled.public_warning(coater.fingerprint) == bundled.PUBLIC
+    assert bundled.public_warning("ab" * 32) == ""
+    samples = torch.cat(list(sample_set().tensors(128)))
+    read = []
+    for seed in range(2):
+        signs = np.random.default_rng(seed).integers(0, 2, 48) * 2 - 1
+        found = signs_read(coater, samples[:40], signs)
+        read.append(int((found == signs).sum()))
+        copied = features_of(coater, samples[40:70], found)
+        assert keyed_test(copied, signs).p_value < 1e-3
+    assert read == [44, 41]
+    assert "41 to 47 of 48 bits from 40 pictures" in bundled.PUBLIC
+
+
+def features_of(coater: Coater, pictures: torch.Tensor, signs: np.ndarray) -> np.ndarray:
+    message = torch.tensor(signs, dtype=torch.float32)
+    with torch.no_grad():
+        return coater.features(quantise(pictures + coater.residual(pictures, message))).numpy()
+
+
+def signs_read(coater: Coater, pictures: torch.Tensor, signs: np.ndarray) -> np.ndarray:
+    """What is read from coated pictures alone."""
+    return np.sign(np.tanh(features_of(coater, pictures, signs) / 4).sum(axis=0))
+
+
 def test_names_and_paths(installed: Path) -> None:
     (installed / "samples.safetensors").touch()
     assert bundled.coater_path("samples") == installed / "samples.safetensors"

@@ -155,7 +155,9 @@ def test_a_public_coater_is_named_on_every_node(host: FakeHost, pictures: Path) 
         strength=1.0,
         share=1.0,
     )
-    assert folder.args[1].splitlines()[1].startswith("Public coater: try-out only. Everybody has")
+    assert (
+        folder.args[1].splitlines()[1].startswith("Public coater: try-out only. This coater comes")
+    )
     assert folder.ui["siren"][0]["tone"] == "warn"
 
 
