@@ -110,10 +110,21 @@ def trust(variables: list[str] | None, hosts: list[str] | None) -> Trust:
                 f"--trust-host was given {host[:80]}; expected a host name, such as "
                 "api.example.com."
             )
+    agreed: set[str] = set()
+
+    def ask(what: str, unknown: Sequence[str]) -> bool:
+        new = [
+            host for host in unknown if host not in agreed
+        ]  # suspect and reference may share one
+        if new and not _ask(what, new):
+            return False
+        agreed.update(new)
+        return True
+
     return Trust(
         hosts=(*(hosts or ()), *stored_hosts()),
         variables=tuple(variables or ()),
-        ask=_ask if sys.stdin.isatty() else None,
+        ask=ask if sys.stdin.isatty() else None,
     )
 
 

@@ -12,6 +12,7 @@ from support.standin_hosted import TOKEN, HostedStandin
 from support.standins import running
 
 from siren_ext.cli import suspects
+from siren_ext.errors import ConfigError
 
 TOML = """
 url = "http://{place}/v1"
@@ -85,6 +86,17 @@ def test_terminals_are_asked_once(api: HostedStandin, tmp_path: Path, call, term
     code, _, err = call(*line)  # a question would have no answer
     assert code == 0
     assert "TOML" not in err
+
+
+def test_one_question_for_suspect_and_reference(api: HostedStandin, terminal) -> None:
+    found = suspects.trust(["API_TOKEN"], None)
+    terminal[:] = ["y"]
+    for downloads in ([], [], ["127.0.0.1"]):
+        found.check_hosts(f"http://{api.place}", "127.0.0.1", downloads, "API_TOKEN")
+    terminal[:] = ["n"]
+    with pytest.raises(ConfigError, match="is not trusted, so nothing was sent"):
+        found.check_hosts(f"http://{api.place}", "127.0.0.1", ["cdn.example.com"], "API_TOKEN")
+    assert suspects.stored_hosts() == ["127.0.0.1"]
 
 
 def test_investigate_asks_too(api: HostedStandin, tmp_path: Path, call) -> None:
