@@ -59,6 +59,8 @@ def verdict_shown(verdict: Verdict, *, page: Path | None = None) -> dict[str, An
     dict[str, Any]
         See :func:`shown`.
     """
-    lines = [verdict.headline, *(f"Note: {warning}" for warning in verdict.warnings)]
+    standing = verdict.precedence.beside(verdict.warnings)
+    lines = [verdict.headline, standing, *(f"Note: {warning}" for warning in verdict.warnings)]
+    lines = [line for line in lines if line]
     outcome = verdict.outcome
     return shown(outcome[:1].upper() + outcome[1:], lines, tone="plain", page=page)

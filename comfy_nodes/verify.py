@@ -37,9 +37,11 @@ def in_words(verdict: Verdict) -> str:
     str
         Outcome, warnings and limits, one per line.
     """
+    standing = verdict.precedence.beside(verdict.warnings)
     return "\n".join(
         [
             f"{verdict.outcome.upper()}: {verdict.headline}",
+            *([standing] if standing else []),
             *(f"Note: {warning}" for warning in verdict.warnings),
             *(f"Limit: {limit}" for limit in verdict.does_not_prove),
         ]

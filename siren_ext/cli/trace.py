@@ -80,6 +80,8 @@ def trace(
     else:
         _print_ranking(rows, alpha, broken=broken)
     explain(standing.text)
+    if standing.left_open:
+        explain(standing.left_open)
 
 
 def register(app: typer.Typer) -> None:

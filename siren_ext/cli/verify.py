@@ -207,6 +207,8 @@ def print_verdict(verdict: Verdict) -> None:
         several = len(verdict.findings) > 1 or finding.test != "ks"
         say(f"{NAMES[finding.test]}: {finding.outcome}, {figures}" if several else figures)
     explain(verdict.precedence.text)
+    if verdict.precedence.left_open:
+        explain(verdict.precedence.left_open)
     for warning in verdict.warnings:
         if warning != verdict.precedence.text:
             explain(f"Note: {warning}")

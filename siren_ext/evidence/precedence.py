@@ -55,6 +55,11 @@ class Precedence:
         values = asdict(self) | {"checked": [*self.checked], "unchecked": [*self.unchecked]}
         return {name: value for name, value in values.items() if value or name in _ALWAYS}
 
+    @property
+    def left_open(self) -> str:
+        """What could not be checked, as a sentence; "" if nothing was left."""
+        return f"Not checked: {'; '.join(self.unchecked)}." if self.unchecked else ""
+
     def beside(self, warnings: Sequence[str]) -> str:
         """What to show beside a verdict's warnings.
 
@@ -66,10 +71,11 @@ class Precedence:
         Returns
         -------
         str
-            the text; "" if it is one of the warnings, or there is neither commitment nor ledger.
+            text and what is left open; the text is left out if it is one of the warnings, or if
+            there is neither commitment nor ledger.
         """
         said = self.text in warnings or not (self.created or self.number)
-        return "" if said else self.text
+        return " ".join(filter(None, ["" if said else self.text, self.left_open]))
 
 
 def not_committed(*, keyed: bool) -> Precedence:
