@@ -189,8 +189,10 @@ def print_verdict(verdict: Verdict) -> None:
     verdict : Verdict
         of :func:`~siren_ext.verdict.verify.verify`.
     """
+    from siren_ext.stats.coins import CoinsResult
     from siren_ext.stats.keyed import KeyedResult
     from siren_ext.stats.ks import KsResult
+    from siren_ext.verdict.twins import used_share
     from siren_ext.verdict.wording import NAMES
 
     say(f"{verdict.outcome}: {verdict.headline}")
@@ -198,6 +200,9 @@ def print_verdict(verdict: Verdict) -> None:
         one, figures = finding.result, f"p = {finding.p_value:.3g}"
         if isinstance(one, KsResult):
             figures += f", n = {one.n}, m = {one.m}, D = {one.statistic:.3f}"
+        elif isinstance(one, CoinsResult):
+            figures += f", n = {one.images}, {one.right} published copies preferred. "
+            figures += used_share(one)
         elif isinstance(one, KeyedResult):
             figures += f", n = {one.images}, {one.bits_right} of {one.bits} bits right"
             if finding.control is not None:

@@ -78,20 +78,22 @@ class Precedence:
         return " ".join(filter(None, ["" if said else self.text, self.left_open]))
 
 
-def not_committed(*, keyed: bool) -> Precedence:
+def not_committed(*, keyed: bool, twins: bool = False) -> Precedence:
     """The result without a commitment.
 
     Parameters
     ----------
     keyed : bool
         whether a key is tested.
+    twins : bool
+        whether the coins of twins are tested.
 
     Returns
     -------
     Precedence
         with the status "no commitment".
     """
-    what = "key" if keyed else "coater"
+    what = "coins of the twins" if twins else "key" if keyed else "coater"
     return Precedence(
         "no commitment", f"No commitment: the {what} could have been chosen afterwards."
     )

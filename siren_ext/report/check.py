@@ -34,6 +34,7 @@ from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.findings import Finding, keyed_finding, rank_finding
 from siren_ext.verdict.outcomes import LOWER
 from siren_ext.verdict.pools import distinct_scores, pools_contrast
+from siren_ext.verdict.twins import twins_finding
 from siren_ext.verdict.verify import Verdict, conclude
 from siren_ext.verdict.wording import WORDING
 
@@ -199,6 +200,8 @@ def _figure_points(
                 findings.append(_keyed(report, config, own, key, suspect))
                 wrong = differences(findings[0].to_dict(), as_read["keyed"], "keyed finding")
                 points.append(point_of("keyed statistic", wrong, _WITH_KEY))
+        if own.twins:
+            findings.append(twins_finding(own, config.alpha))
         if "rank" in kept or alike:
             findings.append(rank_finding(own, alike, config.alpha))
         if reference is not None:

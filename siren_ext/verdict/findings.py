@@ -11,6 +11,7 @@ import numpy as np
 
 from siren_ext.scoring.appearance import Contrast, contrasts, too_unlike
 from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.stats.coins import CoinsResult
 from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test, whole_sums
 from siren_ext.stats.ks import KsResult, Method, ks_less, ks_two_sided
 from siren_ext.stats.low_end import LOW_END
@@ -34,10 +35,11 @@ from siren_ext.verdict.pools import (
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import CoatingKey
 
-Test = Literal["keyed", "rank", "ks"]
+Test = Literal["twins", "keyed", "rank", "ks"]
 
-STRICTEST_FIRST: tuple[Test, ...] = ("keyed", "rank", "ks")
-"""Ordered by what is assumed of an innocent model: nothing; one of a kind; like the reference."""
+STRICTEST_FIRST: tuple[Test, ...] = ("twins", "keyed", "rank", "ks")
+"""Ordered by what is assumed of an innocent model: nothing (twice); one of a kind; like the
+reference."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ class Finding:
     Attributes
     ----------
     test : Test
-        ``keyed``, ``rank`` (among innocent models) or ``ks`` (against a reference model).
+        ``twins``, ``keyed``, ``rank`` (among innocent models) or ``ks`` (against a reference).
     outcome : Outcome
         At the verdict's alpha; "inconclusive" if no evidence could have reached it, "not
         comparable" if the images look so unlike those compared with that low scores would mean
         nothing.
-    result : KsResult | KeyedResult | RankResult
+    result : KsResult | KeyedResult | RankResult | CoinsResult
         All figures of the test.
     suspects : int
         Number of suspect images used.
@@ -78,7 +80,7 @@ class Finding:
 
     test: Test
     outcome: Outcome
-    result: KsResult | KeyedResult | RankResult
+    result: KsResult | KeyedResult | RankResult | CoinsResult
     suspects: int
     others: int
     strengths: tuple[float, ...] = ()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from siren_ext.verdict.twins_words import twins_limits
+
 if TYPE_CHECKING:
     from siren_ext.verdict.findings import Test
 
@@ -26,6 +28,7 @@ _MISSED = (
     "can hide a coating, and images that were also published without it are not protected."
 )
 LIMITS: dict[Test, tuple[str, ...]] = {
+    "twins": (_OWNER, _ROUTE, *twins_limits(_CHANCE)),
     "keyed": (
         _OWNER,
         _ROUTE,

@@ -24,6 +24,8 @@ from siren_ext.verdict.findings import (
 from siren_ext.verdict.limits import LIMITS, PREFERENCE_LIMITS
 from siren_ext.verdict.outcomes import LOWER, Outcome
 from siren_ext.verdict.pools import identical_pools
+from siren_ext.verdict.twins import require_twins_alone, twins_finding
+from siren_ext.verdict.twins_words import TWINS_UNFIT
 from siren_ext.verdict.wording import (
     NAMES,
     UNFIT,
@@ -191,6 +193,8 @@ def verify(
     _require_enough(suspect, reference, key, innocents)
     alike = [pool for pool in innocents if pool.coater == suspect.coater]
     findings: list[Finding] = []
+    if suspect.twins:
+        findings.append(twins_finding(suspect, config.alpha))
     if key is not None:
         findings.append(keyed_finding(suspect, key, config.alpha, price=config.price))
     if alike:
@@ -250,8 +254,9 @@ def conclude(
     withheld = not keyed and (suspect.features is not None if withheld is None else withheld)
     if withheld:
         warnings = (WITHHELD, *warnings)
-    precedence = precedence or not_committed(keyed=keyed)
-    if precedence.status == "does not fit" or (keyed and precedence.status == "no commitment"):
+    precedence = precedence or not_committed(keyed=keyed, twins=suspect.twins)
+    secret = keyed or suspect.twins
+    if precedence.status == "does not fit" or (secret and precedence.status == "no commitment"):
         warnings = (precedence.text, *warnings)
     if public := public_warning(suspect.coater):
         warnings = (public, *warnings)
@@ -290,9 +295,10 @@ def _overruled(deciding: Finding, precedence: Precedence | None, *, withheld: bo
     """Why a find counts for nothing, as a headline; "" if it counts."""
     if withheld and deciding.outcome in ("coating found", LOWER):
         return WITHHELD_HEADLINE
-    if deciding.test != "keyed" or deciding.outcome != "coating found" or precedence is None:
+    unfit = {"keyed": UNFIT, "twins": TWINS_UNFIT}.get(deciding.test, "")
+    if deciding.outcome != "coating found" or precedence is None:
         return ""
-    return UNFIT if precedence.status == "does not fit" else ""
+    return unfit if precedence.status == "does not fit" else ""
 
 
 def _require_enough(
@@ -301,6 +307,7 @@ def _require_enough(
     key: CoatingKey | None,
     innocents: Sequence[ScoreSet],
 ) -> None:
+    require_twins_alone(suspect, reference, key, tuple(innocents))
     if reference is not None:
         require_same_coater(suspect, reference)
     if suspect.preference and (reference is not None or innocents or key is None):
@@ -326,7 +333,7 @@ def _require_enough(
             f"{sum(not len(pool) for pool in innocents)} innocent models without scores; expected "
             f"at least one score of each (better {MIN_SUSPECTS} and {MIN_REFERENCES})."
         )
-    if reference is None and key is None and not innocents:
+    if reference is None and key is None and not innocents and not suspect.twins:
         raise ScoreError(
             "There is nothing to compare the suspect's scores with. Add the scores of a reference "
             f"model ({NAMES['ks']}), a key ({NAMES['keyed']}) or the scores of several innocent "

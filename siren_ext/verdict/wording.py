@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from siren_ext.stats.ks_distribution import P_FLOOR
 from siren_ext.stats.rank import RankResult
 from siren_ext.verdict.outcomes import LOWER, NOT_COMPARABLE
+from siren_ext.verdict.twins_words import TWINS_NAME, TWINS_QUESTION, twins_headline
 
 if TYPE_CHECKING:
     from siren_ext.verdict.findings import Finding, Test
@@ -17,12 +18,14 @@ WORDING = 3
 version; raise it when a headline, a limit or :func:`odds` changes."""
 
 NAMES: dict[Test, str] = {
+    "twins": TWINS_NAME,
     "keyed": "keyed test",
     "rank": "rank among innocent models",
     "ks": "comparison with a reference model",
 }
 """What each test is called."""
 QUESTIONS: dict[Test, str] = {
+    "twins": TWINS_QUESTION,
     "keyed": "Does the secret message fit the images better than random messages do? This test "
     "needs no other model: no style, subject or setting of an innocent model can make the message "
     "fit.",
@@ -191,6 +194,9 @@ def headline(
             "Suspect and reference are the same images, so they can't be compared. Use images of a "
             "model that never saw the coated ones as the reference."
         )
+    if test == "twins":
+        how = likelihood(finding.p_value)
+        return twins_headline(finding.result, finding.outcome, chance, risk, how) + tail
     if finding.outcome == NOT_COMPARABLE:
         return (unlike(finding) if finding.unlike else _HIGHER) + tail
     if finding.outcome == "inconclusive":

@@ -1,0 +1,59 @@
+"""Reports on twins: the page, and figures that are recomputed from differences and coins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.compared_twins import compared
+from support.reports import Page
+
+from siren_ext.report.check import check_report
+from siren_ext.report.integrity import write_seal
+from siren_ext.report.write import write_report
+from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.verify import verify
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    suspect = compared(0.6)
+    verdict = verify(suspect, config=VerifyConfig(alpha=1e-4))
+    write_report(verdict, suspect, None, tmp_path)
+    return tmp_path
+
+
+def states(folder: Path) -> dict[str, str]:
+    return {point.name: point.state for point in check_report(folder).points}
+
+
+def test_the_page_says_what_was_compared(report: Path) -> None:
+    text = Page((report / "report.html").read_text(encoding="utf-8")).text
+    assert "Does the model know the published copies?" in text
+    assert "of which the model prefers the published copy to its twin" in text
+    assert "images of the suspicious model" not in text
+    assert "reference" not in text.split("What was fixed beforehand")[0].replace("preference", "")
+
+
+def test_every_figure_follows_from_differences_and_coins(report: Path) -> None:
+    found = states(report)
+    assert found["figures"] == found["verdict"] == found["page"] == "matches"
+    for change in ("coin", "score", "p"):
+        data = json.loads((report / "report.json").read_text())
+        good = json.dumps(data)
+        if change == "coin":
+            coins = data["suspect"]["source"]["coins"]
+            coins[0] = 1 - coins[0]
+        elif change == "score":
+            data["suspect"]["images"][0]["score"] *= -1
+        else:
+            data["verdict"]["findings"][0]["result"]["p_value"] /= 2
+        (report / "report.json").write_text(json.dumps(data))
+        write_seal(report)
+        assert states(report)["figures"] == "differs", change
+        (report / "report.json").write_text(good)
+    data["suspect"]["source"]["coins"] = "none"
+    (report / "report.json").write_text(json.dumps(data))
+    write_seal(report)
+    assert states(report)["figures"] == "differs"
