@@ -265,6 +265,7 @@ def chain_found(
         salt=salt,
         source=scores.source,
         images=len(scores) + len(scores.failures),
+        hashes=scores.hashes,
     )
 
 

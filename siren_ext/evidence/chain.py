@@ -114,6 +114,7 @@ def check_chain(
     salt: KeySalt | None = None,
     source: Mapping[str, Any] | None = None,
     images: int = 0,
+    hashes: Sequence[str] = (),
 ) -> Precedence:
     """Check a commitment, and everything that was given along with it.
 
@@ -131,6 +132,8 @@ def check_chain(
         how the tested pictures were made, to compare with a committed plan; None for no pictures.
     images : int
         number of tested pictures, with those that could not be scored.
+    hashes : Sequence[str]
+        SHA-256 of the scored pictures, to compare each with the plan.
 
     Returns
     -------
@@ -168,7 +171,7 @@ def check_chain(
     elif keys:
         _derivation(files, commitment, keys, salt, stamp, (wrong, unchecked, texts))
     if commitment.plan is not None and source is not None:
-        differs, open_ = commitment.plan.compare(source, images)
+        differs, open_ = commitment.plan.compare(source, images, hashes)
         wrong += differs
         unchecked += open_
         texts += ["The pictures follow the committed plan."] * (not differs and not open_)

@@ -5,7 +5,8 @@ Whoever may pick prompts and seeds afterwards can ask until a test succeeds by c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,7 +43,9 @@ class CommittedPlan(Struct, forbid_unknown_fields=True, frozen=True):
     seed: Annotated[int, Meta(ge=0, le=2**62)] = 0
     stopping: Literal["fixed", "sequential"] = "fixed"
 
-    def compare(self, source: Mapping[str, Any], images: int) -> tuple[list[str], list[str]]:
+    def compare(
+        self, source: Mapping[str, Any], images: int, hashes: Sequence[str] = ()
+    ) -> tuple[list[str], list[str]]:
         """Compare what was asked with the plan.
 
         Parameters
@@ -51,6 +54,8 @@ class CommittedPlan(Struct, forbid_unknown_fields=True, frozen=True):
             how the pictures were made, as a score file records it.
         images : int
             number of scored pictures and of those that could not be scored.
+        hashes : Sequence[str]
+            SHA-256 of the scored pictures, to compare the record of each.
 
         Returns
         -------
@@ -59,18 +64,41 @@ class CommittedPlan(Struct, forbid_unknown_fields=True, frozen=True):
         """
         record = source.get("provenance")
         asked = record.get("plan") if isinstance(record, Mapping) else None
-        if not isinstance(asked, Mapping):
-            wrong = [f"{images} pictures were scored, {self.count} were planned"]
-            return wrong * (images != self.count), ["the prompts and seeds, of which is no record"]
+        unplanned = images > self.count or (images < self.count and self.stopping == "fixed")
+        number = [f"{images} pictures were scored, {self.count} were planned"] * unplanned
+        unchecked = []
+        if self.stopping == "sequential":
+            unchecked.append("the stopping rule: the pictures were tested all at once")
+        if not isinstance(record, Mapping) or not isinstance(asked, Mapping):
+            return number, ["the prompts and seeds, of which is no record", *unchecked]
         planned = {"prompts": list(self.prompts), "count": self.count, "seed": self.seed}
         wrong = [
             f"the {name} of the pictures differs from the plan's"
             for name, value in planned.items()
             if asked.get(name) != value
         ]
-        if images != self.count:
-            wrong.append(f"{images} pictures were scored, {self.count} were planned")
-        return wrong, []
+        return [*wrong, *number, *self._records(record.get("images"), hashes)], unchecked
+
+    def _records(self, records: Any, hashes: Sequence[str]) -> list[str]:
+        """What differs between the plan and the records of the scored pictures."""
+        if not isinstance(records, Mapping) or not records or not all(hashes):
+            return []
+        made: dict[Any, tuple[Any, Any]] = {
+            one.get("sha256"): (one.get("prompt"), one.get("seed"))
+            for one in records.values()
+            if isinstance(one, Mapping)
+        }
+        planned = {(self.prompts[i % len(self.prompts)], self.seed + i) for i in range(self.count)}
+        without = sum(one not in made for one in hashes)
+        used = Counter(made[one] for one in hashes if one in made)
+        other = sum(times for pair, times in used.items() if pair not in planned)
+        again = sum(times - 1 for pair, times in used.items() if pair in planned)
+        found = (
+            (without, "are not those that the record names"),
+            (other, "have a prompt or seed that the plan lacks"),
+            (again, "repeat a prompt and seed of others"),
+        )
+        return [f"{count} of {len(hashes)} pictures {what}" for count, what in found if count]
 
 
 def read_plan(path: Path) -> CommittedPlan:

@@ -86,6 +86,7 @@ def _commitment_point(
             salt=given.salt,
             source=own.source,
             images=len(own) + len(own.failures),
+            hashes=own.hashes,
         )
     except EvidenceError as error:
         return CheckPoint(name, "differs", str(error)[:400])

@@ -164,6 +164,48 @@ def test_other_pictures_than_planned_do_not_fit(made, mark, changes, images, wor
     assert "the prompts and seeds, of which is no record" in unknown.unchecked
 
 
+def made_pictures(count, **changes):
+    """The record of planned pictures, and their hashes."""
+    hashes = [f"{i:064x}" for i in range(count)]
+    records = {
+        f"{i}.png": {"prompt": PLAN.prompts[i % 2], "seed": 7 + i, "sha256": digest} | changes
+        for i, digest in enumerate(hashes)
+    }
+    given = source()
+    given["provenance"]["images"] = records
+    return given, hashes
+
+
+@pytest.mark.parametrize(
+    ("changes", "swapped", "words"),
+    [
+        ({}, None, ""),
+        ({"seed": 99}, None, "40 of 40 pictures have a prompt or seed that the plan lacks"),
+        ({"prompt": "a cat"}, None, "40 of 40 pictures have a prompt or seed"),
+        ({}, "f" * 64, "1 of 40 pictures are not those that the record names"),
+        ({}, f"{1:064x}", "1 of 40 pictures repeat a prompt and seed of others"),
+    ],
+)
+def test_every_picture_is_compared_with_the_plan(made, mark, changes, swapped, words):
+    given, hashes = made_pictures(40, **changes)
+    if swapped:
+        hashes[0] = swapped
+    found = check_chain(made, coater=mark, source=given, images=40, hashes=hashes)
+    assert found.status == ("does not fit" if words else "committed before")
+    assert (words or "The pictures follow the committed plan.") in found.text
+
+
+def test_a_plan_that_may_stop_early_allows_fewer_pictures():
+    early = replace_plan(stopping="sequential")
+    assert early.compare(source(), 30)[0] == []
+    assert early.compare(source(), 41)[0] == ["41 pictures were scored, 40 were planned"]
+    assert "the stopping rule" in early.compare(source(), 30)[1][0]
+
+
+def replace_plan(**changes):
+    return CommittedPlan(PLAN.prompts, PLAN.count, PLAN.seed, **changes)
+
+
 def test_a_plan_is_read_from_a_file(tmp_path):
     text = 'prompts = ["a fox", "a bear"]\ncount = 40\nseed = 7\n'
     (tmp_path / "plan.toml").write_text(text)
