@@ -67,7 +67,9 @@ def check(
     ] = None,
     named_round: Annotated[
         int | None,
-        typer.Option("--named-round", min=1, help="With --opening: the round that you named."),
+        typer.Option(
+            "--named-round", min=1, max=10**10, help="With --opening: the round that you named."
+        ),
     ] = None,
     passphrase_env: PassphraseEnv = None,
 ) -> None:
@@ -137,7 +139,9 @@ def open_(
     root: Root = None,
     named_round: Annotated[
         int | None,
-        typer.Option("--named-round", min=1, help="With --sealed: the round somebody named."),
+        typer.Option(
+            "--named-round", min=1, max=10**10, help="With --sealed: the round somebody named."
+        ),
     ] = None,
     rounds: Annotated[
         Path | None, typer.Option("--round", help="With --sealed: file with the beacon's round.")
