@@ -28,8 +28,8 @@ def twins_(
         typer.Option(
             "--control",
             metavar="MODEL",
-            help="Model whose difference is subtracted: base (the default where there is an "
-            "adapter), none, or another model that did not see the published copies.",
+            help="Model that did not see the published copies, whose preferences are taken out: "
+            "base (the default with an adapter), a LoRA of the originals, another model, or none.",
         ),
     ] = None,
     scale: Annotated[

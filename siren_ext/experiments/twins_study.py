@@ -1,16 +1,16 @@
 """Twins by the share of published copies in the training set: how often is a model found?
 
 A set is coated in twins, models are trained on sets of which a share are published copies and the
-rest the clean originals, and every model is asked which side the coins chose, alone and minus the
-base model. Innocent models are trained on the originals, on the kept twins, or on copies with the
-same coating and patterns of another secret. A stopped study is resumed; several processes may share
-a folder if ``--only`` keeps their cases apart.
+rest the clean originals, and every model is asked which side the coins chose: alone, and without
+what the base model or a clean one predicts. Innocent models are trained on the originals, on the
+kept twins, or on copies with the same coating and patterns of another secret. A stopped study is
+resumed; several processes may share a folder if ``--only`` keeps their cases apart.
 """
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,6 +67,7 @@ class Case:
     training: tuple[tuple[str, Any], ...] = ()
 
 
+_CONTROL = Case("clean", 0.0)
 _WEAK = (("rank", 8), ("alpha", 8.0), ("learning_rate", 1e-4), ("steps", 200))
 CASES = (
     Case("share_100", 1.0),
@@ -74,7 +75,7 @@ CASES = (
     Case("share_20", 0.2),
     Case("share_10", 0.1),
     Case("weak", 1.0, training=_WEAK),
-    Case("clean", 0.0),
+    _CONTROL,
     Case("others", 1.0, "others"),
     Case("twins", 1.0, "twins"),
 )
@@ -190,29 +191,36 @@ class Study:
             target.with_suffix(".txt").write_text(clean.caption or "", encoding="utf-8")
         return ImageSet.open(work)
 
-    def measured(self, name: str, adapter: Path | None) -> ScoreSet:
+    def measured(self, case: Case, seed: int, control: str) -> ScoreSet:
         """The differences of a model, measured if their file does not exist.
 
         Parameters
         ----------
-        name : str
-            Names the file.
-        adapter : Path | None
-            The model's LoRA; None for the base model.
+        case : Case
+            What the model is trained on.
+        seed : int
+            Of its training.
+        control : {"none", "base", "clean"}
+            What is taken out: nothing, or what the base model or one of the originals predicts.
         """
-        path = self.out / "compared" / f"{name}.json"
+        path = self.out / "compared" / f"{case.name}_{seed}.{control}.json"
         if path.is_file():
             return ScoreSet.load(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        clean = self.adapter(_CONTROL, 99) if control == "clean" else None
         found = measure_twins(
-            LocalSuspect(self.base, adapter, device=self.device, dtype=torch.float32),
+            self._model(self.adapter(case, seed)),
             self.owners,
             self.config,
+            control=None if control == "none" else self._model(clean),
             partial=path.with_suffix(".partial"),
-            progress=Named(self.progress, name),
+            progress=Named(self.progress, path.stem),
         )
         found.save(path)
         return found
+
+    def _model(self, adapter: Path | None) -> LocalSuspect:
+        return LocalSuspect(self.base, adapter, device=self.device, dtype=torch.float32)
 
     def row(self, case: Case, seed: int, control: str) -> dict[str, Any]:
         """The figures of one model and control.
@@ -223,14 +231,11 @@ class Study:
             What the model is trained on.
         seed : int
             Of its training.
-        control : {"none", "base"}
-            What is subtracted.
+        control : {"none", "base", "clean"}
+            What is taken out.
         """
-        found = self.measured(f"{case.name}_{seed}", self.adapter(case, seed))
-        if control == "base":  # equal noise, as if both were measured at once
-            found = replace(found, scores=found.scores - self.measured("base", None).scores)
         known = {"case": case.name, "seed": seed, "control": control}
-        return known | figures(found)
+        return known | figures(self.measured(case, seed, control))
 
     def visibility(self) -> dict[str, float]:
         """How visible the published copies and the twins are: the worst and mean figures."""
@@ -300,7 +305,7 @@ def twins_study(
     base: Annotated[str, typer.Option("--base", help="Base model.")] = "pocket",
     steps: Annotated[int, typer.Option("--steps", help="Training steps per model.")] = 500,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Models per case.")] = 3,
-    draws: Annotated[int, typer.Option("--draws", min=1, help="Noise levels per image.")] = 16,
+    draws: Annotated[int, typer.Option("--draws", min=1, help="Noise levels per image.")] = 8,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pairs at once.")] = 16,
     cells: Annotated[int, typer.Option("--cells", min=2, help="Colours of a pattern.")] = CELLS,
     psnr: Annotated[float, typer.Option("--psnr", help="Of a pattern, in dB.")] = PATTERN_PSNR,
@@ -336,7 +341,7 @@ def twins_study(
         seen = study.visibility()
         for seed in range(seeds):
             for name in wanted:
-                for control in ("none", "base"):
+                for control in ("none", "base", "clean"):
                     rows.append(study.row(names[name], seed, control))
                     write_rows(rows, table or out / "twins.csv")
     for key, value in seen.items():

@@ -78,8 +78,9 @@ def measure_twins(
     config : TwinsConfig | None
         Settings; None for the defaults.
     control : LocalSuspect | None
-        A model that did not see the published copies, such as the base. Its difference is
-        subtracted, at equal noise, which takes out what makes one side easier for any model.
+        A model that did not see the published copies, such as the base, or better one that was
+        trained on the originals. What its differences at equal noise predict of the suspect's is
+        taken out (:func:`without_control`): one side may be easier for any model.
     partial : Path | None
         A file for finished images, from which a stopped run is resumed; deleted at the end.
     progress : Progress
@@ -89,8 +90,8 @@ def measure_twins(
     -------
     ScoreSet
         One row per image of the record: ``scores`` are the mean losses of side 1 minus those of
-        side 0 (of the suspect, minus the control's), so that they are positive if side 0 is
-        preferred; ``source["coins"]`` are the sides that were published.
+        side 0, so that they are positive if side 0 is preferred; ``source["coins"]`` are the sides
+        that were published.
 
     Raises
     ------
@@ -139,6 +140,8 @@ def _score_set(
 ) -> ScoreSet:
     """The result: the mean of all draws."""
     differences, _ = parts.tables(len(images))
+    if facts["provenance"]["control"] is not None:
+        differences = without_control(*np.split(differences, 2, axis=1))
     return ScoreSet(
         differences.mean(axis=1),
         tuple(printable(twin.name) for twin in images),
@@ -146,6 +149,31 @@ def _score_set(
         coater,
         facts | {"coins": [twin.coin for twin in images]},
     )
+
+
+def without_control(suspect: Floats, control: Floats) -> Floats:
+    """The suspect's differences without what the control's predict.
+
+    Parameters
+    ----------
+    suspect, control : array, shape (n, draws)
+        Loss of side 1 minus that of side 0.
+
+    Returns
+    -------
+    array, shape (n, draws)
+        Residuals of a regression without intercept, for each noise level by itself.
+
+    Notes
+    -----
+    The coins are not used, and swapping the sides of an image changes the sign of its residuals
+    and nothing else, so the tests stay exact. The coefficients depend on which images there are.
+    """
+    power = np.square(control).sum(axis=0)
+    fit = np.divide(
+        (suspect * control).sum(axis=0), power, out=np.zeros_like(power), where=power > 0
+    )
+    return np.asarray(suspect - fit * control)
 
 
 @torch.no_grad()
@@ -156,14 +184,11 @@ def _differences(
     rows: list[int],
     config: TwinsConfig,
 ) -> tuple[Floats, Floats]:
-    """Loss of side 1 minus that of side 0 per draw (B x draws), and mean losses (B).
-
-    Of the first model, minus those of the second.
-    """
+    """Loss of side 1 minus that of side 0, B x draws of each model in turn, and mean losses."""
     count, device = len(rows), models[0].unet.device
     both = torch.cat([torch.cat(side) for side in zip(*sides, strict=True)]).to(device)
     latents = pipelines.encode_latents(models[0], both)
-    differences = np.zeros((count, config.draws))
+    differences = np.zeros((count, len(models), config.draws))
     losses = np.zeros(count)
     # rounding to TF32 would be larger than some of the differences
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
@@ -171,7 +196,7 @@ def _differences(
         for draw in range(config.draws):
             times, noise = _noise(models[0], latents[:count], rows, draw, config)
             signed = torch.cat([noise, noise, -noise, -noise])
-            for sign, model, words in zip((1, -1), models, embeds, strict=False):
+            for place, (model, words) in enumerate(zip(models, embeds, strict=True)):
                 loss = pipelines.loss_at(
                     model,
                     latents.repeat(2, 1, 1, 1),
@@ -180,14 +205,14 @@ def _differences(
                     timesteps=times.repeat(4),
                 )
                 table = loss.double().cpu().numpy().reshape(2, 2, count).mean(axis=0)
-                differences[:, draw] += sign * (table[1] - table[0])
-                losses += sign * table.mean(axis=0) / config.draws
+                differences[:, place, draw] = table[1] - table[0]
+                losses += table.mean(axis=0)
     if not (np.isfinite(differences).all() and np.isfinite(losses).all()):
         raise ModelError(
             "The model's loss is not finite; expected a number. The file is damaged, or 16-bit "
             "numbers are too coarse for it: use 32-bit ones."
         )
-    return differences, losses
+    return differences.reshape(count, -1), losses / (config.draws * len(models))
 
 
 def _noise(

@@ -21,10 +21,10 @@ class TwinsConfig(Config):
         Noise levels per image, spread evenly over the schedule between ``low`` and ``high``. Each
         is used with a noise and with its negative, for both twins: four passes of the denoiser.
     low, high : float
-        Range of noise levels, as shares of the schedule from 0 (no noise) to 1.
+        Range of noise levels, as shares of the schedule from 0 (no noise) to 1. A model remembers
+        single images at low noise; at high noise it draws what it has learnt of all.
     images : int
         Largest number of images that are used, the first in the order of the record; 0 for all.
-        More may be measured later: figures of single images do not depend on it.
     resolution : int
         Side of the images in pixels; 0 takes the model's own.
     batch_size : int
@@ -33,9 +33,9 @@ class TwinsConfig(Config):
         Seed of the noise.
     """
 
-    draws: Annotated[int, Meta(ge=1, le=10_000)] = 16
+    draws: Annotated[int, Meta(ge=1, le=10_000)] = 8
     low: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
-    high: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0
+    high: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.7
     images: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     resolution: Annotated[int, Meta(ge=0, le=8192)] = 0
     batch_size: Annotated[int, Meta(ge=1, le=4096)] = 4

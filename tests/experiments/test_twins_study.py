@@ -52,9 +52,11 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory) -> None:
     with (out / "twins.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["case"], row["control"]) for row in rows] == [
-        (case, control) for case in ("share_50", "others", "twins") for control in ("none", "base")
+        (case, control)
+        for case in ("share_50", "others", "twins")
+        for control in ("none", "base", "clean")
     ]
-    assert len(list((out / "adapters").glob("*.safetensors"))) == 3
+    assert len(list((out / "adapters").glob("*.safetensors"))) == 4
     kept = [*(out / "compared").iterdir(), *(out / "published").glob("*.png")]
     times = {path: path.stat().st_mtime_ns for path in kept}
     assert CliRunner().invoke(app, line).exit_code == 0

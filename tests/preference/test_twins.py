@@ -19,7 +19,7 @@ from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.diffusion import pipelines
 from siren_ext.errors import Cancelled, ConfigError, EvidenceError, ModelError
 from siren_ext.preference import twins
-from siren_ext.preference.twins import TwinFolders, measure_twins
+from siren_ext.preference.twins import TwinFolders, measure_twins, without_control
 from siren_ext.preference.twins_config import TwinsConfig
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.coins import coins_test
@@ -103,8 +103,11 @@ def test_batches_and_stops_change_nothing(
     assert seen == [3]
     assert not part.exists()
     assert np.allclose(again.scores, whole.scores, atol=1e-6)
-    few = measure_twins(suspect, folders, dataclasses.replace(CONFIG, images=2), control=control)
-    assert np.allclose(few.scores, whole.scores[:2], atol=1e-6)
+    every, few = (
+        measure_twins(suspect, folders, dataclasses.replace(CONFIG, images=count)).scores
+        for count in (0, 2)
+    )
+    assert np.allclose(few, every[:2], atol=1e-6)
     whole.save(tmp_path / "x.json")
     loaded = ScoreSet.load(tmp_path / "x.json")
     assert coins_test(loaded.scores, loaded.source["coins"]) == coins_test(
@@ -112,11 +115,24 @@ def test_batches_and_stops_change_nothing(
     )
 
 
+def test_what_a_control_predicts_is_taken_out() -> None:
+    rng = np.random.default_rng(3)
+    control, own = rng.normal(size=(2, 50, 2))
+    suspect = own + control * [2.0, -0.5]
+    found = without_control(suspect, control)
+    assert np.abs((found * control).sum(axis=0)).max() < 1e-9
+    assert np.corrcoef(found[:, 0], own[:, 0])[0, 1] > 0.95
+    sides = np.where(rng.random((50, 1)) < 0.5, -1, 1)  # whichever copy is called side 0
+    assert np.allclose(without_control(sides * suspect, sides * control), sides * found)
+    assert np.array_equal(without_control(suspect, 0 * control), suspect)
+
+
 def test_a_model_is_its_own_control(
     suspects: dict[str, LocalSuspect], folders: TwinFolders
 ) -> None:
     same = suspects["epsilon"]
-    assert not measure_twins(same, folders, CONFIG, control=same).scores.any()
+    found = measure_twins(same, folders, CONFIG, control=same)
+    assert np.abs(found.scores).max() < 1e-9
 
 
 def test_the_published_side_is_found_wherever_the_coin_put_it(
