@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from siren_ext.coater.bundled import coater_path
 from siren_ext.coater.coater import Coater
 from siren_ext.coating.apply import coat_images
 from siren_ext.data.images import read_picture, to_tensor
-from siren_ext.experiments.owner_cheats import SALT, signs
+from siren_ext.experiments.owner_cheats import BITS, SALT, scores_of, signs
 from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.samples.folder import sample_set
 from siren_ext.scoring.score import score_images
@@ -116,9 +117,11 @@ def unlike_pictures(pictures: Pictures) -> str:
 
 def another_training_seed(_: Pictures) -> str:
     """Two clean models that differ in their training seed, here by .3 standard deviations."""
-    rng, names = np.random.default_rng(1), tuple(map(str, range(1000)))
+    rng = np.random.default_rng(1)
+    suspect, clean = (scores_of(np.zeros(BITS), "made up", 1000, seed) for seed in (1, 2))
     suspect, clean = (
-        ScoreSet(rng.normal(mean, 1, 1000), names, ("",) * 1000, "made up") for mean in (-0.3, 0)
+        replace(pool, scores=rng.normal(mean, 1, 1000), features=None)
+        for pool, mean in ((suspect, -0.3), (clean, 0))
     )
     return _said(verify(suspect, clean, VerifyConfig()))
 

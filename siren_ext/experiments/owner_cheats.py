@@ -29,6 +29,7 @@ from siren_ext.report.opening import open_bits, save_opening, seal_bits
 from siren_ext.report.opening_check import OpeningEvidence
 from siren_ext.report.write import write_report
 from siren_ext.schema import to_plain
+from siren_ext.scoring.appearance import LESS_MORE
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import contributions, keyed_test, whole_sums
 from siren_ext.stats.keyed_bounds import share_of_messages, whole_distribution
@@ -121,7 +122,9 @@ def scores_of(style: ArrayLike, coater: str, images: int = IMAGES, seed: int = 3
     features = np.asarray(style) + rng.normal(0, 2, (images, BITS))
     asked = {"prompts": list(PLAN.prompts), "count": PLAN.count, "seed": PLAN.seed}
     source = {"kind": "folder", "provenance": {"plan": asked}}
-    return ScoreSet(rng.normal(size=images), names, prints, coater, source, features=features)
+    looks = rng.normal(size=(images, len(LESS_MORE)))  # of one kind, so that they are comparable
+    values = rng.normal(size=images)
+    return ScoreSet(values, names, prints, coater, source, features=features, looks=looks)
 
 
 def sums_of(scores: ScoreSet) -> NDArray[np.int64]:

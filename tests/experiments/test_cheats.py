@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,8 @@ from siren_ext.errors import ConfigError
 from siren_ext.experiments.cheats import END, START, cases, cheats, table, write_tables
 
 pytest.importorskip("cryptography")
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,14 @@ def test_a_stopped_run_is_resumed_and_the_page_is_written(tmp_path, capsys):
     page.write_text("no markers")
     with pytest.raises(ConfigError, match=r"name docs/cheats\.md"):
         write_tables({}, page)
+
+
+def test_the_page_has_every_row(tmp_path):
+    page = (ROOT / "docs" / "cheats.md").read_text(encoding="utf-8")
+    missing = [
+        one.what for one in cases(tmp_path) if f"\n| {one.what} | {one.before} | " not in page
+    ]
+    assert missing == []
 
 
 def test_a_table_is_markdown():
