@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from siren_ext.documents import read_json
 from siren_ext.errors import SirenError
+from siren_ext.files import is_file
 from siren_ext.schema import convert, to_plain
 from siren_ext.text import duration
 
@@ -109,7 +110,7 @@ class DemoSummary:
         except SirenError:
             return None
         summary = cls(**to_plain(stored) | {"report": root / stored.report})
-        return summary if summary.report.is_file() else None
+        return summary if is_file(summary.report) else None
 
     def text(self) -> str:
         """The result for people.

@@ -92,6 +92,10 @@ def test_summary_without_its_report_is_not_finished(tmp_path: Path) -> None:
     finished(tmp_path, TINY)
     (tmp_path / "report.html").unlink()
     assert DemoSummary.load(tmp_path) is None
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    for name in ("x" * 5000, "nul\0", "/"):  # the system can't look these up, or it is a folder
+        (tmp_path / "summary.json").write_text(json.dumps(summary | {"report": name}))
+        assert DemoSummary.load(tmp_path) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"report": "report.html"}'])
