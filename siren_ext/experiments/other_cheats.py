@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from siren_ext.attacks.apply import Step, handle
-from siren_ext.coater.bundled import coater_path
+from siren_ext.coater.bundled import PUBLIC, coater_path
 from siren_ext.coater.coater import Coater
 from siren_ext.coating.apply import coat_images
 from siren_ext.data.images import read_picture, to_tensor
@@ -137,8 +137,8 @@ def public_coater(pictures: Pictures) -> str:
     features = np.asarray(score_images(list(pictures.coated), pictures.keyed).features)
     right = int((whole_sums(contributions(features)) * pictures.key.signs() > 0).sum())
     said = pictures.keyed_verdict(pictures.coated)
-    warned = any("public" in line or "bundled" in line for line in said.warnings)
-    note = "the verdict warns that the coater is public" if warned else "no warning in the verdict"
+    warned = PUBLIC in said.warnings
+    note = "the verdict warns that everybody has it" if warned else "no warning in the verdict"
     return f"{right} of {pictures.key.bits} bits read from {COUNT} coated pictures; {note}"
 
 
