@@ -307,7 +307,7 @@ def twins_study(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Models per case.")] = 3,
     draws: Annotated[int, typer.Option("--draws", min=1, help="Noise levels per image.")] = 8,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pairs at once.")] = 16,
-    cells: Annotated[int, typer.Option("--cells", min=2, help="Colours of a pattern.")] = CELLS,
+    cells: Annotated[int, typer.Option("--cells", min=2, help="Cells of a pattern.")] = CELLS,
     psnr: Annotated[float, typer.Option("--psnr", help="Of a pattern, in dB.")] = PATTERN_PSNR,
     only: Annotated[str, typer.Option("--only", help="Cases, separated by commas.")] = "",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",

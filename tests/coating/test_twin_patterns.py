@@ -46,7 +46,7 @@ def test_the_coin_is_not_in_the_pattern() -> None:
     assert abs(np.mean(np.sign(values))) < 4 / np.sqrt(len(values))
 
 
-@pytest.mark.parametrize("size", [(64, 64), (40, 100), (48, 300)])
+@pytest.mark.parametrize("size", [(128, 128), (100, 240), (96, 300)])
 def test_patterns_are_faint_smooth_and_of_mean_zero(size: tuple[int, int]) -> None:
     pattern = SIDE.pattern("a.png", *size)
     assert pattern.shape == (3, *size)
