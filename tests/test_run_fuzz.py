@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,11 @@ def test_counts_and_repeats() -> None:
     ]
     one, two = (fuzz(str(FUZZ), *readers[:2], "--seed", "7").stdout for _ in range(2))
     assert one.splitlines()[1:] == two.splitlines()[1:]
+    for shown in (one, two):  # the mutant is kept, for a look at it
+        kept = Path(shown.splitlines()[0].removeprefix("Mutant: "))
+        shutil.rmtree(
+            next(folder for folder in kept.parents if folder.name.startswith("siren-fuzz-"))
+        )
     wrong = fuzz(str(FUZZ), "--reader", "nothing")
     assert wrong.returncode == 2
     assert "There is no reader nothing; expected pictures, " in wrong.stdout
