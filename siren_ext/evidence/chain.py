@@ -160,7 +160,7 @@ def check_chain(
     texts: list[str] = []
     stamp = files.stamp()
     if stamp is None:
-        unchecked.append("when the commitment was made (no --timestamp)")
+        unchecked.append("when the commitment was made, as it has no time stamp")
     else:
         texts.append(f"The commitment existed at {stamp.text}; this rests on {stamp.root}.")
     if keys and (drawn or commitment.salt is None):
@@ -198,6 +198,8 @@ def _summed_up(
         before = "" if found.status == "committed before" else f"{found.text} "
         text = f"{before}The chain does not hold: {'; '.join(wrong)}."
         return replace(found, status="does not fit", text=text, checked=())
+    if found.status == "does not fit":
+        return found
     return replace(found, text=" ".join((found.text, *texts)))
 
 
