@@ -14,6 +14,7 @@ from siren_a1111.generator import WebuiGenerator
 
 from siren_ext.panels.coat import coat_panel
 from siren_ext.panels.lora import lora_panel
+from siren_ext.panels.passive import passive_panel
 from siren_ext.panels.report import report_panel
 from siren_ext.panels.train import train_panel
 from siren_ext.panels.verify import verify_panel
@@ -57,6 +58,8 @@ def _page():
             parts |= lora_panel(gr, WebuiGenerator(), host)
         with gr.Tab("Verify images", elem_id="siren_tab_verify"):
             parts |= verify_panel(gr, host)
+        with gr.Tab("My images, not coated", elem_id="siren_tab_passive"):
+            parts |= passive_panel(gr, host)
         with gr.Tab("Check a report", elem_id="siren_tab_report"):
             report_panel(gr, host)
         with gr.Tab("Train a coater", elem_id="siren_tab_train"):
