@@ -71,6 +71,10 @@ def check(
             "--named-round", min=1, max=10**10, help="With --opening: the round that you named."
         ),
     ] = None,
+    twins: Annotated[
+        Path | None,
+        typer.Option("--twins", help="Folder of the twins, or their record, to check the coins."),
+    ] = None,
     passphrase_env: PassphraseEnv = None,
 ) -> None:
     """Recompute a report's figures, verdict and page, and check signature, commitment and ledger.
@@ -100,7 +104,7 @@ def check(
         suspect=ScoreSet.load(suspect) if suspect else None,
         key=open_keys(key, passphrase_env).key(recipient) if key else None,
         images=list_images(images) if images else (),
-        chain=ChainEvidence(chain, opened, ledger),
+        chain=ChainEvidence(chain, opened, ledger, twins),
         opening=OpeningEvidence(opening, named_round, opening_timestamp, root) if opening else None,
     )
     for point in found.points:

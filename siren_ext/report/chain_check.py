@@ -12,6 +12,7 @@ from siren_ext.evidence.ledger import price_of, read_ledger, suspect_digest
 from siren_ext.evidence.precedence import Precedence
 from siren_ext.report.points import CheckPoint
 from siren_ext.report.stored import StoredReport
+from siren_ext.report.twins_check import coins_point
 from siren_ext.scoring.score_set import ScoreSet
 
 if TYPE_CHECKING:
@@ -32,11 +33,14 @@ class ChainEvidence:
         Of a derived key.
     ledger : Path | None
         Of the key file.
+    twins : Path | None
+        The folder of the twins, or their record.
     """
 
     files: ChainFiles | None = None
     salt: KeySalt | None = None
     ledger: Path | None = None
+    twins: Path | None = None
 
 
 def chain_points(report: StoredReport, own: ScoreSet, given: ChainEvidence) -> list[CheckPoint]:
@@ -55,7 +59,7 @@ def chain_points(report: StoredReport, own: ScoreSet, given: ChainEvidence) -> l
     -------
     list[CheckPoint]
         One for the commitment, if the report claims one or one is given; for a keyed test also one
-        for the number of tests.
+        for the number of tests, and for twins one for their coins.
     """
     keys = [one.committed_as for one in report.verdict.findings if one.test == "keyed"]
     stated = report.verdict.commitment
@@ -65,6 +69,8 @@ def chain_points(report: StoredReport, own: ScoreSet, given: ChainEvidence) -> l
     elif stated.created or keys:
         what = "No commitment was given to check it with"
         points.append(CheckPoint("commitment", "not checked", what))
+    if own.twins:
+        points.append(coins_point(own, given.twins))
     if keys:
         points.append(_tests_point(report, own, given.ledger))
     return points

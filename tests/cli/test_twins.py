@@ -60,6 +60,40 @@ def test_coins_are_committed_before_publication(
     assert "covers no key" not in err
 
 
+def test_from_the_commitment_to_a_checked_report(
+    call, folders, coater_file: Path, tmp_path: Path, tmp_path_factory
+) -> None:
+    model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    line = ["--coater", coater_file, "--twins", tmp_path / "private"]
+    assert call("commit", *line, "--out", tmp_path / "c.json")[0] == 0
+    line = ["twins", "--base", model, *folders, "--set", "draws=1", "--out", tmp_path / "x.json"]
+    assert call(*line)[0] == 0
+    line = ["verify", "--suspect", tmp_path / "x.json", "--out", tmp_path / "report"]
+    code, told, err = call(*line, "--commitment", tmp_path / "c.json")
+    assert code == 0, err
+    assert "comparison of twins: inconclusive" in told
+    assert "published copies preferred. With 97.5 % confidence" in told
+    assert "the coins of the twins" in err
+    check = ["report", "check", tmp_path / "report", "--commitment", tmp_path / "c.json"]
+    code, told, err = call(*check)
+    assert code == 3, told
+    assert "coins: not checked" in told
+    code, told, err = call(*check, "--twins", tmp_path / "private")
+    assert "coins: matches. 4 coins are those of the record" in told
+    assert "figures: matches" in told
+    record = tmp_path / "private" / RECORD_NAME
+    record.write_text(record.read_text() + " ")
+    code, told, err = call(*check, "--twins", record)
+    assert code == 2
+    assert "coins: differs. This is not the record" in told
+    kept = json.loads((tmp_path / "x.json").read_text())
+    kept["source"]["record_sha256"] = "0" * 64
+    (tmp_path / "x.json").write_text(json.dumps(kept))
+    line = ["verify", "--suspect", tmp_path / "x.json", "--out", tmp_path / "other"]
+    code, told, err = call(*line, "--commitment", tmp_path / "c.json")
+    assert "coins of the twins are not the committed ones" in err
+
+
 def test_bad_input_is_one_message(call, folders, tmp_path: Path) -> None:
     (tmp_path / "private" / RECORD_NAME).unlink()
     line = ["twins", "--base", "pocket", *folders, "--out", tmp_path / "x.json"]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.compared_twins import compared
 from support.reports import Page
 
+from siren_ext.coating.twins import RECORD_NAME, Twin, TwinsRecord
+from siren_ext.files import sha256_file
 from siren_ext.report.check import check_report
 from siren_ext.report.integrity import write_seal
+from siren_ext.report.twins_check import coins_point
 from siren_ext.report.write import write_report
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.verify import verify
@@ -57,3 +61,25 @@ def test_every_figure_follows_from_differences_and_coins(report: Path) -> None:
     (report / "report.json").write_text(json.dumps(data))
     write_seal(report)
     assert states(report)["figures"] == "differs"
+
+
+def test_coins_are_compared_with_their_record(tmp_path: Path) -> None:
+    record = TwinsRecord("coater", bytes(32))
+    side = record.side()
+    twins = tuple(
+        Twin(f"{row}.png", f"{row}.png", f"{row:064x}", "f" * 64, side.coin(f"{row}.png"))
+        for row in range(80)
+    )
+    replace(record, images=twins).save(tmp_path)
+    digest = sha256_file(tmp_path / RECORD_NAME)
+    coins = [twin.coin for twin in twins]
+
+    def state(**facts) -> str:
+        return coins_point(compared(0.0, **{"coins": coins, **facts}), tmp_path).state
+
+    assert state(record_sha256=digest) == "matches"
+    assert state(record_sha256="0" * 64) == "differs"
+    assert state(record_sha256=digest, coins=[1 - coins[0], *coins[1:]]) == "differs"
+    assert state(record_sha256=digest, coins="0101") == "differs"
+    assert coins_point(compared(0.0), None).state == "not checked"
+    assert coins_point(compared(0.0), tmp_path / "none").state == "differs"
