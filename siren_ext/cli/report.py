@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 ReportFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="A report's folder, or a file in it.")
 ]
+TwinsFolder = Annotated[
+    Path | None,
+    typer.Option("--twins", help="Folder of the twins, or their record, to check the coins."),
+]
 
 
 def check(
@@ -45,7 +49,7 @@ def check(
     recipient: Recipient = None,
     suspect: Annotated[
         Path | None,
-        typer.Option("--suspect", help="With --key: the suspicious model's scores with features."),
+        typer.Option("--suspect", help="With --key or --opening: scores with features."),
     ] = None,
     commitment: CommitmentFile = None,
     timestamp: TimeStamp = None,
@@ -71,10 +75,7 @@ def check(
             "--named-round", min=1, max=10**10, help="With --opening: the round that you named."
         ),
     ] = None,
-    twins: Annotated[
-        Path | None,
-        typer.Option("--twins", help="Folder of the twins, or their record, to check the coins."),
-    ] = None,
+    twins: TwinsFolder = None,
     passphrase_env: PassphraseEnv = None,
 ) -> None:
     """Recompute a report's figures, verdict and page, and check signature, commitment and ledger.
@@ -93,7 +94,7 @@ def check(
 
     if opening is None and not (opening_timestamp is None and named_round is None):
         raise ConfigError("--opening-timestamp and --named-round need an --opening; give one.")
-    if (key is None) != (suspect is None):
+    if (key is None) != (suspect is None) and (suspect is None or opening is None):
         raise ConfigError("The keyed test needs both --key and --suspect; give both.")
     chain_root = None if commitment is None and opening is not None else root
     chain = chain_files(commitment, timestamp, chain_root, rounds, coater, coated, salt)
