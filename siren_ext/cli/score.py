@@ -17,6 +17,14 @@ def score(
     folder: Annotated[Path, typer.Argument(help="Folder of generated images.")],
     coater: ReleasedCoater,
     out: Annotated[Path, typer.Option("--out", help="JSON file for the scores.")],
+    centre: Annotated[
+        Path | None,
+        typer.Option(
+            "--centre",
+            help="Scores of 20 or more other, uncoated pictures of the same kind: what the coater "
+            "reads in those too is subtracted. Decide this before any test.",
+        ),
+    ] = None,
     batch_size: BatchSize = 16,
     force: Force = False,
     device: Device = "auto",
@@ -31,9 +39,12 @@ def score(
     from siren_ext.coater.coater import Coater
     from siren_ext.data.survey import overlooked_pictures
     from siren_ext.devices import pick_device
+    from siren_ext.scoring.centre import centred
     from siren_ext.scoring.score import score_folder
+    from siren_ext.scoring.score_set import ScoreSet
 
     check_output(out, "scores", force=force)
+    plain = ScoreSet.load(centre) if centre else None
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
     with locked(out), watched(quiet) as progress:
         scores = score_folder(
@@ -43,6 +54,8 @@ def score(
             partial=out.with_name(f".{out.name}.partial"),
             progress=progress,
         )
+        if plain is not None:
+            scores = centred(scores, plain)
         scores.save(out)
     say(f"{len(scores.scores)} score{'' if len(scores.scores) == 1 else 's'}: {out}")
     report_skipped([*scores.failures, *overlooked_pictures(folder)], "file")

@@ -25,7 +25,7 @@ from siren_ext.evidence.precedence import Precedence
 from siren_ext.formats import Sha256
 from siren_ext.keys.encrypted_file import write_private
 from siren_ext.schema import convert, to_plain
-from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.scoring.score_set import CENTRED, ScoreSet
 
 MAX_BYTES = 256 << 20
 _START = hashlib.sha256(b"siren_ext.ledger.1\0").hexdigest()
@@ -234,9 +234,12 @@ def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list
 def suspect_digest(scores: ScoreSet) -> str:
     """SHA-256 that names what is tested: the coater and the pictures, in any order.
 
-    A model's preference is measured on images of the owner, so its figures name it, not these.
+    A model's preference is measured on images of the owner, so its figures name it, not these. The
+    same pictures, centred by uncoated ones or by others, are another test.
     """
     digest = hashlib.sha256(scores.coater.encode())
+    if CENTRED in scores.source:
+        digest.update(json.dumps(scores.source[CENTRED], sort_keys=True).encode())
     named = all(scores.hashes) and not scores.preference
     hashes = scores.hashes if named else tuple(map(float.hex, scores.scores.tolist()))
     for one in sorted(set(hashes)):

@@ -13,13 +13,11 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-
-from siren_ext.data.images import quantise
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from siren_ext.coater.coater import Coater
 
 
@@ -43,7 +41,6 @@ def control_message(coater: str, bits: int) -> NDArray[np.int64]:
     return np.unpackbits(stream)[:bits].astype(np.int64) * 2 - 1
 
 
-@torch.no_grad()
 def control_features(views: Tensor, coater: Coater) -> Tensor:
     """Features of copies of pictures into which the control's message was written.
 
@@ -60,6 +57,11 @@ def control_features(views: Tensor, coater: Coater) -> Tensor:
         B x k, as from :meth:`siren_ext.coater.coater.Coater.features`. The copies are rounded to
         the levels of an 8-bit file.
     """
+    import torch  # here, because verdicts need no torch
+
+    from siren_ext.data.images import quantise
+
     signs = control_message(coater.fingerprint, coater.config.message_bits)
     message = torch.as_tensor(signs, dtype=views.dtype, device=views.device)
-    return coater.features(quantise(views + coater.residual(views, message)))
+    with torch.no_grad():
+        return coater.features(quantise(views + coater.residual(views, message)))

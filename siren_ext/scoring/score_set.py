@@ -22,6 +22,8 @@ MAX_TEXT = 4096
 MAX_FEATURES = 512
 PREFERENCE = "preference"
 """``source["kind"]`` of sets that :mod:`siren_ext.preference.measure` made from a model's file."""
+CENTRED = "centred"
+"""The name in ``source`` of the uncoated pictures that :mod:`siren_ext.scoring.centre` used."""
 TWINS = "twins"
 """``source["kind"]`` of sets that :mod:`siren_ext.preference.twins` made from a model's file."""
 
