@@ -204,7 +204,7 @@ def _differences(
                     noise=signed,
                     timesteps=times.repeat(4),
                 )
-                table = loss.double().cpu().numpy().reshape(2, 2, count).mean(axis=0)
+                table = loss.cpu().double().numpy().reshape(2, 2, count).mean(axis=0)
                 differences[:, place, draw] = table[1] - table[0]
                 losses += table.mean(axis=0)
     if not (np.isfinite(differences).all() and np.isfinite(losses).all()):
