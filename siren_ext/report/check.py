@@ -127,7 +127,8 @@ def check_report(
         points.append(page_point(folder, data, verdict, *pools[1:3]))
     points += chain_points(report, pools[1], chain or ChainEvidence())
     if opening is not None:
-        points += opening_points(folder, report, opening, chain.files if chain else None)
+        files = chain.files if chain else None
+        points += opening_points(folder, report, opening, files, suspect)
     if images:
         points.append(_images_point(_scored_hashes(report), images))
     return ReportCheck(tuple(points))

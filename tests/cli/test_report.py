@@ -117,7 +117,9 @@ def test_half_of_the_bits_are_opened(work, call):
     code, out, _ = call(*check, "--named-round", "1000")
     assert code == 3
     assert "opened bits: matches. 24 bits are those that were committed" in out
-    assert "opened test: matches. The opened bits alone say 'coating found'. T = " in out
+    assert "opened test: not checked. The opened bits alone say 'coating found', if F is" in out
+    code, out, _ = call(*check, "--named-round", "1000", "--suspect", "s.json")
+    assert "opened test: matches. The opened bits alone say 'coating found', and F follows" in out
     refused(call, ("report", "check", "report", "--named-round", "9"), "need an --opening")
 
 

@@ -34,6 +34,7 @@ from siren_ext.report.opening import (
 )
 from siren_ext.report.opening_check import OpeningEvidence
 from siren_ext.report.write import write_report
+from siren_ext.stats.keyed import contributions, whole_sums
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.verify import verify
 
@@ -71,10 +72,10 @@ class Case:
         save_opening(opening, self.folder / "opening.json")
         return opening
 
-    def checked(self, *, files=None, **options):
+    def checked(self, *, files=None, scores=None, **options):
         given = OpeningEvidence(self.folder / "opening.json", **options)
         chain = ChainEvidence(files or ChainFiles(self.commitment))
-        return check_report(self.report, opening=given, chain=chain)
+        return check_report(self.report, opening=given, chain=chain, suspect=scores)
 
     def changed(self, change):
         """As a cheating owner would write it."""
@@ -94,13 +95,16 @@ def case(tmp_path):
 def test_a_third_party_tests_half_of_the_bits(case):
     pytest.importorskip("py_ecc")
     opening = case.opened()
-    found = case.checked(named=1000)
+    found = case.checked(named=1000, scores=case.suspect)
     assert [states(found)[name] for name in NAMES] == ["matches"] * 3
     said = texts(found)
+    assert "F follows from your scores" in said["opened test"]
+    alone = case.checked(named=1000)
+    assert states(alone)["opened test"] == "not checked"
+    assert "if F is that of the pictures" in texts(alone)["opened test"]
     assert "24 bits are those that were committed" in said["opened bits"]
     assert "24 of 48 bits were chosen by round 1,000, which you named" in said[NAMES[1]]
-    assert said["opened test"].startswith("The opened bits alone say 'coating found'. T = ")
-    assert "needs the coater" in said["opened test"]
+    assert said["opened test"].startswith("The opened bits alone say 'coating found', and F")
     assert len({one.index for one in opening.opened}) == 24
 
 
@@ -143,6 +147,32 @@ def test_a_sealed_file_with_other_values_of_f_does_not_fit_the_report(case):
     with pytest.raises(EvidenceError, match="not those of the report"):
         seal_bits(case.report, case.key, perfect, case.commitment)
     assert json.loads(text)["count"] == 24
+
+
+def test_values_of_f_that_were_made_up_later_do_not_fit_the_reports_t(tmp_path):
+    """The owner writes the sealed file by hand: F with the message's sign in every bit."""
+    (tmp_path / "round.json").write_text(json.dumps(ROUND_1000))
+    case = Case(tmp_path, lean=None)
+    sums = np.abs(whole_sums(contributions(case.suspect.features)))
+    fitting = np.tile(sums * SIGNS / sums.max() * 1e-3, (len(case.suspect), 1))
+    case.suspect = replace(case.suspect, features=fitting)
+    case.opened()
+    found = case.checked(named=1000)
+    assert states(found)["opened test"] == "differs"
+    assert "impossible with the report's T" in texts(found)["opened test"]
+
+
+def test_a_report_of_made_up_scores_is_found_by_scoring_the_images(case):
+    """Report, sealed file and opening agree, but the pictures are those of an innocent model."""
+    case.opened()
+    trusted = texts(case.checked(named=1000))["opened test"]
+    assert "if F is that of the pictures" in trusted
+    honest = replace(case.suspect, features=drawn(5).features)
+    found = case.checked(named=1000, scores=honest)
+    assert states(found)["opened test"] == "differs"
+    assert "is not that of your scores" in texts(found)["opened test"]
+    others = case.checked(named=1000, scores=drawn(5, seed=8))
+    assert "not of the report's images" in texts(others)["opened test"]
 
 
 def test_the_round_must_be_the_named_one(case, monkeypatch):
