@@ -26,8 +26,9 @@ from siren_ext.report.write import environment
 from siren_ext.schema import convert
 from siren_ext.text import printable
 
-MOST_WORK = 2_000_000_000
-"""Most labellings times images times features that are computed again; takes minutes."""
+MOST_WORK = 3e11
+"""Most multiplications, roughly, with which a verdict is computed again; takes minutes."""
+_OVERHEAD = 1_000_000  # of one labelling, whatever its size
 
 _FIGURES = ("alpha", "comparison", "columns", "controls", "share", "p_in_words", "settings")
 _WORDS = ("headline", "warnings", "does_not_prove", "combined")
@@ -115,9 +116,9 @@ def _recomputed(report: StoredPassive) -> PassiveVerdict | None:
         for name, table in (("published", report.published), ("unpublished", report.unpublished))
     ]
     looks = _looks(report.published_looks), _looks(report.unpublished_looks)
-    size = sum(table.values.size for table in tables)
     repeats = max(config.permutations, config.control_permutations, config.splits)
-    if size * repeats > MOST_WORK:
+    images, columns = tables[0].values.shape
+    if repeats * (_OVERHEAD + config.folds * 2 * images * columns**2) > MOST_WORK:
         return None
     keyed = report.verdict.get("keyed")
     kept = None if keyed is None else _keyed(keyed)

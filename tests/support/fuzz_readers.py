@@ -20,6 +20,7 @@ from support.fuzz_models import model_readers
 from support.fuzz_nodes import node_readers
 from support.fuzz_reader import Reader, Sample, of_file, sample_of
 from support.metadata_files import painters_photo, smooth
+from support.passive_reports import written as passive_report
 from support.reports import written as written_report
 from support.score_sets import drawn
 from support.toy_adapters import claiming
@@ -93,8 +94,8 @@ def readers(work: Path) -> list[Reader]:
     Coater(SHAPE, seed=1).save(coater)
     return [
         _images(work), _coaters(work, coater), *_coated(work, coater), _torch_files(work),
-        _scores(work), _reports(work), *evidence_readers(work, coater), _adapters(work),
-        *_suspects(work), _scored(work, coater), *_datasets(work), _uploads(),
+        _scores(work), _reports(work), _passive_reports(work), *evidence_readers(work, coater),
+        _adapters(work), *_suspects(work), _scored(work, coater), *_datasets(work), _uploads(),
         *answer_readers(work), *node_readers(work), *model_readers(work),
     ]  # fmt: skip
 
@@ -219,6 +220,21 @@ def _reports(work: Path) -> Reader:
             page_check.render_page = usual
 
     return Reader("reports", samples, check, kept)
+
+
+def _passive_reports(work: Path) -> Reader:
+    out = work / "passive_report"
+    passive_report(out, 12, permutations=19, control_permutations=19)
+    kept = {file.name: file.read_bytes() for file in out.iterdir()}
+    samples = [
+        Sample(name, data, "json" if name.endswith("json") else "text")
+        for name, data in kept.items()
+    ]
+
+    def check(folder: Path, place: str) -> object:
+        return check_report((folder / place).parent)
+
+    return Reader("passive reports", samples, check, kept)
 
 
 # -- models and suspects --------------------------------------------------------------------
