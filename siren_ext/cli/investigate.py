@@ -71,7 +71,12 @@ def investigate_(
     guidance: Guidance = None,
     size: Side = None,
     alpha: Annotated[
-        float, typer.Option("--alpha", help="Accepted risk of accusing an innocent model.")
+        float,
+        typer.Option(
+            "--alpha",
+            help="Accepted risk of a false alarm. What that is depends on the test, see "
+            "'siren-ext verify --help'.",
+        ),
     ] = 1e-6,
     stop_early: Annotated[
         bool,

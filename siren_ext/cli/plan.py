@@ -51,7 +51,7 @@ def plan(
     spread: Spread = 0.1,
     alpha: Annotated[
         list[float] | None,
-        typer.Option("--alpha", help="Accepted risk of a false accusation; may be repeated."),
+        typer.Option("--alpha", help="Accepted risk of a false alarm; may be repeated."),
     ] = None,
     power: Annotated[
         float, typer.Option("--power", help="Chance of catching a guilty model that you want.")
