@@ -152,8 +152,8 @@ def test_reports_are_shown_again(name: str) -> None:
     again = recheck_step(BEFORE / name / "report.json")
     assert again.agrees
     assert again.stated == "coating found"
-    lower = "scores lower than this reference"  # what a comparison alone is called today
-    assert again.verdict.outcome == (lower if name == "report_ks" else "coating found")
+    few = "not comparable"  # what is said today of 12 images, too few to be shown to look alike
+    assert again.verdict.outcome == (few if name == "report_ks" else "coating found")
 
 
 @pytest.mark.parametrize("name", ["report_ks", "report_keyed"])

@@ -20,7 +20,7 @@ from siren_ext.experiments.panel_roster import (
 )
 from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
 from siren_ext.files import atomic
-from siren_ext.scoring.appearance import too_unlike
+from siren_ext.scoring.appearance import shown_alike
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import trace_messages
 from siren_ext.stats.ks import ks_less
@@ -40,8 +40,8 @@ TESTS: dict[str, tuple[str, Coating]] = {
 """By column: the test's name, and the coating that it looks for.
 
 KS is the verdict's test, which looks at the low end of the scores; the test of the whole scores is
-the paper's, one-sided. The verdict does not accuse models whose images look unlike the reference's
-(:mod:`siren_ext.scoring.appearance`); its p is then 1.
+the paper's, one-sided. The verdict does not judge models whose images are not shown to look like
+the reference's (:mod:`siren_ext.scoring.appearance`); its p is then 1.
 """
 
 _MARKED = 1e-3
@@ -124,7 +124,8 @@ def _unkeyed(model: Panelist, models: Sequence[Panelist], scores: Scores, size: 
             row["looks_apart"] = apart.share
         # The verdict never accuses a model that the test does not accuse, whatever it looks like.
         if apart is not None or row["p_ks_matched"] > max(LEVELS):
-            row["p_verdict"] = 1.0 if too_unlike(apart) else row["p_ks_matched"]
+            judged = apart is None or shown_alike(apart)
+            row["p_verdict"] = row["p_ks_matched"] if judged else 1.0
     source = model.shares_with or model.name
     panel = [
         float(scores[other.name, "unkeyed"].scores[:size].mean())

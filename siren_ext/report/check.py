@@ -13,7 +13,13 @@ from siren_ext.errors import ConfigError, EvidenceError, ImageError, ScoreError
 from siren_ext.files import sha256_file
 from siren_ext.formats import require_format
 from siren_ext.report.chain_check import ChainEvidence, chain_points
-from siren_ext.report.earlier import FOUND_BEFORE, as_before, decided_before, worded_before
+from siren_ext.report.earlier import (
+    FOUND_BEFORE,
+    as_before,
+    contrast_before,
+    decided_before,
+    worded_before,
+)
 from siren_ext.report.integrity import JSON, Seal, changed_fields, field_digests, read_seal
 from siren_ext.report.keyed_before import keyed_before
 from siren_ext.report.keyed_check import stored_keyed
@@ -27,7 +33,7 @@ from siren_ext.report.points import State, differences, point_of
 from siren_ext.report.stored import ADVICE, StoredReport, StoredVerdict
 from siren_ext.report.write import PATH_LIMIT
 from siren_ext.schema import convert
-from siren_ext.scoring.appearance import too_unlike
+from siren_ext.scoring.appearance import shown_alike, too_unlike
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.text import printable
 from siren_ext.verdict.config import VerifyConfig
@@ -274,9 +280,10 @@ def _sequential_point(
     result = sequential_ks(first, second, alpha=config.alpha)
     wrong = differences(result.p_value, kept.get("p_value"), "extra.sequential.p_value")
     wrong += differences(result.rejected, kept.get("rejected"), "extra.sequential.rejected")
-    found = result.rejected and not too_unlike(pools_contrast(own, reference))
-    found = found and not stated.withheld
-    wanted = FOUND_BEFORE if worded_before(stated.wording) else LOWER
+    apart, before = pools_contrast(own, reference), worded_before(stated.wording)
+    alike = not too_unlike(contrast_before(apart)) if before else shown_alike(apart)
+    found = result.rejected and alike and not stated.withheld
+    wanted = FOUND_BEFORE if before else LOWER
     if (stated.outcome == wanted) != found:
         wrong.append("verdict.outcome does not follow from the sequential test")
     return point_of("verdict", wrong, f"'{stated.outcome}' is what the sequential test gives")

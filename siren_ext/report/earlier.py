@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from siren_ext.scoring.appearance import Contrast, EarlierContrast, too_unlike
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.verdict.findings import STRICTEST_FIRST, Finding
 from siren_ext.verdict.outcomes import outcome_of
@@ -56,11 +57,28 @@ def as_before(
         "inconclusive".
     """
     outcome = outcome_of(finding.p_value, finding.smallest_p, alpha)
-    if finding.test != "keyed" and finding.unlike and outcome == FOUND_BEFORE:
+    apart = contrast_before(finding.contrast)
+    if too_unlike(apart) and outcome == FOUND_BEFORE:
         outcome = "inconclusive"
     if finding.test == "ks" and reference is not None and identical_pools(suspect, reference):
         outcome = "inconclusive"
-    return replace(finding, outcome=outcome)
+    return replace(finding, outcome=outcome, contrast=apart)
+
+
+def contrast_before(apart: Contrast | None) -> EarlierContrast | None:
+    """A contrast by the rule of then.
+
+    Parameters
+    ----------
+    apart : Contrast | None
+        As computed now.
+
+    Returns
+    -------
+    EarlierContrast | None
+        The same share; None if it is not known.
+    """
+    return None if apart is None else EarlierContrast(apart.share, apart.n, apart.m, apart.words)
 
 
 def decided_before(findings: Sequence[Finding]) -> Finding:

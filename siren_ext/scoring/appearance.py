@@ -8,6 +8,7 @@ coating hardly changes them, because it is nearly invisible.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,14 +30,15 @@ LESS_MORE = (
     ("greyer", "more colourful"),
 )
 """For each of the numbers, the words for pictures with a smaller and with a larger value."""
-LIMIT = 0.8
-"""Two pools are not comparable if their contrast is above this, allowing for chance.
+LIMIT = 0.9
+"""Two pools are comparable if the upper 95 % bound of their contrast is at most this.
 
-Measured with ``python -m siren_ext.experiments.panel`` (docs/panel.md): models of the same set,
-coated or not, reach 0.77 (0.82 if trained with another prompt), models of other people's pictures
-0.94 and more.
+``python benchmarks/likeness.py FOLDER ...`` prints what halves of one set and pairs of different
+sets reach; none of them was used to choose the limit.
 """
-_ERRORS = 2.0  # standard errors that are allowed for
+MIN_IMAGES = 15
+"""Pools with fewer pictures are not comparable, because their contrast is not known well enough."""
+_SURE = 1.6449  # standard errors of a one-sided bound with 95 % confidence
 _DIGITS = 3
 
 
@@ -73,20 +75,78 @@ class Contrast:
     share : float
         Share of pairs of pictures, one from each pool, in which the first pool's picture is
         ``words`` (the area under the ROC curve); from 0.5 to 1.
-    error : float
-        Standard error of that share if there were no difference.
+    n, m : int
+        Number of pictures of the first and of the second pool.
     words : str
         How the first pool's pictures look compared with the second's.
     """
 
     share: float
-    error: float
+    n: int
+    m: int
     words: str
 
     @property
+    def error(self) -> float:
+        """Standard error of the share.
+
+        References
+        ----------
+        Hanley and McNeil (1982), "The meaning and use of the area under a receiver operating
+        characteristic (ROC) curve", Radiology 143, Eq. 1 and 2.
+        """
+        own = self.share
+        twice = own / (2 - own) - own * own  # Q1 - A^2
+        again = 2 * own * own / (1 + own) - own * own  # Q2 - A^2
+        variance = own * (1 - own) + (self.n - 1) * twice + (self.m - 1) * again
+        return math.sqrt(max(0.0, variance) / (self.n * self.m))
+
+    @property
+    def upper(self) -> float:
+        """The upper bound of the share, with 95 % confidence; at most 1."""
+        return min(1.0, self.share + _SURE * self.error)
+
+    @property
+    def enough(self) -> bool:
+        """Whether both pools have enough pictures to tell whether they look alike."""
+        return min(self.n, self.m) >= MIN_IMAGES
+
+    @property
     def comparable(self) -> bool:
-        """Whether the scores of the two pools may be compared."""
-        return self.share - _ERRORS * self.error <= LIMIT
+        """Whether the scores of the two pools may be compared: the pictures are shown to be alike.
+
+        Not knowing is not enough: a few pictures of another kind could not be told from the others.
+        """
+        return self.enough and self.upper <= LIMIT
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "share": self.share,
+            "upper": self.upper,
+            "n": self.n,
+            "m": self.m,
+            "words": self.words,
+            "comparable": self.comparable,
+        }
+
+
+@dataclass(frozen=True)
+class EarlierContrast(Contrast):
+    """A contrast as reports stated and judged it before likeness had to be shown.
+
+    Pools were comparable unless it was nearly sure that they looked unlike.
+    """
+
+    @property
+    def error(self) -> float:
+        """Standard error of the share if there were no difference."""
+        return float(np.sqrt((self.n + self.m + 1) / (12 * self.n * self.m)))
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the scores of the two pools could be compared."""
+        return self.share - 2.0 * self.error <= 0.8
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -99,8 +159,35 @@ class Contrast:
 
 
 def too_unlike(apart: Contrast | None) -> bool:
-    """Whether scores may not be compared; they may if the contrast is unknown (None)."""
+    """Whether the pictures of two pools are not shown to be alike.
+
+    Parameters
+    ----------
+    apart : Contrast or None
+        The contrast; None if it is not known.
+
+    Returns
+    -------
+    bool
+        False if the contrast is unknown; see :func:`shown_alike`.
+    """
     return apart is not None and not apart.comparable
+
+
+def shown_alike(apart: Contrast | None) -> bool:
+    """Whether the pictures of two pools are shown to be alike.
+
+    Parameters
+    ----------
+    apart : Contrast or None
+        The contrast; None if it is not known.
+
+    Returns
+    -------
+    bool
+        False if the contrast is unknown.
+    """
+    return apart is not None and apart.comparable
 
 
 def contrast(first: NDArray[np.float64], second: NDArray[np.float64]) -> Contrast:
@@ -152,5 +239,4 @@ def contrasts(
         most = int(np.abs(shares - 0.5).argmax())
         more = bool(shares[most] >= 0.5)
         share = float(shares[most] if more else 1 - shares[most])
-        error = float(np.sqrt((n + m + 1) / (12 * n * m)))
-        yield Contrast(share, error, LESS_MORE[most][more])
+        yield Contrast(share, n, m, LESS_MORE[most][more])

@@ -120,7 +120,7 @@ def _disagreements(findings: Sequence[Finding], deciding: Finding) -> Iterator[s
 def _unlike(findings: Sequence[Finding], deciding: Finding) -> Iterator[str]:
     """Comparisons of images of different kinds, except the one that the headline reports."""
     for finding in findings:
-        if finding.test in ("rank", "ks") and finding.contrast is None:
+        if finding.test == "rank" and finding.contrast is None:
             yield (
                 f"About the {NAMES[finding.test]}: the scores have no record of what the images "
                 "look like, so whether they are of one kind could not be checked. To check it, "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from siren_ext.scoring.appearance import Contrast, contrasts, too_unlike
+from siren_ext.scoring.appearance import Contrast, contrasts, shown_alike, too_unlike
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.coins import CoinsResult
 from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test, whole_sums
@@ -52,8 +52,8 @@ class Finding:
         ``twins``, ``keyed``, ``rank`` (among innocent models) or ``ks`` (against a reference).
     outcome : Outcome
         At the verdict's alpha; "inconclusive" if no evidence could have reached it, "not
-        comparable" if the images look so unlike those compared with that low scores would mean
-        nothing.
+        comparable" if the images are not shown to look like those compared with, so that low
+        scores would mean nothing.
     result : KsResult | KeyedResult | RankResult | CoinsResult
         All figures of the test.
     suspects : int
@@ -92,8 +92,12 @@ class Finding:
 
     @property
     def unlike(self) -> bool:
-        """Whether the images compared with look too unlike the suspect's."""
-        return too_unlike(self.contrast)
+        """Whether the images compared with are not shown to look like the suspect's.
+
+        The comparison with a reference needs a record of looks; the rank does not, because a model
+        without a record may be the most similar of all.
+        """
+        return too_unlike(self.contrast) or (self.test == "ks" and self.contrast is None)
 
     @property
     def p_value(self) -> float:
@@ -192,8 +196,8 @@ def ks_finding(
     Returns
     -------
     Finding
-        "not comparable" if the pools are identical or too unlike each other, or if the two-sided
-        test finds higher scores, which a coating can't cause.
+        "not comparable" if the pools are identical or not shown to look alike (whatever p is), or
+        if the two-sided test finds higher scores, which a coating can't cause.
 
     References
     ----------
@@ -249,11 +253,13 @@ def finding_of_ks(
     Returns
     -------
     Finding
-        "not comparable" if the pools are identical or too unlike each other, or if the two-sided
-        test finds higher scores, which a coating can't cause.
+        "not comparable" if the pools are identical or not shown to look alike (whatever p is), or
+        if the two-sided test finds higher scores, which a coating can't cause.
     """
     apart = pools_contrast(suspect, reference)
-    comparable = not identical_pools(suspect, reference) and not too_unlike(apart)
+    # With very few images the outcome is "inconclusive", which says that more are needed.
+    few = apart is not None and not apart.enough and alpha < result.smallest_p
+    comparable = not identical_pools(suspect, reference) and (few or shown_alike(apart))
     outcome = comparison_outcome(result.p_value, result.smallest_p, alpha, comparable=comparable)
     if outcome == LOWER and not _lower(result, suspect, reference):
         outcome = NOT_COMPARABLE

@@ -23,9 +23,24 @@ def pools_contrast(suspect: ScoreSet, other: ScoreSet) -> Contrast | None:
     Contrast | None
         The largest difference in looks; None if a pool has no record of them.
     """
-    if suspect.looks is None or other.looks is None:
-        return None
-    return contrast(suspect.looks[distinct_rows(suspect)], other.looks[distinct_rows(other)])
+    own, others = distinct_looks(suspect), distinct_looks(other)
+    return None if own is None or others is None else contrast(own, others)
+
+
+def distinct_looks(pool: ScoreSet) -> NDArray[np.float64] | None:
+    """What a pool's distinct images look like.
+
+    Parameters
+    ----------
+    pool : ScoreSet
+        The scores.
+
+    Returns
+    -------
+    NDArray[np.float64] | None
+        n x 8, one row per distinct image; None if there is no record.
+    """
+    return None if pool.looks is None else np.asarray(pool.looks[distinct_rows(pool)])
 
 
 def used_features(pool: ScoreSet) -> NDArray[np.float64]:

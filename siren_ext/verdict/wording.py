@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from siren_ext.stats.ks_distribution import P_FLOOR
 from siren_ext.stats.rank import RankResult
+from siren_ext.verdict.likeness import not_shown_alike
 from siren_ext.verdict.outcomes import LOWER, NOT_COMPARABLE
 from siren_ext.verdict.twins_words import TWINS_NAME, TWINS_QUESTION, twins_headline
 
@@ -32,8 +33,8 @@ QUESTIONS: dict[Test, str] = {
     "rank": "Do the suspect's images score lower than those of every innocent model? This test is "
     "valid if an innocent suspect is just another model of the same kind.",
     "ks": "Do the suspect's images score lower than the reference's? Lower scores alone don't show "
-    "that a coating was found, because they can have other causes. Images that look unlike the "
-    "reference's are not compared.",
+    "that a coating was found, because they can have other causes. Only images that are shown to "
+    "look like the reference's are compared.",
 }
 """What each test checks, and when it is valid."""
 _IF_INNOCENT = {
@@ -293,33 +294,19 @@ def _as_low(finding: Finding) -> int:
 
 
 def unlike(finding: Finding) -> str:
-    """Why images that look unlike those they are compared with are not judged.
+    """Why images that are not shown to look like those they are compared with are not judged.
 
     Parameters
     ----------
     finding : Finding
-        A finding with a contrast.
+        One that is not judged.
 
     Returns
     -------
     str
-        Three sentences.
-
-    Raises
-    ------
-    ValueError
-        The finding has no contrast.
+        Two or three sentences.
     """
-    if finding.contrast is None:
-        raise ValueError(f"the finding of the {NAMES[finding.test]} has no contrast")
-    others = _OTHERS[finding.test]
-    share = f"{100 * finding.contrast.share:.0f} %"
-    return (
-        f"The suspicious model's images look unlike {others}: in {share} of pairs they are "
-        f"{finding.contrast.words}. A model of another style or subject can score lower without "
-        "having seen a coated image, so low scores would prove nothing here. Compare with a clean "
-        "model that generates similar images, or use a key, which needs no comparison."
-    )
+    return not_shown_alike(finding.contrast, _OTHERS[finding.test])
 
 
 def _too_little(finding: Finding, risk: str) -> str:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from siren_ext.coater.coater import Coater
 from siren_ext.data.image_files import list_images
 from siren_ext.errors import ConfigError, ScoreError
@@ -14,6 +17,7 @@ from siren_ext.evidence.counting import counted
 from siren_ext.files import sha256_file
 from siren_ext.progress import NULL, Named, Progress
 from siren_ext.report.write import ReportPaths, write_report
+from siren_ext.scoring.appearance import contrast
 from siren_ext.scoring.score import score_images
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.sequential import SequentialKs, SequentialResult, least_images
@@ -21,7 +25,7 @@ from siren_ext.suspects.base import PromptPlan, Suspect, generate_images, read_m
 from siren_ext.suspects.folder import FolderSuspect
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.outcomes import LOWER, NO_DIFFERENCE, NOT_COMPARABLE, undecided
-from siren_ext.verdict.pools import distinct_scores
+from siren_ext.verdict.pools import distinct_looks, distinct_scores
 from siren_ext.verdict.verify import Verdict, verify
 from siren_ext.verdict.wording import WITHHELD_HEADLINE, odds, unlike
 from siren_ext.workflows.cached_scores import cached_scores
@@ -91,9 +95,10 @@ def investigate(
     key : CoatingKey | None
         of a keyed coater; the test of a :class:`FiledKey` is counted. See :func:`verify`.
     stop_early : bool
-        score each image as it is made, and stop once :class:`SequentialKs` has decided. The
-        verdict is then that test's alone: a test for a fixed number of images, repeated after every
-        image, would raise the risk of a false accusation.
+        score each image as it is made, and stop once :class:`SequentialKs` has decided and the
+        images are shown to look like the reference's. The verdict is then that test's alone: a test
+        for a fixed number of images, repeated after every image, would raise the risk of a false
+        accusation.
     batch_size : int
         images scored at once.
     progress : Progress
@@ -221,6 +226,7 @@ class _EarlyStop:
         self._coater = coater
         self._test = SequentialKs(distinct_scores(reference), alpha=alpha)
         self._seen: set[str] = set()
+        self._reference, self._looks = distinct_looks(reference), list[NDArray[np.float64]]()
 
     @property
     def result(self) -> SequentialResult:
@@ -228,13 +234,25 @@ class _EarlyStop:
         return self._test.result
 
     def feed(self, path: Path) -> bool:
-        """Count an image unless it copies an earlier one; returns whether the test rejects."""
+        """Count an image unless it copies an earlier one; returns whether there are enough.
+
+        There are once the test rejects and the images are shown to look like the reference's, or
+        the verdict would be "not comparable".
+        """
         digest = sha256_file(path)
         if digest not in self._seen:
             self._seen.add(digest)
-            score = score_images([path], self._coater, batch_size=1, workers=1).scores[0]
-            self._test.update(float(score))
-        return self._test.result.rejected
+            scored = score_images([path], self._coater, batch_size=1, workers=1)
+            self._test.update(float(scored.scores[0]))
+            if scored.looks is not None:
+                self._looks.append(scored.looks[0])
+        return self._test.result.rejected and self._alike()
+
+    def _alike(self) -> bool:
+        """Whether the images so far are shown to look like the reference's."""
+        if self._reference is None or not self._looks:
+            return False
+        return contrast(np.array(self._looks), self._reference).comparable
 
 
 def _sequential_verdict(verdict: Verdict, sequential: SequentialResult, references: int) -> Verdict:
@@ -245,6 +263,19 @@ def _sequential_verdict(verdict: Verdict, sequential: SequentialResult, referenc
         "stop. The Kolmogorov-Smirnov figures of this report describe the images but do not decide."
     )
     warnings = (note, *verdict.warnings)
+    apart = verdict.deciding.contrast
+    few = apart is not None and not apart.enough
+    if not sequential.rejected and (few or not undecided(verdict.outcome)):
+        least = least_images(references, sequential.alpha, limit=sequential.images)
+        if least is None:
+            headline = (
+                "There are too few images to tell: not even perfect evidence in "
+                f"{sequential.images} images could end the sequential test. Allow more images and "
+                "investigate again."
+            )
+            return dataclasses.replace(
+                verdict, outcome="inconclusive", headline=headline, warnings=warnings
+            )
     if verdict.deciding.unlike:
         headline = unlike(verdict.deciding)
         return dataclasses.replace(
@@ -265,15 +296,6 @@ def _sequential_verdict(verdict: Verdict, sequential: SequentialResult, referenc
         return dataclasses.replace(verdict, outcome=LOWER, headline=headline, warnings=warnings)
     if undecided(verdict.outcome):
         return dataclasses.replace(verdict, warnings=warnings)
-    least = least_images(references, sequential.alpha, limit=sequential.images)
-    if least is None:
-        headline = (
-            f"There are too few images to tell: not even perfect evidence in {sequential.images} "
-            "images could end the sequential test. Allow more images and investigate again."
-        )
-        return dataclasses.replace(
-            verdict, outcome="inconclusive", headline=headline, warnings=warnings
-        )
     headline = (
         "No sufficient difference was found: the sequential test did not end within "
         f"{sequential.images} images."

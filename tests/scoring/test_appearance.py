@@ -13,7 +13,14 @@ from siren_ext.coating.apply import coat_images
 from siren_ext.data.image_files import list_images
 from siren_ext.data.images import crop_view, read_picture, square_view, to_tensor
 from siren_ext.samples.folder import sample_folder
-from siren_ext.scoring.appearance import LESS_MORE, LIMIT, contrast, looks_of
+from siren_ext.scoring.appearance import (
+    LESS_MORE,
+    LIMIT,
+    Contrast,
+    EarlierContrast,
+    contrast,
+    looks_of,
+)
 
 
 def seen(*channels: float, noise: float = 0.0) -> np.ndarray:
@@ -57,7 +64,7 @@ def test_contrast_is_the_share_of_pairs() -> None:
     assert {found.words, back.words} == set(LESS_MORE[int(np.abs(shares - 0.5).argmax())])
 
 
-def test_only_a_large_and_sure_contrast_forbids_comparison() -> None:
+def test_only_pools_that_are_shown_to_be_alike_are_comparable() -> None:
     assert contrast(table(200, 0), table(200, 1)).comparable
     plain = contrast(table(200, 0, at0=0.8), table(200, 1))
     assert 0.6 < plain.share < LIMIT
@@ -66,7 +73,30 @@ def test_only_a_large_and_sure_contrast_forbids_comparison() -> None:
     assert (far.words, far.comparable) == ("darker", False)
     few = contrast(table(4, 0, at0=9.0), table(4, 1))
     assert few.share == 1
-    assert few.comparable, "four pictures tell nothing"
+    assert not few.comparable, "four pictures tell nothing, so they are not shown to be alike"
+    assert not contrast(table(14, 0), table(400, 1)).comparable
+    assert contrast(table(15, 0), table(400, 1)).comparable
+    assert not contrast(table(400, 1), table(14, 0)).comparable
+
+
+def test_the_bound_holds_as_often_as_it_says() -> None:
+    """Of normal scores whose true share is .85; Hanley and McNeil's error is near the true one."""
+    rng, true = np.random.default_rng(0), 0.85
+    shift = 2**0.5 * 1.0364333894937898  # the normal quantile of .85
+    held = 0
+    for _ in range(2000):
+        own, other = rng.normal(shift, 1, 30), np.sort(rng.normal(0, 1, 100))
+        share = float(np.searchsorted(other, own).mean() / 100)
+        held += Contrast(share, 30, 100, "").upper >= true
+    assert 0.92 < held / 2000 < 0.985
+    assert Contrast(0.85, 30, 100, "").error == pytest.approx(0.046222, abs=1e-6), "by hand"
+
+
+def test_earlier_reports_are_judged_by_their_rule() -> None:
+    before = EarlierContrast(1.0, 4, 4, "lighter")
+    assert before.comparable
+    assert before.to_dict()["error"] == pytest.approx((9 / 192) ** 0.5)
+    assert not EarlierContrast(0.95, 40, 100, "lighter").comparable
 
 
 def test_a_coating_hardly_moves_looks_and_another_set_does() -> None:

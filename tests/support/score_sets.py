@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from siren_ext.scoring.appearance import LESS_MORE
 from siren_ext.scoring.control import control_message
 from siren_ext.scoring.score_set import ScoreSet
 
@@ -30,8 +31,16 @@ def pool(scores: ArrayLike, start: int = 0, *, hashed: bool = True, **changes: A
         "hashes": tuple(f"{start + i:064x}" if hashed else "" for i in numbers),
         "coater": COATER,
         "source": PLAN,
+        "looks": looks_alike(len(values), start),
     }
     return ScoreSet(**(parts | changes))
+
+
+def looks_alike(n: int, start: int) -> NDArray[np.float64]:
+    """Looks of ``n`` pictures that are as like those of any other pool as pictures can be."""
+    steps = (np.arange(n) + 0.5) / max(n, 1)
+    rng = np.random.default_rng((n, start))
+    return np.stack([rng.permutation(steps) for _ in LESS_MORE], axis=1)
 
 
 def drawn(

@@ -51,4 +51,4 @@ def test_looks_are_compared_where_both_have_them():
     found = pools_contrast(first, second)
     assert found is not None
     assert not found.comparable
-    assert pools_contrast(first, drawn(5)) is None
+    assert pools_contrast(first, drawn(5, looks=None)) is None

@@ -81,8 +81,8 @@ def test_too_few_images_are_inconclusive_even_if_perfect():
 
 def test_the_level_may_be_met_exactly():
     """p equal to alpha rejects, and then alpha is not called unreachable."""
-    p = 1 / math.comb(35, 5)
-    args = pool(np.arange(5.0)), pool(np.arange(30.0) + 50, 100)
+    p = 1 / math.comb(45, 15)
+    args = pool(np.arange(15.0)), pool(np.arange(30.0) + 50, 100)
     assert verify(*args, VerifyConfig(alpha=p * (1 + 1e-12))).outcome == LOWER
     assert verify(*args, VerifyConfig(alpha=p * (1 - 1e-9))).outcome == "inconclusive"
 

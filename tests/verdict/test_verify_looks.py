@@ -40,11 +40,38 @@ def test_a_find_among_unlike_pictures_is_no_find() -> None:
     assert "look unlike" in nothing.headline
 
 
-def test_scores_that_do_not_tell_are_judged_as_before() -> None:
-    silent = verify(drawn(5, features=None), REFERENCE)
-    assert silent.outcome == LOWER
+def test_scores_without_a_record_of_looks_are_not_judged() -> None:
+    silent = verify(drawn(5, features=None, looks=None), REFERENCE)
+    assert silent.outcome == NOT_COMPARABLE
     assert "contrast" not in silent.deciding.to_dict()
-    assert any("score them again" in warning for warning in silent.warnings)
+    assert "no record of what the images look like" in silent.headline
+    assert "Score both sets of images again" in silent.headline
+
+
+def test_few_pictures_of_another_kind_are_not_judged() -> None:
+    """An innocent model of other things, of which owners showed only six to nine pictures."""
+    for count in (6, 9, 14):
+        few = drawn(5, count, features=None, looks=table(count, 6, at0=-4.0))
+        verdict = verify(few, REFERENCE, VerifyConfig(alpha=1e-3))
+        assert verdict.deciding.p_value < 1e-3
+        assert verdict.outcome == NOT_COMPARABLE
+        assert f"too few images ({count} and 120) to tell whether they look" in verdict.headline
+        assert "15 or more" in verdict.headline
+    most = verify(drawn(5, 15, features=None, looks=table(15, 5)), REFERENCE)
+    assert most.outcome == LOWER
+
+
+def test_likeness_must_be_shown() -> None:
+    """A contrast that would be allowed is not, if so few pictures leave more possible."""
+    unclear = drawn(5, 16, features=None, looks=table(16, 3, at2=1.0))
+    verdict = verify(unclear, REFERENCE)
+    apart = verdict.deciding.contrast
+    assert apart.share < 0.9 < apart.upper
+    assert verdict.outcome == NOT_COMPARABLE
+    assert "not shown to look like the reference's" in verdict.headline
+    assert "with 90 % allowed" in verdict.headline
+    more = drawn(5, 200, features=None, looks=table(200, 3, at2=1.0))
+    assert verify(more, REFERENCE).outcome == LOWER
 
 
 def test_a_key_needs_no_likeness() -> None:
