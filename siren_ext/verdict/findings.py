@@ -19,10 +19,10 @@ from siren_ext.stats.rank import RankResult, rank_among
 from siren_ext.verdict.control import Control, control_of, keyed_outcome
 from siren_ext.verdict.outcomes import (
     LOWER,
+    LOWER_RANK,
     NOT_COMPARABLE,
     Outcome,
     comparison_outcome,
-    outcome_of,
 )
 from siren_ext.verdict.pools import (
     distinct_rows,
@@ -277,8 +277,8 @@ def _lower(result: KsResult, suspect: ScoreSet, reference: ScoreSet) -> bool:
 
 
 def _guarded(outcome: Outcome, apart: Contrast | None) -> Outcome:
-    """Turn a find into "not comparable" if the images are too unlike; other outcomes stay."""
-    return NOT_COMPARABLE if too_unlike(apart) and outcome == "coating found" else outcome
+    """Turn lower scores into "not comparable" if the images are too unlike; other outcomes stay."""
+    return NOT_COMPARABLE if too_unlike(apart) and outcome == LOWER_RANK else outcome
 
 
 def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float) -> Finding:
@@ -299,8 +299,9 @@ def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float)
     Returns
     -------
     Finding
-        "inconclusive" if there are too few models, "not comparable" instead of a find if all of
-        them generate images that are too unlike the suspect's.
+        Never "coating found". "inconclusive" if there are too few models, "not comparable" instead
+        of lower scores if all of them generate images that are not shown to look like the
+        suspect's.
 
     References
     ----------
@@ -313,7 +314,9 @@ def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float)
         float(pool.scores[kept[:count]].mean()) for pool, kept in zip(pools, rows, strict=True)
     )
     result = rank_among(own, others)
-    outcome = outcome_of(result.p_value, result.smallest_p, alpha)
+    outcome = comparison_outcome(
+        result.p_value, result.smallest_p, alpha, comparable=True, lower=LOWER_RANK
+    )
     looks = [
         pool.looks[kept] for pool, kept in zip(pools, rows, strict=True) if pool.looks is not None
     ]

@@ -44,7 +44,7 @@ LIMITS: dict[Test, tuple[str, ...]] = {
         _ROUTE,
         "The test compares the suspect with the innocent models that were supplied. A suspect "
         "whose style, subject, base model or settings none of them shares can stand out without "
-        "having seen a coated image.",
+        "having seen a coated image. Only the keyed test shows that your coating was found.",
         _CHANCE + "It is how often an innocent model of the same kind would stand out this much.",
         _TRIALS,
         _MISSED,

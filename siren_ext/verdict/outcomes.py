@@ -9,15 +9,17 @@ Outcome = Literal[
     "no evidence",
     "inconclusive",
     "scores lower than this reference",
+    "scores lower than these innocent models",
     "no difference found",
     "not comparable",
 ]
-"""The first three are those of the keyed test and of the rank among innocent models. A comparison
-with a reference says one of the others, or "inconclusive" if there are too few images for the
+"""The first three are those of tests of a key. A comparison with a reference, or with innocent
+models, says one of the others, or "inconclusive" if there are too few images or models for the
 accepted risk: lower scores alone never show that a coating was found, because they can have other
 causes than training."""
 
 LOWER: Final = "scores lower than this reference"
+LOWER_RANK: Final = "scores lower than these innocent models"
 NO_DIFFERENCE: Final = "no difference found"
 NOT_COMPARABLE: Final = "not comparable"
 
@@ -27,13 +29,14 @@ _TONES: dict[Outcome, Tone] = {
     "no evidence": "clear",
     "inconclusive": "open",
     LOWER: "lower",
+    LOWER_RANK: "lower",
     NO_DIFFERENCE: "clear",
     NOT_COMPARABLE: "open",
 }
 
 
 def outcome_of(p_value: float, smallest_p: float, alpha: float) -> Outcome:
-    """The outcome of the keyed test or of the rank among innocent models.
+    """The outcome of a test of a key.
 
     Parameters
     ----------
@@ -55,9 +58,14 @@ def outcome_of(p_value: float, smallest_p: float, alpha: float) -> Outcome:
 
 
 def comparison_outcome(
-    p_value: float, smallest_p: float, alpha: float, *, comparable: bool
+    p_value: float,
+    smallest_p: float,
+    alpha: float,
+    *,
+    comparable: bool,
+    lower: Outcome = LOWER,
 ) -> Outcome:
-    """The outcome of a comparison with a reference.
+    """The outcome of a comparison with a reference or with innocent models.
 
     Parameters
     ----------
@@ -69,6 +77,8 @@ def comparison_outcome(
         The accepted risk.
     comparable : bool
         Whether the images may be compared at all.
+    lower : Outcome
+        What is said of lower scores.
 
     Returns
     -------
@@ -79,7 +89,7 @@ def comparison_outcome(
         return NOT_COMPARABLE
     if alpha < smallest_p:
         return "inconclusive"
-    return LOWER if p_value <= alpha else NO_DIFFERENCE
+    return lower if p_value <= alpha else NO_DIFFERENCE
 
 
 def undecided(outcome: Outcome) -> bool:
@@ -109,7 +119,7 @@ def tone_of(outcome: Outcome) -> Tone:
     Returns
     -------
     Tone
-        "found" for a coating that was found, "lower" for scores below the reference's, "clear" if
-        nothing was found and "open" if the question is open.
+        "found" for a coating that was found, "lower" for scores below those compared with,
+        "clear" if nothing was found and "open" if the question is open.
     """
     return _TONES[outcome]

@@ -22,7 +22,7 @@ from siren_ext.verdict.findings import (
     strictest,
 )
 from siren_ext.verdict.limits import LIMITS, PREFERENCE_LIMITS
-from siren_ext.verdict.outcomes import LOWER, Outcome
+from siren_ext.verdict.outcomes import LOWER, LOWER_RANK, Outcome
 from siren_ext.verdict.pools import identical_pools
 from siren_ext.verdict.twins import require_twins_alone, twins_finding
 from siren_ext.verdict.twins_words import TWINS_UNFIT
@@ -293,7 +293,7 @@ def _left_out(lost: int) -> tuple[str, ...]:
 
 def _overruled(deciding: Finding, precedence: Precedence | None, *, withheld: bool) -> str:
     """Why a find counts for nothing, as a headline; "" if it counts."""
-    if withheld and deciding.outcome in ("coating found", LOWER):
+    if withheld and deciding.outcome in ("coating found", LOWER, LOWER_RANK):
         return WITHHELD_HEADLINE
     unfit = {"keyed": UNFIT, "twins": TWINS_UNFIT}.get(deciding.test, "")
     if deciding.outcome != "coating found" or precedence is None:

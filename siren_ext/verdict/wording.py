@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from siren_ext.stats.ks_distribution import P_FLOOR
 from siren_ext.stats.rank import RankResult
 from siren_ext.verdict.likeness import not_shown_alike
-from siren_ext.verdict.outcomes import LOWER, NOT_COMPARABLE
+from siren_ext.verdict.outcomes import LOWER, LOWER_RANK, NOT_COMPARABLE
 from siren_ext.verdict.twins_words import TWINS_NAME, TWINS_QUESTION, twins_headline
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ _OTHERS: dict[Test, str] = {
 }
 _NOTHING: dict[Test, str] = {
     "keyed": "No trace of the coating: the key fits no better than half of all random keys.",
-    "rank": "No trace of the coating: the images don't score lower than those of most innocent "
-    "models.",
+    "rank": "The suspicious model's images don't score lower than those of most innocent models.",
     "ks": "The suspicious model's images don't score lower than the reference's.",
 }
 
@@ -208,19 +207,25 @@ def headline(
         return _compared(finding, chance, risk) + tail
     if test == "keyed":
         return _keyed(finding, risk, preference) + tail
-    if finding.outcome == "no evidence":
-        if finding.p_value > 0.5:
-            return _NOTHING[test] + tail
+    return _ranked(finding, chance, risk) + tail
+
+
+def _ranked(finding: Finding, chance: str, risk: str) -> str:
+    """What the rank among innocent models shows, without its limits."""
+    if finding.outcome == LOWER_RANK:
         return (
-            f"No convincing trace of the coating was found. {_IF_INNOCENT[test]}, the chance of a "
-            f"result like this would be {chance}; to count as evidence, it must be {risk} or "
-            f"less.{tail}"
+            "The images of the suspicious model score lower than those of "
+            f"{finding.others - _as_low(finding)} of {finding.others} innocent models. "
+            f"{_IF_INNOCENT['rank']}, a result this strong would be "
+            f"{likelihood(finding.p_value)} (chance: {chance}). That does not show why it scores "
+            "lower: coated training images are one possible cause, and another style, file format "
+            "or coating are others. Only the keyed test shows that your coating was found."
         )
+    if finding.p_value > 0.5:
+        return _NOTHING["rank"]
     return (
-        "The images of the suspicious model score lower than those of "
-        f"{finding.others - _as_low(finding)} of {finding.others} innocent models. "
-        f"{_IF_INNOCENT[test]}, a result this strong would be {likelihood(finding.p_value)} "
-        f"(chance: {chance}).{tail}"
+        f"No convincing difference was found. {_IF_INNOCENT['rank']}, the chance of a result like "
+        f"this would be {chance}; to count as lower, it must be {risk} or less."
     )
 
 

@@ -81,8 +81,11 @@ def test_a_stricter_test_that_cannot_reach_alpha_leaves_the_verdict_open():
     assert [finding.outcome for finding in verdict.findings] == ["inconclusive", LOWER]
     unkeyed = drawn(5, features=None)
     verdict = verify(unkeyed, None, VerifyConfig(alpha=0.1), innocents=innocents())
-    assert (verdict.test, verdict.outcome) == ("rank", "coating found")
+    assert (verdict.test, verdict.outcome) == ("rank", "scores lower than these innocent models")
     assert "rank among innocent models" in verdict.headline
+    assert "Only the keyed test shows that your coating was found." in verdict.headline
+    verdict = verify(drawn(10, features=None), None, VerifyConfig(alpha=0.1), innocents=innocents())
+    assert (verdict.test, verdict.outcome) == ("rank", "no difference found")
     verdict = verify(drawn(5), None, innocents=innocents())
     assert (verdict.test, verdict.outcome) == ("rank", "inconclusive")
     assert "too few innocent models" in verdict.headline

@@ -12,7 +12,7 @@ from support.score_sets import drawn
 
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.verdict.config import VerifyConfig
-from siren_ext.verdict.outcomes import LOWER, NOT_COMPARABLE
+from siren_ext.verdict.outcomes import LOWER, LOWER_RANK, NOT_COMPARABLE
 from siren_ext.verdict.verify import verify
 
 ALIKE = {"looks": table(40, 5)}
@@ -96,9 +96,9 @@ def test_one_innocent_model_that_draws_such_pictures_is_enough() -> None:
     assert alone.outcome == NOT_COMPARABLE
     assert "unlike those of every innocent model" in alone.headline
     like = verify(suspect, None, config, innocents=[*others, innocent(200, -4.0)])
-    assert like.outcome == "coating found"
+    assert like.outcome == LOWER_RANK
     silent = dataclasses.replace(others[0], looks=None)
-    assert verify(suspect, None, config, innocents=[*others[1:], silent]).outcome == "coating found"
+    assert verify(suspect, None, config, innocents=[*others[1:], silent]).outcome == LOWER_RANK
 
 
 def test_verdicts_are_reached_without_torch() -> None:
