@@ -2,11 +2,12 @@
 
 Needs SIREN_COMFYUI_PYTHON and a Chromium (SIREN_CHROMIUM, else what is on the path). Where
 SIREN_COMFYUI_PICTURES names a folder, screenshots are kept there. For pictures worth showing, set
-SIREN_COMFYUI_COUNTS to 30,100 and SIREN_COMFYUI_STEPS to 12, the values of the example.
+SIREN_COMFYUI_COUNTS to 30,100 and SIREN_COMFYUI_STEPS to 5, the values of the example.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -33,6 +34,7 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--no-proxy-server",
 ]
+FILES = {"checkpoints": "any checkpoint.safetensors", "loras": "any lora.safetensors"}
 PATIENCE = 600_000
 """Milliseconds."""
 RESULTS = {
@@ -57,8 +59,8 @@ def page(server: Server, request: pytest.FixtureRequest) -> Iterator[Any]:
     if not chromium:
         pytest.skip("No Chromium found; install one or name it in SIREN_CHROMIUM")
     # what a user has, whatever its name; the page marks nodes whose file is unknown to it
-    for kind in ("checkpoints", "loras"):
-        file = server.base / "models" / kind / f"of a user ({kind}).safetensors"
+    for kind, name in FILES.items():
+        file = server.base / "models" / kind / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     settings = {"Comfy.TutorialCompleted": True, "Comfy.Validation.Workflows": True}
@@ -73,6 +75,9 @@ def page(server: Server, request: pytest.FixtureRequest) -> Iterator[Any]:
         tab.wait_for_function(
             "window.app && window.app.graph && window.app.vueAppReady", polling=500
         )
+        # it opens a graph of its own, some time after it says that it is ready
+        with contextlib.suppress(playwright.TimeoutError):
+            tab.wait_for_function("window.app.graph.nodes.length > 0", timeout=30_000)
         yield tab
         browser.close()
 
@@ -113,15 +118,16 @@ def test_example_opens_runs_and_is_seen(
     )
     missing = page.evaluate("window.app.graph.nodes.filter((n) => n.has_errors).map((n) => n.type)")
     assert missing == []
+    front = request.node.callspec.params["page"]
     if name not in RESULTS:
         chosen = page.evaluate(
             """window.app.graph.nodes.filter((n) => n.type.includes('Loader')).map(
                 (n) => [n.type, n.widgets.map((w) => w.value)])"""
         )
-        assert dict(chosen)["CheckpointLoaderSimple"] == ["of a user (checkpoints).safetensors"]
-        assert dict(chosen)["LoraLoader"] == ["of a user (loras).safetensors", 1.0, 1.0]
+        assert dict(chosen)["CheckpointLoaderSimple"] == [FILES["checkpoints"]]
+        assert dict(chosen)["LoraLoader"] == [FILES["loras"], 1.0, 1.0]
+        keep_picture(page, name, front)
         return
-    front = request.node.callspec.params["page"]
     small(name, page, front)
     page.evaluate("async () => { await window.app.queuePrompt(0, 1); }")
     entry = finished(server, page, before)
@@ -144,9 +150,7 @@ def test_example_opens_runs_and_is_seen(
     words = RESULTS[name] if "SIREN_COMFYUI_COUNTS" not in os.environ else {}
     assert {kind: text for kind, text in results(page).items() if kind in words} == words
     assert problems == []
-    folder = os.environ.get("SIREN_COMFYUI_PICTURES")
-    if folder:
-        picture(page, Path(folder) / f"{name}{'_new' if front == 'new' else ''}.png")
+    keep_picture(page, name, front)
 
 
 def results(tab: Any) -> dict[str, str]:
@@ -198,11 +202,19 @@ def fitted(tab: Any) -> dict[str, float]:
     return area
 
 
+def keep_picture(tab: Any, name: str, front: str) -> None:
+    """A screenshot, where a folder for them is named."""
+    folder = os.environ.get("SIREN_COMFYUI_PICTURES")
+    if folder:
+        picture(tab, Path(folder) / f"{name}{'_new' if front == 'new' else ''}.png")
+
+
 def picture(tab: Any, path: Path) -> None:
     """The whole graph, without the menus that the front end lays over it."""
     menus = tab.add_style_tag(
-        content=".splitter-overlay-root * { visibility: hidden !important }"
-        " .dom-widget, .dom-widget * { visibility: visible !important }"
+        content="body * { visibility: hidden !important }"
+        " #graph-canvas, .dom-widget, .dom-widget *, [data-node-id], [data-node-id] *"
+        " { visibility: visible !important }"
     )
     area = fitted(tab)
     tab.wait_for_timeout(1500)
