@@ -44,7 +44,8 @@ _PHOTOSHOP = b"Photoshop 3.0\0"
 _XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 _THUMBNAILS = re.compile(r"<xmp:Thumbnails>.*?</xmp:Thumbnails>", re.DOTALL)
 _C2PA_NOTE = (
-    "Content credentials (C2PA) were dropped: they are valid only for the unchanged original."
+    "Content credentials (C2PA) were dropped: they are valid only for the unchanged original. Coat "
+    "first, then sign."
 )
 
 

@@ -25,7 +25,10 @@ from siren_ext.data.decode import XMP_KEY
 from siren_ext.data.images import Picture, read_picture, write_picture
 from siren_ext.data.iptc import read_fields
 
-C2PA = "Content credentials (C2PA) were dropped: they are valid only for the unchanged original."
+C2PA = (
+    "Content credentials (C2PA) were dropped: they are valid only for the unchanged original. Coat "
+    "first, then sign."
+)
 
 
 def copied(path: Path) -> Picture:
