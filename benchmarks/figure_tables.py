@@ -14,11 +14,16 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy.special import ndtri
+
+from siren_ext.experiments.panel_results import TESTS
 from siren_ext.files import atomic
+from siren_ext.stats.shares import clustering, exact_interval
 from siren_ext.text import duration
 from siren_ext.verdict.outcomes import LOWER, NO_DIFFERENCE
 
@@ -68,7 +73,7 @@ def panel_tables(path: Path) -> str:
     sizes = list(dict.fromkeys(line["n"] for line in lines))
     shares: dict[tuple[str, str, str], dict[str, str]] = {}
     for line in lines:
-        cells = (f"{100 * float(line[name]):.3g}" for name in levels)
+        cells = (share_of(line, name) for name in levels)
         key = line["test"], line["group"], line["models"]
         shares.setdefault(key, {})[line["n"]] = " / ".join(cells)
     at = " / ".join(name.removeprefix("at_") for name in levels)
@@ -81,7 +86,38 @@ def panel_tables(path: Path) -> str:
             if group.startswith("guilty") == guilty
         ]
         parts.append(f"**{title}**, per cent of the models at alpha = {at}:\n\n{table(rows, head)}")
+    models = path.with_name(path.name.replace("_summary", ""))
+    if models != path and models.is_file():
+        parts.append(f"**Clusters**, innocent models:\n\n{cluster_table(models)}")
     return "\n\n".join(parts)
+
+
+def share_of(line: Mapping[str, str], name: str) -> str:
+    """A share of models in per cent with its exact 95 % interval, as if they were independent."""
+    share, models = float(line[name]), int(line["models"])
+    shown = f"{100 * share:.3g}"
+    if line["group"] == "other keys":  # of models and keys, so no share of so many models
+        return shown
+    low, high = exact_interval(round(share * models), models)
+    return f"{shown} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def cluster_table(path: Path) -> str:
+    """How alike innocent models of one set are, by the p of each test."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        lines = [line for line in csv.DictReader(stream) if line["kind"] != "guilty"]
+    rows: list[Row] = []
+    for column, (name, _) in TESTS.items():
+        if column == "p_verdict":  # 1 for all that are not judged, so not a p of their scores
+            continue
+        for size in dict.fromkeys(line["n"] for line in lines):
+            now = [line for line in lines if line["n"] == size and line.get(column)]
+            p = np.clip([float(line[column]) for line in now], 1e-12, 1 - 1e-6)
+            found = clustering(ndtri(p), [line["set"] or line["kind"] for line in now])
+            counts = (str(found.values), str(found.clusters))
+            rows.append((name, size, *counts, f"{found.correlation:.2f}", f"{found.worth:.0f}"))
+    head = ("test", "images", "models", "clusters", "intra-cluster correlation", "worth")
+    return table(rows, head)
 
 
 def table(rows: Sequence[Row], head: Row = HEAD) -> str:

@@ -82,11 +82,30 @@ def test_a_panels_tables_tell_the_innocent_from_the_guilty(
     page.write_text(f"{figures.START}\n{figures.END}\n")
     figures.main([str(summary), "--page", str(page)])
     innocent, guilty = page.read_text().split("**Caught**")
-    assert "| keyed test | innocent (44) | 4.55 / 0 | 0 / 0 |" in innocent
-    assert "| keyed test | guilty, 50 % (3) | 100 / 33.3 | 100 / 100 |" in guilty
+    assert (
+        "| keyed test | innocent (44) | 4.55 (0.6 to 15.5) / 0 (0.0 to 8.0) | "
+        "0 (0.0 to 8.0) / 0 (0.0 to 8.0) |"
+    ) in innocent
+    assert (
+        "| keyed test | guilty, 50 % (3) | 100 (29.2 to 100.0) / 33.3 (0.8 to 90.6) | "
+        "100 (29.2 to 100.0) / 100 (29.2 to 100.0) |"
+    ) in guilty
     assert "alpha = 0.05 / 1e-06" in innocent
     with pytest.raises(SystemExit):
         figures.main([str(summary), str(summary), "--page", str(page)])
+
+
+def test_clusters_of_a_panel_are_counted(figures: ModuleType, tmp_path: Path) -> None:
+    models = [("own set, clean", "own", 0.2), ("own set, clean", "own", 0.2), ("guilty", "own", 0)]
+    models += [("other set", "dog", 0.7), ("other set", "cat", 0.9), ("bare base model", "", 0.4)]
+    tests = [column for column in figures.TESTS if column not in ("p_ks_matched", "p_verdict")]
+    path = tmp_path / "panel.csv"
+    extra = "".join(f",{column}" for column in tests)
+    values = [f'"{kind}",{name},30,{p},1' + f",{p}" * len(tests) for kind, name, p in models]
+    path.write_text("\n".join([f"kind,set,n,p_ks_matched,p_verdict{extra}", *values]) + "\n")
+    text = figures.cluster_table(path)
+    assert "| keyed test | 30 | 5 | 4 | 1.00 | 4 |" in text
+    assert "verdict" not in text
 
 
 def test_the_page_of_the_panel_says_what_its_table_says(figures: ModuleType) -> None:
