@@ -15,24 +15,27 @@ with contextlib.suppress(ImportError):
     import spaces  # noqa: F401 - if installed, it must be imported before torch
 
 import gradio as gr
+from finished import finished_cards
 from guided import Guided, Length
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import DatasetError, SirenError
 from siren_ext.panels import html as cards
-from siren_ext.panels.actions import before_after, coat_step, verify_step
+from siren_ext.panels.actions import Tiles, before_after, coat_step, verify_step
 from siren_ext.panels.coat import coat_panel
 from siren_ext.panels.gradio_compat import lossless, private, upload_paths
 from siren_ext.panels.host import CoaterLibrary, JobFolders, PanelHost, UploadLimits
 from siren_ext.panels.uploads import collect_images
 from siren_ext.panels.verify import reference_path, verdict_parts, verdict_values, verify_panel
-from siren_ext.panels.widgets import image_files, reveal
+from siren_ext.panels.widgets import connect, image_files, reveal, run_and_stop
 from siren_ext.progress import NULL
 from siren_ext.samples.folder import sample_set
 from siren_ext.scoring.score import score_folder
 from siren_ext.training.prompts import class_noun
 
-FILE_MB = 10
+FILE_MB = 15
+MEGAPIXELS = 25
+"""A photo of an ordinary camera is accepted as it is."""
 KEEP_MINUTES = 15
 QUEUE = 20
 HERE = Path(__file__).resolve().parent
@@ -47,7 +50,9 @@ def make_host() -> PanelHost:
     PanelHost
         Limits, coaters and temporary folders.
     """
-    limits = UploadLimits(files=150, file_mb=FILE_MB, total_mb=200, megapixels=16, folders=False)
+    limits = UploadLimits(
+        files=150, file_mb=FILE_MB, total_mb=200, megapixels=MEGAPIXELS, folders=False
+    )
     return PanelHost(
         limits=limits, coaters=CoaterLibrary(device="cpu"), jobs=JobFolders(KEEP_MINUTES)
     )
@@ -69,28 +74,28 @@ def build(host: PanelHost | None = None, length: Length | None = None) -> Any:
         The page as ``gr.Blocks``.
     """
     host = host or make_host()
-    guided = Guided(host, length)
+    guided, pictures = Guided(host, length), example_pictures(host)
     minutes = KEEP_MINUTES * 60
     with gr.Blocks(title="Siren", delete_cache=(minutes // 3, minutes)) as page:
         gr.HTML(cards.intro(), elem_id="siren_style")
         gr.Markdown(WORDS["head"], elem_id="siren_head")
         with gr.Tabs(elem_id="siren_tabs"):
             with gr.Tab("Try it", elem_id="siren_tab_try"):
-                try_panel(host, guided)
-            with gr.Tab("Coat my images", elem_id="siren_tab_coat"):
+                try_panel(host, guided, pictures)
+            with gr.Tab("Coat", elem_id="siren_tab_coat"):
                 gr.Markdown(WORDS["coat"])
                 coat_panel(gr, host)
-            with gr.Tab("Verify images", elem_id="siren_tab_verify"):
+            with gr.Tab("Verify", elem_id="siren_tab_verify"):
                 verify_panel(gr, host)
             with gr.Tab("How it works", elem_id="siren_tab_how"):
-                how_panel(host)
+                how_panel(pictures)
         gr.Markdown(WORDS["foot"].format(minutes=KEEP_MINUTES))
         add_api(host)
     return page
 
 
-def try_panel(host: PanelHost, guided: Guided) -> None:
-    """Lay out the guided demo.
+def try_panel(host: PanelHost, guided: Guided, pictures: Tiles) -> None:
+    """Lay out the guided demo, below it the end of an earlier run.
 
     Parameters
     ----------
@@ -98,6 +103,8 @@ def try_panel(host: PanelHost, guided: Guided) -> None:
         Limits, coaters and folders.
     guided : Guided
         Runs the demo.
+    pictures : Tiles
+        What :func:`example_pictures` made.
     """
     length = guided.length
     gr.Markdown(
@@ -118,23 +125,20 @@ def try_panel(host: PanelHost, guided: Guided) -> None:
             label="What your images show, in one word (dog, portrait)", value="",
             elem_id="siren_try_noun", visible=False,
         )  # fmt: skip
-    limits = UploadLimits(files=length.images, file_mb=FILE_MB, total_mb=100, megapixels=16)
+    limits = UploadLimits(files=length.images, file_mb=FILE_MB, total_mb=100, megapixels=MEGAPIXELS)
     with gr.Column(visible=False) as own:
         files = image_files(gr, "siren_try_files", "Your images", limits)
-    job_id = gr.State("")
-    with gr.Row():
-        start = gr.Button("Run it live", variant="primary", elem_id="siren_try_run")
-        stop = gr.Button("Stop", variant="stop", elem_id="siren_try_stop")
-    card = gr.HTML(elem_id="siren_try_story")
+    buttons = run_and_stop(gr, "siren_try", "Run it live", host.stops)
+    card = gr.HTML(cards.note(WORDS["finished"], "An earlier run"), elem_id="siren_try_story")
     examples = gr.Gallery(
+        pictures,
         label="Before and after: the image that changed most",
         show_label=False,
         columns=3,
-        visible=False,
         elem_id="siren_try_looks",
         **lossless(gr),
     )  # fmt: skip
-    outputs = verdict_parts(gr, "siren_try")
+    outputs = verdict_parts(gr, "siren_try", finished_cards())
 
     def choose(kind: str) -> tuple[Any, Any]:
         mine = kind != "Sample images"
@@ -159,15 +163,8 @@ def try_panel(host: PanelHost, guided: Guided) -> None:
             yield reveal(gr, (head, state.examples, *rest))
 
     source.change(choose, [source], [own, noun], **private(gr))
-    checked = start.click(friendly(ready), [source, files, noun], None, queue=False, **private(gr))
-    started = checked.success(host.stops.new_job, [job_id], [job_id], queue=False, **private(gr))
-    started.then(
-        on_gpu(run),
-        [source, files, noun, job_id],
-        [card, examples, *outputs.values()],
-        **private(gr),
-    )
-    stop.click(host.stops.request, [job_id], None, queue=False, **private(gr))
+    shown = [card, examples, *outputs.values()]
+    connect(gr, buttons, ready, on_gpu(run), [source, files, noun], shown)
 
 
 def ready(kind: str, uploads: Any, noun: str) -> None:
@@ -215,17 +212,17 @@ def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_gpu
 
 
-def how_panel(host: PanelHost) -> None:
-    """Lay out the explanation, with example pictures made with the bundled coater.
+def how_panel(pictures: Tiles) -> None:
+    """Lay out the explanation.
 
     Parameters
     ----------
-    host : PanelHost
-        Coaters.
+    pictures : Tiles
+        What :func:`example_pictures` made.
     """
     gr.HTML((HERE / "how.html").read_text(encoding="utf-8"), elem_id="siren_how_flow")
     gr.Gallery(
-        value=example_pictures(host),
+        value=pictures,
         label="An example: original, coated, and the difference amplified 10 times",
         show_label=False,
         columns=3,
@@ -235,7 +232,7 @@ def how_panel(host: PanelHost) -> None:
     gr.Markdown(WORDS["how"])
 
 
-def example_pictures(host: PanelHost) -> list[tuple[str, str]]:
+def example_pictures(host: PanelHost) -> Tiles:
     """Coat one sample image.
 
     Parameters
@@ -245,7 +242,7 @@ def example_pictures(host: PanelHost) -> list[tuple[str, str]]:
 
     Returns
     -------
-    list[tuple[str, str]]
+    Tiles
         Paths and captions of three pictures, kept for a month.
     """
     whole = sample_set()

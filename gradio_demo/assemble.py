@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-FILES = ("README.md", "app.py", "guided.py", "how.html", "requirements.txt", "words.json")
+FILES = (
+    "README.md", "app.py", "finished.json", "finished.py", "guided.py", "how.html",
+    "requirements.txt", "words.json",
+)  # fmt: skip
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
 

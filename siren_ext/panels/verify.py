@@ -195,7 +195,7 @@ def score_file(upload: Any) -> Path | None:
     return paths[0] if len(paths) == 1 and paths[0].suffix.lower() == ".json" else None
 
 
-def verdict_parts(gr: Any, prefix: str) -> dict[str, Any]:
+def verdict_parts(gr: Any, prefix: str, shown: tuple[str, str] = ("", "")) -> dict[str, Any]:
     """The outputs of a verification.
 
     Parameters
@@ -204,14 +204,16 @@ def verdict_parts(gr: Any, prefix: str) -> dict[str, Any]:
         The host's ``gradio`` module.
     prefix : str
         First part of the components' ids.
+    shown : tuple[str, str]
+        HTML of a verdict and of its charts to begin with, "" for none.
 
     Returns
     -------
     dict[str, Any]
         The components by their ``elem_id``, in the order of :func:`verdict_values`.
     """
-    card = gr.HTML(elem_id=f"{prefix}_verdict")
-    charts = gr.HTML(visible=False, elem_id=f"{prefix}_charts")
+    card = gr.HTML(shown[0], elem_id=f"{prefix}_verdict")
+    charts = gr.HTML(shown[1], visible=bool(shown[1]), elem_id=f"{prefix}_charts")
     report = gr.File(
         label="Report (open report.html in a browser), and the key's ledger to keep",
         file_count="multiple",
