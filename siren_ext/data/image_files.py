@@ -101,7 +101,7 @@ def inside(path: Path, root: Path) -> bool:
     """Whether a path is ``root`` or inside it, after links; False if they lead nowhere."""
     try:
         return real_path(path).is_relative_to(real_path(root))
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

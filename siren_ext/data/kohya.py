@@ -25,6 +25,7 @@ MAX_REPEATS = 9999
 # control characters, line breaks and text-direction marks
 _ODD = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 _Folder = Annotated[str, Meta(pattern=rf"^[^{_ODD}]+\Z", description="a folder name on one line")]
+_FileName = Annotated[str, Meta(pattern=rf"^[^{_ODD}]*\Z", description="a file name on one line")]
 _Words = Annotated[str, Meta(pattern=rf"^[^{_ODD}/\\]*\Z", description="words without / or \\")]
 _Suffix = Annotated[
     str, Meta(pattern=r"^(\.[\w-]{1,16})?\Z", description="a suffix such as '.txt'")
@@ -75,8 +76,8 @@ class Subset(Struct, frozen=True, rename=_NAMES):
     repeats: Annotated[int, Meta(ge=1, le=MAX_REPEATS)] = 1
     caption_suffix: _Suffix = ""
     is_reg: bool = False
-    metadata_file: str = ""
-    list_file: str = ""
+    metadata_file: _FileName = ""
+    list_file: _FileName = ""
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> Subset:
