@@ -65,11 +65,13 @@ def run(page: Any, prefix: str, card: str) -> str:
     return page.inner_text(f"#{prefix}_{card} .box")
 
 
-def download(page: Any, elem_id: str, name: str) -> Path:
-    page.wait_for_selector(f"#{elem_id} a")
+def download(page: Any, elem_id: str, file: str, name: str = "") -> Path:
+    """Save one of the files that a component offers, under a name of our own if one is given."""
+    link = f"#{elem_id} a[href$='{file}']"
+    page.wait_for_selector(link)
     with page.expect_download() as waiting:
-        page.locator(f"#{elem_id} a").last.click()
-    target = FOLDER / "downloads" / name
+        page.locator(link).last.click()
+    target = FOLDER / "downloads" / (name or file)
     waiting.value.save_as(target)
     return target
 
@@ -116,7 +118,7 @@ def make_key(page: Any) -> dict[str, str]:
     page.click("#siren_coat_newkey_run")
     page.get_by_text("Key made").first.wait_for()
     seen["key"] = page.inner_text("#siren_coat_newkey_result .box")
-    download(page, "siren_coat_newkey_file", "made.json")
+    download(page, "siren_coat_newkey_file", "siren_keys.json", "made.json")
     return seen
 
 
