@@ -53,6 +53,14 @@ Reference = Annotated[
         "same prompts and seeds; or a JSON file of its scores.",
     ),
 ]
+Alpha = Annotated[
+    float,
+    typer.Option(
+        "--alpha",
+        help="Accepted risk of a false alarm. What that is depends on the test, see "
+        "'siren-ext verify --help'.",
+    ),
+]
 
 
 def investigate_(
@@ -70,14 +78,7 @@ def investigate_(
     steps: SamplingSteps = None,
     guidance: Guidance = None,
     size: Side = None,
-    alpha: Annotated[
-        float,
-        typer.Option(
-            "--alpha",
-            help="Accepted risk of a false alarm. What that is depends on the test, see "
-            "'siren-ext verify --help'.",
-        ),
-    ] = 1e-6,
+    alpha: Alpha = 1e-6,
     stop_early: Annotated[
         bool,
         typer.Option("--stop-early", help="Stop generating once a sequential test has decided."),

@@ -96,9 +96,8 @@ def investigate(
         of a keyed coater; the test of a :class:`FiledKey` is counted. See :func:`verify`.
     stop_early : bool
         score each image as it is made, and stop once :class:`SequentialKs` has decided and the
-        images are shown to look like the reference's. The verdict is then that test's alone: a test
-        for a fixed number of images, repeated after every image, would raise the risk of a false
-        accusation.
+        images are shown to look like the reference's. Only that test counts then: a test for a
+        fixed number, repeated after every image, would raise the risk of a false accusation.
     batch_size : int
         images scored at once.
     progress : Progress
