@@ -33,12 +33,12 @@ def preference(
     out: Annotated[Path, typer.Option("--out", help="JSON file for the measurement.")],
     adapter: Adapters = None,
     control: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--control",
             metavar="MODEL",
-            help="Clean model whose preference is subtracted: base for the base model, a LoRA of "
-            "the originals, or another model. By default nothing is subtracted.",
+            help="Clean model that is subtracted: a LoRA that you trained on the originals, or "
+            "another model; several are averaged. By default nothing is subtracted.",
         ),
     ] = None,
     scale: Annotated[
@@ -51,12 +51,14 @@ def preference(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Measure which messages a model prefers, from its file: does it know the coating?
+    """Measure what a model has learnt, from its file: does it know the coating?
 
     Give the folder of the original images, not of the coated copies. The key is not needed here;
     'siren-ext verify --suspect OUT --key keys.json' tests it against the result. Run the same
     command again to resume a stopped one.
     """
+    import torch
+
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
     from siren_ext.data.dataset import ImageSet
@@ -68,8 +70,10 @@ def preference(
     check_output(out, "scores", force=force)
     loaded = Coater.load(coater_path(coater))
     merged = [WeightedAdapter.parse(text, scale) for text in adapter or ()]
-    suspect = LocalSuspect(base, merged, allow_partial=allow_partial, device=device)
-    clean = None if control is None else _control(control, base, device)
+    suspect = LocalSuspect(
+        base, merged, allow_partial=allow_partial, device=device, dtype=torch.float32
+    )
+    clean = [_control(name, base, device) for name in control or ()]
     with locked(out), watched(quiet) as progress:
         images = ImageSet.open(data).checked(progress=progress)
         found = measure_preference(
@@ -77,7 +81,7 @@ def preference(
             images,
             loaded,
             chosen,
-            control=clean,
+            controls=clean,
             partial=out.with_name(out.name + ".partial"),
             progress=progress,
         )
@@ -88,14 +92,14 @@ def preference(
 
 def _control(name: str, base: str, device: str) -> LocalSuspect:
     """The clean model that ``--control`` names."""
+    import torch
+
     from siren_ext.suspects.local import LocalSuspect
     from siren_ext.suspects.open import needs_base
 
-    if name == "base":
-        return LocalSuspect(base, device=device)
-    if needs_base(name):
-        return LocalSuspect(base, Path(name), device=device)
-    return LocalSuspect(name, device=device)
+    adapter = Path(name) if needs_base(name) else None
+    model = base if adapter or name == "base" else name
+    return LocalSuspect(model, adapter, device=device, dtype=torch.float32)
 
 
 def register(app: typer.Typer) -> None:
@@ -110,5 +114,5 @@ def register(app: typer.Typer) -> None:
         app,
         "preference",
         example="siren-ext preference photos --base sd15.safetensors --adapter suspect.safetensors "
-        "--coater coater.safetensors --control base --out preference.json",
+        "--coater coater.safetensors --out preference.json",
     )(preference)

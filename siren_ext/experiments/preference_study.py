@@ -1,8 +1,10 @@
 """Preference evidence by what was done to the training set: shares, handling, weak training.
 
-For each case and training seed a model is trained, and its preference for the owner's message is
-measured alone, minus the base model, and minus a clean model of the owner's. A stopped study is
-resumed; two processes may share a folder if ``--only`` keeps their cases apart.
+For each case and training seed a model is trained, and what it has learnt of the owner's message is
+measured alone, minus one clean model of the owner's, and minus the mean of three. Models that were
+trained on other images (``--innocent``) are measured as well. A stopped study is resumed. Several
+processes may share a folder: after ``--stage coat``, give each its own ``--shard``, first for
+``--stage train``, then for ``--stage measure``; ``--stage table`` writes the table.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
 
 from siren_ext.attacks.apply import Step, handle_folder
@@ -57,12 +61,15 @@ class Case:
         What happens to all files before training.
     training : tuple[tuple[str, Any], ...]
         Settings of training that differ from the defaults.
+    others : bool
+        The rest are other people's images in place of clean originals.
     """
 
     name: str
     share: float
     steps: tuple[Step, ...] = ()
     training: tuple[tuple[str, Any], ...] = ()
+    others: bool = False
 
 
 CASES = (
@@ -70,11 +77,44 @@ CASES = (
     Case("coated", 1.0),
     Case("share_20", 0.2),
     Case("share_10", 0.1),
+    Case("others_20", 0.2, others=True),
+    Case("others_10", 0.1, others=True),
     Case("crop", 1.0, _HANDLING[:1]),
     Case("handled", 1.0, _HANDLING),
     Case("weak", 1.0, (), (("rank", 8), ("alpha", 8.0), ("learning_rate", 1e-4), ("steps", 200))),
 )
-"""The cases of the study; "clean" also gives the control, with a seed of its own."""
+"""The cases of the study; "clean" also gives the controls, with seeds of their own."""
+CONTROLS = {"none": (), "clean": (97,), "three cleans": (97, 98, 99)}
+"""Seeds of the clean models whose mean is subtracted."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the study.
+
+    Attributes
+    ----------
+    case : Case | None
+        What it is trained on; None if it comes from elsewhere.
+    seed : int
+        Of its training.
+    path : Path | None
+        Its file, if it comes from elsewhere.
+    """
+
+    case: Case | None
+    seed: int
+    path: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Names files and rows."""
+        return f"{self.case.name}_{self.seed}" if self.case else f"other_{self.path_stem}"
+
+    @property
+    def path_stem(self) -> str:
+        """The name of its file, without the ending."""
+        return self.path.stem if self.path else ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +137,8 @@ class Study:
         How preference is measured.
     progress : Progress
         Receives every step; may cancel.
+    others : ImageSet | None
+        Other people's images, for the cases with such; None leaves these cases out.
     """
 
     data: ImageSet
@@ -106,13 +148,16 @@ class Study:
     out: Path
     config: PreferenceConfig
     progress: Progress
+    others: ImageSet | None = None
 
     @cached_property
     def coated(self) -> ImageSet:
         """The coated images, in the order of the originals."""
         key = experiment_key(0, self.coater.config.message_bits)
         folder = self.out / "coated"
-        coat_folder(self.data, self.coater, folder, key=key, progress=self.progress)
+        # other processes may use a finished folder, so it is not locked for another look
+        if not folder.is_dir() or len(ImageSet.open(folder)) < len(self.data):
+            coat_folder(self.data, self.coater, folder, key=key, progress=self.progress)
         return ImageSet.open(folder)
 
     def adapter(self, case: Case, seed: int) -> Path:
@@ -131,7 +176,8 @@ class Study:
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         work = self.out / "work" / name
-        settings = {"steps": self.steps, "seed": 100 + seed} | dict(case.training)
+        settings: dict[str, Any] = {"steps": self.steps, "seed": 100 + seed, "precision": "float32"}
+        settings |= dict(case.training)
         images = self._images(case, seed, work)
         config = PersonalizeConfig(**settings)
         personalize(images, self.base, config, path, progress=Named(self.progress, name))
@@ -146,63 +192,87 @@ class Study:
         mixed = work / "mixed"
         mixed.mkdir(parents=True, exist_ok=True)
         pairs = zip(self.data.items, self.coated.items, strict=True)
-        for row, (clean, coated) in enumerate(pairs):
-            item = coated if row in chosen else clean
+        used = [
+            coated if row in chosen else clean
+            for row, (clean, coated) in enumerate(pairs)
+            if row in chosen or not case.others
+        ]
+        if case.others and self.others is not None:
+            strangers = np.random.default_rng((seed, 4)).permutation(len(self.others))
+            used += [self.others.items[row] for row in strangers[: len(self.data) - count]]
+        for row, item in enumerate(used):
             target = mixed / f"{row:04d}{item.path.suffix}"
             shutil.copyfile(item.path, target)
-            target.with_suffix(".txt").write_text(clean.caption or "", encoding="utf-8")
+            target.with_suffix(".txt").write_text(item.caption or "", encoding="utf-8")
         images = ImageSet.open(mixed)
         if not case.steps:
             return images
         return handle_folder(images, work / "handled", case.steps, seed=seed)
 
-    def measured(self, name: str, adapter: Path | None, control: str) -> ScoreSet:
-        """The preference of a model, measured if its file does not exist.
+    def models(self, wanted: list[str], seeds: int, innocent: Path | None) -> list[Model]:
+        """All models to measure: those of the wanted cases, then those of other images.
 
         Parameters
         ----------
-        name : str
-            Names the file.
-        adapter : Path | None
-            The model's LoRA; None for the base model.
-        control : {"none", "base", "clean"}
-            What is subtracted.
+        wanted : list[str]
+            Names of cases.
+        seeds : int
+            Models per case.
+        innocent : Path | None
+            Folder of adapters that were trained on other images.
         """
-        path = self.out / "preference" / f"{name}.{control}.json"
+        cases = [case for case in CASES if case.name in wanted]
+        cases = [case for case in cases if self.others is not None or not case.others]
+        own = [Model(case, seed) for seed in range(seeds) for case in cases]
+        foreign = sorted(innocent.glob("*.safetensors")) if innocent else []
+        return own + [Model(None, 0, path) for path in foreign]
+
+    def measured(self, model: Model, control: str) -> ScoreSet:
+        """What a model has learnt, measured if its file does not exist.
+
+        Parameters
+        ----------
+        model : Model
+            The model.
+        control : str
+            A name in :data:`CONTROLS`.
+        """
+        path = self.out / "preference" / f"{model.name}.{control.replace(' ', '_')}.json"
         if path.is_file():
             return ScoreSet.load(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        clean = None
-        if control != "none":
-            own = self.adapter(CASES[0], 99) if control == "clean" else None
-            clean = LocalSuspect(self.base, own)
+        adapter = model.path or self.adapter(model.case or CASES[0], model.seed)
+        cleans = [self.adapter(CASES[0], seed) for seed in CONTROLS[control]]
         found = measure_preference(
-            LocalSuspect(self.base, adapter),
+            self._suspect(adapter),
             self.data,
             self.coater,
             self.config,
-            control=clean,
+            controls=[self._suspect(clean) for clean in cleans],
             partial=path.with_suffix(".partial"),
-            progress=Named(self.progress, name),
+            progress=Named(self.progress, model.name),
         )
         found.save(path)
         return found
 
-    def row(self, case: Case, seed: int, control: str) -> dict[str, Any]:
+    def _suspect(self, adapter: Path) -> LocalSuspect:
+        return LocalSuspect(self.base, adapter, dtype=torch.float32)
+
+    def row(self, model: Model, control: str) -> dict[str, Any]:
         """The figures of one model and control.
 
         Parameters
         ----------
-        case : Case
-            What the model is trained on.
-        seed : int
-            Of its training.
-        control : {"none", "base", "clean"}
-            What is subtracted.
+        model : Model
+            The model.
+        control : str
+            A name in :data:`CONTROLS`.
         """
-        found = self.measured(f"{case.name}_{seed}", self.adapter(case, seed), control)
+        found = self.measured(model, control)
         message = experiment_key(0, self.coater.config.message_bits).signs()
-        return {"case": case.name, "seed": seed, "control": control} | figures(found, message)
+        kind = model.case.name if model.case else "other images"
+        known = {"case": kind, "model": model.name, "seed": model.seed, "control": control}
+        return known | figures(found, message)
 
 
 def figures(found: ScoreSet, message: Any) -> dict[str, Any]:
@@ -237,13 +307,14 @@ def figures(found: ScoreSet, message: Any) -> dict[str, Any]:
     ]
     return {
         "p": own.p_value,
-        "z": own.statistic / float(np.linalg.norm(summed)),
+        "z": own.statistic / (float(np.linalg.norm(summed)) or 1.0),
         "bits_right": own.bits_right,
         "others_05": float(np.mean(np.array(others) <= 0.05)),
         "others_01": float(np.mean(np.array(others) <= 0.01)),
     }
 
 
+STAGES = ("coat", "train", "measure", "table")
 app = typer.Typer(add_completion=False)
 
 
@@ -253,38 +324,58 @@ def preference_study(
     coater: Annotated[Path, typer.Option("--coater", help="A keyed coater.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the study.")],
     base: Annotated[str, typer.Option("--base", help="Base model.")] = "pocket",
+    others: Annotated[
+        Path | None, typer.Option("--others", help="Folder of other people's images.")
+    ] = None,
+    innocent: Annotated[
+        Path | None, typer.Option("--innocent", help="Folder of LoRAs of other images.")
+    ] = None,
     steps: Annotated[int, typer.Option("--steps", help="Training steps per model.")] = 500,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Models per case.")] = 3,
     draws: Annotated[int, typer.Option("--draws", min=1, help="Noise levels per image.")] = 4,
     only: Annotated[str, typer.Option("--only", help="Cases, separated by commas.")] = "",
+    stage: Annotated[
+        str, typer.Option("--stage", help="coat, train, measure, table, or all of them.")
+    ] = "all",
+    shard: Annotated[str, typer.Option("--shard", help="Part I of N, as I/N from 0/N.")] = "0/1",
     table: Annotated[
         Path | None, typer.Option("--table", help="CSV table; by default in the folder.")
     ] = None,
 ) -> None:
     """Measure preference evidence on models of known training sets."""
-    names = {case.name: case for case in CASES}
-    wanted = [name for name in only.split(",") if name] or list(names)
+    names = [case.name for case in CASES]
+    wanted = [name for name in only.split(",") if name] or names
     if unknown := [name for name in wanted if name not in names]:
         raise typer.BadParameter(f"{unknown[0]!r} is no case; expected {', '.join(names)}.")
+    if stage not in (*STAGES, "all"):
+        raise typer.BadParameter(f"{stage!r} is no stage; expected {', '.join(STAGES)} or all.")
+    part, parts = (int(number) for number in shard.split("/"))
     images = open_set(data)
     loaded = Coater.load(coater_path(coater))
     open_log(out, {"data": images.hash, "coater": loaded.fingerprint, "base": base, "steps": steps})
-    rows: list[dict[str, Any]] = []
     with watched(False) as progress:
+        strangers = ImageSet.open(others) if others else None
         config = PreferenceConfig(draws=draws)
-        study = Study(images, loaded, base, steps, out, config, progress)
-        for seed in range(seeds):
-            for name in wanted:
-                for control in ("none", "base", "clean"):
-                    row = study.row(names[name], seed, control)
-                    rows.append(row)
-                    write_rows(rows, table or out / "preference.csv")
-    for row in rows:
-        say(
-            f"{row['case']}, seed {row['seed']}, control {row['control']}: p = {row['p']:.2g}, "
-            f"z = {row['z']:.1f}, {row['bits_right']} bits right; other keys below .05 and .01: "
-            f"{100 * row['others_05']:.1f} %, {100 * row['others_01']:.1f} %"
-        )
+        study = Study(images, loaded, base, steps, out, config, progress, strangers)
+        models = study.models(wanted, seeds, innocent)
+        if stage == "coat":
+            study.coated  # noqa: B018
+        if stage in ("train", "all"):
+            clean = [Model(CASES[0], seed) for seed in CONTROLS["three cleans"]]
+            for model in (clean + [model for model in models if model.case])[part::parts]:
+                study.adapter(model.case or CASES[0], model.seed)
+        if stage in ("measure", "all"):
+            for model, control in list(product(models, CONTROLS))[part::parts]:
+                study.measured(model, control)
+        if stage in ("table", "all"):
+            rows = [study.row(model, control) for model in models for control in CONTROLS]
+            write_rows(rows, table or out / "preference.csv")
+            for row in rows:
+                say(
+                    f"{row['model']}, control {row['control']}: p = {row['p']:.2g}, "
+                    f"z = {row['z']:.1f}, {row['bits_right']} bits right; other keys below .05 and "
+                    f".01: {100 * row['others_05']:.1f} %, {100 * row['others_01']:.1f} %"
+                )
 
 
 if __name__ == "__main__":

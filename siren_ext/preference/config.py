@@ -13,7 +13,7 @@ from siren_ext.errors import ConfigError
 
 @dataclass(frozen=True)
 class PreferenceConfig(Config):
-    """How a model's preference for a message is measured.
+    """How what a model has learnt of a message is measured.
 
     Attributes
     ----------
@@ -21,7 +21,8 @@ class PreferenceConfig(Config):
         Noise levels per image. They are spread evenly over the schedule between ``low`` and
         ``high``; cost grows in proportion.
     low, high : float
-        Range of noise levels, as shares of the schedule from 0 (no noise) to 1.
+        Range of noise levels, as shares of the schedule from 0 (no noise) to 1. The first tenth
+        shows coatings best (``docs/preference.md``).
     images : int
         Largest number of the owner's images that are used, the first in order; 0 for all.
     resolution : int
@@ -34,7 +35,7 @@ class PreferenceConfig(Config):
 
     draws: Annotated[int, Meta(ge=1, le=10_000)] = 4
     low: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
-    high: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0
+    high: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.1
     images: Annotated[int, Meta(ge=0, le=1_000_000)] = 128
     resolution: Annotated[int, Meta(ge=0, le=8192)] = 0
     batch_size: Annotated[int, Meta(ge=1, le=4096)] = 8

@@ -1,10 +1,10 @@
-"""Measures which messages a diffusion model prefers, from the model itself and without a key.
+"""Measures what a diffusion model has learnt of a coating, from the model itself, without a key.
 
-A model that was trained on coated images denoises an image a little better when the image carries
-the coating's message. The loss of the owner's *clean* images is differentiated with respect to the
-message, at the message zero: minus the gradient says for every bit which sign the model would
-rather see, and how much. One pass forward and one backward per image and noise level give this for
-all 2^k messages at once. The key is not used, so the keyed test of the result is exact whatever the
+A model that was trained on coated images moves the owner's *clean* images towards the coating when
+it removes noise. Each clean image gets a little noise, the model estimates the clean image, and the
+difference of estimate and image is what the model adds by itself: the learnt field. It is averaged
+over noises and read along the patterns of all bits (:mod:`siren_ext.preference.reading`). One run
+serves all 2^k messages. The key is not used, so the keyed test of the result is exact whatever the
 model has learnt (:mod:`siren_ext.stats.keyed`).
 
 Unlike pictures that a model generates, this needs the model's file. It sees coatings that are too
@@ -32,6 +32,7 @@ from siren_ext.files import sha256_file
 from siren_ext.personalize.data import training_size
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.parts import Parts
+from siren_ext.preference.reading import bit_patterns, latent_patterns, read_fields, spread
 from siren_ext.progress import NULL, Progress
 from siren_ext.scoring.score_set import PREFERENCE, ScoreSet
 from siren_ext.text import printable
@@ -49,24 +50,25 @@ def measure_preference(
     coater: Coater,
     config: PreferenceConfig | None = None,
     *,
-    control: LocalSuspect | None = None,
+    controls: Sequence[LocalSuspect] = (),
     partial: Path | None = None,
     progress: Progress = NULL,
 ) -> ScoreSet:
-    """Measure the preference of a model for every bit of a message.
+    """Measure what a model has learnt along every bit of a message.
 
     Parameters
     ----------
     suspect : LocalSuspect
-        The suspicious model; Stable Diffusion 1.x or 2.x, with or without adapters.
+        The suspicious model; Stable Diffusion 1.x or 2.x, with or without adapters. Load it in
+        32 bits: the differences are small.
     data : ImageSet
         The owner's clean images, with captions if there are any.
     coater : Coater
         The keyed coater that coated the published copies.
     config : PreferenceConfig | None
         Settings; None for the defaults.
-    control : LocalSuspect | None
-        A clean model: the base, or better one that was trained on the clean images. Its preference
+    controls : sequence of LocalSuspect
+        Clean models that were trained on the clean images, each with another seed. Their mean field
         is subtracted, at equal noise.
     partial : Path | None
         A file for finished images, from which a stopped run is resumed; deleted at the end.
@@ -76,9 +78,9 @@ def measure_preference(
     Returns
     -------
     ScoreSet
-        One row per image: ``features`` are the preferences for the +1 of each bit, divided by
-        their spread over all images and bits; ``scores`` are the mean losses (of the suspect, minus
-        the control's). ``source["kind"]`` is ``"preference"``.
+        One row per image: ``features`` say how much of the pattern of each bit's +1 was learnt,
+        divided by their spread over all images and bits; ``scores`` are the mean losses (of the
+        suspect, minus the controls'). ``source["kind"]`` is ``"preference"``.
 
     Raises
     ------
@@ -95,9 +97,34 @@ def measure_preference(
 
     Notes
     -----
-    Memory is that of a training step with ``batch_size`` images, on which nothing else depends.
+    Nothing is differentiated: the denoiser is passed ``draws`` times per image and model, the
+    autoencoder once per image and some hundred times for the patterns. Memory is that of pictures
+    generated ``batch_size`` at a time, on which nothing else depends.
     """
     config = config or PreferenceConfig()
+    items = _probes(data, coater, config)
+    facts = _facts(suspect, controls, config)
+    parts = Parts(partial, _signature(facts, items, coater))
+    models = [_Model(suspect.pipeline), *(_Model(control.pipeline) for control in controls)]
+    size = training_size(suspect.pipeline, config)
+    progress.stage("Measuring preference", len(items), len(parts.done))
+    try:
+        for batch in _batches(items, parts, config.batch_size):
+            images = torch.cat([_view(items[row], size) for row in batch])
+            texts = [items[row].caption or items[row].class_words or "" for row in batch]
+            fields, lost = _fields(models, images, texts, batch, config)
+            parts.add(batch, fields, lost)
+            progress.advance(len(batch))
+    finally:
+        parts.save()
+    patterns = _patterns(suspect.pipeline, coater, items, size)
+    found = _score_set(items, parts, coater, facts, patterns)
+    parts.remove()
+    return found
+
+
+def _probes(data: ImageSet, coater: Coater, config: PreferenceConfig) -> Sequence[Item]:
+    """The images that are used, for a coater that has messages."""
     if not coater.keyed:
         raise CoaterError(
             "This coater is not keyed, so there is no message that a model could prefer. Use the "
@@ -106,28 +133,12 @@ def measure_preference(
     items = data.items[: config.images] if config.images else data.items
     if not items:
         raise DatasetError(f"{data.name} contains no images; expected at least one.")
-    facts = _facts(suspect, control, config)
-    parts = Parts(partial, _signature(facts, items, coater))
-    models = [_Model(suspect.pipeline), *([_Model(control.pipeline)] if control else [])]
-    size = training_size(suspect.pipeline, config)
-    progress.stage("Measuring preference", len(items), len(parts.done))
-    try:
-        for batch in _batches(items, parts, config.batch_size):
-            images = torch.cat([_view(items[row], size) for row in batch])
-            texts = [items[row].caption or items[row].class_words or "" for row in batch]
-            rows, lost = _preference(models, images, texts, batch, coater, config)
-            parts.add(batch, rows, lost)
-            progress.advance(len(batch))
-    finally:
-        parts.save()
-    found = _score_set(items, parts, coater, facts)
-    parts.remove()
-    return found
+    return items
 
 
 @dataclass(frozen=True)
 class _Model:
-    """A pipeline whose loss is differentiated."""
+    """A pipeline whose learnt field is measured."""
 
     pipeline: Pipeline
 
@@ -142,52 +153,57 @@ class _Model:
             part.requires_grad_(False)
             part.eval()
 
-    def gradient(
+    @torch.no_grad()
+    def learnt(
         self, latents: Tensor, texts: list[str], rows: list[int], config: PreferenceConfig
     ) -> tuple[Tensor, Tensor]:
-        """Gradient of the mean loss with respect to B latents, and the B mean losses."""
-        embeds = pipelines.encode_prompts(self.pipeline, texts)
-        total, losses = torch.zeros_like(latents), torch.zeros(len(latents))
+        """What the model adds to B latents, and the B losses; means over the draws."""
+        unet = self.pipeline.unet
+        embeds = pipelines.encode_prompts(self.pipeline, texts).to(unet.device, unet.dtype)
+        added, losses = torch.zeros_like(latents), torch.zeros(len(latents))
         for draw in range(config.draws):
             times, noise = _noise(self.pipeline, latents, rows, draw, config)
-            given = latents.detach().requires_grad_(True)
-            loss = pipelines.loss_at(self.pipeline, given, embeds, noise=noise, timesteps=times)
-            total += torch.autograd.grad(loss.sum(), given)[0]
-            losses += loss.detach().float().cpu()
-        if not (torch.isfinite(losses).all() and torch.isfinite(total).all()):
+            noisy = pipelines.add_noise(self.pipeline, latents, noise, times)
+            guess = unet(noisy.to(unet.dtype), times, embeds, return_dict=False)[0].float()
+            added += pipelines.clean_estimate(self.pipeline, noisy, guess, times) - latents
+            target = pipelines.denoising_target(self.pipeline, latents, noise, times)
+            losses += (guess - target).square().mean((1, 2, 3)).cpu()
+        if not (torch.isfinite(losses).all() and torch.isfinite(added).all()):
             raise ModelError(
                 "The model's loss is not finite; expected a number. The file is damaged, or 16-bit "
                 "numbers are too coarse for it: use 32-bit ones."
             )
-        return total / config.draws, losses / config.draws
+        return added / config.draws, losses / config.draws
 
 
-def _preference(
+@torch.no_grad()
+def _fields(
     models: list[_Model],
     images: Tensor,
     texts: list[str],
     rows: list[int],
-    coater: Coater,
     config: PreferenceConfig,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Preferences (B x k) and mean losses (B) of the first model, minus those of the second.
+    """Fields (B x latents) and mean losses (B) of the first model, minus the mean of the others.
 
-    The autoencoder is passed once forward and once backward, because neither noise level nor model
-    changes it; on small models this is most of the work.
+    The autoencoder is that of the first model.
     """
-    bits, device = coater.config.message_bits, models[0].pipeline.unet.device
-    coater.to(device)
-    images = images.to(device)
-    with torch.enable_grad():
-        message = torch.zeros(len(images), bits, device=device, requires_grad=True)
-        coated = (images + coater.residual(images, message)).clamp(0, 1)
-        latents = pipelines.encode_latents(models[0].pipeline, coated)
-        gradient, losses = models[0].gradient(latents, texts, rows, config)
-        for other in models[1:]:
-            theirs, usual = other.gradient(latents, texts, rows, config)
-            gradient, losses = gradient - theirs, losses - usual
-        slope = torch.autograd.grad(latents, message, gradient)[0]
-    return -slope.double().cpu().numpy(), losses.double().numpy()
+    latents = pipelines.encode_latents(models[0].pipeline, images)
+    field, losses = models[0].learnt(latents, texts, rows, config)
+    for other in models[1:]:
+        theirs, usual = other.learnt(latents, texts, rows, config)
+        field = field - theirs / (len(models) - 1)
+        losses = losses - usual / (len(models) - 1)
+    return field.flatten(1).double().cpu().numpy(), losses.double().numpy()
+
+
+def _patterns(
+    pipeline: Pipeline, coater: Coater, items: Sequence[Item], size: int
+) -> NDArray[np.float64]:
+    """What each bit adds to the latents of the images."""
+    coater.to(pipeline.unet.device)
+    views = torch.cat([_view(items[row], size) for row in spread(len(items))])
+    return latent_patterns(pipeline, views, bit_patterns(views, coater))
 
 
 def _noise(
@@ -218,29 +234,33 @@ def _batches(items: Sequence[Item], parts: Parts, size: int) -> Iterator[list[in
 
 
 def _score_set(
-    items: Sequence[Item], parts: Parts, coater: Coater, facts: dict[str, Any]
+    items: Sequence[Item],
+    parts: Parts,
+    coater: Coater,
+    facts: dict[str, Any],
+    patterns: NDArray[np.float64],
 ) -> ScoreSet:
-    """The result, with preferences in units of their spread."""
-    features, losses = parts.tables(len(items))
+    """The result: the fields, read along the patterns of the bits."""
+    fields, losses = parts.tables(len(items))
     return ScoreSet(
         losses,
         tuple(printable(item.name) for item in items),
         tuple(sha256_file(item.path) for item in items),
         coater.fingerprint,
         facts,
-        features=features / (features.std() or 1.0),
+        features=read_fields(fields, patterns),
     )
 
 
 def _facts(
-    suspect: LocalSuspect, control: LocalSuspect | None, config: PreferenceConfig
+    suspect: LocalSuspect, controls: Sequence[LocalSuspect], config: PreferenceConfig
 ) -> dict[str, Any]:
     """What was measured, for the record."""
     return {
         "kind": PREFERENCE,
         "provenance": {
             "suspect": suspect.describe(),
-            "control": control.describe() if control else None,
+            "controls": [control.describe() for control in controls],
         },
         "settings": config.to_dict(),
     }

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from siren_ext.coater.coater import Coater
 from siren_ext.errors import ConfigError
-from siren_ext.experiments.preference_study import app, figures
+from siren_ext.experiments.preference_study import CONTROLS, app, figures
 from siren_ext.experiments.study import experiment_key
 from siren_ext.scoring.score_set import ScoreSet
 
@@ -50,17 +50,32 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory) -> None:
     out = tmp_path / "study"
     line = ["--data", str(tmp_path / "photos"), "--coater", str(coater), "--base", str(model)]
     line += ["--out", str(out), "--steps", "1", "--seeds", "1", "--draws", "1"]
-    line += ["--only", "clean,handled"]
-    made = CliRunner().invoke(app, line)
+    draw_images(tmp_path / "strangers", 6)
+    line += ["--others", str(tmp_path / "strangers"), "--only", "clean,handled,others_20"]
+    stages = [["--stage", "coat"]]
+    stages += [["--stage", "train", "--shard", f"{part}/2"] for part in (0, 1)]
+    stages += [["--stage", "measure", "--shard", f"{part}/3"] for part in (0, 1, 2)]
+    for stage in stages:
+        made = CliRunner().invoke(app, [*line, *stage])
+        assert made.exit_code == 0, made.output
+        assert not (out / "preference.csv").exists()
+    made = CliRunner().invoke(app, [*line, "--stage", "table"])
     assert made.exit_code == 0, made.output
     with (out / "preference.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["case"], row["control"]) for row in rows] == [
-        (case, control) for case in ("clean", "handled") for control in ("none", "base", "clean")
+        (case, control) for case in ("clean", "others_20", "handled") for control in CONTROLS
     ]
-    assert len(list((out / "adapters").glob("*.safetensors"))) == 3
+    assert len(list((out / "adapters").glob("*.safetensors"))) == 6
     times = {path: path.stat().st_mtime_ns for path in (out / "preference").iterdir()}
     assert CliRunner().invoke(app, line).exit_code == 0
     assert times == {path: path.stat().st_mtime_ns for path in (out / "preference").iterdir()}
-    refused = CliRunner().invoke(app, [*line[:-1], "nothing"])
-    assert refused.exit_code == 2
+    foreign = ["--innocent", str(out / "adapters"), "--out", str(tmp_path / "second")]
+    made = CliRunner().invoke(app, [*line, *foreign, "--only", "clean"])
+    assert made.exit_code == 0, made.output
+    with (tmp_path / "second" / "preference.csv").open() as file:
+        assert [row["case"] for row in csv.DictReader(file)] == ["clean"] * 3 + [
+            "other images"
+        ] * 18
+    for wrong in (["--only", "nothing"], ["--stage", "nothing"]):
+        assert CliRunner().invoke(app, [*line, *wrong]).exit_code == 2

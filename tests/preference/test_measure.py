@@ -1,4 +1,4 @@
-"""Preference of a tiny model: the right derivative, resumption, and what is refused."""
+"""Preference of a tiny model: the right fields, resumption, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.keyed_coating import BITS, SHAPE
+from support.keyed_coating import SHAPE
 from support.stopping import StopAfter
 from support.tiny_models import draw_images, need_models, shared_model
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.data.dataset import ImageSet
-from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.diffusion import pipelines
 from siren_ext.errors import Cancelled, CoaterError, ConfigError, DatasetError, ModelError
 from siren_ext.preference import measure
@@ -48,44 +47,53 @@ def coater() -> Coater:
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_features_are_minus_the_slope_of_the_loss(
-    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater, prediction: str
+def test_fields_are_what_the_model_adds(
+    suspects: dict[str, LocalSuspect], data: ImageSet, prediction: str
 ) -> None:
-    found = measure_preference(suspects[prediction], data, coater, CONFIG)
     pipeline = suspects[prediction].pipeline
-    item = data.items[4]
-    image = crop_view(to_tensor(read_picture(item.path).rgb), 32)
-    text = pipelines.encode_prompts(pipeline, [item.caption or ""])
+    image, text = measure._view(data.items[4], 32), [data.items[4].caption or ""]
+    model = measure._Model(pipeline)
+    fields, losses = measure._fields([model], image, text, [4], CONFIG)
+    with torch.no_grad():
+        latents = pipelines.encode_latents(pipeline, image)
+    added = torch.zeros_like(latents)
+    loss = 0.0
+    for draw in range(CONFIG.draws):
+        times, noise = measure._noise(pipeline, latents, [4], draw, CONFIG)
+        noisy = pipelines.add_noise(pipeline, latents, noise, times)
+        with torch.no_grad():
+            embeds = pipelines.encode_prompts(pipeline, text)
+            guess = pipeline.unet(noisy, times, embeds, return_dict=False)[0]
+            one = pipelines.loss_at(pipeline, latents, embeds, noise=noise, timesteps=times)
+        added += pipelines.clean_estimate(pipeline, noisy, guess, times) - latents
+        loss += float(one)
+    expected = (added / CONFIG.draws).flatten().numpy()
+    assert np.allclose(fields[0], expected, atol=1e-5)
+    assert np.abs(expected).max() > 1e-3
+    assert losses[0] == pytest.approx(loss / CONFIG.draws, rel=1e-4)
 
-    def loss(bit: int, step: float) -> float:
-        message = torch.zeros(1, BITS, requires_grad=True)
-        moved = message + step * torch.eye(BITS)[bit]
-        latents = pipelines.encode_latents(pipeline, image + coater.residual(image, moved))
-        total = 0.0
-        for draw in range(CONFIG.draws):
-            times, noise = measure._noise(pipeline, latents, [4], draw, CONFIG)
-            with torch.no_grad():
-                one = pipelines.loss_at(pipeline, latents, text, noise=noise, timesteps=times)
-            total += float(one)
-        return total / CONFIG.draws
 
-    slopes = np.array([(loss(bit, 0.3) - loss(bit, -0.3)) / 0.6 for bit in range(BITS)])
-    assert found.features is not None
-    features = found.features[4]
-    assert features @ -slopes / np.linalg.norm(features) / np.linalg.norm(slopes) > 0.999
-    assert found.scores[4] == pytest.approx(loss(0, 0.0), rel=1e-4)
+def test_controls_are_averaged(suspects: dict[str, LocalSuspect], data: ImageSet) -> None:
+    first, second = (measure._Model(suspects[name].pipeline) for name in suspects)
+    image, text = measure._view(data.items[0], 32), [""]
+
+    def field(*models: measure._Model) -> np.ndarray:
+        return measure._fields(list(models), image, text, [0], CONFIG)[0]
+
+    mean = (field(first) + field(second)) / 2
+    assert np.allclose(field(first, first, second), field(first) - mean, atol=1e-5)
 
 
 def test_batches_and_stops_change_nothing(
     suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater, tmp_path: Path
 ) -> None:
     suspect, control = suspects["epsilon"], suspects["v_prediction"]
-    whole = measure_preference(suspect, data, coater, CONFIG, control=control)
+    whole = measure_preference(suspect, data, coater, CONFIG, controls=[control])
     one = PreferenceConfig(draws=3, batch_size=1)
     part = tmp_path / "part"
     with pytest.raises(Cancelled):
         measure_preference(
-            suspect, data, coater, one, control=control, partial=part, progress=StopAfter(3)
+            suspect, data, coater, one, controls=[control], partial=part, progress=StopAfter(3)
         )
     assert part.exists()
     seen: list[int] = []
@@ -95,7 +103,7 @@ def test_batches_and_stops_change_nothing(
             seen.append(done)
 
     again = measure_preference(
-        suspect, data, coater, one, control=control, partial=part, progress=Counted(99)
+        suspect, data, coater, one, controls=[control], partial=part, progress=Counted(99)
     )
     assert seen == [3]
     assert not part.exists()
@@ -103,14 +111,14 @@ def test_batches_and_stops_change_nothing(
     assert again.features is not None
     assert np.abs(again.features - whole.features).max() < 1e-3
     assert np.allclose(again.scores, whole.scores, atol=1e-6)
-    assert again.source["provenance"]["control"]["kind"] == "local"
+    assert [one["kind"] for one in again.source["provenance"]["controls"]] == ["local"]
 
 
 def test_a_model_is_its_own_control(
     suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater
 ) -> None:
     same = suspects["epsilon"]
-    found = measure_preference(same, data, coater, CONFIG, control=same)
+    found = measure_preference(same, data, coater, CONFIG, controls=[same])
     assert found.features is not None
     assert not found.features.any()
     assert not found.scores.any()

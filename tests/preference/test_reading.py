@@ -1,0 +1,77 @@
+"""Patterns of bits, and how much of each is in a field."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from support.keyed_coating import SHAPE
+from support.tiny_models import need_models, shared_model
+
+from siren_ext.coater.bundled import coater_path
+from siren_ext.coater.coater import Coater
+from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.load import load_pipeline
+from siren_ext.preference.reading import bit_patterns, latent_patterns, read_fields, spread
+
+
+def test_a_coating_is_read_as_its_message() -> None:
+    coater = Coater.load(coater_path("keyed"))
+    bits = coater.config.message_bits
+    blocks = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    views = blocks.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    patterns = bit_patterns(views, coater).flatten(1).double().numpy()
+    assert patterns.shape == (bits, 3 * 32 * 32)
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        message = rng.integers(0, 2, bits) * 2.0 - 1
+        with torch.no_grad():
+            change = coater.residual(views, torch.from_numpy(message).float())
+        fields = change.flatten(1).double().numpy()
+        fields += 0.3 * fields.std() * rng.standard_normal(fields.shape)
+        found = read_fields(fields, patterns)
+        assert found.shape == (6, bits)
+        assert abs(found.std() - 1) < 1e-9
+        assert (np.sign(found.sum(0)) == message).mean() >= 0.9
+
+
+def test_shared_parts_of_patterns_are_told_apart() -> None:
+    rng = np.random.default_rng(1)
+    common = rng.standard_normal(200)
+    patterns = common + 0.9 * rng.standard_normal((4, 200))
+    message = np.array([1.0, 1.0, 1.0, -1.0])
+    fields = (message @ patterns)[None]
+    plain = patterns @ fields[0]
+    assert (np.sign(plain) != message).any()  # neighbours outweigh a bit's own pattern
+    assert (np.sign(read_fields(fields, patterns)[0]) == message).all()
+
+
+def test_patterns_do_not_change_from_run_to_run_and_zero_stays_zero() -> None:
+    coater = Coater(SHAPE, seed=1)
+    views = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(bit_patterns(views, coater), bit_patterns(views, coater))
+    patterns = np.random.default_rng(0).standard_normal((4, 3 * 32 * 32))
+    assert not read_fields(np.zeros((3, 3 * 32 * 32)), patterns).any()
+
+
+@pytest.mark.models
+def test_patterns_are_carried_into_latents(tmp_path_factory: pytest.TempPathFactory) -> None:
+    need_models()
+    folder = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    pipeline = load_pipeline(folder, device=torch.device("cpu"), dtype=torch.float32)
+    generator = torch.Generator().manual_seed(1)
+    views = torch.rand(3, 3, 32, 32, generator=generator)
+    patterns = 1e-3 * torch.randn(5, 3, 32, 32, generator=generator)
+    found = latent_patterns(pipeline, views, patterns)
+    with torch.no_grad():
+        clean = pipelines.encode_latents(pipeline, views)
+        for row, pattern in zip(found, patterns, strict=True):
+            moved = pipelines.encode_latents(pipeline, views + pattern) - clean
+            expected = moved.mean(0).flatten().numpy()
+            assert np.abs(row - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_places_are_spread_over_all_images() -> None:
+    assert spread(3) == [0, 1, 2]
+    assert spread(1) == [0]
+    assert (spread(96)[0], spread(96)[-1], len(spread(96))) == (0, 95, 16)
