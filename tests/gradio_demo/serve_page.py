@@ -1,11 +1,10 @@
-"""Serve the page as ``app.py`` does, with a guided demo of few images and steps."""
+"""Serve the page as ``app.py`` does, with a guided demo of few images and steps.
+
+Needs the folder of ``app.py`` on Python's path.
+"""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "gradio_demo"))
 import app
 from gradio import networking
 from guided import Length

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.gradio_servers import browser_python, free_port, interpreter, output_of, served
+from support.gradio_servers import ROOT, browser_python, free_port, interpreter, output_of, served
 
 from siren_ext.samples.folder import sample_folder
 
@@ -30,7 +31,8 @@ def test_visitors_do_not_wait_for_each_others_mistakes(tmp_path: Path) -> None:
     (files / "notes.txt").write_text("a caption without an image")
     port = free_port()
     words = [server, "-W", "ignore", str(HERE / "serve_page.py")]
-    extra = {"GRADIO_SERVER_PORT": str(port)}
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "gradio_demo")))
+    extra = {"GRADIO_SERVER_PORT": str(port), "PYTHONPATH": path}
     with served(words, port, tmp_path / "log", **extra) as address:
         drive = [python, str(HERE / "drive_page.py"), address, str(files)]
         seen = json.loads(output_of(drive, seconds=900, SIREN_CHROMIUM=chromium))
