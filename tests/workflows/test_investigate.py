@@ -30,6 +30,7 @@ from siren_ext.errors import ConfigError, ScoreError
 from siren_ext.evidence.counting import FiledKey
 from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.report.write import ReportPaths
+from siren_ext.scoring.appearance import MIN_IMAGES
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.suspects.base import generate_images
 from siren_ext.suspects.folder import FolderSuspect
@@ -132,6 +133,7 @@ def test_stop_early(ui: Any, coater: Coater, clean: ScoreSet, tmp_path: Path) ->
     assert guilty.sequential.rejected
     assert guilty.verdict.outcome == LOWER
     assert len(guilty.suspect) == guilty.sequential.images < PLAN.count
+    assert len(guilty.suspect) >= MIN_IMAGES > guilty.sequential.stopped_at, "or not comparable"
     assert len(list_images(tmp_path / "g" / "suspect")) == len(guilty.suspect)
     assert guilty.sequential.p_value <= ALPHA.alpha
     assert "only the sequential test counts" in guilty.verdict.warnings[0]
