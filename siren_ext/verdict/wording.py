@@ -58,9 +58,9 @@ _HIGHER = (
 )
 
 PREFERENCE_QUESTION = (
-    "Does the model denoise the owner's images better with the secret message than with random "
-    "ones? This test reads the model's file and needs no other model: nothing that an innocent "
-    "model has learnt can make the message fit."
+    "When the model removes a little noise from the owner's clean images, does it add the secret "
+    "message to them, more than random messages? This test reads the model's file and needs no "
+    "other model: nothing that an innocent model has learnt can make the message fit."
 )
 """The question of the keyed test of a model's preference."""
 _PREFERENCE_NOTHING = (
@@ -240,8 +240,8 @@ def _keyed(finding: Finding, risk: str, preference: bool) -> str:
         )
     if preference:
         trace = (
-            "The suspicious model prefers the secret message: it denoises the owner's images "
-            "better when they carry it. It fits"
+            "The suspicious model prefers the secret message: it adds the message to the owner's "
+            "clean images when it removes noise from them. It fits"
         )
     else:
         trace = (
