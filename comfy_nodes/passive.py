@@ -203,7 +203,7 @@ class PassiveTest(io.ComfyNode):
                 LocalSuspect(model, lora_file(lora), scale=lora_strength, **options),
                 LocalSuspect(model, **options),
                 out,
-                PassiveConfig(features="grey"),
+                PassiveConfig(),
                 JudgeConfig(alpha=alpha),
                 progress=progress,
             )

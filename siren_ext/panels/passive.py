@@ -225,7 +225,7 @@ def passive_step(
         LocalSuspect(base, lora, **options),
         LocalSuspect(base, **options),
         out,
-        PassiveConfig(features="grey"),
+        PassiveConfig(),
         JudgeConfig(alpha=alpha),
         progress=progress,
     )

@@ -56,7 +56,8 @@ class PassiveConfig(Config):
     Attributes
     ----------
     features : {"grey", "white", "adapter", "all"}
-        ``grey`` has the 14 features of CDI that need predictions only, ``white`` all 26.
+        ``grey`` has the 14 features of CDI that need predictions only, which is what the default
+        evidence reads; ``white`` has all 26.
         ``adapter`` adds to the 14 those that are strong for LoRAs when a control is subtracted.
     variant : {"default", "paper", "official"}
         ``default`` corrects the published code, ``paper`` follows the text, ``official`` repeats
@@ -72,7 +73,7 @@ class PassiveConfig(Config):
         Seed of the noise. The noise of an image depends on the seed and on the image's bytes only.
     """
 
-    features: FeatureSet = "white"
+    features: FeatureSet = "grey"
     variant: Variant = "default"
     captions: Literal["own", "none"] = "own"
     resolution: Annotated[int, Meta(ge=0, le=8192)] = 0

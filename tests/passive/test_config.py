@@ -9,7 +9,7 @@ from siren_ext.passive.config import FAMILIES, FEATURE_SETS, PassiveConfig, colu
 
 
 def test_the_vector_of_cdi_has_its_order() -> None:
-    grey, white = PassiveConfig(features="grey").columns, PassiveConfig().columns
+    grey, white = PassiveConfig().columns, PassiveConfig(features="white").columns
     assert (len(grey), len(white)) == (14, 26)
     assert white[:4] == ("denoising_loss", "secmi", "pia", "pian")
     assert white[4:14] == tuple(f"masked_{time}" for time in range(0, 1000, 100))
