@@ -66,6 +66,7 @@ def test_inputs_are_checked_before_a_run(host: FakeHost) -> None:
 def test_a_report_is_written_below_the_output_folder(
     host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("diffusers")
     imitate_measuring(monkeypatch, trained=0.5)
     with torch.inference_mode():
         found = node().execute(**INPUTS)

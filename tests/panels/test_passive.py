@@ -77,6 +77,7 @@ def form(host: PanelHost) -> tuple[dict[str, Any], Any]:
 def test_the_form_is_checked_before_the_job_waits(
     host: PanelHost, sets: tuple[Path, Path], tmp_path: Path
 ) -> None:
+    pytest.importorskip("diffusers")
     limits = dataclasses.replace(host.limits, files=30)
     parts, look = form(dataclasses.replace(host, limits=limits))
     assert "siren_passive_published_folder" in parts

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from siren_ext.stats.keyed import message_tail
+from siren_ext.stats.keyed_bounds import message_tail
 from siren_ext.stats.keyed_power import KeyedEffect, plan_keyed, saddlepoint_tail
 
 
