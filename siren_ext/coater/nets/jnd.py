@@ -7,16 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _LUMINANCE = (0.299, 0.587, 0.114)
-_MEAN_KERNEL = (
-    (1, 1, 1, 1, 1),
-    (1, 2, 2, 2, 1),
-    (1, 2, 0, 2, 1),
-    (1, 2, 2, 2, 1),
-    (1, 1, 1, 1, 1),
-)
-_SOBEL = ((-1, 0, 1), (-2, 0, 2), (-1, 0, 1))
-# pixels in a strip; about ten copies of a strip are in memory at a time
-_STRIP_PIXELS = 1 << 20
+# Pixels in a strip. About ten copies of one are in memory at a time, which fit a CPU's cache.
+_STRIP_PIXELS, _DEVICE_STRIP_PIXELS = 1 << 16, 1 << 22
 
 
 @torch.no_grad()
@@ -43,9 +35,12 @@ def jnd_map(images: Tensor) -> Tensor:
     Trans. Image Process. 26(6).
     """
     batch, _, height, width = images.shape
-    rows = max(1, _STRIP_PIXELS // max(1, batch * width))
-    strips = [_strip(images, top, min(top + rows, height)) for top in range(0, height, rows)]
-    heat = strips[0] if len(strips) == 1 else torch.cat(strips, dim=2)
+    pixels = _STRIP_PIXELS if images.device.type == "cpu" else _DEVICE_STRIP_PIXELS
+    rows = max(1, pixels // max(1, batch * width))
+    heat = torch.empty(batch, 1, height, width, dtype=images.dtype, device=images.device)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        heat[:, :, top:bottom] = _strip(images, top, bottom)
     for edge in (heat[..., :1, :], heat[..., -1:, :], heat[..., :1], heat[..., -1:]):
         edge.zero_()
     return heat
@@ -56,16 +51,41 @@ def _strip(images: Tensor, top: int, bottom: int) -> Tensor:
     height = images.shape[2]
     above, below = min(2, top), min(2, height - bottom)
     images = images[:, :, top - above : bottom + below]
-    weights = torch.tensor(_LUMINANCE, dtype=images.dtype, device=images.device)
-    luma = 255 * (images * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
+    # sums of 32 luminances up to 255 are too large for half precision
+    images = images if images.dtype == torch.float64 else images.float()
+    red, green, blue = (255 * weight for weight in _LUMINANCE)
+    luma = (images[:, :1] * red).add_(images[:, 1:2], alpha=green).add_(images[:, 2:], alpha=blue)
     luma = F.pad(luma, (2, 2, 2 - above, 2 - below))
-    kernel = torch.tensor(_MEAN_KERNEL, dtype=images.dtype, device=images.device).view(1, 1, 5, 5)
-    mean = F.conv2d(luma, kernel / 32).clamp_min(0)
-    dark = 17 * (1 - (mean / 127).sqrt()) + 3
-    light = 3 / 128 * (mean - 127) + 3
-    luminance = torch.where(mean <= 127, dark, light)
-    sobel = torch.tensor(_SOBEL, dtype=images.dtype, device=images.device)
-    both = torch.stack((sobel, sobel.T)).unsqueeze(1)
-    slope = F.conv2d(luma[..., 1:-1, 1:-1], both).square().sum(1, keepdim=True).sqrt()
-    contrast = 0.117 * 16 * slope**2.4 / (slope**2 + 26**2)
-    return (luminance + contrast - 0.3 * torch.minimum(luminance, contrast)) / 255
+    luminance = _luminance(luma)
+    contrast = _contrast(luma[..., 1:-1, 1:-1])
+    smaller = torch.minimum(luminance, contrast)
+    return luminance.add_(contrast).sub_(smaller, alpha=0.3).div_(255)
+
+
+def _luminance(luma: Tensor) -> Tensor:
+    """Luminance masking, from the weighted mean of the 24 neighbours; the inner 8 count twice.
+
+    The 5 x 5 weights are the sum of two boxes without their centre. A box is summed along rows, then
+    along columns, by adding shifted copies: a third of a convolution's time.
+    """
+    left, right = luma[..., 1:-3], luma[..., 3:-1]
+    small = (left + right).add_(luma[..., 2:-2])
+    large = (luma[..., :-4] + luma[..., 4:]).add_(small)
+    mean = large[..., :-4, :] + large[..., 4:, :]
+    for row in range(1, 4):
+        stop = row - 4
+        mean.add_(large[..., row:stop, :]).add_(small[..., row:stop, :])
+    mean.sub_(luma[..., 2:-2, 2:-2], alpha=2).div_(32).clamp_(min=0)
+    dark = (mean / 127).sqrt_().mul_(-17).add_(20)
+    light = (mean - 127).mul_(3 / 128).add_(3)
+    return torch.where(mean <= 127, dark, light)
+
+
+def _contrast(luma: Tensor) -> Tensor:
+    """Contrast masking, from the slope that the two Sobel filters measure."""
+    across = luma[..., 2:] - luma[..., :-2]
+    across = (across[..., :-2, :] + across[..., 2:, :]).add_(across[..., 1:-1, :], alpha=2)
+    down = luma[..., 2:, :] - luma[..., :-2, :]
+    down = (down[..., :-2] + down[..., 2:]).add_(down[..., 1:-1], alpha=2)
+    square = across.square_().add_(down.square_())
+    return square.pow(1.2).mul_(0.117 * 16).div_(square.add_(26**2))
