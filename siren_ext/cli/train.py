@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from siren_ext.cli.common import (
     command,
+    explain,
     gather,
     pixels,
     report_notices,
@@ -31,20 +33,27 @@ from siren_ext.cli.options import (
 )
 from siren_ext.errors import ConfigError
 
+_KEY_NEXT = (
+    "Coat with it and a key: 'siren-ext key new keys.json' makes the key, and 'siren-ext coat' "
+    "takes both (--coater and --key)."
+)
 Start = Annotated[
     str | None,
     typer.Option(
         "--start",
         help="Coater to adapt: start (bundled, trained on many sets), samples, a file or none. "
-        "The default is start, or none if --preset or --set coater.NAME describes a new coater.",
+        "The preset 'default' adapts start, unless --set coater.NAME describes a new coater; the "
+        "other presets make a new one.",
     ),
 ]
 Preset = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--preset",
-        help="Settings to begin with: default, coarse (a tint that models learn sooner), keyed "
-        "(48 bits, for a key), official (SIREN's code) or paper (SIREN's text).",
+        help="Settings to begin with. keyed is used if you choose none: 48 bits, for a key. "
+        "Without a key: default (a fine pattern), coarse (a tint that models learn sooner), "
+        "official (SIREN's code) or paper (SIREN's text). With --config or a --start coater and no "
+        "--preset, it is 'default'.",
     ),
 ]
 Steps = Annotated[
@@ -59,7 +68,7 @@ def train(
     class_word: ClassWord,
     out: NewCoater,
     start: Start = None,
-    preset: Preset = "default",
+    preset: Preset = None,
     working_size: WorkingSize = None,
     steps: Steps = None,
     seed: Seed = None,
@@ -71,7 +80,8 @@ def train(
     """Train a coater for your images. Keep the coater secret.
 
     A LoRA is trained on the clean images first, as a stand-in for somebody else's model; the
-    coater is then trained against it. Run the same command again to resume a stopped run.
+    coater is then trained against it. Run the same command again to resume a stopped run. A
+    keyed coater is used with a key: 'siren-ext key new keys.json' makes one.
     """
     from siren_ext.coater.bundled import coater_path, usual_start
     from siren_ext.coater.coater import Coater
@@ -84,9 +94,11 @@ def train(
     groups = {"coater": CoaterConfig, "surrogate": PersonalizeConfig}
     values = gather(TrainConfig, config, assign, groups=groups, steps=steps, seed=seed)
     shape, surrogate = values.pop("coater"), values.pop("surrogate")
+    preset = preset or _usual_preset(start, config)
     if start is None:
         start = "none" if shape or preset != "default" else usual_start()
     fresh = start == "none"
+    shape_of_new = CoaterConfig.preset(preset, **shape) if fresh else None
     if shape and not fresh:
         raise ConfigError(
             "[coater] settings describe a new coater, but --start names one to adapt; add "
@@ -108,13 +120,21 @@ def train(
             chosen,
             surrogate=surrogate_settings(preset, images, class_word, **surrogate),
             start=None if fresh else Coater.load(coater_path(start)),
-            coater=CoaterConfig.preset(preset, **shape) if fresh else None,
+            coater=shape_of_new,
             working_size=pixels(working_size),
             device=device,
             progress=progress,
         )
     say(f"Coater written: {out}")
+    if shape_of_new is not None and shape_of_new.message_bits:
+        explain(_KEY_NEXT)
     report_skipped(images.problems, "file")
+
+
+def _usual_preset(start: str | None, config: Path | None) -> str:
+    """The preset where none was chosen: a file of settings, or a start, was made for an unkeyed
+    coater unless it says otherwise, so it keeps its meaning."""
+    return "keyed" if config is None and start in (None, "none") else "default"
 
 
 def register(app: typer.Typer) -> None:

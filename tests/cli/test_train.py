@@ -33,11 +33,18 @@ def test_train_passes_its_settings(
     assert seen["start"].config.channels == 4
     assert (seen["surrogate"].rank, seen["surrogate"].prompt) == (4, None)
     assert (seen["coater"], seen["working_size"]) == (None, None)
-    code, _, err = call(*line)
+    assert "key new" not in err
+    code, _, err = call(*line, "--preset", "default")
     assert code == 0, err
+    assert seen["config"] == TrainConfig()
     assert seen["start"].fingerprint == Coater.load(coater_path(usual_start())).fingerprint
-    code, _, err = call(*line, "--set", "coater.bits=8")
+    code, _, err = call(*line, "--preset", "default", "--set", "coater.bits=8")
     assert code == 0, err
+    assert (seen["start"], seen["coater"]) == (None, CoaterConfig(bits=8))
+    (tmp_path / "earlier.toml").write_text("steps = 7\n[coater]\nbits = 8\n")
+    code, _, err = call(*line, "--config", tmp_path / "earlier.toml")
+    assert code == 0, err
+    assert seen["config"] == TrainConfig(steps=7)
     assert (seen["start"], seen["coater"]) == (None, CoaterConfig(bits=8))
     code, _, err = call(*line, "--start", "none", "--preset", "paper", "--set", "nu=0.2")
     assert code == 0, err
@@ -60,11 +67,13 @@ def test_train_passes_its_settings(
         code, _, err = call(*line, "--working-size", wrong)
         assert code == 2
         assert "expected a number of pixels, or keep" in err
-    code, _, err = call(*line, "--preset", "keyed")
-    assert code == 0, err
-    assert seen["config"].steps == 0
-    assert (seen["coater"], seen["start"]) == (CoaterConfig.preset("keyed"), None)
-    assert seen["coater"].message_bits == 48
+    for choice in ((), ("--start", "none"), ("--preset", "keyed")):
+        code, _, err = call(*line, *choice)
+        assert code == 0, err
+        assert seen["config"].steps == 0
+        assert (seen["coater"], seen["start"]) == (CoaterConfig.preset("keyed"), None)
+        assert seen["coater"].message_bits == 48
+        assert "siren-ext key new" in err
     code, _, err = call(*line, "--start", "none", "--preset", "best")
     assert code == 2
     assert "expected one of default, coarse, keyed, official, paper" in err
