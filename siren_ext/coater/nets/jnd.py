@@ -65,8 +65,8 @@ def _strip(images: Tensor, top: int, bottom: int) -> Tensor:
 def _luminance(luma: Tensor) -> Tensor:
     """Luminance masking, from the weighted mean of the 24 neighbours; the inner 8 count twice.
 
-    The 5 x 5 weights are the sum of two boxes without their centre. A box is summed along rows, then
-    along columns, by adding shifted copies: a third of a convolution's time.
+    The 5 x 5 weights are the sum of two boxes without their centre. A box is summed along rows, and
+    then along columns, by adding shifted copies: a third of a convolution's time.
     """
     left, right = luma[..., 1:-3], luma[..., 3:-1]
     small = (left + right).add_(luma[..., 2:-2])
