@@ -136,6 +136,9 @@ def split_channels(
         whole = np.array((image.convert("LA") if mode == "La" else image).convert("RGBA"))
         colour = np.ascontiguousarray(whole[:, :, :3])
         return colour, np.ascontiguousarray(whole[:, :, 3]), _fitting_profile(icc, notes)
+    if mode == "LAB":
+        notes.append("LAB was converted to sRGB.")
+        return np.array(image.convert("RGB")), None, None
     return np.array(image.convert("RGB")), None, _fitting_profile(icc, notes)
 
 

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import TAGS
 
 from siren_ext.data.decode import XMP_KEY, Bytes
 from siren_ext.data.extras import COMMENT_KEY
 from siren_ext.data.images import Picture, read_picture
 from siren_ext.data.iptc import add_to_xmp
+from siren_ext.data.survey import examples
 from siren_ext.errors import ImageError
 from siren_ext.files import atomic
 from siren_ext.text import printable
@@ -38,8 +40,10 @@ _EXIF_FIELDS, _USER_COMMENT = 0x8769, 0x9286
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _GAMMA_SRGB = range(45_000, 46_001)  # 1 / 2.2, in units of 1 / 100,000
 _CHROMA_SRGB = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
-# mean difference of one value, in levels, above which a file holds another picture
+# mean difference in levels, after blurring, above which a file holds another picture; fine noise
+# does not survive compression, but its means do
 _LARGEST_ERROR = 48.0
+_BLUR = 16
 
 
 def write_lossy(picture: Picture, path: Path, *, quality: int | None) -> tuple[Bytes, list[str]]:
@@ -131,19 +135,19 @@ def _read_back(picture: Picture, path: Path, kind: str) -> Bytes | None:
         return None
     if back.rgb.shape != picture.rgb.shape:
         return None
-    seen = slice(None) if picture.alpha is None else picture.alpha > 0
-    error = np.abs(back.rgb[seen].astype(np.int16) - picture.rgb[seen])
-    return back.rgb if error.size == 0 or error.mean() < _LARGEST_ERROR else None
+    seen = np.uint8(1) if picture.alpha is None else (picture.alpha > 0)[..., None]
+    before, after = (
+        np.asarray(Image.fromarray(rgb * seen).reduce(_BLUR), np.float32)
+        for rgb in (picture.rgb, back.rgb)
+    )
+    return back.rgb if np.abs(before - after).mean() < _LARGEST_ERROR else None
 
 
 # -- JPEG -----------------------------------------------------------------------------------
 
 
 def _save_jpeg(path: Path, picture: Picture, quality: int | None, notes: list[str]) -> None:
-    exif, icc = picture.exif, picture.icc
-    if exif and len(exif) + 6 > _SEGMENT:  # "Exif\0\0" may come before it
-        exif = None
-        notes.append("EXIF of more than 64 kB was dropped: JPEG has no room for it.")
+    exif, icc = _fitting_exif(picture.exif, notes), picture.icc
     if icc and len(icc) > _MOST_ICC:
         icc = None
         notes.append("A colour profile of more than 16 MB was dropped: JPEG has no room for it.")
@@ -163,6 +167,38 @@ def _save_jpeg(path: Path, picture: Picture, quality: int | None, notes: list[st
     )
 
 
+def _fitting_exif(exif: bytes | None, notes: list[str]) -> bytes | None:
+    """The EXIF block without its largest entries if it is too large for a JPEG."""
+    most = _SEGMENT - 6  # "Exif\0\0" may come before it
+    if not exif or len(exif) <= most:
+        return exif
+    dropped: list[str] = []
+    try:
+        block = Image.Exif()
+        block.load(exif)
+        fields = dict(block.get_ifd(_EXIF_FIELDS))
+        while exif and len(exif) > most:
+            tables: list[Any] = [fields, block]
+            sizes = [
+                (len(value), tag, table)
+                for table in tables
+                for tag, value in table.items()
+                if isinstance(value, str | bytes | tuple)
+            ]
+            _, tag, table = max(sizes, key=lambda entry: entry[0])
+            del table[tag]
+            if fields or _EXIF_FIELDS in block:
+                block[_EXIF_FIELDS] = fields
+            exif = block.tobytes()
+            dropped.append(TAGS.get(tag, f"tag {tag}"))
+    except Exception:  # malformed EXIF can raise almost anything
+        notes.append("EXIF of more than 64 kB was dropped: JPEG has no room for it.")
+        return None
+    names = examples(dropped)
+    notes.append(f"EXIF of more than 64 kB lost {names}: JPEG has no room for it.")
+    return exif
+
+
 def _segments(picture: Picture, notes: list[str]) -> Iterator[bytes]:
     """XMP, IPTC fields and comments as JPEG segments."""
     for key, value in picture.text.items():
@@ -176,6 +212,7 @@ def _segments(picture: Picture, notes: list[str]) -> Iterator[bytes]:
         step = _SEGMENT - len(_PHOTOSHOP)
         for start in range(0, len(picture.extras.iptc), step):
             yield _segment(0xED, _PHOTOSHOP + picture.extras.iptc[start : start + step])
+    large = []
     for key, value in picture.text.items():
         if key == XMP_KEY:
             continue
@@ -184,7 +221,12 @@ def _segments(picture: Picture, notes: list[str]) -> Iterator[bytes]:
         if len(comment) <= _SEGMENT:
             yield _segment(0xFE, comment)
         else:
-            notes.append(f"The text {printable(key)[:80]!r} was dropped: JPEG has no room for it.")
+            large.append(repr(printable(key)[:80]))
+    if large:
+        what, were, it = "text", "was", "it"
+        if len(large) > 1:
+            what, were, it = f"{len(large)} texts", "were", "them"
+        notes.append(f"The {what} {examples(large)} {were} dropped: JPEG has no room for {it}.")
 
 
 def _segment(marker: int, content: bytes) -> bytes:
@@ -203,7 +245,7 @@ def _save_webp(path: Path, picture: Picture, quality: int | None, notes: list[st
         xmp = add_to_xmp(xmp, picture.extras.iptc, notes)
     texts = sorted(printable(key)[:80] for key in set(picture.text) - {XMP_KEY, COMMENT_KEY})
     if texts:
-        notes.append(f"Texts were dropped, because WebP has no place for them: {', '.join(texts)}.")
+        notes.append(f"Texts were dropped, because WebP has no place for them: {examples(texts)}.")
     _note_colour(picture, notes)
     given = {
         "exif": _webp_exif(picture, notes),

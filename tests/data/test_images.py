@@ -322,6 +322,10 @@ def test_texts_that_are_too_large_together_are_dropped_largest_first(tmp_path):
         "notes": "n" * (20 << 20),
     }
     assert notes == ("The text 'workflow' of 35 MB was dropped.",)
+    many = {f"k{number}": "w" * (5 << 20) for number in range(10)}
+    notes = write_picture(Picture(np.zeros((4, 4, 3), np.uint8), text=many), tmp_path / "a.png")
+    assert notes == ("The 4 texts 'k0', 'k1', 'k2' and 1 more of 21 MB were dropped.",)
+    assert list(read_picture(tmp_path / "a.png").text) == [f"k{number}" for number in range(4, 10)]
 
 
 def test_a_file_that_is_not_readable_with_its_metadata_loses_it(tmp_path, monkeypatch):

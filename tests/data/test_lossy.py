@@ -103,16 +103,21 @@ def test_a_better_quality_is_closer_and_larger(tmp_path: Path) -> None:
 
 def test_what_a_jpeg_has_no_room_for_is_reported(tmp_path: Path) -> None:
     large = Image.Exif()
-    large[0x8298] = "x" * 70_000
-    text = {XMP_KEY: "<x>" + "y" * 66_000, "workflow": "z" * 66_000, "Title": "Fox"}
+    large[0x8298], large[0x010E] = "the painter", "x" * 70_000
+    large[0x8769] = {0x927C: b"y" * 66_000, 0x9003: "2024:01:02 03:04:05"}
+    text = {XMP_KEY: "<x>" + "y" * 66_000, "workflow": "z" * 66_000, "prompt": "z" * 66_000}
+    text |= {"Title": "Fox"}
     source = painting(exif=large.tobytes(), text=text)
     _, notes = write_lossy(source, tmp_path / "a.jpg", quality=90)
     assert notes == [
-        "EXIF of more than 64 kB was dropped: JPEG has no room for it.",
+        "EXIF of more than 64 kB lost ImageDescription, MakerNote: JPEG has no room for it.",
         "XMP of more than 64 kB was dropped: JPEG has no room for it.",
-        "The text 'workflow' was dropped: JPEG has no room for it.",
+        "The 2 texts 'workflow', 'prompt' were dropped: JPEG has no room for them.",
     ]
     back = read_picture(tmp_path / "a.jpg")
+    kept = Image.Exif()
+    kept.load(back.exif or b"")
+    assert (kept[0x8298], kept.get_ifd(0x8769)) == ("the painter", {0x9003: "2024:01:02 03:04:05"})
     assert back.text == {"Comment": "Title: Fox"}
     assert read_fields(back.extras.iptc or b"") == IPTC
 
@@ -159,6 +164,16 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path, name, quality, changes, 
     with pytest.raises(ImageError, match=words):
         write_lossy(painting(**changes), tmp_path / name, quality=quality)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "quality"), [("a.jpg", 1), ("a.webp", 1), ("a.webp", 95)])
+def test_pure_noise_is_written_although_compression_changes_it_much(
+    tmp_path, name, quality
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 2, (40, 48, 3), dtype=np.uint8) * 255
+    rgb, notes = write_lossy(Picture(noise), tmp_path / name, quality=quality)
+    assert (read_picture(tmp_path / name).size, notes) == ((48, 40), [])
+    assert np.abs(rgb.astype(int) - noise).mean() > 48
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.webp"])
