@@ -66,7 +66,7 @@ class TrainCoater(io.ComfyNode):
         model: Any = None,
         clip: Any = None,
         vae: Any = None,
-        preset: str = "default",
+        preset: str = "default",  # that of workflows from before the input existed
     ) -> io.NodeOutput:
         from .graph_surrogate import train_for_graph
 
@@ -201,12 +201,12 @@ def _model_inputs() -> list[Any]:
         io.Vae.Input("vae", optional=True, tooltip="From the same checkpoint."),
         io.Combo.Input(
             "preset",
-            options=["default", "coarse", "keyed"],
-            default="default",
+            options=["keyed", "default", "coarse"],
+            default="keyed",
             optional=True,
-            tooltip="default: a fine pattern. coarse: a faint tint, for sets of very different "
-            "images. keyed: carries a secret message, for Load Key and Keyed Verify. coarse and "
-            "keyed are quick: they ignore steps, batch_size and rehearse, and start must not be "
-            "connected.",
+            tooltip="keyed: carries the secret message of a key, for New Key and Keyed Verify. "
+            "default: a fine pattern without a key. coarse: a faint tint without a key, for sets "
+            "of very different images. keyed and coarse are quick: they ignore steps, batch_size "
+            "and rehearse, and start must not be connected.",
         ),
     ]

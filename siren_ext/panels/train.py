@@ -18,9 +18,9 @@ from siren_ext.training.config import TrainConfig
 
 _NEEDED = ("diffusers", "transformers", "peft", "accelerate")
 KINDS = {
-    "Fine pattern (slow to make)": "default",
-    "Faint tint, for sets of very different images (quick)": "coarse",
     "With a secret message, to verify without a reference model (quick)": "keyed",
+    "Fine pattern, no message (slow to make)": "default",
+    "Faint tint, no message, for sets of very different images (quick)": "coarse",
 }
 """What the choice of coating shows, to the name of a preset."""
 _NAME = re.compile(r"[\w][\w .-]{0,63}")

@@ -30,12 +30,14 @@ pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 def test_training_example(server: Server, info: Any) -> None:
     graph = to_api(example("train_a_coater"), info)
-    nodes_of(graph, "SirenTrainCoater")[0].update(steps=2, batch_size=2, rehearse=False)
+    assert nodes_of(graph, "SirenTrainCoater")[0]["preset"] == "keyed"
     entry = server.run(graph)
-    assert entry["status"]["status_str"] == "success"
+    assert entry["status"]["status_str"] == "success", events(entry).get("execution_error")
     path = server.base / "models" / "siren" / "my coater.safetensors"
     made = Coater.load(path)
-    assert made.provenance["steps"] == 2
+    assert (made.keyed, made.provenance["steps"]) == (True, 0)
+    key = nodes_of(graph, "SirenNewKey")[0]["save_as"]
+    assert list(path.parent.glob(f"{key}*"))
     assert not path.with_name(path.name + ".state").exists()
     listed = server.get("object_info/SirenLoadCoater")["SirenLoadCoater"]["input"]["required"]
     assert "my coater.safetensors" in json.dumps(listed)
