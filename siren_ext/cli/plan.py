@@ -40,6 +40,17 @@ Spread = Annotated[
     float,
     typer.Option("--spread", help="Keyed test: how much this share varies between bits."),
 ]
+Keys = Annotated[
+    int, typer.Option("--keys", min=1, help="Keyed test: keys in the key file; p times this.")
+]
+Number = Annotated[
+    int,
+    typer.Option(
+        "--test",
+        min=1,
+        help="Keyed test: number j of the test of the key file; p times j (j + 1).",
+    ),
+]
 
 
 def plan(
@@ -49,6 +60,8 @@ def plan(
     accuracy: Accuracy = None,
     bits: Annotated[int, typer.Option("--bits", help="Keyed test: bits in the message.")] = 48,
     spread: Spread = 0.1,
+    keys: Keys = 1,
+    test: Number = 1,
     alpha: Annotated[
         list[float] | None,
         typer.Option("--alpha", help="Accepted risk of a false alarm; may be repeated."),
@@ -84,7 +97,7 @@ def plan(
         )
     levels = sorted(set(alpha or ALPHAS), reverse=True)
     if accuracy is not None:
-        result = _keyed(accuracy, bits, spread, levels, power, seed)
+        result = _keyed(accuracy, bits, spread, levels, power, seed, _price(keys, test))
     elif effect is not None:
         m = 300 if references is None else references
         result = _from_effect(effect, levels, power, m, _share(low_end), seed)
@@ -193,8 +206,21 @@ def _from_pilot(
     } | _shared(power, m, seed)
 
 
+def _price(keys: int, test: int) -> int:
+    """What a verdict multiplies p by."""
+    from siren_ext.evidence.ledger import price_of
+
+    return keys * price_of(test)
+
+
 def _keyed(
-    accuracy: float, bits: int, spread: float, levels: Sequence[float], power: float, seed: int
+    accuracy: float,
+    bits: int,
+    spread: float,
+    levels: Sequence[float],
+    power: float,
+    seed: int,
+    price: int,
 ) -> dict[str, Any]:
     import numpy as np
 
@@ -202,9 +228,12 @@ def _keyed(
 
     effect = KeyedEffect.from_accuracy(accuracy, bits, spread=spread)
     rng = np.random.default_rng(seed)
-    rows = [_row(plan_keyed(effect, alpha=alpha, power=power, rng=rng)) for alpha in levels]
-    keyed = {"basis": "keyed", "accuracy": accuracy, "bits": bits, "spread": spread, "rows": rows}
-    return keyed | _shared(power, 0, seed)
+    rows = []
+    for alpha in levels:
+        row = _row(plan_keyed(effect, alpha=alpha / price, power=power, rng=rng))
+        rows.append(row | {"alpha": alpha})
+    keyed = {"basis": "keyed", "accuracy": accuracy, "bits": bits, "spread": spread}
+    return keyed | {"price": price, "rows": rows} | _shared(power, 0, seed)
 
 
 def _shared(power: float, references: int, seed: int) -> dict[str, Any]:
@@ -239,7 +268,10 @@ def _print_table(result: dict[str, Any]) -> None:
     keyed, pilot = result["basis"] == "keyed", result["basis"] == "pilot"
     if keyed:
         share = f"{result['accuracy']:.0%} of {result['bits']} bits right in single images"
-        say(f"Keyed test without reference images; {share}.")
+        say(
+            f"Keyed test without reference images; {share}; p is multiplied by "
+            f"{result['price']:,}, for the keys and the tests of the key file."
+        )
     else:
         lower = f"scores lower by {result['effect']:.2f} standard deviations"
         where = f"lowest {result['low_end']:.0%}" if result["low_end"] < 1 else "all scores"

@@ -89,6 +89,16 @@ def test_keyed(call: Call) -> None:
     assert 1 < first <= second < 30
 
 
+def test_the_price_of_keys_and_tests_is_planned_for(call: Call) -> None:
+    """The verdict multiplies p by 2 for the first test of one key, and by 4 x 6 here."""
+    line = ("--accuracy", 0.7, "--alpha", 1e-4, "--json")
+    first = json.loads(call(*line)[1])
+    later = json.loads(call(*line, "--keys", 4, "--test", 2)[1])
+    assert (first["price"], later["price"]) == (2, 24)
+    assert first["rows"][0]["alpha"] == later["rows"][0]["alpha"] == 1e-4
+    assert first["rows"][0]["images"] < later["rows"][0]["images"]
+
+
 def test_out_of_reach_says_what_would_help(call: Call) -> None:
     code, out, err = call("--accuracy", 0.9, "--bits", 16, "--alpha", 1e-6)
     assert code == 0

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from siren_ext.stats.keyed import keyed_test
 from siren_ext.stats.keyed_bounds import message_tail
 from siren_ext.stats.keyed_power import KeyedEffect, plan_keyed, saddlepoint_tail
 
@@ -36,6 +37,26 @@ def test_keyed_plan_is_the_power_of_the_test():
         hits += message_tail(aligned, float(aligned.sum())) <= 1e-5
     assert abs(hits / 300 - plan.power) < 4 * math.sqrt(0.09 / 300)
     assert plan.references == 0
+
+
+@pytest.mark.parametrize(("accuracy", "spread", "alpha"), [(0.9, 0.15, 1e-6), (0.75, 0.15, 1e-6)])
+def test_a_plan_from_accuracy_is_what_the_test_does_within_two_points(accuracy, spread, alpha):
+    """With few pictures F has few values: a plan without rounding claimed up to 21 points more."""
+    rng = np.random.default_rng(13)
+    effect = KeyedEffect.from_accuracy(accuracy, 48, spread=spread)
+    plan = plan_keyed(effect, alpha=alpha, power=0.8, rng=rng)
+    hits, runs = 0, 1000
+    for _ in range(runs):
+        message = rng.integers(0, 2, 48) * 2 - 1
+        right = rng.random((plan.images, 48)) < rng.normal(accuracy, spread, 48)
+        features = np.where(right, 100.0, -100.0) * message
+        hits += keyed_test(features, message).p_value <= alpha
+    error = math.sqrt(plan.power * (1 - plan.power) / runs)
+    assert abs(hits / runs - plan.power) < 0.01 + 3 * error
+
+
+def test_the_tail_of_sums_that_are_zero_is_counted_over_the_others():
+    assert saddlepoint_tail(np.array([[0.0, 1.0, 1.0]])) == pytest.approx([1 / 4])
 
 
 def test_keyed_effect_from_pilot():
