@@ -25,6 +25,7 @@ from siren_ext.panels.widgets import (
     run_and_stop,
 )
 from siren_ext.progress import NULL, Progress
+from siren_ext.suspects.a1111_checkpoints import title_parts
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
@@ -103,16 +104,26 @@ def _model_inputs(gr: Any, generator: ImageGenerator) -> list[Any]:
         refresh = gr.Button("Refresh the lists", elem_id="siren_lora_refresh")
     models = [checkpoint, suspect, reference]
 
-    def renew() -> tuple[Any, Any, Any]:
-        fresh = generator.loras()
+    def renew(chosen: str | None) -> tuple[Any, Any, Any]:
+        fresh, titles = generator.loras(), generator.checkpoints()
         return (
-            gr.update(choices=generator.checkpoints()),
+            gr.update(choices=titles, value=_still_chosen(chosen, titles)),
             gr.update(choices=fresh),
             gr.update(choices=[NO_LORA, KEY_ALONE, *fresh]),
         )
 
-    refresh.click(renew, [], models, **private(gr))
+    refresh.click(renew, [checkpoint], models, **private(gr))
     return models
+
+
+def _still_chosen(chosen: str | None, titles: Sequence[str]) -> str | None:
+    """The chosen checkpoint's title as it is now, else the first one."""
+    if chosen in titles:
+        return chosen
+    # a web UI adds " [hash]" to a title when the checkpoint is first used; Gradio 4 shows a value
+    # that is not among the choices as an empty box
+    name = title_parts(chosen or "")[0]
+    return next((one for one in titles if title_parts(one)[0] == name), next(iter(titles), None))
 
 
 def _setting_inputs(gr: Any) -> list[Any]:

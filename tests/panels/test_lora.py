@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from support.noise_files import noise_folder
@@ -10,7 +12,14 @@ from support.noise_files import noise_folder
 from siren_ext.errors import ConfigError
 from siren_ext.panels.generation import ImageRequest
 from siren_ext.panels.host import PanelHost
-from siren_ext.panels.lora import NO_LORA, lora_step, prompt_lines, reference_remark
+from siren_ext.panels.lora import (
+    KEY_ALONE,
+    NO_LORA,
+    lora_panel,
+    lora_step,
+    prompt_lines,
+    reference_remark,
+)
 from siren_ext.panels.verify import verdict_values
 from siren_ext.progress import Progress
 
@@ -91,3 +100,45 @@ def test_prompts_are_lines() -> None:
     with pytest.raises(ConfigError, match="No prompt"):
         prompt_lines(" \n")
     assert NO_LORA.startswith("none")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "titles", "expected"),
+    [
+        ("b.safetensors", ["a.safetensors", "b.safetensors"], "b.safetensors"),
+        ("b.safetensors", ["a.safetensors", "b.safetensors [0a1b2c3d4e]"],
+         "b.safetensors [0a1b2c3d4e]"),
+        ("b.safetensors [0a1b2c3d4e]", ["a.safetensors", "b.safetensors"], "b.safetensors"),
+        ("b [old].ckpt", ["b [new].ckpt", "b [old].ckpt [0a1b2c3d4e]"],
+         "b [old].ckpt [0a1b2c3d4e]"),
+        ("gone.safetensors [ffffffffff]", ["a.safetensors", "b.safetensors"], "a.safetensors"),
+        (None, ["a.safetensors"], "a.safetensors"),
+        ("b.safetensors", [], None),
+    ],
+)  # fmt: skip
+def test_a_refresh_keeps_the_chosen_checkpoint(
+    host: PanelHost, chosen: str | None, titles: list[str], expected: str | None
+) -> None:
+    """A web UI adds a hash to the title of a checkpoint that was used."""
+    generator = FakeGenerator()
+    gr = MagicMock(__version__="4.40.0", update=lambda **values: values)
+    parts: dict[str, Any] = {}
+    gr.Dropdown.side_effect = lambda *_, **options: parts.setdefault(
+        options["elem_id"], MagicMock(**options)
+    )
+    lora_panel(gr, generator, host)
+    (renew, inputs, outputs), _ = next(
+        (call.args, call.kwargs)
+        for call in gr.Button.return_value.click.call_args_list
+        if call.args[0].__name__ == "renew"
+    )
+    assert inputs == [parts["siren_lora_checkpoint"]]
+    generator.checkpoints = lambda: titles  # type: ignore[method-assign]
+    generator.loras = lambda: ["accused", "new"]  # type: ignore[method-assign]
+    checkpoint, suspect, reference = renew(chosen)
+    assert checkpoint == {"choices": titles, "value": expected}
+    assert suspect == {"choices": ["accused", "new"]}
+    assert reference == {"choices": [NO_LORA, KEY_ALONE, "accused", "new"]}
+    assert [part.elem_id for part in outputs] == [
+        "siren_lora_checkpoint", "siren_lora_suspect", "siren_lora_reference",
+    ]  # fmt: skip
