@@ -37,9 +37,14 @@ def demo_rows(summary: dict[str, Any]) -> list[Row]:
     """The rows of a demo's summary."""
 
     def verdict(model: dict[str, Any]) -> str:
-        return f"{model['verdict']}, p = {model['p']:.2g} ({model['n']} against {model['m']})"
+        against = f"{model['n']} against {model['m']}" if model["m"] else f"{model['n']} images"
+        return f"{model['verdict']}, p = {model['p']:.2g} ({against})"
 
     separate = "every one" if summary["scores_separate"] else "not every one"
+    name = "coated files that score below every clean file"
+    compared = summary["suspect"]["m"] > 0  # without a reference a key decides, not the scores
+    scores = [(name, "every one", separate)] if compared else []
+    wanted = (LOWER, NO_DIFFERENCE) if compared else ("coating found", "no evidence")
     memory = summary["peak_memory_gb"]
     return [
         ("PSNR of the coated samples, as written", ">= 38 dB", f"{summary['psnr_db']:.1f} dB"),
@@ -49,10 +54,10 @@ def demo_rows(summary: dict[str, Any]) -> list[Row]:
             "<= 3",
             f"{summary['local_de00_p99']:.2f}",
         ),
-        ("coated files that score below every clean file", "every one", separate),
-        ("demo: model trained on the coated set", LOWER, verdict(summary["suspect"])),
-        ("demo: model trained on the clean set", NO_DIFFERENCE, verdict(summary["innocent"])),
-        ("demo: time", "<= 10 min on two cores", duration(summary["seconds"])),
+        *scores,
+        ("demo: model trained on the coated set", wanted[0], verdict(summary["suspect"])),
+        ("demo: model trained on the clean set", wanted[1], verdict(summary["innocent"])),
+        ("demo: time", "<= 5 min on two cores", duration(summary["seconds"])),
         ("demo: peak memory", "<= 4 GB", "not known" if memory is None else f"{memory:.1f} GB"),
     ]
 

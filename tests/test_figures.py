@@ -54,6 +54,15 @@ def test_table_is_written_between_the_markers(figures: ModuleType, tmp_path: Pat
         assert "old" not in text
 
 
+def test_a_demo_with_a_key_names_no_reference(figures: ModuleType) -> None:
+    changes = (("suspect", "coating found"), ("innocent", "no evidence"))
+    keyed = {name: {**SUMMARY[name], "verdict": word, "m": 0} for name, word in changes}
+    with_key, without = figures.demo_rows(SUMMARY | keyed), figures.demo_rows(SUMMARY)
+    assert len(with_key) == len(without) - 1
+    target, measured = next(row[1:] for row in with_key if "coated set" in row[0])
+    assert (target, measured) == ("coating found", "coating found, p = 1e-09 (30 images)")
+
+
 def test_a_page_without_markers_is_refused(figures: ModuleType) -> None:
     with pytest.raises(ValueError, match="figures:start"):
         figures.replace("text", "table")

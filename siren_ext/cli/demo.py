@@ -20,9 +20,10 @@ def demo(
 ) -> None:
     """Run the whole chain on the bundled sample images, without a GPU or a download.
 
-    Coats the samples, trains one model on the coated images and one innocent model on the clean
-    originals, generates images with both, and tests both. Run the same command again to resume a
-    stopped demo; a finished one is only printed.
+    Coats the samples with a key, trains one model on the coated images and one innocent model on
+    the clean originals, generates images with both, and tests both with the key. With '--set
+    coater=samples' the coating has no key, and both are compared with a third, clean model. Run the
+    same command again to resume a stopped demo; a finished one is only printed.
     """
     from siren_ext.workflows.demo import DemoConfig, run_demo
 

@@ -1,14 +1,17 @@
 """The whole chain on one folder: coat, train on it, generate, score, verify, report.
 
 The demo calls the same public functions as a user with a real checkpoint; it only chooses their
-arguments. It tests two suspicious models: one trained on the coated images, whose images must score
-lower than the reference's, and an innocent one trained on the clean originals, whose images must
-not. The reference is a third model, trained on the clean originals with another seed.
+arguments. It tests two suspicious models with the key of the coating: one trained on the coated
+images, in whose images the message must be found, and an innocent one trained on the clean
+originals, in whose images it must not. A coater without a key needs a reference, a third model that
+is trained on the clean originals with another seed; the images of both are then compared with the
+reference's.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,12 +29,14 @@ if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
     from siren_ext.coating.manifest import CoatManifest
     from siren_ext.data.dataset import ImageSet
+    from siren_ext.keys.coating_key import CoatingKey
     from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.verdict.verify import Verdict
 
 # Each model has seeds of its own, far apart so that no two images share one.
 _MODELS = ("suspect", "innocent", "reference")
 _SEED_STEP = 100_000
+_REFERENCE_IMAGES = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,20 +48,25 @@ class DemoConfig(Config):
     data : str
         folder of images; empty for the bundled samples.
     coater : str
-        coater file; samples is the one bundled for the samples.
+        coater file; keyed and samples are bundled and made for the samples. The key of a keyed
+        coater follows from the seed, so that everybody gets the same images.
     base : str
         base model: pocket, a diffusers folder or a checkpoint file.
     prompts : tuple[str, ...]
         prompts of all models, used in turn; empty for ten captions of the images, so that 30
         and 100 images use every prompt equally often.
-    suspect_images, innocent_images, reference_images : int
+    suspect_images, innocent_images : int
         number of images that each model makes.
+    reference_images : int
+        the same of the reference; with 0 a keyed coater has no reference, and others have 100
+        images of it.
     training_steps, training_batch : int
         steps and batch size of each personalisation.
     sampling_steps, guidance : int
         sampling steps and guidance scale of the generated images.
     alpha : float
-        accepted risk of accusing an innocent model.
+        accepted risk of accusing an innocent model; with a key, the share of random keys that may
+        fit as well.
     images : int
         use only the first so many images of the data; 0 for all.
     seed : int
@@ -64,35 +74,37 @@ class DemoConfig(Config):
     """
 
     data: str = ""
-    coater: str = "samples"
+    coater: str = "keyed"
     base: str = "pocket"
     prompts: tuple[str, ...] = ()
-    suspect_images: Annotated[int, Meta(ge=1, le=100_000)] = 30
+    suspect_images: Annotated[int, Meta(ge=1, le=100_000)] = 100
     innocent_images: Annotated[int, Meta(ge=1, le=100_000)] = 30
-    reference_images: Annotated[int, Meta(ge=1, le=100_000)] = 100
+    reference_images: Annotated[int, Meta(ge=0, le=100_000)] = 0
     training_steps: Annotated[int, Meta(ge=1, le=1_000_000)] = 250
     training_batch: Annotated[int, Meta(ge=1, le=4096)] = 16
     sampling_steps: Annotated[int, Meta(ge=1, le=1000)] = 20
     guidance: Annotated[float, Meta(ge=0, le=100)] = 3.0
-    alpha: Annotated[float, Meta(ge=1e-300, le=0.5)] = 1e-6
+    alpha: Annotated[float, Meta(ge=1e-300, le=0.5)] = 1e-3
     images: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     seed: Annotated[int, Meta(ge=0, le=2**31)] = 0
 
-    def count(self, model: str) -> int:
-        """How many images a model makes.
+    def counts(self, *, keyed: bool) -> dict[str, int]:
+        """How many images each model makes.
 
         Parameters
         ----------
-        model : str
-            suspect, innocent or reference.
+        keyed : bool
+            whether the coater takes a key.
 
         Returns
         -------
-        int
-            at least 1.
+        dict[str, int]
+            at least 1, by the name of the model: suspect, innocent and, if there is one,
+            reference.
         """
-        counts = (self.suspect_images, self.innocent_images, self.reference_images)
-        return dict(zip(_MODELS, counts, strict=True))[model]
+        reference = self.reference_images or (0 if keyed else _REFERENCE_IMAGES)
+        counts = (self.suspect_images, self.innocent_images, reference)
+        return {name: count for name, count in zip(_MODELS, counts, strict=True) if count}
 
 
 def run_demo(
@@ -139,17 +151,18 @@ def run_demo(
         return finished
     with log.step("load"):
         data, coater = _inputs(config, device)
+        key = demo_key(config.seed, coater.config.message_bits) if coater.keyed else None
     with log.step("coat"):
         from siren_ext.coating.folder import coat_folder
 
-        manifest = coat_folder(data, coater, out / "coated", progress=progress)
+        manifest = coat_folder(data, coater, out / "coated", key=key, progress=progress)
     scores = {
-        model: _scores_of(model, data, coater, out, config, log, device, progress)
-        for model in _MODELS
+        model: _scores_of(model, count, data, coater, out, config, log, device, progress)
+        for model, count in config.counts(keyed=coater.keyed).items()
     }
     with log.step("report"):
         quality = _file_quality(manifest, data, out, progress)
-        verdicts, report = _reports(scores, manifest, data, out, config, quality)
+        verdicts, report = _reports(scores, manifest, data, out, config, quality, key)
     costs = log.costs()
     summary = DemoSummary(
         **quality,
@@ -161,6 +174,30 @@ def run_demo(
     )
     write_json(out / "summary.json", summary.to_dict(out))
     return summary
+
+
+def demo_key(seed: int, bits: int) -> CoatingKey:
+    """The key of a demo. It is no secret: it follows from the seed.
+
+    Parameters
+    ----------
+    seed : int
+        of the demo.
+    bits : int
+        that the coater takes, 1 to 512.
+
+    Returns
+    -------
+    CoatingKey
+        the same for the same arguments.
+    """
+    import numpy as np
+
+    from siren_ext.keys.coating_key import CoatingKey
+
+    name = f"siren_ext demo {seed}".encode()
+    drawn = np.frombuffer(hashlib.shake_256(name).digest(32 + bits), dtype=np.uint8)
+    return CoatingKey(np.where(drawn[32:] & 1, 1, -1), drawn[:32].tobytes())
 
 
 def _inputs(config: DemoConfig, device: str) -> tuple[ImageSet, Coater]:
@@ -180,6 +217,7 @@ def _inputs(config: DemoConfig, device: str) -> tuple[ImageSet, Coater]:
 
 def _scores_of(
     model: str,
+    count: int,
     data: ImageSet,
     coater: Coater,
     out: Path,
@@ -203,7 +241,7 @@ def _scores_of(
         base=config.base,
         plan=PromptPlan(
             prompts=config.prompts or spread_captions(data),
-            count=config.count(model),
+            count=count,
             seed=config.seed + number * _SEED_STEP,
             steps=config.sampling_steps,
             guidance=config.guidance,
@@ -255,6 +293,7 @@ def _reports(
     out: Path,
     config: DemoConfig,
     quality: dict[str, Any],
+    key: CoatingKey | None,
 ) -> tuple[dict[str, Verdict], Path]:
     """Verify both suspicious models and write a report on each; the suspect's is the main one."""
     from siren_ext.data.image_files import list_images
@@ -263,9 +302,9 @@ def _reports(
     from siren_ext.verdict.config import VerifyConfig
     from siren_ext.verdict.verify import verify
 
-    chosen = VerifyConfig(alpha=config.alpha)
+    chosen, reference = VerifyConfig(alpha=config.alpha), scores.get("reference")
     verdicts = {
-        model: verify(scores[model], scores["reference"], chosen)
+        model: verify(scores[model], reference, chosen, key=key)
         for model in ("suspect", "innocent")
     }
     pairs = [
@@ -279,23 +318,23 @@ def _reports(
         reports[model] = write_report(
             verdicts[model],
             scores[model],
-            scores["reference"],
+            reference,
             folder,
             coated=evidence,
             mimicries=list_images(out / "mimicries" / model),
-            reference_mimicries=list_images(out / "mimicries" / "reference"),
+            reference_mimicries=list_images(out / "mimicries" / "reference") if reference else [],
             extra={"demo": config.to_dict(), "coated files": quality},
         )
     return verdicts, reports["suspect"].html
 
 
 def _short(verdict: Verdict) -> ModelResult:
-    finding = verdict.finding
+    finding = verdict.deciding
     return {
         "verdict": verdict.outcome,
         "headline": verdict.headline,
         "p": finding.p_value,
-        "n": finding.n,
-        "m": finding.m,
-        "d": finding.statistic,
+        "n": finding.suspects,
+        "m": finding.others,
+        "d": finding.effect,
     }

@@ -16,10 +16,11 @@ from siren_ext.text import duration
 
 
 class ModelResult(TypedDict):
-    """The test of one model against the reference.
+    """The test of one model.
 
-    ``p`` is its p-value, ``n`` and ``m`` are the numbers of images of the model and of the
-    reference, ``d`` is the largest gap between their scores.
+    ``p`` is its p-value, and ``n`` is the number of images of the model. In a comparison with a
+    reference, ``m`` is the number of the reference's images and ``d`` the largest gap between their
+    scores. In a test with a key, ``m`` is 0 and ``d`` is how well the message fits, from 0 to 1.
     """
 
     verdict: str
@@ -126,9 +127,10 @@ class DemoSummary:
             f"local colour difference {self.local_de00_p99:.1f}",
         ]
         for what, result in (("coated images", self.suspect), ("clean originals", self.innocent)):
+            against = f" against {result['m']}" if result["m"] else ""
             lines.append(
                 f"Trained on {what:<15} -> {result['verdict']} (p = {result['p']:.3g}, "
-                f"{result['n']} images against {result['m']})"
+                f"{result['n']} images{against})"
             )
         lines.append(f"Took {duration(self.seconds)}{memory}")
         return "\n".join(lines)

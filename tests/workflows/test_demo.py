@@ -14,11 +14,13 @@ from support.stopping import Watched
 
 import siren_ext
 from siren_ext.errors import Cancelled, CoaterError, ConfigError, DatasetError, ModelError
-from siren_ext.workflows.demo import DemoConfig, run_demo
+from siren_ext.workflows.demo import DemoConfig, demo_key, run_demo
 from siren_ext.workflows.demo_summary import DemoSummary
 from siren_ext.workflows.run_log import RunLog
 
 TINY = DemoConfig(
+    coater="samples",
+    alpha=1e-6,
     images=6,
     suspect_images=3,
     innocent_images=2,
@@ -29,7 +31,7 @@ TINY = DemoConfig(
 )
 
 
-FIGURES = {
+FIGURES: dict[str, Any] = {
     "psnr_db": 40.0,
     "ssim": 0.98,
     "local_de00_p99": 1.5,
@@ -52,6 +54,12 @@ FIGURES = {
     },
     "seconds": 61.0,
     "peak_memory_gb": 1.2,
+}
+
+
+KEYED_FIGURES = FIGURES | {
+    model: {**FIGURES[model], "verdict": verdict, "m": 0}
+    for model, verdict in (("suspect", "coating found"), ("innocent", "no evidence"))
 }
 
 
@@ -85,6 +93,7 @@ def test_summary_in_words() -> None:
         "coated images   -> scores lower than this reference (p = 1e-09, 30 images against 100)"
     ) in text
     assert "clean originals -> no difference found (p = 0.4" in text
+    assert "against" not in DemoSummary(**KEYED_FIGURES, report=Path("r")).text()
     assert "1 min 01 s, 1.2 GB" in text
 
 
@@ -121,6 +130,22 @@ def test_no_damaged_summary_is_a_finished_demo(tmp_path: Path) -> None:
             assert DemoSummary.load(tmp_path) is None, what
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert DemoSummary.load(tmp_path) is not None
+
+
+def test_only_a_coater_without_a_key_needs_a_reference() -> None:
+    counts = {"suspect": 100, "innocent": 30}
+    assert DemoConfig().counts(keyed=True) == counts
+    assert DemoConfig().counts(keyed=False) == counts | {"reference": 100}
+    assert TINY.counts(keyed=True)["reference"] == 4
+
+
+def test_the_key_of_a_demo_follows_from_its_seed() -> None:
+    key = demo_key(0, 48)
+    assert key == demo_key(0, 48)
+    assert key.bits == 48
+    assert len({demo_key(seed, 48).fingerprint() for seed in range(20)}) == 20
+    means = [demo_key(seed, 48).signs().mean() for seed in range(200)]
+    assert abs(sum(means)) / 200 < 4 / (200 * 48) ** 0.5
 
 
 def test_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
@@ -224,6 +249,34 @@ def test_chain_on_a_tiny_random_model(
     summary = run_interrupted(out, config, (3, 14, 20))
     written = check_result(out, config, summary)
     assert written["psnr_db"] > 20
+
+
+@pytest.mark.models
+def test_chain_with_a_key(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A keyed coater: two models and no reference, judged by the demo's own key."""
+    from support.tiny_models import need_models, shared_model
+
+    need_models()
+    from siren_ext.coater.coater import Coater
+    from siren_ext.coater.config import CoaterConfig
+
+    shape = CoaterConfig(
+        channels=4, generator_blocks=1, extractor_blocks=1, message_bits=2, working_size=32
+    )
+    Coater(shape, seed=1).save(tmp_path / "coater.safetensors")
+    base = shared_model(tmp_path_factory.getbasetemp(), "tiny", "epsilon")
+    config = dataclasses.replace(
+        TINY, coater=str(tmp_path / "coater.safetensors"), base=str(base), prompts=("a cat",),
+        images=2, suspect_images=2, reference_images=0,
+    )  # fmt: skip
+    out = tmp_path / "demo"
+    summary = run_demo(out, config=config, device="cpu")
+    assert [path.name for path in sorted((out / "mimicries").iterdir())] == ["innocent", "suspect"]
+    assert (summary.suspect["n"], summary.suspect["m"]) == (2, 0)
+    assert summary.suspect["verdict"] == "inconclusive", "two bits can't reach 1e-6"
+    report = json.loads((out / "report.json").read_text())
+    assert report["verdict"]["findings"][0]["committed_as"] == demo_key(0, 2).fingerprint()
+    assert DemoSummary.load(out) == summary
 
 
 @pytest.mark.slow
