@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from siren_ext.stats.sequential_power import SequentialPlan
 
 ALPHAS = (1e-3, 1e-6)
-_GIVE_UP = 200
+GIVE_UP = 200
 
 PilotSuspect = Annotated[
     Path | None,
@@ -243,7 +243,7 @@ def _shared(power: float, references: int, seed: int) -> dict[str, Any]:
 def _sequential(fixed: SizePlan, effect: float, rng: Any) -> SequentialPlan:
     from siren_ext.stats.sequential_power import plan_sequential
 
-    limit = 2 * fixed.images if fixed.images else _GIVE_UP
+    limit = 2 * fixed.images if fixed.images else GIVE_UP
     return plan_sequential(
         effect, alpha=fixed.alpha, references=fixed.references, limit=limit, rng=rng
     )

@@ -167,7 +167,7 @@ def plan_keyed(
         else:
             noise = effect.images_spread * rng.standard_normal(own.shape)
             sums = n * own + math.sqrt(n) * noise
-        return _rejections(sums, alpha)
+        return _rejections(np.asarray(sums, dtype=np.float64), alpha)
 
     ratio = effect.mean / effect.images_spread if effect.images_spread > 0 else math.inf
     return search_size(rejected, power, alpha, 0, ratio, draws, limit)

@@ -32,7 +32,7 @@ _CELLS = 1 << 20
 _QUICK = 200
 _FAR = 0.2
 # The n that the search finds is one whose simulation was lucky. Its power is simulated afresh with
-# so many times the tests, and n raised by 2 % until the fresh power suffices.
+# so many times the tests, and n raised by 2 % until the fresh power suffices or n is the limit.
 _AFRESH = 8
 
 
@@ -337,20 +337,18 @@ def search_size(
     low, high = 0, 1
     while not enough(high) and high < limit:
         low, high = high, min(limit, 2 * high)
-    found = curve[high] >= target
-    while found and high - low > 1:
+    while curve[high] >= target and high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
-    while found:
+    while True:
         used[high] = _AFRESH * draws
         curve[high] = rejected(high, used[high]) / used[high]
         if curve[high] >= target or high == limit:
-            found = curve[high] >= target
             break
         high = min(limit, high + max(1, high // 50))
     reached = curve[high]
     return SizePlan(
-        images=high if found else None,
+        images=high if reached >= target else None,
         power=reached,
         error=math.sqrt(reached * (1 - reached) / used[high]),
         target=target,

@@ -7,11 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from siren_ext.errors import ScoreError
 from siren_ext.stats.checks import level
 from siren_ext.stats.looks import look_schedule
 from siren_ext.stats.rank_evidence import log_rank_evidence, references_above, shape_bets
+
+_RATIO = 1.05  # of the looks of the simulation
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,15 @@ def plan_sequential(
     references: int = 300,
     limit: int,
     planned: bool = True,
-    draws: int = 400,
+    draws: int = 4000,
     rng: np.random.Generator,
 ) -> SequentialPlan:
     """After how many images :class:`~siren_ext.stats.sequential.SequentialKs` stops.
 
     The planned test's null hypothesis is that of the class. The plan assumes normal scores, lowered
-    by ``effect`` standard deviations. Above 50 images the simulation checks only every 2 %, so the
-    stops it reports are slightly late.
+    by ``effect`` standard deviations. Above 20 images the simulation checks every 5 %, and every
+    image before a check that rejects. A test that would reject in between only is found late, which
+    changes the shares by less than a point.
 
     Parameters
     ----------
@@ -71,7 +75,7 @@ def plan_sequential(
     planned : bool
         Whether the test is given ``effect`` too.
     draws : int
-        Number of simulated tests.
+        Number of simulated tests; the standard error of a share is at most 0.5 / sqrt(draws).
     rng : numpy.random.Generator
         Draws the scores.
 
@@ -88,12 +92,20 @@ def plan_sequential(
     scores = rng.normal(-effect, 1, (draws, limit))
     above = np.stack([references_above(s, r) for s, r in zip(scores, pools, strict=True)])
     stops = np.full(draws, np.inf)
-    for t in look_schedule(1, limit, 1.02):
+
+    def reached(rows: NDArray[np.intp], t: int) -> NDArray[np.intp]:
+        evidence = log_rank_evidence(above[rows, :t], references, shapes, weights)
+        return rows[evidence >= boundary]
+
+    looks = look_schedule(1, limit, _RATIO)
+    for before, t in zip((0, *looks), looks, strict=False):
         running = np.flatnonzero(np.isinf(stops))
-        evidence = log_rank_evidence(above[running, :t], references, shapes, weights)
-        stops[running[evidence >= boundary]] = t
         if len(running) == 0:
             break
+        found = reached(running, t)
+        stops[found] = t
+        for earlier in range(t - 1, before, -1):  # ends with the first image that rejects
+            stops[reached(found, earlier)] = earlier
     ordered = np.sort(stops)
     median, most = (ordered[math.ceil(share * draws) - 1] for share in (0.5, 0.9))
     return SequentialPlan(
