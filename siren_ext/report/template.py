@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -25,6 +26,12 @@ def render(name: str, **values: Any) -> str:
     str
         HTML, in which all values are escaped.
     """
+    return str(_environment().get_template(name).render(**values))
+
+
+@cache
+def _environment() -> Any:
+    """The templates; each is compiled once, which takes longer than to fill it in."""
     import jinja2
 
     env = jinja2.Environment(
@@ -35,7 +42,7 @@ def render(name: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     env.filters |= {"odds": odds, "show": printable, "number": _number, "tone": tone_of}
-    return env.get_template(name).render(**values)
+    return env
 
 
 def _source(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 from support.evidence_samples import SIGNS, known_key
@@ -10,6 +11,7 @@ from support.hostile_files import check_reader, wrong_values
 from support.score_sets import drawn
 
 from siren_ext.errors import EvidenceError
+from siren_ext.report import charts
 from siren_ext.report.check import check_report
 from siren_ext.report.write import write_report
 from siren_ext.verdict.config import VerifyConfig
@@ -62,6 +64,25 @@ def test_damaged_seals_are_refused(report):
             pytest.fail(f"{what}: {check_report(report)}")
 
 
+@pytest.fixture
+def drawn_once(monkeypatch):
+    """Charts of equal data are drawn once: most changes to a report leave its charts alone."""
+    for name in ("histogram_svg", "distributions_svg", "decoys_svg", "path_svg"):
+        monkeypatch.setattr(charts, name, remembered(getattr(charts, name)))
+
+
+def remembered(draw):
+    known = {}
+
+    def remember(*data):
+        key = pickle.dumps(data)
+        if key not in known:
+            known[key] = draw(*data)
+        return known[key]
+
+    return remember
+
+
 def places(value, path=()):
     """Paths of all values; of long lists only the first."""
     yield path
@@ -72,6 +93,7 @@ def places(value, path=()):
         yield from places(item, (*path, name))
 
 
+@pytest.mark.usefixtures("drawn_once")
 def test_no_value_of_any_type_is_a_fault_of_the_program(report, written, suspect):
     """Whatever stands anywhere in a report, the answer is a check point or an error of ours."""
     (report / "report.seal.json").unlink()
