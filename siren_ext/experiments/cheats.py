@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,17 +19,19 @@ import typer
 
 from siren_ext.cli.common import say
 from siren_ext.documents import read_json
-from siren_ext.errors import ConfigError, EvidenceError
+from siren_ext.errors import EvidenceError
+from siren_ext.experiments import file_cheats as file
 from siren_ext.experiments import other_cheats as other
 from siren_ext.experiments import owner_cheats as owner
-from siren_ext.files import atomic, write_json
+from siren_ext.experiments.pages import table, write_between
+from siren_ext.files import write_json
 
 app = typer.Typer(add_completion=False)
 
-START, END = "<!-- cheats:start -->", "<!-- cheats:end -->"
 HEAD = ("what is tried", "version before", "this version")
-_SAME = "the same"
+_SAME, _UNSEEN, _NOT_TRIED = "the same", "not checked", "not tried"
 _MODELS = "the pocket model, 30 / 200 pictures"
+_NO_FILE = "no test of files"
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,12 @@ def cases(work: Path) -> list[Case]:
     list[Case]
         Nothing is computed before a case is asked for.
     """
-    return [*_owners(work), *_innocents(), *_evasions()]
+    set_, pictures = owner.scene(work), other.Pictures()
+    return [*_owners(set_, work), *_innocents(pictures), *_evasions(set_, work, pictures)]
 
 
-def _owners(work: Path) -> list[Case]:
+def _owners(set_: owner.Scene, work: Path) -> list[Case]:
     """How an owner could cheat."""
-    set_ = owner.scene(work)
     found = "coating found"
     rows = (
         ("a key that was read out of the suspect's pictures", found, owner.crafted_key),
@@ -88,8 +91,14 @@ def _owners(work: Path) -> list[Case]:
         ("another seed of the random messages", "another p", owner.another_seed),
         ("a risk that only a laxer test reaches", "the laxer test decided", owner.another_alpha),
         ("leaving out the key", f"{found} by the comparison", owner.withheld_key),
+        ("with and without centring, the better one", "no centring", file.both_ways),
         ("a page that says the opposite, sealed again", "check passed", owner.another_page),
+        ("a report without its warnings, sealed again", _UNSEEN, file.removed_warnings),
+        ("a report with an earlier commitment, sealed again", _UNSEEN, file.earlier_commitment),
+        ("a report of the third test as of the first, sealed again", "no count", file.lower_price),
+        ("a report signed with a key that nobody knows", "check passed", file.own_signature),
         ("deleting the record of earlier tests", "there was none", owner.deleted_ledger),
+        ("changing the record of earlier tests", "there was none", file.changed_ledger),
         ("a random number of one's own as the beacon's", "no beacon", owner.made_up_round),
         ("opening the bits that fit", "no opening of bits", owner.chosen_half),
         (
@@ -98,15 +107,11 @@ def _owners(work: Path) -> list[Case]:
             owner.read_from_report,
         ),
     )
-    return [
-        Case("owner", what, before, lambda make=make: make(set_, work))  # type: ignore[misc]
-        for what, before, make in rows
-    ]
+    return [Case("owner", what, before, partial(make, set_, work)) for what, before, make in rows]
 
 
-def _innocents() -> list[Case]:
+def _innocents(pictures: other.Pictures) -> list[Case]:
     """Innocent models that were accused."""
-    pictures = other.Pictures()
     rows = (
         ("pictures saved as JPEG 30", "coating found (p = 3e-8)", other.strong_jpeg),
         ("pictures with 32 levels per channel", "coating found (p = 2e-10)", other.posterised),
@@ -123,21 +128,28 @@ def _innocents() -> list[Case]:
             other.another_training_seed,
         ),
         ("pictures saved as JPEG 30, with the key", "no evidence", other.innocent_key),
+        ("pictures with somebody else's coating", "coating found", other.another_coating),
+        (
+            "pictures with the message that was read from a bundled coater's",
+            "coating found",
+            other.framed,
+        ),
     )
     return [
-        Case("innocent", what, before, lambda make=make: make(pictures), quick=False)  # type: ignore[misc]
+        Case("innocent", what, before, partial(make, pictures), quick=False)
         for what, before, make in rows
     ]
 
 
-def _evasions() -> list[Case]:
+def _evasions(set_: owner.Scene, work: Path, pictures: other.Pictures) -> list[Case]:
     """What an infringer could do."""
-    pictures = other.Pictures()
     rows = (
         ("nothing is done", f"p = 3e-5 / 3e-8 ({_MODELS})", other.as_released),
         ("brighter by 10 %", "no evidence by the comparison", other.brighter),
         ("180 pixels and JPEG 75", f"p = 6e-6 / 2.5e-8 ({_MODELS})", other.platform),
         ("random crops of 75 to 100 %", f"p = .67 / .68 ({_MODELS})", other.cropped),
+        ("mirrored pictures", _NOT_TRIED, other.mirrored),
+        ("eight pictures only", _NOT_TRIED, other.few),
         ("pictures that the coater can't read", "no evidence", other.unreadable),
         (
             "reading a bundled coater's message, to write it into other pictures",
@@ -151,33 +163,28 @@ def _evasions() -> list[Case]:
         (0.2, "training with 80 % of the set uncoated", "p = .77 / .67"),
         (0.1, "training with 90 % of the set uncoated", _SAME),
     )
-    return [
-        *(
-            Case("infringer", what, before, lambda make=make: make(pictures), quick=False)  # type: ignore[misc]
-            for what, before, make in rows
-        ),
-        *(
-            Case("infringer", what, before, lambda part=part: other.share(part))  # type: ignore[misc]
-            for part, what, before in parts
-        ),
+    files = (
+        ("coated", "training on the set, all of it coated", _NO_FILE),
+        ("share_20", "training with 80 % of the set uncoated", _NO_FILE),
+        ("share_10", "training with 90 % of the set uncoated", _NO_FILE),
+        ("others_20", "training with 80 % other people's images", _NO_FILE),
+        ("handled", "cropping, mirroring and JPEG 85 before training", _NO_FILE),
+        ("weak", "weak training (rank 8, rate 1e-4)", f"{_NO_FILE}; pictures p = .75 / .71"),
+    )
+    hidden = "pictures of a kind that reads alike, such as paintings"
+    unfound = "no evidence (p = .17, 60 paintings)"
+    found = [
+        Case("infringer", what, before, partial(make, pictures), quick=False)
+        for what, before, make in rows
     ]
-
-
-def table(rows: Sequence[tuple[str, str, str]]) -> str:
-    """A table in Markdown.
-
-    Parameters
-    ----------
-    rows : Sequence[tuple[str, str, str]]
-        In the order of :data:`HEAD`.
-
-    Returns
-    -------
-    str
-        With a newline at the end.
-    """
-    lines = [HEAD, ("---",) * len(HEAD), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    found.append(Case("infringer", hidden, unfound, partial(file.hidden_message, set_, work)))
+    found += [
+        Case("infringer", what, before, partial(other.share, part)) for part, what, before in parts
+    ]
+    return found + [
+        Case("infringer", f"{what}: the model's file", before, partial(other.preferred, kind))
+        for kind, what, before in files
+    ]
 
 
 TITLES = {
@@ -187,29 +194,20 @@ TITLES = {
 }
 
 
-def write_tables(found: dict[str, list[tuple[str, str, str]]], page: Path) -> None:
-    """Replace everything between the two marker comments of a page.
+def tables(found: dict[str, list[tuple[str, str, str]]]) -> str:
+    """The tables of the page.
 
     Parameters
     ----------
     found : dict[str, list[tuple[str, str, str]]]
-        Rows by group.
-    page : Path
-        The page.
+        Rows by group, in the order of :data:`HEAD`.
 
-    Raises
-    ------
-    ConfigError
-        It has no markers.
+    Returns
+    -------
+    str
+        Markdown, with a newline at the end.
     """
-    text = Path(page).read_text(encoding="utf-8")
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise ConfigError(f"{page} has no comments {START} and {END}; name docs/cheats.md.")
-    parts = "\n".join(f"{TITLES[name]}\n\n{table(rows)}" for name, rows in found.items())
-    with atomic(Path(page)) as temporary:
-        temporary.write_text(f"{before}{START}\n{parts}{END}{after}", encoding="utf-8")
+    return "\n".join(f"{TITLES[name]}\n\n{table(HEAD, rows)}" for name, rows in found.items())
 
 
 @app.command()
@@ -236,7 +234,7 @@ def cheats(
             found.setdefault(case.group, []).append(row)
             say(json.dumps(row, ensure_ascii=False))
     if page is not None:
-        write_tables(found, page)
+        write_between(page, "cheats", tables(found))
 
 
 if __name__ == "__main__":

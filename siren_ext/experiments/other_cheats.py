@@ -26,7 +26,8 @@ from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.verify import Verdict, verify
 
 COUNT = 48
-PANEL = Path(__file__).resolve().parents[2] / "docs" / "results" / "panel.csv"
+_RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
+PANEL, PREFERENCE = _RESULTS / "panel.csv", _RESULTS / "preference_faces.csv"
 
 
 class Pictures:
@@ -115,6 +116,18 @@ def unlike_pictures(pictures: Pictures) -> str:
     return _said(pictures.compared(size))
 
 
+def another_coating(pictures: Pictures) -> str:
+    """An innocent model's pictures carry the coating of somebody else's coater and key."""
+    other = CoatingKey(signs(9), SALT)
+    images = torch.cat(
+        [coat_images(one[None], pictures.keyed, key=other) for one in pictures.first]
+    )
+    compared = verify(
+        score_images(list(images), pictures.plain), pictures.reference, VerifyConfig()
+    )
+    return f"{_said(compared)}; by the key: {_said(pictures.keyed_verdict(images))}"
+
+
 def another_training_seed(_: Pictures) -> str:
     """Two clean models that differ in their training seed, here by .3 standard deviations."""
     rng = np.random.default_rng(1)
@@ -142,6 +155,17 @@ def public_coater(pictures: Pictures) -> str:
     return f"{right} of {pictures.key.bits} bits read from {COUNT} coated pictures; {note}"
 
 
+def framed(pictures: Pictures) -> str:
+    """The message that was read is written into an innocent model's pictures."""
+    features = np.asarray(score_images(list(pictures.coated), pictures.keyed).features)
+    read = CoatingKey(np.where(whole_sums(contributions(features)) > 0, 1, -1), SALT)
+    others = pictures.clean[COUNT:]
+    images = torch.cat([coat_images(one[None], pictures.keyed, key=read) for one in others])
+    said = pictures.keyed_verdict(images)
+    warned = "a warning" if PUBLIC in said.warnings else "no warning"
+    return f"{_said(said)}, and {warned} that everybody has the coater: use your own"
+
+
 def innocent_key(pictures: Pictures) -> str:
     """An innocent model's pictures, with the key."""
     return _said(pictures.keyed_verdict(handled(pictures.first, Step("jpeg", {"quality": 30}))))
@@ -166,6 +190,40 @@ def platform(pictures: Pictures) -> str:
 def cropped(pictures: Pictures) -> str:
     """All pictures are cropped at random to 75 to 100 % of each side."""
     return _said(pictures.keyed_verdict(handled(pictures.coated, Step("crop"))))
+
+
+def mirrored(pictures: Pictures) -> str:
+    """Half of the pictures are mirrored."""
+    return _said(pictures.keyed_verdict(handled(pictures.coated, Step("mirror"))))
+
+
+def few(pictures: Pictures) -> str:
+    """Only eight pictures can be had."""
+    return _said(pictures.keyed_verdict(pictures.coated[:8]))
+
+
+def preferred(case: str) -> str:
+    """Models of the study of preference, whose file is at hand.
+
+    Parameters
+    ----------
+    case : str
+        How they were trained.
+
+    Returns
+    -------
+    str
+        p of each, alone and with three clean models subtracted.
+    """
+    if not PREFERENCE.is_file():
+        return f"docs/results/{PREFERENCE.name} is not at hand"
+    with PREFERENCE.open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["case"] == case]
+    shown = []
+    for control, words in (("none", "alone"), ("three cleans", "minus three clean models")):
+        p = sorted(float(row["p"]) for row in rows if row["control"] == control)
+        shown.append(f"{', '.join(f'{one:.1g}' for one in p)} {words}")
+    return f"p = {'; '.join(shown)}"
 
 
 def share(part: float) -> str:

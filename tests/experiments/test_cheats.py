@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from siren_ext.errors import ConfigError
-from siren_ext.experiments.cheats import END, START, cases, cheats, table, write_tables
+from siren_ext.experiments.cheats import cases, cheats
 
 pytest.importorskip("cryptography")
 
 ROOT = Path(__file__).resolve().parents[2]
+START, END = "<!-- cheats:start -->", "<!-- cheats:end -->"
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,19 @@ def test_no_cheat_of_an_owner_finds_an_innocent_model(found):
     assert found["the best of 10,000 committed keys"].startswith("no evidence: ")
     for what in ("a page that says the opposite, sealed again", "opening the bits that fit"):
         assert found[what].startswith(("differs: ", "refused: ")), what
+    for what in (
+        "without its warnings",
+        "with an earlier commitment",
+        "of the third test as of the first",
+    ):
+        assert found[f"a report {what}, sealed again"].startswith("differs: "), what
+    signed = found["a report signed with a key that nobody knows"]
+    assert signed == "not checked: Signed by a key you have not named"
     assert found["deleting the record of earlier tests"].startswith("reported: There was no")
+    changed = found["changing the record of earlier tests"]
+    assert changed.startswith("reported: The ledger of the key file is broken: ")
+    both = found["with and without centring, the better one"]
+    assert both == "two tests: p is multiplied by 2, then by 6"
     assert "refused" in found["a random number of one's own as the beacon's"]
 
 
@@ -73,8 +86,8 @@ def test_a_stopped_run_is_resumed_and_the_page_is_written(tmp_path, capsys):
     assert text.endswith(f"|\n{END}\nafter\n")
     assert "old" not in text
     page.write_text("no markers")
-    with pytest.raises(ConfigError, match=r"name docs/cheats\.md"):
-        write_tables({}, page)
+    with pytest.raises(ConfigError, match="has no comments <!-- cheats:start -->"):
+        cheats(out=kept.parent, page=page, quick=True)
 
 
 def test_the_page_has_every_row(tmp_path):
@@ -85,5 +98,12 @@ def test_the_page_has_every_row(tmp_path):
     assert missing == []
 
 
-def test_a_table_is_markdown():
-    assert table([("a", "b", "c")]).splitlines()[1:] == ["| --- | --- | --- |", "| a | b | c |"]
+def test_a_message_that_a_kind_of_picture_hides_is_found_when_centred(found):
+    said = found["pictures of a kind that reads alike, such as paintings"]
+    assert re.match(r"inconclusive \(p = 0\.\d+\); centred by .*: coating found ", said)
+
+
+def test_stored_figures_of_models_files_are_shown(found):
+    said = found["training with 80 % of the set uncoated: the model's file"]
+    assert said.count(",") == 4
+    assert said.startswith("p = 0.06, 0.06, 0.06 alone; ")
