@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -70,12 +71,15 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory) -> None:
     times = {path: path.stat().st_mtime_ns for path in (out / "preference").iterdir()}
     assert CliRunner().invoke(app, line).exit_code == 0
     assert times == {path: path.stat().st_mtime_ns for path in (out / "preference").iterdir()}
-    foreign = ["--innocent", str(out / "adapters"), "--out", str(tmp_path / "second")]
+    (tmp_path / "innocent").mkdir()
+    for path in sorted((out / "adapters").glob("*.safetensors"))[:2]:
+        shutil.copy(path, tmp_path / "innocent")
+    foreign = ["--innocent", str(tmp_path / "innocent"), "--out", str(tmp_path / "second")]
     made = CliRunner().invoke(app, [*line, *foreign, "--only", "clean"])
     assert made.exit_code == 0, made.output
     with (tmp_path / "second" / "preference.csv").open() as file:
         assert [row["case"] for row in csv.DictReader(file)] == ["clean"] * 3 + [
             "other images"
-        ] * 18
+        ] * 6
     for wrong in (["--only", "nothing"], ["--stage", "nothing"]):
         assert CliRunner().invoke(app, [*line, *wrong]).exit_code == 2
