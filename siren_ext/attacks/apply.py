@@ -1,4 +1,4 @@
-"""Applies handling by name: to a batch, afresh at each training step, or once to a whole folder."""
+"""Applies attacks by name: to a batch, afresh at each training step, or once to a whole folder."""
 
 from __future__ import annotations
 
@@ -13,17 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from siren_ext.attacks.captions import drop_captions, replace_captions
 from siren_ext.attacks.checks import image_batch, within
-from siren_ext.attacks.codecs import jpeg, palette, webp
-from siren_ext.attacks.handling import (
-    aspect_bucket,
-    colour_jitter,
-    crop_jitter,
-    mirror,
-    platform_resize,
-    several_resolutions,
-)
+from siren_ext.attacks.registry import ATTACKS, attack_named
 from siren_ext.coating.outputs import output_names, refuse_overlap, write_captions
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.data.images import Picture, read_picture, to_tensor, to_uint8, write_picture
@@ -34,21 +25,12 @@ from siren_ext.progress import NULL, Progress
 from siren_ext.schema import shown
 
 PICTURES: Mapping[str, Callable[..., Tensor]] = {
-    "resize": platform_resize,
-    "jpeg": jpeg,
-    "webp": webp,
-    "crop": crop_jitter,
-    "mirror": mirror,
-    "bucket": aspect_bucket,
-    "resolutions": several_resolutions,
-    "colour": colour_jitter,
-    "palette": palette,
+    name: attack.function for name, attack in ATTACKS.items() if attack.kind != "captions"
 }
 """What happens to pictures: ``function(images, generator, **settings)`` returns images."""
 
 CAPTIONS: Mapping[str, Callable[..., list[str]]] = {
-    "replace-captions": replace_captions,
-    "drop-captions": drop_captions,
+    name: attack.function for name, attack in ATTACKS.items() if attack.kind == "captions"
 }
 """What happens to captions: ``function(captions, generator, **settings)`` returns captions."""
 
@@ -92,6 +74,53 @@ class Step:
                     f"{self.name} has no setting {shown(name)}; expected one of "
                     f"{', '.join(sorted(options))}."
                 )
+
+
+def steps_of(names: Sequence[str], given: Mapping[str, Any]) -> list[Step]:
+    """Steps from the names of attacks and settings for them.
+
+    Parameters
+    ----------
+    names : Sequence[str]
+        Names in :data:`~siren_ext.attacks.registry.ATTACKS`, in the order of the steps.
+    given : Mapping[str, Any]
+        Settings by name. ``jpeg.quality`` is for the attack ``jpeg``; ``quality`` is for all
+        attacks that have it, and so is ``strength``.
+
+    Returns
+    -------
+    list[Step]
+        With all settings spelled out. An attack of strength 0 is left out.
+
+    Raises
+    ------
+    ConfigError
+        If an attack or a setting is unknown, or no attack is named.
+    """
+    if not names:
+        raise ConfigError(f"No attack is named; expected one or more of {', '.join(ATTACKS)}.")
+    steps, used = [], set()
+    for name in names:
+        attack = attack_named(name)
+        own = {key: value for key, value in given.items() if key in attack.names}
+        prefix = f"{name}."
+        own |= {
+            key.removeprefix(prefix): value
+            for key, value in given.items()
+            if key.startswith(prefix)
+        }
+        used |= {key for key in given if key in attack.names or key.startswith(prefix)}
+        settings = attack.settings(own)
+        if settings is not None:
+            steps.append(Step(name, settings))
+    for key in given:
+        if key not in used:
+            known = sorted({name for one in names for name in attack_named(one).names})
+            raise ConfigError(
+                f"{', '.join(names)} has no setting {shown(key)}; expected one of "
+                f"{', '.join(known)}."
+            )
+    return steps
 
 
 def handle(
@@ -144,6 +173,7 @@ def handle_folder(
     steps: Sequence[Step],
     *,
     seed: int = 0,
+    device: torch.device | str = "cpu",
     progress: Progress = NULL,
 ) -> ImageSet:
     """Apply steps once to every image of a set and write the results into a folder.
@@ -164,6 +194,8 @@ def handle_folder(
         What happens, in this order.
     seed : int
         Seed of all draws, from 0 to 2**32 - 1.
+    device : torch.device or str
+        Where the work is done. Results differ a little between devices.
     progress : Progress
         Counts the images.
 
@@ -201,7 +233,7 @@ def handle_folder(
         if output in done:
             continue
         try:
-            picture, captioned = _handled(item, steps, seed)
+            picture, captioned = _handled(item, steps, seed, device)
             if not is_file(out / RECORD):
                 write_json(out / RECORD, record)
             write_captions(captioned, output, out, "plain")
@@ -257,12 +289,14 @@ def _refuse_others(out: Path, record: dict[str, Any]) -> None:
             )
 
 
-def _handled(item: Item, steps: Sequence[Step], seed: int) -> tuple[Picture, Item]:
+def _handled(
+    item: Item, steps: Sequence[Step], seed: int, device: torch.device | str
+) -> tuple[Picture, Item]:
     """The picture of an item after all steps, and the item with the caption after them."""
     digest = hashlib.sha256(f"{seed}\n{item.name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
     before = item.caption or ""
-    image = to_tensor(read_picture(item.path).rgb)
+    image = to_tensor(read_picture(item.path).rgb).to(device)
     image, (caption,) = handle(image, [before], steps, generator)
     if caption != before:
         item = dataclasses.replace(item, caption=caption or None, caption_files=())

@@ -15,7 +15,15 @@ from support.noise_files import files, noise
 from support.stopping import StopAfter
 
 from siren_ext.attacks import apply
-from siren_ext.attacks.apply import CAPTIONS, PICTURES, RECORD, Step, handle, handle_folder
+from siren_ext.attacks.apply import (
+    CAPTIONS,
+    PICTURES,
+    RECORD,
+    Step,
+    handle,
+    handle_folder,
+    steps_of,
+)
 from siren_ext.attacks.codecs import jpeg
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture, to_tensor
@@ -103,7 +111,7 @@ def test_each_image_needs_a_caption() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
-        ("blur", {}, "'blur' is no handling of images; expected one of resize, jpeg,"),
+        ("smear", {}, "'smear' is no handling of images; expected one of centre-crop, hue, jpeg,"),
         ("jpeg", {"factor": 1}, "jpeg has no setting 'factor'; expected one of chroma, quality"),
         ("jpeg", {"generator": None}, "jpeg has no setting 'generator'"),
     ],
@@ -305,3 +313,30 @@ def test_the_record(folder: Path, tmp_path: Path) -> None:
     assert record["steps"][2] == {"name": "jpeg", "settings": {"quality": 70}}
     assert record["images"]["3_a cat/one.png"][1] == "one cat"
     assert str(tmp_path) not in json.dumps(record)
+
+
+# -- steps by name --------------------------------------------------------------------------
+
+
+def test_steps_get_settings_by_name_and_by_attack() -> None:
+    steps = steps_of(["blur", "noise", "jpeg"], {"sigma": 0.5, "jpeg.quality": 30})
+    assert [step.name for step in steps] == ["blur", "noise", "jpeg"]
+    assert [step.settings.get("sigma") for step in steps] == [0.5, 0.5, None]
+    assert steps[2].settings["quality"] == 30
+    weaker = steps_of(["noise", "palette"], {"strength": 0})
+    assert [step.name for step in weaker] == ["palette"]
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "words"),
+    [
+        ([], {}, "No attack is named; expected one or more of centre-crop"),
+        (["smear"], {}, "no attack 'smear'"),
+        (["hue", "blur"], {"quality": 5}, "hue, blur has no setting 'quality'; expected one of ke"),
+        (["hue"], {"blur.sigma": 5}, "hue has no setting 'blur.sigma'"),
+        (["hue"], {"hue.sigma": 5}, "no setting 'sigma' here"),
+    ],
+)
+def test_steps_that_cannot_be_made(names: list[str], given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        steps_of(names, given)

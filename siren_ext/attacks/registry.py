@@ -1,0 +1,392 @@
+"""All attacks by name, with their parameters, ranges and what they stand for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from siren_ext.attacks.captions import drop_captions, replace_captions
+from siren_ext.attacks.checks import image_batch, within
+from siren_ext.attacks.codecs import jpeg, palette, webp
+from siren_ext.attacks.evade import evade
+from siren_ext.attacks.handling import (
+    aspect_bucket,
+    colour_jitter,
+    crop_jitter,
+    mirror,
+    platform_resize,
+    several_resolutions,
+)
+from siren_ext.attacks.regenerate import img2img_denoise, learned_codec, regenerate, restore
+from siren_ext.attacks.transforms import (
+    blur,
+    brightness,
+    centre_crop,
+    contrast,
+    hue,
+    noise,
+    round_to_bits,
+    saturation,
+    sharpness,
+    super_resolution,
+    text_overlay,
+)
+from siren_ext.errors import ConfigError
+from siren_ext.schema import shown
+
+Kind = Literal["edit", "codec", "regeneration", "evasion", "handling", "captions"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One setting of an attack.
+
+    Attributes
+    ----------
+    default : Any
+        Its value at strength 1.
+    low, high : float | None
+        Its range; None for what is no number.
+    neutral : float | None
+        Its value at which the attack changes nothing or least; None if it has none.
+    logarithmic : bool
+        Whether strengths between 0 and 1 are spaced by factors.
+    """
+
+    default: Any
+    low: float | None = None
+    high: float | None = None
+    neutral: float | None = None
+    logarithmic: bool = False
+
+    def at(self, strength: float) -> Any:
+        """The value at a strength.
+
+        Parameters
+        ----------
+        strength : float
+            0 for the neutral value, 1 for the default; more goes beyond, up to the range's end.
+        """
+        if self.neutral is None or self.low is None or self.high is None:
+            return self.default
+        if self.logarithmic:
+            value = self.neutral * (self.default / self.neutral) ** strength
+        else:
+            value = self.neutral + strength * (self.default - self.neutral)
+        value = min(max(value, self.low), self.high)
+        return round(value) if isinstance(self.default, int) else value
+
+    def words(self) -> str:
+        """The default, and the range if there is one."""
+        text = repr(self.default) if isinstance(self.default, str) else f"{self.default}".lower()
+        return text if self.low is None else f"{text} ({self.low:g} to {self.high:g})"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Something that others do to pictures or their captions.
+
+    Attributes
+    ----------
+    function : Callable
+        ``function(images, generator, **settings)`` returns images; for the kind ``captions`` it
+        takes and returns captions.
+    kind : str
+        edit, codec, regeneration, evasion, handling or captions.
+    stands_for : str
+        Who does this, in a few words.
+    parameters : Mapping[str, Parameter]
+        Its settings by name.
+    quick : bool
+        Whether "How robust is my coating?" includes it by default.
+    """
+
+    function: Callable[..., Any]
+    kind: Kind
+    stands_for: str
+    parameters: Mapping[str, Parameter]
+    quick: bool = False
+
+    @property
+    def scalable(self) -> bool:
+        """Whether it takes ``strength``."""
+        return any(one.neutral is not None for one in self.parameters.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the settings that it takes, ``strength`` included."""
+        extra = ("strength",) if self.scalable and "strength" not in self.parameters else ()
+        return (*self.parameters, *extra)
+
+    def settings(self, given: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """All settings for a call.
+
+        Parameters
+        ----------
+        given : Mapping[str, Any] | None
+            Settings by name. ``strength`` sets those with a neutral value and is overridden by
+            settings that are given too.
+
+        Returns
+        -------
+        dict[str, Any] | None
+            For ``function``; None if the strength is 0, so that nothing is changed.
+
+        Raises
+        ------
+        ConfigError
+            If a name is unknown or the strength is out of range.
+        """
+        values = dict(given or {})
+        for name in values:
+            if name not in self.names:
+                raise ConfigError(
+                    f"There is no setting {shown(name)} here; expected one of "
+                    f"{', '.join(sorted(self.names))}."
+                )
+        strength: float = 1
+        if self.scalable and "strength" not in self.parameters:
+            strength = values.pop("strength", 1)
+            within("strength", strength, 0, 4)
+            if not strength and not values:
+                return None
+        return {name: one.at(strength) for name, one in self.parameters.items()} | values
+
+
+def _plain(function: Callable[..., Any]) -> dict[str, Parameter]:
+    """Parameters with a function's own defaults."""
+    return {
+        name: Parameter(one.default)
+        for name, one in inspect.signature(function).parameters.items()
+        if one.kind is one.KEYWORD_ONLY
+    }
+
+
+def _edit(
+    function: Callable[..., Any], stands_for: str, *, quick: bool = True, **known: Parameter
+) -> Attack:
+    return Attack(function, "edit", stands_for, _plain(function) | known, quick)
+
+
+_FACTOR = Parameter(2.0, 0, 10, neutral=1.0, logarithmic=True)
+_QUALITY = Parameter(50, 1, 100, neutral=100)
+
+_EDITS: dict[str, Attack] = {
+    "centre-crop": _edit(
+        centre_crop,
+        "cutting out a detail",
+        keep=Parameter(0.1, 0.01, 1, neutral=1.0, logarithmic=True),
+    ),
+    "hue": _edit(hue, "another colour scheme", turn=Parameter(0.25, -0.5, 0.5, neutral=0.0)),
+    "jpeg": Attack(
+        jpeg, "codec", "saving at low quality", _plain(jpeg) | {"quality": _QUALITY}, True
+    ),
+    "noise": _edit(noise, "film grain", sigma=Parameter(0.05, 0, 1, neutral=0.0)),
+    "brightness": _edit(brightness, "overexposing", factor=_FACTOR),
+    "contrast": _edit(contrast, "a harder gradation", factor=_FACTOR),
+    "palette": Attack(
+        palette,
+        "codec",
+        "saving as GIF or 8-bit PNG",
+        _plain(palette) | {"colours": Parameter(256, 2, 256)},
+        True,
+    ),
+    "round": _edit(
+        round_to_bits, "saving as an ordinary file", quick=False, bits=Parameter(8, 1, 8)
+    ),
+    "saturation": _edit(saturation, "stronger colours", factor=_FACTOR),
+    "sharpness": _edit(sharpness, "sharpening", factor=_FACTOR),
+    "blur": _edit(
+        blur, "smoothing", kernel=Parameter(7, 1, 63), sigma=Parameter(1.4, 0, 20, neutral=0.0)
+    ),
+    "super-resolution": _edit(
+        super_resolution,
+        "a detour over an upscaler",
+        shrink=Parameter(2.0, 1, 16, neutral=1.0, logarithmic=True),
+    ),
+    "text": _edit(text_overlay, "a caption or signature", height=Parameter(0.1, 0, 1, neutral=0.0)),
+}
+
+
+def combination(
+    images: Tensor, generator: torch.Generator, *, count: int = 3, share: float = 0.5
+) -> Tensor:
+    """Several different edits of each image, in a random order, each at part of its strength.
+
+    Parameters
+    ----------
+    images : Tensor
+        B x 3 x H x W in [0,1].
+    generator : torch.Generator
+        Draws the edits and what they draw.
+    count : int
+        Number of edits, from 0 to 12.
+    share : float
+        Their strength, from 0 to 1.
+
+    Returns
+    -------
+    Tensor
+        B x 3 x H x W in [0,1].
+
+    Raises
+    ------
+    ConfigError
+        If a setting is out of range.
+    ImageError
+        If ``images`` is not a batch of images.
+    MissingExtraError
+        If kornia is not installed.
+
+    References
+    ----------
+    SIREN (arXiv 2410.10437), Table X: three of the other transforms; their strength is not stated
+    there, and half was chosen here.
+    """
+    names = [name for name in _EDITS if name != "round"]
+    within("count", count, 0, len(names), whole=True)
+    within("share", share, 0, 1)
+    changed = []
+    for image in torch.split(image_batch(images), 1):
+        order = torch.randperm(len(names), generator=generator).tolist()
+        for index in order[:count]:
+            attack = _EDITS[names[index]]
+            settings = attack.settings({"strength": share} if attack.scalable else {})
+            if settings is not None:
+                image = attack.function(image, generator, **settings)
+        changed.append(image)
+    return torch.cat(changed)
+
+
+_GUIDANCE = Parameter(7.5, 1, 30)
+_SIZE = Parameter(0, 0, 4096)
+
+
+def _handling(function: Callable[..., Any], stands_for: str, *, quick: bool = False) -> Attack:
+    return Attack(function, "handling", stands_for, _plain(function), quick)
+
+
+ATTACKS: Mapping[str, Attack] = {
+    **_EDITS,
+    "combination": _edit(
+        combination,
+        "several edits at once",
+        count=Parameter(3, 0, 12, neutral=0),
+        share=Parameter(0.5, 0, 1),
+    ),
+    "webp": Attack(
+        webp,
+        "codec",
+        "saving as WebP",
+        {"quality": Parameter(80, 0, 100, neutral=100)},
+        True,
+    ),
+    "learned-codec": Attack(
+        learned_codec,
+        "codec",
+        "a neural codec (needs CompressAI)",
+        _plain(learned_codec) | {"quality": Parameter(3, 1, 8, neutral=8)},
+    ),
+    "restore": Attack(
+        restore,
+        "regeneration",
+        "degrading, then restoring",
+        {
+            "sigma": Parameter(0.03, 0, 1, neutral=0.0),
+            "shrink": Parameter(1.5, 1, 16, neutral=1.0, logarithmic=True),
+            "smooth": Parameter(0.1, 0, 1, neutral=0.0),
+        },
+        True,
+    ),
+    "regenerate": Attack(
+        regenerate,
+        "regeneration",
+        "noise, removed by a diffusion model",
+        _plain(regenerate)
+        | {"step": Parameter(60, 0, 999, neutral=0), "guidance": _GUIDANCE, "size": _SIZE},
+    ),
+    "img2img": Attack(
+        img2img_denoise,
+        "regeneration",
+        "image-to-image with a prompt",
+        _plain(img2img_denoise)
+        | {"strength": Parameter(0.35, 0, 1), "guidance": _GUIDANCE, "size": _SIZE},
+    ),
+    "evade": Attack(
+        evade,
+        "evasion",
+        "somebody who has a coater",
+        _plain(evade)
+        | {"radius": Parameter(8.0, 0, 64, neutral=0.0), "steps": Parameter(200, 1, 5000)},
+    ),
+    "resize": _handling(platform_resize, "publishing on a platform"),
+    "crop": _handling(crop_jitter, "cropping a little", quick=True),
+    "mirror": _handling(mirror, "mirrored training images"),
+    "bucket": _handling(aspect_bucket, "training at fixed sizes"),
+    "resolutions": _handling(several_resolutions, "training at several sizes"),
+    "colour": _handling(colour_jitter, "training with colour jitter"),
+    "replace-captions": Attack(
+        replace_captions, "captions", "another captioner", _plain(replace_captions)
+    ),
+    "drop-captions": Attack(
+        drop_captions, "captions", "training with caption dropout", _plain(drop_captions)
+    ),
+}
+"""Every attack by the name that commands, nodes and panels use."""
+
+
+def attack_named(name: str) -> Attack:
+    """Find an attack.
+
+    Parameters
+    ----------
+    name : str
+        A name in :data:`ATTACKS`.
+
+    Returns
+    -------
+    Attack
+        The attack.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name.
+    """
+    if name not in ATTACKS:
+        raise ConfigError(
+            f"There is no attack {shown(name)}; expected one of {', '.join(ATTACKS)}."
+        )
+    return ATTACKS[name]
+
+
+def quick_attacks() -> tuple[str, ...]:
+    """Names of the attacks on pictures that need no model and take a moment."""
+    return tuple(name for name, attack in ATTACKS.items() if attack.quick)
+
+
+def describe(name: str) -> str:
+    """The settings of an attack in words, such as ``quality 50 (1 to 100)``.
+
+    Parameters
+    ----------
+    name : str
+        A name in :data:`ATTACKS`.
+
+    Returns
+    -------
+    str
+        All settings with defaults and ranges.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name.
+    """
+    parameters = attack_named(name).parameters
+    return ", ".join(f"{key} {one.words()}" for key, one in parameters.items())
