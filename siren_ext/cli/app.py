@@ -8,6 +8,7 @@ import typer
 
 from siren_ext.cli import (
     adapter,
+    attribute,
     coat,
     commit,
     demo,
@@ -42,7 +43,9 @@ app = typer.Typer(
 # the order of the overview: before release, trying it out, after release, tools
 for module in (demo, train, coat, personalize, generate, score, preference, twins, verify, passive):
     module.register(app)
-for module in (key, commit, trace, report, investigate, plan, adapter, official, settings, meta):
+for module in (key, commit, trace, report, investigate, plan, adapter, official):
+    module.register(app)
+for module in (attribute, settings, meta):
     module.register(app)
 
 

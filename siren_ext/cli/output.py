@@ -29,6 +29,7 @@ _FORMATS = {
     b"siren_ext.scores": "scores",
     b"siren_ext.report": "report",
     b"siren_ext.passive_report": "report",
+    b"siren_ext.attribution": "attribution",
 }
 _START = 4096
 _FORMAT = re.compile(rb'\A\s*\{\s*"format"\s*:\s*"([\w.]{1,80})"')
@@ -63,7 +64,7 @@ def check_output(out: Path, kind: Kind, *, force: bool = False) -> None:
         raise ConfigError(f"--out {out} is a folder; expected the name of a file to write.")
     if force or not is_present(out):
         return
-    found = _kind_of(out)
+    found = kind_of(out)
     if found not in (kind, ""):
         raise ConfigError(
             f"{out} exists and is not {_WORDS[kind]}; it is not replaced. Choose another name, or "
@@ -93,7 +94,7 @@ def _check_report(folder: Path, force: bool) -> None:
             "to replace it."
         )
     data, page = folder / JSON, folder / HTML
-    if (is_present(data) and _kind_of(data) not in ("report", "")) or (
+    if (is_present(data) and kind_of(data) not in ("report", "")) or (
         is_present(page) and not is_present(data)
     ):
         name = JSON if is_present(data) else HTML
@@ -103,8 +104,19 @@ def _check_report(folder: Path, force: bool) -> None:
         )
 
 
-def _kind_of(file: Path) -> str:
-    """The kind of an existing file; "" if it is empty, "other" if it is none of ours."""
+def kind_of(file: Path) -> str:
+    """The kind of an existing file.
+
+    Parameters
+    ----------
+    file : Path
+        the file.
+
+    Returns
+    -------
+    str
+        scores, adapter, report or attribution; "" if it is empty, "other" if it is none of ours.
+    """
     try:
         if not file.is_file():
             return "other"

@@ -24,6 +24,7 @@ _SETTINGS = {
     "preference": "siren_ext.preference.config:PreferenceConfig",
     "verify": "siren_ext.verdict.config:VerifyConfig",
     "passive": "siren_ext.passive.config:PassiveConfig",
+    "attribute": "siren_ext.attribution.config:AttributionConfig",
 }
 _PARTS = {
     "passive": {"test": "siren_ext.passive.judge_config:JudgeConfig"},

@@ -160,11 +160,26 @@ def _pictures(clean_path: Path, coated_path: Path) -> dict[str, Any]:
     change = np.clip(np.rint(change), 0, 255).astype(np.uint8)
     names = PICTURES
     pictures = zip(names, (first, second, change), strict=True)
-    return {name: _data_uri(pixels, 320, "PNG") for name, pixels in pictures}
+    return {name: data_uri(pixels, 320, "PNG") for name, pixels in pictures}
 
 
-def _data_uri(pixels: NDArray[np.uint8], side: int, kind: str) -> str:
-    """A picture of at most ``side`` pixels as a data URI, without metadata."""
+def data_uri(pixels: NDArray[np.uint8], side: int, kind: str) -> str:
+    """A picture as a data URI, without metadata.
+
+    Parameters
+    ----------
+    pixels : array
+        H x W x 3, uint8.
+    side : int
+        Longest side in pixels; smaller pictures stay as they are.
+    kind : str
+        Pillow's name of the format: PNG or JPEG.
+
+    Returns
+    -------
+    str
+        For the ``src`` of an image.
+    """
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
@@ -213,7 +228,7 @@ def galleries_of(title: str, pool: ScoreSet, files: Sequence[Path]) -> list[dict
 
 def _tile(pool: ScoreSet, index: int, path: Path) -> dict[str, Any] | None:
     try:
-        picture = _data_uri(read_picture(path).rgb, 192, "JPEG")
+        picture = data_uri(read_picture(path).rgb, 192, "JPEG")
     except ImageError:
         return None
     return {"name": pool.names[index], "score": float(pool.scores[index]), "image": picture}

@@ -1,0 +1,232 @@
+"""Gradients of every image of a batch with respect to the parameters of a merged LoRA.
+
+A LoRA changes a weight by ``s up down``. If a layer is given x (B x L x in) and the gradient of the
+output is g (B x L x out), the gradients of image b are ``s g_b^T (x_b down^T)`` for ``up`` and
+``s (g_b up)^T x_b`` for ``down``. So one pass gives the gradients of all images, the adapter may be
+merged, and the gradients of the frozen weights are never computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from siren_ext.adapters.changes import LORA
+from siren_ext.adapters.keys import TRANSFORMER, UNET
+from siren_ext.adapters.merge import resolve
+from siren_ext.adapters.read import Adapter
+from siren_ext.adapters.summary import listing
+from siren_ext.diffusion.load import Pipeline
+from siren_ext.errors import AdapterError
+
+
+@dataclass(frozen=True)
+class Factor:
+    """The two matrices of a LoRA in one layer.
+
+    Attributes
+    ----------
+    name : str
+        The layer's path in its network.
+    module : torch.nn.Module
+        The layer: linear, or an ungrouped 2-D convolution.
+    down : Tensor
+        rank x in; for a convolution ``in`` counts the places of the kernel too.
+    up : Tensor
+        out x rank.
+    scale : float
+        Multiplies ``up @ down``.
+    """
+
+    name: str
+    module: nn.Module
+    down: Tensor
+    up: Tensor
+    scale: float
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return self.up.numel() + self.down.numel()
+
+    def gradient(self, given: Tensor, slope: Tensor) -> Tensor:
+        """Gradients of B images: those of ``up``, then those of ``down``.
+
+        Parameters
+        ----------
+        given : Tensor
+            The layer's input; its first dimension is B.
+        slope : Tensor
+            Gradient of the sum of all images' outputs with respect to what the layer returns.
+
+        Returns
+        -------
+        Tensor
+            B x :attr:`size`, float32.
+        """
+        x, g = _rows(self.module, given), _slopes(self.module, slope)
+        up = self.scale * torch.einsum("blo,blr->bor", g, x @ self.down.T)
+        down = self.scale * torch.einsum("blr,bli->bri", g @ self.up, x)
+        return torch.cat([up.flatten(1), down.flatten(1)], dim=1)
+
+
+def _rows(module: nn.Module, given: Tensor) -> Tensor:
+    """What a layer is given, as B x L x in."""
+    if not isinstance(module, nn.Conv2d):
+        return given.reshape(given.shape[0], -1, given.shape[-1])
+    if module.kernel_size == (1, 1) and module.stride == (1, 1) and module.padding == (0, 0):
+        return given.flatten(2).transpose(1, 2)
+    spread = functional.unfold(
+        given,
+        module.kernel_size,
+        dilation=module.dilation,
+        padding=module.padding,  # type: ignore[arg-type]
+        stride=module.stride,
+    )
+    return spread.transpose(1, 2)
+
+
+def _slopes(module: nn.Module, slope: Tensor) -> Tensor:
+    """The gradient of a layer's output, as B x L x out."""
+    if isinstance(module, nn.Conv2d):
+        return slope.flatten(2).transpose(1, 2)
+    return slope.reshape(slope.shape[0], -1, slope.shape[-1])
+
+
+def find_factors(
+    pipeline: Pipeline, adapter: Adapter, *, weight: float = 1.0, allow_partial: bool = False
+) -> tuple[tuple[Factor, ...], tuple[str, ...]]:
+    """The layers of a denoiser that a LoRA changes.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The model, in float32.
+    adapter : Adapter
+        A LoRA; its layers of text encoders are left out.
+    weight : float
+        Its strength.
+    allow_partial : bool
+        Leave out what can't be differentiated, instead of raising an error.
+
+    Returns
+    -------
+    factors : tuple[Factor, ...]
+        Sorted by name.
+    notes : tuple[str, ...]
+        What is left out.
+
+    Raises
+    ------
+    AdapterError
+        If the adapter does not fit the model, has changes that are no plain LoRA, or changes no
+        layer of the denoiser.
+    """
+    found: list[Factor] = []
+    texts, others = 0, []
+    for target, change in resolve(pipeline, adapter, allow_partial=allow_partial)[0]:
+        if target.component not in (UNET, TRANSFORMER):
+            texts += 1
+            continue
+        plain = change.kind == LORA and set(change.parts) <= {"down", "up", "alpha"}
+        whole = not target.more and target.rows is None
+        if not plain or not whole or not _is_supported(target.module):
+            others.append(f"{target} ({change.name})")
+            continue
+        device = target.module.get_parameter("weight").device
+        down, up = (change.parts[part].float().flatten(1).to(device) for part in ("down", "up"))
+        found.append(Factor(target.path, target.module, down, up, change.scale * weight))
+    if others and not (allow_partial and found):
+        raise AdapterError(
+            f"{adapter.path.name} changes {listing(others)}; expected a plain LoRA, whose "
+            "gradients are known. Leave out --adapter to compare patches of pictures instead."
+        )
+    if not found:
+        raise AdapterError(
+            f"{adapter.path.name} changes no layer of the network that removes noise; expected at "
+            "least one. Leave out --adapter to compare patches of pictures instead."
+        )
+    notes = (
+        (f"{texts} layers of text encoders are left out of the gradients.", texts),
+        (f"{len(others)} layers that are no plain LoRA are left out of the gradients.", others),
+    )
+    factors = tuple(sorted(found, key=lambda factor: factor.name))
+    return factors, tuple(note for note, needed in notes if needed)
+
+
+def _is_supported(module: nn.Module) -> bool:
+    """Whether the gradient's formula holds for a layer."""
+    if isinstance(module, nn.Conv2d):
+        return module.groups == 1 and module.padding_mode == "zeros" and module.padding != "same"
+    return isinstance(module, nn.Linear)
+
+
+class Recorder(AbstractContextManager["Recorder"]):
+    """While it lasts, backward passes leave the gradients of every image.
+
+    Parameters
+    ----------
+    factors : sequence of Factor
+        The layers.
+    """
+
+    def __init__(self, factors: Sequence[Factor]) -> None:
+        self._factors = tuple(factors)
+        self._handles: list[Any] = []
+        self._found: list[Tensor | None] = [None] * len(self._factors)
+
+    def __enter__(self) -> Recorder:
+        self._handles = [
+            factor.module.register_forward_hook(partial(self._forward, place))
+            for place, factor in enumerate(self._factors)
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def gradients(self, outputs: Tensor) -> Tensor:
+        """Differentiate the output of each image.
+
+        Parameters
+        ----------
+        outputs : Tensor
+            (B,), the i-th of which depends on image i only.
+
+        Returns
+        -------
+        Tensor
+            B x parameters, float32; zero for layers that were not used.
+        """
+        outputs.sum().backward()  # type: ignore[no-untyped-call]
+        parts = [
+            outputs.new_zeros(len(outputs), factor.size) if part is None else part
+            for factor, part in zip(self._factors, self._found, strict=True)
+        ]
+        self._found = [None] * len(self._factors)
+        return torch.cat(parts, dim=1)
+
+    def _forward(
+        self, place: int, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+    ) -> Tensor:
+        """Keep the input; begin a graph here if nothing before depends on a parameter."""
+        if not torch.is_grad_enabled():
+            return output
+        if not output.requires_grad:
+            output = output.detach().requires_grad_(True).clone()
+        backward = partial(self._backward, place, inputs[0].detach())
+        output.register_hook(backward)  # type: ignore[no-untyped-call]
+        return output
+
+    def _backward(self, place: int, given: Tensor, slope: Tensor) -> None:
+        with torch.no_grad():
+            found, before = self._factors[place].gradient(given, slope), self._found[place]
+            self._found[place] = found if before is None else before + found

@@ -1,0 +1,189 @@
+"""``attribute``: which images shaped a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siren_ext.cli.common import (
+    command,
+    explain,
+    report_notices,
+    report_skipped,
+    say,
+    settings,
+    watched,
+)
+from siren_ext.cli.options import (
+    AllowPartial,
+    Assignments,
+    ConfigFile,
+    Device,
+    Quiet,
+    ReportFolder,
+)
+from siren_ext.errors import ConfigError
+from siren_ext.files import is_folder, is_present, locked
+
+if TYPE_CHECKING:
+    from siren_ext.attribution.attribute import Attribution
+    from siren_ext.data.dataset import ImageSet
+
+_PRINTED = 5
+_CACHE = "gradients.safetensors"
+
+
+def images(
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of your images, with captions if you have them.")
+    ],
+    query: Annotated[
+        list[Path],
+        typer.Option(
+            "--query",
+            metavar="PICTURE",
+            help="The picture in question, or a folder of pictures; may be repeated. A .txt file "
+            "beside a picture is taken for its prompt.",
+        ),
+    ],
+    out: ReportFolder,
+    base: Annotated[
+        str,
+        typer.Option(
+            "--base",
+            help="Base model: pocket (bundled), a diffusers folder or a checkpoint file. Without "
+            "--adapter only its autoencoder is used.",
+        ),
+    ] = "pocket",
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            "--adapter",
+            metavar="FILE[:WEIGHT]",
+            help="The LoRA that made the picture. Without it only the files are compared.",
+        ),
+    ] = None,
+    allow_partial: AllowPartial = False,
+    config: ConfigFile = None,
+    assign: Assignments = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Rank your images by how much each of them shaped a picture; write a page with a gallery.
+
+    With the LoRA that made the picture, gradients of the model are compared. With the picture
+    alone, patches of the files are compared. Neither proves a copy or that a model was trained on
+    your images; the page says what it does not prove. Run the same command again to resume a
+    stopped one; gradients of your images are kept for other pictures.
+    """
+    import torch
+
+    from siren_ext.attribution.attribute import attribute_images
+    from siren_ext.attribution.config import AttributionConfig
+    from siren_ext.data.dataset import ImageSet
+    from siren_ext.report.attribution_report import write_attribution
+    from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
+
+    chosen = settings(AttributionConfig, config, assign)
+    _check_folder(out)
+    used = [] if adapter is None else [WeightedAdapter.parse(adapter)]
+    model = LocalSuspect(
+        base, used, allow_partial=allow_partial, device=device, dtype=torch.float32
+    )
+    owned = ImageSet.open(data)
+    report_notices(owned.notices)
+    pictures = _pictures(query)
+    with locked(out / _CACHE), watched(quiet) as progress:
+        owned = owned.checked(progress=progress)
+        found = attribute_images(
+            owned, pictures, model, chosen, cache=out / _CACHE, progress=progress
+        )
+        written = write_attribution(
+            found,
+            [item.path for item in owned.items],
+            [item.path for item in pictures.items],
+            out,
+        )
+    _print(found)
+    say(str(written.html))
+    report_skipped(owned.problems, "image")
+
+
+def _pictures(query: list[Path]) -> ImageSet:
+    """The pictures in question, from files and folders."""
+    from dataclasses import replace
+
+    from siren_ext.data.dataset import ImageSet
+    from siren_ext.errors import DatasetError
+
+    found: list[ImageSet] = []
+    for path in query:
+        if is_folder(path):
+            found.append(ImageSet.open(path))
+            continue
+        if not path.is_file():
+            raise DatasetError(f"{path} does not exist; expected a picture or a folder of them.")
+        beside = ImageSet.from_folder(path.parent)
+        items = tuple(item for item in beside.items if item.path.name == path.name)
+        if not items:
+            raise DatasetError(
+                f"{path} is not a picture that can be read; expected a PNG, JPEG or WebP file."
+            )
+        found.append(replace(beside, items=items, name=path.name))
+    items = tuple(item for one in found for item in one.items)
+    return replace(found[0], items=items, name="--query", problems=(), notices=()).checked()
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse to replace a report's file by another program."""
+    from siren_ext.cli.output import kind_of
+    from siren_ext.report.attribution_report import ATTRIBUTION_HTML, ATTRIBUTION_JSON
+
+    if is_present(out) and not is_folder(out):
+        raise ConfigError(f"--out {out} is a file; expected the name of a folder.")
+    data, page = out / ATTRIBUTION_JSON, out / ATTRIBUTION_HTML
+    foreign = is_present(data) and kind_of(data) not in ("attribution", "")
+    if foreign or (is_present(page) and not is_present(data)):
+        raise ConfigError(
+            f"{out} holds {(data if foreign else page).name}, which is not a ranking of siren-ext; "
+            "it is not replaced. Choose another folder."
+        )
+
+
+def _print(found: Attribution) -> None:
+    """The headline and the first images on stdout, notes on stderr."""
+    say(found.headline)
+    ranking = found.ranking
+    for row in ranking.order[:_PRINTED]:
+        say(
+            f"{ranking.ranks[row]}. {found.images[row]}: score {ranking.scores[row]:.2f} "
+            f"({ranking.low[row]:.2f} to {ranking.high[row]:.2f}), rank {ranking.rank_low[row]} to "
+            f"{ranking.rank_high[row]}"
+        )
+    for note in found.notes:
+        explain(f"Note: {note}")
+    explain(
+        "This proves neither a copy nor that a model was trained on your images; the page says why."
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
+    group = typer.Typer(
+        help="Find out which images shaped a picture.", no_args_is_help=True, add_completion=False
+    )
+    app.add_typer(group, name="attribute")
+    command(
+        group,
+        "images",
+        example="siren-ext attribute images --data photos --base sd15.safetensors --adapter "
+        "suspect.safetensors --query picture.png --out report",
+    )(images)
