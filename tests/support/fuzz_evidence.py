@@ -12,7 +12,7 @@ from support.fuzz_reader import Reader, Sample, of_file, sample_of
 from support.score_sets import drawn
 from support.time_authority import TimeAuthority
 
-from siren_ext.evidence.beacon import Round, read_round
+from siren_ext.evidence.beacon import read_round
 from siren_ext.evidence.commitment import Commitment, make_commitment
 from siren_ext.evidence.ledger import count_test, ledger_of, read_ledger, start_ledger
 from siren_ext.evidence.prompt_plan import read_plan
@@ -21,8 +21,6 @@ from siren_ext.keys import encrypted_file
 from siren_ext.keys.coating_key import KeyRing
 from siren_ext.keys.derived import KeySalt
 from siren_ext.keys.signing import Signer
-from siren_ext.report.opening import OpenedBit, Opening, Sealed, read_opening, read_sealed
-from siren_ext.schema import to_plain
 
 BEFORE = Path(__file__).resolve().parents[1] / "fixtures" / "before"
 
@@ -113,35 +111,8 @@ def _evidence(work: Path, coater: Path) -> list[Reader]:
             of_file(read_plan),
         ),
         Reader("ledgers", [ledger], of_file(read_ledger)),
-        _openings(),
         *_stamps(work),
     ]
-
-
-def _openings() -> Reader:
-    """Sealed and opened bits of a key of four bits."""
-    marks = tuple(f"{i:064x}" for i in range(4))
-    sealed = Sealed(
-        created="2026-01-31T12:00:00Z",
-        report=marks[0],
-        key=marks[1],
-        derived=False,
-        count=2,
-        key_hashes=marks,
-        sum_hashes=marks,
-    )
-    text = json.dumps(to_plain(sealed))
-    bits = tuple(OpenedBit(i, 1, marks[i], -3, marks[i]) for i in range(2))
-    opening = Opening(sealed=text, round=Round(9, marks[2], "ab" * 48), opened=bits)
-    samples = [
-        Sample("sealed.json", text.encode(), "json"),
-        Sample("opening.json", json.dumps(to_plain(opening)).encode(), "json"),
-    ]
-
-    def read(path: Path) -> object:
-        return read_sealed(path) if path.name == "sealed.json" else read_opening(path).unsealed()
-
-    return Reader("opened bits", samples, of_file(read))
 
 
 def _stamps(work: Path) -> list[Reader]:

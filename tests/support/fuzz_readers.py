@@ -7,7 +7,6 @@ import io
 import json
 import shutil
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,8 @@ from support.fuzz_evidence import evidence_readers
 from support.fuzz_models import model_readers
 from support.fuzz_nodes import node_readers
 from support.fuzz_reader import Reader, Sample, of_file, sample_of
+from support.fuzz_reports import report_readers
 from support.metadata_files import painters_photo, smooth
-from support.passive_reports import written as passive_report
-from support.reports import written as written_report
 from support.score_sets import drawn
 from support.toy_adapters import claiming
 
@@ -35,12 +33,8 @@ from siren_ext.coating.manifest import CoatConfig, CoatManifest
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture
 from siren_ext.keys import encrypted_file
-from siren_ext.keys.signing import Signer
 from siren_ext.panels.host import UploadLimits
-from siren_ext.panels.recheck import recheck_step
 from siren_ext.panels.uploads import collect_images
-from siren_ext.report import page_check
-from siren_ext.report.check import check_report
 from siren_ext.scoring.score import score_folder
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.suspects.base import PromptPlan
@@ -94,7 +88,7 @@ def readers(work: Path) -> list[Reader]:
     Coater(SHAPE, seed=1).save(coater)
     return [
         _images(work), _coaters(work, coater), *_coated(work, coater), _torch_files(work),
-        _scores(work), _reports(work), _passive_reports(work), *evidence_readers(work, coater),
+        _scores(work), *report_readers(work, coater), *evidence_readers(work, coater),
         _adapters(work), *_suspects(work), _scored(work, coater), *_datasets(work), _uploads(),
         *answer_readers(work), *node_readers(work), *model_readers(work),
     ]  # fmt: skip
@@ -173,7 +167,7 @@ def _coated(work: Path, coater: Path) -> list[Reader]:
     ]
 
 
-# -- scores, reports and evidence -----------------------------------------------------------
+# -- scores -----------------------------------------------------------
 
 
 def _scores(work: Path) -> Reader:
@@ -194,47 +188,6 @@ def _scored(work: Path, coater: Path) -> Reader:
         lambda folder, place: score_folder(folder, loaded).to_dict(),
         kept,
     )
-
-
-def _reports(work: Path) -> Reader:
-    out = work / "report"
-    written_report(drawn(2, 12), drawn(5, 12, seed=1), out, signer=Signer.draw())
-    kept = {file.name: file.read_bytes() for file in out.iterdir()}
-    for old in ("report_keyed", "report_ks"):
-        kept |= {f"{old}/{one.name}": one.read_bytes() for one in (BEFORE / old).iterdir()}
-    samples = [
-        Sample(name, data, "json" if name.endswith("json") else "text")
-        for name, data in kept.items()
-    ]
-
-    def check(folder: Path, place: str) -> object:
-        usual: Any = page_check.render_page
-        # making the page anew takes most of the time, so one mutant in eight has to do
-        if zlib.crc32((folder / place).read_bytes()) % 8:
-            page_check.render_page = lambda *_, **__: ""
-        try:
-            if place.endswith("report.json"):
-                recheck_step(folder / place)
-            return check_report((folder / place).parent)
-        finally:
-            page_check.render_page = usual
-
-    return Reader("reports", samples, check, kept)
-
-
-def _passive_reports(work: Path) -> Reader:
-    out = work / "passive_report"
-    passive_report(out, 12, permutations=19, control_permutations=19)
-    kept = {file.name: file.read_bytes() for file in out.iterdir()}
-    samples = [
-        Sample(name, data, "json" if name.endswith("json") else "text")
-        for name, data in kept.items()
-    ]
-
-    def check(folder: Path, place: str) -> object:
-        return check_report((folder / place).parent)
-
-    return Reader("passive reports", samples, check, kept)
 
 
 # -- models and suspects --------------------------------------------------------------------
