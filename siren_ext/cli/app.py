@@ -8,6 +8,7 @@ import typer
 
 from siren_ext.cli import (
     adapter,
+    attack,
     attribute,
     coat,
     commit,
@@ -22,6 +23,7 @@ from siren_ext.cli import (
     plan,
     preference,
     report,
+    robustness,
     score,
     settings,
     trace,
@@ -41,7 +43,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # the order of the overview: before release, trying it out, after release, tools
-for module in (demo, train, coat, personalize, generate, score, preference, twins, verify, passive):
+for module in (demo, train, coat, robustness, attack, personalize, generate, score):
+    module.register(app)
+for module in (preference, twins, verify, passive):
     module.register(app)
 for module in (key, commit, trace, report, investigate, plan, adapter, official):
     module.register(app)

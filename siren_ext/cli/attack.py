@@ -1,0 +1,114 @@
+"""``attack``: do to a folder of images what others might do to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from siren_ext.cli.common import (
+    command,
+    report_notices,
+    report_skipped,
+    say,
+    split_assignment,
+    watched,
+)
+from siren_ext.cli.options import Assignments, Device, Images, Quiet
+from siren_ext.errors import ConfigError
+
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def _list(wanted: bool) -> None:
+    """Print all attacks and exit."""
+    if wanted:
+        from siren_ext.attacks.registry import ATTACKS, describe
+
+        for name, attack in ATTACKS.items():
+            say(f"{name:<18}{attack.kind:<14}{attack.stands_for}")
+            strength = "; takes strength" if "strength" in attack.names else ""
+            say(f"{'':<18}{describe(name)}{strength}")
+        raise typer.Exit
+
+
+def attack_(
+    data: Images,
+    names: Annotated[
+        str,
+        typer.Option(
+            "--with", metavar="NAME[,NAME...]", help="Attacks in order; --list shows them all."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the attacked images.")],
+    assign: Assignments = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of all draws.")
+    ] = 0,
+    list_: Annotated[
+        bool,
+        typer.Option("--list", callback=_list, is_eager=True, help="List all attacks."),
+    ] = False,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Do to every image of a folder what others might do: edit, compress or regenerate it.
+
+    Each image becomes a PNG of the same name with its caption; transparency and metadata are lost.
+    '--set strength=0.5' weakens all attacks that have a strength, '--set jpeg.quality=30' is for
+    one. Files that can't be read are listed and skipped (exit code 3). Run the same command again
+    to resume a stopped run.
+    """
+    from siren_ext.attacks.apply import handle_folder, steps_of
+    from siren_ext.data.dataset import ImageSet
+    from siren_ext.devices import pick_device
+
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    given = dict(_setting(text, chosen) for text in assign or ())
+    steps = steps_of(chosen, given)
+    images = ImageSet.open(data)
+    with watched(quiet) as progress:
+        made = handle_folder(
+            images, out, steps, seed=seed, device=pick_device(device), progress=progress
+        )
+    done = ", then ".join(step.name for step in steps) or "unchanged"
+    say(f"{len(made)} images written ({done}): {out}")
+    report_notices(images.notices)
+    report_skipped(made.problems, "file")
+
+
+def _setting(text: str, chosen: list[str]) -> tuple[str, Any]:
+    """Name and value of ``NAME=VALUE`` or ``ATTACK.NAME=VALUE``."""
+    from siren_ext.attacks.registry import ATTACKS
+    from siren_ext.documents import parse_toml
+
+    name = text.partition("=")[0].strip().rpartition(".")[0]
+    key, value = split_assignment(text.strip().removeprefix(f"{name}."))
+    defaults = [
+        ATTACKS[one].parameters[key].default
+        for one in ([name] if name else chosen)
+        if one in ATTACKS and key in ATTACKS[one].parameters
+    ]
+    full = f"{name}.{key}" if name else key
+    if defaults and isinstance(defaults[0], str) and not value.startswith(('"', "'")):
+        return full, value
+    if defaults and isinstance(defaults[0], bool) and value.lower() in _WORDS:
+        return full, _WORDS[value.lower()]
+    try:
+        return full, parse_toml(f"value = {value}", name=text, error=ConfigError)["value"]
+    except (ConfigError, KeyError):
+        return full, value
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        the program.
+    """
+    command(app, "attack", example="siren-ext attack coated --with jpeg,blur --out attacked")(
+        attack_
+    )
