@@ -23,6 +23,7 @@ from siren_ext.errors import CoaterError, ConfigError
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
+    from siren_ext.coating.credentials import ContentSigner
     from siren_ext.coating.manifest import CoatManifest
     from siren_ext.data.dataset import ImageSet
     from siren_ext.keys.coating_key import CoatingKey
@@ -69,6 +70,19 @@ Twins = Annotated[
         "this folder keeps the other one ('siren-ext twins' compares them).",
     ),
 ]
+Credentials = Annotated[
+    Path | None,
+    typer.Option(
+        "--content-credentials",
+        metavar="CERT",
+        help="Sign every file with this certificate (PEM, with those above it): C2PA credentials "
+        "that say 'not for training or data mining'. Needs --content-key.",
+    ),
+]
+ContentKey = Annotated[
+    Path | None,
+    typer.Option("--content-key", metavar="KEY", help="Private key of the certificate (PEM)."),
+]
 
 
 def coat(
@@ -88,6 +102,8 @@ def coat(
     ] = None,
     passphrase_env: PassphraseEnv = None,
     twins: Twins = None,
+    credentials: Credentials = None,
+    content_key: ContentKey = None,
     config: ConfigFile = None,
     assign: Assignments = None,
     batch_size: BatchSize = 8,
@@ -108,6 +124,7 @@ def coat(
 
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
+    from siren_ext.coating.credentials import add_credentials
     from siren_ext.coating.folder import coat_folder
     from siren_ext.coating.manifest import CoatConfig
     from siren_ext.coating.twins import coat_twins
@@ -127,6 +144,7 @@ def coat(
     )
     if not isinstance(chosen.quality, UnsetType) and chosen.format in (UNSET, "png"):
         raise ConfigError("--quality is for lossy files; add --format jpeg, webp or keep.")
+    signer = _signer(credentials, content_key, twins)
     images = ImageSet.open(data)
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
     secret = _key_for(loaded, coater, key, recipient, passphrase_env)
@@ -139,6 +157,8 @@ def coat(
         }
         if twins is None:
             manifest = coat_folder(images, loaded, out, chosen, **options)
+            if signer is not None:
+                manifest = add_credentials(out, manifest, signer, progress)
         else:
             manifest, record = coat_twins(images, loaded, out, twins, chosen, **options)
             say(f"{len(record.images)} twins kept: {twins}")
@@ -157,6 +177,8 @@ def _report(manifest: CoatManifest, images: ImageSet, out: Path) -> None:
 
     coated = sum(entry.coated for entry in manifest.entries)
     say(f"{coated} of {len(manifest.entries)} images coated: {out}")
+    if signed := sum(bool(entry.credentials) for entry in manifest.entries):
+        say(f"{signed} files signed with content credentials: not for training or data mining")
     if public := public_warning(manifest.coater):
         explain(f"Warning: {public}")
     for words in (compression_words(manifest.entries), size_words(manifest, images, out)):
@@ -181,6 +203,22 @@ def register(app: typer.Typer) -> None:
     command(app, "coat", example="siren-ext coat photos --coater coater.safetensors --out coated")(
         coat
     )
+
+
+def _signer(certificate: Path | None, key: Path | None, twins: Path | None) -> ContentSigner | None:
+    """Who signs content credentials; None if nobody does."""
+    from siren_ext.coating.credentials import ContentSigner
+
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise ConfigError("Give both --content-credentials and --content-key, or neither.")
+    if twins is not None:
+        raise ConfigError(
+            "Twins can't get content credentials; sign the published files afterwards, for example "
+            "with c2patool."
+        )
+    return ContentSigner(certificate, key)
 
 
 def _key_for(

@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from siren_ext.config import Config
 from siren_ext.errors import ConfigError, DatasetError
 from siren_ext.files import write_json
-from siren_ext.formats import read_format
+from siren_ext.formats import Sha256, read_format
 from siren_ext.schema import to_plain
 
 MANIFEST_NAME = "siren_manifest.json"
@@ -104,6 +104,9 @@ class CoatEntry(Struct, frozen=True, forbid_unknown_fields=True):
         What could not be kept unchanged.
     compression : Compression
         For lossy files only.
+    credentials : str
+        SHA-256 of the certificate that signed the file's content credentials; only if it has some
+        of this program.
     """
 
     source: str
@@ -117,6 +120,7 @@ class CoatEntry(Struct, frozen=True, forbid_unknown_fields=True):
     size: tuple[_Side, _Side]
     notes: tuple[str, ...] = ()
     compression: Compression | UnsetType = UNSET
+    credentials: Sha256 | UnsetType = UNSET
 
     @property
     def quality(self) -> int | None:
