@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from siren_ext.coater.nets.blocks import ConvBlock
 from siren_ext.coater.nets.coarse import CoarseReader, silence
+from siren_ext.coater.nets.tiles import by_tiles, passes, tile_side
 
 
 class Extractor(nn.Module):
@@ -49,6 +51,7 @@ class Extractor(nn.Module):
         coarse: bool = False,
     ) -> None:
         super().__init__()
+        self.channels = channels
         trunk: list[nn.Module] = [ConvBlock(3, channels, norm)]
         trunk += [ConvBlock(channels, channels, norm) for _ in range(blocks - 1)]
         trunk += [ConvBlock(channels, features, norm), nn.AdaptiveAvgPool2d(1)]
@@ -74,9 +77,22 @@ class Extractor(nn.Module):
         Tensor
             B x outputs.
         """
-        out: Tensor = self.layers(images).flatten(1)
+        out = torch.cat([self._pooled(part) for part in passes(images, self.channels)])
         if self.linear is not None:
             out = self.linear(out)
         if self.reader is not None:
             out = out + self.reader(images if central is None else central)
         return out
+
+    def _pooled(self, images: Tensor) -> Tensor:
+        """The averages of a few images' maps, by tiles where that gives the same."""
+        side = tile_side(self, images)
+        if not side:
+            whole: Tensor = self.layers(images).flatten(1)
+            return whole
+        blocks = self.layers[:-1]
+        assert isinstance(blocks, nn.Sequential)
+        total = images.new_zeros((), dtype=torch.float64)
+        for _, _, part in by_tiles(blocks, images, side=side, halo=len(blocks)):
+            total = total + part.sum((2, 3), dtype=torch.float64)
+        return (total / (images.shape[2] * images.shape[3])).to(part.dtype)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from siren_ext.coater.nets.blocks import ConvBlock
 from siren_ext.coater.nets.coarse import CoarsePattern, CoarseReader, silence
+from siren_ext.coater.nets.tiles import passes
 
 DECODER_SIDE = 8
 """Cells along each side to which the decoder's maps are averaged before the linear layer."""
@@ -44,7 +45,7 @@ class KeyedGenerator(nn.Module):
 
     def __init__(self, channels: int, blocks: int, bits: int, *, coarse: bool = True) -> None:
         super().__init__()
-        self.bits = bits
+        self.bits, self.channels = bits, channels
         trunk = [ConvBlock(3, channels)]
         trunk += [ConvBlock(channels, channels) for _ in range(blocks - 1)]
         self.trunk = nn.Sequential(*trunk)
@@ -68,6 +69,12 @@ class KeyedGenerator(nn.Module):
         Tensor
             B x 3 x H x W in [-1,1].
         """
+        parts = passes(images, self.channels)
+        messages = torch.split(message, len(parts[0]))
+        return torch.cat([self._pattern(*pair) for pair in zip(parts, messages, strict=True)])
+
+    def _pattern(self, images: Tensor, message: Tensor) -> Tensor:
+        """The pattern of a few images."""
         view = F.avg_pool2d(images, 2)
         weights = message.to(view.dtype) / math.sqrt(self.bits)
         drawn = self._drawn(view, weights) + self._drawn(view.flip(3), weights).flip(3)
@@ -78,10 +85,14 @@ class KeyedGenerator(nn.Module):
 
     def _drawn(self, view: Tensor, weights: Tensor) -> Tensor:
         """The weighted sum of the maps of all bits, B x 3 x h x w."""
-        maps = self.maps(self.trunk(view))
-        batch, _, height, width = maps.shape
-        maps = maps.view(batch, self.bits, 3, height, width)
-        return torch.einsum("bk,bkchw->bchw", weights, maps)
+        features = self.trunk(view)
+        batch, channels, height, width = features.shape
+        # mixing the last layer's weights is much less work than mixing its maps
+        kernel = self.maps.weight.view(self.bits, 3 * channels)
+        mixed = (weights @ kernel).view(batch, 3, channels)
+        assert self.maps.bias is not None
+        added = (weights @ self.maps.bias.view(self.bits, 3)).unsqueeze(2)
+        return torch.baddbmm(added, mixed, features.flatten(2)).view(batch, 3, height, width)
 
 
 class KeyedExtractor(nn.Module):
@@ -106,6 +117,7 @@ class KeyedExtractor(nn.Module):
 
     def __init__(self, channels: int, blocks: int, bits: int, *, coarse: bool = True) -> None:
         super().__init__()
+        self.channels = channels
         layers: list[nn.Module] = []
         width = 3
         for number in range(blocks):
@@ -139,10 +151,15 @@ class KeyedExtractor(nn.Module):
         Tensor
             B x bits.
         """
+        out = torch.cat([self._logits(part) for part in passes(images, self.channels)])
+        if self.reader is not None:
+            out = out + self.reader(images if central is None else central)
+        return out
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """What the decoder reads in a few images."""
         both = torch.cat([images, images.flip(3)])
         seen = F.adaptive_avg_pool2d(self.layers(both), DECODER_SIDE).flatten(1)
         own, mirrored = self.linear(seen).chunk(2)
         out: Tensor = (own + mirrored) / 2
-        if self.reader is not None:
-            out = out + self.reader(images if central is None else central)
         return out

@@ -45,14 +45,17 @@ def test_any_size_in_range(height: int, width: int) -> None:
 def test_message_map_comes_first_as_plus_and_minus_one() -> None:
     net = Generator(4, 1, 3)
     net.msg.copy_(torch.tensor([[1.0, 0.0, 1.0]]))
-    seen: list[torch.Tensor] = []
-    net.after_concat_layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     image = noise(2, 3, 6, 5)
-    net(image)
-    assert seen[0].shape == (2, 3 + 4 + 3, 6, 5)
-    expected = torch.tensor([1.0, -1.0, 1.0]).view(1, 3, 1, 1).expand(2, 3, 6, 5)
-    torch.testing.assert_close(seen[0][:, :3], expected)
-    torch.testing.assert_close(seen[0][:, -3:], image)
+    message = torch.tensor([1.0, -1.0, 1.0]).view(1, 3, 1, 1).expand(2, 3, 6, 5)
+    features = net.conv_bns(image)
+    assert features.shape == (2, 4, 6, 5)
+    seen = torch.cat((message, features, image), 1)
+    found = net(image)
+    expected = torch.tanh(net.final_layer(net.after_concat_layer(seen)))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    wrong = torch.cat((features, image, message), 1)
+    other = torch.tanh(net.final_layer(net.after_concat_layer(wrong)))
+    assert (found - other).abs().max() > 1e-3
 
 
 def test_message_is_drawn_from_the_given_generator() -> None:
