@@ -14,7 +14,7 @@ from siren_ext.stats.keyed import keyed_test
 from siren_ext.stats.keyed_power import KeyedEffect, plan_keyed
 from siren_ext.stats.ks import ks_less
 from siren_ext.stats.low_end import LOW_END, low_end_count
-from siren_ext.stats.low_end_distribution import low_end_p
+from siren_ext.stats.low_end_distribution import low_end_critical_gap
 from siren_ext.stats.power import SizePlan, plan_from_pilot, plan_size
 from siren_ext.stats.rank_evidence import log_rank_evidence, references_above, shape_bets
 from siren_ext.stats.sequential_power import plan_sequential
@@ -62,14 +62,23 @@ class Planned:
     check: Callable[[int, Generator], Claim]
 
 
-def _rejects(suspect: Floats, reference: Floats, share: float, alpha: float) -> bool:
-    """Whether the exact comparison of a verdict rejects."""
-    if share < 1:
-        return ks_less(suspect, reference, share=share).p_value <= alpha
-    # the same p as ks_less gives, but remembered, as it takes ten times as long
-    n, m = len(suspect), len(reference)
-    gap = round(ks_less(suspect, reference, method="asymptotic").statistic * math.lcm(n, m))
-    return low_end_p(gap, n, m, low_end_count(m, 1.0)) <= alpha
+Rejects = Callable[[Floats, Floats], bool]
+
+
+def _comparison(n: int, m: int, share: float, alpha: float) -> Rejects:
+    """Whether a verdict's comparison of n scores with m rejects.
+
+    p is at most alpha just where the gap is a critical one, which is looked up once.
+    """
+    least, unit = low_end_critical_gap(alpha, n, m, low_end_count(m, share)), math.lcm(n, m)
+
+    def rejects(suspect: Floats, reference: Floats) -> bool:
+        found = ks_less(
+            suspect, reference, share=share, method="asymptotic"
+        )  # D without an exact p
+        return round(found.statistic * unit) >= least
+
+    return rejects
 
 
 def by_effect(effect: float, m: int, alpha: float, power: float, share: float = LOW_END) -> Planned:
@@ -89,10 +98,8 @@ def by_effect(effect: float, m: int, alpha: float, power: float, share: float = 
     def check(runs: int, rng: Generator) -> Claim:
         plan = plan_size(effect, alpha=alpha, power=power, references=m, share=share, rng=rng)
         n = plan.images or plan.limit
-        hits = sum(
-            _rejects(rng.normal(-effect, 1, n), rng.normal(size=m), share, alpha)
-            for _ in range(runs)
-        )
+        rejects = _comparison(n, m, share, alpha)
+        hits = sum(rejects(rng.normal(-effect, 1, n), rng.normal(size=m)) for _ in range(runs))
         return Claim(n, plan.power, hits / runs)
 
     name = "--effect" if share < 1 else "--effect --low-end 1"
@@ -118,10 +125,8 @@ def by_pilot(alpha: float, power: float) -> Planned:
         clean, coated = rng.gamma(4.0, size=120), rng.gamma(4.0, size=40) * 0.7
         plan = plan_from_pilot(coated, clean, alpha=alpha, power=power, rng=rng)
         n, m = plan.images or plan.limit, len(clean)
-        hits = sum(
-            _rejects(rng.choice(coated, n), rng.choice(clean, m), LOW_END, alpha)
-            for _ in range(runs)
-        )
+        rejects = _comparison(n, m, LOW_END, alpha)
+        hits = sum(rejects(rng.choice(coated, n), rng.choice(clean, m)) for _ in range(runs))
         return Claim(n, plan.power, hits / runs)
 
     return Planned("--suspect --reference", f"pilot of 40 and 120, {_asked(alpha, power)}", check)

@@ -53,10 +53,12 @@ class Wrong:
     images, power, limit = 2, 0.99, 10
 
 
-def test_the_remembered_p_is_that_of_the_test():
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_what_rejects_is_what_has_a_small_p(share):
     rng = np.random.default_rng(2)
     for _ in range(5):
         suspect, reference = rng.normal(-0.8, 1, 20), rng.normal(size=30)
-        p = ks_less(suspect, reference).p_value
+        p = ks_less(suspect, reference, share=share).p_value
         for alpha in (p * 0.999, p * 1.001):
-            assert powers._rejects(suspect, reference, 1.0, alpha) == (p <= alpha)
+            rejects = powers._comparison(20, 30, share, alpha)
+            assert rejects(suspect, reference) == (p <= alpha)
