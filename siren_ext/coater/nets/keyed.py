@@ -69,9 +69,16 @@ class KeyedGenerator(nn.Module):
         Tensor
             B x 3 x H x W in [-1,1].
         """
+        if not torch.is_grad_enabled() and self._silent():
+            return torch.zeros_like(images)
         parts = passes(images, self.channels)
         messages = torch.split(message, len(parts[0]))
         return torch.cat([self._pattern(*pair) for pair in zip(parts, messages, strict=True)])
+
+    def _silent(self) -> bool:
+        """Whether the maps were never trained, as in fitted coaters: only coarse colour is laid."""
+        bias = self.maps.bias
+        return not self.maps.weight.any() and (bias is None or not bias.any())
 
     def _pattern(self, images: Tensor, message: Tensor) -> Tensor:
         """The pattern of a few images."""

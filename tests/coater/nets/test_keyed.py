@@ -58,3 +58,15 @@ def test_every_bit_changes_the_pattern_and_the_opposite_message_opposes_it(
         other = message.clone()
         other[0, bit] *= -1
         assert (made(images, other) - pattern).abs().mean() > 0.01
+
+
+def test_maps_that_were_never_trained_are_not_computed() -> None:
+    made = KeyedGenerator(8, 2, 12)
+    images = torch.randn(2, 3, 16, 16, generator=generator())
+    computed = made(images, messages(2, 12))
+    made.trunk = torch.nn.Identity()  # would fail if it were used
+    with torch.no_grad():
+        assert torch.equal(made(images, messages(2, 12)), computed)
+    torch.nn.init.constant_(made.maps.bias, 0.1)
+    with torch.no_grad(), pytest.raises(RuntimeError):
+        made(images, messages(2, 12))
