@@ -12,6 +12,7 @@ from siren_ext.cli import (
     attribute,
     coat,
     commit,
+    decoys,
     demo,
     generate,
     investigate,
@@ -47,7 +48,7 @@ for module in (demo, train, coat, robustness, attack, personalize, generate, sco
     module.register(app)
 for module in (preference, twins, verify, passive):
     module.register(app)
-for module in (key, commit, trace, report, investigate, plan, adapter, official):
+for module in (key, commit, trace, decoys, report, investigate, plan, adapter, official):
     module.register(app)
 for module in (attribute, settings, meta):
     module.register(app)

@@ -25,6 +25,14 @@ def score(
             "reads in those too is subtracted. Decide this before any test.",
         ),
     ] = None,
+    decoys: Annotated[
+        Path | None,
+        typer.Option(
+            "--decoys",
+            help="Folder of 'siren-ext decoys': score the images by these coaters too, so that "
+            "'verify' can rank the true one among them.",
+        ),
+    ] = None,
     batch_size: BatchSize = 16,
     force: Force = False,
     device: Device = "auto",
@@ -40,12 +48,15 @@ def score(
     from siren_ext.data.survey import overlooked_pictures
     from siren_ext.devices import pick_device
     from siren_ext.scoring.centre import centred
+    from siren_ext.scoring.decoys import read_index, score_decoys
     from siren_ext.scoring.score import score_folder
     from siren_ext.scoring.score_set import ScoreSet
 
     check_output(out, "scores", force=force)
     plain = ScoreSet.load(centre) if centre else None
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
+    if decoys is not None:
+        read_index(decoys, loaded)  # what can't be used is reported before the work
     with locked(out), watched(quiet) as progress:
         scores = score_folder(
             folder,
@@ -56,6 +67,10 @@ def score(
         )
         if plain is not None:
             scores = centred(scores, plain)
+        if decoys is not None:
+            scores = score_decoys(
+                scores, folder, loaded, decoys, batch_size=batch_size, progress=progress
+            )
         scores.save(out)
     say(f"{len(scores.scores)} score{'' if len(scores.scores) == 1 else 's'}: {out}")
     report_skipped([*scores.failures, *overlooked_pictures(folder)], "file")

@@ -116,9 +116,10 @@ def verify_(
 ) -> None:
     """Test whether the suspicious model was trained on the coated images; write a report.
 
-    Give a --key, a --reference, several --innocent models, or all of them. All tests that they
-    allow are run, and the strictest one decides, even if it is inconclusive. The exit code is
-    0 for every verdict; read the verdict from the report or its JSON file.
+    Give a --key, a --reference, several --innocent models, or all of them, or scores made with
+    'siren-ext score --decoys'. All tests that they allow are run, and the strictest one decides,
+    even if it is inconclusive. The exit code is 0 for every verdict; read the verdict from the
+    report or its JSON file.
     """
     from siren_ext.evidence.counting import counted
     from siren_ext.report.write import write_report
@@ -192,6 +193,7 @@ def print_verdict(verdict: Verdict) -> None:
     from siren_ext.stats.coins import CoinsResult
     from siren_ext.stats.keyed import KeyedResult
     from siren_ext.stats.ks import KsResult
+    from siren_ext.verdict.decoys_words import printed
     from siren_ext.verdict.twins import used_share
     from siren_ext.verdict.wording import NAMES
 
@@ -207,6 +209,8 @@ def print_verdict(verdict: Verdict) -> None:
             figures += f", n = {one.images}, {one.bits_right} of {one.bits} bits right"
             if finding.control is not None:
                 figures += f"; positive control: p = {finding.control.result.p_value:.3g}"
+        elif finding.test == "decoys":
+            figures += f", n = {finding.suspects}, {printed(one)}"
         else:
             figures += f", {one.at_least} of {one.others} innocent models score as low"
         several = len(verdict.findings) > 1 or finding.test != "ks"

@@ -34,9 +34,11 @@ from siren_ext.report.stored import ADVICE, StoredReport, StoredVerdict
 from siren_ext.report.write import PATH_LIMIT
 from siren_ext.schema import convert
 from siren_ext.scoring.appearance import shown_alike, too_unlike
+from siren_ext.scoring.decoys import decoys_of
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.text import printable
 from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.decoys import decoys_finding
 from siren_ext.verdict.findings import Finding, keyed_finding, rank_finding
 from siren_ext.verdict.outcomes import LOWER
 from siren_ext.verdict.pools import distinct_scores, pools_contrast
@@ -48,6 +50,10 @@ if TYPE_CHECKING:
     from siren_ext.keys.coating_key import CoatingKey
 
 _SHOWN = 8
+DECOYS_AGAIN = (
+    "that the decoys were made like the coater, and that the scores are theirs, can be shown only "
+    "by making them and scoring the images again ('siren-ext decoys', 'siren-ext score --decoys')"
+)
 _NO_KEY = (
     "p follows from the statistic T and the strengths in the report; whether T belongs to the "
     "secret message can be checked only with the key and the suspect's scores"
@@ -209,6 +215,9 @@ def _figure_points(
                 points.append(point_of("keyed statistic", wrong, _WITH_KEY))
         if own.twins:
             findings.append(twins_finding(own, config.alpha))
+        if decoys_of(own) is not None:
+            findings.append(decoys_finding(own, config.alpha))
+            points.append(CheckPoint("decoys", "not checked", DECOYS_AGAIN))
         if "rank" in kept or alike:
             findings.append(rank_finding(own, alike, config.alpha))
         if reference is not None:

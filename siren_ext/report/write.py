@@ -19,9 +19,11 @@ from siren_ext.report.pictures import CoatEvidence as CoatEvidence
 from siren_ext.report.redaction import clean as clean
 from siren_ext.report.redaction import pretty
 from siren_ext.report.template import render
+from siren_ext.scoring.decoys import SOURCE
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import KeyedResult
 from siren_ext.stats.sequential import SequentialResult, sequential_ks
+from siren_ext.verdict.decoys import ways
 from siren_ext.verdict.pools import distinct_scores
 from siren_ext.verdict.verify import Verdict
 from siren_ext.verdict.wording import NAMES, PREFERENCE_QUESTION, QUESTIONS
@@ -156,6 +158,7 @@ def render_page(
         names=NAMES,
         questions=QUESTIONS | ({"keyed": PREFERENCE_QUESTION} if suspect.preference else {}),
         preference=suspect.preference,
+        ways=ways(suspect) if any(one.test == "decoys" for one in verdict.findings) else [],
         charts=_charts(verdict, suspect, reference),
         pairs=pairs,
         amplification=AMPLIFICATION,
@@ -230,8 +233,15 @@ def _pool(title: str, data: dict[str, Any]) -> dict[str, Any]:
         "count": len(data["images"]),
         "rows": data["images"][:_ROWS],
         "failures": data["failures"][:_ROWS],
-        "source": pretty(data["source"]),
+        "source": pretty(_shown(data["source"])),
     }
+
+
+def _shown(source: dict[str, Any]) -> dict[str, Any]:
+    """How the images were made, without the scores by decoys, which fill pages."""
+    if SOURCE not in source:
+        return source
+    return source | {SOURCE: f"scores by {len(source[SOURCE]['decoys'])} decoys, in {JSON}"}
 
 
 def _charts(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from siren_ext.coater.bundled import refuse_existing
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
-from siren_ext.files import one_at_a_time
+from siren_ext.files import one_at_a_time, sha256_file
 from siren_ext.progress import NULL, Progress
 from siren_ext.schema import shown
 from siren_ext.training.config import TrainConfig
@@ -94,21 +94,37 @@ def train_for_base(
     require_work(config, coater, start)
     _check_size(working_size)
     data = data.checked(progress=progress)
-    adapter = out.with_name(f"{out.stem}.surrogate.safetensors")
+    adapter = surrogate_file(out)
     stand_in = _personalised(data, base, prompt, surrogate, adapter, device, progress)
     before = start
     coater, start = fitted_to(
         stand_in.resolution, coater, start, working_size=working_size, progress=progress
     )
-    state = out.with_name(out.name + ".state")
     result = train_coater(
         data, stand_in, config, coater=coater, start=start, device=device, progress=progress,
-        resume=state,
+        resume=out.with_name(out.name + ".state"),
     )  # fmt: skip
+    result.provenance["surrogate_sha256"] = sha256_file(adapter)
     if before is not None:
         result.provenance["start"] = _description(before)
     result.save(out)
     return result
+
+
+def surrogate_file(coater: Path) -> Path:
+    """Where training leaves the LoRA of the stand-in model.
+
+    Parameters
+    ----------
+    coater : Path
+        The coater's file.
+
+    Returns
+    -------
+    Path
+        ``<stem>.surrogate.safetensors`` beside it.
+    """
+    return coater.with_name(f"{coater.stem}.surrogate.safetensors")
 
 
 def _personalised(

@@ -35,11 +35,11 @@ from siren_ext.verdict.pools import (
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import CoatingKey
 
-Test = Literal["twins", "keyed", "rank", "ks"]
+Test = Literal["twins", "keyed", "decoys", "rank", "ks"]
 
-STRICTEST_FIRST: tuple[Test, ...] = ("twins", "keyed", "rank", "ks")
-"""Ordered by what is assumed of an innocent model: nothing (twice); one of a kind; like the
-reference."""
+STRICTEST_FIRST: tuple[Test, ...] = ("twins", "keyed", "decoys", "rank", "ks")
+"""Ordered by what is assumed of an innocent model: nothing (three times); one of a kind; like
+the reference."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Finding:
     Attributes
     ----------
     test : Test
-        ``twins``, ``keyed``, ``rank`` (among innocent models) or ``ks`` (against a reference).
+        ``twins``, ``keyed``, ``decoys``, ``rank`` (among innocent models) or ``ks`` (against a
+        reference).
     outcome : Outcome
         At the verdict's alpha; "inconclusive" if no evidence could have reached it, "not
         comparable" if the images are not shown to look like those compared with, so that low
@@ -59,8 +60,8 @@ class Finding:
     suspects : int
         Number of suspect images used.
     others : int
-        Number of reference images or innocent models compared with; 0 for the keyed test, which
-        counts all messages.
+        Number of reference images, innocent models or decoys compared with; 0 for the keyed test,
+        which counts all messages.
     strengths : tuple[float, ...]
         Keyed test only: |F_j| of each bit, whole numbers in ascending order. p follows from them
         and the statistic.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from siren_ext.verdict.decoys_words import decoys_limits
 from siren_ext.verdict.twins_words import twins_limits
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ LIMITS: dict[Test, tuple[str, ...]] = {
         _TRIALS,
         _MISSED,
     ),
+    "decoys": (_OWNER, _ROUTE, *decoys_limits(_CHANCE), _TRIALS, _MISSED),
     "rank": (
         _OWNER,
         _ROUTE,

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from siren_ext.coater.bundled import public_warning
 from siren_ext.errors import ScoreError
 from siren_ext.evidence.commitment import Precedence, not_committed
+from siren_ext.scoring.decoys import decoys_of
 from siren_ext.scoring.score_set import ScoreSet, require_same_coater
 from siren_ext.stats.ks import KsResult
 from siren_ext.verdict.caveats import MIN_REFERENCES, MIN_SUSPECTS, find_caveats
 from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.decoys import decoys_finding
+from siren_ext.verdict.decoys_words import DECOYS_UNCOMMITTED
 from siren_ext.verdict.findings import (
     Finding,
     Test,
@@ -155,7 +158,8 @@ def verify(
     Parameters
     ----------
     suspect : ScoreSet
-        Scores of the suspicious model's images; with features if there is a ``key``.
+        Scores of the suspicious model's images; with features if there is a ``key``. If it holds
+        scores by decoys too, the coater is ranked among them.
     reference : ScoreSet | None
         Scores of images by a model that never saw a coated image and otherwise resembles the
         suspect as closely as possible: same subject, prompts and settings. Null hypothesis: both
@@ -197,6 +201,8 @@ def verify(
         findings.append(twins_finding(suspect, config.alpha))
     if key is not None:
         findings.append(keyed_finding(suspect, key, config.alpha, price=config.price))
+    if decoys_of(suspect) is not None:
+        findings.append(decoys_finding(suspect, config.alpha))
     if alike:
         findings.append(rank_finding(suspect, alike, config.alpha))
     if reference is not None:
@@ -255,7 +261,7 @@ def conclude(
     if withheld:
         warnings = (WITHHELD, *warnings)
     precedence = precedence or not_committed(keyed=keyed, twins=suspect.twins)
-    secret = keyed or suspect.twins
+    secret = keyed or suspect.twins or decoys_of(suspect) is not None
     if precedence.status == "does not fit" or (secret and precedence.status == "no commitment"):
         warnings = (precedence.text, *warnings)
     if public := public_warning(suspect.coater):
@@ -298,6 +304,8 @@ def _overruled(deciding: Finding, precedence: Precedence | None, *, withheld: bo
     unfit = {"keyed": UNFIT, "twins": TWINS_UNFIT}.get(deciding.test, "")
     if deciding.outcome != "coating found" or precedence is None:
         return ""
+    if deciding.test == "decoys":
+        return "" if precedence.status == "committed before" else DECOYS_UNCOMMITTED
     return unfit if precedence.status == "does not fit" else ""
 
 
@@ -333,7 +341,8 @@ def _require_enough(
             f"{sum(not len(pool) for pool in innocents)} innocent models without scores; expected "
             f"at least one score of each (better {MIN_SUSPECTS} and {MIN_REFERENCES})."
         )
-    if reference is None and key is None and not innocents and not suspect.twins:
+    alone = suspect.twins or decoys_of(suspect) is not None
+    if reference is None and key is None and not innocents and not alone:
         raise ScoreError(
             "There is nothing to compare the suspect's scores with. Add the scores of a reference "
             f"model ({NAMES['ks']}), a key ({NAMES['keyed']}) or the scores of several innocent "

@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from siren_ext.stats.ks_distribution import P_FLOOR
-from siren_ext.stats.rank import RankResult
+from siren_ext.stats.rank import RankResult, others_needed
+from siren_ext.verdict.decoys_words import DECOYS_NAME, DECOYS_QUESTION, decoys_headline
 from siren_ext.verdict.likeness import not_shown_alike
 from siren_ext.verdict.outcomes import LOWER, LOWER_RANK, NOT_COMPARABLE
 from siren_ext.verdict.twins_words import TWINS_NAME, TWINS_QUESTION, twins_headline
@@ -21,6 +22,7 @@ version; raise it when a headline, a limit or :func:`odds` changes."""
 NAMES: dict[Test, str] = {
     "twins": TWINS_NAME,
     "keyed": "keyed test",
+    "decoys": DECOYS_NAME,
     "rank": "rank among innocent models",
     "ks": "comparison with a reference model",
 }
@@ -30,6 +32,7 @@ QUESTIONS: dict[Test, str] = {
     "keyed": "Does the secret message fit the images better than random messages do? This test "
     "needs no other model: no style, subject or setting of an innocent model can make the message "
     "fit.",
+    "decoys": DECOYS_QUESTION,
     "rank": "Do the suspect's images score lower than those of every innocent model? This test is "
     "valid if an innocent suspect is just another model of the same kind.",
     "ks": "Do the suspect's images score lower than the reference's? Lower scores alone don't show "
@@ -197,6 +200,9 @@ def headline(
     if test == "twins":
         how = likelihood(finding.p_value)
         return twins_headline(finding.result, finding.outcome, chance, risk, how) + tail
+    if test == "decoys":
+        needed = others_needed(alpha)
+        return decoys_headline(finding.result, finding.outcome, chance, risk, needed) + tail
     if finding.outcome == NOT_COMPARABLE:
         return (unlike(finding) if finding.unlike else _HIGHER) + tail
     if finding.outcome == "inconclusive":

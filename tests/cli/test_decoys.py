@@ -1,0 +1,81 @@
+"""The command ``decoys``, and what ``score``, ``verify`` and ``report check`` make of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from support.decoy_sets import shared_decoys
+
+
+@pytest.fixture
+def made(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Pictures, a coater's file and the folder of its decoys."""
+    data, coater, folder = shared_decoys(tmp_path_factory.getbasetemp())
+    coater.save(tmp_path / "coater.safetensors")
+    return data.root, tmp_path / "coater.safetensors", folder
+
+
+def test_decoys_passes_its_settings(
+    call, made: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import siren_ext.training.decoys as module
+    from siren_ext.scoring.decoys import DecoyIndex, Ends
+
+    pictures, coater, _ = made
+    seen: dict[str, object] = {}
+
+    def stand_in(*args, **rest) -> DecoyIndex:
+        seen.update(rest, args=args)
+        return DecoyIndex(coater="a" * 64, recipe="b" * 64, ends=Ends(2, 1))
+
+    monkeypatch.setattr(module, "make_decoys", stand_in)
+    out = tmp_path / "decoys"
+    code, text, err = call("decoys", coater, pictures, "--base", "pocket", "--out", out)
+    assert code == 0, err
+    assert text == f"0 decoys: {out}\n"
+    assert (seen["args"][0], seen["args"][2:]) == (coater, ("pocket", out))
+    assert (len(seen["args"][1].items), seen["count"], seen["surrogate"]) == (3, 19, None)
+    code, _, err = call(
+        "decoys", coater, pictures, "--base", "pocket", "--out", out, "-k", "99",
+        "--surrogate", tmp_path / "lora.safetensors",
+    )  # fmt: skip
+    assert code == 0, err
+    assert (seen["count"], seen["surrogate"]) == (99, tmp_path / "lora.safetensors")
+
+
+def test_from_scores_to_a_checked_report(
+    call, made: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    pictures, coater, folder = made
+    scores, report = tmp_path / "scores.json", tmp_path / "report"
+    line = ("score", pictures, "--coater", coater, "--out", scores, "--decoys")
+    code, _, err = call(*line, tmp_path / "none")
+    assert code == 2
+    assert "decoys.json" in err
+    assert not scores.exists()
+    code, _, err = call(*line, folder)
+    assert code == 0, err
+    code, out, err = call("verify", "--suspect", scores, "--alpha", "0.4", "--out", report)
+    assert code == 0, err
+    assert "rank among decoys: " in out
+    assert "of 2 decoys find as much" in out
+    page = (report / "report.html").read_text(encoding="utf-8")
+    assert "Does the true coater stand out among its decoys?" in page
+    assert "scores by 2 decoys, in report.json" in page
+    code, out, err = call("report", "check", report)
+    assert code == 3, err
+    assert "that the decoys were made like the coater" in out + err
+    assert "differs" not in out
+
+    stored = json.loads((report / "report.json").read_text(encoding="utf-8"))
+    changed = tmp_path / "changed"
+    shutil.copytree(report, changed)
+    (changed / "report.seal.json").unlink()
+    stored["suspect"]["source"]["decoys"]["decoys"][0]["scores"] = [-9.0, -9.0, -9.0]
+    (changed / "report.json").write_text(json.dumps(stored), encoding="utf-8")
+    code, out, _ = call("report", "check", changed)
+    assert code == 2
+    assert "figures" in out
