@@ -46,6 +46,7 @@ async def comfy_entrypoint() -> Any:
     from .paths import register_folder
     from .protect import CoatFolder, CoatImage, LoadCoater
     from .publish import SaveCoatedImage
+    from .robustness import Robustness
     from .train import TrainCoater
     from .verify import KSVerify, LoadScores, SaveScores, ScoreCoating, VerificationReport
 
@@ -58,6 +59,7 @@ async def comfy_entrypoint() -> Any:
                 CoatImage,
                 SaveCoatedImage,
                 CoatFolder,
+                Robustness,
                 TrainCoater,
                 ImportCheckpoints,
                 ScoreCoating,

@@ -31,7 +31,7 @@ from siren_ext.errors import (
     ModelError,
     SirenError,
 )
-from siren_ext.files import is_file, is_folder, one_at_a_time, write_json
+from siren_ext.files import is_file, is_folder, is_present, one_at_a_time, write_json
 from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.metrics.quality import psnr
 from siren_ext.progress import NULL, Progress
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Pictures = list[Tensor]
 
-PARTIAL = "robustness.partial.json"
 _FEWEST = 8
 
 
@@ -114,8 +113,8 @@ def measure_robustness(
     coater : Coater
         The coater.
     out : Path
-        Folder for ``robustness.json``, ``.csv`` and ``.html``, new or empty. A stopped call keeps
-        finished attacks there, and the same call resumes.
+        Folder for ``robustness.json``, ``.csv`` and ``.html``, new or empty. Until they are
+        written, ``<out>.partial.json`` beside it keeps finished attacks, and the same call resumes.
     config : RobustnessConfig | None
         What is measured; None for the defaults.
     key : CoatingKey | None
@@ -145,18 +144,19 @@ def measure_robustness(
     config, out = config or RobustnessConfig(), Path(out)
     key, origin = _key(coater, key)
     _refuse_others(out)
+    partial = out.with_name(f"{out.name}.partial.json")
     bench = _Bench(coater, key, config, progress)
     clean, problems = _sample(data, config, progress)
     coated = bench.coat(clean)
     likeness = float(np.mean([_psnr(a, b) for a, b in zip(coated, clean, strict=True)]))
     below = cut_off(bench.scores(clean)[0], config.false_alarm)
-    rows = _finished(out, identity := _identity(clean, bench))
+    rows = _finished(partial, identity := _identity(clean, bench))
     names = (NONE, *config.names)
     for name in names:
         if name not in rows:
             rows[name] = bench.row(name, list(zip(coated, clean, strict=True)), below)
             plain = [to_plain(row) for row in rows.values()]
-            write_json(out / PARTIAL, {"identity": identity, "rows": plain})
+            write_json(partial, {"identity": identity, "rows": plain})
     result = Robustness(
         coater=coater.fingerprint,
         key=origin,
@@ -170,7 +170,7 @@ def measure_robustness(
         problems=problems,
     )
     result.write(out)
-    (out / PARTIAL).unlink(missing_ok=True)
+    partial.unlink(missing_ok=True)
     return result
 
 
@@ -272,10 +272,10 @@ def _key(coater: Coater, key: CoatingKey | None) -> tuple[CoatingKey | None, str
 
 
 def _refuse_others(out: Path) -> None:
-    """Raise unless the output folder is new, empty, or of a stopped call."""
-    if is_folder(out) and any(out.iterdir()) and not is_file(out / PARTIAL):
+    """Raise unless the output folder is new or empty."""
+    if is_present(out) and (not is_folder(out) or any(out.iterdir())):
         raise DatasetError(
-            f"{out} has files already, and they are not overwritten. Choose a new folder."
+            f"{out} has files already or is one, and nothing is overwritten. Choose a new folder."
         )
 
 
@@ -325,15 +325,15 @@ def _identity(pictures: Pictures, bench: _Bench) -> str:
     return digest.hexdigest()
 
 
-def _finished(out: Path, identity: str) -> dict[str, AttackResult]:
+def _finished(partial: Path, identity: str) -> dict[str, AttackResult]:
     """Rows of a stopped call, by the name of the attack."""
-    if not is_file(out / PARTIAL):
+    if not is_file(partial):
         return {}
     try:
-        kept = read_json(out / PARTIAL, error=DatasetError)
+        kept = read_json(partial, error=DatasetError)
         if not isinstance(kept, dict) or kept.get("identity") != identity:
             return {}
-        rows = convert(kept["rows"], list[AttackResult], name=PARTIAL, error=DatasetError)
+        rows = convert(kept["rows"], list[AttackResult], name=partial.name, error=DatasetError)
     except (SirenError, KeyError):
         return {}  # damaged, so measured again
     return {row.attack: row for row in rows if not row.problem}

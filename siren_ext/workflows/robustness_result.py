@@ -202,6 +202,20 @@ class Robustness:
         write_json(out / JSON, self.to_dict())
         return out / PAGE
 
+    def lines(self) -> list[str]:
+        """A line for each attack, for places without columns."""
+        found = []
+        for row in self.rows:
+            line = f"{row.attack} ({row.stands_for}): {row.outcome}"
+            if row.area is not None:
+                line += f", AUC {row.area:.2f} ({row.area_low:.2f} to {row.area_high:.2f})"
+            if row.bits_right is not None:
+                line += f", {row.bits_right:.0%} of bits right"
+            if row.psnr_db is not None:
+                line += f", PSNR {row.psnr_db:.1f} dB"
+            found.append(f"{line}. {row.problem}" if row.problem else line)
+        return found
+
     def table(self) -> list[str]:
         """Lines of a table for a terminal."""
         keyed = self.key != NONE

@@ -29,7 +29,7 @@ def test_the_table_is_printed_and_written(
     assert [row["attack"] for row in stored["rows"]] == names[1:]
     code, _, err = call(*line)
     assert code == 2
-    assert "not overwritten" in err
+    assert "nothing is overwritten" in err
 
 
 def test_unreadable_files_exit_3(call, pictures: Path, coater_file: Path, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ NODES = {
     "SirenCoatImage",
     "SirenSaveCoatedImage",
     "SirenCoatFolder",
+    "SirenRobustness",
     "SirenTrainCoater",
     "SirenImportCheckpoints",
     "SirenScoreCoating",

@@ -37,6 +37,7 @@ PARTS = (
     ".keyed",
     ".official",
     ".passive",
+    ".robustness",
 )
 
 

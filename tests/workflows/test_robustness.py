@@ -22,7 +22,7 @@ from siren_ext.coating.apply import coat_images
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture, square_view, to_tensor
 from siren_ext.errors import Cancelled, CoaterError, ConfigError, DatasetError
-from siren_ext.workflows.robustness import PARTIAL, RobustnessConfig, measure_robustness
+from siren_ext.workflows.robustness import RobustnessConfig, measure_robustness
 
 QUICK = RobustnessConfig(images=12, attacks=("noise", "jpeg", "centre-crop"))
 
@@ -128,21 +128,20 @@ def test_a_stopped_call_resumes_with_the_same_result(data: ImageSet, tmp_path: P
         measure_robustness(
             data, marker(), out, QUICK, progress=StopInStage("Attack: centre-crop", 3)
         )
-    kept = json.loads((out / PARTIAL).read_text())
+    kept = json.loads((tmp_path / "out.partial.json").read_text())
     assert [row["attack"] for row in kept["rows"]] == ["none", "noise", "jpeg"]
     kept["rows"][1]["area"] = 0.123
-    (out / PARTIAL).write_text(json.dumps(kept))
+    (tmp_path / "out.partial.json").write_text(json.dumps(kept))
     resumed = measure_robustness(data, marker(), out, QUICK)
     assert resumed.rows[1].area == 0.123, "finished attacks are not measured again"
     whole = measure_robustness(data, marker(), tmp_path / "whole", QUICK)
     assert resumed.rows[2:] == whole.rows[2:]
-    assert PARTIAL not in files(out)
+    assert not list(tmp_path.glob("*.partial.json"))
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"identity": "other", "rows": []}'])
 def test_damaged_progress_is_measured_again(data: ImageSet, tmp_path: Path, damage: str) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / PARTIAL).write_text(damage)
+    (tmp_path / "out.partial.json").write_text(damage)
     found = measure_robustness(data, marker(), tmp_path / "out", QUICK)
     assert len(found.rows) == 4
 
@@ -150,7 +149,9 @@ def test_damaged_progress_is_measured_again(data: ImageSet, tmp_path: Path, dama
 def test_nothing_is_overwritten(data: ImageSet, tmp_path: Path) -> None:
     measure_robustness(data, marker(), tmp_path / "out", QUICK)
     before = files(tmp_path / "out")
-    with pytest.raises(DatasetError, match="has files already, and they are not overwritten"):
+    with pytest.raises(
+        DatasetError, match="has files already or is one, and nothing is overwritten"
+    ):
         measure_robustness(data, marker(), tmp_path / "out", QUICK)
     assert files(tmp_path / "out") == before
 

@@ -54,6 +54,10 @@ def test_the_table_and_the_page_show_names_as_text() -> None:
     found = result(GOOD, odd)
     assert "&lt;b&gt;" in found.fragment()
     assert "needs &lt;x&gt;" in found.fragment()
+    assert found.lines() == [
+        "none (publishing as it is): readable, AUC 1.00 (0.90 to 1.00), 80% of bits right",
+        "<b> (publishing as it is): not measured. needs <x>",
+    ]
     head, first, second = found.table()
     assert head.split()[:3] == ["attack", "PSNR", "AUC"]
     assert first.split()[:3] == ["none", "same", "1.000"]
