@@ -81,7 +81,7 @@ class DemoConfig(Config):
     innocent_images: Annotated[int, Meta(ge=1, le=100_000)] = 30
     reference_images: Annotated[int, Meta(ge=0, le=100_000)] = 0
     training_steps: Annotated[int, Meta(ge=1, le=1_000_000)] = 250
-    training_batch: Annotated[int, Meta(ge=1, le=4096)] = 16
+    training_batch: Annotated[int, Meta(ge=1, le=4096)] = 12
     sampling_steps: Annotated[int, Meta(ge=1, le=1000)] = 20
     guidance: Annotated[float, Meta(ge=0, le=100)] = 3.0
     alpha: Annotated[float, Meta(ge=1e-300, le=0.5)] = 1e-3
