@@ -45,7 +45,7 @@ class AttributionConfig(Config):
     output: Literal["norm", "loss"] = "norm"
     times: Annotated[int, Meta(ge=1, le=1000)] = 10
     noises: Annotated[int, Meta(ge=2, le=1000)] = 10
-    dimension: Annotated[int, Meta(ge=8, le=65_536)] = 1024
+    dimension: Annotated[int, Meta(ge=8, le=65_536)] = 512
     projection: Literal["rademacher", "gaussian"] = "rademacher"
     ridge: Annotated[float, Meta(ge=1e-6, le=1e6)] = 1.0
     captions: Literal["own", "none"] = "own"

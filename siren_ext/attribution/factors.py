@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -56,8 +57,8 @@ class Factor:
         """Number of parameters."""
         return self.up.numel() + self.down.numel()
 
-    def gradient(self, given: Tensor, slope: Tensor) -> Tensor:
-        """Gradients of B images: those of ``up``, then those of ``down``.
+    def gradient(self, given: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of B images with respect to ``up`` and ``down``.
 
         Parameters
         ----------
@@ -68,13 +69,12 @@ class Factor:
 
         Returns
         -------
-        Tensor
-            B x :attr:`size`, float32.
+        up, down : Tensor
+            B x out x rank and B x rank x in, float32.
         """
         x, g = _rows(self.module, given), _slopes(self.module, slope)
-        up = self.scale * torch.einsum("blo,blr->bor", g, x @ self.down.T)
-        down = self.scale * torch.einsum("blr,bli->bri", g @ self.up, x)
-        return torch.cat([up.flatten(1), down.flatten(1)], dim=1)
+        inner, outer = x @ (self.scale * self.down).T, g @ (self.scale * self.up)
+        return torch.bmm(g.transpose(1, 2), inner), torch.bmm(outer.transpose(1, 2), x)
 
 
 def _rows(module: nn.Module, given: Tensor) -> Tensor:
@@ -180,7 +180,14 @@ class Recorder(AbstractContextManager["Recorder"]):
     def __init__(self, factors: Sequence[Factor]) -> None:
         self._factors = tuple(factors)
         self._handles: list[Any] = []
-        self._found: list[Tensor | None] = [None] * len(self._factors)
+        ends = np.cumsum([0, *(factor.size for factor in self._factors)])
+        self._starts = [int(end) for end in ends]
+        self._sums: Tensor | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return self._starts[-1]
 
     def __enter__(self) -> Recorder:
         self._handles = [
@@ -193,26 +200,22 @@ class Recorder(AbstractContextManager["Recorder"]):
         for handle in self._handles:
             handle.remove()
 
-    def gradients(self, outputs: Tensor) -> Tensor:
-        """Differentiate the output of each image.
+    def add(self, outputs: Tensor, sums: Tensor) -> None:
+        """Differentiate the output of each image, and add the gradients to sums.
 
         Parameters
         ----------
         outputs : Tensor
             (B,), the i-th of which depends on image i only.
-
-        Returns
-        -------
-        Tensor
-            B x parameters, float32; zero for layers that were not used.
+        sums : Tensor
+            B x :attr:`size`, float32: for each layer ``up``, then ``down``. Changed in place;
+            nothing is added for layers that were not used.
         """
-        outputs.sum().backward()  # type: ignore[no-untyped-call]
-        parts = [
-            outputs.new_zeros(len(outputs), factor.size) if part is None else part
-            for factor, part in zip(self._factors, self._found, strict=True)
-        ]
-        self._found = [None] * len(self._factors)
-        return torch.cat(parts, dim=1)
+        self._sums = sums
+        try:
+            outputs.sum().backward()  # type: ignore[no-untyped-call]
+        finally:
+            self._sums = None
 
     def _forward(
         self, place: int, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
@@ -227,6 +230,11 @@ class Recorder(AbstractContextManager["Recorder"]):
         return output
 
     def _backward(self, place: int, given: Tensor, slope: Tensor) -> None:
+        if self._sums is None:
+            return
+        start, end = self._starts[place : place + 2]
         with torch.no_grad():
-            found, before = self._factors[place].gradient(given, slope), self._found[place]
-            self._found[place] = found if before is None else before + found
+            up, down = self._factors[place].gradient(given, slope)
+            middle = start + up[0].numel()
+            self._sums[:, start:middle] += up.flatten(1)
+            self._sums[:, middle:end] += down.flatten(1)

@@ -163,7 +163,7 @@ class _Run:
             )
         pairs = [(row, noise) for row in range(len(items)) for noise in range(config.noises)]
         texts = [_text(item, config) for item in items]
-        whole = torch.zeros(len(pairs), self.length)
+        whole = torch.zeros(len(pairs), self.length, device=latents.device)
         with (
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
             Recorder(self.factors) as recorder,
@@ -176,9 +176,9 @@ class _Run:
                 ).to(latents.device)  # fmt: skip
                 with torch.no_grad():
                     condition = self.model.condition([texts[row] for row in rows], self.size)
+                sums = whole[part[0] : part[-1] + 1]
                 for time in config.levels:
-                    found = self._gradients(recorder, latents[rows], noise, time, condition)
-                    whole[part[0] : part[-1] + 1] += found.cpu()
+                    recorder.add(self._outputs(latents[rows], noise, time, condition), sums)
                     progress.advance(len(part))
         whole /= config.times
         short = project(
@@ -192,15 +192,13 @@ class _Run:
         shaped: NDArray[np.float32] = short.view(len(items), config.noises, -1).numpy()
         return shaped
 
-    def _gradients(
-        self, recorder: Recorder, latents: Tensor, noise: Tensor, time: int, condition: Any
-    ) -> Tensor:
-        """Whole gradients of a batch at one noise level."""
+    def _outputs(self, latents: Tensor, noise: Tensor, time: int, condition: Any) -> Tensor:
+        """What is differentiated, for each image of a batch at one noise level."""
         with torch.enable_grad():
             noisy = self.model.noisy(latents, noise, time)
             guess = self.model.noise_in(noisy, time, condition)
             error = guess if self.config.output == "norm" else guess - noise
-            return recorder.gradients(error.flatten(1).square().sum(1))
+            return error.flatten(1).square().sum(1)
 
 
 def _open(suspect: LocalSuspect, config: AttributionConfig) -> tuple[_Run, tuple[str, ...]]:

@@ -56,15 +56,18 @@ def project(
             rows = min(_BLOCK, size - first)
             part = gradients[:, start + first : start + first + rows].cpu()
             rng = np.random.default_rng(noise_seed(seed, name, f"projection {kind}", number))
-            found += part @ _block(rng, rows, dimension, kind)
+            if kind == "gaussian":
+                drawn = rng.standard_normal((rows, dimension), dtype=np.float32)
+                found += part @ torch.from_numpy(drawn)
+            else:  # signs are 2 b - 1 for bits b
+                found += part @ _bits(rng, rows, dimension) * 2 - part.sum(1, keepdim=True)
         start += size
     return found.div_(math.sqrt(dimension))
 
 
-def _block(rng: np.random.Generator, rows: int, dimension: int, kind: str) -> Tensor:
-    """Some rows of the random matrix, times sqrt(k)."""
-    if kind == "gaussian":
-        return torch.from_numpy(rng.standard_normal((rows, dimension), dtype=np.float32))
-    bits = np.frombuffer(rng.bytes(-(-rows * dimension // 8)), np.uint8)
-    signs = np.unpackbits(bits, count=rows * dimension).reshape(rows, dimension)
-    return torch.from_numpy(signs).float().mul_(2).sub_(1)
+def _bits(rng: np.random.Generator, rows: int, columns: int) -> Tensor:
+    """Random bits, 0 or 1, float32."""
+    packed = np.frombuffer(rng.bytes(-(-rows * columns // 8)), np.uint8)
+    return torch.from_numpy(
+        np.unpackbits(packed, count=rows * columns).reshape(rows, columns)
+    ).float()

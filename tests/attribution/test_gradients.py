@@ -66,7 +66,8 @@ def test_it_is_the_mean_gradient_of_the_output_projected(
         for time in (250, 750):
             guess = model.noise_in(model.noisy(latents, noise, time), time, condition)
             error = guess if output == "norm" else guess - noise
-            total += recorder.gradients(error.square().sum((1, 2, 3))) / 2
+            recorder.add(error.square().sum((1, 2, 3)), total)
+    total /= 2
     layers = [(factor.name, factor.size) for factor in factors]
     assert close(table.values[0, 1], project(total, layers, 32)[0].numpy())
 

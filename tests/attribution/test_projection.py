@@ -33,7 +33,7 @@ def test_it_is_a_fixed_matrix_that_depends_on_seed_and_layer() -> None:
     layers = [("a", 4), ("b", 2)]
     matrix = project(eye, layers, 64)
     assert torch.equal(matrix, project(eye, layers, 64))
-    assert torch.all(matrix.abs() == 1 / math.sqrt(64))
+    assert torch.allclose(matrix.abs(), torch.full_like(matrix, 1 / math.sqrt(64)))
     swapped = project(eye, [("b", 2), ("a", 4)], 64)
     assert torch.equal(swapped[:2], matrix[4:])
     assert torch.equal(swapped[2:], matrix[:4])
@@ -47,13 +47,13 @@ def test_it_is_a_fixed_matrix_that_depends_on_seed_and_layer() -> None:
 def test_blocks_bound_the_memory_and_join_without_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projection, "_BLOCK", 100)
     made: list[int] = []
-    block = projection._block
+    bits = projection._bits
 
-    def counted(rng: np.random.Generator, rows: int, *rest: object) -> torch.Tensor:
+    def counted(rng: np.random.Generator, rows: int, columns: int) -> torch.Tensor:
         made.append(rows)
-        return block(rng, rows, *rest)  # type: ignore[arg-type]
+        return bits(rng, rows, columns)
 
-    monkeypatch.setattr(projection, "_block", counted)
+    monkeypatch.setattr(projection, "_bits", counted)
     matrix = project(torch.eye(250), [("a", 250)], 16)
     assert made == [100, 100, 50]
     assert torch.all(matrix != 0)
