@@ -50,6 +50,7 @@ function resultOf(node) {
   const box = document.createElement("div");
   Object.assign(box.style, {
     overflowY: "auto",
+    overflowWrap: "anywhere", // paths and fingerprints have no spaces
     boxSizing: "border-box",
     font: "12px/1.4 system-ui, sans-serif",
     color: "var(--input-text, inherit)",

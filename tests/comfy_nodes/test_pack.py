@@ -116,3 +116,20 @@ def test_examples_fit_the_nodes(host: FakeHost, name: str) -> None:
         assert [entry["name"] for entry in node["inputs"]] == [part.id for part in schema.inputs]
         shown = [part.options["display_name"] for part in schema.outputs]
         assert [entry["name"] for entry in node["outputs"]] == shown
+
+
+def test_artists_words_find_nodes(host: FakeHost) -> None:
+    found = {
+        name: node.define_schema().options.get("search_aliases", [])
+        for name, node in nodes_of_pack().items()
+    }
+    wanted = {
+        "watermark": {"SirenLoadCoater", "SirenCoatImage", "SirenSaveCoatedImage"},
+        "protect image": {"SirenLoadCoater", "SirenCoatImage", "SirenSaveCoatedImage"},
+        "glaze": {"SirenLoadCoater", "SirenCoatImage", "SirenCoatFolder", "SirenTrainCoater"},
+        "cloak": {"SirenCoatImage"},
+        "copyright": {"SirenKSVerify", "SirenKeyedVerify", "SirenCommit"},
+        "verify lora": {"SirenScoreCoating", "SirenKSVerify", "SirenKeyedVerify"},
+    }
+    for word, names in wanted.items():
+        assert names <= {name for name, words in found.items() if word in words}, word

@@ -119,6 +119,7 @@ def test_example_opens_runs_and_is_seen(
     missing = page.evaluate("window.app.graph.nodes.filter((n) => n.has_errors).map((n) => n.type)")
     assert missing == []
     front = request.node.callspec.params["page"]
+    assert overlaps(page) == []
     if name not in RESULTS:
         chosen = page.evaluate(
             """window.app.graph.nodes.filter((n) => n.type.includes('Loader')).map(
@@ -149,8 +150,51 @@ def test_example_opens_runs_and_is_seen(
     # what they report is drawn on the nodes, in the classic front end and in the new one
     words = RESULTS[name] if "SIREN_COMFYUI_COUNTS" not in os.environ else {}
     assert {kind: text for kind, text in results(page).items() if kind in words} == words
+    assert overlaps(page) == []
     assert problems == []
     keep_picture(page, name, front)
+
+
+def overlaps(tab: Any) -> list[list[str]]:
+    """Pairs of nodes that cover each other, as they are drawn."""
+    fitted(tab)
+    tab.wait_for_timeout(1500)
+    pairs: list[list[str]] = tab.evaluate(
+        """() => {
+            const boxes = window.app.graph.nodes.map((node) => {
+                const drawn = document.querySelector(`[data-node-id="${node.id}"]`);
+                if (!drawn) return [node.type, node.pos[0], node.pos[1] - 30,
+                                    node.pos[0] + node.size[0], node.pos[1] + node.size[1]];
+                const at = drawn.getBoundingClientRect();
+                return [node.type, at.left, at.top, at.right, at.bottom];
+            });
+            const common = (a, b, i) => Math.min(a[i + 2], b[i + 2]) - Math.max(a[i], b[i]);
+            return boxes.flatMap((a, i) => boxes.slice(i + 1)
+                .filter((b) => common(a, b, 1) > 1 && common(a, b, 2) > 1)
+                .map((b) => [a[0], b[0]]));
+        }"""
+    )
+    return pairs
+
+
+def test_no_word_is_wider_than_its_card(page: Any) -> None:
+    """Paths and fingerprints have no spaces, and the end of a path matters."""
+    text = (PACK / "example_workflows" / "coat_and_save.json").read_text("utf-8")
+    page.evaluate(
+        "async (text) => { await window.app.loadGraphData(JSON.parse(text), true, true); }", text
+    )
+    fitted(page)
+    page.wait_for_timeout(1500)
+    wide, room = page.evaluate(
+        """() => {
+            const node = window.app.graph.nodes.find((one) => one.type === 'SirenNewKey');
+            const lines = ['/home/' + 'x'.repeat(200)];
+            node.onExecuted({siren: [{title: 'Key made', tone: 'good', lines}]});
+            const box = node.widgets.find((one) => one.name === 'siren_result').element;
+            return [box.scrollWidth, box.clientWidth];
+        }"""
+    )
+    assert 0 < wide <= room
 
 
 def results(tab: Any) -> dict[str, str]:
