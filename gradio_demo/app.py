@@ -25,6 +25,7 @@ from siren_ext.panels.actions import Tiles, before_after, coat_step, verify_step
 from siren_ext.panels.coat import coat_panel
 from siren_ext.panels.gradio_compat import lossless, private, upload_paths
 from siren_ext.panels.host import CoaterLibrary, JobFolders, PanelHost, UploadLimits
+from siren_ext.panels.robustness import robustness_panel
 from siren_ext.panels.uploads import collect_images
 from siren_ext.panels.verify import reference_path, verdict_parts, verdict_values, verify_panel
 from siren_ext.panels.widgets import connect, image_files, reveal, run_and_stop
@@ -32,6 +33,7 @@ from siren_ext.progress import NULL
 from siren_ext.samples.folder import sample_set
 from siren_ext.scoring.score import score_folder
 from siren_ext.training.prompts import class_noun
+from siren_ext.workflows.demo import demo_key
 
 FILE_MB = 15
 MEGAPIXELS = 25
@@ -85,6 +87,8 @@ def build(host: PanelHost | None = None, length: Length | None = None) -> Any:
             with gr.Tab("Coat", elem_id="siren_tab_coat"):
                 gr.Markdown(WORDS["coat"])
                 coat_panel(gr, host)
+            with gr.Tab("How robust?", elem_id="siren_tab_robustness"):
+                robustness_panel(gr, host)
             with gr.Tab("Verify", elem_id="siren_tab_verify"):
                 verify_panel(gr, host)
             with gr.Tab("How it works", elem_id="siren_tab_how"):
@@ -112,7 +116,6 @@ def try_panel(host: PanelHost, guided: Guided, pictures: Tiles) -> None:
             images=length.images,
             steps=length.training_steps,
             suspect=length.suspect_images,
-            reference=length.reference_images,
             risk=f"1 in {round(1 / length.alpha):,}",
         )
     )
@@ -247,8 +250,9 @@ def example_pictures(host: PanelHost) -> Tiles:
     """
     whole = sample_set()
     data = ImageSet(whole.items[:1], whole.root, whole.name)
-    job = JobFolders(keep_minutes=60 * 24 * 30).new("how")
-    return before_after(coat_step(data, host.coaters.load("samples"), job), data, job)
+    job, coater = JobFolders(keep_minutes=60 * 24 * 30).new("how"), host.coaters.load("keyed")
+    key = demo_key(0, coater.config.message_bits)
+    return before_after(coat_step(data, coater, job, key=key), data, job)
 
 
 def add_api(host: PanelHost) -> None:

@@ -16,6 +16,7 @@ from siren_ext.panels.coat import coat_panel
 from siren_ext.panels.lora import lora_panel
 from siren_ext.panels.passive import passive_panel
 from siren_ext.panels.report import report_panel
+from siren_ext.panels.robustness import robustness_panel
 from siren_ext.panels.train import train_panel
 from siren_ext.panels.verify import verify_panel
 
@@ -54,6 +55,8 @@ def _page():
     with gr.Blocks(analytics_enabled=False) as page, gr.Tabs(elem_id="siren_tabs"):
         with gr.Tab("Coat", elem_id="siren_tab_coat"):
             parts = coat_panel(gr, host)
+        with gr.Tab("How robust?", elem_id="siren_tab_robustness"):
+            parts |= robustness_panel(gr, host)
         with gr.Tab("Verify a LoRA", elem_id="siren_tab_lora"):
             parts |= lora_panel(gr, WebuiGenerator(), host)
         with gr.Tab("Verify images", elem_id="siren_tab_verify"):

@@ -13,6 +13,7 @@ from siren_ext.panels.host import PanelHost
 from siren_ext.panels.lora import lora_panel
 from siren_ext.panels.passive import passive_panel
 from siren_ext.panels.report import report_panel
+from siren_ext.panels.robustness import robustness_panel
 from siren_ext.panels.train import train_panel
 from siren_ext.panels.verify import verify_panel
 
@@ -29,6 +30,7 @@ host = PanelHost()
 with gr.Blocks() as page:
     made = [
         *coat_panel(gr, host),
+        *robustness_panel(gr, host),
         *verify_panel(gr, host),
         *passive_panel(gr, host),
         *report_panel(gr, host),
