@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from siren_ext.cli.common import command, explain, refuse_existing, say
+from siren_ext.cli.common import SKIPPED, command, explain, refuse_existing, say
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, open_keys, open_salt
-from siren_ext.errors import ConfigError
+from siren_ext.errors import ConfigError, EvidenceError
 from siren_ext.files import atomic
 from siren_ext.text import printable
 
@@ -78,8 +78,8 @@ def commit(
 def stamp(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The commitment.")],
     roots: Annotated[
-        Path, typer.Option("--root", help="PEM file: the authority's root certificate.")
-    ],
+        Path | None, typer.Option("--root", help="PEM file: the authority's root certificate.")
+    ] = None,
     url: Annotated[
         str | None, typer.Option("--url", help="Ask this authority (https) for a time stamp.")
     ] = None,
@@ -87,16 +87,52 @@ def stamp(
         Path | None,
         typer.Option("--token", help="Check this answer of an authority, which you have already."),
     ] = None,
+    calendar: Annotated[
+        str | None,
+        typer.Option(
+            "--calendar",
+            help="Ask this OpenTimestamps calendar (https) instead; again to complete the proof.",
+        ),
+    ] = None,
+    proof: Annotated[
+        Path | None, typer.Option("--proof", help="Check this proof of OpenTimestamps.")
+    ] = None,
+    header: Annotated[
+        str | None,
+        typer.Option(
+            "--header",
+            help="Header of the proof's block: a file or an address (https), 80 bytes or 160 "
+            "hexadecimal digits.",
+        ),
+    ] = None,
 ) -> None:
-    """Time-stamp a commitment by RFC 3161, or check a stamp that you have.
+    """Time-stamp a commitment by RFC 3161 or OpenTimestamps, or check a stamp that you have.
 
-    Only the SHA-256 of the file is sent. The stamp is written beside the commitment, under its name
-    with .tsr at the end, once it was checked against the root certificate.
+    Only a hash of the file is sent. The stamp is written beside the commitment, under its name
+    with .tsr at the end, once it was checked against the root certificate. A proof of
+    OpenTimestamps has .ots at the end and takes some hours to become complete (exit code 3 until
+    it is complete and checked).
     """
+    if sum(one is not None for one in (url, token, calendar, proof)) != 1:
+        raise ConfigError(
+            "Give either --url, to ask for a time stamp, or --token, to check one. For "
+            "OpenTimestamps give --calendar or --proof."
+        )
+    if calendar is not None or proof is not None:
+        if roots is not None or (header is not None and proof is None):
+            raise ConfigError(
+                "--root is for --url and --token, and --header for --proof; leave it out here."
+            )
+        _calendar_proof(file, calendar, proof, header)
+    elif roots is None or header is not None:
+        raise ConfigError("--url and --token need --root, and --header is for --proof.")
+    else:
+        _authority_stamp(file, roots, url, token)
+
+
+def _authority_stamp(file: Path, roots: Path, url: str | None, token: Path | None) -> None:
     from siren_ext.evidence.stamp import check_stamp, request_stamp
 
-    if (url is None) == (token is None):
-        raise ConfigError("Give either --url, to ask for a time stamp, or --token, to check one.")
     if token is not None:
         found = check_stamp(token, file, roots)
     else:
@@ -109,6 +145,52 @@ def stamp(
         explain(f"Keep {place.name} with the commitment.")
     say(f"{printable(file.name)} existed at {found.text}")
     explain(f"This rests on {found.root}. Whether certificates were revoked was not checked.")
+
+
+def _calendar_proof(
+    file: Path, calendar: str | None, proof: Path | None, header: str | None
+) -> None:
+    """Ask for a proof, complete it, or check it; exit code 3 unless it was checked."""
+    from siren_ext.evidence.ots import check_proof, complete_proof, read_proof, request_proof
+
+    place = proof or file.with_name(f"{file.name}.ots")
+    if calendar is None:
+        found = read_proof(place, file)
+    elif place.exists():
+        found = complete_proof(read_proof(place, file))
+    else:
+        found = request_proof(calendar, file)
+    if calendar is not None:
+        with atomic(place) as temporary:
+            temporary.write_bytes(found.data)
+        explain(f"Keep {place.name} with the commitment.")
+    if not found.blocks:
+        say(f"{place.name} is pending at {', '.join(found.calendars)}")
+        explain("Run the command with --calendar again in some hours to complete it.")
+        raise typer.Exit(SKIPPED)
+    heights = " and ".join(f"{one.height:,}" for one in found.blocks)
+    if header is None:
+        say(f"{place.name} is complete: it leads to Bitcoin block {heights}. Not verified")
+        explain("To verify it, give --proof, and the block's header with --header.")
+        raise typer.Exit(SKIPPED)
+    block, known, latest = check_proof(found, _header_of(header))
+    say(f"{printable(file.name)} existed at {known.time:%Y-%m-%d %H:%M:%S UTC}")
+    explain(
+        f"This rests on the header of block {block.height:,} with hash {known.hash}. The block was "
+        f"made by {latest:%Y-%m-%d %H:%M} UTC at the latest. Compare the hash with that in a block "
+        "explorer."
+    )
+
+
+def _header_of(where: str) -> bytes:
+    """The header in a file, or at an address of the user's choice."""
+    from siren_ext.documents import read_bytes
+    from siren_ext.evidence.ots import MAX_HEADER
+    from siren_ext.evidence.web import get_safely
+
+    if where.startswith(("http://", "https://")):
+        return get_safely(where, limit=MAX_HEADER, timeout=60.0)
+    return read_bytes(where, error=EvidenceError, max_bytes=MAX_HEADER)
 
 
 class _CommitFirst(TyperGroup):

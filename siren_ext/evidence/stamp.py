@@ -1,5 +1,7 @@
 """Time stamps by RFC 3161: an authority signs the SHA-256 of a commitment and the time.
 
+A proof of OpenTimestamps is checked here too, by :mod:`siren_ext.evidence.ots`.
+
 The authority sees the hash only. A stamp is worth as much as its authority, so its root
 certificate is always named by the person who checks; none is built in.
 """
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from siren_ext.documents import read_bytes
 from siren_ext.errors import EvidenceError, MissingExtraError
+from siren_ext.evidence.ots import MAGIC, MAX_HEADER, check_proof, read_proof
 from siren_ext.text import printable
 
 if TYPE_CHECKING:
@@ -37,9 +40,9 @@ class Stamp:
     latest : datetime
         the latest time that the stated accuracy allows.
     authority : str
-        name in the certificate that signed.
+        name in the certificate that signed, or the block.
     root : str
-        name in the root certificate, which the checking person named.
+        name in the root certificate or of the block header, which the checking person named.
     """
 
     time: datetime
@@ -103,11 +106,12 @@ def check_stamp(token: Path, file: Path, roots: Path) -> Stamp:
     Parameters
     ----------
     token : Path
-        the authority's answer, a DER file.
+        the authority's answer, a DER file, or a complete proof of OpenTimestamps.
     file : Path
         the commitment.
     roots : Path
-        PEM file with the root certificate, and intermediate ones if the token lacks them.
+        PEM file with the root certificate, and intermediate ones if the token lacks them. For
+        OpenTimestamps the header of the block.
 
     Returns
     -------
@@ -120,7 +124,7 @@ def check_stamp(token: Path, file: Path, roots: Path) -> Stamp:
         a file can't be read, the token is for another file, or no certificate in ``roots`` leads
         to its signature.
     MissingExtraError
-        the package ``rfc3161-client`` is not installed.
+        the package ``rfc3161-client`` is not installed, or for OpenTimestamps ``opentimestamps``.
 
     Notes
     -----
@@ -130,15 +134,15 @@ def check_stamp(token: Path, file: Path, roots: Path) -> Stamp:
     ----------
     RFC 3161, "Internet X.509 Public Key Infrastructure Time-Stamp Protocol".
     """
+    name = printable(Path(token).name)
+    given = read_bytes(token, error=EvidenceError, max_bytes=MAX_TOKEN, name=name, advice=_ADVICE)
+    if given.startswith(MAGIC):
+        return _block_stamp(token, file, roots)
     from cryptography.x509 import InvalidVersion, load_der_x509_certificate
 
     module = _module()
-    name = printable(Path(token).name)
     data = _content(file)
-    answer = _parsed(
-        read_bytes(token, error=EvidenceError, max_bytes=MAX_TOKEN, name=name, advice=_ADVICE),
-        name,
-    )
+    answer = _parsed(given, name)
     trusted = _certificates(roots)
     builder = module.VerifierBuilder()
     for one in trusted:
@@ -163,6 +167,15 @@ def check_stamp(token: Path, file: Path, roots: Path) -> Stamp:
     time = info.gen_time.astimezone(timezone.utc)
     root = next(one for one in trusted if one.issuer == one.subject)
     return Stamp(time, time + _accuracy(info), _name(leaf), _name(root))
+
+
+def _block_stamp(proof: Path, file: Path, header: Path) -> Stamp:
+    """The time stamp of a complete proof of OpenTimestamps."""
+    name = printable(Path(header).name)
+    data = read_bytes(header, error=EvidenceError, max_bytes=MAX_HEADER, name=name)
+    block, found, latest = check_proof(read_proof(proof, file), data)
+    root = f"the header of the block with hash {found.hash}"
+    return Stamp(found.time, latest, f"Bitcoin block {block.height:,}", root)
 
 
 def _accuracy(info: Any) -> timedelta:

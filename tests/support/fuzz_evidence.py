@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from support.calendar import Calendar
 from support.evidence_samples import PASSPHRASE
 from support.fuzz_reader import Reader, Sample, of_file, sample_of
 from support.score_sets import drawn
@@ -15,6 +17,7 @@ from support.time_authority import TimeAuthority
 from siren_ext.evidence.beacon import read_round
 from siren_ext.evidence.commitment import Commitment, make_commitment
 from siren_ext.evidence.ledger import count_test, ledger_of, read_ledger, start_ledger
+from siren_ext.evidence.ots import read_proof, request_proof
 from siren_ext.evidence.prompt_plan import read_plan
 from siren_ext.evidence.stamp import check_stamp
 from siren_ext.keys import encrypted_file
@@ -112,6 +115,7 @@ def _evidence(work: Path, coater: Path) -> list[Reader]:
         ),
         Reader("ledgers", [ledger], of_file(read_ledger)),
         *_stamps(work),
+        *_proofs(work),
     ]
 
 
@@ -128,3 +132,16 @@ def _stamps(work: Path) -> list[Reader]:
         return check_stamp(*(folder / name for name in ("stamp.tsr", "file.json", "root.pem")))
 
     return [Reader("time stamps", samples, check, kept)]
+
+
+def _proofs(work: Path) -> list[Reader]:
+    if find_spec("opentimestamps") is None:
+        return []
+    file = work / "commitment.json"
+    with Calendar() as calendar:
+        sample = Sample("c.ots", request_proof(calendar.url, file).data, "")
+
+    def check(folder: Path, place: str) -> object:
+        return read_proof(folder / place, folder / "file.json")
+
+    return [Reader("calendar proofs", [sample], check, {"file.json": file.read_bytes()})]
