@@ -18,7 +18,7 @@ import torch
 from msgspec import UNSET, UnsetType
 from torch import Tensor
 
-from siren_ext.coating.apply import add_coating, message_of
+from siren_ext.coating.apply import message_of
 from siren_ext.coating.formats import WEAK, WEAKENED, CompressionMeter, write_coated
 from siren_ext.coating.journal import CoatJournal
 from siren_ext.coating.layouts import Written, table_names, write_tables
@@ -36,14 +36,14 @@ from siren_ext.coating.outputs import (
     write_captions,
     write_mask,
 )
+from siren_ext.coating.passes import Result, coat_and_score
 from siren_ext.coating.plan import CoatJob, batches, finished_entry, plan_jobs
 from siren_ext.coating.twin_patterns import TwinSide, marked_key, refuse_other_twins
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.decode import Bytes
-from siren_ext.data.images import Picture, read_picture, to_tensor, to_uint8
+from siren_ext.data.images import Picture, read_picture, to_tensor
 from siren_ext.data.lossy import SUFFIXES
 from siren_ext.errors import (
-    Cancelled,
     CoaterError,
     ConfigError,
     DatasetError,
@@ -57,15 +57,6 @@ from siren_ext.text import printable
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
     from siren_ext.keys.coating_key import CoatingKey
-
-
-@dataclasses.dataclass(frozen=True)
-class _Result:
-    """The network's output for one image."""
-
-    rgb: Bytes
-    clean_score: float
-    coated_score: float | None
 
 
 @one_at_a_time
@@ -158,7 +149,8 @@ def _check_key(coater: Coater, key: CoatingKey | None) -> None:
     given = f"a key of {found} bits" if found else "no key"
     if not needed:
         raise CoaterError(f"Found {given}; expected no key, because this coater is not keyed.")
-    raise CoaterError(f"Found {given}; expected a key of {needed} bits. Use this coater's key.")
+    advice = "Use this coater's key." if found else "'siren-ext key new' makes one."
+    raise CoaterError(f"Found {given}; expected a key of {needed} bits. {advice}")
 
 
 class _Run:
@@ -250,7 +242,7 @@ class _Run:
 
     def _through_network(
         self, batch: Sequence[CoatJob], pictures: Sequence[Picture | SirenError]
-    ) -> Iterator[tuple[CoatJob, Picture, _Result]]:
+    ) -> Iterator[tuple[CoatJob, Picture, Result]]:
         """Coat and score the decoded images, grouped by size."""
         groups: dict[tuple[int, int], list[tuple[CoatJob, Picture]]] = {}
         for job, picture in zip(batch, pictures, strict=True):
@@ -272,7 +264,14 @@ class _Run:
                 )
             for (job, picture), result in zip(
                 group,
-                _apply(self.coater, images, strength, self.message, patterns),
+                coat_and_score(
+                    self.coater,
+                    images,
+                    strength,
+                    self.message,
+                    patterns,
+                    scored=self.config.scores is not False,
+                ),
                 strict=True,
             ):
                 if isinstance(result, str):
@@ -280,7 +279,7 @@ class _Run:
                 else:
                     yield job, picture, result
 
-    def _write(self, job: CoatJob, picture: Picture, result: _Result) -> None:
+    def _write(self, job: CoatJob, picture: Picture, result: Result) -> None:
         """Write an image and record it; runs in a thread."""
         path = self.out / job.output
         write_captions(job.item, job.output, self.out, self.config.layout)
@@ -295,7 +294,7 @@ class _Run:
         compression: Compression | UnsetType = UNSET
         if job.target.quality is not None:
             compression = Compression(job.target.quality, None, None)
-            if score is not None:
+            if score is not None and result.clean_score is not None:
                 before, score = score, self.meter.score(written)
                 compression = self.meter.compression(
                     job.target.quality,
@@ -338,52 +337,6 @@ def _attempt_read(job: CoatJob) -> Picture | SirenError:
         return read_picture(job.item.path)
     except SirenError as error:
         return error
-
-
-@torch.no_grad()
-def _apply(
-    coater: Coater,
-    images: Tensor,
-    strength: float | None,
-    message: Tensor | None,
-    patterns: Tensor | None,
-) -> list[_Result | str]:
-    """Coat (unless ``strength`` is None) and score B3HW images; a text says why one failed."""
-    try:
-        images = images.to(coater.device)
-        clean = coater.score(images).double().cpu()
-        if strength is None:
-            return [_result(image, float(s), None) for image, s in zip(images, clean, strict=True)]
-        coated, sane = add_coating(
-            images, coater, strength=strength, message=message, pattern=patterns
-        )
-        scores = coater.score(coated).double().cpu()
-        return [
-            _result(image, float(before), float(after))
-            if fine
-            else "The coater's output for this image has values that are not finite numbers."
-            for image, before, after, fine in zip(coated, clean, scores, sane, strict=True)
-        ]
-    except Cancelled:
-        raise
-    except (SirenError, RuntimeError) as error:
-        # out of memory, or one image that the network can't process: find out which
-        if len(images) == 1:
-            return [f"The coater can't handle this image: {error}"]
-        alone = patterns if patterns is not None else [None] * len(images)
-        return [
-            result
-            for image, own in zip(images, alone, strict=True)
-            for result in _apply(
-                coater, image[None], strength, message, None if own is None else own[None]
-            )
-        ]
-
-
-def _result(image: Tensor, clean: float, coated: float | None) -> _Result | str:
-    if not math.isfinite(clean) or not math.isfinite(coated or 0.0):
-        return "The coater's score of this image is not a finite number."
-    return _Result(to_uint8(image), clean, coated)
 
 
 def _psnr(before: Bytes, after: Bytes) -> float | None:

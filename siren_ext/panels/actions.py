@@ -61,8 +61,8 @@ def require_matching_key(coater: Coater, key: CoatingKey | None, *, needed: bool
     if key is None:
         if needed and bits:
             raise CoaterError(
-                "This coater is keyed: it writes a key's secret message into the images. Add your "
-                "key file and its passphrase."
+                "This coater is keyed. Add your key file and its passphrase; 'Make a key' on this "
+                "page, or 'siren-ext key new', makes one."
             )
     elif not bits:
         raise CoaterError(

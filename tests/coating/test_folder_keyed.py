@@ -97,7 +97,7 @@ def test_keys_that_do_not_fit_are_refused_before_anything_is_written(
 ) -> None:
     short = CoatingKey(np.ones(8), bytes(32))
     cases: tuple[tuple[Coater, Any, str], ...] = (
-        (coater, None, "Found no key; expected a key of 16 bits"),
+        (coater, None, "Found no key; expected a key of 16 bits. .siren-ext key new. makes one"),
         (coater, short, "Found a key of 8 bits; expected a key of 16 bits"),
         (plain, key(), "Found a key of 16 bits; expected no key, because this coater is not keyed"),
     )
