@@ -70,6 +70,36 @@ def test_other_texts_by_their_letters(codec: str, text: str) -> None:
     assert decode_text(text.encode(codec)) == (text, codec)
 
 
+@pytest.mark.parametrize(
+    ("codec", "text"),
+    [
+        ("cp1250", "ma\u0142a dziewczynka, d\u0142ugie w\u0142osy"),
+        ("cp1250", "\u010cerven\xe1 li\u0161ka v lese"),
+        ("cp1250", "\u0151szi erd\u0151"),
+        (
+            "cp1251",
+            "\u0440\u0443\u0434\u0430 \u043b\u0438\u0441\u0438\u0446\u044f \u0432 "
+            "\u0441\u043d\u0456\u0433\u0443",
+        ),
+        ("koi8_r", "\u043a\u0440\u0430\u0441\u043d\u0430\u044f \u043b\u0438\u0441\u0430"),
+        (
+            "cp1253",
+            "\u03bc\u03b9\u03b1 \u03ba\u03cc\u03ba\u03ba\u03b9\u03bd\u03b7 "
+            "\u03b1\u03bb\u03b5\u03c0\u03bf\u03cd",
+        ),
+        ("cp1254", "g\xfcne\u015f \u0131\u015f\u0131\u011f\u0131 alt\u0131nda"),
+        ("gb18030", "\u5973\u5b69\uff0c\u957f\u53d1\uff0c\u84dd\u773c\u775b"),
+        ("big5", "\u4e00\u96bb\u72d0\u72f8"),
+    ],
+)
+def test_neighbouring_languages_are_not_confused(codec: str, text: str) -> None:
+    assert decode_text(text.encode(codec)) == (text, codec)
+
+
+def test_escape_sequences_of_japanese_mail() -> None:
+    assert decode_text("fox \u72d0".encode("iso2022_jp")) == ("fox \u72d0", "ISO-2022-JP")
+
+
 def test_a_short_text_is_read_as_similar_ones() -> None:
     fox, girl = "\u72d0\u72f8".encode("gb18030"), "\u5c0f\u5973\u5b69\u5728\u68ee\u6797\u91cc"
     assert decode_text(fox, girl.encode("gb18030")) == ("\u72d0\u72f8", "gb18030")
@@ -90,8 +120,21 @@ def test_unicode_with_and_without_a_mark(text: str, codec: str, name: str) -> No
 
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
-def test_utf_16_without_a_mark(codec: str) -> None:
-    assert decode_text("a fox, a den".encode(codec)) == ("a fox, a den", "UTF-16")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a fox, a den",
+        "fox",
+        "caf\xe9 \u2013 \u72d0",
+        "\u72d0\u306e\u7d75",  # has no zeros, and is plausible in cp1252
+        "\u30ad\u30c4\u30cd",
+        "\u300c\u72d0\u300d",
+        "\u4e00\u53ea\u72d0\u72f8",  # its zero is that of a letter
+        "\u5973\u5b69\uff0c\u957f\u53d1",
+    ],
+)
+def test_utf_16_without_a_mark(codec: str, text: str) -> None:
+    assert decode_text(text.encode(codec)) == (text, "UTF-16")
 
 
 @pytest.mark.parametrize(
