@@ -25,7 +25,9 @@ from siren_ext.progress import NULL, Progress
 from siren_ext.schema import shown
 
 PICTURES: Mapping[str, Callable[..., Tensor]] = {
-    name: attack.function for name, attack in ATTACKS.items() if attack.kind != "captions"
+    name: attack.function
+    for name, attack in ATTACKS.items()
+    if attack.kind not in ("captions", "weights")
 }
 """What happens to pictures: ``function(images, generator, **settings)`` returns images."""
 

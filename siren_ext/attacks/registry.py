@@ -23,6 +23,7 @@ from siren_ext.attacks.handling import (
     several_resolutions,
 )
 from siren_ext.attacks.regenerate import img2img_denoise, learned_codec, regenerate, restore
+from siren_ext.attacks.rounding import half, int8
 from siren_ext.attacks.transforms import (
     blur,
     brightness,
@@ -39,7 +40,7 @@ from siren_ext.attacks.transforms import (
 from siren_ext.errors import ConfigError
 from siren_ext.schema import shown
 
-Kind = Literal["edit", "codec", "regeneration", "evasion", "handling", "captions"]
+Kind = Literal["edit", "codec", "regeneration", "evasion", "handling", "captions", "weights"]
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,15 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Attack:
-    """Something that others do to pictures or their captions.
+    """Something that others do to pictures, their captions or a model's weights.
 
     Attributes
     ----------
     function : Callable
-        ``function(images, generator, **settings)`` returns images; for the kind ``captions`` it
-        takes and returns captions.
+        ``function(images, generator, **settings)`` returns images; for the kinds ``captions`` and
+        ``weights`` it takes and returns captions, or a tensor of weights.
     kind : str
-        edit, codec, regeneration, evasion, handling or captions.
+        edit, codec, regeneration, evasion, handling, captions or weights.
     stands_for : str
         Who does this, in a few words.
     parameters : Mapping[str, Parameter]
@@ -336,6 +337,8 @@ ATTACKS: Mapping[str, Attack] = {
     "drop-captions": Attack(
         drop_captions, "captions", "training with caption dropout", _plain(drop_captions)
     ),
+    "half": Attack(half, "weights", "a LoRA shared with 16 bits", _plain(half)),
+    "int8": Attack(int8, "weights", "a LoRA rounded to 8 bits", {}),
 }
 """Every attack by the name that commands, nodes and panels use."""
 

@@ -15,7 +15,7 @@ from siren_ext.cli.common import (
     split_assignment,
     watched,
 )
-from siren_ext.cli.options import Assignments, Device, Images, Quiet
+from siren_ext.cli.options import Assignments, Device, Quiet
 from siren_ext.errors import ConfigError
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -34,14 +34,22 @@ def _list(wanted: bool) -> None:
 
 
 def attack_(
-    data: Images,
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of images, kohya folder or dataset.toml; or a LoRA's .safetensors file."
+        ),
+    ],
     names: Annotated[
         str,
         typer.Option(
             "--with", metavar="NAME[,NAME...]", help="Attacks in order; --list shows them all."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the attacked images.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="Folder for the attacked images, or file for the LoRA."),
+    ],
     assign: Assignments = None,
     seed: Annotated[
         int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of all draws.")
@@ -53,12 +61,12 @@ def attack_(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Do to every image of a folder what others might do: edit, compress or regenerate it.
+    """Do to every image of a folder, or to a LoRA's weights, what others might do.
 
     Each image becomes a PNG of the same name with its caption; transparency and metadata are lost.
     '--set strength=0.5' weakens all attacks that have a strength, '--set jpeg.quality=30' is for
     one. Files that can't be read are listed and skipped (exit code 3). Run the same command again
-    to resume a stopped run.
+    to resume a stopped run. half and int8 round a LoRA's weights; other attacks are for images.
     """
     from siren_ext.attacks.apply import handle_folder, steps_of
     from siren_ext.data.dataset import ImageSet
@@ -66,6 +74,12 @@ def attack_(
 
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     given = dict(_setting(text, chosen) for text in assign or ())
+    if data.suffix == ".safetensors":
+        from siren_ext.attacks.weights import attack_adapter
+
+        count = attack_adapter(data, out, chosen, given)
+        say(f"{count} tensor{'' if count == 1 else 's'} changed ({', then '.join(chosen)}): {out}")
+        return
     steps = steps_of(chosen, given)
     images = ImageSet.open(data)
     with watched(quiet) as progress:

@@ -79,10 +79,10 @@ class RobustnessConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.attacks:
-            if attack_named(name).kind == "captions":
+            attack_named(name)
+            if name not in PICTURES:
                 raise ConfigError(
-                    f"{name} changes captions and not pictures; expected one of "
-                    f"{', '.join(PICTURES)}."
+                    f"{name} does not change pictures; expected one of {', '.join(PICTURES)}."
                 )
 
     @property

@@ -335,6 +335,7 @@ def test_steps_get_settings_by_name_and_by_attack() -> None:
         (["hue", "blur"], {"quality": 5}, "hue, blur has no setting 'quality'; expected one of ke"),
         (["hue"], {"blur.sigma": 5}, "hue has no setting 'blur.sigma'"),
         (["hue"], {"hue.sigma": 5}, "no setting 'sigma' here"),
+        (["half"], {}, "'half' is no handling of images"),
     ],
 )
 def test_steps_that_cannot_be_made(names: list[str], given: dict[str, Any], words: str) -> None:

@@ -17,7 +17,7 @@ from siren_ext.attacks.registry import (
 )
 from siren_ext.errors import ConfigError
 
-PICTURES = [name for name, attack in ATTACKS.items() if attack.kind != "captions"]
+PICTURES = [name for name, attack in ATTACKS.items() if attack.kind not in ("captions", "weights")]
 LIGHT = [name for name in PICTURES if not set(ATTACKS[name].parameters) & {"base", "coater"}]
 LIGHT.remove("learned-codec")
 THIRTEEN = (

@@ -77,6 +77,7 @@ def test_broken_files_are_listed(call, photos: Path, tmp_path: Path) -> None:
         (["--with", "jpeg", "--set", "quality=x"], "quality is 'x'; expected a whole number"),
         (["--with", "jpeg", "--set", "blur.sigma=1"], "jpeg has no setting 'blur.sigma'"),
         (["--with", "evade", "--set", "coater=none"], "none"),
+        (["--with", "int8"], "'int8' is no handling of images"),
     ],
 )
 def test_mistakes_exit_2_and_write_nothing(
@@ -99,3 +100,17 @@ def test_a_stopped_run_says_how_to_resume(
     code, _, err = call("attack", photos, "--with", "jpeg", "--out", tmp_path / "out")
     assert code == 130
     assert "run the same command again to resume" in err
+
+
+def test_a_lora_is_rounded(call, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path, out = tmp_path / "lora.safetensors", tmp_path / "out.safetensors"
+    down = torch.rand(4, 6)
+    save_file({"lora_unet_x.lora_down.weight": down, "lora_unet_x.alpha": torch.ones(())}, path)
+    code, told, err = call("attack", path, "--with", "half", "--out", out)
+    assert (code, told) == (0, f"1 tensor changed (half): {out}\n"), err
+    assert torch.equal(load_file(out)["lora_unet_x.lora_down.weight"], down.half())
+    code, _, err = call("attack", path, "--with", "half", "--out", out)
+    assert code == 2
+    assert "exists already and is not overwritten" in err

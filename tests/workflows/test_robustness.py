@@ -182,7 +182,10 @@ def test_mistakes(data: ImageSet, tmp_path: Path) -> None:
     values: tuple[tuple[dict[str, Any], str], ...] = (
         ({"images": 7}, "images is 7; expected a whole number from 8 to 500"),
         ({"attacks": ("smear",)}, "no attack 'smear'"),
-        ({"attacks": ("drop-captions",)}, "drop-captions changes captions and not pictures"),
+        (
+            {"attacks": ("drop-captions",)},
+            "drop-captions does not change pictures; expected one of centre-crop",
+        ),
     )
     for settings, words in values:
         with pytest.raises(ConfigError, match=words):
