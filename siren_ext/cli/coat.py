@@ -52,6 +52,13 @@ Quality = Annotated[
         "compression.",
     ),
 ]
+NoScores = Annotated[
+    bool,
+    typer.Option(
+        "--no-scores",
+        help="Do not score the images before and after, which is faster; the files are the same.",
+    ),
+]
 Share = Annotated[
     float | None, typer.Option("--share", help="Share of the images to coat, 0 to 1.")
 ]
@@ -94,6 +101,7 @@ def coat(
     quality: Quality = None,
     share: Share = None,
     strength: Strength = None,
+    no_scores: NoScores = False,
     seed: ChoiceSeed = None,
     key: KeyFile = None,
     recipient: Annotated[
@@ -141,6 +149,7 @@ def coat(
         share=share,
         strength=strength,
         seed=seed,
+        scores=False if no_scores else None,
     )
     if not isinstance(chosen.quality, UnsetType) and chosen.format in (UNSET, "png"):
         raise ConfigError("--quality is for lossy files; add --format jpeg, webp or keep.")

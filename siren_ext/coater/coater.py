@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -20,7 +19,8 @@ from siren_ext.coater.hypersphere import hsc_distance, message_centre
 from siren_ext.coater.nets.blocks import IMAGENET_STD, normalise
 from siren_ext.coater.nets.coarse import lay_tint
 from siren_ext.coater.nets.generator import Generator
-from siren_ext.coater.nets.jnd import jnd_map
+from siren_ext.coater.nets.jnd import jnd_map, jnd_strips
+from siren_ext.coater.nets.tiles import enlarge
 from siren_ext.data.images import crop_view, square_view
 from siren_ext.errors import CoaterError
 from siren_ext.files import atomic
@@ -206,28 +206,26 @@ class Coater:
         """
         pattern = self.pattern(images, message)
         if pattern.shape[2:] != images.shape[2:]:
-            pattern = F.interpolate(
-                pattern, size=images.shape[2:], mode="bilinear", align_corners=False
-            )
+            pattern = enlarge(pattern, (images.shape[2], images.shape[3]))
         std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device)
         limits = self.config.strength * std.view(1, 3, 1, 1)
-        mask = jnd_map(images)
         # in place to save memory with large photos, unless autograd needs the copies
         in_place = not torch.is_grad_enabled() and pattern.dtype == images.dtype
         if in_place:
-            for channel in range(3):
-                pattern[:, channel : channel + 1].mul_(limits[:, channel : channel + 1] * mask)
+            for rows, mask in jnd_strips(images):
+                pattern[:, :, rows].mul_(limits * mask)
             change = pattern
         else:
-            change = limits * mask * pattern
-        del mask
+            change = limits * jnd_map(images) * pattern
         tint = self._tint(images, message)
         if tint is not None:
             change = change.add_(tint) if in_place else change + tint
         del tint
         if self.config.min_psnr:
             budget = 10 ** (-self.config.min_psnr / 20)
-            power = change.square().mean((1, 2, 3), keepdim=True)
+            # by channels, so that a photo's squares need a third of the memory
+            squares = [change[:, k].square().mean((1, 2)) for k in range(3)]
+            power = torch.stack(squares).mean(0).view(-1, 1, 1, 1)
             scale = (budget / power.clamp_min(1e-12).sqrt()).clamp_max(1)
             change = change.mul_(scale) if in_place else change * scale
         return change

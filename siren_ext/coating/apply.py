@@ -96,6 +96,7 @@ def add_coating(
     keep: Tensor | None = None,
     message: Tensor | None = None,
     pattern: Tensor | None = None,
+    in_place: bool = False,
 ) -> tuple[Tensor, list[bool]]:
     """Coat images without checking them. For callers that handle bad images one by one.
 
@@ -109,6 +110,8 @@ def add_coating(
         See :func:`message_of`.
     pattern : Tensor | None
         B x 3 x H x W; what the images get besides the coating.
+    in_place : bool
+        Coat the given tensor itself, to save memory.
 
     Returns
     -------
@@ -136,4 +139,5 @@ def add_coating(
         lowest -= 20 * math.log10(max(1.0, strength)) if lowest else 0.0
         residual = beside(residual * strength, pattern.to(residual), lowest)
         strength = 1.0
-    return quantise(torch.add(images, residual, alpha=strength), in_place=True), sane
+    place = images if in_place and residual.dtype == images.dtype else None
+    return quantise(torch.add(images, residual, alpha=strength, out=place), in_place=True), sane

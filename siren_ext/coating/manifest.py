@@ -48,6 +48,9 @@ class CoatConfig(Config):
         and PNG images in their own format and others as PNG.
     quality : int
         Quality of JPEG and WebP files, 1 to 100; 95 if not set.
+    scores : bool
+        False leaves out the coater's scores before and after, which take most of the time with
+        large networks. The files are the same.
     """
 
     strength: Annotated[float, Meta(ge=0, le=10)] = 1.0
@@ -59,6 +62,7 @@ class CoatConfig(Config):
     # not set by default, so that records of earlier versions are written as they were
     format: Literal["png", "keep", "jpeg", "webp"] | UnsetType = UNSET
     quality: Annotated[int, Meta(ge=1, le=100)] | UnsetType = UNSET
+    scores: bool | UnsetType = UNSET
 
 
 class Compression(Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,11 +73,12 @@ class Compression(Struct, frozen=True, forbid_unknown_fields=True):
     quality : int
         Quality of the JPEG or WebP file, 1 to 100.
     score : float | None
-        The coater's score of the coated image before it was compressed; None if it is not coated.
+        The coater's score of the coated image before it was compressed; None if it is not coated,
+        or nothing was scored.
     kept : float | None
         Share of the coating's effect that is left in the file, about 0 to 1. The effect is the fall
         of the score, or for a keyed coater the evidence for the key's message. None if the image is
-        not coated, or had no effect before compression either.
+        not coated, was not scored, or had no effect before compression either.
     """
 
     quality: Annotated[int, Meta(ge=1, le=100)]
@@ -94,10 +99,11 @@ class CoatEntry(Struct, frozen=True, forbid_unknown_fields=True):
         False for an image that was copied without coating.
     psnr_db : float | None
         PSNR of the written 8-bit pixels against the source; None if they are equal.
-    clean_score : float
-        The coater's score of the source.
+    clean_score : float | None
+        The coater's score of the source; None if nothing was scored.
     coated_score : float | None
-        Its score of the written file, after compression; None if it is not coated.
+        Its score of the written file, after compression; None if it is not coated, or nothing was
+        scored.
     size : tuple[int, int]
         Width and height in pixels.
     notes : tuple[str, ...]
@@ -115,7 +121,7 @@ class CoatEntry(Struct, frozen=True, forbid_unknown_fields=True):
     output_sha256: str
     coated: bool
     psnr_db: float | None
-    clean_score: float
+    clean_score: float | None
     coated_score: float | None
     size: tuple[_Side, _Side]
     notes: tuple[str, ...] = ()
@@ -238,9 +244,16 @@ class CoatManifest:
         kept = read_format(
             path, _Stored, error=DatasetError, name=name, max_bytes=MAX_BYTES, advice=START_OVER
         )
+        config = settings_of(kept.config, name)
+        for number, entry in enumerate(kept.entries):
+            if entry.clean_score is None and config.scores is not False:
+                raise DatasetError(
+                    f"{name}: entries[{number}].clean_score is None; expected a number. "
+                    f"{START_OVER}"
+                )
         return cls(
             kept.coater,
-            settings_of(kept.config, name),
+            config,
             kept.entries,
             kept.failures,
             kept.files,

@@ -35,6 +35,7 @@ from siren_ext.errors import ImageError
 from siren_ext.files import atomic
 
 _NO_PROFILE = "siren_ext: profile refused"
+_STRIP_PIXELS = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -279,8 +280,13 @@ def to_uint8(image: Tensor) -> Bytes:
         image = image[0]
     if image.ndim != 3 or image.shape[0] != 3:
         raise ImageError(f"The tensor has shape {shape}; expected 3 x H x W or 1 x 3 x H x W.")
-    levels = image.detach().float().cpu().clamp(0, 1).mul_(255).round_().to(torch.uint8)
-    return np.ascontiguousarray(levels.permute(1, 2, 0).numpy())
+    levels = np.empty((image.shape[1], image.shape[2], 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // max(1, image.shape[2]))  # a photo needs no copy in float32
+    for top in range(0, image.shape[1], rows):
+        strip = image[:, top : top + rows].detach().float().cpu()
+        strip = strip.clamp(0, 1).mul_(255).round_().to(torch.uint8)
+        levels[top : top + rows] = strip.permute(1, 2, 0).numpy()
+    return levels
 
 
 def quantise(images: Tensor, *, in_place: bool = False) -> Tensor:

@@ -178,7 +178,9 @@ def coat_card(coated: Coated) -> str:
     entries = [entry for entry in coated.manifest.entries if entry.coated]
     values = [entry.psnr_db for entry in entries if entry.psnr_db is not None]
     lower = sum(
-        entry.coated_score is not None and entry.coated_score < entry.clean_score
+        entry.coated_score is not None
+        and entry.clean_score is not None
+        and entry.coated_score < entry.clean_score
         for entry in entries
     )
     figures = {

@@ -19,11 +19,14 @@ from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
 
 
 def test_coat_share(call, photos: Path, coater_file: Path, tmp_path: Path) -> None:
-    code, out, _ = call(
-        "coat", photos, "--coater", coater_file, "--out", tmp_path / "c", "--share", "0.5"
-    )
+    line = ["coat", photos, "--coater", coater_file, "--share", "0.5"]
+    code, out, _ = call(*line, "--out", tmp_path / "c")
     assert code == 0
     assert "2 of 4 images coated" in out
+    assert call(*line, "--out", tmp_path / "fast", "--no-scores")[0] == 0
+    made = [CoatManifest.load(tmp_path / name / MANIFEST_NAME) for name in ("c", "fast")]
+    assert [entry.clean_score is None for entry in made[1].entries] == [True] * 4
+    assert made[0].entries[0].output_sha256 == made[1].entries[0].output_sha256
 
 
 def test_broken_file_is_named_and_exit_3(call, photos: Path, coater_file: Path, tmp_path) -> None:

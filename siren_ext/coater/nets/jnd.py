@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,16 +36,40 @@ def jnd_map(images: Tensor) -> Tensor:
     (2017), "Enhanced just noticeable difference model for images with pattern complexity", IEEE
     Trans. Image Process. 26(6).
     """
+    heat = images.new_empty(len(images), 1, *images.shape[2:])
+    for rows, strip in jnd_strips(images):
+        heat[:, :, rows] = strip
+    return heat
+
+
+@torch.no_grad()
+def jnd_strips(images: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """:func:`jnd_map` by strips, so that a large photo's map is never in memory.
+
+    Parameters
+    ----------
+    images : Tensor
+        B x 3 x H x W in [0,1].
+
+    Yields
+    ------
+    rows : slice
+        The rows of a strip.
+    heat : Tensor
+        B x 1 x rows x W.
+    """
     batch, _, height, width = images.shape
     pixels = _STRIP_PIXELS if images.device.type == "cpu" else _DEVICE_STRIP_PIXELS
     rows = max(1, pixels // max(1, batch * width))
-    heat = torch.empty(batch, 1, height, width, dtype=images.dtype, device=images.device)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        heat[:, :, top:bottom] = _strip(images, top, bottom)
-    for edge in (heat[..., :1, :], heat[..., -1:, :], heat[..., :1], heat[..., -1:]):
-        edge.zero_()
-    return heat
+        heat = _strip(images, top, bottom)
+        heat[..., :1] = heat[..., -1:] = 0
+        if top == 0:
+            heat[..., :1, :] = 0
+        if bottom == height:
+            heat[..., -1:, :] = 0
+        yield slice(top, bottom), heat
 
 
 def _strip(images: Tensor, top: int, bottom: int) -> Tensor:

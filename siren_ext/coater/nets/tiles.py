@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 _CACHED = 1 << 18
 """Numbers in a map that fit the cache of a CPU's core, 1 MiB in float32."""
+_PHOTO = 1 << 20
+"""Pixels from which an image is enlarged by strips."""
 _TILE, _DEVICE_TILE = 192, 1024
 """Sides of tiles in pixels, without their halo."""
 
@@ -46,6 +49,41 @@ def tile_side(network: nn.Module, images: Tensor) -> int:
         return 0
     side = _TILE if images.device.type == "cpu" else _DEVICE_TILE
     return side if max(images.shape[2:]) > side else 0
+
+
+def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resizing; a large photo on a CPU by strips, which needs no other memory.
+
+    Parameters
+    ----------
+    maps : Tensor
+        B x C x h x w.
+    size : tuple of int
+        New height and width.
+
+    Returns
+    -------
+    Tensor
+        B x C x height x width.
+    """
+    height, width = size
+    small = height * width < _PHOTO or torch.is_grad_enabled() or maps.device.type != "cpu"
+    if small or maps.dtype != torch.float32 or height < maps.shape[2]:
+        return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    last = maps.shape[2] - 1
+    wide = F.interpolate(maps, size=(last + 1, width), mode="bilinear", align_corners=False)
+    place = (
+        (torch.arange(height, dtype=torch.float64) + 0.5) * ((last + 1) / height) - 0.5
+    ).clamp_(min=0)
+    above = place.long().clamp_(max=last)
+    below, share = (above + 1).clamp_(max=last), (place - above).to(maps).view(-1, 1)
+    out = maps.new_empty(*maps.shape[:2], height, width)
+    rows = max(1, _CACHED // (maps.shape[1] * width))
+    for top in range(0, height, rows):
+        part = slice(top, min(top + rows, height))
+        first, second = wide[:, :, above[part]], wide[:, :, below[part]]
+        out[:, :, part] = torch.lerp(first, second, share[part])
+    return out
 
 
 def by_tiles(

@@ -115,3 +115,17 @@ def test_channels_of_a_large_map_are_normalised_one_by_one(monkeypatch: pytest.M
     assert len(calls) == 6
     assert torch.equal(block(images), whole), "with gradients"
     assert len(calls) == 7
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 90), (300, 33)])
+def test_a_photo_is_enlarged_by_strips(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps = noise(2, 3, 16, 16)
+    with torch.no_grad():
+        expected = torch.nn.functional.interpolate(maps, size, mode="bilinear")
+        assert torch.equal(tiles.enlarge(maps, size), expected)
+        monkeypatch.setattr(tiles, "_PHOTO", 1)
+        monkeypatch.setattr(tiles, "_CACHED", 7 * 3 * size[1])
+        # torch places pixels in float32, which is less exact
+        torch.testing.assert_close(tiles.enlarge(maps, size), expected, rtol=0, atol=1e-5)

@@ -1,0 +1,118 @@
+"""One pass of a coater: images are coated, and scored before and after."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from siren_ext.coating.apply import add_coating
+from siren_ext.data.decode import Bytes
+from siren_ext.data.images import to_uint8
+from siren_ext.errors import Cancelled, SirenError
+
+if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The networks' output for one image.
+
+    Attributes
+    ----------
+    rgb : array
+        H x W x 3, uint8.
+    clean_score, coated_score : float | None
+        Scores before and after; None if not scored or not coated.
+    """
+
+    rgb: Bytes
+    clean_score: float | None
+    coated_score: float | None
+
+
+@torch.no_grad()
+def coat_and_score(
+    coater: Coater,
+    images: Tensor,
+    strength: float | None,
+    message: Tensor | None,
+    patterns: Tensor | None,
+    *,
+    scored: bool = True,
+) -> list[Result | str]:
+    """Coat and score images of equal size.
+
+    Parameters
+    ----------
+    coater : Coater
+        Adds the residual and scores.
+    images : Tensor
+        B x 3 x H x W in [0,1]; a single image may be changed.
+    strength : float | None
+        Factor on the residual; None leaves the images as they are.
+    message : Tensor | None
+        The message of a keyed coater.
+    patterns : Tensor | None
+        B x 3 x H x W; what the images get besides the coating.
+    scored : bool
+        False leaves the scores out.
+
+    Returns
+    -------
+    list[Result | str]
+        For each image the result, or why there is none.
+    """
+
+    def scores(of: Tensor) -> list[float] | list[None]:
+        found: list[float] = coater.score(of).double().cpu().tolist() if scored else []
+        return found if scored else [None] * len(of)
+
+    try:
+        images = images.to(coater.device)
+        clean = scores(images)
+        if strength is None:
+            return [_result(image, s, None) for image, s in zip(images, clean, strict=True)]
+        coated, sane = add_coating(
+            images,
+            coater,
+            strength=strength,
+            message=message,
+            pattern=patterns,
+            in_place=len(images) == 1,  # a single image is not tried again
+        )
+        return [
+            _result(image, before, after)
+            if fine
+            else "The coater's output for this image has values that are not finite numbers."
+            for image, before, after, fine in zip(coated, clean, scores(coated), sane, strict=True)
+        ]
+    except Cancelled:
+        raise
+    except (SirenError, RuntimeError) as error:
+        # out of memory, or one image that the network can't process: find out which
+        if len(images) == 1:
+            return [f"The coater can't handle this image: {error}"]
+        alone = patterns if patterns is not None else [None] * len(images)
+        return [
+            result
+            for image, own in zip(images, alone, strict=True)
+            for result in coat_and_score(
+                coater,
+                image[None],
+                strength,
+                message,
+                None if own is None else own[None],
+                scored=scored,
+            )
+        ]
+
+
+def _result(image: Tensor, clean: float | None, coated: float | None) -> Result | str:
+    if not math.isfinite(clean or 0.0) or not math.isfinite(coated or 0.0):
+        return "The coater's score of this image is not a finite number."
+    return Result(to_uint8(image), clean, coated)
