@@ -217,11 +217,10 @@ def _coat(values: dict[str, Any], host: PanelHost, job: Path, known: bool) -> di
 def _score(values: dict[str, Any], host: PanelHost, job: Path, known: bool) -> dict[str, Any]:
     coater = _judge(values, host, known)
     scores = score_folder(_images(values, "images", host, job / "images"), coater).to_dict()
-    # features of images reveal the message of a key
-    hidden = ("features", "looks")
+    # features, and those of the positive control, reveal the message of a key
+    shown = ("name", "sha256", "score")
     kept = [
-        {key: value for key, value in image.items() if key not in hidden}
-        for image in scores["images"]
+        {key: value for key, value in image.items() if key in shown} for image in scores["images"]
     ]
     return {**scores, "images": kept}
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import types
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from siren_ext.coater.config import CoaterConfig
 from siren_ext.panels.host import CoaterLibrary, JobFolders, PanelHost, UploadLimits
 
 ACCOUNT = "Basic " + base64.b64encode(b"me:secret").decode()
-OWN = "mine.safetensors"
+OWN, KEYED = "mine.safetensors", "with a key.safetensors"
 
 
 class Answer:
@@ -80,6 +81,7 @@ def host(tmp_path: Path) -> PanelHost:
     folder = tmp_path / "coaters"
     folder.mkdir()
     Coater(shape, seed=3).save(folder / OWN)
+    Coater(replace(shape, message_bits=8), seed=3).save(folder / KEYED)
     return PanelHost(
         limits=UploadLimits(files=10), coaters=CoaterLibrary(folder, device="cpu"),
         jobs=JobFolders(),
@@ -111,7 +113,7 @@ def app_of(api: Any, host: PanelHost, accounts: Sequence[str] = ("me:secret",)) 
     return app
 
 
-@pytest.mark.parametrize("coater", ["samples", OWN])
+@pytest.mark.parametrize("coater", ["samples", "keyed", OWN, KEYED])
 def test_scores_have_no_features(api: Any, host: PanelHost, coater: str) -> None:
     found = ask(app_of(api, host), "score", {"images": pictures(3), "coater": coater})
     assert found.status_code == 200, found.content
