@@ -13,6 +13,7 @@ from torch import Tensor
 from siren_ext.attacks.captions import drop_captions, replace_captions
 from siren_ext.attacks.checks import image_batch, within
 from siren_ext.attacks.codecs import jpeg, palette, webp
+from siren_ext.attacks.colours import brightness, contrast, hue, saturation, sharpness
 from siren_ext.attacks.evade import evade
 from siren_ext.attacks.handling import (
     aspect_bucket,
@@ -26,14 +27,9 @@ from siren_ext.attacks.regenerate import img2img_denoise, learned_codec, regener
 from siren_ext.attacks.rounding import half, int8
 from siren_ext.attacks.transforms import (
     blur,
-    brightness,
     centre_crop,
-    contrast,
-    hue,
     noise,
     round_to_bits,
-    saturation,
-    sharpness,
     super_resolution,
     text_overlay,
 )

@@ -2,7 +2,8 @@
 
 As in :mod:`siren_ext.attacks.handling`, each function takes a batch B x 3 x H x W of float RGB in
 [0,1] and a generator on the CPU, and returns a batch of the same size in [0,1]. JPEG, WebP and
-palettes are in :mod:`siren_ext.attacks.codecs`.
+palettes are in :mod:`siren_ext.attacks.codecs`, changes of colour in
+:mod:`siren_ext.attacks.colours`.
 
 References
 ----------
@@ -15,7 +16,6 @@ github.com/XuandongZhao/WatermarkAttacker.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +23,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from siren_ext.attacks.checks import image_batch, within
+from siren_ext.attacks.colours import kornia_module
 from siren_ext.data.images import quantise, resize
-from siren_ext.errors import ConfigError, MissingExtraError
+from siren_ext.errors import ConfigError
 from siren_ext.schema import shown
 
 MAX_LETTERS = 200
@@ -63,36 +64,6 @@ def centre_crop(
     return resize(images[..., top : top + h, left : left + w], height, width)
 
 
-def hue(images: Tensor, generator: torch.Generator | None = None, *, turn: float = 0.25) -> Tensor:
-    """Turn all hues.
-
-    Parameters
-    ----------
-    images : Tensor
-        B x 3 x H x W in [0,1].
-    generator : torch.Generator | None
-        Not used.
-    turn : float
-        Share of the colour circle, from -0.5 to 0.5.
-
-    Returns
-    -------
-    Tensor
-        B x 3 x H x W in [0,1].
-
-    Raises
-    ------
-    ConfigError
-        If ``turn`` is out of range.
-    ImageError
-        If ``images`` is not a batch of images.
-    MissingExtraError
-        If kornia is not installed.
-    """
-    within("turn", turn, -0.5, 0.5)
-    return _enhanced("adjust_hue", images, 2 * math.pi * turn)
-
-
 def noise(
     images: Tensor, generator: torch.Generator | None = None, *, sigma: float = 0.05
 ) -> Tensor:
@@ -122,130 +93,6 @@ def noise(
     within("sigma", sigma, 0, 1)
     drawn = torch.randn(image_batch(images).shape, generator=_drawer(generator))
     return (images + sigma * drawn.to(images)).clamp(0, 1)
-
-
-def brightness(
-    images: Tensor, generator: torch.Generator | None = None, *, factor: float = 2.0
-) -> Tensor:
-    """Multiply all values.
-
-    Parameters
-    ----------
-    images : Tensor
-        B x 3 x H x W in [0,1].
-    generator : torch.Generator | None
-        Not used.
-    factor : float
-        From 0 to 10; 1 changes nothing.
-
-    Returns
-    -------
-    Tensor
-        B x 3 x H x W in [0,1].
-
-    Raises
-    ------
-    ConfigError
-        If ``factor`` is out of range.
-    ImageError
-        If ``images`` is not a batch of images.
-    MissingExtraError
-        If kornia is not installed.
-    """
-    return _enhanced("adjust_brightness_accumulative", images, _factor(factor))
-
-
-def contrast(
-    images: Tensor, generator: torch.Generator | None = None, *, factor: float = 2.0
-) -> Tensor:
-    """Move all values away from the mean luminance of their image.
-
-    Parameters
-    ----------
-    images : Tensor
-        B x 3 x H x W in [0,1].
-    generator : torch.Generator | None
-        Not used.
-    factor : float
-        Distance from the mean afterwards, in units of that before, from 0 to 10.
-
-    Returns
-    -------
-    Tensor
-        B x 3 x H x W in [0,1].
-
-    Raises
-    ------
-    ConfigError
-        If ``factor`` is out of range.
-    ImageError
-        If ``images`` is not a batch of images.
-    MissingExtraError
-        If kornia is not installed.
-    """
-    return _enhanced("adjust_contrast_with_mean_subtraction", images, _factor(factor))
-
-
-def saturation(
-    images: Tensor, generator: torch.Generator | None = None, *, factor: float = 2.0
-) -> Tensor:
-    """Move all colours away from their grey.
-
-    Parameters
-    ----------
-    images : Tensor
-        B x 3 x H x W in [0,1].
-    generator : torch.Generator | None
-        Not used.
-    factor : float
-        Distance from grey afterwards, in units of that before, from 0 to 10.
-
-    Returns
-    -------
-    Tensor
-        B x 3 x H x W in [0,1].
-
-    Raises
-    ------
-    ConfigError
-        If ``factor`` is out of range.
-    ImageError
-        If ``images`` is not a batch of images.
-    MissingExtraError
-        If kornia is not installed.
-    """
-    return _enhanced("adjust_saturation_with_gray_subtraction", images, _factor(factor))
-
-
-def sharpness(
-    images: Tensor, generator: torch.Generator | None = None, *, factor: float = 2.0
-) -> Tensor:
-    """Move all pixels away from a smoothed copy of their image.
-
-    Parameters
-    ----------
-    images : Tensor
-        B x 3 x H x W in [0,1].
-    generator : torch.Generator | None
-        Not used.
-    factor : float
-        Distance from the smoothed copy afterwards, in units of that before, from 0 to 10.
-
-    Returns
-    -------
-    Tensor
-        B x 3 x H x W in [0,1].
-
-    Raises
-    ------
-    ConfigError
-        If ``factor`` is out of range.
-    ImageError
-        If ``images`` is not a batch of images.
-    MissingExtraError
-        If kornia is not installed.
-    """
-    return _enhanced("sharpness", images, _factor(factor))
 
 
 def blur(
@@ -290,7 +137,7 @@ def blur(
     if kernel == 1 or not sigma:
         return image_batch(images)
     around = "reflect" if min(image_batch(images).shape[2:]) > kernel // 2 else "replicate"
-    smoothed: Tensor = _kornia("filters").gaussian_blur2d(
+    smoothed: Tensor = kornia_module("filters").gaussian_blur2d(
         images.float(), (kernel, kernel), (float(sigma), float(sigma)), around
     )
     return smoothed.clamp(0, 1).to(images)
@@ -439,27 +286,6 @@ def _letters(text: str) -> Image.Image:
     sheet = Image.new("L", (int(right) + 2, int(bottom) + 2))
     ImageDraw.Draw(sheet).text((0, 0), text, fill=255, font=font)
     return sheet.crop(sheet.getbbox() or (int(left), int(top), int(right) + 1, int(bottom) + 1))
-
-
-def _enhanced(name: str, images: Tensor, value: float) -> Tensor:
-    """A batch after a function of ``kornia.enhance``."""
-    changed: Tensor = getattr(_kornia("enhance"), name)(image_batch(images).float(), value)
-    return changed.clamp(0, 1).to(images)
-
-
-def _kornia(part: str) -> Any:
-    """A module of kornia."""
-    try:
-        from kornia import enhance, filters
-    except ImportError as error:
-        raise MissingExtraError("kornia", "attacks") from error
-    return {"enhance": enhance, "filters": filters}[part]
-
-
-def _factor(value: float) -> float:
-    """A factor after its check."""
-    within("factor", value, 0, 10)
-    return float(value)
 
 
 def _drawer(generator: torch.Generator | None) -> torch.Generator:
