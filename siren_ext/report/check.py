@@ -249,6 +249,7 @@ def _figure_points(
         stated_one = {name: as_read.get(one.test, {}).get(name) for name in one.to_dict()}
         wrong += differences(one.to_dict(), stated_one, f"{one.test} finding")
     wrong += differences(now["finding"], stated.get("finding"), "verdict.finding")
+    points += _copies_points(stated, now)
     figures = "p and every other figure follow from the scores in the report"
     points.append(point_of("figures", wrong, figures))
     sequential = report.extra.get("sequential")
@@ -257,6 +258,22 @@ def _figure_points(
     else:
         points.append(_verdict_point(stated, now))
     return points, verdict
+
+
+def _copies_points(stated: Mapping[str, Any], now: Mapping[str, Any]) -> list[CheckPoint]:
+    """Whether the copies that were left out are those in the report's scores."""
+    if stated.get("copies") is None:  # written before near copies were looked for
+        return []
+    wrong = differences(now["copies"], stated["copies"], "verdict.copies")
+    if wrong or not now["copies"]:
+        return [point_of("copies", wrong, "")] if wrong else []
+    found = now["copies"].values()
+    exact, near = (sum(one[kind] for one in found) for kind in ("exact", "near"))
+    if not all(one["looked"] for one in found):
+        text = "the report does not hold what is needed to look for near copies in all its images"
+        return [CheckPoint("copies", "not checked", text)]
+    text = f"{exact} exact and {near} near copies are left out, as the report says"
+    return [CheckPoint("copies", "matches", text)]
 
 
 def _verdict_point(stated: Mapping[str, Any], now: Mapping[str, Any]) -> CheckPoint:

@@ -60,6 +60,7 @@ class StoredVerdict(Struct, forbid_unknown_fields=True, kw_only=True):
     coater: _Text
     commitment: Precedence
     withheld: bool = False
+    copies: dict[str, Any] | None = None
     path: dict[str, Any] | None = None
 
 

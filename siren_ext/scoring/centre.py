@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siren_ext.errors import ScoreError
+from siren_ext.scoring.copies import distinct_rows
 from siren_ext.scoring.score_set import CENTRED, ScoreSet, require_same_coater
 from siren_ext.stats.keyed import SCALE
 
@@ -36,7 +37,7 @@ def centred(suspect: ScoreSet, uncoated: ScoreSet) -> ScoreSet:
         Scores of n pictures with features of k bits.
     uncoated : ScoreSet
         Scores of other pictures of the same kind, which certainly carry no coating, by the same
-        coater; 20 or more.
+        coater; 20 or more without copies.
 
     Returns
     -------
@@ -66,13 +67,15 @@ def centred(suspect: ScoreSet, uncoated: ScoreSet) -> ScoreSet:
             f"{len(shared)} of the uncoated pictures are among the suspect's; expected others of "
             "the same kind."
         )
-    if len(uncoated) < LEAST:
+    rows = distinct_rows(uncoated)
+    if len(rows) < LEAST:
         raise ScoreError(
-            f"There are {len(uncoated)} uncoated pictures; expected at least {LEAST} of the "
-            "suspect's kind."
+            f"There are {len(rows)} uncoated pictures, with copies counted once; expected at least "
+            f"{LEAST} of the suspect's kind."
         )
-    middle = uncoated.features.mean(axis=0)
-    spread = np.maximum(uncoated.features.std(axis=0, ddof=1), 1e-6)
+    distinct = uncoated.features[rows]
+    middle = distinct.mean(axis=0)
+    spread = np.maximum(distinct.std(axis=0, ddof=1), 1e-6)
 
     def moved(table: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
         return None if table is None else SCALE * (table - middle) / (WIDTH * spread)

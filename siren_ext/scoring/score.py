@@ -24,6 +24,7 @@ from siren_ext.files import is_file, real_path, sha256_file
 from siren_ext.progress import NULL, Progress
 from siren_ext.scoring.appearance import looks_of
 from siren_ext.scoring.control import control_features
+from siren_ext.scoring.copies import phash_of
 from siren_ext.scoring.score_set import MAX_TEXT, ScoreSet, require_same_coater
 from siren_ext.text import printable
 
@@ -179,6 +180,7 @@ class _Ready:
     sha256: str
     view: Tensor | None = None
     looks: tuple[float, ...] = ()
+    phash: str = ""
     error: str = ""
 
 
@@ -190,14 +192,14 @@ def _prepare(name: str, image: Path | Tensor, size: int) -> _Ready:
             shape = tuple(image.shape)
             return _Ready(name, "", error=f"The tensor has shape {shape}; expected 3 x H x W.")
         seen = square_view(view.float(), size)
-        return _Ready(name, "", seen, looks_of(seen))
+        return _Ready(name, "", seen, looks_of(seen), phash_of(seen))
     try:
         view = to_tensor(read_picture(image).rgb)  # refuses a pipe, which hashing would wait for
         digest = sha256_file(image)
     except (ImageError, OSError) as error:
         return _Ready(name, "", error=printable(error)[:MAX_TEXT])
     seen = square_view(view, size)
-    return _Ready(name, digest, seen, looks_of(seen))
+    return _Ready(name, digest, seen, looks_of(seen), phash_of(seen))
 
 
 def _stream(
@@ -285,19 +287,21 @@ def _score(
     fingerprint, progress = coater.fingerprint, options.progress
     next_save = float("-inf")
     reusable = _finished(options, coater, fingerprint)
-    done: list[tuple[str, str, tuple[float, ...], _Found]] = []
+    done: list[tuple[str, str, tuple[float, ...], str, _Found]] = []
     failures: list[tuple[str, str]] = list(lost)
     batch: list[_Ready] = []
 
     def result() -> ScoreSet:
-        names, hashes, seen, found = zip(*done, strict=True) if done else ((), (), (), ())
+        names, hashes, seen, phashes, found = zip(*done, strict=True) if done else ((),) * 5
         scores = np.array([one.score for one in found])
         keyed = coater.keyed and done
         rows = np.array([one.features for one in found]) if keyed else None
         controls = np.array([one.control for one in found]) if keyed else None
         looks = np.array(seen) if done else None
-        missed = tuple(failures)
-        return ScoreSet(scores, names, hashes, fingerprint, source, missed, rows, looks, controls)
+        missed, marks = tuple(failures), phashes or None
+        return ScoreSet(
+            scores, names, hashes, fingerprint, source, missed, rows, looks, controls, marks
+        )
 
     def keep() -> None:
         nonlocal next_save
@@ -316,7 +320,7 @@ def _score(
             known = reusable.get(item.sha256)
             value = next(computed) if known is None else known
             if value.finite():
-                done.append((item.name, item.sha256, item.looks, value))
+                done.append((item.name, item.sha256, item.looks, item.phash, value))
             else:
                 failures.append((item.name, "The coater gave a score that is not finite."))
         if fresh and time.monotonic() > next_save:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,8 @@ _Number = Annotated[float, Meta(ge=-1e30, le=1e30)]
 _Hash = Annotated[
     str, Meta(pattern=r"\A([0-9a-f]{64})?\Z", description='64 hexadecimal digits, or ""')
 ]
+_PHASH = re.compile(r"\A[0-9a-f]{64}\Z")
+_Phash = Annotated[str, Meta(pattern=_PHASH.pattern, description="64 hexadecimal digits")]
 
 
 class StoredImage(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -46,6 +49,7 @@ class StoredImage(Struct, forbid_unknown_fields=True, omit_defaults=True):
         Annotated[list[_Number], Meta(min_length=len(LESS_MORE), max_length=len(LESS_MORE))] | None
     ) = None
     control: Annotated[list[_Number], Meta(min_length=1, max_length=MAX_FEATURES)] | None = None
+    phash: _Phash | None = None
 
 
 class StoredFailure(Struct, forbid_unknown_fields=True):
@@ -95,6 +99,9 @@ class ScoreSet:
         float64, finite; features of copies of the pictures into which a known message was written
         (see :mod:`siren_ext.scoring.control`). None if there are no features, or they come from a
         version without controls.
+    phashes : tuple[str, ...] or None
+        n perceptual hashes, by which near copies are found (see :mod:`siren_ext.scoring.copies`).
+        None if they were not recorded.
 
     Raises
     ------
@@ -111,6 +118,7 @@ class ScoreSet:
     features: NDArray[np.float64] | None = None
     looks: NDArray[np.float64] | None = None
     control: NDArray[np.float64] | None = None
+    phashes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         values = np.array(self.scores, dtype=np.float64)
@@ -122,6 +130,14 @@ class ScoreSet:
         if not np.isfinite(values).all():
             bad = self.names[int(np.argmin(np.isfinite(values)))]
             raise ScoreError(f"The score of {bad} is not a finite number; score the image again.")
+        if self.phashes is not None and (
+            len(self.phashes) != len(values) or not all(map(_PHASH.match, self.phashes))
+        ):
+            raise ScoreError(
+                f"A score set of {len(values)} images has {len(self.phashes)} perceptual hashes, "
+                "or some that are malformed; expected 64 hexadecimal digits for each. Score the "
+                "images again."
+            )
         values.flags.writeable = False
         object.__setattr__(self, "scores", values)
         for name in ("features", "looks", "control"):
@@ -157,8 +173,8 @@ class ScoreSet:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored by :meth:`save`."""
         rows = [
-            StoredImage(name, digest, float(score), features, looks, control)
-            for name, digest, score, features, looks, control in zip(
+            StoredImage(name, digest, float(score), features, looks, control, phash)
+            for name, digest, score, features, looks, control, phash in zip(
                 self.names,
                 self.hashes,
                 self.scores,
@@ -166,6 +182,7 @@ class ScoreSet:
                     [None] * len(self) if table is None else table.tolist()
                     for table in (self.features, self.looks, self.control)
                 ),
+                self.phashes or [None] * len(self),
                 strict=True,
             )
         ]
@@ -240,9 +257,16 @@ class ScoreSet:
         Raises
         ------
         ScoreError
-            If the images do not have equally many features, looks or features of the control.
+            If the images do not have equally many features, looks or features of the control, or
+            only some have a perceptual hash.
         """
         rows = stored.images
+        phashes = tuple(row.phash for row in rows if row.phash is not None)
+        if len(phashes) not in (0, len(rows)):
+            raise ScoreError(
+                f"{len(phashes)} of {len(rows)} images in {name} have a perceptual hash; expected "
+                f"one for each image, or none. {_AGAIN}"
+            )
         return cls(
             np.array([row.score for row in rows]),
             tuple(row.name for row in rows),
@@ -253,6 +277,7 @@ class ScoreSet:
             _table([row.features for row in rows], f"features in {name}"),
             _table([row.looks for row in rows], f"looks in {name}"),
             _table([row.control for row in rows], f"features of the control in {name}"),
+            phashes or None,
         )
 
     @classmethod
@@ -262,7 +287,8 @@ class ScoreSet:
         Parameters
         ----------
         sets : sequence of ScoreSet
-            At least one. Features, looks and controls are kept if all of them have them.
+            At least one. Features, looks, controls and perceptual hashes are kept if all of them
+            have them.
 
         Raises
         ------
@@ -283,6 +309,9 @@ class ScoreSet:
             _joined([part.features for part in sets]),
             _joined([part.looks for part in sets]),
             _joined([part.control for part in sets]),
+            tuple(one for part in sets for one in part.phashes or ())
+            if all(part.phashes is not None for part in sets)
+            else None,
         )
 
 

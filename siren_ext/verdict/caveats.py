@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from siren_ext.scoring.copies import MOST, copies_in
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.ks import KsResult
 from siren_ext.stats.rank import others_needed
@@ -72,6 +73,7 @@ def find_caveats(
         found += _innocent_warnings(suspect, innocents, by_test["rank"], config.alpha)
     if "keyed" in by_test:
         found += _keyed_warnings(suspect, by_test["keyed"], config.alpha)
+    found += _copies_not_sought(suspect, reference, innocents)
     return tuple(found)
 
 
@@ -130,8 +132,33 @@ def _unlike(findings: Sequence[Finding], deciding: Finding) -> Iterator[str]:
             yield f"About the {NAMES[finding.test]}: {unlike(finding)}"
 
 
+def _copies_not_sought(
+    suspect: ScoreSet, reference: ScoreSet | None, innocents: Sequence[ScoreSet]
+) -> Iterator[str]:
+    """Pools in which near copies could not be looked for."""
+    if suspect.preference or suspect.twins:
+        return  # images of the owner, not pictures of a model
+    named = [("the suspect", suspect), *([("the reference", reference)] if reference else [])]
+    named += [("the innocent models", pool) for pool in innocents]
+    for missing, why in (
+        (True, "the scores have no perceptual hashes. To have them, score the images again"),
+        (False, f"there are more than {MOST:,}"),
+    ):
+        lost = [
+            name
+            for name, pool in named
+            if not copies_in(pool).looked and (pool.phashes is None) == missing
+        ]
+        if lost:
+            whose = " and ".join(dict.fromkeys(lost))
+            yield (
+                f"Near copies (the same picture in another format, size or quality) could not be "
+                f"looked for among the images of {whose}: {why}."
+            )
+
+
 def _suspect_warnings(suspect: ScoreSet, used: int) -> list[str]:
-    found = _pool_notes("suspect", suspect, used)
+    found = _pool_notes("suspect", suspect)
     if suspect.preference or suspect.twins:
         return found
     if used < MIN_SUSPECTS:
@@ -144,13 +171,20 @@ def _few_suspects(used: int) -> str:
     return f"Only {few}. Use {MIN_SUSPECTS} or more, or a weak trace may be missed."
 
 
-def _pool_notes(name: str, pool: ScoreSet, used: int) -> list[str]:
+def _pool_notes(name: str, pool: ScoreSet) -> list[str]:
     found = []
-    if used < len(pool):
-        copies = count_of(len(pool) - used, "is an exact copy", "are exact copies")
+    copies = copies_in(pool)
+    if copies.exact:
+        same = count_of(copies.exact, "is an exact copy", "are exact copies")
         found.append(
-            f"Of the {len(pool)} {name} images, {copies} of others; each image is counted once. "
+            f"Of the {len(pool)} {name} images, {same} of others; each image is counted once. "
             "Were the same seeds used twice?"
+        )
+    if copies.near:
+        same = count_of(copies.near, "is a near copy", "are near copies")
+        found.append(
+            f"Of the {len(pool)} {name} images, {same} of others: the same picture in another "
+            "format, size or quality. Each picture is counted once."
         )
     if pool.failures:
         lost = count_of(len(pool.failures), f"{name} image", f"{name} images")
@@ -166,8 +200,8 @@ def _pool_warnings(suspect: ScoreSet, reference: ScoreSet, finding: KsResult) ->
     elif shared:
         images = count_of(shared, "image is", "images are")
         found.append(f"{images} in both pools, but the pools should have no images in common.")
-    found += _pool_notes("suspect", suspect, finding.n)
-    found += _pool_notes("reference", reference, finding.m)
+    found += _pool_notes("suspect", suspect)
+    found += _pool_notes("reference", reference)
     if finding.n < MIN_SUSPECTS:
         found.append(_few_suspects(finding.n))
     if finding.m < MIN_REFERENCES:
@@ -238,6 +272,11 @@ def _innocent_warnings(
             f"Only the first {finding.suspects} images of each model are used in the rank among "
             "innocent models, because the smallest pool has no more distinct ones."
         )
+    copies = [copies_in(pool) for pool in innocents]
+    doubled = sum(one.exact + one.near for one in copies)
+    if doubled:
+        same = count_of(doubled, "image is a copy", "images are copies")
+        found.append(f"{same} of others of the same innocent model; each picture is counted once.")
     marks = {np.sort(distinct_scores(pool)).tobytes() for pool in (suspect, *innocents)}
     doubles = 1 + len(innocents) - len(marks)
     if doubles:

@@ -9,10 +9,10 @@ import numpy as np
 
 from siren_ext.errors import ScoreError
 from siren_ext.scoring.control import control_message
+from siren_ext.scoring.copies import distinct_rows
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test, whole_sums
 from siren_ext.verdict.outcomes import Outcome, outcome_of
-from siren_ext.verdict.pools import distinct_rows
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from siren_ext.scoring.appearance import Contrast, contrasts, shown_alike, too_unlike
+from siren_ext.scoring.copies import distinct_rows
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.coins import CoinsResult
 from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test, whole_sums
@@ -25,7 +26,6 @@ from siren_ext.verdict.outcomes import (
     comparison_outcome,
 )
 from siren_ext.verdict.pools import (
-    distinct_rows,
     distinct_scores,
     identical_pools,
     pools_contrast,

@@ -1,12 +1,15 @@
-"""Pools of scores without exact copies, and how alike two of them are."""
+"""Pools of scores without copies, and how alike two of them are."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from siren_ext.errors import ScoreError
 from siren_ext.scoring.appearance import Contrast, contrast
+from siren_ext.scoring.copies import Copies, copies_in, distinct_rows
 from siren_ext.scoring.score_set import ScoreSet
 
 
@@ -44,7 +47,7 @@ def distinct_looks(pool: ScoreSet) -> NDArray[np.float64] | None:
 
 
 def used_features(pool: ScoreSet) -> NDArray[np.float64]:
-    """The features of a pool without exact copies.
+    """The features of a pool without copies.
 
     Parameters
     ----------
@@ -67,30 +70,6 @@ def used_features(pool: ScoreSet) -> NDArray[np.float64]:
             "keyed coater that the published images were coated with."
         )
     return np.asarray(pool.features[distinct_rows(pool)])
-
-
-def distinct_rows(pool: ScoreSet) -> list[int]:
-    """Positions of a pool's distinct images.
-
-    Parameters
-    ----------
-    pool : ScoreSet
-        The scores.
-
-    Returns
-    -------
-    list[int]
-        All positions but those of later exact copies (same bytes and score).
-    """
-    seen: set[tuple[str, float]] = set()
-    kept = []
-    for index, (digest, score) in enumerate(zip(pool.hashes, pool.scores, strict=True)):
-        entry = (digest, round(float(score), 4))
-        if digest and entry in seen:
-            continue
-        seen.add(entry)
-        kept.append(index)
-    return kept
 
 
 def distinct_scores(pool: ScoreSet) -> NDArray[np.float64]:
@@ -131,3 +110,41 @@ def identical_pools(first: ScoreSet, second: ScoreSet) -> bool:
     return len(first) == len(second) and bool(
         np.array_equal(np.sort(first.scores), np.sort(second.scores))
     )
+
+
+def copies_of(
+    suspect: ScoreSet, reference: ScoreSet | None, innocents: Sequence[ScoreSet]
+) -> dict[str, Copies]:
+    """The copies that a verdict leaves out.
+
+    Parameters
+    ----------
+    suspect, reference, innocents
+        The scores.
+
+    Returns
+    -------
+    dict[str, Copies]
+        By "suspect", "reference" and "innocents", as far as there are any; empty for a model's
+        preference and for twins, which are no pictures of a model. ``kept`` of the innocent models
+        counts positions in all of them, one after the other.
+    """
+    if suspect.preference or suspect.twins:
+        return {}
+    found = {"suspect": copies_in(suspect)}
+    if reference is not None:
+        found["reference"] = copies_in(reference)
+    if innocents:
+        each = [copies_in(pool) for pool in innocents]
+        starts = np.cumsum([0, *map(len, innocents)])
+        found["innocents"] = Copies(
+            tuple(
+                int(start) + row
+                for start, one in zip(starts[:-1], each, strict=True)
+                for row in one.kept
+            ),
+            sum(one.exact for one in each),
+            sum(one.near for one in each),
+            all(one.looked for one in each),
+        )
+    return found

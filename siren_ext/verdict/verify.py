@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from siren_ext.coater.bundled import public_warning
 from siren_ext.errors import ScoreError
 from siren_ext.evidence.commitment import Precedence, not_committed
+from siren_ext.scoring.copies import Copies
 from siren_ext.scoring.decoys import decoys_of
 from siren_ext.scoring.score_set import ScoreSet, require_same_coater
 from siren_ext.stats.ks import KsResult
@@ -26,7 +27,7 @@ from siren_ext.verdict.findings import (
 )
 from siren_ext.verdict.limits import LIMITS, PREFERENCE_LIMITS
 from siren_ext.verdict.outcomes import LOWER, LOWER_RANK, Outcome
-from siren_ext.verdict.pools import identical_pools
+from siren_ext.verdict.pools import copies_of, identical_pools
 from siren_ext.verdict.twins import require_twins_alone, twins_finding
 from siren_ext.verdict.twins_words import TWINS_UNFIT
 from siren_ext.verdict.wording import (
@@ -73,6 +74,9 @@ class Verdict:
     withheld : bool
         Whether the suspect was scored by a keyed coater and no key was given. Then nothing is
         found, because the strictest test was not made.
+    copies : Mapping[str, Copies]
+        The copies that were left out of the suspect's and the reference's images, and those of all
+        innocent models together.
     """
 
     outcome: Outcome
@@ -85,6 +89,7 @@ class Verdict:
     coater: str
     precedence: Precedence
     withheld: bool = False
+    copies: Mapping[str, Copies] = field(default_factory=dict)
 
     @property
     def alpha(self) -> float:
@@ -141,6 +146,7 @@ class Verdict:
             "coater": self.coater,
             "commitment": self.precedence.to_dict(),
             "withheld": self.withheld,
+            "copies": {name: one.to_dict() for name, one in self.copies.items()},
         }
 
 
@@ -191,7 +197,8 @@ def verify(
 
     Notes
     -----
-    Exact copies within a pool count once, because a copy is not a new observation.
+    Copies within a pool count once, because a copy is not a new observation; see
+    :mod:`siren_ext.scoring.copies`.
     """
     config = config or VerifyConfig()
     _require_enough(suspect, reference, key, innocents)
@@ -287,6 +294,7 @@ def conclude(
         suspect.coater,
         precedence,
         withheld,
+        copies_of(suspect, reference, alike),
     )
 
 

@@ -18,6 +18,7 @@ from siren_ext.files import sha256_file
 from siren_ext.progress import NULL, Named, Progress
 from siren_ext.report.write import ReportPaths, write_report
 from siren_ext.scoring.appearance import contrast
+from siren_ext.scoring.copies import Earlier
 from siren_ext.scoring.score import score_images
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.sequential import SequentialKs, SequentialResult, least_images
@@ -224,7 +225,7 @@ class _EarlyStop:
     def __init__(self, coater: Coater, reference: ScoreSet, alpha: float) -> None:
         self._coater = coater
         self._test = SequentialKs(distinct_scores(reference), alpha=alpha)
-        self._seen: set[str] = set()
+        self._seen, self._earlier = set[str](), Earlier()
         self._reference, self._looks = distinct_looks(reference), list[NDArray[np.float64]]()
 
     @property
@@ -242,6 +243,8 @@ class _EarlyStop:
         if digest not in self._seen:
             self._seen.add(digest)
             scored = score_images([path], self._coater, batch_size=1, workers=1)
+            if scored.phashes is not None and self._earlier.copied(scored.phashes[0]):
+                return False
             self._test.update(float(scored.scores[0]))
             if scored.looks is not None:
                 self._looks.append(scored.looks[0])

@@ -72,6 +72,7 @@ def test_an_untouched_report_matches(report, signer, suspect):
         "signature": "matches",
         "keyed statistic": "not checked",
         "figures": "matches",
+        "copies": "matches",
         "verdict": "matches",
         "page": "matches",
         "commitment": "not checked",

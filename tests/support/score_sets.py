@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,14 @@ def pool(scores: ArrayLike, start: int = 0, *, hashed: bool = True, **changes: A
         "coater": COATER,
         "source": PLAN,
         "looks": looks_alike(len(values), start),
+        "phashes": unlike_hashes(len(values), start),
     }
     return ScoreSet(**(parts | changes))
+
+
+def unlike_hashes(n: int, start: int = 0) -> tuple[str, ...]:
+    """Perceptual hashes of ``n`` different pictures; equal where the numbers from ``start`` are."""
+    return tuple(hashlib.sha256(str(start + i).encode()).hexdigest() for i in range(n))
 
 
 def looks_alike(n: int, start: int) -> NDArray[np.float64]:

@@ -10,8 +10,8 @@ from support.looks import table
 from support.score_sets import drawn
 
 from siren_ext.errors import ScoreError
+from siren_ext.scoring.copies import distinct_rows
 from siren_ext.verdict.pools import (
-    distinct_rows,
     distinct_scores,
     identical_pools,
     pools_contrast,

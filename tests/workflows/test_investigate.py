@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.investigated import (
     ALPHA,
     PLAN,
@@ -30,6 +31,7 @@ from siren_ext.errors import ConfigError, ScoreError
 from siren_ext.evidence.counting import FiledKey
 from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.report.write import ReportPaths
+from siren_ext.samples.folder import sample_folder
 from siren_ext.scoring.appearance import MIN_IMAGES
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.suspects.base import generate_images
@@ -37,7 +39,7 @@ from siren_ext.suspects.folder import FolderSuspect
 from siren_ext.suspects.remote import RequestLimits
 from siren_ext.suspects.responses import SuspectError
 from siren_ext.verdict.outcomes import LOWER, NO_DIFFERENCE
-from siren_ext.workflows.investigate import investigate
+from siren_ext.workflows.investigate import _EarlyStop, investigate
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,15 @@ def test_stopped_run_goes_on(ui: Any, coater: Coater, clean: ScoreSet, tmp_path:
     found = investigate(box(ui, "?lora=stolen"), clean, coater, PLAN, tmp_path / "out", ALPHA)
     assert found.verdict.outcome == LOWER
     assert ui.draw.drawn - before == PLAN.count - 8 + 1  # and the adapter is checked again
+
+
+def test_a_near_copy_is_not_tested_again(coater: Coater, clean: ScoreSet, tmp_path: Path) -> None:
+    test = _EarlyStop(coater, clean, ALPHA.alpha)
+    for name, options in (("a.png", {}), ("b.jpg", {"quality": 90}), ("c.webp", {"quality": 90})):
+        picture = Image.open(sorted(sample_folder().glob("*.png"))[0]).convert("RGB")
+        picture.save(tmp_path / name, **options)
+        test.feed(tmp_path / name)
+    assert test.result.images == 1
 
 
 @pytest.mark.usefixtures("plain_report")
