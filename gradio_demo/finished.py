@@ -9,22 +9,25 @@ from siren_ext.panels import html as cards
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.verify import Verdict, verify
+from siren_ext.workflows.demo import DemoConfig, demo_key
 
 SCORES = Path(__file__).resolve().parent / "finished.json"
-"""Scores of images of the two LoRAs in the ComfyUI example ``verify_a_lora``."""
+"""Scores of the first 50 images of the suspect of ``siren-ext demo``, whose key is known."""
 
 
-def finished_run() -> tuple[Verdict, ScoreSet, ScoreSet]:
-    """Judge the stored scores.
+def finished_run() -> tuple[Verdict, ScoreSet]:
+    """Judge the stored scores with the key of the demo.
 
     Returns
     -------
-    tuple[Verdict, ScoreSet, ScoreSet]
-        The verdict, and the scores of the suspicious model and of the reference.
+    tuple[Verdict, ScoreSet]
+        The verdict, and the scores of the suspicious model.
     """
-    stored = json.loads(SCORES.read_text(encoding="utf-8"))
-    suspect, reference = (ScoreSet.from_dict(stored[name]) for name in ("suspect", "reference"))
-    return verify(suspect, reference, VerifyConfig()), suspect, reference
+    suspect = ScoreSet.from_dict(json.loads(SCORES.read_text(encoding="utf-8")))
+    demo = DemoConfig()
+    bits = 0 if suspect.features is None else suspect.features.shape[1]
+    verdict = verify(suspect, None, VerifyConfig(alpha=demo.alpha), key=demo_key(demo.seed, bits))
+    return verdict, suspect
 
 
 def finished_cards() -> tuple[str, str]:
@@ -35,5 +38,5 @@ def finished_cards() -> tuple[str, str]:
     tuple[str, str]
         HTML of the verdict and of the charts.
     """
-    verdict, suspect, reference = finished_run()
-    return cards.verdict_card(verdict), cards.chart_card(verdict, suspect, reference)
+    verdict, suspect = finished_run()
+    return cards.verdict_card(verdict), cards.chart_card(verdict, suspect, None)

@@ -1,8 +1,8 @@
 """The guided demo: a shorter version of ``siren-ext demo``, quick enough for a visitor to wait.
 
-Coats images, trains a suspicious model on the coated images and a reference on the clean ones,
-generates images with both, scores and verifies. The steps are the same as in the command-line demo,
-only the amounts are smaller.
+Coats images with a new key, trains a suspicious model on the coated images, generates images with
+it, and tests whether they carry the key's message. The steps are the same as in the command-line
+demo, only the amounts are smaller.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled, SirenError
+from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.panels.actions import (
     Coated,
     Tiles,
@@ -25,7 +26,7 @@ from siren_ext.panels.actions import (
     coat_step,
     verify_step,
 )
-from siren_ext.panels.host import JobFolders, PanelHost
+from siren_ext.panels.host import PanelHost
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.progress import Progress
 from siren_ext.samples.folder import sample_set
@@ -34,15 +35,11 @@ from siren_ext.training.prompts import surrogate_prompt
 from siren_ext.workflows.experiment_run import ExperimentModel, spread_captions
 
 STEPS = (
-    "Coat the images",
+    "Draw a secret key and coat the images with it",
     "Train a suspicious model on the coated images",
-    "Train a reference model on the clean originals",
     "Generate images with the suspicious model",
-    "Generate images with the reference model",
-    "Score all images, run the test and write the report",
+    "Score the images, test the key and write the report",
 )
-
-_A_MONTH = 30 * 24 * 60.0
 
 
 @dataclass(frozen=True)
@@ -54,22 +51,21 @@ class Length:
     images : int
         Images that are coated and trained on.
     training_steps, training_batch : int
-        Training steps of each model, and images per step.
-    suspect_images, reference_images : int
-        Images generated with each model.
+        Training steps of the model, and images per step.
+    suspect_images : int
+        Images generated with the model.
     sampling_steps : int
         Sampling steps per image.
     alpha : float
-        Accepted risk of a false alarm.
+        Accepted risk of a false alarm: the share of random keys that may fit as well.
     """
 
     images: int = 40
-    training_steps: int = 120
+    training_steps: int = 240
     training_batch: int = 8
-    suspect_images: int = 30
-    reference_images: int = 50
+    suspect_images: int = 80
     sampling_steps: int = 12
-    alpha: float = 1e-4
+    alpha: float = 1e-3
 
 
 @dataclass
@@ -130,10 +126,6 @@ class Guided:
 
     def __init__(self, host: PanelHost, length: Length | None = None) -> None:
         self.host, self.length = host, length or Length()
-        # the reference for the sample images is the same for every visitor, so it is made only once
-        self._reference: Path | None = None
-        self._home = JobFolders(keep_minutes=_A_MONTH)
-        self._lock = threading.Lock()
 
     def run(self, images: Path | None, noun: str, job_id: str) -> Iterator[RunState]:
         """Run all steps, in a thread so that the page can be updated during long steps.
@@ -190,65 +182,43 @@ class Guided:
         data = sample_set() if images is None else ImageSet.open(images)
         data = _first(data, length.images)
         prompt = None if images is None else surrogate_prompt(noun)
-        coater = self.host.coaters.load("samples")
-        coated = coat_step(data, coater, job, progress=self._progress(update, 0, job_id))
+        coater = self.host.coaters.load("keyed")
+        key = CoatingKey.draw(coater.config.message_bits)
+        coated = coat_step(data, coater, job, key=key, progress=self._progress(update, 0, job_id))
         update(step=1, note="", coated=coated, examples=before_after(coated, data, job))
         prompts = (prompt,) if prompt else spread_captions(data)
-        suspect = self._model(job, 1, prompts, prompt, length.suspect_images)
+        suspect = self._suspect(job, prompts, prompt)
         suspect.train(ImageSet.open(coated.folder), self._progress(update, 1, job_id))
-        reference = self._model(job, 2, prompts, prompt, length.reference_images)
-        ready = self._reference if images is None else None
-        update(step=2, note="reused from an earlier run" if ready else "")
-        if ready is None:
-            reference.train(data, self._progress(update, 2, job_id))
+        update(step=2, note="")
+        suspect.generate(self._progress(update, 2, job_id))
         update(step=3, note="")
-        suspect.generate(self._progress(update, 3, job_id))
-        update(step=4, note="reused from an earlier run" if ready else "")
-        if ready is None:
-            reference.generate(self._progress(update, 4, job_id))
-            if images is None:
-                self._keep(reference.images)
-        update(step=5, note="")
-        watched = self._progress(update, 5, job_id)
+        watched = self._progress(update, 3, job_id)
         verification = verify_step(
-            suspect.images,
-            ready or reference.images,
-            coater,
-            job,
-            alpha=length.alpha,
-            progress=watched,
+            suspect.images, None, coater, job, alpha=length.alpha, key=key, progress=watched
         )
-        update(step=6, note="", verification=verification)
+        update(step=len(STEPS), note="", verification=verification)
 
     def _progress(self, update: Callable[..., None], step: int, job_id: str) -> Progress:
         return _StateProgress(update, step, lambda: self.host.stops.requested(job_id))
 
-    def _model(
-        self, job: Path, number: int, prompts: tuple[str, ...], caption: str | None, count: int
-    ) -> ExperimentModel:
-        """The suspicious model (1) or the reference (2); no two images of a run share a seed."""
-        name, length = ("suspect", "reference")[number - 1], self.length
+    def _suspect(self, job: Path, prompts: tuple[str, ...], caption: str | None) -> ExperimentModel:
+        """The suspicious model."""
+        length = self.length
         return ExperimentModel(
             base="pocket",
             plan=PromptPlan(
-                prompts=prompts, count=count, seed=number * 100_000, steps=length.sampling_steps
+                prompts=prompts, count=length.suspect_images, seed=100_000,
+                steps=length.sampling_steps,
             ),
-            images=job / f"{name}_pictures",
+            images=job / "suspect_pictures",
             training=PersonalizeConfig(
                 steps=length.training_steps,
                 batch_size=length.training_batch,
-                seed=number,
+                seed=1,
                 prompt=caption,
             ),
-            adapter=job / f"{name}.safetensors",
-        )
-
-    def _keep(self, pictures: Path) -> None:
-        with self._lock:
-            if self._reference is None:
-                home = self._home.new("reference") / "pictures"
-                shutil.copytree(pictures, home)
-                self._reference = home
+            adapter=job / "suspect.safetensors",
+        )  # fmt: skip
 
 
 class _StateProgress(Progress):

@@ -10,8 +10,7 @@ from gradio import networking
 from guided import Length
 
 TINY = Length(
-    images=3, training_steps=8, training_batch=2, suspect_images=4, reference_images=4,
-    sampling_steps=1,
+    images=3, training_steps=8, training_batch=2, suspect_images=4, sampling_steps=1,
 )  # fmt: skip
 
 # asks the page for itself, with little patience for a busy machine

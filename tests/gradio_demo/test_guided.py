@@ -27,8 +27,8 @@ def guided() -> ModuleType:
 @pytest.fixture
 def tiny(guided: ModuleType) -> Any:
     length = guided.Length(
-        images=3, training_steps=2, training_batch=2, suspect_images=3, reference_images=4,
-        sampling_steps=1, alpha=0.05,
+        images=3, training_steps=2, training_batch=2, suspect_images=3, sampling_steps=1,
+        alpha=0.05,
     )  # fmt: skip
     return guided.Guided(
         PanelHost(coaters=CoaterLibrary(device="cpu"), jobs=JobFolders(60)), length
@@ -43,15 +43,14 @@ def test_all_steps_from_coating_to_verdict(tiny: Any) -> None:
     assert last.error == ""
     assert [state.step for state in states] == sorted(state.step for state in states)
     assert {state for state, _, _ in last.lines()} == {"done"}
-    finding = last.verification.verdict.finding
-    assert (finding.n, finding.m) == (3, 4)
+    finding = last.verification.verdict.deciding
+    assert (finding.test, finding.suspects, finding.others) == ("keyed", 3, 0)
     assert any(
         re.fullmatch(r"Personalising: \d of 2", state.note) for state in states if state.step == 1
     )
     assert len(last.coated.files) == 3
     again = list(tiny.run(None, "", tiny.host.stops.new_job()))
-    assert any("earlier run" in state.note for state in again)
-    assert list(again[-1].verification.reference.scores) == list(last.verification.reference.scores)
+    assert again[-1].verification.verdict.deciding.key != finding.key, "every run draws a key"
 
 
 @pytest.mark.models
