@@ -36,7 +36,7 @@ from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.metrics.quality import psnr
 from siren_ext.progress import NULL, Progress
 from siren_ext.schema import convert, to_plain
-from siren_ext.stats.keyed import contributions
+from siren_ext.stats.keyed import contributions, keyed_test
 from siren_ext.stats.shares import exact_interval
 from siren_ext.workflows.robustness_result import NONE, AttackResult, Robustness
 
@@ -142,14 +142,14 @@ def measure_robustness(
     another question, for which a model has to be trained.
     """
     config, out = config or RobustnessConfig(), Path(out)
-    key, origin = _key(coater, key)
+    key, origin = _key(coater, key, config.seed)
     _refuse_others(out)
     partial = out.with_name(f"{out.name}.partial.json")
     bench = _Bench(coater, key, config, progress)
     clean, problems = _sample(data, config, progress)
     coated = bench.coat(clean)
     likeness = float(np.mean([_psnr(a, b) for a, b in zip(coated, clean, strict=True)]))
-    below = cut_off(bench.scores(clean)[0], config.false_alarm)
+    below = cut_off(bench.read(clean)[0], config.false_alarm)
     rows = _finished(partial, identity := _identity(clean, bench))
     names = (NONE, *config.names)
     for name in names:
@@ -172,6 +172,14 @@ def measure_robustness(
     result.write(out)
     partial.unlink(missing_ok=True)
     return result
+
+
+@dataclass(frozen=True)
+class _Message:
+    """Share of its bits that are right, and p of the test of all pictures together."""
+
+    bits_right: float | None = None
+    key_p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -210,7 +218,7 @@ class _Bench:
                 self.progress.advance()
         except (MissingExtraError, ModelError, ImageError) as error:
             return AttackResult(name, settings, problem=str(error))
-        (coated, bits), (clean, chance) = map(self.scores, attacked)
+        (coated, written), (clean, chance) = map(self.read, attacked)
         apart = separation(coated, clean)
         found, false = int((coated < below).sum()), int((clean < below).sum())
         found_range, false_range = (exact_interval(n, len(pairs)) for n in (found, false))
@@ -228,8 +236,10 @@ class _Bench:
             false_alarms=false,
             false_low=false_range[0],
             false_high=false_range[1],
-            bits_right=bits,
-            uncoated_bits_right=chance,
+            bits_right=written.bits_right,
+            key_p=written.key_p,
+            uncoated_bits_right=chance.bits_right,
+            uncoated_key_p=chance.key_p,
         )
 
     def _attacked(self, name: str, settings: dict[str, Any], picture: Tensor, index: int) -> Tensor:
@@ -242,27 +252,28 @@ class _Bench:
         return _bytes(ATTACKS[name].function(images, generator, **settings))
 
     @torch.no_grad()
-    def scores(self, pictures: Pictures) -> tuple[Floats, float | None]:
-        """A score per picture, small if it looks coated; with a key, the share of bits right."""
+    def read(self, pictures: Pictures) -> tuple[Floats, _Message]:
+        """A score per picture, small if it looks coated, and what is read of the message."""
         size = self.coater.config.working_size
         views = [square_view(_floats(picture), size) for picture in pictures]
         rows = [self.coater.features(part.to(self.coater.center)) for part in _batches(views)]
         features = torch.cat(rows)
         if self.key is None:
-            return self.coater.distance(features).double().cpu().numpy(), None
+            return self.coater.distance(features).double().cpu().numpy(), _Message()
         values, signs = features.double().cpu().numpy(), self.key.signs().astype(np.float64)
         right = float((values * signs > 0).mean())
-        return -(contributions(values) @ signs) / len(signs), right
+        found = keyed_test(values, signs).p_value
+        return -(contributions(values) @ signs) / len(signs), _Message(right, found)
 
 
-def _key(coater: Coater, key: CoatingKey | None) -> tuple[CoatingKey | None, str]:
+def _key(coater: Coater, key: CoatingKey | None, seed: int) -> tuple[CoatingKey | None, str]:
     """The key to coat with, and where it comes from."""
     bits = coater.config.message_bits
     if key is None:
         if not bits:
             return None, NONE
-        # fixed, so that a stopped call resumes; the message hides nothing here
-        signs = np.random.default_rng(0).integers(0, 2, bits) * 2 - 1
+        # by the seed, so that a stopped call resumes; the message hides nothing here
+        signs = np.random.default_rng(seed).integers(0, 2, bits) * 2 - 1
         return CoatingKey(signs, bytes(32)), "drawn for this test"
     if not bits:
         raise CoaterError("A key was given, but this coater is not keyed and takes none.")

@@ -47,7 +47,9 @@ class AttackResult:
     found_low, found_high, false_low, false_high : float | None
         95 % intervals of their shares.
     bits_right, uncoated_bits_right : float | None
-        Mean share of the message's bits that are read correctly; None without a key.
+        Mean share of the message's bits that are read correctly from a picture; None without a key.
+    key_p, uncoated_key_p : float | None
+        p of the keyed test of all pictures together, as a verdict uses it; None without a key.
     problem : str
         Why it was not measured; empty if it was.
     """
@@ -65,7 +67,9 @@ class AttackResult:
     false_low: float | None = None
     false_high: float | None = None
     bits_right: float | None = None
+    key_p: float | None = None
     uncoated_bits_right: float | None = None
+    uncoated_key_p: float | None = None
     problem: str = ""
 
     @property
@@ -149,8 +153,9 @@ class Robustness:
             )
         if self.rows[0].outcome != "readable":
             lines.append(
-                "The coating is not readable in these pictures even without an attack: the coater "
-                "does not suit them. Train it on pictures like these, or coat with more strength."
+                "The coating can't be read well from single pictures even without an attack: the "
+                "coater does not suit them. Train it on pictures like these, or coat with more "
+                "strength."
             )
         accused = [row.attack for row in self.rows if (row.false_low or 0) > self.false_alarm]
         if accused:
@@ -210,7 +215,7 @@ class Robustness:
             if row.area is not None:
                 line += f", AUC {row.area:.2f} ({row.area_low:.2f} to {row.area_high:.2f})"
             if row.bits_right is not None:
-                line += f", {row.bits_right:.0%} of bits right"
+                line += f", {row.bits_right:.0%} of bits right, key p {row.key_p:.1g}"
             if row.psnr_db is not None:
                 line += f", PSNR {row.psnr_db:.1f} dB"
             found.append(f"{line}. {row.problem}" if row.problem else line)
@@ -220,7 +225,7 @@ class Robustness:
         """Lines of a table for a terminal."""
         keyed = self.key != NONE
         head = f"{'attack':<18}{'PSNR':>6}{'AUC':>7}{'95 %':>14}{'found':>9}{'false':>9}"
-        lines = [head + f"{'bits':>7}" * keyed + "  outcome"]
+        lines = [head + f"{'bits':>7}{'key p':>9}" * keyed + "  outcome"]
         for row in self.rows:
             if row.area is None:
                 lines.append(f"{row.attack:<18}not measured: {row.problem}")
@@ -229,6 +234,6 @@ class Robustness:
             span = f"{row.area_low:.2f} to {row.area_high:.2f}"
             line = f"{row.attack:<18}{psnr:>6}{row.area:>7.3f}{span:>14}"
             line += f"{row.found:>5}/{self.images:<3}{row.false_alarms:>5}/{self.images:<3}"
-            line += f"{row.bits_right:>7.0%}" if row.bits_right is not None else ""
+            line += f"{row.bits_right:>7.0%}{row.key_p:>9.0e}" if row.bits_right is not None else ""
             lines.append(f"{line}  {row.outcome}")
         return lines

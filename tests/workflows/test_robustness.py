@@ -98,6 +98,7 @@ def test_bits_are_read_with_a_key_or_one_drawn_for_the_test(data: ImageSet, tmp_
     assert (one.key, drawn.key) == ("given", "drawn for this test")
     for row in (*one.rows, *drawn.rows):
         assert 0 <= row.bits_right <= 1  # type: ignore[operator]
+        assert 0 < row.key_p <= 1  # type: ignore[operator]
     assert "bits" in one.table()[0]
     text = (tmp_path / "a" / "robustness.json").read_text()
     assert str(key().signs().tolist())[1:-1] not in text

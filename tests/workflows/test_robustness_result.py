@@ -9,7 +9,7 @@ import pytest
 from siren_ext.workflows.robustness_result import AttackResult, Robustness
 
 GOOD = AttackResult(
-    "none", {}, None, 1.0, 0.9, 1.0, 40, 0.9, 1.0, 2, 0.01, 0.1, 0.8, 0.5
+    "none", {}, None, 1.0, 0.9, 1.0, 40, 0.9, 1.0, 2, 0.01, 0.1, 0.8, 1e-9, 0.5, 0.4
 )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def test_warnings_name_what_makes_figures_worthless() -> None:
     accused = dataclasses.replace(GOOD, attack="hue", false_alarms=20, false_low=0.2)
     words = " ".join(result(lost, accused, images=10).warnings())
     assert "Only 10 pictures" in words
-    assert "not readable in these pictures even without an attack" in words
+    assert "can't be read well from single pictures even without an attack" in words
     assert "After hue uncoated pictures score below the cut-off more often than 5%" in words
 
 
@@ -55,7 +55,8 @@ def test_the_table_and_the_page_show_names_as_text() -> None:
     assert "&lt;b&gt;" in found.fragment()
     assert "needs &lt;x&gt;" in found.fragment()
     assert found.lines() == [
-        "none (publishing as it is): readable, AUC 1.00 (0.90 to 1.00), 80% of bits right",
+        "none (publishing as it is): readable, AUC 1.00 (0.90 to 1.00), 80% of bits right, "
+        "key p 1e-09",
         "<b> (publishing as it is): not measured. needs <x>",
     ]
     head, first, second = found.table()
