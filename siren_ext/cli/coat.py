@@ -77,6 +77,12 @@ Twins = Annotated[
         "this folder keeps the other one ('siren-ext twins' compares them).",
     ),
 ]
+Recipient = Annotated[
+    str | None, typer.Option("--recipient", help="Who gets this copy; their key is used.")
+]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, help="Threads that read and write files.")
+]
 Credentials = Annotated[
     Path | None,
     typer.Option(
@@ -104,10 +110,7 @@ def coat(
     no_scores: NoScores = False,
     seed: ChoiceSeed = None,
     key: KeyFile = None,
-    recipient: Annotated[
-        str | None,
-        typer.Option("--recipient", help="Who gets this copy; their key is used."),
-    ] = None,
+    recipient: Recipient = None,
     passphrase_env: PassphraseEnv = None,
     twins: Twins = None,
     credentials: Credentials = None,
@@ -115,9 +118,7 @@ def coat(
     config: ConfigFile = None,
     assign: Assignments = None,
     batch_size: BatchSize = 8,
-    workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Threads that read and write files.")
-    ] = 2,
+    workers: Workers = 2,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
