@@ -158,9 +158,9 @@ def by_accuracy(
         n, hits = plan.images or plan.limit, 0
         for _ in range(runs):
             message = rng.integers(0, 2, bits) * 2 - 1
-            right = rng.random((n, bits)) < rng.normal(accuracy, spread, bits)
-            features = np.where(right, 100.0, -100.0) * message  # tanh makes signs of them
-            hits += keyed_test(features, message).p_value * price <= alpha
+            right = rng.binomial(n, np.clip(rng.normal(accuracy, spread, bits), 0, 1))
+            summed = (2.0 * right - n) * message  # all that the test uses of n pictures
+            hits += keyed_test(summed[None], message, scale=None).p_value * price <= alpha
         return Claim(n, plan.power, hits / runs)
 
     setting = f"{accuracy} of {bits} bits, spread {spread}, {_asked(alpha, power)}"
@@ -189,14 +189,15 @@ def one_at_a_time(effect: float, m: int, alpha: float, part: float) -> Planned:
         plan = plan_sequential(effect, alpha=alpha, references=m, limit=limit, rng=rng)
         stated = plan.median if part == 0.5 else plan.most
         images = limit if stated is None else stated
-        bets, best = shape_bets(effect), np.full((2, runs), -np.inf)
+        bets, running, before = shape_bets(effect), np.arange(runs), 0.0
         pools = np.sort(rng.normal(size=(runs, m)), axis=1)
         scores = rng.normal(-effect, 1, (runs, images))
         above = np.stack([references_above(s, r) for s, r in zip(scores, pools, strict=True)])
         for t in range(1, images + 1):
-            best[0] = best[1]
-            best[1] = np.maximum(best[1], log_rank_evidence(above[:, :t], m, *bets))
-        before, now = (best >= -math.log(alpha)).mean(axis=1)
+            before = 1 - len(running) / runs
+            evidence = log_rank_evidence(above[running, :t], m, *bets)
+            running = running[evidence < -math.log(alpha)]
+        now = 1 - len(running) / runs
         return Claim(images, part, float(min(max(part, before), now)))
 
     words = "half stop by" if part == 0.5 else "nine of ten by"
