@@ -79,3 +79,29 @@ def test_from_scores_to_a_checked_report(
     code, out, _ = call("report", "check", changed)
     assert code == 2
     assert "figures" in out
+
+
+def test_a_committed_coater_is_found_in_its_own_coating(
+    call, made: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    pictures, coater, folder = made
+    coated, scores = tmp_path / "coated", tmp_path / "scores.json"
+    commitment, report = tmp_path / "commitment.json", tmp_path / "report"
+    for line in (
+        ("coat", pictures, "--coater", coater, "--out", coated),
+        ("commit", "--coater", coater, "--coated", coated, "--out", commitment),
+        ("score", coated, "--coater", coater, "--decoys", folder, "--out", scores),
+    ):
+        code, _, err = call(*line)
+        assert code == 0, err
+    line = ("verify", "--suspect", scores, "--alpha", "0.4", "--out", report)
+    code, out, err = call(*line)
+    assert code == 0, err
+    assert out.startswith("inconclusive: The true coater takes a place that would count")
+    code, out, err = call(*line, "--commitment", commitment, "--coater", coater)
+    assert code == 0, err
+    assert out.startswith("coating found: The images of the suspicious model carry the pattern")
+    assert "p = 0.333" in out
+    code, out, err = call("report", "check", report, "--commitment", commitment)
+    assert code == 3, out + err
+    assert "differs" not in out
