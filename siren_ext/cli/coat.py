@@ -210,9 +210,11 @@ def register(app: typer.Typer) -> None:
     app : typer.Typer
         the program.
     """
-    command(app, "coat", example="siren-ext coat photos --coater coater.safetensors --out coated")(
-        coat
-    )
+    command(
+        app,
+        "coat",
+        example="siren-ext coat photos --coater coater.safetensors --key keys.json --out coated",
+    )(coat)
 
 
 def _signer(certificate: Path | None, key: Path | None, twins: Path | None) -> ContentSigner | None:

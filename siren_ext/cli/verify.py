@@ -178,7 +178,7 @@ def register(app: typer.Typer) -> None:
     command(
         app,
         "verify",
-        example="siren-ext verify --suspect scores.json --reference clean.json --out report",
+        example="siren-ext verify --suspect scores.json --key keys.json --out report",
     )(verify_)
 
 
