@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.verdict.verify import Verdict
 
+References = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--reference",
+        help="Scores of a model trained on clean images; may be repeated. Three or more such "
+        "models are also compared as models.",
+    ),
+]
 Innocents = Annotated[
     list[Path] | None,
     typer.Option("--innocent", help="Scores of an innocent model; may be repeated."),
@@ -91,9 +99,7 @@ SignPassphraseEnv = Annotated[
 def verify_(
     suspect: SuspectScores,
     out: ReportFolder,
-    reference: Annotated[
-        Path | None, typer.Option("--reference", help="Scores of a model trained on clean images.")
-    ] = None,
+    reference: References = None,
     key: KeyFile = None,
     recipient: Recipient = None,
     innocent: Innocents = None,
@@ -125,13 +131,14 @@ def verify_(
     from siren_ext.report.write import write_report
     from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.verdict.config import VerifyConfig
+    from siren_ext.verdict.models import joined_models
     from siren_ext.verdict.verify import verify
 
     chosen = settings(VerifyConfig, config, assign, alpha=alpha)
     chain = chain_files(commitment, timestamp, root, rounds, coater, coated, salt)
     check_output(out, "report", force=force)
     suspect_scores = ScoreSet.load(suspect)
-    clean_scores = ScoreSet.load(reference) if reference else None
+    clean_scores = joined_models([ScoreSet.load(path) for path in reference or ()])
     innocents = [ScoreSet.load(path) for path in innocent or ()]
     secret = open_key(key, recipient, passphrase_env) if key else None
     found = None
@@ -193,6 +200,8 @@ def print_verdict(verdict: Verdict) -> None:
     from siren_ext.stats.coins import CoinsResult
     from siren_ext.stats.keyed import KeyedResult
     from siren_ext.stats.ks import KsResult
+    from siren_ext.stats.prediction import PredictionResult
+    from siren_ext.verdict import models_words
     from siren_ext.verdict.decoys_words import printed
     from siren_ext.verdict.twins import used_share
     from siren_ext.verdict.wording import NAMES
@@ -209,6 +218,8 @@ def print_verdict(verdict: Verdict) -> None:
             figures += f", n = {one.images}, {one.bits_right} of {one.bits} bits right"
             if finding.control is not None:
                 figures += f"; positive control: p = {finding.control.result.p_value:.3g}"
+        elif isinstance(one, PredictionResult):
+            figures += f", n = {finding.suspects}, {models_words.printed(one)}"
         elif finding.test == "decoys":
             figures += f", n = {finding.suspects}, {printed(one)}"
         else:

@@ -17,6 +17,7 @@ from siren_ext.report.ks_check import restored_ks
 from siren_ext.report.stored import ADVICE, StoredReport
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.verdict.findings import Finding, rank_finding
+from siren_ext.verdict.models import compared_models
 from siren_ext.verdict.verify import Verdict, conclude
 
 _SEALED = ("files", "signature", "page")  # these need the other files of the report
@@ -106,6 +107,7 @@ def _restored(report: StoredReport, name: str) -> tuple[Verdict, ScoreSet, Score
     if alike:
         findings.append(rank_finding(suspect, alike, config.alpha))
     if reference is not None:
+        findings += compared_models(suspect, reference, config.alpha)
         findings.append(restored_ks(kept.get("ks"), suspect, reference, config))
     standing, withheld = report.verdict.commitment, report.verdict.withheld
     verdict = conclude(suspect, reference, innocents, findings, config, standing, withheld=withheld)

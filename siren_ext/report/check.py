@@ -40,6 +40,7 @@ from siren_ext.text import printable
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.decoys import decoys_finding
 from siren_ext.verdict.findings import Finding, keyed_finding, rank_finding
+from siren_ext.verdict.models import compared_models
 from siren_ext.verdict.outcomes import LOWER
 from siren_ext.verdict.pools import distinct_scores, pools_contrast
 from siren_ext.verdict.twins import twins_finding
@@ -221,6 +222,7 @@ def _figure_points(
         if "rank" in kept or alike:
             findings.append(rank_finding(own, alike, config.alpha))
         if reference is not None:
+            findings += compared_models(own, reference, config.alpha)
             findings.append(restored_ks(kept.get("ks"), own, reference, config))
             if takes_long(config, own, reference):
                 points.append(CheckPoint("exact p", "not checked", _TOO_MANY))

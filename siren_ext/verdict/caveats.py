@@ -14,6 +14,7 @@ from siren_ext.stats.ks import KsResult
 from siren_ext.stats.rank import others_needed
 from siren_ext.text import printable
 from siren_ext.verdict.findings import Finding
+from siren_ext.verdict.models import models_of
 from siren_ext.verdict.outcomes import NOT_COMPARABLE, tone_of, undecided
 from siren_ext.verdict.pools import distinct_scores, identical_pools
 from siren_ext.verdict.wording import NAMES, count_of, odds, unlike
@@ -66,7 +67,10 @@ def find_caveats(
     if reference is not None and isinstance(ks, KsResult):
         found += _pool_warnings(suspect, reference, ks)
         found += _level_warnings(ks, config)
-        found += _setting_warnings(suspect.source, reference.source)
+        sources = [one.source for one in models_of(reference)] or [reference.source]
+        found += dict.fromkeys(
+            line for source in sources for line in _setting_warnings(suspect.source, source)
+        )
     else:
         found += _suspect_warnings(suspect, deciding.suspects)
     if "rank" in by_test:

@@ -16,6 +16,7 @@ from siren_ext.stats.coins import CoinsResult
 from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test, whole_sums
 from siren_ext.stats.ks import KsResult, Method, ks_less, ks_two_sided
 from siren_ext.stats.low_end import LOW_END
+from siren_ext.stats.prediction import PredictionResult
 from siren_ext.stats.rank import RankResult, rank_among
 from siren_ext.verdict.control import Control, control_of, keyed_outcome
 from siren_ext.verdict.outcomes import (
@@ -35,11 +36,11 @@ from siren_ext.verdict.pools import (
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import CoatingKey
 
-Test = Literal["twins", "keyed", "decoys", "rank", "ks"]
+Test = Literal["twins", "keyed", "decoys", "rank", "models", "ks"]
 
-STRICTEST_FIRST: tuple[Test, ...] = ("twins", "keyed", "decoys", "rank", "ks")
-"""Ordered by what is assumed of an innocent model: nothing (three times); one of a kind; like
-the reference."""
+STRICTEST_FIRST: tuple[Test, ...] = ("twins", "keyed", "decoys", "rank", "models", "ks")
+"""Ordered by what is assumed of an innocent model: nothing (three times); one of a kind; one of a
+kind with normal means; like the reference."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,13 @@ class Finding:
     Attributes
     ----------
     test : Test
-        ``twins``, ``keyed``, ``decoys``, ``rank`` (among innocent models) or ``ks`` (against a
-        reference).
+        ``twins``, ``keyed``, ``decoys``, ``rank`` (among innocent models), ``models`` (several
+        references) or ``ks`` (pictures against those of the reference).
     outcome : Outcome
         At the verdict's alpha; "inconclusive" if no evidence could have reached it, "not
         comparable" if the images are not shown to look like those compared with, so that low
         scores would mean nothing.
-    result : KsResult | KeyedResult | RankResult | CoinsResult
+    result : KsResult | KeyedResult | RankResult | CoinsResult | PredictionResult
         All figures of the test.
     suspects : int
         Number of suspect images used.
@@ -81,7 +82,7 @@ class Finding:
 
     test: Test
     outcome: Outcome
-    result: KsResult | KeyedResult | RankResult | CoinsResult
+    result: KsResult | KeyedResult | RankResult | CoinsResult | PredictionResult
     suspects: int
     others: int
     strengths: tuple[float, ...] = ()
@@ -95,10 +96,12 @@ class Finding:
     def unlike(self) -> bool:
         """Whether the images compared with are not shown to look like the suspect's.
 
-        The comparison with a reference needs a record of looks; the rank does not, because a model
+        A comparison with references needs a record of looks; the rank does not, because a model
         without a record may be the most similar of all.
         """
-        return too_unlike(self.contrast) or (self.test == "ks" and self.contrast is None)
+        return too_unlike(self.contrast) or (
+            self.test in ("models", "ks") and self.contrast is None
+        )
 
     @property
     def p_value(self) -> float:
@@ -115,6 +118,8 @@ class Finding:
         """Strength of the evidence, 0 (none) to 1; the largest gap D for ``ks``."""
         if isinstance(self.result, KsResult):
             return self.result.statistic
+        if isinstance(self.result, PredictionResult):
+            return max(0.0, 1 - 2 * self.result.p_value)
         if isinstance(self.result, RankResult):
             return 1 - self.result.at_least / self.result.others
         return max(0.0, self.result.statistic / self.result.span) if self.result.span else 0.0

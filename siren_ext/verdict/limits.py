@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from siren_ext.verdict.decoys_words import decoys_limits
+from siren_ext.verdict.models_words import models_limits
 from siren_ext.verdict.twins_words import twins_limits
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ LIMITS: dict[Test, tuple[str, ...]] = {
         _TRIALS,
         _MISSED,
     ),
+    "models": (_OWNER, _ROUTE, *models_limits(_CHANCE), _TRIALS, _MISSED),
     "ks": (
         _OWNER,
         _ROUTE,

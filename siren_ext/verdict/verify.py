@@ -26,6 +26,7 @@ from siren_ext.verdict.findings import (
     strictest,
 )
 from siren_ext.verdict.limits import LIMITS, PREFERENCE_LIMITS
+from siren_ext.verdict.models import compared_models
 from siren_ext.verdict.outcomes import LOWER, LOWER_RANK, Outcome
 from siren_ext.verdict.pools import copies_of, identical_pools
 from siren_ext.verdict.twins import require_twins_alone, twins_finding
@@ -169,7 +170,9 @@ def verify(
     reference : ScoreSet | None
         Scores of images by a model that never saw a coated image and otherwise resembles the
         suspect as closely as possible: same subject, prompts and settings. Null hypothesis: both
-        scores come from one distribution.
+        scores come from one distribution. Several such models are joined first
+        (:func:`~siren_ext.verdict.models.joined_models`); of three or more, the mean scores are
+        compared too. Null hypothesis: the suspect is one more such model, and the means are normal.
     config : VerifyConfig | None
         The accepted risk and other settings; None for the defaults.
     key : CoatingKey | None
@@ -213,6 +216,7 @@ def verify(
     if alike:
         findings.append(rank_finding(suspect, alike, config.alpha))
     if reference is not None:
+        findings += compared_models(suspect, reference, config.alpha)
         findings.append(ks_finding(suspect, reference, config.alpha, **config.comparison()))
     return conclude(suspect, reference, innocents, findings, config, precedence)
 

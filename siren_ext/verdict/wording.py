@@ -9,6 +9,7 @@ from siren_ext.stats.ks_distribution import P_FLOOR
 from siren_ext.stats.rank import RankResult, others_needed
 from siren_ext.verdict.decoys_words import DECOYS_NAME, DECOYS_QUESTION, decoys_headline
 from siren_ext.verdict.likeness import not_shown_alike
+from siren_ext.verdict.models_words import MODELS_NAME, MODELS_QUESTION, models_headline
 from siren_ext.verdict.outcomes import LOWER, LOWER_RANK, NOT_COMPARABLE
 from siren_ext.verdict.twins_words import TWINS_NAME, TWINS_QUESTION, twins_headline
 
@@ -24,6 +25,7 @@ NAMES: dict[Test, str] = {
     "keyed": "keyed test",
     "decoys": DECOYS_NAME,
     "rank": "rank among innocent models",
+    "models": MODELS_NAME,
     "ks": "comparison with a reference model",
 }
 """What each test is called."""
@@ -35,6 +37,7 @@ QUESTIONS: dict[Test, str] = {
     "decoys": DECOYS_QUESTION,
     "rank": "Do the suspect's images score lower than those of every innocent model? This test is "
     "valid if an innocent suspect is just another model of the same kind.",
+    "models": MODELS_QUESTION,
     "ks": "Do the suspect's images score lower than the reference's? Lower scores alone don't show "
     "that a coating was found, because they can have other causes. Only images that are shown to "
     "look like the reference's are compared.",
@@ -47,6 +50,7 @@ _IF_INNOCENT = {
 _OTHERS: dict[Test, str] = {
     "keyed": "random messages",
     "rank": "those of every innocent model",
+    "models": "the references'",
     "ks": "the reference's",
 }
 _NOTHING: dict[Test, str] = {
@@ -209,6 +213,8 @@ def headline(
         if finding.control is not None and alpha >= finding.smallest_p:
             return _unreadable(finding.control.result.p_value * finding.price, risk) + tail
         return _too_little(finding, risk) + tail
+    if test == "models":
+        return models_headline(finding.result, finding.outcome, chance, risk) + tail
     if test == "ks":
         return _compared(finding, chance, risk) + tail
     if test == "keyed":

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+
+from support.score_sets import drawn
 
 
 def test_coat_then_score_then_verify(call, photos: Path, coater_file: Path, tmp_path: Path) -> None:
@@ -41,3 +44,22 @@ def test_a_folder_without_images_can_not_be_shown(
         assert code == 2
         assert err == f"Error: {empty} holds no images to show; give a folder of images.\n"
         assert not (tmp_path / "r").exists()
+
+
+def test_several_references_are_compared_as_models_too(call, tmp_path: Path) -> None:
+    line = ["verify", "--suspect", tmp_path / "s.json", "--out", tmp_path / "report"]
+    drawn(5, 60, seed=9, features=None).save(tmp_path / "s.json")
+    for seed, mean in enumerate((10, 10.4, 9.7), start=1):
+        drawn(mean, 60, seed=seed, features=None).save(tmp_path / f"{seed}.json")
+        line += ["--reference", tmp_path / f"{seed}.json"]
+    code, out, err = call(*line, "--alpha", "0.01")
+    assert code == 0, err
+    assert out.startswith("scores lower than these innocent models: ")
+    assert "comparison with several reference models: scores lower than these" in out
+    assert re.search(r"t = -\d+\.\d\d, mean \d.\d+ against \d+\.?\d* in 3 models \(stand", out)
+    assert "comparison with a reference model: scores lower" in out
+    assert "n = 60, m = 180" in out
+    assert "Near copies" not in err
+    code, _, err = call(*line, "--reference", tmp_path / "1.json", "--force")
+    assert code == 2
+    assert "Reference models 1 and 4 are the same images" in err
