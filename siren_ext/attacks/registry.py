@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from siren_ext.attacks.buckets import MAX_SIDE
 from siren_ext.attacks.captions import drop_captions, replace_captions
 from siren_ext.attacks.checks import image_batch, within
 from siren_ext.attacks.codecs import jpeg, palette, webp
@@ -80,7 +82,7 @@ class Parameter:
 
     def words(self) -> str:
         """The default, and the range if there is one."""
-        text = repr(self.default) if isinstance(self.default, str) else f"{self.default}".lower()
+        text = json.dumps(self.default, ensure_ascii=False)
         return text if self.low is None else f"{text} ({self.low:g} to {self.high:g})"
 
 
@@ -264,8 +266,20 @@ _GUIDANCE = Parameter(7.5, 1, 30)
 _SIZE = Parameter(0, 0, 4096)
 
 
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("min_side", "max_side", "step"), (1, MAX_SIDE)),
+    **dict.fromkeys(("rate", "brightness", "contrast", "saturation"), (0, 1)),
+    "longest": (8, MAX_SIDE), "low": (0.01, 1), "high": (0.01, 1), "hue": (0, 180),
+    "gamma": (0, 0.9),
+}  # fmt: skip
+
+
 def _handling(function: Callable[..., Any], stands_for: str, *, quick: bool = False) -> Attack:
-    return Attack(function, "handling", stands_for, _plain(function), quick)
+    known = {
+        name: Parameter(one.default, *_RANGES.get(name, ()))
+        for name, one in _plain(function).items()
+    }
+    return Attack(function, "handling", stands_for, known, quick)
 
 
 ATTACKS: Mapping[str, Attack] = {
@@ -277,11 +291,7 @@ ATTACKS: Mapping[str, Attack] = {
         share=Parameter(0.5, 0, 1),
     ),
     "webp": Attack(
-        webp,
-        "codec",
-        "saving as WebP",
-        {"quality": Parameter(80, 0, 100, neutral=100)},
-        True,
+        webp, "codec", "saving as WebP", {"quality": Parameter(80, 0, 100, neutral=100)}, True
     ),
     "learned-codec": Attack(
         learned_codec,
@@ -331,7 +341,7 @@ ATTACKS: Mapping[str, Attack] = {
         replace_captions, "captions", "another captioner", _plain(replace_captions)
     ),
     "drop-captions": Attack(
-        drop_captions, "captions", "training with caption dropout", _plain(drop_captions)
+        drop_captions, "captions", "caption dropout", {"rate": Parameter(0.1, 0, 1)}
     ),
     "half": Attack(half, "weights", "a LoRA shared with 16 bits", _plain(half)),
     "int8": Attack(int8, "weights", "a LoRA rounded to 8 bits", {}),
@@ -388,4 +398,4 @@ def describe(name: str) -> str:
         If there is none of that name.
     """
     parameters = attack_named(name).parameters
-    return ", ".join(f"{key} {one.words()}" for key, one in parameters.items())
+    return ", ".join(f"{key} {one.words()}" for key, one in parameters.items()) or "no settings"
