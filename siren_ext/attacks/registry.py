@@ -262,8 +262,7 @@ def combination(
     return torch.cat(changed)
 
 
-_GUIDANCE = Parameter(7.5, 1, 30)
-_SIZE = Parameter(0, 0, 4096)
+_GUIDANCE, _SIZE = Parameter(7.5, 1, 30), Parameter(0, 0, 4096)
 
 
 _RANGES: dict[str, tuple[float, float]] = {
