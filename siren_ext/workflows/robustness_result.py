@@ -129,6 +129,8 @@ class Robustness:
 
     def summary(self) -> str:
         """One sentence on all attacks."""
+        if self.rows[0].outcome == "not found":
+            return "The coating is not found in single pictures even without an attack."
         names: dict[str, list[str]] = {}
         for row in self.rows[1:]:
             names.setdefault(row.outcome, []).append(row.attack)

@@ -42,6 +42,14 @@ def test_warnings_name_what_makes_figures_worthless() -> None:
     assert "After hue uncoated pictures score below the cut-off more often than 5%" in words
 
 
+def test_a_coating_that_is_not_there_survives_nothing() -> None:
+    lost = dataclasses.replace(GOOD, area=0.55, area_low=0.4)
+    lucky = dataclasses.replace(GOOD, attack="jpeg")
+    found = result(lost, lucky).summary()
+    assert found == "The coating is not found in single pictures even without an attack."
+    assert result(GOOD, lucky).summary() == "The coating stays readable after jpeg."
+
+
 def test_a_public_coater_is_named() -> None:
     from siren_ext.coater.bundled import public_coaters
 
