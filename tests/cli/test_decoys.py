@@ -100,7 +100,7 @@ def test_a_committed_coater_is_found_in_its_own_coating(
     assert out.startswith("inconclusive: The true coater takes a place that would count")
     code, out, err = call(*line, "--commitment", commitment, "--coater", coater)
     assert code == 0, err
-    assert out.startswith("coating found: The images of the suspicious model carry the pattern")
+    assert out.startswith("coating found: The true coater stands out among its decoys")
     assert "p = 0.333" in out
     code, out, err = call("report", "check", report, "--commitment", commitment)
     assert code == 3, out + err

@@ -30,6 +30,7 @@ def test_first_among_nineteen() -> None:
     assert finding.p_value == finding.smallest_p == 0.05
     assert (finding.suspects, finding.others, finding.effect) == (4, 19, 1)
     assert "19 of 19 decoys" in verdict.headline
+    assert "of innocent models, up to the same share would count as well" in verdict.headline
     assert "nothing to do with this pattern" in verdict.headline
     assert any("nothing to do with its random pattern" in line for line in verdict.does_not_prove)
     assert not any("commitment" in line for line in verdict.warnings)
