@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from siren_ext.evidence.ledger import price_of
+from siren_ext.experiments.model_sizes import (
+    Draw,
+    Drawn,
+    Floats,
+    any_statistic,
+    predicted,
+    ranked,
+)
 from siren_ext.scoring.centre import centred
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.coins import coins_test
@@ -24,13 +30,8 @@ from siren_ext.stats.ks import ks_less
 from siren_ext.stats.ks_distribution import exact_p
 from siren_ext.stats.low_end import LOW_END
 from siren_ext.stats.multiple import holm
-from siren_ext.stats.rank import rank_among
 from siren_ext.stats.rank_evidence import log_rank_evidence, references_above, shape_bets
 from siren_ext.stats.sequential import SequentialKeyed
-
-Floats = NDArray[np.float64]
-Drawn = dict[str, Floats]
-Draw = Callable[[int, np.random.Generator], Drawn]
 
 BITS, PICTURES = 48, 40
 KEYS, TESTS, RECIPIENTS = 20, 30, 10
@@ -253,31 +254,6 @@ def holm_dependent(runs: int, rng: np.random.Generator) -> Drawn:
     return {"Holm's correction of other tests": np.array(smallest)}
 
 
-def ranked(others: int, *, ties: bool = False) -> Draw:
-    """A model among innocent ones.
-
-    Parameters
-    ----------
-    others : int
-        Their number.
-    ties : bool
-        Round values to one digit.
-
-    Returns
-    -------
-    callable
-        For :class:`Simulation`.
-    """
-
-    def draw(runs: int, rng: np.random.Generator) -> Drawn:
-        values = rng.gamma(2.0, size=(runs, others + 1))  # skewed, unlike normal ones
-        values = values.round(1) if ties else values
-        found = [rank_among(float(row[0]), row[1:]).p_value for row in values]
-        return {"rank among innocent models": np.array(found)}
-
-    return draw
-
-
 def sequential_scores(effect: float | None, references: int = 60) -> Draw:
     """Scores one at a time, stopped as soon as they reject.
 
@@ -370,5 +346,8 @@ SIMULATIONS: tuple[Simulation, ...] = (
     Simulation("looks at up to 60 pictures", sequential_key(None)),
     Simulation("looks of a plan of 40 pictures", sequential_key(40)),
     Simulation("40 twins", coins),
+    Simulation("one more model beside 3", predicted(3)),
+    Simulation("one more model beside 8", predicted(8)),
+    Simulation("16 bits and their pairs, 400 drawn messages", any_statistic),
 )
 """All simulations, in the order of the table."""
