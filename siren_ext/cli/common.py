@@ -133,6 +133,10 @@ def _reason(error: SirenError | OSError) -> str:
     path = Path(str(error.filename2 or error.filename or "A file"))
     if path.name.startswith(".part-"):  # a file that would have been renamed
         path = path.parent
+    if isinstance(error, FileExistsError):  # its folder could not be made
+        return printable(
+            f"{path} is a file or a broken link; expected a folder. Choose another place."
+        )
     return printable(
         f"{path} can't be read or written ({error.strerror or error}); check the path, its "
         "permissions and the free space."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,12 @@ def read_coater_file(path: Path) -> tuple[dict[str, Tensor], CoaterConfig, dict[
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and header texts of a safetensors file no larger than a coater."""
     try:
-        size = path.stat().st_size
+        status = path.stat()
     except OSError as error:
         raise CoaterError(f"{path} can't be opened: {error.strerror}.") from error
-    if size > MAX_BYTES:
+    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+        raise CoaterError(f"{path} is not a regular file; expected a coater.")
+    if (size := status.st_size) > MAX_BYTES:
         if is_torch_file(path):
             raise CoaterError(import_advice(path))
         raise CoaterError(f"{path} has {size} bytes; a coater has at most {MAX_BYTES}.")

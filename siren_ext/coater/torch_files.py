@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import stat
 import struct
 import zipfile
 import zlib
@@ -72,8 +73,10 @@ def read_torch_file(path: Path, max_bytes: int) -> Any:
     """
     _refuse_old_torch(path)
     try:
-        size = path.stat().st_size
-        if size > max_bytes:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+            raise CoaterError(f"{path} is not a regular file; expected a .pth file.")
+        if (size := status.st_size) > max_bytes:
             raise CoaterError(f"{path} has {size} bytes; expected at most {max_bytes}.")
         content = path.read_bytes()
     except OSError as error:

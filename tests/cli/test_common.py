@@ -63,7 +63,6 @@ def test_siren_error_is_one_message_and_exit_2(call, failing) -> None:
     [
         (IsADirectoryError(21, "Is a directory", "/a/.part-x1", None, "photos"), "photos"),
         (FileNotFoundError(2, "No such file or directory", "/proc/.part-x2"), "/proc"),
-        (FileExistsError(17, "File exists", "text.txt"), "text.txt"),
         (OSError(28, "No space left on device", "a\nb"), "a\\nb"),
     ],
 )
@@ -76,6 +75,14 @@ def test_path_that_can_not_be_used_is_one_message(call, failing, error, place) -
     )
     with pytest.raises(type(error)):
         failing(error)(["work", "x", "--debug"])
+
+
+def test_a_file_where_a_folder_should_be_is_named(call, failing) -> None:
+    code, out, err = call("work", "x", of=failing(FileExistsError(17, "File exists", "text.txt")))
+    assert (code, out) == (2, "")
+    assert err == (
+        "Error: text.txt is a file or a broken link; expected a folder. Choose another place.\n"
+    )
 
 
 def test_closed_output_is_left_to_the_parser(call, failing) -> None:

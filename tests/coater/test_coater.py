@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -335,8 +336,12 @@ def test_bad_files(saved: Path, tmp_path: Path) -> None:
 
     refused("can't be opened: No such file")
     bad.mkdir()
-    refused("not a readable safetensors file")
+    refused("not a regular file; expected a coater")
     bad.rmdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(bad)  # opening it would wait for ever
+        refused("not a regular file; expected a coater")
+        bad.unlink()
     for piece in (b"", whole[:5], whole[:200], whole[:-1], whole + b"x", b"\xff" * 4000):
         bad.write_bytes(piece)
         refused("not a readable safetensors file")

@@ -96,7 +96,7 @@ def test_hostile_files(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     refused("can't be opened")
     bad.mkdir()
-    refused("can't be opened")
+    refused("not a regular file; expected a .pth file")
     bad.rmdir()
     bad.write_bytes(b"")
     refused(r"was not written by torch\.save of PyTorch 1\.6 or newer")
