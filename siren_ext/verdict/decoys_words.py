@@ -79,9 +79,9 @@ def decoys_headline(result: Any, outcome: str, chance: str, risk: str, needed: i
     if outcome == "coating found":
         return (
             f"The true coater stands out among its decoys: {place}. If the images had nothing to "
-            f"do with this pattern, the chance of a place this high would be {chance}. The accepted "
-            f"risk is {risk}, so the coating counts as found; of innocent models, up to the same "
-            "share would count as well."
+            f"do with this pattern, the chance of a place this high would be {chance}. The "
+            f"accepted risk is {risk}, so the coating counts as found; of innocent models, up to "
+            "the same share would count as well."
         )
     return (
         f"No convincing trace of the coating was found: {place}. If the images had nothing to do "
