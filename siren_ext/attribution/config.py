@@ -47,7 +47,7 @@ class AttributionConfig(Config):
     noises: Annotated[int, Meta(ge=2, le=1000)] = 10
     dimension: Annotated[int, Meta(ge=8, le=65_536)] = 512
     projection: Literal["rademacher", "gaussian"] = "rademacher"
-    ridge: Annotated[float, Meta(ge=1e-6, le=1e6)] = 1.0
+    ridge: Annotated[float, Meta(ge=1e-6, le=1e6)] = 0.1
     captions: Literal["own", "none"] = "own"
     repeats: Annotated[int, Meta(ge=10, le=100_000)] = 200
     resolution: Annotated[int, Meta(ge=0, le=8192)] = 0

@@ -109,7 +109,7 @@ def rank_gradients(
     queries: NDArray[np.float32],
     images: NDArray[np.float32],
     *,
-    ridge: float = 1.0,
+    ridge: float = 0.1,
     repeats: int = 200,
     seed: int = 0,
 ) -> Ranking:
