@@ -117,6 +117,11 @@ def _innocents(pictures: other.Pictures) -> list[Case]:
         ("pictures with 32 levels per channel", "coating found (p = 2e-10)", other.posterised),
         ("pictures with another faint tint", "coating found (p = 2e-19)", other.tinted),
         (
+            "30 pictures saved four times each, against 60",
+            "counted four times (p = 4e-5 in place of 4e-3)",
+            other.saved_again,
+        ),
+        (
             "eight pictures of another kind",
             "coating found in all draws of 6 to 9 pictures",
             other.few_of_another_kind,
