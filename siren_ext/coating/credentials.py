@@ -188,6 +188,7 @@ def _signed(path: Path, entry: CoatEntry, signer: ContentSigner) -> CoatEntry:
 def _certificates(path: Path) -> tuple[bytes, str, Any]:
     """PEM of the chain, SHA-256 of the first certificate, and its public key."""
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
 
     name = printable(Path(path).name)
@@ -199,6 +200,11 @@ def _certificates(path: Path) -> tuple[bytes, str, Any]:
         public = found[0].public_key()
     except (ValueError, IndexError, x509.InvalidVersion) as error:
         raise EvidenceError(f"{name} holds no certificate. {_CERTIFICATE}") from error
+    except UnsupportedAlgorithm as error:
+        raise EvidenceError(
+            f"The first certificate in {name} is for a key of an unknown kind; expected P-256, "
+            f"P-384, P-521, Ed25519 or RSA. {_CERTIFICATE}"
+        ) from error
     chain = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in found)
     return chain, found[0].fingerprint(hashes.SHA256()).hex(), public
 

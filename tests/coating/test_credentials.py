@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import pickle
 import traceback
@@ -120,6 +121,19 @@ def test_a_file_that_was_changed_is_not_signed(data, tmp_path, signer):
     Image.new("RGB", (12, 10)).save(out / "0.png")
     with pytest.raises(DatasetError, match=r"0\.png was changed since it was coated"):
         add_credentials(out, manifest, signer)
+
+
+def test_a_certificate_for_an_unknown_kind_of_key(pems: tuple[Path, Path], tmp_path: Path) -> None:
+    certificate, key = pems
+    begin, end = "-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----\n"
+    first = certificate.read_text().removeprefix(begin).split(end)[0]
+    p256, none = bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d032607")
+    data = base64.b64decode(first)
+    assert p256 in data
+    changed = base64.encodebytes(data.replace(p256, none)).decode()
+    (tmp_path / "odd.pem").write_text(begin + changed + end)
+    with pytest.raises(EvidenceError, match=r"odd\.pem is for a key of an unknown kind"):
+        ContentSigner(tmp_path / "odd.pem", key)
 
 
 def test_the_key_is_in_no_message(pems, tmp_path, signer):

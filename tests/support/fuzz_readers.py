@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from support.fuzz_answers import answer_readers
 from support.fuzz_evidence import evidence_readers
+from support.fuzz_kept import kept_readers
 from support.fuzz_models import model_readers
 from support.fuzz_nodes import node_readers
 from support.fuzz_reader import Reader, Sample, of_file, sample_of
@@ -91,6 +92,7 @@ def readers(work: Path) -> list[Reader]:
         _scores(work), *report_readers(work, coater), *evidence_readers(work, coater),
         _adapters(work), *_suspects(work), _scored(work, coater), *_datasets(work), _uploads(),
         *answer_readers(work), *node_readers(work), *model_readers(work),
+        *kept_readers(work),
     ]  # fmt: skip
 
 
