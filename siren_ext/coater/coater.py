@@ -212,7 +212,8 @@ class Coater:
         # in place to save memory with large photos, unless autograd needs the copies
         in_place = not torch.is_grad_enabled() and pattern.dtype == images.dtype
         if in_place:
-            for rows, mask in jnd_strips(images):
+            # fitted coaters lay coarse colour alone, and nothing is left to mask
+            for rows, mask in jnd_strips(images) if pattern.any() else ():
                 pattern[:, :, rows].mul_(limits * mask)
             change = pattern
         else:
