@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
@@ -103,3 +104,9 @@ def test_words_for_lists() -> None:
     assert describe("palette") == "colours 256 (2 to 256), dither true"
     assert set(THIRTEEN) < set(quick_attacks())
     assert not {"regenerate", "img2img", "evade", "learned-codec"} & set(quick_attacks())
+
+
+def test_the_page_lists_all_attacks() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "robustness.md"
+    text = page.read_text(encoding="utf-8")
+    assert [name for name in ATTACKS if f"`{name}`" not in text] == []
