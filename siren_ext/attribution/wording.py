@@ -17,6 +17,8 @@ DOES_NOT_PROVE = {
         "first, also if none of them was used: run a keyed or a passive test on that question.",
         "It does not prove that the picture would look different without an image. Scores estimate "
         "that; nothing was trained again. Two images that are alike share their influence.",
+        "The estimate is rough. In a study of the bundled model, these scores predicted little "
+        "about generated pictures, and no more than a comparison of the files did.",
         "It compares only the images in the folder. Images of other people, and those of the base "
         "model, may have shaped the picture more.",
         "Scores are relative: a score of 2 is twice the usual size within this set. Scores of "
