@@ -305,9 +305,12 @@ class CaptionReader:
             texts[file] = text.strip()
         return texts
 
-    def _read_tables(self, tables: Iterable[PurePosixPath]) -> None:
+    def _read_tables(self, tables: Sequence[PurePosixPath]) -> None:
         index = PictureIndex(self.survey.pictures)
-        idle, unknown = [], []
+        unread = PictureIndex(picture for picture, _ in self.survey.unread)
+        # a dataset.toml may name one table for several folders
+        whole = set(tables) == set(self.survey.tables)
+        idle, unknown, absent = [], [], list[LeftOut]()
         for path in tables:
             content = self._content(path, MAX_TABLE_BYTES)
             if content is None:
@@ -321,8 +324,15 @@ class CaptionReader:
                     unknown.append(path)
                 continue
             texts, unclear = captions_of_rows(rows, path.parent, index)
-            gone = (row.name for row in rows if index.find(row.name, path.parent) is None)
-            self.found.missing += map(printable, gone)
+            names = dict.fromkeys(row.name for row in rows)
+            gone = [printable(name) for name in names if index.find(name, path.parent) is None]
+            self.found.missing += gone
+            if texts and whole:
+                gone = [name for name in gone if unread.find(name, path.parent) is None]
+            if gone and texts and whole:
+                kind = f"caption of {self._name(path)}"
+                advice = "no image here, or more than one, has this name"
+                absent.append(LeftOut(kind, tuple(gone), advice))
             if not rows:
                 unknown.append(path)
             elif not texts and not unclear:
@@ -330,9 +340,9 @@ class CaptionReader:
             if encoding and texts:
                 self.found.encodings.setdefault(encoding, []).append(self._name(path))
             if unclear:
-                names = examples([printable(picture) for picture in unclear])
+                which = examples([printable(picture) for picture in unclear])
                 count = "1 image" if len(unclear) == 1 else f"{len(unclear)} images"
-                why = f"gives several captions to {count} ({names}); none is used."
+                why = f"gives several captions to {count} ({which}); none is used."
                 self.found.problems.append((self._name(path), why))
             for picture, text in texts.items():
                 self.found.texts.setdefault(picture, text)
@@ -340,3 +350,4 @@ class CaptionReader:
             idle, "table of captions", "expected names of images that are here"
         )
         self.found.left_out += unknown_files(unknown)
+        self.found.left_out += absent

@@ -30,13 +30,22 @@ _SYSTEM_FILES = frozenset(
     {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "picasa.ini"}
 )
 _SYSTEM_START = ("synophoto_thumb", "synoindex_", "~$")
-_MASK_FOLDERS = frozenset({"mask", "masks", "_mask", "_masks", "masklabel", "masklabels"})
+_MASK_FOLDERS = frozenset(
+    {"mask", "masks", "_mask", "_masks", "masklabel", "masklabels", "alpha_mask", "alpha_masks"}
+    | {"alphamask", "alphamasks", "mask_images", "image_masks", "segmentation", "segmentations"}
+)
+_CONDITION_FOLDERS = frozenset(
+    {"conditioning", "conditioning_images", "conditioning_data", "control", "control_images"}
+)
 _THUMB_FOLDERS = frozenset({"thumb", "thumbs", "thumbnail", "thumbnails"})
 # OneTrainer's endings; the plain ones count only beside the picture that they belong to
 _ONETRAINER = re.compile(r".*[-_.]masklabel\d?", re.IGNORECASE | re.DOTALL)
 _CONDITION_NAME = re.compile(r".*[-_.]condlabel", re.IGNORECASE | re.DOTALL)
 _MASK_NAME = re.compile(r"(.+)[-_. ]mask", re.IGNORECASE | re.DOTALL)
-_AFFIXES = re.compile(r"^(?:mask|thumb)[-_. ]|[-_. ](?:masklabel|mask|thumb)$", re.IGNORECASE)
+_THUMB_NAME = re.compile(r"(.+)[-_. ]thumb(?:nail)?", re.IGNORECASE | re.DOTALL)
+_AFFIXES = re.compile(
+    r"^(?:mask|thumb)[-_. ]|[-_. ](?:masklabel|mask|thumb|thumbnail)$", re.IGNORECASE
+)
 # the folders that kohya's interface makes beside one another
 _TRAINED_FOLDERS = frozenset({"img", "image", "images", "train"})
 _REGULAR_FOLDERS = frozenset({"reg", "regularization", "regularisation"})
@@ -113,7 +122,7 @@ def _masks_and_thumbnails(
     beside = {(path.parent, folded(path.stem)) for path in pictures}
     masks: set[PurePosixPath] = set()
     thumbs: set[PurePosixPath] = set()
-    groups: dict[tuple[PurePosixPath, bool], list[PurePosixPath]] = {}
+    groups: dict[tuple[PurePosixPath, str], list[PurePosixPath]] = {}
     inner: set[PurePosixPath] = set()
     for path in pictures:
         match = _MASK_NAME.fullmatch(path.stem)
@@ -121,18 +130,23 @@ def _masks_and_thumbnails(
             match and (path.parent, folded(match[1])) in beside
         ):
             masks.add(path)
+        match = _THUMB_NAME.fullmatch(path.stem)
+        if match and (path.parent, folded(match[1])) in beside:
+            thumbs.add(path)
         for depth, part in enumerate(path.parts[:-1], start=1):
-            if (name := part.casefold()) in _MASK_FOLDERS | _THUMB_FOLDERS:
-                key = PurePosixPath(*path.parts[:depth]), name in _MASK_FOLDERS
+            if (name := part.casefold()) in _MASK_FOLDERS | _THUMB_FOLDERS | _CONDITION_FOLDERS:
+                key = PurePosixPath(*path.parts[:depth]), name
                 groups.setdefault(key, []).append(path)
                 inner.add(path)
                 break
-    stems = {folded(path.stem) for path in pictures if path not in inner and path not in masks}
-    for (_, of_masks), members in groups.items():
+    others = inner | masks | thumbs
+    stems = {folded(path.stem) for path in pictures if path not in others}
+    for (_, name), members in groups.items():
         # a folder "masks" may well hold pictures of masks; these have no other picture's names
         known = sum(folded(_AFFIXES.sub("", path.stem)) in stems for path in members)
         if 2 * known >= len(members):
-            (masks if of_masks else thumbs).update(members)
+            kind = thumbs if name in _THUMB_FOLDERS else masks
+            (conditions if name in _CONDITION_FOLDERS else kind).update(members)
     return {MASK: masks, _CONDITION: conditions, _THUMB: thumbs - masks}
 
 

@@ -128,6 +128,17 @@ def test_a_table_of_another_set_gives_nothing(tmp_path: Path) -> None:
     assert data.notices[-1] == "1 image has no caption (dog/1.png)."
 
 
+def test_captions_of_images_that_are_not_there_are_listed(tmp_path: Path) -> None:
+    table = "file_name,text\na.png,a fox\ngone.png,a cat\nraw.nef,a den\n"
+    files = {"a.png": None, "raw.nef": b"", "metadata.csv": table}
+    data = ImageSet.open(folder_of(tmp_path, files))
+    assert captions(data) == {"a.png": "a fox"}
+    assert data.notices == (
+        "Left out: 1 caption of metadata.csv (gone.png): no image here, or more than one, has this "
+        "name.",
+    )
+
+
 def test_two_captions_for_one_image_are_a_problem(tmp_path: Path) -> None:
     meta = json.dumps({"/d/cat/1.png": {"caption": "a cat"}, "/d/dog/1.png": {"caption": "a dog"}})
     data = ImageSet.open(folder_of(tmp_path, {"1.png": None, "meta.json": meta}))

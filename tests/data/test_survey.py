@@ -98,6 +98,8 @@ MASKS = [
     "Mask/portrait.png",
     "masks/portrait_mask.png",
     "masks/deep/mask_portrait.jpg",
+    "alpha_mask/portrait.png",
+    "Segmentation/portrait.png",
 ]
 
 
@@ -126,6 +128,26 @@ def test_masks_of_no_image_and_conditioning_images(tmp_path: Path) -> None:
         "Left out: 1 conditioning image (portrait-condlabel.png): left as they are, because they "
         "may show uncoated images.",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("fox_thumb.jpg", "thumbnail"),
+        ("Fox-Thumbnail.jpg", "thumbnail"),
+        ("conditioning_images/fox.png", "conditioning image"),
+        ("control/fox.png", "conditioning image"),
+    ],
+)
+def test_thumbnails_beside_pictures_and_folders_of_conditions(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    fill(tmp_path, {"fox.png": encoded(), "my_thumb.png": encoded(), name: encoded()})
+    data = ImageSet.open(tmp_path)
+    assert names(data) == ["fox.png", "my_thumb.png"]  # which shows a thumb: there is no "my.png"
+    assert [line.partition(": left")[0] for line in data.notices] == [
+        f"Left out: 1 {kind} ({name})"
+    ]
 
 
 @pytest.mark.parametrize(
