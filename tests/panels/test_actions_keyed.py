@@ -29,7 +29,7 @@ def test_key_and_coater_have_to_belong_together(keyed: Coater, plain: Coater) ->
     require_matching_key(keyed, key, needed=True)
     require_matching_key(plain, None, needed=True)
     require_matching_key(keyed, None)
-    with pytest.raises(CoaterError, match="Add your key file.*siren-ext key new"):
+    with pytest.raises(CoaterError, match=r"Add your key file.*siren-ext key new"):
         require_matching_key(keyed, None, needed=True)
     with pytest.raises(CoaterError, match="not keyed"):
         require_matching_key(plain, key)
