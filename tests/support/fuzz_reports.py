@@ -34,7 +34,6 @@ from siren_ext.passive.table import FeatureTable
 from siren_ext.report import page_check, passive_check
 from siren_ext.report.chain_check import ChainEvidence
 from siren_ext.report.check import check_report
-from siren_ext.report.keyed_summary import keyed_summary
 from siren_ext.report.opening import open_bits, read_sealed, save_opening, save_sealed, seal_bits
 from siren_ext.report.opening_check import OpeningEvidence
 from siren_ext.report.write import write_report
@@ -49,8 +48,8 @@ def report_readers(work: Path, coater: Path) -> list[Reader]:
     """All of them; their good files are made in ``work``."""
     return [
         _reports(work), _passive_reports(work), _twins_records(work), _twins_reports(work),
-        _preference_reports(work), _openings(work, coater), _evidence_beside(work),
-        _tables(work), _outputs(work),
+        _preference_reports(work), _openings(work, coater), _tables(work),
+        _outputs(work),
     ]  # fmt: skip
 
 
@@ -194,16 +193,6 @@ def _openings(work: Path, coater: Path) -> Reader:
             beacon._signed = usual
 
     return Reader("opened bits", samples, _checking(check), kept)
-
-
-def _evidence_beside(work: Path) -> Reader:
-    """A keyed report that is named beside a passive test; made by :func:`_openings`."""
-    kept = _files(work / "opened" / "report")
-    return Reader("keyed evidence", _samples(kept), _checking(_named), kept)
-
-
-def _named(folder: Path, place: str) -> object:
-    return keyed_summary(folder)
 
 
 # -- what is kept, and what is in the way ---------------------------------------------------
