@@ -106,10 +106,12 @@ def to_keep(mask: Tensor | None, image: Tensor) -> Tensor | None:
             f"The mask has shape {tuple(mask.shape)}, the images {tuple(image.shape[:3])}; "
             "expected a mask of the same height and width, one for all images or one for each."
         )
-    if not bool(torch.isfinite(flat).all()):
+    finite: list[bool] = torch.isfinite(flat).flatten(1).all(dim=1).tolist()
+    if not all(finite):
+        bad = ", ".join(str(index) for index, good in enumerate(finite) if not good)
         raise ImageError(
-            "The mask has values that are not finite numbers; expected values from 0 to 1. Check "
-            "the node that the mask comes from."
+            f"Found values that are not finite numbers in mask {bad[:80]} of {len(flat)} (counted "
+            "from 0); expected values from 0 to 1. Check the node that the mask comes from."
         )
     return flat.unsqueeze(1).float().clamp(0, 1)
 

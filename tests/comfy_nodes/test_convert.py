@@ -92,8 +92,10 @@ def test_other_masks_are_refused(
 def test_a_mask_that_is_not_finite(host: FakeHost, coater: Coater, images: torch.Tensor) -> None:
     mask = torch.zeros(HEIGHT, WIDTH)
     mask[3, 3] = float("nan")
-    with pytest.raises(ImageError, match="The mask has values that are not finite"):
+    with pytest.raises(ImageError, match=r"not finite numbers in mask 0 of 1 \(counted from 0"):
         coat(coater, images, mask)
+    with pytest.raises(ImageError, match=r"not finite numbers in mask 1 of 2 \(counted from 0"):
+        coat(coater, images[:2], torch.stack((torch.zeros(HEIGHT, WIDTH), mask)))
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
