@@ -81,7 +81,7 @@ def headline(
         if method == "gradients"
         else f"has the patches most similar to {what}"
     )
-    place = f"rank {found.rank_low[first]} to {found.rank_high[first]} of {len(images)}"
+    place = f"rank {places(found, first)} of {len(images)}"
     text = f"Of your {len(images)} images, {printable(images[first])} {verb} ({place})."
     if is_stable(found):
         return text
@@ -89,6 +89,20 @@ def headline(
         f"{text} This order is not stable: other noise could put the image into the lower half. "
         "Do not rely on single places."
     )
+
+
+def places(found: Ranking, row: int) -> str:
+    """The interval of an image's rank in words, such as ``2 to 5``; ``2`` if it is one place.
+
+    Parameters
+    ----------
+    found : Ranking
+        A ranking.
+    row : int
+        Position of the image.
+    """
+    low, high = int(found.rank_low[row]), int(found.rank_high[row])
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def is_stable(found: Ranking) -> bool:

@@ -154,13 +154,14 @@ def _check_folder(out: Path) -> None:
 
 def _print(found: Attribution) -> None:
     """The headline and the first images on stdout, notes on stderr."""
+    from siren_ext.attribution.wording import places
+
     say(found.headline)
     ranking = found.ranking
     for row in ranking.order[:_PRINTED]:
         say(
             f"{ranking.ranks[row]}. {found.images[row]}: score {ranking.scores[row]:.2f} "
-            f"({ranking.low[row]:.2f} to {ranking.high[row]:.2f}), rank {ranking.rank_low[row]} to "
-            f"{ranking.rank_high[row]}"
+            f"({ranking.low[row]:.2f} to {ranking.high[row]:.2f}), rank {places(ranking, int(row))}"
         )
     for note in found.notes:
         explain(f"Note: {note}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from siren_ext.attribution.influence import rank_patches
-from siren_ext.attribution.wording import DOES_NOT_PROVE, HOW, headline, is_stable
+from siren_ext.attribution.wording import DOES_NOT_PROVE, HOW, headline, is_stable, places
 
 NAMES = ("lake.png", "hill.png", "tree.png", "barn.png")
 
@@ -23,8 +23,7 @@ def test_the_headline_names_the_image_and_its_place() -> None:
     found = rank_patches(clear())
     assert is_stable(found)
     assert headline("gradients", NAMES, found, 1) == (
-        "Of your 4 images, hill.png is estimated to have shaped the picture most (rank 1 to 1 of "
-        "4)."
+        "Of your 4 images, hill.png is estimated to have shaped the picture most (rank 1 of 4)."
     )
     assert "has the patches most similar to the 3 pictures together" in headline(
         "patches", NAMES, found, 3
@@ -35,6 +34,8 @@ def test_an_order_that_is_not_stable_is_called_so() -> None:
     found = rank_patches(unclear())
     assert not is_stable(found)
     assert "This order is not stable" in headline("gradients", NAMES, found, 1)
+    first = int(found.order[0])
+    assert places(found, first) == f"1 to {found.rank_high[first]}"
 
 
 @pytest.mark.parametrize("method", ["gradients", "patches"])

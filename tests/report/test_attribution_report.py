@@ -56,6 +56,7 @@ def test_the_page_shows_the_gallery_and_the_limits(
     assert page.count('src="data:image/jpeg') == 13
     assert "image 4.png" in page
     assert "1. score" in page
+    assert "rank 1<" in page
     assert "A <b>note</b>." not in written.html.read_text(encoding="utf-8")
     assert "A <b>note</b>." in page
     for line in DOES_NOT_PROVE["gradients"]:
