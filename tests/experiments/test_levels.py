@@ -86,3 +86,21 @@ def test_small_shares_have_more_digits() -> None:
     for level, share in ((0.05, 0.049), (0.01, 0.0098), (0.001, 0.001)):
         row |= {f"share_{level:g}": share, f"low_{level:g}": share, f"high_{level:g}": share}
     assert "| 4.9 % (4.9 % to 4.9 %) | 0.98 % (0.98 % to 0.98 %) | 0.10 %" in size_table([row])
+
+
+def test_the_page_and_the_tables_have_every_simulation_and_plan() -> None:
+    page = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
+    missing = [one.name for one in levels.SIMULATIONS if f" | {one.name} | " not in page]
+    assert missing == []
+    with (ROOT / "docs" / "results" / "powers.csv").open(newline="") as stream:
+        found = {(row["plan"], row["settings"]): row for row in csv.DictReader(stream)}
+    assert set(found) == {(one.name, one.setting) for one in levels.PLANS}
+    assert max(abs(float(row["difference"])) for row in found.values()) <= levels.NEAR
+    with (ROOT / "docs" / "results" / "sizes.csv").open(newline="") as stream:
+        sizes = list(csv.DictReader(stream))
+    assert {row["simulated"] for row in sizes} == {one.name for one in levels.SIMULATIONS}
+    for row in sizes:
+        assert int(row["runs"]) == 20_000
+        for level in levels.LEVELS:
+            error = (level * (1 - level) / 20_000) ** 0.5
+            assert float(row[f"share_{level:g}"]) <= level + 3.5 * error, row["p"]
