@@ -25,6 +25,8 @@ from siren_ext.data.images import crop_view, square_view
 from siren_ext.errors import CoaterError
 from siren_ext.files import atomic
 
+_STRIP_ROWS = 256
+
 
 class Coater:
     """Coats images, and scores images for the coating.
@@ -224,9 +226,10 @@ class Coater:
         del tint
         if self.config.min_psnr:
             budget = 10 ** (-self.config.min_psnr / 20)
-            # by channels, so that a photo's squares need a third of the memory
-            squares = [change[:, k].square().mean((1, 2)) for k in range(3)]
-            power = torch.stack(squares).mean(0).view(-1, 1, 1, 1)
+            # by strips, so that the squares of a photo need no memory of its size
+            strips = torch.split(change, _STRIP_ROWS, dim=2)
+            squares = [strip.square().mean((1, 2, 3)) * strip.shape[2] for strip in strips]
+            power = (torch.stack(squares).sum(0) / change.shape[2]).view(-1, 1, 1, 1)
             scale = (budget / power.clamp_min(1e-12).sqrt()).clamp_max(1)
             change = change.mul_(scale) if in_place else change * scale
         return change
