@@ -39,7 +39,8 @@ def find_checkpoint(listed: Sequence[Entry], wanted: str, origin: str) -> Entry:
     Returns
     -------
     Entry
-        Its entry. A longer name wins: ``base`` is the file ``base`` before ``sd15/base``.
+        Its entry. A longer name wins: ``base`` is the file ``base`` before ``sd15/base``. Capital
+        letters are ignored only if nothing has the name as it is.
 
     Raises
     ------
@@ -47,12 +48,17 @@ def find_checkpoint(listed: Sequence[Entry], wanted: str, origin: str) -> Entry:
         No checkpoint has that name, or several have it.
     """
     name, digest = title_parts(wanted)
-    for rank in range(4):
+    tries = [(write, rank) for write in (str, str.casefold) for rank in range(4)]
+    for write, rank in tries:
         found = [
             entry
             for entry in listed
-            if _plain(name) in _names(entry)[rank] and not _other_hash(entry, digest)
+            if write(_plain(name)) in map(write, _names(entry)[rank])
+            and not _other_hash(entry, digest)
         ]
+        # one without a known hash may be the file, but one with this hash is
+        same = [entry for entry in found if digest and _hash_of(entry) == digest[:_SHORT]]
+        found = same or found
         if len(found) == 1:
             return found[0]
         if found:

@@ -142,12 +142,16 @@ def test_one_file_in_two_folders(ui: A1111Standin) -> None:
         ("f" * 64, f"hashed.safetensors [{'f' * 10}]"),
         ("f" * 10, f"hashed.safetensors [{'f' * 10}]"),
         (f"hashed [{'f' * 10}]", f"hashed.safetensors [{'f' * 10}]"),
+        ("F" * 10, f"hashed.safetensors [{'f' * 10}]"),  # as CivitAI writes it
+        ("SD15\\Base.SafeTensors", DEEP),
+        (f"fox [{'a' * 10}]", f"xl/fox.safetensors [{'a' * 10}]"),
     ],
 )
 def test_names(wanted: str, title: str) -> None:
     paths = (DEEP, "base.safetensors", "old/base.ckpt", "model.v2.safetensors")
     listed = [entry(path) for path in (*paths, "[anime] mix.safetensors")]
     listed.append(entry("hashed.safetensors", "f" * 64))
+    listed += [entry("sd15/fox.safetensors"), entry("xl/fox.safetensors", "a" * 64)]
     assert find_checkpoint(listed, wanted, "here")["title"] == title
 
 
