@@ -53,11 +53,11 @@ def test_the_whole_way_with_a_key(work, call):
     assert f"Signed by {public}" in told
     code, out, told = call("report", "check", "report", "--signer", public)
     assert code == 3
-    assert out.count(": matches. ") == 5
+    assert out.count(": matches. ") == 6
     assert told == "Not checked: keyed statistic, commitment, number of tests.\n"
     with_key = ("--key", "keys.json", "--suspect", "scores.json", *env())
     code, out, told = call("report", "check", "report/report.html", *with_key)
-    assert (code, out.count(": matches. ")) == (3, 5)
+    assert (code, out.count(": matches. ")) == (3, 6)
     assert told == "Not checked: signature, commitment, number of tests.\n"
     assert f"signature: not checked. Signed by a key you have not named, {public}" in out
     authority = TimeAuthority(work / "authority")
@@ -65,7 +65,7 @@ def test_the_whole_way_with_a_key(work, call):
     whole = ("--signer", public, "--commitment", "c.json", "--timestamp", "c.json.tsr", "--root")
     whole += (str(authority.root), "--coater", "coater.safetensors", "--ledger", "keys.json.ledger")
     code, out, told = call("report", "check", "report", *with_key, *whole)
-    assert (code, told, out.count(": matches. ")) == (0, "", 8)
+    assert (code, told, out.count(": matches. ")) == (0, "", 9)
     other = ("commit", "--coater", "coater.safetensors", "--out", "d.json")
     assert call(*other)[0] == 0
     code, out, _ = call("report", "check", "report", *with_key, "--commitment", "d.json")
