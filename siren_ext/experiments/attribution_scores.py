@@ -46,6 +46,7 @@ Floats = NDArray[np.float64]
 
 RIDGES = (0.01, 0.1, 1.0, 10.0)
 REPEATS = 500
+TIMES = 10  # noise levels of each gradient
 _RANDOM = 200  # draws of random scores
 _TAILS = (2.5, 97.5)
 
@@ -300,7 +301,9 @@ def attribution_scores(
         for number in range(models):
             members[number, study.chosen(number)] = True
         scores: dict[str, dict[str, Floats]] = {}
-        for method, by_ridge in gradient_scores(study, AttributionConfig(noises=noises)).items():
+        for method, by_ridge in gradient_scores(
+            study, AttributionConfig(times=TIMES, noises=noises)
+        ).items():
             for ridge, found in by_ridge.items():
                 scores[f"{method}, ridge {ridge:g}"] = found
         plain = LocalSuspect(base, device=device, dtype=torch.float32)

@@ -19,6 +19,7 @@ from siren_ext.personalize.config import PersonalizeConfig
 @pytest.fixture(autouse=True)
 def few_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attribution_scores, "REPEATS", 60)
+    monkeypatch.setattr(attribution_scores, "TIMES", 2)
     monkeypatch.setattr(attribution_models, "LEVELS", 2)
 
 
