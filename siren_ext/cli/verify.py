@@ -211,6 +211,8 @@ def print_verdict(verdict: Verdict) -> None:
         one, figures = finding.result, f"p = {finding.p_value:.3g}"
         if isinstance(one, KsResult):
             figures += f", n = {one.n}, m = {one.m}, D = {one.statistic:.3f}"
+            if finding.by_message is not None:
+                figures += f"; by the distance to the message's centre: p <= {finding.by_message:g}"
         elif isinstance(one, CoinsResult):
             figures += f", n = {one.images}, {one.right} published copies preferred. "
             figures += used_share(one)

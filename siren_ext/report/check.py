@@ -60,6 +60,10 @@ _NO_KEY = (
     "secret message can be checked only with the key and the suspect's scores"
 )
 _WITH_KEY = "T and p follow from the key and the features"
+_NO_FEATURES = (
+    "p by the distance to the message's centre can be recomputed only with the key and the "
+    "features of both models, which are not in the report"
+)
 _TOO_MANY = (
     "recomputing the exact p of so many images would take too long; the stated p agrees with the "
     "approximation for large samples"
@@ -224,6 +228,8 @@ def _figure_points(
         if reference is not None:
             findings += compared_models(own, reference, config.alpha)
             findings.append(restored_ks(kept.get("ks"), own, reference, config))
+            if findings[-1].by_message is not None:
+                points.append(CheckPoint("message's centre", "not checked", _NO_FEATURES))
             if takes_long(config, own, reference):
                 points.append(CheckPoint("exact p", "not checked", _TOO_MANY))
         if worded_before(report.verdict.wording):

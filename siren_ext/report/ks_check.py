@@ -13,8 +13,9 @@ from siren_ext.stats.ks import KsResult
 from siren_ext.stats.ks_distribution import smallest_exact_p
 from siren_ext.stats.low_end import low_end_count
 from siren_ext.stats.low_end_distribution import low_end_bounds
+from siren_ext.verdict.compared import ks_result
 from siren_ext.verdict.config import VerifyConfig
-from siren_ext.verdict.findings import Finding, finding_of_ks, ks_finding, ks_result
+from siren_ext.verdict.findings import Finding, finding_of_ks, ks_finding
 
 # suspect times reference images; an exact p takes about 8 ns per pair, so 3 s for this many
 EXACT_CELLS = 400_000_000
@@ -77,8 +78,11 @@ def restored_ks(
         The stated p can't be the exact one.
     """
     earlier = stated is not None and "searched" not in stated.result
+    # it needs the features of both models, which are in no report
+    by_message = None if stated is None else stated.by_message
     if not takes_long(config, own, reference):
-        return ks_finding(own, reference, config.alpha, bound=earlier, **config.comparison())
+        found = ks_finding(own, reference, config.alpha, bound=earlier, **config.comparison())
+        return replace(found, by_message=by_message)
     if stated is None:
         raise EvidenceError("The report has a reference, but no comparison with it.")
     name = "The comparison with the reference"
@@ -100,4 +104,4 @@ def restored_ks(
     sides = 2 if config.two_sided else 1
     smallest = smallest_exact_p(near.n, near.m, sides)
     result = replace(near, p_value=p, method="exact", smallest_p=smallest, searched=searched)
-    return finding_of_ks(result, own, reference, config.alpha)
+    return replace(finding_of_ks(result, own, reference, config.alpha), by_message=by_message)

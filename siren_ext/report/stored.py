@@ -41,6 +41,7 @@ class StoredFinding(Struct, forbid_unknown_fields=True):
     committed_as: _Text = ""
     contrast: dict[str, Any] | None = None
     control: dict[str, Any] | None = None
+    by_message: _Chance | None = None
 
 
 class StoredVerdict(Struct, forbid_unknown_fields=True, kw_only=True):

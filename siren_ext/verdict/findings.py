@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,10 +14,11 @@ from siren_ext.scoring.copies import distinct_rows
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.coins import CoinsResult
 from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test, whole_sums
-from siren_ext.stats.ks import KsResult, Method, ks_less, ks_two_sided
+from siren_ext.stats.ks import KsResult, Method
 from siren_ext.stats.low_end import LOW_END
 from siren_ext.stats.prediction import PredictionResult
 from siren_ext.stats.rank import RankResult, rank_among
+from siren_ext.verdict.compared import ks_result, p_by_message
 from siren_ext.verdict.control import Control, control_of, keyed_outcome
 from siren_ext.verdict.outcomes import (
     LOWER,
@@ -78,6 +79,10 @@ class Finding:
     control : Control | None
         Keyed test of pictures only: a known message in the same pictures. None if the scores hold
         none.
+    by_message : float | None
+        Comparison with a reference, with a key: p of the same test on the distances to the
+        message's centre, rounded up to a power of ten, so that it tells little about the message.
+        None without a key, or without features of both models.
     """
 
     test: Test
@@ -91,6 +96,7 @@ class Finding:
     contrast: Contrast | None = None
     price: int = 1
     control: Control | None = None
+    by_message: float | None = None
 
     @property
     def unlike(self) -> bool:
@@ -148,6 +154,8 @@ class Finding:
             values["committed_as"] = self.key
         if self.control is not None:
             values["control"] = self.control.to_dict()
+        if self.by_message is not None:
+            values["by_message"] = self.by_message
         if self.contrast is not None:
             values["contrast"] = self.contrast.to_dict()
         return values
@@ -181,6 +189,7 @@ def ks_finding(
     two_sided: bool = False,
     share: float = LOW_END,
     bound: bool = False,
+    key: CoatingKey | None = None,
 ) -> Finding:
     """Test whether the suspect's images score lower than the reference's.
 
@@ -198,12 +207,19 @@ def ks_finding(
     bound : bool
         Take the p of a gap anywhere, as reports did that were written before; see
         :func:`~siren_ext.stats.ks.ks_less`.
+    key : CoatingKey | None
+        The owner's secret, to compare the distances to its message's centre too.
 
     Returns
     -------
     Finding
         "not comparable" if the pools are identical or not shown to look alike (whatever p is), or
         if the two-sided test finds higher scores, which a coating can't cause.
+
+    Raises
+    ------
+    ScoreError
+        The key does not fit the features.
 
     References
     ----------
@@ -212,34 +228,13 @@ def ks_finding(
     figures = ks_result(
         suspect, reference, method=method, two_sided=two_sided, share=share, bound=bound
     )
-    return finding_of_ks(figures, suspect, reference, alpha)
-
-
-def ks_result(
-    suspect: ScoreSet,
-    reference: ScoreSet,
-    *,
-    method: Method,
-    two_sided: bool,
-    share: float,
-    bound: bool = False,
-) -> KsResult:
-    """Compare the suspect's scores with the reference's.
-
-    Parameters
-    ----------
-    suspect, reference, method, two_sided, share, bound
-        As in :func:`ks_finding`.
-
-    Returns
-    -------
-    KsResult
-        The figures, without an outcome.
-    """
-    pools = distinct_scores(suspect), distinct_scores(reference)
-    if two_sided:
-        return ks_two_sided(*pools, method=method)
-    return ks_less(*pools, method=method, share=share, bound=bound)
+    found = finding_of_ks(figures, suspect, reference, alpha)
+    if key is None:
+        return found
+    by_message = p_by_message(
+        suspect, reference, key.signs(), method=method, two_sided=two_sided, share=share
+    )
+    return replace(found, by_message=by_message)
 
 
 def finding_of_ks(

@@ -217,7 +217,9 @@ def verify(
         findings.append(rank_finding(suspect, alike, config.alpha))
     if reference is not None:
         findings += compared_models(suspect, reference, config.alpha)
-        findings.append(ks_finding(suspect, reference, config.alpha, **config.comparison()))
+        findings.append(
+            ks_finding(suspect, reference, config.alpha, key=key, **config.comparison())
+        )
     return conclude(suspect, reference, innocents, findings, config, precedence)
 
 
