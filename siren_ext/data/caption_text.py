@@ -264,10 +264,10 @@ def is_uncertain(content: bytes) -> bool:
 @lru_cache(maxsize=8)
 def _detected(content: bytes) -> str | None:
     """The most probable code page."""
-    from charset_normalizer import from_bytes
-
     if found := _by_frequency(content):
         return found
+    from charset_normalizer import from_bytes
+
     best = from_bytes(content, cp_isolation=[*_ASIAN, *_EUROPEAN]).best()
     if best is not None and best.encoding in _ASIAN and _MIXED_WORD.search(str(best)):
         best = from_bytes(content, cp_isolation=[*_EUROPEAN]).best() or best
