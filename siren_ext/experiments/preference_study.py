@@ -32,6 +32,7 @@ from siren_ext.experiments.panel_results import write_rows
 from siren_ext.experiments.study import experiment_key, open_set
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.run import personalize
+from siren_ext.preference.changes import field_test
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
 from siren_ext.progress import Named, Progress
@@ -269,10 +270,12 @@ class Study:
             A name in :data:`CONTROLS`.
         """
         found = self.measured(model, control)
-        message = experiment_key(0, self.coater.config.message_bits).signs()
+        key = experiment_key(0, self.coater.config.message_bits)
         kind = model.case.name if model.case else "other images"
         known = {"case": kind, "model": model.name, "seed": model.seed, "control": control}
-        return known | figures(found, message)
+        fitted = field_test(found, self.coater, key)
+        by_field = {"p_field": fitted.p_value, "z_field": fitted.deviations} if fitted else {}
+        return known | figures(found, key.signs()) | by_field
 
 
 def figures(found: ScoreSet, message: Any) -> dict[str, Any]:
@@ -373,6 +376,7 @@ def preference_study(
             for row in rows:
                 say(
                     f"{row['model']}, control {row['control']}: p = {row['p']:.2g}, "
+                    f"by the field {row.get('p_field', 1):.2g}, "
                     f"z = {row['z']:.1f}, {row['bits_right']} bits right; other keys below .05 and "
                     f".01: {100 * row['others_05']:.1f} %, {100 * row['others_01']:.1f} %"
                 )

@@ -30,11 +30,12 @@ from siren_ext.diffusion import families, pipelines
 from siren_ext.errors import CoaterError, DatasetError, ModelError
 from siren_ext.files import sha256_file
 from siren_ext.personalize.data import training_size
+from siren_ext.preference.changes import pull_back
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.parts import Parts
 from siren_ext.preference.reading import bit_patterns, latent_patterns, read_fields, spread
 from siren_ext.progress import NULL, Progress
-from siren_ext.scoring.score_set import PREFERENCE, ScoreSet
+from siren_ext.scoring.score_set import FIELD, PREFERENCE, ScoreSet
 from siren_ext.text import printable
 
 if TYPE_CHECKING:
@@ -117,8 +118,7 @@ def measure_preference(
             progress.advance(len(batch))
     finally:
         parts.save()
-    patterns = _patterns(suspect.pipeline, coater, items, size)
-    found = _score_set(items, parts, coater, facts, patterns)
+    found = _score_set(items, parts, coater, facts, suspect.pipeline, size)
     parts.remove()
     return found
 
@@ -197,15 +197,6 @@ def _fields(
     return field.flatten(1).double().cpu().numpy(), losses.double().numpy()
 
 
-def _patterns(
-    pipeline: Pipeline, coater: Coater, items: Sequence[Item], size: int
-) -> NDArray[np.float64]:
-    """What each bit adds to the latents of the images."""
-    coater.to(pipeline.unet.device)
-    views = torch.cat([_view(items[row], size) for row in spread(len(items))])
-    return latent_patterns(pipeline, views, bit_patterns(views, coater))
-
-
 def _noise(
     pipeline: Pipeline, latents: Tensor, rows: list[int], draw: int, config: PreferenceConfig
 ) -> tuple[Tensor, Tensor]:
@@ -238,16 +229,20 @@ def _score_set(
     parts: Parts,
     coater: Coater,
     facts: dict[str, Any],
-    patterns: NDArray[np.float64],
+    pipeline: Pipeline,
+    size: int,
 ) -> ScoreSet:
-    """The result: the fields, read along the patterns of the bits."""
+    """The result: the fields, read along the patterns of the bits, and their mean in pixels."""
     fields, losses = parts.tables(len(items))
+    coater.to(pipeline.unet.device)
+    views = torch.cat([_view(items[row], size) for row in spread(len(items))])
+    patterns = latent_patterns(pipeline, views, bit_patterns(views, coater))
     return ScoreSet(
         losses,
         tuple(printable(item.name) for item in items),
         tuple(sha256_file(item.path) for item in items),
         coater.fingerprint,
-        facts,
+        facts | {FIELD: pull_back(pipeline, views, fields, patterns).to_plain()},
         features=read_fields(fields, patterns),
     )
 

@@ -20,7 +20,7 @@ from siren_ext.report.redaction import clean as clean
 from siren_ext.report.redaction import pretty
 from siren_ext.report.template import render
 from siren_ext.scoring.decoys import SOURCE
-from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.scoring.score_set import FIELD, ScoreSet
 from siren_ext.stats.keyed import KeyedResult
 from siren_ext.stats.sequential import SequentialResult, sequential_ks
 from siren_ext.verdict.decoys import ways
@@ -182,7 +182,7 @@ def _head(extra: dict[str, Any]) -> dict[str, Any]:
 
 
 def stored(pool: ScoreSet) -> dict[str, Any]:
-    """Scores as stored in a report: without features, which would reveal the message.
+    """Scores as stored in a report: without features and fields, which would reveal the message.
 
     Parameters
     ----------
@@ -194,7 +194,8 @@ def stored(pool: ScoreSet) -> dict[str, Any]:
     dict[str, Any]
         Plain values.
     """
-    return replace(pool, features=None, control=None).to_dict()
+    source = {name: value for name, value in pool.source.items() if name != FIELD}
+    return replace(pool, features=None, control=None, source=source).to_dict()
 
 
 def environment() -> dict[str, str]:

@@ -23,6 +23,8 @@ MAX_TEXT = 4096
 MAX_FEATURES = 512
 PREFERENCE = "preference"
 """``source["kind"]`` of sets that :mod:`siren_ext.preference.measure` made from a model's file."""
+FIELD = "field"
+"""The name in ``source`` of the mean learnt field (:mod:`siren_ext.preference.changes`)."""
 CENTRED = "centred"
 """The name in ``source`` of the uncoated pictures that :mod:`siren_ext.scoring.centre` used."""
 TWINS = "twins"

@@ -11,8 +11,8 @@ from support.score_sets import normal, pool
 
 from siren_ext.files import sha256_file
 from siren_ext.report.pictures import CoatEvidence
-from siren_ext.report.write import environment
-from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.report.write import environment, stored
+from siren_ext.scoring.score_set import FIELD, ScoreSet
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.verify import verify
 
@@ -118,3 +118,13 @@ def test_long_pools_are_cut_in_the_page_but_whole_in_the_json(tmp_path):
     _, html, data = written(pool(normal(5, 900, 1)), pool(normal(9, 400, 2), 5000), tmp_path)
     assert "600 more are in report.json" in Page(html).text
     assert len(data["suspect"]["images"]) == 900
+
+
+def test_learnt_fields_and_features_stay_out_of_reports():
+    source = {"kind": "preference", FIELD: {"direction": "AAAA", "images": "AAAA"}}
+    names = ("a.png", "b.png", "c.png")
+    scores = ScoreSet(np.zeros(3), names, ("", "", ""), "c" * 64, source, features=np.ones((3, 4)))
+    kept = stored(scores)
+    assert kept["source"] == {"kind": "preference"}
+    assert "features" not in kept["images"][0]
+    assert FIELD in scores.source
