@@ -78,8 +78,6 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory) -> None:
     made = CliRunner().invoke(app, [*line, *foreign, "--only", "clean"])
     assert made.exit_code == 0, made.output
     with (tmp_path / "second" / "preference.csv").open() as file:
-        assert [row["case"] for row in csv.DictReader(file)] == ["clean"] * 3 + [
-            "other images"
-        ] * 6
+        assert [row["case"] for row in csv.DictReader(file)] == ["clean"] * 3 + ["other images"] * 6
     for wrong in (["--only", "nothing"], ["--stage", "nothing"]):
         assert CliRunner().invoke(app, [*line, *wrong]).exit_code == 2
