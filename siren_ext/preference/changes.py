@@ -4,8 +4,9 @@ The keyed test of the fields (:mod:`siren_ext.preference.reading`) treats a coat
 the patterns of its bits. It is not one: it is limited where it would be visible, so what a bit adds
 depends on the others. That sum explains two thirds of what messages change. Here the mean learnt
 field is compared with the whole change by a message, T(m) = <field, change of images by m>, and
-the true message with others drawn by :mod:`siren_ext.stats.tilted`. This finds fainter coatings,
-but needs the coater when the key is tested.
+the true message with others drawn by :mod:`siren_ext.stats.tilted`. It was not better on every set,
+and it needs the coater when the key is tested. So it does not decide; the study of preference
+(:mod:`siren_ext.experiments.preference_study`) prints it beside the other.
 
 The field is pulled back through the autoencoder to pixels once, at a side of 32, so that T needs
 neither the model nor the images in full size.
