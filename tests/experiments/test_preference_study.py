@@ -16,7 +16,9 @@ from siren_ext.coater.coater import Coater
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.preference_study import CONTROLS, app, figures
 from siren_ext.experiments.study import experiment_key
+from siren_ext.preference import changes
 from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.stats import tilted
 
 MESSAGE = experiment_key(0, BITS).signs()
 
@@ -42,8 +44,10 @@ def test_figures_of_known_preferences() -> None:
 
 
 @pytest.mark.models
-def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory) -> None:
+def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory, monkeypatch) -> None:
     need_models()
+    monkeypatch.setattr(changes, "DRAWN", 40)
+    monkeypatch.setattr(tilted, "_PILOTS", 2)
     model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
     draw_images(tmp_path / "photos", 4)
     coater = tmp_path / "coater.safetensors"
@@ -67,6 +71,7 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory) -> None:
     assert [(row["case"], row["control"]) for row in rows] == [
         (case, control) for case in ("clean", "others_20", "handled") for control in CONTROLS
     ]
+    assert all(0 < float(row["p_field"]) <= 1 for row in rows)
     assert len(list((out / "adapters").glob("*.safetensors"))) == 6
     times = {path: path.stat().st_mtime_ns for path in (out / "preference").iterdir()}
     assert CliRunner().invoke(app, line).exit_code == 0
