@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
+from siren_ext.files import locked
 
 Call = Callable[..., tuple[int, str, str]]
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX names, links and pipes")
@@ -118,3 +119,22 @@ def test_a_full_disk_ends_the_run_and_the_next_one_resumes(
     code, shown, _ = call(*words)
     assert code == 0
     assert "4 of 4 images coated" in shown
+
+
+@pytest.mark.parametrize("name", ["attack", "robustness", "demo", "investigate"])
+def test_a_second_run_into_the_same_folder_is_refused(
+    call: Call, photos: Path, coater_file: Path, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "out"
+    words: dict[str, tuple[object, ...]] = {
+        "attack": (photos, "--with", "jpeg"),
+        "robustness": (photos, "--coater", coater_file),
+        "demo": (),
+        "investigate": ("--suspect", photos, "--reference", photos, "--coater", coater_file),
+    }
+    place = (out,) if name == "demo" else ("--out", out)
+    with locked(out):
+        code, _, err = call(name, *words[name], *place, "-q")
+    assert code == 2
+    assert "out is being written by another run" in err
+    assert not out.exists()
