@@ -20,7 +20,14 @@ from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.data.images import Picture, read_picture, to_tensor, to_uint8, write_picture
 from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError, DatasetError, ImageError
-from siren_ext.files import is_file, is_folder, no_more_files, sha256_file, write_json
+from siren_ext.files import (
+    is_file,
+    is_folder,
+    no_more_files,
+    one_at_a_time,
+    sha256_file,
+    write_json,
+)
 from siren_ext.progress import NULL, Progress
 from siren_ext.schema import shown
 
@@ -169,6 +176,7 @@ def handle(
     return images, words
 
 
+@one_at_a_time
 def handle_folder(
     data: ImageSet,
     out: Path,

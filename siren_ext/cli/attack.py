@@ -17,7 +17,6 @@ from siren_ext.cli.common import (
 )
 from siren_ext.cli.options import Assignments, Device, Quiet
 from siren_ext.errors import ConfigError
-from siren_ext.files import locked
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -83,7 +82,7 @@ def attack_(
         return
     steps = steps_of(chosen, given)
     images = ImageSet.open(data)
-    with locked(out), watched(quiet) as progress:
+    with watched(quiet) as progress:
         made = handle_folder(
             images, out, steps, seed=seed, device=pick_device(device), progress=progress
         )

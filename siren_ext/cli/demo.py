@@ -9,7 +9,6 @@ import typer
 
 from siren_ext.cli.common import command, say, settings, watched
 from siren_ext.cli.options import Assignments, ConfigFile, Device, Quiet
-from siren_ext.files import locked
 
 
 def demo(
@@ -29,7 +28,7 @@ def demo(
     from siren_ext.workflows.demo import DemoConfig, run_demo
 
     chosen = settings(DemoConfig, config, assign)
-    with locked(out), watched(quiet) as progress:
+    with watched(quiet) as progress:
         summary = run_demo(out, progress=progress, config=chosen, device=device)
     say(summary.text())
     say(str(summary.report))

@@ -37,7 +37,6 @@ from siren_ext.cli.suspects import (
 )
 from siren_ext.cli.verify import print_verdict
 from siren_ext.errors import ConfigError
-from siren_ext.files import locked
 
 if TYPE_CHECKING:
     from siren_ext.scoring.score_set import ScoreSet
@@ -127,7 +126,7 @@ def investigate_(
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
     secret = open_key(key, recipient, passphrase_env) if key else None
     model = opened(suspect)
-    with locked(out), watched(quiet) as progress:
+    with watched(quiet) as progress:
         found = investigate(
             model,
             other,

@@ -19,7 +19,6 @@ from siren_ext.cli.common import (
 from siren_ext.cli.options import Assignments, ConfigFile, Device, Images, Quiet, ResultFolder
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, Recipient, open_keys
 from siren_ext.errors import ConfigError
-from siren_ext.files import locked
 
 
 def robustness_(
@@ -66,7 +65,7 @@ def robustness_(
     images = ImageSet.open(data)
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
     secret = None if key is None else open_keys(key, passphrase_env).key(recipient)
-    with locked(out), watched(quiet) as progress:
+    with watched(quiet) as progress:
         found = measure_robustness(images, loaded, out, chosen, key=secret, progress=progress)
     for line in found.table():
         say(line)

@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from siren_ext.config import Config
 from siren_ext.errors import CoaterError
-from siren_ext.files import write_json
+from siren_ext.files import one_at_a_time, write_json
 from siren_ext.progress import NULL, Named, Progress
 from siren_ext.workflows.demo_summary import DemoSummary, ModelResult
 from siren_ext.workflows.run_log import RunLog
@@ -107,6 +107,7 @@ class DemoConfig(Config):
         return {name: count for name, count in zip(_MODELS, counts, strict=True) if count}
 
 
+@one_at_a_time
 def run_demo(
     out: Path,
     *,

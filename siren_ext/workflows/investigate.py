@@ -14,7 +14,7 @@ from siren_ext.coater.coater import Coater
 from siren_ext.data.image_files import list_images
 from siren_ext.errors import ConfigError, ScoreError
 from siren_ext.evidence.counting import counted
-from siren_ext.files import sha256_file
+from siren_ext.files import one_at_a_time, sha256_file
 from siren_ext.progress import NULL, Named, Progress
 from siren_ext.report.write import ReportPaths, write_report
 from siren_ext.scoring.appearance import contrast
@@ -61,6 +61,7 @@ class Investigation:
     sequential: SequentialResult | None = None
 
 
+@one_at_a_time
 def investigate(
     suspect: Suspect,
     reference: Suspect | ScoreSet | None,
