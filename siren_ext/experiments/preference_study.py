@@ -250,6 +250,7 @@ class Study:
             self.coater,
             self.config,
             controls=[self._suspect(clean) for clean in cleans],
+            keep_field=True,
             partial=path.with_suffix(".partial"),
             progress=Named(self.progress, model.name),
         )

@@ -95,7 +95,7 @@ class MeanField:
         if field is None or not np.isfinite(field.direction).all() or len(field.images) != IMAGES:
             raise ScoreError(
                 "The learnt field of this measurement is malformed; expected 3 x 32 x 32 numbers "
-                "and four small images. Make it again with 'siren-ext preference'."
+                "and four small images. Make it again."
             )
         return field
 
@@ -196,7 +196,7 @@ def field_test(scores: ScoreSet, coater: Coater, key: CoatingKey) -> TiltedResul
     Returns
     -------
     TiltedResult | None
-        The figures; None if the measurement holds no field, as those of earlier versions. The seed
+        The figures; None if the measurement holds no field. The seed
         of the drawn messages follows from the measurement and the coater, so nobody can choose it.
 
     Raises

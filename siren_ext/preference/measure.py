@@ -52,6 +52,7 @@ def measure_preference(
     config: PreferenceConfig | None = None,
     *,
     controls: Sequence[LocalSuspect] = (),
+    keep_field: bool = False,
     partial: Path | None = None,
     progress: Progress = NULL,
 ) -> ScoreSet:
@@ -71,6 +72,8 @@ def measure_preference(
     controls : sequence of LocalSuspect
         Clean models that were trained on the clean images, each with another seed. Their mean field
         is subtracted, at equal noise.
+    keep_field : bool
+        Also record the mean field, for :func:`siren_ext.preference.changes.field_test`.
     partial : Path | None
         A file for finished images, from which a stopped run is resumed; deleted at the end.
     progress : Progress
@@ -98,9 +101,10 @@ def measure_preference(
 
     Notes
     -----
-    Nothing is differentiated: the denoiser is passed ``draws`` times per image and model, the
-    autoencoder once per image and some hundred times for the patterns. Memory is that of pictures
-    generated ``batch_size`` at a time, on which nothing else depends.
+    Nothing is differentiated, except the autoencoder if the field is kept: the denoiser is passed
+    ``draws`` times per image and model, the autoencoder once per image and some hundred times for
+    the patterns. Memory is that of pictures generated ``batch_size`` at a time, on which nothing
+    else depends.
     """
     config = config or PreferenceConfig()
     items = _probes(data, coater, config)
@@ -118,7 +122,7 @@ def measure_preference(
             progress.advance(len(batch))
     finally:
         parts.save()
-    found = _score_set(items, parts, coater, facts, suspect.pipeline, size)
+    found = _score_set(items, parts, coater, facts, suspect.pipeline, size, keep_field=keep_field)
     parts.remove()
     return found
 
@@ -231,18 +235,22 @@ def _score_set(
     facts: dict[str, Any],
     pipeline: Pipeline,
     size: int,
+    *,
+    keep_field: bool,
 ) -> ScoreSet:
-    """The result: the fields, read along the patterns of the bits, and their mean in pixels."""
+    """The result: the fields, read along the patterns of the bits."""
     fields, losses = parts.tables(len(items))
     coater.to(pipeline.unet.device)
     views = torch.cat([_view(items[row], size) for row in spread(len(items))])
     patterns = latent_patterns(pipeline, views, bit_patterns(views, coater))
+    if keep_field:
+        facts = facts | {FIELD: pull_back(pipeline, views, fields, patterns).to_plain()}
     return ScoreSet(
         losses,
         tuple(printable(item.name) for item in items),
         tuple(sha256_file(item.path) for item in items),
         coater.fingerprint,
-        facts | {FIELD: pull_back(pipeline, views, fields, patterns).to_plain()},
+        facts,
         features=read_fields(fields, patterns),
     )
 

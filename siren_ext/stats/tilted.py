@@ -111,8 +111,8 @@ def tilted_test(
     chances = 1 / (1 + np.exp(-2 * np.array(TILTS)[:, None] * slope))
     places = np.repeat(np.arange(len(TILTS)), -(-drawn // len(TILTS)))
     others = np.where(rng.random((len(places), len(signs))) < chances[places], 1.0, -1.0)
-    values = _values(statistic, np.concatenate([signs[None], others]))
-    weights = _weights(np.concatenate([signs[None], others]), chances)
+    messages = np.concatenate([signs[None], others])
+    values, weights = _values(statistic, messages), _weights(messages, chances)
     extreme = values[1:] >= values[0]
     smallest = float(weights[0]) / (len(places) + 1)
     reached = float(weights[1:][extreme].sum()) / (len(places) + 1)

@@ -77,8 +77,7 @@ class KeyedGenerator(nn.Module):
 
     def _silent(self) -> bool:
         """Whether the maps were never trained, as in fitted coaters: only coarse colour is laid."""
-        bias = self.maps.bias
-        return not self.maps.weight.any() and (bias is None or not bias.any())
+        return not any(bool(part.any()) for part in self.maps.parameters())
 
     def _pattern(self, images: Tensor, message: Tensor) -> Tensor:
         """The pattern of a few images."""
