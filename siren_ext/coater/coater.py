@@ -68,7 +68,7 @@ class Coater:
         return self.center.device
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Coater:
-        """Move both networks and the centre.
+        """Move both networks and the centre; returns this coater.
 
         Parameters
         ----------
@@ -76,11 +76,6 @@ class Coater:
             Where to.
         dtype : torch.dtype
             Number format of all weights.
-
-        Returns
-        -------
-        Coater
-            This coater.
         """
         self.generator.to(device, dtype)
         self.extractor.to(device, dtype)
@@ -105,7 +100,7 @@ class Coater:
         return copy.to(self.device)
 
     def train(self, mode: bool = True) -> Coater:
-        """Switch both networks between training and use.
+        """Switch both networks between training and use; returns this coater.
 
         It matters only for the norm ``running``, whose statistics change in training.
 
@@ -113,11 +108,6 @@ class Coater:
         ----------
         mode : bool
             True for training.
-
-        Returns
-        -------
-        Coater
-            This coater.
         """
         self.generator.train(mode)
         self.extractor.train(mode)

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from siren_ext.coater.build import check_fit
+from siren_ext.coater.bundled import BUNDLED_COATERS
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.coater.torch_files import import_advice, is_torch_file
 from siren_ext.documents import parse_json
@@ -66,7 +67,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         status = path.stat()
     except OSError as error:
-        raise CoaterError(f"{path} can't be opened: {error.strerror}.") from error
+        raise CoaterError(
+            f"{path} can't be opened: {error.strerror}. Expected a coater's file, or one of "
+            f"{', '.join(BUNDLED_COATERS)}."
+        ) from error
     if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
         raise CoaterError(f"{path} is not a regular file; expected a coater.")
     if (size := status.st_size) > MAX_BYTES:

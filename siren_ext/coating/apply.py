@@ -51,18 +51,27 @@ def coat_images(
     Raises
     ------
     ImageError
-        The images have another shape.
+        The images have another shape or type, or there are none.
     CoaterError
         The coater's output has values that are not finite numbers, or its key is missing.
     """
     shape = tuple(images.shape)
-    if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < SMALLEST_SIDE:
+    if len(shape) != 4 or not shape[0] or shape[1] != 3 or min(shape[2:]) < SMALLEST_SIDE:
         raise ImageError(
             f"Images of shape {shape} can't be coated; expected (count, 3, height, width) with "
             f"sides of at least {SMALLEST_SIDE} pixels."
         )
+    if not images.is_floating_point():
+        raise ImageError(
+            f"Images of type {images.dtype} can't be coated; expected floating point numbers from "
+            "0 to 1. Divide bytes by 255."
+        )
     coated, sane = add_coating(
-        images.to(coater.device), coater, strength=strength, keep=keep, message=message_of(key)
+        images.to(coater.device, torch.float32),
+        coater,
+        strength=strength,
+        keep=keep,
+        message=message_of(key),
     )
     if not all(sane):
         raise CoaterError(

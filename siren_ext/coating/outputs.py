@@ -44,6 +44,8 @@ def refuse_overlap(root: Path, out: Path) -> None:
         raise DatasetError(
             f"The output folder {out} can't be used: {error.strerror}. Choose another folder."
         ) from error
+    if out.is_symlink() and not is_present(target):
+        raise DatasetError(f"{out} is a broken link; expected a folder. Choose another folder.")
     if is_present(target) and not is_folder(target):
         raise DatasetError(f"{out} is a file; expected a folder. Choose another name for it.")
     if data == target or data in target.parents or target in data.parents:

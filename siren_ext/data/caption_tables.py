@@ -7,8 +7,9 @@ File                   Content
 ``metadata.jsonl``     imagefolder: ``{"file_name": "a.png", "text": "..."}`` on each line
 ``metadata.csv``       imagefolder: the same as columns with a header
 any ``.jsonl``         musubi: ``{"image_path": "/x/a.png", "caption": "..."}`` on each line
-any ``.json``          kohya: ``{"/x/a.png": {"caption": "...", "tags": "..."}}``; a list of
-                       objects as above; or ``{"caption": "..."}`` in ``a.json`` for one image
+any ``.json``          kohya: ``{"/x/a.png": {"caption": "...", "tags": "..."}}``; the same with
+                       ``{"a.png": "..."}``; a list of objects as above; or
+                       ``{"caption": "..."}`` in ``a.json`` for one image
 =====================  =====================================================================
 """
 
@@ -21,6 +22,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from siren_ext.data.caption_text import decode_text
+from siren_ext.data.image_files import readable_suffixes
 from siren_ext.documents import parse_json
 from siren_ext.errors import DatasetError
 
@@ -28,7 +30,10 @@ CAPTION_TABLE = "captions.tsv"
 MAX_TABLE_BYTES = 1 << 26
 MAX_CAPTION_CHARACTERS = 1 << 16
 
-_FILES = ("file_name", "image_path", "image", "file", "filename", "path", "image_file")
+_FILES = (
+    *("file_name", "image_path", "image", "file", "filename", "path", "image_file"),
+    *("img_path", "img", "image_name"),
+)
 _CAPTIONS = ("text", "caption", "prompt", "description")
 
 
@@ -97,7 +102,7 @@ def _row(name: Any, caption: Any) -> Row | None:
     caption = caption.strip()
     if not name.strip() or not caption or len(caption) > MAX_CAPTION_CHARACTERS:
         return None
-    return Row(name.strip(), caption)
+    return Row(name, caption)
 
 
 def _record_row(record: Any) -> Row | None:
@@ -140,6 +145,8 @@ def _json_rows(text: str, path: PurePosixPath) -> Iterator[Row | None]:
         for name, record in values.items():
             if isinstance(record, Mapping):
                 yield _row(name, _kohya_caption(record))
+            elif PurePosixPath(name.replace("\\", "/")).suffix.lower() in readable_suffixes():
+                yield _row(name, record)
 
 
 def _kohya_caption(record: Mapping[str, Any]) -> str:

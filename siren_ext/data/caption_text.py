@@ -32,11 +32,12 @@ _NOT_WESTERN = re.compile(
     r"|(?<![^\d ])[\xd7\u20ac\xa3\xa5\xb0\xbd\xbc\xbe](?=[\d ]|$)|[\xa9\u20ac\xa3\xa7\xb6](?=[ \d])"
     r"|(?<=[ \w])[\u2013\u2014\u2022\xb7\u2026](?=[ \w]|$))[\s\S]"
 )
+_CASE_CHANGE = re.compile(r"[a-z\xdf-\xf6\xf8-\xff\u0153][A-Z\xc0-\xd6\xd8-\xde\u0152\u0178]")
 _JAPANESE = re.compile(
     r"[\t\n\r\x20-\x7e\u2010-\u2026\u3000-\u30ff\u4e00-\u9fff\uff01-\uff5e\uffe5\xb0\xd7]*"
 )
 _KANA = re.compile(r"[\u3041-\u30fa]")
-# Polish, Czech and Slovak, Hungarian, Croatian and Slovene, Romanian
+# Polish, Czech and Slovak, Hungarian, Croatian and Slovene, Romanian; Lithuanian, Latvian
 _CENTRAL_LETTERS = tuple(
     frozenset(letters + letters.upper())
     for letters in (
@@ -45,8 +46,14 @@ _CENTRAL_LETTERS = tuple(
         "\xe1\xe9\xed\xf3\xf6\u0151\xfa\xfc\u0171",
         "\u010d\u0107\u0111\u0161\u017e",
         "\u0103\xe2\xee\u015f\u0163",
+        "\u0105\u010d\u0119\u0117\u012f\u0161\u0173\u016b\u017e",
+        "\u0101\u010d\u0113\u0123\u012b\u0137\u013c\u0146\u0161\u016b\u017e",
     )
 )
+_CENTRAL = {
+    **dict.fromkeys(("cp1250", "iso8859_2"), _CENTRAL_LETTERS[:-2]),
+    "cp1257": _CENTRAL_LETTERS[-2:],
+}
 _LETTER = re.compile(r"[^\W\d_]")
 _MIXED_WORD = re.compile(r"[A-Za-z][^\W\d_A-Za-z]|[^\W\d_A-Za-z][A-Za-z]")
 _BESIDE_CENTRAL = re.compile(r"[\t\n\r\x20-\x7e\u2013\u2014\u2018-\u201e\u2026]*")
@@ -68,10 +75,21 @@ _GREEK = (
     r"\u03b1-\u03c9\u03ac-\u03af\u03cc-\u03ce",
     "\u03b1\u03ac\u03bf\u03cc\u03b9\u03af\u03b5\u03ad\u03c4\u03c3\u03c2\u03bd\u03b7\u03ae\u03c5\u03cd\u03c1",
 )
-_ALPHABETS = {"cp1251": _CYRILLIC, "koi8_r": _CYRILLIC, "cp1253": _GREEK}
+_HEBREW = (
+    r"\u05d0-\u05ea",
+    r"\u05d0-\u05ea",
+    "\u05d9\u05d5\u05d4\u05dc\u05d0\u05de\u05e8\u05ea\u05d1\u05e9\u05e0",
+)
+_ALPHABETS = {
+    "cp1251": _CYRILLIC,
+    "cp1255": _HEBREW,  # read as KOI8-R it is in capitals, which are rarer
+    **dict.fromkeys(("koi8_r", "koi8_u"), _CYRILLIC),
+    "cp1253": _GREEK,
+    **dict.fromkeys(("cp866", "iso8859_5", "mac_cyrillic"), _CYRILLIC),
+}
 _LEAST_USUAL = 0.3
 _BESIDE_LETTERS = re.compile(r"[\t\n\r\x20-\x7e\xab\xbb\u2013\u2014\u2019\u2026]*")
-_CHECKS = ("cp1252", "cp1250", "cp932", "euc_jp")
+_CHECKS = ("cp1252", "cp1250", "cp932", "euc_jp", "iso8859_2", "cp1257")
 _TURKISH_ONLY = frozenset("\u011e\u011f\u0130\u0131\u015e\u015f")
 _TURKISH = re.compile(
     r"[\t\n\r\x20-\x7e\xc7\xd6\xdc\xe2\xe7\xee\xf6\xfb\xfc\u011e\u011f\u0130\u0131\u015e\u015f"
@@ -170,8 +188,8 @@ def _looks_right(text: str, codec: str) -> bool:
     """Whether a text in one of the first encodings that are tried is plausible."""
     if codec == "cp1252":
         return _NOT_WESTERN.search(text) is None
-    if codec == "cp1250":
-        return _is_central(text)
+    if codec in _CENTRAL:
+        return _is_central(text, codec)
     if _JAPANESE.fullmatch(text) is None:
         return False
     # the frequent characters begin with bytes that are rare in Chinese and Korean encodings
@@ -180,15 +198,15 @@ def _looks_right(text: str, codec: str) -> bool:
     return bool(_KANA.search(text)) or (codec == "cp932" and 2 * usual >= len(firsts))
 
 
-def _is_central(text: str) -> bool:
-    """Whether a text is plausible in a language of Central Europe."""
+def _is_central(text: str, codec: str) -> bool:
+    """Whether a text is plausible in a language of Central Europe, or of the Baltic."""
     letters = _LETTER.findall(text)
     special = {letter for letter in letters if not letter.isascii()}
     return (
         _BESIDE_CENTRAL.fullmatch(_LETTER.sub("", text)) is not None
         and _MIXED_WORD.search(text) is not None
         and 2 * sum(letter.isascii() for letter in letters) >= len(letters)
-        and any(special <= alphabet for alphabet in _CENTRAL_LETTERS)
+        and any(special <= alphabet for alphabet in _CENTRAL[codec])
     )
 
 
@@ -261,10 +279,20 @@ def is_uncertain(content: bytes) -> bool:
     return False
 
 
+def _by_case(content: bytes) -> str | None:
+    """The only one of DOS' and old Macs' code pages in which a text is plausible."""
+    found = []
+    for codec in ("cp850", "mac_roman"):
+        text = content.decode(codec)  # all bytes are characters in both
+        if _NOT_WESTERN.search(text) is None and _CASE_CHANGE.search(text) is None:
+            found.append(codec)
+    return found[0] if len(found) == 1 else None
+
+
 @lru_cache(maxsize=8)
 def _detected(content: bytes) -> str | None:
     """The most probable code page."""
-    if found := _by_frequency(content):
+    if found := _by_frequency(content) or _by_case(content):
         return found
     from charset_normalizer import from_bytes
 

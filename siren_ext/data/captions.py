@@ -120,10 +120,12 @@ class PictureIndex:
         folder : PurePosixPath
             The folder of the table, relative.
         """
-        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+        plain = name.strip().replace("\\", "/")
+        parts = [part for part in plain.split("/") if part not in ("", ".")]
         if not parts or len(parts) > 64:
             return None
-        tries = [folder.joinpath(*parts).as_posix()]
+        # the name as it is, which may have spaces around it, or backslashes where they are letters
+        tries = [(folder / name).as_posix(), folder.joinpath(*parts).as_posix()]
         tries += ["/".join(parts[start:]) for start in range(len(parts))]
         for path in tries:
             found = self._paths.get(folded(path), set())

@@ -25,6 +25,8 @@ _SERVER_FOLDERS = frozenset(
     {"@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", ".@__thumb", "@tmp"}
     | {"$recycle.bin", "recycler", "recycled", "system volume information", "lost+found"}
     | {".thumbnails", ".thumb", ".thumbs", "__macosx", ".appledouble", ".picasaoriginals"}
+    | {"~snapshot", "@sharebin", "network trash folder", "temporary items", "_gsdata_"}
+    | {f"found.{number:03}" for number in range(10)}
 )
 _SYSTEM_FILES = frozenset(
     {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "picasa.ini"}
@@ -41,7 +43,7 @@ _THUMB_FOLDERS = frozenset({"thumb", "thumbs", "thumbnail", "thumbnails"})
 # OneTrainer's endings; the plain ones count only beside the picture that they belong to
 _ONETRAINER = re.compile(r".*[-_.]masklabel\d?", re.IGNORECASE | re.DOTALL)
 _CONDITION_NAME = re.compile(r".*[-_.]condlabel", re.IGNORECASE | re.DOTALL)
-_MASK_NAME = re.compile(r"(.+)[-_. ]mask", re.IGNORECASE | re.DOTALL)
+_MASK_NAME = re.compile(r"(?:mask[-_. ](.+)|(.+)[-_. ]mask)", re.IGNORECASE | re.DOTALL)
 _THUMB_NAME = re.compile(r"(.+)[-_. ]thumb(?:nail)?", re.IGNORECASE | re.DOTALL)
 _AFFIXES = re.compile(
     r"^(?:mask|thumb)[-_. ]|[-_. ](?:masklabel|mask|thumb|thumbnail)$", re.IGNORECASE
@@ -127,7 +129,7 @@ def _masks_and_thumbnails(
     for path in pictures:
         match = _MASK_NAME.fullmatch(path.stem)
         if _ONETRAINER.fullmatch(path.stem) or (
-            match and (path.parent, folded(match[1])) in beside
+            match and (path.parent, folded(match[1] or match[2])) in beside
         ):
             masks.add(path)
         match = _THUMB_NAME.fullmatch(path.stem)

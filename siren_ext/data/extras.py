@@ -42,7 +42,8 @@ _TIFF_XMP, _X_RESOLUTION, _TIFF_IPTC, _TIFF_PHOTOSHOP, _TIFF_C2PA = 700, 282, 33
 _PSD_XMP = 1060
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
-_THUMBNAILS = re.compile(r"<xmp:Thumbnails>.*?</xmp:Thumbnails>", re.DOTALL)
+_PICTURES = ("xmp:Thumbnails", "xap:Thumbnails", "GImage:Data", "GDepth:Data")
+_PICTURE_VALUES = re.compile(r"""\sG(?:Image|Depth):Data\s*=\s*(?:"[^"]*"|'[^']*')""")
 _C2PA_NOTE = (
     "Content credentials (C2PA) were dropped: they are valid only for the unchanged original. Coat "
     "first, then sign."
@@ -128,9 +129,26 @@ def _read(image: Image.Image, path: Path, text: dict[str, str], notes: list[str]
     if PROFILE_KEY in text and (stored := from_profile(text[PROFILE_KEY])) is not None:
         del text[PROFILE_KEY]
         iptc = iptc or kept_resources(stored, notes)
-    if XMP_KEY in text:  # previews show the image without a coating
-        text[XMP_KEY] = _THUMBNAILS.sub("", text[XMP_KEY])
+    if XMP_KEY in text:
+        text[XMP_KEY] = without_pictures(text[XMP_KEY])
     return Extras(iptc, _resolution(image), colour, lossless)
+
+
+def without_pictures(xmp: str) -> str:
+    """XMP without previews and further pictures, which show the image without a coating.
+
+    Parameters
+    ----------
+    xmp : str
+        The packet; need not be well-formed.
+    """
+    for name in _PICTURES:
+        # up to the last end, so that every start has one and is searched from once
+        end = xmp.rfind(f"</{name}>") + len(name) + 3
+        if end >= len(name) + 3:
+            inner = re.compile(rf"<{name}(?:\s[^>]*)?>.*?</{name}>", re.DOTALL)
+            xmp = inner.sub("", xmp[:end]) + xmp[end:]
+    return _PICTURE_VALUES.sub("", xmp)
 
 
 def _note_others(what: str, names: Iterable[str], notes: list[str]) -> None:

@@ -30,11 +30,11 @@ from siren_ext.data.decode import (
 from siren_ext.data.extras import NO_EXTRAS, Extras, read_extras
 from siren_ext.data.image_files import readable_formats
 from siren_ext.data.limits import MAX_PIXELS, check_file, check_size
-from siren_ext.data.png import fitting_profile, fitting_text, save_png, without_profile
+from siren_ext.data.png import fitting_profile, fitting_text, save_png, without_refused
 from siren_ext.errors import ImageError
 from siren_ext.files import atomic
 
-_NO_PROFILE = "siren_ext: profile refused"
+_REFUSED = "siren_ext: refused chunks"
 _STRIP_PIXELS = 1 << 16
 
 
@@ -78,15 +78,12 @@ class Picture:
 
 
 def _image_of(stream: IO[bytes]) -> Image.Image:
-    """Open an image; a PNG with a colour profile that Pillow refuses is opened without it."""
-    try:
-        return Image.open(stream, formats=readable_formats())
-    except ValueError as error:
-        if "decompressed data too large" not in str(error).lower():
-            raise
+    """Open an image; a PNG with a profile or texts that Pillow refuses is opened without them."""
+    copy, notes = without_refused(stream)
     stream.seek(0)
-    image = Image.open(without_profile(stream), formats=readable_formats())
-    image.info[_NO_PROFILE] = True
+    image = Image.open(copy or stream, formats=readable_formats())
+    if notes:
+        image.info[_REFUSED] = notes
     return image
 
 
@@ -108,8 +105,9 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     # Decoders can raise almost any class of error for broken files.
     except Exception as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        why = (why or type(error).__name__).rstrip(".")
-        raise ImageError(f"{name} can't be read as an image: {why}.") from error
+        # what plug-ins advise is for people who build them
+        why = (why.strip() or type(error).__name__).partition(" Please ")[0].rstrip(".")
+        raise ImageError(f"{name} can't be read as an image, it may be damaged: {why}.") from error
 
 
 def picture_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -162,8 +160,7 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         text = text_entries(image)
         extras = read_extras(image, Path(path), text, notes)
         rgb, alpha, icc = split_channels(image, notes)
-        if image.info.get(_NO_PROFILE):
-            notes.append("A colour profile of more than 1 MB was dropped.")
+        notes += image.info.get(_REFUSED, ())
         if is_animated(image):
             notes.append("Of several frames only the first was kept.")
         source = image.format or "unknown"
@@ -226,7 +223,7 @@ def _reads_back(pixels: Bytes, path: Path) -> bool:
     try:
         with _opened(path, MAX_PIXELS) as image:
             same = np.array_equal(np.asarray(image), pixels)
-            return same and _NO_PROFILE not in image.info
+            return same and _REFUSED not in image.info
     except ImageError:
         return False
 

@@ -7,6 +7,7 @@ other people, so every setting is checked here. Which folders may be read is che
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +159,18 @@ def read_dataset_toml(path: Path) -> TomlSubsets:
         else:
             found.subsets.append((label, subset))
     found.notices = _notices(regular, videos, _dropped_settings(every))
+    if again := _listed_again([subset for _, subset in found.subsets]):
+        count = "1 folder is" if len(again) == 1 else f"{len(again)} folders are"
+        found.notices.append(
+            f"{count} listed more than once ({examples(again)}): the first entry counts."
+        )
     return found
+
+
+def _listed_again(subsets: Sequence[Subset]) -> list[str]:
+    """Folders that several subsets take whole, each once."""
+    counts = Counter(subset.folder for subset in subsets if not subset.list_file)
+    return [printable(folder) for folder, count in counts.items() if count > 1]
 
 
 def _settings_of_subsets(path: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """What a PNG can carry so that Pillow, and programs that use it, open it again.
 
-Pillow refuses a PNG whose colour profile has more than 1 MiB, or whose texts have more than 64 MiB
-together (``PIL.PngImagePlugin``). Profiles of scanners and printers can be larger.
+Pillow refuses a PNG whose colour profile or compressed text has more than 1 MiB, or whose texts
+have more than 64 MiB together (``PIL.PngImagePlugin``). Profiles of scanners and printers can be
+larger, and so can the workflows that image generators store.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from siren_ext.data.decode import XMP_KEY, Bytes
@@ -35,9 +36,12 @@ _USUAL = {"compress_level": 4}
 _RUNS = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 _SAMPLE = 16  # both are tried on this part of the rows
 _LARGER = 1.02
-_SIGNATURE_BYTES = 8
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SIGNATURE_BYTES = len(_SIGNATURE)
 _HEADER_END = _SIGNATURE_BYTES + 25  # behind the first chunk
 _MOST_FILE_BYTES = 1 << 30
+_MOST_CONTENT = 1 << 28
+_MOST_CHUNKS = 1_000_000
 
 
 def save_png(
@@ -161,31 +165,89 @@ def fitting_text(text: Mapping[str, str], notes: list[str]) -> dict[str, str]:
     return kept
 
 
-def without_profile(stream: IO[bytes]) -> io.BytesIO:
-    """A PNG file without its colour profile, which is not decompressed.
+def without_refused(stream: IO[bytes]) -> tuple[io.BytesIO | None, list[str]]:
+    """A PNG file without the profile and the texts for which Pillow refuses it.
+
+    At most 64 MiB are decompressed. A file with more is left as it is, so that Pillow refuses it.
 
     Parameters
     ----------
     stream : binary file
-        The PNG, from its first byte. A damaged one is copied as far as its chunks can be followed.
+        Any file, from its first byte; it is at some other place afterwards.
+
+    Returns
+    -------
+    copy : io.BytesIO | None
+        The file without them; None if it is no PNG, or nothing in it is refused.
+    notes : list of str
+        What was left out, in words for the user.
 
     Raises
     ------
     ValueError
-        If the file has more than 1 GiB.
+        If a file with such chunks has more than 1 GiB.
     """
+    refused: dict[int, int] = {}
+    notes: list[str] = []
+    texts: list[tuple[int, int, int, str]] = []
+    left = PngImagePlugin.MAX_TEXT_MEMORY
+    for name, start, end in _sized_chunks(stream):
+        stream.seek(start + 8)
+        content = stream.read(min(end - start - 12, _MOST_CONTENT))
+        key, packed, size = _sized(name, content, left)
+        left -= size if packed else 0
+        if left < 0:
+            return None, []
+        if packed and size > PngImagePlugin.MAX_TEXT_CHUNK:
+            refused[start] = end
+            what = "A colour profile" if name == b"iCCP" else f"The text {printable(key)[:80]!r}"
+            notes.append(f"{what} of more than 1 MB was dropped.")
+        elif name != b"iCCP":
+            texts.append((size, start, end, key))
+    total = sum(size for size, *_ in texts)
+    for size, start, end, key in sorted(texts, reverse=True):
+        if total <= PngImagePlugin.MAX_TEXT_MEMORY:
+            break
+        refused[start], total = end, total - size
+        notes.append(f"The text {printable(key)[:80]!r} of {size / 1e6:.0f} MB was dropped.")
+    if not refused:
+        return None, notes
+    stream.seek(0)
     data = stream.read(_MOST_FILE_BYTES + 1)
     if len(data) > _MOST_FILE_BYTES:
         raise ValueError("the file has more than 1 GiB")
-    parts = [data[:_SIGNATURE_BYTES]]
+    parts, begin = [], 0
+    for start, end in sorted(refused.items()):
+        parts.append(data[begin:start])
+        begin = end
+    return io.BytesIO(b"".join([*parts, data[begin:]])), notes
+
+
+def _sized_chunks(stream: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and end of the chunks of a PNG whose size Pillow limits."""
+    stream.seek(0)
+    if stream.read(_SIGNATURE_BYTES) != _SIGNATURE:
+        return
     start = _SIGNATURE_BYTES
-    while start < len(data):
-        # length, type, content, checksum
-        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
-        if data[start + 4 : start + 8] == b"IDAT":  # a profile must come before the pixels
-            parts.append(data[start:])
-            break
-        if data[start + 4 : start + 8] != b"iCCP":
-            parts.append(data[start:end])
+    for _ in range(_MOST_CHUNKS):
+        stream.seek(start)
+        head = stream.read(8)
+        if len(head) < 8 or head[4:] == b"IEND":
+            return
+        end = start + 12 + int.from_bytes(head[:4], "big")
+        if head[4:] in (b"iCCP", b"tEXt", b"zTXt", b"iTXt"):
+            yield head[4:], start, end
         start = end
-    return io.BytesIO(b"".join(parts))
+
+
+def _sized(name: bytes, content: bytes, most: int) -> tuple[str, bool, int]:
+    """Keyword of a chunk, whether it is compressed, and its size, at most ``most + 1`` if it is."""
+    key, _, rest = content.partition(b"\0")
+    words = key.decode("latin-1")
+    if name == b"tEXt" or (name == b"iTXt" and rest[:1] == b"\0"):
+        return words, False, len(rest)
+    packed = rest[2:].split(b"\0", 2)[-1] if name == b"iTXt" else rest[1:]
+    try:
+        return words, True, len(zlib.decompressobj().decompress(packed, most + 1))
+    except zlib.error:
+        return words, True, 0

@@ -24,6 +24,7 @@ from siren_ext.data.image_files import (
     inside,
     path_key,
     readable_suffixes,
+    scan_images,
     unusual,
 )
 from siren_ext.data.picture_types import HEAD_BYTES, can_read, picture_type, why_unread
@@ -301,6 +302,36 @@ def overlooked_pictures(folder: Path) -> list[tuple[str, str]]:
         if path.suffix.lower() not in image_suffixes()
     ]
     return found
+
+
+def unscored_notices(folder: Path) -> list[str]:
+    """What scoring a folder leaves out besides :func:`overlooked_pictures`, one line each.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; its subfolders are not scored.
+
+    Raises
+    ------
+    ImageError
+        If ``folder`` is not a folder.
+    """
+    scored = {printable(path.name) for path in scan_images(folder)[0]}
+    lines = []
+    for entry in survey_folder(folder).left_out:
+        names = tuple(name for name in entry.names if name not in scored)
+        if names:
+            lines.append(dataclasses.replace(entry, names=names).line)
+    inner = [
+        printable(path.name)
+        for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
+        if is_folder(path) and set_apart(PurePosixPath(path.name, "*")) is None
+        if not path.is_symlink() and scan_images(path)[0]
+    ]
+    if inner:
+        lines.append(LeftOut("folder of pictures", tuple(inner), "score it by itself").line)
+    return lines
 
 
 def _refusal(path: Path, root: Path) -> str:

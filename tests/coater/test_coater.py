@@ -334,7 +334,9 @@ def test_bad_files(saved: Path, tmp_path: Path) -> None:
             Coater.load(bad)
         assert str(bad) in str(caught.value)
 
-    refused("can't be opened: No such file")
+    refused(
+        "can't be opened: No such file or directory. Expected a coater's file, or one of start,"
+    )
     bad.mkdir()
     refused("not a regular file; expected a coater")
     bad.rmdir()

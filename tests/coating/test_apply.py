@@ -63,10 +63,20 @@ def test_strength_zero_only_rounds(coater: Coater, images: torch.Tensor) -> None
     assert torch.equal(coat_images(images, coater, strength=0.0), rounded)
 
 
-@pytest.mark.parametrize("shape", [(3, 24, 20), (1, 4, 24, 20), (1, 3, 8, 20)])
+@pytest.mark.parametrize("shape", [(3, 24, 20), (1, 4, 24, 20), (1, 3, 8, 20), (0, 3, 24, 20)])
 def test_other_shapes_are_refused(coater: Coater, shape: tuple[int, ...]) -> None:
     with pytest.raises(ImageError, match="can't be coated; expected"):
         coat_images(torch.zeros(shape), coater)
+
+
+def test_bytes_are_refused_and_other_precisions_are_coated(
+    coater: Coater, images: torch.Tensor
+) -> None:
+    with pytest.raises(ImageError, match=r"type torch\.uint8 can't be coated; expected floating"):
+        coat_images((images * 255).to(torch.uint8), coater)
+    usual = coat_images(images.half().float(), coater)
+    assert torch.equal(coat_images(images.half(), coater), usual)
+    assert torch.equal(coat_images(images.half().double(), coater), usual)
 
 
 def test_an_image_without_sane_values_is_named(coater: Coater, images: torch.Tensor) -> None:

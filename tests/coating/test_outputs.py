@@ -95,6 +95,12 @@ def test_an_output_folder_that_overlaps_the_data_is_refused(data, where):
     assert files(data.parent) == before
 
 
+def test_a_broken_link_is_named(data, tmp_path):
+    (tmp_path / "alias").symlink_to(tmp_path / "gone")
+    with pytest.raises(DatasetError, match="alias is a broken link; expected a folder"):
+        coat_folder(ImageSet.open(data), FakeCoater(), tmp_path / "alias")
+
+
 def test_a_link_to_the_data_folder_is_seen_through(data, tmp_path):
     (tmp_path / "alias").symlink_to(data)
     with pytest.raises(DatasetError, match="separate"):

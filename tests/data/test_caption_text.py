@@ -96,6 +96,32 @@ def test_neighbouring_languages_are_not_confused(codec: str, text: str) -> None:
     assert decode_text(text.encode(codec)) == (text, codec)
 
 
+@pytest.mark.parametrize(
+    ("codec", "text"),
+    [
+        ("cp1255", "\u05e9\u05d5\u05e2\u05dc"),
+        ("cp1255", "\u05d7\u05ea\u05d5\u05dc \u05e9\u05d7\u05d5\u05e8, 1girl"),
+        (
+            "koi8_u",
+            "\u0440\u0443\u0434\u0430 \u0457\u0436\u0430\u043a, \u043b\u0456\u0441",
+        ),
+        ("koi8_r", "\u041b\u0418\u0421\u0410 \u0412 \u041b\u0415\u0421\u0423"),
+        ("cp866", "\u0440\u044b\u0436\u0430\u044f \u043b\u0438\u0441\u0430"),
+        ("iso8859_5", "\u0440\u044b\u0436\u0430\u044f \u043b\u0438\u0441\u0430"),
+        ("mac_cyrillic", "\u0440\u044b\u0436\u0430\u044f \u043b\u0438\u0441\u0430"),
+        ("iso8859_2", "\u015bwie\u017ce \u017ad\u017ab\u0142a"),
+        ("cp1257", "lap\u0117 s\u0117di \u0105\u017euolo \u0161e\u0161\u0117lyje"),
+        ("cp850", "un caf\xe9 pr\xe8s d'une for\xeat, \xe9t\xe9"),
+        ("cp850", "M\xe4dchen, gr\xfcne Wiese"),
+        ("mac_roman", "un caf\xe9 pr\xe8s d\u2019une for\xeat, \xe9t\xe9"),
+        ("mac_roman", "sch\xf6ne gr\xfcne Wiese"),
+        ("cp1257", "sarkana lapsa me\u017e\u0101, \u0137er\u0161ana"),
+    ],
+)
+def test_rarer_code_pages(codec: str, text: str) -> None:
+    assert decode_text(text.encode(codec)) == (text, codec)
+
+
 def test_escape_sequences_of_japanese_mail() -> None:
     assert decode_text("fox \u72d0".encode("iso2022_jp")) == ("fox \u72d0", "ISO-2022-JP")
 

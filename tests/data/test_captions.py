@@ -97,6 +97,36 @@ def test_tables_of_captions(tmp_path: Path, table: str) -> None:
     assert data.problems == ()
 
 
+def test_a_file_name_with_a_backslash_is_found(tmp_path: Path) -> None:
+    name = "q\"uo'te\\.png"
+    line = json.dumps({"file_name": name, "text": "a fox"})
+    home = folder_of(tmp_path, {"a.png": None, "metadata.jsonl": line})
+    try:
+        (home / "a.png").rename(home / name)
+    except OSError:
+        pytest.skip("no such names here")
+    if len(list(home.iterdir())) == 2:
+        assert captions(ImageSet.open(home)) == {name: "a fox"}
+
+
+@pytest.mark.parametrize("name", [" a.png", "a .png"])
+def test_spaces_in_names_count(tmp_path: Path, name: str) -> None:
+    line = json.dumps({"file_name": name, "text": "a fox"})
+    home = folder_of(tmp_path, {name: None, "metadata.jsonl": line})
+    assert captions(ImageSet.open(home)) == {name: "a fox"}
+    (home / "metadata.jsonl").unlink()
+    (home / "captions.tsv").write_text(f"  {name}  \ta fox\n")
+    assert captions(ImageSet.open(home)) == {name: "a fox" if name[0] == "a" else None}
+
+
+def test_a_json_object_of_captions(tmp_path: Path) -> None:
+    table = {"a.png": "one", "D:\\set\\s\\b.png": "two", "version": "1.0"}
+    files = {"a.png": None, "s/b.png": None, "captions.json": json.dumps(table)}
+    data = ImageSet.open(folder_of(tmp_path, files))
+    assert captions(data) == {"a.png": "one", "s/b.png": "two"}
+    assert data.notices == ()
+
+
 def test_a_table_in_each_folder(tmp_path: Path) -> None:
     line = '{"file_name": "1.png", "text": "%s"}'
     files = {"x/1.png": None, "x/metadata.jsonl": line % "left", "y/1.png": None}

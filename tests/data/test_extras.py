@@ -22,6 +22,7 @@ from support.metadata_files import (
 )
 
 from siren_ext.data.decode import XMP_KEY
+from siren_ext.data.extras import without_pictures
 from siren_ext.data.images import Picture, read_picture, write_picture
 from siren_ext.data.iptc import read_fields
 
@@ -142,6 +143,17 @@ def test_extended_xmp_is_reported_and_previews_are_left_out(tmp_path: Path) -> N
     head = b"http://ns.adobe.com/xap/1.0/\0"
     path = jpeg(tmp_path / "preview.jpg", segment(0xE1, head + packet.encode()))
     assert read_picture(path).text == {XMP_KEY: "<a/><b/>"}
+
+
+def test_pictures_in_xmp_are_left_out() -> None:
+    kept = '<rdf:Description dc:rights="mine" GImage:Mime="image/jpeg"/>'
+    value = kept.replace(" GImage:Mime", ' GImage:Data="QUJD" GImage:Mime')
+    inner = "<GDepth:Data xml:lang='x'>QUJD</GDepth:Data><xap:Thumbnails>a</xap:Thumbnails>"
+    assert without_pictures(value) == kept
+    assert without_pictures(f"{inner}{kept}{inner}") == kept
+    for open_ended in ("<xmp:Thumbnails>" * 100_000, "</xmp:Thumbnails>" + "<xmp:Thumbnails>" * 9):
+        assert without_pictures(open_ended) == open_ended
+    assert without_pictures("<xmp:Thumbnails>" * 100_000 + "</xmp:Thumbnails>") == ""
 
 
 def test_malformed_metadata_does_not_cost_the_image(tmp_path: Path, monkeypatch) -> None:

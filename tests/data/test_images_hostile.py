@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from siren_ext.data.image_files import readable_formats
 from siren_ext.data.images import (
     picture_size,
     read_picture,
@@ -117,3 +118,18 @@ def test_pillow_limit_is_left_alone():
     with pytest.raises(ImageError):
         read_picture(read_limits)
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF", "TIFF", "JXL", "HEIF", "AVIF"])
+def test_a_file_that_was_cut_is_called_damaged(tmp_path, kind):
+    if kind not in readable_formats() or kind not in Image.SAVE:
+        pytest.skip("this Pillow can't write it")
+    rough = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = saved(Image.fromarray(rough), kind)
+    path = tmp_path / "cut.png"
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ImageError, match=r"^cut\.png .*damaged") as caught:
+        read_picture(path)
+    assert "\n" not in str(caught.value)
+    assert "\\n" not in str(caught.value)
+    assert "Please" not in str(caught.value)

@@ -292,3 +292,12 @@ def test_a_hostile_dataset_of_musubi(tmp_path: Path, settings: str, why: str) ->
     assert names(data) == ["good/a.png"]
     assert len(data.problems) == 1
     assert why in "".join(data.problems[0])
+
+
+def test_a_folder_that_is_listed_again_is_reported(tmp_path: Path) -> None:
+    picture(tmp_path / "10_fox" / "a.png")
+    entries = 'subsets = [{image_dir = "10_fox", num_repeats = 4}, {image_dir = "10_fox"}]'
+    data = ImageSet.open(toml(tmp_path / "dataset.toml", f"[[datasets]]\n{entries}"))
+    assert [item.repeats for item in data.items] == [4]
+    line = "1 folder is listed more than once (10_fox): the first entry counts."
+    assert line in data.notices

@@ -1,14 +1,18 @@
-"""How PNG files are compressed: quickly, unless that makes them larger."""
+"""How PNG files are compressed, and what Pillow refuses in them."""
 
 from __future__ import annotations
 
 import io
+import struct
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from siren_ext.data.images import read_picture
 from siren_ext.data.png import compression, save_png
 
 
@@ -38,3 +42,40 @@ def test_files_are_exact_and_hardly_larger(pixels: np.ndarray, tmp_path: Path) -
     usual = io.BytesIO()
     Image.fromarray(pixels).save(usual, format="PNG", compress_level=4)
     assert path.stat().st_size <= 1.05 * usual.tell()
+
+
+def with_chunks(path: Path, chunks: Iterable[tuple[bytes, bytes]], *, at_end: bool = False) -> Path:
+    """A picture of 12 x 8 with further chunks before or behind its pixels."""
+    stream = io.BytesIO()
+    Image.new("RGB", (12, 8), (90, 20, 60)).save(stream, "PNG")
+    data, added = stream.getvalue(), b""
+    for name, content in chunks:
+        checksum = struct.pack(">I", zlib.crc32(name + content))
+        added += struct.pack(">I", len(content)) + name + content + checksum
+    place = len(data) - 12 if at_end else 33
+    path.write_bytes(data[:place] + added + data[place:])
+    return path
+
+
+@pytest.mark.parametrize("at_end", [False, True])
+def test_a_png_whose_texts_pillow_refuses_is_read_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_end: bool
+) -> None:
+    large = zlib.compress(b"w" * ((1 << 20) + 1))
+    fits = (b"zTXt", b"notes\0\0" + zlib.compress(b"n" * (1 << 20)))
+    chunks = [(b"zTXt", b"workflow\0\0" + large), (b"iTXt", b"XML\0\1\0\0\0" + large), fits]
+    path = with_chunks(tmp_path / "a.png", chunks, at_end=at_end)
+    with pytest.raises(ValueError, match=r"(?i)too large"):
+        Image.open(path).load()
+    picture = read_picture(path)
+    assert picture.rgb.shape == (8, 12, 3)
+    assert {key: len(text) for key, text in picture.text.items()} == {"notes": 1 << 20}
+    assert picture.notes == (
+        "The text 'workflow' of more than 1 MB was dropped.",
+        "The text 'XML' of more than 1 MB was dropped.",
+    )
+    monkeypatch.setattr("PIL.PngImagePlugin.MAX_TEXT_MEMORY", 2_000_000)
+    texts = [(b"tEXt", b"k%d\0" % number + b"w" * 600_000) for number in range(4)]
+    picture = read_picture(with_chunks(tmp_path / "b.png", texts, at_end=at_end))
+    assert sorted(picture.text) == ["k0", "k1", "k2"]
+    assert picture.notes == ("The text 'k3' of 1 MB was dropped.",)
