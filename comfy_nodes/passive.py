@@ -1,9 +1,11 @@
-"""The node for images that were published without a coating: was a LoRA trained on them?"""
+"""The node for images that were published without a coating: was a model trained on them?"""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy_api.latest import io
@@ -11,6 +13,11 @@ from comfy_api.latest import io
 from . import example_loras, files, host, paths, shown
 from .types import CATEGORY, schema
 
+if TYPE_CHECKING:
+    from siren_ext.suspects.local import LocalSuspect
+
+NOT_CONNECTED = object()
+"""Default of an input in ``validate_inputs``, where None is an input that is connected."""
 _POCKET = f"pocket{files.BUNDLED}"
 
 
@@ -77,6 +84,83 @@ def lora_file(name: str) -> Path:
     return path
 
 
+def graph_inputs() -> list[Any]:
+    """The inputs for models of the workflow, in place of files.
+
+    Returns
+    -------
+    list[Any]
+        Four optional inputs.
+    """
+    return [
+        io.Model.Input(
+            "model",
+            optional=True,
+            tooltip="The suspicious model of this workflow, with its LoRAs, in place of base and "
+            "lora: Stable Diffusion 1.x. Connect model, clip and vae, or none of them.",
+        ),
+        io.Clip.Input("clip", optional=True, tooltip="Of the suspicious model."),
+        io.Vae.Input("vae", optional=True, tooltip="Of the suspicious model."),
+        io.Model.Input(
+            "control",
+            optional=True,
+            tooltip="With model: a model that can't have seen your images, such as the checkpoint "
+            "before its LoRA. It is used with the same clip and vae. Without it, base is the "
+            "control.",
+        ),
+    ]
+
+
+def _outputs() -> list[Any]:
+    """What the node returns."""
+    return [
+        io.String.Output(
+            "page",
+            display_name="page",
+            tooltip="Path of report.html, relative to the output folder.",
+        ),
+        io.Float.Output(
+            "p",
+            display_name="p",
+            tooltip="How often chance alone would give such a difference.",
+        ),
+        io.String.Output(
+            "text", display_name="text", tooltip="The verdict in words, with its limits."
+        ),
+    ]
+
+
+@contextlib.contextmanager
+def _compared(
+    base: str, lora: str, strength: float, parts: tuple[Any, Any, Any], control: Any
+) -> Iterator[tuple[LocalSuspect, LocalSuspect]]:
+    """The suspect and its control: models of the workflow, or files."""
+    from siren_ext.errors import ModelError
+    from siren_ext.suspects.local import LocalSuspect
+
+    from . import graph_checkpoint as graph
+
+    device = str(host.device())
+    options: dict[str, Any] = {"device": device, "dtype": torch.float32}
+    if not graph.connected(parts, "the files base and lora"):
+        if control is not None:
+            raise ModelError(
+                "control is connected, but model, clip and vae are not. Connect the suspicious "
+                "model too, or disconnect control."
+            )
+        path, adapter = base_file(base), lora_file(lora)
+        yield LocalSuspect(path, adapter, scale=strength, **options), LocalSuspect(path, **options)
+        return
+    if control is None and base == _POCKET:
+        raise ModelError(
+            f"The control is {_POCKET}, which is not the base of the workflow's model. Connect a "
+            "model that can't have seen your images to control, or choose its checkpoint at base."
+        )
+    models = [parts] if control is None else [parts, (control, *parts[1:])]
+    with graph.written(*models, device=device) as found:
+        yield found[0], found[1] if len(found) > 1 else LocalSuspect(base_file(base), **options)
+
+
 class PassiveTest(io.ComfyNode):
     """Compares published with unpublished images."""
 
@@ -88,7 +172,7 @@ class PassiveTest(io.ComfyNode):
             search_aliases=["stolen images", "copyright", "membership inference", "verify lora"],
             display_name="Passive Test: images without a coating",
             category=CATEGORY,
-            description="Tests whether a LoRA was trained on images that you published without a "
+            description="Tests whether a model was trained on images that you published without a "
             "coating, by comparing them with images of the same kind that nobody has seen. Writes "
             "a report. Queue an interrupted run again to resume it.",
             is_output_node=True,
@@ -141,22 +225,9 @@ class PassiveTest(io.ComfyNode):
                     tooltip="Name of the report's folder inside ComfyUI's output folder. A number "
                     "is added.",
                 ),
+                *graph_inputs(),
             ],
-            outputs=[
-                io.String.Output(
-                    "page",
-                    display_name="page",
-                    tooltip="Path of report.html, relative to the output folder.",
-                ),
-                io.Float.Output(
-                    "p",
-                    display_name="p",
-                    tooltip="How often chance alone would give such a difference.",
-                ),
-                io.String.Output(
-                    "text", display_name="text", tooltip="The verdict in words, with its limits."
-                ),
-            ],
+            outputs=_outputs(),
         )
 
     @classmethod
@@ -167,10 +238,13 @@ class PassiveTest(io.ComfyNode):
         published: str | None = None,
         unpublished: str | None = None,
         save_as: str | None = None,
+        model: Any = NOT_CONNECTED,
     ) -> bool | str:
+        # a connected input has no value yet, which is None
+        wanted = lora if model is NOT_CONNECTED else None
         return paths.all_of(
             paths.input_check(base_file, base),
-            paths.input_check(lora_file, lora),
+            paths.input_check(lora_file, wanted),
             paths.input_check(paths.image_folder, published),
             paths.input_check(paths.image_folder, unpublished),
             paths.input_check(paths.new_output, save_as),
@@ -186,25 +260,28 @@ class PassiveTest(io.ComfyNode):
         unpublished: str,
         alpha: float,
         save_as: str,
+        model: Any = None,
+        clip: Any = None,
+        vae: Any = None,
+        control: Any = None,
     ) -> io.NodeOutput:
         from siren_ext.data.dataset import ImageSet
-        from siren_ext.passive.config import PassiveConfig
+        from siren_ext.passive.config import CompletionConfig, PassiveConfig
         from siren_ext.passive.judge_config import JudgeConfig
-        from siren_ext.suspects.local import LocalSuspect
         from siren_ext.workflows.passive_evidence import passive_evidence
 
-        out, device = paths.free_output(save_as), str(host.device())
+        out = paths.free_output(save_as)
         sets = [ImageSet.open(paths.image_folder(name)) for name in (published, unpublished)]
-        options: dict[str, Any] = {"device": device, "dtype": torch.float32}
-        model = base_file(base)
-        with host.long_step() as progress, host.learning():
+        models = _compared(base, lora, lora_strength, (model, clip, vae), control)
+        # files are written before gradients are enabled
+        with host.long_step() as progress, models as compared, host.learning():
             found = passive_evidence(
                 *sets,
-                LocalSuspect(model, lora_file(lora), scale=lora_strength, **options),
-                LocalSuspect(model, **options),
+                *compared,
                 out,
                 PassiveConfig(),
                 JudgeConfig(alpha=alpha),
+                completion=CompletionConfig(),
                 progress=progress,
             )
         verdict, page = found.verdict, found.report.html

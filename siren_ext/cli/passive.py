@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -20,7 +21,6 @@ from siren_ext.cli.generate import Adapters
 from siren_ext.cli.options import (
     AllowPartial,
     Assignments,
-    Base,
     ConfigFile,
     Device,
     Quiet,
@@ -28,14 +28,25 @@ from siren_ext.cli.options import (
 )
 from siren_ext.cli.output import Force, check_output
 from siren_ext.cli.passphrase import PassphraseEnv, open_signer
+from siren_ext.cli.suspects import (
+    SUSPECT_HELP,
+    LimitOptions,
+    TokenVariables,
+    TrustedHosts,
+    limits,
+    trust,
+)
 from siren_ext.cli.verify import SigningKey
 from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
-    from siren_ext.passive.config import PassiveConfig
+    from siren_ext.passive.config import CompletionConfig, LikenessConfig, PassiveConfig
     from siren_ext.passive.judge import PassiveVerdict
     from siren_ext.passive.judge_config import JudgeConfig
+    from siren_ext.suspects.base import Suspect
     from siren_ext.suspects.local import LocalSuspect
+    from siren_ext.suspects.remote import RequestLimits
+    from siren_ext.suspects.trust import Trust
 
 CleanModel = Annotated[
     str | None,
@@ -46,35 +57,67 @@ CleanModel = Annotated[
         "images. With --adapter it is the base by default.",
     ),
 ]
+Published = Annotated[
+    Path, typer.Option("--published", help="P: folder of published images that were not coated.")
+]
+Unpublished = Annotated[
+    Path,
+    typer.Option(
+        "--unpublished", help="U: folder of images of the same kind that nobody has seen."
+    ),
+]
+Risk = Annotated[
+    float | None,
+    typer.Option("--alpha", help="Accepted risk of accusing an innocent model; default 0.001."),
+]
+KeyedReport = Annotated[
+    Path | None,
+    typer.Option("--keyed", help="Report of 'verify --key' on the same model, to state both."),
+]
+CompletedPictures = Annotated[
+    int | None,
+    typer.Option(
+        "--pictures",
+        min=0,
+        help="Half-hidden pictures of each set that the models complete for the report, as an "
+        "illustration; default 4, 0 for none.",
+    ),
+]
+Weight = Annotated[
+    float, typer.Option("--scale", help="Weight of adapters that are given without one.")
+]
+BaseModel = Annotated[
+    str | None,
+    typer.Option(
+        "--base", help="Base model: pocket (bundled), a diffusers folder or a checkpoint file."
+    ),
+]
+BlackBox = Annotated[
+    str | None,
+    typer.Option(
+        "--suspect",
+        help="In place of the model's file, where only pictures or an API are at hand, which is "
+        f"weak evidence: {SUSPECT_HELP}",
+    ),
+]
 
 
 def passive(
-    published: Annotated[
-        Path,
-        typer.Option("--published", help="P: folder of published images that were not coated."),
-    ],
-    unpublished: Annotated[
-        Path,
-        typer.Option(
-            "--unpublished", help="U: folder of images of the same kind that nobody has seen."
-        ),
-    ],
-    base: Base,
+    published: Published,
+    unpublished: Unpublished,
     out: ReportFolder,
+    base: BaseModel = None,
     adapter: Adapters = None,
+    suspect: BlackBox = None,
     control: CleanModel = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option("--alpha", help="Accepted risk of accusing an innocent model; default 0.001."),
-    ] = None,
-    keyed: Annotated[
-        Path | None,
-        typer.Option("--keyed", help="Report of 'verify --key' on the same model, to state both."),
-    ] = None,
-    scale: Annotated[
-        float, typer.Option("--scale", help="Weight of adapters that are given without one.")
-    ] = 1.0,
+    alpha: Risk = None,
+    keyed: KeyedReport = None,
+    pictures: CompletedPictures = None,
+    scale: Weight = 1.0,
     allow_partial: AllowPartial = False,
+    limit: LimitOptions = None,
+    token_env: TokenVariables = None,
+    trust_host: TrustedHosts = None,
     sign: SigningKey = None,
     passphrase_env: PassphraseEnv = None,
     force: Force = False,
@@ -87,37 +130,39 @@ def passive(
 
     The model's file is needed, and two sets of the same kind by the same hand: images that were
     published, and as many that nobody has seen. If the two sets differ in themselves, the verdict
-    is invalid. Run the same command again to resume a stopped one. The exit code is 0 for every
-    verdict; read the verdict from the report.
+    is invalid. If only pictures of the model or an API are at hand, give --suspect: then the
+    report says whether its pictures are nearer to the published images, which is no accusation.
+    Run the same command again to resume a stopped one. The exit code is 0 for every verdict; read
+    the verdict from the report.
     """
     from siren_ext.data.dataset import ImageSet
     from siren_ext.report.keyed_summary import keyed_summary
     from siren_ext.workflows.passive_evidence import passive_evidence
+    from siren_ext.workflows.passive_pictures import picture_evidence
 
-    features, strictness = _settings(config, assign, alpha)
-    if adapter is None and control is None:
-        raise ConfigError(
-            "There is no model to compare with. Give the suspicious LoRA with --adapter, so that "
-            "it is compared with its --base, or give an older model with --control."
-        )
+    given = _settings(config, assign, alpha, pictures)
+    _check_models(given.judged, base, adapter, suspect, control, pictures)
     check_output(out, "report", force=force)
-    beside = None if keyed is None else keyed_summary(keyed)
-    models = _model(base, adapter, scale, allow_partial, device), _control(control, base, device)
+    shared: dict[str, Any] = {"keyed": None if keyed is None else keyed_summary(keyed)}
+    opened = _opener(
+        base, scale, allow_partial, limits(limit), trust(token_env, trust_host), device
+    )
     signer = open_signer(sign, passphrase_env) if sign else None
     sets = ImageSet.open(published), ImageSet.open(unpublished)
-    for given in sets:
-        report_notices(given.notices)
+    for images in sets:
+        report_notices(images.notices)
     with watched(quiet) as progress:
-        found = passive_evidence(
-            *sets,
-            *models,
-            out,
-            features,
-            strictness,
-            keyed=beside,
-            signer=signer,
-            progress=progress,
-        )
+        shared |= {"signer": signer, "progress": progress}
+        if suspect is not None:
+            shared["control"] = opened(control) if control else None
+            found = picture_evidence(
+                *sets, opened(suspect), out, given.likeness, given.judged, **shared
+            )
+        elif base is not None:
+            own = _model(base, adapter, scale, allow_partial, device)
+            models = own, _control(control, base, device)
+            shared["completion"] = given.completion
+            found = passive_evidence(*sets, *models, out, given.measured, given.judged, **shared)
     print_passive(found.verdict)
     if signer is not None:
         explain(f"Signed by {signer.public}")
@@ -125,16 +170,93 @@ def passive(
     report_skipped(found.problems, "image")
 
 
+class _Settings(NamedTuple):
+    """How images are measured, how strict the verdict is, and how pictures are handled."""
+
+    measured: PassiveConfig
+    judged: JudgeConfig
+    completion: CompletionConfig
+    likeness: LikenessConfig
+
+
 def _settings(
-    config: Path | None, assign: list[str] | None, alpha: float | None
-) -> tuple[PassiveConfig, JudgeConfig]:
-    """How images are measured, and the group ``test``: how strict the verdict is."""
-    from siren_ext.passive.config import PassiveConfig
+    config: Path | None, assign: list[str] | None, alpha: float | None, pictures: int | None
+) -> _Settings:
+    from siren_ext.passive.config import CompletionConfig, LikenessConfig, PassiveConfig
     from siren_ext.passive.judge_config import JudgeConfig
 
-    values = gather(PassiveConfig, config, assign, groups={"test": JudgeConfig})
+    groups = {"test": JudgeConfig, "completion": CompletionConfig, "likeness": LikenessConfig}
+    values = gather(PassiveConfig, config, assign, groups=groups)
     judged = values.pop("test") | ({} if alpha is None else {"alpha": alpha})
-    return PassiveConfig.from_dict(values), JudgeConfig.from_dict(judged)
+    shown = values.pop("completion") | ({} if pictures is None else {"count": pictures})
+    compared = LikenessConfig.from_dict(values.pop("likeness"))
+    return _Settings(
+        PassiveConfig.from_dict(values),
+        JudgeConfig.from_dict(judged),
+        CompletionConfig.from_dict(shown),
+        compared,
+    )
+
+
+def _check_models(
+    judged: JudgeConfig,
+    base: str | None,
+    adapter: list[str] | None,
+    suspect: str | None,
+    control: str | None,
+    pictures: int | None,
+) -> None:
+    """Refuse options that do not go together, before anything is loaded."""
+    if suspect is not None:
+        if adapter or pictures:
+            raise ConfigError(
+                f"{'--adapter' if adapter else '--pictures'} was given with --suspect; expected it "
+                "with the model's file only. Give a LoRA file as --suspect itself, or test it with "
+                "--base and --adapter, which is stronger."
+            )
+        if judged.evidence not in ("losses", "likeness"):
+            raise ConfigError(
+                f"test.evidence is {judged.evidence}, but of --suspect only pictures are compared; "
+                "leave it out."
+            )
+        return
+    if base is None:
+        raise ConfigError(
+            "No model was given. Give the model's file with --base and the suspicious LoRA with "
+            "--adapter; if only its pictures or an API are at hand, give --suspect."
+        )
+    if judged.evidence == "likeness":
+        raise ConfigError("test.evidence is likeness, which is for --suspect; leave it out.")
+    if adapter is None and control is None:
+        raise ConfigError(
+            "There is no model to compare with. Give the suspicious LoRA with --adapter, so that "
+            "it is compared with its --base, or give an older model with --control."
+        )
+
+
+def _opener(
+    base: str | None,
+    scale: float,
+    allow_partial: bool,
+    limits: RequestLimits,
+    trust: Trust,
+    device: str,
+) -> Callable[[str], Suspect]:
+    """A function that opens what --suspect names."""
+    from siren_ext.suspects.open import needs_base, open_suspect
+
+    def opened(text: str) -> Suspect:
+        return open_suspect(
+            text,
+            base=base if needs_base(text) else None,
+            scale=scale,
+            allow_partial=allow_partial,
+            limits=limits,
+            trust=trust,
+            device=device,
+        )
+
+    return opened
 
 
 def print_passive(verdict: PassiveVerdict) -> None:

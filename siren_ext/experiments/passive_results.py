@@ -253,7 +253,7 @@ def plot_power(summary: Sequence[Row], path: Path) -> None:
     Parameters
     ----------
     summary : Sequence[dict[str, Any]]
-        Of :func:`summarise`; rows of mode ``default``.
+        Of :func:`summarise`.
     path : Path
         The PNG file.
 
@@ -264,17 +264,27 @@ def plot_power(summary: Sequence[Row], path: Path) -> None:
     """
     figure = new_figure(11, 4)
     frames = figure.subplots(1, len(SHARES), sharey=True)
-    shown = ("losses, difference", "CDI, difference", "CDI, white box", "CDI, grey box")
-    colours = (COLOURS["guilty"], COLOURS["innocent"], COLOURS["reference"], "#000000")
+    shown = (
+        ("losses, difference", "permutation"),
+        ("losses, difference", "default"),
+        ("CDI, difference", "default"),
+        ("CDI, white box", "default"),
+        ("CDI, grey box", "default"),
+    )
+    colours = (COLOURS["guilty"], "#e6ab02", COLOURS["innocent"], COLOURS["reference"], "#000000")
     for axes, share in zip(frames, SHARES, strict=True):
-        for rule, colour in zip(shown, colours, strict=True):
+        for (rule, mode), colour in zip(shown, colours, strict=True):
             line = sorted(
                 (row["n"], row["at_0.001"])
                 for row in summary
-                if (row["rule"], row["mode"], row["share"]) == (rule, "default", share)
+                if (row["rule"], row["mode"], row["share"]) == (rule, mode, share)
             )
             axes.plot(
-                [n for n, _ in line], [rate for _, rate in line], "o-", color=colour, label=rule
+                [n for n, _ in line],
+                [rate for _, rate in line],
+                "o-",
+                color=colour,
+                label=f"{rule}, {mode}",
             )
         axes.set_xscale("log")
         axes.set_xticks(SIZES, [str(n) for n in SIZES])

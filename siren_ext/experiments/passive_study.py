@@ -19,6 +19,7 @@ from siren_ext.cli.common import say, watched
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.layout import cached_value, open_log
+from siren_ext.experiments.options import shard_of
 from siren_ext.experiments.panel_results import write_rows
 from siren_ext.experiments.passive_results import (
     Row,
@@ -33,6 +34,7 @@ from siren_ext.experiments.passive_roster import (
     pool_rows,
     roster,
 )
+from siren_ext.experiments.passive_tables import markdown
 from siren_ext.experiments.study import open_set
 from siren_ext.files import locked, sha256_file
 from siren_ext.passive.config import PassiveConfig
@@ -199,13 +201,22 @@ class PassiveStudy:
         )
         return rows
 
-    def report(self, rows: list[Row], tables: dict[str, FeatureTable]) -> None:
-        """Write the tables and the picture of the study into its folder."""
+    def report(self, rows: list[Row], tables: dict[str, FeatureTable]) -> list[str]:
+        """Write the tables and the picture of the study into its folder.
+
+        Returns
+        -------
+        list[str]
+            The main tables as lines of Markdown.
+        """
         summary = summarise(rows)
         write_rows(rows, self.out / "passive_tests.csv")
         write_rows(summary, self.out / "passive_rates.csv")
-        write_rows(single_images(tables), self.out / "passive_single_images.csv")
+        single = single_images(tables)
+        write_rows(single, self.out / "passive_single_images.csv")
         plot_power(summary, self.out / "passive_power.png")
+        sets = {model.name: self.sets[model.asked].name for model in self.models}
+        return markdown(rows, single, sets)
 
 
 def selected(models: list[Suspect], only: str, shard: str) -> list[Suspect]:
@@ -230,10 +241,7 @@ def selected(models: list[Suspect], only: str, shard: str) -> list[Suspect]:
     if unknown := [name for name in names if name not in known]:
         raise typer.BadParameter(f"{unknown[0]!r} is neither a model nor a kind of models.")
     chosen = [model for model in models if not names or {model.name, model.kind} & {*names}]
-    first, _, count = shard.partition("/")
-    if not (first.isdecimal() and count.isdecimal() and int(first) < int(count)):
-        raise typer.BadParameter(f"--shard is {shard!r}; expected i/n with i from 0 to n - 1.")
-    return chosen[int(first) :: int(count)]
+    return shard_of(chosen, shard)
 
 
 app = typer.Typer(add_completion=False)
@@ -279,7 +287,8 @@ def passive_study(
                 if model.name in tables:
                     rows += study.test(model.name, tables[model.name], draws)
                 progress.advance(note=model.name)
-            study.report(rows, tables)
+            for line in study.report(rows, tables):
+                say(line)
             return
         for model in wanted:
             if stage == "measure":

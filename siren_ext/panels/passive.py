@@ -119,13 +119,37 @@ def _checker(host: PanelHost) -> Callable[..., None]:
     return check
 
 
-def _models(base: str, lora: Any, host: PanelHost) -> tuple[str, Path]:
-    """The base model, where visitors may name one, and the LoRA's file."""
+def base_model(base: str, host: PanelHost) -> str:
+    """The model that a LoRA is for.
+
+    Parameters
+    ----------
+    base : str
+        ``pocket`` or a path, as typed; not used where visitors may not name files.
+    host : PanelHost
+        Its limits say whether they may.
+
+    Returns
+    -------
+    str
+        ``pocket``, or the path of an existing file or folder.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file or folder.
+    """
     base = base.strip().strip('"') if host.limits.folders else "pocket"
     if base != "pocket" and not Path(base).exists():
         raise ConfigError(
             f"There is no model {base}. Expected 'pocket', or the path of an existing checkpoint."
         )
+    return base
+
+
+def _models(base: str, lora: Any, host: PanelHost) -> tuple[str, Path]:
+    """The base model, where visitors may name one, and the LoRA's file."""
+    base = base_model(base, host)
     paths = upload_paths(lora)
     if not paths:
         raise AdapterError("No LoRA was given; add the suspicious LoRA's file.")
@@ -213,7 +237,7 @@ def passive_step(
     import torch
 
     from siren_ext.data.dataset import ImageSet
-    from siren_ext.passive.config import PassiveConfig
+    from siren_ext.passive.config import CompletionConfig, PassiveConfig
     from siren_ext.passive.judge_config import JudgeConfig
     from siren_ext.suspects.local import LocalSuspect
     from siren_ext.workflows.passive_evidence import passive_evidence
@@ -227,6 +251,7 @@ def passive_step(
         out,
         PassiveConfig(),
         JudgeConfig(alpha=alpha),
+        completion=CompletionConfig(),
         progress=progress,
     )
     verdict = found.verdict

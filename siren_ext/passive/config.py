@@ -34,6 +34,11 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 """Columns of each family of features. The first seven are CDI's, in the order of its vector."""
 
+STRENGTHS = (30, 50, 70)
+"""Strengths, in percent, at which a suspect redraws pictures."""
+LIKENESS = ("patches", "style", *(f"redraw_{strength}" for strength in STRENGTHS))
+"""Distances of an image from a suspect's pictures, where only pictures are at hand."""
+
 GRADIENT_FAMILIES = frozenset({"gradient_masking", "noise_optimisation"})
 """Families that differentiate the model."""
 
@@ -89,6 +94,60 @@ class PassiveConfig(Config):
     def columns(self) -> tuple[str, ...]:
         """The columns of one model, in order."""
         return columns_of(self.families)
+
+
+@dataclass(frozen=True)
+class CompletionConfig(Config):
+    """How pictures are completed.
+
+    Attributes
+    ----------
+    count : int
+        Pictures of each set; 0 for none.
+    steps : int
+        Gradient steps.
+    rate : float
+        Size of a step, in units of the latents.
+    weight : float
+        How much the difference between suspect and control counts beside the suspect itself.
+    """
+
+    count: Annotated[int, Meta(ge=0, le=100)] = 4
+    steps: Annotated[int, Meta(ge=2, le=10_000)] = 60
+    rate: Annotated[float, Meta(gt=0, le=10)] = 0.1
+    weight: Annotated[float, Meta(ge=0, le=100)] = 0.5
+
+
+@dataclass(frozen=True)
+class LikenessConfig(Config):
+    """How images are compared with a suspect's pictures.
+
+    Attributes
+    ----------
+    encoder : str
+        The model whose autoencoder gives the patches: pocket, a diffusers folder or a checkpoint.
+    resolution : int
+        Side in pixels at which pictures are compared; 0 takes the encoder's own.
+    nearest : int
+        Number of the most similar pictures that count for an image.
+    per_image : int
+        Pictures that are requested with the caption of each image, if the suspect makes pictures.
+    redraws : bool
+        Whether the suspect also redraws each image at three strengths, where it can.
+    steps, guidance
+        Of the pictures that are made; see :class:`siren_ext.suspects.base.PromptPlan`.
+    seed : int
+        Seed of the pictures that are made.
+    """
+
+    encoder: str = "pocket"
+    resolution: Annotated[int, Meta(ge=0, le=8192)] = 0
+    nearest: Annotated[int, Meta(ge=1, le=1000)] = 3
+    per_image: Annotated[int, Meta(ge=1, le=1000)] = 1
+    redraws: bool = True
+    steps: Annotated[int, Meta(ge=1, le=1000)] = 20
+    guidance: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
 
 def columns_of(families: Sequence[str], *, difference: bool = False) -> tuple[str, ...]:

@@ -114,7 +114,7 @@ def measure_features(
     size = picture_size(models[0], config.resolution)
     hashes = [sha256_file(item.path) for item in images.items]
     facts = _facts(suspect, control, config, size, models)
-    parts = Parts(partial, _signature(facts, hashes, _texts(images.items, config)))
+    parts = Parts(partial, _signature(facts, hashes, texts_of(images.items, config)))
     run = _Run(models, config, size, len(models) > 1 and same_encoder(*models))
     progress.stage("Measuring features", len(images), len(parts.done))
     try:
@@ -147,7 +147,7 @@ class _Run:
         images = torch.cat(
             [crop_view(to_tensor(read_picture(item.path).rgb), self.size) for item in items]
         )
-        texts = _texts(items, self.config)
+        texts = texts_of(items, self.config)
         found: list[NDArray[np.float64]] = []
         latents: Tensor | None = None
         # float32 convolutions of some GPUs round to 10 bits by default
@@ -184,8 +184,16 @@ def _features(batch: Batch) -> NDArray[np.float64]:
     return found
 
 
-def _texts(items: Sequence[Item], config: PassiveConfig) -> list[str]:
-    """The text of each image, according to the settings."""
+def texts_of(items: Sequence[Item], config: PassiveConfig) -> list[str]:
+    """The text that a model is given with each image.
+
+    Parameters
+    ----------
+    items : sequence of Item
+        The images.
+    config : PassiveConfig
+        Says whether captions are used.
+    """
     if config.captions == "none":
         return [""] * len(items)
     return [item.caption or item.class_words or "" for item in items]

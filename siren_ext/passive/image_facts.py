@@ -50,6 +50,13 @@ _GENERATOR_KEYS = frozenset(
 _GENERATOR_WORDS = re.compile(
     rb"Steps: \d+, Sampler: |trainedAlgorithmicMedia|NovelAI|Midjourney", re.IGNORECASE
 )
+# Names that ComfyUI, AUTOMATIC1111, DALL-E, Firefly and Midjourney give to files; names of cameras
+# and of people's own series are not among them.
+_GENERATOR_NAMES = re.compile(
+    r"ComfyUI_\d{5}_|\d{5}-\d{6,10}\b|DALL.E 20\d\d-|Firefly[ _]|"
+    r".*_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(_\d)?\.",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +76,7 @@ class ImageFacts:
     words : tuple[int, ...]
         Number of words of each caption; 0 if there is none.
     generated : tuple[str, ...]
-        Names of images whose metadata say that a model made them.
+        Names of images whose metadata or file names say that a model made them.
     looks : array, shape (n, 8)
         See :func:`siren_ext.scoring.appearance.looks_of`.
     thumbnails : array, shape (n, 3072)
@@ -214,7 +221,7 @@ def _row(item: Item) -> _Row:
         picture.size,
         picture.format,
         len(caption.split()),
-        _is_generated(picture),
+        _is_generated(picture) or _GENERATOR_NAMES.match(item.path.name) is not None,
         looks_of(crop_view(image, _VIEW)),
         small / max(float(np.linalg.norm(small)), 1e-12),
     )
@@ -349,7 +356,8 @@ def _notes(published: ImageFacts, unpublished: ImageFacts) -> Iterator[str]:
         if facts.generated:
             made = _count(facts.generated, f"{kind} image was", f"{kind} images were")
             shown = printable(", ".join(facts.generated[:_LISTED]))
-            yield f"{made} made by a model, according to the metadata ({shown}). {advice}"
+            told = "according to the metadata or the name"
+            yield f"{made} made by a model, {told} ({shown}). {advice}"
 
 
 def _count(found: Sequence[object], one: str, many: str) -> str:

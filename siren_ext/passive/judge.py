@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from siren_ext.errors import ScoreError
 from siren_ext.formats import Sha256
+from siren_ext.passive.config import DIFFERENCE
 from siren_ext.passive.judge_config import JudgeConfig, smaller
+from siren_ext.passive.picture_wording import PICTURES_DO_NOT_PROVE, likeness_headline
 from siren_ext.passive.set_comparison import compare_sets
 from siren_ext.passive.set_config import SetComparison
 from siren_ext.passive.share import UsedShare, used_share
@@ -22,6 +24,8 @@ from siren_ext.passive.wording import (
     DOES_NOT_PROVE,
     FOUND,
     INVALID,
+    NEARER,
+    NO_NEARER,
     PASSIVE_WORDING,
     Outcome,
     combined_words,
@@ -172,7 +176,8 @@ def judge(
     Parameters
     ----------
     published, unpublished : FeatureTable
-        Features of both sets, measured with a control that cannot have seen the images.
+        Features of both sets, measured with a control that cannot have seen the images; evidence
+        ``likeness`` needs none.
     looks : tuple[array, array]
         n x k numbers of what the images of both sets look like, which no model has touched.
     config : JudgeConfig | None
@@ -216,26 +221,29 @@ def judge(
         progress=Named(progress, "suspect"),
     )
     controls = _controls(published, unpublished, looks, config, progress)
-    share = used_share(
-        found.published[np.isfinite(found.published)],
-        found.unpublished[np.isfinite(found.unpublished)],
-        confidence=config.confidence,
-        seed=config.seed,
-    )
+    share = _share(found, config)
     outcome = _outcome(found, controls, config)
     warnings = (*_warnings(found, controls, config), *notes)
+    weak = config.evidence == "likeness"
+    told = None if weak else passive_headline(outcome, found, share, config.alpha)
     return PassiveVerdict(
         outcome,
-        passive_headline(outcome, found, share, config.alpha),
+        told or likeness_headline(outcome, found, config.alpha),
         found,
         columns,
         controls,
         share,
         config,
         warnings,
-        DOES_NOT_PROVE,
+        PICTURES_DO_NOT_PROVE if weak else DOES_NOT_PROVE,
         keyed,
     )
+
+
+def _share(found: SetComparison, config: JudgeConfig) -> UsedShare:
+    """The share that stands out, by the images that were scored."""
+    scored = [side[np.isfinite(side)] for side in (found.published, found.unpublished)]
+    return used_share(*scored, confidence=config.confidence, seed=config.seed)
 
 
 def _controls(
@@ -245,10 +253,11 @@ def _controls(
     config: JudgeConfig,
     progress: Progress,
 ) -> tuple[Control, ...]:
-    tables = {
-        "model": (published.control().values, unpublished.control().values),
-        "looks": looks,
-    }
+    tables = {"looks": looks}
+    apart = any(name.startswith(DIFFERENCE) for name in published.names)
+    if apart or config.evidence != "likeness":
+        model = published.control().values, unpublished.control().values
+        tables = {"model": model, **tables}
     found = [
         compare_sets(*pair, config.control_test(), progress=Named(progress, f"control: {name}"))
         for name, pair in tables.items()
@@ -262,7 +271,10 @@ def _outcome(found: SetComparison, controls: Sequence[Control], config: JudgeCon
         return INVALID
     if config.alpha < found.smallest_p:
         return "inconclusive"
-    return FOUND if found.p_value <= config.alpha else "no evidence"
+    small = found.p_value <= config.alpha
+    if config.evidence == "likeness":
+        return NEARER if small else NO_NEARER
+    return FOUND if small else "no evidence"
 
 
 def _warnings(found: SetComparison, controls: Sequence[Control], config: JudgeConfig) -> list[str]:

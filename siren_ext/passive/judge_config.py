@@ -10,13 +10,13 @@ from msgspec import Meta
 
 from siren_ext.config import Config
 from siren_ext.errors import ScoreError
-from siren_ext.passive.config import DIFFERENCE, FAMILIES
+from siren_ext.passive.config import DIFFERENCE, FAMILIES, LIKENESS
 from siren_ext.passive.scorer import Scorer
 from siren_ext.passive.set_config import Mode, SetTestConfig
 
-Evidence = Literal["losses", "difference", "plain"]
+Evidence = Literal["losses", "difference", "plain", "likeness"]
 
-_SMALLER = ("denoising_loss", "secmi", "pia", "pian", *FAMILIES["multiple_loss"])
+_SMALLER = ("denoising_loss", "secmi", "pia", "pian", *FAMILIES["multiple_loss"], *LIKENESS)
 """Columns that training on an image makes smaller; of the others it is not known."""
 
 
@@ -28,10 +28,11 @@ class JudgeConfig(Config):
     ----------
     alpha : float
         Accepted risk of accusing a model that was not trained on the images.
-    evidence : {"losses", "difference", "plain"}
+    evidence : {"losses", "difference", "plain", "likeness"}
         ``losses``: the mean of ten losses, suspect minus control. It learns nothing from the
         images, so few are enough. ``difference``: a scoring model learns from all features, suspect
         minus control. ``plain``: the same from the suspect's features alone, as in the CDI study.
+        ``likeness``: the mean distance from the suspect's pictures, where only these are at hand.
     mode : {"permutation", "default"}
         The test, see :func:`siren_ext.passive.set_comparison.compare_sets`.
     permutations : int
@@ -66,7 +67,7 @@ class JudgeConfig(Config):
 
     def test(self) -> SetTestConfig:
         """Settings of the comparison that decides."""
-        scorer: Scorer = "mean" if self.evidence == "losses" else "logistic"
+        scorer: Scorer = "mean" if self.evidence in ("losses", "likeness") else "logistic"
         return self._test(scorer, self.mode, self.permutations)
 
     def control_test(self) -> SetTestConfig:
@@ -104,6 +105,9 @@ class JudgeConfig(Config):
         """
         if self.evidence == "losses":
             wanted = {DIFFERENCE + name for name in FAMILIES["multiple_loss"]}
+        elif self.evidence == "likeness":
+            apart = any(name.startswith(DIFFERENCE) for name in names)
+            wanted = {DIFFERENCE * apart + name for name in LIKENESS}
         else:
             apart = self.evidence == "difference"
             wanted = {name for name in names if name.startswith(DIFFERENCE) == apart}

@@ -20,14 +20,20 @@ Outcome = Literal[
     "no evidence",
     "inconclusive",
     "invalid: P and U differ in themselves",
+    "nearer to the published pictures than to the unpublished ones",
+    "no nearer to the published pictures",
 ]
 FOUND: Final = "training found"
 INVALID: Final = "invalid: P and U differ in themselves"
+NEARER: Final = "nearer to the published pictures than to the unpublished ones"
+NO_NEARER: Final = "no nearer to the published pictures"
 TONES: dict[str, Tone] = {
     FOUND: "found",
     "no evidence": "clear",
     "inconclusive": "open",
     INVALID: "open",
+    NEARER: "open",
+    NO_NEARER: "clear",
 }
 """The style in which pages show an outcome."""
 
@@ -44,6 +50,8 @@ EVIDENCE: dict[Evidence, str] = {
     "control's",
     "plain": "a scoring model that learns from the suspicious model's own features, as in the CDI "
     "study",
+    "likeness": "its distance from the suspicious model's pictures: by patches, by style, and "
+    "where the model could redraw it, by what changed; nothing is learnt from the images",
 }
 """What each kind of evidence rests on."""
 

@@ -78,6 +78,9 @@ def passive_points(folder: Path, data: Any) -> list[CheckPoint]:
         points.append(_page(folder, data, verdict))
     else:
         points.append(CheckPoint("page", "not checked", "Its figures differ, see above"))
+    if data.get("completions"):
+        text = "completed pictures are an illustration; only the models can make them again"
+        points.append(CheckPoint("pictures", "not checked", text))
     if verdict.keyed is not None:
         text = (
             "check the keyed test's own report, whose report.json must have the SHA-256 "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta, Struct
@@ -18,9 +18,18 @@ from siren_ext.passive.judge import PassiveVerdict
 from siren_ext.passive.table import FeatureTable
 from siren_ext.passive.wording import CONTROLS, EVIDENCE, TONES, share_words
 from siren_ext.report.integrity import HTML, JSON, write_seal
+from siren_ext.report.passive_pictures import (
+    StoredCompletion,
+    compared_words,
+    completion_groups,
+    stored_completions,
+)
 from siren_ext.report.redaction import clean, pretty
 from siren_ext.report.template import render
 from siren_ext.report.write import ReportPaths, environment
+
+if TYPE_CHECKING:
+    from siren_ext.passive.completion import Completion
 
 Floats = NDArray[np.float64]
 
@@ -47,6 +56,7 @@ class StoredPassive(Struct, forbid_unknown_fields=True, kw_only=True):
     unpublished: dict[str, Any]
     published_looks: _Looks
     unpublished_looks: _Looks
+    completions: Annotated[list[StoredCompletion], Meta(max_length=200)] = []
 
 
 def write_passive_report(
@@ -57,6 +67,7 @@ def write_passive_report(
     out: Path,
     *,
     notes: Sequence[str] = (),
+    completions: Sequence[Completion] = (),
     signer: Signer | None = None,
 ) -> ReportPaths:
     """Write ``report.html``, ``report.json`` and ``report.seal.json``.
@@ -77,6 +88,8 @@ def write_passive_report(
         Folder for the files.
     notes : Sequence[str]
         The notes that the verdict was given.
+    completions : Sequence[Completion]
+        Half-hidden pictures that the models completed, as an illustration.
     signer : Signer | None
         Signs the seal.
 
@@ -102,6 +115,7 @@ def write_passive_report(
         "unpublished": clean(unpublished.to_dict()),
         "published_looks": looks[0].tolist(),
         "unpublished_looks": looks[1].tolist(),
+        "completions": stored_completions(completions),
     }
     out = Path(out)
     write_json(out / JSON, data)
@@ -148,14 +162,19 @@ def render_passive(verdict: PassiveVerdict, data: dict[str, Any]) -> str:
     found = verdict.comparison
     scored = [side[np.isfinite(side)] for side in (found.published, found.unpublished)]
     source = data["published"]["source"]
+    weak = verdict.config.evidence == "likeness"
+    higher = "nearer to the model's pictures" if weak else "better known to the model"
     return render(
         "passive.html",
         verdict=verdict,
         tone=TONES[verdict.outcome],
+        weak=weak,
         evidence=EVIDENCE[verdict.config.evidence],
         controls=CONTROLS,
         share_words=share_words(verdict.share),
-        chart=Markup(sets_svg(*scored)),
+        chart=Markup(sets_svg(*scored, higher=higher)),
+        compared=compared_words(source) if weak else "",
+        completions=completion_groups(data.get("completions", [])),
         sets=[_rows(title, data[title.lower()]) for title in ("Published", "Unpublished")],
         source=pretty(source),
         created=data["created"],

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError, ScoreError
 from siren_ext.files import is_file, one_at_a_time, sha256_file
-from siren_ext.passive.config import PassiveConfig
+from siren_ext.passive.completion import Completion, complete_pictures
+from siren_ext.passive.config import CompletionConfig, PassiveConfig
 from siren_ext.passive.features import measure_features
-from siren_ext.passive.image_facts import balanced, check_sets, read_facts, require_enough
 from siren_ext.passive.judge import KeyedEvidence, PassiveVerdict, judge
 from siren_ext.passive.judge_config import JudgeConfig
+from siren_ext.passive.owned_sets import read_owned_sets
 from siren_ext.passive.table import FeatureTable
-from siren_ext.progress import NULL, Named, Progress
+from siren_ext.progress import NULL, Progress
 from siren_ext.report.passive_report import write_passive_report
 from siren_ext.report.write import ReportPaths
 
@@ -58,6 +59,7 @@ def passive_evidence(
     features: PassiveConfig | None = None,
     config: JudgeConfig | None = None,
     *,
+    completion: CompletionConfig | None = None,
     keyed: KeyedEvidence | None = None,
     signer: Signer | None = None,
     progress: Progress = NULL,
@@ -79,6 +81,8 @@ def passive_evidence(
         How images are measured; None for the defaults.
     config : JudgeConfig | None
         How strict the verdict is; None for the defaults.
+    completion : CompletionConfig | None
+        How half-hidden pictures are completed as an illustration; None completes none.
     keyed : KeyedEvidence | None
         The keyed verdict on the same model, to state both together.
     signer : Signer | None
@@ -103,32 +107,27 @@ def passive_evidence(
         The user stopped; the same call resumes.
     """
     features, config, out = features or PassiveConfig(), config or JudgeConfig(), Path(out)
-    sets = [
-        given.checked(progress=Named(progress, name))
-        for given, name in ((published, "published"), (unpublished, "unpublished"))
-    ]
-    require_enough(*map(len, sets))
-    first, second, left_out = balanced(*sets)
-    facts = [
-        read_facts(given, progress=Named(progress, name))
-        for given, name in ((first, "published"), (second, "unpublished"))
-    ]
-    notes = [left_out] if left_out else []
-    notes += check_sets(*facts, captions=features.captions == "own")
+    sets = read_owned_sets(
+        published, unpublished, captions=features.captions == "own", progress=progress
+    )
     if suspect.describe() == control.describe():
         raise ConfigError(
             "The suspicious model and the control are the same model, so there is nothing to "
             "compare. Give the adapter, or another control."
         )
-    both = dataclasses.replace(first, items=(*first.items, *second.items), decoded=True)
-    table = _measured(both, suspect, control, features, out, progress)
-    notes += suspect.warnings
-    tables = table.rows(range(len(first))), table.rows(range(len(first), len(table)))
-    looks = facts[0].looks, facts[1].looks
-    verdict = judge(*tables, looks, config, notes=notes, keyed=keyed, progress=progress)
-    paths = write_passive_report(verdict, *tables, looks, out, notes=notes, signer=signer)
+    table = _measured(sets.both, suspect, control, features, out, progress)
+    notes, count = (*sets.notes, *suspect.warnings), len(sets.published)
+    tables = table.rows(range(count)), table.rows(range(count, len(table)))
+    verdict = judge(*tables, sets.looks, config, notes=notes, keyed=keyed, progress=progress)
+    pictures: tuple[Completion, ...] = ()
+    if completion is not None and completion.count:
+        shown = sets.published, sets.unpublished, completion, features
+        pictures = complete_pictures(suspect, control, *shown, progress=progress)
+    paths = write_passive_report(
+        verdict, *tables, sets.looks, out, notes=notes, completions=pictures, signer=signer
+    )
     _kept(out).unlink(missing_ok=True)
-    return PassiveEvidence(verdict, paths, sets[0].problems + sets[1].problems)
+    return PassiveEvidence(verdict, paths, sets.problems)
 
 
 def _measured(

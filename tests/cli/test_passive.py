@@ -26,7 +26,8 @@ def line(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str |
     published, unpublished = owned_sets(tmp_path, 20)
     words: list[str | Path] = ["passive", "--published", published, "--unpublished", unpublished]
     words += ["--base", shared_model(root, "kl", "epsilon"), "--out", tmp_path / "report"]
-    return [*words, "--control", shared_model(root, "kl", "v_prediction"), *FAST, "-q"]
+    words += ["--control", shared_model(root, "kl", "v_prediction"), *FAST, "-q"]
+    return [*words, "--pictures", "0"]
 
 
 def test_a_verdict_is_printed_reported_and_signed(
@@ -139,12 +140,49 @@ def test_unreadable_images_are_listed(
     assert "Skipped 1 image" in err
 
 
+def test_only_pictures_are_at_hand(call: Call, line: list[str | Path], tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for seed in range(500, 512):
+        picture(seed).save(pictures / f"{seed}.png")
+    place = line.index("--base")
+    encoder = f"likeness.encoder={line[place + 1]}"
+    black = [*line[:place], "--suspect", pictures, "--out", tmp_path / "report", *FAST, "-q"]
+    code, out, err = call(*black, "--set", encoder)
+    assert code == 0, err
+    assert out.startswith("no nearer to the published pictures: The model's pictures are not shown")
+    assert "Of a folder of pictures, only the pictures can be compared" in err
+    code, out, err = call("report", "check", tmp_path / "report")
+    assert "page: matches" in out
+    for extra, words in (
+        (["--adapter", "x.safetensors"], "--adapter was given with --suspect"),
+        (["--pictures", "2"], "--pictures was given with --suspect"),
+        (["--set", "test.evidence=plain"], "of --suspect only pictures are compared"),
+    ):
+        code, _, err = call(*black, *extra)
+        assert code == 2
+        assert words in err
+
+
+def test_a_model_must_be_given_and_evidence_must_fit_it(call: Call, line: list[str | Path]) -> None:
+    code, _, err = call(*line, "--set", "test.evidence=likeness")
+    assert code == 2
+    assert "test.evidence is likeness, which is for --suspect" in err
+    place = line.index("--base")
+    code, _, err = call(*line[:place], *line[place + 2 :])
+    assert code == 2
+    assert "No model was given. Give the model's file with --base" in err
+
+
 @pytest.mark.slow
 def test_a_tiny_model_is_measured_from_end_to_end(
     call: Call, line: list[str | Path], tmp_path: Path
 ) -> None:
+    line = [*line[:-2], "--set", "completion.count=1", "--set", "completion.steps=2"]
     code, out, err = call(*line, "--set", "features=grey")
     assert code == 0, err
+    kept = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert [one["published"] for one in kept["completions"]] == [True, False]
     assert out.splitlines()[-1] == str(tmp_path / "report" / "report.html")
     assert not list(tmp_path.glob("report.*"))
     code, out, err = call("report", "check", tmp_path / "report")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from support.fake_host import FakeHost, Interrupt, install, nodes_of_pack
 from support.feature_pairs import imitate_measuring
+from support.graph_models import Model, install_saving
 from support.owned_sets import owned_sets
 
 from siren_ext.errors import SirenError
@@ -59,6 +61,7 @@ def test_inputs_are_checked_before_a_run(host: FakeHost) -> None:
     assert "no checkpoint 'gone.safetensors'" in str(check(base="gone.safetensors"))
     assert "no checkpoint 'old.ckpt'" in str(check(base="old.ckpt"))
     assert "No LoRA is chosen" in str(check(lora="none"))
+    assert check(lora="none", model=None) is True  # the workflow's model is connected
     assert "no folder 'gone'" in str(check(unpublished="gone"))
     assert "can't be used as a name" in str(check(save_as="../x"))
 
@@ -79,6 +82,51 @@ def test_a_report_is_written_below_the_output_folder(
     (card,) = found.ui["siren"]
     assert card["link"]["filename"] == "report.html"
     assert any(line.startswith("Note: Only 20 images per set") for line in card["lines"])
+
+
+def test_models_of_the_workflow_take_the_place_of_files(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    saved = install_saving(monkeypatch, tmp_path / "host")
+    imitate_measuring(monkeypatch, trained=0.5)
+    suspect = {"model": Model(1.0), "clip": "clip", "vae": "vae"}
+    inputs = INPUTS | {"lora": "none"} | suspect
+    with torch.inference_mode():
+        found = node().execute(**inputs, control=Model(0.0))
+    assert found.args[1] <= 0.001
+    assert len(saved) == 2
+    assert not list((host.base / "temp").iterdir())
+    kept = (host.base / "output" / found.args[0]).with_suffix(".json")
+    source = json.loads(kept.read_text(encoding="utf-8"))
+    first, second = (source["published"]["source"][name] for name in ("suspect", "control"))
+    assert first["kind"] == second["kind"] == "workflow"
+    assert first["model_fingerprint"] != second["model_fingerprint"]
+    assert "model of a ComfyUI workflow" in (host.base / "output" / found.args[0]).read_text()
+    # a checkpoint by its name as the control
+    checkpoint = host.base / "models" / "checkpoints" / "sd.safetensors"
+    sys.modules["comfy.sd"].save_checkpoint(
+        str(checkpoint), Model(2.0), "clip", "vae", metadata={}, extra_keys={}
+    )
+    saved.clear()
+    node().execute(**inputs | {"base": "sd.safetensors"})
+    assert len(saved) == 1
+
+
+def test_models_of_the_workflow_that_cannot_be_compared(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install_saving(monkeypatch, tmp_path / "host")
+    imitate_measuring(monkeypatch, trained=0.5)
+    whole = INPUTS | {"model": Model(), "clip": "clip", "vae": "vae"}
+    for inputs, words in (
+        (INPUTS | {"model": Model()}, r"Only some of .* none for the files base and lora"),
+        (INPUTS | {"control": Model()}, "Connect the suspicious model too, or disconnect control"),
+        (whole, r"The control is pocket \(bundled\), .* choose its checkpoint at base"),
+        (whole | {"control": Model(family="Flux")}, "is of the family Flux"),
+        (whole | {"control": Model()}, "the control are the same model"),
+    ):
+        with pytest.raises(SirenError, match=words):
+            node().execute(**inputs)
 
 
 def test_sets_that_do_not_fit_are_refused(host: FakeHost) -> None:

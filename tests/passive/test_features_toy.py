@@ -90,6 +90,21 @@ def test_the_suspect_is_found_and_the_control_is_not(
     assert p_value(both, columns_of(families, difference=True), "logistic") < 0.01
 
 
+def test_the_more_was_used_the_smaller_is_p(tables: dict[str, FeatureTable]) -> None:
+    """Published images of which a share was used, against others that were not."""
+    values = tables["suspect"].columns(LOSSES).values
+    used, others, n = values[:HALF], values[HALF:], HALF // 2
+    found = []
+    for count in (0, n // 2, n):
+        published = np.concatenate([used[:count], others[: n - count]])
+        config = SetTestConfig(mode="default", scorer="mean")
+        columns = range(len(LOSSES))
+        found.append(compare_sets(published, others[n:], config, smaller=columns).p_value)
+    assert found[0] > 0.05
+    assert found[0] > found[1] > found[2]
+    assert found[2] < 0.01
+
+
 def test_exchanged_sets_are_not_found(tables: dict[str, FeatureTable]) -> None:
     assert p_value(tables["suspect"], LOSSES, "mean") < 0.01
     assert p_value(tables["suspect"], LOSSES, "mean", swap=True) > 0.5

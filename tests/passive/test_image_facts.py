@@ -116,9 +116,31 @@ def test_pictures_that_say_a_model_made_them_are_noted(tmp_path: Path) -> None:
     picture(1).save(published / "1.png", exif=exif)
     picture(1000).save(unpublished / "0.png", pnginfo=info)
     notes = checked(published, unpublished)
-    assert notes[1].startswith("2 published images were made by a model, according to the metadata")
+    assert notes[1].startswith(
+        "2 published images were made by a model, according to the metadata or the name"
+    )
     assert "(0.png, 1.png). A model's own output passes for its training images" in notes[1]
     assert notes[2].startswith("1 unpublished image was made by a model")
+
+
+@pytest.mark.parametrize(
+    ("name", "generated"),
+    [
+        ("ComfyUI_00012_.png", True),
+        ("00012-3141592653.png", True),
+        ("someone_a_fox_0a1b2c3d-1234-5678-9abc-0123456789ab_2.png", True),
+        ("Firefly 20240102.png", True),
+        ("IMG_00012.png", False),
+        ("20240102-123456.png", False),
+        ("00012.png", False),
+        ("comfy chair.png", False),
+        ("firefly.png", False),
+    ],
+)
+def test_names_that_generators_give_are_noted(tmp_path: Path, name: str, generated: bool) -> None:
+    picture(1).save(tmp_path / name)
+    (found,) = facts(tmp_path)
+    assert found.generated == ((name,) if generated else ())
 
 
 def test_larger_sets_lose_images_whatever_they_are_called(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from support.feature_pairs import looks, tables, verdict
 from siren_ext.errors import Cancelled, ScoreError
 from siren_ext.passive.judge import KeyedEvidence, judge
 from siren_ext.passive.judge_config import JudgeConfig
+from siren_ext.passive.table import FeatureTable
 from siren_ext.progress import Progress
 
 EVIDENCE = ("losses", "difference", "plain")
@@ -98,6 +99,45 @@ def test_a_keyed_verdict_counts_first_and_both_risks_are_added(keyed: str, words
     assert words in found.combined
     assert "at most the sum of both risks, 1 in 500, if both reports" in found.combined
     assert verdict(60).combined == ""
+
+
+def nearness(shift: float, *, control: bool) -> tuple[FeatureTable, FeatureTable]:
+    """Distances from a suspect's pictures, smaller by ``shift`` for published images."""
+    rng = np.random.default_rng(2)
+    made = []
+    for side in (0, 1):
+        plain = rng.normal(1, 0.1, (40, 2))
+        values = plain - shift * (side == 0)
+        names = ("patches", "style")
+        if control:
+            names += ("diff:patches", "diff:style")
+            values = np.hstack([values, values - plain + rng.normal(0, 0.02, (40, 2))])
+        images = tuple(f"{side} {row}.png" for row in range(40))
+        hashes = tuple(f"{1000 * side + row:064x}" for row in range(40))
+        made.append(FeatureTable(names, values, images, hashes, {"kind": "likeness"}))
+    return made[0], made[1]
+
+
+@pytest.mark.parametrize("control", [False, True])
+def test_pictures_alone_never_accuse(control: bool) -> None:
+    config = JudgeConfig(evidence="likeness", permutations=1999, control_permutations=199)
+    near, exchanged, same = (
+        judge(*tables_, looks(), config)
+        for tables_ in (
+            nearness(0.15, control=control),
+            nearness(0.15, control=control)[::-1],
+            nearness(0.0, control=control),
+        )
+    )
+    assert near.outcome == "nearer to the published pictures than to the unpublished ones"
+    assert "weak evidence and no accusation" in near.headline
+    assert near.columns == (("diff:patches", "diff:style") if control else ("patches", "style"))
+    assert [one.name for one in near.controls] == (["model"] if control else []) + ["looks"]
+    assert exchanged.outcome == same.outcome == "no nearer to the published pictures"
+    assert exchanged.comparison.p_value > 0.5
+    assert "no accusation" not in same.headline
+    unlike = judge(*nearness(0.15, control=control), looks(unlike=2.0), config)
+    assert unlike.outcome == "invalid: P and U differ in themselves"
 
 
 def test_values_are_plain_and_repeatable() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.passive_reports import written
+from support.passive_reports import completions, written
 from support.reports import edit, resealed, states
 
 from siren_ext.passive.judge import KeyedEvidence
@@ -48,6 +48,19 @@ def test_a_keyed_verdict_must_be_checked_by_itself(tmp_path: Path) -> None:
     found = check_report(tmp_path)
     assert states(found)["keyed verdict"] == "not checked"
     assert "b" * 64 in found.points[-1].text
+
+
+@pytest.mark.models
+def test_completed_pictures_are_kept_but_not_judged(tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    written(tmp_path, shown=completions())
+    found = check_report(tmp_path)
+    assert found.sound
+    assert (states(found)["page"], states(found)["pictures"]) == ("matches", "not checked")
+    resealed(tmp_path, lambda data: data["completions"][0].update(suspect_psnr=60.0))
+    assert states(check_report(tmp_path))["page"] == "differs"
+    resealed(tmp_path, lambda data: data["completions"][0].update(masked="javascript:alert(1)"))
+    assert states(check_report(tmp_path))["figures"] == "differs"
 
 
 def changes() -> dict[str, tuple[Any, str]]:

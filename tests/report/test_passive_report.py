@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.passive_reports import written
+from support.passive_reports import completions, written
 
 from siren_ext.passive.judge import KeyedEvidence
 
@@ -71,3 +71,15 @@ def test_the_record_has_all_features(tmp_path: Path) -> None:
     assert len(kept["published"]["rows"]) == len(kept["published_looks"]) == 40
     assert kept["verdict"]["comparison"]["n"] == 40
     assert (tmp_path / "report.seal.json").is_file()
+
+
+@pytest.mark.models
+def test_completed_pictures_are_shown_as_an_illustration(tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    assert "Does the model complete the pictures?" not in page(tmp_path / "none")
+    text = page(tmp_path / "some", shown=completions())
+    assert "This is an illustration and not a test" in text
+    assert text.count('<img src="data:image/png;base64,') == 8
+    assert text.index("Published pictures") < text.index("Unpublished pictures, to compare")
+    assert "24.3 dB by the suspicious model, 15.5 dB by the control, +8.8 dB." in text
+    assert "+0.2 dB." in text

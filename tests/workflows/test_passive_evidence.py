@@ -12,7 +12,7 @@ from support.owned_sets import owned_sets, picture
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled, ConfigError, DatasetError
-from siren_ext.passive.config import PassiveConfig
+from siren_ext.passive.config import CompletionConfig, PassiveConfig
 from siren_ext.passive.judge_config import JudgeConfig
 from siren_ext.report.check import check_report
 from siren_ext.workflows.passive_evidence import PassiveEvidence, passive_evidence
@@ -103,3 +103,22 @@ def test_sets_are_refused_before_anything_is_measured(
         evidence((published, unpublished), tmp_path / "report", suspect="a", control="a")
     assert calls == []
     assert not (tmp_path / "report").exists()
+
+
+def test_pictures_are_completed_if_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imitate_measuring(monkeypatch, trained=0.4)
+    folders = owned_sets(tmp_path, 20)
+    asked: list[tuple[str, int, int]] = []
+
+    def complete(suspect: Any, control: Any, *sets: Any, **_: Any) -> tuple[()]:
+        asked.append((f"{suspect.name} {control.name}", len(sets[0]), sets[2].count))
+        return ()
+
+    monkeypatch.setattr("siren_ext.workflows.passive_evidence.complete_pictures", complete)
+    evidence(folders, tmp_path / "report")
+    evidence(folders, tmp_path / "report", completion=CompletionConfig(count=0))
+    assert asked == []
+    evidence(folders, tmp_path / "report", completion=CompletionConfig(count=3))
+    assert asked == [("suspect control", 20, 3)]
