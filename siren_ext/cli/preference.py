@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from siren_ext.cli.common import command, explain, say, settings, watched
+from siren_ext.cli.common import (
+    command,
+    explain,
+    report_notices,
+    report_skipped,
+    say,
+    settings,
+    watched,
+)
 from siren_ext.cli.generate import Adapters
+from siren_ext.cli.model_file import Controls, ModelFile, Scale
 from siren_ext.cli.options import (
     AllowPartial,
     Assignments,
@@ -22,9 +31,6 @@ from siren_ext.cli.options import (
 from siren_ext.cli.output import Force, check_output
 from siren_ext.files import locked
 
-if TYPE_CHECKING:
-    from siren_ext.suspects.local import LocalSuspect
-
 
 def preference(
     data: Images,
@@ -32,18 +38,8 @@ def preference(
     coater: ReleasedCoater,
     out: Annotated[Path, typer.Option("--out", help="JSON file for the measurement.")],
     adapter: Adapters = None,
-    control: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--control",
-            metavar="MODEL",
-            help="Clean model that is subtracted: a LoRA that you trained on the originals, or "
-            "another model; several are averaged. By default nothing is subtracted.",
-        ),
-    ] = None,
-    scale: Annotated[
-        float, typer.Option("--scale", help="Weight of adapters that are given without one.")
-    ] = 1.0,
+    control: Controls = None,
+    scale: Scale = 1.0,
     allow_partial: AllowPartial = False,
     force: Force = False,
     config: ConfigFile = None,
@@ -57,25 +53,21 @@ def preference(
     'siren-ext verify --suspect OUT --key keys.json' tests it against the result. Run the same
     command again to resume a stopped one.
     """
-    import torch
-
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
     from siren_ext.data.dataset import ImageSet
     from siren_ext.preference.config import PreferenceConfig
     from siren_ext.preference.measure import measure_preference
-    from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
 
     chosen = settings(PreferenceConfig, config, assign)
     check_output(out, "scores", force=force)
     loaded = Coater.load(coater_path(coater))
-    merged = [WeightedAdapter.parse(text, scale) for text in adapter or ()]
-    suspect = LocalSuspect(
-        base, merged, allow_partial=allow_partial, device=device, dtype=torch.float32
-    )
-    clean = [_control(name, base, device) for name in control or ()]
+    model = ModelFile(base, adapter or (), control or (), scale, allow_partial, device)
+    suspect, clean = model.suspect(), model.clean()
+    given = ImageSet.open(data)
+    report_notices(given.notices)
     with locked(out), watched(quiet) as progress:
-        images = ImageSet.open(data).checked(progress=progress)
+        images = given.checked(progress=progress)
         found = measure_preference(
             suspect,
             images,
@@ -88,18 +80,7 @@ def preference(
         found.save(out)
     say(f"Preference measured on {len(found)} images: {out}")
     explain(f"Test a key: siren-ext verify --suspect {out.name} --key keys.json --out report")
-
-
-def _control(name: str, base: str, device: str) -> LocalSuspect:
-    """The clean model that ``--control`` names."""
-    import torch
-
-    from siren_ext.suspects.local import LocalSuspect
-    from siren_ext.suspects.open import needs_base
-
-    adapter = Path(name) if needs_base(name) else None
-    model = base if adapter or name == "base" else name
-    return LocalSuspect(model, adapter, device=device, dtype=torch.float32)
+    report_skipped(images.problems, "image")
 
 
 def register(app: typer.Typer) -> None:

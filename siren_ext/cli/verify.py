@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli.common import command, explain, say, settings
-from siren_ext.cli.options import Assignments, ConfigFile, ReportFolder, SuspectScores
+from siren_ext.cli.common import command, explain, gather, report_skipped, say
+from siren_ext.cli.generate import Adapters
+from siren_ext.cli.judging import Judged, ModelTest, ScoreFiles, Terms, check_measurement
+from siren_ext.cli.model_file import Controls, ModelFile, Scale, require_options
+from siren_ext.cli.options import (
+    ROOT_HELP,
+    AllowPartial,
+    Assignments,
+    ConfigFile,
+    Device,
+    Quiet,
+    ReportFolder,
+)
 from siren_ext.cli.output import Force, check_output
 from siren_ext.cli.passphrase import (
     KeyFile,
@@ -25,10 +35,50 @@ from siren_ext.errors import ConfigError
 if TYPE_CHECKING:
     from siren_ext.evidence.chain import ChainFiles
     from siren_ext.evidence.precedence import Precedence
+    from siren_ext.keys.coating_key import CoatingKey
     from siren_ext.keys.derived import KeySalt
+    from siren_ext.preference.config import PreferenceConfig
     from siren_ext.scoring.score_set import ScoreSet
+    from siren_ext.verdict.config import VerifyConfig
     from siren_ext.verdict.verify import Verdict
 
+Suspect = Annotated[
+    Path | None,
+    typer.Option(
+        "--suspect",
+        help="Scores of the suspicious model's images, or a measurement of its file by "
+        "'siren-ext preference' or 'twins'.",
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="BASE",
+        help="Instead of --suspect, test the model's file: pocket (bundled), a diffusers folder or "
+        "a checkpoint, the base of the --adapter if there is one.",
+    ),
+]
+Originals = Annotated[
+    Path | None,
+    typer.Option(
+        "--images", help="With --model: folder of your originals, kohya folder or dataset.toml."
+    ),
+]
+ShowTint = Annotated[
+    bool,
+    typer.Option(
+        "--show-tint",
+        help="With --model or a measurement: show what the model adds to images, and what the "
+        "coating adds. Whoever has report and coater can then work out the message.",
+    ),
+]
+VerifiedCoater = Annotated[
+    Path | None,
+    typer.Option(
+        "--coater", help="With --model, a measurement of a model or --commitment: the coater file."
+    ),
+]
 References = Annotated[
     list[Path] | None,
     typer.Option(
@@ -62,9 +112,6 @@ CommitmentFile = Annotated[
     Path | None,
     typer.Option("--commitment", help="Check against a commitment made before release."),
 ]
-CommittedCoater = Annotated[
-    Path | None, typer.Option("--coater", help="With --commitment: the coater file.")
-]
 CoatedFolder = Annotated[
     Path | None, typer.Option("--coated", help="With --commitment: folder of the coated images.")
 ]
@@ -73,7 +120,7 @@ TimeStamp = Annotated[
 ]
 Root = Annotated[
     Path | None,
-    typer.Option("--root", help="With --timestamp: PEM file, the authority's certificate."),
+    typer.Option("--root", help=f"With --timestamp: {ROOT_HELP[0].lower()}{ROOT_HELP[1:]}"),
 ]
 BeaconRound = Annotated[
     Path | None, typer.Option("--round", help="With --salt: the round that the key came from.")
@@ -97,15 +144,22 @@ SignPassphraseEnv = Annotated[
 
 
 def verify_(
-    suspect: SuspectScores,
     out: ReportFolder,
+    suspect: Suspect = None,
     reference: References = None,
     key: KeyFile = None,
     recipient: Recipient = None,
     innocent: Innocents = None,
+    model: Model = None,
+    adapter: Adapters = None,
+    images: Originals = None,
+    control: Controls = None,
+    scale: Scale = 1.0,
+    allow_partial: AllowPartial = False,
+    show_tint: ShowTint = False,
     commitment: CommitmentFile = None,
     coated: CoatedFolder = None,
-    coater: CommittedCoater = None,
+    coater: VerifiedCoater = None,
     timestamp: TimeStamp = None,
     root: Root = None,
     rounds: BeaconRound = None,
@@ -119,59 +173,85 @@ def verify_(
     force: Force = False,
     config: ConfigFile = None,
     assign: Assignments = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
 ) -> None:
     """Test whether the suspicious model was trained on the coated images; write a report.
 
     Give a --key, a --reference, several --innocent models, or all of them, or scores made with
     'siren-ext score --decoys'. All tests that they allow are run, and the strictest one decides,
-    even if it is inconclusive. The exit code is 0 for every verdict; read the verdict from the
-    report or its JSON file.
+    even if it is inconclusive. If you have the model's file, give --model, --images, --coater and
+    --key in place of scores; run the same command again to resume a stopped one. The exit code is
+    0 for every verdict; read the verdict from the report or its JSON file.
     """
-    from siren_ext.evidence.counting import counted
-    from siren_ext.report.write import write_report
-    from siren_ext.scoring.score_set import ScoreSet
-    from siren_ext.verdict.config import VerifyConfig
-    from siren_ext.verdict.models import joined_models
-    from siren_ext.verdict.verify import verify
-
-    chosen = settings(VerifyConfig, config, assign, alpha=alpha)
-    chain = chain_files(commitment, timestamp, root, rounds, coater, coated, salt)
+    chosen, plan = _settings(config, assign, alpha)
+    options: dict[str, object]
+    if model is None:
+        options = {"--adapter": adapter, "--images": images, "--control": control}
+        require_options(options, {"--suspect": suspect}, "without --model")
+    else:
+        options = {"--suspect": suspect, "--reference": reference, "--innocent": innocent}
+        options |= {"--mimicries": mimicries, "--reference-mimicries": reference_mimicries}
+        needed = {"--images": images, "--coater": coater, "--key": key}
+        require_options(options, needed, "with --model")
     check_output(out, "report", force=force)
-    suspect_scores = ScoreSet.load(suspect)
-    clean_scores = joined_models([ScoreSet.load(path) for path in reference or ()])
-    innocents = [ScoreSet.load(path) for path in innocent or ()]
+    tested: ScoreFiles | ModelTest
+    if suspect is not None:
+        tested = ScoreFiles(suspect, reference, innocent, mimicries, reference_mimicries)
+    else:
+        file = ModelFile(model or "", adapter or (), control or (), scale, allow_partial, device)
+        tested = ModelTest(file, images or Path(), plan, quiet)
+        check_measurement(out, force)
+    alone = commitment is None and tested.measured
+    committed = None if alone else coater
+    chain = chain_files(commitment, timestamp, root, rounds, committed, coated, salt)
     secret = open_key(key, recipient, passphrase_env) if key else None
-    found = None
-    if chain is not None:
-        prints = [secret.fingerprint()] if secret else []
-        opened = open_salt(salt, passphrase_env) if salt else None
-        found = chain_found(chain, suspect_scores, prints, opened)
+    standing = _standing(chain, secret, open_salt(salt, passphrase_env) if salt else None)
     signer = open_signer(sign, sign_passphrase_env or passphrase_env) if sign else None
-    found, price = counted(secret, suspect_scores, found)
-    if secret is not None:
-        chosen = replace(chosen, price=price)
-    verdict = verify(
-        suspect_scores,
-        clean_scores,
-        chosen,
-        key=secret,
-        innocents=innocents,
-        precedence=found,
+    terms = Terms(out, chosen, secret, standing, signer, commitment, coater, show_tint)
+    _print(tested.judge(terms), terms)
+
+
+def _settings(
+    config: Path | None, assign: list[str] | None, alpha: float | None
+) -> tuple[VerifyConfig, PreferenceConfig]:
+    """How strict the verdict is, and how a model's file is measured."""
+    from siren_ext.preference.config import PreferenceConfig
+    from siren_ext.verdict.config import VerifyConfig
+
+    values = gather(
+        VerifyConfig, config, assign, groups={"preference": PreferenceConfig}, alpha=alpha
     )
-    paths = write_report(
-        verdict,
-        suspect_scores,
-        clean_scores,
-        out,
-        mimicries=_pictures(mimicries),
-        reference_mimicries=_pictures(reference_mimicries),
-        innocents=innocents,
-        signer=signer,
-    )
-    print_verdict(verdict)
-    if signer is not None:
-        explain(f"Signed by {signer.public}")
-    say(str(paths.html))
+    plan = PreferenceConfig.from_dict(values.pop("preference"))
+    return VerifyConfig.from_dict(values), plan
+
+
+def _standing(
+    chain: ChainFiles | None, key: CoatingKey | None, salt: KeySalt | None
+) -> Callable[[ScoreSet], Precedence | None]:
+    """What the files of a chain say about scores, None without a chain."""
+    prints = [key.fingerprint()] if key else []
+    return lambda scores: None if chain is None else chain_found(chain, scores, prints, salt)
+
+
+def _print(found: Judged, terms: Terms) -> None:
+    """Print a verdict and the places of its files."""
+    print_verdict(found.verdict)
+    if terms.signer is not None:
+        explain(f"Signed by {terms.signer.public}")
+    if found.alike is not None:
+        one = found.alike
+        say(
+            f"learnt tint: correlation {one.correlation:.2f} with the expected one, {one.at_least} "
+            f"of {one.others} random messages as well; decides nothing"
+        )
+    if found.measurement is not None:
+        explain(
+            f"The measurement is kept in {found.measurement}. It can reveal the message: keep it "
+            "as secret as the key."
+        )
+    say(str(found.page))
+    report_skipped(found.problems, "image")
 
 
 def register(app: typer.Typer) -> None:
@@ -185,7 +265,8 @@ def register(app: typer.Typer) -> None:
     command(
         app,
         "verify",
-        example="siren-ext verify --suspect scores.json --key keys.json --out report",
+        example="siren-ext verify --model sd15.safetensors --adapter suspect.safetensors "
+        "--images photos --coater coater.safetensors --key keys.json --out report",
     )(verify_)
 
 
@@ -234,17 +315,6 @@ def print_verdict(verdict: Verdict) -> None:
     for warning in verdict.warnings:
         if warning != verdict.precedence.text:
             explain(f"Note: {warning}")
-
-
-def _pictures(folder: Path | None) -> list[Path]:
-    """The images that the report shows."""
-    from siren_ext.data.image_files import list_images
-
-    if folder is None:
-        return []
-    if not (images := list_images(folder)):
-        raise ConfigError(f"{folder} holds no images to show; give a folder of images.")
-    return images
 
 
 def chain_found(

@@ -26,9 +26,10 @@ from siren_ext.coater.bundled import coater_path
 from siren_ext.coater.coater import Coater
 from siren_ext.coating.folder import coat_folder
 from siren_ext.data.dataset import ImageSet
-from siren_ext.errors import ConfigError
 from siren_ext.experiments.layout import open_log
+from siren_ext.experiments.options import shard_of
 from siren_ext.experiments.panel_results import write_rows
+from siren_ext.experiments.preference_tables import figures, markdown
 from siren_ext.experiments.study import experiment_key, open_set
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.run import personalize
@@ -37,10 +38,8 @@ from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
 from siren_ext.progress import Named, Progress
 from siren_ext.scoring.score_set import ScoreSet
-from siren_ext.stats.keyed import contributions, keyed_test, whole_sums
 from siren_ext.suspects.local import LocalSuspect
 
-OTHER_KEYS = 1000
 _HANDLING = (
     Step("crop"),  # to 75-100 % of each side
     Step("mirror"),
@@ -260,7 +259,7 @@ class Study:
     def _suspect(self, adapter: Path) -> LocalSuspect:
         return LocalSuspect(self.base, adapter, dtype=torch.float32)
 
-    def row(self, model: Model, control: str) -> dict[str, Any]:
+    def row(self, model: Model, control: str, field: bool) -> dict[str, Any]:
         """The figures of one model and control.
 
         Parameters
@@ -269,53 +268,16 @@ class Study:
             The model.
         control : str
             A name in :data:`CONTROLS`.
+        field : bool
+            Whether the mean field is compared with what whole messages change, too.
         """
         found = self.measured(model, control)
         key = experiment_key(0, self.coater.config.message_bits)
         kind = model.case.name if model.case else "other images"
         known = {"case": kind, "model": model.name, "seed": model.seed, "control": control}
-        fitted = field_test(found, self.coater, key)
+        fitted = field_test(found, self.coater, key) if field else None
         by_field = {"p_field": fitted.p_value, "z_field": fitted.deviations} if fitted else {}
         return known | figures(found, key.signs()) | by_field
-
-
-def figures(found: ScoreSet, message: Any) -> dict[str, Any]:
-    """The owner's p, and how often other keys would be found.
-
-    Parameters
-    ----------
-    found : ScoreSet
-        A preference.
-    message : array_like, shape (k,)
-        The owner's signs.
-
-    Returns
-    -------
-    dict
-        ``p``; ``z``, the message's place in units of the spread of random messages; ``bits_right``;
-        ``others_05`` and ``others_01``, the shares of 1,000 other keys with p up to .05 and .01.
-
-    Raises
-    ------
-    ConfigError
-        If the set has no features.
-    """
-    if found.features is None:
-        raise ConfigError("The preference has no features; measure it again.")
-    own = keyed_test(found.features, message)
-    summed = whole_sums(contributions(found.features))
-    rng = np.random.default_rng(1)
-    others = [
-        keyed_test(found.features, rng.integers(0, 2, len(summed)) * 2 - 1).p_value
-        for _ in range(OTHER_KEYS)
-    ]
-    return {
-        "p": own.p_value,
-        "z": own.statistic / (float(np.linalg.norm(summed)) or 1.0),
-        "bits_right": own.bits_right,
-        "others_05": float(np.mean(np.array(others) <= 0.05)),
-        "others_01": float(np.mean(np.array(others) <= 0.01)),
-    }
 
 
 STAGES = ("coat", "train", "measure", "table")
@@ -342,6 +304,9 @@ def preference_study(
         str, typer.Option("--stage", help="coat, train, measure, table, or all of them.")
     ] = "all",
     shard: Annotated[str, typer.Option("--shard", help="Part I of N, as I/N from 0/N.")] = "0/1",
+    field: Annotated[
+        bool, typer.Option("--field", help="Compare the mean learnt field too (a minute each).")
+    ] = False,
     table: Annotated[
         Path | None, typer.Option("--table", help="CSV table; by default in the folder.")
     ] = None,
@@ -353,7 +318,6 @@ def preference_study(
         raise typer.BadParameter(f"{unknown[0]!r} is no case; expected {', '.join(names)}.")
     if stage not in (*STAGES, "all"):
         raise typer.BadParameter(f"{stage!r} is no stage; expected {', '.join(STAGES)} or all.")
-    part, parts = (int(number) for number in shard.split("/"))
     images = open_set(data)
     loaded = Coater.load(coater_path(coater))
     open_log(out, {"data": images.hash, "coater": loaded.fingerprint, "base": base, "steps": steps})
@@ -366,21 +330,16 @@ def preference_study(
             study.coated  # noqa: B018
         if stage in ("train", "all"):
             clean = [Model(CASES[0], seed) for seed in CONTROLS["three cleans"]]
-            for model in (clean + [model for model in models if model.case])[part::parts]:
+            for model in shard_of(clean + [model for model in models if model.case], shard):
                 study.adapter(model.case or CASES[0], model.seed)
         if stage in ("measure", "all"):
-            for model, control in list(product(models, CONTROLS))[part::parts]:
+            for model, control in shard_of(list(product(models, CONTROLS)), shard):
                 study.measured(model, control)
         if stage in ("table", "all"):
-            rows = [study.row(model, control) for model in models for control in CONTROLS]
+            rows = [study.row(model, control, field) for model in models for control in CONTROLS]
             write_rows(rows, table or out / "preference.csv")
-            for row in rows:
-                say(
-                    f"{row['model']}, control {row['control']}: p = {row['p']:.2g}, "
-                    f"by the field {row.get('p_field', 1):.2g}, "
-                    f"z = {row['z']:.1f}, {row['bits_right']} bits right; other keys below .05 and "
-                    f".01: {100 * row['others_05']:.1f} %, {100 * row['others_01']:.1f} %"
-                )
+            for line in markdown(rows):
+                say(line)
 
 
 if __name__ == "__main__":

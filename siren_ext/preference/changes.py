@@ -14,9 +14,6 @@ neither the model nor the images in full size.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,8 +23,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from siren_ext.errors import CoaterError, ScoreError
+from siren_ext.errors import ScoreError
 from siren_ext.preference.reading import SIDE, spread
+from siren_ext.preference.small import (
+    changes_by,
+    from_plain,
+    seed_of,
+    signs_for,
+    small_images,
+    to_plain,
+)
 from siren_ext.scoring.score_set import FIELD, ScoreSet
 from siren_ext.stats.tilted import TiltedResult, tilted_test
 
@@ -36,12 +41,11 @@ if TYPE_CHECKING:
     from siren_ext.diffusion.load import Pipeline
     from siren_ext.keys.coating_key import CoatingKey
 
-IMAGES = 4
-"""Images, spread evenly over the set, on which changes are compared."""
+PULLED = 16
+"""Images, spread evenly over those given, through which the field is carried to pixels."""
 DRAWN = 4000
 """Messages that the true one is compared with."""
 _RIDGE = 0.3  # share of the largest eigenvalue; chosen on the samples, see docs/preference.md
-_BATCH = 64
 
 Floats = NDArray[np.float64]
 
@@ -66,8 +70,7 @@ class MeanField:
 
     def to_plain(self) -> dict[str, str]:
         """Plain values for JSON: both arrays in base64."""
-        arrays = {"direction": self.direction.astype("<f4"), "images": self.images}
-        return {name: base64.b64encode(one.tobytes()).decode() for name, one in arrays.items()}
+        return to_plain("direction", self.direction, self.images)
 
     @classmethod
     def of(cls, scores: ScoreSet) -> MeanField | None:
@@ -86,18 +89,13 @@ class MeanField:
         plain = scores.source.get(FIELD)
         if plain is None:
             return None
-        try:
-            direction = np.frombuffer(base64.b64decode(plain["direction"], validate=True), "<f4")
-            images = np.frombuffer(base64.b64decode(plain["images"], validate=True), np.uint8)
-            field = cls(direction.reshape(3, SIDE, SIDE), images.reshape(-1, 3, SIDE, SIDE))
-        except (TypeError, KeyError, ValueError, binascii.Error):
-            field = None
-        if field is None or not np.isfinite(field.direction).all() or len(field.images) != IMAGES:
+        found = from_plain("direction", plain)
+        if found is None:
             raise ScoreError(
                 "The learnt field of this measurement is malformed; expected 3 x 32 x 32 numbers "
                 "and four small images. Make it again."
             )
-        return field
+        return cls(*found)
 
 
 def pull_back(pipeline: Pipeline, views: Tensor, fields: Floats, patterns: Floats) -> MeanField:
@@ -125,6 +123,7 @@ def pull_back(pipeline: Pipeline, views: Tensor, fields: Floats, patterns: Float
 
     wanted = torch.from_numpy(_whiten(fields.mean(0), patterns)).float()
     total: Tensor | None = None
+    views = views[spread(len(views), PULLED)]
     for view in torch.split(views, 1):
         image = view.to(pipeline.unet.device).requires_grad_(True)
         with torch.enable_grad():
@@ -135,10 +134,7 @@ def pull_back(pipeline: Pipeline, views: Tensor, fields: Floats, patterns: Float
     assert total is not None
     direction = F.adaptive_avg_pool2d(total.float(), SIDE)[0].cpu()
     direction = direction / direction.abs().max().clamp_min(1e-30)
-    chosen = F.adaptive_avg_pool2d(views[spread(len(views), IMAGES)], SIDE)
-    chosen = chosen[[row % len(chosen) for row in range(IMAGES)]]
-    images = (chosen * 255).round().to(torch.uint8)
-    return MeanField(direction.numpy(), images.cpu().numpy())
+    return MeanField(direction.numpy(), small_images(views))
 
 
 def _whiten(field: Floats, patterns: Floats) -> Floats:
@@ -168,16 +164,11 @@ def agreement(field: MeanField, coater: Coater, messages: Floats) -> Floats:
     array, shape (n,)
         T(m), the mean over the field's images.
     """
-    device = coater.device
-    direction = torch.from_numpy(field.direction.astype(np.float32)).to(device).flatten()
-    images = torch.from_numpy(field.images.copy()).to(device).float() / 255
-    found = []
-    given = torch.from_numpy(messages).float().to(device)
-    for part in torch.split(given, _BATCH // len(images)):
-        many = images.repeat(len(part), 1, 1, 1)
-        changes = coater.residual(many, part.repeat_interleave(len(images), 0))
-        values = changes.flatten(1) @ direction
-        found.append(values.view(len(part), -1).double().mean(1).cpu().numpy())
+    direction = torch.from_numpy(field.direction.astype(np.float32)).to(coater.device).flatten()
+    found = [
+        (changes.flatten(2) @ direction).double().mean(1).cpu().numpy()
+        for changes in changes_by(field.images, coater, messages)
+    ]
     return np.concatenate(found)
 
 
@@ -209,18 +200,6 @@ def field_test(scores: ScoreSet, coater: Coater, key: CoatingKey) -> TiltedResul
     field = MeanField.of(scores)
     if field is None:
         return None
-    if coater.fingerprint != scores.coater:
-        raise CoaterError(
-            f"The coater has the fingerprint {coater.fingerprint[:16]}, but the measurement was "
-            f"made with {scores.coater[:16]}. Give the coater that the images were coated with."
-        )
-    signs = key.signs()
-    if len(signs) != coater.config.message_bits:
-        raise ScoreError(
-            f"The key has {len(signs)} bits; this coater expects {coater.config.message_bits}. "
-            "Give the key that the images were coated with."
-        )
-    known = hashlib.sha256(field.direction.tobytes() + field.images.tobytes())
-    known.update(coater.fingerprint.encode())
-    seed = int.from_bytes(known.digest()[:6], "big")
+    signs = signs_for(scores, coater, key)
+    seed = seed_of(field.direction, field.images, coater)
     return tilted_test(lambda some: agreement(field, coater, some), signs, seed=seed, drawn=DRAWN)

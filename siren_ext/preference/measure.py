@@ -33,9 +33,10 @@ from siren_ext.personalize.data import training_size
 from siren_ext.preference.changes import pull_back
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.parts import Parts
-from siren_ext.preference.reading import bit_patterns, latent_patterns, read_fields, spread
+from siren_ext.preference.reading import latent_patterns, read_fields, spread
+from siren_ext.preference.tint import tint_of
 from siren_ext.progress import NULL, Progress
-from siren_ext.scoring.score_set import FIELD, PREFERENCE, ScoreSet
+from siren_ext.scoring.score_set import FIELD, PREFERENCE, TINT, ScoreSet
 from siren_ext.text import printable
 
 if TYPE_CHECKING:
@@ -242,7 +243,8 @@ def _score_set(
     fields, losses = parts.tables(len(items))
     coater.to(pipeline.unet.device)
     views = torch.cat([_view(items[row], size) for row in spread(len(items))])
-    patterns = latent_patterns(pipeline, views, bit_patterns(views, coater))
+    patterns = latent_patterns(pipeline, views, coater)
+    facts = facts | {TINT: tint_of(pipeline, views, fields).to_plain()}
     if keep_field:
         facts = facts | {FIELD: pull_back(pipeline, views, fields, patterns).to_plain()}
     return ScoreSet(

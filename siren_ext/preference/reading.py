@@ -7,28 +7,24 @@ plain product with the pattern of one bit also sees its neighbours; so all are f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-
-from siren_ext.diffusion import pipelines
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
     from siren_ext.diffusion.load import Pipeline
 
 SIDE = 32
-"""Side of the images on which the patterns of bits are measured. Coatings that a model learns are
-coarse."""
-PLACES = 16
-"""Images, spread evenly over the set, on which they are measured."""
-_ENCODED = 4  # of these are passed through the autoencoder
-_MESSAGES = 64  # random messages on each image
-_BATCH = 64
+"""Side in pixels of the small pictures in which learnt fields are shown and compared."""
+PLACES = 64
+"""Images, spread evenly over the set, on which the patterns of bits are measured."""
+CODINGS = 512
+"""Coated copies that are passed through the autoencoder for them, over all these images."""
+_PER_BIT = 10  # more of them for long messages
 _ENCODE_BATCH = 8
 _RIDGE = 0.1  # share of the largest eigenvalue; chosen on the samples, see docs/preference.md
 _SEED = 20_410
@@ -43,15 +39,18 @@ def spread(count: int, places: int = PLACES) -> list[int]:
 
 
 @torch.no_grad()
-def bit_patterns(views: Tensor, coater: Coater) -> Tensor:
-    """What the +1 of each bit adds to an image, on the average over images and other bits.
+def latent_patterns(pipeline: Pipeline, views: Tensor, coater: Coater) -> Floats:
+    """What the +1 of each bit adds to the latents of images, on the average over images.
 
-    A coating is limited where it would be visible, so what a bit adds depends on the others. The
-    linear part is found by least squares over random messages. These are drawn from a fixed seed:
-    no secret message is used.
+    A coating is limited where it would be visible, so what a bit adds depends on the others, and
+    on the image. So images really are coated, with random messages, and passed through the
+    autoencoder. The linear part of what that changes is found by least squares within each image.
+    The messages are drawn from a fixed seed: no secret message is used.
 
     Parameters
     ----------
+    pipeline : Pipeline
+        Gives the autoencoder.
     views : Tensor
         N x 3 x H x W in [0,1], clean images.
     coater : Coater
@@ -59,57 +58,34 @@ def bit_patterns(views: Tensor, coater: Coater) -> Tensor:
 
     Returns
     -------
-    Tensor
-        k x 3 x 32 x 32, in the range of the images.
+    array, shape (k, d)
+        Half the difference between +1 and -1.
+
+    Notes
+    -----
+    512 coated copies of 64 images read the models of ``docs/preference.md`` as well as 600 copies
+    of every image do.
     """
+    from siren_ext.diffusion import pipelines
+
     bits = coater.config.message_bits
     rng = np.random.default_rng(_SEED)
-    small = F.adaptive_avg_pool2d(views, SIDE).to(coater.device)
-    # few images get more messages each: the fit needs many more coatings than bits
-    each = -(-_MESSAGES * PLACES // len(small))
-    power, changes = np.eye(bits + 1) * 1e-9, np.zeros((bits + 1, small[0].numel()))
-    for image in small:
+    # few images get more copies each: the fit needs many more coatings than bits
+    each = -(-max(CODINGS, _PER_BIT * bits) // len(views)) + 1
+    power = np.eye(bits) * 1e-9
+    product: NDArray[Any] = np.zeros((bits, 1))
+    for view in torch.split(views.to(coater.device), 1):
         signs = rng.integers(0, 2, (each, bits)) * 2.0 - 1
-        for start in range(0, each, _BATCH):
-            part = torch.from_numpy(signs[start : start + _BATCH]).to(coater.device, torch.float32)
-            change = coater.residual(image.expand(len(part), -1, -1, -1), part)
-            design = np.c_[part.double().cpu().numpy(), np.ones(len(part))]
-            power += design.T @ design
-            changes += design.T @ change.flatten(1).double().cpu().numpy()
-    fitted = np.linalg.solve(power, changes)[:bits]
-    return torch.from_numpy(fitted).float().view(bits, 3, SIDE, SIDE)
-
-
-@torch.no_grad()
-def latent_patterns(pipeline: Pipeline, views: Tensor, patterns: Tensor) -> Floats:
-    """What the patterns add to the latents of images, on the average over the images.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        Gives the autoencoder.
-    views : Tensor
-        N x 3 x H x W in [0,1], of which four are used.
-    patterns : Tensor
-        k x 3 x s x s, from :func:`bit_patterns`.
-
-    Returns
-    -------
-    array, shape (k, d)
-        Half the difference of the latents with the pattern added and taken away.
-    """
-    device = pipeline.unet.device
-    chosen = views[spread(len(views), _ENCODED)].to(device)
-    whole = F.interpolate(
-        patterns.to(device), size=chosen.shape[2:], mode="bilinear", align_corners=False
-    )
-    rows = []
-    for part in torch.split(whole, max(1, _ENCODE_BATCH // len(chosen))):
-        pairs = (chosen + part[:, None]).flatten(0, 1), (chosen - part[:, None]).flatten(0, 1)
-        more, less = (pipelines.encode_latents(pipeline, images) for images in pairs)
-        change = (more - less).flatten(1).view(len(part), len(chosen), -1).mean(1) / 2
-        rows.append(change.double().cpu().numpy())
-    found: Floats = np.concatenate(rows)
+        changed = []
+        for part in torch.split(torch.from_numpy(signs).float(), _ENCODE_BATCH):
+            images = view.expand(len(part), -1, -1, -1)
+            coated = (images + coater.residual(images, part.to(view))).clamp(0, 1)
+            changed.append(pipelines.encode_latents(pipeline, coated).flatten(1).double().cpu())
+        latents = torch.cat(changed).numpy()
+        signs -= signs.mean(0)
+        power += signs.T @ signs
+        product = product + signs.T @ (latents - latents.mean(0))
+    found: Floats = np.linalg.solve(power, product)
     return found
 
 

@@ -63,6 +63,22 @@ def test_a_control_is_a_model_or_the_base(
         assert all(image["score"] == 0 for image in kept["images"])  # a model minus itself
 
 
+def test_what_is_left_out_is_reported(call, photos: Path, tmp_path: Path, tmp_path_factory) -> None:
+    model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    coater = tmp_path / "coater.safetensors"
+    Coater(SHAPE, seed=1).save(coater)
+    (photos / "photo.dng").write_bytes(b"II*\0\x08\0\0\0")
+    (photos / "bad.png").write_bytes((photos / "1.png").read_bytes()[:50])
+    (photos / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    line = ["preference", photos, "--base", model, "--coater", coater, "--set", "draws=1"]
+    code, told, err = call(*line, "--out", tmp_path / "preference.json")
+    assert code == 3
+    assert told.startswith("Preference measured on 4 images")
+    assert "photo.dng: camera RAW files are not read here" in err
+    assert "bad.png" in err
+    assert "Left out: 1 MP4 file (film.mp4)" in err
+
+
 def test_the_output_is_checked_and_locked(call, photos: Path, tmp_path: Path) -> None:
     line = ["preference", photos, "--base", "pocket", "--coater", tmp_path / "none.safetensors"]
     other = tmp_path / "cat.json"

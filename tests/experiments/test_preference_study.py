@@ -1,4 +1,4 @@
-"""The study of preference evidence: its figures, and a tiny run that is resumed."""
+"""The study of preference evidence: a tiny run that is resumed."""
 
 from __future__ import annotations
 
@@ -6,41 +6,15 @@ import csv
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from support.keyed_coating import BITS, SHAPE
+from support.keyed_coating import SHAPE
 from support.tiny_models import draw_images, need_models, shared_model
 from typer.testing import CliRunner
 
 from siren_ext.coater.coater import Coater
-from siren_ext.errors import ConfigError
-from siren_ext.experiments.preference_study import CONTROLS, app, figures
-from siren_ext.experiments.study import experiment_key
+from siren_ext.experiments.preference_study import CONTROLS, app
 from siren_ext.preference import changes
-from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats import tilted
-
-MESSAGE = experiment_key(0, BITS).signs()
-
-
-def measured(strength: float) -> ScoreSet:
-    rng = np.random.default_rng(2)
-    features = strength * MESSAGE + rng.normal(size=(40, BITS))
-    return ScoreSet(np.zeros(40), ("x",) * 40, ("",) * 40, "coater", features=features)
-
-
-def test_figures_of_known_preferences() -> None:
-    found, clean = figures(measured(1.0), MESSAGE), figures(measured(0.0), MESSAGE)
-    assert found["p"] < 1e-4
-    assert found["z"] > 3.5
-    assert found["bits_right"] == BITS
-    assert clean["p"] > 0.01
-    for one in (found, clean):  # 1,000 other keys: three standard errors
-        assert one["others_05"] == pytest.approx(0.05, abs=0.021)
-        assert one["others_01"] == pytest.approx(0.01, abs=0.0095)
-    bare = ScoreSet(np.zeros(1), ("x",), ("",), "coater")
-    with pytest.raises(ConfigError, match="no features"):
-        figures(bare, MESSAGE)
 
 
 @pytest.mark.models
@@ -64,7 +38,7 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory, monkeypatc
         made = CliRunner().invoke(app, [*line, *stage])
         assert made.exit_code == 0, made.output
         assert not (out / "preference.csv").exists()
-    made = CliRunner().invoke(app, [*line, "--stage", "table"])
+    made = CliRunner().invoke(app, [*line, "--stage", "table", "--field"])
     assert made.exit_code == 0, made.output
     with (out / "preference.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -72,6 +46,7 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory, monkeypatc
         (case, control) for case in ("clean", "others_20", "handled") for control in CONTROLS
     ]
     assert all(0 < float(row["p_field"]) <= 1 for row in rows)
+    assert "| all coated, then cropped, mirrored, JPEG 85 |" in made.output
     assert len(list((out / "adapters").glob("*.safetensors"))) == 6
     times = {path: path.stat().st_mtime_ns for path in (out / "preference").iterdir()}
     assert CliRunner().invoke(app, line).exit_code == 0

@@ -16,12 +16,12 @@ from siren_ext.coater.coater import Coater
 from siren_ext.errors import CoaterError, ScoreError
 from siren_ext.preference import changes
 from siren_ext.preference.changes import (
-    IMAGES,
     MeanField,
     agreement,
     field_test,
     pull_back,
 )
+from siren_ext.preference.small import IMAGES
 from siren_ext.scoring.score_set import FIELD, ScoreSet
 
 

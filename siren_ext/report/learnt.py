@@ -1,0 +1,245 @@
+"""What a report says of the learnt tint: figures always, pictures only if they were asked for.
+
+Both pictures together reveal the secret message to anybody who has the coater.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from siren_ext.errors import EvidenceError
+from siren_ext.preference.reading import SIDE
+from siren_ext.preference.tint import correlation
+from siren_ext.report.pictures import data_uri
+from siren_ext.report.points import CheckPoint, differences, point_of
+from siren_ext.schema import to_plain
+
+if TYPE_CHECKING:
+    from siren_ext.preference.tint import Likeness
+
+NAME = "learnt_tint"
+"""The name in ``report.json``."""
+TITLES = ("What the model adds", "What the coating adds")
+_ENLARGED = 6
+_FACTORS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+_RANGE = 100 / 255  # nearly all values of an amplified picture stay within it
+_AGAIN = (
+    "the correlation follows from the pictures' values in the report; the random messages can be "
+    "compared again only with the measurement, the coater and the key"
+)
+_NOT_HERE = (
+    "the tint is not in the report, because it would reveal the message; it is in the measurement"
+)
+_Picture = Annotated[str, Meta(max_length=20_000)]
+_Count = Annotated[int, Meta(ge=0, le=10**6)]
+
+
+class StoredLikeness(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """How alike both tints are; see :class:`siren_ext.preference.tint.Likeness`."""
+
+    correlation: Annotated[float, Meta(ge=-1.000001, le=1.000001)]
+    at_least: _Count
+    others: Annotated[int, Meta(ge=1, le=10**6)]
+    learnt: _Picture | None = None
+    expected: _Picture | None = None
+
+    def pictures(self) -> tuple[NDArray[np.float32], ...]:
+        """Both tints, 3 x 32 x 32; none if they were left out.
+
+        Raises
+        ------
+        EvidenceError
+            One is missing or malformed.
+        """
+        if self.learnt is None and self.expected is None:
+            return ()
+        try:
+            found = tuple(
+                np.frombuffer(base64.b64decode(text or "", validate=True), "<f4").reshape(
+                    3, SIDE, SIDE
+                )
+                for text in (self.learnt, self.expected)
+            )
+        except (ValueError, binascii.Error):
+            found = ()
+        if not found or not all(np.isfinite(one).all() for one in found):
+            raise EvidenceError(
+                "The learnt tint in the report is malformed; expected two pictures of 3 x 32 x 32 "
+                "numbers."
+            )
+        return found
+
+
+def stored_likeness(found: Likeness | None, *, pictures: bool = False) -> dict[str, Any] | None:
+    """What a report keeps of a comparison.
+
+    Parameters
+    ----------
+    found : Likeness | None
+        The comparison, if there is one.
+    pictures : bool
+        Keep both tints, which reveal the message.
+
+    Returns
+    -------
+    dict[str, Any] | None
+        Plain values, for :func:`siren_ext.report.write.write_report`.
+    """
+    if found is None:
+        return None
+    kept = StoredLikeness(found.correlation, found.at_least, found.others)
+    if pictures:
+        kept.learnt, kept.expected = (
+            base64.b64encode(one.astype("<f4").tobytes()).decode()
+            for one in (found.learnt, found.expected)
+        )
+    plain: dict[str, Any] = to_plain(kept)
+    return plain
+
+
+def tints_shown(kept: StoredLikeness | None, sources: Sequence[str] = ()) -> dict[str, Any]:
+    """What the page needs.
+
+    Parameters
+    ----------
+    kept : StoredLikeness | None
+        Of a report; None if there is none.
+    sources : Sequence[str]
+        The pictures as data URIs, if they are there already (:func:`checked_sources`).
+
+    Returns
+    -------
+    dict[str, Any]
+        Figures and pictures, empty for None.
+
+    Raises
+    ------
+    EvidenceError
+        A picture is malformed.
+    """
+    if kept is None:
+        return {}
+    tints = []
+    for row, values in enumerate(kept.pictures()):
+        factor = amplification(values)
+        drawn = data_uri(amplified(values, factor), SIDE * _ENLARGED, "PNG")
+        image = sources[row] if sources else drawn
+        tints.append({"title": TITLES[row], "image": image, "factor": factor})
+    return {
+        "correlation": kept.correlation,
+        "at_least": kept.at_least,
+        "others": kept.others,
+        "p": (1 + kept.at_least) / (1 + kept.others),
+        "tints": tints,
+    }
+
+
+def amplification(values: NDArray[np.float32]) -> int:
+    """By how much a tint is amplified to be seen.
+
+    Parameters
+    ----------
+    values : array, shape (3, s, s)
+        In the range of the images.
+
+    Returns
+    -------
+    int
+        The largest of some round numbers at which 99 % of the values stay within 100 of 255.
+    """
+    size = float(np.quantile(np.abs(values), 0.99))
+    return max(one for one in _FACTORS if one == 1 or one * size <= _RANGE)
+
+
+def amplified(values: NDArray[np.float32], factor: int) -> NDArray[np.uint8]:
+    """A tint that can be seen; grey is no change.
+
+    Parameters
+    ----------
+    values : array, shape (3, s, s)
+        In the range of the images.
+    factor : int
+        The amplification.
+
+    Returns
+    -------
+    array, shape (6 s, 6 s, 3)
+        uint8, each value as a square of pixels.
+    """
+    levels = np.clip(np.rint(values.astype(np.float64) * 255 * factor + 128), 0, 255)
+    large = levels.astype(np.uint8).repeat(_ENLARGED, 1).repeat(_ENLARGED, 2)
+    return np.ascontiguousarray(large.transpose(1, 2, 0))
+
+
+def checked_sources(kept: StoredLikeness | None, sources: Sequence[str]) -> Sequence[str]:
+    """The pictures on a page, if they show the values of the report.
+
+    Parameters
+    ----------
+    kept : StoredLikeness | None
+        Of the report.
+    sources : Sequence[str]
+        The pictures on the page as data URIs.
+
+    Returns
+    -------
+    Sequence[str]
+        The same.
+
+    Raises
+    ------
+    EvidenceError
+        A picture is missing, damaged, or shows something else.
+    """
+    values = kept.pictures() if kept is not None else ()
+    if len(values) != len(sources):
+        raise EvidenceError("pictures of the learnt tint are missing, or too many")
+    for one, source in zip(values, sources, strict=True):
+        try:
+            with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
+                same = image.size == (SIDE * _ENLARGED,) * 2 and np.array_equal(
+                    np.asarray(image.convert("RGB")), amplified(one, amplification(one))
+                )
+        except (UnidentifiedImageError, OSError, ValueError):
+            same = False
+        if not same:
+            raise EvidenceError("a picture of the learnt tint does not show the report's values")
+    return sources
+
+
+def likeness_points(kept: StoredLikeness | None) -> list[CheckPoint]:
+    """Check what a report says of the learnt tint.
+
+    Parameters
+    ----------
+    kept : StoredLikeness | None
+        Of the report; None if there is none.
+
+    Returns
+    -------
+    list[CheckPoint]
+        At most one point.
+    """
+    if kept is None:
+        return []
+    try:
+        values = kept.pictures()
+    except EvidenceError as error:
+        return [CheckPoint("learnt tint", "differs", str(error))]
+    wrong = []
+    if kept.at_least > kept.others:
+        wrong.append(f"{NAME}.at_least is larger than {NAME}.others")
+    if values:
+        wrong += differences(correlation(*values), kept.correlation, f"{NAME}.correlation")
+    if not values and not wrong:
+        return [CheckPoint("learnt tint", "not checked", _NOT_HERE)]
+    return [point_of("learnt tint", wrong, _AGAIN)]

@@ -1,0 +1,130 @@
+"""The command ``verify`` with a model's file: measured, tested and reported in one go."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.evidence_samples import PASSPHRASE
+from support.key_commands import env, refused
+from support.keyed_coating import SHAPE
+from support.tiny_models import need_models, shared_model
+
+from siren_ext.coater.coater import Coater
+from siren_ext.evidence.ledger import ledger_of
+from siren_ext.keys.coating_key import KeyRing
+
+need_models()
+pytestmark = [pytest.mark.models, pytest.mark.usefixtures("cheap", "secret_in_environment")]
+
+
+@pytest.fixture
+def owned(work: Path, photos: Path) -> Path:
+    """A coater, keys and photos with captions in the current folder."""
+    for number in range(1, 4):
+        (photos / f"{number}.txt").write_text("a fox")
+    Coater(SHAPE, seed=1).save(work / "coater.safetensors")
+    KeyRing.draw(bits=SHAPE.message_bits).save(work / "keys.json", PASSPHRASE)
+    return work
+
+
+def test_a_model_is_measured_and_judged_at_once(call, owned: Path, tmp_path_factory) -> None:
+    model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    line = ["verify", "--model", model, "--images", "photos", "--coater", "coater.safetensors"]
+    line += ["--key", "keys.json", *env(), "--set", "preference.draws=2", "--out", "report"]
+    line += ["--show-tint"]
+    code, told, err = call(*line)
+    assert code == 0, err
+    assert "keyed test" in told
+    assert "\nlearnt tint: correlation " in told
+    assert " of 1000 random messages as well; decides nothing\n" in told
+    page = (owned / "report" / "report.html").read_text()
+    assert page.count('<figure class="tint">') == 2
+    assert "Suspect: how the model was measured" in page
+    assert "siren-ext verify --model BASE --adapter FILE --images ORIGINALS" in page
+    assert "Score the images" not in page
+    assert told.endswith("report/report.html\n")
+    assert "The measurement is kept in report.preference.json. It can reveal the message" in err
+    kept = json.loads((owned / "report.preference.json").read_text())
+    assert kept["source"]["kind"] == "preference"
+    assert kept["source"]["settings"]["draws"] == 2
+    stored = (owned / "report" / "report.json").read_text()
+    assert "features" not in json.loads(stored)["suspect"]["images"][0]
+    assert ledger_of(owned / "keys.json").read_text().count("\n") == 2  # begun, and one test
+    check = ["report", "check", "report", "--suspect", "report.preference.json"]
+    check += ["--key", "keys.json", *env()]
+    again = ["--model", model, "--images", "photos", "--coater", "coater.safetensors"]
+    code, told, err = call(*check, *again, "-q")
+    assert (code, err) == (3, "Not checked: signature, commitment, number of tests.\n")
+    assert "T and p follow from the key and the features" in told
+    assert "the correlation follows from the pictures' values in the report" in told
+    assert "\nmeasurement: matches. the model gives the same figures again" in told
+    code, told, err = call(*check, *again, "--control", "base", "-q")
+    assert code == 2
+    assert "\nmeasurement: differs. the clean models that are subtracted are others" in told
+    assert not list(owned.glob("*.partial"))
+
+
+def test_two_steps_give_the_same_measurement(call, owned: Path, tmp_path_factory) -> None:
+    model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    same = ["--coater", "coater.safetensors", "--control", "base"]
+    line = ["verify", "--model", model, "--images", "photos", *same, "--out", "report"]
+    assert call(*line, "--key", "keys.json", *env(), "--set", "preference.draws=1")[0] == 0
+    line = ["preference", "photos", "--base", model, *same, "--set", "draws=1", "--out", "p.json"]
+    assert call(*line)[0] == 0
+    assert (owned / "p.json").read_text() == (owned / "report.preference.json").read_text()
+    line = ["verify", "--suspect", "p.json", "--key", "keys.json", *env(), "--out", "second"]
+    refused(call, (*line, "--show-tint"), "measurement of a model's file with --coater")
+    Coater(SHAPE, seed=2).save(owned / "other.safetensors")
+    before = ledger_of(owned / "keys.json").read_text()
+    refused(call, (*line, "--coater", "other.safetensors"), "the measurement was made with")
+    assert ledger_of(owned / "keys.json").read_text() == before
+    code, told, _ = call(*line)
+    assert code == 0
+    assert "learnt tint" not in told
+    code, told, _ = call(*line, "--coater", "coater.safetensors", "--show-tint")
+    assert code == 0
+    assert "\nlearnt tint: correlation " in told
+    assert (owned / "second" / "report.html").read_text().count('class="tint"') == 2
+
+
+def test_what_does_not_fit_is_refused_before_the_work(call, owned: Path) -> None:
+    (owned / "scores.json").write_text("{}")
+    model = ("verify", "--out", "r", "--model", "pocket")
+    owners = ("--images", "photos", "--coater", "coater.safetensors", "--key", "keys.json")
+    KeyRing.draw(bits=48).save(owned / "others.json", PASSPHRASE)
+    for arguments, words in (
+        (("verify", "--out", "r"), "--suspect is missing; needed without --model"),
+        (("verify", "--out", "r", "--images", "photos"), "--suspect is missing"),
+        (
+            ("verify", "--out", "r", "--suspect", "scores.json", "--images", "photos"),
+            "--images does not belong without --model; leave it out",
+        ),
+        (model, "--images and --coater and --key are missing; needed with --model"),
+        (
+            (*model, *owners, "--suspect", "scores.json", "--reference", "scores.json"),
+            "--suspect and --reference do not belong with --model; leave them out",
+        ),
+        (
+            ("report", "check", "r", "--control", "base"),
+            "--control does not belong without --model",
+        ),
+        (
+            ("report", "check", "r", "--model", "pocket"),
+            "--key and --suspect and --images and --coater are missing; needed with --model",
+        ),
+        ((*model, *owners, *env(), "--coater", "none.safetensors"), "none.safetensors"),
+        ((*model, *owners, *env(), "--images", "none"), "none"),
+        ((*model, *owners, *env(), "--set", "preference.high=2"), "PreferenceConfig.high"),
+        (
+            (*model, *owners, *env(), "--key", "others.json"),
+            "The key has 48 bits, but this coater needs 16",
+        ),
+    ):
+        refused(call, arguments, words)
+    (owned / "r.preference.json").write_text("mine")
+    refused(call, (*model, *owners, *env()), "r.preference.json exists and is not a file of scores")
+    assert (owned / "r.preference.json").read_text() == "mine"
+    assert not (owned / "r").exists()
+    assert not ledger_of(owned / "keys.json").exists()
