@@ -11,8 +11,8 @@ import numpy as np
 from siren_ext.attribution.config import AttributionConfig
 from siren_ext.attribution.gradients import measure_gradients
 from siren_ext.attribution.influence import Ranking, rank_gradients, rank_patches
-from siren_ext.attribution.patches import descriptors, patch_similarity
 from siren_ext.attribution.wording import headline
+from siren_ext.diffusion.patches import descriptors, patch_similarity
 from siren_ext.errors import DatasetError
 from siren_ext.files import sha256_file
 from siren_ext.passive.denoiser import denoiser, picture_size
@@ -203,7 +203,7 @@ def _notes(data: ImageSet, pictures: ImageSet) -> tuple[str, ...]:
     bare = int(np.sum([not (item.caption or item.class_words) for item in pictures.items]))
     if bare and any(item.caption or item.class_words for item in data.items):
         found.append(
-            f"{bare} of {len(pictures)} pictures have no caption, and your images have; put the "
-            "prompt into a .txt file beside a picture if you know it."
+            f"{bare} of {len(pictures)} pictures have no caption, and your images have; give "
+            "the prompt of a picture too if you know it."
         )
     return tuple(found)

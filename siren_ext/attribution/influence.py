@@ -148,7 +148,7 @@ def rank_patches(similarity: Floats, *, repeats: int = 200, seed: int = 0) -> Ra
     Parameters
     ----------
     similarity : array, shape (q, areas, n)
-        Of :func:`~siren_ext.attribution.patches.patch_similarity`, by area of the picture.
+        Of :func:`~siren_ext.diffusion.patches.patch_similarity`, by area of the picture.
     repeats : int
         Bootstrap samples. Each draws the areas of every picture anew, and the pictures if there are
         several.

@@ -24,12 +24,12 @@ from siren_ext.cli.options import (
     Quiet,
     ReportFolder,
 )
-from siren_ext.errors import ConfigError
-from siren_ext.files import is_folder, is_present, locked
+from siren_ext.cli.output import Force, check_output
+from siren_ext.files import is_folder
 
 if TYPE_CHECKING:
-    from siren_ext.attribution.attribute import Attribution
     from siren_ext.data.dataset import ImageSet
+    from siren_ext.workflows.image_attribution import ImageAttribution
 
 _PRINTED = 5
 _CACHE = "gradients.safetensors"
@@ -66,6 +66,7 @@ def images(
         ),
     ] = None,
     allow_partial: AllowPartial = False,
+    force: Force = False,
     config: ConfigFile = None,
     assign: Assignments = None,
     device: Device = "auto",
@@ -80,14 +81,13 @@ def images(
     """
     import torch
 
-    from siren_ext.attribution.attribute import attribute_images
     from siren_ext.attribution.config import AttributionConfig
     from siren_ext.data.dataset import ImageSet
-    from siren_ext.report.attribution_report import write_attribution
     from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
+    from siren_ext.workflows.image_attribution import rank_images
 
     chosen = settings(AttributionConfig, config, assign)
-    _check_folder(out)
+    check_output(out, "ranking", force=force)
     used = [] if adapter is None else [WeightedAdapter.parse(adapter)]
     model = LocalSuspect(
         base, used, allow_partial=allow_partial, device=device, dtype=torch.float32
@@ -95,20 +95,13 @@ def images(
     owned = ImageSet.open(data)
     report_notices(owned.notices)
     pictures = _pictures(query)
-    with locked(out / _CACHE), watched(quiet) as progress:
-        owned = owned.checked(progress=progress)
-        found = attribute_images(
-            owned, pictures, model, chosen, cache=out / _CACHE, progress=progress
+    with watched(quiet) as progress:
+        done = rank_images(
+            owned, pictures, model, out, chosen, cache=out / _CACHE, progress=progress
         )
-        written = write_attribution(
-            found,
-            [item.path for item in owned.items],
-            [item.path for item in pictures.items],
-            out,
-        )
-    _print(found)
-    say(str(written.html))
-    report_skipped(owned.problems, "image")
+    _print(done)
+    say(str(done.report.html))
+    report_skipped(done.problems, "image")
 
 
 def _pictures(query: list[Path]) -> ImageSet:
@@ -136,34 +129,12 @@ def _pictures(query: list[Path]) -> ImageSet:
     return replace(found[0], items=items, name="--query", problems=(), notices=()).checked()
 
 
-def _check_folder(out: Path) -> None:
-    """Refuse to replace a report's file by another program."""
-    from siren_ext.cli.output import kind_of
-    from siren_ext.report.attribution_report import ATTRIBUTION_HTML, ATTRIBUTION_JSON
-
-    if is_present(out) and not is_folder(out):
-        raise ConfigError(f"--out {out} is a file; expected the name of a folder.")
-    data, page = out / ATTRIBUTION_JSON, out / ATTRIBUTION_HTML
-    foreign = is_present(data) and kind_of(data) not in ("attribution", "")
-    if foreign or (is_present(page) and not is_present(data)):
-        raise ConfigError(
-            f"{out} holds {(data if foreign else page).name}, which is not a ranking of siren-ext; "
-            "it is not replaced. Choose another folder."
-        )
-
-
-def _print(found: Attribution) -> None:
+def _print(done: ImageAttribution) -> None:
     """The headline and the first images on stdout, notes on stderr."""
-    from siren_ext.attribution.wording import places
-
-    say(found.headline)
-    ranking = found.ranking
-    for row in ranking.order[:_PRINTED]:
-        say(
-            f"{ranking.ranks[row]}. {found.images[row]}: score {ranking.scores[row]:.2f} "
-            f"({ranking.low[row]:.2f} to {ranking.high[row]:.2f}), rank {places(ranking, int(row))}"
-        )
-    for note in found.notes:
+    say(done.found.headline)
+    for line in done.lines(_PRINTED):
+        say(line)
+    for note in done.found.notes:
         explain(f"Note: {note}")
     explain(
         "This proves neither a copy nor that a model was trained on your images; the page says why."

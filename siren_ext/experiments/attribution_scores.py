@@ -29,10 +29,10 @@ from torch.nn import functional
 from siren_ext.attribution.config import AttributionConfig
 from siren_ext.attribution.gradients import measure_gradients
 from siren_ext.attribution.influence import influence
-from siren_ext.attribution.patches import descriptors, patch_similarity
 from siren_ext.cli.common import say, watched
 from siren_ext.data.dataset import ImageSet
 from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.patches import descriptors, patch_similarity
 from siren_ext.experiments.attribution_models import HalfSets
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyImages

@@ -12,8 +12,8 @@ from support.tiny_models import draw_images, need_models, shared_model
 from torch.nn import functional
 
 from siren_ext.attribution.influence import rank_patches
-from siren_ext.attribution.patches import descriptors, patch_similarity
 from siren_ext.data.dataset import ImageSet
+from siren_ext.diffusion.patches import descriptors, patch_similarity
 from siren_ext.errors import DatasetError
 
 
