@@ -86,7 +86,7 @@ def derive_keys(
     Returns
     -------
     tuple[KeyRing, str]
-        the keys, and what was checked of the round, in a sentence.
+        the keys, and what was checked of round and time stamp, in a sentence or two.
 
     Raises
     ------
@@ -103,7 +103,8 @@ def derive_keys(
     if stamp is None:
         raise EvidenceError("The commitment has no time stamp; run 'siren-ext commit stamp' first.")
     checked = check_round(found, chain, chain.first_after(stamp.latest))
-    return salt.derive(found.randomness, sha256_file(files.commitment)), checked.text
+    text = f"{checked.text} Not checked: {stamp.unchecked}." if stamp.unchecked else checked.text
+    return salt.derive(found.randomness, sha256_file(files.commitment)), text
 
 
 def check_chain(
@@ -163,6 +164,7 @@ def check_chain(
         unchecked.append("when the commitment was made, as it has no time stamp")
     else:
         texts.append(f"The commitment existed at {stamp.text}; this rests on {stamp.root}.")
+        unchecked += filter(None, [stamp.unchecked])
     if keys and (drawn or commitment.salt is None):
         texts.append(
             "The key was drawn by its owner: only its age is shown, not that it was drawn at "

@@ -1,12 +1,13 @@
-"""Counts every test of a key in the ledger of its file, wherever the test is made."""
+"""Counts every test of a key, or of a coater without one, in its ledger, wherever it is made."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from siren_ext.evidence.ledger import count_test, priced
+from siren_ext.evidence.ledger import COMMITMENT, count_test, priced
 from siren_ext.evidence.precedence import Precedence, not_committed
 from siren_ext.keys.coating_key import CoatingKey
+from siren_ext.scoring.decoys import decoys_of
 from siren_ext.scoring.score_set import ScoreSet
 
 
@@ -34,7 +35,10 @@ class FiledKey(CoatingKey):
 
 
 def counted(
-    key: CoatingKey | None, scores: ScoreSet, found: Precedence | None
+    key: CoatingKey | None,
+    scores: ScoreSet,
+    found: Precedence | None,
+    commitment: Path | None = None,
 ) -> tuple[Precedence | None, int]:
     """Enter a test into the ledger before its result is known, and say what it costs.
 
@@ -46,18 +50,23 @@ def counted(
         the suspect's.
     found : Precedence | None
         what a commitment says; None without one.
+    commitment : Path | None
+        its file. A rank among decoys is entered into the ledger beside it; without a commitment
+        such a rank finds nothing, so it is not counted.
 
     Returns
     -------
     tuple[Precedence | None, int]
         the same with the number of the test, and what p is multiplied by. Without features there
-        will be no test, and nothing is entered.
+        will be no keyed test, and nothing is entered.
 
     Raises
     ------
     EvidenceError
         the ledger can't be read or written.
     """
+    if key is None and found is not None and commitment and decoys_of(scores) is not None:
+        return priced(found, count_test(commitment, scores, "", COMMITMENT), 0)
     if not isinstance(key, FiledKey) or scores.features is None:
         return found, max(1, found.keys) if found is not None and key is not None else 1
     count = count_test(key.file, scores, key.fingerprint())

@@ -3,7 +3,8 @@
 Whoever tests often enough finds something by chance, so p is corrected for the number of tests.
 Test j of a key file is multiplied by j (j + 1): the accepted risk of all tests together, however
 many follow, is then at most alpha, as the sum of 1 / (j (j + 1)) over all j is 1. The same pictures
-tested again are the same test.
+tested again are the same test. A coater without a key, which is ranked among decoys, has its ledger
+beside the commitment.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from siren_ext.evidence.precedence import Precedence
 from siren_ext.formats import Sha256
 from siren_ext.keys.encrypted_file import write_private
 from siren_ext.schema import convert, to_plain
+from siren_ext.scoring.decoys import decoys_of
 from siren_ext.scoring.score_set import CENTRED, ScoreSet
 
 MAX_BYTES = 256 << 20
+KEY_FILE, COMMITMENT = ("key file", "key"), ("commitment", "coater")
+"""Beside what a ledger lies, and whose tests it counts."""
 _START = hashlib.sha256(b"siren_ext.ledger.1\0").hexdigest()
 _ADVICE = "Use an untouched copy of the ledger."
 
@@ -46,7 +50,8 @@ class Entry(Struct, forbid_unknown_fields=True, frozen=True):
     suspect : str
         SHA-256 of the coater's fingerprint and the tested pictures; "" in the first line.
     key : str
-        fingerprint of the tested key; "" for all keys of the file, and in the first line.
+        fingerprint of the tested key; "" for all keys of the file, for a coater without a key, and
+        in the first line.
     """
 
     previous: Sha256
@@ -58,7 +63,7 @@ class Entry(Struct, forbid_unknown_fields=True, frozen=True):
 
 @dataclass(frozen=True)
 class Count:
-    """Which test of a key file this is.
+    """Which test of a key file or of a commitment this is.
 
     Attributes
     ----------
@@ -70,16 +75,19 @@ class Count:
         the same in words.
     head : str
         SHA-256 of the ledger's last line, which fixes all lines.
+    tested : str
+        "key" or "coater".
     """
 
     number: int
     whole: bool
     text: str
     head: str
+    tested: str = "key"
 
     @property
     def price(self) -> int:
-        """What p of the keyed test is multiplied by, j (j + 1)."""
+        """What p is multiplied by, j (j + 1)."""
         return price_of(self.number)
 
 
@@ -98,7 +106,7 @@ def priced(found: Precedence, count: Count, recipients: int) -> tuple[Precedence
     count : Count
         of the ledger.
     recipients : int
-        number of keys in the key file.
+        number of keys in the key file; 0 for a coater without a key.
 
     Returns
     -------
@@ -107,7 +115,8 @@ def priced(found: Precedence, count: Count, recipients: int) -> tuple[Precedence
         committed and of present keys, times j (j + 1).
     """
     keys = max(found.keys, recipients)
-    open_ = found.unchecked if count.whole else (*found.unchecked, "earlier tests of the key")
+    earlier = f"earlier tests of the {count.tested}"
+    open_ = found.unchecked if count.whole else (*found.unchecked, earlier)
     texts = [found.text, count.text]
     if recipients > found.keys and recipients > 1:
         texts.append(f"The key file holds {recipients:,} keys, and p is multiplied by this too.")
@@ -119,38 +128,40 @@ def priced(found: Precedence, count: Count, recipients: int) -> tuple[Precedence
         ledger=count.head,
         unchecked=open_,
     )
-    return added, keys * count.price
+    return added, max(1, keys) * count.price
 
 
-def ledger_of(key_file: Path) -> Path:
-    """Where the ledger of a key file lies: beside it."""
-    return Path(key_file).with_name(f"{Path(key_file).name}.ledger")
+def ledger_of(file: Path) -> Path:
+    """Where the ledger of a key file or of a commitment lies: beside it."""
+    return Path(file).with_name(f"{Path(file).name}.ledger")
 
 
-def start_ledger(key_file: Path) -> None:
-    """Begin the ledger of a new key file; one that is there already stays.
+def start_ledger(file: Path) -> None:
+    """Begin the ledger of a new key file or commitment; one that is there already stays.
 
     Raises
     ------
     EvidenceError
         it can't be written.
     """
-    place = ledger_of(key_file)
+    place = ledger_of(file)
     if not place.exists():
         write_private(place, _line(Entry(_START, 0, _now(), "", "")))
 
 
-def count_test(key_file: Path, scores: ScoreSet, key: str) -> Count:
+def count_test(file: Path, scores: ScoreSet, key: str, kind: tuple[str, str] = KEY_FILE) -> Count:
     """Enter a test into the ledger, before its result is known.
 
     Parameters
     ----------
-    key_file : Path
-        the key file.
+    file : Path
+        the key file or commitment.
     scores : ScoreSet
         the suspect's.
     key : str
-        fingerprint of the key; "" for all keys of the file.
+        fingerprint of the key; "" for all keys of the file, and for a coater without a key.
+    kind : tuple[str, str]
+        :data:`KEY_FILE` or :data:`COMMITMENT`.
 
     Returns
     -------
@@ -162,21 +173,22 @@ def count_test(key_file: Path, scores: ScoreSet, key: str) -> Count:
     EvidenceError
         the ledger can't be read or written.
     """
-    place = ledger_of(key_file)
+    beside, tested = kind
+    place = ledger_of(file)
     fault = ""
     if not place.exists():
-        start_ledger(key_file)
+        start_ledger(file)
         fault = (
-            "There was no ledger beside the key file, so earlier tests of this key are not known; "
-            "one was begun."
+            f"There was no ledger beside the {beside}, so earlier tests of this {tested} are not "
+            "known; one was begun."
         )
     lines = _lines(place)
     entries, broken = read_ledger(place, lines)
     if broken:
-        fault = f"The ledger of the key file is broken: {broken}. Earlier tests are not known."
+        fault = f"The ledger of the {beside} is broken: {broken}. Earlier tests are not known."
     begun = bool(entries) and entries[0].number == 0
     if not begun and not fault:
-        fault = "The ledger of the key file has no beginning. Earlier tests are not known."
+        fault = f"The ledger of the {beside} has no beginning. Earlier tests are not known."
     seen = list(dict.fromkeys(one.suspect for one in entries if one.suspect))
     suspect = suspect_digest(scores)
     again = suspect in seen
@@ -187,8 +199,8 @@ def count_test(key_file: Path, scores: ScoreSet, key: str) -> Count:
         _append(place, line)
         head = _hash(line.rstrip(b"\n"))
     words = "again, " if again else ""
-    text = f"This is {words}test {number} of the key file; p is multiplied by {price_of(number)}."
-    return Count(number, not fault, f"{text} {fault}".rstrip(), head)
+    text = f"This is {words}test {number} of the {beside}; p is multiplied by {price_of(number)}."
+    return Count(number, not fault, f"{text} {fault}".rstrip(), head, tested)
 
 
 def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list[Entry], str]:
@@ -235,9 +247,12 @@ def suspect_digest(scores: ScoreSet) -> str:
     """SHA-256 that names what is tested: the coater and the pictures, in any order.
 
     A model's preference is measured on images of the owner, so its figures name it, not these. The
-    same pictures, centred by uncoated ones or by others, are another test.
+    same pictures, centred by uncoated ones or by others, are another test, and so is their rank
+    among another number of decoys.
     """
     digest = hashlib.sha256(scores.coater.encode())
+    if (among := decoys_of(scores)) is not None:
+        digest.update(f"{len(among.decoys)} decoys".encode())
     if CENTRED in scores.source:
         digest.update(json.dumps(scores.source[CENTRED], sort_keys=True).encode())
     named = all(scores.hashes) and not scores.preference

@@ -35,6 +35,11 @@ _HEADER = (
     "Use the header of that block, 80 bytes or their 160 hexadecimal digits, from a Bitcoin node "
     "or a block explorer."
 )
+PLACE = (
+    "whether the block belongs to the chain that Bitcoin uses (compare its hash with that of a "
+    "node or a block explorer)"
+)
+"""What a header alone does not show; only its work is checked."""
 _LEAST_WORK = 1 << 188
 """Hashes of real blocks are smaller since 2016, before the first calendar. To make up a header
 with such a hash takes 2^68 tries."""

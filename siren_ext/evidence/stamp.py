@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from siren_ext.documents import read_bytes
 from siren_ext.errors import EvidenceError, MissingExtraError
-from siren_ext.evidence.ots import MAGIC, MAX_HEADER, check_proof, read_proof
+from siren_ext.evidence.ots import MAGIC, MAX_HEADER, PLACE, check_proof, read_proof
 from siren_ext.text import printable
 
 if TYPE_CHECKING:
@@ -43,12 +43,15 @@ class Stamp:
         name in the certificate that signed, or the block.
     root : str
         name in the root certificate or of the block header, which the checking person named.
+    unchecked : str
+        what could not be checked of it, in words; "" for nothing.
     """
 
     time: datetime
     latest: datetime
     authority: str
     root: str
+    unchecked: str = ""
 
     @property
     def text(self) -> str:
@@ -175,7 +178,7 @@ def _block_stamp(proof: Path, file: Path, header: Path) -> Stamp:
     data = read_bytes(header, error=EvidenceError, max_bytes=MAX_HEADER, name=name)
     block, found, latest = check_proof(read_proof(proof, file), data)
     root = f"the header of the block with hash {found.hash}"
-    return Stamp(found.time, latest, f"Bitcoin block {block.height:,}", root)
+    return Stamp(found.time, latest, f"Bitcoin block {block.height:,}", root, PLACE)
 
 
 def _accuracy(info: Any) -> timedelta:

@@ -23,6 +23,7 @@ from siren_ext.errors import EvidenceError
 from siren_ext.experiments import file_cheats as file
 from siren_ext.experiments import other_cheats as other
 from siren_ext.experiments import owner_cheats as owner
+from siren_ext.experiments import unkeyed_cheats as unkeyed
 from siren_ext.experiments.pages import table, write_between
 from siren_ext.files import write_json
 
@@ -73,7 +74,8 @@ def cases(work: Path) -> list[Case]:
         Nothing is computed before a case is asked for.
     """
     set_, pictures = owner.scene(work), other.Pictures()
-    return [*_owners(set_, work), *_innocents(pictures), *_evasions(set_, work, pictures)]
+    innocents = _innocents(set_, work, pictures)
+    return [*_owners(set_, work), *innocents, *_evasions(set_, work, pictures)]
 
 
 def _owners(set_: owner.Scene, work: Path) -> list[Case]:
@@ -85,6 +87,11 @@ def _owners(set_: owner.Scene, work: Path) -> list[Case]:
         ("the best of 10,000 committed keys", "p not corrected", owner.committed_keys),
         ("a coater made to read the message in any picture", found, owner.crafted_reader),
         ("one innocent model after another", "p not corrected", owner.many_models),
+        (
+            "other prompts for the same model, until they fit",
+            "p not corrected",
+            file.other_prompts_again,
+        ),
         ("the best of 50 recipients", "92 % falsely named at .05", owner.many_recipients),
         ("prompts and seeds chosen afterwards", found, owner.other_prompts),
         ("leaving out pictures that do not fit", found, owner.left_out_pictures),
@@ -100,6 +107,11 @@ def _owners(set_: owner.Scene, work: Path) -> list[Case]:
         ("deleting the record of earlier tests", "there was none", owner.deleted_ledger),
         ("changing the record of earlier tests", "there was none", file.changed_ledger),
         ("a random number of one's own as the beacon's", "no beacon", owner.made_up_round),
+        (
+            "a Bitcoin block of one's own making as a time stamp",
+            "no time stamps",
+            file.made_up_block,
+        ),
         ("opening the bits that fit", "no opening of bits", owner.chosen_half),
         (
             "reading the message from report, coater and pictures",
@@ -107,11 +119,23 @@ def _owners(set_: owner.Scene, work: Path) -> list[Case]:
             owner.read_from_report,
         ),
     )
-    return [Case("owner", what, before, partial(make, set_, work)) for what, before, make in rows]
+    decoys = (
+        ("without a key, a coater that was chosen afterwards", unkeyed.own_choice),
+        ("without a key, decoys that find little", unkeyed.own_decoys),
+        ("without a key, one innocent model after another", unkeyed.ranks_counted),
+    )
+    unkeyed_rows = tuple((what, "no decoys", make) for what, make in decoys)
+    return [
+        Case("owner", what, before, partial(make, set_, work))
+        for what, before, make in (*rows, *unkeyed_rows)
+    ]
 
 
-def _innocents(pictures: other.Pictures) -> list[Case]:
+def _innocents(set_: owner.Scene, work: Path, pictures: other.Pictures) -> list[Case]:
     """Innocent models that were accused."""
+    seeds = "another training seed, 1,000 pictures against 4,000 of four clean models"
+    looks = "looking after every picture, and stopping at the first find"
+    early = "the sequential test, also where likeness could not be judged yet"
     rows = (
         ("pictures saved as JPEG 30", "coating found (p = 3e-8)", other.strong_jpeg),
         ("pictures with 32 levels per channel", "coating found (p = 2e-10)", other.posterised),
@@ -141,8 +165,12 @@ def _innocents(pictures: other.Pictures) -> list[Case]:
         ),
     )
     return [
-        Case("innocent", what, before, partial(make, pictures), quick=False)
-        for what, before, make in rows
+        *(
+            Case("innocent", what, before, partial(make, pictures), quick=False)
+            for what, before, make in rows
+        ),
+        Case("innocent", seeds, _NOT_TRIED, partial(unkeyed.several_models, set_, work)),
+        Case("innocent", looks, early, partial(unkeyed.early_stop, set_, work), quick=False),
     ]
 
 
@@ -154,6 +182,7 @@ def _evasions(set_: owner.Scene, work: Path, pictures: other.Pictures) -> list[C
         ("180 pixels and JPEG 75", f"p = 6e-6 / 2.5e-8 ({_MODELS})", other.platform),
         ("random crops of 75 to 100 %", f"p = .67 / .68 ({_MODELS})", other.cropped),
         ("mirrored pictures", _NOT_TRIED, other.mirrored),
+        ("pictures of 256, 192 and 128 pixels", _NOT_TRIED, other.other_sizes),
         ("eight pictures only", _NOT_TRIED, other.few),
         ("pictures that the coater can't read", "no evidence", other.unreadable),
         (

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from siren_ext.errors import EvidenceError
 from siren_ext.evidence.chain import ChainFiles
 from siren_ext.evidence.counting import FiledKey, counted
 from siren_ext.evidence.ledger import ledger_of, start_ledger
+from siren_ext.evidence.ots import PLACE, read_header
 from siren_ext.experiments.owner_cheats import BITS, Scene, lean, scores_of
 from siren_ext.keys.signing import Signer
 from siren_ext.report.chain_check import ChainEvidence
@@ -84,6 +86,27 @@ def both_ways(set_: Scene, work: Path) -> str:
     moved = centred(set_.innocent, scores_of(lean(2), set_.innocent.coater, seed=11))
     prices = [counted(key, scores, None)[1] for scores in (set_.innocent, moved)]
     return f"two tests: p is multiplied by {prices[0]}, then by {prices[1]}"
+
+
+def other_prompts_again(set_: Scene, work: Path) -> str:
+    """The same innocent model is asked other prompts until its pictures fit."""
+    key = FiledKey(set_.key, work / "asked.json", 1)
+    start_ledger(key.file)
+    pools = [scores_of(lean(2), set_.innocent.coater, seed=seed) for seed in (31, 32)]
+    prices = [counted(key, pool, None)[1] for pool in pools]
+    return f"each set of pictures is a test: p is multiplied by {prices[0]}, then by {prices[1]}"
+
+
+def made_up_block(_: Scene, __: Path) -> str:
+    """The proof of OpenTimestamps leads to a block of one's own making."""
+    try:
+        read_header(bytes(36) + bytes(range(32)) + (1_700_000_000).to_bytes(4, "little") + bytes(8))
+    except EvidenceError as error:
+        refused = str(error).partition(" with hash ")[0]
+        why = str(error).partition(" has ")[2].partition(". ")[0]
+        place = PLACE.partition(" (")[0]
+        return f"refused: {refused} has {why}; of other blocks, {place} is listed as not checked"
+    return "accepted"
 
 
 def hidden_message(set_: Scene, _: Path) -> str:

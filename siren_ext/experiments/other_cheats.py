@@ -224,6 +224,16 @@ def mirrored(pictures: Pictures) -> str:
     return _said(pictures.keyed_verdict(handled(pictures.coated, Step("mirror"))))
 
 
+def other_sizes(pictures: Pictures) -> str:
+    """A third of the pictures keep 256 pixels, a third are shrunk to 192 and a third to 128."""
+    parts = [
+        handled(part, Step("resize", {"longest": side}))
+        for side, part in zip((256, 192, 128), pictures.coated.chunk(3), strict=True)
+    ]
+    images = [image for part in parts for image in part]
+    return _said(verify(score_images(images, pictures.keyed), key=pictures.key))
+
+
 def few(pictures: Pictures) -> str:
     """Only eight pictures can be had."""
     return _said(pictures.keyed_verdict(pictures.coated[:8]))

@@ -26,7 +26,7 @@ from siren_ext.verdict.outcomes import outcome_of
 from siren_ext.verdict.pools import distinct_scores
 
 
-def decoys_finding(suspect: ScoreSet, alpha: float) -> Finding:
+def decoys_finding(suspect: ScoreSet, alpha: float, *, price: int = 1) -> Finding:
     """Rank the true coater among its decoys on the suspect's pictures.
 
     Parameters
@@ -36,12 +36,14 @@ def decoys_finding(suspect: ScoreSet, alpha: float) -> Finding:
         :func:`siren_ext.scoring.decoys.score_decoys`.
     alpha : float
         The accepted risk.
+    price : int
+        What p is multiplied by, for earlier tests of the coater.
 
     Returns
     -------
     Finding
-        "inconclusive" if there are too few decoys for ``alpha``. Decoys that find exactly as much
-        as the true coater count against it. Copies of a picture count once.
+        "inconclusive" if there are too few decoys for ``alpha`` and the price. Decoys that find
+        exactly as much as the true coater count against it. Copies of a picture count once.
 
     Raises
     ------
@@ -54,8 +56,9 @@ def decoys_finding(suspect: ScoreSet, alpha: float) -> Finding:
     """
     own, *others = ways(suspect)
     result = rank_among(own, others, alternative="greater")
-    outcome = outcome_of(result.p_value, result.smallest_p, alpha)
-    return Finding("decoys", outcome, result, len(distinct_scores(suspect)), len(others))
+    p_value, smallest = (min(1.0, p * price) for p in (result.p_value, result.smallest_p))
+    outcome, images = outcome_of(p_value, smallest, alpha), len(distinct_scores(suspect))
+    return Finding("decoys", outcome, result, images, len(others), price=price)
 
 
 def ways(suspect: ScoreSet) -> list[float]:

@@ -18,8 +18,8 @@ _LIMITS = (
     "making them again.",
     "{chance}It is how often the true coater would take this place or a better one if the images "
     "had nothing to do with its random pattern.",
-    "p can't be smaller than 1 / (decoys + 1), so few decoys can't show much. The number of decoys "
-    "must be decided before the test.",
+    "p can't be smaller than 1 / (decoys + 1), times what the tests of the coater cost, so few "
+    "decoys can't show much. The number of decoys must be decided before the test.",
 )
 DECOYS_UNCOMMITTED = (
     "The true coater takes a place that would count, but there is no commitment to it that fits, "
@@ -88,6 +88,24 @@ def decoys_headline(result: Any, outcome: str, chance: str, risk: str, needed: i
         f"with this pattern, the chance of a place this high would be {chance}; to count as "
         f"evidence, it must be {risk} or less."
     )
+
+
+def decoys_price(price: int) -> str:
+    """What a chance was multiplied by, as a sentence that begins with a space; "" for nothing.
+
+    Parameters
+    ----------
+    price : int
+        The factor.
+
+    Returns
+    -------
+    str
+        One sentence.
+    """
+    if price == 1:
+        return ""
+    return f" The chance is already multiplied by {price:,}, for the tests of this coater."
 
 
 def printed(result: Any) -> str:

@@ -212,7 +212,7 @@ def verify(
     if key is not None:
         findings.append(keyed_finding(suspect, key, config.alpha, price=config.price))
     if decoys_of(suspect) is not None:
-        findings.append(decoys_finding(suspect, config.alpha))
+        findings.append(decoys_finding(suspect, config.alpha, price=config.price))
     if alike:
         findings.append(rank_finding(suspect, alike, config.alpha))
     if reference is not None:

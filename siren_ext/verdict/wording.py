@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from siren_ext.stats.ks_distribution import P_FLOOR
 from siren_ext.stats.rank import RankResult, others_needed
-from siren_ext.verdict.decoys_words import DECOYS_NAME, DECOYS_QUESTION, decoys_headline
+from siren_ext.verdict.decoys_words import (
+    DECOYS_NAME,
+    DECOYS_QUESTION,
+    decoys_headline,
+    decoys_price,
+)
 from siren_ext.verdict.likeness import not_shown_alike
 from siren_ext.verdict.models_words import MODELS_NAME, MODELS_QUESTION, models_headline
 from siren_ext.verdict.outcomes import LOWER, LOWER_RANK, NOT_COMPARABLE
@@ -205,8 +210,9 @@ def headline(
         how = likelihood(finding.p_value)
         return twins_headline(finding.result, finding.outcome, chance, risk, how) + tail
     if test == "decoys":
-        needed = others_needed(alpha)
-        return decoys_headline(finding.result, finding.outcome, chance, risk, needed) + tail
+        needed = others_needed(alpha / finding.price)
+        words = decoys_headline(finding.result, finding.outcome, chance, risk, needed)
+        return words + decoys_price(finding.price) + tail
     if finding.outcome == NOT_COMPARABLE:
         return (unlike(finding) if finding.unlike else _HIGHER) + tail
     if finding.outcome == "inconclusive":

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.calendar import Calendar
 from support.evidence_samples import known_key
 from support.stub_beacon import made_up_round, without_signatures
 from support.time_authority import TimeAuthority
@@ -14,6 +15,7 @@ from support.time_authority import TimeAuthority
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.errors import EvidenceError
+from siren_ext.evidence import ots
 from siren_ext.evidence.beacon import CHAINS, QUICKNET, read_round
 from siren_ext.evidence.chain import ChainFiles, check_chain, derive_keys
 from siren_ext.evidence.commitment import make_commitment
@@ -96,6 +98,27 @@ def test_a_link_that_is_missing_is_named_and_shows_nothing(made, mark, salt):
         check_chain(replace(made, roots=None), coater=mark)
     with pytest.raises(EvidenceError, match="has no time stamp"):
         derive_keys(salt, replace(made, timestamp=None), read_round(made.round))
+
+
+def test_the_place_of_a_block_is_left_open(made, mark, salt, monkeypatch):
+    """A proof of OpenTimestamps leads to a header; its work alone is checked."""
+    pytest.importorskip("opentimestamps")
+    monkeypatch.setattr(ots, "_LEAST_WORK", 1 << 256)
+    proof, header = (made.commitment.with_name(name) for name in ("c.json.ots", "header"))
+    with Calendar() as calendar:
+        asked = ots.request_proof(calendar.url, made.commitment)
+        header.write_bytes(calendar.mine())
+        proof.write_bytes(ots.complete_proof(asked).data)
+    files = replace(made, timestamp=proof, roots=header, round=None)
+    found = check_chain(files, coater=mark)
+    assert found.status == "committed before"
+    assert found.stamped == "2023-11-14T22:13:20Z"
+    assert "this rests on the header of the block with hash" in found.text
+    assert found.unchecked == (ots.PLACE,)
+    assert found.left_open.startswith("Not checked: whether the block belongs to the chain that B")
+    later = made_up_round(CHAINS[QUICKNET].first_after(files.stamp().latest))
+    made.round.write_text(json.dumps(later))
+    assert ots.PLACE in derive_keys(salt, files, read_round(made.round))[1]
 
 
 def test_a_crafted_key_does_not_fit(made, mark, salt):

@@ -83,6 +83,7 @@ def test_a_complete_proof_is_a_time_stamp_like_others(file, any_work):
     assert stamp.text == "2023-11-14 22:13:20 UTC by Bitcoin block 800,000"
     assert stamp.latest - stamp.time == timedelta(hours=2)
     assert stamp.root.startswith("the header of the block with hash ")
+    assert stamp.unchecked.startswith("whether the block belongs to the chain that Bitcoin uses")
 
 
 def test_a_proof_of_another_file_is_refused(file):

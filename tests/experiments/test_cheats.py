@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -47,6 +48,15 @@ def test_no_cheat_of_an_owner_finds_an_innocent_model(found):
     assert found["deleting the record of earlier tests"].startswith("reported: There was no")
     changed = found["changing the record of earlier tests"]
     assert changed.startswith("reported: The ledger of the key file is broken: ")
+    asked = found["other prompts for the same model, until they fit"]
+    assert asked == "each set of pictures is a test: p is multiplied by 2, then by 6"
+    block = found["a Bitcoin block of one's own making as a time stamp"]
+    assert block.startswith("refused: The block has less work than any real one since 2016")
+    assert block.endswith("belongs to the chain that Bitcoin uses is listed as not checked")
+    assert found["without a key, a coater that was chosen afterwards"].startswith("inconclusive")
+    assert found["without a key, decoys that find little"].startswith("refused: ")
+    seeds = found["another training seed, 1,000 pictures against 4,000 of four clean models"]
+    assert seeds.startswith("no difference found ")
     both = found["with and without centring, the better one"]
     assert both == "two tests: p is multiplied by 2, then by 6"
     assert "refused" in found["a random number of one's own as the beacon's"]
@@ -59,7 +69,11 @@ def test_tests_of_many_models_and_keys_keep_the_risk(found):
     ring = re.search(
         r"in (\d+) % of 400 tries \(without the factor (\d+) %", found["the best of 50 recipients"]
     )
-    for seen in (many, ring):
+    ranks = re.search(
+        r"(\d+) % find one \(without the ledger (\d+) %",
+        found["without a key, one innocent model after another"],
+    )
+    for seen in (many, ring, ranks):
         assert seen is not None
         kept, plain = map(int, seen.groups())
         assert kept <= 8, "5 % and three standard errors of 400 tries"
@@ -106,4 +120,8 @@ def test_a_message_that_a_kind_of_picture_hides_is_found_when_centred(found):
 def test_stored_figures_of_models_files_are_shown(found):
     said = found["training with 80 % of the set uncoated: the model's file"]
     assert said.count(",") == 4
-    assert said.startswith("p = 0.06, 0.06, 0.06 alone; ")
+    with (ROOT / "docs" / "results" / "preference_faces.csv").open(encoding="utf-8") as stream:
+        kept = [row for row in csv.DictReader(stream) if row["case"] == "share_20"]
+    p = sorted(float(row["p"]) for row in kept if row["control"] == "none")
+    assert len(p) == 3
+    assert said.startswith(f"p = {p[0]:.1g}, {p[1]:.1g}, {p[2]:.1g} alone; ")

@@ -63,6 +63,19 @@ def test_few_decoys_are_inconclusive() -> None:
     assert "Make 999,999 decoys or more" in verdict.headline
 
 
+def test_earlier_tests_are_priced() -> None:
+    suspect = ranked(FIRST, [0.01 * i for i in range(39)])
+    for price, outcome in ((1, "coating found"), (2, "coating found"), (6, "inconclusive")):
+        config = VerifyConfig(alpha=0.05, price=price)
+        verdict = verify(suspect, None, config, precedence=COMMITTED)
+        assert verdict.outcome == outcome
+        assert verdict.deciding.p_value == pytest.approx(price / 40)
+        assert ("already multiplied by" in verdict.headline) is (price > 1)
+    assert "Make 119 decoys or more" in verdict.headline
+    nothing = verify(ranked(0.0, NINETEEN), None, VerifyConfig(alpha=0.5, price=6))
+    assert nothing.deciding.p_value == 1
+
+
 def test_it_decides_before_a_comparison_with_a_reference() -> None:
     suspect = ranked(0.0, NINETEEN)
     reference = replace(ranked(0.0, [0.0], pictures=8), source={})
