@@ -146,13 +146,15 @@ def readable_numbers() -> Iterator[None]:
             setattr(Tensor, name, original)
 
 
-def trainer_for(args: argparse.Namespace, device: torch.device) -> CoaterTrainer:
+def trainer_for(
+    args: argparse.Namespace, device: torch.device, dtype: torch.dtype = torch.bfloat16
+) -> CoaterTrainer:
     """A run that is past its warm-up and begins a rehearsal at its next step."""
     changes = {"batch_size": args.batch_size} if args.batch_size else {}
     # how often the twins learn makes no difference to memory
     changes |= {"rehearse_first": 1, "rehearse_images": 2}
     config = TrainConfig.preset(args.preset, steps=400, **changes)
-    pipeline = pipeline_of_shape(args.resolution, device, torch.bfloat16)
+    pipeline = pipeline_of_shape(args.resolution, device, dtype)
     surrogate = DiffusionSurrogate(pipeline, "a photo of a dog")
     shape, _ = fitted_to(args.resolution, CoaterConfig.preset(args.coater))[:2]
     run = CoaterTrainer(
