@@ -157,9 +157,9 @@ def locked(out: Path) -> Iterator[None]:
     ConfigError
         If another run has the lock.
     """
-    out = Path(os.path.abspath(out))  # noqa: PTH100 - a link is another output
+    out = _one_name(Path(out))
     made = [folder for folder in (out.parent, *out.parent.parents) if not is_present(folder)]
-    place = out.with_name(f".{out.name[-180:]}.lock")
+    place = out.parent / f".{out.name[-180:]}.lock"
     handle = None
     with suppress(OSError, ValueError):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -179,6 +179,18 @@ def locked(out: Path) -> Iterator[None]:
         for folder in made:  # a refused run leaves no empty folders
             with suppress(OSError):
                 folder.rmdir()
+
+
+def _one_name(out: Path) -> Path:
+    """The same path for all ways to name an output.
+
+    A link to a folder is that folder, but a link to a file is another file, which is replaced.
+    """
+    whole = Path(os.path.abspath(out))  # noqa: PTH100 - the last part is not followed
+    try:
+        return whole.resolve() if is_folder(whole) else whole.parent.resolve() / whole.name
+    except (OSError, ValueError, RuntimeError):
+        return whole
 
 
 _TAKEN = -1

@@ -28,6 +28,7 @@ def test_killed_commands_write_the_same(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert set(found) >= {"coat", "score", "generate", "personalize", "train", "meta", "preference"}
+    assert set(found) >= {"attack", "robustness", "decoys", "attribute", "passive"}
     assert {name: one["differ"] for name, one in found.items() if one["differ"]} == {}
     assert {name: one["left"] for name, one in found.items() if one["left"]} == {}
     assert sum(one["killed"] for one in found.values()) >= len(found), found

@@ -49,6 +49,20 @@ def test_a_lock_is_exclusive_and_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
+def test_a_link_to_a_folder_is_that_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "alias").symlink_to(tmp_path / "out")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "other").symlink_to(tmp_path / "file")
+    for one, two in (("out", "alias"), ("out/a.json", "alias/a.json"), ("alias/new", "out/new")):
+        twice = pytest.raises(ConfigError, match="by another run")
+        with locked(tmp_path / one), twice, locked(tmp_path / two):
+            pytest.fail("locked twice")
+    with locked(tmp_path / "file"), locked(tmp_path / "other"):
+        pass  # the link is replaced, not the file
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alias", "file", "other", "out"]
+
+
 def test_relative_paths_are_the_same_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def commit(
     """
     from siren_ext.coater.bundled import coater_path, public_warning
     from siren_ext.evidence.commitment import make_commitment
+    from siren_ext.evidence.ledger import ledger_of, start_ledger
     from siren_ext.evidence.prompt_plan import read_plan
     from siren_ext.keys.single_bits import joint_hash, key_hashes
 
@@ -62,12 +63,16 @@ def commit(
     coater = coater_path(coater)
     made = make_commitment(coater, bits, coated, salt=secret, plan=planned, bits=bits, twins=twins)
     digest = made.save(out)
+    if not ring and secret is None and twins is None:
+        start_ledger(out)  # of the ranks of this coater among decoys
     say(f"{made.created}: {_counts(made.count, made.files)}")
     if made.twins:
         say(f"SHA-256 of the twins' coins: {made.twins}")
     say(f"SHA-256 of {out.name}: {digest}")
     if not made.count and not made.twins:
         explain("Note: no --key was given, so the commitment covers no key.")
+        if secret is None:
+            explain(f"Keep {ledger_of(out).name} beside it: it counts the tests of the coater.")
     if public := public_warning(made.coater):
         explain(f"Warning: {public}")
     if made.count > 1:
@@ -78,7 +83,8 @@ def commit(
 def stamp(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The commitment.")],
     roots: Annotated[
-        Path | None, typer.Option("--root", help="PEM file: the authority's root certificate.")
+        Path | None,
+        typer.Option("--root", help="With --url, --token: the authority's certificate (PEM)."),
     ] = None,
     url: Annotated[
         str | None, typer.Option("--url", help="Ask this authority (https) for a time stamp.")
@@ -110,8 +116,8 @@ def stamp(
 
     Only a hash of the file is sent. The stamp is written beside the commitment, under its name
     with .tsr at the end, once it was checked against the root certificate. A proof of
-    OpenTimestamps has .ots at the end and takes some hours to become complete (exit code 3 until
-    it is complete and checked).
+    OpenTimestamps has .ots at the end and takes some hours to become complete. Its exit code is 3,
+    because a header does not show that its block belongs to Bitcoin's chain.
     """
     if sum(one is not None for one in (url, token, calendar, proof)) != 1:
         raise ConfigError(
@@ -150,8 +156,14 @@ def _authority_stamp(file: Path, roots: Path, url: str | None, token: Path | Non
 def _calendar_proof(
     file: Path, calendar: str | None, proof: Path | None, header: str | None
 ) -> None:
-    """Ask for a proof, complete it, or check it; exit code 3 unless it was checked."""
-    from siren_ext.evidence.ots import check_proof, complete_proof, read_proof, request_proof
+    """Ask for a proof, complete it, or check it; exit code 3, as the block's place stays open."""
+    from siren_ext.evidence.ots import (
+        PLACE,
+        check_proof,
+        complete_proof,
+        read_proof,
+        request_proof,
+    )
 
     place = proof or file.with_name(f"{file.name}.ots")
     if calendar is None:
@@ -177,9 +189,10 @@ def _calendar_proof(
     say(f"{printable(file.name)} existed at {known.time:%Y-%m-%d %H:%M:%S UTC}")
     explain(
         f"This rests on the header of block {block.height:,} with hash {known.hash}. The block was "
-        f"made by {latest:%Y-%m-%d %H:%M} UTC at the latest. Compare the hash with that in a block "
-        "explorer."
+        f"made by {latest:%Y-%m-%d %H:%M} UTC at the latest. Its work was checked. Not checked: "
+        f"{PLACE}."
     )
+    raise typer.Exit(SKIPPED)
 
 
 def _header_of(where: str) -> bytes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_type_hints
@@ -31,22 +32,27 @@ C = TypeVar("C", bound=Config)
 
 
 def explain(message: str) -> None:
-    """Print a message on stderr.
+    """Print a message on stderr; if that can't be written, the work is done all the same.
 
     Parameters
     ----------
     message : str
         what the person should know; not part of the result.
     """
-    typer.echo(message, file=sys.stderr)
+    with suppress(OSError):
+        typer.echo(message, file=sys.stderr)
 
 
 def show_any_text() -> None:
     """Let stdout and stderr show every text: what their encoding lacks is written as an escape.
 
     Output that is redirected into a file or pipe often has an encoding of the system, such as
-    cp1252, that lacks characters of file names.
+    cp1252, that lacks characters of file names. A stream that is closed takes everything and shows
+    nothing.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -18,8 +18,12 @@ def decoys(
     out: Annotated[Path, typer.Option("--out", help="Folder for the decoys.")],
     count: Annotated[
         int,
-        typer.Option("--count", "-k", help="Number of decoys, K: p is at least 1 / (K + 1)."),
-    ] = 19,
+        typer.Option(
+            "--count",
+            "-k",
+            help="Number of decoys, K: p of the first test is at least 2 / (K + 1).",
+        ),
+    ] = 39,
     surrogate: Annotated[
         Path | None,
         typer.Option(
@@ -34,9 +38,10 @@ def decoys(
     """Make decoys of a coater that has no key: the same recipe with other random patterns.
 
     Give the images and the base model that the coater was trained with. Every decoy takes as long
-    as the coater did (minutes with the preset 'coarse'), and 19 of them allow a risk of 0.05. Then
-    'siren-ext score --decoys' and 'siren-ext verify' rank the true coater among them. Run the same
-    command again to resume a stopped run, or with a larger --count to make more.
+    as the coater did (minutes with the preset 'coarse'), and 39 of them allow a risk of 0.05 in the
+    first test of the coater. Then 'siren-ext score --decoys' and 'siren-ext verify' rank the true
+    coater among them. Run the same command again to resume a stopped run, or with a larger --count
+    to make more.
     """
     from siren_ext.data.dataset import ImageSet
     from siren_ext.training.decoys import make_decoys

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siren_ext.cli.common import command, explain, refuse_existing, say
+from siren_ext.cli.options import ROOT_HELP
 from siren_ext.cli.passphrase import PassphraseEnv, open_keys, open_salt, passphrase
 from siren_ext.errors import ConfigError
 from siren_ext.files import write_json
@@ -96,7 +97,7 @@ def derive(
     salt: Annotated[Path, typer.Option("--salt", help="The salt of 'key salt'.")],
     commitment: Annotated[Path, typer.Option("--commitment", help="The commitment to it.")],
     timestamp: Annotated[Path, typer.Option("--timestamp", help="The commitment's time stamp.")],
-    root: Annotated[Path, typer.Option("--root", help="PEM file: the authority's certificate.")],
+    root: Annotated[Path, typer.Option("--root", help=ROOT_HELP)],
     rounds: Annotated[
         Path | None, typer.Option("--round", help="JSON file: the round, as a drand server sends.")
     ] = None,

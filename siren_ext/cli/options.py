@@ -25,6 +25,7 @@ ReleasedCoater = Annotated[
 SuspectScores = Annotated[
     Path, typer.Option("--suspect", help="Scores of the suspicious model's images.")
 ]
+ROOT_HELP = "The authority's certificate (PEM), or the block's header for OpenTimestamps."
 ReportFolder = Annotated[Path, typer.Option("--out", help="Folder for the report.")]
 ResultFolder = Annotated[Path, typer.Option("--out", help="Folder for all results.")]
 Prompts = Annotated[

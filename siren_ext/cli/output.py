@@ -11,7 +11,7 @@ import typer
 from siren_ext.errors import ConfigError, EvidenceError, SirenError
 from siren_ext.files import is_folder, is_present
 
-Kind = Literal["scores", "adapter", "report"]
+Kind = Literal["scores", "adapter", "report", "ranking", "robustness"]
 Force = Annotated[
     bool,
     typer.Option(
@@ -43,9 +43,9 @@ def check_output(out: Path, kind: Kind, *, force: bool = False) -> None:
     Parameters
     ----------
     out : Path
-        the file, or the folder of a report, that will be written.
-    kind : {"scores", "adapter", "report"}
-        what will be written.
+        the file, or the folder of a report, ranking or table, that will be written.
+    kind : {"scores", "adapter", "report", "ranking", "robustness"}
+        what will be written. A finished table of robustness took hours, so it is kept as well.
     force : bool
         allow it all the same; a folder is still not replaced by a file, nor a file by a folder.
 
@@ -59,6 +59,11 @@ def check_output(out: Path, kind: Kind, *, force: bool = False) -> None:
     """
     if kind == "report":
         _check_report(out, force)
+        return
+    if kind in ("ranking", "robustness"):
+        _refuse_file(out)
+        if not force:
+            (_check_ranking if kind == "ranking" else _check_empty)(out)
         return
     if is_folder(out):
         raise ConfigError(f"--out {out} is a folder; expected the name of a file to write.")
@@ -76,8 +81,7 @@ def _check_report(folder: Path, force: bool) -> None:
     """Refuse a signed report, and files that have a report's names but are none."""
     from siren_ext.report.integrity import HTML, JSON, SEAL, read_seal
 
-    if is_present(folder) and not is_folder(folder):
-        raise ConfigError(f"--out {folder} is a file; expected the name of a folder.")
+    _refuse_file(folder)
     if force:
         return
     try:
@@ -102,6 +106,34 @@ def _check_report(folder: Path, force: bool) -> None:
             f"{folder} holds a {name} that is not a report of siren-ext; it is not replaced. "
             "Choose another folder, or add --force to replace it."
         )
+
+
+def _check_ranking(folder: Path) -> None:
+    """Refuse files that have a ranking's names but are none."""
+    from siren_ext.report.attribution_report import ATTRIBUTION_HTML, ATTRIBUTION_JSON
+
+    data, page = folder / ATTRIBUTION_JSON, folder / ATTRIBUTION_HTML
+    foreign = is_present(data) and kind_of(data) not in ("attribution", "")
+    if foreign or (is_present(page) and not is_present(data)):
+        raise ConfigError(
+            f"{folder} holds {(data if foreign else page).name}, which is not a ranking of "
+            "siren-ext; it is not replaced. Choose another folder, or add --force to replace it."
+        )
+
+
+def _check_empty(folder: Path) -> None:
+    """Refuse a folder that has files."""
+    if is_folder(folder) and any(folder.iterdir()):
+        raise ConfigError(
+            f"{folder} has files already, and nothing is overwritten. Choose a new folder, or add "
+            "--force to replace an earlier table in it."
+        )
+
+
+def _refuse_file(folder: Path) -> None:
+    """Refuse a file in place of a folder."""
+    if is_present(folder) and not is_folder(folder):
+        raise ConfigError(f"--out {folder} is a file; expected the name of a folder.")
 
 
 def kind_of(file: Path) -> str:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli.common import SKIPPED, command, explain, refuse_existing, say
+from siren_ext.cli.common import SKIPPED, command, explain, refuse_existing, say, watched
+from siren_ext.cli.generate import Adapters
+from siren_ext.cli.model_file import Controls, ModelFile, Scale, require_options
+from siren_ext.cli.options import Device, Quiet
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, Recipient, open_keys, open_salt
 from siren_ext.cli.verify import (
     BeaconRound,
     CoatedFolder,
     CommitmentFile,
-    CommittedCoater,
     Root,
     Salt,
     TimeStamp,
@@ -25,10 +27,52 @@ from siren_ext.errors import ConfigError
 if TYPE_CHECKING:
     from siren_ext.evidence.beacon import Round
     from siren_ext.keys.coating_key import CoatingKey
+    from siren_ext.report.points import CheckPoint
     from siren_ext.scoring.score_set import ScoreSet
 
 ReportFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="A report's folder, or a file in it.")
+]
+Signer = Annotated[
+    str | None, typer.Option("--signer", help="Public key that must have signed the report.")
+]
+ScoredImages = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        help="Folder of images to compare with the scored ones; with --model: your originals.",
+    ),
+]
+Features = Annotated[
+    Path | None,
+    typer.Option("--suspect", help="With --key or --opening: scores with features."),
+]
+MeasuredModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="BASE",
+        help="With --key: measure the model's file again, as 'verify --model' did, and compare "
+        "with --suspect.",
+    ),
+]
+CheckedCoater = Annotated[
+    Path | None, typer.Option("--coater", help="With --model or --commitment: the coater file.")
+]
+Ledger = Annotated[Path | None, typer.Option("--ledger", help="The ledger that counts the tests.")]
+OpenedBits = Annotated[
+    Path | None,
+    typer.Option("--opening", help="Opened bits of 'report open', to test these alone."),
+]
+OpeningStamp = Annotated[
+    Path | None,
+    typer.Option("--opening-timestamp", help="With --opening: the sealed file's time stamp."),
+]
+NamedRound = Annotated[
+    int | None,
+    typer.Option(
+        "--named-round", min=1, max=10**10, help="With --opening: the round that you named."
+    ),
 ]
 TwinsFolder = Annotated[
     Path | None,
@@ -38,45 +82,30 @@ TwinsFolder = Annotated[
 
 def check(
     file: ReportFile,
-    public: Annotated[
-        str | None, typer.Option("--signer", help="Public key that must have signed the report.")
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", help="Folder of images to compare with the scored ones."),
-    ] = None,
+    public: Signer = None,
+    images: ScoredImages = None,
     key: KeyFile = None,
     recipient: Recipient = None,
-    suspect: Annotated[
-        Path | None,
-        typer.Option("--suspect", help="With --key or --opening: scores with features."),
-    ] = None,
+    suspect: Features = None,
+    model: MeasuredModel = None,
+    adapter: Adapters = None,
+    control: Controls = None,
+    scale: Scale = 1.0,
     commitment: CommitmentFile = None,
     timestamp: TimeStamp = None,
     root: Root = None,
     rounds: BeaconRound = None,
     salt: Salt = None,
-    coater: CommittedCoater = None,
+    coater: CheckedCoater = None,
     coated: CoatedFolder = None,
-    ledger: Annotated[
-        Path | None, typer.Option("--ledger", help="The key file's ledger, to count its tests.")
-    ] = None,
-    opening: Annotated[
-        Path | None,
-        typer.Option("--opening", help="Opened bits of 'report open', to test these alone."),
-    ] = None,
-    opening_timestamp: Annotated[
-        Path | None,
-        typer.Option("--opening-timestamp", help="With --opening: the sealed file's time stamp."),
-    ] = None,
-    named_round: Annotated[
-        int | None,
-        typer.Option(
-            "--named-round", min=1, max=10**10, help="With --opening: the round that you named."
-        ),
-    ] = None,
+    ledger: Ledger = None,
+    opening: OpenedBits = None,
+    opening_timestamp: OpeningStamp = None,
+    named_round: NamedRound = None,
     twins: TwinsFolder = None,
     passphrase_env: PassphraseEnv = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
 ) -> None:
     """Recompute a report's figures, verdict and page, and check signature, commitment and ledger.
 
@@ -90,24 +119,37 @@ def check(
     from siren_ext.report.chain_check import ChainEvidence
     from siren_ext.report.check import check_report
     from siren_ext.report.opening_check import OpeningEvidence
+    from siren_ext.report.points import ReportCheck
     from siren_ext.scoring.score_set import ScoreSet
 
     if opening is None and not (opening_timestamp is None and named_round is None):
         raise ConfigError("--opening-timestamp and --named-round need an --opening; give one.")
     if (key is None) != (suspect is None) and (suspect is None or opening is None):
         raise ConfigError("The keyed test needs both --key and --suspect; give both.")
+    again = {"--adapter": adapter, "--control": control}
+    needed = {"--key": key, "--suspect": suspect, "--images": images, "--coater": coater}
+    if model is None:
+        require_options(again, {}, "without --model")
+    else:
+        require_options({}, needed, "with --model")
+    committed = coater if commitment or model is None else None
     chain_root = None if commitment is None and opening is not None else root
-    chain = chain_files(commitment, timestamp, chain_root, rounds, coater, coated, salt)
+    chain = chain_files(commitment, timestamp, chain_root, rounds, committed, coated, salt)
     opened = open_salt(salt, passphrase_env) if salt else None
+    scores = ScoreSet.load(suspect) if suspect else None
     found = check_report(
         file,
         public=checked_public(public) if public else "",
-        suspect=ScoreSet.load(suspect) if suspect else None,
+        suspect=scores,
         key=open_keys(key, passphrase_env).key(recipient) if key else None,
         images=list_images(images) if images else (),
         chain=ChainEvidence(chain, opened, ledger, twins),
         opening=OpeningEvidence(opening, named_round, opening_timestamp, root) if opening else None,
     )
+    if scores is not None and model is not None and images is not None:
+        named = ModelFile(model, adapter or (), control or (), scale, device=device)
+        point = _measured_again(scores, named, images, coater or Path(), suspect, quiet)
+        found = ReportCheck((*found.points, point))
     for point in found.points:
         say(f"{point.name}: {point.state}. {point.text}")
     if not found.sound:
@@ -116,6 +158,33 @@ def check(
     if found.unchecked:
         explain(f"Not checked: {', '.join(found.unchecked)}.")
         raise typer.Exit(SKIPPED)
+
+
+def _measured_again(
+    scores: ScoreSet,
+    model: ModelFile,
+    images: Path,
+    coater: Path,
+    kept: Path | None,
+    quiet: bool,
+) -> CheckPoint:
+    """Measure a model's file again and compare with a measurement."""
+    from siren_ext.coater.bundled import coater_path
+    from siren_ext.coater.coater import Coater
+    from siren_ext.data.dataset import ImageSet
+    from siren_ext.workflows.preference_check import measured_again
+
+    partial = None if kept is None else kept.with_name(kept.name + ".check.partial")
+    with watched(quiet) as progress:
+        return measured_again(
+            scores,
+            model.suspect(),
+            ImageSet.open(images),
+            Coater.load(coater_path(coater)),
+            controls=model.clean(),
+            partial=partial,
+            progress=progress,
+        )
 
 
 def open_(

@@ -17,6 +17,7 @@ from siren_ext.cli.common import (
     watched,
 )
 from siren_ext.cli.options import Assignments, ConfigFile, Device, Images, Quiet, ResultFolder
+from siren_ext.cli.output import Force, check_output
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, Recipient, open_keys
 from siren_ext.errors import ConfigError
 
@@ -40,6 +41,7 @@ def robustness_(
             help="Attacks ('siren-ext attack --list'); by default all quick ones.",
         ),
     ] = None,
+    force: Force = False,
     config: ConfigFile = None,
     assign: Assignments = None,
     device: Device = "auto",
@@ -62,11 +64,14 @@ def robustness_(
         raise ConfigError("--recipient picks a key from a key file; add --key FILE.")
     attacks = None if names is None else [one.strip() for one in names.split(",") if one.strip()]
     chosen = settings(RobustnessConfig, config, assign, images=count, attacks=attacks)
+    check_output(out, "robustness", force=force)
     images = ImageSet.open(data)
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
     secret = None if key is None else open_keys(key, passphrase_env).key(recipient)
     with watched(quiet) as progress:
-        found = measure_robustness(images, loaded, out, chosen, key=secret, progress=progress)
+        found = measure_robustness(
+            images, loaded, out, chosen, key=secret, replace_old=True, progress=progress
+        )
     for line in found.table():
         say(line)
     say(found.summary())
@@ -74,7 +79,7 @@ def robustness_(
     for warning in found.warnings():
         explain(f"Note: {warning}")
     report_notices(images.notices)
-    report_skipped(list(found.problems.items()), "file")
+    report_skipped([*images.problems, *found.problems.items()], "file")
 
 
 def register(app: typer.Typer) -> None:

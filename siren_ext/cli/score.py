@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from siren_ext.cli.common import command, report_skipped, say, watched
+from siren_ext.cli.common import command, report_notices, report_skipped, say, watched
 from siren_ext.cli.options import BatchSize, Device, Quiet, ReleasedCoater
 from siren_ext.cli.output import Force, check_output
 from siren_ext.files import locked
@@ -45,7 +45,7 @@ def score(
     """
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
-    from siren_ext.data.survey import overlooked_pictures
+    from siren_ext.data.survey import overlooked_pictures, unscored_notices
     from siren_ext.devices import pick_device
     from siren_ext.scoring.centre import centred
     from siren_ext.scoring.decoys import read_index, score_decoys
@@ -73,6 +73,7 @@ def score(
             )
         scores.save(out)
     say(f"{len(scores.scores)} score{'' if len(scores.scores) == 1 else 's'}: {out}")
+    report_notices(unscored_notices(folder))
     report_skipped([*scores.failures, *overlooked_pictures(folder)], "file")
 
 

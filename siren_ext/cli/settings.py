@@ -28,7 +28,12 @@ _SETTINGS = {
     "attribute": "siren_ext.attribution.config:AttributionConfig",
 }
 _PARTS = {
-    "passive": {"test": "siren_ext.passive.judge_config:JudgeConfig"},
+    "verify": {"preference": "siren_ext.preference.config:PreferenceConfig"},
+    "passive": {
+        "test": "siren_ext.passive.judge_config:JudgeConfig",
+        "completion": "siren_ext.passive.config:CompletionConfig",
+        "likeness": "siren_ext.passive.config:LikenessConfig",
+    },
     "train": {
         "coater": "siren_ext.coater.config:CoaterConfig",
         "surrogate": "siren_ext.personalize.config:PersonalizeConfig",

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -189,9 +190,11 @@ class LineProgress(Progress):
 
 
 def _print_line(text: str, stream: TextIO | None) -> None:
+    """Print a line; work is not stopped because it can't be shown."""
     stream = stream or sys.stderr
-    stream.write(text + "\n")
-    stream.flush()
+    with suppress(OSError):
+        stream.write(text + "\n")
+        stream.flush()
 
 
 class BarProgress(Progress):

@@ -10,6 +10,7 @@ import typer
 from siren_ext.cli.common import command, explain, say, settings, watched
 from siren_ext.cli.generate import Adapters
 from siren_ext.cli.options import AllowPartial, Assignments, Base, ConfigFile, Device, Quiet
+from siren_ext.cli.output import Force, check_output
 
 if TYPE_CHECKING:
     from siren_ext.suspects.local import LocalSuspect
@@ -36,6 +37,7 @@ def twins_(
         float, typer.Option("--scale", help="Weight of adapters that are given without one.")
     ] = 1.0,
     allow_partial: AllowPartial = False,
+    force: Force = False,
     config: ConfigFile = None,
     assign: Assignments = None,
     device: Device = "auto",
@@ -54,6 +56,7 @@ def twins_(
     from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
 
     chosen = settings(TwinsConfig, config, assign)
+    check_output(out, "scores", force=force)
     merged = [WeightedAdapter.parse(text, scale) for text in adapter or ()]
     suspect = LocalSuspect(
         base, merged, allow_partial=allow_partial, device=device, dtype=torch.float32

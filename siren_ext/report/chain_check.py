@@ -13,6 +13,7 @@ from siren_ext.evidence.precedence import Precedence
 from siren_ext.report.points import CheckPoint
 from siren_ext.report.stored import StoredReport
 from siren_ext.report.twins_check import coins_point
+from siren_ext.scoring.decoys import decoys_of
 from siren_ext.scoring.score_set import ScoreSet
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class ChainEvidence:
     salt : KeySalt | None
         Of a derived key.
     ledger : Path | None
-        Of the key file.
+        Of the key file, or of the commitment to a coater without a key.
     twins : Path | None
         The folder of the twins, or their record.
     """
@@ -58,8 +59,8 @@ def chain_points(report: StoredReport, own: ScoreSet, given: ChainEvidence) -> l
     Returns
     -------
     list[CheckPoint]
-        One for the commitment, if the report claims one or one is given; for a keyed test also one
-        for the number of tests, and for twins one for their coins.
+        One for the commitment, if the report claims one or one is given; for a keyed test and a
+        rank among decoys also one for the number of tests, and for twins one for their coins.
     """
     keys = [one.committed_as for one in report.verdict.findings if one.test == "keyed"]
     stated = report.verdict.commitment
@@ -71,8 +72,9 @@ def chain_points(report: StoredReport, own: ScoreSet, given: ChainEvidence) -> l
         points.append(CheckPoint("commitment", "not checked", what))
     if own.twins:
         points.append(coins_point(own, given.twins))
-    if keys:
-        points.append(_tests_point(report, own, given.ledger))
+    if keys or (stated.created and decoys_of(own) is not None):
+        tested = "key" if keys else "coater"
+        points.append(_tests_point(report, own, given.ledger, tested))
     return points
 
 
@@ -119,7 +121,9 @@ def _commitment_point(
     return CheckPoint(name, "matches", found.text)
 
 
-def _tests_point(report: StoredReport, own: ScoreSet, ledger: Path | None) -> CheckPoint:
+def _tests_point(
+    report: StoredReport, own: ScoreSet, ledger: Path | None, tested: str
+) -> CheckPoint:
     """Whether p was multiplied by what the keys and the number of tests ask for."""
     name, stated = "number of tests", report.verdict.commitment
     price, number = report.config().price, stated.number
@@ -128,7 +132,7 @@ def _tests_point(report: StoredReport, own: ScoreSet, ledger: Path | None) -> Ch
         text = f"p was multiplied by {price:,}; keys and tests ask for {due:,}"
         return CheckPoint(name, "differs", text)
     if not number:
-        text = "No ledger was kept, so how often the key was tested is not known"
+        text = f"No ledger was kept, so how often the {tested} was tested is not known"
         return CheckPoint(name, "not checked", text)
     if ledger is None:
         text = f"The report calls itself test {number}, for which p was multiplied by {price:,}"

@@ -78,13 +78,17 @@ def histogram_svg(suspect: Floats, reference: Floats) -> str:
         return _svg(figure, "Histograms of the suspect's and the reference's scores")
 
 
-def sets_svg(published: Floats, unpublished: Floats) -> str:
+def sets_svg(
+    published: Floats, unpublished: Floats, *, higher: str = "better known to the model"
+) -> str:
     """Histograms of the scores of published and unpublished images.
 
     Parameters
     ----------
     published, unpublished : Floats
         Scores of a passive comparison, one or more each.
+    higher : str
+        What a higher score means.
 
     Returns
     -------
@@ -96,7 +100,7 @@ def sets_svg(published: Floats, unpublished: Floats) -> str:
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "sets"}):
         figure, axes = _figure()
         _draw_histogram(axes, published, unpublished)
-        axes.set_xlabel("score (higher = better known to the model)")
+        axes.set_xlabel(f"score (higher = {higher})")
         axes.set_ylabel("share of the set's images (%)")
         return _svg(figure, "Histograms of the scores of published and unpublished images")
 

@@ -24,6 +24,7 @@ from siren_ext.report.integrity import JSON, Seal, changed_fields, field_digests
 from siren_ext.report.keyed_before import keyed_before
 from siren_ext.report.keyed_check import stored_keyed
 from siren_ext.report.ks_check import restored_ks, takes_long
+from siren_ext.report.learnt import likeness_points
 from siren_ext.report.opening_check import OpeningEvidence, opening_points
 from siren_ext.report.page_check import page_point
 from siren_ext.report.passive_check import is_passive, passive_hashes, passive_points
@@ -137,11 +138,12 @@ def check_report(
         points.append(CheckPoint("figures", "differs", text))
         return ReportCheck(tuple(points))
     figures, verdict = _figure_points(report, data["verdict"], pools, key, suspect)
-    points += figures
+    points += [*figures, *likeness_points(report.learnt_tint)]
     if verdict is None or not ReportCheck(tuple(figures)).sound:
         points.append(CheckPoint("page", "not checked", "Its figures differ, see above"))
     else:
-        points.append(page_point(folder, data, verdict, *pools[1:3]))
+        page = page_point(folder, data, verdict, *pools[1:3], tint=report.learnt_tint)
+        points.append(page)
     points += chain_points(report, pools[1], chain or ChainEvidence())
     if opening is not None:
         files = chain.files if chain else None
@@ -221,7 +223,7 @@ def _figure_points(
         if own.twins:
             findings.append(twins_finding(own, config.alpha))
         if decoys_of(own) is not None:
-            findings.append(decoys_finding(own, config.alpha))
+            findings.append(decoys_finding(own, config.alpha, price=config.price))
             points.append(CheckPoint("decoys", "not checked", DECOYS_AGAIN))
         if "rank" in kept or alike:
             findings.append(rank_finding(own, alike, config.alpha))

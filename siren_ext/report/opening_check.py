@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from siren_ext.errors import EvidenceError
-from siren_ext.evidence.beacon import CHAINS, QUICKNET, check_round, read_round
+from siren_ext.evidence.beacon import CHAINS, QUICKNET, Checked, check_round, read_round
 from siren_ext.evidence.chain import ChainFiles
 from siren_ext.evidence.commitment import Commitment
 from siren_ext.evidence.stamp import Stamp, check_stamp
@@ -155,13 +155,13 @@ def _derived_point(opening: Opening, files: ChainFiles) -> CheckPoint:
             text = f"Bit {one.index} does not follow from commitment and beacon"
             return CheckPoint(BITS, "differs", text)
     text = f"{len(opening.opened)} bits follow from commitment and beacon. {checked.text}"
-    return CheckPoint(BITS, "matches" if checked.signature else "not checked", text)
+    return _rests_on(BITS, text, checked, stamp)
 
 
 def _choice_point(opening: Opening, sealed: Sealed, given: OpeningEvidence) -> CheckPoint:
     """Whether the round that chose was fixed after the file was sealed, and is the beacon's."""
     chain, number = CHAINS[QUICKNET], given.named
-    after = "you named"
+    stamp, after = None, "you named"
     try:
         if given.timestamp is not None:
             stamp = _stamp(opening, given.timestamp, given.roots)
@@ -181,7 +181,14 @@ def _choice_point(opening: Opening, sealed: Sealed, given: OpeningEvidence) -> C
         f"{sealed.count} of {len(sealed.key_hashes)} bits were chosen by round {number:,}, which "
         f"{after}. {checked.text}"
     )
-    return CheckPoint(CHOICE, "matches" if checked.signature else "not checked", text)
+    return _rests_on(CHOICE, text, checked, stamp)
+
+
+def _rests_on(name: str, text: str, checked: Checked, stamp: Stamp | None) -> CheckPoint:
+    """A check that holds as far as the round's signature and the time stamp were checked."""
+    open_ = stamp.unchecked if stamp else ""
+    text = f"{text} Open: {open_}" if open_ else text
+    return CheckPoint(name, "matches" if checked.signature and not open_ else "not checked", text)
 
 
 def _other_sums(opening: Opening, report: StoredReport, own: ScoreSet) -> str:

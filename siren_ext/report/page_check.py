@@ -16,6 +16,7 @@ from typing import Any
 from siren_ext.documents import read_bytes
 from siren_ext.errors import EvidenceError
 from siren_ext.report.integrity import HTML, MAX_BYTES
+from siren_ext.report.learnt import StoredLikeness, checked_sources
 from siren_ext.report.pictures import PICTURES, pairs_shown, with_pictures
 from siren_ext.report.points import CheckPoint
 from siren_ext.report.write import environment, render_page
@@ -36,6 +37,7 @@ _IMAGE = re.compile(_PICTURE)
 _TILE = re.compile(
     rf'<figure class="tile"><img {_PICTURE} alt="image ([^"<>]*)"><figcaption><b>([^<>]*)</b>'
 )
+_TINT = re.compile(rf'<figure class="tint"><img {_PICTURE}')
 _GALLERY = re.compile(r"<h3>((?:Suspect|Reference): (?:lowest|highest) scores)</h3>")
 
 
@@ -45,6 +47,8 @@ def page_point(
     verdict: Verdict,
     suspect: ScoreSet,
     reference: ScoreSet | None,
+    *,
+    tint: StoredLikeness | None = None,
 ) -> CheckPoint:
     """Compare the page with the one that follows from the rest of the report.
 
@@ -58,6 +62,8 @@ def page_point(
         The recomputed verdict.
     suspect, reference : ScoreSet
         The scores in the report.
+    tint : StoredLikeness | None
+        What it says of the learnt tint.
 
     Returns
     -------
@@ -88,6 +94,7 @@ def page_point(
             reference,
             galleries=_galleries(page, suspect, reference),
             pairs=_pairs(page, data["quality"]),
+            tints=checked_sources(tint, _TINT.findall(page)),
         )
     except (*unfit, AttributeError, ArithmeticError) as error:
         text = f"{HTML} does not follow from report.json: {printable(str(error))[:200]}"

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from siren_ext.evidence.commitment import Precedence
 from siren_ext.keys.coating_key import MAX_BITS
 from siren_ext.report.earlier import worded_before
+from siren_ext.report.learnt import StoredLikeness
 from siren_ext.scoring.score_set import ScoreSet, StoredScores
 from siren_ext.stats.ks import KsResult
 from siren_ext.verdict.config import VerifyConfig
@@ -79,6 +80,7 @@ class StoredReport(Struct, forbid_unknown_fields=True, kw_only=True):
     suspect: StoredScores
     reference: StoredScores | None
     innocents: Annotated[list[StoredScores], Meta(max_length=MAX_INNOCENTS)] = []
+    learnt_tint: StoredLikeness | None = None
 
     def config(self) -> VerifyConfig:
         """The settings of the verdict.

@@ -14,13 +14,15 @@ from typing import Any
 from siren_ext.files import atomic, write_json
 from siren_ext.keys.signing import Signer
 from siren_ext.report.integrity import HTML, JSON, write_seal
+from siren_ext.report.learnt import NAME as LEARNT
+from siren_ext.report.learnt import StoredLikeness, tints_shown
 from siren_ext.report.pictures import AMPLIFICATION, coating_shown, galleries_of
 from siren_ext.report.pictures import CoatEvidence as CoatEvidence
 from siren_ext.report.redaction import clean as clean
 from siren_ext.report.redaction import pretty
 from siren_ext.report.template import render
 from siren_ext.scoring.decoys import SOURCE
-from siren_ext.scoring.score_set import FIELD, ScoreSet
+from siren_ext.scoring.score_set import FIELD, TINT, ScoreSet
 from siren_ext.stats.keyed import KeyedResult
 from siren_ext.stats.sequential import SequentialResult, sequential_ks
 from siren_ext.verdict.decoys import ways
@@ -64,6 +66,7 @@ def write_report(
     mimicries: Sequence[Path] = (),
     reference_mimicries: Sequence[Path] = (),
     innocents: Sequence[ScoreSet] = (),
+    learnt: dict[str, Any] | None = None,
     extra: dict[str, Any] | None = None,
     signer: Signer | None = None,
 ) -> ReportPaths:
@@ -86,6 +89,8 @@ def write_report(
         The scored images; those with the lowest and highest scores are shown.
     innocents : Sequence[ScoreSet]
         The scores behind the rank among innocent models.
+    learnt : dict[str, Any] | None
+        Of :func:`siren_ext.report.learnt.stored_likeness`, for a model's file.
     extra : dict[str, Any] | None
         Further settings to record; plain values.
     signer : Signer | None
@@ -111,6 +116,7 @@ def write_report(
         "reference": clean(stored(reference)) if reference else None,
         "innocents": [clean(stored(pool)) for pool in innocents],
     }
+    data |= {} if learnt is None else {LEARNT: learnt}
     out = Path(out)
     write_json(out / JSON, data)
     galleries = galleries_of("Suspect", suspect, mimicries)
@@ -130,6 +136,7 @@ def render_page(
     *,
     galleries: Sequence[dict[str, Any]],
     pairs: Sequence[dict[str, Any]],
+    tints: Sequence[str] = (),
 ) -> str:
     """The page of a report; the same arguments give the same page.
 
@@ -145,6 +152,8 @@ def render_page(
         Pictures of models, see :func:`siren_ext.report.pictures.galleries_of`.
     pairs : Sequence[dict[str, Any]]
         Pictures of the coating, see :func:`siren_ext.report.pictures.coating_shown`.
+    tints : Sequence[str]
+        Pictures of the learnt tint, if they are there already.
 
     Returns
     -------
@@ -158,6 +167,7 @@ def render_page(
         names=NAMES,
         questions=QUESTIONS | ({"keyed": PREFERENCE_QUESTION} if suspect.preference else {}),
         preference=suspect.preference,
+        learnt=tints_shown(StoredLikeness(**data[LEARNT]) if LEARNT in data else None, tints),
         ways=ways(suspect) if any(one.test == "decoys" for one in verdict.findings) else [],
         charts=_charts(verdict, suspect, reference),
         pairs=pairs,
@@ -182,7 +192,7 @@ def _head(extra: dict[str, Any]) -> dict[str, Any]:
 
 
 def stored(pool: ScoreSet) -> dict[str, Any]:
-    """Scores as stored in a report: without features and fields, which would reveal the message.
+    """Scores as stored in a report: without features, field and tint, which reveal the message.
 
     Parameters
     ----------
@@ -194,7 +204,7 @@ def stored(pool: ScoreSet) -> dict[str, Any]:
     dict[str, Any]
         Plain values.
     """
-    source = {name: value for name, value in pool.source.items() if name != FIELD}
+    source = {name: value for name, value in pool.source.items() if name not in (FIELD, TINT)}
     return replace(pool, features=None, control=None, source=source).to_dict()
 
 

@@ -99,6 +99,7 @@ def measure_robustness(
     config: RobustnessConfig | None = None,
     *,
     key: CoatingKey | None = None,
+    replace_old: bool = False,
     progress: Progress = NULL,
 ) -> Robustness:
     """Measure what attacks leave of a coating, and write a table and a page.
@@ -119,6 +120,8 @@ def measure_robustness(
         What is measured; None for the defaults.
     key : CoatingKey | None
         The key of a keyed coater; without one, a message is drawn for this test only.
+    replace_old : bool
+        Write into a folder that has files; an earlier measurement in it is replaced.
     progress : Progress
         Counts pictures; may cancel.
 
@@ -143,20 +146,15 @@ def measure_robustness(
     """
     config, out = config or RobustnessConfig(), Path(out)
     key, origin = _key(coater, key, config.seed)
-    _refuse_others(out)
+    _refuse_others(out, replace_old)
     partial = out.with_name(f"{out.name}.partial.json")
     bench = _Bench(coater, key, config, progress)
     clean, problems = _sample(data, config, progress)
     coated = bench.coat(clean)
     likeness = float(np.mean([_psnr(a, b) for a, b in zip(coated, clean, strict=True)]))
     below = cut_off(bench.read(clean)[0], config.false_alarm)
-    rows = _finished(partial, identity := _identity(clean, bench))
     names = (NONE, *config.names)
-    for name in names:
-        if name not in rows:
-            rows[name] = bench.row(name, list(zip(coated, clean, strict=True)), below)
-            plain = [to_plain(row) for row in rows.values()]
-            write_json(partial, {"identity": identity, "rows": plain})
+    rows = _rows(bench, names, list(zip(coated, clean, strict=True)), below, partial)
     result = Robustness(
         coater=coater.fingerprint,
         key=origin,
@@ -166,7 +164,7 @@ def measure_robustness(
         false_alarm=config.false_alarm,
         psnr_db=likeness,
         cut_off=below,
-        rows=tuple(rows[name] for name in names),
+        rows=rows,
         problems=problems,
     )
     result.write(out)
@@ -282,12 +280,13 @@ def _key(coater: Coater, key: CoatingKey | None, seed: int) -> tuple[CoatingKey 
     return key, "given"
 
 
-def _refuse_others(out: Path) -> None:
-    """Raise unless the output folder is new or empty."""
-    if is_present(out) and (not is_folder(out) or any(out.iterdir())):
-        raise DatasetError(
-            f"{out} has files already or is one, and nothing is overwritten. Choose a new folder."
-        )
+def _refuse_others(out: Path, replace_old: bool) -> None:
+    """Raise unless the output folder is new or empty, or may be written into."""
+    if not is_present(out) or (is_folder(out) and (replace_old or not any(out.iterdir()))):
+        return
+    raise DatasetError(
+        f"{out} has files already or is one, and nothing is overwritten. Choose a new folder."
+    )
 
 
 def _sample(
@@ -334,6 +333,23 @@ def _identity(pictures: Pictures, bench: _Bench) -> str:
     for picture in pictures:
         digest.update(repr(tuple(picture.shape)).encode() + picture.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _rows(
+    bench: _Bench,
+    names: Sequence[str],
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    below: float,
+    partial: Path,
+) -> tuple[AttackResult, ...]:
+    """The figures of all attacks, with those that a stopped call left in ``partial``."""
+    rows = _finished(partial, identity := _identity([clean for _, clean in pairs], bench))
+    for name in names:
+        if name not in rows:
+            rows[name] = bench.row(name, pairs, below)
+            plain = [to_plain(row) for row in rows.values()]
+            write_json(partial, {"identity": identity, "rows": plain})
+    return tuple(rows[name] for name in names)
 
 
 def _finished(partial: Path, identity: str) -> dict[str, AttackResult]:

@@ -57,6 +57,23 @@ def test_pages_of_other_programs_are_not_replaced(tmp_path: Path) -> None:
     check_output(tmp_path, "report", force=True)
 
 
+def test_rankings_of_other_programs_and_tables_are_not_replaced(tmp_path: Path) -> None:
+    for kind in ("ranking", "robustness"):
+        check_output(tmp_path / "new", kind)
+        check_output(tmp_path, kind)
+    (tmp_path / "attribution.html").write_text("mine")
+    with pytest.raises(ConfigError, match=r"holds attribution\.html, which is not a ranking"):
+        check_output(tmp_path, "ranking")
+    (tmp_path / "attribution.json").write_text('{"format": "siren_ext.attribution"}')
+    check_output(tmp_path, "ranking")
+    with pytest.raises(ConfigError, match="has files already, and nothing is overwritten"):
+        check_output(tmp_path, "robustness")
+    for kind in ("ranking", "robustness"):
+        check_output(tmp_path, kind, force=True)
+        with pytest.raises(ConfigError, match="is a file; expected the name of a folder"):
+            check_output(tmp_path / "attribution.html", kind, force=True)
+
+
 def test_a_damaged_seal_is_kept(tmp_path: Path) -> None:
     (tmp_path / "report.seal.json").write_text("{")
     with pytest.raises(EvidenceError, match="a report with a damaged seal"):

@@ -30,14 +30,23 @@ def test_the_table_is_printed_and_written(
     code, _, err = call(*line)
     assert code == 2
     assert "nothing is overwritten" in err
+    assert json.loads((out / "robustness.json").read_text()) == stored
+    code, _, err = call(*line, "--with", "palette", "-n", "8", "--force")
+    assert code == 0, err
+    replaced = json.loads((out / "robustness.json").read_text())
+    assert [row["attack"] for row in replaced["rows"]] == ["none", "palette"]
 
 
 def test_unreadable_files_exit_3(call, pictures: Path, coater_file: Path, tmp_path: Path) -> None:
     (pictures / "bad.png").write_bytes((pictures / "1.png").read_bytes()[:50])
+    (pictures / "photo.dng").write_bytes(b"II*\0\x08\0\0\0")
+    (pictures / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
     line = ["robustness", pictures, "--coater", coater_file, "--out", tmp_path / "out"]
     code, _, err = call(*line, "--with", "round")
     assert code == 3
     assert "bad.png" in err
+    assert "photo.dng: camera RAW files are not read here" in err
+    assert "Left out: 1 MP4 file (film.mp4)" in err
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,23 @@ def test_pictures_that_are_not_scored_are_named(
     assert "download: is a picture, but its name does not end like one" in err
 
 
+def test_what_else_is_left_out_is_reported(
+    call: Call, photos: Path, coater_file: Path, tmp_path: Path
+) -> None:
+    (photos / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    for name in ("grids/g.png", "@eaDir/t.png", ".cache/c.png", "0-masklabel.png"):
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).write_bytes((photos / "0.png").read_bytes())
+    command = ("score", photos, "--coater", coater_file, "--out", tmp_path / "scores.json", "-q")
+    code, out, err = call(*command)
+    assert code == 0
+    assert out.startswith("5 scores: ")  # also the picture that has the name of a mask
+    assert err.splitlines() == [
+        "Left out: 1 MP4 file (film.mp4): expected pictures and captions.",
+        "Left out: 1 folder of pictures (grids): score it by itself.",
+    ]
+
+
 def test_scores_are_centred_by_uncoated_pictures(call: Call, tmp_path: Path) -> None:
     coater = coaters(tmp_path / "coaters")
     keyed = tmp_path / "coaters" / "keyed.safetensors"
