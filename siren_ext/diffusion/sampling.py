@@ -49,17 +49,77 @@ def sample_latents(
     Ho and Salimans (2022), "Classifier-free diffusion guidance" (arXiv 2207.12598), Eq. 6, whose w
     is one less.
     """
-    unet = pipeline.unet
     scheduler = ddim(pipeline)
     scheduler.set_timesteps(steps, device=noise.device)
-    batch, dtype = len(noise), unet.dtype
-    guided = guidance != 1
-    context = prompt_embeds.expand(batch, -1, -1)
-    if guided:
-        context = torch.cat((negative_embeds.expand(batch, -1, -1), context))
-    context = context.to(device=noise.device, dtype=dtype)
     latents = noise.float() * float(scheduler.init_noise_sigma)
-    for time in scheduler.timesteps:
+    embeds, times = (prompt_embeds, negative_embeds), scheduler.timesteps
+    return _denoised(pipeline, scheduler, times, latents, embeds, guidance)
+
+
+@torch.no_grad()
+def redraw_latents(
+    pipeline: Pipeline,
+    latents: Tensor,
+    noise: Tensor,
+    prompt_embeds: Tensor,
+    negative_embeds: Tensor,
+    *,
+    strength: float,
+    steps: int,
+    guidance: float,
+) -> Tensor:
+    """Add noise to latents and remove it again: image to image.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Gives the noise schedule and the network.
+    latents, noise : Tensor
+        B x C x h x w; scaled latents and standard normal noise.
+    prompt_embeds, negative_embeds : Tensor
+        As in :func:`sample_latents`.
+    strength : float
+        Share of the schedule that is used, above 0 and at most 1, where hardly anything is kept.
+    steps : int
+        Number of DDIM steps of the whole schedule, of which this share is made; at least one.
+    guidance : float
+        As in :func:`sample_latents`.
+
+    Returns
+    -------
+    Tensor
+        B x C x h x w scaled latents, float32.
+
+    References
+    ----------
+    Meng et al. (2022), "SDEdit: Guided image synthesis and editing with stochastic differential
+    equations", ICLR.
+    """
+    scheduler = ddim(pipeline)
+    scheduler.set_timesteps(steps, device=latents.device)
+    count = min(steps, max(1, round(strength * steps)))
+    times = scheduler.timesteps[steps - count :]
+    noisy = pipelines.add_noise(pipeline, latents.float(), noise, times[:1].expand(len(latents)))
+    return _denoised(pipeline, scheduler, times, noisy, (prompt_embeds, negative_embeds), guidance)
+
+
+def _denoised(
+    pipeline: Pipeline,
+    scheduler: Any,
+    times: Tensor,
+    latents: Tensor,
+    embeds: tuple[Tensor, Tensor],
+    guidance: float,
+) -> Tensor:
+    """Latents after the given steps; embeds of prompt and negative prompt."""
+    unet = pipeline.unet
+    batch, dtype = len(latents), unet.dtype
+    guided = guidance != 1
+    context = embeds[0].expand(batch, -1, -1)
+    if guided:
+        context = torch.cat((embeds[1].expand(batch, -1, -1), context))
+    context = context.to(device=latents.device, dtype=dtype)
+    for time in times:
         view = torch.cat((latents, latents)) if guided else latents
         guess = unet(view.to(dtype), time, context, return_dict=False)[0].float()
         if guided:

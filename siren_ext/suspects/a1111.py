@@ -21,13 +21,14 @@ from siren_ext.suspects.a1111_checkpoints import (
 from siren_ext.suspects.address import Address
 from siren_ext.suspects.base import PromptPlan
 from siren_ext.suspects.http import Client
-from siren_ext.suspects.remote import RemoteSuspect, RequestLimits
+from siren_ext.suspects.remote import RemoteSuspect, RequestLimits, persistently
 from siren_ext.suspects.responses import (
     BadAnswer,
     SuspectError,
     at_path,
     decode_base64,
     decode_picture,
+    encode_base64,
     parse_json,
     quoted,
 )
@@ -169,6 +170,59 @@ class A1111Suspect(RemoteSuspect):
 
     def draw(self, plan: PromptPlan, index: int, scale: float, progress: Progress = NULL) -> Tensor:
         """One picture, after checking its seed, size and checkpoint; see the base class."""
+        return self._made("txt2img", plan, index, scale, {})
+
+    def redraw(
+        self,
+        image: Tensor,
+        plan: PromptPlan,
+        index: int,
+        strength: float,
+        progress: Progress = NULL,
+    ) -> Tensor:
+        """One picture made from another with ``/sdapi/v1/img2img``.
+
+        Parameters
+        ----------
+        image : Tensor
+            3 x H x W in [0,1]; the sides should be multiples of 8.
+        plan : PromptPlan
+            Gives prompt, seed and settings; its size is not used.
+        index : int
+            The number of the prompt and the seed in the plan.
+        strength : float
+            From 0 to 1, where nothing of the picture is kept.
+        progress : Progress
+            Decides about cancelling while waiting.
+
+        Returns
+        -------
+        Tensor
+            3 x H x W in [0,1], of the same size.
+
+        Raises
+        ------
+        SuspectError
+            If the web UI does not make it.
+        """
+        height, width = image.shape[1:]
+        given = {
+            "init_images": [encode_base64(image)],
+            "denoising_strength": strength,
+            "width": width,
+            "height": height,
+        }
+
+        def once() -> Tensor:
+            self._spend(progress)
+            return self._made("img2img", plan, index, self.scale, given)
+
+        return persistently(once, self.limits, progress)
+
+    def _made(
+        self, kind: str, plan: PromptPlan, index: int, scale: float, given: dict[str, Any]
+    ) -> Tensor:
+        """The picture that the web UI makes of a request."""
         seed, prompt = plan.seed + index, plan.prompt(index)
         with_lora = bool(self.adapter) and scale != 0
         if with_lora:
@@ -191,15 +245,17 @@ class A1111Suspect(RemoteSuspect):
         }
         if plan.size:
             request |= {"width": plan.size, "height": plan.size}
+        request |= given
         if plan.sampler:
             request["sampler_name"] = plan.sampler
-        answer = self.client.post("/sdapi/v1/txt2img", request, limit=MAX_BYTES).json()
+        answer = self.client.post(f"/sdapi/v1/{kind}", request, limit=MAX_BYTES).json()
         images, info = at_path(answer, "images"), at_path(answer, "info")
         if not isinstance(images, list) or not images or not isinstance(info, str):
             raise BadAnswer("The web UI's answer has no 'images' and 'info'.")
         facts = parse_json(info)
         self._check_facts(facts, seed, with_lora=with_lora)
-        size = (plan.size, plan.size) if plan.size else _claimed_size(facts)
+        sides = request.get("width"), request.get("height")
+        size = (sides[0], sides[1]) if sides[0] and sides[1] else _claimed_size(facts)
         return decode_picture(decode_base64(images[0]), size)
 
     def _check_facts(self, facts: Any, seed: int, *, with_lora: bool) -> None:

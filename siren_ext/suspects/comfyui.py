@@ -20,17 +20,18 @@ from siren_ext.progress import NULL, Progress
 from siren_ext.suspects.address import Address
 from siren_ext.suspects.base import PromptPlan
 from siren_ext.suspects.comfyui_progress import Listener
-from siren_ext.suspects.comfyui_workflow import built_in, read_workflow
+from siren_ext.suspects.comfyui_upload import upload, upload_file
+from siren_ext.suspects.comfyui_workflow import built_in, failure, image_to_image, read_workflow
 from siren_ext.suspects.http import Client
 from siren_ext.suspects.remote import RemoteSuspect, RequestLimits, pause, persistently
 from siren_ext.suspects.responses import (
     MAX_PICTURE_BYTES,
     BadAnswer,
-    Refused,
     SuspectError,
     at_path,
     decode_picture,
     list_at,
+    png_bytes,
     quoted,
 )
 from siren_ext.suspects.secret import Secret
@@ -97,6 +98,7 @@ class ComfyUISuspect(RemoteSuspect):
         self.client_id = uuid.uuid4().hex
         self.output = output
         self.image = image
+        self.own = workflow is not None
         self.graph = built_in(lora=bool(lora)) if workflow is None else read_workflow(workflow)
         self.placeholders = placeholders(self.graph)
         self.model = model
@@ -204,13 +206,44 @@ class ComfyUISuspect(RemoteSuspect):
     def draw(self, plan: PromptPlan, index: int, scale: float, progress: Progress = NULL) -> Tensor:
         """Queue the workflow, wait for it and fetch its picture; see the base class."""
         size = plan.size or SIZE
+        values = self._values(plan, index, scale) | {"size": size}
+        if "image" in self.placeholders:
+            values["image"] = self._uploaded
+        sides = (size, size) if "size" in self.placeholders else None
+        return self._run(self.graph, values, sides, progress)
+
+    def redraw(
+        self,
+        image: Tensor,
+        plan: PromptPlan,
+        index: int,
+        strength: float,
+        progress: Progress = NULL,
+    ) -> Tensor:
+        """One picture made from another, with the built-in workflow for that.
+
+        The picture stays in the server's input folder. Arguments, result and errors are those of
+        :meth:`siren_ext.suspects.a1111.A1111Suspect.redraw`.
+        """
+        sides = image.shape[2], image.shape[1]
+
+        def once() -> Tensor:
+            self._spend(progress)
+            name = upload(self.client, png_bytes(image), ".png")
+            given = {"image": name, "strength": strength}
+            values = self._values(plan, index, self.scale) | given
+            return self._run(image_to_image(lora=bool(self.adapter)), values, sides, progress)
+
+        return persistently(once, self.limits, progress)
+
+    def _values(self, plan: PromptPlan, index: int, scale: float) -> dict[str, Any]:
+        """What takes the place of placeholders, without size and picture."""
         values: dict[str, Any] = {
             "prompt": plan.prompt(index),
             "negative": plan.negative,
             "seed": plan.seed + index,
             "steps": plan.steps,
             "guidance": plan.guidance,
-            "size": size,
             "sampler": plan.sampler or "euler",
             "scale": scale,
         }
@@ -218,10 +251,18 @@ class ComfyUISuspect(RemoteSuspect):
             values["model"] = self._model
         if "lora" in self.placeholders:
             values["lora"] = self._found("loras", self.adapter)
-        if "image" in self.placeholders:
-            values["image"] = self._uploaded
+        return values
+
+    def _run(
+        self,
+        graph: dict[str, Any],
+        values: dict[str, Any],
+        sides: tuple[int, int] | None,
+        progress: Progress,
+    ) -> Tensor:
+        """The picture of a workflow, whose width and height must be these."""
         with Listener(self.client, self.client_id) as listener:
-            job = self._queue(fill(self.graph, values))
+            job = self._queue(fill(graph, values))
             try:
                 history = self._wait(job, listener, progress)
             except BaseException:
@@ -233,47 +274,7 @@ class ComfyUISuspect(RemoteSuspect):
             self.limits,
             progress,
         )
-        return decode_picture(data, (size, size) if "size" in self.placeholders else None)
-
-    def upload(self, path: Path) -> str:
-        """Send a picture to the server's input folder.
-
-        Parameters
-        ----------
-        path : Path
-            The picture.
-
-        Returns
-        -------
-        str
-            The name that the server gives it.
-
-        Raises
-        ------
-        ConfigError
-            If the file cannot be read.
-        BadAnswer
-            If the server does not accept it.
-        """
-        boundary = uuid.uuid4().hex
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"{path.name} can't be read: {error.strerror}.") from error
-        name = f"siren_{hashlib.sha256(content).hexdigest()[:16]}{path.suffix.lower()}"
-        head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n'
-            f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
-        )
-        data = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
-        answer = self.client.send(
-            "/upload/image", data, f"multipart/form-data; boundary={boundary}"
-        ).json()
-        stored, folder = at_path(answer, "name"), at_path(answer, "subfolder") or ""
-        if not isinstance(stored, str):
-            raise BadAnswer("The server did not give the name of the uploaded picture.")
-        return f"{folder}/{stored}" if folder else stored
+        return decode_picture(data, sides)
 
     def _queue(self, graph: dict[str, Any]) -> str:
         """Queue a workflow; returns the job's id."""
@@ -320,7 +321,7 @@ class ComfyUISuspect(RemoteSuspect):
     def _picture_of(self, entry: Any) -> dict[str, str]:
         """The picture file of a finished job, as a query for ``/view``."""
         if at_path(entry, "status.status_str") != "success":
-            raise _failure(entry)
+            raise failure(entry)
         outputs = at_path(entry, "outputs")
         if not isinstance(outputs, dict):
             raise BadAnswer("The finished workflow has no outputs.")
@@ -345,7 +346,7 @@ class ComfyUISuspect(RemoteSuspect):
         """The server's name of the uploaded picture."""
         if self.image is None:
             raise ConfigError("The workflow uses %image%; give image=... too.")
-        return self.upload(self.image)
+        return upload_file(self.client, self.image)
 
     @cached_property
     def _model(self) -> str | None:
@@ -381,17 +382,3 @@ class ComfyUISuspect(RemoteSuspect):
             return None  # not a safetensors file, or one without metadata
         digest = at_path(answer, "sshs_model_hash")
         return digest if isinstance(digest, str) else None
-
-
-def _failure(entry: Any) -> SuspectError:
-    """The error of a failed job; lack of memory may be temporary."""
-    for message in list_at(entry, "status.messages"):
-        if at_path(message, "0") == "execution_error":
-            facts = at_path(message, "1")
-            what = f"{at_path(facts, 'node_type')}: {at_path(facts, 'exception_message')}"
-            if "OutOfMemory" in str(at_path(facts, "exception_type")):
-                return BadAnswer(f"The server ran out of memory in {quoted(what)}")
-            return Refused(f"The workflow failed in {quoted(what)}")
-        if at_path(message, "0") == "execution_interrupted":
-            return BadAnswer("The workflow was interrupted on the server.")
-    return Refused("The workflow failed; the server gave no reason.")

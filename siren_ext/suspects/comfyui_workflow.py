@@ -1,4 +1,4 @@
-"""Workflows for a ComfyUI suspect: the built-in one, and those that users export."""
+"""Workflows for a ComfyUI suspect, built in or exported by users, and why they failed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from typing import Any
 
 from siren_ext.documents import read_bytes
 from siren_ext.errors import ConfigError
+from siren_ext.suspects.responses import (
+    BadAnswer,
+    Refused,
+    SuspectError,
+    at_path,
+    list_at,
+    quoted,
+)
 from siren_ext.suspects.template import placeholders, read_template
 
 MAX_BYTES = 4 << 20
@@ -66,6 +74,16 @@ def built_in(*, lora: bool) -> dict[str, Any]:
     return direct
 
 
+def image_to_image(*, lora: bool) -> dict[str, Any]:
+    """The built-in workflow that redraws a picture: ``%image%`` at ``%strength%``."""
+    graph: dict[str, Any] = json.loads(json.dumps(built_in(lora=lora)))
+    graph["image"] = {"class_type": "LoadImage", "inputs": {"image": "%image%"}}
+    inputs = {"pixels": ["image", 0], "vae": ["model", 2]}
+    graph["noise"] = {"class_type": "VAEEncode", "inputs": inputs}
+    graph["sampler"]["inputs"]["denoise"] = "%strength%"
+    return graph
+
+
 def read_workflow(path: Path) -> dict[str, Any]:
     """Read a workflow in API format.
 
@@ -107,3 +125,23 @@ def read_workflow(path: Path) -> dict[str, Any]:
             "effect; write %scale% in place of its strengths."
         )
     return graph
+
+
+def failure(entry: Any) -> SuspectError:
+    """The error of a failed job; lack of memory may be temporary.
+
+    Parameters
+    ----------
+    entry : object
+        The job's entry in the server's history.
+    """
+    for message in list_at(entry, "status.messages"):
+        if at_path(message, "0") == "execution_error":
+            facts = at_path(message, "1")
+            what = f"{at_path(facts, 'node_type')}: {at_path(facts, 'exception_message')}"
+            if "OutOfMemory" in str(at_path(facts, "exception_type")):
+                return BadAnswer(f"The server ran out of memory in {quoted(what)}")
+            return Refused(f"The workflow failed in {quoted(what)}")
+        if at_path(message, "0") == "execution_interrupted":
+            return BadAnswer("The workflow was interrupted on the server.")
+    return Refused("The workflow failed; the server gave no reason.")

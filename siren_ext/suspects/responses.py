@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import json
 import re
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from siren_ext.data.images import read_picture, to_tensor
+from siren_ext.data.images import read_picture, to_tensor, to_uint8
 from siren_ext.errors import ImageError, SirenError
 from siren_ext.text import printable
 
@@ -131,6 +132,20 @@ def decode_base64(text: Any) -> bytes:
         raise BadAnswer(
             f"The picture begins with {quoted(body[:60])!r}; expected base64 text."
         ) from error
+
+
+def png_bytes(image: Tensor) -> bytes:
+    """A picture, 3 x H x W in [0,1], as the bytes of a PNG file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(to_uint8(image)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def encode_base64(image: Tensor) -> str:
+    """A picture, 3 x H x W in [0,1], as the base64 text of a PNG file."""
+    return base64.b64encode(png_bytes(image)).decode()
 
 
 def parse_json(data: bytes | str) -> Any:

@@ -12,19 +12,25 @@ from siren_ext.errors import ConfigError
 from siren_ext.suspects.responses import quoted
 
 _LEAST_BASE64 = 6  # fewer characters also occur by chance
+_BREAK = r"(?:\s|\\{1,15}[rn]){0,4}"  # of a line, as it is or as an escape of JSON
 
 
 def _written(secret: str) -> re.Pattern[str]:
-    """A secret, each character as it is, percent-encoded, or as an escape of JSON or HTML."""
+    """A secret in either case, each character as it is or escaped for an address, JSON or HTML."""
     pieces = []
-    for character in secret:
+    for character in re.findall(r"\\+|[^\\]", secret):
+        if character.startswith("\\"):  # one piece, because several would try all partitions
+            count = len(character)
+            pieces.append(rf"(?:\\{{{count},{15 * count}}}|(?:%(?:25)*5c){{{count}}})")
+            continue
         number = ord(character)
         pieces.append(
-            rf"(?:\\*{re.escape(character)}|%(?:25)*(?i:{number:02x})"
-            rf"|\\+u00(?i:{number:02x})|\\+x(?i:{number:02x})"
+            rf"(?:\\{{0,15}}{re.escape(character)}|%(?:25)*(?i:{number:02x})"
+            rf"|\\{{1,15}}u00(?i:{number:02x})|\\{{1,15}}x(?i:{number:02x})"
             rf"|&#0*{number};|&#[xX]0*(?i:{number:x});|{re.escape(html.escape(character))})"
         )
-    return re.compile("".join(pieces))
+    digits = r"[\s:-]?".join(f"{ord(character):02x}" for character in secret)
+    return re.compile(f"{''.join(pieces)}|(?:0x)?{digits}", re.IGNORECASE)
 
 
 def _in_base64(secret: str) -> list[re.Pattern[str]]:
@@ -35,8 +41,9 @@ def _in_base64(secret: str) -> list[re.Pattern[str]]:
         # the first and last characters also depend on what is around
         core = whole[(0, 2, 3)[before] : len(whole) - ((before + len(secret)) % 3 != 0)]
         if len(core) >= _LEAST_BASE64:
-            both = re.escape(core).replace(r"\+", "[+-]").replace("/", "[/_]")
-            patterns.append(re.compile(r"[\w+/-]{0,3}" + both + r"[\w+/-]?=*"))
+            both = _BREAK.join({"+": "[+-]", "/": "[/_]"}.get(one, one) for one in core)
+            written = rf"[\w+/-]{{0,3}}{both}[\w+/-]?=*"
+            patterns.append(re.compile(written, re.IGNORECASE))
     return patterns
 
 
@@ -117,8 +124,8 @@ class Secret:
     def scrub(self, text: str) -> str:
         """The text with the token replaced by stars, however it is written.
 
-        Percent-encoding, escapes of JSON and HTML, and base64 are recognised, also of the token as
-        a part of a longer text.
+        Other case, percent-encoding, escapes of JSON and HTML, hexadecimal digits and base64 are
+        recognised, also of the token as a part of a longer text.
         """
         for hidden in filter(None, (self.value, self.plain)):
             text = _written(hidden).sub("***", text)

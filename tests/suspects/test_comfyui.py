@@ -257,6 +257,8 @@ def test_real_server_takes_the_built_in_workflow(server, tmp_path: Path) -> None
     (missed,) = found.generate(plan(count=1, size=64, negative="blur"))
     assert isinstance(missed, Missed)
     assert missed.reason.startswith("The workflow failed in CheckpointLoaderSimple")
+    with pytest.raises(SuspectError, match="The workflow failed in CheckpointLoaderSimple"):
+        found.redraw(torch.rand(3, 64, 64), plan(count=1), 0, 0.5)
 
 
 @pytest.mark.slow
