@@ -39,6 +39,7 @@ async def comfy_entrypoint() -> Any:
     """
     from comfy_api.latest import ComfyExtension
 
+    from .attribution import WhichImages
     from .generate import PocketSampler, PromptBatch
     from .keyed import CommitCoating, KeyedVerify, LoadKey, NewKey
     from .official import ImportCheckpoints
@@ -49,6 +50,7 @@ async def comfy_entrypoint() -> Any:
     from .robustness import Robustness
     from .train import TrainCoater
     from .verify import KSVerify, LoadScores, SaveScores, ScoreCoating, VerificationReport
+    from .verify_model import VerifyModel
 
     class SirenExtension(ComfyExtension):
         """Lists the nodes."""
@@ -71,7 +73,9 @@ async def comfy_entrypoint() -> Any:
                 LoadKey,
                 CommitCoating,
                 KeyedVerify,
+                VerifyModel,
                 PassiveTest,
+                WhichImages,
                 PromptBatch,
                 PocketSampler,
             ]

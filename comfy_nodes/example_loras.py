@@ -1,7 +1,8 @@
 """The two LoRAs that come with the pack, so that the example of a verification runs at once.
 
 ``benchmarks/example_loras.py`` made them for the bundled model from the bundled images: one from
-images coated with the bundled coater ``samples``, one from the originals.
+images coated with the bundled coater ``keyed`` and the key of :mod:`comfy_nodes.example_key`, one
+from the originals.
 """
 
 from __future__ import annotations

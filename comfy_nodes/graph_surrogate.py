@@ -22,6 +22,7 @@ from siren_ext.training.surrogate import DiffusionSurrogate
 from siren_ext.training.train import train_coater
 
 from . import host
+from .graph_checkpoint import Parts, connected
 
 NOISE_STEPS = 1000
 ASKED = "comfyui"
@@ -32,7 +33,7 @@ def train_for_graph(
     folder: Path,
     class_word: str,
     out: Path,
-    parts: tuple[Any, Any, Any],
+    parts: Parts,
     *,
     resolution: int,
     steps: int,
@@ -105,20 +106,15 @@ def train_for_graph(
     return coater
 
 
-def _checked(parts: tuple[Any, Any, Any], preset: str, start: Coater | None) -> bool:
+def _checked(parts: Parts, preset: str, start: Coater | None) -> bool:
     """Whether the workflow's model is connected; refuses what does not fit together."""
-    connected = [part is not None for part in parts]
-    if any(connected) and not all(connected):
-        raise ModelError(
-            "Only some of model, clip and vae are connected; expected all three of one checkpoint, "
-            "or none for the bundled model."
-        )
+    whole = connected(parts, "the bundled model")
     if preset != "default" and start is not None:
         raise CoaterError(
             f"A coater of the preset '{preset}' can't start from another coater, but start is "
             "connected. Disconnect start, or choose the preset 'default'."
         )
-    return all(connected)
+    return whole
 
 
 def _schedule(steps: int, batch_size: int, seed: int, *, rehearse: bool) -> TrainConfig:
@@ -131,7 +127,7 @@ def _schedule(steps: int, batch_size: int, seed: int, *, rehearse: bool) -> Trai
 
 
 def _surrogate(
-    parts: tuple[Any, Any, Any], data: ImageSet, prompt: str, resolution: int
+    parts: Parts, data: ImageSet, prompt: str, resolution: int
 ) -> GraphSurrogate | DiffusionSurrogate:
     """The workflow's model, or the bundled one."""
     if parts[0] is not None:

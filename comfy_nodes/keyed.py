@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from . import commitments, files, paths, shown
+from . import commitments, example_key, files, paths, shown
 from .types import CATEGORY, Case, CoaterSocket, KeySocket, ScoresSocket, VerdictSocket, schema
 from .verify import ALPHA, in_words
 
@@ -32,8 +32,9 @@ class LoadKey(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "name",
-                    options=files.key_names() or [files.NO_KEYS],
-                    tooltip="A key file in models/siren.",
+                    options=[*(files.key_names() or [files.NO_KEYS]), example_key.NAME],
+                    tooltip="A key file in models/siren. The bundled key is that of the example "
+                    "LoRA; everybody has it.",
                 ),
                 io.String.Input(
                     "passphrase_variable",
@@ -61,6 +62,8 @@ class LoadKey(io.ComfyNode):
     def validate_inputs(
         cls, name: str | None = None, passphrase_variable: str | None = None
     ) -> bool | str:
+        if name == example_key.NAME:
+            return True
         return paths.all_of(
             paths.input_check(files.key_file, name),
             paths.input_check(files.passphrase, passphrase_variable),
@@ -68,13 +71,15 @@ class LoadKey(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, name: str, **_: Any) -> Any:
-        return paths.stamp(files.key_file(name))
+        return None if name == example_key.NAME else paths.stamp(files.key_file(name))
 
     @classmethod
     def execute(cls, name: str, passphrase_variable: str, recipient: str) -> io.NodeOutput:
         from siren_ext.evidence.counting import FiledKey
         from siren_ext.keys.coating_key import KeyRing
 
+        if name == example_key.NAME:
+            return io.NodeOutput(example_key.example_key())
         file = files.key_file(name)
         ring = KeyRing.load(file, files.passphrase(passphrase_variable))
         return io.NodeOutput(FiledKey(ring.key(recipient.strip() or None), file, len(ring)))
@@ -196,6 +201,7 @@ class CommitCoating(io.ComfyNode):
         from siren_ext.evidence.commitment import make_commitment
         from siren_ext.keys.single_bits import joint_hash, key_hashes
 
+        example_key.require_own(key)
         coated = paths.image_folder(folder) if folder.strip() else None
         bits = {} if key is None else {key.fingerprint(): joint_hash(key_hashes(key))}
         made = make_commitment(files.coater_file(name), bits, coated, bits=bits)

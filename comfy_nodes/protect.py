@@ -42,9 +42,9 @@ class LoadCoater(io.ComfyNode):
                 io.Combo.Input(
                     "name",
                     options=files.coater_names(),
-                    default=f"samples{files.BUNDLED}",
+                    default=f"keyed{files.BUNDLED}",
                     tooltip="A bundled coater, to try things out (everybody has it), or your own "
-                    "file in models/siren.",
+                    "file in models/siren. A keyed one needs a key from New Key or Load Key.",
                 )
             ],
             outputs=[

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from . import paths, shown
+from . import example_key, paths, shown
 from .types import CATEGORY, Coating, CoatingSocket, schema
 
 PROTECTED = "Protected"
@@ -80,8 +80,13 @@ def require_key(coater: Any, key: Any) -> None:
     ------
     CoaterError
         The coater is keyed and there is no key.
+    EvidenceError
+        A coater of one's own would write the key of the example, which everybody has.
     """
     from siren_ext.errors import CoaterError
+
+    if not is_public(coater):
+        example_key.require_own(key)
 
     if coater.keyed and key is None:
         raise CoaterError(

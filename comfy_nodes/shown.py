@@ -60,7 +60,31 @@ def verdict_shown(verdict: Verdict, *, page: Path | None = None) -> dict[str, An
         See :func:`shown`.
     """
     standing = verdict.precedence.beside(verdict.warnings)
-    lines = [verdict.headline, standing, *(f"Note: {warning}" for warning in verdict.warnings)]
+    lines = [
+        verdict.headline,
+        *beside(verdict),
+        standing,
+        *(f"Note: {warning}" for warning in verdict.warnings),
+    ]
     lines = [line for line in lines if line]
     outcome = verdict.outcome
     return shown(outcome[:1].upper() + outcome[1:], lines, tone="plain", page=page)
+
+
+def beside(verdict: Verdict) -> list[str]:
+    """The tests that were made beside the one that decides, in a line each.
+
+    Parameters
+    ----------
+    verdict : Verdict
+        The verdict.
+
+    Returns
+    -------
+    list[str]
+        Empty if only one test was made.
+    """
+    from siren_ext.verdict.wording import NAMES
+
+    others = [finding for finding in verdict.findings if finding.test != verdict.test]
+    return [f"Beside it, {NAMES[one.test]}: {one.outcome}, p = {one.p_value:.3g}" for one in others]

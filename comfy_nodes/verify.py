@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,6 +42,7 @@ def in_words(verdict: Verdict) -> str:
     return "\n".join(
         [
             f"{verdict.outcome.upper()}: {verdict.headline}",
+            *shown.beside(verdict),
             *([standing] if standing else []),
             *(f"Note: {warning}" for warning in verdict.warnings),
             *(f"Limit: {limit}" for limit in verdict.does_not_prove),
@@ -210,6 +212,14 @@ class KSVerify(io.ComfyNode):
                     "prompts and settings.",
                 ),
                 io.Float.Input("alpha", **ALPHA),
+                io.String.Input(
+                    "more_references",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="Scores of further clean models: file names as in Load Scores, one per "
+                    "line. Three or more references are also compared as models.",
+                ),
             ],
             outputs=[
                 VerdictSocket.Output(
@@ -218,7 +228,8 @@ class KSVerify(io.ComfyNode):
                 io.Float.Output(
                     "p",
                     display_name="p",
-                    tooltip="How often chance alone would give such a difference.",
+                    tooltip="How often chance alone would give such a difference, by the test that "
+                    "decides.",
                 ),
                 io.Float.Output(
                     "D",
@@ -237,24 +248,43 @@ class KSVerify(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, suspect: Any, reference: Any, alpha: float) -> io.NodeOutput:
+    def validate_inputs(cls, more_references: str | None = None) -> bool | str:
+        return paths.input_check(_score_files, more_references)
+
+    @classmethod
+    def fingerprint_inputs(cls, more_references: str = "", **_: Any) -> Any:
+        return [paths.stamp(path) for path in _score_files(more_references or "")]
+
+    @classmethod
+    def execute(
+        cls, suspect: Any, reference: Any, alpha: float, more_references: str = ""
+    ) -> io.NodeOutput:
         from siren_ext.data.images import to_tensor
         from siren_ext.report.charts import verdict_picture
+        from siren_ext.scoring.score_set import ScoreSet
         from siren_ext.verdict.config import VerifyConfig
+        from siren_ext.verdict.models import joined_models
         from siren_ext.verdict.pools import distinct_scores
         from siren_ext.verdict.verify import verify
 
-        verdict = verify(suspect, reference, VerifyConfig(alpha=alpha))
-        pools = distinct_scores(suspect), distinct_scores(reference)
+        others = [ScoreSet.load(path) for path in _score_files(more_references)]
+        clean = joined_models([reference, *others]) or reference
+        verdict = verify(suspect, clean, VerifyConfig(alpha=alpha))
+        pools = distinct_scores(suspect), distinct_scores(clean)
         plot = convert.to_comfy(to_tensor(verdict_picture(verdict, *pools)))
         return io.NodeOutput(
-            Case(verdict, suspect, reference),
-            verdict.finding.p_value,
+            Case(verdict, suspect, clean),
+            verdict.deciding.p_value,
             verdict.finding.statistic,
             plot,
             in_words(verdict),
             ui=ui.PreviewImage(plot, cls=cls).as_dict() | shown.verdict_shown(verdict),
         )
+
+
+def _score_files(text: str) -> list[Path]:
+    """The score files that a text names, one per line."""
+    return [files.score_file(line.strip()) for line in text.splitlines() if line.strip()]
 
 
 class VerificationReport(io.ComfyNode):

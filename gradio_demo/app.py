@@ -1,4 +1,4 @@
-"""The public page: try the whole process, coat images, verify images, and read how it works."""
+"""The public page: try the whole process, coat and verify images, and read how it works."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ with contextlib.suppress(ImportError):
 import gradio as gr
 from finished import finished_cards
 from guided import Guided, Length
+from uncoated import finished_card
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import DatasetError, SirenError
@@ -25,9 +27,11 @@ from siren_ext.panels.actions import Tiles, before_after, coat_step, verify_step
 from siren_ext.panels.coat import coat_panel
 from siren_ext.panels.gradio_compat import lossless, private, upload_paths
 from siren_ext.panels.host import CoaterLibrary, JobFolders, PanelHost, UploadLimits
+from siren_ext.panels.passive import passive_panel
+from siren_ext.panels.references import reference_paths
 from siren_ext.panels.robustness import robustness_panel
 from siren_ext.panels.uploads import collect_images
-from siren_ext.panels.verify import reference_path, verdict_parts, verdict_values, verify_panel
+from siren_ext.panels.verify import verdict_parts, verdict_values, verify_panel
 from siren_ext.panels.widgets import connect, image_files, reveal, run_and_stop
 from siren_ext.progress import NULL
 from siren_ext.samples.folder import sample_set
@@ -38,6 +42,8 @@ from siren_ext.workflows.demo import demo_key
 FILE_MB = 15
 MEGAPIXELS = 25
 """A photo of an ordinary camera is accepted as it is."""
+UNCOATED_FILES = 30
+"""Images per set of the test without a coating, which passes each through a model many times."""
 KEEP_MINUTES = 15
 QUEUE = 20
 HERE = Path(__file__).resolve().parent
@@ -91,6 +97,8 @@ def build(host: PanelHost | None = None, length: Length | None = None) -> Any:
                 robustness_panel(gr, host)
             with gr.Tab("Verify", elem_id="siren_tab_verify"):
                 verify_panel(gr, host)
+            with gr.Tab("My images, not coated", elem_id="siren_tab_uncoated"):
+                uncoated_panel(host)
             with gr.Tab("How it works", elem_id="siren_tab_how"):
                 how_panel(pictures)
         gr.Markdown(WORDS["foot"].format(minutes=KEEP_MINUTES))
@@ -215,6 +223,21 @@ def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_gpu
 
 
+def uncoated_panel(host: PanelHost) -> None:
+    """Lay out the test of images without a coating: its story, a finished test, and the form.
+
+    Parameters
+    ----------
+    host : PanelHost
+        Limits and folders. Fewer images are accepted, and only LoRAs for the bundled model.
+    """
+    gr.Markdown(WORDS["uncoated"])
+    gr.HTML(finished_card(), elem_id="siren_uncoated_finished")
+    gr.Markdown(WORDS["uncoated_own"].format(files=UNCOATED_FILES))
+    limits = replace(host.limits, files=UNCOATED_FILES, total_mb=100, folders=False)
+    passive_panel(gr, replace(host, limits=limits))
+
+
 def how_panel(pictures: Tiles) -> None:
     """Lay out the explanation.
 
@@ -267,7 +290,7 @@ def add_api(host: PanelHost) -> None:
     """
     with gr.Column(visible=False):
         images = gr.File(file_count="multiple", label="images")
-        reference = gr.File(file_count="multiple", label="reference images, or one score file")
+        reference = gr.File(file_count="multiple", label="reference images, or score files")
         coater = gr.File(label="coater file; without one, the bundled samples coater")
         strength = gr.Number(value=1, label="strength")
         alpha = gr.Number(value=1e-6, label="accepted risk of a false alarm")
@@ -297,7 +320,7 @@ def add_api(host: PanelHost) -> None:
         suspect = collect_images(
             given, "", host.limits, job / "suspect", what="suspicious images", flat=True
         )
-        clean = reference_path(other, "", host, job)
+        clean = reference_paths(other, "", host, job)
         verification = verify_step(
             suspect, clean, host.coaters.load("samples", own), job, alpha=risk
         )

@@ -12,7 +12,8 @@ from siren_ext.verdict.verify import Verdict, verify
 from siren_ext.workflows.demo import DemoConfig, demo_key
 
 SCORES = Path(__file__).resolve().parent / "finished.json"
-"""Scores of the first 50 images of the suspect of ``siren-ext demo``, whose key is known."""
+"""Scores of 50 images, with the captions of ``siren-ext demo``, by the LoRA of coated samples that
+``benchmarks/example_loras.py`` made; its key is that of the demo."""
 
 
 def finished_run() -> tuple[Verdict, ScoreSet]:

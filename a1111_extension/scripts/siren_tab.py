@@ -12,6 +12,7 @@ from modules import script_callbacks
 from siren_a1111 import api, settings
 from siren_a1111.generator import WebuiGenerator
 
+from siren_ext.panels.attribution import attribution_panel
 from siren_ext.panels.coat import coat_panel
 from siren_ext.panels.lora import lora_panel
 from siren_ext.panels.passive import passive_panel
@@ -63,6 +64,8 @@ def _page():
             parts |= verify_panel(gr, host)
         with gr.Tab("My images, not coated", elem_id="siren_tab_passive"):
             parts |= passive_panel(gr, host)
+        with gr.Tab("Which images?", elem_id="siren_tab_influence"):
+            parts |= attribution_panel(gr, host)
         with gr.Tab("Check a report", elem_id="siren_tab_report"):
             report_panel(gr, host)
         with gr.Tab("Train a coater", elem_id="siren_tab_train"):

@@ -13,7 +13,7 @@ from siren_a1111 import webui
 from siren_ext.adapters.files import adapter_hash
 from siren_ext.data.images import Picture, write_picture
 from siren_ext.errors import AdapterError, Cancelled, ModelError
-from siren_ext.panels.generation import ImageRequest
+from siren_ext.panels.generation import ImageRequest, Loras, ModelFiles
 from siren_ext.progress import Progress
 from siren_ext.text import printable
 
@@ -50,6 +50,38 @@ class WebuiGenerator:
             return []
         networks.list_available_networks()
         return sorted(networks.available_networks, key=str.casefold)
+
+    def files(self, checkpoint: str, loras: Loras) -> ModelFiles:
+        """Find the files of a model.
+
+        Parameters
+        ----------
+        checkpoint : str
+            Title of the checkpoint, "" for the selected one.
+        loras : Loras
+            Names and weights.
+
+        Returns
+        -------
+        ModelFiles
+            Where they are.
+
+        Raises
+        ------
+        ModelError
+            The checkpoint is missing.
+        AdapterError
+            A LoRA is missing.
+        """
+        found = [(_lora_file(name), weight) for name, weight in loras]
+        for (name, _), (file, _) in zip(loras, found, strict=True):
+            if file is None or not file.is_file():
+                raise AdapterError(
+                    f"The web UI has no file for the LoRA {name!r}. Refresh the lists and choose "
+                    "one."
+                )
+        known = tuple((file, weight) for file, weight in found if file is not None)
+        return ModelFiles(Path(_checkpoint(checkpoint).filename), known)
 
     def generate(self, request: ImageRequest, out: Path, progress: Progress) -> dict[str, Any]:
         """Write the requested images into ``out`` as PNG files.
@@ -220,9 +252,13 @@ def _tag(name: str, weight: float) -> str:
     return f" <lora:{name}:{weight:g}>"
 
 
-def _lora_facts(name: str, weight: float) -> dict[str, Any]:
+def _lora_file(name: str) -> Path | None:
     networks = webui.lora_list()
     entry = networks.available_networks.get(name) if networks is not None else None
-    file = Path(entry.filename) if entry is not None else None
+    return Path(entry.filename) if entry is not None else None
+
+
+def _lora_facts(name: str, weight: float) -> dict[str, Any]:
+    file = _lora_file(name)
     known = file is not None and file.is_file() and file.suffix == ".safetensors"
     return {"name": name, "weight": weight, "hash": adapter_hash(file) if known and file else ""}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,12 @@ from siren_ext.coating.manifest import MANIFEST_NAME, CoatConfig, CoatManifest
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.image_files import list_images
 from siren_ext.data.images import read_picture
-from siren_ext.errors import Cancelled, CoaterError, ImageError, ScoreError
+from siren_ext.errors import Cancelled, CoaterError, ImageError
 from siren_ext.evidence.chain import ChainFiles, check_chain
 from siren_ext.evidence.commitment import Commitment, Precedence
 from siren_ext.evidence.counting import FiledKey, counted
 from siren_ext.evidence.ledger import ledger_of
+from siren_ext.panels.references import reference_scores
 from siren_ext.progress import NULL, Named, Progress
 from siren_ext.report.redaction import clean
 from siren_ext.report.write import ReportPaths, write_report
@@ -61,8 +63,8 @@ def require_matching_key(coater: Coater, key: CoatingKey | None, *, needed: bool
     if key is None:
         if needed and bits:
             raise CoaterError(
-                "This coater is keyed. Add your key file and its passphrase; 'Make a key' on this "
-                "page, or 'siren-ext key new', makes one."
+                "This coater is keyed. Add your key file and its passphrase; 'siren-ext key new' "
+                "makes one, and so does 'Make a key' where this page has it."
             )
     elif not bits:
         raise CoaterError(
@@ -244,6 +246,8 @@ class Verification:
         The suspect's images with the lowest and the highest scores.
     ledger : Path | None
         The key's ledger with this test, to be kept beside the key file; None if none was counted.
+    more : tuple[Path, ...]
+        Further files to keep.
     """
 
     verdict: Verdict
@@ -253,18 +257,19 @@ class Verification:
     lowest: Tiles
     highest: Tiles
     ledger: Path | None = None
+    more: tuple[Path, ...] = ()
 
 
 def verify_step(
     suspect: Path,
-    reference: Path | None,
+    reference: Path | Sequence[Path] | None,
     coater: Coater,
     job: Path,
     *,
     alpha: float = 1e-6,
     key: CoatingKey | None = None,
     commitment: Path | None = None,
-    sources: tuple[dict[str, Any], dict[str, Any]] | None = None,
+    sources: Sequence[dict[str, Any]] = (),
     extra: dict[str, Any] | None = None,
     progress: Progress = NULL,
 ) -> Verification:
@@ -274,9 +279,9 @@ def verify_step(
     ----------
     suspect : Path
         Folder with images of the suspicious model.
-    reference : Path | None
+    reference : Path | Sequence[Path] | None
         Folder with images of a model that never saw a coated image, or the JSON file of their
-        scores; None if the key alone decides.
+        scores; several for several such models. None if the key alone decides.
     coater : Coater
         The coater of the published images.
     job : Path
@@ -287,8 +292,8 @@ def verify_step(
         The owner's secret, for the keyed test; that of a ``FiledKey`` is counted in its ledger.
     commitment : Path | None
         File that proves what was fixed before publication.
-    sources : tuple[dict[str, Any], dict[str, Any]] | None
-        How the suspect's and the reference's images were made, if known.
+    sources : Sequence[dict[str, Any]]
+        How the suspect's and each reference's images were made, as far as it is known.
     extra : dict[str, Any] | None
         Further settings for the report.
     progress : Progress
@@ -311,15 +316,16 @@ def verify_step(
     Cancelled
         The user stopped.
     """
-    suspect_source, reference_source = sources or ({}, {})
+    references = [reference] if isinstance(reference, Path) else list(reference or ())
+    suspect_source, *others = sources or ({},)
     require_matching_key(coater, key)
     if commitment is not None:  # what can't be read is reported before the work
         Commitment.load(commitment)
     watched = Named(progress, "suspicious model")
     first = score_folder(suspect, coater, source=suspect_source, progress=watched)
-    second = _reference_scores(reference, coater, reference_source, progress)
+    second = reference_scores(references, coater, others, progress)
     progress.stage("Writing the report")
-    precedence, price = counted(key, first, _precedence(commitment, first, key))
+    precedence, price = counted(key, first, precedence_of(commitment, first, key))
     config = VerifyConfig(alpha=alpha, price=price)
     verdict = verify(first, second, config, key=key, precedence=precedence)
     report = write_report(
@@ -327,8 +333,8 @@ def verify_step(
         first,
         second,
         job / "report",
-        mimicries=list_images(suspect),
-        reference_mimicries=list_images(reference) if reference and reference.is_dir() else [],
+        mimicries=_listed(suspect),
+        reference_mimicries=[image for place in references for image in _listed(place)],
         extra=extra,
     )
     lowest, highest = score_tiles(first, suspect, job)
@@ -336,35 +342,25 @@ def verify_step(
     return Verification(verdict, first, second, report, lowest, highest, ledger)
 
 
-def _precedence(
+def _listed(place: Path) -> list[Path]:
+    """The images of a folder; none for a file of scores."""
+    return list_images(place) if place.is_dir() else []
+
+
+def precedence_of(
     commitment: Path | None, scores: ScoreSet, key: CoatingKey | None
 ) -> Precedence | None:
-    """What the commitment says about coater, key and pictures, None without one."""
+    """What a commitment says about coater, key and pictures; None without one.
+
+    Takes its file, the suspect's scores and the key; raises what
+    :func:`~siren_ext.evidence.chain.check_chain` does.
+    """
     if commitment is None:
         return None
     prints = [key.fingerprint()] if key else []
     images = len(scores) + len(scores.failures)
     files, source = ChainFiles(commitment), scores.source
     return check_chain(files, coater=scores.coater, keys=prints, source=source, images=images)
-
-
-def _reference_scores(
-    reference: Path | None, coater: Coater, source: dict[str, Any], progress: Progress
-) -> ScoreSet | None:
-    """Scores of the reference: read from a JSON file, or of the images in a folder."""
-    if reference is None:
-        return None
-    if reference.suffix.lower() != ".json":
-        watched = Named(progress, "reference")
-        return score_folder(reference, coater, source=source, progress=watched)
-    scores = ScoreSet.load(reference)
-    if scores.coater != coater.fingerprint:
-        raise ScoreError(
-            f"{reference.name} was scored with another coater ({scores.coater[:12]}) than the "
-            f"chosen one ({coater.fingerprint[:12]}). Choose the coater that your images were "
-            "coated with."
-        )
-    return scores
 
 
 def score_tiles(pool: ScoreSet, folder: Path, job: Path) -> tuple[Tiles, Tiles]:

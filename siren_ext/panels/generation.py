@@ -52,6 +52,22 @@ class ImageRequest:
     role: str = "suspicious model"
 
 
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of a model.
+
+    Attributes
+    ----------
+    checkpoint : Path
+        The checkpoint.
+    loras : tuple[tuple[Path, float], ...]
+        The LoRAs and their weights.
+    """
+
+    checkpoint: Path
+    loras: tuple[tuple[Path, float], ...] = ()
+
+
 class ImageGenerator(Protocol):
     """A program that has checkpoints and LoRAs and can generate images with them."""
 
@@ -71,6 +87,27 @@ class ImageGenerator(Protocol):
         -------
         list[str]
             Their names.
+        """
+
+    def files(self, checkpoint: str, loras: Loras) -> ModelFiles:
+        """Find the files of a model.
+
+        Parameters
+        ----------
+        checkpoint : str
+            Title of the checkpoint, "" for the loaded one.
+        loras : Loras
+            The LoRAs and their weights.
+
+        Returns
+        -------
+        ModelFiles
+            Where they are.
+
+        Raises
+        ------
+        ModelError, AdapterError
+            There is no such checkpoint or LoRA.
         """
 
     def generate(self, request: ImageRequest, out: Path, progress: Progress) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def notices(lines: Sequence[str]) -> str:
     return note(" ".join(dict.fromkeys(lines)), "Please check") if lines else ""
 
 
-def verdict_card(verdict: Verdict, remark: str = "") -> str:
+def verdict_card(verdict: Verdict, remark: str = "", *, preference: bool = False) -> str:
     """A verdict: outcome, explanation, three figures, all findings, warnings and limits.
 
     Parameters
@@ -118,6 +118,8 @@ def verdict_card(verdict: Verdict, remark: str = "") -> str:
         What to show.
     remark : str
         A sentence above the findings, "" for none.
+    preference : bool
+        Whether a model's file was measured, not pictures.
 
     Returns
     -------
@@ -125,7 +127,7 @@ def verdict_card(verdict: Verdict, remark: str = "") -> str:
         HTML.
     """
     results = {one.test: one.result for one in verdict.findings}
-    return _render("verdict_card", verdict, remark, results, NAMES, QUESTIONS)
+    return _render("verdict_card", verdict, remark, results, NAMES, QUESTIONS, preference)
 
 
 def chart_card(verdict: Verdict, suspect: ScoreSet, reference: ScoreSet | None) -> str:

@@ -14,6 +14,15 @@ from siren_ext.panels.generation import ImageGenerator, ImageRequest, Loras
 from siren_ext.panels.gradio_compat import private
 from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.keys import commitment_path, key_choice, open_key, with_ledger
+from siren_ext.panels.lora_file import (
+    check_originals,
+    enough,
+    file_remark,
+    originals_given,
+    originals_inputs,
+    tried_first,
+    with_first,
+)
 from siren_ext.panels.official import coater_import
 from siren_ext.panels.verify import BLANKS, KEY_TEXT, verdict_parts, verdict_values
 from siren_ext.panels.widgets import (
@@ -37,9 +46,6 @@ NO_LORAS = (
 )
 KEY_ALONE = "no reference: key only"
 _KEY_COMMAND = "siren-ext verify --suspect scores.json --key keys.json --out report"
-
-_FIXED: dict[str, Loras | None] = {NO_LORA: (), KEY_ALONE: None}
-"""Choices of a reference that are no LoRA."""
 
 
 def lora_panel(gr: Any, generator: ImageGenerator, host: PanelHost | None = None) -> dict[str, Any]:
@@ -67,11 +73,13 @@ def lora_panel(gr: Any, generator: ImageGenerator, host: PanelHost | None = None
         cards.intro(
             "Tests whether a suspicious LoRA was trained on images that you coated. It generates "
             "images with the LoRA and with a reference, using the same prompts and seeds, and "
-            "compares them. With the key of a keyed coater no reference is needed."
+            "compares them. With the key of a keyed coater no reference is needed. You can choose "
+            "several references; three or more are also compared as models."
         ),
         elem_id="siren_lora_intro",
     )
     models = _model_inputs(gr, generator)
+    originals = originals_inputs(gr, host)
     settings = _setting_inputs(gr)
     coater = coater_choice(gr, "siren_lora", host.coaters)
     section = coater_import(gr, "siren_lora", host, coater)
@@ -79,14 +87,14 @@ def lora_panel(gr: Any, generator: ImageGenerator, host: PanelHost | None = None
     risk = risk_choice(gr, "siren_lora_risk", host.alpha)
     buttons = run_and_stop(gr, "siren_lora", "Generate and verify", host.stops)
     outputs = verdict_parts(gr, "siren_lora")
-    inputs = [*models, *settings, *coater, *keys, risk]
+    inputs = [*models, *settings, *coater, *keys, risk, *originals]
     run = _runner(gr, generator, host)
     connect(gr, buttons, _checker(host), run, inputs, list(outputs.values()))
     return {part.elem_id: part for part in inputs} | outputs | section
 
 
 def _model_inputs(gr: Any, generator: ImageGenerator) -> list[Any]:
-    """Checkpoint, suspicious LoRAs and reference."""
+    """Checkpoint, suspicious LoRAs and references."""
     checkpoints, loras = generator.checkpoints(), generator.loras()
     with gr.Row():
         checkpoint = gr.Dropdown(
@@ -98,8 +106,8 @@ def _model_inputs(gr: Any, generator: ImageGenerator) -> list[Any]:
             info=None if loras else NO_LORAS, elem_id="siren_lora_suspect",
         )  # fmt: skip
         reference = gr.Dropdown(
-            [NO_LORA, KEY_ALONE, *loras], value=NO_LORA, label="Reference: your own clean LoRA",
-            elem_id="siren_lora_reference",
+            [NO_LORA, KEY_ALONE, *loras], value=[NO_LORA], multiselect=True,
+            label="Reference: your own clean LoRA(s)", elem_id="siren_lora_reference",
         )  # fmt: skip
         refresh = gr.Button("Refresh the lists", elem_id="siren_lora_refresh")
     models = [checkpoint, suspect, reference]
@@ -135,7 +143,7 @@ def _setting_inputs(gr: Any) -> list[Any]:
     with gr.Row():
         count = gr.Slider(4, 400, value=30, step=1, label="Images with the suspicious LoRA",
                           elem_id="siren_lora_count")  # fmt: skip
-        reference_count = gr.Slider(4, 400, value=100, step=1, label="Images with the reference",
+        reference_count = gr.Slider(4, 400, value=100, step=1, label="Images with each reference",
                                     elem_id="siren_lora_more")  # fmt: skip
         weight = gr.Slider(0.1, 1.5, value=1, step=0.05, label="LoRA weight",
                            elem_id="siren_lora_weight")  # fmt: skip
@@ -153,11 +161,14 @@ def _setting_inputs(gr: Any) -> list[Any]:
 def _checker(host: PanelHost) -> Callable[..., None]:
     """What is checked before the job is queued."""
 
-    def check(_: str, suspects: list[str], reference: str, prompts: str, *rest: Any) -> None:
+    def check(_: str, suspects: list[str], references: list[str], prompts: str, *rest: Any) -> None:
         coater_name, coater_file, key_file, passphrase, recipient = rest[8:13]
-        prompt_lines(prompts)
         key = open_key(key_file, passphrase, recipient)
-        check_choice(suspects or [], _FIXED.get(reference, ((reference, 1.0),)), key)
+        if originals_given(rest[16], rest[17]):
+            check_originals(rest[16], rest[17], key, host)
+        else:
+            prompt_lines(prompts)
+        check_choice(suspects or [], chosen_references(references), key)
         require_matching_key(host.coaters.load(coater_name, coater_file), key)
 
     return check
@@ -168,20 +179,22 @@ def _runner(gr: Any, generator: ImageGenerator, host: PanelHost) -> Callable[...
     bar = gr.Progress()
 
     def run(
-        checkpoint: str, suspects: list[str], reference: str, prompts: str, negative: str,
+        checkpoint: str, suspects: list[str], references: list[str], prompts: str, negative: str,
         count: float, reference_count: float, weight: float, steps: float, guidance: float,
         size: float, seed: float, coater_name: str, coater_file: Any, key_file: Any,
-        passphrase: str, recipient: str, commitment: Any, ledger: Any, risk: str, job_id: str,
-        progress: Any = bar,
+        passphrase: str, recipient: str, commitment: Any, ledger: Any, risk: str,
+        originals: Any, originals_folder: str, job_id: str, progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
             watched = PanelProgress(progress, host.stops, job_id)
             watched.stage("Preparing")
             key = open_key(key_file, passphrase, recipient)
+            images = originals, originals_folder
+            file_only = originals_given(*images) and not prompts.strip()
             request = ImageRequest(
                 checkpoint=checkpoint or "",
                 loras=tuple((name, float(weight)) for name in suspects or []),
-                prompts=prompt_lines(prompts),
+                prompts=() if file_only else prompt_lines(prompts),
                 count=int(count),
                 seed=int(seed or 0),
                 steps=int(steps),
@@ -191,14 +204,19 @@ def _runner(gr: Any, generator: ImageGenerator, host: PanelHost) -> Callable[...
             )
             job = host.jobs.new("lora")
             key = with_ledger(key, ledger, job)
-            clean = _FIXED.get(reference, ((reference, float(weight)),))
+            clean = chosen_references(references, float(weight))
+            coater = host.coaters.load(coater_name, coater_file)
+            terms: dict[str, Any] = {"alpha": RISKS[risk], "progress": watched}
+            terms["commitment"] = commitment_path(commitment)
+            first, fault = tried_first(
+                generator, request, clean, images, coater, key, host, job, **terms
+            )
+            if first is not None and (enough(first) or not request.prompts):
+                return verdict_values(first, file_remark(first.verdict, alone=True))
             done = lora_step(
-                generator, request, clean, int(reference_count),
-                host.coaters.load(coater_name, coater_file), job,
-                alpha=RISKS[risk], key=key, commitment=commitment_path(commitment),
-                progress=watched,
-            )  # fmt: skip
-            return verdict_values(done, reference_remark(clean))
+                generator, request, clean, int(reference_count), coater, job, key=key, **terms
+            )
+            return verdict_values(*with_first(done, first, fault, reference_remark(clean)))
 
         return reveal(gr, cards.attempt(work, BLANKS))
 
@@ -231,15 +249,47 @@ def prompt_lines(text: str) -> tuple[str, ...]:
     return lines
 
 
-def check_choice(suspects: Sequence[str], clean: Loras | None, key: CoatingKey | None) -> None:
+def chosen_references(names: Sequence[str] | None, weight: float = 1.0) -> list[Loras]:
+    """The reference models of a choice.
+
+    Parameters
+    ----------
+    names : Sequence[str] | None
+        Names of LoRAs, :data:`NO_LORA`, or :data:`KEY_ALONE` alone.
+    weight : float
+        Weight of each LoRA.
+
+    Returns
+    -------
+    list[Loras]
+        As :func:`lora_step` takes them; empty for :data:`KEY_ALONE` and if nothing was chosen.
+
+    Raises
+    ------
+    ConfigError
+        :data:`KEY_ALONE` was chosen together with a reference.
+    """
+    chosen = list(dict.fromkeys(names or ()))
+    if KEY_ALONE in chosen and len(chosen) > 1:
+        raise ConfigError(
+            f"'{KEY_ALONE}' was chosen together with a reference; remove one of the two."
+        )
+    models: list[Loras] = []
+    for name in chosen:
+        if name != KEY_ALONE:
+            models.append(() if name == NO_LORA else ((name, weight),))
+    return models
+
+
+def check_choice(suspects: Sequence[str], clean: Sequence[Loras], key: CoatingKey | None) -> None:
     """Check that the chosen models can be compared.
 
     Parameters
     ----------
     suspects : Sequence[str]
         Names of the suspicious LoRAs.
-    clean : Loras | None
-        The reference's LoRAs, see :func:`lora_step`.
+    clean : Sequence[Loras]
+        The LoRAs of each reference model, see :func:`lora_step`.
     key : CoatingKey | None
         The owner's key, if it was given.
 
@@ -248,34 +298,35 @@ def check_choice(suspects: Sequence[str], clean: Loras | None, key: CoatingKey |
     ConfigError
         No LoRA was chosen, it is its own reference, or there is neither a reference nor a key.
     """
-    if clean is None and key is None:
+    if not clean and key is None:
         raise ConfigError(
             "Without a reference the key alone decides, but no key was given. Add your key file, "
             "or choose a reference."
         )
     if not suspects:
         raise ConfigError("No suspicious LoRA was chosen; choose at least one from the list.")
-    if clean and clean[0][0] in suspects:
+    if any(name in suspects for loras in clean for name, _ in loras):
         raise ConfigError("The reference is the suspicious LoRA itself; choose another one.")
 
 
-def reference_remark(clean: Loras | None) -> str:
+def reference_remark(clean: Sequence[Loras]) -> str:
     """A remark on the choice of the reference, for the verdict's card.
 
     Parameters
     ----------
-    clean : Loras | None
-        The reference's LoRAs, see :func:`lora_step`.
+    clean : Sequence[Loras]
+        The LoRAs of each reference model, see :func:`lora_step`.
 
     Returns
     -------
     str
-        One to three sentences if the reference is the bare checkpoint, else "".
+        Three sentences if the bare checkpoint is a reference, else "".
     """
-    if clean != ():
+    if () not in clean:
         return ""
+    which = "The reference" if len(clean) == 1 else "One of the references"
     return (
-        "The reference is the checkpoint without a LoRA. A LoRA also changes style and subject, "
+        f"{which} is the checkpoint without a LoRA. A LoRA also changes style and subject, "
         "and that alone can change scores. A LoRA of your own, trained on your clean originals, is "
         "a stronger reference."
     )
@@ -284,7 +335,7 @@ def reference_remark(clean: Loras | None) -> str:
 def lora_step(
     generator: ImageGenerator,
     request: ImageRequest,
-    clean: Loras | None,
+    clean: Sequence[Loras],
     reference_count: int,
     coater: Coater,
     job: Path,
@@ -294,19 +345,19 @@ def lora_step(
     commitment: Path | None = None,
     progress: Progress = NULL,
 ) -> Verification:
-    """Generate images with the suspicious LoRAs and with the reference, and verify them.
+    """Generate images with the suspicious LoRAs and with each reference, and verify them.
 
     Parameters
     ----------
     generator : ImageGenerator
         The program that generates.
     request : ImageRequest
-        The suspect's images; the reference uses the same prompts, seeds and settings.
-    clean : Loras | None
-        The reference's LoRAs: empty for the checkpoint alone, None for no reference (then the key
-        alone decides).
+        The suspect's images; the references use the same prompts, seeds and settings.
+    clean : Sequence[Loras]
+        The LoRAs of each reference model, () for the checkpoint alone; without a reference the key
+        alone decides.
     reference_count : int
-        Number of images of the reference.
+        Number of images of each reference.
     coater : Coater
         The coater of the published images.
     job : Path
@@ -328,20 +379,22 @@ def lora_step(
     """
     check_choice([name for name, _ in request.loras], clean, key)
     require_matching_key(coater, key)
-    suspect_folder, reference_folder = job / "suspect", job / "reference"
-    source = generator.generate(request, suspect_folder, progress)
-    reference_source: dict[str, Any] = {}
-    if clean is not None:
-        other = replace(request, loras=clean, count=reference_count, role="reference")
-        reference_source = generator.generate(other, reference_folder, progress)
+    suspect_folder = job / "suspect"
+    sources = [generator.generate(request, suspect_folder, progress)]
+    folders = []
+    for number, loras in enumerate(clean, start=1):
+        role = "reference" if len(clean) == 1 else f"reference {number}"
+        other = replace(request, loras=loras, count=reference_count, role=role)
+        folders.append(job / role)
+        sources.append(generator.generate(other, folders[-1], progress))
     return verify_step(
         suspect_folder,
-        None if clean is None else reference_folder,
+        folders,
         coater,
         job,
         alpha=alpha,
         key=key,
         commitment=commitment,
-        sources=({"kind": "generated", **source}, {"kind": "generated", **reference_source}),
+        sources=[{"kind": "generated", **source} for source in sources],
         progress=progress,
     )

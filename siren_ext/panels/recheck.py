@@ -15,9 +15,12 @@ from siren_ext.report.integrity import JSON
 from siren_ext.report.keyed_check import stored_keyed
 from siren_ext.report.ks_check import restored_ks
 from siren_ext.report.stored import ADVICE, StoredReport
+from siren_ext.scoring.decoys import decoys_of
 from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.verdict.decoys import decoys_finding
 from siren_ext.verdict.findings import Finding, rank_finding
 from siren_ext.verdict.models import compared_models
+from siren_ext.verdict.twins import twins_finding
 from siren_ext.verdict.verify import Verdict, conclude
 
 _SEALED = ("files", "signature", "page")  # these need the other files of the report
@@ -100,9 +103,13 @@ def _restored(report: StoredReport, name: str) -> tuple[Verdict, ScoreSet, Score
     suspect, reference, innocents = report.pools()
     kept = {finding.test: finding for finding in report.verdict.findings}
     findings: list[Finding] = []
+    if suspect.twins:
+        findings.append(twins_finding(suspect, config.alpha))
     keyed = stored_keyed(report, config)
     if keyed is not None:
         findings.append(keyed)
+    if decoys_of(suspect) is not None:
+        findings.append(decoys_finding(suspect, config.alpha, price=config.price))
     alike = [pool for pool in innocents if pool.coater == suspect.coater]
     if alike:
         findings.append(rank_finding(suspect, alike, config.alpha))

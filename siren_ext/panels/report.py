@@ -55,7 +55,9 @@ def report_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
                 raise ScoreError("No report was given; add the report.json of a verification.")
             found = recheck_step(paths[0])
             return (
-                cards.verdict_card(found.verdict, recheck_note(found)),
+                cards.verdict_card(
+                    found.verdict, recheck_note(found), preference=found.suspect.preference
+                ),
                 cards.chart_card(found.verdict, found.suspect, found.reference),
             )
 

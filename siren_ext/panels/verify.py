@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siren_ext.panels import html as cards
 from siren_ext.panels.actions import Verification, require_matching_key, verify_step
-from siren_ext.panels.gradio_compat import lossless, upload_paths
+from siren_ext.panels.gradio_compat import lossless
 from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.keys import commitment_path, key_choice, open_key, with_ledger
 from siren_ext.panels.official import coater_import
+from siren_ext.panels.references import check_references, reference_paths, references_given
 from siren_ext.panels.uploads import check_given, collect_images
 from siren_ext.panels.widgets import (
     RISKS,
@@ -58,11 +58,13 @@ def verify_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
     host = host or PanelHost()
     gr.HTML(
         cards.intro(
-            "Tests whether a suspicious model was trained on images that you coated. Its images "
-            "are compared with those of a reference: a model that never saw a coated image, "
-            "ideally your own, trained on the clean originals. Make both sets with the same "
-            "prompts and settings; 30 images of the suspicious model and 100 of the reference are "
-            "a good start. With the key of a keyed coater no reference is needed."
+            "Tests whether a suspicious model was trained on images that you coated. With a keyed "
+            "coater, 30 or more of its images and your key are enough.",
+            "Without a key, its images are compared with those of a reference: a model that never "
+            "saw a coated image, ideally your own, trained on the clean originals. Make both sets "
+            "with the same prompts and settings; 100 images of the reference are a good start. You "
+            "can give several references: each file of scores that 'siren-ext score' wrote is one, "
+            "and images are one more. Three or more are also compared as models.",
         ),
         elem_id="siren_verify_intro",
     )
@@ -81,9 +83,8 @@ def _inputs(gr: Any, host: PanelHost) -> tuple[list[Any], dict[str, Any]]:
             suspect = image_files(gr, "siren_verify_suspect", "Suspicious model", limits)
             suspect_folder = folder_box(gr, "siren_verify_suspect_folder", other, limits)
         with gr.Column():
-            reference = image_files(
-                gr, "siren_verify_reference", "Reference, or its scores (JSON)", limits, scores=True
-            )
+            label = "Reference, or scores of one or more (JSON)"
+            reference = image_files(gr, "siren_verify_reference", label, limits, scores=True)
             reference_folder = folder_box(gr, "siren_verify_reference_folder", other, limits)
     coater = coater_choice(gr, "siren_verify", host.coaters)
     sections = coater_import(gr, "siren_verify", host, coater)
@@ -104,15 +105,15 @@ def _checker(host: PanelHost) -> Callable[..., None]:
         coater = host.coaters.load(coater_name, coater_file)
         key = open_key(key_file, passphrase, recipient)
         require_matching_key(coater, key)
-        if _has_reference(key, reference, reference_folder) and not score_file(reference):
-            check_given(reference, reference_folder, host.limits, what="reference images")
+        if _has_reference(key, reference, reference_folder):
+            check_references(reference, reference_folder, host)
 
     return check
 
 
 def _has_reference(key: CoatingKey | None, upload: Any, folder: str) -> bool:
     """Whether to compare with a reference: always without a key, else if one was given."""
-    return key is None or bool(upload_paths(upload) or (folder or "").strip())
+    return key is None or references_given(upload, folder)
 
 
 def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
@@ -135,11 +136,11 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
                 suspect, suspect_folder, host.limits, job / "suspect",
                 what="suspicious images", flat=True,
             )  # fmt: skip
-            other = None
+            others = []
             if _has_reference(key, reference, reference_folder):
-                other = reference_path(reference, reference_folder, host, job)
+                others = reference_paths(reference, reference_folder, host, job)
             done = verify_step(
-                images, other, coater, job, alpha=RISKS[risk], key=key,
+                images, others, coater, job, alpha=RISKS[risk], key=key,
                 commitment=commitment_path(commitment), progress=watched,
             )  # fmt: skip
             return verdict_values(done)
@@ -147,52 +148,6 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
         return reveal(gr, cards.attempt(work, BLANKS))
 
     return run
-
-
-def reference_path(upload: Any, folder: str, host: PanelHost, job: Path) -> Path:
-    """Folder of the reference images, or the score file that was given instead.
-
-    Parameters
-    ----------
-    upload : Any
-        Value of the file field.
-    folder : str
-        A folder typed by the user.
-    host : PanelHost
-        Limits.
-    job : Path
-        Temporary folder.
-
-    Returns
-    -------
-    Path
-        A folder of images, or one JSON file.
-
-    Raises
-    ------
-    DatasetError, ImageError
-        See :func:`~siren_ext.panels.uploads.collect_images`.
-    """
-    return score_file(upload) or collect_images(
-        upload, folder, host.limits, job / "reference", what="reference images", flat=True
-    )
-
-
-def score_file(upload: Any) -> Path | None:
-    """The score file that was uploaded in place of the reference's images.
-
-    Parameters
-    ----------
-    upload : Any
-        Value of the file field.
-
-    Returns
-    -------
-    Path | None
-        The file; None if images, nothing or several files were uploaded.
-    """
-    paths = upload_paths(upload)
-    return paths[0] if len(paths) == 1 and paths[0].suffix.lower() == ".json" else None
 
 
 def verdict_parts(gr: Any, prefix: str, shown: tuple[str, str] = ("", "")) -> dict[str, Any]:
@@ -215,7 +170,7 @@ def verdict_parts(gr: Any, prefix: str, shown: tuple[str, str] = ("", "")) -> di
     card = gr.HTML(shown[0], elem_id=f"{prefix}_verdict")
     charts = gr.HTML(shown[1], visible=bool(shown[1]), elem_id=f"{prefix}_charts")
     report = gr.File(
-        label="Report (open report.html in a browser), and the key's ledger to keep",
+        label="Report (open report.html in a browser); with a key file also its ledger, to keep",
         file_count="multiple",
         visible=False,
         elem_id=f"{prefix}_report",
@@ -249,9 +204,13 @@ def verdict_values(done: Verification, remark: str = "") -> tuple[Any, ...]:
         One value per component.
     """
     return (
-        cards.verdict_card(done.verdict, remark),
+        cards.verdict_card(done.verdict, remark, preference=done.suspect.preference),
         cards.chart_card(done.verdict, done.suspect, done.reference),
-        [str(path) for path in (done.report.html, done.report.json, done.ledger) if path],
+        [
+            str(path)
+            for path in (done.report.html, done.report.json, done.ledger, *done.more)
+            if path
+        ],
         done.lowest,
         done.highest,
     )

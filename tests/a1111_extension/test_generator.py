@@ -55,6 +55,25 @@ def test_generation_through_the_web_ui(webui: Path) -> None:
     assert facts["loras"] == [{"name": "innocent", "weight": 0.8, "hash": ""}]
 
 
+def test_files_of_models_are_found(webui: Path) -> None:
+    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
+    networks = importlib.import_module("networks")
+    networks.list_available_networks()
+    file = webui / "innocent.safetensors"
+    file.touch()
+    networks.available_networks["innocent"].filename = str(file)
+    found = generator.files(TINY, (("innocent", 0.8),))
+    assert found.checkpoint.as_posix() == f"/models/{TINY.split(' ')[0]}"
+    assert found.loras == ((file, 0.8),)
+    assert generator.files("", ()).checkpoint == found.checkpoint
+    with pytest.raises(ModelError, match="no checkpoint 'gone'"):
+        generator.files("gone", ())
+    file.unlink()
+    for name in ("innocent", "gone"):
+        with pytest.raises(AdapterError, match=f"no file for the LoRA '{name}'"):
+            generator.files(TINY, ((name, 1.0),))
+
+
 def test_another_checkpoint_is_asked_for(webui: Path) -> None:
     generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
     shared = importlib.import_module("modules.shared")

@@ -13,6 +13,7 @@ from support.fake_host import FakeHost
 from siren_ext.adapters.read import read_adapter
 from siren_ext.errors import SirenError
 from siren_ext.files import sha256_file
+from siren_ext.workflows.demo import demo_key
 
 LARGEST = 1_000_000
 """Bytes of one file: the pack is downloaded by everybody."""
@@ -53,7 +54,13 @@ def test_hashes_are_recorded(host: FakeHost) -> None:
     assert (entry["name"], entry["strength"]) == (name, 1.0)
 
 
-def test_example_names_them(host: FakeHost) -> None:
+def test_example_names_them_and_the_key(host: FakeHost) -> None:
     loras = importlib.import_module("comfy_nodes.example_loras")
     text = json.dumps(example("verify_a_lora"))
-    assert all(json.dumps(name) in text for name in loras.FILES)
+    suspect, innocent = loras.FILES
+    assert json.dumps(suspect) in text
+    assert "*trained on clean samples*" in text  # the note says that this one is innocent
+    assert innocent.startswith("trained on clean samples")
+    keys = importlib.import_module("comfy_nodes.example_key")
+    assert json.dumps(keys.NAME) in text
+    assert keys.example_key() == demo_key(0, 48)

@@ -24,6 +24,7 @@ from siren_ext.errors import CoaterError, SirenError
 from siren_ext.keys.coating_key import CoatingKey, KeyRing
 from siren_ext.samples.folder import sample_folder
 from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.workflows.demo import demo_key
 
 pytest.importorskip("cryptography")
 
@@ -32,6 +33,7 @@ SHAPE = CoaterConfig(
     channels=4, generator_blocks=1, extractor_blocks=1, message_bits=BITS, working_size=32
 )
 VARIABLE, SECRET = PASSPHRASE
+EXAMPLE_KEY = "key of the example LoRA (bundled)"
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def carrying(key: CoatingKey, count: int) -> ScoreSet:
 def test_load_key(host: FakeHost, ring: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
     node = nodes_of_pack()["SirenLoadKey"]
     choice = node.define_schema().inputs[0].options["options"]
-    assert choice == ["keys.json"]
+    assert choice == ["keys.json", EXAMPLE_KEY]
     monkeypatch.setenv(VARIABLE, SECRET)
     assert node.validate_inputs(name="keys.json", passphrase_variable=VARIABLE) is True
     key = node.execute("keys.json", VARIABLE, " printer ").args[0]
@@ -89,6 +91,30 @@ def test_faults_are_told_without_what_was_typed(
     assert "horse" not in answer
 
 
+def test_the_key_of_the_example_is_for_the_example(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = nodes_of_pack()
+    load = pack["SirenLoadKey"]
+    assert load.define_schema().inputs[0].options["options"] == ["no key file yet", EXAMPLE_KEY]
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert load.validate_inputs(name=EXAMPLE_KEY, passphrase_variable=VARIABLE) is True
+    assert load.fingerprint_inputs(name=EXAMPLE_KEY) is None
+    (key,) = load.execute(EXAMPLE_KEY, VARIABLE, "").args
+    assert key == demo_key(0, 48)
+    image = torch.rand(1, 32, 32, 3)
+    # everybody has it, so images of one's own are not coated with it
+    own = Coater(dataclasses.replace(SHAPE, message_bits=48))
+    own.save(host.base / "models" / "siren" / "own.safetensors")
+    with pytest.raises(SirenError, match=r"which everybody has\. Make a key of your own"):
+        pack["SirenCoatImage"].execute(own, image, 1.0, key=key)
+    with pytest.raises(SirenError, match=r"which everybody has\. Make a key of your own"):
+        pack["SirenCommit"].execute("own.safetensors", "", "siren/commitment", key)
+    (bundled,) = pack["SirenLoadCoater"].execute("keyed (bundled)").args
+    done = pack["SirenCoatImage"].execute(bundled, image, 1.0, key=key)
+    assert done.ui["siren"][0]["title"] == "Public coater: try-out only"
+
+
 def test_keyed_verify_needs_no_reference(host: FakeHost, ring: KeyRing) -> None:
     verify = nodes_of_pack()["SirenKeyedVerify"]
     key = ring.key("gallery")
@@ -118,7 +144,8 @@ def test_every_test_of_a_key_file_is_counted(
         assert f"test {number} of the key file" in text
         assert ("There was no ledger" in text) == (number == 1)
     assert (host.base / "models" / "siren" / "keys.json.ledger").is_file()
-    assert pack["SirenLoadKey"].define_schema().inputs[0].options["options"] == ["keys.json"]
+    listed = pack["SirenLoadKey"].define_schema().inputs[0].options["options"]
+    assert listed == ["keys.json", EXAMPLE_KEY]  # and no ledger
 
 
 def test_a_commitment_is_checked(host: FakeHost, ring: KeyRing) -> None:

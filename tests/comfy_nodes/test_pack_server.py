@@ -52,7 +52,9 @@ NODES = {
     "SirenLoadKey",
     "SirenCommit",
     "SirenKeyedVerify",
+    "SirenVerifyModel",
     "SirenPassiveTest",
+    "SirenWhichImages",
     "SirenPromptBatch",
     "SirenPocketSampler",
 }
@@ -283,15 +285,17 @@ def test_verify_example(server: Server, info: Any) -> None:
     answer = server.queue(absent)
     assert "prompt_id" not in answer
     assert "There is no LoRA 'gone.safetensors'" in json.dumps(answer["node_errors"])
-    # as it comes: with its own LoRAs and all its images
+    # as it comes: with its own LoRA, coater and key, and all its images
     entry = server.run(graph, 900)
     assert entry["status"]["status_str"] == "success"
-    assert "Scores lower than this reference" in json.dumps(entry["outputs"])
+    assert "Coating found" in json.dumps(entry["outputs"])
     folder = max((server.base / "output" / "siren").glob("report_*"))  # of several, the newest
     assert (folder / "report.html").is_file()
-    finding = json.loads((folder / "report.json").read_text())["verdict"]["finding"]
-    assert (finding["n"], finding["m"]) == (30, 100)
+    verdict = json.loads((folder / "report.json").read_text())["verdict"]
+    (finding,) = verdict["findings"]
+    assert (finding["test"], finding["suspects"]) == ("keyed", 30)
     assert finding["p_value"] < 1e-6
+    assert any("everybody has it" in line for line in verdict["warnings"])
 
 
 def test_checkpoint_example(server: Server, info: Any) -> None:

@@ -10,7 +10,9 @@ from support.fake_host import FakeHost, batch, nodes_of_pack, run
 from support.score_sets import pool
 
 from siren_ext.coater.coater import Coater
+from siren_ext.report.check import check_report
 from siren_ext.scoring.score import score_images
+from siren_ext.verdict.models import models_of
 
 
 def test_scores_travel(host: FakeHost, coater: Coater, pictures: Path) -> None:
@@ -53,3 +55,34 @@ def test_verdict_plot_and_report(host: FakeHost) -> None:
     (page,) = run(found["SirenVerificationReport"], verdict=case, save_as="case/a").args
     assert page == "case/a_00001/report.html"
     assert (host.base / "output" / page).read_text().startswith("<!")
+
+
+def test_several_references_are_compared_as_models(host: FakeHost) -> None:
+    found = nodes_of_pack()
+    compare = found["SirenKSVerify"]
+    suspect, *clean = (
+        pool(np.linspace(first, first + 1, 30), hashed=False, source={})
+        for first in (0, 2, 2.01, 2.02, 2.03)
+    )
+    names = [
+        run(found["SirenSaveScores"], scores=one, save_as="clean").args[0] for one in clean[1:]
+    ]
+    text = "\n".join(["", *names, " "])
+    assert compare.validate_inputs(more_references=text) is True
+    assert compare.validate_inputs(more_references=None) is True
+    assert "no score file 'gone.json'" in str(compare.validate_inputs(more_references="gone.json"))
+    assert "can't be used as a name" in str(compare.validate_inputs(more_references="../a.json"))
+    before = compare.fingerprint_inputs(more_references=text, alpha=0.1)
+    assert len(before) == len(names)
+    case, p, gap, plot, words = run(
+        compare, suspect=suspect, reference=clean[0], alpha=1e-2, more_references=text
+    ).args
+    assert [one.test for one in case.verdict.findings] == ["models", "ks"]
+    assert case.verdict.outcome == "scores lower than these innocent models"
+    assert p == case.verdict.deciding.p_value != case.verdict.finding.p_value
+    assert gap == 1.0
+    assert plot.ndim == 4
+    assert "Beside it, comparison with a reference model: scores lower than this refe" in words
+    assert [len(one) for one in models_of(case.reference)] == [30] * 4
+    (page,) = run(found["SirenVerificationReport"], verdict=case, save_as="case/b").args
+    assert check_report((host.base / "output" / page).parent).sound

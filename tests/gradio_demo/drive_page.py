@@ -62,6 +62,13 @@ with sync_playwright() as driver:
     second.wait_for_selector("#siren_coat_run", state="visible")
     for name in ("huge.png", "broken.png", "notes.txt", "broken.zip", "good.png"):
         seen[name] = coat(second, name)
+    # a finished test of images without a coating is there, and an empty form is answered at once
+    second.get_by_role("tab", name="My images, not coated", exact=True).click()
+    second.wait_for_selector("#siren_passive_run", state="visible")
+    seen["uncoated"] = second.inner_text("#siren_uncoated_finished .outcome")
+    second.click("#siren_passive_run")
+    second.wait_for_selector("#siren_passive_result .box")
+    seen["uncoated form"] = second.inner_text("#siren_passive_result .box")
     # and the other may train as well, after the first
     third = opened(browser)
     third.click("#siren_try_run")

@@ -46,6 +46,8 @@ def test_visitors_do_not_wait_for_each_others_mistakes(tmp_path: Path) -> None:
     assert "No image files were found" in seen["notes.txt"]
     assert "broken.zip can't be unpacked" in seen["broken.zip"]
     assert "1 image coated" in seen["good.png"]
+    assert seen["uncoated"].lower() == "training found"
+    assert "No published images were given" in seen["uncoated form"]
     assert seen["first"]
     assert seen["steps"] == 4
     assert "Stopped" in seen["stopped"]

@@ -1,7 +1,8 @@
 """Use a key as a person does, with every mistake first; prints what was seen as JSON.
 
 ``drive_keys.py ADDRESS FOLDER [SHOTS]``: FOLDER holds ``images`` to coat, ``pictures`` of a model
-that knows the message, ``keys.json``, ``plain.json``, which is no key, and ``downloads``.
+that knows the message, ``clean 1.json`` and ``clean 2.json`` with scores of clean models,
+``keys.json``, ``plain.json``, which is no key, and ``downloads``.
 Screenshots go into the folder SHOTS where one is named. The passphrase comes from the environment.
 """
 
@@ -139,6 +140,13 @@ def verify(page: Any) -> dict[str, Any]:
     page.wait_for_function("document.querySelectorAll('#siren_verify_charts svg').length === 3")
     seen["both"] = page.inner_text("#siren_verify_verdict table")
     shot(page, "verify_both")
+    take_out(page, "siren_verify_reference")
+    clean = [FOLDER / "clean 1.json", *(FOLDER / "images").glob("*.png"), FOLDER / "clean 2.json"]
+    give(page, "siren_verify_reference", clean)
+    run(page, "siren_verify", "verdict")
+    page.locator("#siren_verify_verdict").get_by_text("several reference models").first.wait_for()
+    seen["several"] = page.inner_text("#siren_verify_verdict table")
+    shot(page, "verify_several")
     return seen
 
 

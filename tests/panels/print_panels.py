@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from siren_ext.panels.attribution import attribution_panel
 from siren_ext.panels.coat import coat_panel
 from siren_ext.panels.host import PanelHost
 from siren_ext.panels.lora import lora_panel
@@ -33,6 +34,7 @@ with gr.Blocks() as page:
         *robustness_panel(gr, host),
         *verify_panel(gr, host),
         *passive_panel(gr, host),
+        *attribution_panel(gr, host),
         *report_panel(gr, host),
         *train_panel(gr, host),
         *lora_panel(gr, Generator(), host),

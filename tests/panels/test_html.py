@@ -73,6 +73,18 @@ def test_a_coating_is_described_in_plain_words(
     assert "Public coater" not in card
 
 
+def test_single_scores_of_a_keyed_coating_say_nothing() -> None:
+    """A score is the distance to the nearest message, so the coating may raise it."""
+    done = coated((40, 1, 2), (40, 2, 1))
+    done.manifest.key = "f" * 64
+    card = " ".join(cards.coat_card(done).split())
+    assert "fingerprint ffffffffffff" in card
+    assert "The message is read from many images together" in card
+    assert "The detector sees" not in card
+    assert "higher strength" not in card
+    assert "lower score" not in card
+
+
 def test_a_public_coater_is_named_on_the_card() -> None:
     for fingerprint in public_coaters():
         card = cards.coat_card(coated((40, 2, 1), coater=fingerprint))

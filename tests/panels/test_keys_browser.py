@@ -15,6 +15,7 @@ from support.keyed_samples import coaters, noise, owners_key
 
 from siren_ext.keys.coating_key import KeyRing
 from siren_ext.report.check import check_report
+from siren_ext.scoring.score import score_folder
 
 HERE = Path(__file__).parent
 
@@ -38,6 +39,9 @@ def test_a_person_uses_a_key(which: str, tmp_path: Path) -> None:
     (tmp_path / "downloads").mkdir()
     (tmp_path / "plain.json").write_text('{"a key": "no"}')
     keyed = coaters(tmp_path / "coaters")
+    for number in (1, 2):
+        images = noise(tmp_path / f"clean {number}", 6, seed=10 + number)
+        score_folder(images, keyed).save(tmp_path / f"clean {number}.json")
     key = owners_key(keyed, tmp_path / "pictures")
     KeyRing([("", key)]).save(tmp_path / "keys.json", PASSPHRASE)
     temp = tmp_path / "temp"
@@ -70,6 +74,8 @@ def test_a_person_uses_a_key(which: str, tmp_path: Path) -> None:
     assert seen["charts"] == 1
     assert "(decides)" in seen["both"]
     assert "Comparison with a reference model" in seen["both"]
+    assert "several" not in seen["both"]
+    assert "Comparison with several reference models" in seen["several"]
     report = json.loads((tmp_path / "downloads" / "report.json").read_text())
     assert [finding["test"] for finding in report["verdict"]["findings"]] == ["keyed"]
     (tmp_path / "downloads" / "made.json").unlink()

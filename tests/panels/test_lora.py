@@ -15,6 +15,7 @@ from siren_ext.panels.host import PanelHost
 from siren_ext.panels.lora import (
     KEY_ALONE,
     NO_LORA,
+    chosen_references,
     lora_panel,
     lora_step,
     prompt_lines,
@@ -22,6 +23,7 @@ from siren_ext.panels.lora import (
 )
 from siren_ext.panels.verify import verdict_values
 from siren_ext.progress import Progress
+from siren_ext.verdict.models import models_of
 
 
 class FakeGenerator:
@@ -38,9 +40,8 @@ class FakeGenerator:
 
     def generate(self, request: ImageRequest, out: Path, progress: Progress) -> dict[str, object]:
         self.requests.append(request)
-        noise_folder(
-            out, request.count, request.seed + len(request.loras), 60 if request.loras else 255
-        )
+        seed = request.seed + sum(len(name) for name, _ in request.loras)
+        noise_folder(out, request.count, seed, 60 if request.loras else 255)
         return {"prompts": list(request.prompts), "steps": request.steps}
 
 
@@ -55,8 +56,8 @@ def request(**changes: object) -> ImageRequest:
 def test_a_lora_is_tested_at_equal_settings(host: PanelHost) -> None:
     generator = FakeGenerator()
     coater = host.coaters.load("mine.safetensors")
-    done = lora_step(generator, request(), (), 7, coater, host.jobs.new("t"), alpha=1e-2)
-    card, charts, report, low, high = verdict_values(done, reference_remark(()))
+    done = lora_step(generator, request(), [()], 7, coater, host.jobs.new("t"), alpha=1e-2)
+    card, charts, report, low, high = verdict_values(done, reference_remark([()]))
     first, second = generator.requests
     assert (first.loras, second.loras) == ((("accused", 1.0),), ())
     assert (first.seed, first.steps, first.prompts) == (second.seed, second.steps, second.prompts)
@@ -72,7 +73,7 @@ def test_a_lora_is_tested_at_equal_settings(host: PanelHost) -> None:
 
 def test_a_clean_lora_as_the_reference(host: PanelHost) -> None:
     generator = FakeGenerator()
-    coater, clean = host.coaters.load("mine.safetensors"), (("clean", 1.0),)
+    coater, clean = host.coaters.load("mine.safetensors"), chosen_references(["clean"])
     done = lora_step(generator, request(), clean, 6, coater, host.jobs.new("t"), alpha=1e-2)
     assert generator.requests[1].loras == (("clean", 1.0),)
     assert [made.role for made in generator.requests] == ["suspicious model", "reference"]
@@ -82,17 +83,39 @@ def test_a_clean_lora_as_the_reference(host: PanelHost) -> None:
 @pytest.mark.parametrize(
     ("changes", "clean", "words"),
     [
-        ({"loras": ()}, (), "No suspicious LoRA"),
-        ({}, (("accused", 1.0),), "the suspicious LoRA itself"),
+        ({"loras": ()}, [()], "No suspicious LoRA"),
+        ({}, [(("accused", 1.0),)], "the suspicious LoRA itself"),
+        ({}, [(), (("clean", 1.0),), (("accused", 1.0),)], "the suspicious LoRA itself"),
     ],
 )
 def test_impossible_requests_are_refused(
-    host: PanelHost, changes: dict, clean: tuple, words: str
+    host: PanelHost, changes: dict, clean: list, words: str
 ) -> None:
     coater, generator = host.coaters.load("mine.safetensors"), FakeGenerator()
     with pytest.raises(ConfigError, match=words):
         lora_step(generator, request(**changes), clean, 6, coater, host.jobs.new("t"), alpha=1e-2)
     assert generator.requests == []
+
+
+def test_several_references_are_compared_as_models(host: PanelHost) -> None:
+    generator, coater = FakeGenerator(), host.coaters.load("mine.safetensors")
+    clean = chosen_references([NO_LORA, "clean", "a third"], 0.5)
+    assert clean == [(), (("clean", 0.5),), (("a third", 0.5),)]
+    done = lora_step(generator, request(), clean, 7, coater, host.jobs.new("t"), alpha=1e-2)
+    roles = ["suspicious model", "reference 1", "reference 2", "reference 3"]
+    assert [made.role for made in generator.requests] == roles
+    assert [made.loras for made in generator.requests[1:]] == clean
+    assert [finding.test for finding in done.verdict.findings] == ["models", "ks"]
+    assert [len(model) for model in models_of(done.reference)] == [7, 7, 7]
+    card = verdict_values(done, reference_remark(clean))[0]
+    assert "Comparison with several reference models (decides)" in card
+    assert "One of the references is the checkpoint without a LoRA" in card
+
+
+def test_the_key_alone_or_a_reference() -> None:
+    assert chosen_references([KEY_ALONE]) == chosen_references([]) == chosen_references(None) == []
+    with pytest.raises(ConfigError, match="together with a reference"):
+        chosen_references([KEY_ALONE, "clean"])
 
 
 def test_prompts_are_lines() -> None:

@@ -39,9 +39,9 @@ class Generator:
 REQUEST = ImageRequest("tiny", (("accused", 1.0),), ("a dog",), 8, 1, 3, 7.0, 64)
 
 
-@pytest.mark.parametrize(("clean", "roles"), [(None, 1), ((), 2)])
+@pytest.mark.parametrize(("clean", "roles"), [([], 1), ([()], 2)])
 def test_a_lora_with_a_key(
-    keyed: Coater, tmp_path: Path, clean: tuple[()] | None, roles: int
+    keyed: Coater, tmp_path: Path, clean: list[tuple[()]], roles: int
 ) -> None:
     key, generator = owners_key(keyed, noise(tmp_path / "same", 8, seed=2)), Generator()
     job = tmp_path / "job"
@@ -61,8 +61,8 @@ def test_nothing_is_generated_for_an_impossible_test(
 ) -> None:
     key, generator = CoatingKey.draw(BITS), Generator()
     with pytest.raises(ConfigError, match="key alone decides, but no key"):
-        lora_step(generator, REQUEST, None, 9, keyed, tmp_path)
+        lora_step(generator, REQUEST, [], 9, keyed, tmp_path)
     with pytest.raises(CoaterError, match="not keyed"):
-        lora_step(generator, REQUEST, None, 9, plain, tmp_path, key=key)
+        lora_step(generator, REQUEST, [], 9, plain, tmp_path, key=key)
     assert generator.requests == []
     assert KEY_ALONE.startswith("no reference")

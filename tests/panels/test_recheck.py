@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from support.decoy_sets import ranked
 from support.noise_files import noise_folder
 
 from siren_ext.errors import ScoreError
 from siren_ext.panels.actions import verify_step
 from siren_ext.panels.host import PanelHost
 from siren_ext.panels.recheck import recheck_step
+from siren_ext.report.write import write_report
+from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.verify import verify
 
 
 def test_a_report_is_computed_again(host: PanelHost, tmp_path: Path) -> None:
@@ -28,6 +32,15 @@ def test_a_report_is_computed_again(host: PanelHost, tmp_path: Path) -> None:
     found = recheck_step(forged)
     assert not found.agrees
     assert found.verdict.outcome == verification.verdict.outcome
+
+
+def test_a_rank_among_decoys_is_computed_again(tmp_path: Path) -> None:
+    suspect = ranked(0.5, [0.01 * i for i in range(9)])
+    verdict = verify(suspect, None, VerifyConfig(alpha=0.2, price=2))
+    written = write_report(verdict, suspect, None, tmp_path / "report")
+    found = recheck_step(written.json)
+    assert found.agrees
+    assert (found.verdict.test, found.verdict.deciding.p_value) == ("decoys", 0.2)
 
 
 @pytest.mark.parametrize(
