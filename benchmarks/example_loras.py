@@ -3,7 +3,7 @@
     python benchmarks/example_loras.py comfy_nodes/example_loras
 
 Both are for the pocket model: one is trained on the bundled images coated with the bundled coater
-``samples``, the other on the originals. Takes a few minutes on a processor.
+``keyed`` and the key of the demo, the other on the originals. Takes a few minutes on a processor.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.run import personalize
 from siren_ext.samples.folder import sample_set
+from siren_ext.workflows.demo import demo_key
 
 SETTINGS = PersonalizeConfig(
     steps=300,
@@ -41,7 +42,9 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as scratch:
         coated = Path(scratch) / "coated"
-        coat_folder(sample_set(), Coater.load(coater_path("samples")), coated)
+        coater = Coater.load(coater_path("keyed"))
+        key = demo_key(0, coater.config.message_bits)
+        coat_folder(sample_set(), coater, coated, key=key)
         for name, data in (("coated", ImageSet.open(coated)), ("clean", sample_set())):
             settings = replace(SETTINGS, seed=SEEDS[name])
             made = personalize(data, "pocket", settings, out / f"{name}.safetensors")

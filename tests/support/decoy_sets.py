@@ -52,13 +52,13 @@ def decoys_of_toy(coater: Coater, data: ImageSet, out: Path, count: int = 2) -> 
 
 @cache
 def shared_decoys(root: Path) -> tuple[ImageSet, Coater, Path]:
-    """Images, their coater and a folder of two decoys, made once in a test run; don't change them.
+    """Images, their coater and a folder of four decoys, made once in a test run; don't change them.
 
     ``root`` is ``tmp_path_factory.getbasetemp()``.
     """
     data = owned(root / "owned-for-decoys", 3)
     coater = true_coater(data)
-    decoys_of_toy(coater, data, root / "decoys", count=2)
+    decoys_of_toy(coater, data, root / "decoys", count=4)
     return data, coater, root / "decoys"
 
 

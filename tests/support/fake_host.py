@@ -26,6 +26,7 @@ PARTS = (
     ".files",
     ".types",
     ".shown",
+    ".example_key",
     ".publish",
     ".example_loras",
     ".record",
@@ -37,6 +38,8 @@ PARTS = (
     ".keyed",
     ".official",
     ".passive",
+    ".attribution",
+    ".verify_model",
     ".robustness",
 )
 
@@ -163,6 +166,7 @@ def install(monkeypatch: pytest.MonkeyPatch, base: Path) -> FakeHost:
         "add_model_folder_path": fake.add_folder,
         "get_input_directory": lambda: str(base / "input"),
         "get_user_directory": lambda: str(base / "user"),
+        "get_temp_directory": lambda: str(base / "temp"),
         "get_output_directory": lambda: str(base / "output"),
         "get_filename_list": fake.names,
         "get_full_path": fake.full_path,
@@ -184,7 +188,7 @@ def install(monkeypatch: pytest.MonkeyPatch, base: Path) -> FakeHost:
         if parent:
             setattr(sys.modules[parent], child, module)
     monkeypatch.setattr(ProgressBar, "hook", None)
-    for part in (*PARTS, ".graph_surrogate"):
+    for part in (*PARTS, ".graph_checkpoint", ".graph_surrogate"):
         monkeypatch.delitem(sys.modules, f"comfy_nodes{part}", raising=False)
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2]))
     for part in PARTS:

@@ -76,7 +76,8 @@ class Stub:
 def imitate_measuring(monkeypatch: pytest.MonkeyPatch, *, trained: float) -> list[int]:
     """Give images known features in place of a model's; returns the number of images per call.
 
-    Those whose folder is called ``p`` have losses that are lower by ``trained``.
+    Those whose folder is called ``p`` have losses that are lower by ``trained``. No pictures are
+    completed.
     """
     calls: list[int] = []
 
@@ -100,4 +101,7 @@ def imitate_measuring(monkeypatch: pytest.MonkeyPatch, *, trained: float) -> lis
         )
 
     monkeypatch.setattr("siren_ext.workflows.passive_evidence.measure_features", measure)
+    monkeypatch.setattr(
+        "siren_ext.workflows.passive_evidence.complete_pictures", lambda *_, **__: ()
+    )
     return calls

@@ -57,7 +57,8 @@ def _scores_by_decoys(work: Path) -> Reader:
 
 
 def _rows() -> Reader:
-    rows = [to_plain(AttackResult("jpeg", {"quality": 80}, psnr_db=30.5, found=3))]
+    blur = AttackResult("blur", {"kernel": 7, "sigma": 1.4}, area=0.9, bits_right=0.7)
+    rows = [to_plain(AttackResult("jpeg", {"quality": 80}, psnr_db=30.5, found=3)), to_plain(blur)]
     text = json.dumps({"identity": "ab", "rows": rows})
     sample = Sample("rows.json", text.encode(), "json")
     return Reader("rows of attacks", [sample], of_file(lambda path: _finished(path, "ab")))

@@ -23,7 +23,6 @@ from siren_ext.preference.parts import Parts
 from siren_ext.suspects.open import is_checkpoint
 from siren_ext.training.state import read_state, write_state
 from siren_ext.workflows.demo_summary import DemoSummary
-from siren_ext.workflows.robustness import _finished
 from siren_ext.workflows.run_log import RunLog
 
 BEFORE = Path(__file__).resolve().parents[1] / "fixtures" / "before"
@@ -160,13 +159,7 @@ def _logs() -> list[Reader]:
         _refuse_others(out, record)
         raise SirenError("the same record")
 
-    def attacked(folder: Path, place: str) -> object:
-        return _finished(folder / place, "x")
-
-    row = {"attack": "blur", "settings": {"kernel": 7, "sigma": 1.4}, "area": 0.9}
-    rows = json.dumps({"identity": "x", "rows": [row]}).encode()
     return [
-        Reader("finished attacks", [Sample("a.json", rows, "json")], attacked),
         Reader("logs of runs", old, logs, kept),
         Reader("records of handling", [Sample("a.json", json.dumps(record).encode(), "json")],
                handled),

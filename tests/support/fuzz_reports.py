@@ -34,6 +34,7 @@ from siren_ext.passive.table import FeatureTable
 from siren_ext.report import page_check, passive_check
 from siren_ext.report.chain_check import ChainEvidence
 from siren_ext.report.check import check_report
+from siren_ext.report.keyed_summary import keyed_summary
 from siren_ext.report.opening import open_bits, read_sealed, save_opening, save_sealed, seal_bits
 from siren_ext.report.opening_check import OpeningEvidence
 from siren_ext.report.write import write_report
@@ -48,7 +49,7 @@ def report_readers(work: Path, coater: Path) -> list[Reader]:
     """All of them; their good files are made in ``work``."""
     return [
         _reports(work), _passive_reports(work), _twins_records(work), _twins_reports(work),
-        _preference_reports(work), _openings(work, coater), _tables(work),
+        _preference_reports(work), _joint_reports(work), _openings(work, coater), _tables(work),
         _outputs(work),
     ]  # fmt: skip
 
@@ -154,6 +155,27 @@ def _preference_reports(work: Path) -> Reader:
         return check_report(folder, key=key, suspect=suspect)
 
     return Reader("reports on preference", _samples(kept), _checking(check), kept)
+
+
+def _joint_reports(work: Path) -> Reader:
+    """A report on the keyed test, and one on passive evidence that states both together."""
+    folder, key = work / "joint", known_key()
+    suspect = drawn(0, 12, lean=SIGNS)
+    write_report(verify(suspect, config=ALPHA, key=key), suspect, None, folder / "keyed")
+    few = {"permutations": 19, "control_permutations": 19}
+    passive_report(folder / "passive", 12, keyed=keyed_summary(folder / "keyed"), **few)
+    kept = {
+        f"{part}/{name}": data
+        for part in ("keyed", "passive")
+        for name, data in _files(folder / part).items()
+    }
+
+    def check(folder: Path, place: str) -> object:
+        if place.startswith("keyed"):
+            return keyed_summary(folder / place)
+        return check_report(folder / "passive")
+
+    return Reader("reports with keyed and passive evidence", _samples(kept), _checking(check), kept)
 
 
 # -- what a report is checked with ----------------------------------------------------------

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from safetensors.torch import load_file
+from support.owned_sets import owned_sets
 from support.tiny_models import draw_images, shared_model
 
+import siren_ext.attribution.cache
 import siren_ext.personalize.run
 import siren_ext.preference.measure
 import siren_ext.preference.parts
@@ -27,6 +31,8 @@ import siren_ext.suspects.base
 import siren_ext.training.recipes
 import siren_ext.training.reptile
 import siren_ext.training.train
+import siren_ext.workflows.passive_evidence
+import siren_ext.workflows.robustness
 from siren_ext.cli.app import app
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
@@ -37,7 +43,11 @@ SHAPE = CoaterConfig(
 KEYED = CoaterConfig(
     channels=4, generator_blocks=1, extractor_blocks=1, message_bits=8, working_size=16
 )
-ENDINGS = {"coat": "", "generate": "", "score": ".json", "preference": ".json"}
+FOLDERS = ("coat", "generate", "attack", "robustness", "decoys", "attribute", "passive")
+ENDINGS = {**dict.fromkeys(FOLDERS, ""), "score": ".json", "preference": ".json"}
+SLOW = ("robustness", "decoys", "attribute", "passive")
+# times of writing, and hashes of files that hold them
+_OF_THE_RUN = re.compile(rb"20\d\d-\d\d-\d\d[T ][\d:]{5,8}|[0-9a-f]{32,64}")
 
 
 def commands(folder: Path, base: Path) -> dict[str, list[str]]:
@@ -50,7 +60,13 @@ def commands(folder: Path, base: Path) -> dict[str, list[str]]:
     keyed = str(folder / "keyed.safetensors")
     Coater(KEYED, seed=1).save(Path(keyed))
     model, start = ["--base", str(base), "--device", "cpu"], ["--start", coater]
+    fitted = str(folder / "fitted.safetensors")
+    word, new = ["--class-word", "fox"], ["--preset", "coarse", "--set", "coater.channels=4"]
+    tiny = ["--set", "surrogate.steps=1", "--set", "coater.generator_blocks=1"]
+    ended(forked(["train", photos, *model, *word, *new, *tiny, "--quiet", "--out", fitted]))
     inner = ["--set", "inner.steps=2", "--set", "inner.batch_size=2", "--set", "coater.channels=4"]
+    published, others = owned_sets(folder / "owned", 20)
+    many, lora = str(published), str(folder / "calm" / "personalize.safetensors")
     small = ["--set", "surrogate.steps=2", "--set", "batch_size=2"]
     return {
         "coat": ["coat", photos, "--coater", coater, "--batch-size", "1"],
@@ -60,12 +76,27 @@ def commands(folder: Path, base: Path) -> dict[str, list[str]]:
             *("--batch-size", "1"),
         ],
         "personalize": ["personalize", photos, *model, "--steps", "6", "--set", "batch_size=1"],
-        "train": ["train", photos, *model, "--class-word", "fox", *start, "--steps", "5", *small],
+        "train": ["train", photos, *model, *word, *start, "--steps", "5", *small],
         "preference": [
             *("preference", photos, *model, "--coater", keyed, "--set", "batch_size=1"),
             *("--set", "draws=2"),
         ],
         "meta": ["meta", str(folder / "sets"), *model, "--tasks", "3", *inner],
+        "attack": ["attack", photos, "--with", "jpeg,blur"],
+        "robustness": [
+            *("robustness", many, "--coater", keyed, "--with", "jpeg,palette,round", "-n", "8"),
+        ],
+        "decoys": ["decoys", fitted, photos, *model, "-k", "2"],
+        "attribute": [
+            *("attribute", "images", "--data", photos, "--query", f"{photos}/0.png", *model),
+            *("--adapter", lora, "--set", "times=1", "--set", "noises=2"),
+            *("--set", "dimension=16", "--set", "repeats=10"),
+        ],
+        "passive": [
+            *("passive", "--published", many, "--unpublished", str(others), *model),
+            *("--adapter", lora, "--set", "test.permutations=19", "--pictures", "0"),
+            *("--set", "test.control_permutations=19", "--set", "test.splits=1"),
+        ],
     }
 
 
@@ -80,6 +111,8 @@ def forked(arguments: list[str]) -> int:
         app(arguments)
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
+    except Exception:
+        traceback.print_exc()
     finally:
         os._exit(code)
 
@@ -108,7 +141,7 @@ def content(path: Path) -> Any:
     """What a file holds: the numbers of a model, whose header has times."""
     if path.suffix == ".safetensors":
         return {name: tensor.tolist() for name, tensor in load_file(path).items()}
-    return path.read_bytes()
+    return _OF_THE_RUN.sub(b"", path.read_bytes())
 
 
 def files(out: Path) -> dict[str, Any]:
@@ -123,7 +156,7 @@ def main(folder: Path, seed: int, kills: int) -> dict[str, dict[str, Any]]:
     for module in (siren_ext.suspects.base, siren_ext.training.train, siren_ext.personalize.run):
         module.SAVE_SECONDS = 0.0
     siren_ext.scoring.score._SAVE_SECONDS = 0.0
-    siren_ext.preference.parts._SECONDS = 0.0
+    siren_ext.preference.parts._SECONDS = siren_ext.attribution.cache._SECONDS = 0.0
     base = shared_model(folder, "tiny", "epsilon")
     random, results = Random(seed), {}
     for name, arguments in commands(folder, base).items():
@@ -134,7 +167,8 @@ def main(folder: Path, seed: int, kills: int) -> dict[str, dict[str, Any]]:
         if code := ended(forked([*line, str(calm)])):
             raise SystemExit(f"{name} ended with {code}")
         length = time.monotonic() - start
-        times = [random.uniform(0.1, 1) * length for _ in range(kills)]
+        count = 1 if name in SLOW else kills
+        times = [random.uniform(0.1, 1) * length for _ in range(count)]
         killed = finish([*line, str(rough)], times)
         first, second = files(calm), files(rough)
         wrong = sorted(n for n in first.keys() | second.keys() if first.get(n) != second.get(n))

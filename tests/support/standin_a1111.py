@@ -74,6 +74,17 @@ TXT2IMG: dict[str, tuple[type, ...]] = {
 }
 
 
+# Fields of StableDiffusionImg2ImgProcessingAPI beside those.
+IMG2IMG: dict[str, tuple[type, ...]] = {
+    **TXT2IMG,
+    "init_images": (list,),
+    "denoising_strength": (int, float),
+    "resize_mode": (int,),
+    "mask": (str,),
+    "include_init_images": (bool,),
+}
+
+
 SAMPLERS = ("Euler", "Euler a", "DPM++ 2M", "DDIM")
 
 
@@ -103,20 +114,24 @@ class A1111Standin(Standin):
         elif (method, path) == ("GET", "/sdapi/v1/options"):
             self.json(handler, {"sd_model_checkpoint": self.loaded["title"], "CLIP_stop": 1})
         elif (method, path) == ("POST", "/sdapi/v1/txt2img"):
-            self.txt2img(handler, body)
+            self.picture(handler, body, TXT2IMG)
+        elif (method, path) == ("POST", "/sdapi/v1/img2img") and body.get("init_images"):
+            self.picture(handler, body, IMG2IMG)
         else:
             self.json(handler, {"detail": "Not Found"}, 404)
 
-    def txt2img(self, handler: Any, body: dict[str, Any]) -> None:
+    def picture(
+        self, handler: Any, body: dict[str, Any], fields: dict[str, tuple[type, ...]]
+    ) -> None:
         fault = self.fault()
         if fault and self.misbehave(handler, fault):
             return
         wrong = [
             {"loc": ["body", name], "msg": "value is not valid or not known", "type": "type_error"}
             for name, value in body.items()
-            if name not in TXT2IMG
-            or not isinstance(value, TXT2IMG[name])
-            or (isinstance(value, bool) and bool not in TXT2IMG[name])
+            if name not in fields
+            or not isinstance(value, fields[name])
+            or (isinstance(value, bool) and bool not in fields[name])
         ]
         if wrong:
             self.json(handler, {"detail": wrong}, 422)

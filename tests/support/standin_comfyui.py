@@ -11,6 +11,7 @@ NODES: dict[str, set[str]] = {
     "LoraLoader": {"model", "clip", "lora_name", "strength_model", "strength_clip"},
     "CLIPTextEncode": {"clip", "text"},
     "EmptyLatentImage": {"width", "height", "batch_size"},
+    "VAEEncode": {"pixels", "vae"},
     "KSampler": {
         *("model", "positive", "negative", "latent_image", "seed", "steps", "cfg"),
         *("sampler_name", "scheduler", "denoise"),
@@ -34,6 +35,7 @@ class ComfyStandin(Standin):
         self.history: dict[str, list[Any]] = {}
         self.pictures: dict[str, bytes] = {}
         self.uploaded: list[str] = []
+        self.side = 64  # of pictures that are made from others
 
     def answer(self, handler: Any, method: str, path: str, query: Any, body: Any) -> None:
         first, _, rest = path.lstrip("/").partition("/")
@@ -82,8 +84,8 @@ class ComfyStandin(Standin):
         request = {
             "prompt": texts[sampler["positive"][0]],
             "seed": sampler["seed"],
-            "width": by_kind["EmptyLatentImage"]["width"],
-            "height": by_kind["EmptyLatentImage"]["height"],
+            "width": by_kind.get("EmptyLatentImage", {}).get("width", self.side),
+            "height": by_kind.get("EmptyLatentImage", {}).get("height", self.side),
             "lora": lora.get("lora_name") == "stolen.safetensors" and lora["strength_model"],
         }
         number = f"0000-{len(self.history)}"
