@@ -6,43 +6,26 @@ before it is scored, so that the recorded score is that of the file.
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from msgspec import UNSET, UnsetType
 from torch import Tensor
 
 from siren_ext.coating.apply import message_of
-from siren_ext.coating.formats import WEAK, WEAKENED, CompressionMeter, write_coated
+from siren_ext.coating.entry import write_entry
+from siren_ext.coating.formats import CompressionMeter
 from siren_ext.coating.journal import CoatJournal
 from siren_ext.coating.layouts import Written, table_names, write_tables
-from siren_ext.coating.manifest import (
-    CoatConfig,
-    CoatEntry,
-    CoatFailure,
-    CoatManifest,
-    Compression,
-)
-from siren_ext.coating.outputs import (
-    RENAMED,
-    is_renamed,
-    refuse_overlap,
-    write_captions,
-    write_mask,
-)
+from siren_ext.coating.manifest import CoatConfig, CoatFailure, CoatManifest
+from siren_ext.coating.outputs import refuse_overlap, write_captions, write_mask
 from siren_ext.coating.passes import Result, coat_and_score
 from siren_ext.coating.plan import CoatJob, batches, finished_entry, plan_jobs
 from siren_ext.coating.twin_patterns import TwinSide, marked_key, refuse_other_twins
 from siren_ext.data.dataset import ImageSet
-from siren_ext.data.decode import Bytes
 from siren_ext.data.images import Picture, read_picture, to_tensor
-from siren_ext.data.lossy import SUFFIXES
 from siren_ext.errors import (
     CoaterError,
     ConfigError,
@@ -50,7 +33,7 @@ from siren_ext.errors import (
     ImageError,
     SirenError,
 )
-from siren_ext.files import no_more_files, one_at_a_time, sha256_file
+from siren_ext.files import no_more_files, one_at_a_time
 from siren_ext.progress import NULL, Progress
 from siren_ext.text import printable
 
@@ -126,7 +109,7 @@ def coat_folder(
         if value < 1:
             raise ConfigError(f"{name} is {value}; expected 1 or more.")
     refuse_overlap(data.root, out)
-    _check_key(coater, key)
+    check_key(coater, key)
     marks = marked_key("" if key is None else key.fingerprint(), side)
     refuse_other_twins(out, side)
     journal = CoatJournal(out, coater.fingerprint, config, marks)
@@ -141,8 +124,21 @@ def coat_folder(
     return manifest
 
 
-def _check_key(coater: Coater, key: CoatingKey | None) -> None:
-    """Raise :class:`CoaterError` unless the key fits, before anything is written."""
+def check_key(coater: Coater, key: CoatingKey | None) -> None:
+    """Check that a key fits a coater, before anything is written.
+
+    Parameters
+    ----------
+    coater : Coater
+        Keyed or not.
+    key : CoatingKey | None
+        The key; None for a coater that is not keyed.
+
+    Raises
+    ------
+    CoaterError
+        One is missing, or they differ in their number of bits.
+    """
     needed, found = coater.config.message_bits, 0 if key is None else key.bits
     if found == needed:
         return
@@ -281,43 +277,8 @@ class _Run:
 
     def _write(self, job: CoatJob, picture: Picture, result: Result) -> None:
         """Write an image and record it; runs in a thread."""
-        path = self.out / job.output
-        write_captions(job.item, job.output, self.out, self.config.layout)
-        no_mask = write_mask(job.item, job.output, self.out, self.config.layout)
-        if path.suffix.lower() in SUFFIXES["JPEG"]:  # chosen only for opaque images
-            picture = dataclasses.replace(picture, alpha=None)
-        coated = dataclasses.replace(picture, rgb=result.rgb)
-        written, dropped = write_coated(coated, path, job.target.quality)
-        own = [RENAMED] if is_renamed(job.item, job.output) else []
-        own += [no_mask] if no_mask else []
-        score = result.coated_score
-        compression: Compression | UnsetType = UNSET
-        if job.target.quality is not None:
-            compression = Compression(job.target.quality, None, None)
-            if score is not None and result.clean_score is not None:
-                before, score = score, self.meter.score(written)
-                compression = self.meter.compression(
-                    job.target.quality,
-                    (picture.rgb, result.rgb, written),
-                    (result.clean_score, before, score),
-                )
-            if compression.kept is not None and compression.kept < WEAK:
-                dropped.append(WEAKENED)
-        self.journal.add(
-            CoatEntry(
-                source=job.item.name,
-                output=job.output,
-                source_sha256=job.sha256,
-                output_sha256=sha256_file(path),
-                coated=job.coated,
-                psnr_db=_psnr(picture.rgb, written),
-                clean_score=result.clean_score,
-                coated_score=score,
-                size=picture.size,
-                notes=(*own, *job.target.notes, *picture.notes, *dropped),
-                compression=compression,
-            )
-        )
+        layout = self.config.layout
+        self.journal.add(write_entry(job, picture, result, self.out, layout, self.meter))
 
     def close(self) -> CoatManifest:
         """Write the layout's tables and the manifest for the finished images."""
@@ -337,10 +298,3 @@ def _attempt_read(job: CoatJob) -> Picture | SirenError:
         return read_picture(job.item.path)
     except SirenError as error:
         return error
-
-
-def _psnr(before: Bytes, after: Bytes) -> float | None:
-    """Peak signal-to-noise ratio in dB of 8-bit pixels; None if they are equal."""
-    difference = (after.astype(np.int16) - before).ravel()
-    total = float(np.einsum("i,i->", difference, difference, dtype=np.int64))
-    return None if total == 0 else 10 * math.log10(255**2 * difference.size / total)

@@ -32,17 +32,24 @@ from siren_ext.files import atomic, is_present
 from siren_ext.schema import convert, to_plain
 
 JOURNAL_NAME = ".siren_journal.jsonl"
+_MORE = b'{"outputs"'
 _IMAGE_SUFFIXES = frozenset(suffix for several in SUFFIXES.values() for suffix in several)
 
 T = TypeVar("T", bound=Struct)
 
 
 class _Header(Struct, forbid_unknown_fields=True, kw_only=True):
-    """The first line of a journal. The others are entries."""
+    """The first line of a journal. The others are entries, and names of further files."""
 
     coater: str
     config: dict[str, Any]
     key: str = ""
+    outputs: list[str]
+
+
+class _More(Struct, forbid_unknown_fields=True):
+    """A later line: further files that the run will write."""
+
     outputs: list[str]
 
 
@@ -98,13 +105,15 @@ class CoatJournal:
         first, *lines = data.split(b"\n")
         header = _parsed(first, _Header, name)
         self._owned |= set(header.outputs)
-        if self._same_work(header.coater, settings_of(header.config, name), header.key):
-            for line in lines:
-                try:
+        same = self._same_work(header.coater, settings_of(header.config, name), header.key)
+        for line in lines:
+            if line.startswith(_MORE):
+                with suppress(DatasetError):
+                    self._owned |= set(_parsed(line, _More, name).outputs)
+            elif same:
+                with suppress(DatasetError):
                     entry = _parsed(line, CoatEntry, name)
-                except DatasetError:
-                    continue
-                self._known[entry.source] = entry
+                    self._known[entry.source] = entry
         # a run that left a journal was killed and may have left temporary files too
         for leftover in self.out.rglob(".part-*"):
             with suppress(OSError):  # only tidiness
@@ -116,8 +125,13 @@ class CoatJournal:
             "permissions and the free space, or choose another folder."
         )
 
+    @property
+    def recalled(self) -> tuple[CoatEntry, ...]:
+        """All entries of earlier runs with the same coater, strength and key."""
+        return tuple(self._known.values())
+
     def known(self, source: str) -> CoatEntry | None:
-        """The entry of an earlier run with the same coater, strength and key.
+        """The entry of this run, or of an earlier one with the same coater, strength and key.
 
         Parameters
         ----------
@@ -129,7 +143,7 @@ class CoatJournal:
         CoatEntry | None
             The entry, if there is one.
         """
-        return self._known.get(source)
+        return self.entries.get(source) or self._known.get(source)
 
     def begin(self, outputs: Iterable[str], kept: Iterable[CoatEntry]) -> None:
         """Start the journal of a run.
@@ -146,16 +160,7 @@ class CoatJournal:
         DatasetError
             The folder can't be written, or one of the files exists and no earlier run wrote it.
         """
-        planned = set(outputs)
-        foreign = sorted(name for name in planned - self._owned if is_present(self.out / name))
-        if foreign:
-            raise DatasetError(
-                "The output folder has files that no earlier run wrote, such as "
-                f"{foreign[0]!r}; expected an empty folder or that of an earlier run. Choose "
-                "another folder."
-            )
-        self._refuse_other_formats(planned)
-        self._owned |= planned
+        self._plan(set(outputs))
         self.entries = {entry.source: entry for entry in kept}
         header = _Header(
             coater=self.coater,
@@ -169,6 +174,37 @@ class CoatJournal:
                 temporary.write_text("".join(map(_line, lines)), encoding="utf-8")
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def _plan(self, planned: set[str]) -> None:
+        """Take files as those of this run; raises :class:`DatasetError` if they are not."""
+        foreign = sorted(name for name in planned - self._owned if is_present(self.out / name))
+        if foreign:
+            raise DatasetError(
+                "The output folder has files that no earlier run wrote, such as "
+                f"{foreign[0]!r}; expected an empty folder or that of an earlier run. Choose "
+                "another folder."
+            )
+        self._refuse_other_formats(planned)
+        self._owned |= planned
+
+    def extend(self, outputs: Iterable[str]) -> None:
+        """Add files to a run that has begun, before they are written.
+
+        Parameters
+        ----------
+        outputs : Iterable[str]
+            Names of further files.
+
+        Raises
+        ------
+        DatasetError
+            As in :meth:`begin`.
+        """
+        planned = set(outputs) - self._owned
+        self._plan(planned)
+        if planned:
+            with self._lock:
+                self._append(_More(sorted(planned)))
 
     def _refuse_other_formats(self, planned: set[str]) -> None:
         """Raise if an image of an earlier run would stay beside the same image in a new format."""
@@ -195,12 +231,16 @@ class CoatJournal:
             The folder can't be written.
         """
         with self._lock:
-            try:
-                with (self.out / JOURNAL_NAME).open("a", encoding="utf-8") as stream:
-                    stream.write(_line(entry))
-            except OSError as error:
-                raise self._unwritable(error) from error
+            self._append(entry)
             self.entries[entry.source] = entry
+
+    def _append(self, values: Struct) -> None:
+        """Write a further line."""
+        try:
+            with (self.out / JOURNAL_NAME).open("a", encoding="utf-8") as stream:
+                stream.write(_line(values))
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def finish(
         self, order: Iterable[str], failures: Iterable[CoatFailure], *, complete: bool

@@ -49,3 +49,23 @@ def test_a_journal_without_a_readable_first_line_is_refused(tmp_path: Path) -> N
         path.write_text(json.dumps(data) + "\n")
         with pytest.raises(DatasetError, match=r"journal.*expected"):
             pytest.fail(f"{what}: {read(path)}")
+
+
+def test_files_are_added_to_a_run_that_has_begun(tmp_path: Path) -> None:
+    """They belong to the run before they are written, so that a killed run may replace them."""
+    journal = journal_in(tmp_path)
+    journal.begin(["a.png"], ())
+    (tmp_path / "other.png").write_text("of somebody else")
+    with pytest.raises(DatasetError, match="no earlier run wrote, such as"):
+        journal.extend(["other.png"])
+    journal.extend(["0.png", "a.png"])
+    (tmp_path / "0.png").write_text("half a picture")
+    journal.add(ENTRY)
+    assert journal.known("0.jpg") == ENTRY
+    lines = (tmp_path / JOURNAL_NAME).read_text().splitlines()
+    assert [line.startswith('{"outputs": ["0.png"]}') for line in lines] == [False, True, False]
+    again = journal_in(tmp_path)
+    assert again.recalled == (ENTRY,)
+    again.begin(["0.png"], ())
+    with pytest.raises(DatasetError, match="another file format"):
+        again.extend(["0.webp"])
