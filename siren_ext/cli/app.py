@@ -31,6 +31,7 @@ from siren_ext.cli import (
     train,
     twins,
     verify,
+    watch,
 )
 from siren_ext.cli.common import say, show_any_text
 
@@ -44,7 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # the order of the overview: before release, trying it out, after release, tools
-for module in (demo, train, coat, robustness, attack, personalize, generate, score):
+for module in (demo, train, coat, watch, robustness, attack, personalize, generate, score):
     module.register(app)
 for module in (preference, twins, verify, passive):
     module.register(app)

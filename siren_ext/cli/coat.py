@@ -24,7 +24,7 @@ from siren_ext.errors import CoaterError, ConfigError
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
     from siren_ext.coating.credentials import ContentSigner
-    from siren_ext.coating.manifest import CoatManifest
+    from siren_ext.coating.manifest import CoatConfig, CoatManifest
     from siren_ext.data.dataset import ImageSet
     from siren_ext.keys.coating_key import CoatingKey
 
@@ -129,8 +129,6 @@ def coat(
     listed and skipped (exit code 3). A keyed coater needs a --key and hides the key's message in
     every image. Run the same command again to resume a stopped run.
     """
-    from msgspec import UNSET, UnsetType
-
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
     from siren_ext.coating.credentials import add_credentials
@@ -152,12 +150,11 @@ def coat(
         seed=seed,
         scores=False if no_scores else None,
     )
-    if not isinstance(chosen.quality, UnsetType) and chosen.format in (UNSET, "png"):
-        raise ConfigError("--quality is for lossy files; add --format jpeg, webp or keep.")
+    refuse_idle_quality(chosen)
     signer = _signer(credentials, content_key, twins)
     images = ImageSet.open(data)
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
-    secret = _key_for(loaded, coater, key, recipient, passphrase_env)
+    secret = key_for(loaded, coater, key, recipient, passphrase_env)
     with watched(quiet) as progress:
         options: dict[str, Any] = {
             "key": secret,
@@ -202,6 +199,25 @@ def _report(manifest: CoatManifest, images: ImageSet, out: Path) -> None:
     report_skipped(failures, "file")
 
 
+def refuse_idle_quality(chosen: CoatConfig) -> None:
+    """Refuse a quality for files that keep the pixels exactly.
+
+    Parameters
+    ----------
+    chosen : CoatConfig
+        the settings.
+
+    Raises
+    ------
+    ConfigError
+        there is a quality, and all files are PNG.
+    """
+    from msgspec import UNSET, UnsetType
+
+    if not isinstance(chosen.quality, UnsetType) and chosen.format in (UNSET, "png"):
+        raise ConfigError("--quality is for lossy files; add --format jpeg, webp or keep.")
+
+
 def register(app: typer.Typer) -> None:
     """Add the command.
 
@@ -233,14 +249,42 @@ def _signer(certificate: Path | None, key: Path | None, twins: Path | None) -> C
     return ContentSigner(certificate, key)
 
 
-def _key_for(
+def key_for(
     coater: Coater,
     name: Path,
     file: Path | None,
     recipient: str | None,
     passphrase_env: str | None,
 ) -> CoatingKey | None:
-    """The key that a keyed coater writes; None for other coaters."""
+    """Open the key that a keyed coater writes.
+
+    Parameters
+    ----------
+    coater : Coater
+        keyed or not.
+    name : Path
+        what was given for it, for messages.
+    file : Path | None
+        the key file.
+    recipient : str | None
+        whose key of the file.
+    passphrase_env : str | None
+        environment variable with the passphrase; None to ask.
+
+    Returns
+    -------
+    CoatingKey | None
+        the key; None for a coater that is not keyed.
+
+    Raises
+    ------
+    CoaterError
+        the coater needs a key and there is none, or takes none and there is one.
+    ConfigError
+        a recipient without a key file, or no passphrase.
+    EvidenceError
+        the key file can't be opened.
+    """
     if file is None and recipient is not None:
         raise ConfigError("--recipient picks a key from a key file; add --key FILE.")
     if coater.keyed and file is None:

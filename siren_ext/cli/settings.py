@@ -19,6 +19,7 @@ _SETTINGS = {
     "train": "siren_ext.training.config:TrainConfig",
     "meta": "siren_ext.training.reptile:MetaConfig",
     "coat": "siren_ext.coating.manifest:CoatConfig",
+    "watch": "siren_ext.coating.manifest:CoatConfig",
     "robustness": "siren_ext.workflows.robustness:RobustnessConfig",
     "personalize": "siren_ext.personalize.config:PersonalizeConfig",
     "generate": "siren_ext.suspects.base:PromptPlan",

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -52,13 +52,16 @@ class StopRequest:
     ----------
     stream : TextIO | None
         where the first Ctrl-C is acknowledged; None for stderr.
+    signals : Sequence[int]
+        the signals that stop the step; Ctrl-C is SIGINT, and SIGTERM is what services get.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream
+    def __init__(
+        self, stream: TextIO | None = None, *, signals: Sequence[int] = (signal.SIGINT,)
+    ) -> None:
+        self._stream, self._signals = stream, tuple(signals)
         self._stop = False
-        self._previous: Any = None
-        self._installed = False
+        self._previous: dict[int, Any] = {}
 
     def asked(self) -> bool:
         """Whether the user wants to stop."""
@@ -74,8 +77,7 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._on_signal)
-            self._installed = True
+            self._previous = {one: signal.signal(one, self._on_signal) for one in self._signals}
         return self
 
     def __exit__(
@@ -84,9 +86,9 @@ class StopRequest:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._installed:
-            signal.signal(signal.SIGINT, self._previous or signal.default_int_handler)
-            self._installed = False
+        for number, handler in self._previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._previous = {}
 
 
 class QuietProgress(Progress):

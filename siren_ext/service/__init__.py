@@ -1,0 +1,1 @@
+"""Coats images as they come: a watched folder, and an HTTP service."""
