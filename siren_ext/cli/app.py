@@ -26,6 +26,7 @@ from siren_ext.cli import (
     report,
     robustness,
     score,
+    serve,
     settings,
     trace,
     train,
@@ -45,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # the order of the overview: before release, trying it out, after release, tools
-for module in (demo, train, coat, watch, robustness, attack, personalize, generate, score):
+for module in (demo, train, coat, watch, serve, robustness, attack, personalize, generate, score):
     module.register(app)
 for module in (preference, twins, verify, passive):
     module.register(app)

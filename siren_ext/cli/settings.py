@@ -20,6 +20,7 @@ _SETTINGS = {
     "meta": "siren_ext.training.reptile:MetaConfig",
     "coat": "siren_ext.coating.manifest:CoatConfig",
     "watch": "siren_ext.coating.manifest:CoatConfig",
+    "serve": "siren_ext.service.config:ServeConfig",
     "robustness": "siren_ext.workflows.robustness:RobustnessConfig",
     "personalize": "siren_ext.personalize.config:PersonalizeConfig",
     "generate": "siren_ext.suspects.base:PromptPlan",
