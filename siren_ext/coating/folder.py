@@ -11,7 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from siren_ext.coating.apply import message_of
@@ -21,11 +20,11 @@ from siren_ext.coating.journal import CoatJournal
 from siren_ext.coating.layouts import Written, table_names, write_tables
 from siren_ext.coating.manifest import CoatConfig, CoatFailure, CoatManifest
 from siren_ext.coating.outputs import refuse_overlap, write_captions, write_mask
-from siren_ext.coating.passes import Result, coat_and_score
+from siren_ext.coating.passes import Result, coat_pictures
 from siren_ext.coating.plan import CoatJob, batches, finished_entry, plan_jobs
 from siren_ext.coating.twin_patterns import TwinSide, marked_key, refuse_other_twins
 from siren_ext.data.dataset import ImageSet
-from siren_ext.data.images import Picture, read_picture, to_tensor
+from siren_ext.data.images import Picture, read_picture
 from siren_ext.errors import (
     CoaterError,
     ConfigError,
@@ -239,41 +238,20 @@ class _Run:
     def _through_network(
         self, batch: Sequence[CoatJob], pictures: Sequence[Picture | SirenError]
     ) -> Iterator[tuple[CoatJob, Picture, Result]]:
-        """Coat and score the decoded images, grouped by size."""
-        groups: dict[tuple[int, int], list[tuple[CoatJob, Picture]]] = {}
+        """Coat and score the decoded images."""
+        ready = []
         for job, picture in zip(batch, pictures, strict=True):
             if isinstance(picture, SirenError):
                 self._fail(job, picture)
             else:
-                groups.setdefault(picture.size, []).append((job, picture))
-        for group in groups.values():
-            images = to_tensor(group[0][1].rgb)
-            if len(group) > 1:
-                images = torch.cat([to_tensor(picture.rgb) for _, picture in group])
-            # all jobs of a batch have the same flag
-            strength = self.config.strength if batch[0].coated else None
-            patterns = None
-            if self.side is not None and strength is not None:
-                height, width = images.shape[2:]
-                patterns = torch.stack(
-                    [self.side.pattern(job.item.name, height, width) for job, _ in group]
-                )
-            for (job, picture), result in zip(
-                group,
-                coat_and_score(
-                    self.coater,
-                    images,
-                    strength,
-                    self.message,
-                    patterns,
-                    scored=self.config.scores is not False,
-                ),
-                strict=True,
-            ):
-                if isinstance(result, str):
-                    self._fail(job, result)
-                else:
-                    yield job, picture, result
+                ready.append((job, picture))
+        for job, picture, result in coat_pictures(
+            self.coater, ready, self.config, self.message, self.side
+        ):
+            if isinstance(result, str):
+                self._fail(job, result)
+            else:
+                yield job, picture, result
 
     def _write(self, job: CoatJob, picture: Picture, result: Result) -> None:
         """Write an image and record it; runs in a thread."""

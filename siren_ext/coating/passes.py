@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from siren_ext.coating.apply import add_coating
+from siren_ext.coating.manifest import CoatConfig
+from siren_ext.coating.plan import CoatJob
+from siren_ext.coating.twin_patterns import TwinSide
 from siren_ext.data.decode import Bytes
-from siren_ext.data.images import to_uint8
+from siren_ext.data.images import Picture, to_tensor, to_uint8
 from siren_ext.errors import Cancelled, SirenError
 
 if TYPE_CHECKING:
@@ -33,6 +37,52 @@ class Result:
     rgb: Bytes
     clean_score: float | None
     coated_score: float | None
+
+
+def coat_pictures(
+    coater: Coater,
+    batch: Sequence[tuple[CoatJob, Picture]],
+    config: CoatConfig,
+    message: Tensor | None,
+    side: TwinSide | None = None,
+) -> Iterator[tuple[CoatJob, Picture, Result | str]]:
+    """Coat and score the decoded images of a batch, those of equal size together.
+
+    Parameters
+    ----------
+    coater : Coater
+        Adds the residual and scores.
+    batch : Sequence[tuple[CoatJob, Picture]]
+        Jobs with the same ``coated``, and their sources.
+    config : CoatConfig
+        Strength, and whether to score.
+    message : Tensor | None
+        The message of a keyed coater.
+    side : TwinSide | None
+        Which of two twins is made.
+
+    Yields
+    ------
+    tuple[CoatJob, Picture, Result | str]
+        For each image the result, or why there is none.
+    """
+    groups: dict[tuple[int, int], list[tuple[CoatJob, Picture]]] = {}
+    for job, picture in batch:
+        groups.setdefault(picture.size, []).append((job, picture))
+    for group in groups.values():
+        images = to_tensor(group[0][1].rgb)
+        if len(group) > 1:
+            images = torch.cat([to_tensor(picture.rgb) for _, picture in group])
+        strength = config.strength if group[0][0].coated else None
+        patterns = None
+        if side is not None and strength is not None:
+            height, width = images.shape[2:]
+            patterns = torch.stack([side.pattern(job.item.name, height, width) for job, _ in group])
+        results = coat_and_score(
+            coater, images, strength, message, patterns, scored=config.scores is not False
+        )
+        for (job, picture), result in zip(group, results, strict=True):
+            yield job, picture, result
 
 
 @torch.no_grad()
