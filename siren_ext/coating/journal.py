@@ -78,6 +78,7 @@ class CoatJournal:
         self.entries: dict[str, CoatEntry] = {}
         self._known: dict[str, CoatEntry] = {}
         self._owned: set[str] = set()
+        self._images: dict[str, list[str]] | None = None
         self._lock = threading.Lock()
         self._recall()
 
@@ -184,8 +185,19 @@ class CoatJournal:
                 f"{foreign[0]!r}; expected an empty folder or that of an earlier run. Choose "
                 "another folder."
             )
+        if self._images is None:
+            self._images = {}
+            self._index(self._owned)
         self._refuse_other_formats(planned)
+        self._index(planned - self._owned)
         self._owned |= planned
+
+    def _index(self, names: Iterable[str]) -> None:
+        """Note images by their stems, so that one more costs the same however many there are."""
+        assert self._images is not None
+        for name in names:
+            if (stem := _stem(name)) is not None:
+                self._images.setdefault(stem, []).append(name)
 
     def extend(self, outputs: Iterable[str]) -> None:
         """Add files to a run that has begun, before they are written.
@@ -200,17 +212,17 @@ class CoatJournal:
         DatasetError
             As in :meth:`begin`.
         """
-        planned = set(outputs) - self._owned
-        self._plan(planned)
-        if planned:
+        if planned := set(outputs) - self._owned:
+            self._plan(planned)
             with self._lock:
                 self._append(_More(sorted(planned)))
 
     def _refuse_other_formats(self, planned: set[str]) -> None:
         """Raise if an image of an earlier run would stay beside the same image in a new format."""
-        images = [name for name in self._owned - planned if _stem(name) is not None]
+        images = self._images or {}
         stems = {_stem(name) for name in planned} - {None}
-        both = sorted(n for n in images if _stem(n) in stems and is_present(self.out / n))
+        same = {name for stem in stems for name in images.get(stem or "", ())} - planned
+        both = sorted(name for name in same if is_present(self.out / name))
         if both:
             raise DatasetError(
                 f"The output folder has {both[0]!r} of an earlier run with another file format, "

@@ -97,6 +97,7 @@ class GrowingFolder:
         self._meter = CompressionMeter(coater, self._message)
         mark = "" if key is None else key.fingerprint()
         self._journal = CoatJournal(out, coater.fingerprint, config, mark)
+        self._pool = ThreadPoolExecutor(max_workers=1)  # starts its thread with the first image
         self.failures: dict[str, str] = {}
         records = (out / MANIFEST_NAME, out / JOURNAL_NAME)
         if is_folder(out) and any(out.iterdir()) and not any(one.exists() for one in records):
@@ -136,8 +137,7 @@ class GrowingFolder:
         """
         self.failures.pop(item.name, None)
         alone = ImageSet((item,), self.root, self.root.name)
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            jobs, failures = plan_jobs(alone, self.config, pool, NULL)
+        jobs, failures = plan_jobs(alone, self.config, self._pool, NULL)
         self.failures |= failures
         try:
             return self._coat(self._named(jobs[0])) if jobs else None
@@ -194,6 +194,10 @@ class GrowingFolder:
         entry = write_entry(job, picture, result, self.out, layout, self._meter)
         self._journal.add(entry)
         return entry
+
+    def close(self) -> None:
+        """End the thread that reads files."""
+        self._pool.shutdown()
 
     def resume(self) -> None:
         """Write the journal anew, after it could not be written.

@@ -152,6 +152,7 @@ class _Watch:
             pass
         finally:
             changes.close()
+            self.grown.close()
             manifest = self.grown.save(complete=finished or not self.waiting)
         return manifest
 
