@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 import uuid
 from pathlib import Path
@@ -25,6 +26,7 @@ LOG = logging.getLogger(__name__)
 TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 _CHOICES = frozenset({"format", "quality"})
 _LONGEST_NOTES = 4000
+_PORT = re.compile(r":\d+\Z")
 
 
 class _RefusedError(Exception):
@@ -102,7 +104,7 @@ class Service:
             )
         # without a token, no web page that is open on this machine may use the service
         if not self.tokens:
-            host = request.url.hostname or ""
+            host = _PORT.sub("", request.headers.get("host", ""))
             if "origin" in request.headers or not is_loopback(host):
                 raise _RefusedError(403, "Without a token, only programs of this machine may ask.")
 
@@ -176,8 +178,11 @@ class Service:
             "X-Siren-SHA256": entry.output_sha256,
             "Cache-Control": "no-store",
         }
-        if entry.notes:
-            headers["X-Siren-Notes"] = json.dumps(entry.notes)[:_LONGEST_NOTES]
+        notes = list(entry.notes)
+        while len(json.dumps(notes)) > _LONGEST_NOTES:
+            notes.pop()
+        if notes:
+            headers["X-Siren-Notes"] = json.dumps(notes)
 
         def finished() -> None:
             self.metrics.sent.inc(size)

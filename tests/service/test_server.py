@@ -136,9 +136,18 @@ def test_tokens(tmp_path: Path, photo: bytes) -> None:
 
 
 def test_without_a_token_web_pages_are_refused(service: Serving, photo: bytes) -> None:
-    for headers in ({"Origin": "https://example.org"}, {"Host": "example.org"}):
+    for headers in (
+        {"Origin": "https://example.org"},
+        {"Host": "example.org"},
+        {"Host": "127.0.0.1.example.org:8765"},
+        {"Host": "[::1"},
+        {"Host": ""},
+    ):
         assert post(service, photo, headers=headers).status_code == 403
+        assert httpx.get(f"{service.address}/metrics", headers=headers).status_code == 403
     assert service.coater.begun == 0
+    for host in ("localhost", "[::1]:80", "127.0.0.1"):
+        assert post(service, photo, headers={"Host": host}).status_code == 200
 
 
 def test_a_full_queue_is_refused_at_once(service: Serving, photo: bytes) -> None:
