@@ -83,6 +83,20 @@ Recipient = Annotated[
 Workers = Annotated[
     int, typer.Option("--workers", min=1, help="Threads that read and write files.")
 ]
+Processes = Annotated[
+    int,
+    typer.Option(
+        "--processes", min=1, help="Processes that coat, each with its own copy of the coater."
+    ),
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="Where the processes run: local (this machine) or ray (a Ray cluster; its machines "
+        "reach all folders under the same paths, or as URLs such as s3://bucket/photos).",
+    ),
+]
 Credentials = Annotated[
     Path | None,
     typer.Option(
@@ -119,6 +133,8 @@ def coat(
     assign: Assignments = None,
     batch_size: BatchSize = 8,
     workers: Workers = 2,
+    processes: Processes = 1,
+    engine: Engine = "local",
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -134,9 +150,9 @@ def coat(
     from siren_ext.coating.credentials import add_credentials
     from siren_ext.coating.folder import coat_folder
     from siren_ext.coating.manifest import CoatConfig
-    from siren_ext.coating.twins import coat_twins
     from siren_ext.data.dataset import ImageSet
     from siren_ext.devices import pick_device
+    from siren_ext.scale.coat import coat_with_workers
 
     chosen = settings(
         CoatConfig,
@@ -151,6 +167,7 @@ def coat(
         scores=False if no_scores else None,
     )
     refuse_idle_quality(chosen)
+    several = _several(processes, engine, twins)
     signer = _signer(credentials, content_key, twins)
     images = ImageSet.open(data)
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
@@ -162,18 +179,48 @@ def coat(
             "workers": workers,
             "progress": progress,
         }
-        if twins is None:
+        if several:
+            del options["workers"]
+            options |= {"processes": processes, "engine": engine, "device": str(loaded.device)}
+            file = coater_path(coater)
+            manifest = coat_with_workers(images, loaded, file, out, chosen, **options)
+        elif twins is None:
             manifest = coat_folder(images, loaded, out, chosen, **options)
-            if signer is not None:
-                manifest = add_credentials(out, manifest, signer, progress)
         else:
-            manifest, record = coat_twins(images, loaded, out, twins, chosen, **options)
-            say(f"{len(record.images)} twins kept: {twins}")
-            explain(
-                f"Keep {twins.name} to yourself. Commit to it ('siren-ext commit --twins') before "
-                "you publish the images."
-            )
+            manifest = _twins(images, loaded, out, twins, chosen, options)
+        if signer is not None:
+            manifest = add_credentials(out, manifest, signer, progress)
     _report(manifest, images, out)
+
+
+def _twins(
+    images: ImageSet,
+    coater: Coater,
+    out: Path,
+    kept: Path,
+    config: CoatConfig,
+    options: dict[str, Any],
+) -> CoatManifest:
+    """Write one copy of each image to publish, and the other one to keep."""
+    from siren_ext.coating.twins import coat_twins
+
+    manifest, record = coat_twins(images, coater, out, kept, config, **options)
+    say(f"{len(record.images)} twins kept: {kept}")
+    explain(
+        f"Keep {kept.name} to yourself. Commit to it ('siren-ext commit --twins') before "
+        "you publish the images."
+    )
+    return manifest
+
+
+def _several(processes: int, engine: str, twins: Path | None) -> bool:
+    """Whether other processes coat; refuses what they can't do."""
+    if engine not in ("local", "ray"):
+        raise ConfigError(f"--engine is {engine!r}; expected local or ray.")
+    several = processes > 1 or engine == "ray"
+    if several and twins is not None:
+        raise ConfigError("--twins needs one process; leave out --processes and --engine.")
+    return several
 
 
 def _report(manifest: CoatManifest, images: ImageSet, out: Path) -> None:

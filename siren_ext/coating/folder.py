@@ -25,13 +25,7 @@ from siren_ext.coating.plan import CoatJob, batches, finished_entry, plan_jobs
 from siren_ext.coating.twin_patterns import TwinSide, marked_key, refuse_other_twins
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import Picture, read_picture
-from siren_ext.errors import (
-    CoaterError,
-    ConfigError,
-    DatasetError,
-    ImageError,
-    SirenError,
-)
+from siren_ext.errors import CoaterError, ConfigError, DatasetError, ImageError, SirenError
 from siren_ext.files import no_more_files, one_at_a_time
 from siren_ext.progress import NULL, Progress
 from siren_ext.text import printable
@@ -102,17 +96,11 @@ def coat_folder(
     Cancelled
         The user stopped the run.
     """
-    config = config or CoatConfig()
-    out = Path(out)
-    for name, value in (("batch_size", batch_size), ("workers", workers)):
-        if value < 1:
-            raise ConfigError(f"{name} is {value}; expected 1 or more.")
-    refuse_overlap(data.root, out)
-    check_key(coater, key)
-    marks = marked_key("" if key is None else key.fingerprint(), side)
-    refuse_other_twins(out, side)
-    journal = CoatJournal(out, coater.fingerprint, config, marks)
-    run = _Run(data, coater, out, config, journal, progress, message_of(key), side)
+    if workers < 1:
+        raise ConfigError(f"workers is {workers}; expected 1 or more.")
+    run = open_run(
+        data, coater, out, config, key=key, side=side, batch_size=batch_size, progress=progress
+    )
     pool = ThreadPoolExecutor(max_workers=workers)
     try:
         jobs = run.plan(pool)
@@ -121,6 +109,46 @@ def coat_folder(
         pool.shutdown(wait=True, cancel_futures=True)
         manifest = run.close()
     return manifest
+
+
+def open_run(
+    data: ImageSet,
+    coater: Coater,
+    out: Path,
+    config: CoatConfig | None = None,
+    *,
+    key: CoatingKey | None = None,
+    side: TwinSide | None = None,
+    batch_size: int = 8,
+    progress: Progress = NULL,
+) -> FolderRun:
+    """Check what a run is given, and read the records of earlier runs.
+
+    Parameters
+    ----------
+    data, coater, out, config, key, side, batch_size, progress
+        As in :func:`coat_folder`. The caller has locked ``out``, see :mod:`siren_ext.files`.
+
+    Returns
+    -------
+    FolderRun
+        The run; nothing is written yet.
+
+    Raises
+    ------
+    DatasetError, CoaterError, ConfigError
+        As in :func:`coat_folder`.
+    """
+    config = config or CoatConfig()
+    out = Path(out)
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}; expected 1 or more.")
+    refuse_overlap(data.root, out)
+    check_key(coater, key)
+    marks = marked_key("" if key is None else key.fingerprint(), side)
+    refuse_other_twins(out, side)
+    journal = CoatJournal(out, coater.fingerprint, config, marks)
+    return FolderRun(data, coater, out, config, journal, progress, message_of(key), side)
 
 
 def check_key(coater: Coater, key: CoatingKey | None) -> None:
@@ -148,8 +176,18 @@ def check_key(coater: Coater, key: CoatingKey | None) -> None:
     raise CoaterError(f"Found {given}; expected a key of {needed} bits. {advice}")
 
 
-class _Run:
-    """The state of one call of :func:`coat_folder`."""
+class FolderRun:
+    """The state of one run over a folder, made by :func:`open_run`.
+
+    Attributes
+    ----------
+    journal : CoatJournal
+        The records.
+    failures : dict[str, str]
+        Why an image was not written, by its name.
+    complete : bool
+        Whether all images were reached.
+    """
 
     def __init__(
         self,
@@ -170,7 +208,25 @@ class _Run:
         self.begun = self.complete = False
 
     def plan(self, pool: ThreadPoolExecutor) -> list[CoatJob]:
-        """Plan the run, open the journal, and return the jobs that an earlier run did not do."""
+        """Plan the run, open the journal, and return the jobs that an earlier run did not do.
+
+        Parameters
+        ----------
+        pool : ThreadPoolExecutor
+            Reads the files.
+
+        Returns
+        -------
+        list[CoatJob]
+            What is left to do.
+
+        Raises
+        ------
+        DatasetError
+            The output folder can't be written, or has files that no earlier run wrote.
+        Cancelled
+            The user stopped the run.
+        """
         layout = self.config.layout
         jobs, failures = plan_jobs(self.data, self.config, pool, self.progress)
         self.failures |= failures
@@ -190,10 +246,25 @@ class _Run:
         return [job for job, entry in kept.items() if entry is None]
 
     def coat(self, jobs: Sequence[CoatJob], pool: ThreadPoolExecutor, batch_size: int) -> None:
-        """Run the network here, while threads decode the next batch and encode the last one."""
-        self.progress.stage(
-            "Coating", len(jobs) + len(self.journal.entries), len(self.journal.entries)
-        )
+        """Run the network here, while threads decode the next batch and encode the last one.
+
+        Parameters
+        ----------
+        jobs : Sequence[CoatJob]
+            What is left to do.
+        pool : ThreadPoolExecutor
+            Decodes and encodes.
+        batch_size : int
+            Most images of equal size per pass.
+
+        Raises
+        ------
+        DatasetError
+            The output folder can't be written.
+        Cancelled
+            The user stopped the run.
+        """
+        self.begin_coating(len(jobs))
         groups = list(batches(jobs, batch_size))
         reads = [pool.submit(_attempt_read, job) for job in groups[0]] if groups else []
         writes: list[tuple[CoatJob, Future[None]]] = []
@@ -213,6 +284,17 @@ class _Run:
             for _, future in writes:
                 future.exception()  # wait, so that images that passed the network are written
 
+    def begin_coating(self, count: int) -> None:
+        """Show how many images are left to coat.
+
+        Parameters
+        ----------
+        count : int
+            Number of jobs.
+        """
+        done = len(self.journal.entries)
+        self.progress.stage("Coating", count + done, done)
+
     def _collect(self, writes: Iterable[tuple[CoatJob, Future[None]]]) -> None:
         for job, future in writes:
             try:
@@ -221,16 +303,39 @@ class _Run:
                 raise
             except (SirenError, OSError) as error:
                 if full := no_more_files(error):
-                    raise DatasetError(
-                        f"{self.out} can't be written: {full.strerror}. "
-                        f"{len(self.journal.entries)} images are finished. Make room, then run the "
-                        "same command again to resume."
-                    ) from error
-                self._fail(job, error)
+                    raise self.full(str(full.strerror)) from error
+                self.fail(job, error)
             else:
                 self.progress.advance(1, job.item.name)
 
-    def _fail(self, job: CoatJob, error: BaseException | str) -> None:
+    def full(self, why: str) -> DatasetError:
+        """The error of a full or read-only disk.
+
+        Parameters
+        ----------
+        why : str
+            The system's words.
+        """
+        return DatasetError(
+            f"{self.out} can't be written: {why}. {len(self.journal.entries)} images are finished. "
+            "Make room, then run the same command again to resume."
+        )
+
+    def fail(self, job: CoatJob, error: BaseException | str) -> None:
+        """Remember why an image was not written, and count it.
+
+        Parameters
+        ----------
+        job : CoatJob
+            The image.
+        error : BaseException | str
+            Why.
+
+        Raises
+        ------
+        Cancelled
+            The user stopped the run.
+        """
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         self.failures[job.item.name] = printable(why)
         self.progress.advance(1, f"{job.item.name} skipped")
@@ -242,14 +347,14 @@ class _Run:
         ready = []
         for job, picture in zip(batch, pictures, strict=True):
             if isinstance(picture, SirenError):
-                self._fail(job, picture)
+                self.fail(job, picture)
             else:
                 ready.append((job, picture))
         for job, picture, result in coat_pictures(
             self.coater, ready, self.config, self.message, self.side
         ):
             if isinstance(result, str):
-                self._fail(job, result)
+                self.fail(job, result)
             else:
                 yield job, picture, result
 
@@ -259,7 +364,18 @@ class _Run:
         self.journal.add(write_entry(job, picture, result, self.out, layout, self.meter))
 
     def close(self) -> CoatManifest:
-        """Write the layout's tables and the manifest for the finished images."""
+        """Write the layout's tables and the manifest for the finished images.
+
+        Returns
+        -------
+        CoatManifest
+            What was done.
+
+        Raises
+        ------
+        DatasetError
+            The output folder can't be written; the journal is kept.
+        """
         failures = [CoatFailure(name, why) for name, why in self.failures.items()]
         if not self.begun:  # stopped before anything was written: keep the earlier records
             made = (self.journal.coater, self.config)

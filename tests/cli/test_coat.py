@@ -195,3 +195,19 @@ def test_layouts_of_training_programs(
     assert "a fox" in (out / file).read_text()
     assert advice in words
     assert ("For " in words) == bool(advice)
+
+
+def test_several_processes(call, photos: Path, coater_file: Path, tmp_path: Path) -> None:
+    line = ["coat", photos, "--coater", coater_file]
+    assert call(*line, "--out", tmp_path / "one")[0] == 0
+    code, out, _ = call(*line, "--out", tmp_path / "two", "--processes", "2")
+    assert code == 0
+    assert "4 of 4 images coated" in out
+    made = [(tmp_path / name / MANIFEST_NAME).read_bytes() for name in ("one", "two")]
+    assert made[0] == made[1]
+    code, _, err = call(*line, "--out", tmp_path / "c", "--engine", "spark")
+    assert (code, "expected local or ray" in err) == (2, True)
+    code, _, err = call(
+        *line, "--out", tmp_path / "c", "--processes", "2", "--twins", tmp_path / "t"
+    )
+    assert (code, "--twins needs one process" in err) == (2, True)

@@ -1,0 +1,1 @@
+"""Coats with several processes on one machine, and with many machines through Ray."""
