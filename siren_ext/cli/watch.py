@@ -41,6 +41,14 @@ def watch(
             "--settle", help="Seconds without a change after which a file is complete (default 2)."
         ),
     ] = None,
+    poll: Annotated[
+        bool,
+        typer.Option(
+            "--poll",
+            help="Look at every interval instead of waiting for the system's events, which network "
+            "shares do not send.",
+        ),
+    ] = False,
     format_: FileFormat = None,
     quality: Quality = None,
     strength: Strength = None,
@@ -69,7 +77,7 @@ def watch(
     scores = False if no_scores else None
     options = {"format": format_, "quality": quality, "strength": strength, "scores": scores}
     chosen = settings(CoatConfig, config, assign, **options)
-    watching = settings(WatchConfig, interval=interval, settle=settle)
+    watching = settings(WatchConfig, interval=interval, settle=settle, events=not poll)
     refuse_idle_quality(chosen)
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
     secret = key_for(loaded, coater, key, recipient, passphrase_env)

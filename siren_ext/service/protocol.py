@@ -1,7 +1,8 @@
-"""Connections on which nothing comes are closed.
+"""Connections of clients that are too slow are closed.
 
-uvicorn limits the time between two requests, but not that of a request's headers: a client that
-sends them byte by byte would hold its connection for ever.
+uvicorn limits the time between two requests, but neither that of a request's headers nor that of a
+body that nobody reads, such as that of a refused request: a client that sends them byte by byte
+would hold its connection for ever.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def guarded_protocol(seconds: float) -> type[H11Protocol]:
     ----------
     seconds : float
         Time from the opening of a connection, or the first byte of a later request, until all
-        headers are there.
+        headers are there; and from the end of an answer until the rest of the request is there.
 
     Returns
     -------
@@ -44,6 +45,11 @@ def guarded_protocol(seconds: float) -> type[H11Protocol]:
             elif self.guard is None and not self.transport.is_closing():
                 self.guard = self.loop.call_later(seconds, self._close)
 
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self.conn.their_state is h11.SEND_BODY:
+                self.loop.call_later(seconds, self._close_unread, self.cycle)
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._unguard()
             super().connection_lost(exc)
@@ -52,6 +58,10 @@ def guarded_protocol(seconds: float) -> type[H11Protocol]:
             if self.guard is not None:
                 self.guard.cancel()
                 self.guard = None
+
+        def _close_unread(self, answered: Any) -> None:
+            if self.cycle is answered and self.conn.their_state is h11.SEND_BODY:
+                self.transport.close()
 
         def _close(self) -> None:
             self.guard = None

@@ -219,7 +219,11 @@ class _Watch:
         try:
             data = ImageSet.from_folder(self.root)
         except DatasetError:  # no image yet
-            return
+            data = ImageSet((), self.root, self.root.name)
+        there = {item.name for item in data.items}
+        self.done = {name: marks for name, marks in self.done.items() if name in there}
+        for name in self.grown.failures.keys() - there:
+            del self.grown.failures[name]
         pending: list[tuple[Item, list[Stamp]]] = []
         for item in data.items:
             files = [item.path, *item.caption_files, *([item.mask] if item.mask else [])]

@@ -50,7 +50,7 @@ def test_once_codes_and_words(call, photos: Path, coater_file: Path, tmp_path: P
     assert (code, out.splitlines()[-1]) == (0, f"4 images are coated: {tmp_path / 'c'}"), err
     assert "0.png -> 0.png" in out
     (photos / "bad.png").write_text("a text")
-    code, out, err = call(*line, "--settle", "0")
+    code, out, err = call(*line, "--settle", "0", "--poll")
     assert code == 3
     assert "->" not in out
     assert err.count("bad.png is not an image") == 1

@@ -7,6 +7,7 @@ import io
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,31 @@ def test_headers_that_do_not_end(service: Serving) -> None:
     with connected(service) as stream:
         stream.sendall(b"GET /health HTTP/1.1\r\nX: " + b"x" * 200_000)
         assert answer(stream)[:12] in (b"", b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize("path", ["/coat?no=1", "/other", "/health"])
+def test_a_body_that_nobody_reads(service: Serving, path: str) -> None:
+    """The answer comes at once; then the rest of the request has as long as headers have."""
+    request = head(Content_Length=5000).replace(b"/coat", path.encode(), 1)
+    with connected(service) as stream:
+        stream.sendall(request)
+        begun = time.monotonic()
+        assert stream.recv(4096)[:10] == b"HTTP/1.1 4"
+        with suppress(OSError):
+            while time.monotonic() - begun < 10:
+                stream.sendall(b"x")
+                time.sleep(0.1)
+        assert time.monotonic() - begun < 9
+    # a client that sends it in time can go on with the same connection
+    with connected(service) as stream:
+        stream.sendall(request)
+        assert stream.recv(4096)[:10] == b"HTTP/1.1 4"
+        stream.sendall(b"x" * 5000)
+        stream.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        got = b""
+        while b"HTTP/1.1 200" not in got and (part := stream.recv(4096)):
+            got += part
+        assert b"HTTP/1.1 200" in got
 
 
 def test_a_reader_that_takes_nothing_loses_its_connection(

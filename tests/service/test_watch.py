@@ -147,7 +147,11 @@ def test_a_bad_file_is_told_once_and_again_when_it_has_changed(source: Path) -> 
         wait_for(lambda: len(one.progress.lines) == 2)
         noise(source / "bad.png")
         one.until("bad.png")
-    assert len(one.progress.lines) == 2
+        (source / "gone.png").write_text("a text that is removed again")
+        wait_for(lambda: len(one.progress.lines) == 3)
+        (source / "gone.png").unlink()
+        noise(source / "last.png")
+        one.until("last.png")
     assert one.manifest is not None
     assert one.manifest.failures == ()
 
