@@ -93,18 +93,20 @@ def coat_with_workers(
         with ThreadPoolExecutor(max_workers=processes) as pool:
             jobs = run.plan(pool)
         work = [[_absolute(job) for job in batch] for batch in batches(jobs, batch_size)]
-        _coat(run, work, _engine(engine, setup), processes)
+        processes = min(processes, max(1, len(work)))
+        with closing(_engine(engine, setup, processes)) as started:
+            _coat(run, work, started, processes)
     finally:
         manifest = run.close()
     return manifest
 
 
-def _engine(name: EngineName, setup: Setup) -> Any:
+def _engine(name: EngineName, setup: Setup, processes: int) -> Any:
     if name == "local":
         return ProcessEngine(setup)
     from siren_ext.scale.cluster import RayEngine
 
-    return RayEngine(setup)
+    return RayEngine(setup, processes)
 
 
 def _absolute(job: CoatJob) -> CoatJob:
@@ -119,7 +121,7 @@ def _absolute(job: CoatJob) -> CoatJob:
 def _coat(run: FolderRun, work: list[list[CoatJob]], engine: Any, processes: int) -> None:
     """Coat everything, and record it as it comes."""
     run.begin_coating(sum(map(len, work)))
-    crew: Crew[CoatJob] = Crew(engine, min(processes, max(1, len(work))), work)
+    crew: Crew[CoatJob] = Crew(engine, processes, work)
     stopped: Cancelled | None = None
     with closing(crew.results()) as results:
         for job, outcome in results:

@@ -56,6 +56,9 @@ class Engine(Protocol[W]):
     def wait(self, workers: Sequence[W]) -> Sequence[W]:
         """Those workers, at least one, that have something to take, or have ended."""
 
+    def close(self) -> None:
+        """Leave what the engine has joined."""
+
 
 @dataclass
 class _Batch(Generic[T]):
@@ -118,7 +121,10 @@ class Crew(Generic[T]):
                         continue
                     if taken is None:
                         self._free(worker)
-                        self._idle.append(worker)
+                        if self._waiting:
+                            self._idle.append(worker)
+                        else:  # others may need its place
+                            worker.close()
                         continue
                     self._in_a_row = 0
                     batch.left.discard(taken[0])

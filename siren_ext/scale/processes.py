@@ -133,6 +133,9 @@ class ProcessEngine:
         ready = wait([worker.connection for worker in workers])
         return [worker for worker in workers if worker.connection in ready]
 
+    def close(self) -> None:
+        """There is nothing to leave."""
+
 
 def threads_for(processes: int) -> int:
     """Threads of each process, so that all together use the cores once.
