@@ -14,9 +14,11 @@ from siren_ext.attribution.cache import GradientCache
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.coating.credentials import ContentSigner
+from siren_ext.coating.manifest import CoatEntry
 from siren_ext.schema import to_plain
 from siren_ext.scoring import decoys
 from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.service.records import ServiceJournal, read_journal
 from siren_ext.workflows.robustness import _finished
 from siren_ext.workflows.robustness_result import AttackResult
 
@@ -29,7 +31,14 @@ ENDS = decoys.Ends(3.0, 1.0)
 
 def kept_readers(work: Path) -> list[Reader]:
     """All of them; their good files are made in ``work``."""
-    return [_decoys(), _scores_by_decoys(work), _rows(), _gradients(work), *_certificates(work)]
+    return [
+        _decoys(),
+        _scores_by_decoys(work),
+        _rows(),
+        _gradients(work),
+        _served(work),
+        *_certificates(work),
+    ]
 
 
 def _decoys() -> Reader:
@@ -73,6 +82,18 @@ def _gradients(work: Path) -> Reader:
         return GradientCache(path, "run", (2, 4))
 
     return Reader("gradients", [sample_of(work / "gradients", "safetensors")], of_file(read))
+
+
+def _served(work: Path) -> Reader:
+    entry = CoatEntry("1.in", "1.png", "0" * 64, "1" * 64, True, 40.5, 2.0, 1.0, (20, 16), ("a",))
+    for start in range(2):
+        journal = ServiceJournal(work / "served.jsonl", "c" * 64, "k" * 64, 1.0)
+        journal.add(f"{start}", entry)
+
+    def read(path: Path) -> object:
+        return list(read_journal(path))
+
+    return Reader("journals of the service", [sample_of(journal.path, "lines")], of_file(read))
 
 
 def _certificates(work: Path) -> list[Reader]:

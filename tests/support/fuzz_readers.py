@@ -156,6 +156,7 @@ def _coated(work: Path, coater: Path) -> list[Reader]:
     begun = CoatJournal(work / "begun", loaded.fingerprint, CoatConfig())
     entries = CoatManifest.load(manifest).entries
     begun.begin([entry.output for entry in entries], entries)
+    begun.extend(["later.png"])
     journal = sample_of(work / "begun" / JOURNAL_NAME, "lines")
 
     old = sample_of(BEFORE / "siren_manifest.json", "json", "old.json")
