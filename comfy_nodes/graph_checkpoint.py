@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from siren_ext.errors import ModelError
 from siren_ext.suspects.local import LocalSuspect
 
+from .files import NO_ADAPTER
+
 Parts = tuple[Any, Any, Any]
 """MODEL, CLIP and VAE of the workflow; None where nothing is connected."""
 
@@ -39,7 +41,7 @@ class WorkflowSuspect(LocalSuspect):
         return super().describe() | {"kind": "workflow", "model": "model of a ComfyUI workflow"}
 
 
-def connected(parts: Parts, otherwise: str) -> bool:
+def connected(parts: Parts, otherwise: str, *loras: str) -> bool:
     """Whether the workflow's model is connected.
 
     Parameters
@@ -48,17 +50,25 @@ def connected(parts: Parts, otherwise: str) -> bool:
         MODEL, CLIP and VAE.
     otherwise : str
         What is used if none is connected, for the message.
+    loras : str
+        Names of LoRAs that are chosen beside it, which are not for the workflow's model.
 
     Raises
     ------
     ModelError
-        Only some of the three parts are connected.
+        Only some of the three parts are connected, or a LoRA is chosen beside them.
     """
     found = [part is not None for part in parts]
     if any(found) and not all(found):
         raise ModelError(
             "Only some of model, clip and vae are connected; expected all three of one checkpoint, "
             f"or none for {otherwise}."
+        )
+    chosen = [name for name in loras if name != NO_ADAPTER]
+    if all(found) and chosen:
+        raise ModelError(
+            f"The LoRA {chosen[0]!r} is chosen, but the workflow's model is connected, which has "
+            f"its own LoRAs. Choose {NO_ADAPTER!r}, or disconnect model, clip and vae."
         )
     return all(found)
 

@@ -11,7 +11,7 @@ import torch
 from comfy_api.latest import io
 
 from . import example_loras, files, host, paths, shown
-from .types import CATEGORY, schema
+from .types import CATEGORY, graph_inputs, schema
 
 if TYPE_CHECKING:
     from siren_ext.suspects.local import LocalSuspect
@@ -84,33 +84,6 @@ def lora_file(name: str) -> Path:
     return path
 
 
-def graph_inputs() -> list[Any]:
-    """The inputs for models of the workflow, in place of files.
-
-    Returns
-    -------
-    list[Any]
-        Four optional inputs.
-    """
-    return [
-        io.Model.Input(
-            "model",
-            optional=True,
-            tooltip="The suspicious model of this workflow, with its LoRAs, in place of base and "
-            "lora: Stable Diffusion 1.x. Connect model, clip and vae, or none of them.",
-        ),
-        io.Clip.Input("clip", optional=True, tooltip="Of the suspicious model."),
-        io.Vae.Input("vae", optional=True, tooltip="Of the suspicious model."),
-        io.Model.Input(
-            "control",
-            optional=True,
-            tooltip="With model: a model that can't have seen your images, such as the checkpoint "
-            "before its LoRA. It is used with the same clip and vae. Without it, base is the "
-            "control.",
-        ),
-    ]
-
-
 def _outputs() -> list[Any]:
     """What the node returns."""
     return [
@@ -142,11 +115,11 @@ def _compared(
 
     device = str(host.device())
     options: dict[str, Any] = {"device": device, "dtype": torch.float32}
-    if not graph.connected(parts, "the files base and lora"):
+    if not graph.connected(parts, "the files base and lora", lora):
         if control is not None:
             raise ModelError(
-                "control is connected, but model, clip and vae are not. Connect the suspicious "
-                "model too, or disconnect control."
+                "control_model is connected, but model, clip and vae are not. Connect the "
+                "suspicious model too, or disconnect control_model."
             )
         path, adapter = base_file(base), lora_file(lora)
         yield LocalSuspect(path, adapter, scale=strength, **options), LocalSuspect(path, **options)
@@ -154,7 +127,8 @@ def _compared(
     if control is None and base == _POCKET:
         raise ModelError(
             f"The control is {_POCKET}, which is not the base of the workflow's model. Connect a "
-            "model that can't have seen your images to control, or choose its checkpoint at base."
+            "model that can't have seen your images to control_model, or choose its checkpoint at "
+            "base."
         )
     models = [parts] if control is None else [parts, (control, *parts[1:])]
     with graph.written(*models, device=device) as found:
@@ -225,7 +199,11 @@ class PassiveTest(io.ComfyNode):
                     tooltip="Name of the report's folder inside ComfyUI's output folder. A number "
                     "is added.",
                 ),
-                *graph_inputs(),
+                *graph_inputs(
+                    "With model: a model that can't have seen your images, such as the checkpoint "
+                    "before its LoRA. It is used with the same clip and vae. Without it, base is "
+                    "the control."
+                ),
             ],
             outputs=_outputs(),
         )
@@ -263,7 +241,7 @@ class PassiveTest(io.ComfyNode):
         model: Any = None,
         clip: Any = None,
         vae: Any = None,
-        control: Any = None,
+        control_model: Any = None,
     ) -> io.NodeOutput:
         from siren_ext.data.dataset import ImageSet
         from siren_ext.passive.config import CompletionConfig, PassiveConfig
@@ -272,7 +250,7 @@ class PassiveTest(io.ComfyNode):
 
         out = paths.free_output(save_as)
         sets = [ImageSet.open(paths.image_folder(name)) for name in (published, unpublished)]
-        models = _compared(base, lora, lora_strength, (model, clip, vae), control)
+        models = _compared(base, lora, lora_strength, (model, clip, vae), control_model)
         # files are written before gradients are enabled
         with host.long_step() as progress, models as compared, host.learning():
             found = passive_evidence(

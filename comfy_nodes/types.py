@@ -67,3 +67,29 @@ def schema(**options: Any) -> io.Schema:
         known = {field.name for field in fields(io.Schema)}
         options = {name: value for name, value in options.items() if name in known}
     return io.Schema(**options)
+
+
+def graph_inputs(control: str) -> list[Any]:
+    """The inputs for models of the workflow, in place of files.
+
+    Parameters
+    ----------
+    control : str
+        Tooltip of the model to compare with.
+
+    Returns
+    -------
+    list[Any]
+        Four optional inputs: MODEL, CLIP and VAE of the suspicious model, and another MODEL.
+    """
+    return [
+        io.Model.Input(
+            "model",
+            optional=True,
+            tooltip="The suspicious model of this workflow, with its LoRAs, in place of base and "
+            "lora: Stable Diffusion 1.x. Connect model, clip and vae, or none of them.",
+        ),
+        io.Clip.Input("clip", optional=True, tooltip="Of the suspicious model."),
+        io.Vae.Input("vae", optional=True, tooltip="Of the suspicious model."),
+        io.Model.Input("control_model", optional=True, tooltip=control),
+    ]

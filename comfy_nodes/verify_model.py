@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,11 +12,20 @@ from torch import Tensor
 
 from . import commitments, example_loras, files, host, paths, shown
 from .passive import base_file, base_names
-from .types import CATEGORY, Case, CoaterSocket, KeySocket, VerdictSocket, schema
+from .types import (
+    CATEGORY,
+    Case,
+    CoaterSocket,
+    KeySocket,
+    VerdictSocket,
+    graph_inputs,
+    schema,
+)
 from .verify import ALPHA, in_words
 
 if TYPE_CHECKING:
     from siren_ext.preference.tint import Likeness
+    from siren_ext.suspects.local import LocalSuspect
 
 
 def _outputs() -> list[Any]:
@@ -61,6 +72,33 @@ def _tint_text(alike: Likeness | None) -> str:
         f"\nLearnt tint: correlation {alike.correlation:.2f} with the expected one, "
         f"{alike.at_least} of {alike.others} random messages as well. It decides nothing."
     )
+
+
+@contextlib.contextmanager
+def _compared(
+    base: str, lora: str, strength: float, clean: str, parts: tuple[Any, Any, Any], control: Any
+) -> Iterator[tuple[LocalSuspect, list[LocalSuspect]]]:
+    """The suspect and its controls: models of the workflow, or files."""
+    from siren_ext.errors import ModelError
+    from siren_ext.suspects.local import LocalSuspect
+
+    from . import graph_checkpoint as graph
+
+    device = str(host.device())
+    if graph.connected(parts, "the files base and lora", lora, clean):
+        models = [parts] if control is None else [parts, (control, *parts[1:])]
+        with graph.written(*models, device=device) as found:
+            yield found[0], [*found[1:]]
+        return
+    if control is not None:
+        raise ModelError(
+            "control_model is connected, but model, clip and vae are not. Connect the suspicious "
+            "model too, or disconnect control_model."
+        )
+    options: dict[str, Any] = {"device": device, "dtype": torch.float32}
+    model, adapter = base_file(base), example_loras.lora_file(clean)
+    suspect = LocalSuspect(model, example_loras.lora_file(lora), scale=strength, **options)
+    yield suspect, [LocalSuspect(model, adapter, **options)] if adapter else []
 
 
 class VerifyModel(io.ComfyNode):
@@ -134,6 +172,11 @@ class VerifyModel(io.ComfyNode):
                     optional=True,
                     tooltip="The file that Commit wrote before you published the images, if any.",
                 ),
+                *graph_inputs(
+                    "With model: a model of the same base that learned your originals, or that "
+                    "can't have seen your images; what it does is subtracted. It is used with the "
+                    "same clip and vae. Optional."
+                ),
             ],
             outputs=_outputs(),
         )
@@ -170,25 +213,28 @@ class VerifyModel(io.ComfyNode):
         alpha: float,
         save_as: str,
         commitment: str = commitments.NO_COMMITMENT,
+        model: Any = None,
+        clip: Any = None,
+        vae: Any = None,
+        control_model: Any = None,
     ) -> io.NodeOutput:
         from siren_ext.data.dataset import ImageSet
-        from siren_ext.suspects.local import LocalSuspect
         from siren_ext.verdict.config import VerifyConfig
         from siren_ext.workflows.preference_evidence import preference_evidence
 
         out = paths.free_output(save_as)
-        options: dict[str, Any] = {"device": str(host.device()), "dtype": torch.float32}
-        model, clean = base_file(base), example_loras.lora_file(control)
-        adapter = example_loras.lora_file(lora)
-        with host.long_step() as progress, host.learning():
+        parts = (model, clip, vae)
+        models = _compared(base, lora, lora_strength, control, parts, control_model)
+        # files are written before gradients are enabled
+        with host.long_step() as progress, models as (suspect, controls), host.learning():
             found = preference_evidence(
-                LocalSuspect(model, adapter, scale=lora_strength, **options),
+                suspect,
                 ImageSet.open(paths.image_folder(originals)),
                 coater,
                 key,
                 out,
                 config=VerifyConfig(alpha=alpha),
-                controls=[LocalSuspect(model, clean, **options)] if clean else [],
+                controls=controls,
                 standing=lambda scores: commitments.standing(commitment, scores, key),
                 progress=progress,
             )

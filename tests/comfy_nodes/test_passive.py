@@ -92,7 +92,7 @@ def test_models_of_the_workflow_take_the_place_of_files(
     suspect = {"model": Model(1.0), "clip": "clip", "vae": "vae"}
     inputs = INPUTS | {"lora": "none"} | suspect
     with torch.inference_mode():
-        found = node().execute(**inputs, control=Model(0.0))
+        found = node().execute(**inputs, control_model=Model(0.0))
     assert found.args[1] <= 0.001
     assert len(saved) == 2
     assert not list((host.base / "temp").iterdir())
@@ -117,13 +117,14 @@ def test_models_of_the_workflow_that_cannot_be_compared(
 ) -> None:
     install_saving(monkeypatch, tmp_path / "host")
     imitate_measuring(monkeypatch, trained=0.5)
-    whole = INPUTS | {"model": Model(), "clip": "clip", "vae": "vae"}
+    whole = INPUTS | {"lora": "none", "model": Model(), "clip": "clip", "vae": "vae"}
     for inputs, words in (
         (INPUTS | {"model": Model()}, r"Only some of .* none for the files base and lora"),
-        (INPUTS | {"control": Model()}, "Connect the suspicious model too, or disconnect control"),
+        (INPUTS | {"control_model": Model()}, "suspicious model too, or disconnect control_model"),
         (whole, r"The control is pocket \(bundled\), .* choose its checkpoint at base"),
-        (whole | {"control": Model(family="Flux")}, "is of the family Flux"),
-        (whole | {"control": Model()}, "the control are the same model"),
+        (whole | {"lora": LORA}, "Choose 'none', or disconnect model"),
+        (whole | {"control_model": Model(family="Flux")}, "is of the family Flux"),
+        (whole | {"control_model": Model()}, "the control are the same model"),
     ):
         with pytest.raises(SirenError, match=words):
             node().execute(**inputs)

@@ -13,9 +13,11 @@ import torch
 from support.comfy_server import PASSPHRASE, Server, events
 from support.comfy_workflows import example, nodes_of, to_api
 from support.fake_host import FakeHost, Interrupt, nodes_of_pack
+from support.graph_models import Model, install_saving
 from support.keyed_coating import SHAPE, key
 
 from siren_ext.coater.coater import Coater
+from siren_ext.errors import ModelError
 from siren_ext.evidence.counting import FiledKey
 from siren_ext.evidence.ledger import ledger_of
 from siren_ext.keys.coating_key import KeyRing
@@ -74,6 +76,7 @@ def imitate_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
         noise = np.random.default_rng(0).normal(size=(len(data), coater.config.message_bits))
         tint = Tint(np.zeros((3, 32, 32), np.float32), np.zeros((4, 3, 32, 32), np.uint8))
         models = {"adapters": len(suspect.adapters), "controls": len(controls)}
+        models |= {"suspect": suspect.describe()}
         return ScoreSet(
             np.zeros(len(data)),
             tuple(item.name for item in data.items),
@@ -116,6 +119,31 @@ def test_a_report_is_written_below_the_output_folder(
     source = ScoreSet.load(kept).source
     assert (source["adapters"], source["controls"]) == (1, 1)
     assert ledger_of(file).read_text().count("\n") == 2  # begun, and one test
+
+
+def test_models_of_the_workflow_take_the_place_of_files(
+    host: FakeHost, pictures: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    saved = install_saving(monkeypatch, tmp_path / "host")
+    imitate_measuring(monkeypatch)
+    execute = nodes_of_pack()["SirenVerifyModel"].execute
+    whole = made(lora="none", model=Model(1.0), clip="clip", vae="vae")
+    with torch.inference_mode():
+        execute(**whole | {"control_model": Model(0.0)})
+    assert len(saved) == 2
+    assert not list((host.base / "temp").iterdir())
+    kept = host.base / "output" / "siren" / "model_00001.preference.json"
+    source = ScoreSet.load(kept).source
+    assert source["controls"] == 1
+    assert source["suspect"]["kind"] == "workflow"
+    for inputs, words in (
+        (made(model=Model()), "Only some of model, clip and vae"),
+        (made(control_model=Model()), "Connect the suspicious model too"),
+        (whole | {"lora": LORA}, "Choose 'none', or disconnect model, clip and vae"),
+        (whole | {"control": CLEAN}, "which has its own LoRAs"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            execute(**inputs)
 
 
 @pytest.mark.models
