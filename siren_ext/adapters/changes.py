@@ -2,7 +2,8 @@
 
 Sources: LoRA (Hu et al. 2021, Eq. 3), LoHa (Hyeon-Woo et al. 2022, Eq. 5 and its Tucker form for
 convolutions), LoKr (Yeh et al. 2024, section 3.2), DoRA (Liu et al. 2024, Eq. 5), (IA)^3 (Liu et
-al. 2022, section 3.3), OFT and BOFT (:mod:`siren_ext.adapters.orthogonal`).
+al. 2022, section 3.3), OFT and BOFT (:mod:`siren_ext.adapters.orthogonal`), SVDiff (Han et al.
+2023, section 3.2), whole weights as in Custom Diffusion (Kumari et al. 2023).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from siren_ext.adapters.keys import Place
 from siren_ext.adapters.orthogonal import rotated, rotation_misfit
 
 LORA, LOHA, LOKR, FULL, IA3, OFT = "lora", "loha", "lokr", "full", "ia3", "oft"
+SPECTRAL, WHOLE = "svdiff", "whole"
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Change:
     ----------
     place : Place
         The module.
-    kind : {"lora", "loha", "lokr", "full", "ia3", "oft"}
+    kind : {"lora", "loha", "lokr", "full", "ia3", "oft", "svdiff", "whole"}
         What the factors are.
     parts : mapping of str to Tensor
         The factors by name.
@@ -84,6 +86,13 @@ class Change:
             return None if good else f"{_dims(self.parts['ia3'])}, the model has {side}"
         if self.kind == FULL and "diff" not in self.parts:
             return None
+        if self.kind == SPECTRAL:
+            shifts, count = self.parts["delta"], min(_folded(weight).shape)
+            good = tuple(shifts.shape) == (count,)
+            return None if good else f"{_dims(shifts)} shifts, the model has {count}"
+        new_bias = self.parts.get("whole_b")
+        if new_bias is not None and (bias is None or new_bias.shape != bias.shape):
+            return f"bias {_dims(new_bias)}, the model has {_dims(bias)}"
         if self.kind == OFT:
             return self._rotation_misfit(weight)
         found = _product_shape(self.kind, self.parts)
@@ -116,6 +125,12 @@ class Change:
         if self.kind == FULL:
             whole = parts.get("diff")
             return None if whole is None else whole.reshape(weight.shape), moved
+        if self.kind == SPECTRAL:
+            change = spectral_shift(spectral_parts(weight), parts["delta"])
+            return change.reshape(weight.shape), None
+        if self.kind == WHOLE:
+            moved = None if bias is None or "whole_b" not in parts else parts["whole_b"] - bias
+            return parts["whole"].reshape(weight.shape) - weight.float(), moved
         if self.kind == OFT:
             old = weight.float()
             turned = rotated(old, parts["rotation"], parts.get("rescale"), on_input=self.on_input)
@@ -235,6 +250,46 @@ def _ia3(
     return weight * factor.reshape(shape), shift
 
 
+def spectral_parts(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """U, s and V of a weight whose kernel is folded into its columns, float32.
+
+    Parameters
+    ----------
+    weight : Tensor
+        out x in, out x in x height x width, or the vector of a norm, which is one row.
+
+    Returns
+    -------
+    U, s, V : Tensor
+        out x r, r and r x (in height width), with r the smaller side; s is descending.
+
+    References
+    ----------
+    Han et al. (2023), "SVDiff" (arXiv 2303.11305), section 3.2.
+    """
+    left, values, right = torch.linalg.svd(_folded(weight).float(), full_matrices=False)
+    return left, values, right
+
+
+def spectral_shift(parts: tuple[Tensor, Tensor, Tensor], delta: Tensor) -> Tensor:
+    """U diag(relu(s + delta) - s) V, which SVDiff adds to a weight; differentiable in delta.
+
+    Parameters
+    ----------
+    parts : (Tensor, Tensor, Tensor)
+        From :func:`spectral_parts`.
+    delta : Tensor
+        r shifts.
+    """
+    left, values, right = parts
+    return (left * (torch.relu(values + delta) - values)) @ right
+
+
+def _folded(weight: Tensor) -> Tensor:
+    """A weight as a matrix."""
+    return weight.reshape(1, -1) if weight.ndim == 1 else weight.flatten(1)
+
+
 def _decompose(weight: Tensor, change: Tensor, magnitude: Tensor) -> Tensor:
     """DoRA: m (W + dW) / |W + dW| - W, with the norm of each output (or input) channel."""
     merged = weight + change
@@ -258,8 +313,8 @@ def _dora_axis(magnitude: Tensor, weight: Tensor) -> int | None:
 def _product_shape(kind: str, parts: Mapping[str, Tensor]) -> tuple[int, ...] | None:
     """Shape of a product; (rows, columns) if the kernel is folded into the columns."""
     shapes = {name: tuple(part.shape) for name, part in parts.items()}
-    if kind == FULL:
-        return shapes["diff"]
+    if kind in (FULL, WHOLE):
+        return shapes["diff" if kind == FULL else "whole"]
     if kind == LORA:
         return _lora_shape(shapes)
     if kind == LOHA:

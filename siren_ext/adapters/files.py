@@ -21,6 +21,7 @@ MAX_CONFIG = 1 << 20
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 DIFFUSERS_WEIGHTS = "pytorch_lora_weights.safetensors"
 EMBEDDING_WEIGHTS = "learned_embeds.safetensors"
+CUSTOM_WEIGHTS = "pytorch_custom_diffusion_weights.safetensors"
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _LENGTH = 8
@@ -60,7 +61,8 @@ def read_parts(path: Path) -> list[Part]:
     Parameters
     ----------
     path : Path
-        A ``.safetensors`` file of at most 4 GiB, or a folder written by peft or diffusers. A peft
+        A ``.safetensors`` file of at most 4 GiB, or a folder written by peft or diffusers, also
+        one of Custom Diffusion, whose words are in files of their own. A peft
         folder may also contain one peft folder per network (``unet``, ``transformer``,
         ``text_encoder``, ``text_encoder_2``), as written by peft's training scripts.
 
@@ -106,6 +108,11 @@ def _read_folder(path: Path) -> list[Part]:
             _read_part(folder / PEFT_WEIGHTS, folder.name, _read_config(folder / PEFT_CONFIG))
             for folder in inner
         ]
+    if (path / CUSTOM_WEIGHTS).is_file():
+        # diffusers' training script names the file of a new word after it, such as <new1>
+        words = [path / EMBEDDING_WEIGHTS, *sorted(path.glob("<*>.safetensors"))]
+        files = [path / CUSTOM_WEIGHTS, *(word for word in words if word.is_file())]
+        return [_read_part(file, None, None) for file in files]
     known = [n for n in (DIFFUSERS_WEIGHTS, EMBEDDING_WEIGHTS) if (path / n).is_file()]
     if len(known) == 1:
         return [_read_part(path / known[0], None, None)]

@@ -83,6 +83,10 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
     (".oft_diag", "oft_diag"),
     (".rescale", "rescale"),
     (".oft_R.weight", "oft_R"),
+    (".delta", "delta"),
+    ("_custom_diffusion.weight", "whole"),
+    ("_custom_diffusion.0.weight", "whole"),
+    ("_custom_diffusion.0.bias", "whole_b"),
     (".ia3_l", "ia3_l"),
     (".weight", "ia3"),
 )

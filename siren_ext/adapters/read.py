@@ -10,7 +10,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from siren_ext.adapters.changes import FULL, IA3, LOHA, LOKR, LORA, OFT, Change, rank_of
+from siren_ext.adapters.changes import (
+    FULL,
+    IA3,
+    LOHA,
+    LOKR,
+    LORA,
+    OFT,
+    SPECTRAL,
+    WHOLE,
+    Change,
+    rank_of,
+)
 from siren_ext.adapters.embeddings import Embedding, find_embeddings
 from siren_ext.adapters.files import Part, read_parts
 from siren_ext.adapters.keys import (
@@ -51,6 +62,8 @@ _KINDS: tuple[tuple[str, set[str], set[str]], ...] = (
     (OFT, {"oft_blocks"}, {"alpha", "rescale"}),
     (OFT, {"oft_diag"}, {"alpha", "rescale"}),
     (OFT, {"oft_R"}, set()),
+    (SPECTRAL, {"delta"}, set()),
+    (WHOLE, {"whole"}, {"whole_b"}),
 )
 
 
@@ -138,6 +151,7 @@ def read_adapter(path: Path, *, allow_partial: bool = False) -> Adapter:
         path=path,
         hash=joined_hash([one.hash for one in found]),
         changes=tuple(change for one in found for change in one.changes),
+        embeddings=tuple(word for one in found for word in one.embeddings),
         leftovers=tuple(left for one in found for left in one.leftovers),
     )
     if not whole.changes and not whole.embeddings:
@@ -155,7 +169,8 @@ def read_adapter(path: Path, *, allow_partial: bool = False) -> Adapter:
 
 _EXPECTED = (
     f"expected LoRA, LoCon, LoHa, LoKr, DoRA, (IA)^3, OFT or full differences with kohya's keys "
-    f"({UNET_PREFIX}..., {TEXT_PREFIX}...), peft's or diffusers', or a textual inversion."
+    f"({UNET_PREFIX}..., {TEXT_PREFIX}...), peft's or diffusers', SVDiff, Custom Diffusion, or a "
+    "textual inversion."
 )
 
 

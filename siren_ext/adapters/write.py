@@ -59,12 +59,7 @@ def save_kohya(
         tensors[f"{name}.lora_down.weight"] = down.detach().to("cpu", dtype).contiguous()
         tensors[f"{name}.lora_up.weight"] = up.detach().to("cpu", dtype).contiguous()
         tensors[f"{name}.alpha"] = torch.tensor(float(alpha), dtype=dtype)
-    broken = [key for key, value in tensors.items() if not bool(torch.isfinite(value).all())]
-    if broken:
-        raise AdapterError(
-            f"{listing(broken)} contain infinite or NaN values; the training diverged. Lower the "
-            "learning rate."
-        )
+    check_finite(tensors)
     # kohya computes its hashes on a file with the training metadata only
     training = {key: value for key, value in metadata.items() if key.startswith("ss_")}
     image = save(tensors, training)
@@ -76,3 +71,51 @@ def save_kohya(
     with atomic(Path(path)) as temporary:
         save_file(tensors, temporary, full)
     return read_summary(path)
+
+
+def save_plain(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, dtype: torch.dtype
+) -> None:
+    """Write tensors under the names that they have, atomically.
+
+    Parameters
+    ----------
+    path : Path
+        The file; an existing one is replaced.
+    tensors : mapping of str to Tensor
+        At least one.
+    metadata : mapping of str to str
+        Metadata to store in the file.
+    dtype : torch.dtype
+        Number format of the file.
+
+    Raises
+    ------
+    AdapterError
+        If values are not finite.
+    """
+    ready = {name: tensors[name].detach().to("cpu", dtype).contiguous() for name in sorted(tensors)}
+    check_finite(ready)
+    with atomic(Path(path)) as temporary:
+        save_file(ready, temporary, dict(metadata))
+
+
+def check_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse trained values that are not finite.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        The values by name.
+
+    Raises
+    ------
+    AdapterError
+        If one is infinite or NaN.
+    """
+    broken = [key for key, value in tensors.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise AdapterError(
+            f"{listing(broken)} contain infinite or NaN values; the training diverged. Lower the "
+            "learning rate."
+        )

@@ -1,4 +1,4 @@
-"""``personalize``: train a LoRA on images, as the trainer of a suspicious model might."""
+"""``personalize``: train a model on images, as the trainer of a suspicious model might."""
 
 from __future__ import annotations
 
@@ -11,11 +11,53 @@ from siren_ext.cli.common import command, report_notices, report_skipped, say, s
 from siren_ext.cli.options import Assignments, Base, ConfigFile, Device, Images, Quiet, Seed
 from siren_ext.cli.output import Force, check_output
 
+WRITTEN = {
+    "lora": "LoRA",
+    "dreambooth": "Model",
+    "full": "Model",
+    "textual-inversion": "Embedding",
+    "svdiff": "Spectral shifts",
+    "custom-diffusion": "Custom Diffusion weights",
+}
+
 
 def personalize_(
     data: Images,
     base: Base,
-    out: Annotated[Path, typer.Option("--out", help="LoRA file to write (kohya keys).")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="What to write: a .safetensors file, or a folder for dreambooth, full and "
+            "custom-diffusion.",
+        ),
+    ],
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            help="lora, dreambooth, full, textual-inversion, svdiff or custom-diffusion; "
+            "lora unless given.",
+        ),
+    ] = None,
+    class_images: Annotated[
+        Path | None,
+        typer.Option(
+            "--class-images",
+            help="Images of the same kind of subject, for dreambooth and custom-diffusion.",
+        ),
+    ] = None,
+    class_prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--class-prompt",
+            help="What the class images show; they are generated with it if none are given.",
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", help="New word of textual-inversion and custom-diffusion."),
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Training steps.")] = None,
     rank: Annotated[int | None, typer.Option("--rank", help="Rank of the LoRA.")] = None,
     learning_rate: Annotated[
@@ -32,12 +74,12 @@ def personalize_(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Train a LoRA on a set of images, as an infringer or an honest artist would.
+    """Train a LoRA or another kind of personalised model on a set of images.
 
     Train the clean reference that 'verify' needs in the same way on the originals.
     """
     from siren_ext.data.dataset import ImageSet
-    from siren_ext.personalize.config import PersonalizeConfig
+    from siren_ext.personalize.config import FOLDERS, PersonalizeConfig
     from siren_ext.personalize.run import personalize
 
     chosen = settings(
@@ -49,14 +91,19 @@ def personalize_(
         learning_rate=learning_rate,
         prompt=prompt,
         seed=seed,
+        method=method,
+        class_prompt=class_prompt,
+        token=token,
     )
-    check_output(out, "adapter", force=force)
+    if chosen.method not in FOLDERS:  # personalize replaces no other folders
+        check_output(out, "adapter", force=force)
     found = ImageSet.open(data)
     report_notices(found.notices)
+    more = None if class_images is None else ImageSet.open(class_images)
     with watched(quiet) as progress:
         images = found.checked(progress=progress)
-        personalize(images, base, chosen, out, device=device, progress=progress)
-    say(f"LoRA written: {out}")
+        personalize(images, base, chosen, out, class_images=more, device=device, progress=progress)
+    say(f"{WRITTEN[chosen.method]} written: {out}")
     report_skipped(images.problems, "file")
 
 

@@ -1,22 +1,57 @@
-"""Settings of a personalisation run."""
+"""Settings of a personalisation run: one model for all methods."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from siren_ext.config import Config, preset_values
+from siren_ext.errors import ConfigError
+
+Method = Literal[
+    "lora", "dreambooth", "full", "textual-inversion", "svdiff", "custom-diffusion"
+]  # fmt: skip
+RATES: dict[str, float] = {
+    "lora": 5e-4,
+    "dreambooth": 5e-6,
+    "full": 1e-5,
+    "textual-inversion": 5e-3,
+    "svdiff": 1e-3,
+    "custom-diffusion": 1e-5,
+}
+"""Learning rate of each method: that of its authors, except for LoRA."""
+WITH_PRIOR = ("dreambooth", "custom-diffusion")
+"""Methods that also train on class images."""
+WITH_TOKEN = ("textual-inversion", "custom-diffusion")
+"""Methods that learn a new word."""
+WITH_TEXT_ENCODER = ("lora", "dreambooth", "full")
+"""Methods that can train the weights of the text encoder."""
+WHOLE_MODELS = ("dreambooth", "full")
+"""Methods that write a whole model."""
+FOLDERS = (*WHOLE_MODELS, "custom-diffusion")
+"""Methods that write a folder; the others write a file."""
+_LATER = (
+    "method", "class_prompt", "class_images", "class_steps", "class_guidance", "prior_weight",
+    "token", "token_vectors", "token_start",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class PersonalizeConfig(Config):
-    """How a LoRA is trained on a set of images.
+    """How a model is personalised with a set of images.
+
+    ``docs/personalize.md`` says what each method trains and writes.
 
     Attributes
     ----------
+    method : str
+        ``lora``; ``dreambooth``, which trains every weight, with prior preservation (Ruiz et al.
+        2023, arXiv 2208.12242); ``full``, which trains every weight; ``textual-inversion`` (Gal et
+        al. 2023, arXiv 2208.01618); ``svdiff`` (Han et al. 2023, arXiv 2303.11305); or
+        ``custom-diffusion`` (Kumari et al. 2023, arXiv 2212.04488).
     steps, batch_size : int
         Number of training steps, and of images in each.
     rank, alpha : int, float
@@ -25,7 +60,7 @@ class PersonalizeConfig(Config):
     conv_rank, conv_alpha : int, float
         Of the 3x3 convolutions (kohya's ``conv_dim`` and ``conv_alpha``); rank 0 leaves them out.
     learning_rate : float
-        Peak learning rate of AdamW.
+        Peak learning rate of AdamW; 0 takes the method's own, see :data:`RATES`.
     schedule : {"constant", "cosine"}
         Learning rate after ``warmup`` steps of linear increase.
     weight_decay : float
@@ -42,7 +77,7 @@ class PersonalizeConfig(Config):
     flip : bool
         Mirror images at random.
     train_text_encoder : bool
-        Also train the text encoder.
+        Also train the text encoder: ``lora``, ``dreambooth`` and ``full`` only.
     snr_gamma : float
         Gamma of the Min-SNR weighting (Hang et al. 2023, arXiv 2303.09556); 0 for none.
     accumulation : int
@@ -55,6 +90,22 @@ class PersonalizeConfig(Config):
         Number format of the file.
     seed : int
         Seed of all random numbers.
+    class_prompt : str | None
+        What the class images show, such as ``a photo of a dog``, for ``dreambooth`` and
+        ``custom-diffusion``. They are generated with it if none are given, and trained with it;
+        None takes the captions of given images.
+    class_images : int
+        Number of class images to generate if none are given.
+    class_steps, class_guidance : int, float
+        DDIM steps and guidance of generated class images.
+    prior_weight : float
+        Weight of the class images in the loss; 0 leaves them out.
+    token : str
+        The new word of ``textual-inversion`` and ``custom-diffusion``, which captions contain.
+    token_vectors : int
+        Number of vectors of the new word.
+    token_start : str
+        The known word whose vector the new one begins with; empty for the mean of all vectors.
     """
 
     steps: Annotated[int, Meta(ge=1, le=10_000_000)] = 400
@@ -63,7 +114,7 @@ class PersonalizeConfig(Config):
     alpha: Annotated[float, Meta(ge=1e-6, le=1e6)] = 32.0
     conv_rank: Annotated[int, Meta(ge=0, le=4096)] = 16
     conv_alpha: Annotated[float, Meta(ge=1e-6, le=1e6)] = 16.0
-    learning_rate: Annotated[float, Meta(ge=0.0, le=1.0)] = 5e-4
+    learning_rate: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: Annotated[int, Meta(ge=0, le=1_000_000)] = 10
     weight_decay: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.01
@@ -79,6 +130,39 @@ class PersonalizeConfig(Config):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     save_precision: Literal["float32", "float16", "bfloat16"] = "float32"
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    method: Method = "lora"
+    class_prompt: str | None = None
+    class_images: Annotated[int, Meta(ge=1, le=100_000)] = 100
+    class_steps: Annotated[int, Meta(ge=1, le=1000)] = 50
+    class_guidance: Annotated[float, Meta(ge=0.0, le=100.0)] = 7.5
+    prior_weight: Annotated[float, Meta(ge=0.0, le=1e3)] = 1.0
+    token: str = "<new1>"
+    token_vectors: Annotated[int, Meta(ge=1, le=64)] = 1
+    token_start: str = ""
+
+    def __post_init__(self) -> None:
+        """Check every field and fill in the learning rate; raises :class:`ConfigError`."""
+        super().__post_init__()
+        if not self.learning_rate:
+            object.__setattr__(self, "learning_rate", RATES[self.method])
+        if self.train_text_encoder and self.method not in WITH_TEXT_ENCODER:
+            raise ConfigError(
+                f"PersonalizeConfig.train_text_encoder is on, but {self.method} does not train the "
+                f"text encoder; expected one of {', '.join(WITH_TEXT_ENCODER)}. Leave it off."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name; settings of later versions only where they are not the default.
+
+        So the records of LoRA runs, and the hashes in them, stay what they were before there were
+        other methods.
+        """
+        default = {field.name: field.default for field in fields(self)}
+        return {
+            name: value
+            for name, value in super().to_dict().items()
+            if name not in _LATER or value != default[name]
+        }
 
     @classmethod
     def preset(cls, name: str, images: int, /, **changes: Any) -> PersonalizeConfig:

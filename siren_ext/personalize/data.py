@@ -195,7 +195,7 @@ def prepare(
     for number, image in enumerate(data.tensors(training_size(pipeline, config)), 1):
         waiting.append(image)
         if len(waiting) == _ENCODE_BATCH or number == len(data):
-            parts.append(_encode(pipeline, torch.cat(waiting), config.flip, generator))
+            parts.append(mirrored(pipeline, torch.cat(waiting), config.flip, generator))
             waiting.clear()
         progress.advance()
     repeated = np.repeat(np.arange(len(data)), [item.repeats for item in data.items])
@@ -207,8 +207,25 @@ def prepare(
     )
 
 
-def _encode(pipeline: Pipeline, images: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
-    """Latents of a batch of images and, with ``flip``, of their mirror images."""
+def mirrored(pipeline: Pipeline, images: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
+    """Latents of a batch of images and, with ``flip``, of their mirror images.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Gives the autoencoder.
+    images : Tensor
+        B x 3 x H x W in [0,1].
+    flip : bool
+        Also encode the mirror images.
+    generator : torch.Generator
+        Samples the posterior of a variational autoencoder.
+
+    Returns
+    -------
+    Tensor
+        1 or 2 x B x C x h x w, on the CPU.
+    """
     with torch.no_grad():
         views = [images, images.flip(3)] if flip else [images]
         return torch.stack([pipelines.encode_latents(pipeline, v, generator).cpu() for v in views])

@@ -15,6 +15,7 @@ from siren_ext.adapters.names import adaptable, text_name
 from siren_ext.diffusion.load import Pipeline
 from siren_ext.errors import MissingExtraError, ModelError
 from siren_ext.personalize.config import PersonalizeConfig
+from siren_ext.personalize.weights import VectorWeights
 
 ADAPTER = "default"
 _TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
@@ -224,12 +225,8 @@ def remove_lora(network: nn.Module, adapter: str) -> None:
             setattr(network.get_submodule(parent), name, layer.get_base_layer())
 
 
-class LoraWeights:
+class LoraWeights(VectorWeights):
     """All adapters of a run, and one float32 vector with their weights.
-
-    The base model and the adapters in it may run in bfloat16, whose rounding is much coarser than
-    an update. So updates are made on the float32 vector and then copied to the adapters. A single
-    vector is used because an optimiser over hundreds of small tensors is mostly overhead.
 
     Parameters
     ----------
@@ -260,67 +257,35 @@ class LoraWeights:
         self.names: list[str] = []
         self.alphas: list[float] = []
         self.layers: list[Any] = []
-        self.live: list[Tensor] = []
+        live: list[Tensor] = []
         for path, layer in insert_lora(pipeline.unet, unet_targets(pipeline.unet, config), adapter):
-            self._add(UNET_PREFIX + path.replace(".", "_"), layer)
+            live += self._add(UNET_PREFIX + path.replace(".", "_"), layer)
         if config.train_text_encoder:
             text = pipeline.text_encoder
             for path, layer in insert_lora(text, text_targets(text, config), adapter):
-                self._add(text_name(path), layer)
-        device = self.live[0].device
-        self.vector = nn.Parameter(torch.zeros(sum(p.numel() for p in self.live), device=device))
+                live += self._add(text_name(path), layer)
+        super().__init__(live)
         self._initialise(torch.Generator().manual_seed(config.seed))
 
-    def _add(self, name: str, layer: Any) -> None:
-        """Register one module's adapter under kohya's name."""
+    def _add(self, name: str, layer: Any) -> list[Tensor]:
+        """Register one module's adapter under kohya's name; returns its weights."""
         self.names.append(name)
         self.layers.append(layer)
         self.alphas.append(float(layer.lora_alpha[self.adapter]))
-        self.live += [layer.lora_A[self.adapter].weight, layer.lora_B[self.adapter].weight]
+        return [layer.lora_A[self.adapter].weight, layer.lora_B[self.adapter].weight]
 
     def _initialise(self, generator: torch.Generator) -> None:
         """``down`` uniform up to 1/sqrt(fan in), as kohya does; ``up`` zero, so no change yet."""
         with torch.no_grad():
-            for down in self._pieces(self.vector)[::2]:
+            self.vector.zero_()
+            for down in self.pieces()[::2]:
                 bound = 1 / math.sqrt(down[0].numel())
                 down.copy_(torch.empty(down.shape).uniform_(-bound, bound, generator=generator))
         self.push()
 
-    def _pieces(self, vector: Tensor) -> list[Tensor]:
-        """Parts of a vector in the shapes of the adapters' weights."""
-        parts = torch.split(vector.detach(), [p.numel() for p in self.live])
-        return [part.view(p.shape) for part, p in zip(parts, self.live, strict=True)]
-
-    def push(self) -> None:
-        """Copy the vector into the adapters."""
-        with torch.no_grad():
-            for live, value in zip(self.live, self._pieces(self.vector), strict=True):
-                live.copy_(value)
-
-    def collect(self) -> None:
-        """Add the gradients of the adapters to that of the vector, and clear theirs."""
-        if self.vector.grad is None:
-            self.vector.grad = torch.zeros_like(self.vector)
-        for live, part in zip(self.live, self._pieces(self.vector.grad), strict=True):
-            if live.grad is not None:
-                part += live.grad
-            live.grad = None
-
-    def clear(self) -> None:
-        """Clear all gradients."""
-        self.vector.grad = None
-        for live in self.live:
-            live.grad = None
-
-    def restore(self, vector: Tensor) -> None:
-        """Set the vector and the adapters to saved weights."""
-        with torch.no_grad():
-            self.vector.copy_(vector)
-        self.push()
-
     def modules(self) -> dict[str, tuple[Tensor, Tensor, float]]:
         """(down, up, alpha) by kohya's module name; float32."""
-        pieces = self._pieces(self.vector)
+        pieces = self.pieces()
         pairs = zip(pieces[::2], pieces[1::2], strict=True)
         return {
             name: (down, up, alpha)

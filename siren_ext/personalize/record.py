@@ -1,4 +1,4 @@
-"""Metadata of adapter files: kohya's ``ss_`` keys and our own."""
+"""Metadata of what a run writes: kohya's ``ss_`` keys and our own."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import hashlib
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.load import Pipeline
-from siren_ext.personalize.config import PersonalizeConfig
+from siren_ext.personalize.config import WHOLE_MODELS, PersonalizeConfig
 from siren_ext.personalize.data import TrainingData, caption, training_size
 
 RUN_KEY = "siren_run"
 
 
 def run_signature(
-    data: ImageSet, model: str | Path, config: PersonalizeConfig, dtype: object
+    data: ImageSet,
+    model: str | Path,
+    config: PersonalizeConfig,
+    dtype: object,
+    given: ImageSet | None = None,
 ) -> str:
     """Hash of everything that determines a run's result; equal runs give equal adapters.
 
@@ -32,13 +37,15 @@ def run_signature(
         The settings.
     dtype : torch.dtype
         Number format of the base model.
+    given : ImageSet or None
+        The class images that were given.
 
     Returns
     -------
     str
         Hexadecimal SHA-256.
     """
-    parts = {
+    parts: dict[str, object] = {
         "model": pipelines.model_fingerprint(model),
         "images": data.hash,
         "order": [[item.name, item.repeats] for item in data.items],
@@ -46,6 +53,9 @@ def run_signature(
         "settings": config.to_dict(),
         "format": str(dtype),
     }
+    if given is not None:
+        prior = replace(config, prompt=config.class_prompt)
+        parts["class"] = [given.hash, *([i.repeats, caption(i, prior)] for i in given.items)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -59,6 +69,7 @@ def metadata(
     out: Path,
     run: str,
     loss: float,
+    prior: TrainingData | None = None,
 ) -> dict[str, str]:
     """All metadata of an adapter file; names are given without folders.
 
@@ -80,6 +91,8 @@ def metadata(
         The :func:`run_signature`.
     loss : float
         The final training loss.
+    prior : TrainingData or None
+        The class images.
 
     Returns
     -------
@@ -90,7 +103,8 @@ def metadata(
     values: dict[str, object] = {
         **_kohya(data, model, config, pipeline, training),
         "ss_output_name": out.stem,
-        "modelspec.architecture": f"stable-diffusion-v{2 if _second(pipeline) else 1}/lora",
+        "ss_num_reg_images": 0 if prior is None else len(prior.rows),
+        "modelspec.architecture": _architecture(pipeline, config),
         "modelspec.date": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
         "modelspec.implementation": "siren-ext",
         "modelspec.prediction_type": _prediction(pipeline),
@@ -116,10 +130,8 @@ def _kohya(
     """The ``ss_`` keys that sd-scripts would write."""
     size, epochs = training_size(pipeline, config), training.epochs(config)
     folders, tags = _folders(data, config)
-    network: dict[str, str] = {}
-    if config.conv_rank:
-        network = {"conv_dim": str(config.conv_rank), "conv_alpha": str(config.conv_alpha)}
     return {
+        **_network(config),
         "ss_adaptive_noise_scale": None,
         "ss_base_model_version": "sd_v2" if _second(pipeline) else "sd_v1",
         "ss_batch_size_per_device": config.batch_size // config.accumulation or 1,
@@ -137,12 +149,7 @@ def _kohya(
         "ss_max_train_steps": config.steps,
         "ss_min_snr_gamma": config.snr_gamma or None,
         "ss_mixed_precision": "bf16" if pipeline.unet.dtype.itemsize == 2 else "no",
-        "ss_network_alpha": config.alpha,
-        "ss_network_args": json.dumps(network),
-        "ss_network_dim": config.rank,
-        "ss_network_module": "networks.lora",
         "ss_num_epochs": epochs,
-        "ss_num_reg_images": 0,
         "ss_num_train_images": len(training.rows),
         "ss_optimizer": f"torch.optim.AdamW(weight_decay={config.weight_decay})",
         "ss_resolution": f"({size}, {size})",
@@ -155,6 +162,27 @@ def _kohya(
         "ss_unet_lr": config.learning_rate,
         "ss_v2": _second(pipeline),
     }
+
+
+def _network(config: PersonalizeConfig) -> dict[str, object]:
+    """The keys that describe a LoRA; none for other methods."""
+    if config.method != "lora":
+        return {}
+    more: dict[str, str] = {}
+    if config.conv_rank:
+        more = {"conv_dim": str(config.conv_rank), "conv_alpha": str(config.conv_alpha)}
+    return {
+        "ss_network_alpha": config.alpha,
+        "ss_network_args": json.dumps(more),
+        "ss_network_dim": config.rank,
+        "ss_network_module": "networks.lora",
+    }
+
+
+def _architecture(pipeline: Pipeline, config: PersonalizeConfig) -> str:
+    """The architecture, as the model specification names it: the base, and the kind of adapter."""
+    base = f"stable-diffusion-v{2 if _second(pipeline) else 1}"
+    return base if config.method in WHOLE_MODELS else f"{base}/{config.method}"
 
 
 def _folders(

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from siren_ext.adapters.read import read_summary
 from siren_ext.adapters.summary import AdapterSummary
-from siren_ext.adapters.write import save_kohya
 from siren_ext.data.dataset import ImageSet
 from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.load import Pipeline
-from siren_ext.errors import AdapterError, Cancelled, ConfigError, MissingExtraError, ModelError
+from siren_ext.errors import Cancelled, ConfigError, MissingExtraError, ModelError
 from siren_ext.files import atomic, one_at_a_time
-from siren_ext.personalize.config import PersonalizeConfig
+from siren_ext.personalize.config import WITH_TOKEN, PersonalizeConfig
 from siren_ext.personalize.data import Batch, TrainingData, prepare
-from siren_ext.personalize.lora import LoraWeights
-from siren_ext.personalize.record import RUN_KEY, metadata, run_signature
+from siren_ext.personalize.prior import check_prior, class_data
+from siren_ext.personalize.record import metadata, run_signature
+from siren_ext.personalize.save import check_out, finished, make_weights, save
+from siren_ext.personalize.word import check_prompts
 from siren_ext.progress import NULL, Progress
 
 SAVE_SECONDS = 30.0
@@ -36,10 +37,11 @@ def personalize(
     config: PersonalizeConfig,
     out: Path,
     *,
+    class_images: ImageSet | None = None,
     device: str = "auto",
     progress: Progress = NULL,
 ) -> AdapterSummary:
-    """Train a LoRA on images, and write it with kohya's keys, alpha and metadata.
+    """Personalise a model with images, and write the result in the usual format of the method.
 
     A stopped run is resumed from ``<out>.state`` and gives the same weights as an uninterrupted
     one. A finished run with the same data, model and settings is not repeated. Images that cannot
@@ -54,7 +56,11 @@ def personalize(
     config : PersonalizeConfig
         The settings.
     out : Path
-        The file, ending in ``.safetensors``.
+        The file, ending in ``.safetensors``; a folder for ``dreambooth``, ``full`` and
+        ``custom-diffusion``.
+    class_images : ImageSet or None
+        Images of the same kind of subject, for ``dreambooth`` and ``custom-diffusion``; None
+        generates them from ``config.class_prompt``.
     device : str
         Where to train; ``auto`` as in :func:`siren_ext.devices.pick_device`.
     progress : Progress
@@ -63,14 +69,15 @@ def personalize(
     Returns
     -------
     AdapterSummary
-        What the file contains.
+        What was written; the hash of a whole model is its fingerprint.
 
     Raises
     ------
     ConfigError
-        If a setting does not suit the model, or ``<out>.state`` belongs to another run.
+        If a setting does not suit the method or the model, there are neither class images nor a
+        class prompt, ``out`` can't be written, or ``<out>.state`` belongs to another run.
     DatasetError
-        If no image can be read, or an image has no caption.
+        If no image can be read, an image has no caption, or no caption has the new word.
     ModelError
         If the model cannot be loaded, or the loss is not finite.
     MissingExtraError
@@ -79,34 +86,32 @@ def personalize(
         If the user stopped; the state is saved.
     """
     out = Path(out)
-    if out.suffix != ".safetensors":
-        raise ConfigError(
-            f"{out.name} can't be an adapter file; expected a name ending in .safetensors."
-        )
+    check_out(out, config)
+    check_prior(config, class_images)
     target = pick_device(device)
     dtype = training_dtype(target, config.precision)
     data = data.checked(progress=progress)
-    run = run_signature(data, model, config, dtype)
-    if (finished := _finished(out, run)) is not None:
-        return finished
+    given = None if class_images is None else class_images.checked(progress=progress)
+    run = run_signature(data, model, config, dtype, given)
+    if (summary := finished(out, run, config)) is not None:
+        return summary
     state = out.with_name(out.name + ".state")
     saved = _read_state(state, run)
     pipeline = pipelines.load_pipeline(model, device=target, dtype=dtype)
     training = prepare(data, pipeline, config, progress)
-    trainer = Trainer(pipeline, training, config)
+    generated = None if saved is None else saved.get("class")
+    prior = class_data(config, pipeline, given, progress, generated)
+    trainer = Trainer(pipeline, training, config, prior)
+    if prior is not None and given is None:
+        trainer.generated = prior.latents
     if saved is not None:
         trainer.restore(saved)
     _loop(trainer, state, run, progress)
     facts = metadata(
-        data, model, config, pipeline, training, out=out, run=run, loss=trainer.mean_loss
-    )
-    number_format = {"float32": torch.float32, "float16": torch.float16}
-    summary = save_kohya(
-        out,
-        trainer.weights.modules(),
-        facts,
-        dtype=number_format.get(config.save_precision, torch.bfloat16),
-    )
+        data, model, config, pipeline, training, out=out, run=run, loss=trainer.mean_loss,
+        prior=prior,
+    )  # fmt: skip
+    summary = save(out, pipeline, trainer.weights, config, facts)
     state.unlink(missing_ok=True)
     return summary
 
@@ -131,32 +136,51 @@ class Trainer:
     Parameters
     ----------
     pipeline : Pipeline
-        The base model; adapters are inserted into it.
+        The base model, which is changed.
     data : TrainingData
         The prepared data.
     config : PersonalizeConfig
         The settings.
+    prior : TrainingData or None
+        Class images, of which each step takes as many.
 
     Raises
     ------
+    ConfigError
+        If the new word is known already.
+    DatasetError
+        If no caption has the new word.
     MissingExtraError
         If peft or accelerate is not installed.
     """
 
-    def __init__(self, pipeline: Pipeline, data: TrainingData, config: PersonalizeConfig) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        data: TrainingData,
+        config: PersonalizeConfig,
+        prior: TrainingData | None = None,
+    ) -> None:
         try:
             from accelerate import Accelerator
         except ImportError as error:
             raise MissingExtraError("accelerate") from error
-        self.pipeline, self.data, self.config = pipeline, data, config
+        if config.method in WITH_TOKEN:
+            check_prompts(data.prompts, config)
+        self.pipeline, self.data, self.config, self.prior = pipeline, data, config, prior
+        self.generated: Tensor | None = None
+        # other draws than those of the images
+        self._prior_config = replace(config, seed=(config.seed + 1) % 2**31)
         self.device = pipeline.unet.device
         self.accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision="no")
+        self.weights = make_weights(pipeline, config)
+        self._trains_text = config.train_text_encoder or config.method in WITH_TOKEN
+        self._prompts = [*data.prompts, *(prior.prompts if prior is not None else ())]
         with torch.no_grad():
-            self._ids = pipelines.tokenize(pipeline, list(data.prompts))
+            self._ids = pipelines.tokenize(pipeline, self._prompts)
             self._embeds = torch.cat(
                 [pipelines.embed_tokens(pipeline, part) for part in torch.split(self._ids, 64)]
             )
-        self.weights = LoraWeights(pipeline, config)
         if config.gradient_checkpointing:
             pipeline.unet.enable_gradient_checkpointing()
             pipeline.unet.train()  # needed for checkpointing in diffusers; there is no dropout
@@ -178,6 +202,11 @@ class Trainer:
         config = self.config
         self.weights.clear()
         loss = self._backward(self.data.batch(self.step, config))
+        if self.prior is not None:
+            other = self.prior.batch(self.step, self._prior_config)
+            # their prompts come after those of the images
+            other = replace(other, texts=other.texts + len(self.data.prompts))
+            loss += config.prior_weight * self._backward(other, config.prior_weight)
         if not math.isfinite(loss):
             raise ModelError(
                 f"The loss became {loss} at step {self.step}; lower learning_rate "
@@ -196,8 +225,8 @@ class Trainer:
         self.step += 1
         self.updating = False
 
-    def _backward(self, batch: Batch) -> float:
-        """Compute the gradients of a batch; returns its mean loss without weighting."""
+    def _backward(self, batch: Batch, share: float = 1.0) -> float:
+        """Add the gradients of a batch times ``share``; returns its mean loss without weighting."""
         generator = torch.Generator().manual_seed(batch.seed)
         total = len(batch.latents)
         size = -(-total // self.config.accumulation)
@@ -213,14 +242,14 @@ class Trainer:
                 generator=generator,
                 timesteps=times,
             )
-            loss = (error * self._weight(times.to(self.device))).sum() / total
+            loss = (error * self._weight(times.to(self.device))).sum() / total * share
             self.accelerator.backward(loss)
             mean += float(error.detach().sum()) / total
         return mean
 
     def _prompt_embeds(self, texts: Tensor) -> Tensor:
         """Embeddings of prompts by index; computed again if the text encoder is trained."""
-        if self.config.train_text_encoder:
+        if self._trains_text:
             return pipelines.embed_tokens(self.pipeline, self._ids[texts])
         return self._embeds[texts.to(self._embeds.device)]
 
@@ -240,6 +269,7 @@ class Trainer:
             "mean_loss": self.mean_loss,
             "weights": self.weights.vector.detach().cpu(),
             "optimiser": self.optimiser.state_dict(),
+            **({} if self.generated is None else {"class": self.generated}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -310,14 +340,3 @@ def _read_state(path: Path, run: str) -> dict[str, Any] | None:
             "start again, or choose another file name."
         )
     return state
-
-
-def _finished(out: Path, run: str) -> AdapterSummary | None:
-    """The adapter, if it is the result of the same run."""
-    if not out.exists():
-        return None
-    try:
-        summary = read_summary(out)
-    except AdapterError:
-        return None  # another file of that name, which is overwritten
-    return summary if summary.metadata.get(RUN_KEY) == run else None

@@ -11,8 +11,9 @@ def test_personalize_passes_its_settings(call, photos: Path, tmp_path: Path, mon
 
     seen: dict[str, object] = {}
 
-    def stand_in(data, model, config, out, *, device, progress) -> None:
+    def stand_in(data, model, config, out, *, class_images, device, progress) -> None:
         seen.update(data=len(data), model=model, config=config, out=out, device=device)
+        seen["class_images"] = class_images and len(class_images)
 
     monkeypatch.setattr(module, "personalize", stand_in)
     out = tmp_path / "lora.safetensors"
@@ -21,3 +22,25 @@ def test_personalize_passes_its_settings(call, photos: Path, tmp_path: Path, mon
     assert code == 0, err
     assert (seen["data"], seen["model"], seen["out"], seen["device"]) == (4, "pocket", out, "cpu")
     assert seen["config"] == PersonalizeConfig(steps=7, rank=4)
+    assert seen["class_images"] is None
+    line = ["personalize", photos, "--base", "pocket", "--out", tmp_path / "model"]
+    line += ["--method", "dreambooth", "--class-images", photos, "--class-prompt", "a photo"]
+    code, text, err = call(*line)
+    assert code == 0, err
+    assert "Model written" in text
+    assert seen["config"] == PersonalizeConfig(method="dreambooth", class_prompt="a photo")
+    assert seen["class_images"] == 4
+
+
+def test_errors_of_methods(call, photos: Path, tmp_path: Path) -> None:
+    line = ["personalize", photos, "--base", "pocket", "--out", tmp_path / "model"]
+    code, _, err = call(*line, "--method", "dreambooth")
+    assert code == 2
+    assert "needs class images" in err
+    code, _, err = call(*line, "--method", "hypernetwork")
+    assert code == 2
+    assert "hypernetwork" in err
+    assert "svdiff" in err
+    code, _, err = call(*line, "--method", "svdiff")
+    assert code == 2
+    assert ".safetensors" in err

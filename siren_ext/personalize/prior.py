@@ -1,0 +1,133 @@
+"""Class images: what DreamBooth and Custom Diffusion train beside the images of the subject.
+
+They keep the model from forgetting what other things of the same kind look like. Source: Ruiz et
+al. (2023), "DreamBooth" (arXiv 2208.12242), section 3.3, Eq. 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from siren_ext.data.dataset import ImageSet
+from siren_ext.diffusion import pipelines, sampling
+from siren_ext.diffusion.load import Pipeline
+from siren_ext.errors import ConfigError
+from siren_ext.personalize.config import WITH_PRIOR, PersonalizeConfig
+from siren_ext.personalize.data import TrainingData, mirrored, prepare, training_size
+from siren_ext.progress import Progress
+
+_BATCH = 8
+_PRIOR = 3
+
+
+def uses_prior(config: PersonalizeConfig) -> bool:
+    """Whether a run trains on class images."""
+    return config.method in WITH_PRIOR and config.prior_weight > 0
+
+
+def check_prior(config: PersonalizeConfig, given: ImageSet | None) -> None:
+    """Refuse missing class images, and those that the method has no use for.
+
+    Parameters
+    ----------
+    config : PersonalizeConfig
+        The settings.
+    given : ImageSet or None
+        The class images, if there are any.
+
+    Raises
+    ------
+    ConfigError
+        If they don't suit the method.
+    """
+    if given is not None and not uses_prior(config):
+        why = "prior_weight is 0" if config.method in WITH_PRIOR else f"the method {config.method}"
+        raise ConfigError(
+            f"Class images were given, but {why} does not use them; expected one of the methods "
+            f"{', '.join(WITH_PRIOR)} with prior_weight above 0. Leave the class images out."
+        )
+    if given is not None or not uses_prior(config):
+        return
+    if not config.class_prompt or "{class}" in config.class_prompt:
+        found = "no class_prompt" if not config.class_prompt else repr(config.class_prompt)
+        raise ConfigError(
+            f"{config.method} needs class images, but there are none, and {found} to generate "
+            "them with; expected a folder of class images, or class_prompt = 'a photo of a dog' or "
+            "the like. prior_weight = 0 trains without class images."
+        )
+
+
+def class_data(
+    config: PersonalizeConfig,
+    pipeline: Pipeline,
+    given: ImageSet | None,
+    progress: Progress,
+    saved: Tensor | None = None,
+) -> TrainingData | None:
+    """The class images of a run, prepared for training.
+
+    Parameters
+    ----------
+    config : PersonalizeConfig
+        The settings.
+    pipeline : Pipeline
+        The base model, as it was before training.
+    given : ImageSet or None
+        The class images; None generates them with the class prompt.
+    progress : Progress
+        One unit per image.
+    saved : Tensor or None
+        Latents of class images that a stopped run generated.
+
+    Returns
+    -------
+    TrainingData or None
+        None if the method does not use them.
+
+    Raises
+    ------
+    ConfigError
+        As in :func:`check_prior`.
+    DatasetError
+        If a given image has no caption and there is no class prompt.
+    """
+    check_prior(config, given)
+    if not uses_prior(config):
+        return None
+    if given is not None:
+        return prepare(given, pipeline, replace(config, prompt=config.class_prompt), progress)
+    prompt = str(config.class_prompt)
+    latents = _generated(config, pipeline, prompt, progress) if saved is None else saved
+    count = latents.shape[1]
+    return TrainingData(latents, torch.ones(count).long(), ("", prompt), np.arange(count))
+
+
+@torch.no_grad()
+def _generated(
+    config: PersonalizeConfig, pipeline: Pipeline, prompt: str, progress: Progress
+) -> Tensor:
+    """Latents of generated pictures and their mirror images; each depends on its own seed only."""
+    size = training_size(pipeline, config)
+    words = pipelines.encode_prompts(pipeline, [prompt, ""])
+    seeds = np.random.default_rng((config.seed, _PRIOR)).integers(2**62, size=config.class_images)
+    generator = torch.Generator().manual_seed(config.seed)
+    parts: list[Tensor] = []
+    progress.stage("Generating class images", config.class_images)
+    for start in range(0, len(seeds), _BATCH):
+        chosen = [int(seed) for seed in seeds[start : start + _BATCH]]
+        latents = sampling.sample_latents(
+            pipeline,
+            sampling.seeded_noise(pipeline, chosen, size),
+            words[:1],
+            words[1:],
+            steps=config.class_steps,
+            guidance=config.class_guidance,
+        )
+        images = pipelines.decode_latents(pipeline, latents)
+        parts.append(mirrored(pipeline, images, config.flip, generator))
+        progress.advance(len(chosen))
+    return torch.cat(parts, dim=1)

@@ -1,0 +1,231 @@
+"""Write what a run trained, in the usual format of its method, and find finished runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from siren_ext.adapters.files import CUSTOM_WEIGHTS, EMBEDDING_WEIGHTS
+from siren_ext.adapters.read import read_summary
+from siren_ext.adapters.summary import AdapterSummary
+from siren_ext.adapters.write import check_finite, save_kohya, save_plain
+from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.load import Pipeline, quiet_libraries
+from siren_ext.documents import read_json
+from siren_ext.errors import AdapterError, ConfigError, SirenError
+from siren_ext.files import is_file, is_folder, is_present, write_json
+from siren_ext.personalize.config import FOLDERS, WHOLE_MODELS, PersonalizeConfig
+from siren_ext.personalize.cross_attention import CustomWeights
+from siren_ext.personalize.lora import LoraWeights
+from siren_ext.personalize.record import RUN_KEY
+from siren_ext.personalize.spectral import SpectralWeights
+from siren_ext.personalize.weights import VectorWeights, WholeWeights
+from siren_ext.personalize.word import WordWeights
+
+RECORD = "siren_run.json"
+"""The record of a run inside the folder of a model."""
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_MAX_RECORD = 16 << 20
+
+
+def make_weights(pipeline: Pipeline, config: PersonalizeConfig) -> VectorWeights:
+    """Prepare a pipeline for a method, and give the weights that it trains.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The base model, which is changed.
+    config : PersonalizeConfig
+        The settings.
+
+    Raises
+    ------
+    ConfigError
+        If the new word is known already.
+    ModelError
+        If the model lacks what the method trains.
+    MissingExtraError
+        If peft is not installed.
+    """
+    if config.method in WHOLE_MODELS:
+        return WholeWeights(pipeline, text=config.train_text_encoder)
+    if config.method == "svdiff":
+        return SpectralWeights(pipeline)
+    if config.method == "textual-inversion":
+        return WordWeights(pipeline, config)
+    if config.method == "custom-diffusion":
+        return CustomWeights(pipeline, config)
+    return LoraWeights(pipeline, config)
+
+
+def check_out(out: Path, config: PersonalizeConfig) -> None:
+    """Refuse a name that does not suit the method, and a folder with other files.
+
+    Parameters
+    ----------
+    out : Path
+        The file or folder that will be written.
+    config : PersonalizeConfig
+        Gives the method.
+
+    Raises
+    ------
+    ConfigError
+        If it can't be written.
+    """
+    if config.method not in FOLDERS:
+        if out.suffix != ".safetensors":
+            raise ConfigError(
+                f"{out.name} can't be an adapter file; expected a name ending in .safetensors."
+            )
+        return
+    if out.suffix == ".safetensors" or (is_present(out) and not is_folder(out)):
+        raise ConfigError(
+            f"{out} can't be a folder, and {config.method} writes one; expected the name of a new "
+            "folder, without .safetensors."
+        )
+    if is_folder(out) and any(out.iterdir()) and RUN_KEY not in _record(out):
+        raise ConfigError(
+            f"{out} has other files already, which are not replaced; expected a new or empty "
+            "folder, or one that the same command wrote. Choose another name."
+        )
+
+
+def finished(out: Path, run: str, config: PersonalizeConfig) -> AdapterSummary | None:
+    """What was written, if it is the result of the same run.
+
+    Parameters
+    ----------
+    out : Path
+        The file or folder.
+    run : str
+        The signature of the run.
+    config : PersonalizeConfig
+        Gives the method.
+    """
+    if not is_present(out) or _record(out).get(RUN_KEY) != run:
+        return None
+    try:
+        if config.method in WHOLE_MODELS:
+            return _model_summary(out)
+        return read_summary(out)
+    except SirenError:
+        return None  # damaged, and overwritten
+
+
+def save(
+    out: Path,
+    pipeline: Pipeline,
+    weights: VectorWeights,
+    config: PersonalizeConfig,
+    facts: dict[str, str],
+) -> AdapterSummary:
+    """Write the result of a run.
+
+    Parameters
+    ----------
+    out : Path
+        The file or folder; an earlier result is replaced.
+    pipeline : Pipeline
+        The trained pipeline. A method that writes a whole model converts it to ``save_precision``.
+    weights : VectorWeights
+        From :func:`make_weights`.
+    config : PersonalizeConfig
+        The settings.
+    facts : dict of str to str
+        Metadata.
+
+    Returns
+    -------
+    AdapterSummary
+        What was written.
+
+    Raises
+    ------
+    AdapterError
+        If values are not finite.
+    """
+    dtype = _DTYPES[config.save_precision]
+    if isinstance(weights, LoraWeights):
+        return save_kohya(out, weights.modules(), facts, dtype=dtype)
+    if isinstance(weights, SpectralWeights):
+        save_plain(out, weights.tensors(), facts, dtype=dtype)
+        return read_summary(out)
+    if isinstance(weights, WordWeights) and not isinstance(weights, CustomWeights):
+        save_plain(out, {weights.word: weights.vectors()}, facts, dtype=dtype)
+        return read_summary(out)
+    check_finite({"the trained weights": weights.vector.detach()})
+    new = out.with_name(out.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)  # of a killed run; only one run has this output
+    new.mkdir(parents=True)
+    try:
+        if isinstance(weights, CustomWeights):
+            save_plain(new / CUSTOM_WEIGHTS, weights.tensors(), facts, dtype=dtype)
+            word = {weights.word: weights.vectors()}
+            save_plain(new / EMBEDDING_WEIGHTS, word, facts, dtype=dtype)
+        else:
+            _save_model(new, pipeline, weights, dtype)
+        count = str(weights.vector.numel())
+        write_json(new / RECORD, {**facts, "siren_parameters": count})
+        _replace_folder(new, out)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return read_summary(out) if isinstance(weights, CustomWeights) else _model_summary(out)
+
+
+def _save_model(
+    folder: Path, pipeline: Pipeline, weights: VectorWeights, dtype: torch.dtype
+) -> None:
+    """Write the whole pipeline, as diffusers does."""
+    with quiet_libraries():
+        for network in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+            network.to(dtype=dtype, memory_format=torch.contiguous_format)
+        weights.push()  # from float32, not from what the run's format left of them
+        pipeline.save_pretrained(folder, safe_serialization=True)
+
+
+def _replace_folder(new: Path, out: Path) -> None:
+    """Put a folder in the place of an earlier result, which is deleted after that."""
+    old = out.with_name(out.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if is_present(out):
+        out.rename(old)
+    new.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _record(out: Path) -> dict[str, str]:
+    """The metadata of an earlier result; empty if there are none."""
+    try:
+        if not is_folder(out):
+            return read_summary(out).metadata
+        if not is_file(out / RECORD):
+            return {}
+        found = read_json(
+            out / RECORD, error=ConfigError, max_bytes=_MAX_RECORD, name=RECORD,
+            advice="Choose another folder.",
+        )  # fmt: skip
+    except (AdapterError, ConfigError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _model_summary(folder: Path) -> AdapterSummary:
+    """The summary of a whole model, whose hash is its fingerprint."""
+    facts = {key: str(value) for key, value in _record(folder).items()}
+    parameters = int(facts.get("siren_parameters", "0"))
+    return AdapterSummary(
+        path=folder,
+        hash=pipelines.model_fingerprint(folder),
+        modules=0,
+        text_modules=0,
+        parameters=parameters,
+        ranks=(),
+        style="diffusers model",
+        kinds={},
+        words=(),
+        leftovers=(),
+        metadata=facts,
+    )

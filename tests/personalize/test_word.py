@@ -1,0 +1,60 @@
+"""New words: unknown ones only, and rows that alone are trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from support.short_runs import load, short, trained
+from support.tiny_models import need_models
+from torch import nn
+
+from siren_ext.data.dataset import ImageSet
+from siren_ext.errors import AdapterError, ConfigError, DatasetError
+from siren_ext.personalize.word import TrainedRows, WordWeights, check_prompts, first_vector
+
+need_models()
+pytestmark = pytest.mark.models
+
+
+def test_trained_rows() -> None:
+    table = nn.Embedding(6, 3)
+    rows = TrainedRows(table, 3, 2)
+    ids = torch.tensor([[0, 3, 4, 5]])
+    assert torch.equal(rows(ids), table(ids))
+    rows(ids).sum().backward()
+    assert rows.weight.grad is None
+    assert torch.equal(rows.rows.grad, torch.ones(2, 3))
+    with torch.no_grad():
+        rows.rows += 1
+    assert torch.equal(
+        rows(ids) - table(ids) > 0.5,
+        torch.tensor([[[False], [True], [True], [False]]]).expand(1, 4, 3),
+    )
+
+
+def test_known_and_impossible_words_are_refused(model: Path) -> None:
+    pipeline = load(model)
+    for token, said in (("cat", "knows already"), ("", "one word"), ("a b", "one word")):
+        with pytest.raises(ConfigError, match=said):
+            first_vector(pipeline, short("textual-inversion", token=token))
+    with pytest.raises(ConfigError, match="not one token"):
+        first_vector(pipeline, short("textual-inversion", token_start="zebra-crossing"))
+    with pytest.raises(AdapterError, match="fit into a prompt"):
+        WordWeights(pipeline, short("textual-inversion", token_vectors=64))
+    mean = first_vector(pipeline, short("textual-inversion"))
+    table = pipeline.text_encoder.get_input_embeddings().weight
+    torch.testing.assert_close(mean, table.mean(0, keepdim=True))
+
+
+def test_captions_must_contain_the_word(model: Path, data: ImageSet) -> None:
+    config = short("textual-inversion", prompt="a photo of a cat")
+    with pytest.raises(DatasetError, match="No caption contains"):
+        trained(model, data, config, 0)
+    check_prompts(["", "a <new1> cat"], config)
+
+
+def test_the_text_encoder_must_not_be_trained() -> None:
+    with pytest.raises(ConfigError, match="does not train the text encoder"):
+        short("textual-inversion", train_text_encoder=True)
