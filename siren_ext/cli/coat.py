@@ -153,6 +153,7 @@ def coat(
     from siren_ext.data.dataset import ImageSet
     from siren_ext.devices import pick_device
     from siren_ext.scale.coat import coat_with_workers
+    from siren_ext.scale.store import coat_places
 
     chosen = settings(
         CoatConfig,
@@ -169,8 +170,10 @@ def coat(
     refuse_idle_quality(chosen)
     several = _several(processes, engine, twins)
     signer = _signer(credentials, content_key, twins)
-    images = ImageSet.open(data)
-    loaded = Coater.load(coater_path(coater), device=pick_device(device))
+    places = _places(data, out, twins or credentials)
+    images = None if places else ImageSet.open(data)
+    file = coater_path(coater)
+    loaded = Coater.load(file, device=pick_device(device))
     secret = key_for(loaded, coater, key, recipient, passphrase_env)
     with watched(quiet) as progress:
         options: dict[str, Any] = {
@@ -179,10 +182,12 @@ def coat(
             "workers": workers,
             "progress": progress,
         }
-        if several:
+        if several or images is None:
             del options["workers"]
             options |= {"processes": processes, "engine": engine, "device": str(loaded.device)}
-            file = coater_path(coater)
+        if images is None:
+            manifest = coat_places(places[0], loaded, file, places[1], chosen, **options)
+        elif several:
             manifest = coat_with_workers(images, loaded, file, out, chosen, **options)
         elif twins is None:
             manifest = coat_folder(images, loaded, out, chosen, **options)
@@ -223,24 +228,38 @@ def _several(processes: int, engine: str, twins: Path | None) -> bool:
     return several
 
 
-def _report(manifest: CoatManifest, images: ImageSet, out: Path) -> None:
+def _places(data: Path, out: Path, apart: Path | None) -> tuple[str, str] | None:
+    """Both places if one of them is a URL; ``apart`` is what only folders can have."""
+    from siren_ext.scale.places import url_of
+
+    if url_of(data) is None and url_of(out) is None:
+        return None
+    if apart is not None:
+        raise ConfigError("Twins and content credentials need folders; expected no URLs.")
+    return url_of(data) or str(data.absolute()), url_of(out) or str(out.absolute())
+
+
+def _report(manifest: CoatManifest, images: ImageSet | None, out: Path) -> None:
     """Say what was done, what could not be kept, and what was skipped."""
     from siren_ext.coater.bundled import public_warning
     from siren_ext.coating.formats import compression_words, size_words
     from siren_ext.coating.layouts import training_advice
+    from siren_ext.scale.places import url_of
 
     coated = sum(entry.coated for entry in manifest.entries)
-    say(f"{coated} of {len(manifest.entries)} images coated: {out}")
+    say(f"{coated} of {len(manifest.entries)} images coated: {url_of(out) or out}")
     if signed := sum(bool(entry.credentials) for entry in manifest.entries):
         say(f"{signed} files signed with content credentials: not for training or data mining")
     if public := public_warning(manifest.coater):
         explain(f"Warning: {public}")
-    for words in (compression_words(manifest.entries), size_words(manifest, images, out)):
-        if words:
+    if words := compression_words(manifest.entries):
+        say(words)
+    if images is not None:
+        if words := size_words(manifest, images, out):
             say(words)
-    for line in training_advice(images, out, manifest.config.layout):
-        say(line)
-    report_notices(images.notices)
+        for line in training_advice(images, out, manifest.config.layout):
+            say(line)
+        report_notices(images.notices)
     report_notes((note, entry.source) for entry in manifest.entries for note in entry.notes)
     failures = [(failure.source, failure.error) for failure in manifest.failures]
     report_skipped(failures, "file")

@@ -14,10 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from siren_ext.coating.plan import CoatJob
 from siren_ext.errors import ConfigError, MissingExtraError, SirenError
 from siren_ext.scale.crew import WorkerLostError
-from siren_ext.scale.worker import CoatingWorker, Outcome, Setup
+from siren_ext.scale.worker import BatchWorker, Outcome, Setup
 
 
 class ClusterWorker:
@@ -33,19 +32,19 @@ class ClusterWorker:
 
     def __init__(self, setup: Setup, coater: bytes) -> None:
         self._setup, self._file = setup, coater
-        self._worker: CoatingWorker | None = None
+        self._worker: BatchWorker | None = None
 
     def process(self) -> int:
         """Number of the process on its machine."""
         return os.getpid()
 
-    def coat(self, tasks: Sequence[CoatJob]) -> Iterator[tuple[int, Outcome] | str]:
+    def coat(self, tasks: Sequence[Any]) -> Iterator[tuple[int, Outcome] | str]:
         """Coat a batch.
 
         Parameters
         ----------
-        tasks : Sequence[CoatJob]
-            Jobs with the same ``coated``.
+        tasks : Sequence
+            The batch, as the worker of the setup wants it.
 
         Yields
         ------
@@ -59,12 +58,12 @@ class ClusterWorker:
         except SirenError as error:
             yield str(error)
 
-    def _loaded(self) -> CoatingWorker:
+    def _loaded(self) -> BatchWorker:
         logging.getLogger("siren_ext").setLevel(logging.ERROR)  # the driver gave the warnings too
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, self._setup.coater.name)
             path.write_bytes(self._file)
-            return CoatingWorker(dataclasses.replace(self._setup, coater=path))
+            return dataclasses.replace(self._setup, coater=path).open()
 
 
 class RayWorker:
@@ -82,13 +81,13 @@ class RayWorker:
         self._ray, self.actor = ray, actor
         self.stream: Any = None
 
-    def give(self, tasks: Sequence[CoatJob]) -> None:
+    def give(self, tasks: Sequence[Any]) -> None:
         """Begin a batch.
 
         Parameters
         ----------
-        tasks : Sequence[CoatJob]
-            Jobs with the same ``coated``.
+        tasks : Sequence
+            The batch, as the worker of the setup wants it.
         """
         self.stream = self.actor.coat.options(num_returns="streaming").remote(list(tasks))
 

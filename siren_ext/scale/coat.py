@@ -94,14 +94,37 @@ def coat_with_workers(
             jobs = run.plan(pool)
         work = [[_absolute(job) for job in batch] for batch in batches(jobs, batch_size)]
         processes = min(processes, max(1, len(work)))
-        with closing(_engine(engine, setup, processes)) as started:
+        with closing(engine_for(engine, setup, processes)) as started:
             _coat(run, work, started, processes)
     finally:
         manifest = run.close()
     return manifest
 
 
-def _engine(name: EngineName, setup: Setup, processes: int) -> Any:
+def engine_for(name: EngineName, setup: Setup, processes: int) -> Any:
+    """What starts the workers.
+
+    Parameters
+    ----------
+    name : str
+        ``local`` or ``ray``.
+    setup : Setup
+        What each worker needs.
+    processes : int
+        Number of workers.
+
+    Returns
+    -------
+    Engine
+        To be closed after use.
+
+    Raises
+    ------
+    MissingExtraError
+        Ray is not installed.
+    ConfigError
+        Its cluster can't be reached, or is too small.
+    """
     if name == "local":
         return ProcessEngine(setup)
     from siren_ext.scale.cluster import RayEngine

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
-from siren_ext.coating.plan import CoatJob
 from siren_ext.errors import ConfigError, SirenError
 from siren_ext.scale.crew import WorkerLostError
-from siren_ext.scale.worker import CoatingWorker, Outcome, Setup
+from siren_ext.scale.worker import Outcome, Setup
 
 _SECONDS_TO_END = 60.0
 
@@ -44,13 +44,13 @@ class ProcessWorker:
         """Number of the process."""
         return self._process.pid or 0
 
-    def give(self, tasks: Sequence[CoatJob]) -> None:
+    def give(self, tasks: Sequence[Any]) -> None:
         """Begin a batch.
 
         Parameters
         ----------
-        tasks : Sequence[CoatJob]
-            Jobs with the same ``coated``.
+        tasks : Sequence
+            The batch, as the worker of the setup wants it.
 
         Raises
         ------
@@ -160,7 +160,7 @@ def _work(connection: Connection, setup: Setup) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with suppress(EOFError, OSError):  # the parent has ended, or needs no more
         try:
-            worker = CoatingWorker(setup)
+            worker = setup.open()
             while True:
                 for message in worker.coat(connection.recv()):
                     connection.send(message)

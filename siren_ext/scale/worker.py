@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
@@ -51,6 +52,10 @@ class Setup:
     device: str = "cpu"
     threads: int = 1
 
+    def open(self) -> BatchWorker:
+        """The worker, in its process."""
+        return CoatingWorker(self)
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -69,6 +74,13 @@ class Failure:
 
 
 Outcome = CoatEntry | Failure
+
+
+class BatchWorker(Protocol):
+    """Coats batches of whatever its setup gives it."""
+
+    def coat(self, tasks: Sequence[Any], /) -> Iterator[tuple[int, Outcome]]:
+        """Coat a batch; yields the index of each task, and what was done with it."""
 
 
 class CoatingWorker:
@@ -99,13 +111,17 @@ class CoatingWorker:
         self._message = None if setup.message is None else torch.tensor(setup.message)
         self._meter = CompressionMeter(self._coater, self._message)
 
-    def coat(self, jobs: Sequence[CoatJob]) -> Iterator[tuple[int, Outcome]]:
+    def coat(
+        self, jobs: Sequence[CoatJob], out: Path | None = None
+    ) -> Iterator[tuple[int, Outcome]]:
         """Coat a batch; every image is written before it is yielded.
 
         Parameters
         ----------
         jobs : Sequence[CoatJob]
             Jobs with the same ``coated``.
+        out : Path | None
+            The output folder; None for that of the setup.
 
         Yields
         ------
@@ -113,6 +129,7 @@ class CoatingWorker:
             Index of a job, and what was done; each job once, in any order.
         """
         setup = self._setup
+        out = setup.out if out is None else out
         numbers = {job: index for index, job in enumerate(jobs)}
         ready: list[tuple[CoatJob, Picture]] = []
         for job in jobs:
@@ -125,9 +142,7 @@ class CoatingWorker:
                 yield numbers[job], Failure(result)
                 continue
             try:
-                entry = write_entry(
-                    job, picture, result, setup.out, setup.config.layout, self._meter
-                )
+                entry = write_entry(job, picture, result, out, setup.config.layout, self._meter)
             except (SirenError, OSError) as error:
                 yield numbers[job], failure_of(error)
             else:

@@ -211,3 +211,16 @@ def test_several_processes(call, photos: Path, coater_file: Path, tmp_path: Path
         *line, "--out", tmp_path / "c", "--processes", "2", "--twins", tmp_path / "t"
     )
     assert (code, "--twins needs one process" in err) == (2, True)
+
+
+def test_folders_by_their_urls(call, photos: Path, coater_file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fsspec", reason="needs the extra 'cluster'")
+    line = ["coat", f"file://{photos}", "--coater", coater_file, "--out", f"file://{tmp_path}/c"]
+    code, out, _ = call(*line)
+    assert code == 0
+    assert f"4 of 4 images coated: file://{tmp_path}/c" in out
+    assert len(CoatManifest.load(tmp_path / "c" / MANIFEST_NAME).entries) == 4
+    code, _, err = call(*line, "--twins", tmp_path / "t")
+    assert (code, "Twins and content credentials need folders" in err) == (2, True)
+    code, _, err = call(*line[:-1], "nonsense://x/y")
+    assert (code, "nonsense://x/y can't be used" in err) == (2, True)

@@ -112,6 +112,7 @@ def test_a_killed_worker_loses_nothing_and_nothing_is_reported_twice(
     assert not list((tmp_path / "two").glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_resumed(data, coater_file, tmp_path) -> None:
     out = tmp_path / "two"
     with pytest.raises(Cancelled):

@@ -1,0 +1,191 @@
+"""Coats all images of a place, such as a bucket, into another place."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from siren_ext.coating.apply import message_of
+from siren_ext.coating.folder import check_key
+from siren_ext.coating.manifest import CoatConfig, CoatEntry, CoatManifest
+from siren_ext.coating.outputs import output_names
+from siren_ext.data.dataset import ImageSet
+from siren_ext.data.image_files import readable_suffixes
+from siren_ext.data.lossy import SUFFIXES
+from siren_ext.data.survey import CAPTION_SUFFIXES
+from siren_ext.errors import Cancelled, ConfigError, DatasetError
+from siren_ext.progress import NULL, Progress
+from siren_ext.scale.coat import EngineName, engine_for
+from siren_ext.scale.crew import Crew
+from siren_ext.scale.places import Found, Place
+from siren_ext.scale.processes import threads_for
+from siren_ext.scale.store_records import StoreRecords
+from siren_ext.scale.store_worker import StoreSetup, StoreTask
+from siren_ext.text import natural_key, printable
+
+if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
+    from siren_ext.keys.coating_key import CoatingKey
+
+
+def coat_places(
+    source: str,
+    coater: Coater,
+    coater_file: Path,
+    out: str,
+    config: CoatConfig | None = None,
+    *,
+    processes: int = 1,
+    engine: EngineName = "local",
+    key: CoatingKey | None = None,
+    batch_size: int = 8,
+    device: str = "cpu",
+    progress: Progress = NULL,
+) -> CoatManifest:
+    """Coat every image of a place into another one.
+
+    Names, subfolders and captions (``.txt``, ``.caption``) are kept; masks and tables of captions
+    are not read. A call resumes an earlier one: an image is coated again only if its source, the
+    coater or the settings have changed, or its coated file is missing. Two runs must not write the
+    same place at the same time, which can't be prevented in an object store.
+
+    Parameters
+    ----------
+    source, out : str
+        URLs or folders; none may be in the other.
+    coater, config, key, progress
+        As in :func:`siren_ext.coating.folder.coat_folder`.
+    coater_file, processes, engine, device
+        As in :func:`siren_ext.scale.coat.coat_with_workers`.
+    batch_size : int
+        Images that a worker fetches at once.
+
+    Returns
+    -------
+    CoatManifest
+        What was done, also written to ``out``.
+
+    Raises
+    ------
+    ConfigError
+        A number is below 1, or a setting needs the whole set.
+    DatasetError
+        A place can't be used, or ``out`` has files that no earlier run wrote.
+    CoaterError
+        The key does not fit the coater.
+    Cancelled
+        The user stopped the run.
+    """
+    config = config or CoatConfig()
+    _check(config, processes, batch_size)
+    check_key(coater, key)
+    begun, target = Place(source), Place(out)
+    if begun.inside(target) or target.inside(begun):
+        raise DatasetError(f"{out} is, contains or is inside {source}; choose a separate place.")
+    found, there = begun.files(), target.files()
+    mark = "" if key is None else key.fingerprint()
+    records = StoreRecords(target, there, coater.fingerprint, config, mark)
+    tasks = _tasks(found, source, config)
+    left = [
+        task
+        for task in tasks
+        if not records.finished(
+            printable(task.source), task.output, found[task.source].stamp, there
+        )
+    ]
+    progress.stage("Coating", len(tasks), len(tasks) - len(left))
+    work = [left[start : start + batch_size] for start in range(0, len(left), batch_size)]
+    message = message_of(key)
+    setup = StoreSetup(
+        coater=Path(coater_file).resolve(),
+        fingerprint=coater.fingerprint,
+        config=config,
+        out=Path(),
+        message=None if message is None else tuple(message.tolist()),
+        device=device,
+        threads=threads_for(processes) if engine == "local" else 1,
+        source=source,
+        target=out,
+    )
+    failures: dict[str, str] = {}
+    complete = False
+    try:
+        processes = min(processes, max(1, len(work)))
+        with closing(engine_for(engine, setup, processes)) as started:
+            crew: Crew[StoreTask] = Crew(started, processes, work)
+            _coat(crew, found, records, failures, progress)
+        complete = True
+    finally:
+        order = [printable(task.source) for task in tasks]
+        manifest = records.finish(order, failures, complete=complete)
+    return manifest
+
+
+def _check(config: CoatConfig, processes: int, batch_size: int) -> None:
+    for name, value in (("processes", processes), ("batch_size", batch_size)):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}; expected 1 or more.")
+    if config.share != 1 or config.layout not in ("plain", "same"):
+        raise ConfigError(
+            f"share is {config.share:g} and layout {config.layout!r}; expected 1 and 'plain', "
+            "because the images of a place are not read beforehand. Copy them into a folder first."
+        )
+
+
+def _tasks(found: dict[str, Found], source: str, config: CoatConfig) -> list[StoreTask]:
+    """The images in natural order, with their captions and distinct output names."""
+    suffixes = readable_suffixes()
+    images = sorted(
+        (name for name in found if PurePosixPath(name).suffix.lower() in suffixes), key=natural_key
+    )
+    images = [name for name in images if not {"", ".", ".."} & set(name.split("/"))]
+    if not images:
+        raise DatasetError(f"{source} contains no images; expected files such as .png or .jpg.")
+    bare = [StoreTask(name, (), name) for name in images]
+    alone = ImageSet(tuple(task.item for task in bare), Path(), "")
+    outputs = output_names(alone, config.layout, [_ending(name, config) for name in images])
+    return [
+        StoreTask(name, _captions(name, found), output)
+        for name, output in zip(images, outputs, strict=True)
+    ]
+
+
+def _ending(name: str, config: CoatConfig) -> str:
+    """The suffix of an output, as :func:`siren_ext.coating.formats.target_of` will choose it."""
+    suffix = PurePosixPath(name).suffix
+    kinds = {"jpeg": ("JPEG",), "webp": ("WEBP",), "keep": ("JPEG", "WEBP")}
+    wanted = kinds.get(str(config.format), ())
+    if any(suffix.lower() in SUFFIXES[kind] for kind in wanted):
+        return suffix if suffix.isupper() else suffix.lower()
+    return SUFFIXES[wanted[0] if len(wanted) == 1 else "PNG"][0]
+
+
+def _captions(name: str, found: dict[str, Found]) -> tuple[str, ...]:
+    stem = name.removesuffix(PurePosixPath(name).suffix)
+    return tuple(f"{stem}{suffix}" for suffix in CAPTION_SUFFIXES if f"{stem}{suffix}" in found)
+
+
+def _coat(
+    crew: Crew[StoreTask],
+    found: dict[str, Found],
+    records: StoreRecords,
+    failures: dict[str, str],
+    progress: Progress,
+) -> None:
+    """Coat everything, and record it as it comes."""
+    stopped: Cancelled | None = None
+    with closing(crew.results()) as results:
+        for task, outcome in results:
+            name = printable(task.source)
+            if isinstance(outcome, CoatEntry):
+                records.add(outcome, found[task.source].stamp)
+            else:
+                failures[name] = outcome.error
+            try:
+                progress.advance(1, name)
+            except Cancelled as error:  # what was begun is finished and recorded
+                crew.stop()
+                stopped = error
+    if stopped is not None:
+        raise stopped
