@@ -24,7 +24,7 @@ def test_records_of_lora_runs_are_as_before() -> None:
 
 
 def test_unknown_methods_are_named() -> None:
-    with pytest.raises(ConfigError, match="hypernetwork.*svdiff"):
+    with pytest.raises(ConfigError, match=r"hypernetwork.*svdiff"):
         PersonalizeConfig.from_dict({"method": "hypernetwork"})
     with pytest.raises(ConfigError, match="does not train the text encoder"):
         PersonalizeConfig.from_dict({"method": "svdiff", "train_text_encoder": True})

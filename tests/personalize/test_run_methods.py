@@ -12,6 +12,7 @@ from support.tiny_models import need_models
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.load import POCKET
 from siren_ext.errors import Cancelled
 from siren_ext.personalize import run
 from siren_ext.personalize.run import personalize
@@ -36,12 +37,14 @@ def error_of(trainer: run.Trainer) -> float:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_loss_falls(model: Path, data: ImageSet, method: str) -> None:
-    trainer = trained(model, data, short(method, steps=16), 0)
+    # a new word changes little in a random model, so it is learnt by the pocket model
+    word = method == "textual-inversion"
+    config = short(method, steps=16, **({"learning_rate": 0.01} if word else {}))
+    trainer = trained(Path(POCKET) if word else model, data, config, 0)
     before = error_of(trainer)
     for _ in range(16):
         trainer.advance()
-    # new vectors alone can change little in a random model
-    assert error_of(trainer) < before * (0.9995 if method == "textual-inversion" else 0.97)
+    assert error_of(trainer) < 0.97 * before
 
 
 def weights(pipeline: Any) -> dict[str, torch.Tensor]:
@@ -60,7 +63,6 @@ def weights(pipeline: Any) -> dict[str, torch.Tensor]:
 def test_only_what_a_method_trains_moves(model: Path, data: ImageSet, method: str) -> None:
     old = weights(load(model))
     new = weights(trained(model, data, short(method), 3).pipeline)
-    table = "text_encoder.embeddings.token_embedding.weight"
     table = next(name for name in old if name.endswith("token_embedding.weight"))
     moved = {name for name in old if not torch.equal(old[name], new[name][: len(old[name])])}
     unet = {name for name in old if name.startswith("unet.")}
@@ -73,7 +75,7 @@ def test_only_what_a_method_trains_moves(model: Path, data: ImageSet, method: st
         "custom-diffusion": crossed,
     }[method]  # fmt: skip
     assert moved <= expected
-    assert len(moved) > 0.9 * len(expected)
+    assert len(moved) >= 0.9 * len(expected)
 
 
 @pytest.mark.parametrize("error", [Cancelled, SystemError])
