@@ -25,30 +25,36 @@ if TYPE_CHECKING:
     from siren_ext.coating.manifest import CoatEntry
 
 
+Once = Annotated[
+    bool, typer.Option("--once", help="Coat what is there and stop, for a scheduled job.")
+]
+Interval = Annotated[
+    float | None, typer.Option("--interval", help="Seconds between two looks (default 2).")
+]
+Settle = Annotated[
+    float | None,
+    typer.Option(
+        "--settle", help="Seconds without a change after which a file is complete (default 2)."
+    ),
+]
+Poll = Annotated[
+    bool,
+    typer.Option(
+        "--poll",
+        help="Look at every interval instead of waiting for the system's events, which network "
+        "shares do not send.",
+    ),
+]
+
+
 def watch(
     folder: Annotated[Path, typer.Argument(help="Folder to which images are added.")],
     coater: Annotated[Path, typer.Option("--coater", help="The trained coater.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the coated images.")],
-    once: Annotated[
-        bool, typer.Option("--once", help="Coat what is there and stop, for a scheduled job.")
-    ] = False,
-    interval: Annotated[
-        float | None, typer.Option("--interval", help="Seconds between two looks (default 2).")
-    ] = None,
-    settle: Annotated[
-        float | None,
-        typer.Option(
-            "--settle", help="Seconds without a change after which a file is complete (default 2)."
-        ),
-    ] = None,
-    poll: Annotated[
-        bool,
-        typer.Option(
-            "--poll",
-            help="Look at every interval instead of waiting for the system's events, which network "
-            "shares do not send.",
-        ),
-    ] = False,
+    once: Once = False,
+    interval: Interval = None,
+    settle: Settle = None,
+    poll: Poll = False,
     format_: FileFormat = None,
     quality: Quality = None,
     strength: Strength = None,
