@@ -1,0 +1,328 @@
+"""Published methods: how often they accuse innocent pictures, and find protected ones.
+
+``python -m siren_ext.experiments.baselines --out runs/baselines --quick`` takes a few minutes. Half
+of the bundled icons belong to the owner, the other half are innocent pictures of the same kind.
+Evidence, trained models and the rows of finished methods are kept in OUT; a second call reads them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+
+from siren_ext.baselines.base import Baseline, Floats
+from siren_ext.baselines.diagnosis import ClassifierTraining, Diagnosis, train_diagnosis
+from siren_ext.baselines.frequency import FrequencyPattern
+from siren_ext.baselines.luo import Luo
+from siren_ext.baselines.rates import SAMPLE, rates
+from siren_ext.baselines.similarity import Similarity, backbone
+from siren_ext.baselines.warp import Warp
+from siren_ext.baselines.yu import Yu, YuTraining, train_yu
+from siren_ext.cli.common import command, say, watched
+from siren_ext.data.dataset import ImageSet
+from siren_ext.data.images import quantise
+from siren_ext.documents import read_json
+from siren_ext.errors import ConfigError, MissingExtraError
+from siren_ext.experiments.baseline_models import pictures_after_training
+from siren_ext.experiments.baseline_sets import GENERATED, generated, named_folder, pictures_of
+from siren_ext.experiments.layout import open_log
+from siren_ext.experiments.levels import write_rows
+from siren_ext.experiments.pages import table, write_between
+from siren_ext.files import atomic, write_json
+from siren_ext.metrics.quality import psnr
+from siren_ext.progress import NULL, Progress
+from siren_ext.samples.folder import sample_set
+
+Row = dict[str, Any]
+SIZE = 128
+ALPHAS = (0.05, 0.01)
+HALF = 48
+PROTECTED, TRAINED, OTHER_ICONS = "protected", "after training", "other icons"
+METHODS = ("yu", "luo", "diagnosis", "trigger", "eff0", "frequency")
+HEAD = (
+    "method",
+    "rule",
+    "worst innocent set",
+    "accused at .05",
+    "accused at .01",
+    "sets above .05",
+    "protected, found at .01",
+    "PSNR",
+    "bits read",
+    "after training, found at .01",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Length:
+    """How much is computed.
+
+    Attributes
+    ----------
+    draws : int
+        Tests per method and set.
+    pictures : int
+        Pictures per innocent set.
+    yu, classifier : int
+        Training steps.
+    """
+
+    draws: int
+    pictures: int
+    yu: int
+    classifier: int
+
+
+QUICK = Length(draws=200, pictures=60, yu=400, classifier=150)
+FULL = Length(draws=1000, pictures=200, yu=4000, classifier=400)
+
+
+@dataclasses.dataclass
+class Study:
+    """Pictures and methods of a study.
+
+    Attributes
+    ----------
+    out : Path
+        Its folder.
+    length : Length
+        How much is computed.
+    corpus : Tensor
+        General pictures: they train the pair of Yu et al., and are the benign ones of similarity.
+    innocents : dict[str, Tensor]
+        Innocent pictures by name.
+    progress : Progress
+        Told of every step.
+    """
+
+    out: Path
+    length: Length
+    corpus: Tensor
+    innocents: dict[str, Tensor]
+    progress: Progress = NULL
+
+    def __post_init__(self) -> None:
+        """Read the owner's images."""
+        icons = pictures_of(sample_set(), SIZE, 2 * HALF)
+        self.owned = icons[::2]
+        self.captions = tuple(sample_set().captions()[::2])
+        self.innocents = {OTHER_ICONS: icons[1::2], **self.innocents}
+
+    def method(self, name: str) -> Callable[[int], Baseline]:
+        """A method by its name in :data:`METHODS`; called with a draw, it may take a new secret."""
+        if name == "luo":
+            return lambda draw: Luo(seed=draw)
+        if name == "frequency":
+            return lambda draw: FrequencyPattern(seed=draw, size=SIZE, strength=0.25)
+        if name == "yu":
+            pair = self._yu()
+            return lambda draw: dataclasses.replace(pair, seed=draw)
+        if name == "eff0":
+            score = Similarity(backbone("eff0"), self.owned, self.corpus)
+            return lambda draw: score
+        found = self._diagnosis(name)
+        return lambda draw: found
+
+    def _yu(self) -> Yu:
+        path = self.out / "yu.safetensors"
+        if not path.is_file():
+            steps = self.length.yu
+            settings = YuTraining(
+                32, steps, batch=16, rate=5e-4, free=int(0.3 * steps), ramp=int(0.4 * steps)
+            )
+            train_yu(self.corpus, settings, self.progress).save(path)
+        return Yu.load(path)
+
+    def _diagnosis(self, name: str) -> Diagnosis:
+        warp = Warp("trigger" if name == "trigger" else "unconditional", size=SIZE, points=13)
+        settings = ClassifierTraining(size=SIZE, crop=64, steps=self.length.classifier)
+        found = train_diagnosis(self.owned, warp, settings, self.progress)
+        clean = found.evidence(self.innocents[OTHER_ICONS])
+        return dataclasses.replace(found, clean_share=float(clean.mean()))
+
+    def rows(self, name: str, trained: bool) -> list[Row]:
+        """All figures of one method.
+
+        Parameters
+        ----------
+        name : str
+            In :data:`METHODS`.
+        trained : bool
+            Whether a model is trained on protected images too.
+        """
+        kept = self.out / f"{name}{'_trained' if trained else ''}.json"
+        if kept.is_file():
+            return list(read_json(kept, error=ConfigError))
+        make = self.method(name)
+        one = make(0)
+        protected = one.protect(self.owned, self.captions)
+        marked = torch.tensor(protected.marked)
+        quality = psnr(protected.images[marked], self.owned[marked]) if marked.any() else None
+        pools = {label: one.evidence(found) for label, found in self.innocents.items()}
+        pools[PROTECTED] = one.evidence(self._all_marked(one, protected.images))
+        if trained:
+            learnt = pictures_after_training(
+                protected, self.out / "models" / name, self._prompt(one), self.progress
+            )
+            pools[TRAINED] = one.evidence(learnt)
+        self._keep(name, pools)
+        result = []
+        for label, pool in pools.items():
+            guilty = label in (PROTECTED, TRAINED)
+            secret = (lambda draw: one) if guilty else make
+            for rate in rates(secret, pool, ALPHAS, draws=self.length.draws):
+                row = {"method": one.name, "pictures": label, "pool": len(pool)}
+                row |= dataclasses.asdict(rate) | {"rate": rate.rate, "sample": SAMPLE}
+                row["bit_accuracy"] = _accuracy(one, pool) if guilty else ""
+                row["psnr_db"] = float(quality.mean()) if guilty and quality is not None else ""
+                result.append(row)
+        write_json(kept, result)
+        return result
+
+    def _all_marked(self, one: Baseline, images: Tensor) -> Tensor:
+        """The protected images; for DIAGNOSIS all warped, as the classifier was trained."""
+        return quantise(one.warp.apply(self.owned)) if isinstance(one, Diagnosis) else images
+
+    def _prompt(self, one: Baseline) -> Callable[[str], str]:
+        return one.warp.prompt if isinstance(one, Diagnosis) else str
+
+    def _keep(self, name: str, pools: dict[str, Floats]) -> None:
+        """Store the evidence, from which all rates can be computed again."""
+        with atomic(self.out / f"{name}.npz") as path, path.open("wb") as stream:
+            arrays: dict[str, Any] = {
+                label.replace(" ", "_"): rows for label, rows in pools.items()
+            }
+            np.savez_compressed(stream, **arrays)
+
+
+def _accuracy(one: Baseline, pool: Floats) -> float | str:
+    return float((pool == one.string).mean()) if isinstance(one, Luo | Yu) else ""
+
+
+def page_table(rows: Iterable[Row]) -> str:
+    """The table of the page: a line per method and rule.
+
+    Parameters
+    ----------
+    rows : Iterable[dict[str, Any]]
+        Of :meth:`Study.rows`, or read from the CSV table.
+
+    Returns
+    -------
+    str
+        Markdown, with a newline at the end. Of the innocent sets it names the one that is accused
+        most often, and counts those whose interval lies above the level .05.
+    """
+    lines: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        lines.setdefault((row["method"], row["rule"]), []).append(row)
+    return table(HEAD, [(*place, *_cells(found)) for place, found in lines.items()])
+
+
+def _cells(rows: list[Row]) -> list[str]:
+    """The cells of one method and rule."""
+    by = {(row["pictures"], float(row["alpha"])): row for row in rows}
+    sets = [name for name, alpha in by if alpha == ALPHAS[0] and name not in (PROTECTED, TRAINED)]
+    worst = max(sets, key=lambda name: (float(by[name, ALPHAS[0]]["rate"]), name))
+    above = sum(float(by[name, ALPHAS[0]]["low"]) > ALPHAS[0] for name in sets)
+    cells = [worst, *(_share(by[worst, alpha]) for alpha in ALPHAS), f"{above} of {len(sets)}"]
+    for name in (PROTECTED, TRAINED):
+        found = by.get((name, ALPHAS[1]))
+        cells.append(_share(found) if found else "not measured")
+        if name == PROTECTED and found:
+            cells += [
+                _number(found["psnr_db"], "{:.1f} dB"),
+                _number(found["bit_accuracy"], "{:.3f}"),
+            ]
+    return cells
+
+
+def _share(row: Row) -> str:
+    share, low, high = (f"{100 * float(row[name]):.0f}" for name in ("rate", "low", "high"))
+    return f"{share} % ({low} to {high})"
+
+
+def _number(value: Any, form: str) -> str:
+    return form.format(float(value)) if value != "" else "none"
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@command(
+    app,
+    "baselines",
+    example="python -m siren_ext.experiments.baselines --out runs/baselines --quick",
+)
+def baselines(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the study.")],
+    quick: Annotated[bool, typer.Option("--quick", help="A few minutes.")] = False,
+    corpus: Annotated[
+        Path | None,
+        typer.Option("--corpus", help="Folder of general pictures; drawn ones if not given."),
+    ] = None,
+    innocent: Annotated[
+        list[str] | None,
+        typer.Option("--innocent", help="NAME=FOLDER of innocent pictures; may be repeated."),
+    ] = None,
+    only: Annotated[
+        str, typer.Option("--only", help=f"Of {', '.join(METHODS)}; separated by commas.")
+    ] = "",
+    train: Annotated[
+        str,
+        typer.Option("--train", help="Methods whose protected images also train a pocket model."),
+    ] = "",
+    csv: Annotated[Path | None, typer.Option("--csv", help="CSV table; by default in OUT.")] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Page whose table is replaced.")
+    ] = None,
+) -> None:
+    """Measure false accusations and power of published methods."""
+    wanted = [name for name in only.split(",") if name] or list(METHODS)
+    trained = {name for name in train.split(",") if name}
+    if unknown := sorted({*wanted, *trained} - set(METHODS)):
+        raise typer.BadParameter(f"{unknown[0]!r} is no method; expected {', '.join(METHODS)}.")
+    length = QUICK if quick else FULL
+    count = length.pictures
+    sets = dict(named_folder(text) for text in innocent or ())
+    innocents = {kind: generated(kind, count, SIZE, 1) for kind in GENERATED}
+    innocents |= {
+        name: pictures_of(ImageSet.open(folder), SIZE, count) for name, folder in sets.items()
+    }
+    general = (
+        pictures_of(ImageSet.open(corpus), SIZE, 5 * count)
+        if corpus
+        else torch.cat([generated(kind, count, SIZE, 2) for kind in GENERATED])
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "quick": quick,
+        "corpus": len(general),
+        "sets": {k: len(v) for k, v in innocents.items()},
+    }
+    open_log(out, facts)
+    rows: list[Row] = []
+    with watched(False) as progress:
+        study = Study(out, length, general, innocents, progress)
+        for name in wanted:
+            try:
+                rows += study.rows(name, name in trained)
+            except MissingExtraError as error:
+                say(f"{name} is left out: {error}")
+    write_rows(rows, csv or out / "baselines.csv")
+    for row in rows:
+        say(json.dumps(row, ensure_ascii=False))
+    if page is not None:
+        write_between(page, "baselines", page_table(rows))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from siren_ext.baselines.luo import Luo
+from siren_ext.experiments import baselines
+from siren_ext.experiments.baseline_sets import generated
+
+SHORT = baselines.Length(draws=5, pictures=30, yu=2, classifier=2)
+
+
+def study(out: Path) -> baselines.Study:
+    innocent = {"discs": generated("discs", 30, 128, 0)}
+    return baselines.Study(out, SHORT, generated("clouds", 40, 128, 0), innocent)
+
+
+def test_rows_hold_rates_intervals_and_quality(tmp_path: Path) -> None:
+    rows = study(tmp_path).rows("luo", False)
+    assert len(rows) == 3 * 2 * 2  # sets, rules, levels
+    assert {row["pictures"] for row in rows} == {"other icons", "discs", "protected"}
+    for row in rows:
+        assert row["low"] <= row["rate"] <= row["high"]
+    found = [row for row in rows if row["pictures"] == "protected"]
+    assert all(row["rate"] == 1 and row["bit_accuracy"] > 0.99 for row in found)
+    assert all(row["psnr_db"] > 38 for row in found)
+    with np.load(tmp_path / "luo.npz") as kept:
+        assert kept["protected"].shape == (48, 32)
+
+
+def test_a_finished_method_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = study(tmp_path).rows("luo", False)
+    monkeypatch.setattr(Luo, "evidence", lambda *_: pytest.fail("measured twice"))
+    assert study(tmp_path).rows("luo", False) == first
+
+
+@pytest.mark.parametrize("name", ["yu", "diagnosis", "trigger"])
+def test_methods_with_networks_are_trained(name: str, tmp_path: Path) -> None:
+    rows = study(tmp_path).rows(name, False)
+    rules = {"published", "calibrated"} if name == "yu" else {"published", "exact", "calibrated"}
+    assert {row["rule"] for row in rows} == rules
+
+
+def test_the_command_writes_table_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "QUICK", SHORT)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- baselines:start -->\n<!-- baselines:end -->\n")
+    options = ["--out", str(tmp_path / "out"), "--quick", "--only", "luo"]
+    options += ["--csv", str(tmp_path / "table.csv"), "--page", str(page)]
+    result = CliRunner().invoke(baselines.app, options)
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "table.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["method"] for row in rows} == {"Luo et al."}
+    assert "| 100 % (48 to 100) |" in page.read_text()
+    assert page.read_text() == (
+        f"<!-- baselines:start -->\n{baselines.page_table(rows)}<!-- baselines:end -->\n"
+    )
+
+
+def test_the_page_names_the_set_that_is_accused_most_often() -> None:
+    def row(pictures: str, alpha: float, rate: float, low: float) -> dict[str, object]:
+        facts = {"method": "m", "rule": "r", "psnr_db": 40.0, "bit_accuracy": ""}
+        return facts | {"pictures": pictures, "alpha": alpha, "rate": rate, "low": low, "high": 1}
+
+    rows = [row("photos", alpha, 0.3, 0.2) for alpha in (0.05, 0.01)]
+    rows += [row("faces", alpha, 0.05, 0.0) for alpha in (0.05, 0.01)]
+    rows += [row("protected", 0.01, 1.0, 0.9)]
+    last = baselines.page_table(rows).splitlines()[-1]
+    assert last == (
+        "| m | r | photos | 30 % (20 to 100) | 30 % (20 to 100) | 1 of 2 | 100 % (90 to 100) "
+        "| 40.0 dB | none | not measured |"
+    )
+
+
+def test_unknown_methods_are_named(tmp_path: Path) -> None:
+    result = CliRunner().invoke(baselines.app, ["--out", str(tmp_path), "--only", "other"])
+    assert result.exit_code == 2
+    assert "other" in result.output
+
+
+def test_owner_and_other_icons_are_different_pictures(tmp_path: Path) -> None:
+    found = study(tmp_path)
+    assert found.owned.shape == found.innocents["other icons"].shape == (48, 3, 128, 128)
+    assert not torch.equal(found.owned, found.innocents["other icons"])
