@@ -20,6 +20,15 @@ WRITTEN = {
     "custom-diffusion": "Custom Diffusion weights",
 }
 
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        help="lora, dreambooth, full, textual-inversion, svdiff or custom-diffusion; "
+        "lora unless given.",
+    ),
+]
+
 
 def personalize_(
     data: Images,
@@ -32,14 +41,7 @@ def personalize_(
             "custom-diffusion.",
         ),
     ],
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            help="lora, dreambooth, full, textual-inversion, svdiff or custom-diffusion; "
-            "lora unless given.",
-        ),
-    ] = None,
+    method: Method = None,
     class_images: Annotated[
         Path | None,
         typer.Option(

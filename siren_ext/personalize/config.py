@@ -23,6 +23,8 @@ RATES: dict[str, float] = {
     "custom-diffusion": 1e-5,
 }
 """Learning rate of each method: that of its authors, except for LoRA."""
+METHODS = tuple(RATES)
+"""All methods."""
 WITH_PRIOR = ("dreambooth", "custom-diffusion")
 """Methods that also train on class images."""
 WITH_TOKEN = ("textual-inversion", "custom-diffusion")

@@ -107,10 +107,8 @@ def personalize(
     if saved is not None:
         trainer.restore(saved)
     _loop(trainer, state, run, progress)
-    facts = metadata(
-        data, model, config, pipeline, training, out=out, run=run, loss=trainer.mean_loss,
-        prior=prior,
-    )  # fmt: skip
+    known = {"out": out, "run": run, "loss": trainer.mean_loss, "prior": prior}
+    facts = metadata(data, model, config, pipeline, training, **known)  # type: ignore[arg-type]
     summary = save(out, pipeline, trainer.weights, config, facts)
     state.unlink(missing_ok=True)
     return summary

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from support.toy_adapters import normal
 
-from siren_ext.adapters.changes import lora_delta
+from siren_ext.adapters.changes import SPECTRAL, WHOLE, Change, lora_delta
+from siren_ext.adapters.keys import Place
 
 
 def test_convolution_delta_equals_the_convolutions() -> None:
@@ -19,3 +20,34 @@ def test_convolution_delta_equals_the_convolutions() -> None:
     through = conv(conv(conv(x, point), mid, padding=1), last) * (2.0 / 4)
     ours = conv(x, lora_delta(point, last, 2.0, mid), padding=1)
     torch.testing.assert_close(ours, through, atol=1e-4, rtol=1e-4)
+
+
+def test_shifts_of_singular_values() -> None:
+    place = Place("unet", "a")
+    for shape, count in (((6, 4), 4), ((3, 5, 2, 2), 3), ((7,), 1)):
+        weight = normal(*shape)
+        shift = torch.full((count,), -0.25)
+        change = Change(place, SPECTRAL, {"delta": shift})
+        assert change.misfit(weight, None) is None
+        moved, bias = change.delta(weight, None)
+        assert moved is not None
+        assert bias is None
+        flat = (weight + moved).reshape(1, -1) if weight.ndim == 1 else (weight + moved).flatten(1)
+        old = weight.reshape(1, -1) if weight.ndim == 1 else weight.flatten(1)
+        wanted = (torch.linalg.svdvals(old) - 0.25).clamp(min=0).sort(descending=True).values
+        torch.testing.assert_close(torch.linalg.svdvals(flat), wanted, atol=1e-5, rtol=1e-5)
+    wrong = Change(place, SPECTRAL, {"delta": torch.zeros(5)})
+    assert wrong.misfit(normal(6, 4), None) == "5 shifts, the model has 4"
+
+
+def test_whole_weights() -> None:
+    place, weight, bias = Place("unet", "a"), normal(6, 4), normal(6)
+    parts = {"whole": weight + 1, "whole_b": bias - 2}
+    moved, shift = Change(place, WHOLE, parts).delta(weight, bias)
+    assert moved is not None
+    assert shift is not None
+    torch.testing.assert_close(moved, torch.ones(6, 4))
+    torch.testing.assert_close(shift, torch.full((6,), -2.0))
+    assert Change(place, WHOLE, parts).misfit(weight, bias) is None
+    assert "bias 6" in str(Change(place, WHOLE, parts).misfit(weight, None))
+    assert "weight 6x5" in str(Change(place, WHOLE, parts).misfit(normal(6, 5), bias))
