@@ -34,7 +34,7 @@ def balanced_string(seed: int, bits: int = BITS) -> Bits:
     ConfigError
         If the length is odd or below 2.
     """
-    return balanced_strings(np.random.default_rng(seed), 1, bits)[0]
+    return balanced_strings(np.random.default_rng(seed), 1, bits)[0]  # type: ignore[no-any-return]
 
 
 def balanced_strings(rng: np.random.Generator, count: int, bits: int = BITS) -> Bits:

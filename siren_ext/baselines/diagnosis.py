@@ -115,7 +115,7 @@ class Diagnosis:
         """1 for each picture that is classified as coated, else 0; N x 1."""
         image_batch(mimicries, SMALLEST)
         view = square_view(mimicries, self.size)
-        parts = [self.classifier(part).argmax(1) for part in view.split(32)]
+        parts = [self.classifier(part).argmax(1) for part in view.split(32)]  # type: ignore[no-untyped-call]
         return torch.cat(parts)[:, None].double().numpy()
 
     def p_value(self, evidence: Floats, rule: str = "published") -> float:
@@ -189,7 +189,7 @@ def train_diagnosis(
             part = part.flip(3)
         loss = F.cross_entropy(net(part), labels)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         progress.advance(note=f"loss {loss.item():.3f}")
     return Diagnosis(warp, net.eval(), settings.size)

@@ -76,7 +76,7 @@ class FrequencyPattern:
 
     def pattern(self) -> Floats:
         """One random sign per cell."""
-        return _signs(np.random.default_rng(self.seed), 1, len(self.cells()[0]))[0]
+        return _signs(np.random.default_rng(self.seed), 1, len(self.cells()[0]))[0]  # type: ignore[no-any-return]
 
     def protect(self, images: Tensor, captions: Sequence[str] = ()) -> Protected:
         """Write the pattern; see :class:`~siren_ext.baselines.base.Baseline`.
@@ -154,4 +154,4 @@ class FrequencyPattern:
 
 def _signs(rng: np.random.Generator, count: int, cells: int) -> Floats:
     signs = rng.integers(0, 2, (count, cells), dtype=np.int8)
-    return 2.0 * signs - 1
+    return 2.0 * signs - 1  # type: ignore[return-value]

@@ -126,7 +126,7 @@ def _blocks(band: Floats) -> Floats:
     """Whole blocks of 4 x 4 in rows, n x 4 x 4."""
     rows, columns = (side // _BLOCK for side in band.shape)
     cut = band[: rows * _BLOCK, : columns * _BLOCK]
-    return cut.reshape(rows, _BLOCK, columns, _BLOCK).swapaxes(1, 2).reshape(-1, _BLOCK, _BLOCK)
+    return cut.reshape(rows, _BLOCK, columns, _BLOCK).swapaxes(1, 2).reshape(-1, _BLOCK, _BLOCK)  # type: ignore[no-any-return]
 
 
 def _unblocks(blocks: Floats, band: Floats) -> Floats:
@@ -135,4 +135,4 @@ def _unblocks(blocks: Floats, band: Floats) -> Floats:
     result = band.copy()
     tiled = blocks.reshape(rows, columns, _BLOCK, _BLOCK).swapaxes(1, 2)
     result[: rows * _BLOCK, : columns * _BLOCK] = tiled.reshape(rows * _BLOCK, columns * _BLOCK)
-    return result
+    return result  # type: ignore[no-any-return]

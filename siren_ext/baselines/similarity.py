@@ -119,7 +119,7 @@ def cosines(first: Floats, second: Floats) -> Floats:
         rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         for rows in (first, second)
     ]
-    return np.clip(unit[0] @ unit[1].T, -1, 1)
+    return np.clip(unit[0] @ unit[1].T, -1, 1)  # type: ignore[no-any-return]
 
 
 def clip_t(pictures: Floats, texts: Floats) -> float:
@@ -173,7 +173,7 @@ class Similarity:
 
     @cached_property
     def _benign(self) -> Floats:
-        return cosines(_vectors(self.embed, self.benign), self._owned).mean(1)
+        return cosines(_vectors(self.embed, self.benign), self._owned).mean(1)  # type: ignore[no-any-return]
 
     @property
     def floor(self) -> float:
@@ -189,7 +189,7 @@ class Similarity:
     def evidence(self, mimicries: Tensor) -> Floats:
         """Mean similarity of each picture to the owner's images, N x 1 in [-1,1]."""
         image_batch(mimicries, 1)
-        return cosines(_vectors(self.embed, mimicries), self._owned).mean(1, keepdims=True)
+        return cosines(_vectors(self.embed, mimicries), self._owned).mean(1, keepdims=True)  # type: ignore[no-any-return]
 
     def p_value(self, evidence: Floats, rule: str = "published") -> float:
         """The rank of the mean similarity among as many benign pictures, drawn again and again.
@@ -226,4 +226,4 @@ class Similarity:
 
 
 def _vectors(embed: Embed, pictures: Tensor) -> Floats:
-    return np.concatenate([embed(part) for part in pictures.split(16)])
+    return np.concatenate([embed(part) for part in pictures.split(16)])  # type: ignore[no-untyped-call]

@@ -153,7 +153,7 @@ class Yu:
         """Bits of each picture, N x 32."""
         image_batch(mimicries, self.encoder.size)
         logits = self.decoder(square_view(mimicries, self.encoder.size))
-        return (logits > 0).double().numpy()
+        return (logits > 0).double().numpy()  # type: ignore[no-any-return]
 
     def p_value(self, evidence: Floats, rule: str = "published") -> float:
         """The p-value of bits, by :func:`~siren_ext.baselines.bits.bits_p_value`."""
@@ -250,7 +250,7 @@ def train_yu(images: Tensor, settings: YuTraining, progress: Progress = NULL) ->
         reading = F.binary_cross_entropy_with_logits(decoder(marked), bits)
         loss = reading + settings.weight(step) * F.mse_loss(marked, clean)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         progress.advance(note=f"bits {reading.item():.3f}")
     return Yu(encoder.eval(), decoder.eval())
@@ -261,7 +261,7 @@ def _initialise(net: nn.Module) -> None:
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def _check_size(size: int) -> None:
