@@ -102,8 +102,7 @@ def personalize(
     generated = None if saved is None else saved.get("class")
     prior = class_data(config, pipeline, given, progress, generated)
     trainer = Trainer(pipeline, training, config, prior)
-    if prior is not None and given is None:
-        trainer.generated = prior.latents
+    trainer.generated = prior.latents if prior is not None and given is None else None
     if saved is not None:
         trainer.restore(saved)
     _loop(trainer, state, run, progress)
