@@ -36,7 +36,7 @@ def _clouds(size: int, rng: torch.Generator) -> Tensor:
     """Noise whose amplitude falls as one over the frequency, as in photos."""
     noise = torch.fft.rfft2(torch.randn(3, size, size, generator=rng))
     down, across = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]
-    picture = torch.fft.irfft2(noise / (down**2 + across**2).sqrt().clamp(min=1 / size))
+    picture: Tensor = torch.fft.irfft2(noise / (down**2 + across**2).sqrt().clamp(min=1 / size))
     return (0.5 + 0.2 * picture / picture.std()).clamp(0, 1)
 
 

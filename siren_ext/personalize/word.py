@@ -37,7 +37,7 @@ class TrainedRows(nn.Embedding):
 
     def __init__(self, table: nn.Embedding, first: int, count: int) -> None:
         frozen = table.weight.detach()
-        super().__init__(*frozen.shape, _weight=frozen)
+        super().__init__(frozen.shape[0], frozen.shape[1], _weight=frozen)
         self.weight.requires_grad_(False)
         self.first, self.count = first, count
         self.rows = nn.Parameter(frozen[first : first + count].clone())
