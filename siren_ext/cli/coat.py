@@ -153,6 +153,7 @@ def coat(
     from siren_ext.data.dataset import ImageSet
     from siren_ext.devices import pick_device
     from siren_ext.scale.coat import coat_with_workers
+    from siren_ext.scale.places import url_of
     from siren_ext.scale.store import coat_places
 
     chosen = settings(
@@ -170,23 +171,18 @@ def coat(
     refuse_idle_quality(chosen)
     several = _several(processes, engine, twins)
     signer = _signer(credentials, content_key, twins)
-    places = _places(data, out, twins or credentials)
-    images = None if places else ImageSet.open(data)
-    file = coater_path(coater)
-    loaded = Coater.load(file, device=pick_device(device))
+    images = None if _by_url(data, out, twins or credentials) else ImageSet.open(data)
+    loaded = Coater.load(file := coater_path(coater), device=pick_device(device))
     secret = key_for(loaded, coater, key, recipient, passphrase_env)
     with watched(quiet) as progress:
-        options: dict[str, Any] = {
-            "key": secret,
-            "batch_size": batch_size,
-            "workers": workers,
-            "progress": progress,
-        }
+        options: dict[str, Any] = {"key": secret, "batch_size": batch_size, "progress": progress}
         if several or images is None:
-            del options["workers"]
             options |= {"processes": processes, "engine": engine, "device": str(loaded.device)}
+        else:
+            options["workers"] = workers
         if images is None:
-            manifest = coat_places(places[0], loaded, file, places[1], chosen, **options)
+            start, end = (url_of(place) or str(place.absolute()) for place in (data, out))
+            manifest = coat_places(start, loaded, file, end, chosen, **options)
         elif several:
             manifest = coat_with_workers(images, loaded, file, out, chosen, **options)
         elif twins is None:
@@ -228,15 +224,15 @@ def _several(processes: int, engine: str, twins: Path | None) -> bool:
     return several
 
 
-def _places(data: Path, out: Path, apart: Path | None) -> tuple[str, str] | None:
-    """Both places if one of them is a URL; ``apart`` is what only folders can have."""
+def _by_url(data: Path, out: Path, apart: Path | None) -> bool:
+    """Whether one of both is a URL; ``apart`` is what only folders can have."""
     from siren_ext.scale.places import url_of
 
     if url_of(data) is None and url_of(out) is None:
-        return None
+        return False
     if apart is not None:
         raise ConfigError("Twins and content credentials need folders; expected no URLs.")
-    return url_of(data) or str(data.absolute()), url_of(out) or str(out.absolute())
+    return True
 
 
 def _report(manifest: CoatManifest, images: ImageSet | None, out: Path) -> None:

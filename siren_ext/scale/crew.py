@@ -8,7 +8,7 @@ not reported are given out again, so no reported image is coated twice, and none
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -22,16 +22,17 @@ LOSSES_IN_A_ROW = 12
 """So many workers are lost without one finished image before the run stops."""
 
 T = TypeVar("T")
+Given = TypeVar("Given", contravariant=True)
 
 
 class WorkerLostError(Exception):
     """A worker has ended in the middle of its work; the message says how."""
 
 
-class Worker(Protocol[T]):
+class Worker(Protocol[Given]):
     """One worker."""
 
-    def give(self, tasks: Sequence[T]) -> None:
+    def give(self, tasks: Sequence[Given]) -> None:
         """Begin a batch; raises :class:`WorkerLostError` if the worker has ended."""
 
     def take(self) -> tuple[int, Outcome] | None:
@@ -44,7 +45,7 @@ class Worker(Protocol[T]):
         """End the worker after its work."""
 
 
-W = TypeVar("W", bound="Worker[object]")
+W = TypeVar("W")
 
 
 class Engine(Protocol[W]):
@@ -93,7 +94,7 @@ class Crew(Generic[T]):
         """Give out no more batches; those that were begun are finished."""
         self._waiting.clear()
 
-    def results(self) -> Iterator[tuple[T, Outcome]]:
+    def results(self) -> Generator[tuple[T, Outcome], None, None]:
         """What was done with every task, in the order in which they end.
 
         Yields

@@ -144,12 +144,19 @@ def threads_for(processes: int) -> int:
     ----------
     processes : int
         Number of processes.
+
+    Returns
+    -------
+    int
+        At least 1, and no more than ``OMP_NUM_THREADS`` says.
     """
     if sys.platform == "linux":
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    return max(1, cores // processes)
+    most = os.environ.get("OMP_NUM_THREADS", "")
+    share = max(1, cores // processes)
+    return min(share, int(most)) if most.isdigit() and int(most) else share
 
 
 def _work(connection: Connection, setup: Setup) -> None:

@@ -77,26 +77,17 @@ def coat_places(
     Cancelled
         The user stopped the run.
     """
-    config = config or CoatConfig()
-    _check(config, processes, batch_size)
+    _check(config := config or CoatConfig(), processes, batch_size)
     check_key(coater, key)
-    begun, target = Place(source), Place(out)
-    if begun.inside(target) or target.inside(begun):
-        raise DatasetError(f"{out} is, contains or is inside {source}; choose a separate place.")
+    begun, target = _separate(source, out)
     found, there = begun.files(), target.files()
     mark = "" if key is None else key.fingerprint()
     records = StoreRecords(target, there, coater.fingerprint, config, mark)
     tasks = _tasks(found, source, config)
-    left = [
-        task
-        for task in tasks
-        if not records.finished(
-            printable(task.source), task.output, found[task.source].stamp, there
-        )
-    ]
+    left = [task for task in tasks if not _finished(task, records, found, there)]
     progress.stage("Coating", len(tasks), len(tasks) - len(left))
     work = [left[start : start + batch_size] for start in range(0, len(left), batch_size)]
-    message = message_of(key)
+    count, message = min(processes, max(1, len(work))), message_of(key)
     setup = StoreSetup(
         coater=Path(coater_file).resolve(),
         fingerprint=coater.fingerprint,
@@ -111,15 +102,29 @@ def coat_places(
     failures: dict[str, str] = {}
     complete = False
     try:
-        processes = min(processes, max(1, len(work)))
-        with closing(engine_for(engine, setup, processes)) as started:
-            crew: Crew[StoreTask] = Crew(started, processes, work)
-            _coat(crew, found, records, failures, progress)
+        with closing(engine_for(engine, setup, count)) as started:
+            _coat(Crew(started, count, work), found, records, failures, progress)
         complete = True
     finally:
         order = [printable(task.source) for task in tasks]
         manifest = records.finish(order, failures, complete=complete)
     return manifest
+
+
+def _separate(source: str, out: str) -> tuple[Place, Place]:
+    """Both places; refuses one that is in the other."""
+    begun, target = Place(source), Place(out)
+    if begun.inside(target) or target.inside(begun):
+        raise DatasetError(f"{out} is, contains or is inside {source}; choose a separate place.")
+    return begun, target
+
+
+def _finished(
+    task: StoreTask, records: StoreRecords, found: dict[str, Found], there: dict[str, Found]
+) -> bool:
+    """Whether an earlier run has coated an image as it is now."""
+    stamp = found[task.source].stamp
+    return records.finished(printable(task.source), task.output, stamp, there)
 
 
 def _check(config: CoatConfig, processes: int, batch_size: int) -> None:

@@ -53,6 +53,9 @@ def test_what_keeps_it_from_working_is_told(coater_file, tmp_path) -> None:
 
 
 def test_the_cores_are_shared(monkeypatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(processes.os, "cpu_count", lambda: 8)
     monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert [threads_for(count) for count in (1, 2, 3, 8, 100)] == [8, 4, 2, 1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert [threads_for(count) for count in (1, 3, 8)] == [2, 2, 1]
