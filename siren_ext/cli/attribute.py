@@ -101,7 +101,7 @@ def images(
         )
     _print(done)
     say(str(done.report.html))
-    report_skipped(done.problems, "image")
+    report_skipped((*done.problems, *pictures.problems), "image")
 
 
 def _pictures(query: list[Path]) -> ImageSet:
@@ -115,6 +115,7 @@ def _pictures(query: list[Path]) -> ImageSet:
     for path in query:
         if is_folder(path):
             found.append(ImageSet.open(path))
+            report_notices(found[-1].notices)
             continue
         if not path.is_file():
             raise DatasetError(f"{path} does not exist; expected a picture or a folder of them.")
@@ -124,9 +125,10 @@ def _pictures(query: list[Path]) -> ImageSet:
             raise DatasetError(
                 f"{path} is not a picture that can be read; expected a PNG, JPEG or WebP file."
             )
-        found.append(replace(beside, items=items, name=path.name))
+        found.append(replace(beside, items=items, name=path.name, problems=()))
     items = tuple(item for one in found for item in one.items)
-    return replace(found[0], items=items, name="--query", problems=(), notices=()).checked()
+    problems = tuple(problem for one in found for problem in one.problems)
+    return replace(found[0], items=items, name="--query", problems=problems, notices=()).checked()
 
 
 def _print(done: ImageAttribution) -> None:

@@ -60,6 +60,21 @@ def test_without_a_lora_the_files_are_compared(
     assert json.loads((tmp_path / "report" / "attribution.json").read_text())["method"] == "patches"
 
 
+def test_pictures_that_are_left_out_are_told(
+    call: Call, line: list[str | Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    shutil.copyfile(tmp_path / "photos" / "0.png", folder / "a.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "raw.cr2").write_bytes(b"raw")
+    code, out, err = call(*line, "--query", folder)
+    assert code == 3, err
+    assert "has the patches most similar to the 2 pictures together" in out
+    assert "broken.png" in err
+    assert "raw.cr2" in err
+
+
 def test_errors(call: Call, line: list[str | Path], tmp_path: Path) -> None:
     code, _, err = call(*line, "--query", tmp_path / "absent.png")
     assert code == 2
