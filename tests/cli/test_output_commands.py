@@ -30,6 +30,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "coat": ("photos", *COATER),
     "generate": ("--suspect", "photos", "--prompt", "a fox", "-n", "4"),
     "decoys": ("coater.safetensors", "photos", *BASE),
+    "watch": ("photos", *COATER, "--once", "--settle", "0"),
 }
 """Their files have other names, so they may write beside one."""
 FILES: dict[str, tuple[str, ...]] = {
