@@ -86,16 +86,12 @@ class Processor:
 
 
 class Watch(Progress):
-    """Notes the times of the first image, of the last one that does not count, and of the last.
-
-    The processor's time is read after every image, because a worker that has nothing left to do
-    ends before the last image, and its time can't be read then. What the reading takes is left out.
-    """
+    """Notes the times of the first image, of the last one that does not count, and of the last."""
 
     def __init__(self, processor: Processor, last: int) -> None:
         super().__init__()
         self.processor, self.last, self.done, self.coating = processor, last, 0, False
-        self.begun, self.reading = time.perf_counter(), 0.0
+        self.begun = time.perf_counter()
         self.marks: list[tuple[float, float, float]] = []
 
     def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
@@ -107,13 +103,11 @@ class Watch(Progress):
         if not self.coating:
             return
         self.done += units
-        before = time.thread_time()
-        everything = self.processor.now()
-        clock = time.perf_counter() - self.begun
-        if self.done in (1, FIRST, self.last):
-            own = time.process_time() - (time.thread_time() - before)
-            self.marks.append((clock, own - self.reading, everything - self.reading))
-        self.reading += time.thread_time() - before
+        if self.done in (1, FIRST, self.last) or self.done % LOOK == 0:
+            used = self.processor.now()  # often, because a worker that has ended is not seen
+            if self.done in (1, FIRST, self.last):
+                clock = time.perf_counter() - self.begun
+                self.marks.append((clock, time.process_time() - self.processor.spent, used))
 
 
 def measure(folder: Path, count: int, size: int, coater_name: str) -> list[dict[str, Any]]:
