@@ -1,4 +1,4 @@
-"""``attribute``: which images shaped a picture."""
+"""``attribute``: which images shaped a picture, and which model's pictures a model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from siren_ext.cli import attribute_source
 from siren_ext.cli.common import (
     command,
     explain,
@@ -152,7 +153,9 @@ def register(app: typer.Typer) -> None:
         the program.
     """
     group = typer.Typer(
-        help="Find out which images shaped a picture.", no_args_is_help=True, add_completion=False
+        help="Find out which images shaped a picture, or which model's pictures a model.",
+        no_args_is_help=True,
+        add_completion=False,
     )
     app.add_typer(group, name="attribute")
     command(
@@ -161,3 +164,4 @@ def register(app: typer.Typer) -> None:
         example="siren-ext attribute images --data photos --base sd15.safetensors --adapter "
         "suspect.safetensors --query picture.png --out report",
     )(images)
+    attribute_source.register(group)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ import typer
 from siren_ext.errors import ConfigError, EvidenceError, SirenError
 from siren_ext.files import is_folder, is_present
 
-Kind = Literal["scores", "adapter", "report", "ranking", "robustness"]
+Kind = Literal["scores", "adapter", "report", "ranking", "source", "robustness"]
 Force = Annotated[
     bool,
     typer.Option(
@@ -30,6 +31,7 @@ _FORMATS = {
     b"siren_ext.report": "report",
     b"siren_ext.passive_report": "report",
     b"siren_ext.attribution": "attribution",
+    b"siren_ext.source_attribution": "source",
 }
 _START = 4096
 _FORMAT = re.compile(rb'\A\s*\{\s*"format"\s*:\s*"([\w.]{1,80})"')
@@ -44,7 +46,7 @@ def check_output(out: Path, kind: Kind, *, force: bool = False) -> None:
     ----------
     out : Path
         the file, or the folder of a report, ranking or table, that will be written.
-    kind : {"scores", "adapter", "report", "ranking", "robustness"}
+    kind : {"scores", "adapter", "report", "ranking", "source", "robustness"}
         what will be written. A finished table of robustness took hours, so it is kept as well.
     force : bool
         allow it all the same; a folder is still not replaced by a file, nor a file by a folder.
@@ -60,10 +62,10 @@ def check_output(out: Path, kind: Kind, *, force: bool = False) -> None:
     if kind == "report":
         _check_report(out, force)
         return
-    if kind in ("ranking", "robustness"):
+    if kind in _FOLDER_CHECKS:
         _refuse_file(out)
         if not force:
-            (_check_ranking if kind == "ranking" else _check_empty)(out)
+            _FOLDER_CHECKS[kind](out)
         return
     if is_folder(out):
         raise ConfigError(f"--out {out} is a folder; expected the name of a file to write.")
@@ -112,11 +114,22 @@ def _check_ranking(folder: Path) -> None:
     """Refuse files that have a ranking's names but are none."""
     from siren_ext.report.attribution_report import ATTRIBUTION_HTML, ATTRIBUTION_JSON
 
-    data, page = folder / ATTRIBUTION_JSON, folder / ATTRIBUTION_HTML
-    foreign = is_present(data) and kind_of(data) not in ("attribution", "")
+    _check_pair(folder / ATTRIBUTION_JSON, folder / ATTRIBUTION_HTML, "attribution", "a ranking")
+
+
+def _check_source(folder: Path) -> None:
+    """Refuse files that have the names of a report about a source but are none."""
+    from siren_ext.report.source_report import SOURCE_HTML, SOURCE_JSON
+
+    _check_pair(folder / SOURCE_JSON, folder / SOURCE_HTML, "source", "a report about a source")
+
+
+def _check_pair(data: Path, page: Path, kind: str, what: str) -> None:
+    """Refuse a record of another kind, and a page without a record."""
+    foreign = is_present(data) and kind_of(data) not in (kind, "")
     if foreign or (is_present(page) and not is_present(data)):
         raise ConfigError(
-            f"{folder} holds {(data if foreign else page).name}, which is not a ranking of "
+            f"{data.parent} holds {(data if foreign else page).name}, which is not {what} of "
             "siren-ext; it is not replaced. Choose another folder, or add --force to replace it."
         )
 
@@ -128,6 +141,13 @@ def _check_empty(folder: Path) -> None:
             f"{folder} has files already, and nothing is overwritten. Choose a new folder, or add "
             "--force to replace an earlier table in it."
         )
+
+
+_FOLDER_CHECKS: dict[str, Callable[[Path], None]] = {
+    "ranking": _check_ranking,
+    "source": _check_source,
+    "robustness": _check_empty,
+}
 
 
 def _refuse_file(folder: Path) -> None:
@@ -147,7 +167,8 @@ def kind_of(file: Path) -> str:
     Returns
     -------
     str
-        scores, adapter, report or attribution; "" if it is empty, "other" if it is none of ours.
+        scores, adapter, report, attribution or source; "" if it is empty, "other" if it is none
+        of ours.
     """
     try:
         if not file.is_file():

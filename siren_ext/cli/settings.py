@@ -28,6 +28,7 @@ _SETTINGS = {
     "verify": "siren_ext.verdict.config:VerifyConfig",
     "passive": "siren_ext.passive.config:PassiveConfig",
     "attribute": "siren_ext.attribution.config:AttributionConfig",
+    "attribute-source": "siren_ext.attribution.source_config:SourceConfig",
 }
 _PARTS = {
     "verify": {"preference": "siren_ext.preference.config:PreferenceConfig"},
@@ -36,6 +37,7 @@ _PARTS = {
         "completion": "siren_ext.passive.config:CompletionConfig",
         "likeness": "siren_ext.passive.config:LikenessConfig",
     },
+    "attribute-source": {"shadow": "siren_ext.attribution.source_config:ShadowConfig"},
     "train": {
         "coater": "siren_ext.coater.config:CoaterConfig",
         "surrogate": "siren_ext.personalize.config:PersonalizeConfig",

@@ -31,8 +31,7 @@ from siren_ext.progress import NULL, Progress
 if TYPE_CHECKING:
     from siren_ext.data.dataset import ImageSet
     from siren_ext.diffusion.load import Pipeline
-    from siren_ext.suspects.base import PromptPlan
-    from siren_ext.suspects.redraw import Redraw
+    from siren_ext.suspects.base import PromptPlan, Redraw
 
 Floats = NDArray[np.float64]
 

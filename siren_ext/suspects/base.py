@@ -21,6 +21,10 @@ from siren_ext.suspects.provenance import PictureRecord, Provenance
 
 SAVE_SECONDS = 5.0
 
+Redraw = Callable[[Tensor, "PromptPlan", int, float], Tensor]
+"""From a picture (3 x H x W in [0,1]), a plan, the number in it whose prompt and seed are used, and
+a strength (0 to 1, where nothing is kept) to a picture in [0,1]."""
+
 
 @dataclass(frozen=True)
 class PromptPlan(Config):

@@ -28,10 +28,8 @@ _TRIAL_PROMPT = "an image"
 _TRIAL_STEPS = 2
 _SMALLEST_CHANGE = 1e-6  # below the rounding of float32 pictures
 _VISIBLE = 0.5 / 255  # half a level of an 8-bit picture
-# side of the trial picture of models that make pictures of any size
-_TRIAL_SIZE = 256
-# Shares of a change that must survive rounding; below the first there is a warning, below the
-# second an error.
+_TRIAL_SIZE = 256  # side of the trial picture of models that make pictures of any size
+# shares of a change that must survive rounding; below them there is a warning, and an error
 _MOSTLY_KEPT, _HALF_KEPT = 0.9, 0.5
 
 
@@ -150,6 +148,10 @@ class LocalSuspect:
     def warnings(self) -> tuple[str, ...]:
         """Warnings about the adapters; loads the model if needed."""
         return self._loaded[1]
+
+    def release(self) -> None:
+        """Free the memory of the loaded model; it is loaded again when needed."""
+        self.__dict__.pop("_loaded", None)
 
     @cached_property
     def _loaded(self) -> tuple[Pipeline, tuple[str, ...]]:

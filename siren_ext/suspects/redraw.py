@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,17 +12,14 @@ from siren_ext.diffusion import families, pipelines
 from siren_ext.diffusion.sampling import redraw_latents, seeded_noise
 from siren_ext.progress import NULL, Progress
 from siren_ext.suspects.a1111 import A1111Suspect
-from siren_ext.suspects.base import PromptPlan, Suspect
+from siren_ext.suspects.base import PromptPlan, Redraw, Suspect
 from siren_ext.suspects.comfyui import ComfyUISuspect
 from siren_ext.suspects.folder import FolderSuspect
+from siren_ext.suspects.function import FunctionSuspect
 from siren_ext.suspects.local import LocalSuspect
 
 if TYPE_CHECKING:
     from siren_ext.diffusion.load import Pipeline
-
-Redraw = Callable[[Tensor, PromptPlan, int, float], Tensor]
-"""From a picture (3 x H x W in [0,1]), a plan, the number in it whose prompt and seed are used, and
-a strength (0 to 1, where nothing is kept) to a picture in [0,1]."""
 
 
 def redrawer(suspect: Suspect, *, progress: Progress = NULL) -> tuple[Redraw | None, str]:
@@ -57,10 +53,12 @@ def redrawer(suspect: Suspect, *, progress: Progress = NULL) -> tuple[Redraw | N
             return server.redraw(image, plan, index, strength, progress)
 
         return by_server, ""
+    if isinstance(suspect, FunctionSuspect):
+        return suspect.redraw, "" if suspect.redraw else "Its function takes a prompt only."
     if isinstance(suspect, FolderSuspect):
         return None, "Of a folder of pictures, only the pictures can be compared."
     if isinstance(suspect, LocalSuspect):
-        if families.is_stable(suspect.pipeline):
+        if "family" not in families.describe_model(suspect.model):  # loads no weights
             local = suspect
 
             def here(image: Tensor, plan: PromptPlan, index: int, strength: float) -> Tensor:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from siren_ext.diffusion.load import Pipeline
     from siren_ext.keys.signing import Signer
     from siren_ext.passive.likeness import Floats
-    from siren_ext.suspects.redraw import Redraw
+    from siren_ext.suspects.base import Redraw
 
 KIND = "likeness"
 """``source["kind"]`` of tables of distances."""

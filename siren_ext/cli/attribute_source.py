@@ -1,0 +1,240 @@
+"""``attribute source``: was a model trained on pictures of another model?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from siren_ext.cli.common import (
+    command,
+    explain,
+    gather,
+    report_notices,
+    report_skipped,
+    say,
+    watched,
+)
+from siren_ext.cli.options import (
+    AllowPartial,
+    Assignments,
+    ConfigFile,
+    Device,
+    Quiet,
+    ReportFolder,
+)
+from siren_ext.cli.output import Force, check_output
+from siren_ext.cli.suspects import (
+    SUSPECT_HELP,
+    LimitOptions,
+    TokenVariables,
+    TrustedHosts,
+    limits,
+    trust,
+)
+from siren_ext.documents import read_bytes
+from siren_ext.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from siren_ext.suspects.base import Suspect
+    from siren_ext.workflows.source_attribution import SourceAttribution
+
+_MAX_CAPTIONS = 16 << 20
+
+Source = Annotated[
+    str, typer.Option("--source", metavar="MODEL", help=f"Your model: {SUSPECT_HELP}")
+]
+Suspicious = Annotated[
+    str,
+    typer.Option("--suspect", metavar="MODEL", help="The suspicious model, in any of these ways."),
+]
+TrainingImages = Annotated[
+    Path | None,
+    typer.Option("--data", help="Training images of the source, with their captions."),
+]
+Captions = Annotated[
+    Path | None,
+    typer.Option(
+        "--captions",
+        metavar="FILE.txt",
+        help="Captions, one a line, for which your model is asked. Without --data, those for which "
+        "it always makes the same picture are used.",
+    ),
+]
+Innocent = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--innocent",
+        metavar="MODEL",
+        help="Model of the same kind that can't have seen pictures of the source; may be repeated. "
+        "Three or more are needed to accuse anybody.",
+    ),
+]
+Known = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--known",
+        metavar="MODEL",
+        help="Model that you trained on pictures of the source; may be repeated. With innocent "
+        "ones it serves to choose the threshold, and from three on as shadow model.",
+    ),
+]
+Public = Annotated[
+    str | None,
+    typer.Option(
+        "--public",
+        metavar="MODEL",
+        help="Public model that the source started from: what it reproduces as well is not "
+        "counted. By default that of --base; none counts everything.",
+    ),
+]
+LoraBase = Annotated[
+    str | None, typer.Option("--base", help="Base model of all LoRA files that are given.")
+]
+Weight = Annotated[float, typer.Option("--scale", help="Weight of LoRA files.")]
+
+
+def source(
+    source: Source,
+    suspect: Suspicious,
+    out: ReportFolder,
+    data: TrainingImages = None,
+    captions: Captions = None,
+    innocent: Innocent = None,
+    known: Known = None,
+    public: Public = None,
+    base: LoraBase = None,
+    scale: Weight = 1.0,
+    allow_partial: AllowPartial = False,
+    limit: LimitOptions = None,
+    token_env: TokenVariables = None,
+    trust_host: TrustedHosts = None,
+    force: Force = False,
+    config: ConfigFile = None,
+    assign: Assignments = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Test whether a model was trained on pictures that your model made; write a report.
+
+    Your model is asked for its key samples: pictures that it reproduces, and others don't. The
+    suspicious model is asked for the same ones. Give innocent models of the same kind, or nobody is
+    accused. The page says what the result does not prove. Run the same command again to resume a
+    stopped one; pictures are kept in OUT.pictures. The exit code is 0 for every verdict.
+    """
+    from siren_ext.attribution.source_config import ShadowConfig, SourceConfig
+    from siren_ext.data.dataset import ImageSet
+    from siren_ext.workflows.source_attribution import SourceQuestion, attribute_source
+
+    given = gather(SourceConfig, config, assign, groups={"shadow": ShadowConfig})
+    shadows = ShadowConfig.from_dict(given.pop("shadow"))
+    chosen = SourceConfig.from_dict(given)
+    check_output(out, "source", force=force)
+    opened = _opener(
+        base, scale, allow_partial, limits(limit), trust(token_env, trust_host), device
+    )
+    images = None if data is None else ImageSet.open(data)
+    if images is not None:
+        report_notices(images.notices)
+    clean = None if public == "none" else public or base
+    question = SourceQuestion(
+        source=opened(source),
+        suspect=opened(suspect),
+        data=images,
+        captions=() if captions is None else _lines(captions),
+        base=None if clean is None else opened(clean),
+        known=_named(known, opened),
+        innocent=_named(innocent, opened),
+    )
+    with watched(quiet) as progress:
+        done = attribute_source(question, out, chosen, shadows, progress=progress)
+    _print(done)
+    say(str(done.report.html))
+    report_skipped(done.problems, "image")
+
+
+def _opener(
+    base: str | None, scale: float, allow_partial: bool, most: Any, allowed: Any, device: str
+) -> Callable[[str], Suspect]:
+    """Opens models; the base is for LoRA files only."""
+    from siren_ext.suspects.open import needs_base, open_suspect
+
+    def opened(text: str) -> Suspect:
+        adapter = "://" not in text and needs_base(text)
+        return open_suspect(
+            text,
+            base=base if adapter else None,
+            scale=scale,
+            allow_partial=allow_partial and adapter,
+            limits=most,
+            trust=allowed,
+            device=device,
+        )
+
+    return opened
+
+
+def _named(texts: list[str] | None, opened: Callable[[str], Suspect]) -> dict[str, Suspect]:
+    """Models by the last part of what was typed, which is made unique where needed."""
+    found: dict[str, Suspect] = {}
+    for text in texts or ():
+        short = Path(text).name if "://" not in text else text.partition("?")[0]
+        name, number = short, 2
+        while name in found:
+            name, number = f"{short} ({number})", number + 1
+        found[name] = opened(text)
+    return found
+
+
+def _lines(file: Path) -> tuple[str, ...]:
+    """The lines of a text file that are not empty."""
+    data = read_bytes(file, error=ConfigError, max_bytes=_MAX_CAPTIONS)
+    try:
+        lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not UTF-8; expected one caption a line.") from error
+    found = tuple(line for line in lines if line)
+    if not found:
+        raise ConfigError(f"{file} holds no caption; expected one a line.")
+    return found
+
+
+def _print(done: SourceAttribution) -> None:
+    """The verdict on stdout, notes on stderr."""
+    verdict = done.verdict
+    say(verdict.headline)
+    say(
+        f"conf {verdict.confidence:.2f}, p {verdict.p_value:.3g}, threshold "
+        f"{verdict.threshold.delta:g}"
+    )
+    for name, (hits, total) in verdict.models.items():
+        say(f"{name}: {hits} of {total}")
+    if verdict.shadow is not None:
+        where = "above" if verdict.shadow.above else "not above"
+        say(
+            f"Shadow models: score {verdict.shadow.score:.2f}, {where} the threshold "
+            f"{verdict.shadow.threshold:.2f}; AUC {verdict.shadow.auc:.2f}"
+        )
+    for note in verdict.notes:
+        explain(f"Note: {note}")
+    explain("The page says what this does not prove.")
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command to its group.
+
+    Parameters
+    ----------
+    group : typer.Typer
+        the group ``attribute``.
+    """
+    command(
+        group,
+        "source",
+        example="siren-ext attribute source --source mine.safetensors --base sd15.safetensors "
+        "--data photos --suspect suspect.safetensors --innocent other1.safetensors --innocent "
+        "other2.safetensors --innocent other3.safetensors --out report",
+    )(source)
