@@ -202,7 +202,7 @@ def main() -> None:
     print(f"planning: {plan * 1000:.2f} ms per image, in one process")
     if given.out is not None:
         found = {
-            "command": f"python benchmarks/scale.py --images {given.images}",
+            "command": "python benchmarks/scale.py",
             "coater": given.coater,
             "images": given.images,
             "size": given.size,
