@@ -54,7 +54,7 @@ PLACED: dict[str, tuple[str, ...]] = {
 }
 """They take the place to write as an argument."""
 FORCED = {
-    *("verify", "passive", "robustness", "attribute images", "investigate"),
+    *("verify", "passive", "robustness", "attribute images", "attribute source", "investigate"),
     *("personalize", "score", "preference", "twins"),
 }
 """They have ``--force``; the others never replace anything."""
@@ -102,7 +102,8 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_the_table_has_all_commands_with_an_output() -> None:
     found = dict(commands(typer.main.get_command(app)))
     outputs = {name for name, options in found.items() if "--out" in options}
-    assert outputs == {*FOLDERS, *BESIDE, *FILES, "investigate", "attribute images"}
+    attributions = {"attribute images", "attribute source"}
+    assert outputs == {*FOLDERS, *BESIDE, *FILES, *attributions, "investigate"}
     assert {name for name, options in found.items() if "--force" in options} == FORCED
     assert set(PLACED) <= set(found)
 
