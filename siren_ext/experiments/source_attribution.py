@@ -7,7 +7,7 @@ innocent ones on other icons alone. Everything finished is kept in OUT; a second
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,13 @@ import numpy as np
 import typer
 
 from siren_ext.attribution.distances import distance_named, embedding
-from siren_ext.attribution.key_queries import Answers, Asking
-from siren_ext.attribution.key_samples import Selection, Strategy, at_random, detection, generation
+from siren_ext.attribution.key_queries import Answers, Asking, KeySample
+from siren_ext.attribution.key_samples import (
+    at_random,
+    detection,
+    generation,
+    image_candidates,
+)
 from siren_ext.attribution.mixtures import build_mixture
 from siren_ext.attribution.shadow import find, first_embeddings, query_vectors
 from siren_ext.attribution.source_config import ShadowConfig, SourceConfig
@@ -46,6 +51,7 @@ from siren_ext.progress import NULL, Named, Progress
 from siren_ext.suspects.base import PromptPlan, generate_images
 from siren_ext.suspects.local import LocalSuspect
 
+STRATEGIES = ("detection", "random", "generation")
 SHARES = (1.0, 0.7, 0.5, 0.3)
 BAND = 0.01
 SIZE = 128
@@ -212,23 +218,31 @@ class Study:
         cache = self.out / "answers"
         return Asking(config, config.query, distance, SIZE, cache, progress=self.progress)
 
-    def rows(self, name: str, strategy: Strategy, config: SourceConfig) -> list[Row]:
+    def rows(self, name: str, config: SourceConfig) -> list[Row]:
         """All figures with key samples of one strategy.
 
         Parameters
         ----------
-        name : str
-            Of the strategy, in tables.
-        strategy : Strategy
-            Chooses key samples.
+        name : {"detection", "random", "generation"}
+            The strategy. The first two choose among the source's training images, about all of
+            which the models are asked once.
         config : SourceConfig
             How models are asked.
         """
-        asking = self.asking(config)
-        chosen = strategy(asking, self.source, LocalSuspect(POCKET))
-        answers = {
-            model: asking.answers(model, one, chosen.keys) for model, one in self.models.items()
-        }
+        asking, base = self.asking(config), LocalSuspect(POCKET)
+        if name == "generation":
+            chosen = generation(self.own.captions())(asking, self.source, base)
+            asked: Sequence[KeySample] = chosen.keys
+        else:
+            strategy = detection(self.own) if name == "detection" else at_random(self.own)
+            chosen = strategy(asking, self.source, base)
+            asked = image_candidates(self.own, len(self.own), config.seed)
+        places = {key.digest: place for place, key in enumerate(asked)}
+        kept = [places[key.digest] for key in chosen.keys]
+        models = {"source": self.source, **self.models}
+        answers = {model: asking.answers(model, one, asked) for model, one in models.items()}
+        answers = {model: part_of(one, kept) for model, one in answers.items()}
+        source = answers.pop("source")
         near = {model: one.nearest for model, one in answers.items()}
         judged = judge_all(near, self.shares, config.band)
         known = np.array([one.confidence for one in judged if one.share])
@@ -236,16 +250,15 @@ class Study:
         numbers = sorted({count for count in (5, 10, 20, 30, 50, 100) if count < len(chosen.keys)})
         rows = confidence_rows(name, judged, config.alpha, config.least_confidence)
         rows += score_rows("conf", name, known, innocent, ShadowConfig().false_positives)
-        rows += self.shadow_rows(name, asking, chosen, answers)
+        rows += self.shadow_rows(name, config, source, answers)
         rows += band_rows(name, judged)
         return rows + number_rows(name, judged, [*numbers, len(chosen.keys)])
 
     def shadow_rows(
-        self, name: str, asking: Asking, chosen: Selection, answers: Mapping[str, Answers]
+        self, name: str, asked: SourceConfig, source: Answers, answers: Mapping[str, Answers]
     ) -> list[Row]:
         """Figures of the statistical level, each model scored without its part of the models."""
-        embed, config = embedding(asking.config), ShadowConfig()
-        source = asking.answers("source", self.source, chosen.keys)
+        embed, config = embedding(asked), ShadowConfig()
         reference = first_embeddings(source, embed, SIZE)
         vectors = {
             model: query_vectors(one, first_embeddings(one, embed, SIZE), reference)
@@ -256,6 +269,21 @@ class Study:
         found = find(innocent[0], known, innocent, config)
         scores = np.array(found.known), np.array(found.innocent)
         return score_rows("shadow", name, *scores, config.false_positives)
+
+
+def part_of(answers: Answers, rows: Sequence[int]) -> Answers:
+    """Answers to some key samples.
+
+    Parameters
+    ----------
+    answers : Answers
+        To all of them.
+    rows : sequence of int
+        Positions of those that are kept, in their new order.
+    """
+    files = tuple(answers.files[row] for row in rows)
+    each = answers.requests // len(answers.files)
+    return Answers(answers.distances[list(rows)], files, each * len(rows))
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -270,9 +298,15 @@ def source_attribution(
     out: Annotated[Path, typer.Option("--out", help="Folder of the study.")],
     data: StudyImages = "samples",
     quick: Annotated[bool, typer.Option("--quick", help="Few small models, minutes.")] = False,
+    only: Annotated[
+        str, typer.Option("--only", help=f"Of {', '.join(STRATEGIES)}; separated by commas.")
+    ] = "detection,random",
     csv: Annotated[Path | None, typer.Option("--csv", help="CSV table; by default in OUT.")] = None,
 ) -> None:
     """Train a source, infringing and innocent models, and measure who is found."""
+    wanted = [name for name in only.split(",") if name]
+    if unknown := sorted(set(wanted) - set(STRATEGIES)):
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(STRATEGIES)}.")
     length, known = QUICK if quick else FULL, open_set(data)
     needed = length.own + length.images
     if len(known) < needed:
@@ -282,14 +316,9 @@ def source_attribution(
     rows: list[Row] = []
     with watched(False) as progress:
         study = Study(known, out, length, progress)
-        strategies: dict[str, Strategy] = {
-            "detection": detection(study.own),
-            "generation": generation(study.own.captions()),
-            "random": at_random(study.own),
-        }
-        for name, strategy in strategies.items():
+        for name in wanted:
             try:
-                rows += study.rows(name, strategy, questions)
+                rows += study.rows(name, questions)
             except ConfigError as error:  # too few key samples
                 say(f"{name} is left out: {error}")
     write_rows(rows, csv or out / "source_attribution.csv")

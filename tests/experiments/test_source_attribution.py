@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from support.toy_source import SIDE, scene, toy_model, write_scenes
 
-from siren_ext.attribution.key_samples import detection
 from siren_ext.attribution.mixtures import read_mixture
 from siren_ext.attribution.source_config import SourceConfig
 from siren_ext.experiments import source_attribution
@@ -54,11 +53,15 @@ def test_models_are_trained_on_their_share(study: Study) -> None:
 
 
 def test_rows_of_a_strategy(study: Study) -> None:
-    rows = study.rows("detection", detection(study.own), CONFIG)
+    rows = study.rows("detection", CONFIG)
     conf = {row["rho"]: row["value"] for row in rows if row["metric"] == "conf"}
     assert conf[1.0] > conf[0.5] > conf[0.0]
     assert {row["keys"] for row in rows} == {"detection"}
     metrics = {row["metric"] for row in rows}
+    asked = len(list((study.out / "answers").iterdir()))
+    assert asked == 8 + 2  # all models, the source and the base
+    study.rows("random", CONFIG)  # asks nothing new
+    assert len(list((study.out / "answers").iterdir())) == asked
     assert {"conf auc", "shadow auc", "accused", "gap at N = 8", "distance from 0"} <= metrics
 
 
