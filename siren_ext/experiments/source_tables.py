@@ -186,8 +186,10 @@ def score_rows(name: str, keys: str, known: Floats, innocent: Floats, share: flo
     rng = np.random.default_rng(41)
     drawn: dict[str, list[float]] = {}
     for _ in range(REPEATS):
-        again = (part[rng.integers(len(part), size=len(part))] for part in (known, innocent))
-        for metric, value in rates(*again, share).items():
+        first, second = (
+            part[rng.integers(len(part), size=len(part))] for part in (known, innocent)
+        )
+        for metric, value in rates(first, second, share).items():
             drawn.setdefault(metric, []).append(value)
     rows = []
     for metric, value in rates(known, innocent, share).items():
