@@ -74,3 +74,26 @@ class MissingExtraError(SirenError):
 
 class Cancelled(SirenError):  # noqa: N818 - the user's decision, not an error
     """The user stopped a long step; finished work is kept."""
+
+
+def reason_of(error: BaseException | str) -> str:
+    """Why something failed: the words of the system, without number and path, if there are any.
+
+    Parameters
+    ----------
+    error : BaseException | str
+        What was raised, or its words.
+    """
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error of another library, or the name of its class if it has no words.
+
+    Parameters
+    ----------
+    error : BaseException
+        What was raised.
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -25,7 +25,14 @@ from siren_ext.coating.plan import CoatJob, batches, finished_entry, plan_jobs
 from siren_ext.coating.twin_patterns import TwinSide, marked_key, refuse_other_twins
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import Picture, read_picture
-from siren_ext.errors import CoaterError, ConfigError, DatasetError, ImageError, SirenError
+from siren_ext.errors import (
+    CoaterError,
+    ConfigError,
+    DatasetError,
+    ImageError,
+    SirenError,
+    reason_of,
+)
 from siren_ext.files import no_more_files, one_at_a_time
 from siren_ext.progress import NULL, Progress
 from siren_ext.text import printable
@@ -336,8 +343,7 @@ class FolderRun:
         Cancelled
             The user stopped the run.
         """
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        self.failures[job.item.name] = printable(why)
+        self.failures[job.item.name] = printable(reason_of(error))
         self.progress.advance(1, f"{job.item.name} skipped")
 
     def _through_network(

@@ -31,7 +31,7 @@ from siren_ext.data.extras import NO_EXTRAS, Extras, read_extras
 from siren_ext.data.image_files import readable_formats
 from siren_ext.data.limits import MAX_PIXELS, check_file, check_size
 from siren_ext.data.png import fitting_profile, fitting_text, save_png, without_refused
-from siren_ext.errors import ImageError
+from siren_ext.errors import ImageError, reason_of
 from siren_ext.files import atomic
 
 _REFUSED = "siren_ext: refused chunks"
@@ -104,7 +104,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
         raise ImageError(f"{name} claims more pixels than can be read safely. {error}") from error
     # Decoders can raise almost any class of error for broken files.
     except Exception as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        why = reason_of(error)
         # what plug-ins advise is for people who build them
         why = (why.strip() or type(error).__name__).partition(" Please ")[0].rstrip(".")
         raise ImageError(f"{name} can't be read as an image, it may be damaged: {why}.") from error
@@ -213,8 +213,7 @@ def write_picture(picture: Picture, path: Path) -> tuple[str, ...]:
                 if not _reads_back(pixels, temporary):
                     raise ImageError(f"{path.name} was written but can't be read again.")
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ImageError(f"{path.name} can't be written: {why}.") from error
+        raise ImageError(f"{path.name} can't be written: {reason_of(error)}.") from error
     return tuple(notes)
 
 

@@ -21,7 +21,7 @@ from siren_ext.data.extras import COMMENT_KEY
 from siren_ext.data.images import Picture, read_picture
 from siren_ext.data.iptc import add_to_xmp
 from siren_ext.data.survey import examples
-from siren_ext.errors import ImageError
+from siren_ext.errors import ImageError, reason_of
 from siren_ext.files import atomic
 from siren_ext.text import printable
 
@@ -89,8 +89,7 @@ def write_lossy(picture: Picture, path: Path, *, quality: int | None) -> tuple[B
             if rgb is None:
                 raise ImageError(f"{path.name} was written but can't be read again.")
     except (OSError, ValueError, KeyError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ImageError(f"{path.name} can't be written: {why}.") from error
+        raise ImageError(f"{path.name} can't be written: {reason_of(error)}.") from error
     return rgb, notes
 
 

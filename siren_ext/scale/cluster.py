@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from siren_ext.errors import ConfigError, MissingExtraError, SirenError
+from siren_ext.errors import ConfigError, MissingExtraError, SirenError, first_line
 from siren_ext.scale.crew import WorkerLostError
 from siren_ext.scale.worker import BatchWorker, Outcome, Setup
 
@@ -111,7 +111,7 @@ class RayWorker:
         except StopIteration:
             return None
         except self._ray.exceptions.RayError as error:
-            raise WorkerLostError(_first_line(error)) from error
+            raise WorkerLostError(first_line(error)) from error
         if isinstance(message, str):
             raise ConfigError(message)
         return message
@@ -210,11 +210,6 @@ def _join(ray: Any, most: int | None) -> None:
             ray.init(address="local", num_cpus=most, include_dashboard=False, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ConfigError(
-            f"Ray can't be reached or started: {_first_line(error)} Start it with 'ray start "
+            f"Ray can't be reached or started: {first_line(error)} Start it with 'ray start "
             "--head', or check RAY_ADDRESS."
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

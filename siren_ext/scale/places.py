@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from siren_ext.errors import DatasetError, MissingExtraError
+from siren_ext.errors import DatasetError, MissingExtraError, first_line
 from siren_ext.text import printable
 
 # one letter would be a drive of Windows; pathlib makes one slash of two
@@ -179,10 +179,9 @@ class Place:
         except DatasetError:
             raise
         except Exception as error:
-            lines = str(error).strip().splitlines()
             raise DatasetError(
-                f"{self.url} {what}: {lines[0] if lines else type(error).__name__}. Check the URL, "
-                "the permissions and the network, then run the same command again to resume."
+                f"{self.url} {what}: {first_line(error)}. Check the URL, the permissions and the "
+                "network, then run the same command again to resume."
             ) from error
 
 

@@ -17,7 +17,7 @@ from siren_ext.coating.passes import coat_pictures
 from siren_ext.coating.plan import CoatJob
 from siren_ext.data.images import Picture, read_picture
 from siren_ext.devices import pick_device
-from siren_ext.errors import CoaterError, SirenError
+from siren_ext.errors import CoaterError, SirenError, reason_of
 from siren_ext.files import no_more_files
 from siren_ext.text import printable
 
@@ -159,5 +159,4 @@ def failure_of(error: SirenError | OSError) -> Failure:
     """
     if full := no_more_files(error):
         return Failure(str(full.strerror), full=True)
-    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return Failure(printable(why))
+    return Failure(printable(reason_of(error)))
