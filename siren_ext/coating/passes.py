@@ -16,7 +16,7 @@ from siren_ext.coating.plan import CoatJob
 from siren_ext.coating.twin_patterns import TwinSide
 from siren_ext.data.decode import Bytes
 from siren_ext.data.images import Picture, to_tensor, to_uint8
-from siren_ext.errors import Cancelled, SirenError
+from siren_ext.errors import Cancelled, ImageError, SirenError
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
@@ -83,6 +83,34 @@ def coat_pictures(
         )
         for (job, picture), result in zip(group, results, strict=True):
             yield job, picture, result
+
+
+def coat_picture(
+    coater: Coater, job: CoatJob, picture: Picture, config: CoatConfig, message: Tensor | None
+) -> Result:
+    """Coat and score one decoded image.
+
+    Parameters
+    ----------
+    coater, config, message
+        As in :func:`coat_pictures`.
+    job, picture : CoatJob, Picture
+        What to do, and its source.
+
+    Returns
+    -------
+    Result
+        What the coater made of it.
+
+    Raises
+    ------
+    ImageError
+        The coater can't handle the image.
+    """
+    ((_, _, result),) = coat_pictures(coater, [(job, picture)], config, message)
+    if isinstance(result, str):
+        raise ImageError(result)
+    return result
 
 
 @torch.no_grad()

@@ -27,11 +27,11 @@ from siren_ext.coating.manifest import (
     CoatManifest,
 )
 from siren_ext.coating.outputs import refuse_overlap, write_captions, write_mask
-from siren_ext.coating.passes import coat_and_score
+from siren_ext.coating.passes import coat_picture
 from siren_ext.coating.plan import CoatJob, finished_entry, plan_jobs
 from siren_ext.data.dataset import ImageSet, Item
-from siren_ext.data.images import read_picture, to_tensor
-from siren_ext.errors import ConfigError, DatasetError, ImageError, SirenError
+from siren_ext.data.images import read_picture
+from siren_ext.errors import ConfigError, DatasetError, SirenError, reason_of
 from siren_ext.files import is_file, is_folder, no_more_files
 from siren_ext.progress import NULL
 from siren_ext.text import folded, natural_key, printable
@@ -151,8 +151,7 @@ class GrowingFolder:
             raise self._full(full) from error
         if isinstance(error, DatasetError) and error.__cause__ is not None:
             raise error  # the journal can't be written
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        self.failures[item.name] = printable(why)
+        self.failures[item.name] = printable(reason_of(error))
 
     def _named(self, job: CoatJob) -> CoatJob:
         """The job with the name that its image has already, or with a free one."""
@@ -181,16 +180,7 @@ class GrowingFolder:
             write_mask(job.item, job.output, self.out, layout)
             return None
         picture = read_picture(job.item.path)
-        (result,) = coat_and_score(
-            self._coater,
-            to_tensor(picture.rgb),
-            self.config.strength,
-            self._message,
-            None,
-            scored=self.config.scores is not False,
-        )
-        if isinstance(result, str):
-            raise ImageError(result)
+        result = coat_picture(self._coater, job, picture, self.config, self._message)
         entry = write_entry(job, picture, result, self.out, layout, self._meter)
         self._journal.add(entry)
         return entry

@@ -10,10 +10,10 @@ from siren_ext.coating.entry import write_entry
 from siren_ext.coating.folder import check_key
 from siren_ext.coating.formats import CompressionMeter, target_of
 from siren_ext.coating.manifest import CoatConfig, CoatEntry
-from siren_ext.coating.passes import coat_and_score
+from siren_ext.coating.passes import coat_picture
 from siren_ext.coating.plan import CoatJob
 from siren_ext.data.dataset import Item
-from siren_ext.data.images import picture_size, read_picture, to_tensor
+from siren_ext.data.images import picture_size, read_picture
 from siren_ext.errors import ImageError
 from siren_ext.files import no_more_files, sha256_file
 
@@ -89,15 +89,6 @@ class UploadCoater:
         item = Item(file, None, PurePosixPath(number + file.suffix))
         job = CoatJob(item, output, sha256_file(file), size, target, coated=True)
         picture = read_picture(file, max_pixels=self._max_pixels)
-        (result,) = coat_and_score(
-            self._coater,
-            to_tensor(picture.rgb),
-            config.strength,
-            self._message,
-            None,
-            scored=config.scores is not False,
-        )
-        if isinstance(result, str):
-            raise ImageError(result)
+        result = coat_picture(self._coater, job, picture, config, self._message)
         entry = write_entry(job, picture, result, file.parent, "plain", self._meter)
         return entry, file.parent / output
