@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -18,7 +18,6 @@ FALLBACK_RATE = 0.05
 paper's 4.3 % (Table 2, one of 23 samples of one model), rounded up."""
 FEWEST_INNOCENT = 3
 """Innocent models from which on their rate is measured."""
-DISTANCES = ("l2", "l2_tiled", "pocket", "eff0", "dino", "clip")
 DistanceName = Literal["l2", "l2_tiled", "pocket", "eff0", "dino", "clip"]
 
 
@@ -112,10 +111,6 @@ class SourceConfig(Config):
     def embedding_folder(self) -> Path | None:
         """Folder of the embedding's weights; None if none is given."""
         return Path(self.embedding) if self.embedding else None
-
-    def threshold_record(self, query: str, resolution: int) -> dict[str, Any]:
-        """What a threshold of the distance belongs to, for the record."""
-        return {"distance": self.distance, "query": query, "resolution": resolution}
 
 
 @dataclass(frozen=True)

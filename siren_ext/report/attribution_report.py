@@ -10,10 +10,8 @@ from typing import Any
 
 from siren_ext.attribution.attribute import Attribution
 from siren_ext.attribution.wording import DOES_NOT_PROVE, HOW, is_stable
-from siren_ext.data.images import read_picture
-from siren_ext.errors import ImageError
 from siren_ext.files import atomic, write_json
-from siren_ext.report.pictures import data_uri
+from siren_ext.report.pictures import preview
 from siren_ext.report.redaction import clean, pretty
 from siren_ext.report.template import render
 from siren_ext.report.write import environment
@@ -106,13 +104,6 @@ def _gallery(
 def _tiles(files: Sequence[Path], rows: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     """Files with their previews; ``preview`` is None for one that can't be read."""
     return [
-        {**row, "name": row[key], "preview": _preview(file)}
+        {**row, "name": row[key], "preview": preview(file, _SIDE)}
         for file, row in zip(files, rows, strict=False)
     ]
-
-
-def _preview(file: Path) -> str | None:
-    try:
-        return data_uri(read_picture(file).rgb, _SIDE, "JPEG")
-    except (ImageError, OSError):
-        return None

@@ -163,6 +163,22 @@ def _pictures(clean_path: Path, coated_path: Path) -> dict[str, Any]:
     return {name: data_uri(pixels, 320, "PNG") for name, pixels in pictures}
 
 
+def preview(file: Path, side: int) -> str | None:
+    """A picture file as a data URI; None if it can't be read.
+
+    Parameters
+    ----------
+    file : Path
+        The file.
+    side : int
+        Longest side in pixels.
+    """
+    try:
+        return data_uri(read_picture(file).rgb, side, "JPEG")
+    except (ImageError, OSError):
+        return None
+
+
 def data_uri(pixels: NDArray[np.uint8], side: int, kind: str) -> str:
     """A picture as a data URI, without metadata.
 

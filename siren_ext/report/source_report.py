@@ -12,10 +12,8 @@ from siren_ext.attribution.key_queries import WORDS, Answers, nearest_of
 from siren_ext.attribution.key_samples import Selection
 from siren_ext.attribution.source_verdict import SourceVerdict, key_rows
 from siren_ext.attribution.source_wording import DOES_NOT_PROVE, NULL, QUESTION, SHADOW_NULL
-from siren_ext.data.images import read_picture
-from siren_ext.errors import ImageError
 from siren_ext.files import atomic, write_json
-from siren_ext.report.pictures import data_uri
+from siren_ext.report.pictures import preview
 from siren_ext.report.redaction import clean, pretty
 from siren_ext.report.template import render
 from siren_ext.report.write import environment
@@ -120,8 +118,8 @@ def _gallery(
     return [
         {
             **rows[row],
-            "key": _preview(selection.keys[row].path),
-            "answer": _preview(_nearest_file(answers, row)),
+            "key": preview(selection.keys[row].path, _SIDE),
+            "answer": preview(_nearest_file(answers, row), _SIDE),
         }
         for row in order[:_SHOWN]
     ]
@@ -131,10 +129,3 @@ def _nearest_file(answers: Answers, row: int) -> Path:
     """The nearest answer to a key sample that has one."""
     known = [value for value in answers.distances[row] if value == value]  # without NaN
     return answers.files[row][known.index(min(known))]
-
-
-def _preview(file: Path) -> str | None:
-    try:
-        return data_uri(read_picture(file).rgb, _SIDE, "JPEG")
-    except (ImageError, OSError):
-        return None
