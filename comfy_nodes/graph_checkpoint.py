@@ -41,13 +41,15 @@ class WorkflowSuspect(LocalSuspect):
         return super().describe() | {"kind": "workflow", "model": "model of a ComfyUI workflow"}
 
 
-def connected(parts: Parts, otherwise: str, *loras: str) -> bool:
+def connected(parts: Parts, control: Any, otherwise: str, *loras: str) -> bool:
     """Whether the workflow's model is connected.
 
     Parameters
     ----------
     parts : Parts
         MODEL, CLIP and VAE.
+    control : Any
+        The MODEL to compare with; None where nothing is connected.
     otherwise : str
         What is used if none is connected, for the message.
     loras : str
@@ -56,13 +58,19 @@ def connected(parts: Parts, otherwise: str, *loras: str) -> bool:
     Raises
     ------
     ModelError
-        Only some of the three parts are connected, or a LoRA is chosen beside them.
+        Only some of the three parts are connected, a LoRA is chosen beside them, or a control is
+        connected without them.
     """
     found = [part is not None for part in parts]
     if any(found) and not all(found):
         raise ModelError(
             "Only some of model, clip and vae are connected; expected all three of one checkpoint, "
             f"or none for {otherwise}."
+        )
+    if control is not None and not all(found):
+        raise ModelError(
+            "control_model is connected, but model, clip and vae are not. Connect the suspicious "
+            "model too, or disconnect control_model."
         )
     chosen = [name for name in loras if name != NO_ADAPTER]
     if all(found) and chosen:
@@ -71,6 +79,11 @@ def connected(parts: Parts, otherwise: str, *loras: str) -> bool:
             f"its own LoRAs. Choose {NO_ADAPTER!r}, or disconnect model, clip and vae."
         )
     return all(found)
+
+
+def with_control(parts: Parts, control: Any) -> list[Parts]:
+    """The suspicious model and, if there is one, its control with the same CLIP and VAE."""
+    return [parts] if control is None else [parts, (control, *parts[1:])]
 
 
 @contextlib.contextmanager

@@ -108,7 +108,7 @@ def train_for_graph(
 
 def _checked(parts: Parts, preset: str, start: Coater | None) -> bool:
     """Whether the workflow's model is connected; refuses what does not fit together."""
-    whole = connected(parts, "the bundled model")
+    whole = connected(parts, None, "the bundled model")
     if preset != "default" and start is not None:
         raise CoaterError(
             f"A coater of the preset '{preset}' can't start from another coater, but start is "

@@ -115,12 +115,7 @@ def _compared(
 
     device = str(host.device())
     options: dict[str, Any] = {"device": device, "dtype": torch.float32}
-    if not graph.connected(parts, "the files base and lora", lora):
-        if control is not None:
-            raise ModelError(
-                "control_model is connected, but model, clip and vae are not. Connect the "
-                "suspicious model too, or disconnect control_model."
-            )
+    if not graph.connected(parts, control, "the files base and lora", lora):
         path, adapter = base_file(base), lora_file(lora)
         yield LocalSuspect(path, adapter, scale=strength, **options), LocalSuspect(path, **options)
         return
@@ -130,8 +125,7 @@ def _compared(
             "model that can't have seen your images to control_model, or choose its checkpoint at "
             "base."
         )
-    models = [parts] if control is None else [parts, (control, *parts[1:])]
-    with graph.written(*models, device=device) as found:
+    with graph.written(*graph.with_control(parts, control), device=device) as found:
         yield found[0], found[1] if len(found) > 1 else LocalSuspect(base_file(base), **options)
 
 

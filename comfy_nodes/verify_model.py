@@ -79,22 +79,15 @@ def _compared(
     base: str, lora: str, strength: float, clean: str, parts: tuple[Any, Any, Any], control: Any
 ) -> Iterator[tuple[LocalSuspect, list[LocalSuspect]]]:
     """The suspect and its controls: models of the workflow, or files."""
-    from siren_ext.errors import ModelError
     from siren_ext.suspects.local import LocalSuspect
 
     from . import graph_checkpoint as graph
 
     device = str(host.device())
-    if graph.connected(parts, "the files base and lora", lora, clean):
-        models = [parts] if control is None else [parts, (control, *parts[1:])]
-        with graph.written(*models, device=device) as found:
+    if graph.connected(parts, control, "the files base and lora", lora, clean):
+        with graph.written(*graph.with_control(parts, control), device=device) as found:
             yield found[0], [*found[1:]]
         return
-    if control is not None:
-        raise ModelError(
-            "control_model is connected, but model, clip and vae are not. Connect the suspicious "
-            "model too, or disconnect control_model."
-        )
     options: dict[str, Any] = {"device": device, "dtype": torch.float32}
     model, adapter = base_file(base), example_loras.lora_file(clean)
     suspect = LocalSuspect(model, example_loras.lora_file(lora), scale=strength, **options)

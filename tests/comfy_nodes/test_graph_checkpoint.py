@@ -96,9 +96,9 @@ def test_a_full_disk_is_reported(
 
 def test_parts_come_together(host: FakeHost) -> None:
     connected = graph().connected
-    assert connected((1, 2, 3), "x")
-    assert not connected((None, None, None), "x")
+    assert connected((1, 2, 3), None, "x")
+    assert not connected((None, None, None), None, "x")
     with pytest.raises(
         ModelError, match=r"Only some of model, clip and vae .* or none for the rest"
     ):
-        connected((1, None, 3), "the rest")
+        connected((1, None, 3), None, "the rest")
