@@ -35,11 +35,11 @@ FLAGS = [
     "--no-proxy-server",
 ]
 FILES = {"checkpoints": "any checkpoint.safetensors", "loras": "any lora.safetensors"}
-PATIENCE = 600_000
+PATIENCE = 1_000_000
 """Milliseconds."""
 RESULTS = {
     "coat_and_save": {"SirenSaveCoatedImage": "Public coater: try-out only"},
-    "train_a_coater": {"SirenTrainCoater": "Coater saved", "SirenSaveCoatedImage": "Protected"},
+    "train_a_coater": {"SirenTrainCoater": "Coater %s", "SirenSaveCoatedImage": "Protected"},
     "verify_a_lora": {
         "SirenSaveScores": "3 scores saved",
         "SirenKeyedVerify": "Inconclusive",
@@ -82,26 +82,24 @@ def page(server: Server, request: pytest.FixtureRequest) -> Iterator[Any]:
         browser.close()
 
 
-def small(name: str, tab: Any, front: str) -> None:
+def small(name: str, tab: Any) -> None:
     """Shorten what would take minutes."""
     changes = {
         "verify_a_lora": {
             "SirenPocketSampler": {"steps": int(os.environ.get("SIREN_COMFYUI_STEPS", "2"))}
         },
-        "train_a_coater": {"SirenTrainCoater": {"steps": 2, "batch_size": 2, "rehearse": False}},
     }
     counts = os.environ.get("SIREN_COMFYUI_COUNTS", "3").split(",")
     tab.evaluate(
-        """([changes, counts, front]) => {
+        """([changes, counts]) => {
             for (const node of window.app.graph.nodes) {
                 const values = {...(changes[node.type] || {})};
                 if (node.type === 'SirenPocketSampler') values.count = Number(counts.shift());
-                if (node.type === 'SirenTrainCoater') values.save_as = 'from ' + front;
                 for (const [name, value] of Object.entries(values))
                     node.widgets.find((widget) => widget.name === name).value = value;
             }
         }""",
-        [changes.get(name, {}), counts, front],
+        [changes.get(name, {}), counts],
     )
 
 
@@ -132,7 +130,9 @@ def test_example_opens_runs_and_is_seen(
         assert dict(chosen)["LoraLoader"] == [FILES["loras"], 1.0, 1.0]
         keep_picture(page, name, front)
         return
-    small(name, page, front)
+    small(name, page)
+    # fitting takes minutes, so the tests of one server share the coater: the first of them saves it
+    known = (server.base / "models" / "siren" / "my coater.safetensors").exists()
     page.evaluate("async () => { await window.app.queuePrompt(0, 1); }")
     entry = finished(server, page, before)
     assert entry["status"]["status_str"] == "success", entry["status"]
@@ -152,6 +152,9 @@ def test_example_opens_runs_and_is_seen(
     )
     # what they report is drawn on the nodes, in the classic front end and in the new one
     words = RESULTS[name] if "SIREN_COMFYUI_COUNTS" not in os.environ else {}
+    words = {
+        kind: text.replace("%s", "loaded" if known else "saved") for kind, text in words.items()
+    }
     assert {kind: text for kind, text in results(page).items() if kind in words} == words
     assert overlaps(page) == []
     assert problems == []
