@@ -72,18 +72,21 @@ def exact_tail(gaps: Ints, n: int, m: int, sides: int) -> Floats:
     Under the null every order of the n + m scores is equally likely, so reading them in ascending
     order is a random walk that draws suspects (+a) and references (-b) without replacement, and p
     is the probability that the walk ever reaches the gap. All terms are positive and the absorbed
-    ones are summed directly, so tiny p keep their digits (1 - P(inside) would lose them).
+    ones are summed directly, so tiny p keep their digits (1 - P(inside) would lose them). For n = m
+    reflection counts the orders in closed form.
     """
     if n > m:  # both tails are symmetric in (n, m); the shorter side makes the shorter rows
         n, m = m, n
     p = np.ones(len(gaps))
-    inner = np.flatnonzero(gaps > 0)
-    rows = max(1, _CELLS // (n + 1))
-    for start in range(0, len(inner), rows):
-        part = inner[start : start + rows]
-        p[part] = _absorbed(gaps[part], n, m, sides)
+    inside = np.flatnonzero((gaps > 0) & (gaps <= math.lcm(n, m)))
+    if n == m:
+        p[inside] = _reflected(gaps[inside], n, sides)
+    else:
+        rows = max(1, _CELLS // (n + 1))
+        for start in range(0, len(inside), rows):
+            part = inside[start : start + rows]
+            p[part] = _absorbed(gaps[part], n, m, sides)
     p[gaps > math.lcm(n, m)] = 0.0
-    inside = (gaps > 0) & (gaps <= math.lcm(n, m))
     p[inside] = np.clip(p[inside], P_FLOOR, 1.0)
     return p
 
@@ -221,6 +224,20 @@ def _absorbed(gaps: Ints, n: int, m: int, sides: int) -> Floats:
             hit += state[every, wall]
             state[every, wall] = 0.0
     return hit
+
+
+def _reflected(gaps: Ints, n: int, sides: int) -> Floats:
+    """Exact p of gaps from 1 to n for two samples of n scores.
+
+    A share of q(h) = C(2n, n + h) / C(2n, n) of all orders reaches h on one side. For two sides p
+    is 2 (q(h) - q(2h) + q(3h) - ...).
+    """
+    steps = np.arange(1, n + 1)
+    reach = np.cumprod((n + 1 - steps) / (n + steps))
+    if sides == 1:
+        return reach[gaps - 1]
+    found = [reach[h - 1 :: 2 * h].sum() - reach[2 * h - 1 :: 2 * h].sum() for h in gaps.tolist()]
+    return 2 * np.array(found, dtype=np.float64)
 
 
 def _hodges(large: float, small: float) -> float:

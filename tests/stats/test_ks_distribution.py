@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from siren_ext.stats.ks_distribution import (
+    P_FLOOR,
+    _absorbed,
     asymptotic_threshold,
     exact_p,
     exact_table,
@@ -38,6 +40,15 @@ def test_tail_against_every_order():
     for sides, values in ((1, tops), (2, extremes)):
         expected = [(np.array(values) >= g).mean() for g in gaps]
         np.testing.assert_allclose(exact_tail(gaps, n, m, sides), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("sides", [1, 2])
+@pytest.mark.parametrize("n", [1, 2, 7, 60, 250])
+def test_closed_form_of_equal_sizes_is_the_walk(n, sides):
+    gaps = np.arange(1, n + 1)
+    walk = np.clip(_absorbed(gaps, n, n, sides), P_FLOOR, 1)
+    np.testing.assert_allclose(exact_tail(gaps, n, n, sides), walk, rtol=1e-11)
+    assert exact_tail(np.array([0, n + 1]), n, n, sides).tolist() == [1, 0]
 
 
 def test_thresholds_of_equation_8():

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from siren_ext.errors import ConfigError
 
 NORMS = ("image", "running")
-_LARGE = 1 << 17
-"""Pixels of a map from which channels are normalised one by one."""
 
 
 class ImageNorm(nn.BatchNorm2d):
@@ -22,22 +20,10 @@ class ImageNorm(nn.BatchNorm2d):
     unchanged.
     """
 
-    def forward(self, x: Tensor, channels: slice = slice(None)) -> Tensor:
-        """Normalise B x C x H x W over H and W, then scale and shift by the learnt affine.
-
-        Parameters
-        ----------
-        x : Tensor
-            B x C x H x W.
-        channels : slice
-            Which of the layer's channels these are.
-        """
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise B x C x H x W over H and W, then scale and shift by the learnt affine."""
         return F.instance_norm(
-            x,
-            weight=self.weight[channels],
-            bias=self.bias[channels],
-            use_input_stats=True,
-            eps=self.eps,
+            x, weight=self.weight, bias=self.bias, use_input_stats=True, eps=self.eps
         )
 
 
@@ -75,16 +61,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map B x channels_in x H x W to B x channels_out x H x W."""
-        convolution, norm, activation = self.layers
-        out: Tensor = convolution(x)
-        large = len(x) == 1 and x.device.type == "cpu" and out[0, 0].numel() >= _LARGE
-        if torch.is_grad_enabled() or not large or not isinstance(norm, ImageNorm):
-            done: Tensor = activation(norm(out))
-            return done
-        # channel by channel, so that each is read from memory once
-        for number in range(out.shape[1]):
-            own = slice(number, number + 1)
-            out[:, own] = activation(norm(out[:, own], own))
+        out: Tensor = self.layers(x)
         return out
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from siren_ext.coater.nets.blocks import ConvBlock
 from siren_ext.coater.nets.coarse import CoarseReader, silence
+from siren_ext.coater.nets.strips import by_strips, layers_of, strips_help
 from siren_ext.coater.nets.tiles import by_tiles, passes, tile_side
 
 
@@ -87,11 +88,15 @@ class Extractor(nn.Module):
     def _pooled(self, images: Tensor) -> Tensor:
         """The averages of a few images' maps, by tiles where that gives the same."""
         side = tile_side(self, images)
-        if not side:
-            whole: Tensor = self.layers(images).flatten(1)
-            return whole
         blocks = self.layers[:-1]
         assert isinstance(blocks, nn.Sequential)
+        if not side:
+            layers = layers_of(blocks) if strips_help(images, self.channels) else None
+            if layers is None:
+                whole: Tensor = self.layers(images).flatten(1)
+                return whole
+            parts = [strip.sum((2, 3)).double() for _, strip in by_strips(layers, images)]
+            return (sum(parts) / (images.shape[2] * images.shape[3])).to(images.dtype)
         total = images.new_zeros((), dtype=torch.float64)
         for _, _, part in by_tiles(blocks, images, side=side, halo=len(blocks)):
             total = total + part.sum((2, 3), dtype=torch.float64)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from siren_ext.coater.nets.blocks import ConvBlock
 from siren_ext.coater.nets.coarse import CoarsePattern, silence
+from siren_ext.coater.nets.strips import Layer, add_border, by_strips, layers_of, strips_help
 from siren_ext.coater.nets.tiles import by_tiles, passes, tile_side
 
 
@@ -92,40 +93,50 @@ class Generator(nn.Module):
 
     def _drawn(self, images: Tensor) -> Tensor:
         """The pattern of whole images."""
-        seen = torch.cat([self.conv_bns(images), images], 1)
         convolution, norm, activation = self.after_concat_layer.layers
-        bits, weight, bias = self.msg.shape[1], convolution.weight, convolution.bias
-        assert isinstance(weight, Tensor)
+        bits, bias = self.msg.shape[1], convolution.bias
+        assert isinstance(convolution.weight, Tensor)
         assert isinstance(bias, Tensor)
-        mixed = F.conv2d(seen, weight[:, bits:], bias, padding=1)
-        if bits:
-            mixed = _add_constant(mixed, weight[:, :bits], 2 * self.msg - 1)
-        out: Tensor = torch.tanh(self.final_layer(activation(norm(mixed))))
+        weight, border = convolution.weight[:, bits:], self._message_border(convolution.weight)
+        trunk = layers_of(self.conv_bns) if strips_help(images, self.channels) else None
+        if trunk is not None:
+            layers = [*trunk, Layer(weight, bias, norm, images, border)]
+            parts = [self._finished(strip) for _, strip in by_strips(layers, images)]
+            return torch.cat(parts, 2)
+        mixed = F.conv2d(torch.cat([self.conv_bns(images), images], 1), weight, bias, padding=1)
+        if border is not None:
+            mixed = _add_constant(mixed, border)
+        return self._finished(activation(norm(mixed)))
+
+    def _finished(self, maps: Tensor) -> Tensor:
+        """The last layer, which looks at single pixels."""
+        out: Tensor = torch.tanh(self.final_layer(maps))
         return out
 
+    def _message_border(self, weight: Tensor) -> Tensor | None:
+        """What the constant message adds, 1 x D x 3 x 3; it differs only along the border."""
+        bits = self.msg.shape[1]
+        if not bits:
+            return None
+        constant = (2 * self.msg - 1).to(weight.dtype)[..., None, None].expand(-1, -1, 3, 3)
+        # first, middle and last row; the middle one stands for all others
+        return F.conv2d(constant, weight[:, :bits], padding=1)
 
-def _add_constant(maps: Tensor, weight: Tensor, values: Tensor) -> Tensor:
-    """Add the 3 x 3 convolution of constant channels, which differs only along the border.
+
+def _add_constant(maps: Tensor, border: Tensor) -> Tensor:
+    """Add the convolution of constant channels.
 
     Parameters
     ----------
     maps : Tensor
         B x D x H x W, at least 2 x 2; changed in place if no gradient is taken.
-    weight : Tensor
-        D x K x 3 x 3.
-    values : Tensor
-        1 x K, the constants.
+    border : Tensor
+        1 x D x 3 x 3.
     """
-    constant = values.to(maps.dtype)[..., None, None].expand(-1, -1, 3, 3)
-    # first, middle and last row; the middle one stands for all others
-    added = F.conv2d(constant, weight, padding=1)
     if torch.is_grad_enabled():
         places = [torch.ones(size, dtype=torch.long, device=maps.device) for size in maps.shape[2:]]
         for place in places:
             place[0], place[-1] = 0, 2
-        return maps + added.index_select(2, places[0]).index_select(3, places[1])
-    parts = (slice(0, 1), slice(1, -1), slice(-1, None))
-    for i, rows in enumerate(parts):
-        for j, columns in enumerate(parts):
-            maps[:, :, rows, columns] += added[:, :, i : i + 1, j : j + 1]
+        return maps + border.index_select(2, places[0]).index_select(3, places[1])
+    add_border(maps, border)
     return maps

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from siren_ext.coater.nets import blocks, tiles
-from siren_ext.coater.nets.blocks import ConvBlock
+from siren_ext.coater.nets import tiles
 from siren_ext.coater.nets.extractor import Extractor
 from siren_ext.coater.nets.generator import Generator
 from siren_ext.coater.nets.keyed import KeyedGenerator
@@ -102,19 +101,6 @@ def test_a_message_mixes_weights_as_it_mixes_maps(gradients: bool) -> None:
         mean = (drawn(view) + drawn(view.flip(3)).flip(3)) / 2
         large = torch.nn.functional.interpolate(mean, (12, 20), mode="bilinear")
         torch.testing.assert_close(network(images, message), torch.tanh(large), rtol=0, atol=2e-6)
-
-
-def test_channels_of_a_large_map_are_normalised_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    block, images = ConvBlock(3, 6), noise(1, 3, 20, 24)
-    with torch.no_grad():
-        whole = block(images)
-        monkeypatch.setattr(blocks, "_LARGE", 400)
-        calls = []
-        block.layers[1].register_forward_hook(lambda *_: calls.append(1))
-        assert torch.equal(block(images), whole)
-    assert len(calls) == 6
-    assert torch.equal(block(images), whole), "with gradients"
-    assert len(calls) == 7
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 90), (300, 33)])
