@@ -16,6 +16,7 @@ with contextlib.suppress(ImportError):
     import spaces  # noqa: F401 - if installed, it must be imported before torch
 
 import gradio as gr
+from asked import asked_cards
 from finished import finished_cards
 from guided import Guided, Length
 from uncoated import finished_card
@@ -97,6 +98,8 @@ def build(host: PanelHost | None = None, length: Length | None = None) -> Any:
                 robustness_panel(gr, host)
             with gr.Tab("Verify", elem_id="siren_tab_verify"):
                 verify_panel(gr, host)
+            with gr.Tab("A model's file", elem_id="siren_tab_asked"):
+                asked_panel()
             with gr.Tab("My images, not coated", elem_id="siren_tab_uncoated"):
                 uncoated_panel(host)
             with gr.Tab("How it works", elem_id="siren_tab_how"):
@@ -221,6 +224,14 @@ def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
     with_gpu: Callable[..., Any] = spaces.GPU(duration=120)(function)
     return with_gpu
+
+
+def asked_panel() -> None:
+    """Lay out the test of a model's file: its story and a finished test."""
+    gr.Markdown(WORDS["asked"])
+    for number, card in enumerate(asked_cards()):
+        gr.HTML(card, elem_id=f"siren_asked_{number}")
+    gr.Markdown(WORDS["asked_own"])
 
 
 def uncoated_panel(host: PanelHost) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 FILES = (
-    "README.md", "app.py", "finished.json", "finished.py", "guided.py", "how.html",
-    "requirements.txt", "uncoated.html", "uncoated.json", "uncoated.py", "words.json",
+    "README.md", "app.py", "asked.json", "asked.py", "finished.json", "finished.py", "guided.py",
+    "how.html", "requirements.txt", "uncoated.html", "uncoated.json", "uncoated.py", "words.json",
 )  # fmt: skip
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 

@@ -33,6 +33,7 @@ from siren_ext.verdict.verify import Verdict, verify
 
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import CoatingKey
+    from siren_ext.preference.tint import Likeness
 
 TILE = 256
 AMPLIFICATION = 10
@@ -248,6 +249,8 @@ class Verification:
         The key's ledger with this test, to be kept beside the key file; None if none was counted.
     more : tuple[Path, ...]
         Further files to keep.
+    alike : Likeness | None
+        The learnt tint beside the expected one, where a model's file was measured.
     """
 
     verdict: Verdict
@@ -258,6 +261,7 @@ class Verification:
     highest: Tiles
     ledger: Path | None = None
     more: tuple[Path, ...] = ()
+    alike: Likeness | None = None
 
 
 def verify_step(

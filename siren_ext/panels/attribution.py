@@ -15,8 +15,8 @@ from siren_ext.errors import ConfigError
 from siren_ext.panels import html as cards
 from siren_ext.panels.gradio_compat import lossless, upload_field, upload_paths
 from siren_ext.panels.host import PanelHost, PanelProgress
+from siren_ext.panels.packages import absent_notice
 from siren_ext.panels.passive import base_model
-from siren_ext.panels.train import missing_packages
 from siren_ext.panels.uploads import check_given, collect_images
 from siren_ext.panels.widgets import (
     ONE_FILE_PX,
@@ -68,14 +68,8 @@ def attribution_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
     """
     host = host or PanelHost()
     gr.HTML(cards.intro(*_ABOUT), elem_id="siren_influence_intro")
-    absent = missing_packages()
-    if absent:
-        text = (
-            f"This needs packages that are not installed here: {', '.join(absent)}. Run "
-            "'siren-ext attribute images' in a separate Python environment."
-        )
-        notice = gr.HTML(cards.note(text, "Not available here"), elem_id="siren_influence_absent")
-        return {"siren_influence_absent": notice}
+    if absent := absent_notice(gr, "siren_influence", "siren-ext attribute images"):
+        return absent
     inputs = _inputs(gr, host)
     buttons = run_and_stop(gr, "siren_influence", "Rank my images", host.stops)
     card = gr.HTML(elem_id="siren_influence_result")

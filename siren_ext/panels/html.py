@@ -6,13 +6,14 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from siren_ext.coater.bundled import public_warning
 from siren_ext.coating.formats import compression_words
 from siren_ext.errors import Cancelled, SirenError
 from siren_ext.panels.actions import Coated
 from siren_ext.report.charts import decoys_svg, distributions_svg, histogram_svg
+from siren_ext.report.learnt import likeness_shown
 from siren_ext.report.redaction import clean
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import KeyedResult
@@ -21,6 +22,9 @@ from siren_ext.verdict.outcomes import tone_of
 from siren_ext.verdict.pools import distinct_scores
 from siren_ext.verdict.verify import Verdict
 from siren_ext.verdict.wording import NAMES, QUESTIONS, odds
+
+if TYPE_CHECKING:
+    from siren_ext.preference.tint import Likeness
 
 _LOG = logging.getLogger(__name__)
 
@@ -158,6 +162,24 @@ def chart_card(verdict: Verdict, suspect: ScoreSet, reference: ScoreSet | None) 
             ("How the scores add up", Markup(distributions_svg(*pools, verdict.compared))),
         ]
     return _render("chart_card", keyed, decoys, charts, verdict.compared)
+
+
+def tint_card(alike: Likeness | None) -> str:
+    """What a model adds to the owner's clean images, beside what the coating adds.
+
+    Both pictures together reveal the message, so they are for the owner's own screen.
+
+    Parameters
+    ----------
+    alike : Likeness | None
+        Of a model's file.
+
+    Returns
+    -------
+    str
+        HTML; empty for None.
+    """
+    return "" if alike is None else _render("tint_card", likeness_shown(alike))
 
 
 HARD_TO_SEE = 38.0

@@ -15,7 +15,7 @@ from siren_ext.panels.actions import Verification, precedence_of, require_matchi
 from siren_ext.panels.generation import ImageGenerator, ImageRequest, Loras
 from siren_ext.panels.gradio_compat import upload_paths
 from siren_ext.panels.host import PanelHost
-from siren_ext.panels.train import missing_packages
+from siren_ext.panels.packages import missing_packages
 from siren_ext.panels.uploads import check_given, collect_images
 from siren_ext.panels.widgets import folder_box, image_files
 from siren_ext.progress import NULL, Progress
@@ -189,8 +189,9 @@ def first_step(
         progress=progress,
     )
     ledger = ledger_of(key.file) if isinstance(key, FiledKey) else None
+    more, alike = (found.measurement,), found.alike
     return Verification(
-        found.verdict, found.measured, None, found.report, [], [], ledger, (found.measurement,)
+        found.verdict, found.measured, None, found.report, [], [], ledger, more, alike
     )
 
 
@@ -273,4 +274,5 @@ def with_first(
         return done, " ".join(texts)
     files = (first.report.html, first.report.json, *first.more)
     texts.insert(0, file_remark(first.verdict, alone=False))
-    return replace(done, more=(*done.more, *files)), " ".join(texts)
+    both = replace(done, more=(*done.more, *files), alike=first.alike)
+    return both, " ".join(texts)

@@ -10,7 +10,7 @@ from siren_ext.errors import AdapterError, ConfigError
 from siren_ext.panels import html as cards
 from siren_ext.panels.gradio_compat import upload_field, upload_paths
 from siren_ext.panels.host import PanelHost, PanelProgress
-from siren_ext.panels.train import missing_packages
+from siren_ext.panels.packages import absent_notice
 from siren_ext.panels.uploads import check_given, collect_images
 from siren_ext.panels.widgets import (
     ONE_FILE_PX,
@@ -54,14 +54,8 @@ def passive_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
     """
     host = host or PanelHost()
     gr.HTML(cards.intro(*_ABOUT), elem_id="siren_passive_intro")
-    absent = missing_packages()
-    if absent:
-        text = (
-            f"This test needs packages that are not installed here: {', '.join(absent)}. Run "
-            "'siren-ext passive' in a separate Python environment."
-        )
-        notice = gr.HTML(cards.note(text, "Not available here"), elem_id="siren_passive_absent")
-        return {"siren_passive_absent": notice}
+    if absent := absent_notice(gr, "siren_passive", "siren-ext passive"):
+        return absent
     inputs = _inputs(gr, host)
     buttons = run_and_stop(gr, "siren_passive", "Test the LoRA", host.stops)
     card = gr.HTML(elem_id="siren_passive_result")

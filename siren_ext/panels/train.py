@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from siren_ext.errors import CoaterError, ConfigError
 from siren_ext.panels import html as cards
 from siren_ext.panels.host import PanelHost, PanelProgress
+from siren_ext.panels.packages import absent_notice
 from siren_ext.panels.uploads import check_given, collect_images
 from siren_ext.panels.widgets import connect, folder_box, image_files, reveal, run_and_stop
 from siren_ext.progress import Progress
 from siren_ext.training.config import TrainConfig
 
-_NEEDED = ("diffusers", "transformers", "peft", "accelerate")
 KINDS = {
     "With a secret message, to verify without a reference model (quick)": "keyed",
     "Fine pattern, no message (slow to make)": "default",
@@ -24,17 +23,6 @@ KINDS = {
 }
 """What the choice of coating shows, to the name of a preset."""
 _NAME = re.compile(r"[\w][\w .-]{0,63}")
-
-
-def missing_packages() -> list[str]:
-    """Packages that training needs and that are not installed.
-
-    Returns
-    -------
-    list[str]
-        Their names; empty if training is possible.
-    """
-    return [name for name in _NEEDED if find_spec(name) is None]
 
 
 def train_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
@@ -63,15 +51,9 @@ def train_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
         ),
         elem_id="siren_train_intro",
     )
-    absent = missing_packages()
-    if absent:
-        text = (
-            f"Training needs packages that are not installed here: {', '.join(absent)}. Coating "
-            "and verifying work without them. To train, run 'siren-ext train' in a separate Python "
-            "environment and put the coater file into the coater folder."
-        )
-        notice = gr.HTML(cards.note(text, "Not available here"), elem_id="siren_train_absent")
-        return {"siren_train_absent": notice}
+    more = "Put its coater file into the coater folder. Coating and verifying need none of them."
+    if absent := absent_notice(gr, "siren_train", "siren-ext train", more):
+        return absent
     inputs = _inputs(gr, host)
     buttons = run_and_stop(gr, "siren_train", "Train a coater", host.stops)
     card = gr.HTML(elem_id="siren_train_result")

@@ -205,7 +205,7 @@ def verdict_values(done: Verification, remark: str = "") -> tuple[Any, ...]:
     """
     return (
         cards.verdict_card(done.verdict, remark, preference=done.suspect.preference),
-        cards.chart_card(done.verdict, done.suspect, done.reference),
+        cards.chart_card(done.verdict, done.suspect, done.reference) + cards.tint_card(done.alike),
         [
             str(path)
             for path in (done.report.html, done.report.json, done.ledger, *done.more)

@@ -96,14 +96,34 @@ def stored_likeness(found: Likeness | None, *, pictures: bool = False) -> dict[s
     """
     if found is None:
         return None
+    plain: dict[str, Any] = to_plain(_kept(found, pictures))
+    return plain
+
+
+def _kept(found: Likeness, pictures: bool) -> StoredLikeness:
     kept = StoredLikeness(found.correlation, found.at_least, found.others)
     if pictures:
         kept.learnt, kept.expected = (
             base64.b64encode(one.astype("<f4").tobytes()).decode()
             for one in (found.learnt, found.expected)
         )
-    plain: dict[str, Any] = to_plain(kept)
-    return plain
+    return kept
+
+
+def likeness_shown(found: Likeness) -> dict[str, Any]:
+    """Figures and both tints of a comparison, for a page that the owner alone sees.
+
+    Parameters
+    ----------
+    found : Likeness
+        The comparison.
+
+    Returns
+    -------
+    dict[str, Any]
+        As :func:`tints_shown` gives them.
+    """
+    return tints_shown(_kept(found, pictures=True))
 
 
 def tints_shown(kept: StoredLikeness | None, sources: Sequence[str] = ()) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def test_the_form_is_checked_before_the_job_waits(host: PanelHost, tmp_path: Pat
 def test_without_the_packages_there_is_a_message(
     host: PanelHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("siren_ext.panels.attribution.missing_packages", lambda: ["diffusers"])
+    monkeypatch.setattr("siren_ext.panels.packages.missing_packages", lambda: ["diffusers"])
     gr = MagicMock()
     assert list(attribution_panel(gr, host)) == ["siren_influence_absent"]
     assert "proves neither a copy" in str(gr.HTML.call_args_list)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec import UNSET
 
 from siren_ext.coater.bundled import public_coaters
 from siren_ext.errors import Cancelled, ScoreError
 from siren_ext.panels import html as cards
+from siren_ext.preference.tint import Likeness
 
 
 def test_failures_become_messages() -> None:
@@ -89,3 +91,14 @@ def test_a_public_coater_is_named_on_the_card() -> None:
     for fingerprint in public_coaters():
         card = cards.coat_card(coated((40, 2, 1), coater=fingerprint))
         assert "Public coater: try-out only." in card
+
+
+def test_the_learnt_tint_is_shown_with_its_figures() -> None:
+    rng = np.random.default_rng(1)
+    learnt = rng.normal(0, 0.01, (3, 32, 32)).astype(np.float32)
+    card = cards.tint_card(Likeness(learnt, 2 * learnt, 0, 1000))
+    assert "Their correlation is 1.00" in card
+    assert "0 of 1,000 random messages" in card
+    assert card.count('<img src="data:image/png;base64,') == 2
+    assert "What the model adds, &times; " in card
+    assert cards.tint_card(None) == ""

@@ -31,6 +31,7 @@ from siren_ext.panels.lora_file import (
 from siren_ext.panels.recheck import recheck_step
 from siren_ext.panels.verify import verdict_values
 from siren_ext.panels.widgets import RISKS
+from siren_ext.preference.tint import Likeness
 from siren_ext.scoring.score_set import ScoreSet
 
 pytestmark = pytest.mark.usefixtures("cheap")
@@ -97,7 +98,10 @@ def test_the_file_is_measured_and_judged(
     assert (low, high) == ([], [])
     assert recheck_step(found.report.json).agrees
     other = replace(found, more=())
-    both, words = with_first(other, found, "The reference is a checkpoint.")
+    alike = Likeness(*np.ones((2, 3, 32, 32), np.float32), 3, 1000)
+    both, words = with_first(other, replace(found, alike=alike), "The reference is a checkpoint.")
+    assert both.alike is alike
+    assert "3 of 1,000 random messages correlate as well" in verdict_values(both)[1]
     assert [path.name for path in both.more] == names
     assert words.startswith("The LoRA's file was tested first: coating found, 1 in ")
     assert words.endswith("The reference is a checkpoint.")

@@ -100,7 +100,7 @@ def test_the_form_is_checked_before_the_job_waits(
 def test_without_the_packages_there_is_a_message(
     host: PanelHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("siren_ext.panels.passive.missing_packages", lambda: ["diffusers"])
+    monkeypatch.setattr("siren_ext.panels.packages.missing_packages", lambda: ["diffusers"])
     gr = MagicMock()
     assert list(passive_panel(gr, host)) == ["siren_passive_absent"]
     assert "diffusers" in str(gr.HTML.call_args_list)
