@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from siren_ext.errors import ConfigError
+from siren_ext.ranks import current
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -14,13 +15,14 @@ def pick_device(name: str = "auto") -> torch.device:
     ----------
     name : str
         ``auto`` picks CUDA if there is any, else Apple's MPS, else the CPU. Any torch device name
-        is accepted.
+        is accepted. Each of several processes of one run takes a GPU of its own.
 
     Raises
     ------
     ConfigError
         If torch does not know the name, or this machine has no such device.
     """
+    name = current().device(name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

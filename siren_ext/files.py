@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from siren_ext.errors import ConfigError
+from siren_ext.ranks import current
 
 if sys.platform == "win32":
     import msvcrt
@@ -145,7 +146,8 @@ def locked(out: Path) -> Iterator[None]:
     """Let no other run, of this or another process, write the same output while the block runs.
 
     The lock belongs to the process: the operating system releases it however the process ends.
-    Where a file system has no locks, or its folder can't be written, there is none.
+    Where a file system has no locks, or its folder can't be written, there is none. Of several
+    processes of one run the main one has the lock for all.
 
     Parameters
     ----------
@@ -157,6 +159,9 @@ def locked(out: Path) -> Iterator[None]:
     ConfigError
         If another run has the lock.
     """
+    if not current().main:
+        yield
+        return
     out = _one_name(Path(out))
     made = [folder for folder in (out.parent, *out.parent.parents) if not is_present(folder)]
     place = out.parent / f".{out.name[-180:]}.lock"

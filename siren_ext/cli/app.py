@@ -35,6 +35,7 @@ from siren_ext.cli import (
     watch,
 )
 from siren_ext.cli.common import say, show_any_text
+from siren_ext.cli.launched import hush
 
 _PURPOSE = "Prove whether a personalised text-to-image model was trained on your images."
 
@@ -80,5 +81,6 @@ def main() -> None:
     Exit codes: 0 done; 2 an error (the message says what to do); 3 done, but some files were
     skipped (they are listed); 130 stopped by Ctrl-C (run the same command again to resume).
     """
+    hush()
     show_any_text()
     app()

@@ -15,11 +15,13 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 import typer
 
+from siren_ext.cli.launched import stop_request, together
 from siren_ext.cli.options import Debug
 from siren_ext.config import Config
 from siren_ext.documents import read_toml
 from siren_ext.errors import Cancelled, ConfigError, EvidenceError, SirenError
 from siren_ext.progress import Progress
+from siren_ext.ranks import current, launched
 from siren_ext.schema import shown
 from siren_ext.text import printable
 
@@ -71,13 +73,12 @@ def say(message: str) -> None:
 
 
 def command(
-    app: typer.Typer, name: str, *, example: str
+    app: typer.Typer, name: str, *, example: str, several: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command; its errors become one message and an exit code.
 
     A :class:`SirenError`, or a path that can't be used, is printed without a traceback and exits
-    with 2; Ctrl-C and :class:`Cancelled` say how to resume and exit with 130. With ``--debug``
-    errors are raised.
+    with 2; Ctrl-C and :class:`Cancelled` say how to resume and exit with 130; ``--debug`` raises.
 
     Parameters
     ----------
@@ -87,6 +88,8 @@ def command(
         what users type.
     example : str
         a complete command line, shown below the help.
+    several : bool
+        whether ``accelerate launch`` may run it in several processes.
 
     Returns
     -------
@@ -98,7 +101,8 @@ def command(
         @functools.wraps(function)
         def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
             try:
-                function(*args, **kwargs)
+                with together(name, kwargs.get("device", "auto"), several=several):
+                    function(*args, **kwargs)
             except (Cancelled, KeyboardInterrupt) as error:
                 if debug:
                     raise
@@ -169,10 +173,10 @@ def watched(quiet: bool = False) -> Iterator[Progress]:
     Progress
         for the step; raises :class:`Cancelled` after Ctrl-C.
     """
-    from siren_ext.cli.terminal import StopRequest, terminal_progress
+    from siren_ext.cli.terminal import terminal_progress
 
-    with StopRequest() as stop:
-        progress = terminal_progress(stop.asked, quiet=quiet)
+    with stop_request(quiet=quiet) as stop:
+        progress = current().watched(terminal_progress(stop.asked, quiet=quiet))
         try:
             yield progress
         finally:
@@ -192,7 +196,7 @@ def report_skipped(failures: Sequence[tuple[str, str]], what: str) -> None:
     Raises
     ------
     typer.Exit
-        with code 3, if anything was skipped.
+        with code 3, if anything was skipped and this is not one of several processes.
     """
     if not failures:
         return
@@ -207,7 +211,8 @@ def report_skipped(failures: Sequence[tuple[str, str]], what: str) -> None:
         else:
             more = f"{', '.join(skipped[:_LISTED])} and {len(skipped) - _LISTED} more"
             explain(f"  {len(skipped)} {what}s ({more}): {reason}")
-    raise typer.Exit(SKIPPED)
+    if launched() is None:  # a launcher takes every other code than 0 for a crash
+        raise typer.Exit(SKIPPED)
 
 
 def report_notices(notices: Iterable[str]) -> None:

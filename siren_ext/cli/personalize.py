@@ -120,5 +120,6 @@ def register(app: typer.Typer) -> None:
     command(
         app,
         "personalize",
+        several=True,
         example="siren-ext personalize coated --base pocket --out suspect.safetensors",
     )(personalize_)

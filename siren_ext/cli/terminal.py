@@ -54,12 +54,19 @@ class StopRequest:
         where the first Ctrl-C is acknowledged; None for stderr.
     signals : Sequence[int]
         the signals that stop the step; Ctrl-C is SIGINT, and SIGTERM is what services get.
+    again : bool
+        whether a second signal raises. A launcher of several processes passes Ctrl-C on, so that
+        each gets it twice.
     """
 
     def __init__(
-        self, stream: TextIO | None = None, *, signals: Sequence[int] = (signal.SIGINT,)
+        self,
+        stream: TextIO | None = None,
+        *,
+        signals: Sequence[int] = (signal.SIGINT,),
+        again: bool = True,
     ) -> None:
-        self._stream, self._signals = stream, tuple(signals)
+        self._stream, self._signals, self._again = stream, tuple(signals), again
         self._stop = False
         self._previous: dict[int, Any] = {}
 
@@ -69,10 +76,15 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stop:
-            raise KeyboardInterrupt
+            if self._again:
+                raise KeyboardInterrupt
+            return
         self._stop = True
+        if not self._again and number != signal.SIGINT:
+            return  # another process has ended, and says why
         stream = self._stream or sys.stderr
-        stream.write("\nFinishing this step and saving. Press Ctrl-C again to quit at once.\n")
+        more = " Press Ctrl-C again to quit at once." if self._again else ""
+        stream.write(f"\nFinishing this step and saving.{more}\n")
         stream.flush()
 
     def __enter__(self) -> StopRequest:

@@ -148,5 +148,6 @@ def register(app: typer.Typer) -> None:
     command(
         app,
         "train",
+        several=True,
         example="siren-ext train photos --base pocket --class-word dog --out coater.safetensors",
     )(train)

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from siren_ext.diffusion.draws import Among, own_of, seeded_normal
 from siren_ext.diffusion.load import (
     POCKET,
     Pipeline,
@@ -28,6 +29,7 @@ from siren_ext.errors import ImageError, ModelError
 
 __all__ = [
     "POCKET",
+    "Among",
     "Pipeline",
     "add_noise",
     "clean_estimate",
@@ -123,7 +125,10 @@ def embed_tokens(pipeline: Pipeline, ids: Tensor) -> Tensor:
 
 
 def encode_latents(
-    pipeline: Pipeline, images: Tensor, generator: torch.Generator | None = None
+    pipeline: Pipeline,
+    images: Tensor,
+    generator: torch.Generator | None = None,
+    among: Among | None = None,
 ) -> Tensor:
     """Encode pictures; differentiable in the pictures.
 
@@ -135,6 +140,8 @@ def encode_latents(
         B x 3 x H x W in [0,1]; H and W are multiples of :func:`latent_factor`.
     generator : torch.Generator or None
         Samples the posterior of a variational autoencoder; None takes its mode.
+    among : tuple of int and slice, or None
+        As in :func:`seeded_normal`.
 
     Returns
     -------
@@ -160,7 +167,7 @@ def encode_latents(
         mean, deviation = coded.latent_dist.mean.float(), coded.latent_dist.std.float()
         latents = mean
         if generator is not None:
-            latents = mean + deviation * seeded_normal(mean.shape, generator, mean.device)
+            latents = mean + deviation * seeded_normal(mean.shape, generator, mean.device, among)
     scaled: Tensor = (latents - _shift(vae)) * float(vae.config.scaling_factor)
     return scaled
 
@@ -280,6 +287,7 @@ def denoising_loss(
     *,
     generator: torch.Generator,
     timesteps: Tensor | None = None,
+    among: Among | None = None,
 ) -> Tensor:
     """Mean squared error of the denoiser; differentiable in the latents and the UNet's weights.
 
@@ -295,6 +303,8 @@ def denoising_loss(
         Draws the noise and the timesteps.
     timesteps : Tensor or None
         B whole numbers; None draws them uniformly.
+    among : tuple of int and slice, or None
+        As in :func:`seeded_normal`.
 
     Returns
     -------
@@ -310,11 +320,11 @@ def denoising_loss(
     ----------
     SIREN (arXiv 2410.10437), Eq. 2.
     """
-    batch, device = len(latents), latents.device
     if timesteps is None:
-        steps = len(pipeline.scheduler.alphas_cumprod)
-        timesteps = torch.randint(0, steps, (batch,), generator=generator, device=generator.device)
-    noise = seeded_normal(latents.shape, generator, device)
+        steps, (count, own) = len(pipeline.scheduler.alphas_cumprod), own_of(len(latents), among)
+        place = generator.device
+        timesteps = torch.randint(0, steps, (count,), generator=generator, device=place)[own]
+    noise = seeded_normal(latents.shape, generator, latents.device, among)
     return loss_at(pipeline, latents, prompt_embeds, noise=noise, timesteps=timesteps)
 
 
@@ -353,13 +363,6 @@ def signal_to_noise(pipeline: Pipeline, timesteps: Tensor) -> Tensor:
 
     ratio: Tensor = compute_snr(_schedule(pipeline), timesteps)
     return ratio
-
-
-def seeded_normal(
-    shape: torch.Size | tuple[int, ...], generator: torch.Generator, device: torch.device
-) -> Tensor:
-    """Standard normal float32 numbers, drawn on the generator's device and moved to ``device``."""
-    return torch.randn(shape, generator=generator, device=generator.device).to(device)
 
 
 def _schedule(pipeline: Pipeline) -> Any:

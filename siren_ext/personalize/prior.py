@@ -19,6 +19,7 @@ from siren_ext.errors import ConfigError
 from siren_ext.personalize.config import WITH_PRIOR, PersonalizeConfig
 from siren_ext.personalize.data import TrainingData, mirrored, prepare, training_size
 from siren_ext.progress import Progress
+from siren_ext.ranks import current
 
 _BATCH = 8
 _PRIOR = 3
@@ -117,17 +118,22 @@ def _generated(
     generator = torch.Generator().manual_seed(config.seed)
     parts: list[Tensor] = []
     progress.stage("Generating class images", config.class_images)
-    for start in range(0, len(seeds), _BATCH):
-        chosen = [int(seed) for seed in seeds[start : start + _BATCH]]
+
+    def pictures(noise: Tensor) -> Tensor:
         latents = sampling.sample_latents(
             pipeline,
-            sampling.seeded_noise(pipeline, chosen, size),
+            noise,
             words[:1],
             words[1:],
             steps=config.class_steps,
             guidance=config.class_guidance,
         )
-        images = pipelines.decode_latents(pipeline, latents)
+        return pipelines.decode_latents(pipeline, latents)
+
+    for start in range(0, len(seeds), _BATCH):
+        chosen = [int(seed) for seed in seeds[start : start + _BATCH]]
+        noise = sampling.seeded_noise(pipeline, chosen, size)
+        images = current().mapped(pictures, noise)
         parts.append(mirrored(pipeline, images, config.flip, generator))
         progress.advance(len(chosen))
     return torch.cat(parts, dim=1)

@@ -25,6 +25,7 @@ from siren_ext.personalize.record import metadata, run_signature
 from siren_ext.personalize.save import check_out, finished, make_weights, save
 from siren_ext.personalize.word import check_prompts
 from siren_ext.progress import NULL, Progress
+from siren_ext.ranks import RankLostError, current
 
 SAVE_SECONDS = 30.0
 _MEMORY = 0.95  # weight of the past in the running mean of the loss
@@ -45,7 +46,7 @@ def personalize(
 
     A stopped run is resumed from ``<out>.state`` and gives the same weights as an uninterrupted
     one. A finished run with the same data, model and settings is not repeated. Images that cannot
-    be read are left out.
+    be read are left out. Several processes (:mod:`siren_ext.ranks`) split the batch of each step.
 
     Parameters
     ----------
@@ -84,8 +85,10 @@ def personalize(
         If peft or accelerate is not installed.
     Cancelled
         If the user stopped; the state is saved.
+    RankLostError
+        If another process of the run has ended; the state is saved.
     """
-    out = Path(out)
+    out, ranks = Path(out), current()
     check_out(out, config)
     check_prior(config, class_images)
     target = pick_device(device)
@@ -94,9 +97,11 @@ def personalize(
     given = None if class_images is None else class_images.checked(progress=progress)
     run = run_signature(data, model, config, dtype, given)
     if (summary := finished(out, run, config)) is not None:
+        ranks.wait()
         return summary
     state = out.with_name(out.name + ".state")
     saved = _read_state(state, run)
+    ranks.wait()  # before the main process writes either of them
     pipeline = pipelines.load_pipeline(model, device=target, dtype=dtype)
     training = prepare(data, pipeline, config, progress)
     generated = None if saved is None else saved.get("class")
@@ -108,8 +113,9 @@ def personalize(
     _loop(trainer, state, run, progress)
     known = {"out": out, "run": run, "loss": trainer.mean_loss, "prior": prior}
     facts = metadata(data, model, config, pipeline, training, **known)  # type: ignore[arg-type]
-    summary = save(out, pipeline, trainer.weights, config, facts)
-    state.unlink(missing_ok=True)
+    summary = ranks.first(lambda: save(out, pipeline, trainer.weights, config, facts))
+    if ranks.main:
+        state.unlink(missing_ok=True)
     return summary
 
 
@@ -168,7 +174,7 @@ class Trainer:
         self.generated: Tensor | None = None
         # other draws than those of the images
         self._prior_config = replace(config, seed=(config.seed + 1) % 2**31)
-        self.device = pipeline.unet.device
+        self.device, self.ranks = pipeline.unet.device, current()
         self.accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision="no")
         self.weights = make_weights(pipeline, config)
         self._trains_text = config.train_text_encoder or config.method in WITH_TOKEN
@@ -204,12 +210,13 @@ class Trainer:
             # their prompts come after those of the images
             other = replace(other, texts=other.texts + len(self.data.prompts))
             loss += config.prior_weight * self._backward(other, config.prior_weight)
+        self.weights.collect()
+        loss = self._exchanged(loss)
         if not math.isfinite(loss):
             raise ModelError(
                 f"The loss became {loss} at step {self.step}; lower learning_rate "
                 f"({config.learning_rate:g}) or use precision = 'float32'."
             )
-        self.weights.collect()
         if config.max_grad_norm:
             self.accelerator.clip_grad_norm_([self.weights.vector], config.max_grad_norm)
         for group in self.optimiser.param_groups:
@@ -222,8 +229,17 @@ class Trainer:
         self.step += 1
         self.updating = False
 
+    def _exchanged(self, loss: float) -> float:
+        """The loss of all processes, and their gradients in that of the vector."""
+        if self.weights.vector.grad is not None:
+            self.ranks.add(self.weights.vector.grad)
+        return sum(self.ranks.gather(loss))
+
     def _backward(self, batch: Batch, share: float = 1.0) -> float:
-        """Add the gradients of a batch times ``share``; returns its mean loss without weighting."""
+        """Add the gradients of a batch times ``share``; returns its mean loss without weighting.
+
+        Of each part this process computes its own rows. Noise is drawn for all of them.
+        """
         generator = torch.Generator().manual_seed(batch.seed)
         total = len(batch.latents)
         size = -(-total // self.config.accumulation)
@@ -232,11 +248,16 @@ class Trainer:
         for latents, texts in pieces:
             steps = len(self.pipeline.scheduler.alphas_cumprod)
             times = torch.randint(0, steps, (len(latents),), generator=generator)
-            error = pipelines.denoising_loss(
+            noise = pipelines.seeded_normal(latents.shape, generator, self.device)
+            own = self.ranks.own(0, len(latents))
+            if not self.ranks.count(0, len(latents)):
+                continue
+            times = times[own]
+            error = pipelines.loss_at(
                 self.pipeline,
-                latents.to(self.device),
-                self._prompt_embeds(texts),
-                generator=generator,
+                latents[own].to(self.device),
+                self._prompt_embeds(texts[own]),
+                noise=noise[own],
                 timesteps=times,
             )
             loss = (error * self._weight(times.to(self.device))).sum() / total * share
@@ -307,7 +328,7 @@ def _loop(trainer: Trainer, path: Path, run: str, progress: Progress) -> None:
                 _write_state(trainer, path, run)
                 last_save = time.monotonic()
             progress.advance(note=f"loss {trainer.mean_loss:.4f}, {pace:.2f} s/step")
-    except (KeyboardInterrupt, Cancelled):
+    except (KeyboardInterrupt, Cancelled, RankLostError):
         # in the middle of an update keep the last saved state
         if trainer.step and not trainer.updating:
             _write_state(trainer, path, run)
@@ -316,6 +337,8 @@ def _loop(trainer: Trainer, path: Path, run: str, progress: Progress) -> None:
 
 def _write_state(trainer: Trainer, path: Path, run: str) -> None:
     """Save the state of a run."""
+    if not trainer.ranks.main:
+        return
     with atomic(path) as temporary:
         torch.save({"run": run, **trainer.snapshot()}, temporary)
 

@@ -19,6 +19,7 @@ from siren_ext.coater.nets.coarse import CoarsePattern, coarse, lay_tint
 from siren_ext.data.images import quantise, square_view
 from siren_ext.errors import ConfigError
 from siren_ext.progress import NULL, Progress
+from siren_ext.ranks import current
 from siren_ext.training.surrogate import Surrogate, at_once
 
 GENERATED = 96
@@ -111,7 +112,7 @@ class _Fit:
         generator: torch.Generator,
         progress: Progress,
     ) -> None:
-        self.progress = progress
+        self.progress, self.ranks = progress, current()
         self.coater, self.surrogate, self.generator = coater, surrogate, generator
         self.images = images
         self.picked = torch.arange(0, len(images), math.ceil(len(images) / _PROBES))
@@ -124,7 +125,7 @@ class _Fit:
         trips = []
         for part in shown:
             progress.advance()
-            trips.append(self.seen(surrogate.round_trip(self.clean(part))))
+            trips.append(self.seen(self.ranks.mapped(surrogate.round_trip, self.clean(part))))
         self.views = torch.cat(trips)
 
     def seen(self, images: Tensor) -> Tensor:
@@ -185,7 +186,7 @@ class _Fit:
     def kept(self, coated: Tensor, part: Tensor) -> Tensor:
         """What survives of coatings: coated minus clean images, both after the autoencoder."""
         self.progress.advance()
-        trips = self.seen(self.surrogate.round_trip(coated))
+        trips = self.seen(self.ranks.mapped(self.surrogate.round_trip, coated))
         return coarse(trips) - coarse(self.views[part])
 
 

@@ -132,7 +132,7 @@ def _read(
 ) -> tuple[Tensor, Tensor]:
     """Add both means of losses part by part; features of coated and of clean images, in order."""
     kinds = ((coated, near), (clean, far))
-    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    found: tuple[list[tuple[slice, Tensor]], ...] = ([], [])
     # statistics over a batch need the whole batch
     limit = float("inf") if state.coater.config.norm == "running" else state.together
     group: list[tuple[int, slice, Tensor]] = []
@@ -145,7 +145,7 @@ def _read(
         for (kind, rows, _), part in zip(group, parts, strict=True):
             shown, rated = kinds[kind]
             terms.append(rated(part, rows).sum() / shown.count)
-            found[kind].append(part.detach())
+            found[kind].append((rows, part.detach()))
         state.add(torch.stack(terms).sum(), leaf)
         group.clear()
 
@@ -156,7 +156,7 @@ def _read(
                 read_group()
     if group:
         read_group()
-    return torch.cat(found[0]), torch.cat(found[1])
+    return state.merged(found[0], coated.count), state.merged(found[1], clean.count)
 
 
 def _note_separation(state: TrainerState, positive: Tensor, negative: Tensor) -> None:

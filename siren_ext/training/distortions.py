@@ -224,6 +224,7 @@ def distort(
     *,
     geometric: bool = False,
     official: bool = False,
+    rows: slice | None = None,
 ) -> Tensor:
     """Each image, independently, kept (one in five) or put through two different distortions.
 
@@ -240,6 +241,8 @@ def distort(
     official : bool
         with the slips of SIREN's code: desaturation that darkens, a transposed JPEG table, black
         beyond the border of a blurred image, lines of motion blur cut by one diamond.
+    rows : slice or None
+        return these images only, with the random numbers that they have among all.
 
     Returns
     -------
@@ -248,10 +251,12 @@ def distort(
     """
     pool = (OFFICIAL if official else PHOTOMETRIC) + (GEOMETRIC if geometric else ())
     out = []
-    for image in torch.split(images, 1):
+    wanted = range(len(images))[rows or slice(None)]
+    for row, image in enumerate(torch.split(images, 1)):
         result = image
-        if _uniform(generator, 0, 1) < CALL_PROBABILITY:
-            for index in torch.randperm(len(pool), generator=generator)[:2].tolist():
-                result = pool[index](result, ramp, generator)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and row in wanted):
+            if _uniform(generator, 0, 1) < CALL_PROBABILITY:
+                for index in torch.randperm(len(pool), generator=generator)[:2].tolist():
+                    result = pool[index](result, ramp, generator)
         out.append(result)
-    return torch.cat(out)
+    return torch.cat([out[row] for row in wanted]) if wanted else images[:0]

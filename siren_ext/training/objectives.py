@@ -8,6 +8,9 @@ the gradient of the whole objective, but no more than one part of one term is in
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -43,7 +46,12 @@ class CoatedBatch:
         The images without the coating.
     images : Tensor
         The coated images, as a rule rounded to eight bits as the file will be: a leaf at which
-        the gradients of all terms add up. They ignore the rounding (straight through).
+        the gradients of all terms add up. They ignore the rounding (straight through). One of
+        several processes has coated its own rows only.
+    rows : slice
+        These rows.
+    share : float
+        Which part of the batch they are.
     """
 
     def __init__(self, state: TrainerState, clean: Tensor, messages: Tensor | None = None) -> None:
@@ -51,15 +59,26 @@ class CoatedBatch:
         self.clean = clean
         # statistics over a batch must be taken once and of the whole batch
         self._whole = len(clean) <= state.together or state.coater.config.norm == "running"
+        self.rows = state.own(slice(0, len(clean)))
+        self.share = state.ranks.count(0, len(clean)) / len(clean)
         with torch.set_grad_enabled(self._whole):
-            self._graph = self._coat(slice(None))
-        self.images = state.rounded(self._graph.detach()).requires_grad_()
+            self._graph = self._coat(self.rows) if self.share else clean[:0]
+        if self.share == 1:
+            self.images = state.rounded(self._graph.detach()).requires_grad_()
+        else:
+            self.images = clean.clone()
+            self.images[self.rows] = state.rounded(self._graph.detach())
+            self.images.requires_grad_()
 
     def _coat(self, rows: slice) -> Tensor:
         clean = self.clean[rows]
         message = None if self._messages is None else self._messages[rows]
         with self._state.fast():
             return clean + self._state.coater.residual(clean, message)
+
+    def own(self) -> tuple[Tensor, Tensor]:
+        """This process' rows: without the coating, and with it."""
+        return self.clean[self.rows], self.images[self.rows]
 
     def backward(self) -> None:
         """Send what has added up through the generator, into the gradients of its weights.
@@ -68,14 +87,15 @@ class CoatedBatch:
         """
         gradient, size = self.images.grad, self._state.together
         weights = list(self._state.coater.generator.parameters())
-        if gradient is None:
+        if gradient is None or not self.share:
             return
         if self._whole:
-            torch.autograd.backward([self._graph], [gradient], inputs=weights)
+            torch.autograd.backward([self._graph], [gradient[self.rows]], inputs=weights)
             return
         for start in range(0, len(self.clean), size):
-            rows = slice(start, start + size)
-            torch.autograd.backward([self._coat(rows)], [gradient[rows]], inputs=weights)
+            rows = self._state.own(slice(start, min(start + size, len(self.clean))))
+            if rows.start < rows.stop:
+                torch.autograd.backward([self._coat(rows)], [gradient[rows]], inputs=weights)
 
 
 # -- the objectives ------------------------------------------------------------------------------
@@ -181,38 +201,45 @@ def _learnability(state: TrainerState, coated: CoatedBatch, generator: torch.Gen
     images = coated.images[: config.learn_images]
     if not len(images) or not config.learn_weight:
         return
-    total = 0.0
-    for part in torch.split(images, state.together):
-        loss = state.surrogate.denoising_loss(part, generator=generator, draws=config.learn_draws)
+    total, draw = 0.0, dict[str, Any](generator=generator, draws=config.learn_draws)
+    for start in range(0, len(images), state.together):
+        rows = slice(start, min(start + state.together, len(images)))
+        loss = state.split(rows, partial(state.surrogate.denoising_loss, images[rows], **draw))
+        if loss is None:
+            continue
         share = loss.sum() / len(images)
         total += float(share.detach())
         state.add(config.learn_weight * share, coated.images)
-    state.note("learn", total)
+    state.note_share("learn", total)
 
 
 def _tint(state: TrainerState, coated: CoatedBatch) -> None:
     """L_tint: blurred colour differences above the limit (0 in the published objectives)."""
     config = state.config
-    if config.tint_weight:
-        tint = losses.tint_loss(coated.clean, coated.images, limit=config.tint_limit)
-        state.note("tint", float(tint.detach()))
+    if config.tint_weight and coated.share:
+        clean, images = coated.own()
+        tint = losses.tint_loss(clean, images, limit=config.tint_limit) * coated.share
+        state.note_share("tint", float(tint.detach()))
         state.add(config.tint_weight * tint, coated.images)
 
 
 def _image_terms(state: TrainerState, coated: CoatedBatch, *, weight: float) -> None:
     """L_image: mean squared error and the colour loss L_p (Eq. 3 and 4), as far as asked for."""
-    config = state.config
-    if config.mse_weight:
-        error = (coated.images - coated.clean).square().mean()
+    config, weight = state.config, weight * coated.share
+    clean, images = coated.own()
+    if config.mse_weight and weight:
+        error = (images - clean).square().mean()
         state.add(weight * config.mse_weight * error, coated.images)
-    if config.colour_weight:
-        colour = losses.colour_loss(coated.clean, coated.images, official_scale=config.official_lab)
+    if config.colour_weight and weight:
+        colour = losses.colour_loss(clean, images, official_scale=config.official_lab)
         state.add(weight * config.colour_weight * colour, coated.images)
 
 
 def _note_psnr(state: TrainerState, coated: CoatedBatch) -> None:
-    error = (coated.images.detach() - coated.clean).square().mean((1, 2, 3))
-    state.note("psnr", float(-10 * torch.log10(error.clamp_min(1e-10)).mean()))
+    clean, images = coated.own()
+    error = (images.detach() - clean).square().mean((1, 2, 3))
+    found = -10 * torch.log10(error.clamp_min(1e-10))
+    state.note_share("psnr", float(found.mean()) * coated.share if coated.share else 0.0)
 
 
 def _seed(generator: torch.Generator) -> int:

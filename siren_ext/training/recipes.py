@@ -15,6 +15,7 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
 from siren_ext.files import one_at_a_time, sha256_file
 from siren_ext.progress import NULL, Progress
+from siren_ext.ranks import current
 from siren_ext.schema import shown
 from siren_ext.training.config import TrainConfig
 from siren_ext.training.prompts import surrogate_prompt
@@ -107,7 +108,8 @@ def train_for_base(
     result.provenance["surrogate_sha256"] = sha256_file(adapter)
     if before is not None:
         result.provenance["start"] = _description(before)
-    result.save(out)
+    if current().main:
+        result.save(out)
     return result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,8 +16,9 @@ from torch import Tensor
 from siren_ext.coater.coater import Coater
 from siren_ext.data.images import quantise
 from siren_ext.devices import pick_device, pick_dtype
-from siren_ext.errors import CoaterError, ModelError
+from siren_ext.errors import CoaterError, ConfigError, ModelError
 from siren_ext.files import atomic
+from siren_ext.ranks import current
 from siren_ext.training.config import TrainConfig
 from siren_ext.training.rehearsal import Rehearsal
 from siren_ext.training.schedule import Radius, Schedule
@@ -69,6 +70,13 @@ class TrainerState:
         Value of the objective so far in the present step.
     together : int
         Images that pass the surrogate together where a gradient is kept.
+    ranks : Ranks
+        The processes that share the run.
+
+    Raises
+    ------
+    ConfigError
+        Several processes can't train this coater.
     """
 
     def __init__(
@@ -80,7 +88,12 @@ class TrainerState:
         *,
         device: str,
     ) -> None:
-        self.config, self.surrogate = config, surrogate
+        self.config, self.surrogate, self.ranks = config, surrogate, current()
+        if self.ranks.size > 1 and coater.config.norm == "running":
+            raise ConfigError(
+                "This coater has norm = 'running', which needs whole batches, but training was "
+                f"started in {self.ranks.size} processes; expected norm = 'image'. Use one process."
+            )
         self.device = pick_device(device)
         self.data_hash = data.hash
         views = data.tensors(surrogate.resolution)
@@ -98,6 +111,7 @@ class TrainerState:
         self.radius = Radius(config.nu)
         self.average: dict[str, float] = {}
         self.loss = 0.0
+        self._shares: dict[str, float] = {}
         self.together = at_once_with_gradient(surrogate.resolution, self.device)
 
     # -- images ----------------------------------------------------------------------------------
@@ -146,6 +160,76 @@ class TrainerState:
             batch[mirror] = batch[mirror].flip(3)
         return batch.to(self.device)
 
+    # -- several processes -----------------------------------------------------------------------
+
+    def own(self, rows: slice) -> slice:
+        """The share that this process has of the rows of a batch from a start to a stop."""
+        return self.ranks.own(rows.start, rows.stop)
+
+    def split(self, rows: slice, compute: Callable[..., Tensor]) -> Tensor | None:
+        """This process' share of what a random computation gives for a part of a batch.
+
+        Parameters
+        ----------
+        rows : slice
+            The part.
+        compute : callable
+            Draws numbers for all rows of the part. Of several processes it is called with
+            ``rows``, a slice of the part, and computes these only.
+
+        Returns
+        -------
+        Tensor or None
+            None if this process has no share; the numbers are drawn all the same.
+        """
+        if self.ranks.size == 1:
+            return compute()
+        own = self.own(rows)
+        if own.start >= own.stop:
+            with torch.no_grad():
+                compute(rows=slice(0, 1))
+            return None
+        return compute(rows=slice(own.start - rows.start, own.stop - rows.start, own.step))
+
+    def exchange(self) -> None:
+        """Add up what the processes found in this step: gradients, and shares of figures.
+
+        A weight without a gradient in any of them keeps none, as the optimiser passes it over.
+        """
+        if self.ranks.size == 1:
+            return
+        pair = (self.coater.generator, self.coater.extractor)
+        weights = [weight for network in pair for weight in network.parameters()]
+        found = torch.tensor([weight.grad is not None for weight in weights]).to(weights[0])
+        figures = torch.tensor([*self._shares.values(), self.loss]).to(weights[0])
+        for weight in weights:
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+        self.ranks.add(found, figures, *[weight.grad for weight in weights])  # type: ignore[misc]
+        for weight, some in zip(weights, found.tolist(), strict=True):
+            if not some:
+                weight.grad = None
+        *shares, self.loss = figures.tolist()
+        for name, value in zip(self._shares, shares, strict=True):
+            self.note(name, value)
+
+    def merged(self, found: list[tuple[slice, Tensor]], count: int) -> Tensor:
+        """All rows of features of which this process computed some, count x k."""
+        if self.ranks.size == 1:
+            return torch.cat([part for _, part in found])
+        center = self.coater.center
+        whole = torch.zeros(count, center.shape[1], device=center.device)
+        for rows, part in found:
+            whole[rows] = part
+        self.ranks.add(whole)
+        return whole
+
+    def agree(self) -> None:
+        """Give all processes the main one's networks."""
+        if self.ranks.size > 1:
+            own = {name: tensor.cpu() for name, tensor in self.coater.tensors().items()}
+            self.coater.load_tensors(self.ranks.first(lambda: own))
+
     # -- the pair --------------------------------------------------------------------------------
 
     def fast(self) -> AbstractContextManager[Any]:
@@ -171,7 +255,7 @@ class TrainerState:
 
     def clear_gradients(self) -> None:
         """Begin a step: no gradients, and no loss yet."""
-        self.loss = 0.0
+        self.loss, self._shares = 0.0, {}
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
 
@@ -194,10 +278,19 @@ class TrainerState:
         old = self.average.get(name, value)
         self.average[name] = memory * old + (1 - memory) * value
 
+    def note_share(self, name: str, value: float) -> None:
+        """Take in this process' share of a figure that is a sum over the batch."""
+        if self.ranks.size == 1:
+            self.note(name, value)
+        else:
+            self._shares[name] = value
+
     # -- the file --------------------------------------------------------------------------------
 
     def save(self, path: Path, run: str) -> None:
-        """Write everything that the next step depends on."""
+        """Write everything that the next step depends on; the main process does it for all."""
+        if not self.ranks.main:
+            return
         state = {
             "step": self.step,
             "weights": self.coater.tensors(),

@@ -18,6 +18,7 @@ from siren_ext.data.images import square_view
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.sampling import sample_latents
 from siren_ext.personalize.lora import ActiveLora, active_lora
+from siren_ext.ranks import current
 from siren_ext.training.rehearsal import Rehearsal
 from siren_ext.training.twins import Twins
 
@@ -64,15 +65,32 @@ class Surrogate(Protocol):
     generates: bool
 
     def denoising_loss(
-        self, images: Tensor, *, generator: torch.Generator, draws: int = 1
+        self,
+        images: Tensor,
+        *,
+        generator: torch.Generator,
+        draws: int = 1,
+        rows: slice | None = None,
     ) -> Tensor:
-        """Denoising loss of B x 3 x H x W images in [0,1] (SIREN, Eq. 2): B; differentiable."""
+        """Denoising loss of B x 3 x H x W images in [0,1] (SIREN, Eq. 2): B; differentiable.
+
+        With ``rows``, which is given in one of several processes only, that of these images, with
+        the random numbers that they have among all.
+        """
 
     def round_trip(self, images: Tensor) -> Tensor:
         """B x 3 x H x W images in [0,1] through the autoencoder; differentiable."""
 
-    def renoise(self, images: Tensor, low: int, high: int, *, generator: torch.Generator) -> Tensor:
-        """The images noised to a random step in [low, high) and denoised in one step."""
+    def renoise(
+        self,
+        images: Tensor,
+        low: int,
+        high: int,
+        *,
+        generator: torch.Generator,
+        rows: slice | None = None,
+    ) -> Tensor:
+        """The images, or ``rows`` of them, noised to a random step in [low, high) and denoised."""
 
     def generate(
         self, picks: Tensor, *, generator: torch.Generator, guidance: float = 3.0
@@ -141,35 +159,47 @@ class DiffusionSurrogate:
                 latents = self.encode(part, generator)
             yield latents, self.texts(rows)
 
-    def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def encode(
+        self,
+        images: Tensor,
+        generator: torch.Generator | None = None,
+        among: pipelines.Among | None = None,
+    ) -> Tensor:
         """Scaled latents of images of any size, seen at the surrogate's resolution."""
         view = square_view(images, self.resolution)
-        return pipelines.encode_latents(self.pipeline, view, generator)
+        return pipelines.encode_latents(self.pipeline, view, generator, among)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images in [0,1] of scaled latents."""
         return pipelines.decode_latents(self.pipeline, latents)
 
     def denoising_loss(
-        self, images: Tensor, *, generator: torch.Generator, draws: int = 1
+        self,
+        images: Tensor,
+        *,
+        generator: torch.Generator,
+        draws: int = 1,
+        rows: slice | None = None,
     ) -> Tensor:
         """Learnability loss per image (SIREN, Eq. 2), averaged over ``draws`` noise levels.
 
         The levels of one image are spread evenly over the schedule (stratified), which lowers the
         variance at equal cost.
         """
-        latents = self.encode(images, generator)
-        total = torch.zeros(len(images), device=latents.device)
+        own, among = rows or slice(None), None if rows is None else (len(images), rows)
+        latents = self.encode(images[own], generator, among)
+        total = torch.zeros(len(latents), device=latents.device)
         steps = len(self.kept)
         for draw in range(draws):
-            place = torch.rand(len(images), generator=generator)
+            place = torch.rand(len(images), generator=generator)[own]
             times = ((draw + place) / draws * steps).long().clamp_max(steps - 1)
             total = total + pipelines.denoising_loss(
                 self.pipeline,
                 latents,
-                self.embeddings(len(images)),
+                self.embeddings(len(latents)),
                 generator=generator,
                 timesteps=times.to(latents.device),
+                among=among,
             )
         return total / draws
 
@@ -177,11 +207,21 @@ class DiffusionSurrogate:
         """The images through the autoencoder; differentiable."""
         return self.decode(self._lightly(self.encode, images))
 
-    def renoise(self, images: Tensor, low: int, high: int, *, generator: torch.Generator) -> Tensor:
-        """The images noised to a random step in [low, high) and denoised in one step."""
-        latents = self._lightly(self.encode, images)
-        times = torch.randint(low, high, (len(images),), generator=generator).to(latents.device)
-        noise = pipelines.seeded_normal(latents.shape, generator, latents.device)
+    def renoise(
+        self,
+        images: Tensor,
+        low: int,
+        high: int,
+        *,
+        generator: torch.Generator,
+        rows: slice | None = None,
+    ) -> Tensor:
+        """The images, or ``rows`` of them, noised to a random step in [low, high) and denoised."""
+        own, among = rows or slice(None), None if rows is None else (len(images), rows)
+        latents = self._lightly(self.encode, images[own])
+        drawn = torch.randint(low, high, (len(images),), generator=generator)
+        times = drawn[own].to(latents.device)
+        noise = pipelines.seeded_normal(latents.shape, generator, latents.device, among)
         noisy = pipelines.add_noise(self.pipeline, latents, noise, times)
         unet = self.pipeline.unet
         twin = active_lora(unet)  # which may be another when the gradient is computed
@@ -247,17 +287,12 @@ class DiffusionSurrogate:
         text = (self.embedding if texts is None else texts).expand(count, -1, -1)
         without = pipelines.encode_prompts(self.pipeline, [""])
         size = at_once(self.resolution)
-        made = [
-            self.decode(
-                sample_latents(
-                    self.pipeline,
-                    part,
-                    words,
-                    without,
-                    steps=steps,
-                    guidance=guidance,
-                )
+
+        def made(rows: Tensor) -> Tensor:
+            latents = sample_latents(
+                self.pipeline, noise[rows], text[rows], without, steps=steps, guidance=guidance
             )
-            for part, words in zip(torch.split(noise, size), torch.split(text, size), strict=True)
-        ]
-        return torch.cat(made)
+            return self.decode(latents)
+
+        ranks, parts = current(), torch.split(torch.arange(count, device=noise.device), size)
+        return torch.cat([ranks.mapped(made, rows) for rows in parts])

@@ -9,6 +9,7 @@ from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.data.dataset import ImageSet
 from siren_ext.progress import NULL, Progress
+from siren_ext.ranks import current
 from siren_ext.training.config import TrainConfig
 from siren_ext.training.surrogate import Surrogate
 from siren_ext.training.trainer import CoaterTrainer
@@ -29,6 +30,8 @@ def train_coater(
     resume: Path | None = None,
 ) -> Coater:
     """Train a coater for a set of images against a surrogate diffusion model.
+
+    Several processes (:mod:`siren_ext.ranks`) split the batch of each step.
 
     Parameters
     ----------
@@ -75,6 +78,7 @@ def train_coater(
     trainer = CoaterTrainer(data, surrogate, config, coater=coater, start=start, device=device)
     if resume is not None:
         trainer.restore(resume)
+        current().wait()  # before the main process writes the file
     try:
         _run(trainer, progress, resume)
         return trainer.finish()
@@ -100,5 +104,5 @@ def _run(trainer: CoaterTrainer, progress: Progress, resume: Path | None) -> Non
         if resume is not None and trainer.consistent:
             trainer.save(resume)
         raise
-    if resume is not None:
+    if resume is not None and state.ranks.main:
         resume.unlink(missing_ok=True)

@@ -128,6 +128,7 @@ class CoaterTrainer:
             )
         if self._fresh or self.config.objective != "budget":
             self._recentre()
+        state.agree()
 
     def advance(self) -> str:
         """One optimisation step.
@@ -152,6 +153,7 @@ class CoaterTrainer:
         state.clear_gradients()
         state.coater.train()
         self._advance(state, clean, generator)
+        state.exchange()
         self._update()
         state.coater.train(False)
         state.step += 1
@@ -252,9 +254,13 @@ class CoaterTrainer:
             return
         total = torch.zeros_like(state.coater.center)
         for part in torch.split(state.images, state.config.batch_size):
-            clean = (part.float() / 255).to(state.device)
+            if not state.ranks.count(0, len(part)):
+                continue
+            own = part[state.own(slice(0, len(part)))]
+            clean = (own.float() / 255).to(state.device)
             coated = state.rounded(clean + state.coater.residual(clean))
             total += state.coater.features(coated).sum(0)
+        state.ranks.add(total)
         state.coater.center = total / len(state.images)
 
     # -- state -----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from siren_ext.personalize.lora import (
     remove_lora,
     switch_lora,
 )
+from siren_ext.ranks import current
 
 Parts = Iterable[tuple[Tensor, Tensor]]
 """A batch in parts: scaled latents n x C x h x w, and prompt embeddings n x tokens x width."""
@@ -72,15 +73,31 @@ class Twin:
         self.weights.clear()
         with self.active(learning=True), torch.enable_grad():
             for latents, texts in parts:
-                loss = pipelines.denoising_loss(self.pipeline, latents, texts, generator=generator)
+                loss = self._loss(latents, texts, generator)
                 share = loss.sum() / count
                 torch.autograd.backward([share], inputs=self.weights.live)
                 self.weights.collect()
                 total += float(share.detach())
+        ranks = current()
+        if ranks.size > 1 and self.weights.vector.grad is not None:
+            ranks.add(self.weights.vector.grad)
+        total = sum(ranks.gather(total))
         torch.nn.utils.clip_grad_norm_([self.weights.vector], 1.0)
         self.optimiser.step()
         self.weights.push()
         return total
+
+    def _loss(self, latents: Tensor, texts: Tensor, generator: torch.Generator) -> Tensor:
+        """Losses of a part of a batch: of this process' own rows, zero if it has none."""
+        ranks, count = current(), len(latents)
+        if ranks.size == 1:
+            return pipelines.denoising_loss(self.pipeline, latents, texts, generator=generator)
+        own, some = ranks.own(0, count), bool(ranks.count(0, count))
+        rows = own if some else slice(0, 1)  # numbers are drawn in any case
+        losses = pipelines.denoising_loss(
+            self.pipeline, latents[rows], texts[rows], generator=generator, among=(count, rows)
+        )
+        return losses * some
 
     def active(self, *, learning: bool = False) -> AbstractContextManager[None]:
         """While it lasts, the UNet is this twin; afterwards it is what it was before."""

@@ -1,18 +1,20 @@
 """What the extractor is shown in a training step: images after what may happen to them.
 
 Views are made a few at a time, so that the graph of one part can be used and dropped before the
-next part is made.
+next part is made. Each of several processes makes its own rows of a part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from siren_ext.ranks import current
 from siren_ext.training.distortions import distort
 from siren_ext.training.state import TrainerState
 from siren_ext.training.twins import Twin
@@ -33,8 +35,7 @@ def distorted_views(state: TrainerState, images: Tensor, seed: int) -> Views:
     """Photometric distortions of all images, once they have begun (SIREN's code)."""
     generator = torch.Generator().manual_seed(seed)
     ramp = state.schedule.distortion(state.seen)
-    for rows in _parts(0, len(images), state.together):
-        yield rows, _photometric(state, images[rows], ramp, generator)
+    yield from _distorted(state, images, 0, ramp, generator)
 
 
 def model_views(state: TrainerState, images: Tensor, seed: int, *, coated: bool) -> Views:
@@ -46,22 +47,24 @@ def model_views(state: TrainerState, images: Tensor, seed: int, *, coated: bool)
     """
     config, together = state.config, state.together
     if state.step < config.warmup:
-        yield from ((rows, images[rows]) for rows in _parts(0, len(images), together))
+        parts = (state.own(rows) for rows in _parts(0, len(images), together))
+        yield from ((own, images[own]) for own in parts if _any(own))
         return
     generator = torch.Generator().manual_seed(seed)
     trips, denoised = model_shares(state, len(images))
-    for rows in _parts(0, trips, together):
-        yield rows, state.surrogate.round_trip(images[rows])
+    for own in (state.own(rows) for rows in _parts(0, trips, together)):
+        if _any(own):
+            yield own, state.surrogate.round_trip(images[own])
+    noise = (config.noise_low, config.noise_high)
     for start, stop, twin in _denoisers(state, trips, denoised, coated=coated):
         for rows in _parts(start, stop, together):
             with twin.active() if twin else nullcontext():
-                view = state.surrogate.renoise(
-                    images[rows], config.noise_low, config.noise_high, generator=generator
-                )
-            yield rows, view
+                again = partial(state.surrogate.renoise, images[rows], *noise, generator=generator)
+                view = state.split(rows, again)
+            if view is not None:
+                yield state.own(rows), view
     ramp = min(1.0, (state.step - config.warmup) / max(1, 0.3 * config.steps))
-    for rows in _parts(trips + denoised, len(images), together):
-        yield rows, _photometric(state, images[rows], ramp, generator)
+    yield from _distorted(state, images, trips + denoised, ramp, generator)
 
 
 def model_shares(state: TrainerState, count: int) -> tuple[int, int]:
@@ -84,7 +87,9 @@ def and_then(views: Views, start: int, *more: Tensor) -> Views:
     """The views, and behind them further images as they are, numbered from ``start``."""
     yield from views
     for images in more:
-        yield slice(start, start + len(images)), images
+        own = current().own(start, start + len(images))
+        if _any(own):
+            yield own, images[own.start - start :: own.step]
         start += len(images)
 
 
@@ -103,19 +108,31 @@ def _denoisers(
         yield trips, end, rehearsal.twins.first if coated else rehearsal.twins.second
 
 
-def _photometric(
-    state: TrainerState, images: Tensor, ramp: float | None, generator: torch.Generator
-) -> Tensor:
-    if ramp is None or not state.config.distort:
-        return images
+def _distorted(
+    state: TrainerState, images: Tensor, start: int, ramp: float | None, generator: torch.Generator
+) -> Views:
+    """The images from ``start`` on, distorted where the settings ask for it."""
     config = state.config
-    return distort(
-        images,
-        ramp,
-        generator,
-        geometric=config.geometric,
-        official=config.official_distortions,
-    )
+    for rows in _parts(start, len(images), state.together):
+        own = state.own(rows)
+        if ramp is None or not config.distort:
+            view = images[own]
+        else:
+            view = distort(
+                images[rows],
+                ramp,
+                generator,
+                geometric=config.geometric,
+                official=config.official_distortions,
+                rows=slice(own.start - rows.start, None, own.step),
+            )
+        if _any(own):
+            yield own, view
+
+
+def _any(rows: slice) -> bool:
+    """Whether a process has a share of a part."""
+    return bool(rows.start < rows.stop)
 
 
 def _parts(start: int, stop: int, size: int) -> Iterator[slice]:
