@@ -12,6 +12,7 @@ from torch import Tensor
 
 from siren_ext.coating.apply import add_coating
 from siren_ext.coating.manifest import CoatConfig
+from siren_ext.coating.photo import coat_photo, is_photo
 from siren_ext.coating.plan import CoatJob
 from siren_ext.coating.twin_patterns import TwinSide
 from siren_ext.data.decode import Bytes
@@ -20,6 +21,10 @@ from siren_ext.errors import Cancelled, ImageError, SirenError
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
+
+_UNFIT = "The coater can't handle this image"
+_NOT_FINITE = "The coater's output for this image has values that are not finite numbers."
+_NO_SCORE = "The coater's score of this image is not a finite number."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +74,11 @@ def coat_pictures(
     groups: dict[tuple[int, int], list[tuple[CoatJob, Picture]]] = {}
     for job, picture in batch:
         groups.setdefault(picture.size, []).append((job, picture))
-    for group in groups.values():
+    for size, group in groups.items():
+        if side is None and group[0][0].coated and is_photo(coater, size):
+            for job, picture in group:
+                yield job, picture, _photo_result(coater, picture, config, message)
+            continue
         images = to_tensor(group[0][1].rgb)
         if len(group) > 1:
             images = torch.cat([to_tensor(picture.rgb) for _, picture in group])
@@ -164,9 +173,7 @@ def coat_and_score(
             in_place=len(images) == 1,  # a single image is not tried again
         )
         return [
-            _result(image, before, after)
-            if fine
-            else "The coater's output for this image has values that are not finite numbers."
+            _result(image, before, after) if fine else _NOT_FINITE
             for image, before, after, fine in zip(coated, clean, scores(coated), sane, strict=True)
         ]
     except Cancelled:
@@ -174,7 +181,7 @@ def coat_and_score(
     except (SirenError, RuntimeError) as error:
         # out of memory, or one image that the network can't process: find out which
         if len(images) == 1:
-            return [f"The coater can't handle this image: {error}"]
+            return [f"{_UNFIT}: {error}"]
         alone = patterns if patterns is not None else [None] * len(images)
         return [
             result
@@ -190,7 +197,28 @@ def coat_and_score(
         ]
 
 
+def _photo_result(
+    coater: Coater, picture: Picture, config: CoatConfig, message: Tensor | None
+) -> Result | str:
+    """The result for an image that is coated by strips."""
+    try:
+        made = coat_photo(
+            picture.rgb, coater, config.strength, message, scored=config.scores is not False
+        )
+    except Cancelled:
+        raise
+    except (SirenError, RuntimeError) as error:
+        return f"{_UNFIT}: {error}"
+    if made is None:
+        return _NOT_FINITE
+    return Result(*made) if _finite(*made[1:]) else _NO_SCORE
+
+
+def _finite(*scores: float | None) -> bool:
+    return all(math.isfinite(score or 0.0) for score in scores)
+
+
 def _result(image: Tensor, clean: float | None, coated: float | None) -> Result | str:
-    if not math.isfinite(clean or 0.0) or not math.isfinite(coated or 0.0):
-        return "The coater's score of this image is not a finite number."
+    if not _finite(clean, coated):
+        return _NO_SCORE
     return Result(to_uint8(image), clean, coated)
