@@ -17,8 +17,19 @@ from siren_ext.cli.common import (
     settings,
     watched,
 )
-from siren_ext.cli.options import Assignments, BatchSize, ConfigFile, Device, Images, Quiet
+from siren_ext.cli.options import (
+    Assignments,
+    BatchSize,
+    ConfigFile,
+    Device,
+    Engine,
+    ImageColumn,
+    Images,
+    Processes,
+    Quiet,
+)
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, open_keys
+from siren_ext.cli.places import is_url, place, refuse_apart, several, shown
 from siren_ext.errors import CoaterError, ConfigError
 
 if TYPE_CHECKING:
@@ -83,20 +94,6 @@ Recipient = Annotated[
 Workers = Annotated[
     int, typer.Option("--workers", min=1, help="Threads that read and write files.")
 ]
-Processes = Annotated[
-    int,
-    typer.Option(
-        "--processes", min=1, help="Processes that coat, each with its own copy of the coater."
-    ),
-]
-Engine = Annotated[
-    str,
-    typer.Option(
-        "--engine",
-        help="Where the processes run: local (this machine) or ray (a Ray cluster; its machines "
-        "reach all folders under the same paths, or as URLs such as s3://bucket/photos).",
-    ),
-]
 Credentials = Annotated[
     Path | None,
     typer.Option(
@@ -135,6 +132,7 @@ def coat(
     workers: Workers = 2,
     processes: Processes = 1,
     engine: Engine = "local",
+    image_column: ImageColumn = "",
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -143,7 +141,8 @@ def coat(
     File names, sizes, transparency, captions and metadata (EXIF, IPTC, XMP, colour profile,
     comments, resolution) are kept; what can't be kept is listed. Files that can't be read are
     listed and skipped (exit code 3). A keyed coater needs a --key and hides the key's message in
-    every image. Run the same command again to resume a stopped run.
+    every image. Run the same command again to resume a stopped run. Shards of webdataset (.tar)
+    and Parquet files are coated to shards of the same names.
     """
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
@@ -153,7 +152,8 @@ def coat(
     from siren_ext.data.dataset import ImageSet
     from siren_ext.devices import pick_device
     from siren_ext.scale.coat import coat_with_workers
-    from siren_ext.scale.places import url_of
+    from siren_ext.scale.shard_coat import coat_shards
+    from siren_ext.scale.shards import shards_at
     from siren_ext.scale.store import coat_places
 
     chosen = settings(
@@ -169,21 +169,28 @@ def coat(
         scores=False if no_scores else None,
     )
     refuse_idle_quality(chosen)
-    several = _several(processes, engine, twins)
+    apart = several(processes, engine)
+    refuse_apart("--twins", given=twins is not None, far=apart)
     signer = _signer(credentials, content_key, twins)
-    images = None if _by_url(data, out, twins or credentials) else ImageSet.open(data)
+    shards = shards_at(data)
+    far = shards is not None or is_url(data) or is_url(out)
+    for option, given in (("--twins", twins), ("--content-credentials", credentials)):
+        refuse_apart(option, given=given is not None, far=far)
+    images = None if far else ImageSet.open(data)
     loaded = Coater.load(file := coater_path(coater), device=pick_device(device))
     secret = key_for(loaded, coater, key, recipient, passphrase_env)
     with watched(quiet) as progress:
         options: dict[str, Any] = {"key": secret, "batch_size": batch_size, "progress": progress}
-        if several or images is None:
+        if apart or far:
             options |= {"processes": processes, "engine": engine, "device": str(loaded.device)}
         else:
             options["workers"] = workers
-        if images is None:
-            start, end = (url_of(place) or str(place.absolute()) for place in (data, out))
-            manifest = coat_places(start, loaded, file, end, chosen, **options)
-        elif several:
+        if shards is not None:
+            options["column"] = image_column
+            manifest = coat_shards(shards, loaded, file, place(out), chosen, **options)
+        elif images is None:
+            manifest = coat_places(place(data), loaded, file, place(out), chosen, **options)
+        elif apart:
             manifest = coat_with_workers(images, loaded, file, out, chosen, **options)
         elif twins is None:
             manifest = coat_folder(images, loaded, out, chosen, **options)
@@ -214,36 +221,14 @@ def _twins(
     return manifest
 
 
-def _several(processes: int, engine: str, twins: Path | None) -> bool:
-    """Whether other processes coat; refuses what they can't do."""
-    if engine not in ("local", "ray"):
-        raise ConfigError(f"--engine is {engine!r}; expected local or ray.")
-    several = processes > 1 or engine == "ray"
-    if several and twins is not None:
-        raise ConfigError("--twins needs one process; leave out --processes and --engine.")
-    return several
-
-
-def _by_url(data: Path, out: Path, apart: Path | None) -> bool:
-    """Whether one of both is a URL; ``apart`` is what only folders can have."""
-    from siren_ext.scale.places import url_of
-
-    if url_of(data) is None and url_of(out) is None:
-        return False
-    if apart is not None:
-        raise ConfigError("Twins and content credentials need folders; expected no URLs.")
-    return True
-
-
 def _report(manifest: CoatManifest, images: ImageSet | None, out: Path) -> None:
     """Say what was done, what could not be kept, and what was skipped."""
     from siren_ext.coater.bundled import public_warning
     from siren_ext.coating.formats import compression_words, size_words
     from siren_ext.coating.layouts import training_advice
-    from siren_ext.scale.places import url_of
 
     coated = sum(entry.coated for entry in manifest.entries)
-    say(f"{coated} of {len(manifest.entries)} images coated: {url_of(out) or out}")
+    say(f"{coated} of {len(manifest.entries)} images coated: {shown(out)}")
     if signed := sum(bool(entry.credentials) for entry in manifest.entries):
         say(f"{signed} files signed with content credentials: not for training or data mining")
     if public := public_warning(manifest.coater):

@@ -56,6 +56,26 @@ WorkingSize = Annotated[
         "default it is changed if it does not fit the base model, and a message says so.",
     ),
 ]
+Processes = Annotated[
+    int,
+    typer.Option(
+        "--processes", min=1, help="Processes that work, each with its own copy of the networks."
+    ),
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="Where the processes run: local (this machine) or ray (a Ray cluster; its machines "
+        "reach all files under the same paths, or as URLs such as s3://bucket/photos).",
+    ),
+]
+ImageColumn = Annotated[
+    str,
+    typer.Option(
+        "--image-column", metavar="NAME", help="The column of images in Parquet files, if several."
+    ),
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images processed at once.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[

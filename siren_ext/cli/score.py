@@ -8,13 +8,25 @@ from typing import Annotated
 import typer
 
 from siren_ext.cli.common import command, report_notices, report_skipped, say, watched
-from siren_ext.cli.options import BatchSize, Device, Quiet, ReleasedCoater
+from siren_ext.cli.options import (
+    BatchSize,
+    Device,
+    Engine,
+    ImageColumn,
+    Processes,
+    Quiet,
+    ReleasedCoater,
+)
 from siren_ext.cli.output import Force, check_output
+from siren_ext.cli.places import is_url, refuse_apart, several
 from siren_ext.files import locked
 
 
 def score(
-    folder: Annotated[Path, typer.Argument(help="Folder of generated images.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder of generated images, its URL, or shards (.tar, .parquet)."),
+    ],
     coater: ReleasedCoater,
     out: Annotated[Path, typer.Option("--out", help="JSON file for the scores.")],
     centre: Annotated[
@@ -34,6 +46,9 @@ def score(
         ),
     ] = None,
     batch_size: BatchSize = 16,
+    processes: Processes = 1,
+    engine: Engine = "local",
+    image_column: ImageColumn = "",
     force: Force = False,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -47,24 +62,41 @@ def score(
     from siren_ext.coater.coater import Coater
     from siren_ext.data.survey import overlooked_pictures, unscored_notices
     from siren_ext.devices import pick_device
+    from siren_ext.scale.score import score_with_workers
+    from siren_ext.scale.shards import shards_at
     from siren_ext.scoring.centre import centred
     from siren_ext.scoring.decoys import read_index, score_decoys
     from siren_ext.scoring.score import score_folder
     from siren_ext.scoring.score_set import ScoreSet
 
     check_output(out, "scores", force=force)
+    apart = several(processes, engine)
+    shards = shards_at(folder)
+    far = shards is not None or is_url(folder)
+    refuse_apart("--decoys", given=decoys is not None, far=apart or far)
     plain = ScoreSet.load(centre) if centre else None
-    loaded = Coater.load(coater_path(coater), device=pick_device(device))
+    loaded = Coater.load(file := coater_path(coater), device=pick_device(device))
     if decoys is not None:
         read_index(decoys, loaded)  # what can't be used is reported before the work
+    partial, journal = (out.with_name(f".{out.name}.{name}") for name in ("partial", "journal"))
     with locked(out), watched(quiet) as progress:
-        scores = score_folder(
-            folder,
-            loaded,
-            batch_size=batch_size,
-            partial=out.with_name(f".{out.name}.partial"),
-            progress=progress,
-        )
+        if apart or far:
+            scores = score_with_workers(
+                folder if shards is None else shards,
+                loaded,
+                file,
+                journal,
+                processes=processes,
+                engine=engine,
+                batch_size=batch_size,
+                device=str(loaded.device),
+                column=image_column,
+                progress=progress,
+            )
+        else:
+            scores = score_folder(
+                folder, loaded, batch_size=batch_size, partial=partial, progress=progress
+            )
         if plain is not None:
             scores = centred(scores, plain)
         if decoys is not None:
@@ -72,9 +104,13 @@ def score(
                 scores, folder, loaded, decoys, batch_size=batch_size, progress=progress
             )
         scores.save(out)
+        for left in (partial, journal):  # also of a stopped run with other --processes
+            left.unlink(missing_ok=True)
     say(f"{len(scores.scores)} score{'' if len(scores.scores) == 1 else 's'}: {out}")
-    report_notices(unscored_notices(folder))
-    report_skipped([*scores.failures, *overlooked_pictures(folder)], "file")
+    if not far:
+        report_notices(unscored_notices(folder))
+    overlooked = [] if far else overlooked_pictures(folder)
+    report_skipped([*scores.failures, *overlooked], "file")
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""Workers of a Ray cluster, each with its own coater.
+"""Workers of a Ray cluster, each with its own networks.
 
 Ray (https://docs.ray.io) starts the workers on the cluster's machines, carries the messages and
 tells when a worker has ended. Without a cluster it starts one on this machine.
@@ -6,7 +6,6 @@ tells when a worker has ended. Without a cluster it starts one on this machine.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import tempfile
@@ -26,20 +25,20 @@ class ClusterWorker:
     ----------
     setup : Setup
         What it needs.
-    coater : bytes
-        The coater's file, which may not be on the worker's machine.
+    content : bytes | None
+        Content of the setup's file, which may not be on the worker's machine; None without one.
     """
 
-    def __init__(self, setup: Setup, coater: bytes) -> None:
-        self._setup, self._file = setup, coater
+    def __init__(self, setup: Setup, content: bytes | None) -> None:
+        self._setup, self._content = setup, content
         self._worker: BatchWorker | None = None
 
     def process(self) -> int:
         """Number of the process on its machine."""
         return os.getpid()
 
-    def coat(self, tasks: Sequence[Any]) -> Iterator[tuple[int, Outcome] | str]:
-        """Coat a batch.
+    def work(self, tasks: Sequence[Any]) -> Iterator[tuple[int, Outcome] | str]:
+        """Do a batch.
 
         Parameters
         ----------
@@ -49,21 +48,23 @@ class ClusterWorker:
         Yields
         ------
         tuple[int, Outcome] | str
-            Index of a job and what was done; or why the worker can't work.
+            Index of a task and what was done; or why the worker can't work.
         """
         try:
             if self._worker is None:
                 self._worker = self._loaded()
-            yield from self._worker.coat(tasks)
+            yield from self._worker.work(tasks)
         except SirenError as error:
             yield str(error)
 
     def _loaded(self) -> BatchWorker:
         logging.getLogger("siren_ext").setLevel(logging.ERROR)  # the driver gave the warnings too
+        if self._content is None or self._setup.file is None:
+            return self._setup.open()
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, self._setup.coater.name)
-            path.write_bytes(self._file)
-            return dataclasses.replace(self._setup, coater=path).open()
+            path = Path(folder, self._setup.file.name)
+            path.write_bytes(self._content)
+            return self._setup.with_file(path).open()
 
 
 class RayWorker:
@@ -89,7 +90,7 @@ class RayWorker:
         tasks : Sequence
             The batch, as the worker of the setup wants it.
         """
-        self.stream = self.actor.coat.options(num_returns="streaming").remote(list(tasks))
+        self.stream = self.actor.work.options(num_returns="streaming").remote(list(tasks))
 
     def take(self) -> tuple[int, Outcome] | None:
         """Wait for the next outcome.
@@ -168,11 +169,11 @@ class RayEngine:
             num_cpus=setup.threads, num_gpus=cards, max_restarts=0, max_task_retries=0
         )(ClusterWorker)
         self._setup = ray.put(setup)
-        self._coater = ray.put(setup.coater.read_bytes())
+        self._content = ray.put(None if setup.file is None else setup.file.read_bytes())
 
     def start(self) -> RayWorker:
-        """Start a worker; it loads its coater while others work."""
-        return RayWorker(self._ray, self._kind.remote(self._setup, self._coater))
+        """Start a worker; it loads its networks while others work."""
+        return RayWorker(self._ray, self._kind.remote(self._setup, self._content))
 
     def wait(self, workers: Sequence[RayWorker]) -> Sequence[RayWorker]:
         """Wait until a worker has a message, or has ended.

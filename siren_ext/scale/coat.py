@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from siren_ext.coating.apply import message_of
 from siren_ext.coating.folder import FolderRun, open_run
 from siren_ext.coating.manifest import CoatConfig, CoatEntry, CoatManifest
 from siren_ext.coating.plan import CoatJob, batches
-from siren_ext.errors import Cancelled, ConfigError
 from siren_ext.files import one_at_a_time
 from siren_ext.progress import NULL, Progress
-from siren_ext.scale.crew import Crew
-from siren_ext.scale.processes import ProcessEngine, threads_for
-from siren_ext.scale.worker import Setup
+from siren_ext.scale.coat_worker import CoatSetup
+from siren_ext.scale.run import (
+    EngineName,
+    check_numbers,
+    coater_facts,
+    coating_facts,
+    run_crew,
+    worker_facts,
+)
+from siren_ext.scale.worker import Outcome
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
     from siren_ext.data.dataset import ImageSet
     from siren_ext.keys.coating_key import CoatingKey
-
-EngineName = Literal["local", "ray"]
 
 
 @one_at_a_time
@@ -76,60 +79,24 @@ def coat_with_workers(
     MissingExtraError
         Ray is not installed.
     """
-    if processes < 1:
-        raise ConfigError(f"processes is {processes}; expected 1 or more.")
+    check_numbers(processes=processes)
     run = open_run(data, coater, out, config, key=key, batch_size=batch_size, progress=progress)
-    message = message_of(key)
-    setup = Setup(
-        coater=Path(coater_file).resolve(),
-        fingerprint=coater.fingerprint,
-        config=run.config,
+    setup = CoatSetup(
+        **worker_facts(engine, processes, device),
+        **coater_facts(coater, coater_file),
+        **coating_facts(run.config, key),
         out=run.out.resolve(),
-        message=None if message is None else tuple(message.tolist()),
-        device=device,
-        threads=threads_for(processes) if engine == "local" else 1,
     )
     try:
         with ThreadPoolExecutor(max_workers=processes) as pool:
             jobs = run.plan(pool)
+        run.begin_coating(len(jobs))
         work = [[_absolute(job) for job in batch] for batch in batches(jobs, batch_size)]
-        processes = min(processes, max(1, len(work)))
-        with closing(engine_for(engine, setup, processes)) as started:
-            _coat(run, work, started, processes)
+        run_crew(setup, work, partial(_report, run), engine=engine, processes=processes)
+        run.complete = True
     finally:
         manifest = run.close()
     return manifest
-
-
-def engine_for(name: EngineName, setup: Setup, processes: int) -> Any:
-    """What starts the workers.
-
-    Parameters
-    ----------
-    name : str
-        ``local`` or ``ray``.
-    setup : Setup
-        What each worker needs.
-    processes : int
-        Number of workers.
-
-    Returns
-    -------
-    Engine
-        To be closed after use.
-
-    Raises
-    ------
-    MissingExtraError
-        Ray is not installed.
-    ConfigError
-        Its cluster can't be reached, or is too small.
-    """
-    if name == "local":
-        return ProcessEngine(setup)
-    from siren_ext.scale.cluster import RayEngine
-
-    return RayEngine(setup, processes)
 
 
 def _absolute(job: CoatJob) -> CoatJob:
@@ -141,25 +108,12 @@ def _absolute(job: CoatJob) -> CoatJob:
     return dataclasses.replace(job, item=moved)
 
 
-def _coat(run: FolderRun, work: list[list[CoatJob]], engine: Any, processes: int) -> None:
-    """Coat everything, and record it as it comes."""
-    run.begin_coating(sum(map(len, work)))
-    crew: Crew[CoatJob] = Crew(engine, processes, work)
-    stopped: Cancelled | None = None
-    with closing(crew.results()) as results:
-        for job, outcome in results:
-            if isinstance(outcome, CoatEntry):
-                run.journal.add(outcome)
-            elif outcome.full:
-                raise run.full(outcome.error)
-            try:
-                if isinstance(outcome, CoatEntry):
-                    run.progress.advance(1, job.item.name)
-                else:
-                    run.fail(job, outcome.error)
-            except Cancelled as error:  # what was begun is finished and recorded
-                crew.stop()
-                stopped = error
-    if stopped is not None:
-        raise stopped
-    run.complete = True
+def _report(run: FolderRun, job: CoatJob, outcome: Outcome) -> None:
+    """Record an image."""
+    if isinstance(outcome, CoatEntry):
+        run.journal.add(outcome)
+        run.progress.advance(1, job.item.name)
+    elif outcome.full:
+        raise run.full(outcome.error)
+    else:
+        run.fail(job, outcome.error)

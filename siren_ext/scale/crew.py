@@ -1,8 +1,9 @@
 """Gives batches to workers and collects what they did, also when workers are killed.
 
 The order of the work is the same for all engines; an engine starts workers and carries messages.
-A worker reports every image as soon as it is written. If it is killed, only the images that it had
-not reported are given out again, so no reported image is coated twice, and none is lost.
+A worker reports every task, such as an image, as soon as it is done. If it is killed, only the
+tasks that it had not reported are given out again, so no reported one is done twice, and none is
+lost.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from siren_ext.errors import ConfigError
-from siren_ext.scale.worker import Failure, Outcome
+from siren_ext.scale.worker import Failure, Outcome, Step
 
 MOST_LOSSES = 3
-"""So many workers are lost to one image before it is given up. After one less the images of its
+"""So many workers are lost to one task before it is given up. After one less the tasks of its
 batch are tried one by one."""
 LOSSES_IN_A_ROW = 12
-"""So many workers are lost without one finished image before the run stops."""
+"""So many workers are lost without one finished task before the run stops."""
 
 T = TypeVar("T")
 Given = TypeVar("Given", contravariant=True)
@@ -100,7 +101,7 @@ class Crew(Generic[T]):
         Yields
         ------
         tuple[T, Outcome]
-            A task, and its outcome.
+            A task, and its outcome; before that perhaps steps of it.
 
         Raises
         ------
@@ -128,7 +129,8 @@ class Crew(Generic[T]):
                             worker.close()
                         continue
                     self._in_a_row = 0
-                    batch.left.discard(taken[0])
+                    if not isinstance(taken[1], Step):
+                        batch.left.discard(taken[0])
                     yield batch.tasks[taken[0]], taken[1]
         finally:
             for worker in (*self._idle, *(worker for worker, _ in self._busy)):
@@ -140,7 +142,7 @@ class Crew(Generic[T]):
             worker = self._idle.pop() if self._idle else self._engine.start()
             try:
                 worker.give(self._waiting[0].tasks)
-            except WorkerLostError:  # while it was idle, so no image is to blame
+            except WorkerLostError:  # while it was idle, so no task is to blame
                 worker.close()
                 self._count_loss("it ended while it was idle")
                 continue
@@ -153,7 +155,7 @@ class Crew(Generic[T]):
         self._in_a_row += 1
         if self._in_a_row >= LOSSES_IN_A_ROW:
             raise ConfigError(
-                f"{self._in_a_row} workers ended one after another without finishing an image (the "
+                f"{self._in_a_row} workers ended one after another without finishing any work (the "
                 f"last one: {how}); expected workers that go on. Often memory is too small: use "
                 "fewer processes or a smaller --batch-size, then run the same command again to "
                 "resume."
@@ -166,7 +168,8 @@ class Crew(Generic[T]):
         losses = batch.losses + 1
         if losses >= MOST_LOSSES:
             for task in left:
-                yield task, Failure(f"{losses} workers ended while they coated it; the last: {how}")
+                why = f"{losses} workers ended while they worked on it; the last: {how}"
+                yield task, Failure(why)
             return
         groups = [left] if losses < MOST_LOSSES - 1 else [[task] for task in left]
         for group in reversed(groups):

@@ -7,6 +7,7 @@ library (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ``~/.aws``), never from th
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from siren_ext.errors import DatasetError, MissingExtraError, first_line
+from siren_ext.files import atomic
 from siren_ext.text import printable
 
 # one letter would be a drive of Windows; pathlib makes one slash of two
@@ -83,6 +85,7 @@ class Place:
                 f"{url} can't be used: {error}. Give a folder, or a URL such as s3://bucket/folder."
             ) from error
         self.root = str(root).rstrip("/")
+        self._local = "file" in (kind if isinstance(kind := self._fs.protocol, tuple) else (kind,))
 
     def inside(self, other: Place) -> bool:
         """Whether this is the other place, or in it.
@@ -120,6 +123,28 @@ class Place:
                 for name, info in names.items()
                 if name
             }
+
+    def look_up(self, name: str) -> Found:
+        """One file.
+
+        Parameters
+        ----------
+        name : str
+            Its name below the place.
+
+        Raises
+        ------
+        DatasetError
+            There is none, or it can't be looked up.
+        """
+        with self._told(f"can't give {printable(name)}"):
+            try:
+                info = self._fs.info(f"{self.root}/{name}")
+            except FileNotFoundError as error:
+                raise DatasetError(f"There is no {printable(name)} in {self.url}.") from error
+        if info.get("type") != "file":
+            raise DatasetError(f"{self.url}/{printable(name)} is a folder; expected a file.")
+        return Found(int(info.get("size") or 0), _stamp(info))
 
     def fetch(self, name: str, path: Path) -> None:
         """Copy a file to this machine.
@@ -159,6 +184,61 @@ class Place:
             target = f"{self.root}/{name}"
             self._fs.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
             self._fs.put_file(str(path), target)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Path]:
+        """A file of this machine with the content of one of the place, while the block runs.
+
+        Parameters
+        ----------
+        name : str
+            Its name below the place.
+
+        Yields
+        ------
+        Path
+            The file itself if it is on this machine, else a copy.
+
+        Raises
+        ------
+        DatasetError
+            It can't be read.
+        """
+        if self._local:
+            yield Path(self.root, name)
+            return
+        with tempfile.TemporaryDirectory(prefix="siren-") as folder:
+            path = Path(folder, "copy")
+            self.fetch(name, path)
+            yield path
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A file to write, which gets its name in the place at the end of the block.
+
+        Parameters
+        ----------
+        name : str
+            Its name below the place; one of that name is replaced.
+
+        Yields
+        ------
+        Path
+            A temporary file; it is deleted if the block raises.
+
+        Raises
+        ------
+        DatasetError
+            It can't be written.
+        """
+        if self._local:
+            with atomic(Path(self.root, name)) as path:
+                yield path
+            return
+        with tempfile.TemporaryDirectory(prefix="siren-") as folder:
+            path = Path(folder, "copy")
+            yield path
+            self.send(path, name)
 
     def read(self, name: str) -> bytes:
         """The content of a file; raises :class:`DatasetError` if it can't be read."""

@@ -1,4 +1,4 @@
-"""Workers in processes of this machine, each with its own coater."""
+"""Workers in processes of this machine, each with its own networks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Message = tuple[int, Outcome] | str | None
 
 
 class ProcessWorker:
-    """A process that coats.
+    """A process that works.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class ProcessWorker:
         return message
 
     def close(self) -> None:
-        """End the process once it has finished the image at hand."""
+        """End the process once it has finished what it is at."""
         self.connection.close()
         self._process.join(_SECONDS_TO_END)
         if self._process.exitcode is None:
@@ -114,7 +114,7 @@ class ProcessEngine:
         self._setup = setup
 
     def start(self) -> ProcessWorker:
-        """Start a process; it loads its coater while others work."""
+        """Start a process; it loads its networks while others work."""
         return ProcessWorker(self._setup)
 
     def wait(self, workers: Sequence[ProcessWorker]) -> Sequence[ProcessWorker]:
@@ -169,7 +169,7 @@ def _work(connection: Connection, setup: Setup) -> None:
         try:
             worker = setup.open()
             while True:
-                for message in worker.coat(connection.recv()):
+                for message in worker.work(connection.recv()):
                     connection.send(message)
                 connection.send(None)
         except SirenError as error:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from siren_ext.coating.apply import message_of
 from siren_ext.coating.folder import check_key
 from siren_ext.coating.manifest import CoatConfig, CoatEntry, CoatManifest
 from siren_ext.coating.outputs import output_names
@@ -14,14 +12,20 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.data.image_files import readable_suffixes
 from siren_ext.data.lossy import SUFFIXES
 from siren_ext.data.survey import CAPTION_SUFFIXES
-from siren_ext.errors import Cancelled, ConfigError, DatasetError
+from siren_ext.errors import ConfigError, DatasetError
 from siren_ext.progress import NULL, Progress
-from siren_ext.scale.coat import EngineName, engine_for
-from siren_ext.scale.crew import Crew
 from siren_ext.scale.places import Found, Place
-from siren_ext.scale.processes import threads_for
+from siren_ext.scale.run import (
+    EngineName,
+    check_numbers,
+    coater_facts,
+    coating_facts,
+    run_crew,
+    worker_facts,
+)
 from siren_ext.scale.store_records import StoreRecords
 from siren_ext.scale.store_worker import StoreSetup, StoreTask
+from siren_ext.scale.worker import Outcome
 from siren_ext.text import natural_key, printable
 
 if TYPE_CHECKING:
@@ -77,9 +81,10 @@ def coat_places(
     Cancelled
         The user stopped the run.
     """
-    _check(config := config or CoatConfig(), processes, batch_size)
+    check_numbers(processes=processes, batch_size=batch_size)
+    check_plain(config := config or CoatConfig(), "the images of a place are not read beforehand")
     check_key(coater, key)
-    begun, target = _separate(source, out)
+    begun, target = separate_places(source, out)
     found, there = begun.files(), target.files()
     mark = "" if key is None else key.fingerprint()
     records = StoreRecords(target, there, coater.fingerprint, config, mark)
@@ -87,23 +92,27 @@ def coat_places(
     left = [task for task in tasks if not _finished(task, records, found, there)]
     progress.stage("Coating", len(tasks), len(tasks) - len(left))
     work = [left[start : start + batch_size] for start in range(0, len(left), batch_size)]
-    count, message = min(processes, max(1, len(work))), message_of(key)
     setup = StoreSetup(
-        coater=Path(coater_file).resolve(),
-        fingerprint=coater.fingerprint,
-        config=config,
+        **worker_facts(engine, processes, device),
+        **coater_facts(coater, coater_file),
+        **coating_facts(config, key),
         out=Path(),
-        message=None if message is None else tuple(message.tolist()),
-        device=device,
-        threads=threads_for(processes) if engine == "local" else 1,
         source=source,
         target=out,
     )
     failures: dict[str, str] = {}
     complete = False
+
+    def report(task: StoreTask, outcome: Outcome) -> None:
+        name = printable(task.source)
+        if isinstance(outcome, CoatEntry):
+            records.add(outcome, found[task.source].stamp)
+        else:
+            failures[name] = outcome.error
+        progress.advance(1, name)
+
     try:
-        with closing(engine_for(engine, setup, count)) as started:
-            _coat(Crew(started, count, work), found, records, failures, progress)
+        run_crew(setup, work, report, engine=engine, processes=processes)
         complete = True
     finally:
         order = [printable(task.source) for task in tasks]
@@ -111,8 +120,19 @@ def coat_places(
     return manifest
 
 
-def _separate(source: str, out: str) -> tuple[Place, Place]:
-    """Both places; refuses one that is in the other."""
+def separate_places(source: str, out: str) -> tuple[Place, Place]:
+    """Both places.
+
+    Parameters
+    ----------
+    source, out : str
+        URLs or folders.
+
+    Raises
+    ------
+    DatasetError
+        One is in the other, or can't be used.
+    """
     begun, target = Place(source), Place(out)
     if begun.inside(target) or target.inside(begun):
         raise DatasetError(f"{out} is, contains or is inside {source}; choose a separate place.")
@@ -127,14 +147,25 @@ def _finished(
     return records.finished(printable(task.source), task.output, stamp, there)
 
 
-def _check(config: CoatConfig, processes: int, batch_size: int) -> None:
-    for name, value in (("processes", processes), ("batch_size", batch_size)):
-        if value < 1:
-            raise ConfigError(f"{name} is {value}; expected 1 or more.")
+def check_plain(config: CoatConfig, why: str) -> None:
+    """Refuse settings that need the whole set.
+
+    Parameters
+    ----------
+    config : CoatConfig
+        The settings.
+    why : str
+        Why they can't be had.
+
+    Raises
+    ------
+    ConfigError
+        There is such a setting.
+    """
     if config.share != 1 or config.layout not in ("plain", "same"):
         raise ConfigError(
             f"share is {config.share:g} and layout {config.layout!r}; expected 1 and 'plain', "
-            "because the images of a place are not read beforehand. Copy them into a folder first."
+            f"because {why}. Copy them into a folder first."
         )
 
 
@@ -169,28 +200,3 @@ def _ending(name: str, config: CoatConfig) -> str:
 def _captions(name: str, found: dict[str, Found]) -> tuple[str, ...]:
     stem = name.removesuffix(PurePosixPath(name).suffix)
     return tuple(f"{stem}{suffix}" for suffix in CAPTION_SUFFIXES if f"{stem}{suffix}" in found)
-
-
-def _coat(
-    crew: Crew[StoreTask],
-    found: dict[str, Found],
-    records: StoreRecords,
-    failures: dict[str, str],
-    progress: Progress,
-) -> None:
-    """Coat everything, and record it as it comes."""
-    stopped: Cancelled | None = None
-    with closing(crew.results()) as results:
-        for task, outcome in results:
-            name = printable(task.source)
-            if isinstance(outcome, CoatEntry):
-                records.add(outcome, found[task.source].stamp)
-            else:
-                failures[name] = outcome.error
-            try:
-                progress.advance(1, name)
-            except Cancelled as error:  # what was begun is finished and recorded
-                crew.stop()
-                stopped = error
-    if stopped is not None:
-        raise stopped

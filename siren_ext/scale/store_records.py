@@ -51,6 +51,25 @@ class Line(Struct, frozen=True, forbid_unknown_fields=True):
     entry: CoatEntry
 
 
+def work_of(coater: str, config: CoatConfig, key: str, *more: str) -> str:
+    """What decides how an image is coated, as one text.
+
+    Parameters
+    ----------
+    coater : str
+        Fingerprint of the coater.
+    config : CoatConfig
+        The settings.
+    key : str
+        Fingerprint of the key, "" without one.
+    more : str
+        Further settings.
+    """
+    settings = config.to_dict()
+    made = [settings.get(name) for name in ("strength", "format", "quality")]
+    return json.dumps([coater, *made, key, *more])
+
+
 class StoreRecords:
     """What this and earlier runs did.
 
@@ -77,9 +96,7 @@ class StoreRecords:
         self, out: Place, there: dict[str, Found], coater: str, config: CoatConfig, key: str
     ) -> None:
         self._out, self._coater, self._config, self._key = out, coater, config, key
-        settings = config.to_dict()
-        made = [coater, *(settings.get(name) for name in ("strength", "format", "quality")), key]
-        self._work = json.dumps(made)
+        self._work = work_of(coater, config, key)
         self._parts = sorted(name for name in there if name.startswith(f"{FOLDER}/"))
         if there and not self._parts:
             raise DatasetError(

@@ -15,8 +15,9 @@ from siren_ext.data.dataset import Item
 from siren_ext.data.images import picture_size
 from siren_ext.errors import ImageError, SirenError
 from siren_ext.files import sha256_file
+from siren_ext.scale.coat_worker import CoatingWorker, CoatSetup
 from siren_ext.scale.places import Place
-from siren_ext.scale.worker import CoatingWorker, Failure, Outcome, Setup, failure_of
+from siren_ext.scale.worker import Failure, Outcome, failure_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class StoreTask:
 
 
 @dataclass(frozen=True)
-class StoreSetup(Setup):
+class StoreSetup(CoatSetup):
     """What such a worker needs besides.
 
     Attributes
@@ -73,14 +74,14 @@ class StoreWorker:
     Raises
     ------
     SirenError
-        As :class:`~siren_ext.scale.worker.CoatingWorker`, or a place can't be used.
+        As :class:`~siren_ext.scale.coat_worker.CoatingWorker`, or a place can't be used.
     """
 
     def __init__(self, setup: StoreSetup) -> None:
         self._setup, self._inner = setup, CoatingWorker(setup)
         self._from, self._to = Place(setup.source), Place(setup.target)
 
-    def coat(self, tasks: Sequence[StoreTask]) -> Iterator[tuple[int, Outcome]]:
+    def work(self, tasks: Sequence[StoreTask]) -> Iterator[tuple[int, Outcome]]:
         """Coat a batch.
 
         Parameters
@@ -103,7 +104,7 @@ class StoreWorker:
                     numbers.append(index)
                 except (SirenError, OSError) as error:
                     yield index, failure_of(error)
-            for number, outcome in self._inner.coat(jobs, done):
+            for number, outcome in self._inner.work(jobs, done):
                 yield numbers[number], self._sent(jobs[number], outcome, done)
 
     def _job(self, task: StoreTask, folder: Path) -> CoatJob:

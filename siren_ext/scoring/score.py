@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
@@ -17,15 +16,12 @@ import torch
 from torch import Tensor
 
 from siren_ext.data.image_files import scan_images
-from siren_ext.data.images import read_picture, square_view, to_tensor
 from siren_ext.documents import parse_json, read_json
 from siren_ext.errors import ImageError, ScoreError
-from siren_ext.files import is_file, real_path, sha256_file
+from siren_ext.files import is_file, real_path
 from siren_ext.progress import NULL, Progress
-from siren_ext.scoring.appearance import looks_of
-from siren_ext.scoring.control import control_features
-from siren_ext.scoring.copies import phash_of
 from siren_ext.scoring.score_set import MAX_TEXT, ScoreSet, require_same_coater
+from siren_ext.scoring.views import NOT_FINITE, ImageScore, Prepared, prepare_image, score_views
 from siren_ext.text import printable
 
 if TYPE_CHECKING:
@@ -130,23 +126,69 @@ def score_folder(
     Cancelled
         If the user stopped.
     """
-    folder = Path(folder)
+    paths, lost, known = folder_images(Path(folder))
+    options = _Options(batch_size, workers, partial, progress)
+    return _score(paths, coater, len(paths), known | (source or {}), options, lost)
+
+
+def folder_images(
+    folder: Path,
+) -> tuple[list[tuple[str, Path]], list[tuple[str, str]], dict[str, Any]]:
+    """What :func:`score_folder` scores.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+
+    Returns
+    -------
+    images : list of (str, Path)
+        Name and file of each image, in natural order.
+    lost : list of (str, str)
+        Name of what is not opened for safety, and why.
+    source : dict
+        What the set says about the folder.
+
+    Raises
+    ------
+    ScoreError
+        If there is no such folder, or it has no images.
+    """
     try:
         paths, refused = scan_images(folder)
     except ImageError as error:
         raise ScoreError(str(error)) from error
     if not paths:
         raise ScoreError(f"{folder} contains no images; expected a folder of images.")
-    known: dict[str, Any] = {"kind": "folder", "folder": printable(real_path(folder).name)}
-    if is_file(folder / PROVENANCE):
+    content = (folder / PROVENANCE) if is_file(folder / PROVENANCE) else None
+    known = folder_source(real_path(folder).name, content)
+    images = [(printable(path.relative_to(folder).as_posix()), path) for path in paths]
+    return images, [(printable(path.name)[:MAX_TEXT], why) for path, why in refused], known
+
+
+def folder_source(name: str, provenance: Path | None) -> dict[str, Any]:
+    """What a set of scores says about the folder of its images.
+
+    Parameters
+    ----------
+    name : str
+        Name of the folder.
+    provenance : Path | None
+        The record that image generation left there, if there is one.
+
+    Returns
+    -------
+    dict
+        Plain JSON values.
+    """
+    known: dict[str, Any] = {"kind": "folder", "folder": printable(name)}
+    if provenance is not None:
         try:
-            known["provenance"] = _provenance(folder / PROVENANCE)
+            known["provenance"] = _provenance(provenance)
         except ScoreError as error:  # it is only for information, so a bad one is only reported
             known["provenance_error"] = str(error)[:MAX_TEXT]
-    named = ((printable(path.relative_to(folder).as_posix()), path) for path in paths)
-    options = _Options(batch_size, workers, partial, progress)
-    lost = [(printable(path.name)[:MAX_TEXT], why) for path, why in refused]
-    return _score(named, coater, len(paths), known | (source or {}), options, lost)
+    return known
 
 
 def _provenance(path: Path) -> dict[str, Any]:
@@ -172,46 +214,16 @@ class _Options:
     progress: Progress
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """One prepared image: its view for the coater, or why there is none."""
-
-    name: str
-    sha256: str
-    view: Tensor | None = None
-    looks: tuple[float, ...] = ()
-    phash: str = ""
-    error: str = ""
-
-
-def _prepare(name: str, image: Path | Tensor, size: int) -> _Ready:
-    """Decode and resize one image."""
-    if isinstance(image, Tensor):
-        view = image.detach()[None] if image.ndim == 3 else image.detach()
-        if view.ndim != 4 or view.shape[:2] != (1, 3):
-            shape = tuple(image.shape)
-            return _Ready(name, "", error=f"The tensor has shape {shape}; expected 3 x H x W.")
-        seen = square_view(view.float(), size)
-        return _Ready(name, "", seen, looks_of(seen), phash_of(seen))
-    try:
-        view = to_tensor(read_picture(image).rgb)  # refuses a pipe, which hashing would wait for
-        digest = sha256_file(image)
-    except (ImageError, OSError) as error:
-        return _Ready(name, "", error=printable(error)[:MAX_TEXT])
-    seen = square_view(view, size)
-    return _Ready(name, digest, seen, looks_of(seen), phash_of(seen))
-
-
 def _stream(
     named: Iterable[tuple[str, Path | Tensor]], size: int, options: _Options
-) -> Generator[_Ready, None, None]:
+) -> Generator[Prepared, None, None]:
     """Prepared images in order; a few are prepared ahead of their use."""
     pool = ThreadPoolExecutor(max(1, options.workers))
-    waiting: deque[Future[_Ready]] = deque()
+    waiting: deque[Future[Prepared]] = deque()
     try:
         for index, (name, image) in enumerate(named):
             label = name or (f"tensor {index}" if isinstance(image, Tensor) else str(index))
-            waiting.append(pool.submit(_prepare, label[:MAX_TEXT], image, size))
+            waiting.append(pool.submit(prepare_image, label[:MAX_TEXT], image, size))
             if len(waiting) > options.batch_size + options.workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -220,21 +232,7 @@ def _stream(
         pool.shutdown(cancel_futures=True)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """Score and features of one image, and the features of its positive control."""
-
-    score: float
-    features: tuple[float, ...] | None = None
-    control: tuple[float, ...] | None = None
-
-    def finite(self) -> bool:
-        """Whether all numbers are finite."""
-        numbers = (self.score, *(self.features or ()), *(self.control or ()))
-        return all(map(math.isfinite, numbers))
-
-
-def _finished(options: _Options, coater: Coater, fingerprint: str) -> dict[str, _Found]:
+def _finished(options: _Options, coater: Coater, fingerprint: str) -> dict[str, ImageScore]:
     """Scores of a stopped run, by file hash."""
     if options.partial is None or not options.partial.exists():
         return {}
@@ -249,28 +247,12 @@ def _finished(options: _Options, coater: Coater, fingerprint: str) -> dict[str, 
         [None] * len(kept) if table is None else map(tuple, table.tolist()) for table in tables
     )
     return {
-        digest: _Found(float(score), row, control)
+        digest: ImageScore(float(score), row, control)
         for digest, score, row, control in zip(
             kept.hashes, kept.scores, rows, controls, strict=True
         )
         if digest
     }
-
-
-@torch.no_grad()
-def _scored(views: Tensor, coater: Coater) -> list[_Found]:
-    """Scores of a batch of views; features and a positive control too if the coater is keyed."""
-    if not coater.keyed:
-        return [_Found(score) for score in coater.score(views).double().cpu().tolist()]
-    placed = views.to(coater.center)
-    features = coater.features(placed)
-    scores = coater.distance(features).double().cpu().tolist()
-    rows = features.double().cpu().tolist()
-    controls = control_features(placed, coater).double().cpu().tolist()
-    return [
-        _Found(score, tuple(row), tuple(control))
-        for score, row, control in zip(scores, rows, controls, strict=True)
-    ]
 
 
 def _score(
@@ -287,9 +269,9 @@ def _score(
     fingerprint, progress = coater.fingerprint, options.progress
     next_save = float("-inf")
     reusable = _finished(options, coater, fingerprint)
-    done: list[tuple[str, str, tuple[float, ...], str, _Found]] = []
+    done: list[tuple[str, str, tuple[float, ...], str, ImageScore]] = []
     failures: list[tuple[str, str]] = list(lost)
-    batch: list[_Ready] = []
+    batch: list[Prepared] = []
 
     def result() -> ScoreSet:
         names, hashes, seen, phashes, found = zip(*done, strict=True) if done else ((),) * 5
@@ -311,10 +293,10 @@ def _score(
 
     def flush() -> None:
         fresh = [item for item in batch if item.sha256 not in reusable]
-        values: list[_Found] = []
+        values: list[ImageScore] = []
         if fresh:
             views = torch.cat([item.view for item in fresh if item.view is not None])
-            values = _scored(views, coater)
+            values = score_views(views, coater)
         computed = iter(values)
         for item in batch:
             known = reusable.get(item.sha256)
@@ -322,7 +304,7 @@ def _score(
             if value.finite():
                 done.append((item.name, item.sha256, item.looks, item.phash, value))
             else:
-                failures.append((item.name, "The coater gave a score that is not finite."))
+                failures.append((item.name, NOT_FINITE))
         if fresh and time.monotonic() > next_save:
             keep()
         count = len(batch)
@@ -348,8 +330,19 @@ def _score(
     finally:
         stream.close()
     if not done:
-        first = f" The first error: {failures[0][1]}" if failures else ""
-        raise ScoreError(f"None of {len(failures)} images could be scored.{first}")
+        raise nothing_scored(failures)
     if options.partial is not None:
         options.partial.unlink(missing_ok=True)
     return result()
+
+
+def nothing_scored(failures: Sequence[tuple[str, str]]) -> ScoreError:
+    """The error of a run without a single score.
+
+    Parameters
+    ----------
+    failures : sequence of (str, str)
+        Name of each image, and why it has no score.
+    """
+    first = f" The first error: {failures[0][1]}" if failures else ""
+    return ScoreError(f"None of {len(failures)} images could be scored.{first}")

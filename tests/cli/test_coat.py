@@ -221,6 +221,6 @@ def test_folders_by_their_urls(call, photos: Path, coater_file: Path, tmp_path: 
     assert f"4 of 4 images coated: file://{tmp_path}/c" in out
     assert len(CoatManifest.load(tmp_path / "c" / MANIFEST_NAME).entries) == 4
     code, _, err = call(*line, "--twins", tmp_path / "t")
-    assert (code, "Twins and content credentials need folders" in err) == (2, True)
+    assert (code, "--twins needs one process and folders" in err) == (2, True)
     code, _, err = call(*line[:-1], "nonsense://x/y")
     assert (code, "nonsense://x/y can't be used" in err) == (2, True)

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from support.noise_files import noise
+from support.noise_files import largest_difference, noise
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coating.folder import coat_folder
@@ -18,25 +18,25 @@ from siren_ext.errors import ConfigError, MissingExtraError
 from siren_ext.progress import Progress
 from siren_ext.scale import cluster
 from siren_ext.scale.coat import coat_with_workers
-from siren_ext.scale.worker import Setup
+from siren_ext.scale.coat_worker import CoatSetup
 
 
 def test_without_ray_the_extra_is_named(coater_file, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"siren-ext\[cluster\]"):
-        cluster.RayEngine(Setup(coater_file, "", CoatConfig(), tmp_path), 2)
+        cluster.RayEngine(CoatSetup(coater_file, "", CoatConfig(), tmp_path), 2)
 
 
 def test_a_worker_says_what_keeps_it_from_working(coater_file, tmp_path) -> None:
-    setup = Setup(coater_file, "another", CoatConfig(), tmp_path)
-    (message,) = cluster.ClusterWorker(setup, coater_file.read_bytes()).coat([])
+    setup = CoatSetup(coater_file, "another", CoatConfig(), tmp_path)
+    (message,) = cluster.ClusterWorker(setup, coater_file.read_bytes()).work([])
     assert "has changed since the run began" in message
 
 
 class Killing(cluster.RayEngine):
     """Kills the process of the first worker as soon as it has reported an image."""
 
-    def __init__(self, setup: Setup, processes: int) -> None:
+    def __init__(self, setup: CoatSetup, processes: int) -> None:
         super().__init__(setup, processes, most=2)
         self.started: list[cluster.RayWorker] = []
         self.first = self.killed = 0
@@ -78,7 +78,7 @@ def test_a_killed_worker_loses_nothing_and_nothing_is_coated_twice(
         noise(data / f"{index}.png", size=(320, 300))
     engines: list[Killing] = []
 
-    def engine(setup: Setup, processes: int) -> Killing:
+    def engine(setup: CoatSetup, processes: int) -> Killing:
         engines.append(Killing(setup, processes))
         return engines[-1]
 
@@ -103,10 +103,13 @@ def test_a_killed_worker_loses_nothing_and_nothing_is_coated_twice(
     assert made.failures == ()
     assert sorted(progress.names) == sorted(f"{index}.png" for index in range(60))
     one = coat_folder(images, coater, tmp_path / "one", batch_size=8)
-    assert [(e.source, e.output, e.output_sha256) for e in made.entries] == [
-        (e.source, e.output, e.output_sha256) for e in one.entries
+    assert [(e.source, e.output) for e in made.entries] == [
+        (e.source, e.output) for e in one.entries
     ]
+    # a small network passes several images at once, and the rest of a lost batch is fewer of them
+    for entry in one.entries:
+        assert largest_difference(out / entry.output, tmp_path / "one" / entry.output) <= 1
     assert not list(out.glob(".*"))
     assert all((out / entry.output).stat().st_mtime_ns > begun for entry in made.entries)
     with pytest.raises(ConfigError, match="expected 9999 for 9999 processes"):
-        usual(Setup(coater_file, coater.fingerprint, CoatConfig(), out), 9999, most=2)
+        usual(CoatSetup(coater_file, coater.fingerprint, CoatConfig(), out), 9999, most=2)

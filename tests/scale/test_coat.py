@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.keyed_coating import key
-from support.noise_files import files, noise
+from support.noise_files import files, largest_difference, noise
 from support.processes import with_support
 
 from siren_ext.coater.coater import Coater
@@ -23,7 +23,7 @@ from siren_ext.coating.manifest import MANIFEST_NAME, CoatConfig, CoatManifest
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled, CoaterError, ConfigError
 from siren_ext.progress import Progress
-from siren_ext.scale import coat as module
+from siren_ext.scale import run as module
 from siren_ext.scale.coat import coat_with_workers
 from siren_ext.scale.processes import ProcessEngine, ProcessWorker
 
@@ -103,9 +103,13 @@ def test_a_killed_worker_loses_nothing_and_nothing_is_reported_twice(
     two = made_by_two(data, coater_file, tmp_path / "two", progress=progress)
     assert len(engines[0].started) == 3
     one = made_by_one(data, coater_file, tmp_path / "one", batch_size=4)
-    assert [entry.output_sha256 for entry in two.entries] == [
-        entry.output_sha256 for entry in one.entries
+    assert [(e.source, e.output) for e in two.entries] == [
+        (e.source, e.output) for e in one.entries
     ]
+    # a small network passes several images at once, and the rest of a lost batch is fewer of them
+    for entry in one.entries:
+        name = entry.output
+        assert largest_difference(tmp_path / "one" / name, tmp_path / "two" / name) <= 1
     assert sorted(progress.notes) == sorted(f"{index}.png" for index in range(36))
     assert two.failures == ()
     assert two.complete

@@ -12,14 +12,14 @@ from siren_ext.coater.coater import Coater
 from siren_ext.coating.manifest import CoatConfig
 from siren_ext.errors import ConfigError
 from siren_ext.scale import processes
+from siren_ext.scale.coat_worker import CoatSetup
 from siren_ext.scale.crew import WorkerLostError
 from siren_ext.scale.processes import ProcessEngine, threads_for
-from siren_ext.scale.worker import Setup
 
 
-def setup(coater_file: Path, out: Path, fingerprint: str = "") -> Setup:
+def setup(coater_file: Path, out: Path, fingerprint: str = "") -> CoatSetup:
     found = fingerprint or Coater.load(coater_file).fingerprint
-    return Setup(coater_file, found, CoatConfig(), out)
+    return CoatSetup(coater_file, found, CoatConfig(), out)
 
 
 def test_a_process_answers_and_ends(coater_file, tmp_path) -> None:

@@ -28,7 +28,7 @@ def test_images_and_captions_are_sent_under_their_new_names(data, coater_file, t
         StoreTask("none.png", (), "none.png"),
         StoreTask("1.png", (), "1.jpg"),
     ]
-    outcomes = dict(setup.open().coat(tasks))
+    outcomes = dict(setup.open().work(tasks))
     assert isinstance(outcomes[0], CoatEntry)
     assert (outcomes[0].source, outcomes[0].output) == ("0.png", "sub/new.png")
     assert outcomes[0].output_sha256 == sha256_file(out / "sub" / "new.png")

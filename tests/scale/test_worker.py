@@ -1,57 +1,26 @@
-"""A worker coats batches in its own process; here it is called directly."""
+"""What keeps workers from working, in words."""
 
 from __future__ import annotations
 
 import errno
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from siren_ext.scale.score_worker import ScoreSetup
 
 from siren_ext.coater.coater import Coater
-from siren_ext.coating.folder import open_run
-from siren_ext.coating.manifest import CoatConfig, CoatEntry
-from siren_ext.data.dataset import ImageSet
-from siren_ext.errors import ImageError
-from siren_ext.scale import worker as module
-from siren_ext.scale.worker import CoatingWorker, Failure, Setup, failure_of
+from siren_ext.errors import CoaterError, ImageError
+from siren_ext.scale.worker import Failure, failure_of
 
 
-def test_each_job_of_a_batch_gets_one_outcome(data, coater_file, tmp_path) -> None:
-
-    coater, out = Coater.load(coater_file), tmp_path / "out"
-    run = open_run(ImageSet.open(data), coater, out)
-    with ThreadPoolExecutor() as pool:
-        jobs = run.plan(pool)
-    (data / "3.png").write_bytes(b"broken since it was planned")
-    worker = CoatingWorker(Setup(coater_file, coater.fingerprint, CoatConfig(), out))
-    outcomes = dict(worker.coat(jobs))
-    assert sorted(outcomes) == list(range(12))
-    for index, outcome in outcomes.items():
-        if jobs[index].item.name == "3.png":
-            assert isinstance(outcome, Failure)
-        else:
-            assert isinstance(outcome, CoatEntry)
-            assert outcome.source == jobs[index].item.name
-            assert (out / outcome.output).is_file()
-
-
-def test_a_full_disk_is_told_apart(data, coater_file, tmp_path, monkeypatch) -> None:
-    def full(*_: object) -> None:
-        try:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        except OSError as error:
-            raise ImageError("can't be written") from error
-
-    monkeypatch.setattr(module, "write_entry", full)
-    test = Coater.load(coater_file)
-    run = open_run(ImageSet.open(data), test, tmp_path / "out")
-
-    with ThreadPoolExecutor() as pool:
-        jobs = run.plan(pool)[:1]
-    setup = Setup(coater_file, test.fingerprint, CoatConfig(), tmp_path / "out")
-    assert list(CoatingWorker(setup).coat(jobs)) == [
-        (0, Failure("No space left on device", full=True))
-    ]
+def test_a_coater_is_loaded_from_where_its_file_is_now(coater_file, tmp_path) -> None:
+    coater = Coater.load(coater_file)
+    setup = ScoreSetup(coater_file, coater.fingerprint)
+    assert setup.load().fingerprint == coater.fingerprint
+    moved = coater_file.rename(tmp_path / "moved.safetensors")
+    assert setup.with_file(moved).load().fingerprint == coater.fingerprint
+    Coater(coater.config, seed=2).save(moved)
+    with pytest.raises(CoaterError, match="has changed since the run began"):
+        setup.with_file(moved).load()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ class InlineWorker:
         self.worker, self.outcomes = setup.open(), iter(())
 
     def give(self, tasks: Sequence[Any]) -> None:
-        self.outcomes: Iterator[Any] = self.worker.coat(tasks)
+        self.outcomes: Iterator[Any] = self.worker.work(tasks)
 
     def take(self) -> Any:
         return next(self.outcomes, None)

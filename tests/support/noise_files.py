@@ -35,3 +35,9 @@ def files(folder: Path) -> dict[str, int]:
         for p in folder.rglob("*")
         if p.is_file()
     }
+
+
+def largest_difference(first: Path, second: Path) -> int:
+    """The largest difference of two pictures of one size, in levels of 0 to 255."""
+    pixels = [np.asarray(Image.open(path)).astype(np.int16) for path in (first, second)]
+    return int(np.abs(pixels[0] - pixels[1]).max())
