@@ -20,6 +20,7 @@ from siren_ext.text import printable
 
 # one letter would be a drive of Windows; pathlib makes one slash of two
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,3}(?!/)(.+)", re.DOTALL)
+_UNSAFE = re.compile(r"[^\w .()+-]")
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified")
 
 
@@ -36,6 +37,25 @@ def url_of(path: Path | str) -> str | None:
         return None
     slashes = ":///" if found[1].lower() == "file" else "://"
     return f"{found[1]}{slashes}{found[2].rstrip('/')}"
+
+
+def copy_name(name: str) -> str:
+    """The name of a temporary copy, which messages tell: the last part of a name, if it is usual.
+
+    Parameters
+    ----------
+    name : str
+        Name in a place or shard, of which any system may have made any text.
+
+    Returns
+    -------
+    str
+        A name that any file system takes.
+    """
+    last = PurePosixPath(name).name
+    suffix = _UNSAFE.sub("_", PurePosixPath(last).suffix)[:16]
+    stem = _UNSAFE.sub("_", PurePosixPath(last).stem)[:60].strip(" .")
+    return f"{stem or 'image'}{suffix}"
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 
 from siren_ext.errors import ImageError, SirenError
-from siren_ext.scale.places import Place
+from siren_ext.scale.places import Place, copy_name
 from siren_ext.scale.shards import Sample, open_shard
 from siren_ext.scale.worker import CoaterSetup, Outcome, Step, failure_of
 from siren_ext.scoring.score_set import MAX_TEXT, StoredImage
@@ -124,7 +124,7 @@ class ScoreWorker:
     def _prepared(self, task: ScoreTask, folder: Path) -> Prepared:
         if self._place is None:
             return self._prepare(task.name, Path(task.where))
-        path = folder / f"image{PurePosixPath(task.where).suffix.lower()}"
+        path = folder / copy_name(task.where)
         try:
             self._place.fetch(task.where, path)
         except SirenError as error:
@@ -161,7 +161,7 @@ class ScoreWorker:
         ):
             for sample in shard.samples(most):
                 failures += [(f"{task.name}/{name}", why) for name, why in sample.refused]
-                waiting += self._images(sample, task.name, Path(folder, "image"))
+                waiting += self._images(sample, task.name, Path(folder))
                 while len(waiting) >= most:
                     yield from self._part(index, waiting[:most], rows, failures)
                     del waiting[:most]
@@ -169,16 +169,18 @@ class ScoreWorker:
                 yield from self._part(index, waiting, rows, failures)
         yield index, Scored(tuple(rows), tuple(failures))
 
-    def _images(self, sample: Sample, shard: str, path: Path) -> Iterator[Prepared]:
+    def _images(self, sample: Sample, shard: str, folder: Path) -> Iterator[Prepared]:
         for image in sample.images:
             if image.belongs:
                 name = f"{shard}/{printable(image.name)}"
+                path = folder / copy_name(image.name)
                 try:
                     sample.save(image, path)
                 except ImageError as error:
                     yield Prepared(name[:MAX_TEXT], "", error=str(error)[:MAX_TEXT])
                 else:
                     yield self._prepare(name, path)
+                    path.unlink()
 
     def _part(
         self,

@@ -21,7 +21,7 @@ from siren_ext.data.images import picture_size
 from siren_ext.errors import ImageError, SirenError, reason_of
 from siren_ext.files import no_more_files, sha256_file
 from siren_ext.scale.coat_worker import CoatingWorker, CoatSetup
-from siren_ext.scale.places import Place
+from siren_ext.scale.places import Place, copy_name
 from siren_ext.scale.shards import Sample, ShardImage, Writer, open_shard
 from siren_ext.scale.worker import Outcome, Step, failure_of
 from siren_ext.text import printable
@@ -183,8 +183,8 @@ class ShardWorker:
             if not image.belongs:
                 group.copied.setdefault(number, []).append(name)
                 continue
-            path = group.folder / f"{number}-{place}{PurePosixPath(image.name).suffix.lower()}"
-            path.parent.mkdir(exist_ok=True)
+            path = group.folder / f"{number}-{place}" / copy_name(image.name)
+            path.parent.mkdir(parents=True)
             try:
                 sample.save(image, path)
                 size, digest = picture_size(path), sha256_file(path)
@@ -198,7 +198,7 @@ class ShardWorker:
             output = f"{shown}/{printable(new)}"
             item = Item(path, None, PurePosixPath(name))
             # the file gets a name that any file system takes
-            job = CoatJob(item, f"{path.stem}{target.suffix}", digest, size, target, True)
+            job = CoatJob(item, f"{number}-{place}{target.suffix}", digest, size, target, True)
             notes = (RENAMED,) if renamed else ()
             group.jobs.append(_Job(number, image, new, output, notes, job))
             group.pixels += size[0] * size[1]

@@ -16,7 +16,7 @@ from siren_ext.data.images import picture_size
 from siren_ext.errors import ImageError, SirenError
 from siren_ext.files import sha256_file
 from siren_ext.scale.coat_worker import CoatingWorker, CoatSetup
-from siren_ext.scale.places import Place
+from siren_ext.scale.places import Place, copy_name
 from siren_ext.scale.worker import Failure, Outcome, failure_of
 
 
@@ -110,11 +110,11 @@ class StoreWorker:
     def _job(self, task: StoreTask, folder: Path) -> CoatJob:
         """Fetch an image and its captions."""
         item = task.item
-        path = folder / f"image{item.relative.suffix}"
+        path = folder / copy_name(task.source)
         self._from.fetch(task.source, path)
         captions = []
         for number, name in enumerate(task.captions):
-            captions.append(folder / f"{number}{PurePosixPath(name).suffix.lower()}")
+            captions.append(folder / f"{number}" / f"caption{PurePosixPath(name).suffix.lower()}")
             self._from.fetch(name, captions[-1])
         target = target_of(path, self._setup.config)
         output = PurePosixPath(task.output)
