@@ -15,13 +15,16 @@ from siren_ext.cli.options import (
     ConfigFile,
     Count,
     Device,
+    Engine,
     Guidance,
     ImageSeed,
+    Processes,
     Prompts,
     Quiet,
     SamplingSteps,
     Side,
 )
+from siren_ext.cli.places import is_url, place, several, shown
 from siren_ext.cli.suspects import (
     SUSPECT_HELP,
     LimitOptions,
@@ -74,6 +77,8 @@ def generate(
     config: ConfigFile = None,
     assign: Assignments = None,
     batch_size: BatchSize = 8,
+    processes: Processes = 1,
+    engine: Engine = "local",
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -81,6 +86,7 @@ def generate(
 
     Run the same command again to make only the images that are missing.
     """
+    from siren_ext.scale.generate import generate_with_workers
     from siren_ext.suspects.base import PromptPlan, generate_images, read_missed
     from siren_ext.suspects.local import LocalSuspect
     from siren_ext.suspects.open import open_suspect
@@ -97,7 +103,7 @@ def generate(
         size=size,
         negative=negative,
     )
-    most = limits(limit)
+    most, apart = limits(limit), several(processes, engine)
     if suspect is None:
         source = _from_base(base, adapter, scale, allow_partial, device, batch_size)
     elif adapter is not None:
@@ -114,12 +120,24 @@ def generate(
             batch_size=batch_size,
         )
     with watched(quiet) as progress:
-        paths = generate_images(source, plan, out, progress=progress)
+        if apart or is_url(out):
+            if not isinstance(source, LocalSuspect):
+                raise ConfigError(
+                    "--processes, --engine and URLs in --out need a model on this machine; leave "
+                    "them out for other suspects."
+                )
+            made = generate_with_workers(
+                source, plan, place(out), processes=processes, engine=engine, progress=progress
+            )
+            count, missed = len(made.names), list(made.missed)
+        else:
+            count = len(generate_images(source, plan, out, progress=progress))
+            missed = read_missed(out)
     if allow_partial and isinstance(source, LocalSuspect):
         for warning in source.warnings:
             explain(f"Warning: {warning}")
-    say(f"{len(paths)} image{'' if len(paths) == 1 else 's'}: {out}")
-    report_skipped(read_missed(out), "image")
+    say(f"{count} image{'' if count == 1 else 's'}: {shown(out)}")
+    report_skipped(missed, "image")
 
 
 def register(app: typer.Typer) -> None:

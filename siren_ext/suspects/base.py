@@ -281,10 +281,46 @@ def read_missed(out: Path) -> list[tuple[str, str]]:
 
 def _earlier(out: Path, suspect: dict[str, Any], plan: PromptPlan) -> Provenance:
     """The record of the pictures that an earlier call with the same plan finished."""
+    taken = out.is_dir() and any(out.glob("*.png"))
+    return continued(Provenance.load(out), suspect, plan, out=str(out), taken=taken)
+
+
+def continued(
+    earlier: Provenance | None,
+    suspect: dict[str, Any],
+    plan: PromptPlan,
+    *,
+    out: str,
+    taken: bool,
+) -> Provenance:
+    """The record of a run, which goes on with the pictures of an earlier one.
+
+    Parameters
+    ----------
+    earlier : Provenance or None
+        The record of an earlier run in the same folder.
+    suspect : dict
+        What describes the suspect now.
+    plan : PromptPlan
+        The plan now.
+    out : str
+        What messages call the folder.
+    taken : bool
+        Whether the folder has pictures.
+
+    Returns
+    -------
+    Provenance
+        With the pictures that are finished.
+
+    Raises
+    ------
+    ConfigError
+        The folder has pictures of others, or of another suspect or plan.
+    """
     fresh = Provenance(kind="generated", suspect=suspect, plan=plan.to_dict(), images={})
-    earlier = Provenance.load(out)
     if earlier is None:
-        if out.is_dir() and any(out.glob("*.png")):
+        if taken:
             raise ConfigError(
                 f"{out} contains pictures without a {PROVENANCE}; expected an empty folder or one "
                 "that this step made. Choose another folder."
