@@ -228,7 +228,7 @@ class Place:
             yield Path(self.root, name)
             return
         with tempfile.TemporaryDirectory(prefix="siren-") as folder:
-            path = Path(folder, "copy")
+            path = Path(folder, copy_name(name))
             self.fetch(name, path)
             yield path
 
@@ -256,7 +256,7 @@ class Place:
                 yield path
             return
         with tempfile.TemporaryDirectory(prefix="siren-") as folder:
-            path = Path(folder, "copy")
+            path = Path(folder, copy_name(name))
             yield path
             self.send(path, name)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -199,10 +198,8 @@ def _in_place(url: str) -> _Given:
         raise ScoreError(f"{url} contains no images; expected a folder of images.")
     last = url.rpartition("/")[2]
     if PROVENANCE in found:
-        with place.reading(PROVENANCE) as path, tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder, PROVENANCE)  # messages tell its name
-            copy.write_bytes(path.read_bytes())
-            source = folder_source(last, copy)
+        with place.reading(PROVENANCE) as path:
+            source = folder_source(last, path)
     else:
         source = folder_source(last, None)
     return _Given({ScoreTask(printable(n), n): found[n].stamp for n in names}, source, place=url)
