@@ -8,8 +8,9 @@ one, alone writes and prints. Without a launcher there is one rank, and nothing 
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +26,7 @@ SECONDS = 600.0
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class RankLostError(SirenError):
@@ -152,6 +154,31 @@ class Ranks:
             if part is not None:
                 whole[rank :: self.size] = part
         return whole.to(rows.device)
+
+    def shared(self, work: Iterable[T], compute: Callable[[T], R]) -> Iterator[tuple[T, R]]:
+        """What ``compute`` gives for each piece of work, each rank computing every n-th.
+
+        Parameters
+        ----------
+        work : iterable
+            The same pieces on all ranks.
+        compute : callable
+            Gives plain values, arrays, or tensors on the CPU.
+
+        Yields
+        ------
+        tuple
+            A piece and its result, in order, on all ranks.
+
+        Raises
+        ------
+        RankLostError
+            Another rank has ended.
+        """
+        pieces = iter(work)
+        while turn := list(itertools.islice(pieces, self.size)):
+            mine = compute(turn[self.rank]) if self.rank < len(turn) else None
+            yield from zip(turn, self.gather(mine), strict=False)  # type: ignore[misc]
 
     def watched(self, progress: Progress) -> Progress:
         """A progress that stops all ranks after the same unit of work.
@@ -292,11 +319,11 @@ def is_first_to_end() -> bool:
         return True
     from datetime import timedelta
 
-    from torch.distributed import TCPStore
+    from torch import distributed
 
     turn = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     with suppress(RuntimeError, ValueError):
-        store = TCPStore(
+        store = distributed.TCPStore(  # type: ignore[attr-defined]
             os.environ["MASTER_ADDR"],
             int(os.environ["MASTER_PORT"]),
             is_master=False,
@@ -344,25 +371,3 @@ class _Together(Progress):
 
     def close(self) -> None:
         self._inner.close()
-
-
-def batches(items: Sequence[T], size: int, ranks: Ranks) -> Iterator[list[list[T]]]:
-    """Rounds of work that is not split by rows: a batch for each rank.
-
-    Parameters
-    ----------
-    items : sequence
-        The work, in order.
-    size : int
-        Items in a batch.
-    ranks : Ranks
-        The ranks.
-
-    Yields
-    ------
-    list of list
-        At most one batch for each rank; fewer in the last round.
-    """
-    parts = [list(items[first : first + size]) for first in range(0, len(items), size)]
-    for start in range(0, len(parts), ranks.size):
-        yield parts[start : start + ranks.size]

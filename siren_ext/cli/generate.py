@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siren_ext.cli.common import command, explain, report_skipped, say, settings, watched
+from siren_ext.cli.launched import refuse_launched
 from siren_ext.cli.options import (
     AllowPartial,
     Assignments,
@@ -119,6 +120,7 @@ def generate(
             device=device,
             batch_size=batch_size,
         )
+    refuse_launched("a model that is not on this machine", given=not _is_local(source))
     with watched(quiet) as progress:
         if apart or is_url(out):
             if not isinstance(source, LocalSuspect):
@@ -151,9 +153,17 @@ def register(app: typer.Typer) -> None:
     command(
         app,
         "generate",
+        several=True,
         example="siren-ext generate --base pocket --adapter suspect.safetensors "
         "--prompt 'an image of a pokemon' -n 100 --out mimicries",
     )(generate)
+
+
+def _is_local(source: Suspect) -> bool:
+    """Whether pictures are made by a model in this process."""
+    from siren_ext.suspects.local import LocalSuspect
+
+    return isinstance(source, LocalSuspect)
 
 
 def _from_base(

@@ -80,6 +80,28 @@ def stop_request(*, quiet: bool) -> StopRequest:
     return StopRequest(signals=(signal.SIGINT, signal.SIGTERM), again=False)
 
 
+def refuse_launched(what: str, *, given: bool) -> None:
+    """Refuse what can't be shared by the processes of a launcher.
+
+    Parameters
+    ----------
+    what : str
+        What was given.
+    given : bool
+        Whether it was.
+
+    Raises
+    ------
+    ConfigError
+        It was, and there is a launcher.
+    """
+    if given and launched() is not None:
+        raise ConfigError(
+            f"A launcher has started several processes, which can't share {what}. Leave the "
+            "launcher out, or that."
+        )
+
+
 def _require(several: bool, name: str) -> None:
     """Refuse several processes of a command that needs one."""
     if not several:

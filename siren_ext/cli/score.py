@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from siren_ext.cli.common import command, report_notices, report_skipped, say, watched
+from siren_ext.cli.launched import refuse_launched
 from siren_ext.cli.options import (
     BatchSize,
     Device,
@@ -20,6 +21,7 @@ from siren_ext.cli.options import (
 from siren_ext.cli.output import Force, check_output
 from siren_ext.cli.places import is_url, refuse_apart, several
 from siren_ext.files import locked
+from siren_ext.ranks import current
 
 
 def score(
@@ -73,6 +75,7 @@ def score(
     apart = several(processes, engine)
     shards = shards_at(folder)
     far = shards is not None or is_url(folder)
+    refuse_launched("--processes, --engine, URLs and shards", given=apart or far)
     refuse_apart("--decoys", given=decoys is not None, far=apart or far)
     plain = ScoreSet.load(centre) if centre else None
     loaded = Coater.load(file := coater_path(coater), device=pick_device(device))
@@ -103,9 +106,11 @@ def score(
             scores = score_decoys(
                 scores, folder, loaded, decoys, batch_size=batch_size, progress=progress
             )
-        scores.save(out)
+        if current().main:
+            scores.save(out)
         for left in (partial, journal):  # also of a stopped run with other --processes
-            left.unlink(missing_ok=True)
+            if current().main:
+                left.unlink(missing_ok=True)
     say(f"{len(scores.scores)} score{'' if len(scores.scores) == 1 else 's'}: {out}")
     if not far:
         report_notices(unscored_notices(folder))
@@ -124,5 +129,6 @@ def register(app: typer.Typer) -> None:
     command(
         app,
         "score",
+        several=True,
         example="siren-ext score mimicries --coater coater.safetensors --out scores.json",
     )(score)

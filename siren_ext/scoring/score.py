@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from siren_ext.data.image_files import scan_images
@@ -20,8 +19,9 @@ from siren_ext.documents import parse_json, read_json
 from siren_ext.errors import ImageError, ScoreError
 from siren_ext.files import is_file, real_path
 from siren_ext.progress import NULL, Progress
+from siren_ext.ranks import current
 from siren_ext.scoring.score_set import MAX_TEXT, ScoreSet, require_same_coater
-from siren_ext.scoring.views import NOT_FINITE, ImageScore, Prepared, prepare_image, score_views
+from siren_ext.scoring.views import NOT_FINITE, ImageScore, Prepared, Scored, prepare_image, scored
 from siren_ext.text import printable
 
 if TYPE_CHECKING:
@@ -214,6 +214,14 @@ class _Options:
     progress: Progress
 
 
+def _labelled(
+    named: Iterable[tuple[str, Path | Tensor]],
+) -> Iterator[tuple[str, Path | Tensor]]:
+    """The images with a name for each."""
+    for index, (name, image) in enumerate(named):
+        yield name or (f"tensor {index}" if isinstance(image, Tensor) else str(index)), image
+
+
 def _stream(
     named: Iterable[tuple[str, Path | Tensor]], size: int, options: _Options
 ) -> Generator[Prepared, None, None]:
@@ -221,8 +229,7 @@ def _stream(
     pool = ThreadPoolExecutor(max(1, options.workers))
     waiting: deque[Future[Prepared]] = deque()
     try:
-        for index, (name, image) in enumerate(named):
-            label = name or (f"tensor {index}" if isinstance(image, Tensor) else str(index))
+        for label, image in named:
             waiting.append(pool.submit(prepare_image, label[:MAX_TEXT], image, size))
             if len(waiting) > options.batch_size + options.workers:
                 yield waiting.popleft().result()
@@ -255,6 +262,54 @@ def _finished(options: _Options, coater: Coater, fingerprint: str) -> dict[str, 
     }
 
 
+def _batches(
+    named: Iterable[tuple[str, Path | Tensor]],
+    coater: Coater,
+    options: _Options,
+    reusable: Mapping[str, ImageScore],
+) -> Generator[Scored, None, None]:
+    """Images in order, each with its score, or with None if it can't be read."""
+    ranks, named = current(), _labelled(named)
+    if ranks.size > 1:
+        work = list(named)
+        parts = [
+            work[at : at + options.batch_size] for at in range(0, len(work), options.batch_size)
+        ]
+        for _, found in ranks.shared(parts, lambda part: _read(part, coater, options, reusable)):
+            yield found
+        return
+    stream = _stream(named, coater.config.working_size, options)
+    batch: list[Prepared] = []
+    try:
+        for item in stream:
+            if item.view is None:
+                yield [(item, None)]
+                continue
+            batch.append(item)
+            if len(batch) == options.batch_size:
+                yield scored(batch, coater, reusable)
+                batch = []
+        if batch:
+            yield scored(batch, coater, reusable)
+    finally:
+        stream.close()
+
+
+def _read(
+    named: Iterable[tuple[str, Path | Tensor]],
+    coater: Coater,
+    options: _Options,
+    reusable: Mapping[str, ImageScore],
+) -> Scored:
+    """One of several processes' batch, without the views, which the others don't need."""
+    items = list(_stream(named, coater.config.working_size, options))
+    values = iter(scored([item for item in items if item.view is not None], coater, reusable))
+    return [
+        (item, None) if item.view is None else (replace(item, view=None), next(values)[1])
+        for item in items
+    ]
+
+
 def _score(
     named: Iterable[tuple[str, Path | Tensor]],
     coater: Coater,
@@ -271,7 +326,8 @@ def _score(
     reusable = _finished(options, coater, fingerprint)
     done: list[tuple[str, str, tuple[float, ...], str, ImageScore]] = []
     failures: list[tuple[str, str]] = list(lost)
-    batch: list[Prepared] = []
+    ranks = current()
+    ranks.wait()  # before the main process writes what the others read
 
     def result() -> ScoreSet:
         names, hashes, seen, phashes, found = zip(*done, strict=True) if done else ((),) * 5
@@ -287,51 +343,36 @@ def _score(
 
     def keep() -> None:
         nonlocal next_save
-        if options.partial is not None and done:
+        if options.partial is not None and done and ranks.main:
             result().save(options.partial)
             next_save = time.monotonic() + _SAVE_SECONDS
 
-    def flush() -> None:
-        fresh = [item for item in batch if item.sha256 not in reusable]
-        values: list[ImageScore] = []
-        if fresh:
-            views = torch.cat([item.view for item in fresh if item.view is not None])
-            values = score_views(views, coater)
-        computed = iter(values)
-        for item in batch:
-            known = reusable.get(item.sha256)
-            value = next(computed) if known is None else known
-            if value.finite():
-                done.append((item.name, item.sha256, item.looks, item.phash, value))
-            else:
-                failures.append((item.name, NOT_FINITE))
-        if fresh and time.monotonic() > next_save:
-            keep()
-        count = len(batch)
-        batch.clear()
-        progress.advance(count)
-
     progress.stage("Scoring images", total)
-    stream = _stream(named, coater.config.working_size, options)
+    batches = _batches(named, coater, options, reusable)
     try:
-        for item in stream:
-            if item.view is None:
-                failures.append((item.name, item.error))
-                progress.advance(note=f"skipped {item.name}")
-                continue
-            batch.append(item)
-            if len(batch) == options.batch_size:
-                flush()
-        if batch:
-            flush()
+        for batch in batches:
+            for item, value in batch:
+                if value is None:
+                    failures.append((item.name, item.error))
+                    progress.advance(note=f"skipped {item.name}")
+                elif value.finite():
+                    done.append((item.name, item.sha256, item.looks, item.phash, value))
+                else:
+                    failures.append((item.name, NOT_FINITE))
+            if time.monotonic() > next_save and any(
+                value is not None and item.sha256 not in reusable for item, value in batch
+            ):
+                keep()
+            if count := sum(value is not None for _, value in batch):
+                progress.advance(count)
     except BaseException:  # a stop or a failure
         keep()
         raise
     finally:
-        stream.close()
+        batches.close()
     if not done:
         raise nothing_scored(failures)
-    if options.partial is not None:
+    if options.partial is not None and ranks.main:
         options.partial.unlink(missing_ok=True)
     return result()
 

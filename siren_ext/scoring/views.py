@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,3 +153,25 @@ def score_views(views: Tensor, coater: Coater) -> list[ImageScore]:
         ImageScore(score, tuple(row), tuple(control))
         for score, row, control in zip(scores, rows, controls, strict=True)
     ]
+
+
+Scored = list[tuple[Prepared, ImageScore | None]]
+"""Images with their scores, or None for those that can't be read."""
+
+
+def scored(batch: Sequence[Prepared], coater: Coater, reusable: Mapping[str, ImageScore]) -> Scored:
+    """Scores of a batch of images that could be read.
+
+    Parameters
+    ----------
+    batch : sequence of Prepared
+        The images, with views.
+    coater : Coater
+        The coater.
+    reusable : mapping
+        Scores of a stopped run by file hash, which are not computed again.
+    """
+    views = [item.view for item in batch if item.sha256 not in reusable and item.view is not None]
+    computed = iter(score_views(torch.cat(views), coater) if views else [])
+    found = [reusable.get(item.sha256) or next(computed) for item in batch]
+    return list(zip(batch, found, strict=True))

@@ -16,6 +16,7 @@ from siren_ext.data.images import Picture, to_uint8, write_picture
 from siren_ext.errors import ConfigError
 from siren_ext.files import one_at_a_time, sha256_file
 from siren_ext.progress import NULL, Progress
+from siren_ext.ranks import current
 from siren_ext.scoring.score import PROVENANCE
 from siren_ext.suspects.provenance import PictureRecord, Provenance
 
@@ -168,12 +169,17 @@ class _Writer:
 
     def save(self) -> None:
         """Write the record."""
+        if not current().main:
+            return
         self.record.requests = None if self.usage is None else self.usage.requests
         self.record.save(self.out)
         self.last_save = time.monotonic()
 
     def store(self, path: Path, answer: Mimicry | Missed, progress: Progress) -> bool:
         """Write a picture, or record that it is missed; returns whether there is a picture."""
+        if not current().main:
+            progress.advance()
+            return not isinstance(answer, Missed)
         if isinstance(answer, Missed):
             self.record.missed[path.name] = answer.reason
             self.record.images.pop(path.name, None)
@@ -233,19 +239,14 @@ def generate_images(
     Cancelled
         If the user stopped; finished pictures are kept.
     """
-    out = Path(out)
+    out, ranks = Path(out), current()
     record = _earlier(out, suspect.describe(), plan)
+    ranks.wait()  # before the main process writes what the others read
     usage = suspect.usage if isinstance(suspect, Metered) else None
     if usage is not None:
         usage.requests = record.requests or 0
     paths = [out / f"{index:05d}.png" for index in range(plan.count)]
-    missing = [
-        index
-        for index, path in enumerate(paths)
-        if not path.is_file()
-        or path.name not in record.images
-        or record.images[path.name].sha256 != sha256_file(path)
-    ]
+    missing = ranks.first(lambda: _missing(paths, record))
     out.mkdir(parents=True, exist_ok=True)
     writer = _Writer(out, record, usage)
     writer.save()  # first, so that the next call can resume a stopped run
@@ -265,6 +266,17 @@ def generate_images(
     finally:
         writer.save()
     return present
+
+
+def _missing(paths: Sequence[Path], record: Provenance) -> list[int]:
+    """Numbers of the pictures that are not there as they were recorded."""
+    return [
+        index
+        for index, path in enumerate(paths)
+        if not path.is_file()
+        or path.name not in record.images
+        or record.images[path.name].sha256 != sha256_file(path)
+    ]
 
 
 def read_missed(out: Path) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from siren_ext.diffusion.load import Pipeline
 from siren_ext.diffusion.sampling import sample_latents, seeded_noise
 from siren_ext.errors import AdapterError, ConfigError
 from siren_ext.progress import NULL, Progress
+from siren_ext.ranks import current
 from siren_ext.suspects.base import Mimicry, PromptPlan
 
 _TRIAL_PROMPT = "an image"
@@ -252,17 +253,14 @@ class LocalSuspect:
         families.check_request(
             self.pipeline, size=plan.size, negative=plan.negative, sampler=plan.sampler
         )
-        for index in wanted:
-            image = families.draw(
-                self.pipeline,
-                plan.prompt(index),
-                plan.seed + index,
-                steps=plan.steps,
-                guidance=plan.guidance,
-                size=plan.size,
-                negative=plan.negative,
-            )
-            yield index, image.cpu()
+        settings = ("steps", "guidance", "size", "negative")
+        chosen = {name: getattr(plan, name) for name in settings}
+
+        def drawn(index: int) -> Tensor:
+            prompt, seed = plan.prompt(index), plan.seed + index
+            return families.draw(self.pipeline, prompt, seed, **chosen).cpu()
+
+        yield from current().shared(wanted, drawn)
 
     def _in_batches(self, plan: PromptPlan, wanted: list[int]) -> Iterator[tuple[int, Tensor]]:
         """Pictures of Stable Diffusion 1.x and 2.x, each with its index."""
@@ -273,9 +271,10 @@ class LocalSuspect:
             )
         negative = pipelines.encode_prompts(self.pipeline, [plan.negative]) if wanted else None
         chosen = set(wanted)
-        for first in sorted({index - index % self.batch_size for index in wanted}):
-            batch = range(first, min(first + self.batch_size, plan.count))
-            images = self._draw(plan, list(batch), negative)
+        firsts = sorted({index - index % self.batch_size for index in wanted})
+        batches = [range(at, min(at + self.batch_size, plan.count)) for at in firsts]
+        drawn = partial(self._draw, plan, negative)
+        for batch, images in current().shared(batches, drawn):
             yield from (pair for pair in zip(batch, images, strict=True) if pair[0] in chosen)
 
     def _check_words(self, plan: PromptPlan) -> None:
@@ -289,7 +288,7 @@ class LocalSuspect:
                     )
 
     @torch.no_grad()
-    def _draw(self, plan: PromptPlan, batch: list[int], negative: Any) -> Tensor:
+    def _draw(self, plan: PromptPlan, negative: Any, batch: Sequence[int]) -> Tensor:
         """The pictures of a batch, B x 3 x H x W in [0,1]."""
         pipeline = self.pipeline
         size = plan.size or pipelines.native_size(pipeline)

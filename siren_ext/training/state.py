@@ -202,13 +202,10 @@ class TrainerState:
         weights = [weight for network in pair for weight in network.parameters()]
         found = torch.tensor([weight.grad is not None for weight in weights]).to(weights[0])
         figures = torch.tensor([*self._shares.values(), self.loss]).to(weights[0])
-        for weight in weights:
-            if weight.grad is None:
-                weight.grad = torch.zeros_like(weight)
-        self.ranks.add(found, figures, *[weight.grad for weight in weights])  # type: ignore[misc]
-        for weight, some in zip(weights, found.tolist(), strict=True):
-            if not some:
-                weight.grad = None
+        gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in weights]
+        self.ranks.add(found, figures, *gradients)
+        for weight, gradient, some in zip(weights, gradients, found.tolist(), strict=True):
+            weight.grad = gradient if some else None
         *shares, self.loss = figures.tolist()
         for name, value in zip(self._shares, shares, strict=True):
             self.note(name, value)
