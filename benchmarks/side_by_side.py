@@ -1,9 +1,13 @@
-"""Compare this package's speed with the structure of SIREN's published code, on equal weights.
+"""Compare this package's speed with its goals and with the structure of SIREN's published code.
 
-Run: python benchmarks/side_by_side.py [--rounds 7] [--out speed.json] [--page docs/performance.md]
-     python benchmarks/side_by_side.py --from speed.json --page docs/performance.md
+Run: python benchmarks/side_by_side.py [--rounds 7] [--out docs/results/speed.json]
+         [--page docs/performance.md] [--only coating --only verdict ...]
+     python benchmarks/side_by_side.py --from docs/results/speed.json --page docs/performance.md
 
-The reference is in published_structure.py beside this file.
+The reference is in published_structure.py beside this file, the rows are in speed_coating.py and
+speed_training.py. Rows of a graphics card are those of docs/results/graphics_card.json, which
+graphics_card.py writes. ``watermark`` needs the packages invisible-watermark,
+opencv-python-headless and PyWavelets. ``demo`` takes ten minutes and is measured only if asked for.
 
 Both sides run in one process in turns. The figures are CPU seconds of this process, and of all
 rounds the minimum counts: other programs on the machine can only add time.
@@ -13,274 +17,87 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
-import resource
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
-
-from siren_ext.coater.coater import Coater
-from siren_ext.coater.config import CoaterConfig
-from siren_ext.coating.folder import coat_folder
-from siren_ext.coating.manifest import CoatConfig
-from siren_ext.coating.passes import coat_and_score
-from siren_ext.data.dataset import ImageSet
-from siren_ext.scoring.score import score_images
-from siren_ext.stats.ks import ks_less
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from published_structure import Reference, picture
+import speed_coating
+import speed_training
+from speed_rows import Row, row
+
+CARD = Path(__file__).resolve().parent.parent / "docs" / "results" / "graphics_card.json"
 
 
-def interleaved(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Least CPU seconds of each call."""
-    best = dict.fromkeys(calls, float("inf"))
-    for _ in range(rounds):
-        for name, call in calls.items():
-            begun = time.process_time()
-            call()
-            best[name] = min(best[name], time.process_time() - begun)
-    return best
-
-
-def compare_coating(rounds: int) -> list[dict[str, Any]]:
-    """Coat and score files of 512 pixels on equal weights, and with the default networks."""
-    with tempfile.TemporaryDirectory() as folder:
-        return _compare_coating(Path(folder), rounds)
-
-
-def _compare_coating(folder: Path, rounds: int) -> list[dict[str, Any]]:
-    published = Coater(CoaterConfig.preset("official"), seed=1)
-    default = Coater(CoaterConfig(), seed=1)
-    reference = Reference(published)
-    source = folder / "in" / "a.png"
-    source.parent.mkdir()
-    Image.fromarray(picture(512, 512)).save(source)
-    (folder / "reference").mkdir()
-    data, number = ImageSet.open(source.parent), iter(range(10**6))
-
-    def coat(coater: Coater, scores: bool) -> None:
-        coat_folder(data, coater, folder / f"{next(number)}", CoatConfig(scores=scores))
-
-    best = interleaved(
-        {
-            "reference": lambda: reference.coat(source, folder / "reference"),
-            "plain": lambda: coat(published, False),
-            "scored": lambda: coat(published, True),
-            "default": lambda: coat(default, True),
-            "default plain": lambda: coat(default, False),
-            "score reference": lambda: reference.score(reference.read(source)),
-            "score": lambda: score_images([source], published),
-        },
-        rounds,
-    )
-    whole = best["reference"]
-    conv = _convolutions(published, source)
-    why = (
-        f"{best['score']:.2f} s, of which the convolutions alone take {conv:.2f} s; they are the "
-        "same on both sides"
-    )
-    return [
-        row("coat, published weights, `--no-scores`", 4, whole / best["plain"]),
-        row(
-            "coat, published weights, scored before and after",
-            4,
-            whole / best["scored"],
-            "the extractor runs twice, as in the reference; `--no-scores` leaves that out",
-        ),
-        row(
-            "coat, default networks, scored",
-            15,
-            whole / best["default"],
-            f"{best['default']:.2f} s; `--no-scores` is the row below",
-        ),
-        row(
-            "coat, default networks, `--no-scores`",
-            15,
-            whole / best["default plain"],
-            f"{best['default plain']:.2f} s",
-        ),
-        row("score, published weights", 1.5, best["score reference"] / best["score"], why),
-    ]
-
-
-@torch.no_grad()
-def _convolutions(coater: Coater, source: Path) -> float:
-    """Least CPU seconds of an extractor's convolutions for one image."""
-    seen, best = Reference.read(source), float("inf")
-    for _ in range(3):
-        total, view = 0.0, seen
-        for block in coater.extractor.layers[:-1]:
-            begun = time.process_time()
-            view = block.layers[0](view)
-            total += time.process_time() - begun
-        best = min(best, total)
-    return best
-
-
-def row(
-    what: str, goal: float, found: float, why: str = "", *, most: bool = False, unit: str = "x"
-) -> dict[str, Any]:
-    """A row of the table; ``most`` if the goal is an upper limit."""
-    met = found <= goal if most else found >= goal
-    limit = f"{'<=' if most else '>='} {goal:g} {unit}".replace(" x", "x").rstrip()
-    shown = f"{found:.3g} {unit}".replace(" x", "x").rstrip()
-    return {
-        "what": what,
-        "goal": limit,
-        "found": shown,
-        "value": found,
-        "met": met,
-        "why": "" if met else why,
-    }
-
-
-def large_photo(rounds: int) -> list[dict[str, Any]]:
-    """Time of 12 megapixels relative to 512 pixels, both in memory and scored twice."""
-    rows = []
-    for name, config in (
-        ("published", CoaterConfig.preset("official")),
-        ("default", CoaterConfig()),
-    ):
-        coater = Coater(config, seed=1)
-
-        def call(size: tuple[int, int], coater: Coater = coater) -> Callable[[], object]:
-            image = Reference.to_float(picture(*size))
-            return lambda: coat_and_score(coater, image.clone(), 1.0, None, None)
-
-        best = interleaved({"small": call((512, 512)), "large": call((3000, 4000))}, rounds)
-        why = (
-            f"{best['small']:.2f} s for 512 pixels and {best['large']:.2f} s for 46 times as many: "
-            "mask, enlargement and rounding of every pixel, which no network saves"
-        )
-        rows.append(
-            row(
-                f"4000 x 3000 against 512 pixels, {name} networks",
-                1.5,
-                best["large"] / best["small"],
-                why,
-                most=True,
-            )
-        )
-    return rows
-
-
-def photo_memory(_: int) -> list[dict[str, Any]]:
-    """Memory of a process that coats 12 megapixels."""
-    base, peak = _peak("nothing"), _peak("photo")
-    why = f"{base:.0f} MB are Python and torch; the rest is the picture and its change in float32"
-    what = "4000 x 3000, whole process, default networks"
-    return [{"rounds": 1} | row(what, 600, peak, why, most=True, unit="MB")]
-
-
-def _peak(what: str) -> float:
-    """Most memory of a new process, in MB."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--peak", what], capture_output=True, text=True, check=True
-    )
-    return float(done.stdout)
-
-
-def measure_peak(what: str) -> float:
-    """Do one thing and return this process's most memory, in MB."""
-    if what == "photo":
-        coater = Coater(CoaterConfig(), seed=1)
-        levels = np.random.default_rng(0).integers(0, 256, (3000, 4000, 3), dtype=np.uint8)
-        coat_and_score(coater, Reference.to_float(levels), 1.0, None, None)
-    else:
-        config = CoaterConfig(channels=64, norm="running", working_size=1024)
-        generator = Coater(config, seed=1).generator
-        with torch.no_grad():
-            view = torch.rand(1, 3, 1024, 1024)
-            if what == "whole":
-                generator._drawn(view)
-            elif what == "tiles":
-                generator(view)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def tiles(_: int) -> list[dict[str, Any]]:
-    """Difference and memory of tiles, for 1024 pixels and 64 channels."""
-    config = CoaterConfig(channels=64, norm="running", working_size=1024)
-    generator = Coater(config, seed=1).generator
-    with torch.no_grad():
-        view = torch.rand(1, 3, 512, 512)
-        difference = float((generator(view) - generator._drawn(view)).abs().max())
-    base, whole, parts = (_peak(what) for what in ("nothing", "whole", "tiles"))
+def graphics_card(_: int) -> list[Row]:
+    """Figures of benchmarks/graphics_card.py, which were measured on a CUDA card."""
+    found = json.loads(CARD.read_text(encoding="utf-8"))
+    change = "largest change in units of the spread"
+    moved = {name: found["score"][f"{name}, {change}"] for name in ("official", "default")}
+    full, half = (found["train"][f"{kind}, seconds"] for kind in ("float32", "bfloat16"))
+    gain = found["score"]["official, float16"] / found["score"]["official, float32"]
     return [
         row(
-            "tiles against the whole image, largest difference",
-            1e-5,
-            difference,
-            most=True,
-            unit="",
+            f"coat 512 pixels on one {found['card']}, published networks, in memory",
+            100,
+            found["coat"]["official, float32"],
+            unit="a second",
+            rounds=5,
         ),
         row(
-            "memory of tiles, as a share of the whole image's",
-            0.125,
-            (parts - base) / (whole - base),
+            "largest change of scores by float16, in units of their spread",
+            0.01,
+            max(moved.values()),
+            f"so scores stay in float32 with TF32 units; float16 would gain {gain:.2f}x",
             most=True,
             unit="",
-            why=f"{parts - base:.0f} of {whole - base:.0f} MB at 1024 pixels: tiles need the same "
-            "at any size, so the share falls with the square of the side",
+            rounds=1,
+        ),
+        row(
+            "step of coater training with the model in bfloat16 against float32",
+            3,
+            full / half,
+            f"{full:.2f} and {half:.2f} s; the coater's own networks are trained in float32",
+            rounds=3,
         ),
     ]
 
 
-def others(rounds: int) -> list[dict[str, Any]]:
-    """Batches and verdicts."""
-    coater = Coater(CoaterConfig(), seed=1)
-    images = torch.rand(4, 3, 256, 256, generator=torch.Generator().manual_seed(0))
-    alone = torch.cat([coater.score(image[None]) for image in images])
-    difference = float((coater.score(images) - alone).abs().max())
-    rng = np.random.default_rng(0)
-    pools = rng.normal(-0.1, 1, 1000), rng.normal(0, 1, 1000)
-    best = interleaved(
-        {
-            "verdict": lambda: ks_less(*pools, method="exact"),
-            "quick": lambda: ks_less(*pools, method="asymptotic"),
-        },
-        rounds,
-    )
-    return [
-        row(
-            "scores of four images together and alone, largest difference",
-            1e-5,
-            difference,
-            most=True,
-            unit="",
-        ),
-        row(
-            "test of 1,000 against 1,000 scores",
-            5,
-            best["verdict"] * 1000,
-            f"p is exact; from its asymptotic formula it would take {best['quick'] * 1000:.2g} ms",
-            most=True,
-            unit="ms",
-        ),
-    ]
+def machine() -> str:
+    """Processor, load and version of torch, in words."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    load = f", {os.getloadavg()[0]:.0f} busy programs" if hasattr(os, "getloadavg") else ""
+    return f"{name}, {os.cpu_count()} cores{load}, torch {torch.__version__}"
 
 
 PAGE = """# Speed and memory
 
-Written by `python benchmarks/side_by_side.py --page docs/performance.md`. The reference restates
-the structure of SIREN's published code from its description: one image at a time, batch
-normalisation in training mode, two runs of the extractor to print scores, and two PNG files per
-image. Both sides use the same weights and run in turns in one process, on one thread. Times are CPU
-seconds of the process, and of all rounds the minimum, because other programs were running on the
-machine ({machine}).
+Written by `python benchmarks/side_by_side.py --page docs/performance.md`; the figures are in
+[results/speed.json](results/speed.json). Measured on this machine: {machine}. Other programs only
+add time, so times are CPU seconds of one thread, and of all rounds the minimum.
+
+What is compared with the published code is compared with its structure, restated from its
+description: one image at a time, batch normalisation in training mode, two runs of the extractor to
+print scores, and two PNG files per image; in training, gradients of all weights of the diffusion
+model, and a prompt that is encoded in every step. Both sides use the same weights and run in turns
+in one process.
 
 | What | Goal | Measured | Rounds | | Why it is missed |
 |---|---|---|---|---|---|
 {rows}
+
+Goals for the pocket model are CPU seconds of two cores together. The rows of a graphics card are
+those of [graphics_card.md](graphics_card.md).
 
 Counts for one image of 512 pixels with the published networks: the reference runs the generator
 once and the extractor twice (395 GFLOP) and writes two files. `siren-ext coat` also runs the
@@ -301,25 +118,40 @@ def write_page(results: dict[str, Any], page: Path) -> None:
     page.write_text(text, encoding="utf-8")
 
 
-PARTS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
-    "coating": compare_coating,
-    "photo": large_photo,
-    "memory": photo_memory,
-    "tiles": tiles,
-    "others": others,
+PARTS: dict[str, Callable[[int], list[Row]]] = {
+    "coating": speed_coating.compare_coating,
+    "photo": speed_coating.large_photo,
+    "memory": speed_coating.photo_memory,
+    "tiles": speed_coating.tiles,
+    "verdict": speed_coating.others,
+    "watermark": speed_coating.watermark,
+    "training": speed_training.coater_step,
+    "personalisation": speed_training.personalisation,
+    "pictures": speed_training.pictures,
+    "demo": speed_training.demo,
+    "card": graphics_card,
 }
 
 
-def measure(parts: list[str], rounds: int, earlier: Path | None) -> dict[str, Any]:
-    """Measure parts; rows of other parts are kept from an earlier file."""
-    rows: dict[str, dict[str, Any]] = {}
-    if earlier is not None and earlier.exists():
-        kept = json.loads(earlier.read_text(encoding="utf-8"))["rows"]
+def _line(one: Row) -> str:
+    outcome = "met" if one["met"] else "missed"
+    return f"{outcome:6} {one['found']:>14} ({one['goal']}) {one['what']}"
+
+
+def measure(parts: list[str], rounds: int, out: Path | None) -> dict[str, Any]:
+    """Measure parts; rows of other parts are kept from an earlier file, which is written anew."""
+    rows: dict[str, Row] = {}
+    if out is not None and out.exists():
+        kept = json.loads(out.read_text(encoding="utf-8"))["rows"]
         rows = {one["what"]: one for one in kept}
     for part in parts:
-        rows |= {one["what"]: {"rounds": rounds} | one for one in PARTS[part](rounds)}
-    machine = f"{platform.machine()}, torch {torch.__version__}"
-    return {"rows": list(rows.values()), "machine": machine}
+        made = [{"rounds": rounds} | one for one in PARTS[part](rounds)]
+        rows |= {one["what"]: one for one in made}
+        print("\n".join(map(_line, made)), flush=True)
+        results = {"rows": list(rows.values()), "machine": machine()}
+        if out is not None:
+            out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return results
 
 
 def main() -> None:
@@ -330,21 +162,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="rows that are not measured now are kept")
     parser.add_argument("--page", type=Path)
     parser.add_argument("--from", type=Path, dest="earlier")
-    parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.peak:
-        print(measure_peak(options.peak))
-        return
     if options.earlier:
         results = json.loads(options.earlier.read_text(encoding="utf-8"))
     else:
-        results = measure(options.only or list(PARTS), options.rounds, options.out)
-    for one in results["rows"]:
-        outcome = "met" if one["met"] else "missed"
-        print(f"{outcome:6} {one['found']:>10} ({one['goal']}) {one['what']}")
-    if options.out:
-        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        results = measure(
+            options.only or [part for part in PARTS if part != "demo"], options.rounds, options.out
+        )
+    if options.earlier:
+        for one in results["rows"]:
+            print(_line(one))
     if options.page:
         write_page(results, options.page)
 

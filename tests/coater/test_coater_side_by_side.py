@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not (ROOT / "benchmarks").exists(), reason="only
 
 
 def test_both_sides_give_the_same(tmp_path: Path) -> None:
-    bench = load_script(ROOT / "benchmarks" / "side_by_side.py")
+    bench = load_script(ROOT / "benchmarks" / "published_structure.py")
     coater = Coater(CoaterConfig.preset("official", channels=8, working_size=32), seed=1)
     reference = bench.Reference(coater)
     Image.fromarray(bench.picture(32, 32)).save(tmp_path / "a.png")
