@@ -6,7 +6,7 @@ from pathlib import Path
 
 from siren_ext.documents import read_json
 from siren_ext.errors import EvidenceError
-from siren_ext.files import sha256_file
+from siren_ext.files import is_folder, is_present, sha256_file
 from siren_ext.passive.judge import KeyedEvidence
 from siren_ext.report.check import check_report
 from siren_ext.report.integrity import JSON
@@ -34,7 +34,12 @@ def keyed_summary(path: Path) -> KeyedEvidence:
         There is no report, something in it was changed, or it has no keyed test.
     """
     path = Path(path)
-    folder = path if path.is_dir() else path.parent
+    if not is_present(path):
+        raise EvidenceError(
+            f"There is no report at {path}; expected the folder of a report of "
+            "'siren-ext verify --key', or a file in it."
+        )
+    folder = path if is_folder(path) else path.parent
     found = check_report(folder)
     data = read_json(folder / JSON, error=EvidenceError)
     if is_passive(data):

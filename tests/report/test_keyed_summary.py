@@ -47,5 +47,8 @@ def test_changed_reports_and_others_are_refused(tmp_path: Path) -> None:
     edit(tmp_path / "c", lambda data: data["verdict"].update(outcome="no evidence"))
     with pytest.raises(EvidenceError, match=r"is not consistent \(files, verdict"):
         keyed_summary(tmp_path / "c")
-    with pytest.raises(EvidenceError, match="There is no report"):
+    with pytest.raises(EvidenceError, match=r"There is no report at .*d; expected the folder"):
+        keyed_summary(tmp_path / "d")
+    (tmp_path / "d").mkdir()
+    with pytest.raises(EvidenceError, match=r"There is no report\.json in"):
         keyed_summary(tmp_path / "d")
