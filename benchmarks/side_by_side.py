@@ -126,8 +126,7 @@ PARTS: dict[str, Callable[[int], list[Row]]] = {
     "verdict": speed_coating.others,
     "watermark": speed_coating.watermark,
     "training": speed_training.coater_step,
-    "personalisation": speed_training.personalisation,
-    "pictures": speed_training.pictures,
+    "pocket": speed_training.pocket,
     "demo": speed_training.demo,
     "card": graphics_card,
 }

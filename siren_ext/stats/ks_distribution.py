@@ -233,11 +233,11 @@ def _reflected(gaps: Ints, n: int, sides: int) -> Floats:
     is 2 (q(h) - q(2h) + q(3h) - ...).
     """
     steps = np.arange(1, n + 1)
-    reach = np.cumprod((n + 1 - steps) / (n + steps))
+    reach: Floats = np.asarray(np.cumprod((n + 1 - steps) / (n + steps)), dtype=np.float64)
     if sides == 1:
         return reach[gaps - 1]
     found = [reach[h - 1 :: 2 * h].sum() - reach[2 * h - 1 :: 2 * h].sum() for h in gaps.tolist()]
-    return 2 * np.array(found, dtype=np.float64)
+    return np.array([2 * p for p in found], dtype=np.float64)
 
 
 def _hodges(large: float, small: float) -> float:

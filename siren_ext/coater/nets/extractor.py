@@ -96,7 +96,8 @@ class Extractor(nn.Module):
                 whole: Tensor = self.layers(images).flatten(1)
                 return whole
             parts = [strip.sum((2, 3)).double() for _, strip in by_strips(layers, images)]
-            return (sum(parts) / (images.shape[2] * images.shape[3])).to(images.dtype)
+            total = torch.stack(parts).sum(0)
+            return (total / (images.shape[2] * images.shape[3])).to(images.dtype)
         total = images.new_zeros((), dtype=torch.float64)
         for _, _, part in by_tiles(blocks, images, side=side, halo=len(blocks)):
             total = total + part.sum((2, 3), dtype=torch.float64)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from siren_ext.coater.nets.blocks import ConvBlock
+from siren_ext.coater.nets.blocks import ConvBlock, ImageNorm
 from siren_ext.coater.nets.coarse import CoarsePattern, silence
 from siren_ext.coater.nets.strips import Layer, add_border, by_strips, layers_of, strips_help
 from siren_ext.coater.nets.tiles import by_tiles, passes, tile_side
@@ -99,7 +99,7 @@ class Generator(nn.Module):
         assert isinstance(bias, Tensor)
         weight, border = convolution.weight[:, bits:], self._message_border(convolution.weight)
         trunk = layers_of(self.conv_bns) if strips_help(images, self.channels) else None
-        if trunk is not None:
+        if trunk is not None and isinstance(norm, ImageNorm):
             layers = [*trunk, Layer(weight, bias, norm, images, border)]
             parts = [self._finished(strip) for _, strip in by_strips(layers, images)]
             return torch.cat(parts, 2)
