@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli import attribute_source
+from siren_ext.cli import attribute_shadow, attribute_source
 from siren_ext.cli.common import (
     command,
     explain,
@@ -165,3 +165,4 @@ def register(app: typer.Typer) -> None:
         "suspect.safetensors --query picture.png --out report",
     )(images)
     attribute_source.register(group)
+    attribute_shadow.register(group)

@@ -144,7 +144,7 @@ def source(
         source=opened(source),
         suspect=opened(suspect),
         data=images,
-        captions=() if captions is None else _lines(captions),
+        captions=() if captions is None else caption_lines(captions),
         base=None if clean is None else opened(clean),
         known=_named(known, opened),
         innocent=_named(innocent, opened),
@@ -189,8 +189,19 @@ def _named(texts: list[str] | None, opened: Callable[[str], Suspect]) -> dict[st
     return found
 
 
-def _lines(file: Path) -> tuple[str, ...]:
-    """The lines of a text file that are not empty."""
+def caption_lines(file: Path) -> tuple[str, ...]:
+    """The lines of a text file that are not empty.
+
+    Parameters
+    ----------
+    file : Path
+        UTF-8 text, one caption a line.
+
+    Raises
+    ------
+    ConfigError
+        If it can't be read, is not UTF-8, or holds no caption.
+    """
     data = read_bytes(file, error=ConfigError, max_bytes=_MAX_CAPTIONS)
     try:
         lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]

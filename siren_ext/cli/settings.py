@@ -29,6 +29,7 @@ _SETTINGS = {
     "passive": "siren_ext.passive.config:PassiveConfig",
     "attribute": "siren_ext.attribution.config:AttributionConfig",
     "attribute-source": "siren_ext.attribution.source_config:SourceConfig",
+    "attribute-shadow": "siren_ext.workflows.shadow_models:ShadowTraining",
 }
 _PARTS = {
     "verify": {"preference": "siren_ext.preference.config:PreferenceConfig"},
@@ -38,6 +39,7 @@ _PARTS = {
         "likeness": "siren_ext.passive.config:LikenessConfig",
     },
     "attribute-source": {"shadow": "siren_ext.attribution.source_config:ShadowConfig"},
+    "attribute-shadow": {"training": "siren_ext.personalize.config:PersonalizeConfig"},
     "train": {
         "coater": "siren_ext.coater.config:CoaterConfig",
         "surrogate": "siren_ext.personalize.config:PersonalizeConfig",

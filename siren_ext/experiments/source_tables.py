@@ -23,9 +23,13 @@ from siren_ext.stats.shares import exact_interval
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
 
+POOLED = "all"
+"""What rows call all sources together."""
 REPEATS = 2000
 BANDS = (0.0, 0.05, 0.1, 0.15, 0.2)
 """Lower edges of the bands of distances, as in the paper's Table 2."""
+NUMBERS = (1, 2, 4, 8, 12, 20, 30, 50, 100)
+"""N, numbers of key samples that are compared if there are so many."""
 _TAILS = (2.5, 97.5)
 
 
@@ -49,6 +53,8 @@ class Judged:
         Binomial tail at the upper end of the rate's interval.
     best : int
         Most key samples that another innocent model reproduces.
+    source : str
+        The source whose key samples they are.
     """
 
     name: str
@@ -59,6 +65,7 @@ class Judged:
     total: int
     p_value: float
     best: int
+    source: str = ""
 
     @property
     def confidence(self) -> float:
@@ -77,7 +84,10 @@ class Judged:
 
 
 def judge_all(
-    distances: Mapping[str, Floats], shares: Mapping[str, float], band: float
+    distances: Mapping[str, Floats],
+    shares: Mapping[str, float],
+    band: float,
+    source: str = "",
 ) -> list[Judged]:
     """Judge every model by the others.
 
@@ -89,6 +99,8 @@ def judge_all(
         rho of every model.
     band : float
         Step of the thresholds that are tried.
+    source : str
+        The source whose key samples they are.
 
     Returns
     -------
@@ -116,7 +128,8 @@ def judge_all(
         rate = innocent_rate(innocent, delta)
         hits, total = count_hits(own, delta)
         p_value = binomial_tail(hits, total, rate.upper)
-        judged.append(Judged(name, shares[name], own, delta, hits, total, p_value, rate.best))
+        found = Judged(name, shares[name], own, delta, hits, total, p_value, rate.best, source)
+        judged.append(found)
     return judged
 
 
@@ -126,7 +139,7 @@ def mean_interval(models: Sequence[Judged], *, seed: int = 0) -> tuple[float, fl
     Parameters
     ----------
     models : sequence of Judged
-        At least one, with the same key samples.
+        At least one. Those of one source have the same key samples.
     seed : int
         Of the bootstrap.
 
@@ -135,13 +148,18 @@ def mean_interval(models: Sequence[Judged], *, seed: int = 0) -> tuple[float, fl
     value, low, high : float
         From 0 to 1. With few models the interval is too short.
     """
-    table = np.array([[value <= one.delta for value in one.distances] for one in models], float)
+    groups: dict[str, list[NDArray[np.bool_]]] = {}
+    for one in models:
+        groups.setdefault(one.source, []).append(one.distances <= one.delta)
+    tables = [np.array(rows, float) for rows in groups.values()]
     rng = np.random.default_rng((seed, 37))
     drawn = []
     for _ in range(REPEATS):
-        rows = rng.integers(len(table), size=len(table))
-        columns = rng.integers(table.shape[1], size=table.shape[1])
-        drawn.append(table[np.ix_(rows, columns)].mean())
+        columns = [rng.integers(table.shape[1], size=table.shape[1]) for table in tables]
+        values = np.concatenate(
+            [table[:, kept].mean(1) for table, kept in zip(tables, columns, strict=True)]
+        )
+        drawn.append(values[rng.integers(len(values), size=len(values))].mean())
     low, high = np.percentile(drawn, _TAILS)
     return float(np.mean([one.confidence for one in models])), float(low), float(high)
 
@@ -169,19 +187,48 @@ def confidence_rows(keys: str, judged: Sequence[Judged], alpha: float, least: fl
     return rows
 
 
-def score_rows(name: str, keys: str, known: Floats, innocent: Floats, share: float) -> list[Row]:
-    """Rows of accuracy, AUC and TPR of scores, with bootstrap intervals over models.
+def mean_rows(metric: str, keys: str, scores: Mapping[float, Floats]) -> list[Row]:
+    """Rows of the mean of a score for each rho, with bootstrap intervals over models.
+
+    Parameters
+    ----------
+    metric, keys : str
+        What the rows call the score, and how key samples were chosen.
+    scores : mapping of float to array
+        Scores of at least one model, by rho.
+    """
+    rows = []
+    for rho, values in scores.items():
+        rng = np.random.default_rng(59)
+        drawn = values[rng.integers(len(values), size=(REPEATS, len(values)))].mean(1)
+        low, high = np.percentile(drawn, _TAILS)
+        rows.append(_row(metric, keys, rho, float(values.mean()), low, high, len(values)))
+    return rows
+
+
+def score_rows(
+    name: str,
+    keys: str,
+    known: Floats,
+    innocent: Floats,
+    share: float,
+    *,
+    rho: float | None = None,
+) -> list[Row]:
+    """Rows of accuracy, AUC and TPR of scores, with bootstrap intervals over models: Table 1.
 
     Parameters
     ----------
     name : str
-        The score: conf or shadow.
+        The score: conf, shadow or bits.
     keys : str
         How the key samples were chosen.
     known, innocent : array, shape (k,) and (m,)
         Scores of infringing models and of innocent ones.
     share : float
         Accepted share of innocent models above the threshold.
+    rho : float | None
+        That of the infringing models; None if it differs.
     """
     rng = np.random.default_rng(41)
     drawn: dict[str, list[float]] = {}
@@ -194,9 +241,8 @@ def score_rows(name: str, keys: str, known: Floats, innocent: Floats, share: flo
     rows = []
     for metric, value in rates(known, innocent, share).items():
         low, high = np.percentile(drawn[metric], _TAILS)
-        rows.append(
-            _row(f"{name} {metric}", keys, None, value, low, high, len(known) + len(innocent))
-        )
+        count = len(known) + len(innocent)
+        rows.append(_row(f"{name} {metric}", keys, rho, value, low, high, count))
     return rows
 
 
@@ -268,8 +314,9 @@ def told(row: Row) -> str:
         Of this module.
     """
     where = "" if row["rho"] == "" else f", rho {row['rho']:g}"
+    source = f"{row['source']}: " if row.get("source") else ""
     return (
-        f"{row['metric']} ({row['keys']}{where}): {row['value']:.2f} "
+        f"{source}{row['metric']} ({row['keys']}{where}): {row['value']:.2f} "
         f"({row['low']:.2f} to {row['high']:.2f}), {row['models']} models"
     )
 
@@ -286,3 +333,60 @@ def _row(
         "high": round(float(high), 4),
         "models": models,
     }
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What was found with key samples of one source.
+
+    Attributes
+    ----------
+    keys : str
+        How the key samples were chosen.
+    judged : list of Judged
+        All models, with the key samples of the verdict.
+    ranked : list of Judged
+        The same with all ranked key samples, for :func:`number_rows`.
+    shadow : mapping of str to float
+        Scores of the statistical level by model.
+    """
+
+    keys: str
+    judged: list[Judged]
+    ranked: list[Judged]
+    shadow: Mapping[str, float]
+
+
+def finding_rows(
+    name: str, findings: Sequence[Finding], alpha: float, least: float, false_positives: float
+) -> list[Row]:
+    """All rows of one source, or of several together.
+
+    Parameters
+    ----------
+    name : str
+        What the rows call the source.
+    findings : sequence of Finding
+        Of one strategy, of each source. Innocent models count once for each source.
+    alpha, least : float
+        As of :meth:`Judged.accused`.
+    false_positives : float
+        Accepted share of innocent models above the threshold of Table 1.
+    """
+    keys = findings[0].keys
+    judged = [one for finding in findings for one in finding.judged]
+    ranked = [one for finding in findings for one in finding.ranked]
+    rows = confidence_rows(keys, judged, alpha, least)
+    shadow = [finding.shadow[one.name] for finding in findings for one in finding.judged]
+    scores = {"conf": np.array([one.confidence for one in judged]), "shadow": np.array(shadow)}
+    shares = np.array([one.share for one in judged])
+    for rho in (None, *sorted(set(shares) - {0.0}, reverse=True)):
+        which = shares > 0 if rho is None else shares == rho
+        for score, values in scores.items():
+            innocent = values[shares == 0]
+            rows += score_rows(score, keys, values[which], innocent, false_positives, rho=rho)
+    rows += band_rows(keys, judged)
+    most = min(len(one.distances) for one in ranked)
+    numbers = [count for count in NUMBERS if count < most]
+    rows += number_rows(keys, ranked, [*numbers, most])
+    return [{"source": name, **row} for row in rows]

@@ -24,6 +24,10 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "passive": ("--published", "photos", "--unpublished", "photos", *BASE, *LORA),
     "robustness": ("photos", *COATER),
     "attack": ("photos", "--with", "jpeg"),
+    "attribute shadow": (
+        *("--source", "pocket", "--others", "photos", "--data", "photos", "--images", "1"),
+        *BASE,
+    ),
 }
 """They refuse the folder of a signed report."""
 BESIDE: dict[str, tuple[str, ...]] = {

@@ -2,75 +2,77 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.toy_source import SIDE, scene, toy_model, write_scenes
+from support.toy_source import SIDE, toy_model, toy_study, write_scenes
 
-from siren_ext.attribution.mixtures import read_mixture
 from siren_ext.attribution.source_config import SourceConfig
 from siren_ext.experiments import source_attribution
-from siren_ext.experiments.source_attribution import FULL, QUICK, Length, Study
+from siren_ext.experiments.source_attribution import FULL, MIDDLE, QUICK, Study, study_rows
+from siren_ext.experiments.source_models import Length
 
-SMALL = Length(each=1, innocent=4, source_steps=1, steps=1, own=10, images=10, batch=1)
-CONFIG = SourceConfig(keys=8, repeats=2, pictures=2, band=0.01)
+SMALL = Length(("first",), 1, 4, source_steps=1, steps=1, source_batch=1, batch=1, images=10)
+CONFIG = SourceConfig(keys=8, repeats=2, pictures=2, margin=0.0, band=0.01)
 
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A study whose training is to learn by heart, and whose base knows nothing."""
-
-    def learn(self, name, data, seed, steps):
-        memory = {}
-        for item in data.items:
-            number = int(item.caption.split()[1])
-            memory[item.caption] = scene(number)
-        model = toy_model(name, memory)
-        model.release = lambda: None
-        return model
-
-    monkeypatch.setattr(Study, "trained", learn)
     monkeypatch.setattr(source_attribution, "SIZE", SIDE)
     monkeypatch.setattr(source_attribution, "LocalSuspect", lambda base: toy_model("base", []))
     colours = lambda config: lambda pictures: pictures.mean((2, 3)).double().numpy()  # noqa: E731
     monkeypatch.setattr(source_attribution, "embedding", colours)
-    return Study(write_scenes(tmp_path / "data", range(30)), tmp_path / "out", SMALL)
+    return Study(toy_study(tmp_path, monkeypatch, SMALL, "first"), CONFIG)
 
 
-def test_models_are_trained_on_their_share(study: Study) -> None:
-    models = study.models
-    assert list(models) == [
-        *("rho100_0", "rho70_0", "rho50_0", "rho30_0"),
-        *(f"innocent_{number}" for number in range(4)),
-    ]
-    own = {item.caption for item in study.own.items}
-    assert len(own) == 10
-    for name, share in study.shares.items():
-        rows = read_mixture(study.out / "sets" / name)
-        assert sum(row["origin"] == "generated" for row in rows) == round(10 * share)
-        # only pictures of the source bear its captions: no model sees its training images
-        assert {row["caption"] in own for row in rows if row["origin"] == "real"} <= {False}
-
-
-def test_rows_of_a_strategy(study: Study) -> None:
-    rows = study.rows("detection", CONFIG)
+@pytest.mark.parametrize("query", ["img2img", "t2i"])
+def test_rows_of_a_strategy(study: Study, query: str) -> None:
+    study = Study(study.models, replace(CONFIG, query=query))
+    rows = study_rows([study], ["detection"])
     conf = {row["rho"]: row["value"] for row in rows if row["metric"] == "conf"}
     assert conf[1.0] > conf[0.5] > conf[0.0]
-    assert {row["keys"] for row in rows} == {"detection"}
-    metrics = {row["metric"] for row in rows}
-    asked = len(list((study.out / "answers").iterdir()))
+    assert {(row["source"], row["keys"]) for row in rows} == {("first", "detection")}
+    asked = len(list((study.models.out / "answers").iterdir()))
     assert asked == 8 + 2  # all models, the source and the base
-    study.rows("random", CONFIG)  # asks nothing new
-    assert len(list((study.out / "answers").iterdir())) == asked
-    assert {"conf auc", "shadow auc", "accused", "gap at N = 8", "distance from 0"} <= metrics
+    study_rows([study], ["random"])  # asks nothing new
+    assert len(list((study.models.out / "answers").iterdir())) == asked
+    metrics = {row["metric"] for row in rows}
+    assert {"conf auc", "shadow auc", "accused", "gap at N = 10", "distance from 0"} <= metrics
+    table = {row["rho"]: row for row in rows if row["metric"] == "conf auc"}
+    assert list(table) == ["", 1.0, 0.7, 0.5, 0.3]
+    assert table[1.0]["value"] == 1
+    assert table[1.0]["models"] == 5
+
+
+def test_sources_are_reported_alone_and_together(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Study(toy_study(tmp_path / "other", monkeypatch, SMALL, "second"), CONFIG)
+    rows = study_rows([study, other], ["detection"])
+    conf = {row["source"]: row for row in rows if row["metric"] == "conf" and row["rho"] == 0.5}
+    assert list(conf) == ["all", "first", "second"]
+    assert [row["models"] for row in conf.values()] == [2, 1, 1]
+    values = [row["value"] for row in conf.values()]
+    assert values[0] == pytest.approx((values[1] + values[2]) / 2)
+
+
+def test_a_strategy_without_key_samples_is_left_out(study: Study, capsys) -> None:
+    strict = Study(study.models, replace(CONFIG, margin=2.0))
+    assert study_rows([strict], ["detection"]) == []
+    assert "first, detection, is left out: Of 10 candidates, 0 are usable" in (
+        capsys.readouterr().out
+    )
 
 
 def test_lengths_differ_and_too_few_images_are_refused(tmp_path: Path, call) -> None:
-    assert QUICK.each * QUICK.steps < FULL.each * FULL.steps
+    assert QUICK.each < MIDDLE.each < FULL.each
+    assert QUICK.training == MIDDLE.training == FULL.training  # models serve longer studies
     data = write_scenes(tmp_path / "data", range(5))
     assert len(data) == 5
     code, _, err = call(
         "--out", tmp_path / "out", "--data", tmp_path / "data", "--quick", of=source_attribution.app
     )
     assert code == 2
-    assert "has 5 images; the study needs 32" in err
+    assert "has 5 images; the study needs 48" in err

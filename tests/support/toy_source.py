@@ -6,12 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from zlib import crc32
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import Picture, to_uint8, write_picture
+from siren_ext.experiments.source_models import SOURCES, Length, SourceModels
+from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.suspects.base import PromptPlan
 from siren_ext.suspects.function import FunctionSuspect
 
@@ -67,3 +70,19 @@ def toy_model(
         return (image + 0.25 * noise(seed)).clamp(0, 1)
 
     return FunctionSuspect(name, make, redraw if redraws else None)
+
+
+def toy_study(folder: Path, patch: pytest.MonkeyPatch, length: Length, source: str) -> SourceModels:
+    """Models of the study of source attribution that learn by heart, instead of being trained."""
+
+    def learn(
+        self: SourceModels, name: str, data: ImageSet, training: PersonalizeConfig
+    ) -> FunctionSuspect:
+        memory = {item.caption: scene(int(item.caption.split()[1])) for item in data.items}
+        model = toy_model(name, memory)
+        model.release = lambda: None  # type: ignore[attr-defined]
+        return model
+
+    patch.setattr(SourceModels, "suspect", learn)
+    data = write_scenes(folder / "data", range(length.needed))
+    return SourceModels(SOURCES[source], data, folder / "out", length)

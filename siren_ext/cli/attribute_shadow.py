@@ -1,0 +1,137 @@
+"""``attribute shadow``: train models with which ``attribute source`` is calibrated."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from siren_ext.cli.attribute_source import caption_lines
+from siren_ext.cli.common import command, gather, report_notices, report_skipped, say, watched
+from siren_ext.cli.options import AllowPartial, Assignments, Base, ConfigFile, Device, Quiet
+from siren_ext.cli.suspects import (
+    SUSPECT_HELP,
+    LimitOptions,
+    TokenVariables,
+    TrustedHosts,
+    limits,
+    trust,
+)
+from siren_ext.errors import ConfigError
+
+Source = Annotated[
+    str, typer.Option("--source", metavar="MODEL", help=f"Your model: {SUSPECT_HELP}")
+]
+Others = Annotated[
+    Path,
+    typer.Option(
+        "--others",
+        help="Images of yours, with captions, that the source has neither seen nor made.",
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Training images of the source, whose captions it is asked for."),
+]
+Captions = Annotated[
+    Path | None,
+    typer.Option(
+        "--captions", metavar="FILE.txt", help="Captions, one a line, instead of those of --data."
+    ),
+]
+Folder = Annotated[
+    Path, typer.Option("--out", help="Folder for pictures and models; a stopped call resumes.")
+]
+
+
+def shadow(
+    source: Source,
+    others: Others,
+    base: Base,
+    out: Folder,
+    data: Data = None,
+    captions: Captions = None,
+    count: Annotated[int | None, typer.Option("-n", "--count", help="Models of each kind.")] = None,
+    images: Annotated[
+        int | None, typer.Option("--images", help="Training images of each model.")
+    ] = None,
+    allow_partial: AllowPartial = False,
+    limit: LimitOptions = None,
+    token_env: TokenVariables = None,
+    trust_host: TrustedHosts = None,
+    config: ConfigFile = None,
+    assign: Assignments = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train models on your model's pictures, and others on other images.
+
+    'attribute source' takes them as --known and --innocent, to choose its threshold and to learn
+    what tells the two kinds apart. Train them as the suspicious model was trained, as far as you
+    know it: same base, number of images and steps (--set training.steps=3000). Prints the options
+    to add to 'attribute source'.
+    """
+    from siren_ext.data.dataset import ImageSet
+    from siren_ext.personalize.config import PersonalizeConfig
+    from siren_ext.suspects.open import needs_base, open_suspect
+    from siren_ext.workflows.shadow_models import ShadowTraining, train_shadows
+
+    given = gather(
+        ShadowTraining,
+        config,
+        assign,
+        groups={"training": PersonalizeConfig},
+        count=count,
+        images=images,
+    )
+    training = PersonalizeConfig.from_dict(given.pop("training"))
+    chosen = ShadowTraining.from_dict(given)
+    if (data is None) == (captions is None):
+        raise ConfigError(
+            "Found --data and --captions both or neither; expected one of them, so that it is "
+            "known what to ask the source for."
+        )
+    adapter = "://" not in source and needs_base(source)
+    model = open_suspect(
+        source,
+        base=base if adapter else None,
+        scale=1.0,
+        allow_partial=allow_partial and adapter,
+        limits=limits(limit),
+        trust=trust(token_env, trust_host),
+        device=device,
+    )
+    real = ImageSet.open(others)
+    report_notices(real.notices)
+    if captions is not None:
+        texts = caption_lines(captions)
+    else:
+        assert data is not None
+        texts = tuple(dict.fromkeys(ImageSet.open(data).captions("an image")))
+    with watched(quiet) as progress:
+        real = real.checked(progress=progress)
+        made = train_shadows(
+            model, texts, real, base, out, chosen, training, device=device, progress=progress
+        )
+    for option, models in (("--known", made.known), ("--innocent", made.innocent)):
+        for path in models:
+            say(f"{option} {shlex.quote(str(path))}")
+    report_skipped(real.problems, "image")
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command to its group.
+
+    Parameters
+    ----------
+    group : typer.Typer
+        the group ``attribute``.
+    """
+    command(
+        group,
+        "shadow",
+        example="siren-ext attribute shadow --source mine.safetensors --base sd15.safetensors "
+        "--data photos --others others --out shadows",
+    )(shadow)
