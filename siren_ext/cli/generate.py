@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -128,9 +128,8 @@ def generate(
                     "--processes, --engine and URLs in --out need a model on this machine; leave "
                     "them out for other suspects."
                 )
-            made = generate_with_workers(
-                source, plan, place(out), processes=processes, engine=engine, progress=progress
-            )
+            where: dict[str, Any] = {"processes": processes, "engine": engine}
+            made = generate_with_workers(source, plan, place(out), **where, progress=progress)
             count, missed = len(made.names), list(made.missed)
         else:
             count = len(generate_images(source, plan, out, progress=progress))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -82,6 +82,7 @@ def score(
     if decoys is not None:
         read_index(decoys, loaded)  # what can't be used is reported before the work
     partial, journal = (out.with_name(f".{out.name}.{name}") for name in ("partial", "journal"))
+    where: dict[str, Any] = {"processes": processes, "engine": engine}
     with locked(out), watched(quiet) as progress:
         if apart or far:
             scores = score_with_workers(
@@ -89,8 +90,7 @@ def score(
                 loaded,
                 file,
                 journal,
-                processes=processes,
-                engine=engine,
+                **where,
                 batch_size=batch_size,
                 device=str(loaded.device),
                 column=image_column,
