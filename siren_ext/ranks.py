@@ -13,9 +13,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from siren_ext.errors import Cancelled, ConfigError, MissingExtraError, SirenError
+from siren_ext.errors import Cancelled, ConfigError, SirenError
 from siren_ext.progress import Progress
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SECONDS = 600.0
 """So long a rank waits for the others before it gives up."""
+_ASKING_SECONDS = 5.0
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 T = TypeVar("T")
@@ -264,8 +266,6 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     ------
     ConfigError
         The device does not suit several processes.
-    MissingExtraError
-        accelerate is not installed.
     RankLostError
         Another rank has ended, or never came.
     """
@@ -286,18 +286,21 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
 
 def _join(rank: int, size: int, local: int, device: str) -> Ranks:
     """Meet the other ranks."""
-    from datetime import timedelta
-
+    import torch
     from torch import distributed
 
-    try:
-        from accelerate import PartialState
-    except ImportError as error:
-        raise MissingExtraError("accelerate") from error
-    cpu = not Ranks(rank, size, local).device(device).startswith("cuda")
+    place = Ranks(rank, size, local).device(device)
+    gpu = place.startswith("cuda")
+    if gpu:
+        torch.cuda.set_device(place)
     limit = timedelta(seconds=SECONDS)
     with _answering():
-        PartialState(cpu=cpu, timeout=limit)
+        # a launcher that starts the ranks again may have kept what the earlier ones wrote
+        meeting = _store(limit, host=rank == 0)
+        store = distributed.PrefixStore(_turn(), meeting)  # type: ignore[attr-defined]
+        distributed.init_process_group(
+            "nccl" if gpu else "gloo", store=store, rank=rank, world_size=size, timeout=limit
+        )
         control = distributed.new_group(backend="gloo", timeout=limit)
     return Ranks(rank, size, local, control)
 
@@ -309,6 +312,25 @@ def _leave() -> None:
     distributed.destroy_process_group()
 
 
+def _turn() -> str:
+    """Names this start of the ranks."""
+    return f"siren_ext/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+
+
+def _store(limit: timedelta, *, host: bool) -> Any:
+    """The table through which ranks meet; the launcher keeps it, or else rank 0."""
+    from torch import distributed
+
+    kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return distributed.TCPStore(  # type: ignore[attr-defined]
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        is_master=host and not kept,
+        wait_for_workers=False,
+        timeout=limit,
+    )
+
+
 def is_first_to_end() -> bool:
     """Whether no other rank of this run has asked this; that one says why the run ends.
 
@@ -317,20 +339,9 @@ def is_first_to_end() -> bool:
     place = launched()
     if place is None:
         return True
-    from datetime import timedelta
-
-    from torch import distributed
-
-    turn = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     with suppress(RuntimeError, ValueError):
-        store = distributed.TCPStore(  # type: ignore[attr-defined]
-            os.environ["MASTER_ADDR"],
-            int(os.environ["MASTER_PORT"]),
-            is_master=False,
-            wait_for_workers=False,
-            timeout=timedelta(seconds=5),
-        )
-        return bool(store.add(f"siren_ext/ended/{turn}", 1) == 1)
+        store = _store(timedelta(seconds=_ASKING_SECONDS), host=False)
+        return bool(store.add(f"{_turn()}/ended", 1) == 1)
     return place[0] == 0
 
 

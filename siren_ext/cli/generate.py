@@ -121,6 +121,7 @@ def generate(
             batch_size=batch_size,
         )
     refuse_launched("a model that is not on this machine", given=not _is_local(source))
+    refuse_launched("--processes, --engine and URLs in --out", given=apart or is_url(out))
     with watched(quiet) as progress:
         if apart or is_url(out):
             if not isinstance(source, LocalSuspect):
