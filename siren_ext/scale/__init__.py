@@ -1,1 +1,1 @@
-"""Coats with several processes on one machine, and with many machines through Ray."""
+"""Coats, scores and generates with several processes or machines; images in stores and shards."""

@@ -17,9 +17,10 @@ from siren_ext.scale.generate_worker import GenerateSetup, picture_name
 from siren_ext.scale.places import Place, url_of
 from siren_ext.scale.run import EngineName, check_numbers, run_crew, worker_facts
 from siren_ext.scale.worker import Outcome
+from siren_ext.scoring.score import PROVENANCE
 from siren_ext.suspects.base import SAVE_SECONDS, PromptPlan, continued
 from siren_ext.suspects.local import LocalSuspect
-from siren_ext.suspects.provenance import PROVENANCE, PictureRecord, Provenance
+from siren_ext.suspects.provenance import PictureRecord, Provenance
 
 FAR_SECONDS = 30.0
 """Seconds after which the record is sent to an object store again."""

@@ -174,7 +174,7 @@ class ParquetShard:
                 f"{self._name} has {len(found)} columns that may hold images "
                 f"({', '.join(map(printable, found))}); choose one with --image-column."
             )
-        return found[0]
+        return str(found[0])
 
     def _holds_files(self, kind: Any) -> bool:
         types = self._arrow.types

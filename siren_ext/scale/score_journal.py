@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -16,6 +17,7 @@ from siren_ext.scale.score_worker import Scored
 from siren_ext.schema import convert, to_plain
 from siren_ext.scoring.score_set import StoredImage
 
+T = TypeVar("T", bound=Struct)
 MAX_BYTES = 2 << 30
 """Most bytes of a journal; a million images with 512 features take less."""
 
@@ -69,7 +71,7 @@ class ScoreJournal:
                     line = self._parsed(text, _Line)
                     self._lines[line.task] = line
 
-    def _parsed(self, text: bytes, kind: type) -> object:
+    def _parsed(self, text: bytes, kind: type[T]) -> T:
         name = self._path.name
         values = parse_json(text, name=name, error=ScoreError, max_bytes=MAX_BYTES)
         return convert(values, kind, name=name, error=ScoreError)

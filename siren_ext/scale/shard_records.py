@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -30,6 +30,7 @@ from siren_ext.scale.shard_worker import ShardDone
 from siren_ext.scale.store_records import FOLDER, work_of
 from siren_ext.schema import convert, to_plain
 
+T = TypeVar("T", bound=Struct)
 BEGUN = f"{FOLDER}/shards.json"
 
 
@@ -118,7 +119,7 @@ class ShardRecords:
                 if same == (self._work, found.stamp, there[name].size):
                     self._lines[name] = line
 
-    def _read(self, name: str, kind: type) -> Any:
+    def _read(self, name: str, kind: type[T]) -> T:
         advice = START_OVER
         values = parse_json(
             self._out.read(name), name=name, error=DatasetError, advice=advice, max_bytes=MAX_BYTES

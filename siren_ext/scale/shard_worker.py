@@ -96,6 +96,10 @@ class _Found:
     failures: list[tuple[str, str]] = field(default_factory=list)
     copied: list[str] = field(default_factory=list)
 
+    def done(self, size: int) -> ShardDone:
+        """What is reported of a whole shard of so many bytes."""
+        return ShardDone(size, tuple(self.entries), tuple(self.failures), tuple(self.copied))
+
 
 @dataclass
 class _Group:
@@ -151,8 +155,7 @@ class ShardWorker:
             except (SirenError, OSError) as error:
                 yield index, failure_of(error)
             else:
-                parts = map(tuple, (found.entries, found.failures, found.copied))
-                yield index, ShardDone(size, *parts)
+                yield index, found.done(size)
 
     def _coat(self, name: str, out: Path, found: _Found) -> Iterator[str]:
         """Coat a shard; yields the names of its images."""

@@ -167,14 +167,15 @@ class TarShard:
 
     def _members(self) -> Iterator[tarfile.TarInfo]:
         """All members, none of which is kept."""
+        archive: Any = self._archive  # whose list of members is not in its types
         last = "its beginning"
         try:
-            while (info := self._archive.next()) is not None:
-                self._archive.members = []  # or else all of them stay in memory
+            while (info := archive.next()) is not None:
+                archive.members = []  # or else all of them stay in memory
                 yield info
                 last = printable(info.name)
             # tarfile takes a damaged header for the end, which is a block of zeros
-            self._stream.seek(self._archive.offset)
+            self._stream.seek(archive.offset)
             rest = self._stream.read(tarfile.BLOCKSIZE)
         except (tarfile.TarError, OSError, ValueError) as error:
             raise self._damaged(last, first_line(error)) from error
@@ -208,7 +209,7 @@ class TarWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self._archive = tarfile.open(  # noqa: SIM115 - closed by close
+        self._archive: Any = tarfile.open(  # noqa: SIM115 - closed by close
             path, "w", format=tarfile.PAX_FORMAT
         )
 

@@ -131,3 +131,19 @@ def test_a_killed_worker_loses_nothing_and_nothing_is_made_twice(
     for path in generate_images(suspect(model), PLAN, tmp_path / "one"):
         pixels = [np.asarray(Image.open(file)).astype(int) for file in (path, out / path.name)]
         assert np.abs(pixels[0] - pixels[1]).max() <= 1  # perhaps other threads
+
+
+@pytest.mark.slow
+def test_pictures_go_to_a_bucket(model, tmp_path, bucket) -> None:
+    import fsspec
+
+    store = fsspec.filesystem("s3")
+    made = generate_with_workers(suspect(model), PLAN, f"{bucket}/made", processes=2)
+    generate_images(suspect(model), PLAN, tmp_path / "one")
+    assert len(made.names) == 7
+    found = {name.rpartition("/")[2] for name in store.find("bucket/made")}
+    assert found == set(files(tmp_path / "one"))
+    store.rm_file("bucket/made/00004.png")
+    progress = Notes()
+    generate_with_workers(suspect(model), PLAN, f"{bucket}/made", progress=progress)
+    assert progress.names == ["00004.png"]

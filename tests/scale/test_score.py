@@ -24,6 +24,7 @@ from siren_ext.progress import Progress
 from siren_ext.scale import run as module
 from siren_ext.scale.processes import ProcessEngine, ProcessWorker
 from siren_ext.scale.score import score_with_workers
+from siren_ext.scale.shard_coat import coat_shards
 from siren_ext.scale.shards import shards_at
 from siren_ext.scoring.score import score_folder
 from siren_ext.scoring.score_set import ScoreSet
@@ -192,3 +193,31 @@ def test_a_killed_run_is_resumed_without_scoring_twice(data, coater_file, tmp_pa
     found = run(data, coater_file, journal, batch_size=1, progress=progress)
     assert not set(progress.names) & before
     assert found.to_dict() == score_folder(data, Coater.load(coater_file), batch_size=1).to_dict()
+
+
+@pytest.mark.slow
+def test_a_bucket_is_scored_and_its_shards_are(data, coater_file, tmp_path, bucket) -> None:
+    import fsspec
+
+    store = fsspec.filesystem("s3")
+    store.put(str(data), "bucket/photos", recursive=True)
+    found = run(f"{bucket}/photos", coater_file, tmp_path / "journal", processes=2)
+    one = by_one(data, coater_file)
+    assert found.names == one.names
+    assert found.to_dict()["images"] == one.to_dict()["images"]
+    store.put_file(str(data / "2.png"), "bucket/photos/3.png")
+    progress = Notes()
+    run(f"{bucket}/photos", coater_file, tmp_path / "journal", progress=progress)
+    assert progress.names == ["3.png"]
+    tar(
+        tmp_path / "a.tar",
+        {f"{index}.png": (data / f"{index}.png").read_bytes() for index in (0, 1)},
+    )
+    store.put_file(str(tmp_path / "a.tar"), "bucket/shards/a.tar")
+    shards = shards_at(f"{bucket}/shards")
+    assert run(shards, coater_file, tmp_path / "other").hashes == one.hashes[:2]
+    made = coat_shards(shards, Coater.load(coater_file), coater_file, f"{bucket}/coated")
+    assert [entry.source for entry in made.entries] == ["a.tar/0.png", "a.tar/1.png"]
+    assert {name for name in store.find("bucket/coated") if name.endswith("r")} == {
+        "bucket/coated/a.tar"
+    }

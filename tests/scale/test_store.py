@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,27 +23,6 @@ from siren_ext.scale.processes import ProcessEngine, ProcessWorker
 from siren_ext.scale.store import coat_places
 
 fsspec = pytest.importorskip("fsspec", reason="needs the extra 'cluster'")
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty bucket of a local server."""
-    pytest.importorskip("s3fs", reason="needs the extra 'cluster'")
-    server = pytest.importorskip("moto.server", reason="needs moto[server]")
-    import s3fs
-
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    _, port = running.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().mkdir("bucket")
-    yield "s3://bucket"
-    s3fs.S3FileSystem.clear_instance_cache()
-    running.stop()
 
 
 class Notes(Progress):
