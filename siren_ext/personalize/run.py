@@ -83,12 +83,10 @@ def personalize(
         If the model cannot be loaded, or the loss is not finite.
     MissingExtraError
         If peft or accelerate is not installed.
-    Cancelled
-        If the user stopped; the state is saved.
-    RankLostError
-        If another process of the run has ended; the state is saved.
+    Cancelled, RankLostError
+        If the user stopped, or another process of the run has ended; the state is saved.
     """
-    out, ranks = Path(out), current()
+    out = Path(out)
     check_out(out, config)
     check_prior(config, class_images)
     target = pick_device(device)
@@ -96,12 +94,12 @@ def personalize(
     data = data.checked(progress=progress)
     given = None if class_images is None else class_images.checked(progress=progress)
     run = run_signature(data, model, config, dtype, given)
-    if (summary := finished(out, run, config)) is not None:
-        ranks.wait()
-        return summary
     state = out.with_name(out.name + ".state")
-    saved = _read_state(state, run)
-    ranks.wait()  # before the main process writes either of them
+    summary = finished(out, run, config)
+    saved = None if summary is not None else _read_state(state, run)
+    current().wait()  # before the main process writes either of them
+    if summary is not None:
+        return summary
     pipeline = pipelines.load_pipeline(model, device=target, dtype=dtype)
     training = prepare(data, pipeline, config, progress)
     generated = None if saved is None else saved.get("class")
@@ -113,10 +111,7 @@ def personalize(
     _loop(trainer, state, run, progress)
     known = {"out": out, "run": run, "loss": trainer.mean_loss, "prior": prior}
     facts = metadata(data, model, config, pipeline, training, **known)  # type: ignore[arg-type]
-    summary = ranks.first(lambda: save(out, pipeline, trainer.weights, config, facts))
-    if ranks.main:
-        state.unlink(missing_ok=True)
-    return summary
+    return current().first(lambda: _save(trainer, out, facts, state))
 
 
 def training_dtype(device: torch.device, name: str) -> torch.dtype:
@@ -333,6 +328,13 @@ def _loop(trainer: Trainer, path: Path, run: str, progress: Progress) -> None:
         if trainer.step and not trainer.updating:
             _write_state(trainer, path, run)
         raise
+
+
+def _save(trainer: Trainer, out: Path, facts: dict[str, str], state: Path) -> AdapterSummary:
+    """Write the result, which makes the state useless."""
+    summary = save(out, trainer.pipeline, trainer.weights, trainer.config, facts)
+    state.unlink(missing_ok=True)
+    return summary
 
 
 def _write_state(trainer: Trainer, path: Path, run: str) -> None:

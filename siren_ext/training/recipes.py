@@ -108,8 +108,7 @@ def train_for_base(
     result.provenance["surrogate_sha256"] = sha256_file(adapter)
     if before is not None:
         result.provenance["start"] = _description(before)
-    if current().main:
-        result.save(out)
+    current().first(lambda: result.save(out))
     return result
 
 
