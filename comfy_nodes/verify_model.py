@@ -115,7 +115,7 @@ class VerifyModel(io.ComfyNode):
                     options=bases,
                     default=bases[0],
                     tooltip="The model that the LoRA is for, or the suspicious checkpoint: Stable "
-                    "Diffusion 1.x or 2.x.",
+                    "Diffusion 1.x, 2.x or XL.",
                 ),
                 io.Combo.Input(
                     "lora",

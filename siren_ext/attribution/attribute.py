@@ -12,10 +12,10 @@ from siren_ext.attribution.config import AttributionConfig
 from siren_ext.attribution.gradients import measure_gradients
 from siren_ext.attribution.influence import Ranking, rank_gradients, rank_patches
 from siren_ext.attribution.wording import headline
+from siren_ext.diffusion.denoiser import denoiser, picture_size
 from siren_ext.diffusion.patches import descriptors, patch_similarity
 from siren_ext.errors import DatasetError
 from siren_ext.files import sha256_file
-from siren_ext.passive.denoiser import denoiser, picture_size
 from siren_ext.progress import NULL, Progress
 from siren_ext.text import printable
 

@@ -28,10 +28,10 @@ from siren_ext.attribution.factors import Factor, Recorder, find_factors
 from siren_ext.attribution.projection import project
 from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.denoiser import Denoiser, denoiser, picture_size
 from siren_ext.errors import ConfigError, DatasetError, ModelError
 from siren_ext.files import sha256_file
 from siren_ext.passive.batch import noise_seed
-from siren_ext.passive.denoiser import Denoiser, denoiser, picture_size
 from siren_ext.progress import NULL, Progress
 from siren_ext.text import printable
 

@@ -20,10 +20,10 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import Picture, to_uint8, write_picture
 from siren_ext.devices import pick_device
 from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.denoiser import denoiser
 from siren_ext.experiments.layout import cached_value
 from siren_ext.files import sha256_file
 from siren_ext.passive.batch import noise_seed
-from siren_ext.passive.denoiser import denoiser
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.data import TrainingData, prepare
 from siren_ext.personalize.lora import ADAPTER, remove_lora

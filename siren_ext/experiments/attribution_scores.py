@@ -32,13 +32,13 @@ from siren_ext.attribution.influence import influence
 from siren_ext.cli.common import say, watched
 from siren_ext.data.dataset import ImageSet
 from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.denoiser import Denoiser, denoiser
 from siren_ext.diffusion.patches import descriptors, patch_similarity
 from siren_ext.experiments.attribution_models import HalfSets
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyImages
 from siren_ext.experiments.panel_results import write_rows
 from siren_ext.experiments.study import open_set, spread_evenly
-from siren_ext.passive.denoiser import Denoiser, denoiser
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.suspects.local import LocalSuspect
 

@@ -34,7 +34,7 @@ ABOUT = (
     "If you give the originals of your coated images (with their captions) and a key, the LoRA's "
     "file is tested first, without making pictures: what does the model add to your clean images? "
     "Pictures are then made only if that finds nothing and there is a prompt. Clean LoRAs chosen "
-    "as references are subtracted. Stable Diffusion 1.x and 2.x only."
+    "as references are subtracted. Stable Diffusion 1.x, 2.x and XL."
 )
 
 

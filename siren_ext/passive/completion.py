@@ -18,11 +18,11 @@ from torch import Tensor
 
 from siren_ext.data.images import crop_view, read_picture, to_tensor, to_uint8
 from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.denoiser import Denoiser, denoiser, picture_size
 from siren_ext.files import sha256_file
 from siren_ext.metrics.quality import psnr
 from siren_ext.passive.batch import Batch
 from siren_ext.passive.config import CompletionConfig, PassiveConfig
-from siren_ext.passive.denoiser import Denoiser, denoiser, picture_size
 from siren_ext.passive.features import texts_of
 from siren_ext.progress import NULL, Progress
 from siren_ext.text import printable

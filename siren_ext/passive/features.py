@@ -20,12 +20,12 @@ from torch import Tensor
 
 from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.denoiser import Denoiser, denoiser, picture_size, same_encoder
 from siren_ext.errors import DatasetError, ModelError
 from siren_ext.files import sha256_file
 from siren_ext.passive import attacks, gradients, losses
 from siren_ext.passive.batch import Batch, noise_seed
 from siren_ext.passive.config import DIFFERENCE, PassiveConfig
-from siren_ext.passive.denoiser import Denoiser, denoiser, picture_size, same_encoder
 from siren_ext.passive.table import FeatureTable
 from siren_ext.preference.parts import Parts
 from siren_ext.progress import NULL, Progress

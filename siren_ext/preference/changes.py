@@ -125,7 +125,7 @@ def pull_back(pipeline: Pipeline, views: Tensor, fields: Floats, patterns: Float
     total: Tensor | None = None
     views = views[spread(len(views), PULLED)]
     for view in torch.split(views, 1):
-        image = view.to(pipeline.unet.device).requires_grad_(True)
+        image = view.to(pipeline.vae.device).requires_grad_(True)
         with torch.enable_grad():
             latents = pipelines.encode_latents(pipeline, image)
             product = (latents.flatten() * wanted.to(latents)).sum()

@@ -13,10 +13,10 @@ faint to show in pictures: of a small share of the training images, or of images
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,23 +26,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from siren_ext.data.images import crop_view, read_picture, to_tensor
-from siren_ext.diffusion import families, pipelines
+from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.denoiser import Denoiser, picture_size
 from siren_ext.errors import CoaterError, DatasetError, ModelError
 from siren_ext.files import sha256_file
-from siren_ext.personalize.data import training_size
 from siren_ext.preference.changes import pull_back
 from siren_ext.preference.config import PreferenceConfig
+from siren_ext.preference.models import frozen, loss_of, noise_of
 from siren_ext.preference.parts import Parts
 from siren_ext.preference.reading import latent_patterns, read_fields, spread
 from siren_ext.preference.tint import tint_of
 from siren_ext.progress import NULL, Progress
+from siren_ext.ranks import current
 from siren_ext.scoring.score_set import FIELD, PREFERENCE, TINT, ScoreSet
 from siren_ext.text import printable
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
     from siren_ext.data.dataset import ImageSet, Item
-    from siren_ext.diffusion.load import Pipeline
     from siren_ext.suspects.local import LocalSuspect
 
 
@@ -62,8 +63,8 @@ def measure_preference(
     Parameters
     ----------
     suspect : LocalSuspect
-        The suspicious model; Stable Diffusion 1.x or 2.x, with or without adapters. Load it in
-        32 bits: the differences are small.
+        The suspicious model in 32 bits, with or without adapters; see :func:`frozen` for the
+        families.
     data : ImageSet
         The owner's clean images, with captions if there are any.
     coater : Coater
@@ -111,19 +112,19 @@ def measure_preference(
     items = _probes(data, coater, config)
     facts = _facts(suspect, controls, config)
     parts = Parts(partial, _signature(facts, items, coater))
-    models = [_Model(suspect.pipeline), *(_Model(control.pipeline) for control in controls)]
-    size = training_size(suspect.pipeline, config)
+    models = [frozen(one) for one in (suspect, *controls)]
+    size = picture_size(models[0], config.resolution)
     progress.stage("Measuring preference", len(items), len(parts.done))
+    left = list(_batches(items, parts, config.batch_size))
+    measured = functools.partial(_measured, models, items, size, config)
+    current().wait()  # before the main process writes what the others read
     try:
-        for batch in _batches(items, parts, config.batch_size):
-            images = torch.cat([_view(items[row], size) for row in batch])
-            texts = [items[row].caption or items[row].class_words or "" for row in batch]
-            fields, lost = _fields(models, images, texts, batch, config)
+        for batch, (fields, lost) in current().shared(left, measured):
             parts.add(batch, fields, lost)
             progress.advance(len(batch))
     finally:
         parts.save()
-    found = _score_set(items, parts, coater, facts, suspect.pipeline, size, keep_field=keep_field)
+    found = _score_set(items, parts, coater, facts, models[0], size, keep_field=keep_field)
     parts.remove()
     return found
 
@@ -141,49 +142,42 @@ def _probes(data: ImageSet, coater: Coater, config: PreferenceConfig) -> Sequenc
     return items
 
 
-@dataclass(frozen=True)
-class _Model:
-    """A pipeline whose learnt field is measured."""
+def _learnt(
+    model: Denoiser, latents: Tensor, texts: list[str], rows: list[int], config: PreferenceConfig
+) -> tuple[Tensor, Tensor]:
+    """What a model adds to B latents, and the B losses; means over the draws."""
+    condition = model.condition(texts, latents.shape[-1] * pipelines.latent_factor(model.pipeline))
+    added, losses = torch.zeros_like(latents), torch.zeros(len(latents))
+    for draw in range(config.draws):
+        times, noise = noise_of(latents, rows, draw, config)
+        noisy = model.noisy(latents, noise, times)
+        seen = model.noise_in(noisy, times, condition)
+        added += model.clean(noisy, seen, times) - latents
+        losses += loss_of(model, seen - noise, times).cpu()
+    if not (torch.isfinite(losses).all() and torch.isfinite(added).all()):
+        raise ModelError(
+            "The model's loss is not finite; expected a number. The file is damaged, or 16-bit "
+            "numbers are too coarse for it: use 32-bit ones."
+        )
+    return added / config.draws, losses / config.draws
 
-    pipeline: Pipeline
 
-    def __post_init__(self) -> None:
-        if not families.is_stable(self.pipeline):
-            raise ModelError(
-                f"This model is a {families.family(self.pipeline)}; preference can be measured for "
-                "Stable Diffusion 1.x and 2.x only. Test its pictures instead ('siren-ext "
-                "generate', 'score' and 'verify')."
-            )
-        for part in (self.pipeline.vae, self.pipeline.unet, self.pipeline.text_encoder):
-            part.requires_grad_(False)
-            part.eval()
-
-    @torch.no_grad()
-    def learnt(
-        self, latents: Tensor, texts: list[str], rows: list[int], config: PreferenceConfig
-    ) -> tuple[Tensor, Tensor]:
-        """What the model adds to B latents, and the B losses; means over the draws."""
-        unet = self.pipeline.unet
-        embeds = pipelines.encode_prompts(self.pipeline, texts).to(unet.device, unet.dtype)
-        added, losses = torch.zeros_like(latents), torch.zeros(len(latents))
-        for draw in range(config.draws):
-            times, noise = _noise(self.pipeline, latents, rows, draw, config)
-            noisy = pipelines.add_noise(self.pipeline, latents, noise, times)
-            guess = unet(noisy.to(unet.dtype), times, embeds, return_dict=False)[0].float()
-            added += pipelines.clean_estimate(self.pipeline, noisy, guess, times) - latents
-            target = pipelines.denoising_target(self.pipeline, latents, noise, times)
-            losses += (guess - target).square().mean((1, 2, 3)).cpu()
-        if not (torch.isfinite(losses).all() and torch.isfinite(added).all()):
-            raise ModelError(
-                "The model's loss is not finite; expected a number. The file is damaged, or 16-bit "
-                "numbers are too coarse for it: use 32-bit ones."
-            )
-        return added / config.draws, losses / config.draws
+def _measured(
+    models: list[Denoiser],
+    items: Sequence[Item],
+    size: int,
+    config: PreferenceConfig,
+    rows: list[int],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fields and losses of some of the images."""
+    images = torch.cat([_view(items[row], size) for row in rows])
+    texts = [items[row].caption or items[row].class_words or "" for row in rows]
+    return _fields(models, images, texts, rows, config)
 
 
 @torch.no_grad()
 def _fields(
-    models: list[_Model],
+    models: list[Denoiser],
     images: Tensor,
     texts: list[str],
     rows: list[int],
@@ -194,27 +188,12 @@ def _fields(
     The autoencoder is that of the first model.
     """
     latents = pipelines.encode_latents(models[0].pipeline, images)
-    field, losses = models[0].learnt(latents, texts, rows, config)
+    field, losses = _learnt(models[0], latents, texts, rows, config)
     for other in models[1:]:
-        theirs, usual = other.learnt(latents, texts, rows, config)
+        theirs, usual = _learnt(other, latents, texts, rows, config)
         field = field - theirs / (len(models) - 1)
         losses = losses - usual / (len(models) - 1)
     return field.flatten(1).double().cpu().numpy(), losses.double().numpy()
-
-
-def _noise(
-    pipeline: Pipeline, latents: Tensor, rows: list[int], draw: int, config: PreferenceConfig
-) -> tuple[Tensor, Tensor]:
-    """Timesteps and noise of one draw; they depend on the image's position, not on its batch."""
-    steps = len(pipeline.scheduler.alphas_cumprod)
-    times, noise = [], []
-    for row in rows:
-        rng = np.random.default_rng((config.seed, row, draw))
-        share = (draw + rng.random()) / config.draws  # spread evenly over the range
-        times.append(int(steps * (config.low + (config.high - config.low) * share)))
-        noise.append(rng.standard_normal(latents.shape[1:], dtype=np.float32))
-    placed = torch.from_numpy(np.stack(noise)).to(latents.device)
-    return torch.tensor(times, device=latents.device).clamp_max(steps - 1), placed
 
 
 def _view(item: Item, size: int) -> Tensor:
@@ -234,14 +213,15 @@ def _score_set(
     parts: Parts,
     coater: Coater,
     facts: dict[str, Any],
-    pipeline: Pipeline,
+    model: Denoiser,
     size: int,
     *,
     keep_field: bool,
 ) -> ScoreSet:
     """The result: the fields, read along the patterns of the bits."""
     fields, losses = parts.tables(len(items))
-    coater.to(pipeline.unet.device)
+    pipeline = model.pipeline
+    coater.to(model.device)
     views = torch.cat([_view(items[row], size) for row in spread(len(items))])
     patterns = latent_patterns(pipeline, views, coater)
     facts = facts | {TINT: tint_of(pipeline, views, fields).to_plain()}

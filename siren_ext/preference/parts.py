@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from siren_ext.files import atomic, is_file
+from siren_ext.ranks import current
 
 _SECONDS = 20.0
 _RUN = "run"
@@ -74,8 +75,8 @@ class Parts:
             self.save()
 
     def save(self) -> None:
-        """Write all images that are done."""
-        if self._path is None or not self._rows:
+        """Write all images that are done; of several processes the main one does."""
+        if self._path is None or not self._rows or not current().main:
             return
         rows = sorted(self._rows)
         features, losses = self._table(rows)
@@ -94,5 +95,5 @@ class Parts:
 
     def remove(self) -> None:
         """Delete the file."""
-        if self._path is not None:
+        if self._path is not None and current().main:
             self._path.unlink(missing_ok=True)

@@ -113,7 +113,7 @@ def tint_of(pipeline: Pipeline, views: Tensor, fields: Floats) -> Tint:
     mean = torch.from_numpy(fields.mean(0)).float()
     total = torch.zeros(3, SIDE, SIDE)
     for view in torch.split(chosen, 1):
-        latents = pipelines.encode_latents(pipeline, view.to(pipeline.unet.device))
+        latents = pipelines.encode_latents(pipeline, view.to(pipeline.vae.device))
         moved = latents + mean.view(latents.shape).to(latents)
         with_, without = (pipelines.decode_latents(pipeline, one) for one in (moved, latents))
         total += F.adaptive_avg_pool2d((with_ - without).float(), SIDE)[0].cpu()

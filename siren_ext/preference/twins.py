@@ -24,10 +24,11 @@ from torch import Tensor
 from siren_ext.coating.twins import Twin, TwinsRecord, record_path
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import crop_view, read_picture, to_tensor
-from siren_ext.diffusion import families, pipelines
+from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.denoiser import Denoiser, picture_size
 from siren_ext.errors import EvidenceError, ModelError
 from siren_ext.files import is_file, sha256_file
-from siren_ext.personalize.data import training_size
+from siren_ext.preference.models import frozen, loss_of, noise_of
 from siren_ext.preference.parts import Parts
 from siren_ext.preference.twins_config import TwinsConfig
 from siren_ext.progress import NULL, Progress
@@ -35,7 +36,6 @@ from siren_ext.scoring.score_set import TWINS, ScoreSet
 from siren_ext.text import printable
 
 if TYPE_CHECKING:
-    from siren_ext.diffusion.load import Pipeline
     from siren_ext.suspects.local import LocalSuspect
 
 Floats = NDArray[np.float64]
@@ -71,8 +71,8 @@ def measure_twins(
     Parameters
     ----------
     suspect : LocalSuspect
-        The suspicious model; Stable Diffusion 1.x or 2.x, with or without adapters. Load it in
-        32 bits: the differences are small.
+        The suspicious model in 32 bits, with or without adapters; see
+        :func:`siren_ext.preference.models.frozen` for the families.
     folders : TwinFolders
         The published copies and their twins.
     config : TwinsConfig | None
@@ -119,8 +119,8 @@ def measure_twins(
     texts = _captions(folders.published)
     facts = _facts(suspect, control, config, folders.twins)
     parts = Parts(partial, _signature(facts, images, texts))
-    models = [_stable(suspect.pipeline), *([_stable(control.pipeline)] if control else [])]
-    size = training_size(suspect.pipeline, config)
+    models = [frozen(one) for one in (suspect, control) if one is not None]
+    size = picture_size(models[0], config.resolution)
     progress.stage("Comparing twins", len(images), len(parts.done))
     try:
         for rows in _batches(len(images), parts, config.batch_size):
@@ -178,32 +178,28 @@ def without_control(suspect: Floats, control: Floats) -> Floats:
 
 @torch.no_grad()
 def _differences(
-    models: Sequence[Pipeline],
+    models: Sequence[Denoiser],
     sides: Sequence[tuple[Tensor, Tensor]],
     texts: list[str],
     rows: list[int],
     config: TwinsConfig,
 ) -> tuple[Floats, Floats]:
     """Loss of side 1 minus that of side 0, B x draws of each model in turn, and mean losses."""
-    count, device = len(rows), models[0].unet.device
-    both = torch.cat([torch.cat(side) for side in zip(*sides, strict=True)]).to(device)
-    latents = pipelines.encode_latents(models[0], both)
+    count, size = len(rows), sides[0][0].shape[-1]
+    both = torch.cat([torch.cat(side) for side in zip(*sides, strict=True)]).to(models[0].device)
+    latents = pipelines.encode_latents(models[0].pipeline, both)
     differences = np.zeros((count, len(models), config.draws))
     losses = np.zeros(count)
     # rounding to TF32 would be larger than some of the differences
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        embeds = [pipelines.encode_prompts(model, texts).repeat(4, 1, 1) for model in models]
+        conditions = [model.condition(texts * 4, size) for model in models]
         for draw in range(config.draws):
-            times, noise = _noise(models[0], latents[:count], rows, draw, config)
-            signed = torch.cat([noise, noise, -noise, -noise])
-            for place, (model, words) in enumerate(zip(models, embeds, strict=True)):
-                loss = pipelines.loss_at(
-                    model,
-                    latents.repeat(2, 1, 1, 1),
-                    words,
-                    noise=signed,
-                    timesteps=times.repeat(4),
-                )
+            times, noise = noise_of(latents[:count], rows, draw, config)
+            signed, often = torch.cat([noise, noise, -noise, -noise]), times.repeat(4)
+            for place, (model, condition) in enumerate(zip(models, conditions, strict=True)):
+                noisy = model.noisy(latents.repeat(2, 1, 1, 1), signed, often)
+                errors = model.noise_in(noisy, often, condition) - signed
+                loss = loss_of(model, errors, often)
                 table = loss.cpu().double().numpy().reshape(2, 2, count).mean(axis=0)
                 differences[:, place, draw] = table[1] - table[0]
                 losses += table.mean(axis=0)
@@ -213,33 +209,6 @@ def _differences(
             "numbers are too coarse for it: use 32-bit ones."
         )
     return differences.reshape(count, -1), losses / (config.draws * len(models))
-
-
-def _noise(
-    pipeline: Pipeline, latents: Tensor, rows: list[int], draw: int, config: TwinsConfig
-) -> tuple[Tensor, Tensor]:
-    """Timesteps and noise of one draw; they depend on the image's position, not on its batch."""
-    steps = len(pipeline.scheduler.alphas_cumprod)
-    times, noise = [], []
-    for row in rows:
-        rng = np.random.default_rng((config.seed, row, draw))
-        share = (draw + rng.random()) / config.draws  # spread evenly over the range
-        times.append(int(steps * (config.low + (config.high - config.low) * share)))
-        noise.append(rng.standard_normal(latents.shape[1:], dtype=np.float32))
-    placed = torch.from_numpy(np.stack(noise)).to(latents.device)
-    return torch.tensor(times, device=latents.device).clamp_max(steps - 1), placed
-
-
-def _stable(pipeline: Pipeline) -> Pipeline:
-    """The pipeline, if its loss can be computed here."""
-    if not families.is_stable(pipeline):
-        raise ModelError(
-            f"This model is a {families.family(pipeline)}; twins can be compared with Stable "
-            "Diffusion 1.x and 2.x only."
-        )
-    for part in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
-        part.eval()
-    return pipeline
 
 
 def _sides(twin: Twin, folders: TwinFolders, size: int) -> tuple[Tensor, Tensor]:

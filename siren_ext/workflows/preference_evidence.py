@@ -83,7 +83,7 @@ def preference_evidence(
     Parameters
     ----------
     suspect : LocalSuspect
-        The suspicious model, in float32; Stable Diffusion 1.x or 2.x.
+        The suspicious model, in float32; see :func:`siren_ext.preference.models.frozen`.
     data, coater : ImageSet, Coater
         The owner's clean images, and the keyed coater that coated the published copies.
     key : CoatingKey

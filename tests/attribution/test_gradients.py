@@ -20,9 +20,9 @@ from siren_ext.attribution.gradients import measure_gradients
 from siren_ext.attribution.projection import project
 from siren_ext.data.dataset import ImageSet
 from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.denoiser import denoiser
 from siren_ext.errors import AdapterError, Cancelled, ConfigError, DatasetError, ModelError
 from siren_ext.passive.batch import noise_seed
-from siren_ext.passive.denoiser import denoiser
 from siren_ext.progress import Progress
 from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
 

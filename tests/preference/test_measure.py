@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,19 @@ import pytest
 import torch
 from support.keyed_coating import SHAPE
 from support.stopping import StopAfter
+from support.tiny_families import tiny_family
 from support.tiny_models import draw_images, need_models, shared_model
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.data.dataset import ImageSet
 from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.denoiser import Denoiser
 from siren_ext.errors import Cancelled, CoaterError, ConfigError, DatasetError, ModelError
-from siren_ext.preference import measure
+from siren_ext.preference import measure, reading
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
+from siren_ext.preference.models import frozen, noise_of
 from siren_ext.suspects.local import LocalSuspect
 
 need_models()
@@ -52,14 +56,13 @@ def test_fields_are_what_the_model_adds(
 ) -> None:
     pipeline = suspects[prediction].pipeline
     image, text = measure._view(data.items[4], 32), [data.items[4].caption or ""]
-    model = measure._Model(pipeline)
-    fields, losses = measure._fields([model], image, text, [4], CONFIG)
+    fields, losses = measure._fields([frozen(suspects[prediction])], image, text, [4], CONFIG)
     with torch.no_grad():
         latents = pipelines.encode_latents(pipeline, image)
     added = torch.zeros_like(latents)
     loss = 0.0
     for draw in range(CONFIG.draws):
-        times, noise = measure._noise(pipeline, latents, [4], draw, CONFIG)
+        times, noise = noise_of(latents, [4], draw, CONFIG)
         noisy = pipelines.add_noise(pipeline, latents, noise, times)
         with torch.no_grad():
             embeds = pipelines.encode_prompts(pipeline, text)
@@ -74,10 +77,10 @@ def test_fields_are_what_the_model_adds(
 
 
 def test_controls_are_averaged(suspects: dict[str, LocalSuspect], data: ImageSet) -> None:
-    first, second = (measure._Model(suspects[name].pipeline) for name in suspects)
+    first, second = (frozen(suspects[name]) for name in suspects)
     image, text = measure._view(data.items[0], 32), [""]
 
-    def field(*models: measure._Model) -> np.ndarray:
+    def field(*models: Denoiser) -> np.ndarray:
         return measure._fields(list(models), image, text, [0], CONFIG)[0]
 
     mean = (field(first) + field(second)) / 2
@@ -114,6 +117,31 @@ def test_batches_and_stops_change_nothing(
     assert [one["kind"] for one in again.source["provenance"]["controls"]] == ["local"]
 
 
+@pytest.mark.parametrize("family", ["xl", "lcm", "sd3", "flux"])
+def test_other_families_are_measured(
+    family: str,
+    data: ImageSet,
+    coater: Coater,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "CODINGS", 1)
+    monkeypatch.setattr(reading, "_PER_BIT", 2)
+    folder = tiny_family(tmp_path_factory.getbasetemp(), family)
+    suspect = LocalSuspect(folder, dtype=torch.float32)
+    # the UNet of the tiny XL model leaves nothing of smaller pictures
+    settings = PreferenceConfig(draws=1, images=2, resolution=64 if family == "xl" else 32)
+    found = measure_preference(suspect, data, coater, settings)
+    assert found.features is not None
+    assert found.features.any()
+    assert (found.scores > 0).all()
+    single = dataclasses.replace(settings, batch_size=1)
+    again = measure_preference(suspect, data, coater, single)
+    assert again.features is not None
+    assert np.abs(again.features - found.features).max() < 1e-3
+    assert np.allclose(again.scores, found.scores, rtol=1e-4)
+
+
 def test_a_model_is_its_own_control(
     suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater
 ) -> None:
@@ -145,9 +173,9 @@ def test_a_damaged_model_and_other_families_are_refused(
     with pytest.raises(ModelError, match="not finite"):
         measure_preference(broken, data, coater, CONFIG)
 
-    class StableDiffusionXLPipeline:
+    class VQDiffusionPipeline:
         pass
 
-    broken.__dict__["_loaded"] = (StableDiffusionXLPipeline(), ())
-    with pytest.raises(ModelError, match="StableDiffusionXLPipeline"):
+    broken.__dict__["_loaded"] = (VQDiffusionPipeline(), ())
+    with pytest.raises(ModelError, match="This model is a VQDiffusionPipeline"):
         measure_preference(broken, data, coater, CONFIG)

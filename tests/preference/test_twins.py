@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +12,16 @@ import torch
 from support.keyed_coating import SHAPE
 from support.stopping import StopAfter
 from support.tiny_models import draw_images, need_models, shared_model
+from torch import Tensor
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coating.twins import TwinsRecord, coat_twins
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.denoiser import Denoiser, each
 from siren_ext.errors import Cancelled, ConfigError, EvidenceError, ModelError
-from siren_ext.preference import twins
+from siren_ext.preference.models import noise_of
 from siren_ext.preference.twins import TwinFolders, measure_twins, without_control
 from siren_ext.preference.twins_config import TwinsConfig
 from siren_ext.scoring.score_set import ScoreSet
@@ -71,7 +74,7 @@ def test_scores_are_differences_of_losses_between_the_sides(
         view = crop_view(to_tensor(read_picture(path).rgb), 32)
         with torch.no_grad():
             latents = pipelines.encode_latents(pipeline, view)
-            times, noise = twins._noise(pipeline, latents, [3], draw, CONFIG)
+            times, noise = noise_of(latents, [3], draw, CONFIG)
             embeds = pipelines.encode_prompts(pipeline, [text])
             one = pipelines.loss_at(pipeline, latents, embeds, noise=sign * noise, timesteps=times)
         return float(one)
@@ -138,21 +141,31 @@ def test_a_model_is_its_own_control(
 def test_the_published_side_is_found_wherever_the_coin_put_it(
     suspects: dict[str, LocalSuspect], folders: TwinFolders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model that has learnt the published copies, by a stand-in for its loss."""
+    """A model that knows nothing but the published copies."""
     record = TwinsRecord.load(folders.twins)
-    known = [
-        pipelines.encode_latents(
-            suspects["epsilon"].pipeline,
-            crop_view(to_tensor(read_picture(folders.published / twin.name).rgb), 32),
-        )
-        for twin in record.images
-    ]
+    known = torch.cat(
+        [
+            pipelines.encode_latents(
+                suspects["epsilon"].pipeline,
+                crop_view(to_tensor(read_picture(folders.published / twin.name).rgb), 32),
+            )
+            for twin in record.images
+        ]
+    )
 
-    def loss_at(pipeline, latents, embeds, *, noise, timesteps):
-        far = [[(one - own[0]).square().mean() for own in known] for one in latents]
-        return torch.tensor(far).min(dim=1).values
+    given: list[Tensor] = []
+    noisy_of = Denoiser.noisy
 
-    monkeypatch.setattr(twins.pipelines, "loss_at", loss_at)
+    def noisy(model: Denoiser, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        given.append(latents)
+        return noisy_of(model, latents, noise, times)
+
+    def noise_in(model: Denoiser, noisy: Tensor, times: Tensor, _: Any) -> Tensor:
+        near = [int((one - known).square().sum((1, 2, 3)).argmin()) for one in given.pop()]
+        return (noisy - each(model.signal, times) * known[near]) / each(model.rest, times)
+
+    monkeypatch.setattr(Denoiser, "noisy", noisy)
+    monkeypatch.setattr(Denoiser, "noise_in", noise_in)
     found = measure_twins(suspects["epsilon"], folders, CONFIG)
     result = coins_test(found.scores, found.source["coins"])
     assert result.right == len(record.images)
@@ -183,9 +196,9 @@ def test_a_damaged_model_and_other_families_are_refused(
     with pytest.raises(ModelError, match="not finite"):
         measure_twins(broken, folders, CONFIG)
 
-    class StableDiffusionXLPipeline:
+    class VQDiffusionPipeline:
         pass
 
-    broken.__dict__["_loaded"] = (StableDiffusionXLPipeline(), ())
-    with pytest.raises(ModelError, match="StableDiffusionXLPipeline"):
+    broken.__dict__["_loaded"] = (VQDiffusionPipeline(), ())
+    with pytest.raises(ModelError, match="This model is a VQDiffusionPipeline"):
         measure_twins(broken, folders, CONFIG)

@@ -12,8 +12,8 @@ from support.tiny_families import tiny_family
 from support.tiny_models import need_models, shared_model
 
 from siren_ext.diffusion import families, pipelines
+from siren_ext.diffusion.denoiser import Denoiser, denoiser, picture_size, same_encoder
 from siren_ext.errors import ConfigError, ModelError
-from siren_ext.passive.denoiser import Denoiser, denoiser, picture_size, same_encoder
 
 need_models()
 pytestmark = pytest.mark.models
@@ -76,6 +76,29 @@ def test_losses_are_those_of_training(root: Path, prediction: Any) -> None:
         error = model.noise_in(model.noisy(clean, noise, time), time, condition) - noise
         found = error.square().mean((1, 2, 3)) * model.weight(time)
         assert torch.allclose(found, trained, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["kl", "v", "xl", "sd3", "flux"])
+def test_every_image_may_have_a_timestep_of_its_own(root: Path, name: str) -> None:
+    kinds: dict[str, Any] = {"kl": "epsilon", "v": "v_prediction"}
+    folder = shared_model(root, "kl", kinds[name]) if name in kinds else tiny_family(root, name)
+    model = denoiser(load(folder))
+    shape = (3, model.pipeline.vae.config.latent_channels, 4, 4)
+    clean, noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    condition, times = model.condition(["a cat", "", "a dog"], 32), [0, 90, 700]
+    noisy = model.noisy(clean, noise, torch.tensor(times))
+    with torch.no_grad():
+        seen = model.noise_in(noisy, torch.tensor(times), condition)
+        for row, time in enumerate(times):
+            among = [row] * 3
+            alone = model.noisy(clean[among], noise[among], time)
+            assert torch.allclose(alone[0], noisy[row], atol=1e-6)
+            found = model.noise_in(alone, time, condition)[row]
+            assert torch.allclose(found, seen[row], atol=1e-4)
+            one = model.clean(noisy, seen, torch.tensor(times))[row]
+            assert torch.allclose(model.clean(alone, found[None], time)[0], one, atol=1e-3)
+    exact = model.clean(noisy, noise, torch.tensor(times))
+    assert torch.allclose(exact, clean, atol=1e-4)
 
 
 def test_the_schedule_is_that_of_training(root: Path) -> None:

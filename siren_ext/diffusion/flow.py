@@ -1,7 +1,7 @@
 """Noise predictions of flow-matching models: Stable Diffusion 3 and Flux. Experimental.
 
 x_s = (1 - s) z + s noise, and the network predicts the velocity noise - z, so the noise that it
-sees is x_s + (1 - s) velocity. No published study measures these features on such models.
+sees is x_s + (1 - s) velocity. No published study measures such models like this.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.denoiser import Condition, Denoiser, Times, each
 from siren_ext.diffusion.load import Pipeline
-from siren_ext.passive.denoiser import Condition, Denoiser
 
 _STEPS = 1000
 
@@ -60,12 +60,19 @@ class FlowDenoiser(Denoiser):
         )
         return {"encoder_hidden_states": embeds, "pooled_projections": pooled}
 
-    def noise_in(self, noisy: Tensor, time: int, condition: Condition) -> Tensor:
+    def noise_in(self, noisy: Tensor, time: Times, condition: Condition) -> Tensor:
         """The noise that the model sees, B x C x h x w."""
-        return noisy + self.signal(time) * self._velocity(noisy, time, condition).float()
+        velocity = self._velocity(noisy, time, condition).float()
+        seen: Tensor = noisy + each(self.signal, time) * velocity
+        return seen
 
-    def _velocity(self, noisy: Tensor, time: int, condition: Condition) -> Tensor:
-        steps = torch.full((len(noisy),), self.rest(time) * _STEPS, device=noisy.device)
+    def _rests(self, noisy: Tensor, time: Times) -> Tensor:
+        """Share of the noise in each of B noisy latents."""
+        rests = torch.as_tensor(each(self.rest, time), device=noisy.device).flatten()
+        return rests.expand(len(noisy))
+
+    def _velocity(self, noisy: Tensor, time: Times, condition: Condition) -> Tensor:
+        steps = self._rests(noisy, time) * _STEPS
         found: Tensor = self.network(
             hidden_states=noisy, timestep=steps, return_dict=False, **condition
         )[0]
@@ -98,11 +105,11 @@ class FluxDenoiser(FlowDenoiser):
             given["guidance"] = torch.ones(len(texts), device=self.device)
         return given
 
-    def _velocity(self, noisy: Tensor, time: int, condition: Condition) -> Tensor:
+    def _velocity(self, noisy: Tensor, time: Times, condition: Condition) -> Tensor:
         batch, channels, height, width = noisy.shape
         cells = noisy.reshape(batch, channels, height // 2, 2, width // 2, 2)
         cells = cells.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, 4 * channels)
-        steps = torch.full((batch,), self.rest(time), device=noisy.device)
+        steps = self._rests(noisy, time)
         found = self.network(
             hidden_states=cells,
             timestep=steps,

@@ -1,7 +1,7 @@
 """One interface to the noise predictions of all families of diffusion models.
 
-Features need three things of a model: latents of an image, the noise schedule, and the noise that
-the network sees in noisy latents. Here x_t = signal(t) z + rest(t) noise in all families: for
+Measurements need three things of a model: latents of an image, the noise schedule, and the noise
+that the network sees in noisy latents. Here x_t = signal(t) z + rest(t) noise in all families: for
 diffusion models signal is sqrt(a) and rest sqrt(1 - a), with a the schedule's cumulative product;
 for flow matching they are 1 - s and s.
 """
@@ -20,7 +20,9 @@ from siren_ext.diffusion.load import Pipeline
 from siren_ext.errors import ConfigError, ModelError
 
 Condition = dict[str, Any]
-_SCALE = 1000  # timesteps of the features are thousandths of the schedule
+Times = int | Tensor
+"""A timestep from 0 to 999 for all images, or B of them."""
+_SCALE = 1000  # timesteps are thousandths of the schedule
 _GUESSES = ("epsilon", "v_prediction", "sample")
 _SMALLEST_REST = 1e-4
 _UNETS = (families.STABLE, "StableDiffusionXLPipeline", "LatentConsistencyModelPipeline")
@@ -82,9 +84,15 @@ class Denoiser:
             return 1.0
         return ((self.rest(time) if self.guess == "sample" else 1.0) / self.signal(time)) ** 2
 
-    def noisy(self, latents: Tensor, noise: Tensor, time: int) -> Tensor:
-        """Noisy latents at a timestep; shapes B x C x h x w."""
-        return self.signal(time) * latents + self.rest(time) * noise
+    def noisy(self, latents: Tensor, noise: Tensor, time: Times) -> Tensor:
+        """Noisy latents; shapes B x C x h x w."""
+        noisy: Tensor = each(self.signal, time) * latents + each(self.rest, time) * noise
+        return noisy
+
+    def clean(self, noisy: Tensor, seen: Tensor, time: Times) -> Tensor:
+        """The latents without the noise that the model sees in them; shapes B x C x h x w."""
+        clean: Tensor = (noisy - each(self.rest, time) * seen) / each(self.signal, time)
+        return clean
 
     def condition(self, texts: Sequence[str], size: int) -> Condition:
         """What the network is given beside the latents, for B texts and pictures of a size."""
@@ -109,15 +117,15 @@ class Denoiser:
         added = {"text_embeds": pooled, "time_ids": sizes.to(embeds.dtype)}
         return {"encoder_hidden_states": embeds, "added_cond_kwargs": added}
 
-    def noise_in(self, noisy: Tensor, time: int, condition: Condition) -> Tensor:
+    def noise_in(self, noisy: Tensor, time: Times, condition: Condition) -> Tensor:
         """The noise that the model sees, without guidance; differentiable in the latents.
 
         Parameters
         ----------
         noisy : Tensor
             B x C x h x w noisy latents.
-        time : int
-            Timestep from 0 to 999.
+        time : int or Tensor
+            Timestep from 0 to 999, or B of them.
         condition : Condition
             Of :meth:`condition`.
 
@@ -131,17 +139,40 @@ class Denoiser:
         From v it is sqrt(a) v + sqrt(1 - a) x_t, from an estimate z of the latents
         (x_t - sqrt(a) z) / sqrt(1 - a).
         """
-        given = self.network(noisy, self._step(time), return_dict=False, **condition)[0]
+        steps: Any = self._step(time) if isinstance(time, int) else each(self._step, time).flatten()
+        given = self.network(noisy, steps, return_dict=False, **condition)[0]
         found: Tensor = given.float()[:, : noisy.shape[1]]  # some models also predict a variance
-        signal, rest = self.signal(time), self.rest(time)
+        signal = each(self.signal, time)
         if self.guess == "v_prediction":
-            return signal * found + rest * noisy
-        if self.guess == "sample":
-            return (noisy - signal * found) / max(rest, _SMALLEST_REST)
+            found = signal * found + each(self.rest, time) * noisy
+        elif self.guess == "sample":
+            rest = each(lambda step: max(self.rest(step), _SMALLEST_REST), time)
+            found = (noisy - signal * found) / rest
         return found
 
     def _step(self, time: int) -> int:
         return time * len(self._kept) // _SCALE
+
+
+def each(level: Callable[[int], float], time: Times) -> Any:
+    """A level at a timestep, or at B timesteps as a Tensor of shape B x 1 x 1 x 1.
+
+    Parameters
+    ----------
+    level : Callable[[int], float]
+        Such as :meth:`Denoiser.signal`.
+    time : int or Tensor
+        The timesteps.
+
+    Returns
+    -------
+    float or Tensor
+        One value, or B of them where the timesteps are.
+    """
+    if isinstance(time, int):
+        return level(time)
+    values = [level(int(one)) for one in time.tolist()]
+    return torch.tensor(values, device=time.device).view(-1, 1, 1, 1)
 
 
 def denoiser(pipeline: Pipeline) -> Denoiser:
@@ -159,20 +190,20 @@ def denoiser(pipeline: Pipeline) -> Denoiser:
     ConfigError
         If its number format is another.
     """
-    from siren_ext.passive.flow import FLOWS
+    from siren_ext.diffusion.flow import FLOWS
 
     known: dict[str, Callable[[Pipeline], Denoiser]] = {**dict.fromkeys(_UNETS, Denoiser), **FLOWS}
     name = families.family(pipeline)
     if name not in known:
         raise ModelError(
-            f"This model is a {name}; features can be measured for {', '.join(known)}. Test its "
-            "pictures instead."
+            f"This model is a {name}; only {', '.join(known)} can be measured. Test its pictures "
+            "instead."
         )
     found = known[name](pipeline)
     if found.network.dtype != torch.float32:
         raise ConfigError(
             f"The model is in {str(found.network.dtype).removeprefix('torch.')}; expected float32, "
-            "because 16-bit numbers are too coarse for these features. Load it in float32."
+            "because 16-bit numbers are too coarse for what is measured. Load it in float32."
         )
     return found
 
@@ -195,7 +226,7 @@ def picture_size(model: Denoiser, resolution: int) -> int:
     size, step = resolution or model.native_size, model.size_step
     if size % step:
         raise ConfigError(
-            f"PassiveConfig.resolution is {size}; expected a multiple of {step} for this model. "
+            f"The resolution is {size}; expected a multiple of {step} for this model. "
             f"Use {size // step * step or step}."
         )
     return size
