@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from siren_ext.coating.manifest import CoatConfig, CoatManifest
     from siren_ext.data.dataset import ImageSet
     from siren_ext.keys.coating_key import CoatingKey
+    from siren_ext.scale.shards import Shards
 
 
 Layout = Annotated[
@@ -147,14 +148,10 @@ def coat(
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
     from siren_ext.coating.credentials import add_credentials
-    from siren_ext.coating.folder import coat_folder
     from siren_ext.coating.manifest import CoatConfig
     from siren_ext.data.dataset import ImageSet
     from siren_ext.devices import pick_device
-    from siren_ext.scale.coat import coat_with_workers
-    from siren_ext.scale.shard_coat import coat_shards
     from siren_ext.scale.shards import shards_at
-    from siren_ext.scale.store import coat_places
 
     chosen = settings(
         CoatConfig,
@@ -170,12 +167,11 @@ def coat(
     )
     refuse_idle_quality(chosen)
     apart = several(processes, engine)
-    refuse_apart("--twins", given=twins is not None, far=apart)
     signer = _signer(credentials, content_key, twins)
     shards = shards_at(data)
     far = shards is not None or is_url(data) or is_url(out)
-    for option, given in (("--twins", twins), ("--content-credentials", credentials)):
-        refuse_apart(option, given=given is not None, far=far)
+    refuse_apart("--twins", given=twins is not None, far=apart or far)
+    refuse_apart("--content-credentials", given=credentials is not None, far=far)
     images = None if far else ImageSet.open(data)
     loaded = Coater.load(file := coater_path(coater), device=pick_device(device))
     secret = key_for(loaded, coater, key, recipient, passphrase_env)
@@ -183,34 +179,53 @@ def coat(
         options: dict[str, Any] = {"key": secret, "batch_size": batch_size, "progress": progress}
         if apart or far:
             options |= {"processes": processes, "engine": engine, "device": str(loaded.device)}
+            options |= {} if shards is None else {"column": image_column}
+            given = shards or (place(data) if images is None else images)
+            manifest = _with_workers(given, loaded, file, out, chosen, options)
         else:
+            assert images is not None  # it is far otherwise
             options["workers"] = workers
-        if shards is not None:
-            options["column"] = image_column
-            manifest = coat_shards(shards, loaded, file, place(out), chosen, **options)
-        elif images is None:
-            manifest = coat_places(place(data), loaded, file, place(out), chosen, **options)
-        elif apart:
-            manifest = coat_with_workers(images, loaded, file, out, chosen, **options)
-        elif twins is None:
-            manifest = coat_folder(images, loaded, out, chosen, **options)
-        else:
-            manifest = _twins(images, loaded, out, twins, chosen, options)
+            manifest = _here(images, loaded, out, twins, chosen, options)
         if signer is not None:
             manifest = add_credentials(out, manifest, signer, progress)
     _report(manifest, images, out)
 
 
-def _twins(
-    images: ImageSet,
+def _with_workers(
+    given: Shards | ImageSet | str,
     coater: Coater,
+    file: Path,
     out: Path,
-    kept: Path,
     config: CoatConfig,
     options: dict[str, Any],
 ) -> CoatManifest:
-    """Write one copy of each image to publish, and the other one to keep."""
+    """Coat shards, a folder or a place with other processes than this one."""
+    from siren_ext.data.dataset import ImageSet
+    from siren_ext.scale.coat import coat_with_workers
+    from siren_ext.scale.shard_coat import coat_shards
+    from siren_ext.scale.store import coat_places
+
+    if isinstance(given, str):
+        return coat_places(given, coater, file, place(out), config, **options)
+    if isinstance(given, ImageSet):
+        return coat_with_workers(given, coater, file, out, config, **options)
+    return coat_shards(given, coater, file, place(out), config, **options)
+
+
+def _here(
+    images: ImageSet,
+    coater: Coater,
+    out: Path,
+    kept: Path | None,
+    config: CoatConfig,
+    options: dict[str, Any],
+) -> CoatManifest:
+    """Coat in this process: every image, or one of its twins to publish and one to keep."""
+    from siren_ext.coating.folder import coat_folder
     from siren_ext.coating.twins import coat_twins
+
+    if kept is None:
+        return coat_folder(images, coater, out, config, **options)
 
     manifest, record = coat_twins(images, coater, out, kept, config, **options)
     say(f"{len(record.images)} twins kept: {kept}")

@@ -37,7 +37,7 @@ from siren_ext.cli.suspects import (
 from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
-    from siren_ext.suspects.base import Suspect
+    from siren_ext.suspects.base import PromptPlan, Suspect
 
 Adapters = Annotated[
     list[str] | None,
@@ -87,7 +87,6 @@ def generate(
 
     Run the same command again to make only the images that are missing.
     """
-    from siren_ext.scale.generate import generate_with_workers
     from siren_ext.suspects.base import PromptPlan, generate_images, read_missed
     from siren_ext.suspects.local import LocalSuspect
     from siren_ext.suspects.open import open_suspect
@@ -123,17 +122,12 @@ def generate(
     refuse_launched("a model that is not on this machine", given=not _is_local(source))
     refuse_launched("--processes, --engine and URLs in --out", given=apart or is_url(out))
     with watched(quiet) as progress:
+        options: dict[str, Any] = {"progress": progress}
         if apart or is_url(out):
-            if not isinstance(source, LocalSuspect):
-                raise ConfigError(
-                    "--processes, --engine and URLs in --out need a model on this machine; leave "
-                    "them out for other suspects."
-                )
-            where: dict[str, Any] = {"processes": processes, "engine": engine}
-            made = generate_with_workers(source, plan, place(out), **where, progress=progress)
-            count, missed = len(made.names), list(made.missed)
+            options |= {"processes": processes, "engine": engine}
+            count, missed = _with_workers(source, plan, place(out), options)
         else:
-            count = len(generate_images(source, plan, out, progress=progress))
+            count = len(generate_images(source, plan, out, **options))
             missed = read_missed(out)
     if allow_partial and isinstance(source, LocalSuspect):
         for warning in source.warnings:
@@ -157,6 +151,22 @@ def register(app: typer.Typer) -> None:
         example="siren-ext generate --base pocket --adapter suspect.safetensors "
         "--prompt 'an image of a pokemon' -n 100 --out mimicries",
     )(generate)
+
+
+def _with_workers(
+    source: Suspect, plan: PromptPlan, out: str, options: dict[str, Any]
+) -> tuple[int, list[tuple[str, str]]]:
+    """Generate with other processes; how many pictures there are, and what is missing."""
+    from siren_ext.scale.generate import generate_with_workers
+    from siren_ext.suspects.local import LocalSuspect
+
+    if not isinstance(source, LocalSuspect):
+        raise ConfigError(
+            "--processes, --engine and URLs in --out need a model on this machine; leave them out "
+            "for other suspects."
+        )
+    made = generate_with_workers(source, plan, out, **options)
+    return len(made.names), list(made.missed)
 
 
 def _is_local(source: Suspect) -> bool:

@@ -82,34 +82,22 @@ def score(
     if decoys is not None:
         read_index(decoys, loaded)  # what can't be used is reported before the work
     partial, journal = (out.with_name(f".{out.name}.{name}") for name in ("partial", "journal"))
-    where: dict[str, Any] = {"processes": processes, "engine": engine}
     with locked(out), watched(quiet) as progress:
+        options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
         if apart or far:
-            scores = score_with_workers(
-                folder if shards is None else shards,
-                loaded,
-                file,
-                journal,
-                **where,
-                batch_size=batch_size,
-                device=str(loaded.device),
-                column=image_column,
-                progress=progress,
-            )
+            where: dict[str, Any] = {"processes": processes, "engine": engine}
+            where |= {"device": str(loaded.device), "column": image_column}
+            given = shards or folder
+            scores = score_with_workers(given, loaded, file, journal, **where, **options)
         else:
-            scores = score_folder(
-                folder, loaded, batch_size=batch_size, partial=partial, progress=progress
-            )
+            scores = score_folder(folder, loaded, partial=partial, **options)
         if plain is not None:
             scores = centred(scores, plain)
         if decoys is not None:
-            scores = score_decoys(
-                scores, folder, loaded, decoys, batch_size=batch_size, progress=progress
-            )
+            scores = score_decoys(scores, folder, loaded, decoys, **options)
         if current().main:
             scores.save(out)
-        for left in (partial, journal):  # also of a stopped run with other --processes
-            if current().main:
+            for left in (partial, journal):  # also of a stopped run with other --processes
                 left.unlink(missing_ok=True)
     say(f"{len(scores.scores)} score{'' if len(scores.scores) == 1 else 's'}: {out}")
     if not far:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from siren_ext.errors import ConfigError
 from siren_ext.files import is_present, locked, sha256_file
@@ -100,13 +101,7 @@ def generate_with_workers(
         run.save()  # first, so that the next call can resume a stopped run
         setup = GenerateSetup(
             **worker_facts(engine, processes, str(suspect.device)),
-            model=_absolute(suspect.model),
-            adapters=tuple(
-                dataclasses.replace(used, path=used.path.absolute()) for used in suspect.adapters
-            ),
-            allow_partial=suspect.allow_partial,
-            dtype=str(suspect.dtype).removeprefix("torch."),
-            batch_size=suspect.batch_size,
+            **_model_facts(suspect),
             plan=plan,
             target=target,
             described=described,
@@ -126,9 +121,18 @@ def generate_with_workers(
         return Generated(made, tuple(run.record.missed.items()))
 
 
-def _absolute(model: str | Path) -> str:
-    """A model by a name that all working folders know."""
-    return str(Path(model).absolute()) if is_present(Path(model)) else str(model)
+def _model_facts(suspect: LocalSuspect) -> dict[str, Any]:
+    """What a worker needs to load the model, by names that all working folders know."""
+    model, adapters = Path(suspect.model), suspect.adapters
+    return {
+        "model": str(model.absolute()) if is_present(model) else str(suspect.model),
+        "adapters": tuple(
+            dataclasses.replace(used, path=used.path.absolute()) for used in adapters
+        ),
+        "allow_partial": suspect.allow_partial,
+        "dtype": str(suspect.dtype).removeprefix("torch."),
+        "batch_size": suspect.batch_size,
+    }
 
 
 def _batches(indices: Sequence[int], size: int) -> list[list[int]]:

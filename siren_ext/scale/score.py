@@ -83,30 +83,20 @@ def score_with_workers(
 
     Raises
     ------
-    ScoreError
-        There is no such folder, no image in it could be scored, or the journal can't be written.
-    DatasetError
-        A place can't be used.
+    ScoreError, DatasetError
+        There is no such folder, no image in it could be scored, the journal can't be written, or
+        a place can't be used.
     ConfigError
         A number is below 1, or workers end one after another.
-    MissingExtraError
-        Ray or pyarrow is not installed.
-    Cancelled
-        The user stopped.
+    MissingExtraError, Cancelled
+        Ray or pyarrow is not installed; the user stopped.
     """
     check_numbers(processes=processes, batch_size=batch_size)
-    images = _images(given)
-    records = ScoreJournal(journal, coater.fingerprint, column)
+    images, records = _images(given), ScoreJournal(journal, coater.fingerprint, column)
     done = _known(images, records)
-    records.begin(task.name for task in done)
-    setup = ScoreSetup(
-        **worker_facts(engine, processes, device),
-        **coater_facts(coater, coater_file),
-        place=images.place,
-        shards=images.shards,
-        column=column,
-        batch_size=batch_size,
-    )
+    facts = worker_facts(engine, processes, device) | coater_facts(coater, coater_file)
+    facts |= {"place": images.place, "shards": images.shards}
+    setup = ScoreSetup(**facts, column=column, batch_size=batch_size)
     failures: dict[ScoreTask, str] = {}
 
     def report(task: ScoreTask, outcome: Outcome) -> None:
@@ -123,13 +113,20 @@ def score_with_workers(
         if not images.shards:
             progress.advance(1, task.name)
 
-    left = [task for task in images.tasks if task not in done]
-    size = 1 if images.shards else batch_size
-    work = [left[start : start + size] for start in range(0, len(left), size)]
+    work = _batches(images, done, batch_size)
     total = None if images.shards else len(images.tasks)
     progress.stage("Scoring images", total, sum(len(one.rows) for one in done.values()))
     run_crew(setup, work, report, engine=engine, processes=processes, at_once=images.shards)
     return _joined(coater, images, done, failures)
+
+
+def _batches(
+    images: _Given, done: dict[ScoreTask, Scored], batch_size: int
+) -> list[list[ScoreTask]]:
+    """What is left to do; a shard is a batch."""
+    left = [task for task in images.tasks if task not in done]
+    size = 1 if images.shards else batch_size
+    return [left[start : start + size] for start in range(0, len(left), size)]
 
 
 def _joined(
@@ -155,7 +152,7 @@ def _joined(
 
 
 def _known(images: _Given, records: ScoreJournal) -> dict[ScoreTask, Scored]:
-    """What a stopped run recorded of images that are as they were."""
+    """What a stopped run recorded of images that are as they were; other records are dropped."""
 
     def same(task: ScoreTask) -> Scored | None:
         if (found := records.known(task.name)) is None:
@@ -170,7 +167,9 @@ def _known(images: _Given, records: ScoreJournal) -> dict[ScoreTask, Scored]:
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         found = zip(images.tasks, pool.map(same, images.tasks), strict=True)
-        return {task: scored for task, scored in found if scored is not None}
+        done = {task: scored for task, scored in found if scored is not None}
+    records.begin(task.name for task in done)
+    return done
 
 
 def _images(given: Path | str | Shards) -> _Given:

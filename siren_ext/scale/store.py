@@ -92,16 +92,10 @@ def coat_places(
     left = [task for task in tasks if not _finished(task, records, found, there)]
     progress.stage("Coating", len(tasks), len(tasks) - len(left))
     work = [left[start : start + batch_size] for start in range(0, len(left), batch_size)]
-    setup = StoreSetup(
-        **worker_facts(engine, processes, device),
-        **coater_facts(coater, coater_file),
-        **coating_facts(config, key),
-        out=Path(),
-        source=source,
-        target=out,
-    )
-    failures: dict[str, str] = {}
-    complete = False
+    facts = worker_facts(engine, processes, device) | coater_facts(coater, coater_file)
+    facts |= coating_facts(config, key)
+    setup = StoreSetup(**facts, out=Path(), source=source, target=out)
+    failures, complete = dict[str, str](), False
 
     def report(task: StoreTask, outcome: Outcome) -> None:
         name = printable(task.source)

@@ -15,11 +15,17 @@ def test_generate_passes_its_plan(call, tmp_path: Path, monkeypatch) -> None:
         seen.update(suspect=suspect, plan=plan, out=out)
         return [out / "00000.png"]
 
-    monkeypatch.setattr(local, "LocalSuspect", lambda *args, **kwargs: (args, kwargs))
+    class StandIn:
+        warnings = ()
+
+        def __init__(self, *args: object, **_: object) -> None:
+            self.args = args
+
+    monkeypatch.setattr(local, "LocalSuspect", StandIn)
     monkeypatch.setattr(base, "generate_images", stand_in)
     line = ["generate", "--base", "m", "--adapter", "a.safetensors", "--prompt", "a", "--prompt"]
     code, out, err = call(*line, "b", "-n", "5", "--seed", "3", "--out", tmp_path / "g")
     assert code == 0, err
     assert "1 image: " in out
     assert seen["plan"] == base.PromptPlan(prompts=("a", "b"), count=5, seed=3)
-    assert seen["suspect"][0] == ("m", [WeightedAdapter(Path("a.safetensors"))])
+    assert seen["suspect"].args == ("m", [WeightedAdapter(Path("a.safetensors"))])
