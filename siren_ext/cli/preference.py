@@ -30,6 +30,7 @@ from siren_ext.cli.options import (
 )
 from siren_ext.cli.output import Force, check_output
 from siren_ext.files import locked
+from siren_ext.ranks import current
 
 
 def preference(
@@ -77,7 +78,8 @@ def preference(
             partial=out.with_name(out.name + ".partial"),
             progress=progress,
         )
-        found.save(out)
+        if current().main:
+            found.save(out)
     say(f"Preference measured on {len(found)} images: {out}")
     explain(f"Test a key: siren-ext verify --suspect {out.name} --key keys.json --out report")
     report_skipped(images.problems, "image")
@@ -94,6 +96,7 @@ def register(app: typer.Typer) -> None:
     command(
         app,
         "preference",
+        several=True,
         example="siren-ext preference photos --base sd15.safetensors --adapter suspect.safetensors "
         "--coater coater.safetensors --out preference.json",
     )(preference)
