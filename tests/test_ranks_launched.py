@@ -113,6 +113,7 @@ def test_an_error_of_all_is_told_once(folder: Path, model: Path) -> None:
     assert done.returncode != 0
     assert sum(line.startswith("Error: ") for line in done.stderr.splitlines()) == 1
     assert "siren_ext/" not in done.stderr  # no traceback of this project
-    alone = launch("coat", folder / "photos", "--out", folder / "coated")
+    coater = ["--coater", folder / "keyed.safetensors"]
+    alone = launch("coat", folder / "photos", *coater, "--out", folder / "coated")
     assert "'coat' was started in several processes by a launcher" in alone.stderr
     assert not (folder / "coated").exists()
