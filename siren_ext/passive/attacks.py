@@ -29,12 +29,11 @@ def denoising_loss(batch: Batch) -> Tensor:
     CDI's text has the squared norm (variant ``paper``), its code the norm.
     """
     power = 2 if batch.config.variant == "paper" else 1
-    total = torch.zeros(len(batch.latents), device=batch.latents.device)
-    for draw in range(DRAWS):
-        noise = batch.noise("denoising_loss", draw)
-        noisy = batch.model.noisy(batch.latents, noise, _TIME)
-        total += norm(batch.noise_in(noisy, _TIME) - noise) ** power
-    return total[:, None] / DRAWS
+    noises = [batch.noise("denoising_loss", draw) for draw in range(DRAWS)]
+    noisy = [batch.model.noisy(batch.latents, noise, _TIME) for noise in noises]
+    seen = batch.noise_in_each(noisy, _TIME)
+    norms = [norm(one - noise) ** power for one, noise in zip(seen, noises, strict=True)]
+    return torch.stack(norms).mean(0)[:, None]
 
 
 def secmi(batch: Batch) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,11 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from siren_ext.diffusion.denoiser import Condition, Denoiser
 from siren_ext.passive.config import TIMES, PassiveConfig
-from siren_ext.passive.denoiser import Condition, Denoiser
 
 DRAWS = 5
 """Noises of the denoising loss, and of the multiple loss except in the published code."""
+_TOGETHER = 40 * 16 * 16
+"""Cells of latents in one pass from which on a larger pass is no faster per image on a processor.
+Five noises of eight pictures of 128 pixels have as many; those of 512 pixels pass one by one, so
+that they take no more memory."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,34 @@ class Batch:
         captioned : bool
             Whether the model is given the captions, or the empty text.
         """
-        condition = self._captioned if captioned else self._uncaptioned
-        return self.model.noise_in(noisy, time, condition)
+        return self.model.noise_in(noisy, time, self._condition(captioned, 1))
+
+    def noise_in_each(
+        self, noisy: Sequence[Tensor], time: int, *, captioned: bool = True
+    ) -> tuple[Tensor, ...]:
+        """The noise that the model sees in several noisy versions of the images.
+
+        Versions of small pictures pass the model together, which is faster.
+
+        Parameters
+        ----------
+        noisy : sequence of Tensor
+            Versions, each B x C x h x w.
+        time : int
+            Timestep from 0 to 999.
+        captioned : bool
+            Whether the model is given the captions, or the empty text.
+
+        Returns
+        -------
+        tuple[Tensor, ...]
+            One per version, B x C x h x w.
+        """
+        count, height, width = len(noisy), *self.latents.shape[2:]
+        if count * len(self.texts) * height * width > _TOGETHER:
+            return tuple(self.noise_in(one, time, captioned=captioned) for one in noisy)
+        condition = self._condition(captioned, count)
+        return self.model.noise_in(torch.cat(list(noisy)), time, condition).chunk(count)
 
     def step(self, latents: Tensor, start: int, end: int) -> Tensor:
         """One deterministic DDIM step between two timesteps, in either direction.
@@ -109,21 +140,61 @@ class Batch:
 
     def _errors(self, *, captioned: bool) -> Tensor:
         draws = 1 if self.config.variant == "official" else DRAWS
+        known = self.first_slopes if captioned and self.masks_share_noise else ()
+        noises = [self.noise("losses", draw) for draw in range(bool(known), draws)]
         found = []
-        for draw in range(draws):
-            noise = self.noise("losses", draw)
-            for time in TIMES:
-                noisy = self.model.noisy(self.latents, noise, time)
-                found.append(norm(self.noise_in(noisy, time, captioned=captioned) - noise))
-        return torch.stack(found).view(draws, len(TIMES), -1)
+        for place, time in enumerate(TIMES):
+            noisy = [self.model.noisy(self.latents, noise, time) for noise in noises]
+            seen = self.noise_in_each(noisy, time, captioned=captioned)
+            errors = [norm(one - noise) for one, noise in zip(seen, noises, strict=True)]
+            if known:
+                errors = [known[place][0], *errors]
+            found.append(torch.stack(errors))
+        return torch.stack(found, dim=1)
+
+    @property
+    def masks_share_noise(self) -> bool:
+        """Whether gradient masking uses the first noise of the losses, and so its passes.
+
+        In CDI's code each feature draws its own.
+        """
+        measured = "gradient_masking" in self.config.families
+        return measured and self.config.variant != "official"
 
     @cached_property
-    def _captioned(self) -> Condition:
-        return self.model.condition(self.texts, self.size)
+    def first_slopes(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """:meth:`slope` for the first noise of the losses at each of :data:`TIMES`."""
+        noise = self.noise("losses")
+        return tuple(self.slope(noise, time) for time in TIMES)
+
+    def slope(self, noise: Tensor, time: int) -> tuple[Tensor, Tensor]:
+        """Norms of the error, B, and their gradients in the noisy latents, B x C x h x w.
+
+        Parameters
+        ----------
+        noise : Tensor
+            B x C x h x w.
+        time : int
+            Timestep from 0 to 999.
+        """
+        noisy = self.model.noisy(self.latents, noise, time)
+        with torch.enable_grad():
+            given = noisy.detach().requires_grad_(True)
+            errors = norm(self.noise_in(given, time) - noise)
+            found = torch.autograd.grad(errors.sum(), given)[0]
+        return errors.detach(), found
+
+    def _condition(self, captioned: bool, versions: int) -> Condition:
+        """What the network is given beside so many versions of the images; made once."""
+        key = captioned, versions
+        if key not in self._conditions:
+            texts = self.texts if captioned else ("",) * len(self.texts)
+            self._conditions[key] = self.model.condition(texts * versions, self.size)
+        return self._conditions[key]
 
     @cached_property
-    def _uncaptioned(self) -> Condition:
-        return self.model.condition([""] * len(self.texts), self.size)
+    def _conditions(self) -> dict[tuple[bool, int], Condition]:
+        return {}
 
 
 def norm(errors: Tensor, power: float = 2.0) -> Tensor:

@@ -29,21 +29,22 @@ def gradient_masking(batch: Batch) -> Tensor:
 
     Notes
     -----
-    The places are the fifth of all elements with the largest gradient of the loss. CDI's code
-    (variant ``official``) puts the noise into the clean latents instead of the noisy ones, and
-    compares the prediction with the noise minus the latents.
+    The places are the fifth of all elements with the largest gradient of the loss. The noise is the
+    first one of :func:`~siren_ext.passive.losses.multiple_loss`, which shares these passes. CDI's
+    code (variant ``official``) draws another one, puts it into the clean latents instead of the
+    noisy ones, and compares the prediction with the noise minus the latents.
     """
-    noise = batch.noise("gradient_masking")
+    official = batch.config.variant == "official"
+    noise = batch.noise("gradient_masking" if official else "losses")
     found = []
-    for time in TIMES:
-        noisy = batch.model.noisy(batch.latents, noise, time)
-        with torch.enable_grad():
-            given = noisy.detach().requires_grad_(True)
-            error = norm(batch.noise_in(given, time) - noise)
-            slope = torch.autograd.grad(error.sum(), given)[0]
+    for place, time in enumerate(TIMES):
+        if batch.masks_share_noise:
+            _, slope = batch.first_slopes[place]
+        else:
+            _, slope = batch.slope(noise, time)
         mask = largest(slope.abs())
-        official = batch.config.variant == "official"
-        filled = torch.where(mask, noise, batch.latents if official else noisy)
+        kept = batch.latents if official else batch.model.noisy(batch.latents, noise, time)
+        filled = torch.where(mask, noise, kept)
         target = noise - batch.latents if official else noise
         with torch.no_grad():
             found.append(norm((target - batch.noise_in(filled, time)) * mask))

@@ -32,14 +32,14 @@ def test_numbers_of_passes() -> None:
     ):
         model = Counting()
         measure(batch_of(model))
-        assert model.passes == passes, measure.__name__
+        assert model.passes == 3 * passes, measure.__name__
     model = Counting()
     batch = batch_of(model)
     attacks.pia(batch)
     attacks.pian(batch)
     losses.multiple_loss(batch)
     losses.mean_loss(batch)
-    assert model.passes == 3 + 50  # the first noise and the losses are shared
+    assert model.passes == 3 * (3 + 50)  # the first noise and the losses are shared
 
 
 @pytest.mark.parametrize("variant", ["default", "paper", "official"])
@@ -74,6 +74,19 @@ def test_an_exact_model_recovers_alike() -> None:
     expected = 0.1 * model.signal(0) / model.signal(300) * math.sqrt(256)
     assert table[:, 0].mean() == pytest.approx(expected, rel=0.1)
     assert (table[:, 1] < 0.2 * table[:, 0]).all()
+
+
+def test_versions_pass_together_if_they_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cells, calls in ((5 * 3 * 8 * 8, 1), (5 * 3 * 8 * 8 - 1, 5)):
+        monkeypatch.setattr("siren_ext.passive.batch._TOGETHER", cells)
+        model = Counting()
+        model.slope = 0.5
+        batch = batch_of(model)
+        noisy = [batch.noise("losses", draw) for draw in range(5)]
+        found = batch.noise_in_each(noisy, 100)
+        assert model.calls == calls
+        for one, version in zip(found, noisy, strict=True):
+            assert torch.equal(one, batch.noise_in(version, 100))
 
 
 def test_noise_belongs_to_the_image() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.known_denoisers import Constant, batch_of
+from support.known_denoisers import Constant, Counting, batch_of
 
-from siren_ext.passive import gradients
+from siren_ext.passive import gradients, losses
 from siren_ext.passive.batch import Batch, norm
 
 ELEMENTS = 4 * 8 * 8
@@ -48,9 +48,21 @@ def test_masked_loss_of_a_model_that_sees_nothing() -> None:
 
     batch = batch_of(Blind())
     table = gradients.gradient_masking(batch)
-    noise = batch.noise("gradient_masking")
+    noise = batch.noise("losses")
     assert (table < norm(noise)[:, None]).all()
     assert (table > 0).all()
+
+
+def test_masking_and_losses_share_passes() -> None:
+    class Both(Counting, Bent):
+        pass
+
+    alone = losses.multiple_loss(batch_of(Bent()))
+    model = Both()
+    batch = batch_of(model, features="white")
+    gradients.gradient_masking(batch)
+    assert torch.allclose(losses.multiple_loss(batch), alone, rtol=1e-5)
+    assert model.passes == 3 * (50 + 10)
 
 
 def before(batch: Batch) -> torch.Tensor:

@@ -46,12 +46,13 @@ class Constant:
 
 
 class Counting(Constant):
-    """Counts the passes."""
+    """Counts the calls, and the images that pass in them."""
 
-    passes = 0
+    calls = passes = 0
 
     def noise_in(self, noisy: Tensor, time: int, condition: dict[str, Any]) -> Tensor:
-        self.passes += 1
+        self.calls += 1
+        self.passes += len(noisy)
         return super().noise_in(noisy, time, condition)
 
 
