@@ -112,7 +112,9 @@ class TrainerState:
         self.average: dict[str, float] = {}
         self.loss = 0.0
         self._shares: dict[str, float] = {}
-        self.together = at_once_with_gradient(surrogate.resolution, self.device)
+        together = at_once_with_gradient(surrogate.resolution, self.device)
+        # parts decide which numbers are drawn, so all processes must make the same ones
+        self.together = min(self.ranks.gather(together))
 
     # -- images ----------------------------------------------------------------------------------
 
