@@ -198,6 +198,13 @@ class PassiveTest(io.ComfyNode):
                     "before its LoRA. It is used with the same clip and vae. Without it, base is "
                     "the control."
                 ),
+                io.String.Input(
+                    "keyed_page",
+                    optional=True,
+                    force_input=True,
+                    tooltip="The page of a keyed test on the same model, to state both verdicts "
+                    "together: from Verification Report or Verify Model.",
+                ),
             ],
             outputs=_outputs(),
         )
@@ -236,12 +243,15 @@ class PassiveTest(io.ComfyNode):
         clip: Any = None,
         vae: Any = None,
         control_model: Any = None,
+        keyed_page: str | None = None,
     ) -> io.NodeOutput:
         from siren_ext.data.dataset import ImageSet
         from siren_ext.passive.config import CompletionConfig, PassiveConfig
         from siren_ext.passive.judge_config import JudgeConfig
+        from siren_ext.report.keyed_summary import keyed_summary
         from siren_ext.workflows.passive_evidence import passive_evidence
 
+        keyed = keyed_summary(paths.new_output(keyed_page)) if keyed_page else None
         out = paths.free_output(save_as)
         sets = [ImageSet.open(paths.image_folder(name)) for name in (published, unpublished)]
         models = _compared(base, lora, lora_strength, (model, clip, vae), control_model)
@@ -254,10 +264,12 @@ class PassiveTest(io.ComfyNode):
                 PassiveConfig(),
                 JudgeConfig(alpha=alpha),
                 completion=CompletionConfig(),
+                keyed=keyed,
                 progress=progress,
             )
         verdict, page = found.verdict, found.report.html
-        lines = [verdict.headline, *(f"Note: {text}" for text in verdict.warnings)]
+        lines = [verdict.headline, *filter(None, [verdict.combined])]
+        lines += [f"Note: {text}" for text in verdict.warnings]
         lines += [f"Skipped {name}: {why}" for name, why in found.problems]
         title = verdict.outcome[:1].upper() + verdict.outcome[1:]
         text = "\n".join([title, *lines, *(f"Limit: {x}" for x in verdict.does_not_prove)])

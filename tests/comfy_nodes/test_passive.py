@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from support.evidence_samples import known_key
 from support.fake_host import FakeHost, Interrupt, install, nodes_of_pack
 from support.feature_pairs import imitate_measuring
 from support.graph_models import Model, install_saving
 from support.owned_sets import owned_sets
+from support.score_sets import drawn
 
 from siren_ext.errors import SirenError
+from siren_ext.report.write import write_report
+from siren_ext.verdict.verify import verify
 
 BASE, LORA = "pocket (bundled)", "trained on clean samples (bundled)"
 INPUTS: dict[str, Any] = {
@@ -82,6 +86,20 @@ def test_a_report_is_written_below_the_output_folder(
     (card,) = found.ui["siren"]
     assert card["link"]["filename"] == "report.html"
     assert any(line.startswith("Note: Only 20 images per set") for line in card["lines"])
+
+
+def test_a_keyed_report_is_stated_beside(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("diffusers")
+    imitate_measuring(monkeypatch, trained=0.0)
+    key = known_key()
+    suspect = drawn(0.0, 60, lean=key.signs())
+    write_report(verify(suspect, key=key), suspect, None, host.base / "output" / "keyed")
+    found = node().execute(**INPUTS, keyed_page="keyed/report.html")
+    assert "The keyed test counts first" in found.args[2]
+    assert "it says 'coating found'" in found.args[2]
+    for page, words in (("gone/report.html", "There is no report"), ("../x", "can't be used")):
+        with pytest.raises(SirenError, match=words):
+            node().execute(**INPUTS, keyed_page=page)
 
 
 def test_models_of_the_workflow_take_the_place_of_files(
