@@ -264,11 +264,14 @@ def product_speed(rounds: int) -> float:
 
 
 def _bound(found: dict[str, float], what: str) -> str:
+    """What a step or picture spends its time on, in words."""
     others = 1 - found["convolutions"] - found["products"]
+    saved = found["convolutions"] * max(0.0, 1 - found["speed"] / found["top"])
     return (
         f"convolutions are {found['convolutions']:.0%} of {what} and run at "
-        f"{found['speed']:.0f} GFLOP/s, a large matrix product at {found['top']:.0f}; other "
-        f"products are {found['products']:.0%}, everything else {others:.0%}"
+        f"{found['speed']:.0f} GFLOP/s, a large matrix product at {found['top']:.0f}, with which "
+        f"it would take {found['seconds'] * (1 - saved):.2f} s; other products are "
+        f"{found['products']:.0%}, everything else {others:.0%}"
     )
 
 
