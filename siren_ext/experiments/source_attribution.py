@@ -70,8 +70,7 @@ MIDDLE = replace(QUICK, sources=_ALL, each=4, innocent=10, shares=SHARES)
 FULL = replace(MIDDLE, each=10, innocent=30)
 QUESTIONS = SourceConfig(
     keys=8,
-    query="t2i",
-    distance="l2_tiled",
+    strength=0.75,
     repeats=2,
     pictures=2,
     steps=10,
@@ -80,7 +79,7 @@ QUESTIONS = SourceConfig(
     margin=0.0,
     band=BAND,
 )
-"""How models of the bundled kind are asked."""
+"""How models of the bundled kind are asked, after ``--choices``."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -135,19 +135,7 @@ def train_shadows(
             f"There are {len(others)} other images; innocent models need {config.images}. Give "
             "more of them, or a smaller number of images."
         )
-    made_of = {name: value for name, value in config.to_dict().items() if name != "count"}
-    RunLog(
-        out / RECORD,
-        "set of shadow models",
-        {
-            "source": source.describe(),
-            "captions": list(captions),
-            "others": others.hash,
-            "base": str(base),
-            "shadows": made_of,
-            "training": training.to_dict(),
-        },
-    )
+    _bind(source, captions, others, base, out, config, training)
     made = _pictures(source, captions, out / "pictures", config, progress)
     found: dict[str, list[Path]] = {"known": [], "innocent": []}
     for number in range(config.count):  # both kinds in turn, so that a stopped run has some of each
@@ -155,18 +143,36 @@ def train_shadows(
             known = kind == "known"
             share = config.shares[number % len(config.shares)] if known else 0.0
             seed = config.seed + number + (0 if known else _INNOCENT)
-            name, sets = f"{kind}_{number:02d}", out / "sets"
-            images = build_mixture(
-                made if known else others, others, config.images, share, sets / name, seed=seed
-            )
-            ending = "" if training.method in FOLDERS else ".safetensors"
-            target = out / f"{name}{ending}"
-            target.parent.mkdir(parents=True, exist_ok=True)
+            name, first = f"{kind}_{number:02d}", made if known else others
+            folder = out / "sets" / name
+            images = build_mixture(first, others, config.images, share, folder, seed=seed)
+            target = out / (name if training.method in FOLDERS else f"{name}.safetensors")
             how = replace(training, seed=training.seed + seed)
             shown = Named(progress, f"{kind} model {number + 1} of {config.count}")
             personalize(images, base, how, target, device=device, progress=shown)
             models.append(target)
     return ShadowModels(tuple(found["known"]), tuple(found["innocent"]))
+
+
+def _bind(
+    source: Suspect,
+    captions: Sequence[str],
+    others: ImageSet,
+    base: str | Path,
+    out: Path,
+    config: ShadowTraining,
+    training: PersonalizeConfig,
+) -> None:
+    """Refuse a folder of other shadow models."""
+    identity = {
+        "source": source.describe(),
+        "captions": list(captions),
+        "others": others.hash,
+        "base": str(base),
+        "shadows": {name: value for name, value in config.to_dict().items() if name != "count"},
+        "training": training.to_dict(),
+    }
+    RunLog(out / RECORD, "set of shadow models", identity)
 
 
 def _pictures(
