@@ -76,15 +76,24 @@ def machine() -> str:
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    load = f", {os.getloadavg()[0]:.0f} busy programs" if hasattr(os, "getloadavg") else ""
+    load = (
+        f", {os.getloadavg()[0]:.0f} programs running or waiting"
+        if hasattr(os, "getloadavg")
+        else ""
+    )
     return f"{name}, {os.cpu_count()} cores{load}, torch {torch.__version__}"
 
 
 PAGE = """# Speed and memory
 
 Written by `python benchmarks/side_by_side.py --page docs/performance.md`; the figures are in
-[results/speed.json](results/speed.json). Measured on this machine: {machine}. Other programs only
-add time, so times are CPU seconds of one thread, and of all rounds the minimum.
+[results/speed.json](results/speed.json).
+
+Measured on: {machine}.
+
+Other programs only add time, so times are CPU seconds of one thread, and of all rounds the minimum.
+Images that are coated or scored have 512 pixels where nothing else is said; `coat` is from file to
+file.
 
 What is compared with the published code is compared with its structure, restated from its
 description: one image at a time, batch normalisation in training mode, two runs of the extractor to
