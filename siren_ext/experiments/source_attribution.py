@@ -170,8 +170,8 @@ class Study:
             [name for name, share in self.models.shares.items() if bool(share) == kind]
             for kind in (True, False)
         )
-        rows = [[vectors[name] for name in names] for names in (known, innocent)]
-        found = find(rows[1][0], *rows, ShadowConfig())
+        first, second = ([vectors[name] for name in names] for names in (known, innocent))
+        found = find(second[0], first, second, ShadowConfig())
         return dict(zip([*known, *innocent], [*found.known, *found.innocent], strict=True))
 
 

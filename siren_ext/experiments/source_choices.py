@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from siren_ext.attribution.confidence import choose_delta, confidence
 from siren_ext.attribution.distances import Distance, distance_named
-from siren_ext.attribution.key_queries import Answers, Asking, nearest_of
+from siren_ext.attribution.key_queries import Answers, Asking, Query, nearest_of
 from siren_ext.attribution.key_samples import image_candidates
-from siren_ext.attribution.source_config import SourceConfig
+from siren_ext.attribution.source_config import DistanceName, SourceConfig
 from siren_ext.errors import MissingExtraError
 from siren_ext.experiments.source_models import SourceModels
 from siren_ext.passive.cross_validation import auc_of
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 STRENGTHS = (0.5, 0.75, 1.0)
 """Of redrawing; 1 makes pictures from captions alone."""
-DISTANCES = ("l2", "l2_tiled", "pocket", "eff0")
+DISTANCES: tuple[DistanceName, ...] = ("l2", "l2_tiled", "pocket", "eff0")
 REPEATS = (1, 2)
 KINDS = ("rho100", "innocent")
 _DRAWS = 1000
@@ -57,7 +57,7 @@ def choice_rows(models: SourceModels, config: SourceConfig, asking: Asking) -> l
     rows = []
     for strength in STRENGTHS:
         way = replace(config, strength=strength, repeats=max(REPEATS), pictures=max(REPEATS))
-        query = "t2i" if strength == 1 else "img2img"
+        query: Query = "t2i" if strength == 1 else "img2img"
         found: dict[str, dict[str, Answers]] = {}
         asked = {"source": models.source} | {name: models.model(name) for name in models.shares}
         for name, model in asked.items():
@@ -121,7 +121,7 @@ def separation(tables: Mapping[str, Floats], repeats: int, keys: int, band: floa
 
 def _available(config: SourceConfig) -> dict[str, Distance]:
     """The distances whose weights are installed."""
-    found = {}
+    found: dict[str, Distance] = {}
     for name in DISTANCES:
         try:
             found[name] = distance_named(replace(config, distance=name))
