@@ -189,10 +189,8 @@ def first_step(
         progress=progress,
     )
     ledger = ledger_of(key.file) if isinstance(key, FiledKey) else None
-    more, alike = (found.measurement,), found.alike
-    return Verification(
-        found.verdict, found.measured, None, found.report, [], [], ledger, more, alike
-    )
+    shown = (found.verdict, found.measured, None, found.report)
+    return Verification(*shown, [], [], ledger, (found.measurement,), found.alike)
 
 
 def tried_first(
