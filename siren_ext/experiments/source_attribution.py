@@ -79,7 +79,7 @@ QUESTIONS = SourceConfig(
     margin=0.0,
     band=BAND,
 )
-"""How models of the bundled kind are asked, after ``--choices``."""
+"""How models of the bundled kind are asked."""
 
 
 @dataclass(frozen=True, eq=False)
