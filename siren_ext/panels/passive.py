@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from siren_ext.errors import AdapterError, ConfigError
 from siren_ext.panels import html as cards
@@ -21,6 +23,10 @@ from siren_ext.panels.widgets import (
     run_and_stop,
 )
 from siren_ext.progress import Progress
+from siren_ext.report.integrity import JSON
+
+if TYPE_CHECKING:
+    from siren_ext.passive.judge import KeyedEvidence
 
 RISKS = {"1 in a hundred (a hint only)": 1e-2, "1 in a thousand (recommended)": 1e-3}
 """What the choice of risk shows, to the risk itself."""
@@ -96,19 +102,28 @@ def _inputs(gr: Any, host: PanelHost) -> list[Any]:
         height=ONE_FILE_PX,
         elem_id="siren_passive_lora",
     )
-    return [*fields, base, risk, lora]
+    keyed = upload_field(
+        gr,
+        label="report.json of a keyed test on the same LoRA, to state both verdicts (optional)",
+        file_types=[".json"],
+        height=ONE_FILE_PX,
+        elem_id="siren_passive_keyed",
+    )
+    return [*fields, base, risk, lora, keyed]
 
 
 def _checker(host: PanelHost) -> Callable[..., None]:
     """What is checked before the job is queued."""
 
     def check(
-        published: Any, first: str, unpublished: Any, second: str, base: str, risk: str, lora: Any
-    ) -> None:
+        published: Any, first: str, unpublished: Any, second: str, base: str, risk: str, lora: Any,
+        keyed: Any,
+    ) -> None:  # fmt: skip
         check_given(published, first, host.limits, what="published images")
         check_given(unpublished, second, host.limits, what="unpublished images")
         _models(base, lora, host)
         _risk(risk)
+        _keyed(keyed)
 
     return check
 
@@ -150,6 +165,18 @@ def _models(base: str, lora: Any, host: PanelHost) -> tuple[str, Path]:
     return base, paths[0]
 
 
+def _keyed(upload: Any) -> KeyedEvidence | None:
+    """The keyed verdict of an uploaded report; None without one."""
+    from siren_ext.report.keyed_summary import keyed_summary
+
+    paths = upload_paths(upload)
+    if not paths:
+        return None
+    with tempfile.TemporaryDirectory(prefix="siren_keyed_") as folder:
+        shutil.copyfile(paths[0], Path(folder) / JSON)  # browsers rename downloads
+        return keyed_summary(Path(folder))
+
+
 def _risk(text: str) -> float:
     if text not in RISKS:
         raise ConfigError(f"The risk {text!r} is not offered; expected one of {', '.join(RISKS)}.")
@@ -162,7 +189,7 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
 
     def run(
         published: Any, first: str, unpublished: Any, second: str, base: str, risk: str, lora: Any,
-        job_id: str, progress: Any = bar,
+        keyed: Any, job_id: str, progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
             watched = PanelProgress(progress, host.stops, job_id)
@@ -178,7 +205,7 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             model, adapter = _models(base, lora, host)
             return passive_step(
                 sets[0], sets[1], model, adapter, _risk(risk), job / "report", watched,
-                device=host.coaters.device,
+                keyed=_keyed(keyed), device=host.coaters.device,
             )  # fmt: skip
 
         return reveal(gr, cards.attempt(work, (None,)))
@@ -195,6 +222,7 @@ def passive_step(
     out: Path,
     progress: Progress,
     *,
+    keyed: KeyedEvidence | None = None,
     device: str = "auto",
 ) -> tuple[str, str]:
     """Test whether a LoRA was trained on published images, and write a report.
@@ -213,6 +241,8 @@ def passive_step(
         Folder for the report.
     progress : Progress
         Counts the images.
+    keyed : KeyedEvidence | None
+        The keyed verdict on the same LoRA, to state both together.
     device : str
         ``auto`` or a torch device name.
 
@@ -246,10 +276,12 @@ def passive_step(
         PassiveConfig(),
         JudgeConfig(alpha=alpha),
         completion=CompletionConfig(),
+        keyed=keyed,
         progress=progress,
     )
     verdict = found.verdict
     title = verdict.outcome[:1].upper() + verdict.outcome[1:]
     skipped = [f"{name} was skipped: {why}" for name, why in found.problems]
     lines = [*verdict.warnings, *skipped, "The report says what this does not prove."]
-    return cards.note(verdict.headline, title) + cards.notices(lines), str(found.report.html)
+    said = f"{verdict.headline} {verdict.combined}".strip()
+    return cards.note(said, title) + cards.notices(lines), str(found.report.html)

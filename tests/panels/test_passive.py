@@ -8,13 +8,18 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from support.evidence_samples import known_key
 from support.feature_pairs import imitate_measuring
 from support.owned_sets import owned_sets
+from support.score_sets import drawn
 
 from siren_ext.errors import Cancelled, DatasetError
+from siren_ext.panels import passive
 from siren_ext.panels.host import PanelHost
 from siren_ext.panels.passive import RISKS, passive_panel, passive_step
 from siren_ext.progress import NULL, Progress
+from siren_ext.report.write import write_report
+from siren_ext.verdict.verify import verify
 
 
 class Named:
@@ -47,6 +52,28 @@ def test_the_verdict_and_its_report_are_shown(
     assert "Training found" in card
     assert "Only 20 images per set" in card
     assert Path(page).read_text().startswith("<!DOCTYPE html>")
+
+
+def keyed_report(folder: Path, *, keyed: bool = True) -> Path:
+    """The report.json of a keyed test, as a browser names a second download of it."""
+    key = known_key()
+    suspect, reference = drawn(0.0, 60, lean=key.signs()), drawn(1.0, 120, seed=2, start=500)
+    pools = (suspect, None if keyed else reference)
+    write_report(verify(*pools, key=key if keyed else None), *pools, folder)
+    return (folder / "report.json").rename(folder / "report (1).json")
+
+
+def test_a_keyed_verdict_is_stated_beside_it(
+    sets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imitate_measuring(monkeypatch, trained=0.5)
+    found = passive._keyed(str(keyed_report(tmp_path / "keyed")))
+    assert found is not None
+    given = (*sets, "pocket", Path("suspect.safetensors"), 1e-3, tmp_path / "report", NULL)
+    card, page = passive_step(*given, keyed=found)
+    assert "The keyed test counts first" in card
+    assert "The keyed test counts first" in Path(page).read_text()
+    assert passive._keyed(None) is None
 
 
 def test_sets_that_do_not_fit_and_stops_are_passed_on(
@@ -84,7 +111,7 @@ def test_the_form_is_checked_before_the_job_waits(
     lora = tmp_path / "suspect.safetensors"
     lora.touch()
     risk = list(RISKS)[-1]
-    good = [None, str(sets[0]), None, str(sets[1]), "pocket", risk, str(lora)]
+    good = [None, str(sets[0]), None, str(sets[1]), "pocket", risk, str(lora), None]
     assert look(*good)[0] == ""
     for place, value, words in (
         (1, "", "No published images were given"),
@@ -92,6 +119,7 @@ def test_the_form_is_checked_before_the_job_waits(
         (4, str(tmp_path / "gone"), "There is no model"),
         (5, "none", "is not offered"),
         (6, None, "No LoRA was given"),
+        (7, str(keyed_report(tmp_path / "ks", keyed=False)), "has no keyed test"),
     ):
         changed = [*good[:place], value, *good[place + 1 :]]
         assert words in look(*changed)[0]
