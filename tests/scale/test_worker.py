@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 
 import pytest
-from siren_ext.scale.score_worker import ScoreSetup
 
 from siren_ext.coater.coater import Coater
 from siren_ext.errors import CoaterError, ImageError
+from siren_ext.scale.score_worker import ScoreSetup
 from siren_ext.scale.worker import Failure, failure_of
 
 
