@@ -15,6 +15,8 @@ class FakeCoater:
     def __init__(self, amplitude: float = 0.02, fingerprint: str = "fake-1") -> None:
         self.amplitude, self.fingerprint = amplitude, fingerprint
         self.device, self.config = torch.device("cpu"), CoaterConfig()
+        # there are no networks that could see a large photo by strips, as those of float32 do
+        self.center = torch.zeros(1, 1, dtype=torch.float64)
         self.coated_images = 0
         self.batches: list[int] = []
 
