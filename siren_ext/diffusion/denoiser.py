@@ -22,7 +22,8 @@ from siren_ext.errors import ConfigError, ModelError
 Condition = dict[str, Any]
 Times = int | Tensor
 """A timestep from 0 to 999 for all images, or B of them."""
-_SCALE = 1000  # timesteps are thousandths of the schedule
+STEPS = 1000
+"""Timesteps of every family: thousandths of its schedule."""
 _GUESSES = ("epsilon", "v_prediction", "sample")
 _SMALLEST_REST = 1e-4
 _UNETS = (families.STABLE, "StableDiffusionXLPipeline", "LatentConsistencyModelPipeline")
@@ -151,7 +152,7 @@ class Denoiser:
         return found
 
     def _step(self, time: int) -> int:
-        return time * len(self._kept) // _SCALE
+        return time * len(self._kept) // STEPS
 
 
 def each(level: Callable[[int], float], time: Times) -> Any:

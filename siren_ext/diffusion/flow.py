@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 
 from siren_ext.diffusion import pipelines
-from siren_ext.diffusion.denoiser import Condition, Denoiser, Times, each
+from siren_ext.diffusion.denoiser import STEPS, Condition, Denoiser, Times, each
 from siren_ext.diffusion.load import Pipeline
-
-_STEPS = 1000
 
 
 class FlowDenoiser(Denoiser):
@@ -46,7 +44,7 @@ class FlowDenoiser(Denoiser):
 
     def rest(self, time: int) -> float:
         """Share of the noise; a thousandth at timestep 0."""
-        return (time + 1) / _STEPS
+        return (time + 1) / STEPS
 
     def weight(self, time: int) -> float:
         """From the squared error of the noise to that of the velocity."""
@@ -72,7 +70,7 @@ class FlowDenoiser(Denoiser):
         return rests.expand(len(noisy))
 
     def _velocity(self, noisy: Tensor, time: Times, condition: Condition) -> Tensor:
-        steps = self._rests(noisy, time) * _STEPS
+        steps = self._rests(noisy, time) * STEPS
         found: Tensor = self.network(
             hidden_states=noisy, timestep=steps, return_dict=False, **condition
         )[0]

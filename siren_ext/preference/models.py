@@ -8,14 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from siren_ext.diffusion.denoiser import Denoiser, denoiser, each
+from siren_ext.diffusion.denoiser import STEPS, Denoiser, denoiser, each
 
 if TYPE_CHECKING:
     from siren_ext.preference.config import PreferenceConfig
     from siren_ext.preference.twins_config import TwinsConfig
     from siren_ext.suspects.local import LocalSuspect
-
-_STEPS = 1000
 
 
 def frozen(suspect: LocalSuspect) -> Denoiser:
@@ -74,8 +72,8 @@ def noise_of(
     for row in rows:
         rng = np.random.default_rng((config.seed, row, draw))
         share = (draw + rng.random()) / config.draws
-        time = int(_STEPS * (config.low + (config.high - config.low) * share))
-        times.append(min(time, _STEPS - 1))
+        time = int(STEPS * (config.low + (config.high - config.low) * share))
+        times.append(min(time, STEPS - 1))
         noise.append(rng.standard_normal(latents.shape[1:], dtype=np.float32))
     placed = torch.from_numpy(np.stack(noise)).to(latents.device)
     return torch.tensor(times, device=latents.device), placed
