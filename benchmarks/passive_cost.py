@@ -62,9 +62,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=200, help="of both sets together")
     parser.add_argument("--features", default="white", help="set of features")
+    parser.add_argument("--batch", type=int, help="images that pass together")
     parser.add_argument("--control", action="store_true", help="measure a control as well")
     args = parser.parse_args()
-    config = PassiveConfig.from_dict({"features": args.features})
+    known = {"features": args.features} | ({"batch_size": args.batch} if args.batch else {})
+    config = PassiveConfig.from_dict(known)
     suspects = [
         LocalSuspect("pocket", dtype=torch.float32) for _ in range(2 if args.control else 1)
     ]

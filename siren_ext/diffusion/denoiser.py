@@ -26,6 +26,7 @@ STEPS = 1000
 """Timesteps of every family: thousandths of its schedule."""
 _GUESSES = ("epsilon", "v_prediction", "sample")
 _SMALLEST_REST = 1e-4
+_OF_ALL = ("txt_ids",)  # the places of the tokens are those of all texts
 _UNETS = (families.STABLE, "StableDiffusionXLPipeline", "LatentConsistencyModelPipeline")
 
 
@@ -174,6 +175,32 @@ def each(level: Callable[[int], float], time: Times) -> Any:
         return level(time)
     values = [level(int(one)) for one in time.tolist()]
     return torch.tensor(values, device=time.device).view(-1, 1, 1, 1)
+
+
+def repeated(condition: Condition, count: int) -> Condition:
+    """The condition of B latents, for ``count`` versions of them one after another.
+
+    Parameters
+    ----------
+    condition : Condition
+        Of :meth:`Denoiser.condition`, for B texts. Texts need not be encoded again.
+    count : int
+        Versions.
+
+    Returns
+    -------
+    Condition
+        For ``count`` times B latents.
+    """
+    found: Condition = {}
+    for name, value in condition.items():
+        if isinstance(value, dict):
+            found[name] = repeated(value, count)
+        elif name in _OF_ALL:
+            found[name] = value
+        else:
+            found[name] = value.repeat(count, *[1] * (value.ndim - 1))
+    return found
 
 
 def denoiser(pipeline: Pipeline) -> Denoiser:

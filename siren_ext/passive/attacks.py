@@ -44,8 +44,8 @@ def secmi(batch: Batch) -> Tensor:
     Duan et al. (2023), "Are diffusion models vulnerable to membership inference attacks?" (arXiv
     2302.01316), Eq. 8, with the timesteps and the norm of CDI's code.
     """
-    path = batch.latents
-    for time in range(0, _SECMI_END, _SECMI_STEP):
+    path = batch.step(batch.latents, 0, _SECMI_STEP, batch.first_noise)
+    for time in range(_SECMI_STEP, _SECMI_END, _SECMI_STEP):
         path = batch.step(path, time, time + _SECMI_STEP)
     after = _SECMI_END + _SECMI_STEP
     back = batch.step(batch.step(path, _SECMI_END, after), after, _SECMI_END)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siren_ext.diffusion.denoiser import Condition, Denoiser
+from siren_ext.diffusion.denoiser import Condition, Denoiser, repeated
 from siren_ext.passive.config import TIMES, PassiveConfig
 
 DRAWS = 5
@@ -111,15 +111,24 @@ class Batch:
         condition = self._condition(captioned, count)
         return self.model.noise_in(torch.cat(list(noisy)), time, condition).chunk(count)
 
-    def step(self, latents: Tensor, start: int, end: int) -> Tensor:
+    def step(self, latents: Tensor, start: int, end: int, noise: Tensor | None = None) -> Tensor:
         """One deterministic DDIM step between two timesteps, in either direction.
+
+        Parameters
+        ----------
+        latents : Tensor
+            B x C x h x w.
+        start, end : int
+            Timesteps from 0 to 999.
+        noise : Tensor | None
+            What the model sees in ``latents`` at ``start``, if that is known; saves a pass.
 
         References
         ----------
         Song et al. (2021), "Denoising diffusion implicit models" (arXiv 2010.02502), Eq. 12 with
         sigma 0.
         """
-        noise, model = self.noise_in(latents, start), self.model
+        noise, model = self.noise_in(latents, start) if noise is None else noise, self.model
         clean = (latents - model.rest(start) * noise) / model.signal(start)
         return model.signal(end) * clean + model.rest(end) * noise
 
@@ -188,8 +197,11 @@ class Batch:
         """What the network is given beside so many versions of the images; made once."""
         key = captioned, versions
         if key not in self._conditions:
-            texts = self.texts if captioned else ("",) * len(self.texts)
-            self._conditions[key] = self.model.condition(texts * versions, self.size)
+            if versions > 1:
+                self._conditions[key] = repeated(self._condition(captioned, 1), versions)
+            else:
+                texts = self.texts if captioned else ("",) * len(self.texts)
+                self._conditions[key] = self.model.condition(texts, self.size)
         return self._conditions[key]
 
     @cached_property

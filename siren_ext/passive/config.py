@@ -73,7 +73,8 @@ class PassiveConfig(Config):
     resolution : int
         Side of the images in pixels; 0 takes the model's own.
     batch_size : int
-        Images that pass the model together. Results depend on it with ``official`` only.
+        Images that pass the model together; 0 for 8, or 20 if pictures have 128 pixels or fewer.
+        Results depend on it with ``official`` only.
     seed : int
         Seed of the noise. The noise of an image depends on the seed and on the image's bytes only.
     """
@@ -82,7 +83,7 @@ class PassiveConfig(Config):
     variant: Variant = "default"
     captions: Literal["own", "none"] = "own"
     resolution: Annotated[int, Meta(ge=0, le=8192)] = 0
-    batch_size: Annotated[int, Meta(ge=1, le=4096)] = 8
+    batch_size: Annotated[int, Meta(ge=0, le=4096)] = 0
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
     @property

@@ -12,7 +12,7 @@ from support.tiny_families import tiny_family
 from support.tiny_models import need_models, shared_model
 
 from siren_ext.diffusion import families, pipelines
-from siren_ext.diffusion.denoiser import Denoiser, denoiser, picture_size, same_encoder
+from siren_ext.diffusion.denoiser import Denoiser, denoiser, picture_size, repeated, same_encoder
 from siren_ext.errors import ConfigError, ModelError
 
 need_models()
@@ -99,6 +99,20 @@ def test_every_image_may_have_a_timestep_of_its_own(root: Path, name: str) -> No
             assert torch.allclose(model.clean(alone, found[None], time)[0], one, atol=1e-3)
     exact = model.clean(noisy, noise, torch.tensor(times))
     assert torch.allclose(exact, clean, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["xl", "sd3", "flux"])
+def test_a_condition_is_repeated_for_versions(root: Path, name: str) -> None:
+    model = denoiser(load(tiny_family(root, name)))
+    texts = ["a cat", "a dog"]
+    found, again = repeated(model.condition(texts, 32), 2), model.condition(texts * 2, 32)
+    channels = model.pipeline.vae.config.latent_channels
+    noisy = torch.randn(4, channels, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        seen = model.noise_in(noisy, 500, found)
+        assert torch.allclose(seen, model.noise_in(noisy, 500, again), atol=1e-5)
+        swapped = repeated(model.condition(texts[::-1], 32), 2)
+        assert not torch.allclose(seen, model.noise_in(noisy, 500, swapped), atol=1e-5)
 
 
 def test_the_schedule_is_that_of_training(root: Path) -> None:

@@ -35,11 +35,12 @@ def test_numbers_of_passes() -> None:
         assert model.passes == 3 * passes, measure.__name__
     model = Counting()
     batch = batch_of(model)
+    attacks.secmi(batch)
     attacks.pia(batch)
     attacks.pian(batch)
     losses.multiple_loss(batch)
     losses.mean_loss(batch)
-    assert model.passes == 3 * (3 + 50)  # the first noise and the losses are shared
+    assert model.passes == 3 * (12 + 2 + 50)  # the first noise and the losses are shared
 
 
 @pytest.mark.parametrize("variant", ["default", "paper", "official"])

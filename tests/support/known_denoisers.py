@@ -39,7 +39,7 @@ class Constant:
         return self.signal(time) * latents + self.rest(time) * noise
 
     def condition(self, texts: Sequence[str], size: int) -> dict[str, Any]:
-        return {"texts": list(texts)}
+        return {"texts": torch.tensor([float(len(text)) for text in texts])}
 
     def noise_in(self, noisy: Tensor, time: int, condition: dict[str, Any]) -> Tensor:
         return self.seen + self.slope * noisy
