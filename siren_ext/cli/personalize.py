@@ -46,7 +46,8 @@ def personalize_(
         Path | None,
         typer.Option(
             "--class-images",
-            help="Images of the same kind of subject, for dreambooth and custom-diffusion.",
+            help="Images of the same kind of subject, for dreambooth and custom-diffusion; unless "
+            "given, the subsets of a dataset.toml with is_reg = true.",
         ),
     ] = None,
     class_prompt: Annotated[
@@ -80,8 +81,8 @@ def personalize_(
 
     Train the clean reference that 'verify' needs in the same way on the originals.
     """
-    from siren_ext.data.dataset import ImageSet
     from siren_ext.personalize.config import FOLDERS, PersonalizeConfig
+    from siren_ext.personalize.prior import open_sets
     from siren_ext.personalize.run import personalize
 
     chosen = settings(
@@ -99,14 +100,15 @@ def personalize_(
     )
     if chosen.method not in FOLDERS:  # personalize replaces no other folders
         check_output(out, "adapter", force=force)
-    found = ImageSet.open(data)
-    report_notices(found.notices)
-    more = None if class_images is None else ImageSet.open(class_images)
+    found, more = open_sets(data, class_images, chosen)
+    report_notices([*found.notices, *(more.notices if more is not None else ())])
     with watched(quiet) as progress:
         images = found.checked(progress=progress)
+        more = more and more.checked(progress=progress)
         personalize(images, base, chosen, out, class_images=more, device=device, progress=progress)
     say(f"{WRITTEN[chosen.method]} written: {out}")
-    report_skipped(images.problems, "file")
+    problems = [*images.problems, *(more.problems if more is not None else ())]
+    report_skipped(list(dict.fromkeys(problems)), "file")
 
 
 def register(app: typer.Typer) -> None:

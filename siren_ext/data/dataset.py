@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -18,12 +17,11 @@ from torch import Tensor
 
 from siren_ext.data.captions import CaptionReader, Captions
 from siren_ext.data.companions import KOHYA_FOLDER
-from siren_ext.data.image_files import inside
 from siren_ext.data.images import crop_view, read_picture, to_tensor
-from siren_ext.data.kohya import Subset, read_dataset_toml
+from siren_ext.data.kohya import OUTSIDE, Subset, read_dataset_toml, subset_folder, table_path
 from siren_ext.data.survey import CAPTION_SUFFIXES, LeftOut, Survey, examples, survey_folder
 from siren_ext.errors import DatasetError, ImageError
-from siren_ext.files import is_folder, real_path, sha256_file
+from siren_ext.files import real_path, sha256_file
 from siren_ext.progress import NULL, Progress
 from siren_ext.text import plain_name, printable
 
@@ -202,7 +200,9 @@ class ImageSet:
         return _finished(items, root, name, gathered.problems, gathered.notices())
 
     @classmethod
-    def from_toml(cls, path: Path | str, *, root: Path | None = None) -> ImageSet:
+    def from_toml(
+        cls, path: Path | str, *, root: Path | None = None, regular: bool = False
+    ) -> ImageSet:
         """The images of a ``dataset.toml`` of sd-scripts or musubi-tuner.
 
         Regularisation subsets and videos are left out; ``notices`` lists them.
@@ -216,6 +216,8 @@ class ImageSet:
         root : Path | None
             Folder that the images must be in; None takes that of the file. Subsets elsewhere are
             not read but reported in ``problems``, so a downloaded file cannot read other folders.
+        regular : bool
+            Take the regularisation subsets (``is_reg = true``) instead of the others.
 
         Raises
         ------
@@ -228,7 +230,7 @@ class ImageSet:
         items: dict[Path, Item] = {}
         found = read_dataset_toml(path)
         gathered.problems += found.problems
-        for label, subset in found.subsets:
+        for label, subset in found.regular if regular else found.subsets:
             try:
                 _add_subset(subset, path.parent, gathered)
             except (DatasetError, ImageError) as error:
@@ -237,7 +239,7 @@ class ImageSet:
             items.setdefault(real_path(item.path), item)
         gathered.items = list(items.values())
         name = real_path(path).parent.name
-        notices = [*found.notices, *gathered.notices()]
+        notices = [*([] if regular else found.notices), *gathered.notices()]
         return _finished(gathered.items, root, name, gathered.problems, notices)
 
 
@@ -363,38 +365,16 @@ def _relative_name(path: Path, root: Path) -> str:
 
 def _add_subset(subset: Subset, base: Path, gathered: _Gathered) -> None:
     """Add the images of one subset, if it is safe and well formed."""
-    if not inside(base / subset.folder, gathered.root):
-        raise DatasetError(
-            "is outside the folder of the dataset file; move the images beside it, or give the "
-            "image folder itself."
-        )
-    folder = base / subset.folder
-    if not is_folder(folder):
-        raise DatasetError("is not a folder; expected a folder of images.")
-    real_root = real_path(gathered.root)
-    folder = gathered.root / real_path(folder).relative_to(real_root)
+    root = gathered.root
+    folder = subset_folder(subset, base, root)
+    home, name = (root, subset.list_file) if subset.list_file else (folder, subset.metadata_file)
+    table = table_path(base / name, home, root) if name else None
+    if name and table is None:
+        gathered.problems.append((_relative_name(home, root), OUTSIDE))
     if subset.list_file:
-        table = _table_path(base / subset.list_file, gathered.root, gathered)
         if table is not None:
             gathered.add_listed(table, subset.repeats)
         return
-    name = subset.metadata_file
-    table = _table_path(base / name, folder, gathered) if name else None
     suffixes = (subset.caption_suffix,) if subset.caption_suffix else CAPTION_SUFFIXES
-    gathered.add(
-        folder,
-        suffixes,
-        table=table,
-        repeats=subset.repeats,
-        words=subset.class_words or None,
-    )
-
-
-def _table_path(file: Path, folder: Path, gathered: _Gathered) -> PurePosixPath | None:
-    """The path of a table relative to a subset's folder; None if it is outside the root."""
-    if inside(file, gathered.root):
-        real = gathered.root / real_path(file).relative_to(real_path(gathered.root))
-        return PurePosixPath(Path(os.path.relpath(real, folder)).as_posix())
-    why = "metadata_file is outside the folder of the dataset file; move it beside that file."
-    gathered.problems.append((_relative_name(folder, gathered.root), why))
-    return None
+    words = subset.class_words or None
+    gathered.add(folder, suffixes, table=table, repeats=subset.repeats, words=words)

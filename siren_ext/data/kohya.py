@@ -1,24 +1,25 @@
 """Reading and writing kohya's dataset.toml: the folders of a set, their class words and repeats.
 
 sd-scripts and musubi-tuner, both by kohya, have different forms; both are read. Files may come from
-other people, so every setting is checked here. Which folders may be read is checked in
-:mod:`siren_ext.data.dataset`.
+other people, so every setting is checked here, and no folder outside a root is given.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from siren_ext.data.image_files import inside
 from siren_ext.data.survey import examples
 from siren_ext.documents import read_toml
 from siren_ext.errors import DatasetError
-from siren_ext.files import atomic
+from siren_ext.files import atomic, is_folder, real_path
 from siren_ext.schema import convert, shown
 from siren_ext.text import printable
 
@@ -38,6 +39,8 @@ _NAMES = {
     "caption_suffix": "caption_extension",
     "list_file": "image_jsonl_file",
 }
+OUTSIDE = "metadata_file is outside the folder of the dataset file; move it beside that file."
+"""Why a file with captions is not read."""
 _IMAGES = ("image_directory", "image_jsonl_file")
 _VIDEOS = ("video_directory", "video_jsonl_file")
 _HEADER = (
@@ -115,6 +118,8 @@ class TomlSubsets:
     ----------
     subsets : list[tuple[str, Subset]]
         Label for messages, and subset, without regularisation subsets and videos.
+    regular : list[tuple[str, Subset]]
+        The same for regularisation subsets.
     problems : list[tuple[str, str]]
         Label and reason of malformed subsets.
     notices : list[str]
@@ -122,6 +127,7 @@ class TomlSubsets:
     """
 
     subsets: list[tuple[str, Subset]]
+    regular: list[tuple[str, Subset]]
     problems: list[tuple[str, str]]
     notices: list[str]
 
@@ -139,8 +145,7 @@ def read_dataset_toml(path: Path) -> TomlSubsets:
     DatasetError
         If it is not a readable dataset.toml.
     """
-    found = TomlSubsets([], [], [])
-    regular: list[str] = []
+    found = TomlSubsets([], [], [], [])
     videos = 0
     every = _settings_of_subsets(path)
     for number, settings in enumerate(every, start=1):
@@ -154,10 +159,8 @@ def read_dataset_toml(path: Path) -> TomlSubsets:
         except DatasetError as error:
             found.problems.append((label, str(error)))
             continue
-        if subset.is_reg:
-            regular.append(printable(subset.folder))
-        else:
-            found.subsets.append((label, subset))
+        (found.regular if subset.is_reg else found.subsets).append((label, subset))
+    regular = [subset for _, subset in found.regular]
     found.notices = _notices(regular, videos, _dropped_settings(every))
     if again := _listed_again([subset for _, subset in found.subsets]):
         count = "1 folder is" if len(again) == 1 else f"{len(again)} folders are"
@@ -219,12 +222,72 @@ def _dropped_settings(subsets: Sequence[dict[str, Any]]) -> list[str]:
     return [printable(name) for name in names]
 
 
-def _notices(regular: Sequence[str], videos: int, dropped: Sequence[str]) -> list[str]:
+def subset_folder(subset: Subset, base: Path, root: Path) -> Path:
+    """The folder of a subset, as a path below a root.
+
+    Parameters
+    ----------
+    subset : Subset
+        The subset.
+    base : Path
+        The folder of the dataset.toml.
+    root : Path
+        The folder that all images must be in.
+
+    Raises
+    ------
+    DatasetError
+        If it is outside the root, or not a folder.
+    """
+    folder = base / subset.folder
+    if not inside(folder, root):
+        raise DatasetError(
+            "is outside the folder of the dataset file; move the images beside it, or give the "
+            "image folder itself."
+        )
+    if not is_folder(folder):
+        raise DatasetError("is not a folder; expected a folder of images.")
+    return root / real_path(folder).relative_to(real_path(root))
+
+
+def table_path(file: Path, folder: Path, root: Path) -> PurePosixPath | None:
+    """The path of a file with captions relative to a folder; None if it is outside the root.
+
+    Parameters
+    ----------
+    file : Path
+        The file.
+    folder : Path
+        The root, or a folder below it.
+    root : Path
+        The folder that all images must be in.
+    """
+    if not inside(file, root):
+        return None
+    real = root / real_path(file).relative_to(real_path(root))
+    return PurePosixPath(Path(os.path.relpath(real, folder)).as_posix())
+
+
+def regular_notice(regular: Sequence[Subset], why: str = "only training images are used") -> str:
+    """The line that says that regularisation subsets are not used.
+
+    Parameters
+    ----------
+    regular : Sequence[Subset]
+        The subsets, at least one.
+    why : str
+        The reason, without a full stop.
+    """
+    count = f"{len(regular)} regularisation subset{'' if len(regular) == 1 else 's'}"
+    names = examples([printable(subset.folder) for subset in regular])
+    return f"Left out: {count} ({names}): {why}."
+
+
+def _notices(regular: Sequence[Subset], videos: int, dropped: Sequence[str]) -> list[str]:
     """What is not used, one line each."""
     notices = []
     if regular:
-        count = f"{len(regular)} regularisation subset{'' if len(regular) == 1 else 's'}"
-        notices.append(f"Left out: {count} ({examples(regular)}): only training images are used.")
+        notices.append(regular_notice(regular))
     if videos:
         count = f"{videos} dataset{'' if videos == 1 else 's'} of videos"
         notices.append(f"Left out: {count}: only images are used.")

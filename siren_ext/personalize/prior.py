@@ -7,12 +7,14 @@ al. (2023), "DreamBooth" (arXiv 2208.12242), section 3.3, Eq. 2.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from siren_ext.data.dataset import ImageSet
+from siren_ext.data.kohya import Subset, read_dataset_toml, regular_notice
 from siren_ext.diffusion import pipelines, sampling
 from siren_ext.diffusion.load import Pipeline
 from siren_ext.errors import ConfigError
@@ -28,6 +30,71 @@ _PRIOR = 3
 def uses_prior(config: PersonalizeConfig) -> bool:
     """Whether a run trains on class images."""
     return config.method in WITH_PRIOR and config.prior_weight > 0
+
+
+def open_sets(
+    images: Path | str, class_images: Path | str | None, config: PersonalizeConfig
+) -> tuple[ImageSet, ImageSet | None]:
+    """The images of a run and its class images.
+
+    The regularisation subsets of a ``dataset.toml`` are class images: those of ``class_images``, or
+    else those of ``images``. A folder of them may be in kohya's layout, such as ``reg/1_dog``.
+
+    Parameters
+    ----------
+    images : Path or str
+        A folder or a ``dataset.toml``.
+    class_images : Path or str or None
+        The same for class images.
+    config : PersonalizeConfig
+        Gives the method.
+
+    Returns
+    -------
+    images : ImageSet
+        The images; its notices say why regularisation subsets are not used.
+    class_images : ImageSet or None
+        The class images, if there are any.
+
+    Raises
+    ------
+    DatasetError
+        If a set can't be read, or contains no usable image.
+    """
+    data = ImageSet.open(images)
+    given = None
+    if class_images is not None:
+        theirs = _regular(class_images)
+        given = (
+            ImageSet.from_toml(class_images, regular=True)
+            if theirs
+            else ImageSet.open(class_images)
+        )
+    found = _regular(images)
+    if not found:
+        return data, given
+    why = ""
+    if config.method not in WITH_PRIOR:
+        why = f"{config.method} does not use class images, but {' and '.join(WITH_PRIOR)} do"
+    elif not uses_prior(config):
+        why = "prior_weight is 0"
+    elif given is not None:
+        why = "other class images were given"
+    usual = regular_notice(found)
+    notices = [line for line in data.notices if line != usual]
+    if why:
+        notices.insert(0, regular_notice(found, why))
+    else:
+        given = ImageSet.from_toml(images, regular=True)
+    return replace(data, notices=tuple(notices)), given
+
+
+def _regular(path: Path | str) -> list[Subset]:
+    """The regularisation subsets of a dataset.toml; none of a folder."""
+    path = Path(path)
+    if path.suffix.lower() != ".toml":
+        return []
+    return [subset for _, subset in read_dataset_toml(path).regular]
 
 
 def check_prior(config: PersonalizeConfig, given: ImageSet | None) -> None:

@@ -30,6 +30,18 @@ def test_personalize_passes_its_settings(call, photos: Path, tmp_path: Path, mon
     assert "Model written" in text
     assert seen["config"] == PersonalizeConfig(method="dreambooth", class_prompt="a photo")
     assert seen["class_images"] == 4
+    text = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "%s"\n'
+    text += '[[datasets.subsets]]\nimage_dir = "%s"\nis_reg = true\n'
+    toml = photos.parent / "dataset.toml"
+    toml.write_text(text % (photos.name, photos.name))
+    code, _, err = call("personalize", toml, *line[2:8])
+    assert code == 0, err
+    assert (seen["data"], seen["class_images"]) == (4, 4)
+    assert "regularisation" not in err
+    code, _, err = call("personalize", toml, *line[2:4], "--out", out, "--method", "svdiff")
+    assert code == 0, err
+    assert seen["class_images"] is None
+    assert "svdiff does not use class images" in err
 
 
 def test_errors_of_methods(call, photos: Path, tmp_path: Path) -> None:

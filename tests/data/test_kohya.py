@@ -11,7 +11,12 @@ from support.fake_coater import FakeCoater
 from siren_ext.coating.folder import coat_folder
 from siren_ext.coating.manifest import CoatConfig
 from siren_ext.data.dataset import ImageSet
-from siren_ext.data.kohya import Subset, write_dataset_toml
+from siren_ext.data.kohya import (
+    Subset,
+    read_dataset_toml,
+    regular_notice,
+    write_dataset_toml,
+)
 from siren_ext.errors import DatasetError
 
 
@@ -140,6 +145,31 @@ def test_what_is_dropped_from_a_dataset_toml_is_reported(tmp_path):
         "enable_bucket, caption_prefix): set them again for training.",
         "1 image has no caption (more/r.png).",
     )
+
+
+def test_regularisation_subsets_are_a_set_of_their_own(tmp_path: Path) -> None:
+    for name in ("img/a", "reg/r", "more/s"):
+        picture(tmp_path / f"{name}.png")
+    (tmp_path / "more" / "s.txt").write_text("a wild cat")
+    rest = ('img"', 'reg"\nis_reg = true\nclass_tokens = "cat"\nnum_repeats = 2')
+    rest = (*rest, 'more"\nis_reg = true', '../out"\nis_reg = true')
+    subsets = "".join(f'[[datasets.subsets]]\nimage_dir = "{text}\n' for text in rest)
+    path = toml(tmp_path / "dataset.toml", f"[[datasets]]\n{subsets}")
+    found = ImageSet.from_toml(path, regular=True)
+    assert [(i.name, i.caption, i.repeats, i.class_words) for i in found.items] == [
+        ("reg/r.png", None, 2, "cat"),
+        ("more/s.png", "a wild cat", 1, None),
+    ]
+    assert found.captions() == ["cat", "a wild cat"]
+    assert "outside" in found.problems[0][1]
+    assert found.notices == ("1 image has no caption (reg/r.png).",)
+    both = [subset for _, subset in read_dataset_toml(path).regular]
+    assert ImageSet.open(path).notices == (regular_notice(both),)
+    assert "3 regularisation subsets (reg, more, ../out): other" in regular_notice(both, "other")
+    with pytest.raises(DatasetError, match="no usable image"):
+        ImageSet.from_toml(
+            toml(path, '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "img"'), regular=True
+        )
 
 
 def test_a_metadata_file_of_a_subset_is_read(tmp_path):

@@ -11,7 +11,7 @@ from support.tiny_models import draw_images, need_models
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled, ConfigError, DatasetError
-from siren_ext.personalize.prior import check_prior, class_data
+from siren_ext.personalize.prior import check_prior, class_data, open_sets
 from siren_ext.personalize.run import personalize
 from siren_ext.progress import NULL
 
@@ -76,3 +76,66 @@ def test_a_resumed_run_does_not_generate_again(
         personalize(data, model, config, out, device="cpu", progress=StopAt(2))
     monkeypatch.setattr(prior, "_generated", None)
     personalize(data, model, config, out, device="cpu")
+
+
+def with_regular_images(folder: Path) -> Path:
+    """A dataset.toml with two images of a subject and three class images, one without caption."""
+    draw_images(folder / "img", 2)
+    draw_images(folder / "reg", 3)
+    (folder / "reg" / "0.txt").unlink()
+    text = """
+        [[datasets]]
+          [[datasets.subsets]]
+          image_dir = "img"
+          [[datasets.subsets]]
+          image_dir = "reg"
+          is_reg = true
+          class_tokens = "two birds"
+    """
+    (folder / "dataset.toml").write_text(text)
+    return folder / "dataset.toml"
+
+
+def test_regularisation_subsets_are_class_images(model: Path, tmp_path: Path) -> None:
+    path = with_regular_images(tmp_path)
+    config = short("dreambooth", class_prompt=None, steps=1)
+    data, given = open_sets(path, None, config)
+    assert [item.name for item in data.items] == ["img/0.png", "img/1.png"]
+    assert not data.notices
+    assert given is not None
+    assert [item.name for item in given.items] == ["reg/0.png", "reg/1.png", "reg/2.png"]
+    found = class_data(config, load(model), given, NULL)
+    assert found is not None
+    assert "two birds" in found.prompts
+    for theirs in (path, tmp_path / "reg"):  # given by themselves
+        again = open_sets(tmp_path / "img", theirs, config)[1]
+        assert again is not None
+        assert again.hash == given.hash
+    summary = personalize(data, model, config, tmp_path / "m", class_images=given, device="cpu")
+    assert summary.metadata["ss_num_reg_images"] == "3"
+
+
+def test_regularisation_subsets_without_use_are_named(tmp_path: Path) -> None:
+    path = with_regular_images(tmp_path)
+    for config, theirs, words in (
+        (short("svdiff"), None, "svdiff does not use class images, but dreambooth and custom-dif"),
+        (short("dreambooth", prior_weight=0.0), None, "prior_weight is 0."),
+        (short("dreambooth"), tmp_path / "img", "other class images were given."),
+    ):
+        data, given = open_sets(path, theirs, config)
+        assert (given is None) == (theirs is None)
+        assert given is None or len(given) == 2
+        assert data.notices[0].startswith("Left out: 1 regularisation subset (reg): " + words)
+        assert len(data.notices) == 1
+
+
+def test_class_images_in_the_layout_of_kohya(model: Path, tmp_path: Path) -> None:
+    draw_images(tmp_path / "img" / "10_sks bird", 2)
+    draw_images(tmp_path / "reg" / "2_two birds", 2, captions=False)
+    config = short("dreambooth", class_prompt=None)
+    data, given = open_sets(tmp_path / "img", tmp_path / "reg", config)
+    found = class_data(config, load(model), given, NULL)
+    assert found is not None
+    assert found.prompts == ("", "two birds")
+    assert len(found.rows) == 4
+    assert len(data) == 2
