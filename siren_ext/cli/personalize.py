@@ -37,8 +37,8 @@ def personalize_(
         Path,
         typer.Option(
             "--out",
-            help="What to write: a .safetensors file, or a folder for dreambooth, full and "
-            "custom-diffusion.",
+            help="What to write: a .safetensors file, or a folder for dreambooth, full (which also "
+            "write a checkpoint file) and custom-diffusion.",
         ),
     ],
     method: Method = None,
@@ -81,9 +81,10 @@ def personalize_(
 
     Train the clean reference that 'verify' needs in the same way on the originals.
     """
-    from siren_ext.personalize.config import FOLDERS, PersonalizeConfig
+    from siren_ext.personalize.config import PersonalizeConfig
     from siren_ext.personalize.prior import open_sets
     from siren_ext.personalize.run import personalize
+    from siren_ext.personalize.save import writes_file
 
     chosen = settings(
         PersonalizeConfig,
@@ -98,7 +99,7 @@ def personalize_(
         class_prompt=class_prompt,
         token=token,
     )
-    if chosen.method not in FOLDERS:  # personalize replaces no other folders
+    if writes_file(out, chosen):  # personalize replaces no other folders
         check_output(out, "adapter", force=force)
     found, more = open_sets(data, class_images, chosen)
     report_notices([*found.notices, *(more.notices if more is not None else ())])

@@ -22,7 +22,7 @@ from siren_ext.personalize.config import WITH_TOKEN, PersonalizeConfig
 from siren_ext.personalize.data import Batch, TrainingData, prepare
 from siren_ext.personalize.prior import check_prior, class_data
 from siren_ext.personalize.record import metadata, run_signature
-from siren_ext.personalize.save import check_out, finished, make_weights, save
+from siren_ext.personalize.save import check_out, check_written, finished, make_weights, save
 from siren_ext.personalize.word import check_prompts
 from siren_ext.progress import NULL, Progress
 from siren_ext.ranks import RankLostError, current
@@ -57,8 +57,8 @@ def personalize(
     config : PersonalizeConfig
         The settings.
     out : Path
-        The file, ending in ``.safetensors``; a folder for ``dreambooth``, ``full`` and
-        ``custom-diffusion``.
+        The file, ending in ``.safetensors``; a folder for ``custom-diffusion``; either of them for
+        ``dreambooth`` and ``full``.
     class_images : ImageSet or None
         Images of the same kind of subject, for ``dreambooth`` and ``custom-diffusion``; None
         generates them from ``config.class_prompt``.
@@ -80,7 +80,7 @@ def personalize(
     DatasetError
         If no image can be read, an image has no caption, or no caption has the new word.
     ModelError
-        If the model cannot be loaded, or the loss is not finite.
+        If the model cannot be loaded or not be written as one file, or the loss is not finite.
     MissingExtraError
         If peft or accelerate is not installed.
     Cancelled, RankLostError
@@ -101,6 +101,7 @@ def personalize(
     if summary is not None:
         return summary
     pipeline = pipelines.load_pipeline(model, device=target, dtype=dtype)
+    check_written(out, pipeline, config)
     training = prepare(data, pipeline, config, progress)
     generated = None if saved is None else saved.get("class")
     prior = class_data(config, pipeline, given, progress, generated)

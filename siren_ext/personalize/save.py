@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from siren_ext.adapters.files import CUSTOM_WEIGHTS, EMBEDDING_WEIGHTS
 from siren_ext.adapters.read import read_summary
@@ -14,8 +15,9 @@ from siren_ext.adapters.write import check_finite, save_kohya, save_plain
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.load import Pipeline, quiet_libraries
 from siren_ext.documents import read_json
-from siren_ext.errors import AdapterError, ConfigError, SirenError
+from siren_ext.errors import ConfigError, SirenError
 from siren_ext.files import is_file, is_folder, is_present, write_json
+from siren_ext.personalize.checkpoint import SUFFIX, check_single, original_weights
 from siren_ext.personalize.config import FOLDERS, WHOLE_MODELS, PersonalizeConfig
 from siren_ext.personalize.cross_attention import CustomWeights
 from siren_ext.personalize.lora import LoraWeights
@@ -28,6 +30,7 @@ RECORD = "siren_run.json"
 """The record of a run inside the folder of a model."""
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _MAX_RECORD = 16 << 20
+_COUNT = "siren_parameters"
 
 
 def make_weights(pipeline: Pipeline, config: PersonalizeConfig) -> VectorWeights:
@@ -60,6 +63,19 @@ def make_weights(pipeline: Pipeline, config: PersonalizeConfig) -> VectorWeights
     return LoraWeights(pipeline, config)
 
 
+def writes_file(out: Path, config: PersonalizeConfig) -> bool:
+    """Whether a run writes one file, and not a folder.
+
+    Parameters
+    ----------
+    out : Path
+        What it writes.
+    config : PersonalizeConfig
+        Gives the method. Methods that write a whole model go by the name.
+    """
+    return config.method not in FOLDERS or (config.method in WHOLE_MODELS and out.suffix == SUFFIX)
+
+
 def check_out(out: Path, config: PersonalizeConfig) -> None:
     """Refuse a name that does not suit the method, and a folder with other files.
 
@@ -76,21 +92,47 @@ def check_out(out: Path, config: PersonalizeConfig) -> None:
         If it can't be written.
     """
     if config.method not in FOLDERS:
-        if out.suffix != ".safetensors":
+        if out.suffix != SUFFIX:
             raise ConfigError(
                 f"{out.name} can't be an adapter file; expected a name ending in .safetensors."
             )
         return
-    if out.suffix == ".safetensors" or (is_present(out) and not is_folder(out)):
+    if writes_file(out, config):
+        if is_folder(out):
+            raise ConfigError(f"{out} is a folder; expected the name of a file to write.")
+        return
+    if out.suffix == SUFFIX or (is_present(out) and not is_folder(out)):
+        whole = config.method in WHOLE_MODELS
         raise ConfigError(
             f"{out} can't be a folder, and {config.method} writes one; expected the name of a new "
-            "folder, without .safetensors."
+            f"folder, {'or of a file ending in' if whole else 'without'} .safetensors."
         )
     if is_folder(out) and any(out.iterdir()) and RUN_KEY not in _record(out):
         raise ConfigError(
             f"{out} has other files already, which are not replaced; expected a new or empty "
             "folder, or one that the same command wrote. Choose another name."
         )
+
+
+def check_written(out: Path, pipeline: Pipeline, config: PersonalizeConfig) -> None:
+    """Refuse to train a model that could not be written as one file.
+
+    Parameters
+    ----------
+    out : Path
+        The file or folder that will be written; :func:`check_out` accepts it.
+    pipeline : Pipeline
+        The base model.
+    config : PersonalizeConfig
+        Gives the method.
+
+    Raises
+    ------
+    ModelError
+        If a whole model is wanted in one file, and it is not Stable Diffusion 1.x.
+    """
+    if config.method in WHOLE_MODELS and writes_file(out, config):
+        check_single(pipeline)
 
 
 def finished(out: Path, run: str, config: PersonalizeConfig) -> AdapterSummary | None:
@@ -157,6 +199,11 @@ def save(
         save_plain(out, {weights.word: weights.vectors()}, facts, dtype=dtype)
         return read_summary(out)
     check_finite({"the trained weights": weights.vector.detach()})
+    count = str(weights.vector.numel())
+    if writes_file(out, config):
+        _in_format(pipeline, weights, dtype)
+        save_plain(out, original_weights(pipeline), {**facts, _COUNT: count}, dtype=dtype)
+        return _model_summary(out)
     new = out.with_name(out.name + ".new")
     shutil.rmtree(new, ignore_errors=True)  # of a killed run; only one run has this output
     new.mkdir(parents=True)
@@ -167,8 +214,7 @@ def save(
             save_plain(new / EMBEDDING_WEIGHTS, word, facts, dtype=dtype)
         else:
             _save_model(new, pipeline, weights, dtype)
-        count = str(weights.vector.numel())
-        write_json(new / RECORD, {**facts, "siren_parameters": count})
+        write_json(new / RECORD, {**facts, _COUNT: count})
         _replace_folder(new, out)
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -179,11 +225,17 @@ def _save_model(
     folder: Path, pipeline: Pipeline, weights: VectorWeights, dtype: torch.dtype
 ) -> None:
     """Write the whole pipeline, as diffusers does."""
+    _in_format(pipeline, weights, dtype)
+    with quiet_libraries():
+        pipeline.save_pretrained(folder, safe_serialization=True)
+
+
+def _in_format(pipeline: Pipeline, weights: VectorWeights, dtype: torch.dtype) -> None:
+    """Convert the networks, with trained weights from float32."""
     with quiet_libraries():
         for network in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
             network.to(dtype=dtype, memory_format=torch.contiguous_format)
-        weights.push()  # from float32, not from what the run's format left of them
-        pipeline.save_pretrained(folder, safe_serialization=True)
+    weights.push()  # not from what the run's format left of them
 
 
 def _replace_folder(new: Path, out: Path) -> None:
@@ -199,31 +251,32 @@ def _replace_folder(new: Path, out: Path) -> None:
 def _record(out: Path) -> dict[str, str]:
     """The metadata of an earlier result; empty if there are none."""
     try:
-        if not is_folder(out):
-            return read_summary(out).metadata
+        if is_file(out):
+            with safe_open(str(out), framework="pt") as stream:
+                return dict(stream.metadata() or {})
         if not is_file(out / RECORD):
             return {}
         found = read_json(
             out / RECORD, error=ConfigError, max_bytes=_MAX_RECORD, name=RECORD,
             advice="Choose another folder.",
         )  # fmt: skip
-    except (AdapterError, ConfigError):
+    except (SafetensorError, OSError, ConfigError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _model_summary(folder: Path) -> AdapterSummary:
+def _model_summary(out: Path) -> AdapterSummary:
     """The summary of a whole model, whose hash is its fingerprint."""
-    facts = {key: str(value) for key, value in _record(folder).items()}
-    parameters = int(facts.get("siren_parameters", "0"))
+    facts = {key: str(value) for key, value in _record(out).items()}
+    parameters = int(facts.get(_COUNT, "0"))
     return AdapterSummary(
-        path=folder,
-        hash=pipelines.model_fingerprint(folder),
+        path=out,
+        hash=pipelines.model_fingerprint(out),
         modules=0,
         text_modules=0,
         parameters=parameters,
         ranks=(),
-        style="diffusers model",
+        style="diffusers model" if is_folder(out) else "checkpoint",
         kinds={},
         words=(),
         leftovers=(),

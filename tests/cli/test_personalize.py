@@ -56,3 +56,8 @@ def test_errors_of_methods(call, photos: Path, tmp_path: Path) -> None:
     code, _, err = call(*line, "--method", "svdiff")
     assert code == 2
     assert ".safetensors" in err
+    line[-1] = tmp_path / "model.safetensors"
+    line[-1].write_bytes(b"another program's")
+    code, _, err = call(*line, "--method", "full")
+    assert code == 2
+    assert "not replaced" in err

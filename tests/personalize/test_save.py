@@ -104,7 +104,8 @@ def test_other_folders_are_not_replaced(model: Path, data: ImageSet, tmp_path: P
         personalize(data, model, config, out, device="cpu")
     assert (out / "letter.txt").read_text() == "mine"
     with pytest.raises(ConfigError, match="writes one"):
-        check_out(tmp_path / "a.safetensors", config)
+        check_out(tmp_path / "a.safetensors", short("custom-diffusion"))
+    check_out(tmp_path / "a.safetensors", config)
     with pytest.raises(ConfigError, match="writes one"):
         check_out(out / "letter.txt", config)
     with pytest.raises(ConfigError, match=r"ending in \.safetensors"):
@@ -122,9 +123,9 @@ def test_diverged_weights_are_not_written(model: Path, data: ImageSet, tmp_path:
         trainer = trained(model, data, config, 0)
         with torch.no_grad():
             trainer.weights.vector[0] = torch.nan
-        out = tmp_path / "a.safetensors"
-        with pytest.raises(AdapterError, match="diverged"):
-            save(out, trainer.pipeline, trainer.weights, config, {})
+        for out in (tmp_path / "a.safetensors", tmp_path / "a"):
+            with pytest.raises(AdapterError, match="diverged"):
+                save(out, trainer.pipeline, trainer.weights, config, {})
     assert not list(tmp_path.iterdir())
 
 
