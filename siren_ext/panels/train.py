@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from siren_ext.errors import CoaterError, ConfigError
 from siren_ext.panels import html as cards
@@ -16,12 +16,22 @@ from siren_ext.panels.widgets import connect, folder_box, image_files, reveal, r
 from siren_ext.progress import Progress
 from siren_ext.training.config import TrainConfig
 
+if TYPE_CHECKING:
+    from siren_ext.personalize.config import PersonalizeConfig
+
 KINDS = {
     "With a secret message, to verify without a reference model (quick)": "keyed",
     "Fine pattern, no message (slow to make)": "default",
     "Faint tint, no message, for sets of very different images (quick)": "coarse",
 }
 """What the choice of coating shows, to the name of a preset."""
+METHODS = {
+    "LoRA (most common)": "lora",
+    "DreamBooth: all weights, with other pictures of the same kind": "dreambooth",
+    "Full fine-tuning: all weights": "full",
+    "SVDiff: few numbers, little overfitting": "svdiff",
+}
+"""What the choice of the copy's training shows, to the method of personalisation."""
 _NAME = re.compile(r"[\w][\w .-]{0,63}")
 
 
@@ -93,17 +103,37 @@ def _inputs(gr: Any, host: PanelHost) -> list[Any]:
     kind = gr.Radio(
         list(KINDS), value=next(iter(KINDS)), label="Type of coating", elem_id="siren_train_kind"
     )
-    return [files, folder, noun, base, steps, name, kind]
+    return [files, folder, noun, base, steps, name, kind, *_copy_inputs(gr)]
+
+
+def _copy_inputs(gr: Any) -> list[Any]:
+    """How a copy of the model learns the images, which the coater is then trained against."""
+    with gr.Accordion("How others may train", open=False, elem_id="siren_train_copy"):
+        method = gr.Dropdown(
+            list(METHODS),
+            value=next(iter(METHODS)),
+            label="A copy of the model first learns your images. How?",
+            elem_id="siren_train_method",
+        )
+        rate = gr.Number(
+            value=0,
+            label="Its learning rate (0: the usual one, meant for Stable Diffusion; the pocket "
+            "model needs more if all weights are trained)",
+            elem_id="siren_train_rate",
+        )
+    return [method, rate]
 
 
 def _checker(host: PanelHost) -> Callable[..., None]:
     """What is checked before the job is queued."""
 
     def check(
-        uploads: Any, folder: str, noun: str, base: str, steps: float, name: str, kind: str
-    ) -> None:
+        uploads: Any, folder: str, noun: str, base: str, steps: float, name: str, kind: str,
+        method: str, rate: float | None,
+    ) -> None:  # fmt: skip
         check_given(uploads, folder, host.limits)
         check_model(base, noun)
+        copy_settings(METHODS[method], steps, rate)
         coater_file(name, host.coaters.folder or Path())
 
     return check
@@ -139,7 +169,7 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
 
     def run(
         uploads: Any, folder: str, noun: str, base: str, steps: float, name: str, kind: str,
-        job_id: str, progress: Any = bar,
+        method: str, rate: float | None, job_id: str, progress: Any = bar,
     ) -> tuple[Any, ...]:  # fmt: skip
         def work() -> tuple[Any, ...]:
             watched = PanelProgress(progress, host.stops, job_id)
@@ -147,11 +177,38 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             job = host.jobs.new("train")
             images = collect_images(uploads, folder, host.limits, job / "originals")
             out = coater_file(name, host.coaters.folder or job)
-            return train_step(images, base, noun, int(steps), out, watched, preset=KINDS[kind])
+            copy = copy_settings(METHODS[method], steps, rate)
+            return train_step(
+                images, base, noun, int(steps), out, watched, preset=KINDS[kind], surrogate=copy
+            )
 
         return reveal(gr, cards.attempt(work, (None,)))
 
     return run
+
+
+def copy_settings(method: str, steps: float, rate: float | None) -> PersonalizeConfig:
+    """How a copy of the model learns the images.
+
+    Parameters
+    ----------
+    method : str
+        A method of ``siren-ext personalize`` that learns no new word.
+    steps : float
+        Training steps.
+    rate : float or None
+        Learning rate from 0 to 1; 0 or None for the method's own.
+
+    Raises
+    ------
+    ConfigError
+        A value is out of range.
+    """
+    from siren_ext.personalize.config import PersonalizeConfig
+
+    return PersonalizeConfig.from_dict(
+        {"method": method, "steps": int(steps), "learning_rate": float(rate or 0)}
+    )
 
 
 def coater_file(name: str, folder: Path) -> Path:
@@ -198,6 +255,7 @@ def train_step(
     progress: Progress,
     *,
     preset: str = "default",
+    surrogate: PersonalizeConfig | None = None,
 ) -> tuple[str, str]:
     """Train a coater against a personalised copy of the base model (the surrogate).
 
@@ -217,6 +275,8 @@ def train_step(
         Counts the steps.
     preset : str
         ``default`` is trained; ``coarse`` and ``keyed`` are fitted, which is quick.
+    surrogate : PersonalizeConfig or None
+        How the copy learns the images, from :func:`copy_settings`; None for a LoRA.
 
     Returns
     -------
@@ -232,7 +292,6 @@ def train_step(
     from siren_ext.coater.coater import Coater
     from siren_ext.coater.config import CoaterConfig
     from siren_ext.data.dataset import ImageSet
-    from siren_ext.personalize.config import PersonalizeConfig
     from siren_ext.training.recipes import train_for_base
 
     check_model(base, noun)
@@ -246,8 +305,8 @@ def train_step(
         done = f"{out.name} was fitted to {len(data)} images."
     use = "Make a key for it and coat with both" if preset == "keyed" else "Coat with it"
     train_for_base(
-        data, base, noun, out, config, surrogate=PersonalizeConfig(steps=steps), coater=shape,
-        start=begin, progress=progress,
+        data, base, noun, out, config, surrogate=surrogate or copy_settings("lora", steps, None),
+        coater=shape, start=begin, progress=progress,
     )  # fmt: skip
     text = f"{done} {use}. Keep the file safe and never publish it."
     return cards.note(text, "Coater ready") + cards.notices(data.notices), str(out)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from siren_ext.data.images import quantise
 from siren_ext.errors import CoaterError, ConfigError
-from siren_ext.files import one_at_a_time, sha256_file, write_json
+from siren_ext.files import one_at_a_time, write_json
 from siren_ext.progress import NULL, Named, Progress
 from siren_ext.schema import convert, to_plain
 from siren_ext.scoring.decoys import (
@@ -33,7 +33,7 @@ from siren_ext.scoring.decoys import (
     require_decoy,
 )
 from siren_ext.training.config import TrainConfig
-from siren_ext.training.recipes import surrogate_file
+from siren_ext.training.stand_in import found_surrogate, load_stand_in, surrogate_hash
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
@@ -97,20 +97,17 @@ def make_decoys(
     Cancelled
         The user stopped; the same call resumes.
     """
-    from siren_ext.adapters.merge import load_adapter
     from siren_ext.coater.coater import Coater
-    from siren_ext.devices import pick_device, pick_dtype
-    from siren_ext.diffusion.load import load_pipeline
+    from siren_ext.devices import pick_device
     from siren_ext.training.surrogate import DiffusionSurrogate
 
     coater, target = Path(coater), pick_device(device)
     true = Coater.load(coater, device=target)
     recipe_of(true)
-    adapter = Path(surrogate) if surrogate is not None else surrogate_file(coater)
+    adapter = Path(surrogate) if surrogate is not None else found_surrogate(coater)
     _check_surrogate(adapter, true)
     data = data.checked(progress=progress)
-    pipeline = load_pipeline(base, device=target, dtype=pick_dtype(target))
-    load_adapter(pipeline, adapter)
+    pipeline = load_stand_in(base, adapter, target)
     prompt = str(true.provenance.get("prompt") or "")
     stand_in = DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
     return decoys_against(true, data, stand_in, out, count=count, device=device, progress=progress)
@@ -118,13 +115,13 @@ def make_decoys(
 
 def _check_surrogate(adapter: Path, coater: Coater) -> None:
     """Refuse a stand-in that is missing or is not the one of the coater's training."""
-    if not adapter.is_file():
+    if not (adapter / "model_index.json" if adapter.is_dir() else adapter).is_file():
         raise CoaterError(
-            f"The LoRA of the stand-in model is not at {adapter}, where training leaves it; name "
+            f"The stand-in model, or its LoRA, is not at {adapter}, where training leaves it; name "
             "it with --surrogate, because decoys are trained against the same one."
         )
     wanted = coater.provenance.get("surrogate_sha256")
-    if wanted is not None and sha256_file(adapter) != wanted:
+    if wanted is not None and surrogate_hash(adapter) != wanted:
         raise CoaterError(
             f"{adapter} is not the stand-in that the coater was trained against (SHA-256 "
             f"{str(wanted)[:12]}). Name that file with --surrogate."

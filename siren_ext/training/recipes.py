@@ -13,19 +13,24 @@ from typing import TYPE_CHECKING, Any, Literal
 from siren_ext.coater.bundled import refuse_existing
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
-from siren_ext.files import one_at_a_time, sha256_file
+from siren_ext.files import one_at_a_time
 from siren_ext.progress import NULL, Progress
 from siren_ext.ranks import current
 from siren_ext.schema import shown
 from siren_ext.training.config import TrainConfig
 from siren_ext.training.prompts import surrogate_prompt
+from siren_ext.training.stand_in import (
+    personalised,
+    stand_in_settings,
+    surrogate_file,
+    surrogate_hash,
+)
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
     from siren_ext.coater.config import CoaterConfig
     from siren_ext.personalize.config import PersonalizeConfig
     from siren_ext.training.reptile import MetaConfig
-    from siren_ext.training.surrogate import DiffusionSurrogate
     from siren_ext.training.tasks import Task, Tasks
 
 
@@ -46,8 +51,8 @@ def train_for_base(
 ) -> Coater:
     """Train a coater for ``data`` against ``base`` and write it to ``out``.
 
-    Two files lie beside ``out``: ``<stem>.surrogate.safetensors``, the LoRA of the clean images,
-    and until the end the state from which a stopped call resumes.
+    Beside ``out`` lie the surrogate (:func:`siren_ext.training.stand_in.surrogate_file`) and, until
+    the end, the state from which a stopped call resumes.
 
     Parameters
     ----------
@@ -81,7 +86,7 @@ def train_for_base(
     CoaterError
         ``out`` exists.
     ConfigError
-        the class word is empty, there is nothing to train or fit, or the working size is none.
+        a setting can't be used, or there is nothing to train or fit.
     Cancelled
         the user stopped; the same call resumes.
     """
@@ -90,13 +95,13 @@ def train_for_base(
 
     out = Path(out)
     config = config or TrainConfig()
-    prompt = surrogate_prompt(class_word)
+    prompt, surrogate = surrogate_prompt(class_word), stand_in_settings(surrogate, class_word)
     refuse_existing(out)
     require_work(config, coater, start)
     _check_size(working_size)
     data = data.checked(progress=progress)
-    adapter = surrogate_file(out)
-    stand_in = _personalised(data, base, prompt, surrogate, adapter, device, progress)
+    adapter = surrogate_file(out, surrogate.method)
+    stand_in = personalised(data, base, prompt, surrogate, adapter, device, progress)
     before = start
     coater, start = fitted_to(
         stand_in.resolution, coater, start, working_size=working_size, progress=progress
@@ -105,54 +110,11 @@ def train_for_base(
         data, stand_in, config, coater=coater, start=start, device=device, progress=progress,
         resume=out.with_name(out.name + ".state"),
     )  # fmt: skip
-    result.provenance["surrogate_sha256"] = sha256_file(adapter)
+    result.provenance["surrogate_sha256"] = surrogate_hash(adapter)
     if before is not None:
         result.provenance["start"] = _description(before)
     current().first(lambda: result.save(out))
     return result
-
-
-def surrogate_file(coater: Path) -> Path:
-    """Where training leaves the LoRA of the stand-in model.
-
-    Parameters
-    ----------
-    coater : Path
-        The coater's file.
-
-    Returns
-    -------
-    Path
-        ``<stem>.surrogate.safetensors`` beside it.
-    """
-    return coater.with_name(f"{coater.stem}.surrogate.safetensors")
-
-
-def _personalised(
-    data: ImageSet,
-    base: str | Path,
-    prompt: str,
-    config: PersonalizeConfig | None,
-    adapter: Path,
-    device: str,
-    progress: Progress,
-) -> DiffusionSurrogate:
-    """The base model with a LoRA of the clean images, which is trained unless the file is there."""
-    from siren_ext.adapters.merge import load_adapter
-    from siren_ext.devices import pick_device, pick_dtype
-    from siren_ext.diffusion.load import load_pipeline
-    from siren_ext.personalize.config import PersonalizeConfig
-    from siren_ext.personalize.run import personalize
-    from siren_ext.training.surrogate import DiffusionSurrogate
-
-    config = config or PersonalizeConfig()
-    if config.prompt is None and not all(item.caption for item in data.items):
-        config = replace(config, prompt=prompt)
-    personalize(data, base, config, adapter, device=device, progress=progress)
-    target = pick_device(device)
-    pipeline = load_pipeline(base, device=target, dtype=pick_dtype(target))
-    load_adapter(pipeline, adapter)
-    return DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
 
 
 def surrogate_settings(

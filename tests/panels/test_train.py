@@ -58,3 +58,28 @@ def test_training_of_every_kind(
         assert bool(seen["coater"].message_bits) == (preset == "keyed")
     with pytest.raises(ConfigError, match="no model"):
         train_step(pictures, "nowhere", "fox", 30, out, NULL, preset=preset)
+
+
+def test_the_copy_is_trained_as_chosen(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import siren_ext.training.recipes as owner
+    from siren_ext.panels.train import METHODS, copy_settings, train_step
+    from siren_ext.personalize.config import RATES
+    from siren_ext.training.stand_in import stand_in_settings
+
+    seen: list[Any] = []
+    monkeypatch.setattr(owner, "train_for_base", lambda *_, surrogate, **__: seen.append(surrogate))
+    for method in METHODS.values():
+        chosen = copy_settings(method, 30.0, 0)
+        train_step(
+            pictures, "pocket", "fox", 30, tmp_path / "a.safetensors", NULL, surrogate=chosen
+        )
+        assert seen[-1] is chosen
+        assert (chosen.method, chosen.steps) == (method, 30)
+        assert chosen.learning_rate == RATES[method]
+        stand_in_settings(chosen, "fox")  # all of them can be a stand-in
+    assert copy_settings("full", 30.0, 0.01).learning_rate == 0.01
+    assert copy_settings("lora", 30.0, None).learning_rate == RATES["lora"]
+    with pytest.raises(ConfigError, match="learning_rate"):
+        copy_settings("full", 30.0, -1.0)
