@@ -60,9 +60,9 @@ QUICK = Length(
     each=2,
     innocent=4,
     source_steps=200,
-    steps=150,
+    steps=200,
     source_batch=4,
-    batch=2,
+    batch=4,
     images=8,
     shares=(1.0, 0.5),
 )

@@ -1,0 +1,98 @@
+"""Measures the tables and figures of SIREN's paper by name: ``python -m siren_ext.experiments``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from siren_ext.cli.common import command, say, watched
+from siren_ext.cli.options import ClassWord
+from siren_ext.errors import ConfigError
+from siren_ext.experiments.layout import open_log
+from siren_ext.experiments.options import StudyCoater, StudyImages
+from siren_ext.experiments.panel_results import write_rows
+from siren_ext.experiments.paper_page import merged, page_text, read_rows
+from siren_ext.experiments.paper_study import QUICK, PaperConfig, PaperStudy
+from siren_ext.experiments.paper_tables import TABLES
+from siren_ext.experiments.study import open_set
+from siren_ext.files import atomic
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def _list() -> None:
+    for name, table in TABLES.items():
+        say(f"{name}: {table.title}")
+        for cell in table.cells:
+            say(f"    {cell.row}")
+
+
+@command(
+    app,
+    "experiments",
+    example="python -m siren_ext.experiments table_10 --class-word icon --out runs/paper --quick",
+)
+def experiments(
+    name: Annotated[str, typer.Argument(help="A table or figure, or all.")] = "",
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of models, pictures and scores.")
+    ] = Path("runs/paper"),
+    data: StudyImages = "samples",
+    coater: StudyCoater = "keyed",
+    class_word: ClassWord = "icon",
+    base: Annotated[str, typer.Option("--base", help="Base model.")] = "pocket",
+    row: Annotated[
+        list[str] | None, typer.Option("--row", help="Only this row; may be repeated.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Minutes for a row, rough.")] = False,
+    seeds: Annotated[int, typer.Option("--seeds", min=0, help="Models of a row.")] = 0,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Table; by default in OUT.")] = None,
+    page: Annotated[Path | None, typer.Option("--page", help="Page to write.")] = None,
+    every: Annotated[bool, typer.Option("--list", help="Name all tables and rows.")] = False,
+) -> None:
+    """Measure a table of SIREN's paper on models of this machine.
+
+    Everything finished is kept in OUT, also between tables; the same call resumes a stopped one.
+    """
+    from siren_ext.coater.bundled import coater_path
+    from siren_ext.coater.coater import Coater
+    from siren_ext.devices import pick_device
+
+    if every or not name:
+        _list()
+        return
+    if name != "all" and name not in TABLES:
+        raise ConfigError(f"There is no table {name!r}; expected all, {', '.join(TABLES)}.")
+    wanted = list(TABLES) if name == "all" else [name]
+    cells = [(one, cell) for one in wanted for cell in TABLES[one].cells]
+    if row:
+        known = [cell.row for _, cell in cells]
+        if unknown := sorted(set(row) - set(known)):
+            raise ConfigError(f"There is no row {unknown[0]!r}; expected {', '.join(known)}.")
+        cells = [(one, cell) for one, cell in cells if cell.row in row]
+    config = QUICK if quick else PaperConfig()
+    if seeds:
+        config = PaperConfig.from_dict(config.to_dict() | {"seeds": seeds})
+    loaded = Coater.load(coater_path(coater), device=pick_device("auto"))
+    if not loaded.keyed:
+        raise ConfigError(f"{coater} is not keyed; the tables need a keyed coater, such as keyed.")
+    open_log(out, {"study": "paper", "settings": config.to_dict() | {"seeds": None}})
+    table = csv or out / "experiments.csv"
+    with watched(False) as progress:
+        study = PaperStudy(open_set(data), loaded, class_word, base, out, config, progress)
+        for one, cell in cells:
+            rows = study.rows(one, cell)
+            # at once, so that a run that is stopped leaves a table
+            write_rows(merged(read_rows(table), rows), table)
+            for found in rows:
+                say(", ".join(f"{key} {value}" for key, value in found.items()))
+    if page is not None:
+        with atomic(page) as temporary:
+            temporary.write_text(page_text(read_rows(table)), encoding="utf-8")
+    say(str(table))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,118 @@
+"""Rows of the paper's tables: how a model was made and asked, and its pictures changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from siren_ext.attacks.apply import Step
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a suspicious model was made.
+
+    Attributes
+    ----------
+    share : float
+        Share of the training images that are coated; the rest are the clean originals.
+    images : int
+        Training images, drawn from the set; 0 for all.
+    handling : tuple of Step
+        What happened to all training images.
+    training : Mapping[str, Any]
+        Settings of :class:`~siren_ext.personalize.config.PersonalizeConfig` that differ from the
+        study's.
+    weights : str
+        What happened to the file of the adapter: an attack on weights, or nothing.
+    """
+
+    share: float = 1.0
+    images: int = 0
+    handling: tuple[Step, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    weights: str = ""
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values, of which equal ones are trained once."""
+        return {
+            "share": self.share,
+            "images": self.images,
+            "handling": [[step.name, dict(step.settings)] for step in self.handling],
+            "training": dict(self.training),
+            "weights": self.weights,
+        }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row of a table.
+
+    Attributes
+    ----------
+    row : str
+        Its name.
+    made : Made
+        How the suspicious model was made.
+    asked : Mapping[str, Any]
+        Settings of :class:`~siren_ext.suspects.base.PromptPlan` that differ from the study's, for
+        all models, because whoever tests a model chooses how it is asked. The prompt ``class``
+        stands for "an image of" the class word.
+    after : tuple of Step
+        What happened to the suspicious model's pictures before they were tested.
+    alike : bool
+        The reference is personalised in the same way. Otherwise it is a LoRA; but a word that one
+        model has learnt says nothing to the other.
+    paper : str
+        What the paper reports, or "lost" if its text was not available.
+    """
+
+    row: str
+    made: Made = Made()
+    asked: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    after: tuple[Step, ...] = ()
+    alike: bool = False
+    paper: str = "lost"
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table or figure of the paper.
+
+    Attributes
+    ----------
+    title : str
+        What it is about.
+    reported : str
+        What the paper says, in a sentence.
+    cells : tuple of Cell
+        What the study measures.
+    elsewhere : str
+        Markdown that names the page where it is measured, if not here.
+    missing : tuple of (str, str)
+        Rows that are not measured, and why.
+    """
+
+    title: str
+    reported: str
+    cells: tuple[Cell, ...] = ()
+    elsewhere: str = ""
+    missing: tuple[tuple[str, str], ...] = ()
+
+
+def digest(*parts: Any) -> str:
+    """Sixteen hexadecimal digits that belong to plain values.
+
+    Parameters
+    ----------
+    parts
+        Values that JSON can hold.
+    """
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

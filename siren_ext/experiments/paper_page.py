@@ -1,0 +1,139 @@
+"""The page of the paper's tables: what the paper reports, what was measured, and what was not."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from siren_ext.experiments.pages import table
+from siren_ext.experiments.paper_cells import Cell
+from siren_ext.experiments.paper_tables import TABLES
+
+_LEVELS = ("0.01", "0.0001")
+_HEAD = (
+    "row", "paper", "KS, .01", "KS, 1e-4", "innocent, .01", "key, 30 pictures", "key, all pictures",
+    "key, model's file", "innocent by key", "models",
+)  # fmt: skip
+_NOT_YET = "not measured, because no run of it is finished yet"
+_SMALLEST_P = 1e-3
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of an earlier run; none if there is no file.
+
+    Parameters
+    ----------
+    path : Path
+        CSV table of :func:`siren_ext.experiments.paper_study.PaperStudy.rows`.
+    """
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of earlier runs, replaced where they were measured again.
+
+    Parameters
+    ----------
+    old, new : sequence of dict
+        With ``table``, ``row`` and ``set``, all rows of which are replaced together.
+    """
+
+    def place(row: dict[str, Any]) -> tuple[str, ...]:
+        return (row["table"], row["row"], row["set"])
+
+    again = {place(row) for row in new}
+    return [row for row in old if place(row) not in again] + list(new)
+
+
+def page_text(rows: Sequence[dict[str, Any]]) -> str:
+    """The whole page in Markdown.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Everything that was measured.
+    """
+    parts = [_INTRODUCTION]
+    for name, one in TABLES.items():
+        lines = [f"## {one.title}", "", f"`{name}`. The paper: {one.reported}", ""]
+        sets = list(dict.fromkeys(row["set"] for row in rows if row["table"] == name))
+        for data in sets:
+            known = [row for row in rows if row["table"] == name and row["set"] == data]
+            if len(sets) > 1:
+                lines += [f"**{data}**", ""]
+            lines.append(table(_HEAD, [_line(cell, known) for cell in one.cells]))
+        gaps = [(cell.row, _NOT_YET) for cell in one.cells] if not sets else []
+        gaps += [(row, f"not measured, because {reason}") for row, reason in one.missing]
+        lines += [f"- {row}: {reason}." for row, reason in gaps]
+        lines += [""] if gaps else []
+        lines += [f"{one.elsewhere}.", ""] if one.elsewhere else []
+        parts.append("\n".join(lines))
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def _line(cell: Cell, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """One row of a table."""
+    own = [row for row in rows if row["row"] == cell.row]
+    guilty = [row for row in own if row["role"] == "guilty"]
+    innocent = [row for row in own if row["role"] == "innocent"]
+    if not guilty:
+        return [cell.row, cell.paper, _NOT_YET, *[""] * (len(_HEAD) - 3)]
+    rates = [_span([float(row[f"tpr_{level}"]) for row in guilty]) for level in _LEVELS]
+    wrong = _span([float(row[f"tpr_{_LEVELS[0]}"]) for row in innocent])
+    keys = [_chances(guilty, name) for name in ("p_few", "p_pictures", "p_file")]
+    accused = [
+        min(float(row[name]) for name in ("p_pictures", "p_file") if row[name] not in ("", None))
+        for row in innocent
+    ]
+    by_key = f"{sum(p <= _SMALLEST_P for p in accused)} of {len(accused)}"
+    return [cell.row, cell.paper, *rates, wrong, *keys, by_key, str(len(guilty))]
+
+
+def _span(shares: Sequence[float]) -> str:
+    """The mean of shares, and the lowest and highest."""
+    if not shares:
+        return ""
+    mean = f"{100 * float(np.mean(shares)):.0f} %"
+    if len(shares) == 1:
+        return mean
+    return f"{mean} ({100 * min(shares):.0f} to {100 * max(shares):.0f})"
+
+
+def _chances(rows: Sequence[dict[str, Any]], name: str) -> str:
+    """The p of every model."""
+    found = [row[name] for row in rows]
+    if any(one in ("", None) for one in found):
+        return ""
+    return ", ".join(f"{float(one):.1g}" for one in found)
+
+
+_INTRODUCTION = """# The paper's experiments
+
+Every table and figure of SIREN's paper, what the paper reports, and what was measured here on the
+bundled model. This page is written by
+
+```
+python -m siren_ext.experiments NAME --class-word icon --out runs/paper --page docs/experiments.md
+```
+
+where NAME is the name below a title, or `all`. A stopped run is resumed, and no model is trained
+twice. `--list` names all rows, of which `--row` takes single ones. `--quick` takes minutes for a
+row; its figures are not for this page.
+
+- **KS** is SIREN's test: the share of draws of 30 pictures that are found against 100 of a clean
+  model, at two levels. **Innocent** models are made and asked like the guilty ones, from clean
+  images.
+- **Key** is p of the keyed test: by 30 pictures, by all of them, and by the model's file.
+  **Innocent by key**: innocent models with p up to .001 by pictures or file.
+- Behind the mean of the models stand the lowest and the highest. p is given for each model.
+
+The bundled model is small and its trainings are short. So the figures say which changes matter, and
+little about how large a rate will be with Stable Diffusion.
+"""

@@ -1,0 +1,299 @@
+"""Measures rows of the paper's tables: trains, asks and tests models, each of them once.
+
+Of every row there are guilty models, which are trained on coated images, and innocent ones, which
+differ from them in nothing but that. The pictures of one more clean model, personalised in the
+ordinary way, are the reference, as in the paper. A change of a suspect's pictures is not made to
+the reference, because whoever tests does not know of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from msgspec import Meta
+
+from siren_ext.attacks.apply import handle_folder
+from siren_ext.attacks.weights import attack_adapter
+from siren_ext.coater.coater import Coater
+from siren_ext.coating.folder import coat_folder
+from siren_ext.config import Config
+from siren_ext.data.dataset import ImageSet
+from siren_ext.experiments.measures import LEVELS, area
+from siren_ext.experiments.paper_cells import Cell, Made, digest
+from siren_ext.experiments.study import experiment_key
+from siren_ext.personalize.config import FOLDERS, WHOLE_MODELS, PersonalizeConfig
+from siren_ext.personalize.run import personalize
+from siren_ext.preference.measure import measure_preference
+from siren_ext.progress import Named, Progress
+from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.stats.keyed import keyed_test
+from siren_ext.stats.resample import resampled_ks
+from siren_ext.suspects.base import PromptPlan, generate_images
+from siren_ext.suspects.local import LocalSuspect
+from siren_ext.training.prompts import class_prompt
+from siren_ext.workflows.cached_scores import cached_scores
+from siren_ext.workflows.experiment_run import PROMPTS, spread_captions
+
+Row = dict[str, Any]
+_SEEDS, _NOISES = 1000, 1_000_000
+_PLACES = {"reference": 1, "innocent": 2, "guilty": 3}
+"""Models of equal training differ in their seeds at least."""
+
+
+@dataclass(frozen=True)
+class PaperConfig(Config):
+    """How much a study of the paper's tables makes.
+
+    Attributes
+    ----------
+    seeds : int
+        Guilty models of every row, and innocent ones.
+    steps : int
+        Training steps, for methods with a setting of their own too.
+    mimicries, reference : int
+        Pictures of a suspicious model, and of the reference.
+    size, against : int
+        Of one KS test: pictures of each, drawn anew for every repetition.
+    repeats : int
+        Tests per model.
+    sampling_steps, guidance : int, float
+        Of the pictures, where a row has no other.
+    file : bool
+        Also ask the files of models (:mod:`siren_ext.preference.measure`), where nothing but the
+        model matters.
+    """
+
+    seeds: Annotated[int, Meta(ge=1, le=100)] = 3
+    steps: Annotated[int, Meta(ge=1, le=1_000_000)] = 400
+    mimicries: Annotated[int, Meta(ge=1, le=_NOISES)] = 150
+    reference: Annotated[int, Meta(ge=1, le=_NOISES)] = 300
+    size: Annotated[int, Meta(ge=1, le=_NOISES)] = 30
+    against: Annotated[int, Meta(ge=1, le=_NOISES)] = 100
+    repeats: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    sampling_steps: Annotated[int, Meta(ge=1, le=1000)] = 20
+    guidance: Annotated[float, Meta(ge=0, le=100)] = 3.0
+    file: bool = True
+
+
+QUICK = PaperConfig(
+    seeds=1, steps=150, mimicries=40, reference=100, repeats=2000, sampling_steps=10
+)
+"""Minutes for a row: too little training and too few pictures for figures to be quoted."""
+
+
+@dataclass(frozen=True, eq=False)
+class PaperStudy:
+    """Everything that the rows need.
+
+    Attributes
+    ----------
+    data : ImageSet
+        The owner's clean images, with captions.
+    coater : Coater
+        A keyed coater.
+    class_word : str
+        Noun for what the images show.
+    base : str
+        The base model.
+    out : Path
+        Folder of models, pictures and scores, which all tables and sets may share.
+    config : PaperConfig
+        How much is made.
+    progress : Progress
+        Receives every step; may cancel.
+    """
+
+    data: ImageSet
+    coater: Coater
+    class_word: str
+    base: str
+    out: Path
+    config: PaperConfig
+    progress: Progress
+
+    def rows(self, table: str, cell: Cell) -> list[Row]:
+        """The figures of a row, one for each guilty and innocent model.
+
+        Parameters
+        ----------
+        table : str
+            Name of its table.
+        cell : Cell
+            The row.
+
+        Returns
+        -------
+        list of dict
+            ``tpr_ALPHA`` for the levels of :data:`~siren_ext.experiments.measures.LEVELS`: how many
+            tests of ``size`` pictures accuse the model; ``auc``; ``p_pictures`` and ``p_few`` of
+            the keyed test, for all pictures and the first ``size``; ``p_file`` of the model's file,
+            None if it was not asked.
+
+        Raises
+        ------
+        Cancelled
+            If the user stopped; the same call resumes.
+        """
+        usual = cell.made if cell.alike else Made()
+        reference = self._scores("reference", 0, Cell("", usual, cell.asked))
+        found = []
+        for role in ("guilty", "innocent"):
+            for number in range(self.config.seeds):
+                suspect = self._scores(role, number, cell)
+                known = {"table": table, "row": cell.row, "set": self.data.name, "role": role}
+                known |= {"model": number, "steps": self._steps(cell.made)}
+                known |= self._figures(suspect, reference, number)
+                found.append(known | {"p_file": self._p_file(role, number, cell)})
+        return found
+
+    def _figures(self, suspect: ScoreSet, reference: ScoreSet, number: int) -> Row:
+        tests = resampled_ks(
+            suspect.scores,
+            reference.scores,
+            size=self.config.size,
+            repeats=self.config.repeats,
+            reference_size=self.config.against,
+            rng=np.random.default_rng((number, 11)),
+        )
+        shares = zip(LEVELS, tests.tpr(LEVELS), strict=True)
+        found: Row = {f"tpr_{level:g}": float(share) for level, share in shares}
+        found["auc"] = area(suspect.scores, reference.scores).value
+        features = suspect.features
+        assert features is not None  # the coater is keyed
+        signs = self._key.signs()
+        found["p_few"] = keyed_test(features[: self.config.size], signs).p_value
+        found["p_pictures"] = keyed_test(features, signs).p_value
+        return found | {"pictures": len(features)}
+
+    @property
+    def _key(self) -> Any:
+        return experiment_key(0, self.coater.config.message_bits)
+
+    @cached_property
+    def coated(self) -> ImageSet:
+        """The coated images, in the order of the originals."""
+        folder = self.out / "coated" / digest(self.data.hash, self.coater.fingerprint)
+        if not folder.is_dir() or len(ImageSet.open(folder)) < len(self.data):
+            coat_folder(self.data, self.coater, folder, key=self._key, progress=self.progress)
+        return ImageSet.open(folder)
+
+    def _steps(self, made: Made) -> int:
+        return int(made.training.get("steps", self.config.steps))
+
+    def _identity(self, role: str, number: int, made: Made) -> tuple[str, Made, int]:
+        """Name of a model's files, how it is made, and its training seed."""
+        if role != "guilty":
+            made = dataclasses.replace(made, share=0.0)
+        seed = _SEEDS * _PLACES[role] + number
+        coater = self.coater.fingerprint if made.share else ""
+        parts = [self.data.hash, coater, self.base, self._steps(made), seed, made.to_plain()]
+        return digest(*parts), made, seed
+
+    def _model(self, role: str, number: int, given: Made, *, exact: bool = False) -> LocalSuspect:
+        """A model, trained unless it exists; ``exact`` for 32-bit numbers."""
+        name, made, seed = self._identity(role, number, given)
+        path = self._place(name, made)
+        whole = made.training.get("method") in WHOLE_MODELS
+        if not path.exists():
+            if made.weights:
+                plain = dataclasses.replace(made, weights="")
+                self._model(role, number, plain)
+                before = self._place(self._identity(role, number, plain)[0], plain)
+                attack_adapter(before, path, [made.weights], {})
+            else:
+                self._train(made, seed, path, Named(self.progress, f"{role} {number}"))
+        dtype = torch.float32 if exact else None
+        return (
+            LocalSuspect(path, dtype=dtype) if whole else LocalSuspect(self.base, path, dtype=dtype)
+        )
+
+    def _train(self, made: Made, seed: int, path: Path, progress: Progress) -> None:
+        settings = {"steps": self.config.steps, "seed": seed, **made.training}
+        work = self.out / "work" / path.stem
+        images = self._training_images(made, seed, work)
+        personalize(
+            images, self.base, PersonalizeConfig.from_dict(settings), path, progress=progress
+        )
+        shutil.rmtree(work, ignore_errors=True)
+
+    def _place(self, name: str, made: Made) -> Path:
+        folder = made.training.get("method") in FOLDERS
+        path = self.out / "models" / (name if folder else f"{name}.safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _training_images(self, made: Made, seed: int, work: Path) -> ImageSet:
+        """Coated and clean images mixed, then handled."""
+        order = np.random.default_rng((seed, 3)).permutation(len(self.data))
+        used = sorted(order[: made.images or len(order)].tolist())
+        coated = set(np.random.default_rng((seed, 4)).permutation(used)
+                     [: round(made.share * len(used))].tolist())  # fmt: skip
+        mixed = work / "mixed"
+        mixed.mkdir(parents=True, exist_ok=True)
+        for row in used:
+            item = (self.coated if row in coated else self.data).items[row]
+            target = mixed / f"{row:05d}{item.path.suffix}"
+            shutil.copyfile(item.path, target)
+            target.with_suffix(".txt").write_text(item.caption or "", encoding="utf-8")
+        images = ImageSet.open(mixed)
+        if not made.handling:
+            return images
+        return handle_folder(images, work / "handled", made.handling, seed=seed)
+
+    def _scores(self, role: str, number: int, cell: Cell) -> ScoreSet:
+        """Scores of a model's pictures, made unless they exist."""
+        name, _, _ = self._identity(role, number, cell.made)
+        count = self.config.reference if role == "reference" else self.config.mimicries
+        plan = self._plan(role, number, count, cell.asked)
+        own = digest(name, plan.to_dict())
+        folder = self.out / "pictures" / own
+        changes = [[step.name, dict(step.settings)] for step in cell.after]
+        file = self.out / "scores" / f"{digest(own, changes, self.coater.fingerprint)}.json"
+        if file.is_file():
+            return ScoreSet.load(file)
+        shown = Named(self.progress, f"{cell.row or 'reference'}, {role} {number}")
+        suspect = self._model(role, number, cell.made)
+        generate_images(suspect, plan, folder, progress=shown)
+        work = self.out / "work" / file.stem
+        if cell.after:
+            folder = handle_folder(ImageSet.open(folder), work, cell.after, seed=number).root
+        file.parent.mkdir(parents=True, exist_ok=True)
+        found = cached_scores(folder, self.coater, file, progress=shown)
+        shutil.rmtree(work, ignore_errors=True)
+        return found
+
+    def _plan(self, role: str, number: int, count: int, asked: Mapping[str, Any]) -> PromptPlan:
+        settings: dict[str, Any] = {
+            "prompts": spread_captions(self.data, PROMPTS),
+            "count": count,
+            "seed": (_SEEDS * _PLACES[role] + number) * _NOISES,
+            "steps": self.config.sampling_steps,
+            "guidance": self.config.guidance,
+        }
+        settings |= asked
+        if settings["prompts"] == ("class",):
+            settings["prompts"] = (class_prompt(self.class_word),)
+        return PromptPlan(**settings)
+
+    def _p_file(self, role: str, number: int, cell: Cell) -> float | None:
+        """What the model's file says; None where only the pictures differ."""
+        if not self.config.file or cell.after:
+            return None
+        name, _, _ = self._identity(role, number, cell.made)
+        file = self.out / "files" / f"{digest(name, self.coater.fingerprint)}.json"
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            suspect = self._model(role, number, cell.made, exact=True)
+            shown = Named(self.progress, f"{cell.row}, {role} {number}")
+            measure_preference(suspect, self.data, self.coater, progress=shown).save(file)
+        features = ScoreSet.load(file).features
+        assert features is not None
+        return keyed_test(features, self._key.signs()).p_value

@@ -1,0 +1,42 @@
+"""The page of the paper's tables, from rows that are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from siren_ext.experiments.panel_results import write_rows
+from siren_ext.experiments.paper_page import merged, page_text, read_rows
+
+
+def found(role: str, model: int, **more: Any) -> dict[str, Any]:
+    known = {"table": "table_11", "row": "15 steps", "set": "icons", "role": role, "model": model}
+    rates = {"tpr_0.01": 0.5 if role == "guilty" else 0.0, "tpr_0.0001": 0.25}
+    return known | rates | {"p_few": 0.2, "p_pictures": 2e-5, "p_file": None} | more
+
+
+def test_rows_are_put_into_the_table() -> None:
+    rows = [found("guilty", 0), found("guilty", 1, **{"tpr_0.01": 1.0, "p_pictures": 3e-7})]
+    rows += [found("innocent", 0, p_pictures=0.5), found("innocent", 1, p_file=1e-4)]
+    text = page_text(rows)
+    assert (
+        "| 15 steps | 100 % | 75 % (50 to 100) | 25 % (25 to 25) | 0 % (0 to 0) | 0.2, 0.2 | "
+        "2e-05, 3e-07 |  | 1 of 2 | 2 |"
+    ) in text
+    assert "| 35 steps | 100 % | not measured, because no run of it is finished yet |" in text
+    assert "- all: not measured, because this attack trains a model of its own" in text
+
+
+def test_a_page_without_rows_says_that_nothing_is_measured() -> None:
+    text = page_text([])
+    assert "| --- |" not in text
+    assert text.count("no run of it is finished yet") > 30
+
+
+def test_rows_of_a_new_run_replace_the_old_ones(tmp_path: Path) -> None:
+    old = [found("guilty", 0), found("guilty", 1), found("guilty", 0, set="faces")]
+    new = [found("guilty", 0, p_few=0.1)]
+    assert merged(old, new) == [old[2], new[0]]
+    assert read_rows(tmp_path / "none.csv") == []
+    write_rows(old, tmp_path / "some.csv")
+    assert page_text(read_rows(tmp_path / "some.csv")) == page_text(old)

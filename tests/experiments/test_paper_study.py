@@ -1,0 +1,132 @@
+"""Rows of the paper's tables on a tiny model: made once, resumed, and written to a page."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.keyed_coating import SHAPE
+from support.tiny_models import draw_images, need_models, shared_model
+from typer.testing import CliRunner
+
+from siren_ext.attacks.apply import Step
+from siren_ext.coater.coater import Coater
+from siren_ext.data.dataset import ImageSet
+from siren_ext.experiments import __main__ as program
+from siren_ext.experiments.paper_cells import Cell, Made
+from siren_ext.experiments.paper_study import PaperConfig, PaperStudy
+from siren_ext.preference import reading
+from siren_ext.progress import NULL
+
+TINY = PaperConfig(
+    seeds=1, steps=1, mimicries=3, reference=3, size=2, against=2, repeats=5, sampling_steps=1,
+    file=False,
+)  # fmt: skip
+
+
+@pytest.fixture
+def study(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> PaperStudy:
+    need_models()
+    base = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    images = ImageSet.open(draw_images(tmp_path / "photos", 4))
+    return PaperStudy(images, Coater(SHAPE, seed=1), "cat", str(base), tmp_path / "out", TINY, NULL)
+
+
+def files(study: PaperStudy, kind: str) -> set[str]:
+    return {path.name for path in (study.out / kind).glob("*") if not path.name.startswith(".")}
+
+
+@pytest.mark.models
+def test_nothing_is_made_twice(study: PaperStudy) -> None:
+    rows = study.rows("table_10", Cell("nothing"))
+    assert [row["role"] for row in rows] == ["guilty", "innocent"]
+    assert all(0 <= row["tpr_0.01"] <= 1 and 0 < row["p_pictures"] <= 1 for row in rows)
+    models, pictures, scores = (files(study, kind) for kind in ("models", "pictures", "scores"))
+    assert [len(found) for found in (models, pictures, scores)] == [3, 3, 3]
+    # the same models and pictures, changed afterwards
+    changed = study.rows("table_10", Cell("blur", after=(Step("blur"),)))
+    assert files(study, "models") == models
+    assert files(study, "pictures") == pictures
+    assert len(files(study, "scores")) == 5
+    assert changed[0]["auc"] != rows[0]["auc"] or changed[0]["p_pictures"] != rows[0]["p_pictures"]
+    # the same models, asked in another way
+    study.rows("table_11", Cell("the class", asked={"prompts": ("class",)}))
+    assert files(study, "models") == models
+    assert len(files(study, "pictures")) == 6
+    assert study.rows("table_10", Cell("nothing")) == rows
+    assert not list((study.out / "work").glob("*"))
+
+
+@pytest.mark.models
+def test_training_sets_are_those_of_the_row(study: PaperStudy) -> None:
+    work = study.out / "work" / "made"
+    half = study._training_images(Made(share=0.5, images=2), 7, work)
+    clean = {path.read_bytes() for path in (study.out.parent / "photos").glob("*.png")}
+    assert sorted(item.path.read_bytes() in clean for item in half.items) == [False, True]
+    assert all(item.caption for item in half.items)
+    flat = study._training_images(Made(handling=(Step("noise"),)), 7, study.out / "work" / "other")
+    assert len(flat) == 4
+    assert not {item.path.read_bytes() for item in flat.items} & clean
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("method", ["full", "custom-diffusion"])
+def test_methods_and_files(study: PaperStudy, method: str) -> None:
+    word = {"token": "<new1>", "prompt": "a <new1>"} if method != "full" else {}
+    more = {"class_prompt": "a cat", "class_images": 1, "class_steps": 1} if word else {}
+    cell = Cell(
+        method,
+        Made(training={"method": method, **word, **more}),
+        {"prompts": ("a <new1>",)} if word else {},
+        alike=bool(word),
+    )
+    assert len(study.rows("figure_5_6", cell)) == 2
+    if not word:
+        study.rows("appendix_b", Cell("16 bits", Made(weights="half")))
+        assert len(files(study, "models")) == 2 + 1 + 4  # folders, reference, and two twice
+
+
+@pytest.mark.models
+def test_the_command_resumes_and_writes_a_page(
+    study: PaperStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick: dict[str, Any] = TINY.to_dict() | {"file": True}
+    monkeypatch.setattr(program, "QUICK", PaperConfig.from_dict(quick))
+    monkeypatch.setattr(reading, "CODINGS", 8)
+    monkeypatch.setattr(reading, "_PER_BIT", 2)
+    coater = tmp_path / "coater.safetensors"
+    study.coater.save(coater)
+    page, out = tmp_path / "page.md", tmp_path / "paper"
+    line = ["figure_7", "--quick", "--data", str(tmp_path / "photos"), "--out", str(out)]
+    line += ["--coater", str(coater), "--base", study.base, "--page", str(page)]
+    made = CliRunner().invoke(program.app, [*line, "--row", "100 %", "--row", "20 %"])
+    assert made.exit_code == 0, made.output
+    with (out / "experiments.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["row"], row["role"]) for row in rows] == [
+        (share, role) for share in ("100 %", "20 %") for role in ("guilty", "innocent")
+    ]
+    assert rows[0]["p_file"] != ""
+    assert "| 100 % | lost | " in page.read_text()
+    assert "not measured, because no run of it is finished yet" in page.read_text()
+    again = CliRunner().invoke(program.app, [*line, "--row", "100 %"])
+    assert again.exit_code == 0, again.output
+    with (out / "experiments.csv").open() as file:
+        assert sorted(map(str, csv.DictReader(file))) == sorted(map(str, rows))
+
+
+def test_what_is_asked_for_must_exist(tmp_path: Path) -> None:
+    line = ["--out", str(tmp_path / "out")]
+    for wrong in (["table_99"], ["table_10", "--row", "table_99"]):
+        made = CliRunner().invoke(program.app, [*wrong, *line])
+        assert made.exit_code == 2
+        assert "table_99" in made.output
+    unkeyed = CliRunner().invoke(program.app, ["table_10", *line, "--coater", "samples"])
+    assert unkeyed.exit_code == 2
+    assert "not keyed" in unkeyed.output
+    listed = CliRunner().invoke(program.app, ["--list"])
+    assert listed.exit_code == 0
+    assert "table_10: Changes of generated pictures" in listed.output
+    assert not (tmp_path / "out").exists()
