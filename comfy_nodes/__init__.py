@@ -49,6 +49,7 @@ async def comfy_entrypoint() -> Any:
     from .publish import SaveCoatedImage
     from .robustness import Robustness
     from .train import TrainCoater
+    from .train_adapter import TrainAdapter
     from .verify import KSVerify, LoadScores, SaveScores, ScoreCoating, VerificationReport
     from .verify_model import VerifyModel
 
@@ -63,6 +64,7 @@ async def comfy_entrypoint() -> Any:
                 CoatFolder,
                 Robustness,
                 TrainCoater,
+                TrainAdapter,
                 ImportCheckpoints,
                 ScoreCoating,
                 LoadScores,

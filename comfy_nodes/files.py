@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from siren_ext.coater.bundled import BUNDLED_COATERS, coater_path
 from siren_ext.coater.torch_files import SUFFIXES
-from siren_ext.errors import CoaterError, EvidenceError, ScoreError, SirenError
+from siren_ext.errors import AdapterError, CoaterError, EvidenceError, ScoreError, SirenError
 from siren_ext.files import atomic
 from siren_ext.text import natural_key
 
@@ -149,12 +149,12 @@ def new_key_file(name: str) -> Path:
     return _new_file(path.name, ".json", EvidenceError)
 
 
-def _new_file(name: str, suffix: str, error: type[SirenError]) -> Path:
-    """Path of a file in ``models/siren`` that has a suffix, whether or not it was typed."""
+def _new_file(name: str, suffix: str, error: type[SirenError], kind: str = MODELS) -> Path:
+    """Path of a file in a folder of models that has a suffix, whether or not it was typed."""
     import folder_paths
 
     relative = safe_name(name.removesuffix(suffix), error)
-    return Path(folder_paths.get_folder_paths(MODELS)[0]) / f"{relative}{suffix}"
+    return Path(folder_paths.get_folder_paths(kind)[0]) / f"{relative}{suffix}"
 
 
 def coater_name(path: Path) -> str:
@@ -213,6 +213,35 @@ def adapter_file(name: str) -> Path | None:
             "press R."
         )
     return Path(path)
+
+
+def new_adapter_file(name: str) -> Path:
+    """Path of a new file in ``models/loras``.
+
+    Returns
+    -------
+    Path
+        The file; it may exist.
+
+    Raises
+    ------
+    AdapterError
+        The name can't be used.
+    """
+    return _new_file(name, ".safetensors", AdapterError, "loras")
+
+
+def adapter_name(path: Path) -> str:
+    """Name of a file from :func:`new_adapter_file` in the lists of LoRAs.
+
+    Returns
+    -------
+    str
+        The name.
+    """
+    import folder_paths
+
+    return path.relative_to(folder_paths.get_folder_paths("loras")[0]).as_posix()
 
 
 def score_names() -> list[str]:

@@ -42,6 +42,7 @@ NODES = {
     "SirenCoatFolder",
     "SirenRobustness",
     "SirenTrainCoater",
+    "SirenTrainAdapter",
     "SirenImportCheckpoints",
     "SirenScoreCoating",
     "SirenLoadScores",

@@ -33,6 +33,7 @@ PARTS = (
     ".generate",
     ".protect",
     ".train",
+    ".train_adapter",
     ".verify",
     ".commitments",
     ".keyed",
