@@ -28,8 +28,8 @@ def decoys(
         Path | None,
         typer.Option(
             "--surrogate",
-            help="The LoRA of your clean images that 'train' left beside the coater, if it is "
-            "somewhere else now.",
+            help="The LoRA (or model) of your clean images that 'train' left beside the coater, if "
+            "it is somewhere else now.",
         ),
     ] = None,
     device: Device = "auto",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -139,3 +140,30 @@ def test_other_models_are_refused_before_training(
     with pytest.raises(ConfigError, match="is a folder"):
         personalize(data, base, short("full"), out, device="cpu")
     assert not list(out.iterdir())
+
+
+def test_names_at_the_size_of_stable_diffusion() -> None:
+    import diffusers
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    known = checkpoint_settings.SD1
+    with torch.device("meta"):
+        pipeline = SimpleNamespace(
+            unet=diffusers.UNet2DConditionModel.from_config(known["unet"]),
+            vae=diffusers.AutoencoderKL.from_config(known["vae"]),
+            text_encoder=CLIPTextModel(CLIPTextConfig(**known["text_encoder"])),
+            scheduler=diffusers.DDIMScheduler.from_config(known["scheduler"]),
+        )
+    check_single(pipeline)
+    found = original_weights(pipeline)
+    # as many as in the published v1-5-pruned-emaonly.safetensors, without position_ids
+    starts = [key.split(".")[0] for key in found]
+    counts = {start: starts.count(start) for start in set(starts)}
+    assert counts == {"model": 686, "first_stage_model": 248, "cond_stage_model": 196}
+    start = "model.diffusion_model."
+    assert found[f"{start}output_blocks.2.1.conv.weight"].shape == (1280, 1280, 3, 3)
+    assert found[f"{start}output_blocks.5.2.conv.weight"].shape == (1280, 1280, 3, 3)
+    assert found[f"{start}output_blocks.8.2.conv.bias"].shape == (640,)
+    assert found[f"{start}middle_block.1.proj_in.weight"].shape == (1280, 1280, 1, 1)
+    assert found["first_stage_model.decoder.up.0.block.0.nin_shortcut.bias"].shape == (128,)
+    assert found["first_stage_model.encoder.mid.attn_1.q.weight"].shape == (512, 512, 1, 1)
