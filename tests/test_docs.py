@@ -75,8 +75,10 @@ def modules(text: str) -> list[list[str]]:
 @every_page
 def test_programs_of_the_package_are_understood(page: Path) -> None:
     for name, *words in modules(page.read_text(encoding="utf-8")):
-        file = ROOT / f"{name.replace('.', '/')}.py"
-        text = file.read_text(encoding="utf-8")
+        file = ROOT / name.replace(".", "/")
+        if file.is_dir():  # a package is run by a module of its own
+            name, file = f"{name}.__main__", file / "__main__"
+        text = file.with_suffix(".py").read_text(encoding="utf-8")
         assert '__name__ == "__main__"' in text, f"{name} is no program"
         if len(words) > 1:
             program: Any = typer.main.get_command(importlib.import_module(name).app)

@@ -69,8 +69,10 @@ def page_text(rows: Sequence[dict[str, Any]]) -> str:
             if len(sets) > 1:
                 lines += [f"**{data}**", ""]
             lines.append(table(_HEAD, [_line(cell, known) for cell in one.cells]))
-        gaps = [(cell.row, _NOT_YET) for cell in one.cells] if not sets else []
-        gaps += [(row, f"not measured, because {reason}") for row, reason in one.missing]
+        if one.cells and not sets:
+            waiting = "; ".join(cell.row for cell in one.cells)
+            lines += [f"{_NOT_YET[0].upper()}{_NOT_YET[1:]}: {waiting}.", ""]
+        gaps = [(row, f"not measured, because {reason}") for row, reason in one.missing]
         lines += [f"- {row}: {reason}." for row, reason in gaps]
         lines += [""] if gaps else []
         lines += [f"{one.elsewhere}.", ""] if one.elsewhere else []

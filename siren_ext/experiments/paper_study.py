@@ -148,7 +148,7 @@ class PaperStudy:
         for role in ("guilty", "innocent"):
             for number in range(self.config.seeds):
                 suspect = self._scores(role, number, cell)
-                known = {"table": table, "row": cell.row, "set": self.data.name, "role": role}
+                known: Row = {"table": table, "row": cell.row, "set": self.data.name, "role": role}
                 known |= {"model": number, "steps": self._steps(cell.made)}
                 known |= self._figures(suspect, reference, number)
                 found.append(known | {"p_file": self._p_file(role, number, cell)})

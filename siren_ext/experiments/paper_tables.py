@@ -43,18 +43,18 @@ TABLES: dict[str, PaperTable] = {
     "figure_1": PaperTable(
         "Watermarks of Yu et al. and Luo et al. in a personalised model",
         "The concept is learnt by step 100 to 200; bit accuracy stays near chance.",
-        elsewhere="[Baselines](baselines.md)",
+        elsewhere="Measured on the page [baselines](baselines.md)",
     ),
     "table_1": PaperTable(
         "DIAGNOSIS with and without its trigger prompt",
         "92 to 100 % are detected with the trigger, 4 to 15 % without it.",
-        elsewhere="[Baselines](baselines.md)",
+        elsewhere="Measured on the page [baselines](baselines.md)",
     ),
     "figure_4": PaperTable(
         "Fine-tuning with LoRA",
         "Nearly 100 % are detected at very small alpha on all four sets.",
         (_BASE,),
-        elsewhere="The other ways of marking images: [Baselines](baselines.md)",
+        elsewhere="Other ways of marking images are compared on the page [baselines](baselines.md)",
     ),
     "figure_5_6": PaperTable(
         "Methods of personalisation",
@@ -91,7 +91,7 @@ TABLES: dict[str, PaperTable] = {
     "table_3": PaperTable(
         "How visible the coating is",
         "PSNR 38.2 to 40.5 dB, SSIM .951 to .993.",
-        elsewhere="[Figures](figures.md)",
+        elsewhere="Measured on the page [figures](figures.md)",
     ),
     "table_4": PaperTable(
         "Quality of the pictures of models trained on coated images",
@@ -157,7 +157,7 @@ TABLES: dict[str, PaperTable] = {
     "figure_12": PaperTable(
         "False accusations",
         "At or below alpha.",
-        elsewhere="[The panel of models](panel.md)",
+        elsewhere="Measured on the page [panel of models](panel.md)",
     ),
     "figure_14": PaperTable(
         "Number of training images",
@@ -212,7 +212,7 @@ TABLES: dict[str, PaperTable] = {
     "appendix_d": PaperTable(
         "Style similarity instead of a coating",
         "DINO scores do not separate van Gogh's model from Raphael's works.",
-        elsewhere="[Baselines](baselines.md)",
+        elsewhere="Measured on the page [baselines](baselines.md)",
     ),
 }  # fmt: skip
 """By the names that the command takes."""

@@ -87,7 +87,7 @@ def personalize(
         If the user stopped, or another process of the run has ended; the state is saved.
     """
     out = Path(out)
-    check_out(out, config)
+    check_out(out, config, model)
     check_prior(config, class_images)
     dtype = training_dtype(target := pick_device(device), config.precision)
     data = data.checked(progress=progress)

@@ -16,7 +16,7 @@ from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.load import Pipeline, quiet_libraries
 from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError, SirenError
-from siren_ext.files import is_file, is_folder, is_present, write_json
+from siren_ext.files import is_file, is_folder, is_present, real_path, write_json
 from siren_ext.personalize.checkpoint import SUFFIX, check_single, original_weights
 from siren_ext.personalize.config import FOLDERS, WHOLE_MODELS, PersonalizeConfig
 from siren_ext.personalize.cross_attention import CustomWeights
@@ -76,8 +76,8 @@ def writes_file(out: Path, config: PersonalizeConfig) -> bool:
     return config.method not in FOLDERS or (config.method in WHOLE_MODELS and out.suffix == SUFFIX)
 
 
-def check_out(out: Path, config: PersonalizeConfig) -> None:
-    """Refuse a name that does not suit the method, and a folder with other files.
+def check_out(out: Path, config: PersonalizeConfig, base: str | Path = "") -> None:
+    """Refuse a name that does not suit the method, the base model, and a folder with other files.
 
     Parameters
     ----------
@@ -85,12 +85,18 @@ def check_out(out: Path, config: PersonalizeConfig) -> None:
         The file or folder that will be written.
     config : PersonalizeConfig
         Gives the method.
+    base : str | Path
+        The model that is personalised.
 
     Raises
     ------
     ConfigError
         If it can't be written.
     """
+    if base and is_present(Path(base)) and real_path(Path(base)) == real_path(out):
+        raise ConfigError(
+            f"{out} is the base model itself, which is not replaced. Choose another name."
+        )
     if config.method not in FOLDERS:
         if out.suffix != SUFFIX:
             raise ConfigError(

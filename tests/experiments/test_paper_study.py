@@ -110,7 +110,7 @@ def test_the_command_resumes_and_writes_a_page(
     ]
     assert rows[0]["p_file"] != ""
     assert "| 100 % | lost | " in page.read_text()
-    assert "not measured, because no run of it is finished yet" in page.read_text()
+    assert "no run of it is finished yet" in page.read_text()
     again = CliRunner().invoke(program.app, [*line, "--row", "100 %"])
     assert again.exit_code == 0, again.output
     with (out / "experiments.csv").open() as file:

@@ -112,6 +112,8 @@ def test_other_folders_are_not_replaced(model: Path, data: ImageSet, tmp_path: P
         check_out(tmp_path / "a", short("svdiff"))
     (out / "letter.txt").unlink()
     first = personalize(data, model, config, out, device="cpu")
+    with pytest.raises(ConfigError, match="the base model itself"):
+        personalize(data, out, config, tmp_path / "other" / ".." / "model", device="cpu")
     second = personalize(data, model, short("full", steps=1, seed=1), out, device="cpu")
     assert first.hash != second.hash
     assert {path.name for path in tmp_path.iterdir()} == {"model"}
