@@ -3,7 +3,8 @@
 A LoRA changes a weight by ``s up down``. If a layer is given x (B x L x in) and the gradient of the
 output is g (B x L x out), the gradients of image b are ``s g_b^T (x_b down^T)`` for ``up`` and
 ``s (g_b up)^T x_b`` for ``down``. So one pass gives the gradients of all images, the adapter may be
-merged, and the gradients of the frozen weights are never computed.
+merged, and the gradients of the frozen weights are never computed. Where the gradients of several
+images are added up, their places are joined, so that the sum comes from one product of matrices.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class Factor:
         """Number of parameters."""
         return self.up.numel() + self.down.numel()
 
-    def gradient(self, given: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of B images with respect to ``up`` and ``down``.
+    def add_gradient(self, given: Tensor, slope: Tensor, sums: Tensor) -> None:
+        """Add the gradients of B images to m sums: B / m consecutive images to each.
 
         Parameters
         ----------
@@ -66,38 +67,106 @@ class Factor:
             The layer's input; its first dimension is B.
         slope : Tensor
             Gradient of the sum of all images' outputs with respect to what the layer returns.
-
-        Returns
-        -------
-        up, down : Tensor
-            B x out x rank and B x rank x in, float32.
+        sums : Tensor
+            m x :attr:`size`, float32: ``up``, then ``down``. Changed in place.
         """
-        x, g = _rows(self.module, given), _slopes(self.module, slope)
-        inner, outer = x @ (self.scale * self.down).T, g @ (self.scale * self.up)
-        return torch.bmm(g.transpose(1, 2), inner), torch.bmm(outer.transpose(1, 2), x)
+        count, middle = len(sums), self.up.numel()
+        up = sums[:, :middle].view(count, *self.up.shape)
+        down = sums[:, middle:].view(count, *self.down.shape)
+        g = _joined(_places(self.module, slope), count)
+        outer = g @ self.up
+        if not isinstance(self.module, nn.Conv2d) or _is_pointwise(self.module):
+            x = _joined(_places(self.module, given), count)
+            inner = x @ self.down.T
+            down.baddbmm_(outer.transpose(1, 2), x, alpha=self.scale)
+        else:
+            inner = _joined(_places(self.module, self._lowered(given)), count)
+            rows = outer.view(len(slope), *slope.shape[2:], -1)
+            down.add_(_kernels(self.module, given, rows, count), alpha=self.scale)
+        up.baddbmm_(g.transpose(1, 2), inner, alpha=self.scale)
+
+    def _lowered(self, given: Tensor) -> Tensor:
+        """What the first matrix makes of a convolution's input: B x rank x h x w."""
+        module = self.module
+        assert isinstance(module, nn.Conv2d)
+        kernel = self.down.view(len(self.down), -1, *module.kernel_size)
+        return functional.conv2d(
+            given, kernel, None, module.stride, module.padding, module.dilation
+        )
 
 
-def _rows(module: nn.Module, given: Tensor) -> Tensor:
-    """What a layer is given, as B x L x in."""
-    if not isinstance(module, nn.Conv2d):
-        return given.reshape(given.shape[0], -1, given.shape[-1])
-    if module.kernel_size == (1, 1) and module.stride == (1, 1) and module.padding == (0, 0):
-        return given.flatten(2).transpose(1, 2)
-    spread = functional.unfold(
-        given,
-        module.kernel_size,
-        dilation=module.dilation,
-        padding=module.padding,  # type: ignore[arg-type]
-        stride=module.stride,
-    )
-    return spread.transpose(1, 2)
+def _is_pointwise(module: nn.Conv2d) -> bool:
+    """Whether a convolution does the same as a linear layer in every place."""
+    return module.kernel_size == module.stride == (1, 1) and _padding(module) == (0, 0)
 
 
-def _slopes(module: nn.Module, slope: Tensor) -> Tensor:
-    """The gradient of a layer's output, as B x L x out."""
+def _padding(module: nn.Conv2d) -> tuple[int, int]:
+    """Rows and columns of zeros at each edge; "valid" is none, and "same" is refused before."""
+    if isinstance(module.padding, str):
+        return 0, 0
+    high, wide = module.padding
+    return high, wide
+
+
+def _places(module: nn.Module, values: Tensor) -> Tensor:
+    """What a layer is given or returns, as B x L x channels."""
     if isinstance(module, nn.Conv2d):
-        return slope.flatten(2).transpose(1, 2)
-    return slope.reshape(slope.shape[0], -1, slope.shape[-1])
+        return values.flatten(2).transpose(1, 2)
+    return values.reshape(values.shape[0], -1, values.shape[-1])
+
+
+def _joined(values: Tensor, count: int) -> Tensor:
+    """The places of consecutive images together: count x (B / count) L x channels."""
+    return values.reshape(count, -1, values.shape[-1])
+
+
+def _kernels(module: nn.Conv2d, given: Tensor, outer: Tensor, count: int) -> Tensor:
+    """Gradients of the first matrix of a convolution: count x rank x in, unscaled.
+
+    Parameters
+    ----------
+    module : torch.nn.Conv2d
+        The layer.
+    given : Tensor
+        B x channels x H x W.
+    outer : Tensor
+        B x h x w x rank: gradient with respect to what the first matrix returns.
+    count : int
+        Sums.
+
+    Notes
+    -----
+    The sum over places is a product of two matrices, one of which holds a window of places in each
+    row. Windows of ``outer`` are far smaller than those of the input, as it has only rank channels;
+    they need steps of 1, and are mirrored: a place of the input meets the output before it.
+    """
+    high, wide = module.kernel_size
+    rank = outer.shape[-1]
+    margins = [
+        step * (side - 1) - edge
+        for side, step, edge in zip(
+            module.kernel_size, module.dilation, _padding(module), strict=True
+        )
+    ]
+    if module.stride != (1, 1) or min(margins) < 0:
+        spread = functional.unfold(
+            given,
+            module.kernel_size,
+            dilation=module.dilation,
+            padding=_padding(module),
+            stride=module.stride,
+        )
+        x = _joined(spread.transpose(1, 2), count)
+        return torch.bmm(_joined(outer.flatten(1, 2), count).transpose(1, 2), x)
+    top, left = margins
+    framed = functional.pad(outer, (0, 0, left, left, top, top))
+    windows = framed.unfold(1, module.dilation[0] * (high - 1) + 1, 1)
+    windows = windows.unfold(2, module.dilation[1] * (wide - 1) + 1, 1)
+    windows = windows[..., :: module.dilation[0], :: module.dilation[1]].permute(0, 1, 2, 4, 5, 3)
+    rows = windows.reshape(count, -1, high * wide * rank)
+    x = _joined(_places(module, given), count)
+    found = torch.bmm(x.transpose(1, 2), rows).view(count, -1, high, wide, rank)
+    return found.flip(2, 3).permute(0, 4, 1, 2, 3).reshape(count, rank, -1)
 
 
 def find_factors(
@@ -208,8 +277,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         outputs : Tensor
             (B,), the i-th of which depends on image i only.
         sums : Tensor
-            B x :attr:`size`, float32: for each layer ``up``, then ``down``. Changed in place;
-            nothing is added for layers that were not used.
+            m x :attr:`size`, float32, for B / m consecutive images each: for each layer ``up``,
+            then ``down``. Changed in place; nothing is added for layers that were not used.
         """
         self._sums = sums
         try:
@@ -234,7 +303,4 @@ class Recorder(AbstractContextManager["Recorder"]):
             return
         start, end = self._starts[place : place + 2]
         with torch.no_grad():
-            up, down = self._factors[place].gradient(given, slope)
-            middle = start + up[0].numel()
-            self._sums[:, start:middle] += up.flatten(1)
-            self._sums[:, middle:end] += down.flatten(1)
+            self._factors[place].add_gradient(given, slope, self._sums[:, start:end])

@@ -28,7 +28,14 @@ from siren_ext.attribution.factors import Factor, Recorder, find_factors
 from siren_ext.attribution.projection import project
 from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.diffusion import pipelines
-from siren_ext.diffusion.denoiser import Denoiser, denoiser, picture_size
+from siren_ext.diffusion.denoiser import (
+    Condition,
+    Denoiser,
+    arrange,
+    denoiser,
+    picture_size,
+    taken,
+)
 from siren_ext.errors import ConfigError, DatasetError, ModelError
 from siren_ext.files import sha256_file
 from siren_ext.passive.batch import noise_seed
@@ -39,7 +46,7 @@ if TYPE_CHECKING:
     from siren_ext.data.dataset import ImageSet, Item
     from siren_ext.suspects.local import LocalSuspect
 
-_BUFFER = 256 * 2**20  # bytes of whole gradients that are kept before they are projected
+_BUFFER = 512 * 2**20  # bytes of whole gradients that are kept before they are projected
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +122,7 @@ def measure_gradients(
     Notes
     -----
     The images' noise depends on their bytes, so the result is the same in any order and batches.
-    Whole gradients are kept for as many images as fit into 256 MB, at least one.
+    Whole gradients are kept for as many images as fit into 512 MB, at least one.
     """
     config = config or AttributionConfig()
     if not images.items:
@@ -164,26 +171,29 @@ class _Run:
         pairs = [(row, noise) for row in range(len(items)) for noise in range(config.noises)]
         texts = [_text(item, config) for item in items]
         whole = torch.zeros(len(pairs), self.length, device=latents.device)
+        at_once = max(1, config.batch_size // config.times)
         with (
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
             Recorder(self.factors) as recorder,
         ):
-            for part in _parts(list(range(len(pairs))), config.batch_size):
+            for part in _parts(list(range(len(pairs))), at_once):
                 rows = [pairs[place][0] for place in part]
                 noise = torch.stack(
                     [_noise(hashes[row], pairs[place][1], latents, config)
                      for place, row in zip(part, rows, strict=True)]
                 ).to(latents.device)  # fmt: skip
+                asked = sorted(set(rows))
                 with torch.no_grad():
-                    condition = self.model.condition([texts[row] for row in rows], self.size)
+                    condition = self.model.condition([texts[row] for row in asked], self.size)
                 sums = whole[part[0] : part[-1] + 1]
-                for time in config.levels:
-                    recorder.add(self._outputs(latents[rows], noise, time, condition), sums)
-                    progress.advance(len(part))
-        whole /= config.times
+                for times in _parts(list(config.levels), config.batch_size):
+                    given = taken(condition, [asked.index(row) for row in rows for _ in times])
+                    recorder.add(self._outputs(latents[rows], noise, times, given), sums)
+                    progress.advance(len(part) * len(times))
         short = project(
             whole, self.layers, config.dimension, kind=config.projection, seed=config.seed
         )
+        short /= config.times
         if not bool(torch.isfinite(short).all()):
             raise ModelError(
                 "A gradient of the model is not finite; expected a number. The model's file is "
@@ -192,11 +202,15 @@ class _Run:
         shaped: NDArray[np.float32] = short.view(len(items), config.noises, -1).numpy()
         return shaped
 
-    def _outputs(self, latents: Tensor, noise: Tensor, time: int, condition: Any) -> Tensor:
-        """What is differentiated, for each image of a batch at one noise level."""
+    def _outputs(
+        self, latents: Tensor, noise: Tensor, times: list[int], condition: Condition
+    ) -> Tensor:
+        """What is differentiated: for m latents each at all times, one latent after another."""
+        noise = noise.repeat_interleave(len(times), 0)
+        every = torch.tensor(times * len(latents), device=latents.device)
         with torch.enable_grad():
-            noisy = self.model.noisy(latents, noise, time)
-            guess = self.model.noise_in(noisy, time, condition)
+            noisy = self.model.noisy(latents.repeat_interleave(len(times), 0), noise, every)
+            guess = self.model.noise_in(noisy, every, condition)
             error = guess if self.config.output == "norm" else guess - noise
             return error.flatten(1).square().sum(1)
 
@@ -214,7 +228,9 @@ def _open(suspect: LocalSuspect, config: AttributionConfig) -> tuple[_Run, tuple
     factors, notes = find_factors(
         suspect.pipeline, adapter, weight=used.weight, allow_partial=suspect.allow_partial
     )
-    return _Run(model, factors, config, picture_size(model, config.resolution)), notes
+    size = picture_size(model, config.resolution)
+    arrange(model, size)
+    return _Run(model, factors, config, size), notes
 
 
 def _noise(digest: str, number: int, latents: Tensor, config: AttributionConfig) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from siren_ext.passive.batch import noise_seed
 
-_BLOCK = 4096  # rows of the projection that exist at a time
+_BLOCK = 4096  # rows of the projection that are drawn at a time
+_FLOATS = 1 << 19  # numbers of it that are multiplied at a time: they stay in a processor's cache
 
 
 def project(
@@ -50,7 +51,8 @@ def project(
     friendly random projections", for signs). At most 4096 rows of P are in memory.
     """
     found = torch.zeros(len(gradients), dimension)
-    start = 0
+    start, step = 0, max(1, _FLOATS // dimension)
+    room = torch.empty(step, dimension)  # used again, because fresh memory takes time
     for name, size in layers:
         for number, first in enumerate(range(0, size, _BLOCK)):
             rows = min(_BLOCK, size - first)
@@ -59,15 +61,18 @@ def project(
             if kind == "gaussian":
                 drawn = rng.standard_normal((rows, dimension), dtype=np.float32)
                 found += part @ torch.from_numpy(drawn)
-            else:  # signs are 2 b - 1 for bits b
-                found += part @ _bits(rng, rows, dimension) * 2 - part.sum(1, keepdim=True)
+                continue
+            bits = _bits(rng, rows, dimension)
+            found -= part.sum(1, keepdim=True)  # signs are 2 b - 1 for bits b
+            for place in range(0, rows, step):
+                these = part[:, place : place + step]
+                some = room[: these.shape[1]].copy_(bits[place : place + step])
+                found.addmm_(these, some, alpha=2)
         start += size
     return found.div_(math.sqrt(dimension))
 
 
 def _bits(rng: np.random.Generator, rows: int, columns: int) -> Tensor:
-    """Random bits, 0 or 1, float32."""
+    """Random bits, 0 or 1, bytes."""
     packed = np.frombuffer(rng.bytes(-(-rows * columns // 8)), np.uint8)
-    return torch.from_numpy(
-        np.unpackbits(packed, count=rows * columns).reshape(rows, columns)
-    ).float()
+    return torch.from_numpy(np.unpackbits(packed, count=rows * columns).reshape(rows, columns))

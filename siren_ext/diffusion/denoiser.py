@@ -24,6 +24,8 @@ Times = int | Tensor
 """A timestep from 0 to 999 for all images, or B of them."""
 STEPS = 1000
 """Timesteps of every family: thousandths of its schedule."""
+SMALL = 128
+"""Pictures of so many pixels a side pass a processor faster in company."""
 _GUESSES = ("epsilon", "v_prediction", "sample")
 _SMALLEST_REST = 1e-4
 _OF_ALL = ("txt_ids",)  # the places of the tokens are those of all texts
@@ -203,6 +205,30 @@ def repeated(condition: Condition, count: int) -> Condition:
     return found
 
 
+def taken(condition: Condition, rows: Sequence[int]) -> Condition:
+    """The condition of some texts, in any order and as often as wanted.
+
+    Parameters
+    ----------
+    condition : Condition
+        Of :meth:`Denoiser.condition`, for B texts.
+    rows : sequence of int
+        Places of the texts, from 0.
+
+    Returns
+    -------
+    Condition
+        For len(rows) latents.
+    """
+    found: Condition = {}
+    for name, value in condition.items():
+        if isinstance(value, dict):
+            found[name] = taken(value, rows)
+        else:
+            found[name] = value if name in _OF_ALL else value[list(rows)]
+    return found
+
+
 def denoiser(pipeline: Pipeline) -> Denoiser:
     """The interface to a model.
 
@@ -258,6 +284,23 @@ def picture_size(model: Denoiser, resolution: int) -> int:
             f"Use {size // step * step or step}."
         )
     return size
+
+
+def arrange(model: Denoiser, size: int) -> None:
+    """Arrange the weights of a model's network for batches of 20 and more small pictures.
+
+    Parameters
+    ----------
+    model : Denoiser
+        The model. On a processor its convolutions have channels last from now on, which saves a
+        twentieth of a forward pass, and a fifth of what the gradients of a LoRA take; nothing is
+        changed on other devices. Results change by rounding only.
+    size : int
+        Side of the pictures in pixels; nothing is changed above :data:`SMALL`, where the network
+        may be large and would be copied.
+    """
+    if model.device.type == "cpu" and size <= SMALL:
+        model.network.to(memory_format=torch.channels_last)
 
 
 def same_encoder(first: Denoiser, second: Denoiser) -> bool:

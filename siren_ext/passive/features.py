@@ -20,7 +20,14 @@ from torch import Tensor
 
 from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.diffusion import pipelines
-from siren_ext.diffusion.denoiser import Denoiser, denoiser, picture_size, same_encoder
+from siren_ext.diffusion.denoiser import (
+    SMALL,
+    Denoiser,
+    arrange,
+    denoiser,
+    picture_size,
+    same_encoder,
+)
 from siren_ext.errors import DatasetError, ModelError
 from siren_ext.files import sha256_file
 from siren_ext.passive import attacks, gradients, losses
@@ -37,7 +44,6 @@ if TYPE_CHECKING:
 
 FEATURES = "features"
 """``source["kind"]`` of measured tables."""
-_SMALL = 128  # pictures of so many pixels pass a processor faster in company
 
 _MEASURES: dict[str, Callable[[Batch], Tensor]] = {
     "denoising_loss": attacks.denoising_loss,
@@ -113,9 +119,6 @@ def measure_features(
         raise DatasetError(f"{images.name} contains no images; expected at least one.")
     models = [denoiser(part.pipeline) for part in (suspect, control) if part is not None]
     size = picture_size(models[0], config.resolution)
-    for model in models:
-        if model.device.type == "cpu" and size <= _SMALL:  # a large network would be copied
-            model.network.to(memory_format=torch.channels_last)
     hashes = [sha256_file(item.path) for item in images.items]
     facts = _facts(suspect, control, config, size, models)
     parts = Parts(partial, _signature(facts, hashes, texts_of(images.items, config)))
@@ -145,6 +148,8 @@ class _Run:
         self, models: Sequence[Denoiser], config: PassiveConfig, size: int, shared: bool
     ) -> None:
         self.models, self.config, self.size, self.shared = models, config, size, shared
+        for model in models:
+            arrange(model, size)
 
     def measure(self, items: Sequence[Item], hashes: Sequence[str]) -> NDArray[np.float64]:
         """Features of B images, B x columns."""
@@ -207,7 +212,7 @@ def _together(config: PassiveConfig, size: int) -> int:
     """Images that pass the model together."""
     if config.batch_size:
         return config.batch_size
-    return 20 if size <= _SMALL and config.variant != "official" else 8
+    return 20 if size <= SMALL and config.variant != "official" else 8
 
 
 def _batches(count: int, parts: Parts, size: int) -> Iterator[list[int]]:

@@ -81,6 +81,9 @@ def test_gradients_of_every_image_are_those_of_autograd(base: Path, tmp_path: Pa
         nn.Conv2d(6, 5, 1),
         nn.Conv2d(6, 5, 3, stride=2, padding=1),
         nn.Conv2d(6, 5, 3, padding=2, dilation=2),
+        nn.Conv2d(6, 5, (3, 2), padding=(0, 1)),
+        nn.Conv2d(6, 5, 3, padding="valid"),
+        nn.Conv2d(6, 5, 1, padding=1),
     ],
     ids=str,
 )
@@ -102,6 +105,20 @@ def test_every_kind_of_layer(layer: nn.Module) -> None:
         direct = torch.autograd.grad((out * slope).sum(), (up, down), retain_graph=True)
         joined = torch.cat([part.flatten() for part in direct])
         assert torch.allclose(found[row], joined, rtol=1e-4, atol=1e-3)
+
+
+def test_consecutive_images_are_added_up() -> None:
+    layer = nn.Conv2d(3, 4, 3, padding=1)
+    factor = Factor("layer", layer, torch.randn(2, 27), torch.randn(4, 2), 0.5)
+    given = torch.randn(6, 3, 5, 7).contiguous(memory_format=torch.channels_last)
+    with Recorder([factor]) as recorder:
+        outputs = layer(given).flatten(1).pow(3).sum(1)
+        each = added(recorder, outputs)
+        sums = torch.ones(2, recorder.size)
+        recorder.add(layer(given).flatten(1).pow(3).sum(1), sums)
+    expected = 1 + each.view(2, 3, -1).sum(1)
+    assert torch.allclose(sums, expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(sums[0], sums[1], atol=1e-2)
 
 
 def test_a_layer_that_is_used_twice_adds_up_and_an_unused_one_is_zero() -> None:
