@@ -8,22 +8,12 @@ from typing import Annotated
 
 import typer
 
-from siren_ext.cli.attribute_source import caption_lines
 from siren_ext.cli.common import command, gather, report_notices, report_skipped, say, watched
 from siren_ext.cli.options import AllowPartial, Assignments, Base, ConfigFile, Device, Quiet
-from siren_ext.cli.suspects import (
-    SUSPECT_HELP,
-    LimitOptions,
-    TokenVariables,
-    TrustedHosts,
-    limits,
-    trust,
-)
+from siren_ext.cli.source_model import Source, captions_of, opener, training_images
+from siren_ext.cli.suspects import LimitOptions, TokenVariables, TrustedHosts, limits, trust
 from siren_ext.errors import ConfigError
 
-Source = Annotated[
-    str, typer.Option("--source", metavar="MODEL", help=f"Your model: {SUSPECT_HELP}")
-]
 Others = Annotated[
     Path,
     typer.Option(
@@ -75,7 +65,6 @@ def shadow(
     """
     from siren_ext.data.dataset import ImageSet
     from siren_ext.personalize.config import PersonalizeConfig
-    from siren_ext.suspects.open import needs_base, open_suspect
     from siren_ext.workflows.shadow_models import ShadowTraining, train_shadows
 
     given = gather(
@@ -93,23 +82,11 @@ def shadow(
             "Found --data and --captions both or neither; expected one of them, so that it is "
             "known what to ask the source for."
         )
-    adapter = "://" not in source and needs_base(source)
-    model = open_suspect(
-        source,
-        base=base if adapter else None,
-        scale=1.0,
-        allow_partial=allow_partial and adapter,
-        limits=limits(limit),
-        trust=trust(token_env, trust_host),
-        device=device,
-    )
+    opened = opener(base, 1.0, allow_partial, limits(limit), trust(token_env, trust_host), device)
+    model = opened(source)
     real = ImageSet.open(others)
     report_notices(real.notices)
-    if captions is not None:
-        texts = caption_lines(captions)
-    else:
-        assert data is not None
-        texts = tuple(dict.fromkeys(ImageSet.open(data).captions("an image")))
+    texts = captions_of(captions, training_images(data))
     with watched(quiet) as progress:
         real = real.checked(progress=progress)
         made = train_shadows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,6 @@ from siren_ext.cli.common import (
     command,
     explain,
     gather,
-    report_notices,
     report_skipped,
     say,
     watched,
@@ -25,16 +24,8 @@ from siren_ext.cli.options import (
     ReportFolder,
 )
 from siren_ext.cli.output import Force, check_output
-from siren_ext.cli.suspects import (
-    SUSPECT_HELP,
-    LimitOptions,
-    TokenVariables,
-    TrustedHosts,
-    limits,
-    trust,
-)
-from siren_ext.documents import read_bytes
-from siren_ext.errors import ConfigError
+from siren_ext.cli.source_model import Source, captions_of, opener, training_images
+from siren_ext.cli.suspects import LimitOptions, TokenVariables, TrustedHosts, limits, trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,11 +33,6 @@ if TYPE_CHECKING:
     from siren_ext.suspects.base import Suspect
     from siren_ext.workflows.source_attribution import SourceAttribution
 
-_MAX_CAPTIONS = 16 << 20
-
-Source = Annotated[
-    str, typer.Option("--source", metavar="MODEL", help=f"Your model: {SUSPECT_HELP}")
-]
 Suspicious = Annotated[
     str,
     typer.Option("--suspect", metavar="MODEL", help="The suspicious model, in any of these ways."),
@@ -126,25 +112,19 @@ def source(
     stopped one; pictures are kept in OUT.pictures. The exit code is 0 for every verdict.
     """
     from siren_ext.attribution.source_config import ShadowConfig, SourceConfig
-    from siren_ext.data.dataset import ImageSet
     from siren_ext.workflows.source_attribution import SourceQuestion, attribute_source
 
     given = gather(SourceConfig, config, assign, groups={"shadow": ShadowConfig})
     shadows = ShadowConfig.from_dict(given.pop("shadow"))
     chosen = SourceConfig.from_dict(given)
     check_output(out, "source", force=force)
-    opened = _opener(
-        base, scale, allow_partial, limits(limit), trust(token_env, trust_host), device
-    )
-    images = None if data is None else ImageSet.open(data)
-    if images is not None:
-        report_notices(images.notices)
+    opened = opener(base, scale, allow_partial, limits(limit), trust(token_env, trust_host), device)
     clean = None if public == "none" else public or base
     question = SourceQuestion(
         source=opened(source),
         suspect=opened(suspect),
-        data=images,
-        captions=() if captions is None else caption_lines(captions),
+        data=training_images(data),
+        captions=captions_of(captions),
         base=None if clean is None else opened(clean),
         known=_named(known, opened),
         innocent=_named(innocent, opened),
@@ -156,27 +136,6 @@ def source(
     report_skipped(done.problems, "image")
 
 
-def _opener(
-    base: str | None, scale: float, allow_partial: bool, most: Any, allowed: Any, device: str
-) -> Callable[[str], Suspect]:
-    """Opens models; the base is for LoRA files only."""
-    from siren_ext.suspects.open import needs_base, open_suspect
-
-    def opened(text: str) -> Suspect:
-        adapter = "://" not in text and needs_base(text)
-        return open_suspect(
-            text,
-            base=base if adapter else None,
-            scale=scale,
-            allow_partial=allow_partial and adapter,
-            limits=most,
-            trust=allowed,
-            device=device,
-        )
-
-    return opened
-
-
 def _named(texts: list[str] | None, opened: Callable[[str], Suspect]) -> dict[str, Suspect]:
     """Models by the last part of what was typed, which is made unique where needed."""
     found: dict[str, Suspect] = {}
@@ -186,30 +145,6 @@ def _named(texts: list[str] | None, opened: Callable[[str], Suspect]) -> dict[st
         while name in found:
             name, number = f"{short} ({number})", number + 1
         found[name] = opened(text)
-    return found
-
-
-def caption_lines(file: Path) -> tuple[str, ...]:
-    """The lines of a text file that are not empty.
-
-    Parameters
-    ----------
-    file : Path
-        UTF-8 text, one caption a line.
-
-    Raises
-    ------
-    ConfigError
-        If it can't be read, is not UTF-8, or holds no caption.
-    """
-    data = read_bytes(file, error=ConfigError, max_bytes=_MAX_CAPTIONS)
-    try:
-        lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not UTF-8; expected one caption a line.") from error
-    found = tuple(line for line in lines if line)
-    if not found:
-        raise ConfigError(f"{file} holds no caption; expected one a line.")
     return found
 
 
