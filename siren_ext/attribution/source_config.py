@@ -45,7 +45,8 @@ class SourceConfig(Config):
     pictures : int
         Pictures per caption by ``t2i`` and by ``generation``; the nearest one counts.
     strength : float
-        Of ``img2img``: 0 keeps the picture, 1 keeps nothing.
+        Of ``img2img``: 0 keeps the picture, 1 keeps nothing. At 0.5 small pictures stay near to
+        themselves whatever the model knows (docs/attribution.md).
     steps, guidance : int, float
         Of all pictures that are made.
     distance : {"l2", "l2_tiled", "pocket", "eff0", "dino", "clip"}
@@ -83,7 +84,7 @@ class SourceConfig(Config):
     query: Literal["img2img", "t2i"] = "img2img"
     repeats: Annotated[int, Meta(ge=1, le=1000)] = 4
     pictures: Annotated[int, Meta(ge=2, le=1000)] = 10
-    strength: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
+    strength: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.75
     steps: Annotated[int, Meta(ge=1, le=1000)] = 50
     guidance: Annotated[float, Meta(ge=0.0, le=100.0)] = 7.5
     distance: DistanceName = "l2"

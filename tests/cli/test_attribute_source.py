@@ -87,5 +87,5 @@ def test_settings_and_help(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Example: siren-ext attribute source --source mine.safetensors" in out
     code, out, _ = call("settings", "attribute-source")
     assert code == 0
-    assert "strength = 0.5" in out
+    assert "strength = 0.75" in out
     assert "# [shadow]" in out
