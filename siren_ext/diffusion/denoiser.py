@@ -179,32 +179,6 @@ def each(level: Callable[[int], float], time: Times) -> Any:
     return torch.tensor(values, device=time.device).view(-1, 1, 1, 1)
 
 
-def repeated(condition: Condition, count: int) -> Condition:
-    """The condition of B latents, for ``count`` versions of them one after another.
-
-    Parameters
-    ----------
-    condition : Condition
-        Of :meth:`Denoiser.condition`, for B texts. Texts need not be encoded again.
-    count : int
-        Versions.
-
-    Returns
-    -------
-    Condition
-        For ``count`` times B latents.
-    """
-    found: Condition = {}
-    for name, value in condition.items():
-        if isinstance(value, dict):
-            found[name] = repeated(value, count)
-        elif name in _OF_ALL:
-            found[name] = value
-        else:
-            found[name] = value.repeat(count, *[1] * (value.ndim - 1))
-    return found
-
-
 def taken(condition: Condition, rows: Sequence[int]) -> Condition:
     """The condition of some texts, in any order and as often as wanted.
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siren_ext.diffusion.denoiser import Condition, Denoiser, repeated
+from siren_ext.diffusion.denoiser import Condition, Denoiser, taken
 from siren_ext.passive.config import TIMES, PassiveConfig
 
 DRAWS = 5
@@ -198,7 +198,8 @@ class Batch:
         key = captioned, versions
         if key not in self._conditions:
             if versions > 1:
-                self._conditions[key] = repeated(self._condition(captioned, 1), versions)
+                rows = list(range(len(self.texts))) * versions
+                self._conditions[key] = taken(self._condition(captioned, 1), rows)
             else:
                 texts = self.texts if captioned else ("",) * len(self.texts)
                 self._conditions[key] = self.model.condition(texts, self.size)

@@ -25,7 +25,7 @@ from siren_ext.coating.twins import Twin, TwinsRecord, record_path
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.diffusion import pipelines
-from siren_ext.diffusion.denoiser import Denoiser, picture_size, repeated
+from siren_ext.diffusion.denoiser import Denoiser, picture_size, taken
 from siren_ext.errors import EvidenceError, ModelError
 from siren_ext.files import is_file, sha256_file
 from siren_ext.preference.models import frozen, loss_of, noise_of
@@ -192,7 +192,8 @@ def _differences(
     losses = np.zeros(count)
     # rounding to TF32 would be larger than some of the differences
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        conditions = [repeated(model.condition(texts, size), 4) for model in models]
+        four = list(range(count)) * 4  # texts are encoded once
+        conditions = [taken(model.condition(texts, size), four) for model in models]
         for draw in range(config.draws):
             times, noise = noise_of(latents[:count], rows, draw, config)
             signed, often = torch.cat([noise, noise, -noise, -noise]), times.repeat(4)
