@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,6 +31,7 @@ MAX_BYTES = 64 << 10
 _ADVICE = "Use the answer of a drand server as it was sent."
 _Hex = Annotated[str, Meta(pattern=r"\A([0-9a-f]{2}){1,1000}\Z", description="hexadecimal digits")]
 Scheme = Literal["pedersen-bls-chained", "pedersen-bls-unchained", "bls-unchained-g1-rfc9380"]
+_PY_ECC_CALLS = 100_000  # nested calls that py_ecc asks for
 _G1 = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_"
 _G2 = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_NUL_"
 
@@ -245,6 +249,7 @@ def check_round(found: Round, chain: Chain, number: int) -> Checked:
             f"The randomness of round {number:,} does not follow from its signature. {_ADVICE}"
         )
     named = f"round {number:,} of drand's {chain.name}"
+    limit = sys.getrecursionlimit()
     try:
         import py_ecc  # noqa: F401
     except ImportError:
@@ -253,9 +258,25 @@ def check_round(found: Round, chain: Chain, number: int) -> Checked:
             f"The signature of {named} was not checked, so the round could be made up; install "
             "'siren-ext[beacon]' to check it, or compare it with a drand server.",
         )
-    if not _signed(found, chain):
+    with _deep_calls(limit):
+        signed = _signed(found, chain)
+    if not signed:
         raise EvidenceError(f"The signature of {named} is not the network's. {_ADVICE}")
     return Checked(True, f"The signature of {named} is the network's.")
+
+
+@contextmanager
+def _deep_calls(limit: int) -> Iterator[None]:
+    """Let calls be nested as deep as py_ecc needs, and afterwards no deeper than before.
+
+    py_ecc raises the limit for the whole program when it is imported. With that limit, files that
+    are nested too deep would no longer be refused.
+    """
+    sys.setrecursionlimit(max(_PY_ECC_CALLS, limit))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _signed(found: Round, chain: Chain) -> bool:

@@ -126,8 +126,9 @@ def complete_pictures(
     chosen += [(item, False) for item in _by_hash(unpublished, config.count)]
     found: list[Completion] = []
     progress.stage("Completing pictures", len(chosen))
-    for start in range(0, len(chosen), measured.batch_size):
-        part = chosen[start : start + measured.batch_size]
+    together = measured.together(size)
+    for start in range(0, len(chosen), together):
+        part = chosen[start : start + together]
         items = [item for item, _ in part]
         made = _completed(models, items, size, config, measured, lambda: progress.advance(0))
         found += [replace(one, published=kind) for one, (_, kind) in zip(made, part, strict=True)]

@@ -21,7 +21,6 @@ from torch import Tensor
 from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.denoiser import (
-    SMALL,
     Denoiser,
     arrange,
     denoiser,
@@ -125,7 +124,7 @@ def measure_features(
     run = _Run(models, config, size, len(models) > 1 and same_encoder(*models))
     progress.stage("Measuring features", len(images), len(parts.done))
     try:
-        for rows in _batches(len(images), parts, _together(config, size)):
+        for rows in _batches(len(images), parts, config.together(size)):
             items = [images.items[row] for row in rows]
             found = run.measure(items, [hashes[row] for row in rows])
             parts.add(rows, found, np.zeros(len(rows)))  # there is no loss beside the features
@@ -206,13 +205,6 @@ def texts_of(items: Sequence[Item], config: PassiveConfig) -> list[str]:
     if config.captions == "none":
         return [""] * len(items)
     return [item.caption or item.class_words or "" for item in items]
-
-
-def _together(config: PassiveConfig, size: int) -> int:
-    """Images that pass the model together."""
-    if config.batch_size:
-        return config.batch_size
-    return 20 if size <= SMALL and config.variant != "official" else 8
 
 
 def _batches(count: int, parts: Parts, size: int) -> Iterator[list[int]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
+import sys
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -22,6 +24,12 @@ from siren_ext.evidence.beacon import (
 )
 
 QUICK = CHAINS[QUICKNET]
+
+
+def need_curves() -> None:
+    """Skip without ``py_ecc``; it is not imported here, because it changes a limit of Python's."""
+    if importlib.util.find_spec("py_ecc") is None:
+        pytest.skip("py_ecc is not installed")
 
 
 @pytest.fixture
@@ -54,14 +62,22 @@ def test_the_first_round_after_a_time_is_the_next_one():
 
 
 def test_a_real_round_is_the_networks(real):
-    pytest.importorskip("py_ecc")
+    need_curves()
     found = check_round(real, QUICK, 1000)
     assert found.signature is True
     assert "is the network's" in found.text
 
 
+def test_checking_leaves_the_limit_of_nested_calls_as_it_was(real):
+    need_curves()
+    limit = sys.getrecursionlimit()
+    for _ in range(2):  # the package raises it when it is imported
+        assert check_round(real, QUICK, 1000).signature is True
+        assert sys.getrecursionlimit() == limit
+
+
 def test_a_made_up_round_is_refused_by_its_signature(real):
-    pytest.importorskip("py_ecc")
+    need_curves()
     made = dict(plain_round(real))
     made["signature"] = made["signature"][:-2] + "38"
     made["randomness"] = hashlib.sha256(bytes.fromhex(made["signature"])).hexdigest()

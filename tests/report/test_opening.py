@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import replace
 
@@ -93,7 +94,8 @@ def case(tmp_path):
 
 
 def test_a_third_party_tests_half_of_the_bits(case):
-    pytest.importorskip("py_ecc")
+    if importlib.util.find_spec("py_ecc") is None:  # importing it changes a limit of Python's
+        pytest.skip("py_ecc is not installed")
     opening = case.opened()
     found = case.checked(named=1000, scores=case.suspect)
     assert [states(found)[name] for name in NAMES] == ["matches"] * 3
