@@ -119,7 +119,7 @@ TABLES: dict[str, PaperTable] = {
             _handled("JPEG 30", "jpeg", quality=30, chroma="4:2:0"),
             _handled("crop to 75 to 100 %", "crop"),
         ),
-        missing=(("outlier detection (PANDA)", _NOT_BUILT),),
+        elsewhere="Outlier detection is measured on the page [robustness](robustness.md)",
     ),
     "figure_10": PaperTable(
         "Purification of generated pictures",
