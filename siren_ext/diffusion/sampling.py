@@ -1,7 +1,8 @@
-"""Sample from a pipeline: deterministic DDIM with classifier-free guidance."""
+"""Sample from a pipeline with classifier-free guidance: by DDIM, or another sampler by name."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,16 @@ from torch import Tensor
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.load import Pipeline
 from siren_ext.errors import ConfigError, MissingExtraError
+
+_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {"clip_sample": False}),
+    "ddpm": ("DDPMScheduler", {"clip_sample": False}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "dpm++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+}
+SAMPLERS = tuple(_CLASSES)
+"""Names of samplers: those of the paper's Table XI."""
+_FRESH = 2**40  # seeds of the noise that ddpm adds in its steps, away from those of the first noise
 
 
 @torch.no_grad()
@@ -21,8 +32,10 @@ def sample_latents(
     *,
     steps: int,
     guidance: float,
+    sampler: str = "ddim",
+    seeds: Sequence[int] = (),
 ) -> Tensor:
-    """Turn noise into latents by DDIM with eta 0.
+    """Turn noise into latents, by DDIM with eta 0 if nothing else is named.
 
     Parameters
     ----------
@@ -33,9 +46,13 @@ def sample_latents(
     prompt_embeds, negative_embeds : Tensor
         B x tokens x width, or 1 x tokens x width for all.
     steps : int
-        Number of DDIM steps.
+        Number of steps.
     guidance : float
         w in uncond + w (cond - uncond). With w = 1 a step costs one network call instead of two.
+    sampler : str
+        One of :data:`SAMPLERS`; all but ``ddpm`` are deterministic.
+    seeds : sequence of int
+        Of the B pictures, from which ``ddpm`` draws the noise that it adds.
 
     Returns
     -------
@@ -49,11 +66,12 @@ def sample_latents(
     Ho and Salimans (2022), "Classifier-free diffusion guidance" (arXiv 2207.12598), Eq. 6, whose w
     is one less.
     """
-    scheduler = ddim(pipeline)
+    scheduler = scheduler_named(pipeline, sampler)
     scheduler.set_timesteps(steps, device=noise.device)
     latents = noise.float() * float(scheduler.init_noise_sigma)
     embeds, times = (prompt_embeds, negative_embeds), scheduler.timesteps
-    return _denoised(pipeline, scheduler, times, latents, embeds, guidance)
+    drawn = [torch.Generator().manual_seed(seed + _FRESH) for seed in seeds] or None
+    return _denoised(pipeline, scheduler, times, latents, embeds, guidance, drawn)
 
 
 @torch.no_grad()
@@ -110,6 +128,7 @@ def _denoised(
     latents: Tensor,
     embeds: tuple[Tensor, Tensor],
     guidance: float,
+    drawn: list[torch.Generator] | None = None,
 ) -> Tensor:
     """Latents after the given steps; embeds of prompt and negative prompt."""
     unet = pipeline.unet
@@ -120,12 +139,13 @@ def _denoised(
         context = torch.cat((embeds[1].expand(batch, -1, -1), context))
     context = context.to(device=latents.device, dtype=dtype)
     for time in times:
-        view = torch.cat((latents, latents)) if guided else latents
+        view = scheduler.scale_model_input(latents, time)
+        view = torch.cat((view, view)) if guided else view
         guess = unet(view.to(dtype), time, context, return_dict=False)[0].float()
         if guided:
             without, with_prompt = guess.chunk(2)
             guess = without + guidance * (with_prompt - without)
-        latents = scheduler.step(guess, time, latents, return_dict=False)[0]
+        latents = scheduler.step(guess, time, latents, generator=drawn, return_dict=False)[0]
     return latents
 
 
@@ -163,15 +183,28 @@ def seeded_noise(pipeline: Pipeline, seeds: list[int], size: int) -> Tensor:
 
 
 def ddim(pipeline: Pipeline) -> Any:
-    """A DDIM scheduler with the pipeline's noise schedule.
+    """A DDIM scheduler with the pipeline's noise schedule; see :func:`scheduler_named`."""
+    return scheduler_named(pipeline, "ddim")
+
+
+def scheduler_named(pipeline: Pipeline, sampler: str) -> Any:
+    """A scheduler of diffusers with the pipeline's noise schedule.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The model.
+    sampler : str
+        One of :data:`SAMPLERS`.
 
     Raises
     ------
     MissingExtraError
         If diffusers is not installed.
     """
+    name, settings = _CLASSES[sampler]
     try:
-        from diffusers import DDIMScheduler
+        import diffusers
     except ImportError as error:
         raise MissingExtraError(error.name or "diffusers") from error
-    return DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    return getattr(diffusers, name).from_config(pipeline.scheduler.config, **settings)

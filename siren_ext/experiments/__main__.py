@@ -43,6 +43,9 @@ def experiments(
     coater: StudyCoater = "keyed",
     class_word: ClassWord = "icon",
     base: Annotated[str, typer.Option("--base", help="Base model.")] = "pocket",
+    others: Annotated[
+        str, typer.Option("--others", help="Other people's images, for further training.")
+    ] = "",
     row: Annotated[
         list[str] | None, typer.Option("--row", help="Only this row; may be repeated.")
     ] = None,
@@ -81,8 +84,14 @@ def experiments(
     open_log(out, {"study": "paper", "settings": config.to_dict() | {"seeds": None}})
     table = csv or out / "experiments.csv"
     with watched(False) as progress:
-        study = PaperStudy(open_set(data), loaded, class_word, base, out, config, progress)
+        strangers = open_set(others) if others else None
+        study = PaperStudy(
+            open_set(data), loaded, class_word, base, out, config, progress, strangers
+        )
         for one, cell in cells:
+            if cell.made.further and strangers is None:
+                say(f"{one}, {cell.row}, is left out: it needs --others.")
+                continue
             rows = study.rows(one, cell)
             # at once, so that a run that is stopped leaves a table
             write_rows(merged(read_rows(table), rows), table)

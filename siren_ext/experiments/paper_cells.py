@@ -31,6 +31,10 @@ class Made:
         study's.
     weights : str
         What happened to the file of the adapter: an attack on weights, or nothing.
+    trigger : str
+        Added to the captions of coated images; nobody who asks the model knows it.
+    further : int
+        Steps for which the finished model was then trained on other people's images.
     """
 
     share: float = 1.0
@@ -38,6 +42,8 @@ class Made:
     handling: tuple[Step, ...] = ()
     training: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     weights: str = ""
+    trigger: str = ""
+    further: int = 0
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, of which equal ones are trained once."""
@@ -47,6 +53,8 @@ class Made:
             "handling": [[step.name, dict(step.settings)] for step in self.handling],
             "training": dict(self.training),
             "weights": self.weights,
+            "trigger": self.trigger,
+            "further": self.further,
         }
 
 

@@ -26,6 +26,8 @@ from siren_ext.coater.coater import Coater
 from siren_ext.coating.folder import coat_folder
 from siren_ext.config import Config
 from siren_ext.data.dataset import ImageSet
+from siren_ext.diffusion.load import quiet_libraries
+from siren_ext.errors import ConfigError
 from siren_ext.experiments.measures import LEVELS, area
 from siren_ext.experiments.paper_cells import Cell, Made, digest
 from siren_ext.experiments.study import experiment_key
@@ -109,6 +111,8 @@ class PaperStudy:
         How much is made.
     progress : Progress
         Receives every step; may cancel.
+    others : ImageSet | None
+        Other people's images, for rows with further training.
     """
 
     data: ImageSet
@@ -118,6 +122,7 @@ class PaperStudy:
     out: Path
     config: PaperConfig
     progress: Progress
+    others: ImageSet | None = None
 
     def rows(self, table: str, cell: Cell) -> list[Row]:
         """The figures of a row, one for each guilty and innocent model.
@@ -195,12 +200,16 @@ class PaperStudy:
         seed = _SEEDS * _PLACES[role] + number
         coater = self.coater.fingerprint if made.share else ""
         parts = [self.data.hash, coater, self.base, self._steps(made), seed, made.to_plain()]
+        if made.further and self.others is not None:
+            parts.append(self.others.hash)
         return digest(*parts), made, seed
 
     def _model(self, role: str, number: int, given: Made, *, exact: bool = False) -> LocalSuspect:
         """A model, trained unless it exists; ``exact`` for 32-bit numbers."""
         name, made, seed = self._identity(role, number, given)
         path = self._place(name, made)
+        if made.further:
+            return self._trained_further(role, number, made, path, exact=exact)
         whole = made.training.get("method") in WHOLE_MODELS
         if not path.exists():
             if made.weights:
@@ -214,6 +223,27 @@ class PaperStudy:
         return (
             LocalSuspect(path, dtype=dtype) if whole else LocalSuspect(self.base, path, dtype=dtype)
         )
+
+    def _trained_further(
+        self, role: str, number: int, made: Made, path: Path, *, exact: bool
+    ) -> LocalSuspect:
+        """A finished model, trained again on other people's images."""
+        if self.others is None:
+            raise ConfigError("This row needs other people's images: give a folder with --others.")
+        merged = path.with_suffix("")
+        if not merged.is_dir():
+            first = self._model(role, number, dataclasses.replace(made, further=0), exact=True)
+            part = merged.with_name(f"{merged.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            with quiet_libraries():
+                first.pipeline.save_pretrained(part, safe_serialization=True)
+            first.release()
+            part.rename(merged)
+        settings = {"steps": made.further, "seed": _SEEDS * _PLACES[role] + number + _SEEDS // 2}
+        shown = Named(self.progress, f"{role} {number}, further")
+        training = PersonalizeConfig.from_dict(settings)
+        personalize(self.others, merged, training, path, progress=shown)
+        return LocalSuspect(merged, path, dtype=torch.float32 if exact else None)
 
     def _train(self, made: Made, seed: int, path: Path, progress: Progress) -> None:
         settings = {"steps": self.config.steps, "seed": seed, **made.training}
@@ -242,7 +272,8 @@ class PaperStudy:
             item = (self.coated if row in coated else self.data).items[row]
             target = mixed / f"{row:05d}{item.path.suffix}"
             shutil.copyfile(item.path, target)
-            target.with_suffix(".txt").write_text(item.caption or "", encoding="utf-8")
+            caption = (item.caption or "") + (made.trigger if row in coated else "")
+            target.with_suffix(".txt").write_text(caption, encoding="utf-8")
         images = ImageSet.open(mixed)
         if not made.handling:
             return images

@@ -119,7 +119,7 @@ TABLES: dict[str, PaperTable] = {
             _handled("JPEG 30", "jpeg", quality=30, chroma="4:2:0"),
             _handled("crop to 75 to 100 %", "crop"),
         ),
-        missing=(("outlier detection (PANDA)", _NOT_BUILT),),
+        elsewhere="Outlier detection is measured on the page [robustness](robustness.md)",
     ),
     "figure_10": PaperTable(
         "Purification of generated pictures",
@@ -192,11 +192,12 @@ TABLES: dict[str, PaperTable] = {
             Cell("the class", asked={"prompts": ("class",)}, paper="100 %"),
             Cell("15 steps", asked={"steps": 15}, paper="100 %"),
             Cell("35 steps", asked={"steps": 35}, paper="100 %"),
+            *(Cell(f"sampler {name}", asked={"sampler": name}, paper="100 %")
+              for name in ("ddpm", "euler", "dpm++")),
             Cell("guidance 5", asked={"guidance": 5.0}, paper="100 %"),
             Cell("guidance 7.5", asked={"guidance": 7.5}, paper="100 %"),
         ),
         missing=(
-            ("samplers DDPM, Euler, DPM++", "models on this machine are sampled with DDIM alone"),
             ("clip skip 4 and 6", "the bundled model's text encoder has too few layers"),
         ),
     ),
@@ -206,10 +207,19 @@ TABLES: dict[str, PaperTable] = {
         (
             Cell("16 bits", Made(weights="half"), paper="100 %"),
             Cell("8 bits", Made(weights="int8"), paper="not in the paper"),
+            Cell("trained further on other images", Made(further=400), paper="100 %"),
         ),
-        missing=(("trained further on other images", "the study can't continue a training yet"),),
     ),
     "appendix_d": PaperTable(
+        "A trigger in the captions of coated images",
+        "100 %, asked without the trigger: the coating goes with the subject and not with words.",
+        (
+            Cell("half of the images, without a trigger", Made(0.48), paper="not in the paper"),
+            Cell("half of the images, with watermark", Made(0.48, trigger=" with watermark"),
+                 paper="100 %"),
+        ),
+    ),
+    "appendix_d_style": PaperTable(
         "Style similarity instead of a coating",
         "DINO scores do not separate van Gogh's model from Raphael's works.",
         elsewhere="Measured on the page [baselines](baselines.md)",

@@ -19,7 +19,7 @@ from siren_ext.adapters.read import Adapter, read_adapter
 from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.diffusion import families, pipelines
 from siren_ext.diffusion.load import Pipeline
-from siren_ext.diffusion.sampling import sample_latents, seeded_noise
+from siren_ext.diffusion.sampling import SAMPLERS, sample_latents, seeded_noise
 from siren_ext.errors import AdapterError, ConfigError
 from siren_ext.progress import NULL, Progress
 from siren_ext.ranks import current
@@ -82,10 +82,10 @@ class WeightedAdapter:
 class LocalSuspect:
     """Generates pictures with a model on this machine. It is loaded when first needed.
 
-    Stable Diffusion 1.x and 2.x are sampled by DDIM, other families one picture at a time with
-    their own sampler. The noise of picture i depends only on ``plan.seed + i``, and batches start
-    at fixed numbers, so a resumed plan gives the same pictures bit for bit. Another ``batch_size``
-    may change the last bits of some.
+    Stable Diffusion 1.x and 2.x are sampled by DDIM or another one of ``sampling.SAMPLERS``, other
+    families one picture at a time with their own sampler. The noise of picture i depends only on
+    ``plan.seed + i``, and batches start at fixed numbers, so a resumed plan gives the same pictures
+    bit for bit. Another ``batch_size`` may change the last bits of some.
 
     Parameters
     ----------
@@ -264,11 +264,9 @@ class LocalSuspect:
 
     def _in_batches(self, plan: PromptPlan, wanted: list[int]) -> Iterator[tuple[int, Tensor]]:
         """Pictures of Stable Diffusion 1.x and 2.x, each with its index."""
-        if plan.sampler not in ("", "ddim"):
-            raise ConfigError(
-                f"The sampler {plan.sampler!r} was requested, but this model is sampled with "
-                "'ddim'. Leave the sampler out."
-            )
+        if plan.sampler not in ("", *SAMPLERS):
+            known = ", ".join(SAMPLERS)
+            raise ConfigError(f"PromptPlan.sampler is {plan.sampler!r}; expected {known}.")
         negative = pipelines.encode_prompts(self.pipeline, [plan.negative]) if wanted else None
         chosen = set(wanted)
         firsts = sorted({index - index % self.batch_size for index in wanted})
@@ -293,13 +291,16 @@ class LocalSuspect:
         pipeline = self.pipeline
         size = plan.size or pipelines.native_size(pipeline)
         embeds = pipelines.encode_prompts(pipeline, [plan.prompt(index) for index in batch])
+        seeds = [plan.seed + index for index in batch]
         latents = sample_latents(
             pipeline,
-            seeded_noise(pipeline, [plan.seed + index for index in batch], size),
+            seeded_noise(pipeline, seeds, size),
             embeds,
             negative,
             steps=plan.steps,
             guidance=plan.guidance,
+            sampler=plan.sampler or SAMPLERS[0],
+            seeds=seeds,
         )
         return pipelines.decode_latents(pipeline, latents).cpu()
 

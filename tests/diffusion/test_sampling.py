@@ -9,13 +9,14 @@ import torch
 from support.tiny_models import SIZE, need_models
 
 from siren_ext.diffusion import pipelines
-from siren_ext.diffusion.sampling import ddim, sample_latents, seeded_noise
+from siren_ext.diffusion.sampling import SAMPLERS, sample_latents, scheduler_named, seeded_noise
 
 need_models()
 pytestmark = pytest.mark.models
 
 
-def test_sampling_agrees_with_diffusers(pipeline: Any) -> None:
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_sampling_agrees_with_diffusers(pipeline: Any, sampler: str) -> None:
     size = SIZE
     noise = seeded_noise(pipeline, [11, 12], size)
     ours = sample_latents(
@@ -25,9 +26,11 @@ def test_sampling_agrees_with_diffusers(pipeline: Any) -> None:
         pipelines.encode_prompts(pipeline, ["bad"]),
         steps=4,
         guidance=3.0,
+        sampler=sampler,
+        seeds=[11, 12],
     )
     original = pipeline.scheduler
-    pipeline.scheduler = ddim(pipeline)
+    pipeline.scheduler = scheduler_named(pipeline, sampler)
     try:
         theirs = pipeline(
             prompt=["a cat", "a dog"],
@@ -35,6 +38,7 @@ def test_sampling_agrees_with_diffusers(pipeline: Any) -> None:
             num_inference_steps=4,
             guidance_scale=3.0,
             latents=noise,
+            generator=[torch.Generator().manual_seed(2**40 + seed) for seed in (11, 12)],
             height=size,
             width=size,
             output_type="latent",
@@ -42,3 +46,22 @@ def test_sampling_agrees_with_diffusers(pipeline: Any) -> None:
     finally:
         pipeline.scheduler = original
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_pictures_do_not_depend_on_their_company(pipeline: Any, sampler: str) -> None:
+    texts = pipelines.encode_prompts(pipeline, ["a cat"])
+
+    def drawn(*seeds: int) -> torch.Tensor:
+        noise = seeded_noise(pipeline, list(seeds), SIZE)
+        return sample_latents(
+            pipeline, noise, texts, texts, steps=3, guidance=1.0, sampler=sampler, seeds=seeds
+        )
+
+    together = drawn(3, 4)
+    torch.testing.assert_close(drawn(4)[0], together[1], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(together[0], together[1], atol=1e-2)
+    if sampler != "ddim":
+        noise = seeded_noise(pipeline, [3, 4], SIZE)
+        usual = sample_latents(pipeline, noise, texts, texts, steps=3, guidance=1.0)
+        assert not torch.allclose(together, usual, atol=1e-3)

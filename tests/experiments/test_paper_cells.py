@@ -17,6 +17,8 @@ def test_models_are_told_apart_by_everything_that_made_them() -> None:
         Made(handling=(Step("jpeg", {"quality": 30}),)),
         Made(training={"rank": 8}),
         Made(weights="half"),
+        Made(trigger=" x"),
+        Made(further=5),
     ]
     assert len({digest(made.to_plain()) for made in kinds}) == len(kinds)
     assert digest(Made().to_plain()) == digest(json.loads(json.dumps(Made().to_plain())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from siren_ext.attacks.apply import Step
 from siren_ext.coater.coater import Coater
 from siren_ext.data.dataset import ImageSet
+from siren_ext.errors import ConfigError
 from siren_ext.experiments import __main__ as program
 from siren_ext.experiments.paper_cells import Cell, Made
 from siren_ext.experiments.paper_study import PaperConfig, PaperStudy
@@ -69,6 +71,33 @@ def test_training_sets_are_those_of_the_row(study: PaperStudy) -> None:
     flat = study._training_images(Made(handling=(Step("noise"),)), 7, study.out / "work" / "other")
     assert len(flat) == 4
     assert not {item.path.read_bytes() for item in flat.items} & clean
+
+
+@pytest.mark.models
+def test_triggers_are_in_the_captions_of_coated_images_alone(study: PaperStudy) -> None:
+    made = Made(share=0.5, trigger=" with watermark")
+    images = study._training_images(made, 7, study.out / "work" / "made")
+    clean = {path.read_bytes() for path in (study.out.parent / "photos").glob("*.png")}
+    for item in images.items:
+        assert item.caption
+        assert item.caption.endswith(" with watermark") == (item.path.read_bytes() not in clean)
+
+
+@pytest.mark.models
+def test_a_model_is_trained_further(study: PaperStudy, tmp_path: Path) -> None:
+    cell = Cell("further", Made(further=1))
+    with pytest.raises(ConfigError, match="--others"):
+        study.rows("appendix_b", cell)
+    strangers = ImageSet.open(draw_images(tmp_path / "strangers", 3, size=40))
+    study = dataclasses.replace(study, others=strangers)
+    before = study.rows("appendix_b", Cell("nothing"))
+    after = study.rows("appendix_b", cell)
+    # the merged models, and the adapters before and after
+    assert all(0 < row["p_pictures"] <= 1 for row in after)
+    assert [row["row"] for row in before + after] == ["nothing"] * 2 + ["further"] * 2
+    assert len([one for one in files(study, "models") if "." not in one]) == 2
+    assert len([one for one in files(study, "models") if one.endswith(".safetensors")]) == 3 + 2
+    assert study.rows("appendix_b", cell) == after
 
 
 @pytest.mark.models

@@ -59,6 +59,18 @@ def local(model: Path, adapter: Path | None = None, **options: Any) -> LocalSusp
 
 
 @pytest.mark.models
+def test_samplers_by_name(model: Path) -> None:
+    usual, fresh = (list(local(model).generate(plan(sampler=name))) for name in ("", "ddpm"))
+    assert not torch.equal(usual[0].image, fresh[0].image)
+    again = list(local(model).generate(plan(sampler="ddpm"), indices=[4]))
+    assert torch.equal(again[0].image, fresh[4].image)
+    named = next(iter(local(model).generate(plan(sampler="ddim"))))
+    assert torch.equal(named.image, usual[0].image)
+    with pytest.raises(ConfigError, match=r"'heun'; expected ddim, ddpm, euler, dpm\+\+"):
+        next(iter(local(model).generate(plan(sampler="heun"))))
+
+
+@pytest.mark.models
 def test_picture_depends_on_its_seed_alone(model: Path) -> None:
     whole = list(local(model).generate(PLAN))
     assert [(m.index, m.seed) for m in whole] == [(i, 40 + i) for i in range(5)]
