@@ -25,12 +25,12 @@ from siren_ext.attacks.weights import attack_adapter
 from siren_ext.coater.coater import Coater
 from siren_ext.coating.folder import coat_folder
 from siren_ext.config import Config
-from siren_ext.data.dataset import ImageSet
+from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.diffusion.load import quiet_libraries
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.measures import LEVELS, area
 from siren_ext.experiments.paper_cells import Cell, Made, digest
-from siren_ext.experiments.study import experiment_key
+from siren_ext.experiments.study import experiment_key, numbered_set
 from siren_ext.personalize.config import FOLDERS, WHOLE_MODELS, PersonalizeConfig
 from siren_ext.personalize.run import personalize
 from siren_ext.preference.measure import measure_preference
@@ -89,6 +89,10 @@ QUICK = PaperConfig(
     seeds=1, steps=150, mimicries=40, reference=100, repeats=2000, sampling_steps=10
 )
 """Minutes for a row: too little training and too few pictures for figures to be quoted."""
+
+
+def _with_trigger(item: Item, trigger: str) -> Item:
+    return dataclasses.replace(item, caption=(item.caption or "") + trigger)
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,15 +270,13 @@ class PaperStudy:
         used = sorted(order[: made.images or len(order)].tolist())
         coated = set(np.random.default_rng((seed, 4)).permutation(used)
                      [: round(made.share * len(used))].tolist())  # fmt: skip
-        mixed = work / "mixed"
-        mixed.mkdir(parents=True, exist_ok=True)
-        for row in used:
-            item = (self.coated if row in coated else self.data).items[row]
-            target = mixed / f"{row:05d}{item.path.suffix}"
-            shutil.copyfile(item.path, target)
-            caption = (item.caption or "") + (made.trigger if row in coated else "")
-            target.with_suffix(".txt").write_text(caption, encoding="utf-8")
-        images = ImageSet.open(mixed)
+        items = [
+            _with_trigger(self.coated.items[row], made.trigger)
+            if row in coated
+            else self.data.items[row]
+            for row in used
+        ]
+        images = numbered_set(items, work / "mixed")
         if not made.handling:
             return images
         return handle_folder(images, work / "handled", made.handling, seed=seed)

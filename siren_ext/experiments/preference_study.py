@@ -30,7 +30,7 @@ from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import shard_of
 from siren_ext.experiments.panel_results import write_rows
 from siren_ext.experiments.preference_tables import figures, markdown
-from siren_ext.experiments.study import experiment_key, open_set
+from siren_ext.experiments.study import experiment_key, numbered_set, open_set
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.run import personalize
 from siren_ext.preference.changes import field_test
@@ -189,8 +189,6 @@ class Study:
         count = round(case.share * len(self.data))
         rng = np.random.default_rng((seed, 3))
         chosen = set(rng.permutation(len(self.data))[:count].tolist())
-        mixed = work / "mixed"
-        mixed.mkdir(parents=True, exist_ok=True)
         pairs = zip(self.data.items, self.coated.items, strict=True)
         used = [
             coated if row in chosen else clean
@@ -200,11 +198,7 @@ class Study:
         if case.others and self.others is not None:
             strangers = np.random.default_rng((seed, 4)).permutation(len(self.others))
             used += [self.others.items[row] for row in strangers[: len(self.data) - count]]
-        for row, item in enumerate(used):
-            target = mixed / f"{row:04d}{item.path.suffix}"
-            shutil.copyfile(item.path, target)
-            target.with_suffix(".txt").write_text(item.caption or "", encoding="utf-8")
-        images = ImageSet.open(mixed)
+        images = numbered_set(used, work / "mixed")
         if not case.steps:
             return images
         return handle_folder(images, work / "handled", case.steps, seed=seed)

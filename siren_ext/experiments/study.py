@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from msgspec import Meta
 
 from siren_ext.config import Config
-from siren_ext.data.dataset import ImageSet
+from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.errors import ConfigError
 from siren_ext.stats.low_end import LOW_END
 from siren_ext.training.prompts import class_prompt
@@ -224,6 +226,29 @@ def open_set(data: str) -> ImageSet:
     from siren_ext.samples.folder import sample_set
 
     return sample_set() if data == "samples" else ImageSet.open(data)
+
+
+def numbered_set(items: Iterable[Item], folder: Path) -> ImageSet:
+    """Copy images, each with its caption, into a folder of their own.
+
+    Parameters
+    ----------
+    items : Iterable[Item]
+        in the order of their numbers, which become their names.
+    folder : Path
+        for the copies; made if it is missing.
+
+    Returns
+    -------
+    ImageSet
+        the copies.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, item in enumerate(items):
+        target = folder / f"{number:04d}{item.path.suffix}"
+        shutil.copyfile(item.path, target)
+        target.with_suffix(".txt").write_text(item.caption or "", encoding="utf-8")
+    return ImageSet.open(folder)
 
 
 def study_prompts(data: ImageSet, class_word: str, config: DetectionConfig) -> tuple[str, ...]:

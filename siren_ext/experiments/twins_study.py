@@ -10,7 +10,7 @@ resumed; several processes may share a folder if ``--only`` keeps their cases ap
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,7 +30,7 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.devices import pick_device
 from siren_ext.experiments.layout import cached_value, open_log
 from siren_ext.experiments.panel_results import write_rows
-from siren_ext.experiments.study import experiment_key, open_set
+from siren_ext.experiments.study import experiment_key, numbered_set, open_set
 from siren_ext.files import sha256_file
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.run import personalize
@@ -183,13 +183,12 @@ class Study:
         count = round(case.share * len(self.data))
         order = np.random.default_rng((seed, 3)).permutation(len(self.data))
         chosen = set(order[:count].tolist())
-        work.mkdir(parents=True, exist_ok=True)
-        for row, (clean, copy) in enumerate(zip(self.data.items, copies.items, strict=True)):
-            item = copy if row in chosen else clean
-            target = work / f"{row:04d}{item.path.suffix}"
-            shutil.copyfile(item.path, target)
-            target.with_suffix(".txt").write_text(clean.caption or "", encoding="utf-8")
-        return ImageSet.open(work)
+        pairs = zip(self.data.items, copies.items, strict=True)
+        used = (
+            replace(copy, caption=clean.caption) if row in chosen else clean
+            for row, (clean, copy) in enumerate(pairs)
+        )
+        return numbered_set(used, work)
 
     def measured(self, case: Case, seed: int, control: str) -> ScoreSet:
         """The differences of a model, measured if their file does not exist.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siren_ext.diffusion.denoiser import Condition, Denoiser, taken
+from siren_ext.diffusion.denoiser import SMALL, Condition, Denoiser, taken
 from siren_ext.passive.config import TIMES, PassiveConfig
 
 DRAWS = 5
@@ -208,6 +208,13 @@ class Batch:
     @cached_property
     def _conditions(self) -> dict[tuple[bool, int], Condition]:
         return {}
+
+
+def together(config: PassiveConfig, size: int) -> int:
+    """Images of so many pixels a side that pass the model together."""
+    if config.batch_size:
+        return config.batch_size
+    return 20 if size <= SMALL and config.variant != "official" else 8
 
 
 def norm(errors: Tensor, power: float = 2.0) -> Tensor:

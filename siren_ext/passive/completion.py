@@ -21,7 +21,7 @@ from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.denoiser import Denoiser, denoiser, picture_size
 from siren_ext.files import sha256_file
 from siren_ext.metrics.quality import psnr
-from siren_ext.passive.batch import Batch
+from siren_ext.passive.batch import Batch, together
 from siren_ext.passive.config import CompletionConfig, PassiveConfig
 from siren_ext.passive.features import texts_of
 from siren_ext.progress import NULL, Progress
@@ -126,9 +126,9 @@ def complete_pictures(
     chosen += [(item, False) for item in _by_hash(unpublished, config.count)]
     found: list[Completion] = []
     progress.stage("Completing pictures", len(chosen))
-    together = measured.together(size)
-    for start in range(0, len(chosen), together):
-        part = chosen[start : start + together]
+    count = together(measured, size)
+    for start in range(0, len(chosen), count):
+        part = chosen[start : start + count]
         items = [item for item, _ in part]
         made = _completed(models, items, size, config, measured, lambda: progress.advance(0))
         found += [replace(one, published=kind) for one, (_, kind) in zip(made, part, strict=True)]

@@ -86,12 +86,6 @@ class PassiveConfig(Config):
     batch_size: Annotated[int, Meta(ge=0, le=4096)] = 0
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
-    def together(self, size: int) -> int:
-        """Images of so many pixels a side that pass the model together."""
-        if self.batch_size:
-            return self.batch_size
-        return 20 if size <= 128 and self.variant != "official" else 8
-
     @property
     def families(self) -> tuple[str, ...]:
         """The families of features that are measured, in order."""

@@ -30,7 +30,7 @@ from siren_ext.diffusion.denoiser import (
 from siren_ext.errors import DatasetError, ModelError
 from siren_ext.files import sha256_file
 from siren_ext.passive import attacks, gradients, losses
-from siren_ext.passive.batch import Batch, noise_seed
+from siren_ext.passive.batch import Batch, noise_seed, together
 from siren_ext.passive.config import DIFFERENCE, PassiveConfig
 from siren_ext.passive.table import FeatureTable
 from siren_ext.preference.parts import Parts
@@ -124,7 +124,7 @@ def measure_features(
     run = _Run(models, config, size, len(models) > 1 and same_encoder(*models))
     progress.stage("Measuring features", len(images), len(parts.done))
     try:
-        for rows in _batches(len(images), parts, config.together(size)):
+        for rows in _batches(len(images), parts, together(config, size)):
             items = [images.items[row] for row in rows]
             found = run.measure(items, [hashes[row] for row in rows])
             parts.add(rows, found, np.zeros(len(rows)))  # there is no loss beside the features

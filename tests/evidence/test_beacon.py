@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import sys
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from support.stub_beacon import ROUND_1000, StubBeacon, without_signatures
+from support.stub_beacon import ROUND_1000, StubBeacon, need_curves, without_signatures
 
 from siren_ext.errors import ConfigError, EvidenceError
 from siren_ext.evidence.beacon import (
@@ -24,12 +23,6 @@ from siren_ext.evidence.beacon import (
 )
 
 QUICK = CHAINS[QUICKNET]
-
-
-def need_curves() -> None:
-    """Skip without ``py_ecc``; it is not imported here, because it changes a limit of Python's."""
-    if importlib.util.find_spec("py_ecc") is None:
-        pytest.skip("py_ecc is not installed")
 
 
 @pytest.fixture

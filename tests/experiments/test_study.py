@@ -13,7 +13,13 @@ from support.tiny_models import draw_images
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.layout import cached_value, open_log
-from siren_ext.experiments.study import DetectionConfig, roster, spread_evenly, study_prompts
+from siren_ext.experiments.study import (
+    DetectionConfig,
+    numbered_set,
+    roster,
+    spread_evenly,
+    study_prompts,
+)
 
 
 @pytest.mark.parametrize(
@@ -95,3 +101,11 @@ def test_cached_values_are_made_once_per_key(tmp_path: Path) -> None:
         assert cached_value(path, "b", make) == len(made), "made again"
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert cached_value(path, "b", make) == 2
+
+
+def test_copies_are_numbered_and_keep_their_captions(tmp_path: Path) -> None:
+    images = ImageSet.open(draw_images(tmp_path / "photos", 3))
+    made = numbered_set(reversed(images.items), tmp_path / "copies")
+    assert [item.path.name for item in made.items] == ["0000.png", "0001.png", "0002.png"]
+    assert [item.caption for item in made.items] == [item.caption for item in images.items][::-1]
+    assert made.items[0].path.read_bytes() == images.items[2].path.read_bytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ import pytest
 from support.evidence_samples import SIGNS, known_key
 from support.reports import states, texts
 from support.score_sets import drawn
-from support.stub_beacon import ROUND_1000, made_up_round, without_signatures
+from support.stub_beacon import ROUND_1000, made_up_round, need_curves, without_signatures
 from support.time_authority import TimeAuthority
 
 from siren_ext.coater.coater import Coater
@@ -94,8 +93,7 @@ def case(tmp_path):
 
 
 def test_a_third_party_tests_half_of_the_bits(case):
-    if importlib.util.find_spec("py_ecc") is None:  # importing it changes a limit of Python's
-        pytest.skip("py_ecc is not installed")
+    need_curves()
     opening = case.opened()
     found = case.checked(named=1000, scores=case.suspect)
     assert [states(found)[name] for name in NAMES] == ["matches"] * 3

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import builtins
 import hashlib
+import importlib.util
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
 
 from siren_ext.evidence.beacon import QUICKNET
 
@@ -66,3 +69,9 @@ def without_signatures(monkeypatch):
         return real(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", without)
+
+
+def need_curves() -> None:
+    """Skip without ``py_ecc``; it is not imported here, because it changes a limit of Python's."""
+    if importlib.util.find_spec("py_ecc") is None:
+        pytest.skip("py_ecc is not installed")
