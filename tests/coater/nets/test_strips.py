@@ -47,8 +47,10 @@ def test_networks_give_the_same_by_strips(
         return convolved(*args)
 
     monkeypatch.setattr(strips, "_convolved", counted)
+    # Little varies in a flat image, and normalising enlarges rounding along with it.
+    atol = 1e-5 if kind == "photo" else 1e-4
     for net, expected in zip(nets, whole, strict=True):
-        torch.testing.assert_close(net(image), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(net(image), expected, rtol=0, atol=atol)
     assert len(used) == 4 + 2 + 4
 
 
