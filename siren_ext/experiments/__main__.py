@@ -14,6 +14,7 @@ from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyCoater, StudyImages
 from siren_ext.experiments.panel_results import write_rows
 from siren_ext.experiments.paper_page import merged, page_text, read_rows
+from siren_ext.experiments.paper_quality import quality_networks, quality_rows
 from siren_ext.experiments.paper_study import QUICK, PaperConfig, PaperStudy
 from siren_ext.experiments.paper_tables import TABLES
 from siren_ext.experiments.study import open_set
@@ -49,6 +50,10 @@ def experiments(
     row: Annotated[
         list[str] | None, typer.Option("--row", help="Only this row; may be repeated.")
     ] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option("--network", help="dino=FOLDER or clip=FOLDER, for pictures' quality."),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Minutes for a row, rough.")] = False,
     seeds: Annotated[int, typer.Option("--seeds", min=0, help="Models of a row.")] = 0,
     csv: Annotated[Path | None, typer.Option("--csv", help="Table; by default in OUT.")] = None,
@@ -81,6 +86,8 @@ def experiments(
     loaded = Coater.load(coater_path(coater), device=pick_device("auto"))
     if not loaded.keyed:
         raise ConfigError(f"{coater} is not keyed; the tables need a keyed coater, such as keyed.")
+    # before hours of training, of which a missing package would be told too late
+    networks = quality_networks(network or ()) if any(one.quality for _, one in cells) else {}
     open_log(out, {"study": "paper", "settings": config.to_dict() | {"seeds": None}})
     table = csv or out / "experiments.csv"
     with watched(False) as progress:
@@ -92,7 +99,10 @@ def experiments(
             if cell.made.further and strangers is None:
                 say(f"{one}, {cell.row}, is left out: it needs --others.")
                 continue
-            rows = study.rows(one, cell)
+            if cell.quality:
+                rows = quality_rows(study, one, cell, networks)
+            else:
+                rows = study.rows(one, cell)
             # at once, so that a run that is stopped leaves a table
             write_rows(merged(read_rows(table), rows), table)
             for found in rows:

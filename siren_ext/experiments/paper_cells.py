@@ -77,6 +77,8 @@ class Cell:
     alike : bool
         The reference is personalised in the same way. Otherwise it is a LoRA; but a word that one
         model has learnt says nothing to the other.
+    quality : bool
+        How good the pictures are is measured, and not whether they are accused.
     paper : str
         What the paper reports, or "lost" if its text was not available.
     """
@@ -86,6 +88,7 @@ class Cell:
     asked: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     after: tuple[Step, ...] = ()
     alike: bool = False
+    quality: bool = False
     paper: str = "lost"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from siren_ext.experiments.pages import table
 from siren_ext.experiments.paper_cells import Cell
+from siren_ext.experiments.paper_quality import quality_table
 from siren_ext.experiments.paper_tables import TABLES
 
 _LEVELS = ("0.01", "0.0001")
@@ -68,7 +69,10 @@ def page_text(rows: Sequence[dict[str, Any]]) -> str:
             known = [row for row in rows if row["table"] == name and row["set"] == data]
             if len(sets) > 1:
                 lines += [f"**{data}**", ""]
-            lines.append(table(_HEAD, [_line(cell, known) for cell in one.cells]))
+            if any(cell.quality for cell in one.cells):
+                lines.append(quality_table(one.cells, known, _NOT_YET))
+            else:
+                lines.append(table(_HEAD, [_line(cell, known) for cell in one.cells]))
         if one.cells and not sets:
             waiting = "; ".join(cell.row for cell in one.cells)
             lines += [f"{_NOT_YET[0].upper()}{_NOT_YET[1:]}: {waiting}.", ""]
@@ -134,6 +138,13 @@ row; its figures are not for this page.
   images.
 - **Key** is p of the keyed test: by 30 pictures, by all of them, and by the model's file.
   **Innocent by key**: innocent models with p up to .001 by pictures or file.
+- **Quality** compares pictures with the clean training images, at the size of the pictures.
+  **FID-like** is the Frechet distance, which few pictures make larger than it is, so what counts is
+  the difference between coated and clean training, of which there are equal numbers. **KID-like**
+  does not depend on the number; 0 is the best. **Similarity** is the mean cosine of all pairs of a
+  picture and an image. The network is EfficientNet-Lite0 (`eff0`, in the extra `pocket`), so these
+  figures can't be compared with published ones. `--network dino=FOLDER` and `--network clip=FOLDER`
+  add the networks of DINO and CLIP scores.
 - Behind the mean of the models stand the lowest and the highest. p is given for each model.
 
 The bundled model is small and its trainings are short. So the figures say which changes matter, and

@@ -157,11 +157,50 @@ class PaperStudy:
         for role in ("guilty", "innocent"):
             for number in range(self.config.seeds):
                 suspect = self._scores(role, number, cell)
-                known: Row = {"table": table, "row": cell.row, "set": self.data.name, "role": role}
-                known |= {"model": number, "steps": self._steps(cell.made)}
+                known = self.known(role, number, table, cell)
                 known |= self._figures(suspect, reference, number)
                 found.append(known | {"p_file": self._p_file(role, number, cell)})
         return found
+
+    def known(self, role: str, number: int, table: str, cell: Cell) -> Row:
+        """What every row says of its model."""
+        return {
+            "table": table,
+            "row": cell.row,
+            "set": self.data.name,
+            "role": role,
+            "model": number,
+            "steps": self._steps(cell.made),
+        }
+
+    def pictures(self, role: str, number: int, cell: Cell) -> Path:
+        """Folder of a model's pictures, made unless they exist; the name stands for how.
+
+        Parameters
+        ----------
+        role : {"guilty", "innocent", "reference"}
+            What the model is trained on.
+        number : int
+            Which of the models that differ in nothing but their seed.
+        cell : Cell
+            The row.
+
+        Raises
+        ------
+        Cancelled
+            If the user stopped; the same call resumes.
+        """
+        folder, plan = self._answers(role, number, cell)
+        shown = Named(self.progress, f"{cell.row or 'reference'}, {role} {number}")
+        generate_images(self._model(role, number, cell.made), plan, folder, progress=shown)
+        return folder
+
+    def _answers(self, role: str, number: int, cell: Cell) -> tuple[Path, PromptPlan]:
+        """Where a model's pictures belong, and how it is asked for them."""
+        name, _, _ = self._identity(role, number, cell.made)
+        count = self.config.reference if role == "reference" else self.config.mimicries
+        plan = self._plan(role, number, count, cell.asked)
+        return self.out / "pictures" / digest(name, plan.to_dict()), plan
 
     def _figures(self, suspect: ScoreSet, reference: ScoreSet, number: int) -> Row:
         tests = resampled_ks(
@@ -283,18 +322,14 @@ class PaperStudy:
 
     def _scores(self, role: str, number: int, cell: Cell) -> ScoreSet:
         """Scores of a model's pictures, made unless they exist."""
-        name, _, _ = self._identity(role, number, cell.made)
-        count = self.config.reference if role == "reference" else self.config.mimicries
-        plan = self._plan(role, number, count, cell.asked)
-        own = digest(name, plan.to_dict())
-        folder = self.out / "pictures" / own
+        folder, _ = self._answers(role, number, cell)
         changes = [[step.name, dict(step.settings)] for step in cell.after]
-        file = self.out / "scores" / f"{digest(own, changes, self.coater.fingerprint)}.json"
+        scored = digest(folder.name, changes, self.coater.fingerprint)
+        file = self.out / "scores" / f"{scored}.json"
         if file.is_file():
             return ScoreSet.load(file)
+        folder = self.pictures(role, number, cell)
         shown = Named(self.progress, f"{cell.row or 'reference'}, {role} {number}")
-        suspect = self._model(role, number, cell.made)
-        generate_images(suspect, plan, folder, progress=shown)
         work = self.out / "work" / file.stem
         if cell.after:
             folder = handle_folder(ImageSet.open(folder), work, cell.after, seed=number).root

@@ -95,8 +95,9 @@ TABLES: dict[str, PaperTable] = {
     ),
     "table_4": PaperTable(
         "Quality of the pictures of models trained on coated images",
-        "FID, CLIP and DINO scores are those of clean training.",
-        missing=(("all", "the study keeps pictures but has no measure of their quality yet"),),
+        "FID 103.26, CLIP score .828 and DINO score .709 with coated images of Pokemon; 104.57, "
+        ".816 and .701 with clean ones.",
+        (Cell("LoRA", quality=True),),
     ),
     "figure_9": PaperTable(
         "Ratings by people",
