@@ -33,11 +33,14 @@ class Batch:
         B indices into the prompts.
     seed : int
         Seed of the step's noise.
+    images : Tensor or None
+        B places of the images in the set; None for class images.
     """
 
     latents: Tensor
     texts: Tensor
     seed: int
+    images: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class TrainingData:
         texts = self.texts[picks].clone()
         texts[torch.from_numpy(rng.random(len(picks)) < config.caption_dropout)] = 0
         chosen = self.latents[torch.from_numpy(mirrors), torch.from_numpy(picks)]
-        return Batch(chosen, texts, int(rng.integers(2**63)))
+        return Batch(chosen, texts, int(rng.integers(2**63)), torch.from_numpy(picks))
 
 
 def caption(item: Item, config: PersonalizeConfig) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,18 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.load import Pipeline
-from siren_ext.errors import Cancelled, ConfigError, MissingExtraError, ModelError
-from siren_ext.files import atomic, one_at_a_time
+from siren_ext.errors import MissingExtraError, ModelError
+from siren_ext.files import one_at_a_time
 from siren_ext.personalize.config import WITH_TOKEN, PersonalizeConfig
 from siren_ext.personalize.data import Batch, TrainingData, prepare
+from siren_ext.personalize.loop import read_state, run_steps
 from siren_ext.personalize.prior import check_prior, class_data
 from siren_ext.personalize.record import metadata, run_signature
 from siren_ext.personalize.save import check_out, check_written, finished, make_weights, save
 from siren_ext.personalize.word import check_prompts
 from siren_ext.progress import NULL, Progress
-from siren_ext.ranks import RankLostError, current
+from siren_ext.ranks import current
 
-SAVE_SECONDS = 30.0
 _MEMORY = 0.95  # weight of the past in the running mean of the loss
 
 
@@ -41,6 +41,7 @@ def personalize(
     class_images: ImageSet | None = None,
     device: str = "auto",
     progress: Progress = NULL,
+    make: Callable[..., Trainer] | None = None,
 ) -> AdapterSummary:
     """Personalise a model with images, and write the result in the usual format of the method.
 
@@ -66,6 +67,9 @@ def personalize(
         Where to train; ``auto`` as in :func:`siren_ext.devices.pick_device`.
     progress : Progress
         One unit per step.
+    make : callable or None
+        Makes another kind of :class:`Trainer` from the same arguments. What it depends on must be
+        in the settings, so that a stopped run of another kind is not resumed.
 
     Returns
     -------
@@ -95,7 +99,7 @@ def personalize(
     run = run_signature(data, model, config, dtype, given)
     state = out.with_name(out.name + ".state")
     summary = finished(out, run, config)
-    saved = None if summary is not None else _read_state(state, run)
+    saved = None if summary is not None else read_state(state, run)
     current().wait()  # before the main process writes either of them
     if summary is not None:
         return summary
@@ -104,13 +108,14 @@ def personalize(
     training = prepare(data, pipeline, config, progress)
     generated = None if saved is None else saved.get("class")
     prior = class_data(config, pipeline, given, progress, generated)
-    trainer = Trainer(pipeline, training, config, prior)
+    trainer = (make or Trainer)(pipeline, training, config, prior)
     trainer.generated = prior.latents if prior is not None and given is None else None
     if saved is not None:
         trainer.restore(saved)
-    _loop(trainer, state, run, progress)
+    run_steps(trainer, config.steps, state, run, progress)
     known = {"out": out, "run": run, "loss": trainer.mean_loss, "prior": prior}
     facts = metadata(data, model, config, pipeline, training, **known)  # type: ignore[arg-type]
+    facts |= trainer.facts()
     return current().first(lambda: _save(trainer, out, facts, state))
 
 
@@ -203,7 +208,7 @@ class Trainer:
         if self.prior is not None:
             other = self.prior.batch(self.step, self._prior_config)
             # their prompts come after those of the images
-            other = replace(other, texts=other.texts + len(self.data.prompts))
+            other = replace(other, texts=other.texts + len(self.data.prompts), images=None)
             loss += config.prior_weight * self._backward(other, config.prior_weight)
         self.weights.collect()
         loss = self._exchanged(loss)
@@ -216,7 +221,7 @@ class Trainer:
             self.accelerator.clip_grad_norm_([self.weights.vector], config.max_grad_norm)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, config)
-        # an interrupt before this is False again leaves half an update; see _loop
+        # an interrupt before this is False again leaves half an update; see run_steps
         self.updating = True
         self.optimiser.step()
         self.weights.push()
@@ -239,8 +244,9 @@ class Trainer:
         total = len(batch.latents)
         size = -(-total // self.config.accumulation)
         mean = 0.0
-        pieces = zip(torch.split(batch.latents, size), torch.split(batch.texts, size), strict=True)
-        for latents, texts in pieces:
+        images = torch.full((total,), -1) if batch.images is None else batch.images
+        parts = (torch.split(one, size) for one in (batch.latents, batch.texts, images))
+        for latents, texts, rows in zip(*parts, strict=True):
             steps = len(self.pipeline.scheduler.alphas_cumprod)
             times = torch.randint(0, steps, (len(latents),), generator=generator)
             noise = pipelines.seeded_normal(latents.shape, generator, self.device)
@@ -255,10 +261,32 @@ class Trainer:
                 noise=noise[own],
                 timesteps=times,
             )
-            loss = (error * self._weight(times.to(self.device))).sum() / total * share
+            weights = self._weight(times.to(self.device)) * self.factors(rows[own], error.detach())
+            loss = (error * weights).sum() / total * share
             self.accelerator.backward(loss)
             mean += float(error.detach().sum()) / total
         return mean
+
+    def factors(self, images: Tensor, losses: Tensor) -> Tensor:
+        """What the loss of each image of a batch is multiplied by: 1, unless a subclass differs.
+
+        Parameters
+        ----------
+        images : Tensor
+            b places of images in the set, on the CPU; -1 for class images.
+        losses : Tensor
+            Their b losses, without gradient.
+
+        Returns
+        -------
+        Tensor
+            b numbers, on the device of the losses.
+        """
+        return torch.ones_like(losses)
+
+    def facts(self) -> dict[str, str]:
+        """Metadata of the file besides those of every run; none, unless a subclass has some."""
+        return {}
 
     def _prompt_embeds(self, texts: Tensor) -> Tensor:
         """Embeddings of prompts by index; computed again if the text encoder is trained."""
@@ -310,55 +338,8 @@ def learning_rate(step: int, config: PersonalizeConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _loop(trainer: Trainer, path: Path, run: str, progress: Progress) -> None:
-    """Train to the end, saving the state now and then and when stopped."""
-    first, began = trainer.step, time.monotonic()
-    last_save = began
-    progress.stage("Personalising", trainer.config.steps, first)
-    try:
-        while trainer.step < trainer.config.steps:
-            trainer.advance()
-            pace = (time.monotonic() - began) / (trainer.step - first)
-            if time.monotonic() - last_save > SAVE_SECONDS:
-                _write_state(trainer, path, run)
-                last_save = time.monotonic()
-            progress.advance(note=f"loss {trainer.mean_loss:.4f}, {pace:.2f} s/step")
-    except (KeyboardInterrupt, Cancelled, RankLostError):
-        # in the middle of an update keep the last saved state
-        if trainer.step and not trainer.updating:
-            _write_state(trainer, path, run)
-        raise
-
-
 def _save(trainer: Trainer, out: Path, facts: dict[str, str], state: Path) -> AdapterSummary:
     """Write the result, which makes the state useless."""
     summary = save(out, trainer.pipeline, trainer.weights, trainer.config, facts)
     state.unlink(missing_ok=True)
     return summary
-
-
-def _write_state(trainer: Trainer, path: Path, run: str) -> None:
-    """Save the state of a run."""
-    if not trainer.ranks.main:
-        return
-    with atomic(path) as temporary:
-        torch.save({"run": run, **trainer.snapshot()}, temporary)
-
-
-def _read_state(path: Path, run: str) -> dict[str, Any] | None:
-    """The saved state of a run, if there is one."""
-    if not path.exists():
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged files
-        raise ConfigError(
-            f"{path} can't be read as the state of a stopped run: {error}. Delete it to start "
-            "again."
-        ) from error
-    if not isinstance(state, dict) or state.get("run") != run:
-        raise ConfigError(
-            f"{path} belongs to a stopped run with other images, model or settings. Delete it to "
-            "start again, or choose another file name."
-        )
-    return state

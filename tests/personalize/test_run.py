@@ -14,7 +14,7 @@ from support.tiny_models import need_models, shared_model
 from siren_ext.data.dataset import ImageSet
 from siren_ext.diffusion import pipelines
 from siren_ext.errors import Cancelled, ConfigError
-from siren_ext.personalize import run
+from siren_ext.personalize import loop, run
 from siren_ext.personalize.data import prepare
 from siren_ext.personalize.lora import LoraWeights
 from siren_ext.personalize.run import personalize
@@ -84,7 +84,7 @@ def test_resumed_run_equals_an_unbroken_one(
     whole = personalize(data, model, config, tmp_path / "whole.safetensors", device="cpu")
     out = tmp_path / "broken.safetensors"
     if error is SystemError:  # as a kill would: nothing is saved but the periodic state
-        monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)
+        monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     with pytest.raises(error):
         personalize(data, model, config, out, device="cpu", progress=StopAt(3, error))
     assert not out.exists()
@@ -124,7 +124,7 @@ def test_interrupt_inside_an_update_keeps_the_last_whole_state(
             raise KeyboardInterrupt
         return result
 
-    monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(torch.optim.AdamW, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         personalize(data, model, SMALL, out, device="cpu")

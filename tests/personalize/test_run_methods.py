@@ -14,7 +14,7 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.load import POCKET
 from siren_ext.errors import Cancelled
-from siren_ext.personalize import run
+from siren_ext.personalize import loop, run
 from siren_ext.personalize.run import personalize
 
 need_models()
@@ -92,7 +92,7 @@ def test_resumed_run_equals_an_unbroken_one(
     whole = personalize(data, model, config, tmp_path / f"whole{end}", device="cpu")
     out = tmp_path / f"broken{end}"
     if error is SystemError:  # as a kill would: nothing is saved but the periodic state
-        monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)
+        monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     with pytest.raises(error):
         personalize(data, model, config, out, device="cpu", progress=StopAt(3, error))
     assert not out.exists()

@@ -18,7 +18,7 @@ from siren_ext.attacks.apply import RECORD, _refuse_others
 from siren_ext.coater.official import load_official
 from siren_ext.diffusion.single_file import read_settings, single_file_class
 from siren_ext.errors import SirenError
-from siren_ext.personalize.run import _read_state
+from siren_ext.personalize import loop
 from siren_ext.preference.parts import Parts
 from siren_ext.suspects.open import is_checkpoint
 from siren_ext.training.state import read_state, write_state
@@ -129,7 +129,7 @@ def _states(work: Path) -> list[Reader]:
 
     def restore(folder: Path, place: str) -> object:
         if place == "lora.state":
-            return _read_state(folder / place, "a")
+            return loop.read_state(folder / place, "a")
         return read_state(folder / place, "a", torch.device("cpu"))
 
     kinds: Sequence[tuple[str, str]] = (("training.state", "zip"), ("lora.state", "zip"))

@@ -23,7 +23,7 @@ from support.owned_sets import owned_sets
 from support.tiny_models import draw_images, shared_model
 
 import siren_ext.attribution.cache
-import siren_ext.personalize.run
+import siren_ext.personalize.loop
 import siren_ext.preference.measure
 import siren_ext.preference.parts
 import siren_ext.scoring.score
@@ -153,7 +153,7 @@ def files(out: Path) -> dict[str, Any]:
 
 def main(folder: Path, seed: int, kills: int) -> dict[str, dict[str, Any]]:
     """Run everything; see the module."""
-    for module in (siren_ext.suspects.base, siren_ext.training.train, siren_ext.personalize.run):
+    for module in (siren_ext.suspects.base, siren_ext.training.train, siren_ext.personalize.loop):
         module.SAVE_SECONDS = 0.0
     siren_ext.scoring.score._SAVE_SECONDS = 0.0
     siren_ext.preference.parts._SECONDS = siren_ext.attribution.cache._SECONDS = 0.0
