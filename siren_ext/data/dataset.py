@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 
 from torch import Tensor
 
+from siren_ext.data import kohya
 from siren_ext.data.captions import CaptionReader, Captions
 from siren_ext.data.companions import KOHYA_FOLDER
 from siren_ext.data.images import crop_view, read_picture, to_tensor
-from siren_ext.data.kohya import OUTSIDE, Subset, read_dataset_toml, subset_folder, table_path
 from siren_ext.data.survey import CAPTION_SUFFIXES, LeftOut, Survey, examples, survey_folder
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.files import real_path, sha256_file
@@ -201,7 +201,13 @@ class ImageSet:
 
     @classmethod
     def from_toml(
-        cls, path: Path | str, *, root: Path | None = None, regular: bool = False
+        cls,
+        path: Path | str,
+        *,
+        root: Path | None = None,
+        regular: bool = False,
+        listed: kohya.TomlSubsets | None = None,
+        unused: str = kohya.TRAINING_ONLY,
     ) -> ImageSet:
         """The images of a ``dataset.toml`` of sd-scripts or musubi-tuner.
 
@@ -218,6 +224,11 @@ class ImageSet:
             not read but reported in ``problems``, so a downloaded file cannot read other folders.
         regular : bool
             Take the regularisation subsets (``is_reg = true``) instead of the others.
+        listed : TomlSubsets | None
+            What :func:`~siren_ext.data.kohya.read_dataset_toml` found; None reads the file.
+        unused : str
+            Why regularisation subsets are left out, for the notice; "" if they are used otherwise,
+            and no notice is wanted.
 
         Raises
         ------
@@ -228,7 +239,7 @@ class ImageSet:
         root = path.parent if root is None else Path(root)
         gathered = _Gathered(root)
         items: dict[Path, Item] = {}
-        found = read_dataset_toml(path)
+        found = listed or kohya.read_dataset_toml(path)
         gathered.problems += found.problems
         for label, subset in found.regular if regular else found.subsets:
             try:
@@ -239,7 +250,12 @@ class ImageSet:
             items.setdefault(real_path(item.path), item)
         gathered.items = list(items.values())
         name = real_path(path).parent.name
-        notices = [*([] if regular else found.notices), *gathered.notices()]
+        notices = gathered.notices()
+        if not regular:
+            notices = [*found.notices, *notices]
+            if found.regular and unused:
+                subsets = [subset for _, subset in found.regular]
+                notices.insert(0, kohya.regular_notice(subsets, unused))
         return _finished(gathered.items, root, name, gathered.problems, notices)
 
 
@@ -363,14 +379,14 @@ def _relative_name(path: Path, root: Path) -> str:
     return printable(path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name)
 
 
-def _add_subset(subset: Subset, base: Path, gathered: _Gathered) -> None:
+def _add_subset(subset: kohya.Subset, base: Path, gathered: _Gathered) -> None:
     """Add the images of one subset, if it is safe and well formed."""
     root = gathered.root
-    folder = subset_folder(subset, base, root)
+    folder = kohya.subset_folder(subset, base, root)
     home, name = (root, subset.list_file) if subset.list_file else (folder, subset.metadata_file)
-    table = table_path(base / name, home, root) if name else None
+    table = kohya.table_path(base / name, home, root) if name else None
     if name and table is None:
-        gathered.problems.append((_relative_name(home, root), OUTSIDE))
+        gathered.problems.append((_relative_name(home, root), kohya.OUTSIDE))
     if subset.list_file:
         if table is not None:
             gathered.add_listed(table, subset.repeats)

@@ -41,6 +41,8 @@ _NAMES = {
 }
 OUTSIDE = "metadata_file is outside the folder of the dataset file; move it beside that file."
 """Why a file with captions is not read."""
+TRAINING_ONLY = "only training images are used"
+"""Why regularisation subsets are left out, where a reader has no use for them."""
 _IMAGES = ("image_directory", "image_jsonl_file")
 _VIDEOS = ("video_directory", "video_jsonl_file")
 _HEADER = (
@@ -123,7 +125,7 @@ class TomlSubsets:
     problems : list[tuple[str, str]]
         Label and reason of malformed subsets.
     notices : list[str]
-        What is not used, one line each.
+        What else is not used, one line each.
     """
 
     subsets: list[tuple[str, Subset]]
@@ -160,8 +162,7 @@ def read_dataset_toml(path: Path) -> TomlSubsets:
             found.problems.append((label, str(error)))
             continue
         (found.regular if subset.is_reg else found.subsets).append((label, subset))
-    regular = [subset for _, subset in found.regular]
-    found.notices = _notices(regular, videos, _dropped_settings(every))
+    found.notices = _notices(videos, _dropped_settings(every))
     if again := _listed_again([subset for _, subset in found.subsets]):
         count = "1 folder is" if len(again) == 1 else f"{len(again)} folders are"
         found.notices.append(
@@ -268,7 +269,7 @@ def table_path(file: Path, folder: Path, root: Path) -> PurePosixPath | None:
     return PurePosixPath(Path(os.path.relpath(real, folder)).as_posix())
 
 
-def regular_notice(regular: Sequence[Subset], why: str = "only training images are used") -> str:
+def regular_notice(regular: Sequence[Subset], why: str = TRAINING_ONLY) -> str:
     """The line that says that regularisation subsets are not used.
 
     Parameters
@@ -283,11 +284,9 @@ def regular_notice(regular: Sequence[Subset], why: str = "only training images a
     return f"Left out: {count} ({names}): {why}."
 
 
-def _notices(regular: Sequence[Subset], videos: int, dropped: Sequence[str]) -> list[str]:
+def _notices(videos: int, dropped: Sequence[str]) -> list[str]:
     """What is not used, one line each."""
     notices = []
-    if regular:
-        notices.append(regular_notice(regular))
     if videos:
         count = f"{videos} dataset{'' if videos == 1 else 's'} of videos"
         notices.append(f"Left out: {count}: only images are used.")

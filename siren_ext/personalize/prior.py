@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from siren_ext.data.dataset import ImageSet
-from siren_ext.data.kohya import Subset, read_dataset_toml, regular_notice
+from siren_ext.data.kohya import TomlSubsets, read_dataset_toml
 from siren_ext.diffusion import pipelines, sampling
 from siren_ext.diffusion.load import Pipeline
 from siren_ext.errors import ConfigError
@@ -61,40 +62,34 @@ def open_sets(
     DatasetError
         If a set can't be read, or contains no usable image.
     """
-    data = ImageSet.open(images)
-    given = None
-    if class_images is not None:
-        theirs = _regular(class_images)
-        given = (
-            ImageSet.from_toml(class_images, regular=True)
-            if theirs
-            else ImageSet.open(class_images)
-        )
-    found = _regular(images)
-    if not found:
-        return data, given
+    listed = _listed(images)
+    found = listed is not None and bool(listed.regular)
     why = ""
     if config.method not in WITH_PRIOR:
         why = f"{config.method} does not use class images, but {' and '.join(WITH_PRIOR)} do"
     elif not uses_prior(config):
         why = "prior_weight is 0"
-    elif given is not None:
+    elif class_images is not None:
         why = "other class images were given"
-    usual = regular_notice(found)
-    notices = [line for line in data.notices if line != usual]
-    if why:
-        notices.insert(0, regular_notice(found, why))
-    else:
-        given = ImageSet.from_toml(images, regular=True)
-    return replace(data, notices=tuple(notices)), given
+    data = _opened(images, listed, unused=why)
+    if class_images is not None:
+        theirs = _listed(class_images)
+        regular = theirs is not None and bool(theirs.regular)
+        return data, _opened(class_images, theirs, regular=regular)
+    return data, _opened(images, listed, regular=True) if found and not why else None
 
 
-def _regular(path: Path | str) -> list[Subset]:
-    """The regularisation subsets of a dataset.toml; none of a folder."""
+def _listed(path: Path | str) -> TomlSubsets | None:
+    """What a dataset.toml says; None for a folder."""
     path = Path(path)
-    if path.suffix.lower() != ".toml":
-        return []
-    return [subset for _, subset in read_dataset_toml(path).regular]
+    return read_dataset_toml(path) if path.suffix.lower() == ".toml" else None
+
+
+def _opened(path: Path | str, listed: TomlSubsets | None, **options: Any) -> ImageSet:
+    """A folder, or a dataset.toml that was read before."""
+    if listed is None:
+        return ImageSet.open(path)
+    return ImageSet.from_toml(path, listed=listed, **options)
 
 
 def check_prior(config: PersonalizeConfig, given: ImageSet | None) -> None:

@@ -9,8 +9,10 @@ import torch
 from support.short_runs import StopAt, load, short
 from support.tiny_models import draw_images, need_models
 
+from siren_ext.data import kohya
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled, ConfigError, DatasetError
+from siren_ext.personalize import prior
 from siren_ext.personalize.prior import check_prior, class_data, open_sets
 from siren_ext.personalize.run import personalize
 from siren_ext.progress import NULL
@@ -127,6 +129,20 @@ def test_regularisation_subsets_without_use_are_named(tmp_path: Path) -> None:
         assert given is None or len(given) == 2
         assert data.notices[0].startswith("Left out: 1 regularisation subset (reg): " + words)
         assert len(data.notices) == 1
+
+
+def test_a_dataset_toml_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read = with_regular_images(tmp_path), []
+    whole = kohya.read_dataset_toml
+
+    def counted(file: Path) -> kohya.TomlSubsets:
+        read.append(file)
+        return whole(file)
+
+    monkeypatch.setattr(prior, "read_dataset_toml", counted)
+    monkeypatch.setattr(kohya, "read_dataset_toml", counted)
+    assert open_sets(path, None, short("dreambooth"))[1] is not None
+    assert read == [path]
 
 
 def test_class_images_in_the_layout_of_kohya(model: Path, tmp_path: Path) -> None:
