@@ -172,20 +172,43 @@ def _measured(
     """Fields and losses of some of the images."""
     images = torch.cat([_view(items[row], size) for row in rows])
     texts = [items[row].caption or items[row].class_words or "" for row in rows]
-    return _fields(models, images, texts, rows, config)
+    return learnt_fields(models, images, texts, rows, config)
 
 
 @torch.no_grad()
-def _fields(
+def learnt_fields(
     models: list[Denoiser],
     images: Tensor,
     texts: list[str],
     rows: list[int],
     config: PreferenceConfig,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fields (B x latents) and mean losses (B) of the first model, minus the mean of the others.
+    """What a model adds to images by itself, and its losses, minus the mean of other models.
 
-    The autoencoder is that of the first model.
+    Parameters
+    ----------
+    models : list[Denoiser]
+        The model, whose autoencoder serves all, and the others if there are any.
+    images : Tensor
+        B x 3 x H x W in [0,1].
+    texts : list[str]
+        B captions.
+    rows : list[int]
+        Positions of the images in their set, from which their noise follows.
+    config : PreferenceConfig
+        Noise levels and seed.
+
+    Returns
+    -------
+    fields : array, shape (B, d)
+        Changes of the latents; means over the noise levels.
+    losses : array, shape (B,)
+        Mean losses.
+
+    Raises
+    ------
+    ModelError
+        If a loss is not finite.
     """
     latents = pipelines.encode_latents(models[0].pipeline, images)
     field, losses = _learnt(models[0], latents, texts, rows, config)
