@@ -12,8 +12,9 @@ from siren_ext.cli.options import ClassWord
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyCoater, StudyImages
-from siren_ext.experiments.panel_results import write_rows
-from siren_ext.experiments.paper_page import merged, page_text, read_rows
+from siren_ext.experiments.panel_results import read_rows, write_rows
+from siren_ext.experiments.paper_attacks import QUICK_UNCOATING, UNCOATING
+from siren_ext.experiments.paper_page import merged, page_text
 from siren_ext.experiments.paper_quality import quality_networks, quality_rows
 from siren_ext.experiments.paper_study import QUICK, PaperConfig, PaperStudy
 from siren_ext.experiments.paper_tables import TABLES
@@ -45,8 +46,11 @@ def experiments(
     class_word: ClassWord = "icon",
     base: Annotated[str, typer.Option("--base", help="Base model.")] = "pocket",
     others: Annotated[
-        str, typer.Option("--others", help="Other people's images, for further training.")
+        str, typer.Option("--others", help="Other people's images, for attackers who train.")
     ] = "",
+    other_coater: Annotated[
+        str, typer.Option("--other-coater", help="A coater that uncoating networks are made for.")
+    ] = "samples",
     row: Annotated[
         list[str] | None, typer.Option("--row", help="Only this row; may be repeated.")
     ] = None,
@@ -93,10 +97,12 @@ def experiments(
     with watched(False) as progress:
         strangers = open_set(others) if others else None
         study = PaperStudy(
-            open_set(data), loaded, class_word, base, out, config, progress, strangers
-        )
+            open_set(data), loaded, class_word, base, out, config, progress, strangers,
+            other_coater=Coater.load(coater_path(other_coater), device=pick_device("auto")),
+            uncoating=QUICK_UNCOATING if quick else UNCOATING,
+        )  # fmt: skip
         for one, cell in cells:
-            if cell.made.further and strangers is None:
+            if (cell.made.further or cell.uncoat) and strangers is None:
                 say(f"{one}, {cell.row}, is left out: it needs --others.")
                 continue
             if cell.quality:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from siren_ext.coater.coater import Coater
 from siren_ext.coating.apply import coat_images
 from siren_ext.data.images import read_picture, to_tensor
 from siren_ext.experiments.owner_cheats import BITS, SALT, scores_of, signs
+from siren_ext.experiments.panel_results import read_rows
 from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.samples.folder import sample_set
 from siren_ext.scoring.score import score_images
@@ -254,8 +254,7 @@ def preferred(case: str) -> str:
     """
     if not PREFERENCE.is_file():
         return f"docs/results/{PREFERENCE.name} is not at hand"
-    with PREFERENCE.open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["case"] == case]
+    rows = [row for row in read_rows(PREFERENCE) if row["case"] == case]
     shown = []
     for control, words in (("none", "alone"), ("three cleans", "minus three clean models")):
         p = sorted(float(row["p"]) for row in rows if row["control"] == control)
@@ -267,13 +266,12 @@ def share(part: float) -> str:
     """Models of the panel that were trained on a set of which a part is coated."""
     if not PANEL.is_file():
         return "docs/results/panel.csv is not at hand"
-    with PANEL.open(encoding="utf-8", newline="") as stream:
-        rows = [
-            float(row["p_keyed"])
-            for row in csv.DictReader(stream)
-            if (row["kind"], row["coating"], row["n"]) == ("guilty", "keyed", "200")
-            and float(row["coated_share"]) == part
-        ]
+    rows = [
+        float(row["p_keyed"])
+        for row in read_rows(PANEL)
+        if (row["kind"], row["coating"], row["n"]) == ("guilty", "keyed", "200")
+        and float(row["coated_share"]) == part
+    ]
     found = sum(p <= VerifyConfig().alpha for p in rows)
     listed = ", ".join(f"{p:.1g}" for p in sorted(rows))
     return f"{found} of {len(rows)} models found with 200 pictures (p = {listed})"

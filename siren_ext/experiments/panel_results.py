@@ -252,6 +252,20 @@ def write_rows(rows: Iterable[Row], path: Path) -> None:
         writer.writerows(rows)
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file that :func:`write_rows` wrote; none if there is no file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def plot_panel(rows: Sequence[Row], path: Path) -> None:
     """Plot a dot per model at its p, a line per test and group, a frame per number of images.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from siren_ext.experiments.pages import table
+from siren_ext.experiments.paper_attacks import notes
 from siren_ext.experiments.paper_cells import Cell
 from siren_ext.experiments.paper_quality import quality_table
 from siren_ext.experiments.paper_tables import TABLES
@@ -21,20 +20,6 @@ _HEAD = (
 )  # fmt: skip
 _NOT_YET = "not measured, because no run of it is finished yet"
 _SMALLEST_P = 1e-3
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of an earlier run; none if there is no file.
-
-    Parameters
-    ----------
-    path : Path
-        CSV table of :func:`siren_ext.experiments.paper_study.PaperStudy.rows`.
-    """
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -73,6 +58,7 @@ def page_text(rows: Sequence[dict[str, Any]]) -> str:
                 lines.append(quality_table(one.cells, known, _NOT_YET))
             else:
                 lines.append(table(_HEAD, [_line(cell, known) for cell in one.cells]))
+                lines += notes(known)
         if one.cells and not sets:
             waiting = "; ".join(cell.row for cell in one.cells)
             lines += [f"{_NOT_YET[0].upper()}{_NOT_YET[1:]}: {waiting}.", ""]

@@ -20,17 +20,18 @@ import numpy as np
 import torch
 from msgspec import Meta
 
-from siren_ext.attacks.apply import handle_folder
+from siren_ext.attacks.apply import Step, handle_folder
+from siren_ext.attacks.uncoat_training import UncoatConfig
 from siren_ext.attacks.weights import attack_adapter
 from siren_ext.coater.coater import Coater
-from siren_ext.coating.folder import coat_folder
 from siren_ext.config import Config
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.diffusion.load import quiet_libraries
 from siren_ext.errors import ConfigError
+from siren_ext.experiments import paper_attacks
 from siren_ext.experiments.measures import LEVELS, area
-from siren_ext.experiments.paper_cells import Cell, Made, digest
-from siren_ext.experiments.study import experiment_key, numbered_set
+from siren_ext.experiments.paper_cells import Cell, Made, digest, mixture
+from siren_ext.experiments.study import coated_set, experiment_key, numbered_set
 from siren_ext.personalize.config import FOLDERS, WHOLE_MODELS, PersonalizeConfig
 from siren_ext.personalize.run import personalize
 from siren_ext.preference.measure import measure_preference
@@ -116,7 +117,11 @@ class PaperStudy:
     progress : Progress
         Receives every step; may cancel.
     others : ImageSet | None
-        Other people's images, for rows with further training.
+        Other people's images, for rows with further training, or with a network that uncoats.
+    other_coater : Coater | None
+        Another coater, for such networks.
+    uncoating : UncoatConfig
+        Their shape and training.
     """
 
     data: ImageSet
@@ -127,6 +132,8 @@ class PaperStudy:
     config: PaperConfig
     progress: Progress
     others: ImageSet | None = None
+    other_coater: Coater | None = None
+    uncoating: UncoatConfig = paper_attacks.UNCOATING
 
     def rows(self, table: str, cell: Cell) -> list[Row]:
         """The figures of a row, one for each guilty and innocent model.
@@ -159,6 +166,7 @@ class PaperStudy:
                 suspect = self._scores(role, number, cell)
                 known = self.known(role, number, table, cell)
                 known |= self._figures(suspect, reference, number)
+                known |= self._attack_figures(role, number, cell)
                 found.append(known | {"p_file": self._p_file(role, number, cell)})
         return found
 
@@ -229,9 +237,7 @@ class PaperStudy:
     def coated(self) -> ImageSet:
         """The coated images, in the order of the originals."""
         folder = self.out / "coated" / digest(self.data.hash, self.coater.fingerprint)
-        if not folder.is_dir() or len(ImageSet.open(folder)) < len(self.data):
-            coat_folder(self.data, self.coater, folder, key=self._key, progress=self.progress)
-        return ImageSet.open(folder)
+        return coated_set(self.data, self.coater, folder, self.progress)
 
     def _steps(self, made: Made) -> int:
         return int(made.training.get("steps", self.config.steps))
@@ -292,9 +298,7 @@ class PaperStudy:
         settings = {"steps": self.config.steps, "seed": seed, **made.training}
         work = self.out / "work" / path.stem
         images = self._training_images(made, seed, work)
-        personalize(
-            images, self.base, PersonalizeConfig.from_dict(settings), path, progress=progress
-        )
+        paper_attacks.train_model(images, self.base, settings, path, progress)
         shutil.rmtree(work, ignore_errors=True)
 
     def _place(self, name: str, made: Made) -> Path:
@@ -305,10 +309,7 @@ class PaperStudy:
 
     def _training_images(self, made: Made, seed: int, work: Path) -> ImageSet:
         """Coated and clean images mixed, then handled."""
-        order = np.random.default_rng((seed, 3)).permutation(len(self.data))
-        used = sorted(order[: made.images or len(order)].tolist())
-        coated = set(np.random.default_rng((seed, 4)).permutation(used)
-                     [: round(made.share * len(used))].tolist())  # fmt: skip
+        used, coated = mixture(len(self.data), made, seed)
         items = [
             _with_trigger(self.coated.items[row], made.trigger)
             if row in coated
@@ -320,19 +321,47 @@ class PaperStudy:
             return images
         return handle_folder(images, work / "handled", made.handling, seed=seed)
 
+    def _attack_figures(self, role: str, number: int, cell: Cell) -> Row:
+        """What is measured only where an attacker trains something."""
+        found: Row = {}
+        if paper_attacks.RATE in cell.made.training:
+            name, made, seed = self._identity(role, number, cell.made)
+            used, coated = mixture(len(self.data), made, seed)
+            places = [place for place, row in enumerate(used) if row in coated]
+            found |= paper_attacks.isolation_figures(self._place(name, made), places)
+        if cell.uncoat:
+            _, scored = self._after(role, number, cell)
+            found |= paper_attacks.kept_change(self.out / "changes" / f"{scored}.json")
+        return found
+
+    def _after(self, role: str, number: int, cell: Cell) -> tuple[list[Step], str]:
+        """What happens to a model's pictures, and a name for their scores."""
+        folder, _ = self._answers(role, number, cell)
+        steps = list(cell.after)
+        changes: list[list[Any]] = [[step.name, dict(step.settings)] for step in steps]
+        if cell.uncoat:
+            attacker = paper_attacks.Uncoating(
+                self.others, self.coater, self.other_coater, self.uncoating, self.out, self.progress
+            )
+            step, network = attacker.step(cell.uncoat, self.pictures(role, number, cell))
+            steps.append(step)
+            changes.append([step.name, network])
+        return steps, digest(folder.name, changes, self.coater.fingerprint)
+
     def _scores(self, role: str, number: int, cell: Cell) -> ScoreSet:
         """Scores of a model's pictures, made unless they exist."""
-        folder, _ = self._answers(role, number, cell)
-        changes = [[step.name, dict(step.settings)] for step in cell.after]
-        scored = digest(folder.name, changes, self.coater.fingerprint)
+        after, scored = self._after(role, number, cell)
         file = self.out / "scores" / f"{scored}.json"
         if file.is_file():
             return ScoreSet.load(file)
         folder = self.pictures(role, number, cell)
         shown = Named(self.progress, f"{cell.row or 'reference'}, {role} {number}")
         work = self.out / "work" / file.stem
-        if cell.after:
-            folder = handle_folder(ImageSet.open(folder), work, cell.after, seed=number).root
+        if after:
+            before = folder
+            folder = handle_folder(ImageSet.open(before), work, after, seed=number).root
+            if cell.uncoat:
+                paper_attacks.keep_change(before, folder, self.out / "changes" / file.name)
         file.parent.mkdir(parents=True, exist_ok=True)
         found = cached_scores(folder, self.coater, file, progress=shown)
         shutil.rmtree(work, ignore_errors=True)
@@ -353,7 +382,7 @@ class PaperStudy:
 
     def _p_file(self, role: str, number: int, cell: Cell) -> float | None:
         """What the model's file says; None where only the pictures differ."""
-        if not self.config.file or cell.after:
+        if not self.config.file or cell.after or cell.uncoat:
             return None
         name, _, _ = self._identity(role, number, cell.made)
         file = self.out / "files" / f"{digest(name, self.coater.fingerprint)}.json"

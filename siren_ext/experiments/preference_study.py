@@ -24,13 +24,12 @@ from siren_ext.attacks.apply import Step, handle_folder
 from siren_ext.cli.common import say, watched
 from siren_ext.coater.bundled import coater_path
 from siren_ext.coater.coater import Coater
-from siren_ext.coating.folder import coat_folder
 from siren_ext.data.dataset import ImageSet
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import shard_of
 from siren_ext.experiments.panel_results import write_rows
 from siren_ext.experiments.preference_tables import figures, markdown
-from siren_ext.experiments.study import experiment_key, numbered_set, open_set
+from siren_ext.experiments.study import coated_set, experiment_key, numbered_set, open_set
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.run import personalize
 from siren_ext.preference.changes import field_test
@@ -153,12 +152,7 @@ class Study:
     @cached_property
     def coated(self) -> ImageSet:
         """The coated images, in the order of the originals."""
-        key = experiment_key(0, self.coater.config.message_bits)
-        folder = self.out / "coated"
-        # other processes may use a finished folder, so it is not locked for another look
-        if not folder.is_dir() or len(ImageSet.open(folder)) < len(self.data):
-            coat_folder(self.data, self.coater, folder, key=key, progress=self.progress)
-        return ImageSet.open(folder)
+        return coated_set(self.data, self.coater, self.out / "coated", self.progress)
 
     def adapter(self, case: Case, seed: int) -> Path:
         """The LoRA of a case, trained if it does not exist.

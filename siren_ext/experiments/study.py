@@ -15,11 +15,13 @@ from msgspec import Meta
 from siren_ext.config import Config
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.errors import ConfigError
+from siren_ext.progress import Progress
 from siren_ext.stats.low_end import LOW_END
 from siren_ext.training.prompts import class_prompt
 from siren_ext.workflows.experiment_run import spread_captions
 
 if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
     from siren_ext.keys.coating_key import CoatingKey
 
 T = TypeVar("T")
@@ -203,6 +205,34 @@ def experiment_key(seed: int, bits: int) -> CoatingKey:
 
     signs = np.random.default_rng((seed, 7)).integers(0, 2, bits) * 2 - 1
     return CoatingKey(signs, hashlib.sha256(f"experiment {seed}".encode()).digest())
+
+
+def coated_set(data: ImageSet, coater: Coater, folder: Path, progress: Progress) -> ImageSet:
+    """Coated images of a study, in the order of the originals, made unless they are complete.
+
+    Parameters
+    ----------
+    data : ImageSet
+        The originals.
+    coater : Coater
+        A keyed coater; the key is that of seed 0, see :func:`experiment_key`.
+    folder : Path
+        Where they are kept.
+    progress : Progress
+        One unit per image; may cancel.
+
+    Raises
+    ------
+    Cancelled
+        If the user stopped; the same call resumes.
+    """
+    from siren_ext.coating.folder import coat_folder
+
+    # other processes may use a finished folder, so it is not locked for another look
+    if not folder.is_dir() or len(ImageSet.open(folder)) < len(data):
+        key = experiment_key(0, coater.config.message_bits)
+        coat_folder(data, coater, folder, key=key, progress=progress)
+    return ImageSet.open(folder)
 
 
 def open_set(data: str) -> ImageSet:

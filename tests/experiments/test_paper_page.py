@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from siren_ext.experiments.panel_results import write_rows
-from siren_ext.experiments.paper_page import merged, page_text, read_rows
+from siren_ext.experiments.panel_results import read_rows, write_rows
+from siren_ext.experiments.paper_page import merged, page_text
 
 
 def found(role: str, model: int, **more: Any) -> dict[str, Any]:
