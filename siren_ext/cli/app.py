@@ -31,6 +31,7 @@ from siren_ext.cli import (
     trace,
     train,
     twins,
+    uncoat,
     verify,
     watch,
 )
@@ -47,9 +48,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # the order of the overview: before release, trying it out, after release, tools
-for module in (demo, train, coat, watch, serve, robustness, attack, personalize, generate, score):
+for module in (demo, train, coat, watch, serve, robustness, attack, uncoat, personalize):
     module.register(app)
-for module in (preference, twins, verify, passive):
+for module in (generate, score, preference, twins, verify, passive):
     module.register(app)
 for module in (key, commit, trace, decoys, report, investigate, plan, adapter, official):
     module.register(app)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -70,6 +71,14 @@ def personalize_(
         str | None,
         typer.Option("--prompt", help="Caption for all images, instead of their own captions."),
     ] = None,
+    unlearn: Annotated[
+        float | None,
+        typer.Option(
+            "--unlearn",
+            help="Also unlearn this share of the images, those with the lowest loss, as somebody "
+            "who suspects a coating might (ABL).",
+        ),
+    ] = None,
     seed: Seed = None,
     force: Force = False,
     config: ConfigFile = None,
@@ -83,11 +92,20 @@ def personalize_(
     """
     from siren_ext.personalize.config import PersonalizeConfig
     from siren_ext.personalize.prior import open_sets
-    from siren_ext.personalize.run import personalize
     from siren_ext.personalize.save import writes_file
 
+    kind: type[PersonalizeConfig] = PersonalizeConfig
+    train: Callable[..., Any]
+    isolation: dict[str, float] = {}
+    if unlearn is None:
+        from siren_ext.personalize.run import personalize as train
+    else:
+        from siren_ext.attacks.unlearning import UnlearnConfig
+        from siren_ext.attacks.unlearning import unlearn as train
+
+        kind, isolation = UnlearnConfig, {"isolation_rate": unlearn}
     chosen = settings(
-        PersonalizeConfig,
+        kind,
         config,
         assign,
         steps=steps,
@@ -98,6 +116,7 @@ def personalize_(
         method=method,
         class_prompt=class_prompt,
         token=token,
+        **isolation,
     )
     if writes_file(out, chosen):  # personalize replaces no other folders
         check_output(out, "adapter", force=force)
@@ -106,7 +125,7 @@ def personalize_(
     with watched(quiet) as progress:
         images = found.checked(progress=progress)
         more = more and more.checked(progress=progress)
-        personalize(images, base, chosen, out, class_images=more, device=device, progress=progress)
+        train(images, base, chosen, out, class_images=more, device=device, progress=progress)
     say(f"{WRITTEN[chosen.method]} written: {out}")
     problems = [*images.problems, *(more.problems if more is not None else ())]
     report_skipped(list(dict.fromkeys(problems)), "file")

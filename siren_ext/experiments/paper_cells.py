@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from siren_ext.attacks.apply import Step
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -74,6 +76,9 @@ class Cell:
         stands for "an image of" the class word.
     after : tuple of Step
         What happened to the suspicious model's pictures before they were tested.
+    uncoat : str
+        Whose coating a network then removed from them, see
+        :meth:`~siren_ext.experiments.paper_attacks.Uncoating.step`; empty for none.
     alike : bool
         The reference is personalised in the same way. Otherwise it is a LoRA; but a word that one
         model has learnt says nothing to the other.
@@ -87,6 +92,7 @@ class Cell:
     made: Made = Made()
     asked: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     after: tuple[Step, ...] = ()
+    uncoat: str = ""
     alike: bool = False
     quality: bool = False
     paper: str = "lost"
@@ -115,6 +121,31 @@ class PaperTable:
     cells: tuple[Cell, ...] = ()
     elsewhere: str = ""
     missing: tuple[tuple[str, str], ...] = ()
+
+
+def mixture(count: int, made: Made, seed: int) -> tuple[list[int], set[int]]:
+    """Which images of a set a model is trained on, and which of these are coated.
+
+    Parameters
+    ----------
+    count : int
+        Images of the set.
+    made : Made
+        How the model is made.
+    seed : int
+        Its training seed.
+
+    Returns
+    -------
+    used : list of int
+        Places in the set, in rising order.
+    coated : set of int
+        Those of them that are coated.
+    """
+    order = np.random.default_rng((seed, 3)).permutation(count)
+    used = sorted(order[: made.images or count].tolist())
+    mixed = np.random.default_rng((seed, 4)).permutation(used)
+    return used, set(mixed[: round(made.share * len(used))].tolist())
 
 
 def digest(*parts: Any) -> str:

@@ -14,6 +14,7 @@ COMMANDS = (
     "meta",
     "coat",
     "personalize",
+    "uncoat",
     "generate",
     "score",
     "verify",

@@ -42,6 +42,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "meta": ("photos", *BASE),
     "import-official": ("coater.safetensors", "coater.safetensors"),
     "personalize": ("photos", *BASE),
+    "uncoat": ("photos", "photos"),
     "score": ("photos", *COATER),
     "preference": ("photos", *BASE, *COATER),
     "twins": (*BASE, "--published", "photos", "--twins", "photos"),

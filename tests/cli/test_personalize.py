@@ -61,3 +61,22 @@ def test_errors_of_methods(call, photos: Path, tmp_path: Path) -> None:
     code, _, err = call(*line, "--method", "full")
     assert code == 2
     assert "not replaced" in err
+
+
+def test_unlearning_has_its_own_settings(call, photos: Path, tmp_path: Path, monkeypatch) -> None:
+    from siren_ext.attacks import unlearning
+
+    seen: dict[str, object] = {}
+
+    def stand_in(data, model, config, out, *, class_images, device, progress) -> None:
+        seen.update(config=config)
+
+    monkeypatch.setattr(unlearning, "unlearn", stand_in)
+    line = ["personalize", photos, "--base", "pocket", "--out", tmp_path / "lora.safetensors"]
+    code, _, err = call(*line, "--unlearn", "0.1", "--set", "loss_cap=2", "--steps", "7")
+    assert code == 0, err
+    expected = unlearning.UnlearnConfig(isolation_rate=0.1, loss_cap=2, steps=7)
+    assert seen["config"] == expected
+    code, _, err = call(*line, "--unlearn", "2")
+    assert code == 2
+    assert "isolation_rate is 2" in err

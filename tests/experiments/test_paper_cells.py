@@ -5,7 +5,20 @@ from __future__ import annotations
 import json
 
 from siren_ext.attacks.apply import Step
-from siren_ext.experiments.paper_cells import Made, digest
+from siren_ext.experiments.paper_cells import Made, digest, mixture
+
+
+def test_mixtures_have_exact_numbers() -> None:
+    used, coated = mixture(40, Made(0.15), 3)
+    assert used == list(range(40))
+    assert len(coated) == 6
+    used, coated = mixture(40, Made(0.5, images=10), 3)
+    assert len(used) == 10
+    assert used == sorted(used)
+    assert len(coated) == 5
+    assert coated < set(used)
+    assert mixture(40, Made(0.5), 3) == mixture(40, Made(0.5), 3) != mixture(40, Made(0.5), 4)
+    assert mixture(40, Made(), 3)[1] == set(range(40))
 
 
 def test_models_are_told_apart_by_everything_that_made_them() -> None:

@@ -24,7 +24,7 @@ def test_rows_are_put_into_the_table() -> None:
         "2e-05, 3e-07 |  | 1 of 2 | 2 |"
     ) in text
     assert "| 35 steps | 100 % | not measured, because no run of it is finished yet |" in text
-    assert "- all: not measured, because this attack trains a model of its own" in text
+    assert "- half of the same set: not measured, because the owner's set is too small" in text
 
 
 def test_a_page_without_rows_says_that_nothing_is_measured() -> None:

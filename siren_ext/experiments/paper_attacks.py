@@ -1,0 +1,218 @@
+"""What the paper's tables need where an attacker trains: unlearning, and networks that uncoat."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from siren_ext.adapters.read import read_summary
+from siren_ext.attacks.apply import Step
+from siren_ext.attacks.uncoat_training import UncoatConfig, train_uncoater
+from siren_ext.attacks.unlearning import (
+    UnlearnConfig,
+    isolated_images,
+    isolation_quality,
+    unlearn,
+)
+from siren_ext.coater.coater import Coater
+from siren_ext.coating.folder import coat_folder
+from siren_ext.data.dataset import ImageSet
+from siren_ext.data.images import read_picture, to_tensor
+from siren_ext.documents import read_json
+from siren_ext.errors import ConfigError
+from siren_ext.experiments.paper_cells import digest
+from siren_ext.experiments.study import experiment_key
+from siren_ext.files import write_json
+from siren_ext.metrics.quality import psnr
+from siren_ext.personalize.config import PersonalizeConfig
+from siren_ext.personalize.run import personalize
+from siren_ext.progress import Progress
+
+RATE = "isolation_rate"
+"""Setting of a training that also unlearns."""
+UNCOATING = UncoatConfig(width=16)
+"""A network that a CPU trains in an hour; the paper's has four times as many channels."""
+QUICK_UNCOATING = UncoatConfig(width=8, epochs=20, learning_rate=1e-3)
+"""Minutes: too little for figures to be quoted."""
+
+
+def train_model(
+    images: ImageSet, base: str, settings: Mapping[str, Any], path: Path, progress: Progress
+) -> None:
+    """Personalise a model; with an isolation rate in the settings, unlearn as well.
+
+    Parameters
+    ----------
+    images : ImageSet
+        The training images.
+    base : str
+        The base model.
+    settings : Mapping[str, Any]
+        Of :class:`PersonalizeConfig` or :class:`UnlearnConfig`.
+    path : Path
+        What to write.
+    progress : Progress
+        One unit per step; may cancel.
+    """
+    if RATE in settings:
+        unlearn(images, base, UnlearnConfig.from_dict(settings), path, progress=progress)
+    else:
+        personalize(images, base, PersonalizeConfig.from_dict(settings), path, progress=progress)
+
+
+def isolation_figures(path: Path, coated: Collection[int]) -> dict[str, float]:
+    """How well the unlearnt images of a model are the coated ones.
+
+    Parameters
+    ----------
+    path : Path
+        The model's file.
+    coated : collection of int
+        Places of the coated images among its training images.
+
+    Returns
+    -------
+    dict
+        ``isolated``, ``precision`` and ``recall``; NaN where there is nothing to divide by.
+    """
+    found = isolation_quality(isolated_images(read_summary(path)), coated)
+    return {
+        "isolated": found.isolated, "precision": found.precision, "recall": found.recall,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Uncoating:
+    """Somebody with clean images of their own, who has them coated and learns to undo it.
+
+    Attributes
+    ----------
+    others : ImageSet | None
+        Their images.
+    coater : Coater
+        The owner's coater.
+    other_coater : Coater | None
+        Another one.
+    config : UncoatConfig
+        Shape and training of the network. ``size`` becomes that of the pictures to clean.
+    out : Path
+        Folder of the study.
+    progress : Progress
+        Receives every step; may cancel.
+    """
+
+    others: ImageSet | None
+    coater: Coater
+    other_coater: Coater | None
+    config: UncoatConfig
+    out: Path
+    progress: Progress
+
+    def step(self, kind: str, pictures: Path) -> tuple[Step, str]:
+        """The attack on a folder of pictures; the network is trained unless it exists.
+
+        Parameters
+        ----------
+        kind : {"coater", "key", "own"}
+            Their images are coated by another coater, by the owner's with another key, or by the
+            owner's with the owner's key, which no outsider has.
+        pictures : Path
+            The folder.
+
+        Returns
+        -------
+        step : Step
+            The attack.
+        name : str
+            Stands for the network.
+
+        Raises
+        ------
+        ConfigError
+            If other people's images or another coater are missing.
+        """
+        if self.others is None:
+            raise ConfigError("This row needs other people's images: give a folder with --others.")
+        coater = self.other_coater if kind == "coater" else self.coater
+        if coater is None:
+            raise ConfigError("This row needs another coater: name one with --other-coater.")
+        seed = 1 if kind == "key" else 0
+        first = read_picture(ImageSet.open(pictures).items[0].path).rgb
+        config = replace(self.config, size=min(to_tensor(first).shape[2:]))
+        coated = self._coated(self.others, coater, seed)
+        name = digest(self.others.hash, coater.fingerprint, seed, config.to_dict())
+        path = self.out / "uncoating" / f"{name}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        train_uncoater(coated, self.others, config, path, progress=self.progress)
+        return Step("uncoat", {"file": str(path)}), name
+
+    def _coated(self, images: ImageSet, coater: Coater, seed: int) -> ImageSet:
+        """Their coated images, made unless they are complete."""
+        folder = self.out / "coated" / digest("others", images.hash, coater.fingerprint, seed)
+        if not folder.is_dir() or len(ImageSet.open(folder)) < len(images):
+            bits = coater.config.message_bits
+            key = experiment_key(seed, bits) if coater.keyed else None
+            coat_folder(images, coater, folder, key=key, progress=self.progress)
+        return ImageSet.open(folder)
+
+
+def keep_change(before: Path, after: Path, file: Path) -> None:
+    """Measure how far pictures were changed, and keep it.
+
+    Parameters
+    ----------
+    before, after : Path
+        Two folders with the same pictures.
+    file : Path
+        The JSON file to write.
+    """
+    values = []
+    changed = {item.name: item for item in ImageSet.open(after).items}
+    for item in ImageSet.open(before).items:
+        pair = [to_tensor(read_picture(one.path).rgb) for one in (item, changed[item.name])]
+        values.append(min(100.0, float(psnr(*pair))))  # the same picture has no finite one
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, {"psnr": float(np.mean(values))})
+
+
+def kept_change(file: Path) -> dict[str, float]:
+    """The mean PSNR in dB that :func:`keep_change` kept; of equal pictures it is 100.
+
+    Parameters
+    ----------
+    file : Path
+        The JSON file.
+    """
+    found = read_json(file, error=ConfigError, advice="Delete it and run the study again.")
+    return {"psnr": float(found["psnr"])}
+
+
+def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines below a table: what was isolated, and how far pictures were changed.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of one table and set.
+    """
+    lines = []
+    for row in dict.fromkeys(str(one["row"]) for one in rows):
+        own = [one for one in rows if one["row"] == row and one["role"] == "guilty"]
+        parts = []
+        if precision := _values(own, "precision"):
+            share, hits = (f"{100 * float(np.mean(x)):.0f} %"
+                           for x in (precision, _values(own, "recall")))  # fmt: skip
+            parts.append(f"{share} of the isolated images are coated, and {hits} of the coated "
+                         "images are isolated")  # fmt: skip
+        if changes := _values(own, "psnr"):
+            parts.append(f"PSNR {np.mean(changes):.1f} dB to the pictures before")
+        lines += [f"- {row}: {part}." for part in parts]
+    return [*lines, ""] if lines else []
+
+
+def _values(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    return [float(row[name]) for row in rows if row.get(name) not in ("", None)]

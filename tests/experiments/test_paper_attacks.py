@@ -1,0 +1,100 @@
+"""Rows of the paper's tables in which an attacker trains, on a tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+from support.keyed_coating import SHAPE
+from support.tiny_models import draw_images, need_models, shared_model
+
+from siren_ext.attacks.uncoat_training import UncoatConfig
+from siren_ext.coater.coater import Coater
+from siren_ext.data.dataset import ImageSet
+from siren_ext.errors import ConfigError
+from siren_ext.experiments.paper_attacks import keep_change, kept_change, notes
+from siren_ext.experiments.paper_cells import Cell, Made
+from siren_ext.experiments.paper_study import PaperConfig, PaperStudy
+from siren_ext.progress import NULL
+
+TINY = PaperConfig(
+    seeds=1, steps=1, mimicries=3, reference=3, size=2, against=2, repeats=5, sampling_steps=1,
+    file=False,
+)  # fmt: skip
+
+
+@pytest.fixture
+def study(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> PaperStudy:
+    need_models()
+    base = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    images = ImageSet.open(draw_images(tmp_path / "photos", 4))
+    return PaperStudy(images, Coater(SHAPE, seed=1), "cat", str(base), tmp_path / "out", TINY, NULL)
+
+
+@pytest.mark.models
+def test_unlearning_says_what_it_isolated(study: PaperStudy) -> None:
+    training = {"isolation_rate": 0.5, "isolation_noises": 1}
+    guilty, innocent = study.rows("table_6", Cell("half", Made(0.75, training=training)))
+    assert guilty["isolated"] == innocent["isolated"] == 2
+    hits = guilty["precision"] * 2
+    assert hits in (1, 2)  # of four images three are coated
+    assert guilty["recall"] == pytest.approx(hits / 3)
+    assert innocent["precision"] == 0
+    assert math.isnan(innocent["recall"])
+    usual = study.rows("table_6", Cell("half", Made(0.75)))
+    assert "precision" not in usual[0]
+    assert len(list((study.out / "models").glob("*.safetensors"))) == 5
+
+
+@pytest.mark.models
+def test_networks_are_trained_once_for_each_coating(study: PaperStudy, tmp_path: Path) -> None:
+    cell = Cell("own", uncoat="own")
+    with pytest.raises(ConfigError, match="--others"):
+        study.rows("table_7", cell)
+    study = dataclasses.replace(
+        study,
+        others=ImageSet.open(draw_images(tmp_path / "strangers", 3, size=40)),
+        uncoating=UncoatConfig(width=2, levels=2, epochs=2, learning_rate=0.05),
+    )
+    with pytest.raises(ConfigError, match="--other-coater"):
+        study.rows("table_7", Cell("another", uncoat="coater"))
+    rows = study.rows("table_7", cell)
+    assert [row["role"] for row in rows] == ["guilty", "innocent"]
+    assert all(0 < row["psnr"] < 100 and 0 < row["p_pictures"] <= 1 for row in rows)
+    assert all(row["p_file"] is None for row in rows)
+    plain = study.rows("table_7", Cell("nothing"))
+    assert "psnr" not in plain[0]
+    networks = study.out / "uncoating"
+    assert len(list(networks.glob("*.safetensors"))) == 1
+    stamps = {path: path.stat().st_mtime_ns for path in networks.iterdir()}
+    assert study.rows("table_7", cell) == rows
+    assert {path: path.stat().st_mtime_ns for path in networks.iterdir()} == stamps
+    study = dataclasses.replace(study, other_coater=Coater(SHAPE, seed=2))
+    study.rows("table_7", Cell("another", uncoat="coater"))
+    study.rows("table_7", Cell("key", uncoat="key"))
+    assert len(list(networks.glob("*.safetensors"))) == 3
+    assert not list((study.out / "work").glob("*"))
+
+
+def test_changes_are_kept(tmp_path: Path) -> None:
+    same = draw_images(tmp_path / "one", 3)
+    keep_change(same, same, tmp_path / "kept" / "same.json")
+    assert kept_change(tmp_path / "kept" / "same.json") == {"psnr": 100.0}
+
+
+def test_lines_below_a_table() -> None:
+    rows = [
+        {"row": "a", "role": "guilty", "precision": "0.5", "recall": 0.25},
+        {"row": "a", "role": "guilty", "precision": 0.0, "recall": 0.0},
+        {"row": "a", "role": "innocent", "precision": 0.0, "recall": "nan"},
+        {"row": "b", "role": "guilty", "precision": "", "psnr": "21.25"},
+        {"row": "c", "role": "guilty"},
+    ]
+    assert notes(rows) == [
+        "- a: 25 % of the isolated images are coated, and 12 % of the coated images are isolated.",
+        "- b: PSNR 21.2 dB to the pictures before.",
+        "",
+    ]
+    assert notes(rows[-1:]) == []
