@@ -95,22 +95,15 @@ class Remembering(torch.nn.Module):
         self.kept, self.latents = pipeline.scheduler.alphas_cumprod, latents
         self.device, self.dtype = torch.device("cpu"), torch.float32
         self.calls: list[tuple[int, int]] = []
+        self.drawn = torch.empty(0)
 
     def forward(self, noisy: torch.Tensor, times: torch.Tensor, embeds: Any, **_: Any) -> Any:
         self.calls.append((int(times[0]), len(noisy)))
-        kept = self.kept[times].view(-1, 1, 1, 1)
-        guesses = []
-        for one, share in zip(noisy, kept, strict=True):
-            all_noises = (one - share.sqrt() * self.latents) / (1 - share).sqrt()
-            sizes = all_noises.square().mean((1, 2, 3))
-            near = int((sizes - 1).abs().argmin())
-            hit = self.drawn is not None and any(
-                torch.allclose(all_noises[near], noise, atol=1e-3) for noise in self.drawn
-            )
-            guesses.append(all_noises[near] if hit else torch.zeros_like(one))
-        return (torch.stack(guesses),)
-
-    drawn: torch.Tensor | None = None
+        kept = self.kept[times].view(-1, 1, 1, 1, 1)
+        implied = (noisy[:, None] - kept.sqrt() * self.latents) / (1 - kept).sqrt()
+        apart = (implied[:, :, None] - self.drawn).abs().amax((3, 4, 5))
+        known = (apart < 1e-3).any(2)[:, :, None, None, None]
+        return ((implied * known).sum(1),)
 
 
 @pytest.mark.models
