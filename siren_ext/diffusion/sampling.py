@@ -32,7 +32,7 @@ def sample_latents(
     *,
     steps: int,
     guidance: float,
-    sampler: str = "ddim",
+    sampler: str = "",
     seeds: Sequence[int] = (),
 ) -> Tensor:
     """Turn noise into latents, by DDIM with eta 0 if nothing else is named.
@@ -50,7 +50,7 @@ def sample_latents(
     guidance : float
         w in uncond + w (cond - uncond). With w = 1 a step costs one network call instead of two.
     sampler : str
-        One of :data:`SAMPLERS`; all but ``ddpm`` are deterministic.
+        One of :data:`SAMPLERS`, by default the first; all but ``ddpm`` are deterministic.
     seeds : sequence of int
         Of the B pictures, from which ``ddpm`` draws the noise that it adds.
 
@@ -70,8 +70,7 @@ def sample_latents(
     scheduler.set_timesteps(steps, device=noise.device)
     latents = noise.float() * float(scheduler.init_noise_sigma)
     embeds, times = (prompt_embeds, negative_embeds), scheduler.timesteps
-    drawn = [torch.Generator().manual_seed(seed + _FRESH) for seed in seeds] or None
-    return _denoised(pipeline, scheduler, times, latents, embeds, guidance, drawn)
+    return _denoised(pipeline, scheduler, times, latents, embeds, guidance, _drawn(seeds))
 
 
 @torch.no_grad()
@@ -85,6 +84,8 @@ def redraw_latents(
     strength: float,
     steps: int,
     guidance: float,
+    sampler: str = "",
+    seeds: Sequence[int] = (),
 ) -> Tensor:
     """Add noise to latents and remove it again: image to image.
 
@@ -99,8 +100,8 @@ def redraw_latents(
     strength : float
         Share of the schedule that is used, above 0 and at most 1, where hardly anything is kept.
     steps : int
-        Number of DDIM steps of the whole schedule, of which this share is made; at least one.
-    guidance : float
+        Steps of the whole schedule, of which this share is made; at least one.
+    guidance, sampler, seeds : float, str, sequence of int
         As in :func:`sample_latents`.
 
     Returns
@@ -113,12 +114,19 @@ def redraw_latents(
     Meng et al. (2022), "SDEdit: Guided image synthesis and editing with stochastic differential
     equations", ICLR.
     """
-    scheduler = ddim(pipeline)
+    scheduler = scheduler_named(pipeline, sampler)
     scheduler.set_timesteps(steps, device=latents.device)
     count = min(steps, max(1, round(strength * steps)))
     times = scheduler.timesteps[steps - count :]
-    noisy = pipelines.add_noise(pipeline, latents.float(), noise, times[:1].expand(len(latents)))
-    return _denoised(pipeline, scheduler, times, noisy, (prompt_embeds, negative_embeds), guidance)
+    # by the scheduler itself: Euler's latents are larger than those of the others
+    noisy = scheduler.add_noise(latents.float(), noise, times[:1].expand(len(latents)))
+    embeds = (prompt_embeds, negative_embeds)
+    return _denoised(pipeline, scheduler, times, noisy, embeds, guidance, _drawn(seeds))
+
+
+def _drawn(seeds: Sequence[int]) -> list[torch.Generator] | None:
+    """Generators of the noise that a sampler adds in its steps, one for each picture."""
+    return [torch.Generator().manual_seed(seed + _FRESH) for seed in seeds] or None
 
 
 def _denoised(
@@ -195,13 +203,18 @@ def scheduler_named(pipeline: Pipeline, sampler: str) -> Any:
     pipeline : Pipeline
         The model.
     sampler : str
-        One of :data:`SAMPLERS`.
+        One of :data:`SAMPLERS`; empty takes the first.
 
     Raises
     ------
+    ConfigError
+        If there is no such sampler.
     MissingExtraError
         If diffusers is not installed.
     """
+    sampler = sampler or SAMPLERS[0]
+    if sampler not in _CLASSES:
+        raise ConfigError(f"The sampler is {sampler!r}; expected {', '.join(SAMPLERS)}.")
     name, settings = _CLASSES[sampler]
     try:
         import diffusers

@@ -19,7 +19,7 @@ from siren_ext.adapters.read import Adapter, read_adapter
 from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.diffusion import families, pipelines
 from siren_ext.diffusion.load import Pipeline
-from siren_ext.diffusion.sampling import SAMPLERS, sample_latents, seeded_noise
+from siren_ext.diffusion.sampling import sample_latents, seeded_noise
 from siren_ext.errors import AdapterError, ConfigError
 from siren_ext.progress import NULL, Progress
 from siren_ext.ranks import current
@@ -264,9 +264,6 @@ class LocalSuspect:
 
     def _in_batches(self, plan: PromptPlan, wanted: list[int]) -> Iterator[tuple[int, Tensor]]:
         """Pictures of Stable Diffusion 1.x and 2.x, each with its index."""
-        if plan.sampler not in ("", *SAMPLERS):
-            known = ", ".join(SAMPLERS)
-            raise ConfigError(f"PromptPlan.sampler is {plan.sampler!r}; expected {known}.")
         negative = pipelines.encode_prompts(self.pipeline, [plan.negative]) if wanted else None
         chosen = set(wanted)
         firsts = sorted({index - index % self.batch_size for index in wanted})
@@ -299,7 +296,7 @@ class LocalSuspect:
             negative,
             steps=plan.steps,
             guidance=plan.guidance,
-            sampler=plan.sampler or SAMPLERS[0],
+            sampler=plan.sampler,
             seeds=seeds,
         )
         return pipelines.decode_latents(pipeline, latents).cpu()

@@ -74,15 +74,18 @@ def _redrawn(
     pipeline: Pipeline, image: Tensor, plan: PromptPlan, index: int, strength: float
 ) -> Tensor:
     size = plan.size or pipelines.native_size(pipeline)
+    seeds = [plan.seed + index]
     latents = pipelines.encode_latents(pipeline, crop_view(image[None], size))
     found = redraw_latents(
         pipeline,
         latents,
-        seeded_noise(pipeline, [plan.seed + index], size),
+        seeded_noise(pipeline, seeds, size),
         pipelines.encode_prompts(pipeline, [plan.prompt(index)]),
         pipelines.encode_prompts(pipeline, [plan.negative]),
         strength=strength,
         steps=plan.steps,
         guidance=plan.guidance,
+        sampler=plan.sampler,
+        seeds=seeds,
     )
     return pipelines.decode_latents(pipeline, found)[0].cpu()

@@ -9,7 +9,13 @@ import torch
 from support.tiny_models import SIZE, need_models
 
 from siren_ext.diffusion import pipelines
-from siren_ext.diffusion.sampling import SAMPLERS, sample_latents, scheduler_named, seeded_noise
+from siren_ext.diffusion.sampling import (
+    SAMPLERS,
+    redraw_latents,
+    sample_latents,
+    scheduler_named,
+    seeded_noise,
+)
 
 need_models()
 pytestmark = pytest.mark.models
@@ -45,6 +51,36 @@ def test_sampling_agrees_with_diffusers(pipeline: Any, sampler: str) -> None:
         ).images
     finally:
         pipeline.scheduler = original
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "ddpm"])
+def test_redrawing_agrees_with_diffusers(pipeline: Any, sampler: str) -> None:
+    from diffusers import StableDiffusionImg2ImgPipeline
+
+    latents, noise = (seeded_noise(pipeline, [seed], SIZE) for seed in (1, 12))
+    ours = redraw_latents(
+        pipeline,
+        latents,
+        noise,
+        pipelines.encode_prompts(pipeline, ["a cat"]),
+        pipelines.encode_prompts(pipeline, ["bad"]),
+        strength=0.5,
+        steps=4,
+        guidance=3.0,
+        sampler=sampler,
+    )
+    parts = {**pipeline.components, "scheduler": scheduler_named(pipeline, sampler)}
+    theirs = StableDiffusionImg2ImgPipeline(**parts, requires_safety_checker=False)(
+        prompt="a cat",
+        negative_prompt="bad",
+        image=latents,
+        strength=0.5,
+        num_inference_steps=4,
+        guidance_scale=3.0,
+        generator=torch.Generator().manual_seed(12),
+        output_type="latent",
+    ).images
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 

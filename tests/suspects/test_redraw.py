@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from support.standins import running
 from support.tiny_families import tiny_family
 from support.tiny_models import need_models, shared_model
 
+from siren_ext.errors import ConfigError
 from siren_ext.suspects.base import PromptPlan
 from siren_ext.suspects.comfyui import ComfyUISuspect
 from siren_ext.suspects.folder import FolderSuspect
@@ -95,6 +97,23 @@ def test_what_cannot_be_redrawn_is_said(tmp_path: Path) -> None:
         found, why = redrawer(suspect)
         assert found is None
         assert words in why
+
+
+@pytest.mark.models
+def test_the_plan_names_the_sampler(tmp_path_factory: pytest.TempPathFactory) -> None:
+    need_models()
+    model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    redraw, _ = redrawer(open_suspect(str(model), device="cpu"))
+    assert redraw is not None
+    usual, named, fresh, again = (
+        redraw(image(), replace(PLAN, sampler=name), 0, 0.5)
+        for name in ("", "ddim", "ddpm", "ddpm")
+    )
+    assert torch.equal(usual, named)
+    assert torch.equal(fresh, again)
+    assert not torch.equal(usual, fresh)
+    with pytest.raises(ConfigError, match="'heun'; expected ddim, ddpm"):
+        redraw(image(), replace(PLAN, sampler="heun"), 0, 0.5)
 
 
 @pytest.mark.models
