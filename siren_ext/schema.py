@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
+from siren_ext.documents import MAX_JSON_BYTES, parse_json
 from siren_ext.errors import SirenError
 
 T = TypeVar("T")
@@ -92,6 +93,24 @@ def convert(
     except UnicodeError as problem:
         message = f"{name} holds a lone surrogate; expected whole characters."
         raise error(f"{message} {advice}".rstrip()) from problem
+
+
+def parse_as(
+    text: str | bytes,
+    kind: type[T],
+    *,
+    name: str,
+    error: type[SirenError],
+    advice: str = "",
+    max_bytes: int = MAX_JSON_BYTES,
+) -> T:
+    """A typed structure from a JSON text, such as a line of a record.
+
+    Parameters, result and errors are those of :func:`~siren_ext.documents.parse_json` and
+    :func:`convert`.
+    """
+    values = parse_json(text, name=name, error=error, advice=advice, max_bytes=max_bytes)
+    return convert(values, kind, name=name, error=error, advice=advice)
 
 
 def to_plain(value: Any) -> Any:

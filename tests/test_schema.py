@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
 from siren_ext.errors import SirenError
-from siren_ext.schema import MAX_SHOWN, convert, expected, fits, shown, takes, to_plain
+from siren_ext.schema import (
+    MAX_SHOWN,
+    convert,
+    expected,
+    fits,
+    parse_as,
+    shown,
+    takes,
+    to_plain,
+)
 
 
 class OddError(SirenError):
@@ -268,3 +277,12 @@ def test_any_values_are_a_structure_or_refused(change: dict[str, Any]) -> None:
             assert read(to_plain(record)) is not None
         assert text.startswith("a.json")
         assert len(text) < 600
+
+
+def test_a_text_is_parsed_and_checked() -> None:
+    asked: dict[str, Any] = {"name": "a line", "error": OddError, "advice": "Start over."}
+    assert parse_as(b"[1, 2]", list[int], **asked) == [1, 2]
+    for text, words in ((b"[1,", "a line"), (b'["x"]', "a line"), (b"[1,2,3,4]", "a line")):
+        with pytest.raises(OddError, match=rf"{words}.*Start over\.") as refused:
+            parse_as(text, list[int], **asked, max_bytes=8)
+        assert str(refused.value).count("Start over.") == 1

@@ -26,10 +26,10 @@ from siren_ext.coating.manifest import (
     settings_of,
 )
 from siren_ext.data.lossy import SUFFIXES
-from siren_ext.documents import parse_json, read_bytes
+from siren_ext.documents import read_bytes
 from siren_ext.errors import DatasetError
 from siren_ext.files import atomic, is_present
-from siren_ext.schema import convert, to_plain
+from siren_ext.schema import parse_as, to_plain
 
 JOURNAL_NAME = ".siren_journal.jsonl"
 _MORE = b'{"outputs"'
@@ -303,5 +303,4 @@ def _line(values: Struct) -> str:
 
 def _parsed(line: bytes, kind: type[T], name: str) -> T:
     """Parse a line of the journal; raises :class:`DatasetError`."""
-    values = parse_json(line, name=name, error=DatasetError, advice=START_OVER)
-    return convert(values, kind, name=name, error=DatasetError, advice=START_OVER)
+    return parse_as(line, kind, name=name, error=DatasetError, advice=START_OVER)

@@ -20,12 +20,12 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from siren_ext.documents import parse_json, read_bytes
+from siren_ext.documents import read_bytes
 from siren_ext.errors import EvidenceError
 from siren_ext.evidence.precedence import Precedence
 from siren_ext.formats import Sha256
 from siren_ext.keys.encrypted_file import write_private
-from siren_ext.schema import convert, to_plain
+from siren_ext.schema import parse_as, to_plain
 from siren_ext.scoring.decoys import decoys_of
 from siren_ext.scoring.score_set import CENTRED, ScoreSet
 
@@ -228,8 +228,7 @@ def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list
     for index, line in enumerate(_lines(place) if lines is None else lines, start=1):
         name = f"line {index}"
         try:
-            values = parse_json(line, name=name, error=EvidenceError, max_bytes=1000)
-            entry = convert(values, Entry, name=name, error=EvidenceError)
+            entry = parse_as(line, Entry, name=name, error=EvidenceError, max_bytes=1000)
         except EvidenceError:
             fault = fault or f"line {index} is no entry"
         else:

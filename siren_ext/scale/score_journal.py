@@ -10,11 +10,11 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from siren_ext.documents import parse_json, read_bytes
+from siren_ext.documents import read_bytes
 from siren_ext.errors import ScoreError
 from siren_ext.files import atomic, is_file
 from siren_ext.scale.score_worker import Scored
-from siren_ext.schema import convert, to_plain
+from siren_ext.schema import parse_as, to_plain
 from siren_ext.scoring.score_set import StoredImage
 
 T = TypeVar("T", bound=Struct)
@@ -73,8 +73,7 @@ class ScoreJournal:
 
     def _parsed(self, text: bytes, kind: type[T]) -> T:
         name = self._path.name
-        values = parse_json(text, name=name, error=ScoreError, max_bytes=MAX_BYTES)
-        return convert(values, kind, name=name, error=ScoreError)
+        return parse_as(text, kind, name=name, error=ScoreError, max_bytes=MAX_BYTES)
 
     def known(self, task: str) -> tuple[str, Scored] | None:
         """What is recorded of a task.

@@ -23,12 +23,11 @@ from siren_ext.coating.manifest import (
     CoatFailure,
     CoatManifest,
 )
-from siren_ext.documents import parse_json
 from siren_ext.errors import DatasetError
 from siren_ext.scale.places import Found, Place
 from siren_ext.scale.shard_worker import ShardDone
 from siren_ext.scale.store_records import FOLDER, work_of
-from siren_ext.schema import convert, to_plain
+from siren_ext.schema import parse_as, to_plain
 
 T = TypeVar("T", bound=Struct)
 BEGUN = f"{FOLDER}/shards.json"
@@ -120,11 +119,14 @@ class ShardRecords:
                     self._lines[name] = line
 
     def _read(self, name: str, kind: type[T]) -> T:
-        advice = START_OVER
-        values = parse_json(
-            self._out.read(name), name=name, error=DatasetError, advice=advice, max_bytes=MAX_BYTES
+        return parse_as(
+            self._out.read(name),
+            kind,
+            name=name,
+            error=DatasetError,
+            advice=START_OVER,
+            max_bytes=MAX_BYTES,
         )
-        return convert(values, kind, name=name, error=DatasetError, advice=advice)
 
     @property
     def left(self) -> list[str]:

@@ -23,10 +23,9 @@ from siren_ext.coating.manifest import (
     CoatFailure,
     CoatManifest,
 )
-from siren_ext.documents import parse_json
 from siren_ext.errors import DatasetError
 from siren_ext.scale.places import Found, Place
-from siren_ext.schema import convert, to_plain
+from siren_ext.schema import parse_as, to_plain
 
 FOLDER = ".siren_records"
 PART = 64
@@ -115,8 +114,7 @@ class StoreRecords:
             raise DatasetError(f"{part} has {size:,} bytes; expected at most {MAX_BYTES:,}.")
         for text in self._out.read(part).split(b"\n"):
             with suppress(DatasetError):  # the part was not written to its end
-                values = parse_json(text, name=part, error=DatasetError, advice=START_OVER)
-                line = convert(values, Line, name=part, error=DatasetError, advice=START_OVER)
+                line = parse_as(text, Line, name=part, error=DatasetError, advice=START_OVER)
                 self._lines[line.entry.source] = line
 
     def finished(self, source: str, output: str, stamp: str, there: dict[str, Found]) -> bool:

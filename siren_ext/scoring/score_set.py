@@ -209,7 +209,7 @@ class ScoreSet:
             The file; an existing one is replaced.
         """
         mode = 0o644 if self.features is None else 0o600
-        write_json(Path(path), self.to_dict(), mode)
+        write_json(Path(path), self.to_dict(), mode, compact=True)
 
     @classmethod
     def load(cls, path: Path | str) -> ScoreSet:

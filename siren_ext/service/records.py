@@ -12,15 +12,14 @@ import threading
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 
 from siren_ext.coating.manifest import CoatEntry
-from siren_ext.documents import parse_json
 from siren_ext.errors import DatasetError
 from siren_ext.files import is_present, sha256_file
-from siren_ext.schema import convert, to_plain
+from siren_ext.schema import parse_as, to_plain
 
 _FORMAT: Literal["siren_ext.service_journal"] = "siren_ext.service_journal"
 _LONGEST_LINE = 1 << 20
@@ -216,7 +215,6 @@ def utc_now() -> str:
 def _parsed(line: bytes, kind: type[T]) -> T | None:
     """A line as a structure; None if it is another or damaged."""
     try:
-        values: Any = parse_json(line, name="the line", error=DatasetError)
-        return convert(values, kind, name="the line", error=DatasetError)
+        return parse_as(line, kind, name="the line", error=DatasetError)
     except DatasetError:
         return None
