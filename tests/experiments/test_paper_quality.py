@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ import pytest
 from support.keyed_coating import SHAPE
 from support.tiny_models import draw_images, need_models, shared_model
 from torch import Tensor
+from typer.testing import CliRunner
 
 from siren_ext.coater.coater import Coater
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError, DatasetError
+from siren_ext.experiments import __main__ as program
 from siren_ext.experiments.paper_cells import Cell
 from siren_ext.experiments.paper_page import page_text
 from siren_ext.experiments.paper_quality import (
@@ -103,6 +107,24 @@ def test_rows_share_the_models_and_pictures_of_other_tables(
     study.rows("figure_4", Cell("LoRA"))
     made = list((out / "models").glob("*.safetensors"))
     assert len(made) == 4 + 1  # and the reference of figure 4
+
+
+@pytest.mark.models
+def test_the_command_measures_the_table_and_writes_the_page(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_models()
+    monkeypatch.setattr(program, "QUICK", replace(TINY, seeds=1))
+    monkeypatch.setattr(program, "quality_networks", lambda folders: {"eff0": colours})
+    base = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    draw_images(tmp_path / "photos", 4)
+    Coater(SHAPE, seed=1).save(tmp_path / "coater.safetensors")
+    line = ["table_4", "--quick", "--data", tmp_path / "photos", "--base", base]
+    line += ["--coater", tmp_path / "coater.safetensors", "--out", tmp_path / "out"]
+    made = CliRunner().invoke(program.app, [*map(str, line), "--page", str(tmp_path / "page.md")])
+    assert made.exit_code == 0, made.output
+    (found,) = re.findall(r"\| LoRA \| eff0 \| ([\d.e+-]+) \|", (tmp_path / "page.md").read_text())
+    assert float(found) >= 0
 
 
 def row(role: str, model: int, **figures: Any) -> dict[str, Any]:
