@@ -164,24 +164,23 @@ def test_gradients_are_those_of_the_reversed_losses(model: Path, data: ImageSet)
 
 
 @pytest.mark.models
-@pytest.mark.parametrize("cap", [1.3, 1e6])
-def test_the_cap_prevents_divergence(model: Path, data: ImageSet, cap: float) -> None:
+def test_the_cap_prevents_divergence(model: Path, data: ImageSet) -> None:
     """A random model's loss begins at about 1; ascent alone drives it up until the cap."""
-    every = config(
-        steps=40, unlearning_share=1.0, isolation_rate=1.0, loss_cap=cap, learning_rate=0.02
-    )
-    made = trainer(model, data, every)
-    for _ in range(every.steps):
-        made.advance()
-    assert made.isolated is not None
-    assert made.isolated.tolist() == list(range(IMAGES))
-    losses = image_losses(
-        made.pipeline, made.data.latents[0], lambda rows: made._prompt_embeds(made.data.texts[rows])
-    )
-    if cap < 2:
-        assert 1.0 < float(losses.mean()) < 3
-    else:
-        assert float(losses.mean()) > 30
+
+    def end(cap: float) -> float:
+        every = config(
+            steps=40, unlearning_share=1.0, isolation_rate=1.0, loss_cap=cap, learning_rate=0.02
+        )
+        made = trainer(model, data, every)
+        for _ in range(every.steps):
+            made.advance()
+        assert made.isolated is not None
+        assert made.isolated.tolist() == list(range(IMAGES))
+        return made.mean_loss
+
+    capped = end(1.3)
+    assert 1.0 < capped < 2.0
+    assert end(1e6) > 1.5 * capped
 
 
 @pytest.mark.models
