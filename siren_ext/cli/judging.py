@@ -210,6 +210,7 @@ class ModelTest:
                 self.plan,
                 terms.config,
                 controls=self.model.clean(),
+                others=self.model.strangers(),
                 standing=terms.standing,
                 signer=terms.signer,
                 show_tint=terms.show_tint,

@@ -23,6 +23,15 @@ Controls = Annotated[
         "another model; several are averaged. By default nothing is subtracted.",
     ),
 ]
+Others = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--other",
+        metavar="LORA",
+        help="LoRA of other people's images for the same base model, such as any from a sharing "
+        "site; give a dozen. What these have learnt counts little, which shows a coating better.",
+    ),
+]
 Scale = Annotated[
     float, typer.Option("--scale", help="Weight of adapters that are given without one.")
 ]
@@ -46,6 +55,8 @@ class ModelFile:
         Load the parts of the suspicious adapters that fit.
     device : str
         Where to run.
+    others : Sequence[str]
+        Adapters of other people's images for ``base``.
     """
 
     base: str
@@ -54,6 +65,7 @@ class ModelFile:
     scale: float = 1.0
     allow_partial: bool = False
     device: str = "auto"
+    others: Sequence[str] = ()
 
     def suspect(self) -> LocalSuspect:
         """The suspicious model, in 32-bit numbers, which small differences need.
@@ -89,6 +101,30 @@ class ModelFile:
             model = self.base if adapter or name == "base" else name
             found.append(LocalSuspect(model, adapter, device=self.device, dtype=torch.float32))
         return found
+
+    def strangers(self) -> list[LocalSuspect]:
+        """The base model with each adapter of other people's images, in the order of the options.
+
+        Raises
+        ------
+        ConfigError
+            One of them is no adapter.
+        """
+        import torch
+
+        from siren_ext.suspects.local import LocalSuspect
+        from siren_ext.suspects.open import needs_base
+
+        for name in self.others:
+            if not needs_base(name):
+                raise ConfigError(
+                    f"--other is {name}; expected a LoRA or another adapter of other people's "
+                    "images, for the same base model."
+                )
+        return [
+            LocalSuspect(self.base, Path(name), device=self.device, dtype=torch.float32)
+            for name in self.others
+        ]
 
 
 def require_options(

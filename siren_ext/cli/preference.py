@@ -17,7 +17,7 @@ from siren_ext.cli.common import (
     watched,
 )
 from siren_ext.cli.generate import Adapters
-from siren_ext.cli.model_file import Controls, ModelFile, Scale
+from siren_ext.cli.model_file import Controls, ModelFile, Others, Scale
 from siren_ext.cli.options import (
     AllowPartial,
     Assignments,
@@ -40,6 +40,7 @@ def preference(
     out: Annotated[Path, typer.Option("--out", help="JSON file for the measurement.")],
     adapter: Adapters = None,
     control: Controls = None,
+    other: Others = None,
     scale: Scale = 1.0,
     allow_partial: AllowPartial = False,
     force: Force = False,
@@ -63,8 +64,8 @@ def preference(
     chosen = settings(PreferenceConfig, config, assign)
     check_output(out, "scores", force=force)
     loaded = Coater.load(coater_path(coater))
-    model = ModelFile(base, adapter or (), control or (), scale, allow_partial, device)
-    suspect, clean = model.suspect(), model.clean()
+    model = ModelFile(base, adapter or (), control or (), scale, allow_partial, device, other or ())
+    suspect, clean, strangers = model.suspect(), model.clean(), model.strangers()
     given = ImageSet.open(data)
     report_notices(given.notices)
     with locked(out), watched(quiet) as progress:
@@ -75,6 +76,7 @@ def preference(
             loaded,
             chosen,
             controls=clean,
+            others=strangers,
             partial=out.with_name(out.name + ".partial"),
             progress=progress,
         )

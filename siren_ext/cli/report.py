@@ -10,7 +10,7 @@ import typer
 
 from siren_ext.cli.common import SKIPPED, command, explain, refuse_existing, say, watched
 from siren_ext.cli.generate import Adapters
-from siren_ext.cli.model_file import Controls, ModelFile, Scale, require_options
+from siren_ext.cli.model_file import Controls, ModelFile, Others, Scale, require_options
 from siren_ext.cli.options import Device, Quiet
 from siren_ext.cli.passphrase import KeyFile, PassphraseEnv, Recipient, open_keys, open_salt
 from siren_ext.cli.verify import (
@@ -90,6 +90,7 @@ def check(
     model: MeasuredModel = None,
     adapter: Adapters = None,
     control: Controls = None,
+    other: Others = None,
     scale: Scale = 1.0,
     commitment: CommitmentFile = None,
     timestamp: TimeStamp = None,
@@ -126,7 +127,7 @@ def check(
         raise ConfigError("--opening-timestamp and --named-round need an --opening; give one.")
     if (key is None) != (suspect is None) and (suspect is None or opening is None):
         raise ConfigError("The keyed test needs both --key and --suspect; give both.")
-    again = {"--adapter": adapter, "--control": control}
+    again = {"--adapter": adapter, "--control": control, "--other": other}
     needed = {"--key": key, "--suspect": suspect, "--images": images, "--coater": coater}
     if model is None:
         require_options(again, {}, "without --model")
@@ -147,7 +148,9 @@ def check(
         opening=OpeningEvidence(opening, named_round, opening_timestamp, root) if opening else None,
     )
     if scores is not None and model is not None and images is not None:
-        named = ModelFile(model, adapter or (), control or (), scale, device=device)
+        named = ModelFile(
+            model, adapter or (), control or (), scale, device=device, others=other or ()
+        )
         point = _measured_again(scores, named, images, coater or Path(), suspect, quiet)
         found = ReportCheck((*found.points, point))
     for point in found.points:
@@ -182,6 +185,7 @@ def _measured_again(
             ImageSet.open(images),
             Coater.load(coater_path(coater)),
             controls=model.clean(),
+            others=model.strangers(),
             partial=partial,
             progress=progress,
         )

@@ -11,7 +11,7 @@ import typer
 from siren_ext.cli.common import command, explain, gather, report_skipped, say
 from siren_ext.cli.generate import Adapters
 from siren_ext.cli.judging import Judged, ModelTest, ScoreFiles, Terms, check_measurement
-from siren_ext.cli.model_file import Controls, ModelFile, Scale, require_options
+from siren_ext.cli.model_file import Controls, ModelFile, Others, Scale, require_options
 from siren_ext.cli.options import (
     ROOT_HELP,
     AllowPartial,
@@ -154,6 +154,7 @@ def verify_(
     adapter: Adapters = None,
     images: Originals = None,
     control: Controls = None,
+    other: Others = None,
     scale: Scale = 1.0,
     allow_partial: AllowPartial = False,
     show_tint: ShowTint = False,
@@ -188,6 +189,7 @@ def verify_(
     options: dict[str, object]
     if model is None:
         options = {"--adapter": adapter, "--images": images, "--control": control}
+        options["--other"] = other
         require_options(options, {"--suspect": suspect}, "without --model")
     else:
         options = {"--suspect": suspect, "--reference": reference, "--innocent": innocent}
@@ -199,8 +201,8 @@ def verify_(
     if suspect is not None:
         tested = ScoreFiles(suspect, reference, innocent, mimicries, reference_mimicries)
     else:
-        file = ModelFile(model or "", adapter or (), control or (), scale, allow_partial, device)
-        tested = ModelTest(file, images or Path(), plan, quiet)
+        models = (adapter or (), control or (), scale, allow_partial, device, other or ())
+        tested = ModelTest(ModelFile(model or "", *models), images or Path(), plan, quiet)
         check_measurement(out, force)
     alone = commitment is None and tested.measured
     committed = None if alone else coater

@@ -20,6 +20,7 @@ from siren_ext.coater.nets.blocks import IMAGENET_STD, normalise
 from siren_ext.coater.nets.coarse import lay_tint
 from siren_ext.coater.nets.generator import Generator
 from siren_ext.coater.nets.jnd import jnd_map, jnd_strips
+from siren_ext.coater.nets.keyed import KeyedGenerator
 from siren_ext.coater.nets.tiles import enlarge
 from siren_ext.data.images import crop_view, square_view
 from siren_ext.errors import CoaterError
@@ -223,6 +224,12 @@ class Coater:
             scale = (budget / power.clamp_min(1e-12).sqrt()).clamp_max(1)
             change = change.mul_(scale) if in_place else change * scale
         return change
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether it lays coarse colour alone, which equals its mirror image."""
+        made = self.generator
+        return isinstance(made, KeyedGenerator) and made.coarse is not None and made.silent
 
     def _tint(self, images: Tensor, message: Tensor | None) -> Tensor | None:
         """The change by coarse colour; it is smooth, so it is not masked."""

@@ -138,6 +138,8 @@ class Study:
         Receives every step; may cancel.
     others : ImageSet | None
         Other people's images, for the cases with such; None leaves these cases out.
+    strangers : tuple[Path, ...]
+        LoRAs of other people's images, which every measurement takes into account.
     """
 
     data: ImageSet
@@ -148,6 +150,7 @@ class Study:
     config: PreferenceConfig
     progress: Progress
     others: ImageSet | None = None
+    strangers: tuple[Path, ...] = ()
 
     @cached_property
     def coated(self) -> ImageSet:
@@ -225,7 +228,8 @@ class Study:
         control : str
             A name in :data:`CONTROLS`.
         """
-        path = self.out / "preference" / f"{model.name}.{control.replace(' ', '_')}.json"
+        asked = f"{control.replace(' ', '_')}{f'.{len(self.strangers)}' if self.strangers else ''}"
+        path = self.out / "preference" / f"{model.name}.{asked}.json"
         if path.is_file():
             return ScoreSet.load(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -237,6 +241,7 @@ class Study:
             self.coater,
             self.config,
             controls=[self._suspect(clean) for clean in cleans],
+            others=[self._suspect(stranger) for stranger in self.strangers],
             keep_field=True,
             partial=path.with_suffix(".partial"),
             progress=Named(self.progress, model.name),
@@ -263,6 +268,7 @@ class Study:
         key = experiment_key(0, self.coater.config.message_bits)
         kind = model.case.name if model.case else "other images"
         known = {"case": kind, "model": model.name, "seed": model.seed, "control": control}
+        known["strangers"] = len(self.strangers)
         fitted = field_test(found, self.coater, key) if field else None
         by_field = {"p_field": fitted.p_value, "z_field": fitted.deviations} if fitted else {}
         return known | figures(found, key.signs()) | by_field
@@ -283,6 +289,10 @@ def preference_study(
     ] = None,
     innocent: Annotated[
         Path | None, typer.Option("--innocent", help="Folder of LoRAs of other images.")
+    ] = None,
+    strangers: Annotated[
+        Path | None,
+        typer.Option("--strangers", help="Folder of LoRAs of other images, used in the reading."),
     ] = None,
     steps: Annotated[int, typer.Option("--steps", help="Training steps per model.")] = 500,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Models per case.")] = 3,
@@ -310,9 +320,10 @@ def preference_study(
     loaded = Coater.load(coater_path(coater))
     open_log(out, {"data": images.hash, "coater": loaded.fingerprint, "base": base, "steps": steps})
     with watched(False) as progress:
-        strangers = ImageSet.open(others) if others else None
+        foreign = ImageSet.open(others) if others else None
+        known = tuple(sorted(strangers.glob("*.safetensors"))) if strangers else ()
         config = PreferenceConfig(draws=draws)
-        study = Study(images, loaded, base, steps, out, config, progress, strangers)
+        study = Study(images, loaded, base, steps, out, config, progress, foreign, known)
         models = study.models(wanted, seeds, innocent)
         if stage == "coat":
             study.coated  # noqa: B018

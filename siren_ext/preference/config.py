@@ -31,6 +31,9 @@ class PreferenceConfig(Config):
         Images that pass the model together. Results do not depend on it.
     seed : int
         Seed of the noise.
+    mirrored : bool
+        Read symmetric coatings along symmetric patterns; false for measurements of versions before
+        this setting.
     """
 
     draws: Annotated[int, Meta(ge=1, le=10_000)] = 4
@@ -40,6 +43,7 @@ class PreferenceConfig(Config):
     resolution: Annotated[int, Meta(ge=0, le=8192)] = 0
     batch_size: Annotated[int, Meta(ge=1, le=4096)] = 8
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    mirrored: bool = True
 
     def __post_init__(self) -> None:
         """Check the range as well."""

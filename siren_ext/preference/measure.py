@@ -13,7 +13,6 @@ faint to show in pictures: of a small share of the training images, or of images
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -23,16 +22,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from siren_ext.data.images import crop_view, read_picture, to_tensor
-from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.denoiser import Denoiser, picture_size
-from siren_ext.errors import CoaterError, DatasetError, ModelError
+from siren_ext.errors import CoaterError, DatasetError
 from siren_ext.files import sha256_file
 from siren_ext.preference.changes import pull_back
 from siren_ext.preference.config import PreferenceConfig
-from siren_ext.preference.models import frozen, loss_of, noise_of
+from siren_ext.preference.fields import fields_of_items, view
+from siren_ext.preference.models import frozen
+from siren_ext.preference.others import other_fields, refuse_suspect
 from siren_ext.preference.parts import Parts
 from siren_ext.preference.reading import latent_patterns, read_fields, spread
 from siren_ext.preference.tint import tint_of
@@ -54,6 +52,7 @@ def measure_preference(
     config: PreferenceConfig | None = None,
     *,
     controls: Sequence[LocalSuspect] = (),
+    others: Sequence[LocalSuspect] = (),
     keep_field: bool = False,
     partial: Path | None = None,
     progress: Progress = NULL,
@@ -74,12 +73,16 @@ def measure_preference(
     controls : sequence of LocalSuspect
         Clean models that were trained on the clean images, each with another seed. Their mean field
         is subtracted, at equal noise.
+    others : sequence of LocalSuspect
+        Adapters of other people's images on the same base model, a dozen or so. What they have
+        learnt counts little in the reading, see :func:`siren_ext.preference.reading.read_fields`.
     keep_field : bool
         Also record the mean field, for :func:`siren_ext.preference.changes.field_test`.
     partial : Path | None
-        A file for finished images, from which a stopped run is resumed; deleted at the end.
+        A file for finished images, from which a stopped run is resumed; deleted at the end. Beside
+        it, with ``.others`` added, one for the other adapters.
     progress : Progress
-        One unit per image.
+        One unit per image, and per other adapter.
 
     Returns
     -------
@@ -93,7 +96,7 @@ def measure_preference(
     CoaterError
         If the coater is not keyed.
     ConfigError
-        If the resolution does not suit the model.
+        If the resolution does not suit the model, or the suspicious adapter is one of the others.
     DatasetError
         If there is no image.
     ModelError
@@ -110,13 +113,19 @@ def measure_preference(
     """
     config = config or PreferenceConfig()
     items = _probes(data, coater, config)
-    facts = _facts(suspect, controls, config)
-    parts = Parts(partial, _signature(facts, items, coater))
+    if others:
+        refuse_suspect(suspect, others)
+    facts = _facts(suspect, controls, others, config)
+    run = _signature(facts, items, coater)
+    parts = Parts(partial, run)
     models = [frozen(one) for one in (suspect, *controls)]
     size = picture_size(models[0], config.resolution)
     progress.stage("Measuring preference", len(items), len(parts.done))
     left = list(_batches(items, parts, config.batch_size))
-    measured = functools.partial(_measured, models, items, size, config)
+
+    def measured(rows: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return fields_of_items(models, items, rows, size, config)
+
     current().wait()  # before the main process writes what the others read
     try:
         for batch, (fields, lost) in current().shared(left, measured):
@@ -124,8 +133,14 @@ def measure_preference(
             progress.advance(len(batch))
     finally:
         parts.save()
-    found = _score_set(items, parts, coater, facts, models[0], size, keep_field=keep_field)
+    usual = None
+    if others:
+        kept = partial and partial.with_name(partial.name + ".others")
+        usual = other_fields(others, items, size, config, run, partial=kept, progress=progress)
+    found = _score_set(items, parts, coater, facts, models[0], size, usual, keep_field=keep_field)
     parts.remove()
+    if others and partial and current().main:
+        partial.with_name(partial.name + ".others").unlink(missing_ok=True)
     return found
 
 
@@ -142,88 +157,6 @@ def _probes(data: ImageSet, coater: Coater, config: PreferenceConfig) -> Sequenc
     return items
 
 
-def _learnt(
-    model: Denoiser, latents: Tensor, texts: list[str], rows: list[int], config: PreferenceConfig
-) -> tuple[Tensor, Tensor]:
-    """What a model adds to B latents, and the B losses; means over the draws."""
-    condition = model.condition(texts, latents.shape[-1] * pipelines.latent_factor(model.pipeline))
-    added, losses = torch.zeros_like(latents), torch.zeros(len(latents))
-    for draw in range(config.draws):
-        times, noise = noise_of(latents, rows, draw, config)
-        noisy = model.noisy(latents, noise, times)
-        seen = model.noise_in(noisy, times, condition)
-        added += model.clean(noisy, seen, times) - latents
-        losses += loss_of(model, seen - noise, times).cpu()
-    if not (torch.isfinite(losses).all() and torch.isfinite(added).all()):
-        raise ModelError(
-            "The model's loss is not finite; expected a number. The file is damaged, or 16-bit "
-            "numbers are too coarse for it: use 32-bit ones."
-        )
-    return added / config.draws, losses / config.draws
-
-
-def _measured(
-    models: list[Denoiser],
-    items: Sequence[Item],
-    size: int,
-    config: PreferenceConfig,
-    rows: list[int],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fields and losses of some of the images."""
-    images = torch.cat([_view(items[row], size) for row in rows])
-    texts = [items[row].caption or items[row].class_words or "" for row in rows]
-    return learnt_fields(models, images, texts, rows, config)
-
-
-@torch.no_grad()
-def learnt_fields(
-    models: list[Denoiser],
-    images: Tensor,
-    texts: list[str],
-    rows: list[int],
-    config: PreferenceConfig,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What a model adds to images by itself, and its losses, minus the mean of other models.
-
-    Parameters
-    ----------
-    models : list[Denoiser]
-        The model, whose autoencoder serves all, and the others if there are any.
-    images : Tensor
-        B x 3 x H x W in [0,1].
-    texts : list[str]
-        B captions.
-    rows : list[int]
-        Positions of the images in their set, from which their noise follows.
-    config : PreferenceConfig
-        Noise levels and seed.
-
-    Returns
-    -------
-    fields : array, shape (B, d)
-        Changes of the latents; means over the noise levels.
-    losses : array, shape (B,)
-        Mean losses.
-
-    Raises
-    ------
-    ModelError
-        If a loss is not finite.
-    """
-    latents = pipelines.encode_latents(models[0].pipeline, images)
-    field, losses = _learnt(models[0], latents, texts, rows, config)
-    for other in models[1:]:
-        theirs, usual = _learnt(other, latents, texts, rows, config)
-        field = field - theirs / (len(models) - 1)
-        losses = losses - usual / (len(models) - 1)
-    return field.flatten(1).double().cpu().numpy(), losses.double().numpy()
-
-
-def _view(item: Item, size: int) -> Tensor:
-    """One image as training programs see it, 1 x 3 x size x size in [0,1]."""
-    return crop_view(to_tensor(read_picture(item.path).rgb), size)
-
-
 def _batches(items: Sequence[Item], parts: Parts, size: int) -> Iterator[list[int]]:
     """Positions of the images that are not done yet, in batches."""
     left = [row for row in range(len(items)) if row not in parts.done]
@@ -238,15 +171,16 @@ def _score_set(
     facts: dict[str, Any],
     model: Denoiser,
     size: int,
+    usual: NDArray[np.float64] | None,
     *,
     keep_field: bool,
 ) -> ScoreSet:
     """The result: the fields, read along the patterns of the bits."""
     fields, losses = parts.tables(len(items))
-    pipeline = model.pipeline
+    pipeline, mirrored = model.pipeline, bool(facts["settings"]["mirrored"])
     coater.to(model.device)
-    views = torch.cat([_view(items[row], size) for row in spread(len(items))])
-    patterns = latent_patterns(pipeline, views, coater)
+    views = torch.cat([view(items[row], size) for row in spread(len(items))])
+    patterns = latent_patterns(pipeline, views, coater, mirrored=mirrored)
     facts = facts | {TINT: tint_of(pipeline, views, fields).to_plain()}
     if keep_field:
         facts = facts | {FIELD: pull_back(pipeline, views, fields, patterns).to_plain()}
@@ -256,22 +190,24 @@ def _score_set(
         tuple(sha256_file(item.path) for item in items),
         coater.fingerprint,
         facts,
-        features=read_fields(fields, patterns),
+        features=read_fields(fields, patterns, usual),
     )
 
 
 def _facts(
-    suspect: LocalSuspect, controls: Sequence[LocalSuspect], config: PreferenceConfig
+    suspect: LocalSuspect,
+    controls: Sequence[LocalSuspect],
+    others: Sequence[LocalSuspect],
+    config: PreferenceConfig,
 ) -> dict[str, Any]:
     """What was measured, for the record."""
-    return {
-        "kind": PREFERENCE,
-        "provenance": {
-            "suspect": suspect.describe(),
-            "controls": [control.describe() for control in controls],
-        },
-        "settings": config.to_dict(),
+    models: dict[str, Any] = {
+        "suspect": suspect.describe(),
+        "controls": [control.describe() for control in controls],
     }
+    if others:
+        models["others"] = [other.describe() for other in others]
+    return {"kind": PREFERENCE, "provenance": models, "settings": config.to_dict()}
 
 
 def _signature(facts: dict[str, Any], items: Sequence[Item], coater: Coater) -> str:

@@ -27,6 +27,7 @@ CODINGS = 512
 _PER_BIT = 10  # more of them for long messages
 _ENCODE_BATCH = 8
 _RIDGE = 0.1  # share of the largest eigenvalue; chosen on the samples, see docs/preference.md
+_FLOOR = 0.3  # variance in every direction, as a share of the mean; chosen on the samples too
 _SEED = 20_410
 
 Floats = NDArray[np.float64]
@@ -39,7 +40,9 @@ def spread(count: int, places: int = PLACES) -> list[int]:
 
 
 @torch.no_grad()
-def latent_patterns(pipeline: Pipeline, views: Tensor, coater: Coater) -> Floats:
+def latent_patterns(
+    pipeline: Pipeline, views: Tensor, coater: Coater, *, mirrored: bool = True
+) -> Floats:
     """What the +1 of each bit adds to the latents of images, on the average over images.
 
     A coating is limited where it would be visible, so what a bit adds depends on the others, and
@@ -55,6 +58,9 @@ def latent_patterns(pipeline: Pipeline, views: Tensor, coater: Coater) -> Floats
         N x 3 x H x W in [0,1], clean images.
     coater : Coater
         A keyed coater of k bits.
+    mirrored : bool
+        Take the mean of each pattern and its mirror image if the coater lays symmetric colour
+        alone. What is not symmetric comes from the few images then, and is noise.
 
     Returns
     -------
@@ -74,22 +80,28 @@ def latent_patterns(pipeline: Pipeline, views: Tensor, coater: Coater) -> Floats
     each = -(-max(CODINGS, _PER_BIT * bits) // len(views)) + 1
     power = np.eye(bits) * 1e-9
     product: NDArray[Any] = np.zeros((bits, 1))
+    shape: tuple[int, ...] = ()
     for view in torch.split(views.to(coater.device), 1):
         signs = rng.integers(0, 2, (each, bits)) * 2.0 - 1
         changed = []
         for part in torch.split(torch.from_numpy(signs).float(), _ENCODE_BATCH):
             images = view.expand(len(part), -1, -1, -1)
             coated = (images + coater.residual(images, part.to(view))).clamp(0, 1)
-            changed.append(pipelines.encode_latents(pipeline, coated).flatten(1).double().cpu())
+            encoded = pipelines.encode_latents(pipeline, coated)
+            shape = tuple(encoded.shape[1:])
+            changed.append(encoded.flatten(1).double().cpu())
         latents = torch.cat(changed).numpy()
         signs -= signs.mean(0)
         power += signs.T @ signs
         product = product + signs.T @ (latents - latents.mean(0))
     found: Floats = np.linalg.solve(power, product)
+    if mirrored and coater.symmetric:
+        maps = found.reshape(bits, *shape)
+        found = ((maps + maps[..., ::-1]) / 2).reshape(bits, -1)
     return found
 
 
-def read_fields(fields: Floats, patterns: Floats) -> Floats:
+def read_fields(fields: Floats, patterns: Floats, others: Floats | None = None) -> Floats:
     """Fit the patterns of all bits together to the field of each image.
 
     Parameters
@@ -98,6 +110,10 @@ def read_fields(fields: Floats, patterns: Floats) -> Floats:
         Fields of n images.
     patterns : array, shape (k, d)
         From :func:`latent_patterns`.
+    others : array, shape (J, d) or None
+        What adapters of other people's images add, from
+        :func:`siren_ext.preference.others.other_fields`. Directions in which these differ from
+        their base model count little: the fit is by generalised least squares.
 
     Returns
     -------
@@ -105,7 +121,21 @@ def read_fields(fields: Floats, patterns: Floats) -> Floats:
         How much of each bit's pattern is in each field, divided by the spread over all of them; all
         zero if the fields are.
     """
-    overlap = patterns @ patterns.T
+    weighted = patterns if others is None else _whitened(patterns, others)
+    overlap = weighted @ patterns.T
     ridge = _RIDGE * float(np.linalg.eigvalsh(overlap)[-1])
-    found: Floats = np.linalg.solve(overlap + ridge * np.eye(len(overlap)), patterns @ fields.T).T
+    found: Floats = np.linalg.solve(overlap + ridge * np.eye(len(overlap)), weighted @ fields.T).T
     return found / (float(found.std()) or 1.0)
+
+
+def _whitened(patterns: Floats, others: Floats) -> Floats:
+    """The patterns times the inverse of the others' mean square plus a floor, up to a factor.
+
+    By Woodbury's identity, because there are far fewer others than numbers in a field.
+    """
+    floor = _FLOOR * float((others**2).sum()) / others.shape[1]  # times J, as the products below
+    if not floor:
+        return patterns
+    inner = floor * np.eye(len(others)) + others @ others.T
+    found: Floats = patterns - (patterns @ others.T) @ np.linalg.solve(inner, others)
+    return found

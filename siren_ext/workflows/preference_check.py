@@ -34,6 +34,7 @@ def measured_again(
     coater: Coater,
     *,
     controls: Sequence[LocalSuspect] = (),
+    others: Sequence[LocalSuspect] = (),
     partial: Path | None = None,
     progress: Progress = NULL,
 ) -> CheckPoint:
@@ -51,6 +52,8 @@ def measured_again(
         The keyed coater.
     controls : Sequence[LocalSuspect]
         The clean models that were subtracted, in float32.
+    others : Sequence[LocalSuspect]
+        The adapters of other people's images, in float32.
     partial : Path | None
         A file for finished images, from which a stopped call is resumed.
     progress : Progress
@@ -74,11 +77,12 @@ def measured_again(
             "of 'siren-ext verify --model' or 'siren-ext preference'."
         )
     try:
-        plan = PreferenceConfig.from_dict(dict(kept.source.get("settings") or {}))
+        before = {"mirrored": False}  # what measurements from before the setting were read with
+        plan = PreferenceConfig.from_dict(before | dict(kept.source.get("settings") or {}))
     except (ConfigError, TypeError, ValueError) as error:
         text = f"its settings can't be used: {printable(str(error))[:200]}"
         return CheckPoint(NAME, "differs", text)
-    wrong = _other_inputs(kept, suspect, controls, coater)
+    wrong = _other_inputs(kept, suspect, controls, others, coater)
     if wrong:
         return point_of(NAME, wrong, "")
     again = measure_preference(
@@ -87,6 +91,7 @@ def measured_again(
         coater,
         plan,
         controls=controls,
+        others=others,
         partial=partial,
         progress=progress,
     )
@@ -105,7 +110,11 @@ def measured_again(
 
 
 def _other_inputs(
-    kept: ScoreSet, suspect: LocalSuspect, controls: Sequence[LocalSuspect], coater: Coater
+    kept: ScoreSet,
+    suspect: LocalSuspect,
+    controls: Sequence[LocalSuspect],
+    others: Sequence[LocalSuspect],
+    coater: Coater,
 ) -> list[str]:
     """What differs before anything is measured, in words."""
     made: Any = kept.source.get("provenance")
@@ -117,4 +126,6 @@ def _other_inputs(
         wrong.append("the suspicious model is another one, or its weight or number format is")
     if [control.describe() for control in controls] != made.get("controls"):
         wrong.append("the clean models that are subtracted are others")
+    if [other.describe() for other in others] != made.get("others", []):
+        wrong.append("the adapters of other people's images are others")
     return wrong

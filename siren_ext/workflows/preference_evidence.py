@@ -73,6 +73,7 @@ def preference_evidence(
     config: VerifyConfig | None = None,
     *,
     controls: Sequence[LocalSuspect] = (),
+    others: Sequence[LocalSuspect] = (),
     standing: Standing | None = None,
     signer: Signer | None = None,
     show_tint: bool = False,
@@ -94,9 +95,11 @@ def preference_evidence(
         the same call resumes; then ``<out>.preference.json``, the measurement, which stays.
     plan, config : PreferenceConfig | None, VerifyConfig | None
         How the model is measured, and how strict the verdict is; None for the defaults.
-    controls, standing, signer : Sequence[LocalSuspect], Standing | None, Signer | None
-        Clean models whose mean is subtracted, in float32; what says what a commitment shows of the
-        measurement; and what signs the report.
+    controls, others : Sequence[LocalSuspect]
+        Clean models whose mean is subtracted, and adapters of other people's images, both in
+        float32; see :func:`siren_ext.preference.measure.measure_preference`.
+    standing, signer : Standing | None, Signer | None
+        What says what a commitment shows of the measurement; and what signs the report.
     show_tint : bool
         Show the learnt and the expected tint in the report, which reveals the message to readers.
     progress : Progress
@@ -129,6 +132,7 @@ def preference_evidence(
         coater,
         plan,
         controls=controls,
+        others=others,
         partial=out.with_name(out.name + ".partial"),
         progress=progress,
     )

@@ -59,5 +59,11 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory, monkeypatc
     assert made.exit_code == 0, made.output
     with (tmp_path / "second" / "preference.csv").open() as file:
         assert [row["case"] for row in csv.DictReader(file)] == ["clean"] * 3 + ["other images"] * 6
+    used = ["--strangers", str(tmp_path / "innocent"), "--only", "handled"]
+    made = CliRunner().invoke(app, [*line, *used, "--table", str(tmp_path / "used.csv")])
+    assert made.exit_code == 0, made.output
+    with (tmp_path / "used.csv").open() as file:
+        assert [row["strangers"] for row in csv.DictReader(file)] == ["2"] * 3
+    assert len(list((out / "preference").glob("*.2.json"))) == 3
     for wrong in (["--only", "nothing"], ["--stage", "nothing"]):
         assert CliRunner().invoke(app, [*line, *wrong]).exit_code == 2

@@ -16,13 +16,10 @@ from support.tiny_models import draw_images, need_models, shared_model
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.data.dataset import ImageSet
-from siren_ext.diffusion import pipelines
-from siren_ext.diffusion.denoiser import Denoiser
 from siren_ext.errors import Cancelled, CoaterError, ConfigError, DatasetError, ModelError
-from siren_ext.preference import measure, reading
+from siren_ext.preference import reading
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
-from siren_ext.preference.models import frozen, noise_of
 from siren_ext.suspects.local import LocalSuspect
 
 need_models()
@@ -48,43 +45,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
 @pytest.fixture(scope="module")
 def coater() -> Coater:
     return Coater(SHAPE, seed=1)
-
-
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_fields_are_what_the_model_adds(
-    suspects: dict[str, LocalSuspect], data: ImageSet, prediction: str
-) -> None:
-    pipeline = suspects[prediction].pipeline
-    image, text = measure._view(data.items[4], 32), [data.items[4].caption or ""]
-    fields, losses = measure._fields([frozen(suspects[prediction])], image, text, [4], CONFIG)
-    with torch.no_grad():
-        latents = pipelines.encode_latents(pipeline, image)
-    added = torch.zeros_like(latents)
-    loss = 0.0
-    for draw in range(CONFIG.draws):
-        times, noise = noise_of(latents, [4], draw, CONFIG)
-        noisy = pipelines.add_noise(pipeline, latents, noise, times)
-        with torch.no_grad():
-            embeds = pipelines.encode_prompts(pipeline, text)
-            guess = pipeline.unet(noisy, times, embeds, return_dict=False)[0]
-            one = pipelines.loss_at(pipeline, latents, embeds, noise=noise, timesteps=times)
-        added += pipelines.clean_estimate(pipeline, noisy, guess, times) - latents
-        loss += float(one)
-    expected = (added / CONFIG.draws).flatten().numpy()
-    assert np.allclose(fields[0], expected, atol=1e-5)
-    assert np.abs(expected).max() > 1e-3
-    assert losses[0] == pytest.approx(loss / CONFIG.draws, rel=1e-4)
-
-
-def test_controls_are_averaged(suspects: dict[str, LocalSuspect], data: ImageSet) -> None:
-    first, second = (frozen(suspects[name]) for name in suspects)
-    image, text = measure._view(data.items[0], 32), [""]
-
-    def field(*models: Denoiser) -> np.ndarray:
-        return measure._fields(list(models), image, text, [0], CONFIG)[0]
-
-    mean = (field(first) + field(second)) / 2
-    assert np.allclose(field(first, first, second), field(first) - mean, atol=1e-5)
 
 
 def test_batches_and_stops_change_nothing(

@@ -72,7 +72,7 @@ def test_patterns_do_not_change_from_run_to_run_and_zero_stays_zero(pixels: Pixe
 class Linear:
     """Adds the sum of fixed patterns with the signs of a message, a different one to each image."""
 
-    device = torch.device("cpu")
+    device, symmetric = torch.device("cpu"), False
 
     def __init__(self, patterns: torch.Tensor) -> None:
         self.patterns = patterns
@@ -90,6 +90,59 @@ def test_the_linear_part_is_found_for_any_number_of_images(pixels: Pixels, count
     found = latent_patterns(pixels, views, Linear(patterns))
     expected = patterns.flatten(1).numpy()
     assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+def test_patterns_of_symmetric_coatings_equal_their_mirror_images(pixels: Pixels) -> None:
+    coater = Coater.load(coater_path("keyed"))
+    assert coater.symmetric
+    views = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    kept, plain = (
+        latent_patterns(pixels, views, coater, mirrored=mirrored).reshape(-1, 3, 32, 32)
+        for mirrored in (True, False)
+    )
+    assert np.array_equal(kept, kept[..., ::-1])
+    assert not np.allclose(plain, plain[..., ::-1])
+    np.testing.assert_allclose(kept, (plain + plain[..., ::-1]) / 2)
+
+
+def test_coatings_with_a_fine_pattern_are_not_symmetric(pixels: Pixels) -> None:
+    coater = Coater(SHAPE, seed=1)
+    assert not coater.symmetric
+    views = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    first, second = (
+        latent_patterns(pixels, views, coater, mirrored=mirrored) for mirrored in (True, False)
+    )
+    assert np.array_equal(first, second)
+
+
+def test_what_other_adapters_learn_counts_little() -> None:
+    rng = np.random.default_rng(5)
+    patterns, message = rng.standard_normal((8, 300)), rng.choice([-1.0, 1.0], 8)
+    usual = rng.standard_normal((2, 300))  # every training moves along these
+    others = rng.standard_normal((12, 2)) @ usual + 0.05 * rng.standard_normal((12, 300))
+    hits, plain_hits = 0, 0
+    for _ in range(40):
+        drift = 3 * rng.standard_normal(2) @ usual
+        field = (0.05 * message @ patterns + drift + 0.5 * rng.standard_normal(300))[None]
+        hits += int((np.sign(read_fields(field, patterns, others)[0]) == message).sum())
+        plain_hits += int((np.sign(read_fields(field, patterns)[0]) == message).sum())
+    assert hits > 1.2 * plain_hits
+    nothing = np.zeros((3, 300))
+    assert np.array_equal(read_fields(field, patterns, nothing), read_fields(field, patterns))
+
+
+def test_weights_are_those_of_generalised_least_squares() -> None:
+    rng = np.random.default_rng(6)
+    others, patterns = rng.standard_normal((5, 30)), rng.standard_normal((3, 30))
+    spreads = others.T @ others / 5
+    spreads += 0.3 * np.trace(spreads) / 30 * np.eye(30)
+    weighted = patterns @ np.linalg.inv(spreads)
+    overlap = weighted @ patterns.T
+    ridge = 0.1 * np.linalg.eigvalsh(overlap)[-1]
+    fields = rng.standard_normal((4, 30))
+    expected = np.linalg.solve(overlap + ridge * np.eye(3), weighted @ fields.T).T
+    expected /= expected.std()
+    np.testing.assert_allclose(read_fields(fields, patterns, others), expected, atol=1e-9)
 
 
 @pytest.mark.models

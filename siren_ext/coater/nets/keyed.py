@@ -69,13 +69,14 @@ class KeyedGenerator(nn.Module):
         Tensor
             B x 3 x H x W in [-1,1].
         """
-        if not torch.is_grad_enabled() and self._silent():
+        if not torch.is_grad_enabled() and self.silent:
             return torch.zeros_like(images)
         parts = passes(images, self.channels)
         messages = torch.split(message, len(parts[0]))
         return torch.cat([self._pattern(*pair) for pair in zip(parts, messages, strict=True)])
 
-    def _silent(self) -> bool:
+    @property
+    def silent(self) -> bool:
         """Whether the maps were never trained, as in fitted coaters: only coarse colour is laid."""
         return not any(bool(part.any()) for part in self.maps.parameters())
 
