@@ -214,7 +214,7 @@ def image_losses(
     drawn = pipelines.seeded_normal(shape, generator, device)
     total = torch.zeros(len(latents), dtype=torch.float64)
     progress.stage("Measuring losses", len(latents))
-    for rows in torch.arange(len(latents)).split(_BATCH):
+    for rows in torch.split(torch.arange(len(latents)), _BATCH):
         clean, words = latents[rows].to(device), embeds(rows)
         for place, noise in enumerate(drawn):
             time = torch.full((len(rows),), TIMES[place // noises])

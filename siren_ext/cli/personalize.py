@@ -29,28 +29,38 @@ Method = Annotated[
         "lora unless given.",
     ),
 ]
+Written = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        help="What to write: a .safetensors file, or a folder for dreambooth, full (which also "
+        "write a checkpoint file) and custom-diffusion.",
+    ),
+]
+ClassImages = Annotated[
+    Path | None,
+    typer.Option(
+        "--class-images",
+        help="Images of the same kind of subject, for dreambooth and custom-diffusion; unless "
+        "given, the subsets of a dataset.toml with is_reg = true.",
+    ),
+]
+Unlearn = Annotated[
+    float | None,
+    typer.Option(
+        "--unlearn",
+        help="Also unlearn this share of the images, those with the lowest loss, as somebody who "
+        "suspects a coating might (ABL).",
+    ),
+]
 
 
 def personalize_(
     data: Images,
     base: Base,
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            help="What to write: a .safetensors file, or a folder for dreambooth, full (which also "
-            "write a checkpoint file) and custom-diffusion.",
-        ),
-    ],
+    out: Written,
     method: Method = None,
-    class_images: Annotated[
-        Path | None,
-        typer.Option(
-            "--class-images",
-            help="Images of the same kind of subject, for dreambooth and custom-diffusion; unless "
-            "given, the subsets of a dataset.toml with is_reg = true.",
-        ),
-    ] = None,
+    class_images: ClassImages = None,
     class_prompt: Annotated[
         str | None,
         typer.Option(
@@ -71,14 +81,7 @@ def personalize_(
         str | None,
         typer.Option("--prompt", help="Caption for all images, instead of their own captions."),
     ] = None,
-    unlearn: Annotated[
-        float | None,
-        typer.Option(
-            "--unlearn",
-            help="Also unlearn this share of the images, those with the lowest loss, as somebody "
-            "who suspects a coating might (ABL).",
-        ),
-    ] = None,
+    unlearn: Unlearn = None,
     seed: Seed = None,
     force: Force = False,
     config: ConfigFile = None,

@@ -148,9 +148,7 @@ def check(
         opening=OpeningEvidence(opening, named_round, opening_timestamp, root) if opening else None,
     )
     if scores is not None and model is not None and images is not None:
-        named = ModelFile(
-            model, adapter or (), control or (), scale, device=device, others=other or ()
-        )
+        named = ModelFile(model, adapter or (), control or (), scale, False, device, other or ())
         point = _measured_again(scores, named, images, coater or Path(), suspect, quiet)
         found = ReportCheck((*found.points, point))
     for point in found.points:

@@ -105,10 +105,8 @@ def experiments(
             if (cell.made.further or cell.uncoat) and strangers is None:
                 say(f"{one}, {cell.row}, is left out: it needs --others.")
                 continue
-            if cell.quality:
-                rows = quality_rows(study, one, cell, networks)
-            else:
-                rows = study.rows(one, cell)
+            quality = cell.quality
+            rows = quality_rows(study, one, cell, networks) if quality else study.rows(one, cell)
             # at once, so that a run that is stopped leaves a table
             write_rows(merged(read_rows(table), rows), table)
             for found in rows:

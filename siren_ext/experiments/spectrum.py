@@ -42,7 +42,7 @@ from siren_ext.personalize.data import prepare
 from siren_ext.personalize.lora import ADAPTER, remove_lora
 from siren_ext.personalize.run import Trainer
 from siren_ext.preference.config import PreferenceConfig
-from siren_ext.preference.measure import learnt_fields
+from siren_ext.preference.fields import learnt_fields
 from siren_ext.progress import Named, Progress
 
 Floats = NDArray[np.float64]
@@ -189,7 +189,8 @@ class Spectrum:
             Of its file.
         """
         config = self.training(condition)
-        key = {"images": images.hash, "owner": self.data.hash, "training": config.to_dict()}
+        key: Row = {"images": images.hash, "owner": self.data.hash}
+        key["training"] = config.to_dict()
         key["lengths"] = list(condition.lengths)
         found = cached_value(
             self.out / "learnt" / f"{name}.json",

@@ -45,31 +45,28 @@ def personalize(
 ) -> AdapterSummary:
     """Personalise a model with images, and write the result in the usual format of the method.
 
-    A stopped run is resumed from ``<out>.state`` and gives the same weights as an uninterrupted
-    one. A finished run with the same data, model and settings is not repeated. Images that cannot
-    be read are left out. Several processes (:mod:`siren_ext.ranks`) split the batch of each step.
+    A stopped run is resumed from ``<out>.state``, to the same weights, and a finished one is not
+    repeated. Images that cannot be read are left out. Several processes (:mod:`siren_ext.ranks`)
+    split the batch of each step.
 
     Parameters
     ----------
-    data : ImageSet
-        The images.
+    data, config : ImageSet, PersonalizeConfig
+        The images, and the settings.
     model : str or Path
         The base model: ``pocket``, a diffusers folder or a single-file checkpoint.
-    config : PersonalizeConfig
-        The settings.
     out : Path
         The file, ending in ``.safetensors``; a folder for ``custom-diffusion``; either of them for
         ``dreambooth`` and ``full``.
     class_images : ImageSet or None
-        Images of the same kind of subject, for ``dreambooth`` and ``custom-diffusion``; None
-        generates them from ``config.class_prompt``.
+        Of ``dreambooth`` and ``custom-diffusion``; None generates them from ``class_prompt``.
     device : str
         Where to train; ``auto`` as in :func:`siren_ext.devices.pick_device`.
     progress : Progress
         One unit per step.
     make : callable or None
-        Makes another kind of :class:`Trainer` from the same arguments. What it depends on must be
-        in the settings, so that a stopped run of another kind is not resumed.
+        Makes another kind of :class:`Trainer`, which may depend on nothing but the settings besides
+        what every trainer is given.
 
     Returns
     -------
@@ -83,10 +80,9 @@ def personalize(
         class prompt, ``out`` can't be written, or ``<out>.state`` belongs to another run.
     DatasetError
         If no image can be read, an image has no caption, or no caption has the new word.
-    ModelError
-        If the model cannot be loaded or not be written as one file, or the loss is not finite.
-    MissingExtraError
-        If peft or accelerate is not installed.
+    ModelError, MissingExtraError
+        If the model cannot be loaded or not be written as one file, the loss is not finite, or peft
+        or accelerate is not installed.
     Cancelled, RankLostError
         If the user stopped, or another process of the run has ended; the state is saved.
     """
@@ -113,9 +109,8 @@ def personalize(
     if saved is not None:
         trainer.restore(saved)
     run_steps(trainer, config.steps, state, run, progress)
-    known = {"out": out, "run": run, "loss": trainer.mean_loss, "prior": prior}
-    facts = metadata(data, model, config, pipeline, training, **known)  # type: ignore[arg-type]
-    facts |= trainer.facts()
+    known: Any = {"out": out, "run": run, "loss": trainer.mean_loss, "prior": prior}
+    facts = metadata(data, model, config, pipeline, training, **known) | trainer.facts()
     return current().first(lambda: _save(trainer, out, facts, state))
 
 

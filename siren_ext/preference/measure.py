@@ -71,16 +71,15 @@ def measure_preference(
     config : PreferenceConfig | None
         Settings; None for the defaults.
     controls : sequence of LocalSuspect
-        Clean models that were trained on the clean images, each with another seed. Their mean field
-        is subtracted, at equal noise.
+        Clean models of the clean images, each with another seed. Their mean field is subtracted.
     others : sequence of LocalSuspect
-        Adapters of other people's images on the same base model, a dozen or so. What they have
-        learnt counts little in the reading, see :func:`siren_ext.preference.reading.read_fields`.
+        Adapters of other people's images on the same base model, a dozen or so; see
+        :func:`siren_ext.preference.reading.read_fields`.
     keep_field : bool
         Also record the mean field, for :func:`siren_ext.preference.changes.field_test`.
     partial : Path | None
-        A file for finished images, from which a stopped run is resumed; deleted at the end. Beside
-        it, with ``.others`` added, one for the other adapters.
+        A file for finished images, from which a stopped run is resumed; deleted at the end. One for
+        finished adapters is beside it, with ``.others`` added.
     progress : Progress
         One unit per image, and per other adapter.
 
@@ -93,12 +92,10 @@ def measure_preference(
 
     Raises
     ------
-    CoaterError
-        If the coater is not keyed.
+    CoaterError, DatasetError
+        If the coater is not keyed, or there is no image.
     ConfigError
         If the resolution does not suit the model, or the suspicious adapter is one of the others.
-    DatasetError
-        If there is no image.
     ModelError
         If a model is of another family or cannot be loaded, or a loss is not finite.
     Cancelled
@@ -106,10 +103,9 @@ def measure_preference(
 
     Notes
     -----
-    Nothing is differentiated, except the autoencoder if the field is kept: the denoiser is passed
-    ``draws`` times per image and model, the autoencoder once per image and some hundred times for
-    the patterns. Memory is that of pictures generated ``batch_size`` at a time, on which nothing
-    else depends.
+    Nothing is differentiated, except the autoencoder if the field is kept. The denoiser is passed
+    ``draws`` times per image and model, the autoencoder some hundred times for the patterns. Memory
+    is that of pictures generated ``batch_size`` at a time, on which nothing else depends.
     """
     config = config or PreferenceConfig()
     items = _probes(data, coater, config)
@@ -118,14 +114,32 @@ def measure_preference(
     facts = _facts(suspect, controls, others, config)
     run = _signature(facts, items, coater)
     parts = Parts(partial, run)
+    spare = Parts(partial and partial.with_name(f"{partial.name}.others"), run)
     models = [frozen(one) for one in (suspect, *controls)]
     size = picture_size(models[0], config.resolution)
-    progress.stage("Measuring preference", len(items), len(parts.done))
-    left = list(_batches(items, parts, config.batch_size))
+    _fill(parts, models, items, size, config, progress)
+    usual = other_fields(others, items, size, config, spare, progress) if others else None
+    found = _score_set(items, parts, coater, facts, models[0], size, usual, keep_field=keep_field)
+    parts.remove()
+    spare.remove()
+    return found
+
+
+def _fill(
+    parts: Parts,
+    models: list[Denoiser],
+    items: Sequence[Item],
+    size: int,
+    config: PreferenceConfig,
+    progress: Progress,
+) -> None:
+    """Measure the images that are not done yet."""
 
     def measured(rows: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return fields_of_items(models, items, rows, size, config)
 
+    progress.stage("Measuring preference", len(items), len(parts.done))
+    left = list(_batches(items, parts, config.batch_size))
     current().wait()  # before the main process writes what the others read
     try:
         for batch, (fields, lost) in current().shared(left, measured):
@@ -133,15 +147,6 @@ def measure_preference(
             progress.advance(len(batch))
     finally:
         parts.save()
-    usual = None
-    if others:
-        kept = partial and partial.with_name(partial.name + ".others")
-        usual = other_fields(others, items, size, config, run, partial=kept, progress=progress)
-    found = _score_set(items, parts, coater, facts, models[0], size, usual, keep_field=keep_field)
-    parts.remove()
-    if others and partial and current().main:
-        partial.with_name(partial.name + ".others").unlink(missing_ok=True)
-    return found
 
 
 def _probes(data: ImageSet, coater: Coater, config: PreferenceConfig) -> Sequence[Item]:

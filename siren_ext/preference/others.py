@@ -9,7 +9,6 @@ these directions, so that a reading may give them little weight
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,9 +74,7 @@ def other_fields(
     items: Sequence[Item],
     size: int,
     config: PreferenceConfig,
-    run: str,
-    *,
-    partial: Path | None = None,
+    parts: Parts,
     progress: Progress = NULL,
 ) -> Floats:
     """Mean fields of other adapters, minus those of their base models.
@@ -92,10 +89,8 @@ def other_fields(
         Side in pixels at which they are seen.
     config : PreferenceConfig
         Noise levels and seed.
-    run : str
-        Identifies the measurement that this is a part of.
-    partial : Path | None
-        A file for finished adapters, from which a stopped run is resumed.
+    parts : Parts
+        Adapters that are finished already, to which the others are added.
     progress : Progress
         One unit per adapter.
 
@@ -136,7 +131,6 @@ def other_fields(
             found.append(mean(other) - plain[base])
         return np.stack(found), np.zeros(len(found))
 
-    parts = Parts(partial, run)
     progress.stage("Measuring other adapters", len(others), len(parts.done))
     left = [[number] for number in range(len(others)) if number not in parts.done]
     try:

@@ -96,8 +96,7 @@ def preference_evidence(
     plan, config : PreferenceConfig | None, VerifyConfig | None
         How the model is measured, and how strict the verdict is; None for the defaults.
     controls, others : Sequence[LocalSuspect]
-        Clean models whose mean is subtracted, and adapters of other people's images, both in
-        float32; see :func:`siren_ext.preference.measure.measure_preference`.
+        In float32; as in :func:`siren_ext.preference.measure.measure_preference`.
     standing, signer : Standing | None, Signer | None
         What says what a commitment shows of the measurement; and what signs the report.
     show_tint : bool
@@ -116,10 +115,8 @@ def preference_evidence(
         The coater is not keyed, or the key is for another one.
     ConfigError, DatasetError
         The resolution does not suit the model, another run writes the report, or there is no image.
-    EvidenceError
-        A commitment or the ledger can't be read.
-    ModelError, AdapterError
-        A model can't be loaded or measured.
+    EvidenceError, ModelError, AdapterError
+        A commitment or the ledger can't be read, or a model can't be loaded or measured.
     Cancelled
         The user stopped; the same call resumes.
     """

@@ -37,8 +37,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         shutil.copy((sample_folder() / name).with_suffix(".txt"), pictures)
     # what a fresh ComfyUI has, and the examples begin with
     shutil.copy(sample_folder() / ICONS[0], base / "input" / "example.png")
-    tiny = Path(__file__).parent / "tiny_checkpoint"
-    running = Server(python, base, packs=(PACK, tiny))
+    own = Path(__file__).parent
+    packs = (PACK, own / "tiny_checkpoint", own / "quick_fit")
+    running = Server(python, base, packs=packs)
     yield running
     running.close()
 

@@ -20,6 +20,7 @@ from siren_ext.preference.fields import fields_of_items
 from siren_ext.preference.measure import measure_preference
 from siren_ext.preference.models import frozen
 from siren_ext.preference.others import other_fields
+from siren_ext.preference.parts import Parts
 from siren_ext.suspects.local import LocalSuspect
 
 need_models()
@@ -54,8 +55,9 @@ def test_mean_fields_are_those_minus_the_base_and_resume(
     others = [opened(base, file) for file in loras[:3]]
     part = tmp_path / "part"
     with pytest.raises(Cancelled):
-        other_fields(others, data.items, 32, CONFIG, "run", partial=part, progress=StopAfter(1))
-    found = other_fields(others, data.items, 32, CONFIG, "run", partial=part)
+        other_fields(others, data.items, 32, CONFIG, Parts(part, "run"), StopAfter(1))
+    assert Parts(part, "run").done == {0}
+    found = other_fields(others, data.items, 32, CONFIG, Parts(part, "run"))
     assert found.shape[0] == 3
     plain = frozen(opened(base, None))
     for row, file in zip(found, loras, strict=False):
