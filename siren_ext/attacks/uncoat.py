@@ -33,7 +33,7 @@ class Uncoater(nn.Module):
     Parameters
     ----------
     width : int
-        Channels of the first level, doubled at each further one; 64 in the paper's tradition.
+        Channels of the first level, doubled at each further one; 64 in the original UNet.
     levels : int
         Number of levels.
 
