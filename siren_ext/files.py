@@ -253,8 +253,8 @@ def one_at_a_time(function: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
-def write_json(path: Path, data: Any, mode: int = 0o644, *, compact: bool = False) -> None:
-    """Write ``data`` as UTF-8 JSON, atomically.
+def write_json(path: Path, data: Any, mode: int = 0o644) -> None:
+    """Write ``data`` as indented UTF-8 JSON, atomically.
 
     Parameters
     ----------
@@ -264,8 +264,6 @@ def write_json(path: Path, data: Any, mode: int = 0o644, *, compact: bool = Fals
         Anything that :mod:`json` can write.
     mode : int
         Permission bits of the file.
-    compact : bool
-        All in one line, for long lists of numbers. Otherwise it is indented, for readers.
 
     Raises
     ------
@@ -273,8 +271,7 @@ def write_json(path: Path, data: Any, mode: int = 0o644, *, compact: bool = Fals
         If ``data`` contains NaN or infinity.
     """
     with atomic(path, mode) as temporary:
-        layout: dict[str, Any] = {"separators": (",", ":")} if compact else {"indent": 2}
-        text = json.dumps(data, ensure_ascii=False, allow_nan=False, **layout)
+        text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 

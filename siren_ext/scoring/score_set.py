@@ -209,7 +209,7 @@ class ScoreSet:
             The file; an existing one is replaced.
         """
         mode = 0o644 if self.features is None else 0o600
-        write_json(Path(path), self.to_dict(), mode, compact=True)
+        write_json(Path(path), self.to_dict(), mode)
 
     @classmethod
     def load(cls, path: Path | str) -> ScoreSet:
