@@ -89,8 +89,8 @@ def test_pictures_of_others_are_kept(model, tmp_path) -> None:
         generate_with_workers(suspect(model), PLAN, tmp_path / "b")
     with pytest.raises(ConfigError, match="processes is 0"):
         generate_with_workers(suspect(model), PLAN, tmp_path / "c", processes=0)
-    with pytest.raises(ConfigError, match="sampler 'euler'"):
-        generate_with_workers(suspect(model), PromptPlan(sampler="euler"), tmp_path / "d")
+    with pytest.raises(ConfigError, match="sampler is 'heun'"):
+        generate_with_workers(suspect(model), PromptPlan(sampler="heun"), tmp_path / "d")
 
 
 class Killing(ProcessEngine):
