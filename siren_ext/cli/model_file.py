@@ -117,8 +117,9 @@ class ModelFile:
 
         for name in self.others:
             if not needs_base(name):
+                what = "is no adapter" if Path(name).exists() else "does not exist"
                 raise ConfigError(
-                    f"--other is {name}; expected a LoRA or another adapter of other people's "
+                    f"--other {name} {what}; expected a LoRA or another adapter of other people's "
                     "images, for the same base model."
                 )
         return [

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from support.evidence_samples import PASSPHRASE
 from support.keyed_coating import SHAPE
+from support.tiny_attribution import tiny_lora
 from support.tiny_models import need_models, shared_model
 
 from siren_ext.coater.coater import Coater
 from siren_ext.files import locked
 from siren_ext.keys.coating_key import KeyRing
+from siren_ext.suspects.local import LocalSuspect
 
 need_models()
 pytestmark = pytest.mark.models
@@ -96,3 +98,34 @@ def test_the_output_is_checked_and_locked(call, photos: Path, tmp_path: Path) ->
         code, _, err = call(*line, "--out", tmp_path / "new.json")
     assert code == 2
     assert "new.json is being written by another run" in err
+
+
+def test_adapters_of_other_people_are_used_and_asked_for_again(
+    call, photos: Path, tmp_path: Path, tmp_path_factory, monkeypatch, cheap
+) -> None:
+    model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    pipeline = LocalSuspect(model).pipeline
+    loras = [tiny_lora(tmp_path / f"{seed}.safetensors", pipeline, seed=seed) for seed in range(3)]
+    coater, keys, report = (tmp_path / name for name in ("c.safetensors", "keys.json", "report"))
+    Coater(SHAPE, seed=1).save(coater)
+    KeyRing.draw(bits=SHAPE.message_bits).save(keys, PASSPHRASE)
+    monkeypatch.setenv("SECRET", PASSPHRASE)
+    asked = ["--model", model, "--adapter", loras[0], "--images", photos, "--coater", coater]
+    asked += ["--key", keys, "--passphrase-env", "SECRET"]
+    others = ["--other", loras[1], "--other", loras[2]]
+    code, _, err = call("verify", *asked, *others, "--out", report, "--set", "preference.draws=1")
+    assert code == 0, err
+    kept = tmp_path / "report.preference.json"
+    made = json.loads(kept.read_text())["source"]["provenance"]
+    assert len(made["others"]) == 2
+    again = ["report", "check", report, "--suspect", kept, *asked]
+    code, told, err = call(*again, *others)
+    assert "the model gives the same figures again" in told, err
+    _, told, _ = call(*again, "--other", loras[2])
+    assert "the adapters of other people's images are others" in told
+    for wrong, why in (
+        (tmp_path / "gone.safetensors", "does not exist"),
+        (coater, "is no adapter"),
+    ):
+        code, _, err = call("verify", *asked, "--other", wrong, "--out", tmp_path / "second")
+        assert (code, why in err) == (2, True), err
