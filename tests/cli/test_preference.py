@@ -125,7 +125,7 @@ def test_adapters_of_other_people_are_used_and_asked_for_again(
     assert "the adapters of other people's images are others" in told
     for wrong, why in (
         (tmp_path / "gone.safetensors", "does not exist"),
-        (coater, "is no adapter"),
+        (model, "is no adapter"),
     ):
         code, _, err = call("verify", *asked, "--other", wrong, "--out", tmp_path / "second")
         assert (code, why in err) == (2, True), err
