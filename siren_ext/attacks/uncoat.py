@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from siren_ext.attacks.checks import image_batch
+from siren_ext.coater.nets.coarse import silence
 from siren_ext.coater.nets.tiles import by_tiles, tile_side
 from siren_ext.errors import ConfigError, ModelError
 from siren_ext.files import atomic
@@ -56,9 +57,7 @@ class Uncoater(nn.Module):
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in pairs)
         self.joined = nn.ModuleList(_block(2 * a, a) for a, _ in pairs)
         self.last = nn.Conv2d(width, 3, 1)
-        nn.init.zeros_(self.last.weight)
-        if self.last.bias is not None:
-            nn.init.zeros_(self.last.bias)
+        silence(self.last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Pictures without their coating; not clamped.

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from support.keyed_coating import SHAPE
-from support.tiny_models import draw_images, need_models, shared_model
+from support.paper_studies import tiny_study
+from support.tiny_models import draw_images
 
 from siren_ext.attacks.uncoat_training import UncoatConfig
 from siren_ext.coater.coater import Coater
@@ -16,21 +17,12 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.paper_attacks import keep_change, kept_change, notes
 from siren_ext.experiments.paper_cells import Cell, Made
-from siren_ext.experiments.paper_study import PaperConfig, PaperStudy
-from siren_ext.progress import NULL
-
-TINY = PaperConfig(
-    seeds=1, steps=1, mimicries=3, reference=3, size=2, against=2, repeats=5, sampling_steps=1,
-    file=False,
-)  # fmt: skip
+from siren_ext.experiments.paper_study import PaperStudy
 
 
 @pytest.fixture
 def study(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> PaperStudy:
-    need_models()
-    base = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
-    images = ImageSet.open(draw_images(tmp_path / "photos", 4))
-    return PaperStudy(images, Coater(SHAPE, seed=1), "cat", str(base), tmp_path / "out", TINY, NULL)
+    return tiny_study(tmp_path, tmp_path_factory.getbasetemp())
 
 
 @pytest.mark.models

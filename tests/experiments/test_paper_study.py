@@ -8,32 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.keyed_coating import SHAPE
-from support.tiny_models import draw_images, need_models, shared_model
+from support.paper_studies import TINY, tiny_study
+from support.tiny_models import draw_images
 from typer.testing import CliRunner
 
 from siren_ext.attacks.apply import Step
-from siren_ext.coater.coater import Coater
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
 from siren_ext.experiments import __main__ as program
 from siren_ext.experiments.paper_cells import Cell, Made
 from siren_ext.experiments.paper_study import PaperConfig, PaperStudy
 from siren_ext.preference import reading
-from siren_ext.progress import NULL
-
-TINY = PaperConfig(
-    seeds=1, steps=1, mimicries=3, reference=3, size=2, against=2, repeats=5, sampling_steps=1,
-    file=False,
-)  # fmt: skip
 
 
 @pytest.fixture
 def study(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> PaperStudy:
-    need_models()
-    base = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
-    images = ImageSet.open(draw_images(tmp_path / "photos", 4))
-    return PaperStudy(images, Coater(SHAPE, seed=1), "cat", str(base), tmp_path / "out", TINY, NULL)
+    return tiny_study(tmp_path, tmp_path_factory.getbasetemp())
 
 
 def files(study: PaperStudy, kind: str) -> set[str]:
