@@ -12,12 +12,12 @@ from siren_ext.cli.options import ClassWord
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyCoater, StudyImages
-from siren_ext.experiments.panel_results import read_rows, write_rows
 from siren_ext.experiments.paper_attacks import QUICK_UNCOATING, UNCOATING
 from siren_ext.experiments.paper_page import merged, page_text
 from siren_ext.experiments.paper_quality import quality_networks, quality_rows
 from siren_ext.experiments.paper_study import QUICK, PaperConfig, PaperStudy
 from siren_ext.experiments.paper_tables import TABLES
+from siren_ext.experiments.rows import read_rows, write_rows
 from siren_ext.experiments.study import open_set
 from siren_ext.files import atomic
 

@@ -37,7 +37,7 @@ from siren_ext.diffusion.patches import descriptors, patch_similarity
 from siren_ext.experiments.attribution_models import HalfSets
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyImages
-from siren_ext.experiments.panel_results import write_rows
+from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.study import open_set, spread_evenly
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.suspects.local import LocalSuspect

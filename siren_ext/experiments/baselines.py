@@ -34,8 +34,8 @@ from siren_ext.errors import ConfigError, MissingExtraError
 from siren_ext.experiments.baseline_models import pictures_after_training
 from siren_ext.experiments.baseline_sets import GENERATED, generated, named_folder, pictures_of
 from siren_ext.experiments.layout import open_log
-from siren_ext.experiments.levels import write_rows
 from siren_ext.experiments.pages import table, write_between
+from siren_ext.experiments.rows import write_rows
 from siren_ext.files import atomic, write_json
 from siren_ext.metrics.quality import psnr
 from siren_ext.progress import NULL, Progress
@@ -317,7 +317,7 @@ def baselines(
                 rows += study.rows(name, name in trained)
             except MissingExtraError as error:
                 say(f"{name} is left out: {error}")
-    write_rows(rows, csv or out / "baselines.csv")
+    write_rows(rows, csv or out / "baselines.csv", digits=5)
     for row in rows:
         say(json.dumps(row, ensure_ascii=False))
     if page is not None:

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from siren_ext.cli.common import command, say
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.errors import ConfigError, ScoreError
-from siren_ext.experiments.panel_results import write_rows
 from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
 from siren_ext.experiments.result import Protocol, read_result
+from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.study import experiment_key
 from siren_ext.experiments.tables import percent
 from siren_ext.scoring.score_set import ScoreSet

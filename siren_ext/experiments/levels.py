@@ -7,7 +7,6 @@ Innocent and guilty models are simulated, so the truth is known. A stopped run i
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,8 +20,9 @@ from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.pages import table, write_between
 from siren_ext.experiments.powers import NEAR, PLANS, Planned
+from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.sizes import SIMULATIONS, Simulation
-from siren_ext.files import atomic, write_json
+from siren_ext.files import write_json
 from siren_ext.progress import Progress
 from siren_ext.stats.shares import exact_interval
 
@@ -202,28 +202,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f} %" if share < 0.02 else f"{100 * share:.1f} %"
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Write a CSV table.
-
-    Parameters
-    ----------
-    rows : Sequence[dict[str, Any]]
-        All with the same keys.
-    path : Path
-        The file.
-    """
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {
-                name: f"{value:.5g}" if isinstance(value, float) else value
-                for name, value in row.items()
-            }
-            for row in rows
-        )
-
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -247,7 +225,7 @@ def levels(
         work = Levels(out, runs, power_runs, seed, progress)
         sizes, powers = work.sizes(SIMULATIONS), work.powers(PLANS)
     for name, rows in (("sizes.csv", sizes), ("powers.csv", powers)):
-        write_rows(rows, out / name)
+        write_rows(rows, out / name, digits=5)
         say(str(out / name))
     text = f"{size_table(sizes)}\n{power_table(powers)}"
     say(text)

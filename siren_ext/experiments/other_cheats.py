@@ -17,7 +17,7 @@ from siren_ext.coater.coater import Coater
 from siren_ext.coating.apply import coat_images
 from siren_ext.data.images import read_picture, to_tensor
 from siren_ext.experiments.owner_cheats import BITS, SALT, scores_of, signs
-from siren_ext.experiments.panel_results import read_rows
+from siren_ext.experiments.rows import read_rows
 from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.samples.folder import sample_set
 from siren_ext.scoring.score import score_images

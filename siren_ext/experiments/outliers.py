@@ -24,7 +24,7 @@ from siren_ext.cli.common import command, say, watched
 from siren_ext.coating.folder import coat_folder
 from siren_ext.errors import ConfigError, MissingExtraError
 from siren_ext.experiments.options import StudyCoater, StudyImages
-from siren_ext.experiments.panel_results import write_rows
+from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.study import experiment_key, open_set
 from siren_ext.passive.cross_validation import auc_of
 

@@ -36,8 +36,8 @@ from siren_ext.errors import ConfigError, SirenError
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import shard_of
 from siren_ext.experiments.pages import table as page_table
-from siren_ext.experiments.panel_results import write_rows
 from siren_ext.experiments.panel_roster import find_sets
+from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.study import DetectionConfig, experiment_key, study_prompts
 from siren_ext.files import write_json
 from siren_ext.progress import Named, Progress

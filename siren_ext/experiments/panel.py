@@ -44,9 +44,9 @@ from siren_ext.experiments.panel_results import (
     evaluate_panel,
     plot_panel,
     summarise_panel,
-    write_rows,
 )
 from siren_ext.experiments.panel_roster import Coating, PanelConfig, Panelist, find_sets, roster
+from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.study import open_set
 from siren_ext.progress import NULL, Progress
 from siren_ext.scoring.score_set import ScoreSet

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from siren_ext.experiments.panel_roster import (
     Panelist,
 )
 from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
-from siren_ext.files import atomic
 from siren_ext.scoring.appearance import shown_alike
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import trace_messages
@@ -231,39 +229,6 @@ def _order(group: str) -> tuple[int, float]:
     if group in names:
         return names.index(group), 0.0
     return 2, -float(group.split()[1])
-
-
-def write_rows(rows: Iterable[Row], path: Path) -> None:
-    """Write rows as a CSV file, atomically.
-
-    Parameters
-    ----------
-    rows : Iterable[dict[str, Any]]
-        columns are all names in any row.
-    path : Path
-        the file; missing folders are created.
-    """
-    rows = list(rows)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, names)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file that :func:`write_rows` wrote; none if there is no file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    """
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def plot_panel(rows: Sequence[Row], path: Path) -> None:

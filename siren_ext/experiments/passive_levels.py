@@ -7,9 +7,7 @@ The features are normal numbers, so no model is needed and the truth is known.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 
 from siren_ext.cli.common import command, say, watched
 from siren_ext.cli.options import Quiet
-from siren_ext.files import atomic
+from siren_ext.experiments.rows import write_rows
 from siren_ext.passive.scorer import Scorer
 from siren_ext.passive.set_comparison import compare_sets
 from siren_ext.passive.set_config import Mode, SetTestConfig
@@ -146,28 +144,6 @@ def measure(
     return rows
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Write a CSV table.
-
-    Parameters
-    ----------
-    rows : sequence of dict[str, Any]
-        Of :func:`measure`.
-    path : Path
-        The file.
-    """
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(
-            {
-                name: f"{value:.5g}" if isinstance(value, float) else value
-                for name, value in row.items()
-            }
-            for row in rows
-        )
-
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -198,7 +174,7 @@ def passive_levels(
             rows += measure(n, runs, seed=seed, progress=progress)
             for shift in SHIFTS:
                 rows += measure(n, power_runs, shift, seed=seed, progress=progress)
-            write_rows(rows, out)
+            write_rows(rows, out, digits=5)
     for row in rows:
         shares = ", ".join(f"{row[f'rejected_at_{level:g}']:.1%} at {level:g}" for level in LEVELS)
         say(f"n = {row['images']}, {row['difference']}, {row['mode']} ({row['scorer']}): {shares}")

@@ -20,7 +20,6 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.layout import cached_value, open_log
 from siren_ext.experiments.options import shard_of
-from siren_ext.experiments.panel_results import write_rows
 from siren_ext.experiments.passive_results import (
     Row,
     evaluate,
@@ -35,6 +34,7 @@ from siren_ext.experiments.passive_roster import (
     roster,
 )
 from siren_ext.experiments.passive_tables import markdown
+from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.study import open_set
 from siren_ext.files import locked, sha256_file
 from siren_ext.passive.config import PassiveConfig

@@ -27,8 +27,8 @@ from siren_ext.coater.coater import Coater
 from siren_ext.data.dataset import ImageSet
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import shard_of
-from siren_ext.experiments.panel_results import write_rows
 from siren_ext.experiments.preference_tables import figures, markdown
+from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.study import coated_set, experiment_key, numbered_set, open_set
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.run import personalize

@@ -32,7 +32,7 @@ from siren_ext.diffusion.load import POCKET
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyImages
-from siren_ext.experiments.panel_results import write_rows
+from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.source_choices import choice_rows
 from siren_ext.experiments.source_models import SOURCES, Length, SourceModels
 from siren_ext.experiments.source_plot import plot_source

@@ -28,7 +28,7 @@ from siren_ext.diffusion.denoiser import denoiser
 from siren_ext.diffusion.load import POCKET, load_pipeline
 from siren_ext.experiments.layout import cached_value, open_log
 from siren_ext.experiments.options import StudyImages
-from siren_ext.experiments.panel_results import write_rows
+from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.spectrum_bands import (
     BANDS,
     band_latents,

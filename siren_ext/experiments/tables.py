@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from siren_ext.files import atomic, write_json
+from siren_ext.experiments.rows import write_rows
+from siren_ext.files import write_json
 from siren_ext.verdict.outcomes import LOWER, NO_DIFFERENCE
 
 Result = dict[str, Any]
@@ -29,12 +29,7 @@ def write_table(result: Result, path: Path) -> None:
     path : Path
         the file.
     """
-    rows = [_row(model) for model in result["models"]]
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        writer = csv.DictWriter(stream, names)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows([_row(model) for model in result["models"]], path)
 
 
 def _row(model: Result) -> Result:

@@ -7,7 +7,6 @@ Example::
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ from siren_ext.cli.common import command, say
 from siren_ext.errors import ScoreError
 from siren_ext.experiments.pictures import COLOURS, new_figure, save_figure
 from siren_ext.experiments.result import read_result
-from siren_ext.files import atomic
+from siren_ext.experiments.rows import write_rows
 
 LEVEL = 1e-3
 _MARKERS = "osD^vP*X"
@@ -142,10 +141,7 @@ def tradeoff(
     points = [read_point(path) for path in files]
     plot_tradeoff(points, out)
     table = out.with_suffix(".csv")
-    with atomic(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(points[0]))
-        writer.writeheader()
-        writer.writerows(points)
+    write_rows(points, table)
     say(f"{out}\n{table}")
 
 

@@ -29,7 +29,7 @@ from siren_ext.coating.twins import coat_twins
 from siren_ext.data.dataset import ImageSet
 from siren_ext.devices import pick_device
 from siren_ext.experiments.layout import cached_value, open_log
-from siren_ext.experiments.panel_results import write_rows
+from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.study import experiment_key, numbered_set, open_set
 from siren_ext.files import sha256_file
 from siren_ext.personalize.config import PersonalizeConfig
