@@ -30,7 +30,7 @@ from siren_ext.coater.config import CoaterConfig
 from siren_ext.data.dataset import ImageSet
 from siren_ext.diffusion import checkpoint_settings
 from siren_ext.diffusion.load import POCKET, load_pipeline
-from siren_ext.preference import reading
+from siren_ext.preference import patterns
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
 from siren_ext.suspects.local import LocalSuspect
@@ -79,7 +79,7 @@ def random_model(folder: Path, name: str) -> None:
 
 def evidence(suspect: LocalSuspect, data: Any, coater: Coater, size: int) -> Figures:
     """One image and one noise level, through the product's own call."""
-    reading.CODINGS, reading._PER_BIT = CODINGS - 1, 0
+    patterns.CODINGS, patterns._PER_BIT = CODINGS - 1, 0
     config = PreferenceConfig(draws=1, images=1, batch_size=1, resolution=size)
     found = measure_preference(suspect, data, coater, config)
     assert found.features is not None
@@ -149,9 +149,9 @@ def counted(name: str) -> dict[str, float]:
 
 def plan(operations: dict[str, float], controls: int) -> float:
     """10^12 operations of the default plan: all images and noise levels, and the patterns."""
-    encoded = PLAN.images + reading.CODINGS + reading.PLACES
-    passes = PLAN.images * PLAN.draws * (1 + controls)
-    return passes * operations["network"] + encoded * operations["encoder"]
+    copies = patterns.CODINGS + patterns.PLACES
+    passes = PLAN.images * PLAN.draws * (1 + controls) + copies
+    return passes * operations["network"] + (PLAN.images + copies) * operations["encoder"]
 
 
 def page(out: Path) -> str:
@@ -179,7 +179,7 @@ def page(out: Path) -> str:
         use=round(100 * USE),
         images=PLAN.images,
         draws=PLAN.draws,
-        codings=reading.CODINGS + reading.PLACES,
+        codings=patterns.CODINGS + patterns.PLACES,
         few=CODINGS,
     )
 
@@ -208,7 +208,8 @@ row of training for XL.
 ## What evidence from a model's file takes on a card
 
 The default plan has {images} images at {draws} noise levels, for the suspicious model and for each
-clean control, and {codings} coated copies that pass the autoencoder. Its operations are counted;
+clean control, and {codings} coated copies that pass the autoencoder and the base model. Its
+operations are counted;
 times are these operations at {use} % of the card's rate in float32.
 
 | | controls | 10^12 operations | {cards} |

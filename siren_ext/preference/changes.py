@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from siren_ext.errors import ScoreError
-from siren_ext.preference.reading import SIDE, spread
+from siren_ext.preference.patterns import SIDE, spread
 from siren_ext.preference.small import (
     changes_by,
     from_plain,
@@ -110,7 +110,7 @@ def pull_back(pipeline: Pipeline, views: Tensor, fields: Floats, patterns: Float
     fields : array, shape (n, d)
         Learnt fields of n images.
     patterns : array, shape (k, d)
-        Of the bits, from :func:`siren_ext.preference.reading.latent_patterns`. Directions in which
+        Of the bits, from :func:`siren_ext.preference.patterns.latent_patterns`. Directions in which
         messages change the latents most are given less weight.
 
     Returns

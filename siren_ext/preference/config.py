@@ -34,6 +34,10 @@ class PreferenceConfig(Config):
     mirrored : bool
         Read symmetric coatings along symmetric patterns; false for measurements of versions before
         this setting.
+    removed : bool
+        Compare with what the base model removes of the coating's patterns
+        (:func:`siren_ext.preference.patterns.removed_patterns`), which takes about as long as 512
+        more passes; false compares with the patterns, as versions before this setting do.
     """
 
     draws: Annotated[int, Meta(ge=1, le=10_000)] = 4
@@ -44,6 +48,7 @@ class PreferenceConfig(Config):
     batch_size: Annotated[int, Meta(ge=1, le=4096)] = 8
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     mirrored: bool = True
+    removed: bool = True
 
     def __post_init__(self) -> None:
         """Check the range as well."""

@@ -36,6 +36,11 @@ def view(item: Item, size: int) -> Tensor:
     return crop_view(to_tensor(read_picture(item.path).rgb), size)
 
 
+def text_of(item: Item) -> str:
+    """What a model is asked with an image: its caption, or its class, or nothing."""
+    return item.caption or item.class_words or ""
+
+
 def fields_of_items(
     models: Sequence[Denoiser],
     items: Sequence[Item],
@@ -66,7 +71,7 @@ def fields_of_items(
         Mean losses.
     """
     images = torch.cat([view(items[row], size) for row in rows])
-    texts = [items[row].caption or items[row].class_words or "" for row in rows]
+    texts = [text_of(items[row]) for row in rows]
     return learnt_fields(models, images, texts, rows, config)
 
 

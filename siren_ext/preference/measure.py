@@ -23,16 +23,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from siren_ext.diffusion.denoiser import Denoiser, picture_size
+from siren_ext.diffusion.denoiser import STEPS, Denoiser, picture_size
 from siren_ext.errors import CoaterError, DatasetError
 from siren_ext.files import sha256_file
 from siren_ext.preference.changes import pull_back
 from siren_ext.preference.config import PreferenceConfig
-from siren_ext.preference.fields import fields_of_items, view
-from siren_ext.preference.models import frozen
+from siren_ext.preference.fields import fields_of_items, text_of, view
+from siren_ext.preference.models import base_of, frozen
 from siren_ext.preference.others import other_fields, refuse_suspect
 from siren_ext.preference.parts import Parts
-from siren_ext.preference.reading import latent_patterns, read_fields, spread
+from siren_ext.preference.patterns import latent_patterns, removed_patterns, spread
+from siren_ext.preference.reading import read_fields
 from siren_ext.preference.tint import tint_of
 from siren_ext.progress import NULL, Progress
 from siren_ext.ranks import current
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
     from siren_ext.data.dataset import ImageSet, Item
     from siren_ext.suspects.local import LocalSuspect
+
+Floats = NDArray[np.float64]
 
 
 def measure_preference(
@@ -104,8 +107,9 @@ def measure_preference(
     Notes
     -----
     Nothing is differentiated, except the autoencoder if the field is kept. The denoiser is passed
-    ``draws`` times per image and model, the autoencoder some hundred times for the patterns. Memory
-    is that of pictures generated ``batch_size`` at a time, on which nothing else depends.
+    ``draws`` times per image and model, and autoencoder and base model some hundred times for the
+    patterns. Memory is that of pictures generated ``batch_size`` at a time, on which nothing else
+    depends. A suspect with adapters, and its controls, are released.
     """
     config = config or PreferenceConfig()
     items = _probes(data, coater, config)
@@ -119,7 +123,9 @@ def measure_preference(
     size = picture_size(models[0], config.resolution)
     _fill(parts, models, items, size, config, progress)
     usual = other_fields(others, items, size, config, spare, progress) if others else None
-    found = _score_set(items, parts, coater, facts, models[0], size, usual, keep_field=keep_field)
+    del models
+    base = _base(suspect, controls)
+    found = _score_set(items, parts, coater, config, facts, base, size, usual, keep_field, progress)
     parts.remove()
     spare.remove()
     return found
@@ -169,23 +175,46 @@ def _batches(items: Sequence[Item], parts: Parts, size: int) -> Iterator[list[in
         yield left[start : start + size]
 
 
+def _base(suspect: LocalSuspect, controls: Sequence[LocalSuspect]) -> Denoiser:
+    """The base model, which alone is in memory then, unless the suspect has no adapters."""
+    if suspect.adapters:
+        for one in (suspect, *controls):
+            one.release()
+    return frozen(base_of(suspect))
+
+
 def _score_set(
     items: Sequence[Item],
     parts: Parts,
     coater: Coater,
+    config: PreferenceConfig,
     facts: dict[str, Any],
-    model: Denoiser,
+    base: Denoiser,
     size: int,
-    usual: NDArray[np.float64] | None,
-    *,
+    usual: Floats | None,
     keep_field: bool,
+    progress: Progress,
 ) -> ScoreSet:
     """The result: the fields, read along the patterns of the bits."""
     fields, losses = parts.tables(len(items))
-    pipeline, mirrored = model.pipeline, bool(facts["settings"]["mirrored"])
-    coater.to(model.device)
-    views = torch.cat([view(items[row], size) for row in spread(len(items))])
-    patterns = latent_patterns(pipeline, views, coater, mirrored=mirrored)
+    pipeline, mirrored = base.pipeline, config.mirrored
+    coater.to(base.device)
+    seen = spread(len(items))
+    views = torch.cat([view(items[row], size) for row in seen])
+    progress.stage("Reading the coating's patterns", len(seen))
+    removed = None
+    if config.removed:
+        patterns, removed = removed_patterns(
+            base,
+            views,
+            [text_of(items[row]) for row in seen],
+            coater,
+            int((STEPS - 1) * (config.low + config.high) / 2),  # the middle of the range
+            mirrored=mirrored,
+            progress=progress,
+        )
+    else:
+        patterns = latent_patterns(pipeline, views, coater, mirrored=mirrored, progress=progress)
     facts = facts | {TINT: tint_of(pipeline, views, fields).to_plain()}
     if keep_field:
         facts = facts | {FIELD: pull_back(pipeline, views, fields, patterns).to_plain()}
@@ -195,7 +224,7 @@ def _score_set(
         tuple(sha256_file(item.path) for item in items),
         coater.fingerprint,
         facts,
-        features=read_fields(fields, patterns, usual),
+        features=read_fields(fields, patterns, usual, removed=removed),
     )
 
 

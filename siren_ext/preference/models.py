@@ -46,6 +46,19 @@ def frozen(suspect: LocalSuspect) -> Denoiser:
     return model
 
 
+def base_of(suspect: LocalSuspect) -> LocalSuspect:
+    """The model in float32 without its adapters: the suspect itself if it has none.
+
+    Parameters
+    ----------
+    suspect : LocalSuspect
+        A model, with or without adapters.
+    """
+    if not suspect.adapters:
+        return suspect
+    return type(suspect)(suspect.model, device=str(suspect.device), dtype=torch.float32)
+
+
 def noise_of(
     latents: Tensor, rows: list[int], draw: int, config: PreferenceConfig | TwinsConfig
 ) -> tuple[Tensor, Tensor]:

@@ -12,21 +12,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from siren_ext.errors import ConfigError
 from siren_ext.preference.fields import fields_of_items
-from siren_ext.preference.models import frozen
+from siren_ext.preference.models import base_of, frozen
 from siren_ext.preference.parts import Parts
-from siren_ext.preference.reading import spread
+from siren_ext.preference.patterns import spread
 from siren_ext.progress import NULL, Progress
 from siren_ext.ranks import current
-from siren_ext.suspects.local import LocalSuspect
 
 if TYPE_CHECKING:
     from siren_ext.data.dataset import Item
     from siren_ext.preference.config import PreferenceConfig
+    from siren_ext.suspects.local import LocalSuspect
 
 SEEN = 32
 """Images, spread evenly over those given, on which the other adapters are seen."""
@@ -126,8 +125,7 @@ def other_fields(
         for number in numbers:
             other = others[number]
             if (base := str(other.model)) not in plain:
-                untouched = LocalSuspect(other.model, device=str(other.device), dtype=torch.float32)
-                plain[base] = mean(untouched)
+                plain[base] = mean(base_of(other))
             found.append(mean(other) - plain[base])
         return np.stack(found), np.zeros(len(found))
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from siren_ext.errors import CoaterError, ScoreError
-from siren_ext.preference.reading import SIDE, spread
+from siren_ext.preference.patterns import SIDE, spread
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater

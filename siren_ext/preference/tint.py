@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from siren_ext.errors import ScoreError
-from siren_ext.preference.reading import SIDE, spread
+from siren_ext.preference.patterns import SIDE, spread
 from siren_ext.preference.small import (
     changes_by,
     from_plain,

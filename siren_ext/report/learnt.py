@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from siren_ext.errors import EvidenceError
-from siren_ext.preference.reading import SIDE
+from siren_ext.preference.patterns import SIDE
 from siren_ext.preference.tint import correlation
 from siren_ext.report.pictures import data_uri
 from siren_ext.report.points import CheckPoint, differences, point_of

@@ -77,7 +77,7 @@ def measured_again(
             "of 'siren-ext verify --model' or 'siren-ext preference'."
         )
     try:
-        before = {"mirrored": False}  # what measurements from before the setting were read with
+        before = {"mirrored": False, "removed": False}  # as measurements before these were read
         plan = PreferenceConfig.from_dict(before | dict(kept.source.get("settings") or {}))
     except (ConfigError, TypeError, ValueError) as error:
         text = f"its settings can't be used: {printable(str(error))[:200]}"

@@ -18,7 +18,7 @@ from siren_ext.errors import ConfigError
 from siren_ext.experiments import __main__ as program
 from siren_ext.experiments.paper_cells import Cell, Made
 from siren_ext.experiments.paper_study import PaperConfig, PaperStudy
-from siren_ext.preference import reading
+from siren_ext.preference import patterns
 
 
 @pytest.fixture
@@ -113,8 +113,8 @@ def test_the_command_resumes_and_writes_a_page(
 ) -> None:
     quick: dict[str, Any] = TINY.to_dict() | {"file": True}
     monkeypatch.setattr(program, "QUICK", PaperConfig.from_dict(quick))
-    monkeypatch.setattr(reading, "CODINGS", 8)
-    monkeypatch.setattr(reading, "_PER_BIT", 2)
+    monkeypatch.setattr(patterns, "CODINGS", 8)
+    monkeypatch.setattr(patterns, "_PER_BIT", 2)
     coater = tmp_path / "coater.safetensors"
     study.coater.save(coater)
     page, out = tmp_path / "page.md", tmp_path / "paper"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from siren_ext.coater.coater import Coater
 from siren_ext.experiments.preference_study import CONTROLS, app
-from siren_ext.preference import changes, reading
+from siren_ext.preference import changes, patterns
 from siren_ext.stats import tilted
 
 
@@ -22,8 +22,8 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory, monkeypatc
     need_models()
     monkeypatch.setattr(changes, "DRAWN", 40)
     monkeypatch.setattr(tilted, "_PILOTS", 2)
-    monkeypatch.setattr(reading, "CODINGS", 8)
-    monkeypatch.setattr(reading, "_PER_BIT", 2)
+    monkeypatch.setattr(patterns, "CODINGS", 8)
+    monkeypatch.setattr(patterns, "_PER_BIT", 2)
     model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
     draw_images(tmp_path / "photos", 4)
     coater = tmp_path / "coater.safetensors"

@@ -17,7 +17,7 @@ from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled, CoaterError, ConfigError, DatasetError, ModelError
-from siren_ext.preference import reading
+from siren_ext.preference import patterns
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
 from siren_ext.suspects.local import LocalSuspect
@@ -68,7 +68,7 @@ def test_batches_and_stops_change_nothing(
     again = measure_preference(
         suspect, data, coater, one, controls=[control], partial=part, progress=Counted(99)
     )
-    assert seen == [3]
+    assert seen == [3, 0]  # images, then patterns
     assert not part.exists()
     assert whole.features is not None
     assert again.features is not None
@@ -85,8 +85,8 @@ def test_other_families_are_measured(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reading, "CODINGS", 1)
-    monkeypatch.setattr(reading, "_PER_BIT", 2)
+    monkeypatch.setattr(patterns, "CODINGS", 1)
+    monkeypatch.setattr(patterns, "_PER_BIT", 2)
     folder = tiny_family(tmp_path_factory.getbasetemp(), family)
     suspect = LocalSuspect(folder, dtype=torch.float32)
     # the UNet of the tiny XL model leaves nothing of smaller pictures

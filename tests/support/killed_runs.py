@@ -26,7 +26,7 @@ import siren_ext.attribution.cache
 import siren_ext.personalize.loop
 import siren_ext.preference.measure
 import siren_ext.preference.parts
-import siren_ext.preference.reading
+import siren_ext.preference.patterns
 import siren_ext.scoring.score
 import siren_ext.suspects.base
 import siren_ext.training.recipes
@@ -159,7 +159,7 @@ def main(folder: Path, seed: int, kills: int) -> dict[str, dict[str, Any]]:
     siren_ext.scoring.score._SAVE_SECONDS = 0.0
     siren_ext.preference.parts._SECONDS = siren_ext.attribution.cache._SECONDS = 0.0
     # kills should fall into what is kept, not into the one measurement before it
-    siren_ext.preference.reading.CODINGS, siren_ext.preference.reading._PER_BIT = 16, 2
+    siren_ext.preference.patterns.CODINGS, siren_ext.preference.patterns._PER_BIT = 16, 2
     base = shared_model(folder, "tiny", "epsilon")
     random, results = Random(seed), {}
     for name, arguments in commands(folder, base).items():

@@ -1,0 +1,182 @@
+"""What the +1 of each bit of a message adds to the latents of images, on the average.
+
+A coating is limited where it would be visible, so what a bit adds depends on the others, and on the
+image. So images really are coated, with random messages, and passed through the autoencoder. The
+messages are drawn from a fixed seed: no secret message is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from siren_ext.diffusion import pipelines
+from siren_ext.progress import NULL, Progress
+
+if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
+    from siren_ext.diffusion.denoiser import Denoiser
+    from siren_ext.diffusion.load import Pipeline
+
+SIDE = 32
+"""Side in pixels of the small pictures in which learnt fields are shown and compared."""
+PLACES = 64
+"""Images, spread evenly over the set, on which the patterns of bits are measured."""
+CODINGS = 512
+"""Coated copies that are passed through the autoencoder for them, over all these images."""
+_PER_BIT = 10  # more of them for long messages
+_ENCODE_BATCH = 8
+_SEED = 20_410
+
+Floats = NDArray[np.float64]
+Look = Callable[[int, Tensor], Tensor]
+"""What is seen of coated copies, B x C x h x w latents, of the image at a position."""
+
+
+def spread(count: int, places: int = PLACES) -> list[int]:
+    """Positions of at most ``places`` images, spread evenly over ``count``."""
+    rows = np.linspace(0, count - 1, min(places, count)).round().astype(int)
+    return [int(row) for row in np.unique(rows)]
+
+
+def latent_patterns(
+    pipeline: Pipeline,
+    views: Tensor,
+    coater: Coater,
+    *,
+    mirrored: bool = True,
+    progress: Progress = NULL,
+) -> Floats:
+    """What the +1 of each bit adds to the latents of images, on the average over images.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Gives the autoencoder.
+    views : Tensor
+        N x 3 x H x W in [0,1], clean images.
+    coater : Coater
+        A keyed coater of k bits.
+    mirrored : bool
+        Take the mean of each pattern and its mirror image if the coater lays symmetric colour
+        alone. What is not symmetric comes from the few images then, and is noise.
+    progress : Progress
+        One unit per image; may cancel.
+
+    Returns
+    -------
+    array, shape (k, d)
+        Half the difference between +1 and -1.
+
+    Notes
+    -----
+    512 coated copies of 64 images read the models of ``docs/preference.md`` as well as 600 copies
+    of every image do.
+    """
+    return _linear_parts(pipeline, views, coater, [_all], mirrored, progress)[0]
+
+
+def removed_patterns(
+    model: Denoiser,
+    views: Tensor,
+    texts: Sequence[str],
+    coater: Coater,
+    time: int,
+    *,
+    mirrored: bool = True,
+    progress: Progress = NULL,
+) -> tuple[Floats, Floats]:
+    """:func:`latent_patterns`, and what a model that never saw the coating removes of them.
+
+    A denoiser keeps what images usually contain and removes the rest, which is where few images
+    differ and every training changes little. So what it removes of a pattern is a better guide to
+    a coating than the whole pattern.
+
+    Parameters
+    ----------
+    model : Denoiser
+        The base model.
+    views, texts : Tensor, sequence of str
+        N x 3 x H x W in [0,1], clean images, and their captions.
+    coater : Coater
+        A keyed coater of k bits.
+    time : int
+        Timestep from 0 to 999. Each image has one noise for all its copies.
+    mirrored : bool
+        As in :func:`latent_patterns`.
+    progress : Progress
+        One unit per image; may cancel.
+
+    Returns
+    -------
+    added : array, shape (k, d)
+        As from :func:`latent_patterns`.
+    removed : array, shape (k, d)
+        The change of latents minus the change of their denoised estimates.
+    """
+    side = views.shape[-1]
+
+    def removed(row: int, latents: Tensor) -> Tensor:
+        rng = np.random.default_rng((_SEED, row))
+        noise = torch.from_numpy(rng.standard_normal(latents.shape[1:], dtype=np.float32))
+        times = torch.full((len(latents),), time, device=latents.device)
+        noisy = model.noisy(latents, noise.to(latents.device)[None], times)
+        seen = model.noise_in(noisy, times, model.condition([texts[row]] * len(latents), side))
+        return latents - model.clean(noisy, seen, times)
+
+    looks = [_all, removed]
+    found = _linear_parts(model.pipeline, views, coater, looks, mirrored, progress)
+    return found[0], found[1]
+
+
+def _all(row: int, latents: Tensor) -> Tensor:
+    """Everything that a copy has."""
+    return latents
+
+
+@torch.no_grad()
+def _linear_parts(
+    pipeline: Pipeline,
+    views: Tensor,
+    coater: Coater,
+    looks: Sequence[Look],
+    mirrored: bool,
+    progress: Progress,
+) -> list[Floats]:
+    """The linear part of what messages change, by least squares within each image."""
+    bits = coater.config.message_bits
+    rng = np.random.default_rng(_SEED)
+    # few images get more copies each: the fit needs many more coatings than bits
+    each = -(-max(CODINGS, _PER_BIT * bits) // len(views)) + 1
+    power = np.eye(bits) * 1e-9
+    products: list[NDArray[Any]] = [np.zeros((bits, 1)) for _ in looks]
+    shape: tuple[int, ...] = ()
+    for row, view in enumerate(torch.split(views.to(coater.device), 1)):
+        signs = rng.integers(0, 2, (each, bits)) * 2.0 - 1
+        changed: list[list[Tensor]] = [[] for _ in looks]
+        for part in torch.split(torch.from_numpy(signs).float(), _ENCODE_BATCH):
+            images = view.expand(len(part), -1, -1, -1)
+            coated = (images + coater.residual(images, part.to(view))).clamp(0, 1)
+            encoded = pipelines.encode_latents(pipeline, coated)
+            shape = tuple(encoded.shape[1:])
+            for kept, look in zip(changed, looks, strict=True):
+                kept.append(look(row, encoded).flatten(1).double().cpu())
+        signs -= signs.mean(0)
+        power += signs.T @ signs
+        for number, kept in enumerate(changed):
+            latents = torch.cat(kept).numpy()
+            products[number] = products[number] + signs.T @ (latents - latents.mean(0))
+        progress.advance()
+    found: list[Floats] = [np.linalg.solve(power, product) for product in products]
+    return [_symmetric(one, shape) if mirrored and coater.symmetric else one for one in found]
+
+
+def _symmetric(patterns: Floats, shape: tuple[int, ...]) -> Floats:
+    """The mean of patterns and their mirror images."""
+    maps = patterns.reshape(-1, *shape)
+    return ((maps + maps[..., ::-1]) / 2).reshape(len(patterns), -1)
