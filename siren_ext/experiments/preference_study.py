@@ -10,7 +10,8 @@ processes may share a folder: after ``--stage coat``, give each its own ``--shar
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -85,6 +86,8 @@ CASES = (
 """The cases of the study; "clean" also gives the controls, with seeds of their own."""
 CONTROLS = {"none": (), "clean": (97,), "three cleans": (97, 98, 99)}
 """Seeds of the clean models whose mean is subtracted."""
+READINGS = {"removed": True, "whole": False}
+"""Compare fields with what the base model removes of the patterns, or with the whole patterns."""
 
 
 @dataclass(frozen=True)
@@ -218,17 +221,18 @@ class Study:
         foreign = sorted(innocent.glob("*.safetensors")) if innocent else []
         return own + [Model(None, 0, path) for path in foreign]
 
-    def measured(self, model: Model, control: str) -> ScoreSet:
+    def measured(self, model: Model, control: str, reading: str) -> ScoreSet:
         """What a model has learnt, measured if its file does not exist.
 
         Parameters
         ----------
         model : Model
             The model.
-        control : str
-            A name in :data:`CONTROLS`.
+        control, reading : str
+            Names in :data:`CONTROLS` and :data:`READINGS`.
         """
         asked = f"{control.replace(' ', '_')}{f'.{len(self.strangers)}' if self.strangers else ''}"
+        asked += f".{reading}"
         path = self.out / "preference" / f"{model.name}.{asked}.json"
         if path.is_file():
             return ScoreSet.load(path)
@@ -239,7 +243,7 @@ class Study:
             self._suspect(adapter),
             self.data,
             self.coater,
-            self.config,
+            replace(self.config, removed=READINGS[reading]),
             controls=[self._suspect(clean) for clean in cleans],
             others=[self._suspect(stranger) for stranger in self.strangers],
             keep_field=True,
@@ -252,23 +256,23 @@ class Study:
     def _suspect(self, adapter: Path) -> LocalSuspect:
         return LocalSuspect(self.base, adapter, dtype=torch.float32)
 
-    def row(self, model: Model, control: str, field: bool) -> dict[str, Any]:
+    def row(self, model: Model, control: str, reading: str, field: bool) -> dict[str, Any]:
         """The figures of one model and control.
 
         Parameters
         ----------
         model : Model
             The model.
-        control : str
-            A name in :data:`CONTROLS`.
+        control, reading : str
+            Names in :data:`CONTROLS` and :data:`READINGS`.
         field : bool
             Whether the mean field is compared with what whole messages change, too.
         """
-        found = self.measured(model, control)
+        found = self.measured(model, control, reading)
         key = experiment_key(0, self.coater.config.message_bits)
         kind = model.case.name if model.case else "other images"
         known = {"case": kind, "model": model.name, "seed": model.seed, "control": control}
-        known["strangers"] = len(self.strangers)
+        known |= {"strangers": len(self.strangers), "reading": reading}
         fitted = field_test(found, self.coater, key) if field else None
         by_field = {"p_field": fitted.p_value, "z_field": fitted.deviations} if fitted else {}
         return known | figures(found, key.signs()) | by_field
@@ -276,6 +280,14 @@ class Study:
 
 STAGES = ("coat", "train", "measure", "table")
 app = typer.Typer(add_completion=False)
+
+
+def _known(text: str, names: Iterable[str], what: str) -> list[str]:
+    """Names that an option lists."""
+    wanted = [name for name in text.split(",") if name]
+    if unknown := [name for name in wanted if name not in names]:
+        raise typer.BadParameter(f"{unknown[0]!r} is no {what}; expected {', '.join(names)}.")
+    return wanted
 
 
 @app.command()
@@ -298,6 +310,12 @@ def preference_study(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Models per case.")] = 3,
     draws: Annotated[int, typer.Option("--draws", min=1, help="Noise levels per image.")] = 4,
     only: Annotated[str, typer.Option("--only", help="Cases, separated by commas.")] = "",
+    controls: Annotated[
+        str, typer.Option("--controls", help=f"Of {', '.join(CONTROLS)}; separated by commas.")
+    ] = ",".join(CONTROLS),
+    readings: Annotated[
+        str, typer.Option("--readings", help=f"Of {', '.join(READINGS)}; separated by commas.")
+    ] = "removed",
     stage: Annotated[
         str, typer.Option("--stage", help="coat, train, measure, table, or all of them.")
     ] = "all",
@@ -311,9 +329,8 @@ def preference_study(
 ) -> None:
     """Measure preference evidence on models of known training sets."""
     names = [case.name for case in CASES]
-    wanted = [name for name in only.split(",") if name] or names
-    if unknown := [name for name in wanted if name not in names]:
-        raise typer.BadParameter(f"{unknown[0]!r} is no case; expected {', '.join(names)}.")
+    wanted = _known(only, names, "case") or names
+    compared = _known(controls, CONTROLS, "control"), _known(readings, READINGS, "reading")
     if stage not in (*STAGES, "all"):
         raise typer.BadParameter(f"{stage!r} is no stage; expected {', '.join(STAGES)} or all.")
     images = open_set(data)
@@ -328,14 +345,15 @@ def preference_study(
         if stage == "coat":
             study.coated  # noqa: B018
         if stage in ("train", "all"):
-            clean = [Model(CASES[0], seed) for seed in CONTROLS["three cleans"]]
+            needed = dict.fromkeys(seed for name in compared[0] for seed in CONTROLS[name])
+            clean = [Model(CASES[0], seed) for seed in needed]
             for model in shard_of(clean + [model for model in models if model.case], shard):
                 study.adapter(model.case or CASES[0], model.seed)
         if stage in ("measure", "all"):
-            for model, control in shard_of(list(product(models, CONTROLS)), shard):
-                study.measured(model, control)
+            for asked in shard_of(list(product(models, *compared)), shard):
+                study.measured(*asked)
         if stage in ("table", "all"):
-            rows = [study.row(model, control, field) for model in models for control in CONTROLS]
+            rows = [study.row(*asked, field) for asked in product(models, *compared)]
             write_rows(rows, table or out / "preference.csv")
             for line in markdown(rows):
                 say(line)

@@ -72,7 +72,7 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
     Parameters
     ----------
     rows : list[dict]
-        Figures with ``case``, ``control``, ``model`` and what :func:`figures` gives.
+        Figures with ``case``, ``control``, ``reading``, ``model`` and what :func:`figures` gives.
 
     Returns
     -------
@@ -80,23 +80,28 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
         Lines of Markdown.
     """
     cases = list(dict.fromkeys(row["case"] for row in rows))
-    controls = list(dict.fromkeys(row["control"] for row in rows))
+    columns = list(dict.fromkeys((row["control"], row["reading"]) for row in rows))
+    readings = {reading for _, reading in columns}
     lines = []
     for case in cases:
         cells = [
             ", ".join(
                 f"{row['p']:.2g}"
                 for row in rows
-                if row["case"] == case and row["control"] == control
+                if (row["case"], row["control"], row["reading"]) == (case, control, reading)
             )
-            for control in controls
+            for control, reading in columns
         ]
         lines.append([TITLES[case], *cells])
     means = [
         100 * float(np.mean([row[name] for row in rows])) for name in ("others_05", "others_01")
     ]
     most = [100 * max(row[name] for row in rows) for name in ("others_05", "others_01")]
-    head = ["trained on", *(f"control: {name}" for name in controls)]
+    head = ["trained on"]
+    head += [
+        f"control: {control}" + (f", {reading} patterns" if len(readings) > 1 else "")
+        for control, reading in columns
+    ]
     return [
         *table(head, lines).splitlines(),
         "",

@@ -66,6 +66,13 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory, monkeypatc
     assert made.exit_code == 0, made.output
     with (tmp_path / "used.csv").open() as file:
         assert [row["strangers"] for row in csv.DictReader(file)] == ["2"] * 3
-    assert len(list((out / "preference").glob("*.2.json"))) == 3
-    for wrong in (["--only", "nothing"], ["--stage", "nothing"]):
+    assert len(list((out / "preference").glob("*.2.removed.json"))) == 3
+    both = ["--only", "handled", "--controls", "none,clean", "--readings", "whole,removed"]
+    made = CliRunner().invoke(app, [*line, *both])
+    assert made.exit_code == 0, made.output
+    assert "| control: clean, whole patterns | control: clean, removed patterns |" in made.output
+    with (out / "preference.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["z"] for row in rows}) == len(rows) == 4
+    for wrong in (["--only", "nothing"], ["--controls", "nothing"], ["--stage", "nothing"]):
         assert CliRunner().invoke(app, [*line, *wrong]).exit_code == 2

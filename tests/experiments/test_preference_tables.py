@@ -35,8 +35,9 @@ def test_figures_of_known_preferences() -> None:
 
 
 def test_the_table_has_a_row_per_case_and_a_column_per_control() -> None:
+    known = {"reading": "removed", "others_05": 0.1, "others_01": 0.02}
     rows = [
-        {"case": case, "control": control, "p": p, "others_05": p, "others_01": 0.02}
+        {"case": case, "control": control, "p": p} | known
         for case, control, p in (
             ("clean", "none", 0.5),
             ("clean", "none", 0.25),
@@ -49,6 +50,10 @@ def test_the_table_has_a_row_per_case_and_a_column_per_control() -> None:
     assert lines[0] == "| trained on | control: none | control: clean |"
     assert lines[2:4] == ["| clean | 0.5, 0.25 | 0.12 |", "| all coated | 3.2e-09 | 1e-09 |"]
     assert lines[-1] == (
-        "1,000 other keys, 5 measurements: p up to .05 for 17.5 % (at most 50.0 % in one), up to "
+        "1,000 other keys, 5 measurements: p up to .05 for 10.0 % (at most 10.0 % in one), up to "
         ".01 for 2.0 % (at most 2.0 %)."
     )
+    both = markdown([*rows, rows[0] | {"reading": "whole", "others_05": 0.22}])
+    assert both[0].endswith("| control: clean, removed patterns | control: none, whole patterns |")
+    assert both[2] == "| clean | 0.5, 0.25 | 0.12 | 0.5 |"
+    assert "6 measurements: p up to .05 for 12.0 % (at most 22.0 % in one)" in both[-1]
