@@ -35,9 +35,10 @@ class PreferenceConfig(Config):
         Read symmetric coatings along symmetric patterns; false for measurements of versions before
         this setting.
     removed : bool
-        Compare with what the base model removes of the coating's patterns
-        (:func:`siren_ext.preference.patterns.removed_patterns`), which takes about as long as 512
-        more passes; false compares with the patterns, as versions before this setting do.
+        If there is a control, compare with what the base model removes of the coating's patterns
+        (:func:`siren_ext.preference.patterns.removed_patterns`), which takes as long as 576 more
+        passes. Without one, what a model makes of the images themselves weighs most just there.
+        False always compares with the whole patterns, as versions before this setting do.
     """
 
     draws: Annotated[int, Meta(ge=1, le=10_000)] = 4

@@ -107,9 +107,9 @@ def measure_preference(
     Notes
     -----
     Nothing is differentiated, except the autoencoder if the field is kept. The denoiser is passed
-    ``draws`` times per image and model, and autoencoder and base model some hundred times for the
-    patterns. Memory is that of pictures generated ``batch_size`` at a time, on which nothing else
-    depends. A suspect with adapters, and its controls, are released.
+    ``draws`` times per image and model, the autoencoder some hundred times for the patterns, and so
+    is the base model if there are controls, which are released first, as is the suspect. Memory is
+    that of pictures generated ``batch_size`` at a time, on which nothing else depends.
     """
     config = config or PreferenceConfig()
     items = _probes(data, coater, config)
@@ -123,9 +123,8 @@ def measure_preference(
     size = picture_size(models[0], config.resolution)
     _fill(parts, models, items, size, config, progress)
     usual = other_fields(others, items, size, config, spare, progress) if others else None
-    del models
-    base = _base(suspect, controls)
-    found = _score_set(items, parts, coater, config, facts, base, size, usual, keep_field, progress)
+    reader = _reader(models, suspect, controls, config)
+    found = _score_set(items, parts, coater, facts, *reader, size, usual, keep_field, progress)
     parts.remove()
     spare.remove()
     return found
@@ -175,41 +174,53 @@ def _batches(items: Sequence[Item], parts: Parts, size: int) -> Iterator[list[in
         yield left[start : start + size]
 
 
-def _base(suspect: LocalSuspect, controls: Sequence[LocalSuspect]) -> Denoiser:
-    """The base model, which alone is in memory then, unless the suspect has no adapters."""
+def _reader(
+    models: list[Denoiser],
+    suspect: LocalSuspect,
+    controls: Sequence[LocalSuspect],
+    config: PreferenceConfig,
+) -> tuple[Denoiser, int | None]:
+    """The model that reads the patterns, and the timestep at which it removes of them.
+
+    That is the base model if there are controls. If it is not the suspect itself, it alone is in
+    memory from then on.
+    """
+    if not controls or not config.removed:
+        return models[0], None
+    models.clear()
     if suspect.adapters:
         for one in (suspect, *controls):
             one.release()
-    return frozen(base_of(suspect))
+    return frozen(base_of(suspect)), int((STEPS - 1) * (config.low + config.high) / 2)
 
 
 def _score_set(
     items: Sequence[Item],
     parts: Parts,
     coater: Coater,
-    config: PreferenceConfig,
     facts: dict[str, Any],
-    base: Denoiser,
+    reader: Denoiser,
+    time: int | None,
     size: int,
     usual: Floats | None,
     keep_field: bool,
     progress: Progress,
 ) -> ScoreSet:
-    """The result: the fields, read along the patterns of the bits."""
+    """The result: the fields, read along the patterns, or what is removed of them at a time."""
     fields, losses = parts.tables(len(items))
-    pipeline, mirrored = base.pipeline, config.mirrored
-    coater.to(base.device)
+    pipeline, mirrored = reader.pipeline, bool(facts["settings"]["mirrored"])
+    coater.to(reader.device)
     seen = spread(len(items))
     views = torch.cat([view(items[row], size) for row in seen])
     progress.stage("Reading the coating's patterns", len(seen))
     removed = None
-    if config.removed:
+    if time is not None:
         patterns, removed = removed_patterns(
-            base,
+            reader,
             views,
             [text_of(items[row]) for row in seen],
             coater,
-            int((STEPS - 1) * (config.low + config.high) / 2),  # the middle of the range
+            time,
             mirrored=mirrored,
             progress=progress,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +101,19 @@ def test_other_families_are_measured(
     assert again.features is not None
     assert np.abs(again.features - found.features).max() < 1e-3
     assert np.allclose(again.scores, found.scores, rtol=1e-4)
+
+
+def test_what_the_base_removes_counts_only_with_a_control(
+    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater
+) -> None:
+    suspect, control = suspects["epsilon"], suspects["v_prediction"]
+    whole = dataclasses.replace(CONFIG, removed=False)
+
+    def features(config: PreferenceConfig, *controls: LocalSuspect) -> Any:
+        return measure_preference(suspect, data, coater, config, controls=controls).features
+
+    assert np.array_equal(features(CONFIG), features(whole))
+    assert np.abs(features(CONFIG, control) - features(whole, control)).max() > 0.1
 
 
 def test_a_model_is_its_own_control(
