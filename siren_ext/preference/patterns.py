@@ -30,7 +30,8 @@ PLACES = 64
 CODINGS = 512
 """Coated copies that are passed through the autoencoder for them, over all these images."""
 _PER_BIT = 10  # more of them for long messages
-_ENCODE_BATCH = 8
+_TOGETHER = 8  # copies of up to 512 x 512 pixels that pass the autoencoder at once
+_PIXELS = _TOGETHER * 512**2  # fewer larger ones, because its memory grows with their pixels
 _SEED = 20_410
 
 Floats = NDArray[np.float64]
@@ -153,13 +154,14 @@ def _linear_parts(
     rng = np.random.default_rng(_SEED)
     # few images get more copies each: the fit needs many more coatings than bits
     each = -(-max(CODINGS, _PER_BIT * bits) // len(views)) + 1
+    together = max(1, min(_TOGETHER, _PIXELS // (views.shape[-2] * views.shape[-1])))
     power = np.eye(bits) * 1e-9
     products: list[NDArray[Any]] = [np.zeros((bits, 1)) for _ in looks]
     shape: tuple[int, ...] = ()
     for row, view in enumerate(torch.split(views.to(coater.device), 1)):
         signs = rng.integers(0, 2, (each, bits)) * 2.0 - 1
         changed: list[list[Tensor]] = [[] for _ in looks]
-        for part in torch.split(torch.from_numpy(signs).float(), _ENCODE_BATCH):
+        for part in torch.split(torch.from_numpy(signs).float(), together):
             images = view.expand(len(part), -1, -1, -1)
             coated = (images + coater.residual(images, part.to(view))).clamp(0, 1)
             encoded = pipelines.encode_latents(pipeline, coated)

@@ -14,6 +14,7 @@ from siren_ext.coater.bundled import coater_path
 from siren_ext.coater.coater import Coater
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.load import load_pipeline
+from siren_ext.preference import patterns
 from siren_ext.preference.patterns import latent_patterns, removed_patterns, spread
 from siren_ext.preference.reading import read_fields
 
@@ -78,6 +79,27 @@ def test_the_linear_part_is_found_for_any_number_of_images(pixels: Pixels, count
     found = latent_patterns(pixels, views, Linear(patterns))
     expected = patterns.flatten(1).numpy()
     assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+def test_large_copies_pass_the_autoencoder_in_smaller_parts(
+    pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def encode(_: object, images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        return images
+
+    monkeypatch.setattr(pipelines, "encode_latents", encode)
+    monkeypatch.setattr(patterns, "CODINGS", 15)
+    coater = Linear(1e-3 * torch.ones(1, 3, 8, 8))
+    whole = latent_patterns(pixels, torch.full((1, 3, 8, 8), 0.5), coater)
+    assert sizes == [8, 8]
+    sizes.clear()
+    monkeypatch.setattr(patterns, "_PIXELS", 2 * 8 * 8)
+    parts = latent_patterns(pixels, torch.full((1, 3, 8, 8), 0.5), coater)
+    assert sizes == [2] * 8
+    np.testing.assert_allclose(parts, whole, atol=1e-9)
 
 
 def test_patterns_of_symmetric_coatings_equal_their_mirror_images(pixels: Pixels) -> None:
