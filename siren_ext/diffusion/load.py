@@ -19,7 +19,9 @@ from siren_ext.files import sha256_file
 Pipeline = Any
 """A diffusers ``StableDiffusionPipeline``. Any, because diffusers need not be installed."""
 
-POCKET = "pocket"
+POCKET, SMALL = "pocket", "pocket-small"
+BUNDLED = {POCKET: "model", SMALL: "small"}
+"""Models inside the package, and their folders."""
 _PARTS = ("unet", "vae", "text_encoder")
 _HASHED = (".safetensors", ".json", ".txt")
 # largest latent side for which plain attention is used on a CPU
@@ -40,18 +42,19 @@ def model_path(model: str | Path) -> Path:
     Parameters
     ----------
     model : str or Path
-        ``pocket`` for the model inside the package, a diffusers folder, or a ``.safetensors`` file.
+        ``pocket`` or ``pocket-small`` for the models inside the package, a diffusers folder, or a
+        ``.safetensors`` file.
 
     Raises
     ------
     ModelError
         If it does not exist or is something else.
     """
-    if str(model) == POCKET:
-        path = Path(__file__).parents[1] / "pocket" / "model"
+    if str(model) in BUNDLED:
+        path = Path(__file__).parents[1] / "pocket" / BUNDLED[str(model)]
         if not (path / "model_index.json").is_file():
             raise ModelError(
-                f"The pocket model is missing from this installation (expected {path}). "
+                f"The model {model} is missing from this installation (expected {path}). "
                 "Reinstall the package, or give a diffusers folder."
             )
         return path
@@ -178,7 +181,7 @@ def model_fingerprint(model: str | Path) -> str:
 
 def model_name(model: str | Path) -> str:
     """A short name without folders, for metadata and reports."""
-    return POCKET if str(model) == POCKET else Path(model).stem
+    return str(model) if str(model) in BUNDLED else Path(model).stem
 
 
 @contextmanager

@@ -28,7 +28,6 @@ from siren_ext.attribution.key_samples import (
 from siren_ext.attribution.shadow import find, first_embeddings, query_vectors
 from siren_ext.attribution.source_config import ShadowConfig, SourceConfig
 from siren_ext.cli.common import command, say, watched
-from siren_ext.diffusion.load import POCKET
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyImages
@@ -36,6 +35,8 @@ from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.source_choices import choice_rows
 from siren_ext.experiments.source_models import SOURCES, Length, SourceModels
 from siren_ext.experiments.source_plot import plot_source
+from siren_ext.experiments.source_provenance import KEYS as PROVENANCE
+from siren_ext.experiments.source_provenance import closeness, provenance_rows
 from siren_ext.experiments.source_tables import (
     POOLED,
     Finding,
@@ -51,10 +52,10 @@ from siren_ext.experiments.study import open_set
 from siren_ext.suspects.local import LocalSuspect
 
 STRATEGIES = ("detection", "random", "generation")
-KINDS = (*STRATEGIES, WATERMARK)
+KINDS = (*STRATEGIES, PROVENANCE, WATERMARK)
 BAND = 0.01
 SIZE = 128
-_ALL = ("first", "second", "full")
+_ALL = tuple(SOURCES)
 QUICK = Length(
     sources=("first",),
     each=3,
@@ -122,7 +123,7 @@ class Study:
         ConfigError
             If there are too few key samples.
         """
-        own, asking, base = self.models.own, self.asking, LocalSuspect(POCKET)
+        own, asking, base = self.models.own, self.asking, LocalSuspect(self.models.kind.base)
         every = replace(asking, config=replace(self.config, keys=len(own)))
         source, asked = self.models.source, image_candidates(own, len(own), self.config.seed)
         if keys == "generation":
@@ -149,6 +150,18 @@ class Study:
             self._judged(answers),
             self._shadow(used.pop("source"), used),
         )
+
+    def closeness(self) -> dict[str, float]:
+        """How close each model's pictures of the source's captions are to those of the source."""
+        embed = embedding(self.config)
+        asking = replace(self.by_caption, config=replace(self.config, keys=len(self.models.own)))
+        asked = image_candidates(self.models.own, len(self.models.own), self.config.seed)
+        first = {
+            name: first_embeddings(asking.answers(name, model, asked), embed, SIZE)
+            for name, model in {"source": self.models.source, **self._suspects()}.items()
+        }
+        source = first.pop("source")
+        return {name: closeness(own, source) for name, own in first.items()}
 
     def _suspects(self) -> dict[str, LocalSuspect]:
         return {name: self.models.model(name) for name in self.models.shares}
@@ -226,6 +239,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def source_attribution(
     out: Annotated[Path, typer.Option("--out", help="Folder of the study.")],
     data: StudyImages = "samples",
+    sources: Annotated[
+        str, typer.Option("--sources", help="Some of the sources only; separated by commas.")
+    ] = "",
     quick: Annotated[bool, typer.Option("--quick", help="One source, few models.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Many models, many hours.")] = False,
     choices: Annotated[
@@ -244,6 +260,10 @@ def source_attribution(
     if unknown := sorted(set(wanted) - set(KINDS)):
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(KINDS)}.")
     length, known = FULL if full else QUICK if quick else MIDDLE, open_set(data)
+    if some := tuple(name for name in sources.split(",") if name):
+        if unknown := sorted(set(some) - set(SOURCES)):
+            raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(SOURCES)}.")
+        length = replace(length, sources=some)
     if len(known) < length.needed:
         raise ConfigError(f"{data} has {len(known)} images; the study needs {length.needed}.")
     open_log(out, {"data": known.hash, "training": length.training})
@@ -260,7 +280,13 @@ def source_attribution(
             Study(SourceModels(SOURCES[name], known, out, length, progress), QUESTIONS)
             for name in length.sources
         ]
-        rows = study_rows(studies, [name for name in wanted if name != WATERMARK])
+        rows = study_rows(studies, [name for name in wanted if name in STRATEGIES])
+        if PROVENANCE in wanted:
+            close = {
+                study.models.kind.name: (study.closeness(), study.models.shares)
+                for study in studies
+            }
+            rows += provenance_rows(close, ShadowConfig().false_positives)
         for study in studies if WATERMARK in wanted else ():
             rows += watermark_rows(study.models, study.by_caption, ShadowConfig().false_positives)
     table = csv or out / "source_attribution.csv"

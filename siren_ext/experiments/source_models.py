@@ -1,8 +1,8 @@
 """The models of the study of source attribution: sources, infringing and innocent ones.
 
-A source is the bundled model, fine-tuned on some of the images. Infringing models are LoRAs of the
-bundled model that are trained on a mixture of the source's pictures and of images that no source
-has seen, and innocent ones on such images alone. Everything finished is kept.
+A source is a bundled model, fine-tuned on some of the images. Infringing models are LoRAs of the
+same bundled model that are trained on a mixture of the source's pictures and of images that no
+source has seen, and innocent ones on such images alone. Everything finished is kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from siren_ext.attribution.mixtures import build_mixture
 from siren_ext.data.dataset import ImageSet
-from siren_ext.diffusion.load import POCKET
+from siren_ext.diffusion.load import POCKET, SMALL
 from siren_ext.files import atomic
 from siren_ext.personalize.config import Method, PersonalizeConfig
 from siren_ext.personalize.run import personalize
@@ -28,7 +28,7 @@ SHARES = (1.0, 0.7, 0.5, 0.3)
 _PICTURE_SEED = 700_000_000  # far from the seeds of questions and of key images
 _PICTURE_STEPS = 10
 _RANK, _RATE = 32, 6e-3  # with smaller ones, short trainings teach little of single images
-_INNOCENT_SEED, _TRIAL, _SEEDS_PER_SOURCE = 100, 2000, 10_000
+_INNOCENT_SEED, _TRIAL, _OTHER_BASE, _SEEDS_PER_SOURCE = 100, 2000, 4000, 10_000
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class SourceKind:
         Of its training.
     rate : float
         Learning rate.
+    base : str
+        The bundled model that it and the models that are asked about it were trained from.
     """
 
     name: str
@@ -54,6 +56,7 @@ class SourceKind:
     seed: int
     method: Method = "lora"
     rate: float = 2e-3
+    base: str = POCKET
 
 
 SOURCES = {
@@ -62,9 +65,13 @@ SOURCES = {
         SourceKind("first", 3, 1),
         SourceKind("second", 0, 2),
         SourceKind("full", 1, 3, "full", 5e-4),
+        SourceKind("small_first", 3, 4, base=SMALL),
+        SourceKind("small_second", 0, 5, base=SMALL),
+        SourceKind("small_full", 1, 6, "full", 5e-4, SMALL),
     )
 }
-"""All sources: LoRAs of two sets of images, and all weights trained on a third set."""
+"""All sources: LoRAs of two sets of images, and all weights trained on a third set, of each of the
+two bundled models."""
 
 
 @dataclass(frozen=True)
@@ -166,11 +173,11 @@ class SourceModels:
         progress = Named(self.progress, name)
         if training.method == "full":
             folder = self.out / "models" / name
-            personalize(data, POCKET, training, folder, progress=progress)
+            personalize(data, self.kind.base, training, folder, progress=progress)
             return LocalSuspect(folder)
         file = self.out / "models" / f"{name}.safetensors"
-        personalize(data, POCKET, training, file, progress=progress)
-        return LocalSuspect(POCKET, file)
+        personalize(data, self.kind.base, training, file, progress=progress)
+        return LocalSuspect(self.kind.base, file)
 
     def lora(self, seed: int) -> PersonalizeConfig:
         """How infringing and innocent models are trained.
@@ -211,17 +218,19 @@ class SourceModels:
     def shares(self) -> dict[str, float]:
         """rho of every model but the source; 0 for innocent ones."""
         prefix = "trial_" if self.trial else ""
+        others = prefix + ("" if self.kind.base == POCKET else "small_")
         found = {
             f"{prefix}{self.kind.name}_rho{100 * share:.0f}_{number}": share
             for share in self.length.shares
             for number in range(self.length.each)
         }
-        return found | {f"{prefix}innocent_{number}": 0.0 for number in range(self.length.innocent)}
+        return found | {f"{others}innocent_{number}": 0.0 for number in range(self.length.innocent)}
 
     @property
     def first_seed(self) -> int:
         """Seeds of infringing models are from here on."""
-        return _SEEDS_PER_SOURCE * (1 + self.kind.part) + _TRIAL * self.trial
+        place = self.kind.part + PARTS * (self.kind.base != POCKET)
+        return _SEEDS_PER_SOURCE * (1 + place) + _TRIAL * self.trial
 
     def seed(self, name: str) -> int:
         """Training seed of a model.
@@ -234,7 +243,8 @@ class SourceModels:
         share, number = self.shares[name], int(name.rpartition("_")[2])
         if share:
             return self.first_seed + round(100 * share) + 100 * number
-        return _INNOCENT_SEED + number + _TRIAL * self.trial
+        other_base = _OTHER_BASE * (self.kind.base != POCKET)
+        return _INNOCENT_SEED + number + _TRIAL * self.trial + other_base
 
     def model(self, name: str) -> LocalSuspect:
         """One of the models, trained if it does not exist.

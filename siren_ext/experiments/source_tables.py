@@ -180,10 +180,10 @@ def confidence_rows(keys: str, judged: Sequence[Judged], alpha: float, least: fl
     for share in sorted({one.share for one in judged}, reverse=True):
         some = [one for one in judged if one.share == share]
         value, low, high = mean_interval(some)
-        rows.append(_row("conf", keys, share, value, low, high, len(some)))
+        rows.append(table_row("conf", keys, share, value, low, high, len(some)))
         accused = sum(one.accused(alpha, least) for one in some)
         limits = exact_interval(accused, len(some))
-        rows.append(_row("accused", keys, share, accused / len(some), *limits, len(some)))
+        rows.append(table_row("accused", keys, share, accused / len(some), *limits, len(some)))
     return rows
 
 
@@ -202,7 +202,7 @@ def mean_rows(metric: str, keys: str, scores: Mapping[float, Floats]) -> list[Ro
         rng = np.random.default_rng(59)
         drawn = values[rng.integers(len(values), size=(REPEATS, len(values)))].mean(1)
         low, high = np.percentile(drawn, _TAILS)
-        rows.append(_row(metric, keys, rho, float(values.mean()), low, high, len(values)))
+        rows.append(table_row(metric, keys, rho, float(values.mean()), low, high, len(values)))
     return rows
 
 
@@ -242,7 +242,7 @@ def score_rows(
     for metric, value in rates(known, innocent, share).items():
         low, high = np.percentile(drawn[metric], _TAILS)
         count = len(known) + len(innocent)
-        rows.append(_row(f"{name} {metric}", keys, rho, value, low, high, count))
+        rows.append(table_row(f"{name} {metric}", keys, rho, value, low, high, count))
     return rows
 
 
@@ -265,7 +265,7 @@ def band_rows(keys: str, judged: Sequence[Judged]) -> list[Row]:
             count = int(((pool >= edge) & (pool < end)).sum())
             limits = exact_interval(count, len(pool))
             name = f"distance from {edge:g}"
-            rows.append(_row(name, keys, share, count / len(pool), *limits, len(some)))
+            rows.append(table_row(name, keys, share, count / len(pool), *limits, len(some)))
     return rows
 
 
@@ -301,7 +301,7 @@ def number_rows(keys: str, judged: Sequence[Judged], numbers: Sequence[int]) -> 
             for _ in range(REPEATS)
         ]
         low, high = np.percentile(drawn, _TAILS)
-        rows.append(_row(f"gap at N = {number}", keys, None, value, low, high, len(judged)))
+        rows.append(table_row(f"gap at N = {number}", keys, None, value, low, high, len(judged)))
     return rows
 
 
@@ -321,9 +321,10 @@ def told(row: Row) -> str:
     )
 
 
-def _row(
+def table_row(
     metric: str, keys: str, share: float | None, value: float, low: float, high: float, models: int
 ) -> Row:
+    """A row; without a source. ``share`` is rho, None if it differs or doesn't matter."""
     return {
         "metric": metric,
         "keys": keys,

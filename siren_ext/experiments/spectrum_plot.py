@@ -10,7 +10,8 @@ from siren_ext.experiments.pictures import new_figure, save_figure
 
 Row = dict[str, Any]
 
-_STYLES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#777777", "#000000")
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#777777")
+_DASHES = ((1, 2), (3, 2), (7, 2), ())  # the longest training is a full line
 
 
 def plot_spectrum(rows: Sequence[Row], path: Path) -> None:
@@ -25,17 +26,20 @@ def plot_spectrum(rows: Sequence[Row], path: Path) -> None:
     """
     axes = list(dict.fromkeys(row["axis"] for row in rows))
     lines = list(dict.fromkeys((row["condition"], row["steps"]) for row in rows))
-    figure = new_figure(4 * len(axes), 7)
+    names = list(dict.fromkeys(name for name, _ in lines))
+    lengths = sorted({steps for _, steps in lines})[-len(_DASHES) :]
+    figure = new_figure(4 * len(axes) + 3, 7)
     frames = figure.subplots(2, len(axes), sharex=True, sharey="row", squeeze=False)
     for column, axis in enumerate(axes):
-        for number, (condition, steps) in enumerate(lines):
+        for condition, steps in lines:
             found = [
                 row
                 for row in rows
                 if (row["axis"], row["condition"], row["steps"]) == (axis, condition, steps)
             ]
-            colour = _STYLES[number % len(_STYLES)]
-            style = {"color": colour, "marker": "o", "label": f"{condition}, {steps} steps"}
+            dashes = _DASHES[lengths.index(steps) - len(lengths)] if steps in lengths else (1, 5)
+            style = {"color": _COLOURS[names.index(condition) % len(_COLOURS)], "marker": "."}
+            style |= {"label": f"{condition}, {steps} steps", "dashes": dashes}
             places = range(len(found))
             upper, lower = frames[0][column], frames[1][column]
             errors = [row["error"] for row in found]
@@ -49,7 +53,7 @@ def plot_spectrum(rows: Sequence[Row], path: Path) -> None:
         frames[1][column].set_xlabel("cycles per side")
     frames[0][0].set_ylabel("share of the band that is learnt")
     frames[1][0].set_ylabel("worth: learnt squared by variance")
-    frames[0][-1].legend(frameon=False, fontsize=8)
+    frames[0][-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     save_figure(figure, path)
 
 

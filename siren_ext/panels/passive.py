@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from siren_ext.diffusion.load import BUNDLED
 from siren_ext.errors import AdapterError, ConfigError
 from siren_ext.panels import html as cards
 from siren_ext.panels.gradio_compat import upload_field, upload_paths
@@ -149,7 +150,7 @@ def base_model(base: str, host: PanelHost) -> str:
         There is no such file or folder.
     """
     base = base.strip().strip('"') if host.limits.folders else "pocket"
-    if base != "pocket" and not Path(base).exists():
+    if base not in BUNDLED and not Path(base).exists():
         raise ConfigError(
             f"There is no model {base}. Expected 'pocket', or the path of an existing checkpoint."
         )

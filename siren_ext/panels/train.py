@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from siren_ext.diffusion.load import BUNDLED
 from siren_ext.errors import CoaterError, ConfigError
 from siren_ext.panels import html as cards
 from siren_ext.panels.host import PanelHost, PanelProgress
@@ -157,7 +158,7 @@ def check_model(base: str, noun: str) -> None:
     from siren_ext.training.prompts import class_noun
 
     class_noun(noun)
-    if base != "pocket" and not Path(base).exists():
+    if base not in BUNDLED and not Path(base).exists():
         raise ConfigError(
             f"There is no model {base}. Expected 'pocket', or the path of an existing checkpoint."
         )

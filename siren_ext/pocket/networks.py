@@ -11,20 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from siren_ext.pocket.parts import (
+    DESIGNS,
     load_weights,
     make_text_encoder,
     make_unet,
-    predicts_velocity,
+    predicts,
 )
 
 log = logging.getLogger(__name__)
 
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+NOISE_WEIGHT = 5.0
+"""Largest weight of an error in the predicted noise, where the least is 1."""
+
 
 class MasterWeights:
-    """Float32 weights, AdamW and averages of bfloat16 modules.
+    """Float32 weights, AdamW and averages of modules that may compute in bfloat16.
 
-    The modules compute in bfloat16, which is several times faster on matrix units. Updates are far
-    smaller than the steps of bfloat16, so they are made on float32 copies.
+    Bfloat16 is several times faster on matrix units. Updates are far smaller than its steps, so
+    they are made on float32 copies.
 
     Parameters
     ----------
@@ -121,7 +126,7 @@ def noise_levels(log_ratio: Tensor, centre: float = -1.0, spread: float = 2.0) -
 
 
 class Networks:
-    """UNet and text encoder in bfloat16, with their float32 weights.
+    """UNet and text encoder in the precision of training, with their float32 weights.
 
     Parameters
     ----------
@@ -136,14 +141,15 @@ class Networks:
 
         # Initial weights are drawn from the global generator. Seeding it is fine in a script.
         torch.manual_seed(args.seed)
-        self.unet, self.text = make_unet(), make_text_encoder(tokenizer)
+        self.design, self.dtype = DESIGNS[args.design], DTYPES[args.precision]
+        self.unet, self.text = make_unet(self.design), make_text_encoder(tokenizer)
         self.checkpoint = args.work / "unet.pt"
         if args.start is not None and not self.checkpoint.exists():
             self._begin_from(args.start)
         modules = {"unet": self.unet, "text": self.text}
         self.weights = MasterWeights(modules, args.lr)
-        self.unet.to(torch.bfloat16).train()
-        self.text.to(torch.bfloat16).train()
+        self.unet.to(self.dtype).train()
+        self.text.to(self.dtype).train()
         # on a CPU the backward pass of fused attention is slower for such short sequences
         self.unet.set_attn_processor(AttnProcessor())
         if hasattr(self.text, "set_attn_implementation"):  # older transformers have no other
@@ -156,7 +162,10 @@ class Networks:
         self.chance = noise_levels((self.kept / (1 - self.kept)).log())
 
     def loss(self, clean: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
-        """Mean squared error of the predicted velocity at random noise levels.
+        """Mean squared error of the prediction at random noise levels.
+
+        An error e in the noise is one of e / sqrt(a) in the velocity, so errors in the noise are
+        weighted by 1 / a. The weight has a limit, because a is close to 0 at high noise.
 
         Parameters
         ----------
@@ -181,8 +190,11 @@ class Networks:
         level = self.kept[times].view(-1, 1, 1, 1)
         noisy = level.sqrt() * clean + (1 - level).sqrt() * noise
         hidden = self.text(tokens).last_hidden_state
+        guess = self.unet(noisy.to(self.dtype), times, hidden).sample.float()
+        if self.design.prediction == "epsilon":
+            weight = (1 / level).clamp(max=NOISE_WEIGHT)
+            return (weight * (guess - noise).square()).mean()
         velocity = level.sqrt() * noise - (1 - level).sqrt() * clean
-        guess = self.unet(noisy.bfloat16(), times, hidden).sample.float()
         error: Tensor = (guess - velocity).square().mean()
         return error
 
@@ -203,7 +215,7 @@ class Networks:
     def _begin_from(self, start: Path) -> None:
         """Copy the weights of an exported model."""
         load_weights(start, unet=self.unet, text=self.text)
-        if not predicts_velocity(start):  # then its last layer cannot be used
+        if predicts(start) != self.design.prediction:  # then its last layer cannot be used
             nn.init.zeros_(self.unet.conv_out.weight)
             nn.init.zeros_(self.unet.conv_out.bias)
         log.info("starting from %s", start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,33 @@ from siren_ext.files import atomic
 VOCABULARY = 4096
 MAX_TOKENS = 32
 WIDTH = 128
-CHANNELS = (96, 160, 192)
-HEADS = (3, 5, 6)
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 # prefix of a text encoder's weights in older versions of transformers; newer ones read both
 _TEXT_PREFIX = "text_model."
+
+
+@dataclass(frozen=True)
+class Design:
+    """What one model of the family has for itself.
+
+    Attributes
+    ----------
+    channels, heads : tuple of int
+        Channels and attention heads of the UNet's three levels.
+    prediction : {"v_prediction", "epsilon"}
+        What the UNet predicts: the velocity, as Stable Diffusion 2 does, or the noise, as Stable
+        Diffusion 1 and XL do.
+    """
+
+    channels: tuple[int, int, int]
+    heads: tuple[int, int, int]
+    prediction: str
+
+
+DESIGNS = {
+    "pocket": Design((96, 160, 192), (3, 5, 6), "v_prediction"),
+    "small": Design((64, 64, 96), (2, 2, 3), "epsilon"),
+}
 
 
 def make_tokenizer(captions: list[str], folder: Path) -> None:
@@ -99,18 +122,24 @@ def load_taesd(folder: Path) -> Any:
     return vae.eval().requires_grad_(False)
 
 
-def make_unet() -> Any:
-    """A small UNet with Stable Diffusion's block types; attention in the two lower levels."""
+def make_unet(design: Design) -> Any:
+    """A small UNet with Stable Diffusion's block types; attention in the two lower levels.
+
+    Parameters
+    ----------
+    design : Design
+        Its width.
+    """
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
         sample_size=16,
-        block_out_channels=CHANNELS,
+        block_out_channels=design.channels,
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=WIDTH,
-        attention_head_dim=HEADS,
+        attention_head_dim=design.heads,
     )
 
 
@@ -134,8 +163,14 @@ def make_text_encoder(tokenizer: Any) -> Any:
     )
 
 
-def make_scheduler() -> Any:
-    """DDIM with Stable Diffusion's noise schedule, for a model that predicts the velocity."""
+def make_scheduler(design: Design) -> Any:
+    """DDIM with Stable Diffusion's noise schedule.
+
+    Parameters
+    ----------
+    design : Design
+        What the UNet predicts.
+    """
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(
@@ -143,26 +178,30 @@ def make_scheduler() -> Any:
         beta_end=0.012,
         beta_schedule="scaled_linear",
         num_train_timesteps=1000,
-        prediction_type="v_prediction",
+        prediction_type=design.prediction,
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
     )
 
 
-def predicts_velocity(model: Path) -> bool:
-    """Whether an exported model predicts the velocity rather than the noise."""
+def predicts(model: Path) -> str:
+    """What an exported model predicts: ``v_prediction`` or ``epsilon``."""
     config = json.loads((model / "scheduler" / "scheduler_config.json").read_text("utf-8"))
-    return bool(config.get("prediction_type") == "v_prediction")
+    return str(config.get("prediction_type", "epsilon"))
 
 
-def save_model(out: Path, *, unet: Any, text: Any, tokenizer: Path, taesd: Path) -> None:
+def save_model(
+    out: Path, *, design: Design, unet: Any, text: Any, tokenizer: Path, taesd: Path
+) -> None:
     """Write a diffusers folder in float16 that old and new versions of transformers can read.
 
     Parameters
     ----------
     out : Path
         The folder.
+    design : Design
+        What the UNet predicts.
     unet, text : torch.nn.Module
         The trained networks.
     tokenizer : Path
@@ -177,7 +216,7 @@ def save_model(out: Path, *, unet: Any, text: Any, tokenizer: Path, taesd: Path)
         unet=unet,
         text_encoder=text,
         tokenizer=load_tokenizer(tokenizer),
-        scheduler=make_scheduler(),
+        scheduler=make_scheduler(design),
         safety_checker=None,
         feature_extractor=None,
         image_encoder=None,

@@ -4,16 +4,18 @@ Stages, each skipped when its result is already in ``--work``:
 
 1. ``tokenizer``: a byte-pair vocabulary in CLIP's format, learnt from the captions.
 2. ``latents``: both mirror images of every corpus picture through the autoencoder, cached.
-3. ``unet``: text encoder and UNet together, predicting the velocity (Salimans and Ho 2022) as
-   Stable Diffusion 2 does, at log-normal noise levels (Karras et al. 2022). A network that predicts
-   noise must copy its input to well under a percent before it can express the class at high noise,
-   and this small network in bfloat16 did not get that far. The learning rate is constant, with a
-   linear decay at the end.
+3. ``unet``: text encoder and UNet together, at log-normal noise levels (Karras et al. 2022). The
+   pocket model predicts the velocity (Salimans and Ho 2022) as Stable Diffusion 2 does. A network
+   that predicts noise must copy its input to well under a percent before it can express the class
+   at high noise, and in bfloat16 it did not get that far. ``--design small`` is a narrower one that
+   predicts noise; train it in float32. The learning rate is constant, with a linear decay at the
+   end.
 4. ``export``: averaged weights as a diffusers folder in float16 safetensors.
 
 The autoencoder is TAESD (MIT), a small network with the latents of Stable Diffusion 1.x.
 
-Example: ``python -m siren_ext.pocket.train --corpus C --taesd T --work W --out OUT --steps 8000``
+Examples: ``python -m siren_ext.pocket.train --corpus C --taesd T --work W --out OUT --steps 8000``,
+``... --design small --seed 1 --precision float32 --pictures 8000 --no-mirror --steps 4000``
 """
 
 from __future__ import annotations
@@ -36,8 +38,9 @@ from torch import Tensor
 
 from siren_ext.errors import ConfigError
 from siren_ext.pocket.captions import read_captions
-from siren_ext.pocket.networks import Networks
+from siren_ext.pocket.networks import DTYPES, Networks
 from siren_ext.pocket.parts import (
+    DESIGNS,
     MAX_TOKENS,
     TOKENIZER_FILES,
     load_taesd,
@@ -53,42 +56,60 @@ log = logging.getLogger(__name__)
 EMA_DECAY = 0.999
 
 
-@torch.no_grad()
-def cache_latents(corpus: Path, vae: Any, out: Path, batch: int = 32) -> None:
-    """Encode every picture and its mirror image; a stopped call resumes.
+def chosen(count: int, pictures: int | None) -> NDArray[np.int64]:
+    """Rows of the corpus to train on, spread evenly over it.
 
     Parameters
     ----------
-    corpus : Path
-        Folder with ``images.npy``, n x H x W x 3 in uint8.
+    count : int
+        Pictures in the corpus.
+    pictures : int | None
+        How many to take; None, or more than there are, takes all.
+    """
+    return np.unique(np.linspace(0, count - 1, min(count, pictures or count)).astype(np.int64))
+
+
+@torch.no_grad()
+def cache_latents(args: argparse.Namespace, vae: Any, batch: int = 32) -> None:
+    """Encode the pictures, and by default their mirror images; a stopped call resumes.
+
+    The latents are in ``latents.npy`` in ``--work``, 1 or 2 x n x 4 x H/8 x W/8 in float16. The
+    number of finished rows is in a ``.done`` file beside it.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        The command line; ``--corpus`` is a folder with ``images.npy``, N x H x W x 3 in uint8.
     vae : torch.nn.Module
         The autoencoder.
-    out : Path
-        The file to write: 2 x n x 4 x H/8 x W/8 in float16. The number of finished rows is in a
-        ``.done`` file beside it.
     batch : int
         Pictures encoded at once.
     """
-    images = np.load(corpus / "images.npy", mmap_mode="r")
-    shape = (2, len(images), 4, images.shape[1] // 8, images.shape[2] // 8)
+    images = np.load(args.corpus / "images.npy", mmap_mode="r")
+    rows, sides = chosen(len(images), args.pictures), 2 if args.mirror else 1
+    out = args.work / "latents.npy"
+    shape = (sides, len(rows), 4, images.shape[1] // 8, images.shape[2] // 8)
     counter = out.with_suffix(".done")
     start = int(counter.read_text()) if counter.exists() and out.exists() else 0
+    if start >= len(rows):
+        return
     mode = "r+" if start else "w+"
     store = np.lib.format.open_memmap(out, mode=mode, dtype=np.float16, shape=shape)
-    vae = vae.to(torch.bfloat16).to(memory_format=torch.channels_last)
+    dtype = DTYPES[args.precision]
+    vae = vae.to(dtype).to(memory_format=torch.channels_last)
     began = time.monotonic()
-    for first in range(start, len(images), batch):
-        pixels = torch.from_numpy(np.array(images[first : first + batch]))
-        pixels = pixels.permute(0, 3, 1, 2).to(torch.bfloat16) / 127.5 - 1
-        for mirror in (0, 1):
-            latents = vae.encode(pixels.flip(3) if mirror else pixels).latents
-            store[mirror, first : first + batch] = latents.float().numpy()
+    for first in range(start, len(rows), batch):
+        pixels = torch.from_numpy(images[rows[first : first + batch]])
+        pixels = pixels.permute(0, 3, 1, 2).to(dtype) / 127.5 - 1
+        for side in range(sides):
+            latents = vae.encode(pixels.flip(3) if side else pixels).latents
+            store[side, first : first + batch] = latents.float().numpy()
         if first % (batch * 20) == 0:
             store.flush()
             counter.write_text(str(first))
-            log.info("latents %d of %d, %.0f s", first, len(images), time.monotonic() - began)
+            log.info("latents %d of %d, %.0f s", first, len(rows), time.monotonic() - began)
     store.flush()
-    counter.write_text(str(len(images)))
+    counter.write_text(str(len(rows)))
 
 
 def learning_rate(
@@ -148,8 +169,8 @@ class TrainingSet:
     ----------
     captions : list[str]
         One per picture.
-    latents : array, shape (2, n, 4, h, w)
-        Latents of every picture and its mirror image, in float16.
+    latents : array, shape (1 or 2, n, 4, h, w)
+        Latents of every picture and, if there are 2, of its mirror image, in float16.
     tokenizer : Any
         The tokenizer of the text encoder.
     """
@@ -166,11 +187,23 @@ class TrainingSet:
         ----------
         args : argparse.Namespace
             The command line.
+
+        Raises
+        ------
+        ConfigError
+            If the latents are those of another choice of pictures.
         """
+        captions = [row.caption for row in read_captions(args.corpus)]
+        latents = np.load(args.work / "latents.npy", mmap_mode="r")
+        rows, sides = chosen(len(captions), args.pictures), 2 if args.mirror else 1
+        if latents.shape[:2] != (sides, len(rows)):
+            raise ConfigError(
+                f"{args.work / 'latents.npy'} has latents of {latents.shape[1]} pictures, "
+                f"{latents.shape[0]} each; this call needs {len(rows)}, {sides} each. Use the same "
+                "--pictures and --mirror, or a new --work folder."
+            )
         return cls(
-            [row.caption for row in read_captions(args.corpus)],
-            np.load(args.work / "latents.npy", mmap_mode="r"),
-            load_tokenizer(args.work / "tokenizer"),
+            [captions[row] for row in rows], latents, load_tokenizer(args.work / "tokenizer")
         )
 
     def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -191,7 +224,7 @@ class TrainingSet:
             size x 32 token numbers.
         """
         picks = rng.integers(len(self.captions), size=size)
-        mirror = rng.integers(2, size=size)
+        mirror = rng.integers(len(self.latents), size=size)
         clean = torch.from_numpy(self.latents[mirror, picks].astype(np.float32))
         prompts = [vary_caption(self.captions[i], rng) for i in picks]
         tokens: Tensor = self.tokenizer(
@@ -266,11 +299,12 @@ def export(args: argparse.Namespace, average: dict[str, Tensor], step: int) -> N
         Number of finished steps.
     """
     tokenizer = args.work / "tokenizer"
-    unet, text = make_unet(), make_text_encoder(load_tokenizer(tokenizer))
+    design = DESIGNS[args.design]
+    unet, text = make_unet(design), make_text_encoder(load_tokenizer(tokenizer))
     for name, module in (("unet", unet), ("text", text)):
         own = {k.split(".", 1)[1]: v for k, v in average.items() if k.startswith(f"{name}.")}
         module.load_state_dict({**module.state_dict(), **own}, strict=True)
-    save_model(args.out, unet=unet, text=text, tokenizer=tokenizer, taesd=args.taesd)
+    save_model(args.out, design=design, unet=unet, text=text, tokenizer=tokenizer, taesd=args.taesd)
     save_file({"step": torch.tensor(step)}, args.work / "exported.safetensors")
     log.info("exported step %d to %s", step, args.out)
 
@@ -332,15 +366,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-every", type=int, default=500)
+    parser.add_argument("--design", choices=tuple(DESIGNS), default="pocket")
+    parser.add_argument("--precision", choices=tuple(DTYPES), default="bfloat16")
+    parser.add_argument("--pictures", type=int, help="so many, spread over the corpus (all)")
+    parser.add_argument(
+        "--mirror",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="also train on mirror images",
+    )
     parser.add_argument("--start", type=Path, help="exported model to start from")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     args.work.mkdir(parents=True, exist_ok=True)
     rows = read_captions(args.corpus)
     prepare_tokenizer(args, [row.caption for row in rows])
-    rows_done = args.work / "latents.done"
-    if not rows_done.exists() or int(rows_done.read_text()) < len(rows):
-        cache_latents(args.corpus, load_taesd(args.taesd), args.work / "latents.npy")
+    cache_latents(args, load_taesd(args.taesd))
     train(args)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from siren_ext.diffusion.load import POCKET
+from siren_ext.diffusion.load import BUNDLED
 from siren_ext.errors import ConfigError, ModelError
 from siren_ext.files import is_file, is_folder
 from siren_ext.suspects import a1111, comfyui, hosted
@@ -41,7 +41,7 @@ def open_suspect(
     ----------
     text : str
         ``a1111://host:port?model=..&lora=..``, ``comfyui://host:port?workflow=..``, a ``.toml``
-        file for :class:`~siren_ext.suspects.hosted.HostedConfig`, ``pocket``, a diffusers folder,
+        file for :class:`~siren_ext.suspects.hosted.HostedConfig`, ``pocket``, ``pocket-small``, a diffusers folder,
         a checkpoint, a folder of pictures, or an adapter.
     base : str | Path | None
         The base model of an adapter.
@@ -67,7 +67,7 @@ def open_suspect(
     """
     scheme, colon, _ = text.partition("://")
     path = Path(text)
-    local = not colon and text != POCKET
+    local = not colon and text not in BUNDLED
     if local and not (is_file(path) or is_folder(path)):
         raise ConfigError(f"There is no {str(text)[:200]}; expected {KINDS}.")
     if base is not None and not needs_base(text):
@@ -84,7 +84,7 @@ def open_suspect(
             f"The suspect begins with {str(scheme)[:20]}://; expected {KINDS}. Describe other APIs "
             "in a TOML file."
         )
-    if text == POCKET:
+    if text in BUNDLED:
         return LocalSuspect(text, device=device, batch_size=batch_size)
     if path.suffix.lower() == ".toml":
         return hosted.HostedSuspect(hosted.HostedConfig.read(path), limits, trust)

@@ -16,15 +16,16 @@ SMALL = Length(("first",), each=1, innocent=4, source_steps=1, steps=1, source_b
 
 def test_sources_share_no_images_with_each_other_or_with_other_models(tmp_path: Path) -> None:
     data = write_scenes(tmp_path / "data", range(SMALL.needed))
-    sets = []
+    sets: dict[str, list[set[str]]] = {}
     for kind in SOURCES.values():
         models = SourceModels(kind, data, tmp_path / "out", SMALL)
         own, others = ({item.name for item in one.items} for one in (models.own, models.others))
         assert len(own) == SMALL.images
         assert len(others) == 2 * SMALL.images
         assert not own & others
-        sets.append(own)
-    assert len(set.union(*sets)) == sum(len(one) for one in sets)
+        sets.setdefault(kind.base, []).append(own)
+    for same_base in sets.values():
+        assert len(set.union(*same_base)) == sum(len(one) for one in same_base)
     assert SMALL.needed == PARTS * SMALL.images
 
 
@@ -50,4 +51,4 @@ def test_no_two_models_have_a_seed_in_common(
             models = replace(toy_study(tmp_path, monkeypatch, many, name), trial=trial)
             for model in models.shares:
                 seeds[model] = models.seed(model)
-    assert len(set(seeds.values())) == len(seeds) == 3 * 2 * 9 * len(SHARES) + 2 * 30
+    assert len(set(seeds.values())) == len(seeds) == 6 * 2 * 9 * len(SHARES) + 2 * 2 * 30

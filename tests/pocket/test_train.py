@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ pytestmark = pytest.mark.models
 def small() -> Any:
     """Narrow networks: the real ones take too long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "CHANNELS", (32, 32, 64))
-        patch.setattr(parts, "HEADS", (1, 1, 2))
+        tiny = parts.Design((32, 32, 64), (1, 1, 2), "v_prediction")
+        patch.setitem(parts.DESIGNS, "pocket", tiny)
+        patch.setitem(parts.DESIGNS, "small", replace(tiny, prediction="epsilon"))
         yield
 
 
@@ -156,9 +158,33 @@ def test_a_start_that_does_not_fit_is_refused(
     start = ("--start", str(exported / "out"), "--steps", "1")
     with pytest.raises(ConfigError, match="Use a new --work folder"):
         run(sources, work, out, *start)
-    monkeypatch.setattr(parts, "CHANNELS", (32, 64, 64))
+    wider = parts.Design((32, 64, 64), (1, 1, 2), "v_prediction")
     tokenizer = parts.load_tokenizer(exported / "work" / "tokenizer")
     with pytest.raises(ModelError, match=r"unet of .* does not have the shape"):
         parts.load_weights(
-            exported / "out", unet=parts.make_unet(), text=parts.make_text_encoder(tokenizer)
+            exported / "out",
+            unet=parts.make_unet(wider),
+            text=parts.make_text_encoder(tokenizer),
         )
+
+
+def test_a_model_that_predicts_noise_trains_on_part_of_the_corpus(
+    small: None, sources: Path, tmp_path: Path
+) -> None:
+    from siren_ext.diffusion.load import load_pipeline
+
+    work, out = tmp_path / "work", tmp_path / "out"
+    options = ("--design", "small", "--precision", "float32", "--steps", "2")
+    with torch.random.fork_rng(devices=[]):
+        run(sources, work, out, *options, "--pictures", "2", "--no-mirror")
+    assert np.load(work / "latents.npy").shape == (1, 2, 4, 16, 16)
+    scheduler = load_pipeline(out, device="cpu", dtype=torch.float32).scheduler
+    assert scheduler.config.prediction_type == "epsilon"
+    with pytest.raises(ConfigError, match=r"latents of 2 pictures, 1 each; this call needs 2, 2"):
+        run(sources, work, out, *options, "--pictures", "2")
+
+
+def test_chosen_pictures_are_spread_over_the_corpus() -> None:
+    assert train.chosen(10, None).tolist() == list(range(10))
+    assert train.chosen(10, 20).tolist() == list(range(10))
+    assert train.chosen(11, 3).tolist() == [0, 5, 10]
