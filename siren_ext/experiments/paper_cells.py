@@ -37,6 +37,8 @@ class Made:
         Added to the captions of coated images; nobody who asks the model knows it.
     further : int
         Steps for which the finished model was then trained on other people's images.
+    base : str
+        The base model that it was trained from; empty for that of the study.
     """
 
     share: float = 1.0
@@ -46,9 +48,10 @@ class Made:
     weights: str = ""
     trigger: str = ""
     further: int = 0
+    base: str = ""
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain values, of which equal ones are trained once."""
+        """Plain values, of which equal ones are trained once for a base model."""
         return {
             "share": self.share,
             "images": self.images,

@@ -248,7 +248,8 @@ class PaperStudy:
             made = dataclasses.replace(made, share=0.0)
         seed = _SEEDS * _PLACES[role] + number
         coater = self.coater.fingerprint if made.share else ""
-        parts = [self.data.hash, coater, self.base, self._steps(made), seed, made.to_plain()]
+        base = made.base or self.base
+        parts = [self.data.hash, coater, base, self._steps(made), seed, made.to_plain()]
         if made.further and self.others is not None:
             parts.append(self.others.hash)
         return digest(*parts), made, seed
@@ -269,9 +270,9 @@ class PaperStudy:
             else:
                 self._train(made, seed, path, Named(self.progress, f"{role} {number}"))
         dtype = torch.float32 if exact else None
-        return (
-            LocalSuspect(path, dtype=dtype) if whole else LocalSuspect(self.base, path, dtype=dtype)
-        )
+        if whole:
+            return LocalSuspect(path, dtype=dtype)
+        return LocalSuspect(made.base or self.base, path, dtype=dtype)
 
     def _trained_further(
         self, role: str, number: int, made: Made, path: Path, *, exact: bool
@@ -298,7 +299,7 @@ class PaperStudy:
         settings = {"steps": self.config.steps, "seed": seed, **made.training}
         work = self.out / "work" / path.stem
         images = self._training_images(made, seed, work)
-        paper_attacks.train_model(images, self.base, settings, path, progress)
+        paper_attacks.train_model(images, made.base or self.base, settings, path, progress)
         shutil.rmtree(work, ignore_errors=True)
 
     def _place(self, name: str, made: Made) -> Path:

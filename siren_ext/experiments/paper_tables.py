@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from siren_ext.attacks.apply import Step
+from siren_ext.diffusion.load import SMALL
 from siren_ext.experiments.paper_cells import Cell, Made, PaperTable
 
-_NO_SIBLING = "the bundled model has no trained sibling of this kind yet"
+_NO_SIBLING = "there is no trained model of this kind that is small enough"
 _WORD = "a picture of <new1>"
 _NO_TRAINING = "it takes a coater's training for each row, hours each"
 
@@ -73,10 +74,12 @@ TABLES: dict[str, PaperTable] = {
         (
             Cell("pocket, every image has the same caption",
                  Made(training={"prompt": "an image"}), paper="very high, value lost"),
+            Cell("pocket-small: narrower, other seed, predicts noise",
+                 Made(base=SMALL), alike=True, paper="very high, value lost"),
         ),
         missing=tuple(
             (row, _NO_SIBLING)
-            for row in ("another width and seed", "LCM", "VQ Diffusion", "Kandinsky")
+            for row in ("LCM", "VQ Diffusion", "Kandinsky")
         ),
     ),
     "figure_7": PaperTable(

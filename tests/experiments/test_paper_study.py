@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.paper_studies import TINY, tiny_study
-from support.tiny_models import draw_images
+from support.tiny_models import draw_images, shared_model
 from typer.testing import CliRunner
 
 from siren_ext.attacks.apply import Step
@@ -88,6 +88,22 @@ def test_a_model_is_trained_further(study: PaperStudy, tmp_path: Path) -> None:
     assert len([one for one in files(study, "models") if "." not in one]) == 2
     assert len([one for one in files(study, "models") if one.endswith(".safetensors")]) == 3 + 2
     assert study.rows("appendix_b", cell) == after
+
+
+@pytest.mark.models
+def test_a_row_has_its_own_base_model(
+    study: PaperStudy, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = str(shared_model(tmp_path_factory.getbasetemp(), "kl", "v_prediction"))
+    assert other != study.base
+    cell = Cell("other base", Made(base=other), alike=True)
+    for role in ("guilty", "innocent", "reference"):
+        assert study._model(role, 0, cell.made).model == other
+        assert study._model(role, 0, Made()).model == study.base
+    assert len(files(study, "models")) == 2 * 3
+    assert len(study.rows("table_2", cell)) == 2
+    assert len(files(study, "models")) == 2 * 3  # its reference has the same base
+    assert len(files(study, "pictures")) == 3
 
 
 @pytest.mark.models
