@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from siren_ext.diffusion.load import Pipeline, load_pipeline, model_fingerprint
+from siren_ext.diffusion.load import BUNDLED, SMALL, Pipeline, load_pipeline, model_fingerprint
 from siren_ext.diffusion.pipelines import native_size
 from siren_ext.files import atomic, write_json
 from siren_ext.pocket.card import SHEET_PROMPTS, contact_sheet, write_card
@@ -39,7 +39,9 @@ from siren_ext.pocket.reference import Corpus
 log = logging.getLogger(__name__)
 
 
-def describe(pipeline: Pipeline, model: Path, corpus: Corpus) -> dict[str, Any]:
+def describe(
+    pipeline: Pipeline, model: Path, corpus: Corpus, pictures: int | None = None
+) -> dict[str, Any]:
     """Facts about the model for the card.
 
     Parameters
@@ -50,15 +52,20 @@ def describe(pipeline: Pipeline, model: Path, corpus: Corpus) -> dict[str, Any]:
         Its folder.
     corpus : Corpus
         The corpus.
+    pictures : int | None
+        How many of its pictures the model was trained on; None for all.
 
     Returns
     -------
     dict
-        Size of pictures, fingerprint, bytes on disk, parameters of each part, sampler, and number
+        Title, what the UNet predicts, size of pictures, fingerprint, bytes on disk, parameters of each part, sampler, and number
         of pictures in the corpus.
     """
     counted = {"UNet": "unet", "text encoder": "text_encoder", "autoencoder": "vae"}
     return {
+        "name": "Small pocket model" if model.name == BUNDLED[SMALL] else "Pocket model",
+        "prediction": pipeline.scheduler.config.prediction_type,
+        "pictures": pictures or len(corpus),
         "size": native_size(pipeline),
         "fingerprint": model_fingerprint(model),
         "bytes": sum(path.stat().st_size for path in model.rglob("*.safetensors")),
@@ -79,6 +86,7 @@ def evaluate(
     *,
     unseen: Sequence[tuple[str, Path]] = (),
     training: dict[str, Any] | None = None,
+    pictures: int | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
     """Measure everything and write the three files.
@@ -97,6 +105,8 @@ def evaluate(
         ``photo`` or ``drawing``, and a folder, for the autoencoder.
     training : dict or None
         Names and values for the card's table of the training.
+    pictures : int or None
+        How many of the corpus's pictures the model was trained on; None for all.
     device : str
         Where to run; ``auto`` as in :func:`siren_ext.devices.pick_device`.
 
@@ -123,7 +133,7 @@ def evaluate(
     with atomic(out / "contact_sheet.png") as temporary:
         contact_sheet(list(made), SHEET_PROMPTS).save(temporary, optimize=True)
     metrics = {
-        "model": describe(pipeline, model, corpus),
+        "model": describe(pipeline, model, corpus, pictures),
         "settings": config.to_dict(),
         "corpus_counts": dict(Counter(corpus.sources)),
         "training": training,
@@ -146,6 +156,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, nargs="*", default=[], help="unseen photo folders")
     parser.add_argument("--drawings", type=Path, nargs="*", default=[], help="unseen drawings")
     parser.add_argument("--training-log", type=Path, help="JSON object for the card's table")
+    parser.add_argument("--pictures", type=int, help="the model was trained on so many (all)")
     parser.add_argument("--device", default="auto")
     for field in dataclasses.fields(EvaluateConfig):
         name = "--" + field.name.replace("_", "-")
@@ -165,6 +176,7 @@ def main() -> None:
         EvaluateConfig(**settings),
         unseen=unseen,
         training=training,
+        pictures=args.pictures,
         device=args.device,
     )
     log.info("wrote %s", args.out / "MODEL_CARD.md")

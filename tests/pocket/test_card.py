@@ -13,6 +13,9 @@ def some_metrics() -> dict:
     figures = {"fid_pca64": 12.345, "fid": 45.6, "kid": -0.0012}
     return {
         "model": {
+            "name": "Pocket model",
+            "prediction": "v_prediction",
+            "pictures": 15_901,
             "size": 128,
             "fingerprint": "abc123",
             "bytes": 30_500_000,
@@ -95,3 +98,15 @@ def test_card_says_what_was_not_measured():
     card = render_card(metrics)
     assert "No training log was given" in card
     assert "Not measured." in card
+
+
+def test_card_of_a_model_that_predicts_noise_and_saw_a_part_of_the_corpus() -> None:
+    metrics = some_metrics()
+    whole = render_card(metrics)
+    assert "velocity (as Stable Diffusion 2 does)" in whole
+    assert "spread evenly" not in whole
+    metrics["model"] |= {"prediction": "epsilon", "pictures": 8000}
+    part = render_card(metrics)
+    assert "noise (as Stable Diffusion 1 does)" in part
+    assert "scratch on 8,000 captioned\npictures at 128 px, spread evenly over" in part
+    assert "on\nmany corpus pictures" in part
