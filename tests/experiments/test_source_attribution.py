@@ -58,6 +58,18 @@ def test_sources_are_reported_alone_and_together(
     assert values[0] == pytest.approx((values[1] + values[2]) / 2)
 
 
+def test_closeness_of_pictures_tells_infringing_models_and_asks_nothing_new(study: Study) -> None:
+    study = Study(study.models, replace(CONFIG, query="t2i"))
+    study_rows([study], ["detection"])
+    folder = study.models.out / "answers"
+    asked = sorted(path.name for path in folder.iterdir())
+    close = study.closeness()
+    assert sorted(path.name for path in folder.iterdir()) == asked
+    known = {share: close[name] for name, share in study.models.shares.items() if share}
+    innocent = [close[name] for name, share in study.models.shares.items() if not share]
+    assert known[1.0] > known[0.5] > max(innocent)
+
+
 def test_a_strategy_without_key_samples_is_left_out(study: Study, capsys) -> None:
     strict = Study(study.models, replace(CONFIG, margin=2.0))
     assert study_rows([strict], ["detection"]) == []
@@ -76,3 +88,6 @@ def test_lengths_differ_and_too_few_images_are_refused(tmp_path: Path, call) -> 
     )
     assert code == 2
     assert "has 5 images; the study needs 48" in err
+    code, _, err = call("--out", tmp_path, "--sources", "first,third", of=source_attribution.app)
+    assert code == 2
+    assert "'third' is none of first, second, full, small_first" in " ".join(err.split())
