@@ -14,6 +14,15 @@ from support.original_format import original_format
 from support.tiny_models import SIZE, need_models, shared_model, tiny_pipeline
 
 from siren_ext.diffusion import pipelines
+from siren_ext.diffusion.load import (
+    BUNDLED,
+    POCKET,
+    SMALL,
+    load_pipeline,
+    model_fingerprint,
+    model_name,
+)
+from siren_ext.diffusion.pipelines import encode_latents, encode_prompts
 from siren_ext.errors import ModelError
 
 need_models()
@@ -95,3 +104,32 @@ def test_single_file_checkpoint_equals_its_folder(root: Path, tmp_path: Path) ->
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert pipelines.model_fingerprint(path) != pipelines.model_fingerprint(folder)
     assert single.tokenizer("a red cat").input_ids == whole.tokenizer("a red cat").input_ids
+
+
+def test_bundled_models_are_two_different_base_models() -> None:
+    found = {name: load_pipeline(name, device="cpu", dtype=torch.float32) for name in BUNDLED}
+    scheduled = {name: one.scheduler.config.prediction_type for name, one in found.items()}
+    assert scheduled == {POCKET: "v_prediction", SMALL: "epsilon"}
+    counts = {name: sum(p.numel() for p in one.unet.parameters()) for name, one in found.items()}
+    assert counts[SMALL] < counts[POCKET] / 3
+    assert len({model_fingerprint(name) for name in BUNDLED}) == 2
+    assert [model_name(name) for name in BUNDLED] == [POCKET, SMALL]
+    # LoRAs of one do not fit the other, but prompts are read alike
+    words = [tuple(one.tokenizer("a photo of a red apple").input_ids) for one in found.values()]
+    assert words[0] == words[1]
+
+
+def test_small_bundled_model_removes_noise() -> None:
+    """Of little noise, most is removed; a network with random weights would remove none."""
+    pipeline = load_pipeline(SMALL, device="cpu", dtype=torch.float32)
+    draw = torch.Generator().manual_seed(0)
+    pixels = torch.rand(1, 3, 8, 8, generator=draw)
+    pixels = torch.nn.functional.interpolate(pixels, size=(128, 128), mode="bicubic").clamp(0, 1)
+    latents = encode_latents(pipeline, pixels)
+    kept = pipeline.scheduler.alphas_cumprod[300]
+    noise = torch.randn(latents.shape, generator=draw)
+    noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
+    with torch.no_grad():
+        text = encode_prompts(pipeline, [""])
+        guess = pipeline.unet(noisy, torch.tensor([300]), text).sample
+    assert (guess - noise).square().mean() < 0.4 * noise.square().mean()

@@ -60,6 +60,7 @@ def test_files(lora: Path, checkpoint: Path) -> None:
     pocket = open_suspect("pocket", device="cpu")
     assert isinstance(pocket, LocalSuspect)
     assert pocket.model == "pocket"
+    assert open_suspect("pocket-small", device="cpu").model == "pocket-small"
 
 
 def test_what_is_nothing_of_the_kind(lora: Path, checkpoint: Path, tmp_path: Path) -> None:
