@@ -58,8 +58,8 @@ def describe(
     Returns
     -------
     dict
-        Title, what the UNet predicts, size of pictures, fingerprint, bytes on disk, parameters of each part, sampler, and number
-        of pictures in the corpus.
+        Title, what the UNet predicts, pictures it was trained on, size of pictures, fingerprint,
+        bytes on disk, parameters of each part, sampler, and number of pictures in the corpus.
     """
     counted = {"UNet": "unet", "text encoder": "text_encoder", "autoencoder": "vae"}
     return {

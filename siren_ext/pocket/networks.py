@@ -193,9 +193,10 @@ class Networks:
         guess = self.unet(noisy.to(self.dtype), times, hidden).sample.float()
         if self.design.prediction == "epsilon":
             weight = (1 / level).clamp(max=NOISE_WEIGHT)
-            return (weight * (guess - noise).square()).mean()
+            error: Tensor = (weight * (guess - noise).square()).mean()
+            return error
         velocity = level.sqrt() * noise - (1 - level).sqrt() * clean
-        error: Tensor = (guess - velocity).square().mean()
+        error = (guess - velocity).square().mean()
         return error
 
     def save(self) -> None:

@@ -41,8 +41,8 @@ def open_suspect(
     ----------
     text : str
         ``a1111://host:port?model=..&lora=..``, ``comfyui://host:port?workflow=..``, a ``.toml``
-        file for :class:`~siren_ext.suspects.hosted.HostedConfig`, ``pocket``, ``pocket-small``, a diffusers folder,
-        a checkpoint, a folder of pictures, or an adapter.
+        file for :class:`~siren_ext.suspects.hosted.HostedConfig`, ``pocket``, ``pocket-small``, a
+        diffusers folder, a checkpoint, a folder of pictures, or an adapter.
     base : str | Path | None
         The base model of an adapter.
     scale : float
