@@ -38,8 +38,9 @@ def plot_spectrum(rows: Sequence[Row], path: Path) -> None:
                 if (row["axis"], row["condition"], row["steps"]) == (axis, condition, steps)
             ]
             dashes = _DASHES[lengths.index(steps) - len(lengths)] if steps in lengths else (1, 5)
-            style: dict[str, Any] = {"color": _COLOURS[names.index(condition) % len(_COLOURS)], "marker": "."}
-            style |= {"label": f"{condition}, {steps} steps", "dashes": dashes}
+            colour = _COLOURS[names.index(condition) % len(_COLOURS)]
+            style: Row = {"color": colour, "marker": ".", "dashes": dashes}
+            style["label"] = f"{condition}, {steps} steps"
             places = range(len(found))
             upper, lower = frames[0][column], frames[1][column]
             errors = [row["error"] for row in found]
