@@ -80,8 +80,12 @@ def test_programs_of_the_package_are_understood(page: Path) -> None:
             name, file = f"{name}.__main__", file / "__main__"
         text = file.with_suffix(".py").read_text(encoding="utf-8")
         assert '__name__ == "__main__"' in text, f"{name} is no program"
-        if len(words) > 1:
-            program: Any = typer.main.get_command(importlib.import_module(name).app)
+        found = importlib.import_module(name)
+        if not hasattr(found, "app"):  # argparse
+            used = {word.replace("--no-", "--") for word in words if OPTION.fullmatch(word)}
+            assert used <= strings(text), f"{name} has no {used - strings(text)}"
+        elif len(words) > 1:
+            program: Any = typer.main.get_command(found.app)
             program.make_context(name, words, resilient_parsing=False)
 
 
