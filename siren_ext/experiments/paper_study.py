@@ -244,12 +244,12 @@ class PaperStudy:
 
     def _identity(self, role: str, number: int, made: Made) -> tuple[str, Made, int]:
         """Name of a model's files, how it is made, and its training seed."""
-        if role != "guilty":
-            made = dataclasses.replace(made, share=0.0)
+        made = dataclasses.replace(
+            made, share=made.share if role == "guilty" else 0.0, base=made.base or self.base
+        )
         seed = _SEEDS * _PLACES[role] + number
         coater = self.coater.fingerprint if made.share else ""
-        base = made.base or self.base
-        parts = [self.data.hash, coater, base, self._steps(made), seed, made.to_plain()]
+        parts = [self.data.hash, coater, made.base, self._steps(made), seed, made.to_plain()]
         if made.further and self.others is not None:
             parts.append(self.others.hash)
         return digest(*parts), made, seed
@@ -272,7 +272,7 @@ class PaperStudy:
         dtype = torch.float32 if exact else None
         if whole:
             return LocalSuspect(path, dtype=dtype)
-        return LocalSuspect(made.base or self.base, path, dtype=dtype)
+        return LocalSuspect(made.base, path, dtype=dtype)
 
     def _trained_further(
         self, role: str, number: int, made: Made, path: Path, *, exact: bool
@@ -299,7 +299,7 @@ class PaperStudy:
         settings = {"steps": self.config.steps, "seed": seed, **made.training}
         work = self.out / "work" / path.stem
         images = self._training_images(made, seed, work)
-        paper_attacks.train_model(images, made.base or self.base, settings, path, progress)
+        paper_attacks.train_model(images, made.base, settings, path, progress)
         shutil.rmtree(work, ignore_errors=True)
 
     def _place(self, name: str, made: Made) -> Path:

@@ -228,6 +228,14 @@ def study_rows(studies: Sequence[Study], strategies: Sequence[str]) -> list[Row]
     return rows
 
 
+def _names(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Names that an option lists."""
+    found = tuple(name for name in text.split(",") if name)
+    if unknown := sorted(set(found) - set(known)):
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(known)}.")
+    return found
+
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -256,13 +264,9 @@ def source_attribution(
     csv: Annotated[Path | None, typer.Option("--csv", help="CSV table; by default in OUT.")] = None,
 ) -> None:
     """Train sources, infringing and innocent models, and measure who is found."""
-    wanted = [name for name in only.split(",") if name]
-    if unknown := sorted(set(wanted) - set(KINDS)):
-        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(KINDS)}.")
+    wanted = _names(only, KINDS)
     length, known = FULL if full else QUICK if quick else MIDDLE, open_set(data)
-    if some := tuple(name for name in sources.split(",") if name):
-        if unknown := sorted(set(some) - set(SOURCES)):
-            raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(SOURCES)}.")
+    if some := _names(sources, _ALL):
         length = replace(length, sources=some)
     if len(known) < length.needed:
         raise ConfigError(f"{data} has {len(known)} images; the study needs {length.needed}.")

@@ -58,6 +58,11 @@ class SourceKind:
     rate: float = 2e-3
     base: str = POCKET
 
+    @property
+    def other_base(self) -> bool:
+        """Whether its base model is the second one, which has models of other names."""
+        return self.base != POCKET
+
 
 SOURCES = {
     kind.name: kind
@@ -218,7 +223,7 @@ class SourceModels:
     def shares(self) -> dict[str, float]:
         """rho of every model but the source; 0 for innocent ones."""
         prefix = "trial_" if self.trial else ""
-        others = prefix + ("" if self.kind.base == POCKET else "small_")
+        others = prefix + "small_" * self.kind.other_base
         found = {
             f"{prefix}{self.kind.name}_rho{100 * share:.0f}_{number}": share
             for share in self.length.shares
@@ -229,7 +234,7 @@ class SourceModels:
     @property
     def first_seed(self) -> int:
         """Seeds of infringing models are from here on."""
-        place = self.kind.part + PARTS * (self.kind.base != POCKET)
+        place = self.kind.part + PARTS * self.kind.other_base
         return _SEEDS_PER_SOURCE * (1 + place) + _TRIAL * self.trial
 
     def seed(self, name: str) -> int:
@@ -243,8 +248,8 @@ class SourceModels:
         share, number = self.shares[name], int(name.rpartition("_")[2])
         if share:
             return self.first_seed + round(100 * share) + 100 * number
-        other_base = _OTHER_BASE * (self.kind.base != POCKET)
-        return _INNOCENT_SEED + number + _TRIAL * self.trial + other_base
+        base = _INNOCENT_SEED + _OTHER_BASE * self.kind.other_base
+        return base + number + _TRIAL * self.trial
 
     def model(self, name: str) -> LocalSuspect:
         """One of the models, trained if it does not exist.

@@ -6,9 +6,10 @@ make pictures, so what is compared is how close their pictures of the source's c
 of the source. Nothing is selected, and the source's training images are not needed.
 
 Null hypothesis: the closeness of the suspicious model and of the shadow models come from one normal
-distribution, so it was trained as they were. Not to reject it proves nothing: the fewer shadow
-models there are, and the more they differ, the more innocent models count as trained on the
-pictures. Their share is therefore measured, on innocent models.
+distribution, so it was trained as they were. Grubbs' test corrects for picking the lowest of all
+values; here the value is named beforehand, so the prediction test is exact. Not to reject it proves
+nothing: the fewer shadow models there are, and the more they differ, the more innocent models count
+as trained on the pictures. Their share is therefore measured, on innocent models.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
+from siren_ext.baselines.similarity import cosines
 from siren_ext.errors import ScoreError
 from siren_ext.experiments.source_tables import POOLED, Row, score_rows, table_row
+from siren_ext.stats.prediction import LEAST_MODELS, prediction_less
 from siren_ext.stats.shares import exact_interval
 
 Floats = NDArray[np.float64]
 
 KEYS = "provenance"
 ALPHA = 0.05
-FEWEST = 3
 
 
 def closeness(own: Sequence[Floats | None], source: Sequence[Floats | None]) -> float:
@@ -43,38 +44,15 @@ def closeness(own: Sequence[Floats | None], source: Sequence[Floats | None]) -> 
     ScoreError
         If there is no such caption.
     """
-    found = [
-        float(first @ second) / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-12)
+    known = [
+        (first, second)
         for first, second in zip(own, source, strict=True)
         if first is not None and second is not None
     ]
-    if not found:
+    if not known:
         raise ScoreError("Model and source answered no caption in common; expected at least one.")
-    return float(np.mean(found))
-
-
-def outlier_p(value: float, shadows: Floats) -> float:
-    """p of a value so low among shadow models, by the t test that Grubbs' statistic gives.
-
-    Grubbs' test corrects for picking the lowest of all values. Here the value is named beforehand,
-    so t = (value - mean) / (s sqrt(1 + 1/m)) with m - 1 degrees of freedom is exact.
-
-    Parameters
-    ----------
-    value : float
-        Of the suspicious model.
-    shadows : array, shape (m,)
-        Of at least three shadow models.
-
-    Raises
-    ------
-    ScoreError
-        If there are fewer.
-    """
-    if len(shadows) < FEWEST:
-        raise ScoreError(f"There are {len(shadows)} shadow models; expected {FEWEST} or more.")
-    spread = float(shadows.std(ddof=1)) * (1 + 1 / len(shadows)) ** 0.5
-    return float(student.cdf((value - shadows.mean()) / max(spread, 1e-12), len(shadows) - 1))
+    mine, theirs = (np.stack(vectors) for vectors in zip(*known, strict=True))
+    return float(np.diagonal(cosines(mine, theirs)).mean())
 
 
 def provenance_rows(
@@ -95,18 +73,13 @@ def provenance_rows(
     judged: dict[str, list[tuple[float, float, float]]] = {}
     for name, (values, shares) in sources.items():
         shadows = [model for model, share in shares.items() if share == 1.0]
-        if len(shadows) <= FEWEST:
+        if len(shadows) <= LEAST_MODELS:
             continue
-        judged[name] = [
-            (
-                share,
-                values[model],
-                outlier_p(
-                    values[model], np.array([values[one] for one in shadows if one != model])
-                ),
-            )
-            for model, share in shares.items()
-        ]
+        judged[name] = []
+        for model, share in shares.items():
+            others = [values[one] for one in shadows if one != model]
+            p = prediction_less(values[model], others).p_value
+            judged[name].append((share, values[model], p))
     rows: list[Row] = []
     groups = (
         {POOLED: [one for found in judged.values() for one in found]} if len(judged) > 1 else {}

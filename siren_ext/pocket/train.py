@@ -70,7 +70,7 @@ def chosen(count: int, pictures: int | None) -> NDArray[np.int64]:
 
 
 @torch.no_grad()
-def cache_latents(args: argparse.Namespace, vae: Any, batch: int = 32) -> None:
+def cache_latents(args: argparse.Namespace, batch: int = 32) -> None:
     """Encode the pictures, and by default their mirror images; a stopped call resumes.
 
     The latents are in ``latents.npy`` in ``--work``, 1 or 2 x n x 4 x H/8 x W/8 in float16. The
@@ -80,10 +80,13 @@ def cache_latents(args: argparse.Namespace, vae: Any, batch: int = 32) -> None:
     ----------
     args : argparse.Namespace
         The command line; ``--corpus`` is a folder with ``images.npy``, N x H x W x 3 in uint8.
-    vae : torch.nn.Module
-        The autoencoder.
     batch : int
         Pictures encoded at once.
+
+    Raises
+    ------
+    ConfigError
+        If there are latents of another choice of pictures.
     """
     images = np.load(args.corpus / "images.npy", mmap_mode="r")
     rows, sides = chosen(len(images), args.pictures), 2 if args.mirror else 1
@@ -91,12 +94,18 @@ def cache_latents(args: argparse.Namespace, vae: Any, batch: int = 32) -> None:
     shape = (sides, len(rows), 4, images.shape[1] // 8, images.shape[2] // 8)
     counter = out.with_suffix(".done")
     start = int(counter.read_text()) if counter.exists() and out.exists() else 0
-    if start >= len(rows):
+    if start and (found := np.load(out, mmap_mode="r").shape[:2]) != shape[:2]:
+        raise ConfigError(
+            f"{out} has latents of {found[1]} pictures, {found[0]} each; this call needs "
+            f"{len(rows)}, {sides} each. Use the same --pictures and --mirror, or a new --work "
+            "folder."
+        )
+    if start == len(rows):
         return
     mode = "r+" if start else "w+"
     store = np.lib.format.open_memmap(out, mode=mode, dtype=np.float16, shape=shape)
     dtype = DTYPES[args.precision]
-    vae = vae.to(dtype).to(memory_format=torch.channels_last)
+    vae = load_taesd(args.taesd).to(dtype).to(memory_format=torch.channels_last)
     began = time.monotonic()
     for first in range(start, len(rows), batch):
         pixels = torch.from_numpy(images[rows[first : first + batch]])
@@ -187,21 +196,10 @@ class TrainingSet:
         ----------
         args : argparse.Namespace
             The command line.
-
-        Raises
-        ------
-        ConfigError
-            If the latents are those of another choice of pictures.
         """
         captions = [row.caption for row in read_captions(args.corpus)]
         latents = np.load(args.work / "latents.npy", mmap_mode="r")
-        rows, sides = chosen(len(captions), args.pictures), 2 if args.mirror else 1
-        if latents.shape[:2] != (sides, len(rows)):
-            raise ConfigError(
-                f"{args.work / 'latents.npy'} has latents of {latents.shape[1]} pictures, "
-                f"{latents.shape[0]} each; this call needs {len(rows)}, {sides} each. Use the same "
-                "--pictures and --mirror, or a new --work folder."
-            )
+        rows = chosen(len(captions), args.pictures)
         return cls(
             [captions[row] for row in rows], latents, load_tokenizer(args.work / "tokenizer")
         )
@@ -381,7 +379,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     rows = read_captions(args.corpus)
     prepare_tokenizer(args, [row.caption for row in rows])
-    cache_latents(args, load_taesd(args.taesd))
+    cache_latents(args)
     train(args)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
 from siren_ext.errors import ScoreError
-from siren_ext.experiments.source_provenance import closeness, outlier_p, provenance_rows
+from siren_ext.experiments.source_provenance import closeness, provenance_rows
 from siren_ext.experiments.source_tables import POOLED
 
 
@@ -16,17 +15,6 @@ def test_closeness_is_the_mean_cosine_of_captions_that_both_answered() -> None:
     assert closeness([one, one, None, one], [other, across, one, None]) == pytest.approx(0.5)
     with pytest.raises(ScoreError, match="answered no caption in common"):
         closeness([None, one], [one, None])
-
-
-def test_p_of_an_outlier_is_uniform_under_the_null_hypothesis() -> None:
-    drawn = np.random.default_rng(0).standard_normal((4000, 5))
-    found = np.array([outlier_p(row[0], row[1:]) for row in drawn])
-    for level in (0.05, 0.2, 0.5):
-        share = (found <= level).mean()
-        assert abs(share - level) < norm.isf(1e-4) * (level * (1 - level) / len(found)) ** 0.5
-    assert outlier_p(0.0, np.array([10.0, 10.1, 9.9])) < 0.001
-    with pytest.raises(ScoreError, match="There are 2 shadow models; expected 3 or more"):
-        outlier_p(0.0, np.array([1.0, 2.0]))
 
 
 def test_rows_count_models_that_are_no_outliers() -> None:
