@@ -17,10 +17,13 @@ _CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "ddpm": ("DDPMScheduler", {"clip_sample": False}),
     "euler": ("EulerDiscreteScheduler", {}),
     "dpm++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+    "lcm": ("LCMScheduler", {"clip_sample": False}),
 }
 SAMPLERS = tuple(_CLASSES)
-"""Names of samplers: those of the paper's Table XI."""
-_FRESH = 2**40  # seeds of the noise that ddpm adds in its steps, away from those of the first noise
+"""Names of samplers: those of the paper's Table XI, and that of models which need few steps."""
+NOISY = ("ddpm", "lcm")
+"""Samplers that add noise in their steps."""
+_FRESH = 2**40  # seeds of that noise, away from those of the first noise
 
 
 @torch.no_grad()
@@ -50,9 +53,9 @@ def sample_latents(
     guidance : float
         w in uncond + w (cond - uncond). With w = 1 a step costs one network call instead of two.
     sampler : str
-        One of :data:`SAMPLERS`, by default the first; all but ``ddpm`` are deterministic.
+        One of :data:`SAMPLERS`, by default the first; all but :data:`NOISY` are deterministic.
     seeds : sequence of int
-        Of the B pictures, from which ``ddpm`` draws the noise that it adds.
+        Of the B pictures, from which the noise that is added in steps is drawn.
 
     Returns
     -------
@@ -66,8 +69,7 @@ def sample_latents(
     Ho and Salimans (2022), "Classifier-free diffusion guidance" (arXiv 2207.12598), Eq. 6, whose w
     is one less.
     """
-    scheduler = scheduler_named(pipeline, sampler)
-    scheduler.set_timesteps(steps, device=noise.device)
+    scheduler = _with_steps(pipeline, sampler, steps, noise.device)
     latents = noise.float() * float(scheduler.init_noise_sigma)
     embeds, times = (prompt_embeds, negative_embeds), scheduler.timesteps
     return _denoised(pipeline, scheduler, times, latents, embeds, guidance, _drawn(seeds))
@@ -114,14 +116,23 @@ def redraw_latents(
     Meng et al. (2022), "SDEdit: Guided image synthesis and editing with stochastic differential
     equations", ICLR.
     """
-    scheduler = scheduler_named(pipeline, sampler)
-    scheduler.set_timesteps(steps, device=latents.device)
+    scheduler = _with_steps(pipeline, sampler, steps, latents.device)
     count = min(steps, max(1, round(strength * steps)))
     times = scheduler.timesteps[steps - count :]
     # by the scheduler itself: Euler's latents are larger than those of the others
     noisy = scheduler.add_noise(latents.float(), noise, times[:1].expand(len(latents)))
     embeds = (prompt_embeds, negative_embeds)
     return _denoised(pipeline, scheduler, times, noisy, embeds, guidance, _drawn(seeds))
+
+
+def _with_steps(pipeline: Pipeline, sampler: str, steps: int, device: torch.device) -> Any:
+    """A scheduler that is ready for so many steps."""
+    scheduler = scheduler_named(pipeline, sampler)
+    # the grid of the few steps, which has 50 of its own
+    grid = getattr(scheduler.config, "original_inference_steps", None)
+    more = {"original_inference_steps": steps} if grid is not None and steps > grid else {}
+    scheduler.set_timesteps(steps, device=device, **more)
+    return scheduler
 
 
 def _drawn(seeds: Sequence[int]) -> list[torch.Generator] | None:

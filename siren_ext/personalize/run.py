@@ -249,18 +249,33 @@ class Trainer:
             if not self.ranks.count(0, len(latents)):
                 continue
             times = times[own]
-            error = pipelines.loss_at(
-                self.pipeline,
-                latents[own].to(self.device),
-                self._prompt_embeds(texts[own]),
-                noise=noise[own],
-                timesteps=times,
-            )
+            own_latents = latents[own].to(self.device)
+            error = self.errors(own_latents, texts[own], noise[own], times)
             weights = self._weight(times.to(self.device)) * self.factors(rows[own], error.detach())
             loss = (error * weights).sum() / total * share
             self.accelerator.backward(loss)
             mean += float(error.detach().sum()) / total
         return mean
+
+    def errors(self, latents: Tensor, texts: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """What is minimised: the loss of each row, by default that of diffusion models.
+
+        Parameters
+        ----------
+        latents, noise : Tensor
+            B x C x h x w scaled latents and standard normal noise, on the device.
+        texts : Tensor
+            B places of prompts.
+        times : Tensor
+            B timesteps of the model's schedule, on the CPU.
+
+        Returns
+        -------
+        Tensor
+            B losses, on the device.
+        """
+        embeds = self._prompt_embeds(texts)
+        return pipelines.loss_at(self.pipeline, latents, embeds, noise=noise, timesteps=times)
 
     def factors(self, images: Tensor, losses: Tensor) -> Tensor:
         """What the loss of each image of a batch is multiplied by: 1, unless a subclass differs.

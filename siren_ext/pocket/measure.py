@@ -96,15 +96,12 @@ def generate(
     channels = pipeline.unet.config.in_channels
     for first in range(0, len(prompts), config.batch):
         chunk = list(prompts[first : first + config.batch])
-        noise = [
-            torch.randn(
-                (channels, side, side), generator=torch.Generator().manual_seed(first_seed + i)
-            )
-            for i in range(first, first + len(chunk))
-        ]
+        drawn = [torch.Generator().manual_seed(first_seed + first + i) for i in range(len(chunk))]
+        noise = [torch.randn((channels, side, side), generator=one) for one in drawn]
         latents = pipeline(
             chunk,
             latents=torch.stack(noise).to(pipeline.unet.device, pipeline.unet.dtype),
+            generator=drawn,  # of what some samplers add in their steps
             num_inference_steps=config.steps,
             guidance_scale=config.guidance,
             height=native_size(pipeline),

@@ -19,6 +19,8 @@ VOCABULARY = 4096
 MAX_TOKENS = 32
 WIDTH = 128
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
+FEW_STEPS = Path(__file__).with_name("few_steps.safetensors")
+"""The bundled adapter with which ``pocket`` draws in a few steps."""
 # prefix of a text encoder's weights in older versions of transformers; newer ones read both
 _TEXT_PREFIX = "text_model."
 

@@ -10,6 +10,7 @@ from support.tiny_models import SIZE, need_models
 
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.sampling import (
+    NOISY,
     SAMPLERS,
     redraw_latents,
     sample_latents,
@@ -54,7 +55,7 @@ def test_sampling_agrees_with_diffusers(pipeline: Any, sampler: str) -> None:
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "ddpm"])
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name not in NOISY])
 def test_redrawing_agrees_with_diffusers(pipeline: Any, sampler: str) -> None:
     from diffusers import StableDiffusionImg2ImgPipeline
 
@@ -101,3 +102,12 @@ def test_pictures_do_not_depend_on_their_company(pipeline: Any, sampler: str) ->
         noise = seeded_noise(pipeline, [3, 4], SIZE)
         usual = sample_latents(pipeline, noise, texts, texts, steps=3, guidance=1.0)
         assert not torch.allclose(together, usual, atol=1e-3)
+
+
+def test_more_steps_than_the_grid_of_few_step_models(pipeline: Any) -> None:
+    texts = pipelines.encode_prompts(pipeline, ["a cat"])
+    noise = seeded_noise(pipeline, [3], SIZE)
+    settings: dict[str, Any] = {"guidance": 1.0, "sampler": "lcm", "seeds": [3]}
+    found = sample_latents(pipeline, noise, texts, texts, steps=55, **settings)
+    assert torch.isfinite(found).all()
+    assert scheduler_named(pipeline, "lcm").config.clip_sample is False
