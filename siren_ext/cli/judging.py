@@ -190,6 +190,7 @@ class ModelTest:
 
     def judge(self, terms: Terms) -> Judged:
         """Measure the model, test the key and write the report."""
+        from siren_ext.cli.model_file import report_left_out
         from siren_ext.coater.bundled import coater_path
         from siren_ext.coater.coater import Coater
         from siren_ext.data.dataset import ImageSet
@@ -216,6 +217,7 @@ class ModelTest:
                 show_tint=terms.show_tint,
                 progress=progress,
             )
+        report_left_out(found.measured)
         return Judged(
             found.verdict, found.report.html, found.measurement, found.alike, found.problems
         )

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from siren_ext.cli.common import explain
 from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
+    from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.suspects.local import LocalSuspect
 
 Controls = Annotated[
@@ -126,6 +128,18 @@ class ModelFile:
             LocalSuspect(self.base, Path(name), device=self.device, dtype=torch.float32)
             for name in self.others
         ]
+
+
+def report_left_out(scores: ScoreSet) -> None:
+    """Tell on stderr what the suspicious model was measured without.
+
+    Parameters
+    ----------
+    scores : ScoreSet
+        The measurement of :func:`siren_ext.preference.measure.measure_preference`.
+    """
+    for warning in scores.source["provenance"]["suspect"].get("warnings", ()):
+        explain(f"Warning: {warning}")
 
 
 def require_options(

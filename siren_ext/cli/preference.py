@@ -17,7 +17,13 @@ from siren_ext.cli.common import (
     watched,
 )
 from siren_ext.cli.generate import Adapters
-from siren_ext.cli.model_file import Controls, ModelFile, Others, Scale
+from siren_ext.cli.model_file import (
+    Controls,
+    ModelFile,
+    Others,
+    Scale,
+    report_left_out,
+)
 from siren_ext.cli.options import (
     AllowPartial,
     Assignments,
@@ -82,6 +88,7 @@ def preference(
         )
         if current().main:
             found.save(out)
+    report_left_out(found)
     say(f"Preference measured on {len(found)} images: {out}")
     explain(f"Test a key: siren-ext verify --suspect {out.name} --key keys.json --out report")
     report_skipped(images.problems, "image")

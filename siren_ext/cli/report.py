@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -143,7 +143,8 @@ def check(
         public=checked_public(public) if public else "",
         suspect=scores,
         key=open_keys(key, passphrase_env).key(recipient) if key else None,
-        images=list_images(images) if images else (),
+        # those of a model are checked where it is measured again
+        images=list_images(images) if images and model is None else (),
         chain=ChainEvidence(chain, opened, ledger, twins),
         opening=OpeningEvidence(opening, named_round, opening_timestamp, root) if opening else None,
     )
@@ -173,13 +174,13 @@ def _measured_again(
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
     from siren_ext.data.dataset import ImageSet
-    from siren_ext.workflows.preference_check import measured_again
+    from siren_ext.workflows.preference_check import allows_partial, measured_again
 
     partial = None if kept is None else kept.with_name(kept.name + ".check.partial")
     with watched(quiet) as progress:
         return measured_again(
             scores,
-            model.suspect(),
+            replace(model, allow_partial=allows_partial(scores)).suspect(),
             ImageSet.open(images),
             Coater.load(coater_path(coater)),
             controls=model.clean(),

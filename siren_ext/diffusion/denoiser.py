@@ -28,6 +28,8 @@ SMALL = 128
 """Pictures of so many pixels a side pass a processor faster in company."""
 _GUESSES = ("epsilon", "v_prediction", "sample")
 _SMALLEST_REST = 1e-4
+_ENCODERS = ("encoder.", "quant_conv.")
+_SCALES = ("scaling_factor", "shift_factor", "latent_magnitude", "latent_shift")
 _OF_ALL = ("txt_ids",)  # the places of the tokens are those of all texts
 _UNETS = (families.STABLE, "StableDiffusionXLPipeline", "LatentConsistencyModelPipeline")
 
@@ -277,18 +279,40 @@ def arrange(model: Denoiser, size: int) -> None:
         model.network.to(memory_format=torch.channels_last)
 
 
-def same_encoder(first: Denoiser, second: Denoiser) -> bool:
-    """Whether two models make the same latents of a picture."""
+def same_encoder(first: Denoiser, second: Denoiser, *, tolerance: float = 0.0) -> bool:
+    """Whether two models make the same latents of a picture.
+
+    Parameters
+    ----------
+    first, second : Denoiser
+        The models. Decoders may differ.
+    tolerance : float
+        Largest difference of a weight, as a share of the largest weight of its tensor; rounding to
+        16 bits takes up to .004.
+    """
     one, other = first.pipeline.vae, second.pipeline.vae
     if one is other:
         return True
     mine, theirs = one.state_dict(), other.state_dict()
-    if dict(one.config) != dict(other.config) or mine.keys() != theirs.keys():
+    names = {name for name in mine.keys() | theirs.keys() if name.startswith(_ENCODERS)}
+    if any(one.config.get(name) != other.config.get(name) for name in _SCALES):
         return False
     return all(
-        weight.shape == theirs[name].shape and torch.equal(weight, theirs[name].to(weight.device))
-        for name, weight in mine.items()
+        name in mine
+        and name in theirs
+        and _alike(mine[name], theirs[name].to(mine[name].device), tolerance)
+        for name in names
     )
+
+
+def _alike(first: Tensor, second: Tensor, tolerance: float) -> bool:
+    """Whether tensors are equal up to a share of the largest value."""
+    if first.shape != second.shape:
+        return False
+    if not tolerance:
+        return torch.equal(first, second)
+    apart, largest = (first - second).abs().max(), second.abs().max()
+    return bool(apart <= tolerance * largest)
 
 
 def _kept(pipeline: Pipeline) -> Tensor:

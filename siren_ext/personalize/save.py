@@ -30,6 +30,11 @@ RECORD = "siren_run.json"
 """The record of a run inside the folder of a model."""
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _MAX_RECORD = 16 << 20
+_WRITTEN = {
+    RECORD, CUSTOM_WEIGHTS, EMBEDDING_WEIGHTS, "model_index.json", "unet", "vae", "text_encoder",
+    "tokenizer", "scheduler", "feature_extractor", "safety_checker", "image_encoder",
+}  # fmt: skip
+"""Everything that a run may write into a folder."""
 _COUNT = "siren_parameters"
 
 
@@ -113,11 +118,14 @@ def check_out(out: Path, config: PersonalizeConfig, base: str | Path = "") -> No
             f"{out} can't be a folder, and {config.method} writes one; expected the name of a new "
             f"folder, {'or of a file ending in' if whole else 'without'} .safetensors."
         )
-    if is_folder(out) and any(out.iterdir()) and RUN_KEY not in _record(out):
-        raise ConfigError(
-            f"{out} has other files already, which are not replaced; expected a new or empty "
-            "folder, or one that the same command wrote. Choose another name."
-        )
+    if is_folder(out) and (there := {entry.name for entry in out.iterdir()}):
+        strange = sorted(there - _WRITTEN) if RUN_KEY in _record(out) else sorted(there)
+        if strange:
+            raise ConfigError(
+                f"{out} has other files already, such as {strange[0]}, which are not replaced; "
+                "expected a new or empty folder, or one that the same command wrote. Choose "
+                "another name."
+            )
 
 
 def check_written(out: Path, pipeline: Pipeline, config: PersonalizeConfig) -> None:
@@ -210,7 +218,7 @@ def save(
         _in_format(pipeline, weights, dtype)
         save_plain(out, original_weights(pipeline), {**facts, _COUNT: count}, dtype=dtype)
         return _model_summary(out)
-    new = out.with_name(out.name + ".new")
+    new = out.with_name(f".{out.name}.new")
     shutil.rmtree(new, ignore_errors=True)  # of a killed run; only one run has this output
     new.mkdir(parents=True)
     try:
@@ -246,7 +254,7 @@ def _in_format(pipeline: Pipeline, weights: VectorWeights, dtype: torch.dtype) -
 
 def _replace_folder(new: Path, out: Path) -> None:
     """Put a folder in the place of an earlier result, which is deleted after that."""
-    old = out.with_name(out.name + ".old")
+    old = out.with_name(f".{out.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if is_present(out):
         out.rename(old)

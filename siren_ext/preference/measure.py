@@ -29,10 +29,21 @@ from siren_ext.files import sha256_file
 from siren_ext.preference.changes import pull_back
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.fields import fields_of_items, text_of, view
-from siren_ext.preference.models import base_of, frozen
+from siren_ext.preference.models import (
+    base_of,
+    check_words,
+    frozen,
+    refuse_itself,
+    refuse_other_latents,
+)
 from siren_ext.preference.others import other_fields, refuse_suspect
 from siren_ext.preference.parts import Parts
-from siren_ext.preference.patterns import latent_patterns, removed_patterns, spread
+from siren_ext.preference.patterns import (
+    latent_patterns,
+    remembered,
+    removed_patterns,
+    spread,
+)
 from siren_ext.preference.reading import read_fields
 from siren_ext.preference.tint import tint_of
 from siren_ext.progress import NULL, Progress
@@ -95,10 +106,10 @@ def measure_preference(
 
     Raises
     ------
-    CoaterError, DatasetError
-        If the coater is not keyed, or there is no image.
+    CoaterError, DatasetError, AdapterError
+        If the coater is not keyed, there is no image, or captions lack an adapter's new word.
     ConfigError
-        If the resolution does not suit the model, or the suspicious adapter is one of the others.
+        If the resolution does not suit the model, or models don't suit each other.
     ModelError
         If a model is of another family or cannot be loaded, or a loss is not finite.
     Cancelled
@@ -107,19 +118,19 @@ def measure_preference(
     Notes
     -----
     Nothing is differentiated, except the autoencoder if the field is kept. The denoiser is passed
-    ``draws`` times per image and model, the autoencoder some hundred times for the patterns, and so
-    is the base model if there are controls, which are released first, as is the suspect. Memory is
-    that of pictures generated ``batch_size`` at a time, on which nothing else depends.
+    ``draws`` times per image and model. The patterns, which take some hundred passes of the
+    autoencoder, and of the base model if there are controls, are remembered for the next suspect.
+    Memory is that of pictures generated ``batch_size`` at a time, on which nothing else depends.
     """
     config = config or PreferenceConfig()
     items = _probes(data, coater, config)
-    if others:
-        refuse_suspect(suspect, others)
+    _check_models(suspect, controls, others, items)
     facts = _facts(suspect, controls, others, config)
     run = _signature(facts, items, coater)
     parts = Parts(partial, run)
     spare = Parts(partial and partial.with_name(f"{partial.name}.others"), run)
     models = [frozen(one) for one in (suspect, *controls)]
+    refuse_other_latents(models)
     size = picture_size(models[0], config.resolution)
     _fill(parts, models, items, size, config, progress)
     usual = other_fields(others, items, size, config, spare, progress) if others else None
@@ -167,6 +178,20 @@ def _probes(data: ImageSet, coater: Coater, config: PreferenceConfig) -> Sequenc
     return items
 
 
+def _check_models(
+    suspect: LocalSuspect,
+    controls: Sequence[LocalSuspect],
+    others: Sequence[LocalSuspect],
+    items: Sequence[Item],
+) -> None:
+    """Refuse models that don't suit each other or the captions, before anything is measured."""
+    refuse_itself(suspect, controls)
+    if others:
+        refuse_suspect(suspect, others)
+    for one in (suspect, *controls):
+        check_words(one, [text_of(item) for item in items])
+
+
 def _batches(items: Sequence[Item], parts: Parts, size: int) -> Iterator[list[int]]:
     """Positions of the images that are not done yet, in batches."""
     left = [row for row in range(len(items)) if row not in parts.done]
@@ -212,20 +237,22 @@ def _score_set(
     coater.to(reader.device)
     seen = spread(len(items))
     views = torch.cat([view(items[row], size) for row in seen])
-    progress.stage("Reading the coating's patterns", len(seen))
-    removed = None
-    if time is not None:
-        patterns, removed = removed_patterns(
-            reader,
-            views,
-            [text_of(items[row]) for row in seen],
-            coater,
-            time,
-            mirrored=mirrored,
-            progress=progress,
+
+    def read() -> tuple[Floats, Floats | None]:
+        progress.stage("Reading the coating's patterns", len(seen))
+        if time is None:
+            found = latent_patterns(pipeline, views, coater, mirrored=mirrored, progress=progress)
+            return found, None
+        texts = [text_of(items[row]) for row in seen]
+        return removed_patterns(
+            reader, views, texts, coater, time, mirrored=mirrored, progress=progress
         )
-    else:
-        patterns = latent_patterns(pipeline, views, coater, mirrored=mirrored, progress=progress)
+
+    # the autoencoder, and the model that removes, are those of the base model
+    base = facts["provenance"]["suspect"].get("model_fingerprint")
+    used = [(sha256_file(items[row].path), text_of(items[row])) for row in seen]
+    known = [base, used, coater.fingerprint, size, time, mirrored, str(reader.device)]
+    patterns, removed = remembered(known, read) if base else read()
     facts = facts | {TINT: tint_of(pipeline, views, fields).to_plain()}
     if keep_field:
         facts = facts | {FIELD: pull_back(pipeline, views, fields, patterns).to_plain()}

@@ -1,14 +1,21 @@
-"""Models whose losses are compared: which there are, and the noise that all of them are given."""
+"""Models that are compared: which there are, which suit each other, and what noise they see."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from siren_ext.diffusion.denoiser import STEPS, Denoiser, denoiser, each
+from siren_ext.adapters.embeddings import word_pattern
+from siren_ext.diffusion.denoiser import STEPS, Denoiser, denoiser, each, same_encoder
+from siren_ext.errors import AdapterError, ConfigError
+
+_ROUNDING = 0.01
+"""Autoencoders that differ by no more are one, in 16 and 32 bits."""
 
 if TYPE_CHECKING:
     from siren_ext.preference.config import PreferenceConfig
@@ -57,6 +64,90 @@ def base_of(suspect: LocalSuspect) -> LocalSuspect:
     if not suspect.adapters:
         return suspect
     return type(suspect)(suspect.model, device=str(suspect.device), dtype=torch.float32)
+
+
+def refuse_itself(suspect: LocalSuspect, controls: Sequence[LocalSuspect]) -> None:
+    """Check that something of the suspect is left when its controls are subtracted.
+
+    Parameters
+    ----------
+    suspect : LocalSuspect
+        The suspicious model.
+    controls : sequence of LocalSuspect
+        Clean models.
+
+    Raises
+    ------
+    ConfigError
+        If a control is the suspect or contains it, or is given twice.
+    """
+    own = _identity(suspect)
+    seen: list[Any] = []
+    for control in controls:
+        found = _identity(control)
+        if found == own:
+            raise ConfigError(
+                "A clean model is the suspicious model itself, of which nothing would be left; "
+                "expected models that never saw the coated images."
+            )
+        if not suspect.adapters and found[0] == own[0]:
+            raise ConfigError(
+                "A clean adapter would be merged into the suspicious model, which is a whole model "
+                "here; expected a whole clean model, such as the one that it was trained from."
+            )
+        if found in seen:
+            raise ConfigError("A clean model is given twice; expected different ones.")
+        seen.append(found)
+
+
+def _identity(model: LocalSuspect) -> tuple[str, list[tuple[str, float]]]:
+    """Fingerprint of the whole model, and hashes and weights of the adapters."""
+    facts = model.describe()
+    adapters = [(str(one["hash"]), float(one["weight"])) for one in facts["adapters"]]
+    return str(facts["model_fingerprint"]), adapters
+
+
+def refuse_other_latents(models: Sequence[Denoiser]) -> None:
+    """Check that models can be compared: all take the latents of the first one's autoencoder.
+
+    Parameters
+    ----------
+    models : sequence of Denoiser
+        The suspicious model, and those that are subtracted.
+
+    Raises
+    ------
+    ConfigError
+        If one has another autoencoder.
+    """
+    if not all(same_encoder(models[0], one, tolerance=_ROUNDING) for one in models[1:]):
+        raise ConfigError(
+            "The clean model has another autoencoder than the suspicious one, so they can't be "
+            "compared; expected a model of the same family and base."
+        )
+
+
+def check_words(suspect: LocalSuspect, texts: Sequence[str]) -> None:
+    """Check that a model is asked with the words that its adapters brought.
+
+    Parameters
+    ----------
+    suspect : LocalSuspect
+        A model, with or without adapters.
+    texts : sequence of str
+        What it is asked with.
+
+    Raises
+    ------
+    AdapterError
+        If a text lacks such a word, without which the adapter has no effect.
+    """
+    for name, word in suspect.words:
+        if lacking := sum(not re.search(word_pattern(word), text) for text in texts):
+            raise AdapterError(
+                f"{name} only affects texts with the word {word!r}, which {lacking} of "
+                f"{len(texts)} captions lack; put it into the caption of every image."
+            )
 
 
 def noise_of(

@@ -56,6 +56,11 @@ def refuse_suspect(suspect: LocalSuspect, others: Sequence[LocalSuspect]) -> Non
                 f"{other.model} was given as another adapter but is a whole model; expected "
                 "adapters of other people's images, for the same base model."
             )
+        if not suspect.adapters and other.model == suspect.model:
+            raise ConfigError(
+                "The other adapters would be merged into the suspicious model, which is a whole "
+                "model here; they can only be given with a suspicious adapter."
+            )
         if found & own:
             raise ConfigError(
                 "One of the other adapters is the suspicious one, whose own coating would be left "

@@ -81,7 +81,7 @@ class Parts:
         rows = sorted(self._rows)
         features, losses = self._table(rows)
         tensors = {"rows": np.array(rows), "features": features, "losses": losses}
-        with atomic(self._path) as part:
+        with atomic(self._path, 0o600) as part:  # the message follows from it
             save_file(tensors, part, metadata={_RUN: self._run})
         self._saved = time.monotonic()
 

@@ -7,6 +7,7 @@ messages are drawn from a fixed seed: no secret message is used.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,14 +36,44 @@ _PIXELS = _TOGETHER * 512**2  # fewer larger ones, because its memory grows with
 _SEED = 20_410
 
 Floats = NDArray[np.float64]
+Read = tuple[Floats, Floats | None]
+"""Whole patterns, and what is removed of them."""
 Look = Callable[[int, Tensor], Tensor]
 """What is seen of coated copies, B x C x h x w latents, of the image at a position."""
+_last: dict[str, Read] = {}
 
 
 def spread(count: int, places: int = PLACES) -> list[int]:
     """Positions of at most ``places`` images, spread evenly over ``count``."""
     rows = np.linspace(0, count - 1, min(places, count)).round().astype(int)
     return [int(row) for row in np.unique(rows)]
+
+
+def remembered(known: Sequence[Any], read: Callable[[], Read]) -> Read:
+    """Patterns as they were read the last time, if everything that they depend on is equal.
+
+    Parameters
+    ----------
+    known : sequence
+        Plain values: the base model, the images with their texts, the coater, and how it is read.
+    read : callable
+        Reads the patterns.
+
+    Returns
+    -------
+    tuple of array
+        What ``read`` returned, which must not be changed.
+    """
+    key = json.dumps([known, CODINGS, _PER_BIT], sort_keys=True)
+    if (found := _last.get(key)) is not None:
+        return found
+    found = read()
+    for one in found:
+        if one is not None:
+            one.flags.writeable = False
+    _last.clear()  # one set of patterns has up to 100 MB
+    _last[key] = found
+    return found
 
 
 def latent_patterns(

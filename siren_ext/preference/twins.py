@@ -28,7 +28,7 @@ from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.denoiser import Denoiser, picture_size, taken
 from siren_ext.errors import EvidenceError, ModelError
 from siren_ext.files import is_file, sha256_file
-from siren_ext.preference.models import frozen, loss_of, noise_of
+from siren_ext.preference.models import frozen, loss_of, noise_of, refuse_other_latents
 from siren_ext.preference.parts import Parts
 from siren_ext.preference.twins_config import TwinsConfig
 from siren_ext.progress import NULL, Progress
@@ -120,6 +120,7 @@ def measure_twins(
     facts = _facts(suspect, control, config, folders.twins)
     parts = Parts(partial, _signature(facts, images, texts))
     models = [frozen(one) for one in (suspect, control) if one is not None]
+    refuse_other_latents(models)
     size = picture_size(models[0], config.resolution)
     progress.stage("Comparing twins", len(images), len(parts.done))
     try:

@@ -178,6 +178,11 @@ class LocalSuspect:
             for used in self.adapters
         ]
 
+    @property
+    def words(self) -> list[tuple[str, str]]:
+        """New words of textual inversions, each behind the name of its adapter's file."""
+        return [(a.path.name, word) for _, a in self._adapters for word in a.words]
+
     def describe(self) -> dict[str, Any]:
         """The record: kind, model name and fingerprint, adapters, number format and sampler.
 
@@ -274,13 +279,11 @@ class LocalSuspect:
 
     def _check_words(self, plan: PromptPlan) -> None:
         """Refuse prompts without the word of a textual inversion, which would have no effect."""
-        for _, adapter in self._adapters:
-            for word in adapter.words:
-                if not all(re.search(word_pattern(word), prompt) for prompt in plan.prompts):
-                    raise AdapterError(
-                        f"{adapter.path.name} only affects prompts with the word {word!r}; put it "
-                        "in every prompt."
-                    )
+        for name, word in self.words:
+            if not all(re.search(word_pattern(word), prompt) for prompt in plan.prompts):
+                raise AdapterError(
+                    f"{name} only affects prompts with the word {word!r}; put it in every prompt."
+                )
 
     @torch.no_grad()
     def _draw(self, plan: PromptPlan, negative: Any, batch: Sequence[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,8 +125,32 @@ def _other_inputs(
         wrong.append("the coater is another one")
     if suspect.describe() != made.get("suspect"):
         wrong.append("the suspicious model is another one, or its weight or number format is")
-    if [control.describe() for control in controls] != made.get("controls"):
+    if _unlike(controls, made.get("controls")):
         wrong.append("the clean models that are subtracted are others")
-    if [other.describe() for other in others] != made.get("others", []):
+    if _unlike(others, made.get("others", [])):
         wrong.append("the adapters of other people's images are others")
     return wrong
+
+
+def _unlike(models: Sequence[LocalSuspect], recorded: Any) -> bool:
+    """Whether models are not the recorded ones, in any order: what counts is their mean."""
+    if not isinstance(recorded, list):
+        return True
+    own, kept = (
+        sorted(json.dumps(one, sort_keys=True) for one in part)
+        for part in ([model.describe() for model in models], recorded)
+    )
+    return own != kept
+
+
+def allows_partial(kept: ScoreSet) -> bool:
+    """Whether a model was measured with the parts of its adapters that fit.
+
+    Parameters
+    ----------
+    kept : ScoreSet
+        The measurement of :func:`siren_ext.preference.measure.measure_preference`.
+    """
+    made: Any = kept.source.get("provenance")
+    suspect = made.get("suspect") if isinstance(made, dict) else None
+    return isinstance(suspect, dict) and "warnings" in suspect

@@ -56,13 +56,19 @@ def test_a_control_is_a_model_or_the_base(
     model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
     coater = tmp_path / "coater.safetensors"
     Coater(SHAPE, seed=1).save(coater)
+    lora = tiny_lora(tmp_path / "lora.safetensors", LocalSuspect(model).pipeline, seed=1)
+    line = ["preference", photos, "--base", model, "--coater", coater, "--set", "draws=1"]
+    line += ["--adapter", lora, "--control"]
     for number, control in enumerate(("base", str(model))):
-        out = tmp_path / f"{number}.json"
-        line = ["preference", photos, "--base", model, "--coater", coater, "--control", control]
-        code, _, err = call(*line, "--set", "draws=1", "--out", out)
+        code, _, err = call(*line, control, "--out", tmp_path / f"{number}.json")
         assert code == 0, err
-        kept = json.loads(out.read_text())
-        assert all(image["score"] == 0 for image in kept["images"])  # a model minus itself
+    kept = (tmp_path / "0.json").read_text()
+    assert kept == (tmp_path / "1.json").read_text()
+    assert any(image["score"] for image in json.loads(kept)["images"])
+    code, _, err = call(*line, lora, "--out", tmp_path / "same.json")
+    assert code == 2
+    assert "A clean model is the suspicious model itself" in err
+    assert not (tmp_path / "same.json").exists()
 
 
 def test_what_is_left_out_is_reported(call, photos: Path, tmp_path: Path, tmp_path_factory) -> None:

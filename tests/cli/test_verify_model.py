@@ -6,14 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from support.evidence_samples import PASSPHRASE
 from support.key_commands import env, refused
 from support.keyed_coating import SHAPE
+from support.tiny_attribution import tiny_lora
 from support.tiny_models import need_models, shared_model
 
 from siren_ext.coater.coater import Coater
 from siren_ext.evidence.ledger import ledger_of
 from siren_ext.keys.coating_key import KeyRing
+from siren_ext.suspects.local import LocalSuspect
 
 need_models()
 pytestmark = [pytest.mark.models, pytest.mark.usefixtures("cheap", "secret_in_environment")]
@@ -60,15 +63,41 @@ def test_a_model_is_measured_and_judged_at_once(call, owned: Path, tmp_path_fact
     assert "T and p follow from the key and the features" in told
     assert "the correlation follows from the pictures' values in the report" in told
     assert "\nmeasurement: matches. the model gives the same figures again" in told
+    (owned / "photos" / "new.png").write_bytes((owned / "photos" / "1.png").read_bytes())
+    code, told, _ = call(*check, *again, "-q")
+    assert "\nmeasurement: differs. the images are not those that were measured" in told
+    (owned / "photos" / "new.png").unlink()
     code, told, err = call(*check, *again, "--control", "base", "-q")
     assert code == 2
     assert "\nmeasurement: differs. the clean models that are subtracted are others" in told
     assert not list(owned.glob("*.partial"))
 
 
+def test_a_part_of_an_adapter_is_measured_and_checked(call, owned: Path, tmp_path_factory) -> None:
+    model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    lora = tiny_lora(owned / "lora.safetensors", LocalSuspect(model).pipeline)
+    weights = load_file(lora)
+    strange = {k.replace("down_blocks_0", "down_blocks_7"): v + 0 for k, v in weights.items()}
+    assert strange.keys() != weights.keys()
+    save_file(weights | strange, lora)
+    same = ["--model", model, "--adapter", lora, "--images", "photos"]
+    same += ["--coater", "coater.safetensors", "--key", "keys.json", *env()]
+    line = ["verify", *same, "--out", "report", "--set", "preference.draws=1"]
+    refused(call, [*line, "-q"], "down_blocks_7")
+    code, _, err = call(*line, "--allow-partial")
+    assert code == 0, err
+    assert "Warning: " in err
+    assert "down_blocks_7" in err
+    check = ["report", "check", "report", "--suspect", "report.preference.json", *same]
+    code, told, err = call(*check, "-q")
+    assert code == 3, err
+    assert "\nmeasurement: matches." in told
+
+
 def test_two_steps_give_the_same_measurement(call, owned: Path, tmp_path_factory) -> None:
     model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
-    same = ["--coater", "coater.safetensors", "--control", "base"]
+    clean = shared_model(tmp_path_factory.getbasetemp(), "kl", "v_prediction")
+    same = ["--coater", "coater.safetensors", "--control", str(clean)]
     line = ["verify", "--model", model, "--images", "photos", *same, "--out", "report"]
     assert call(*line, "--key", "keys.json", *env(), "--set", "preference.draws=1")[0] == 0
     line = ["preference", "photos", "--base", model, *same, "--set", "draws=1", "--out", "p.json"]

@@ -201,8 +201,16 @@ def test_encoders_are_compared(root: Path) -> None:
     assert same_encoder(first, first)
     assert same_encoder(first, second)
     assert not same_encoder(first, denoiser(load(shared_model(root, "tiny", "epsilon"))))
-    next(second.pipeline.vae.parameters()).data.add_(1)
+    # another folder, and so another name in its settings
+    assert same_encoder(first, denoiser(load(shared_model(root, "kl", "v_prediction"))))
+    next(second.pipeline.vae.decoder.parameters()).data.add_(1)
+    assert same_encoder(first, second)
+    for weights in second.pipeline.vae.encoder.parameters():
+        weights.data = weights.data.half().float()
     assert not same_encoder(first, second)
+    assert same_encoder(first, second, tolerance=0.01)
+    next(second.pipeline.vae.encoder.parameters()).data.add_(1)
+    assert not same_encoder(first, second, tolerance=0.01)
 
 
 def test_what_is_refused(root: Path) -> None:

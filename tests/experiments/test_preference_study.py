@@ -54,8 +54,8 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory, monkeypatc
     assert CliRunner().invoke(app, line).exit_code == 0
     assert times == {path: path.stat().st_mtime_ns for path in (out / "preference").iterdir()}
     (tmp_path / "innocent").mkdir()
-    for path in sorted((out / "adapters").glob("*.safetensors"))[:2]:
-        shutil.copy(path, tmp_path / "innocent")
+    for name in ("clean_0", "others_20_0"):
+        shutil.copy(out / "adapters" / f"{name}.safetensors", tmp_path / "innocent")
     foreign = ["--innocent", str(tmp_path / "innocent"), "--out", str(tmp_path / "second")]
     made = CliRunner().invoke(app, [*line, *foreign, "--only", "clean"])
     assert made.exit_code == 0, made.output

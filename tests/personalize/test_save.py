@@ -114,9 +114,16 @@ def test_other_folders_are_not_replaced(model: Path, data: ImageSet, tmp_path: P
     first = personalize(data, model, config, out, device="cpu")
     with pytest.raises(ConfigError, match="the base model itself"):
         personalize(data, out, config, tmp_path / "other" / ".." / "model", device="cpu")
+    for name in ("model.old", "model.new"):  # somebody's own
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "letter.txt").write_text("mine")
     second = personalize(data, model, short("full", steps=1, seed=1), out, device="cpu")
     assert first.hash != second.hash
-    assert {path.name for path in tmp_path.iterdir()} == {"model"}
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "model.old", "model.new"}
+    assert (tmp_path / "model.old" / "letter.txt").read_text() == "mine"
+    (out / "pictures").mkdir()
+    with pytest.raises(ConfigError, match="such as pictures, which are not replaced"):
+        personalize(data, model, short("full", steps=2), out, device="cpu")
 
 
 def test_diverged_weights_are_not_written(model: Path, data: ImageSet, tmp_path: Path) -> None:

@@ -82,3 +82,12 @@ def test_fields_of_a_set_are_those_of_its_images(
         alone = learnt_fields(model, view(item, 32), [item.caption or ""], [row], CONFIG)
         assert np.allclose(both[0][place], alone[0][0], atol=1e-5)
         assert np.allclose(both[1][place], alone[1][0], rtol=1e-4)
+
+
+def test_of_a_model_minus_itself_nothing_is_left(
+    suspects: dict[str, LocalSuspect], data: ImageSet
+) -> None:
+    model = frozen(suspects["epsilon"])
+    fields, losses = fields_of_items([model, model], data.items, [0, 1], 32, CONFIG)
+    assert not fields.any()
+    assert not losses.any()

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support.keyed_coating import SHAPE
 from support.stopping import StopAfter
+from support.tiny_attribution import tiny_lora
 from support.tiny_families import tiny_family
 from support.tiny_models import draw_images, need_models, shared_model
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.data.dataset import ImageSet
-from siren_ext.errors import Cancelled, CoaterError, ConfigError, DatasetError, ModelError
+from siren_ext.errors import (
+    AdapterError,
+    Cancelled,
+    CoaterError,
+    ConfigError,
+    DatasetError,
+    ModelError,
+)
 from siren_ext.preference import patterns
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
@@ -48,6 +58,50 @@ def coater() -> Coater:
     return Coater(SHAPE, seed=1)
 
 
+@pytest.fixture(autouse=True)
+def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "_last", {})
+
+
+class Stages(StopAfter):
+    """Remembers what was measured."""
+
+    def __init__(self) -> None:
+        super().__init__(99)
+        self.seen: list[str] = []
+
+    def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
+        self.seen.append(label)
+
+
+def test_patterns_are_read_once_for_all_suspects_on_a_base(
+    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater
+) -> None:
+    def measured(suspect: LocalSuspect, images: ImageSet, config: PreferenceConfig) -> Any:
+        stages = Stages()
+        found = measure_preference(suspect, images, coater, config, progress=stages)
+        return found.features, "Reading the coating's patterns" in stages.seen
+
+    first, read = measured(suspects["epsilon"], data, CONFIG)
+    assert read
+    # more noises, so other fields
+    other, read = measured(suspects["epsilon"], data, dataclasses.replace(CONFIG, draws=2))
+    assert not read
+    assert not np.array_equal(other, first)
+    again, read = measured(suspects["epsilon"], data, CONFIG)
+    assert not read
+    assert np.array_equal(again, first)
+    fewer = dataclasses.replace(data, items=data.items[:4])
+    for suspect, images, config in (
+        (suspects["v_prediction"], data, CONFIG),
+        (suspects["epsilon"], fewer, CONFIG),
+        (suspects["epsilon"], data, dataclasses.replace(CONFIG, mirrored=False)),
+        (suspects["epsilon"], data, dataclasses.replace(CONFIG, resolution=64)),
+    ):
+        _, read = measured(suspect, images, config)
+        assert read
+
+
 def test_batches_and_stops_change_nothing(
     suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater, tmp_path: Path
 ) -> None:
@@ -61,6 +115,7 @@ def test_batches_and_stops_change_nothing(
         )
     assert part.exists()
     seen: list[int] = []
+    patterns._last.clear()  # as in another process
 
     class Counted(StopAfter):
         def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
@@ -116,14 +171,60 @@ def test_what_the_base_removes_counts_only_with_a_control(
     assert np.abs(features(CONFIG, control) - features(whole, control)).max() > 0.1
 
 
-def test_a_model_is_its_own_control(
-    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater
+def test_controls_that_leave_nothing_are_refused(
+    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater, tmp_path: Path
 ) -> None:
-    same = suspects["epsilon"]
-    found = measure_preference(same, data, coater, CONFIG, controls=[same])
-    assert found.features is not None
-    assert not found.features.any()
-    assert not found.scores.any()
+    whole, clean = suspects["epsilon"], suspects["v_prediction"]
+    lora = tiny_lora(tmp_path / "lora.safetensors", whole.pipeline, seed=1)
+    fitted = LocalSuspect(whole.model, lora, dtype=torch.float32)
+    for suspect, controls, message in (
+        (whole, [whole], "is the suspicious model itself"),
+        (fitted, [clean, fitted], "is the suspicious model itself"),
+        (whole, [fitted], "would be merged into the suspicious model"),
+        (fitted, [whole, clean, whole], "is given twice"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            measure_preference(suspect, data, coater, CONFIG, controls=controls)
+    assert measure_preference(fitted, data, coater, CONFIG, controls=[whole]).scores.any()
+
+
+def test_a_control_with_another_autoencoder_is_refused(
+    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater, tmp_path: Path
+) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(suspects["epsilon"].model, folder)
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    save_file({name: -value for name, value in load_file(weights).items()}, weights)
+    other = LocalSuspect(folder, dtype=torch.float32)
+    with pytest.raises(ConfigError, match="has another autoencoder"):
+        measure_preference(suspects["v_prediction"], data, coater, CONFIG, controls=[other])
+
+
+def test_captions_must_have_the_word_of_a_textual_inversion(
+    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater, tmp_path: Path
+) -> None:
+    base, word = suspects["epsilon"], tmp_path / "word.safetensors"
+    width = base.pipeline.text_encoder.config.hidden_size
+    save_file({"<fox>": torch.ones(1, width)}, word)
+    suspect = LocalSuspect(base.model, word, dtype=torch.float32)
+    with pytest.raises(AdapterError, match="'<fox>', which 5 of 5 captions lack"):
+        measure_preference(suspect, data, coater, CONFIG)
+    items = tuple(dataclasses.replace(item, caption="a photo of <fox>") for item in data.items)
+    asked = dataclasses.replace(data, items=items)
+    found = measure_preference(suspect, asked, coater, CONFIG)
+    plain = measure_preference(base, asked, coater, CONFIG)
+    assert not np.array_equal(found.scores, plain.scores)
+
+
+def test_an_unfinished_measurement_is_private(
+    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater, tmp_path: Path
+) -> None:
+    part = tmp_path / "part"
+    with pytest.raises(Cancelled):
+        measure_preference(
+            suspects["epsilon"], data, coater, CONFIG, partial=part, progress=StopAfter(2)
+        )
+    assert part.stat().st_mode & 0o077 == 0
 
 
 def test_what_is_refused(suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater) -> None:

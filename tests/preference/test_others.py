@@ -95,3 +95,6 @@ def test_the_suspect_and_whole_models_are_refused(
         measure_preference(suspect, data, coater, CONFIG, others=[opened(base, loras[3])])
     with pytest.raises(ConfigError, match="is a whole model"):
         measure_preference(suspect, data, coater, CONFIG, others=[opened(base, None)])
+    whole = opened(base, None)
+    with pytest.raises(ConfigError, match="would be merged into the suspicious model"):
+        measure_preference(whole, data, coater, CONFIG, others=[opened(base, loras[0])])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.keyed_coating import SHAPE
+from support.tiny_attribution import tiny_lora
 from support.tiny_models import draw_images, need_models, shared_model
 
 from siren_ext.coater.coater import Coater
@@ -17,7 +18,7 @@ from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.suspects.local import LocalSuspect
-from siren_ext.workflows.preference_check import measured_again
+from siren_ext.workflows.preference_check import allows_partial, measured_again
 
 need_models()
 pytestmark = pytest.mark.models
@@ -55,6 +56,22 @@ def test_the_same_files_give_the_same_figures(models, data, kept) -> None:
     changed = measured_again(replace(kept, features=features), models[0], data, coater)
     assert changed.state == "differs"
     assert "largest difference of 48 figures 0.1 of" in changed.text
+
+
+def test_clean_models_may_come_in_any_order(models, data, tmp_path) -> None:
+    coater, base = Coater(SHAPE, seed=1), models[0]
+    files = [tiny_lora(tmp_path / f"{n}.safetensors", base.pipeline, seed=n) for n in range(3)]
+    suspect, *clean = (LocalSuspect(base.model, file, dtype=torch.float32) for file in files)
+    kept = measure_preference(suspect, data, coater, PreferenceConfig(draws=1), controls=clean)
+    found = measured_again(kept, suspect, data, coater, controls=clean[::-1])
+    assert found.state == "matches"
+    assert measured_again(kept, suspect, data, coater, controls=clean[:1]).state == "differs"
+
+
+def test_a_measurement_says_whether_adapters_were_used_in_part(kept) -> None:
+    assert not allows_partial(kept)
+    made = {"suspect": kept.source["provenance"]["suspect"] | {"warnings": ["left out"]}}
+    assert allows_partial(replace(kept, source=kept.source | {"provenance": made}))
 
 
 def test_other_inputs_differ_before_anything_is_measured(models, data, kept, monkeypatch) -> None:
