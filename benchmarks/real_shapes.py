@@ -98,9 +98,12 @@ def training(suspect: LocalSuspect, data: Any, coater: Coater, size: int) -> Fig
 
 
 def one(out: Path, name: str, kind: str) -> None:
-    """A single run, in a process of its own; writes its figures."""
+    """A single run, in a process of its own: writes the model, or the figures of a kind."""
     size = SHAPES[name][2]
     model, images = out / name, out / f"images_{size}"
+    if kind == "model":
+        random_model(model, name)
+        return
     images.mkdir(exist_ok=True)
     Image.fromarray(picture(size, size)).save(images / "0.png")
     (images / "0.txt").write_text("a photo", encoding="utf-8")
@@ -237,7 +240,7 @@ def main() -> None:
         kinds = [kind for kind in KINDS if (name, kind) != ("sdxl", "training")]
         left = [kind for kind in kinds if not (args.out / f"{name}_{kind}.json").is_file()]
         if left and not (args.out / name / "model_index.json").is_file():
-            random_model(args.out / name, name)
+            left.insert(0, "model")  # in a process of its own too, which gives its memory back
         for kind in left:
             call = [sys.executable, __file__, "--out", str(args.out), "--one", name, kind]
             subprocess.run(call, check=True)
