@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +14,10 @@ from siren_ext.errors import ConfigError
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyCoater, StudyImages
 from siren_ext.experiments.paper_attacks import QUICK_UNCOATING, UNCOATING
+from siren_ext.experiments.paper_cells import QUICK, Cell, PaperConfig
 from siren_ext.experiments.paper_page import merged, page_text
 from siren_ext.experiments.paper_quality import quality_networks, quality_rows
-from siren_ext.experiments.paper_study import QUICK, PaperConfig, PaperStudy
+from siren_ext.experiments.paper_study import PaperStudy
 from siren_ext.experiments.paper_tables import TABLES
 from siren_ext.experiments.rows import read_rows, write_rows
 from siren_ext.experiments.study import open_set
@@ -29,6 +31,27 @@ def _list() -> None:
         say(f"{name}: {table.title}")
         for cell in table.cells:
             say(f"    {cell.row}")
+
+
+def _cells(name: str, rows: Sequence[str]) -> list[tuple[str, Cell]]:
+    """The rows that were asked for, each with the name of its table."""
+    if name != "all" and name not in TABLES:
+        raise ConfigError(f"There is no table {name!r}; expected all, {', '.join(TABLES)}.")
+    wanted = list(TABLES) if name == "all" else [name]
+    cells = [(one, cell) for one in wanted for cell in TABLES[one].cells]
+    if not rows:
+        return cells
+    known = [cell.row for _, cell in cells]
+    if unknown := sorted(set(rows) - set(known)):
+        raise ConfigError(f"There is no row {unknown[0]!r}; expected {', '.join(known)}.")
+    return [(one, cell) for one, cell in cells if cell.row in rows]
+
+
+def _config(quick: bool, seeds: int, innocents: int) -> PaperConfig:
+    """How much is made; 0 models are as many as usual."""
+    given = {"seeds": seeds, "innocents": innocents}
+    chosen = {name: count for name, count in given.items() if count}
+    return PaperConfig.from_dict((QUICK if quick else PaperConfig()).to_dict() | chosen)
 
 
 @command(
@@ -59,7 +82,10 @@ def experiments(
         typer.Option("--network", help="dino=FOLDER or clip=FOLDER, for pictures' quality."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Minutes for a row, rough.")] = False,
-    seeds: Annotated[int, typer.Option("--seeds", min=0, help="Models of a row.")] = 0,
+    seeds: Annotated[int, typer.Option("--seeds", min=0, help="Guilty models of a row.")] = 0,
+    innocents: Annotated[
+        int, typer.Option("--innocents", min=0, help="Innocent models of a row.")
+    ] = 0,
     csv: Annotated[Path | None, typer.Option("--csv", help="Table; by default in OUT.")] = None,
     page: Annotated[Path | None, typer.Option("--page", help="Page to write.")] = None,
     every: Annotated[bool, typer.Option("--list", help="Name all tables and rows.")] = False,
@@ -75,24 +101,15 @@ def experiments(
     if every or not name:
         _list()
         return
-    if name != "all" and name not in TABLES:
-        raise ConfigError(f"There is no table {name!r}; expected all, {', '.join(TABLES)}.")
-    wanted = list(TABLES) if name == "all" else [name]
-    cells = [(one, cell) for one in wanted for cell in TABLES[one].cells]
-    if row:
-        known = [cell.row for _, cell in cells]
-        if unknown := sorted(set(row) - set(known)):
-            raise ConfigError(f"There is no row {unknown[0]!r}; expected {', '.join(known)}.")
-        cells = [(one, cell) for one, cell in cells if cell.row in row]
-    config = QUICK if quick else PaperConfig()
-    if seeds:
-        config = PaperConfig.from_dict(config.to_dict() | {"seeds": seeds})
+    cells = _cells(name, row or [])
+    config = _config(quick, seeds, innocents)
     loaded = Coater.load(coater_path(coater), device=pick_device("auto"))
     if not loaded.keyed:
         raise ConfigError(f"{coater} is not keyed; the tables need a keyed coater, such as keyed.")
     # before hours of training, of which a missing package would be told too late
     networks = quality_networks(network or ()) if any(one.quality for _, one in cells) else {}
-    open_log(out, {"study": "paper", "settings": config.to_dict() | {"seeds": None}})
+    settings = {name: value for name, value in config.to_dict().items() if name != "innocents"}
+    open_log(out, {"study": "paper", "settings": settings | {"seeds": None}})  # any number
     table = csv or out / "experiments.csv"
     with watched(False) as progress:
         strangers = open_set(others) if others else None

@@ -7,13 +7,65 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 
 from siren_ext.attacks.apply import Step
+from siren_ext.config import Config
 
+NOISES = 1_000_000
+"""Seeds of pictures that every model has."""
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class PaperConfig(Config):
+    """How much a study of the paper's tables makes.
+
+    Attributes
+    ----------
+    seeds : int
+        Guilty models of every row.
+    innocents : int
+        Innocent ones.
+    steps : int
+        Training steps, for methods with a setting of their own too.
+    mimicries, reference : int
+        Pictures of a suspicious model, and of the reference.
+    size, against : int
+        Of one KS test: pictures of each, drawn anew for every repetition.
+    repeats : int
+        Tests per model.
+    sampling_steps, guidance : int, float
+        Of the pictures, where a row has no other.
+    file : bool
+        Also ask the files of models (:mod:`siren_ext.preference.measure`), where nothing but the
+        model matters.
+    """
+
+    seeds: Annotated[int, Meta(ge=1, le=100)] = 3
+    innocents: Annotated[int, Meta(ge=1, le=100)] = 3
+    steps: Annotated[int, Meta(ge=1, le=1_000_000)] = 400
+    mimicries: Annotated[int, Meta(ge=1, le=NOISES)] = 150
+    reference: Annotated[int, Meta(ge=1, le=NOISES)] = 300
+    size: Annotated[int, Meta(ge=1, le=NOISES)] = 30
+    against: Annotated[int, Meta(ge=1, le=NOISES)] = 100
+    repeats: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    sampling_steps: Annotated[int, Meta(ge=1, le=1000)] = 20
+    guidance: Annotated[float, Meta(ge=0, le=100)] = 3.0
+    file: bool = True
+
+    def count(self, role: str) -> int:
+        """Models of a row that are ``guilty`` or ``innocent``."""
+        return self.seeds if role == "guilty" else self.innocents
+
+
+QUICK = PaperConfig(
+    seeds=1, innocents=1, steps=150, mimicries=40, reference=100, repeats=2000, sampling_steps=10
+)
+"""Minutes for a row: too little training and too few pictures for figures to be quoted."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +91,8 @@ class Made:
         Steps for which the finished model was then trained on other people's images.
     base : str
         The base model that it was trained from; empty for that of the study.
+    few_steps : bool
+        The adapter with which the bundled model draws in a few steps was merged afterwards.
     """
 
     share: float = 1.0
@@ -49,6 +103,7 @@ class Made:
     trigger: str = ""
     further: int = 0
     base: str = ""
+    few_steps: bool = False
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, of which equal ones are trained once for a base model."""
@@ -60,6 +115,7 @@ class Made:
             "weights": self.weights,
             "trigger": self.trigger,
             "further": self.further,
+            **({"few_steps": True} if self.few_steps else {}),
         }
 
 
@@ -117,6 +173,8 @@ class PaperTable:
         Markdown that names the page where it is measured, if not here.
     missing : tuple of (str, str)
         Rows that are not measured, and why.
+    difference : str
+        How the figures differ from the paper's, and why, in Markdown; stands below the table.
     """
 
     title: str
@@ -124,6 +182,7 @@ class PaperTable:
     cells: tuple[Cell, ...] = ()
     elsewhere: str = ""
     missing: tuple[tuple[str, str], ...] = ()
+    difference: str = ""
 
 
 def mixture(count: int, made: Made, seed: int) -> tuple[list[int], set[int]]:

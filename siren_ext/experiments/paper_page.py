@@ -59,6 +59,7 @@ def page_text(rows: Sequence[dict[str, Any]]) -> str:
             else:
                 lines.append(table(_HEAD, [_line(cell, known) for cell in one.cells]))
                 lines += notes(known)
+        lines += [one.difference, ""] if sets and one.difference else []
         if one.cells and not sets:
             waiting = "; ".join(cell.row for cell in one.cells)
             lines += [f"{_NOT_YET[0].upper()}{_NOT_YET[1:]}: {waiting}.", ""]

@@ -161,7 +161,8 @@ def quality_rows(
     """
     judge: Quality | None = None
     found = []
-    for role, number in product(("guilty", "innocent"), range(study.config.seeds)):
+    models = [(role, n) for role in ("guilty", "innocent") for n in range(study.config.count(role))]
+    for role, number in models:
         pictures = ImageSet.open(study.pictures(role, number, cell))
         if judge is None:
             with Image.open(pictures.items[0].path) as first:

@@ -14,82 +14,48 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from msgspec import Meta
 
 from siren_ext.attacks.apply import Step, handle_folder
 from siren_ext.attacks.uncoat_training import UncoatConfig
 from siren_ext.attacks.weights import attack_adapter
 from siren_ext.coater.coater import Coater
-from siren_ext.config import Config
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.diffusion.load import quiet_libraries
 from siren_ext.errors import ConfigError
 from siren_ext.experiments import paper_attacks
 from siren_ext.experiments.measures import LEVELS, area
-from siren_ext.experiments.paper_cells import Cell, Made, digest, mixture
+from siren_ext.experiments.paper_cells import (
+    NOISES,
+    Cell,
+    Made,
+    PaperConfig,
+    digest,
+    mixture,
+)
 from siren_ext.experiments.study import coated_set, experiment_key, numbered_set
+from siren_ext.files import sha256_file
 from siren_ext.personalize.config import FOLDERS, WHOLE_MODELS, PersonalizeConfig
 from siren_ext.personalize.run import personalize
+from siren_ext.pocket.parts import FEW_STEPS
 from siren_ext.preference.measure import measure_preference
 from siren_ext.progress import Named, Progress
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import keyed_test
 from siren_ext.stats.resample import resampled_ks
 from siren_ext.suspects.base import PromptPlan, generate_images
-from siren_ext.suspects.local import LocalSuspect
+from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
 from siren_ext.training.prompts import class_prompt
 from siren_ext.workflows.cached_scores import cached_scores
 from siren_ext.workflows.experiment_run import PROMPTS, spread_captions
 
 Row = dict[str, Any]
-_SEEDS, _NOISES = 1000, 1_000_000
+_SEEDS = 1000
 _PLACES = {"reference": 1, "innocent": 2, "guilty": 3}
 """Models of equal training differ in their seeds at least."""
-
-
-@dataclass(frozen=True)
-class PaperConfig(Config):
-    """How much a study of the paper's tables makes.
-
-    Attributes
-    ----------
-    seeds : int
-        Guilty models of every row, and innocent ones.
-    steps : int
-        Training steps, for methods with a setting of their own too.
-    mimicries, reference : int
-        Pictures of a suspicious model, and of the reference.
-    size, against : int
-        Of one KS test: pictures of each, drawn anew for every repetition.
-    repeats : int
-        Tests per model.
-    sampling_steps, guidance : int, float
-        Of the pictures, where a row has no other.
-    file : bool
-        Also ask the files of models (:mod:`siren_ext.preference.measure`), where nothing but the
-        model matters.
-    """
-
-    seeds: Annotated[int, Meta(ge=1, le=100)] = 3
-    steps: Annotated[int, Meta(ge=1, le=1_000_000)] = 400
-    mimicries: Annotated[int, Meta(ge=1, le=_NOISES)] = 150
-    reference: Annotated[int, Meta(ge=1, le=_NOISES)] = 300
-    size: Annotated[int, Meta(ge=1, le=_NOISES)] = 30
-    against: Annotated[int, Meta(ge=1, le=_NOISES)] = 100
-    repeats: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
-    sampling_steps: Annotated[int, Meta(ge=1, le=1000)] = 20
-    guidance: Annotated[float, Meta(ge=0, le=100)] = 3.0
-    file: bool = True
-
-
-QUICK = PaperConfig(
-    seeds=1, steps=150, mimicries=40, reference=100, repeats=2000, sampling_steps=10
-)
-"""Minutes for a row: too little training and too few pictures for figures to be quoted."""
 
 
 def _with_trigger(item: Item, trigger: str) -> Item:
@@ -162,7 +128,7 @@ class PaperStudy:
         reference = self._scores("reference", 0, Cell("", usual, cell.asked))
         found = []
         for role in ("guilty", "innocent"):
-            for number in range(self.config.seeds):
+            for number in range(self.config.count(role)):
                 suspect = self._scores(role, number, cell)
                 known = self.known(role, number, table, cell)
                 known |= self._figures(suspect, reference, number)
@@ -252,11 +218,17 @@ class PaperStudy:
         parts = [self.data.hash, coater, made.base, self._steps(made), seed, made.to_plain()]
         if made.further and self.others is not None:
             parts.append(self.others.hash)
+        if made.few_steps:
+            parts.append(sha256_file(FEW_STEPS))
         return digest(*parts), made, seed
 
     def _model(self, role: str, number: int, given: Made, *, exact: bool = False) -> LocalSuspect:
         """A model, trained unless it exists; ``exact`` for 32-bit numbers."""
         name, made, seed = self._identity(role, number, given)
+        dtype = torch.float32 if exact else None
+        if made.few_steps:
+            own = self._model(role, number, dataclasses.replace(made, few_steps=False))
+            return LocalSuspect(made.base, [*own.adapters, WeightedAdapter(FEW_STEPS)], dtype=dtype)
         path = self._place(name, made)
         if made.further:
             return self._trained_further(role, number, made, path, exact=exact)
@@ -269,7 +241,6 @@ class PaperStudy:
                 attack_adapter(before, path, [made.weights], {})
             else:
                 self._train(made, seed, path, Named(self.progress, f"{role} {number}"))
-        dtype = torch.float32 if exact else None
         if whole:
             return LocalSuspect(path, dtype=dtype)
         return LocalSuspect(made.base, path, dtype=dtype)
@@ -372,7 +343,7 @@ class PaperStudy:
         settings: dict[str, Any] = {
             "prompts": spread_captions(self.data, PROMPTS),
             "count": count,
-            "seed": (_SEEDS * _PLACES[role] + number) * _NOISES,
+            "seed": (_SEEDS * _PLACES[role] + number) * NOISES,
             "steps": self.config.sampling_steps,
             "guidance": self.config.guidance,
         }

@@ -33,6 +33,12 @@ def test_a_page_without_rows_says_that_nothing_is_measured() -> None:
     assert "Not measured, because no run of it is finished yet: nothing; crop to a tenth" in text
 
 
+def test_what_differs_from_the_paper_stands_below_figures() -> None:
+    remark = "a score that knows no key hardly shows it"
+    assert remark not in page_text([])
+    assert remark in page_text([found("guilty", 0, table="figure_4", row="LoRA")])
+
+
 def test_rows_of_a_new_run_replace_the_old_ones(tmp_path: Path) -> None:
     old = [found("guilty", 0), found("guilty", 1), found("guilty", 0, set="faces")]
     new = [found("guilty", 0, p_few=0.1)]

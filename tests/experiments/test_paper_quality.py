@@ -18,7 +18,7 @@ from siren_ext.coater.coater import Coater
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError, DatasetError
 from siren_ext.experiments import __main__ as program
-from siren_ext.experiments.paper_cells import Cell
+from siren_ext.experiments.paper_cells import Cell, PaperConfig
 from siren_ext.experiments.paper_page import page_text
 from siren_ext.experiments.paper_quality import (
     Quality,
@@ -26,11 +26,11 @@ from siren_ext.experiments.paper_quality import (
     quality_rows,
     quality_table,
 )
-from siren_ext.experiments.paper_study import PaperConfig, PaperStudy
+from siren_ext.experiments.paper_study import PaperStudy
 from siren_ext.progress import NULL
 
-TINY = PaperConfig(seeds=2, steps=1, mimicries=3, reference=3, size=2, against=2, repeats=5,
-                   sampling_steps=1, file=False)  # fmt: skip
+TINY = PaperConfig(seeds=2, innocents=2, steps=1, mimicries=3, reference=3, size=2, against=2,
+                   repeats=5, sampling_steps=1, file=False)  # fmt: skip
 
 
 def colours(pictures: Tensor) -> np.ndarray:
@@ -114,7 +114,7 @@ def test_the_command_measures_the_table_and_writes_the_page(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_models()
-    monkeypatch.setattr(program, "QUICK", replace(TINY, seeds=1))
+    monkeypatch.setattr(program, "QUICK", replace(TINY, seeds=1, innocents=1))
     monkeypatch.setattr(program, "quality_networks", lambda folders: {"eff0": colours})
     base = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
     draw_images(tmp_path / "photos", 4)

@@ -16,8 +16,10 @@ from siren_ext.attacks.apply import Step
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
 from siren_ext.experiments import __main__ as program
-from siren_ext.experiments.paper_cells import Cell, Made
-from siren_ext.experiments.paper_study import PaperConfig, PaperStudy
+from siren_ext.experiments import paper_study
+from siren_ext.experiments.paper_cells import Cell, Made, PaperConfig
+from siren_ext.experiments.paper_study import PaperStudy
+from siren_ext.personalize.consistency import ConsistencyConfig, distil
 from siren_ext.preference import patterns
 
 
@@ -104,6 +106,23 @@ def test_a_row_has_its_own_base_model(
     assert len(study.rows("table_2", cell)) == 2
     assert len(files(study, "models")) == 2 * 3  # its reference has the same base
     assert len(files(study, "pictures")) == 3
+
+
+@pytest.mark.models
+def test_an_adapter_for_few_steps_is_merged_into_the_same_models(
+    study: PaperStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faster = tmp_path / "few_steps.safetensors"
+    settings = ConsistencyConfig(steps=3, batch_size=2, learning_rate=0.1, caption_dropout=0.0)
+    distil(study.data, study.base, settings, faster)
+    monkeypatch.setattr(paper_study, "FEW_STEPS", faster)
+    asked = {"sampler": "lcm", "steps": 2, "guidance": 1.0}
+    plain = study.rows("table_2", Cell("plain", Made(), asked, alike=True))
+    models = files(study, "models")
+    found = study.rows("table_2", Cell("LCM", Made(few_steps=True), asked, alike=True))
+    assert files(study, "models") == models
+    assert len(files(study, "pictures")) == 2 * 3
+    assert [row["p_pictures"] for row in found] != [row["p_pictures"] for row in plain]
 
 
 @pytest.mark.models

@@ -9,12 +9,13 @@ from support.tiny_models import draw_images, need_models, shared_model
 
 from siren_ext.coater.coater import Coater
 from siren_ext.data.dataset import ImageSet
-from siren_ext.experiments.paper_study import PaperConfig, PaperStudy
+from siren_ext.experiments.paper_cells import PaperConfig
+from siren_ext.experiments.paper_study import PaperStudy
 from siren_ext.progress import NULL
 
 TINY = PaperConfig(
-    seeds=1, steps=1, mimicries=3, reference=3, size=2, against=2, repeats=5, sampling_steps=1,
-    file=False,
+    seeds=1, innocents=1, steps=1, mimicries=3, reference=3, size=2, against=2, repeats=5,
+    sampling_steps=1, file=False,
 )  # fmt: skip
 
 
