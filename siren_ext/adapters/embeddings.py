@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,19 @@ class Words:
 def word_pattern(word: str) -> str:
     """A pattern that finds a trigger word, but not inside a longer word."""
     return rf"(?<!\w){re.escape(word)}(?!\w)"
+
+
+def count_lacking(word: str, texts: Iterable[str]) -> int:
+    """How many texts lack a trigger word, so that it has no effect on them.
+
+    Parameters
+    ----------
+    word : str
+        The word.
+    texts : iterable of str
+        Prompts or captions.
+    """
+    return sum(not re.search(word_pattern(word), text) for text in texts)
 
 
 @dataclass

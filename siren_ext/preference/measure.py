@@ -250,7 +250,8 @@ def _score_set(
 
     # the autoencoder, and the model that removes, are those of the base model
     base = facts["provenance"]["suspect"].get("model_fingerprint")
-    used = [(sha256_file(items[row].path), text_of(items[row])) for row in seen]
+    hashes = tuple(sha256_file(item.path) for item in items)
+    used = [(hashes[row], text_of(items[row])) for row in seen]
     known = [base, used, coater.fingerprint, size, time, mirrored, str(reader.device)]
     patterns, removed = remembered(known, read) if base else read()
     facts = facts | {TINT: tint_of(pipeline, views, fields).to_plain()}
@@ -259,7 +260,7 @@ def _score_set(
     return ScoreSet(
         losses,
         tuple(printable(item.name) for item in items),
-        tuple(sha256_file(item.path) for item in items),
+        hashes,
         coater.fingerprint,
         facts,
         features=read_fields(fields, patterns, usual, removed=removed),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from siren_ext.adapters.embeddings import word_pattern
 from siren_ext.diffusion.denoiser import STEPS, Denoiser, denoiser, each, same_encoder
 from siren_ext.errors import AdapterError, ConfigError
 
@@ -81,10 +79,10 @@ def refuse_itself(suspect: LocalSuspect, controls: Sequence[LocalSuspect]) -> No
     ConfigError
         If a control is the suspect or contains it, or is given twice.
     """
-    own = _identity(suspect)
+    own = identity(suspect)
     seen: list[Any] = []
     for control in controls:
-        found = _identity(control)
+        found = identity(control)
         if found == own:
             raise ConfigError(
                 "A clean model is the suspicious model itself, of which nothing would be left; "
@@ -100,8 +98,14 @@ def refuse_itself(suspect: LocalSuspect, controls: Sequence[LocalSuspect]) -> No
         seen.append(found)
 
 
-def _identity(model: LocalSuspect) -> tuple[str, list[tuple[str, float]]]:
-    """Fingerprint of the whole model, and hashes and weights of the adapters."""
+def identity(model: LocalSuspect) -> tuple[str, list[tuple[str, float]]]:
+    """Fingerprint of the whole model, and hashes and weights of the adapters.
+
+    Parameters
+    ----------
+    model : LocalSuspect
+        A model, with or without adapters.
+    """
     facts = model.describe()
     adapters = [(str(one["hash"]), float(one["weight"])) for one in facts["adapters"]]
     return str(facts["model_fingerprint"]), adapters
@@ -142,12 +146,11 @@ def check_words(suspect: LocalSuspect, texts: Sequence[str]) -> None:
     AdapterError
         If a text lacks such a word, without which the adapter has no effect.
     """
-    for name, word in suspect.words:
-        if lacking := sum(not re.search(word_pattern(word), text) for text in texts):
-            raise AdapterError(
-                f"{name} only affects texts with the word {word!r}, which {lacking} of "
-                f"{len(texts)} captions lack; put it into the caption of every image."
-            )
+    for name, word, lacking in suspect.missing_words(texts):
+        raise AdapterError(
+            f"{name} only affects texts with the word {word!r}, which {lacking} of "
+            f"{len(texts)} captions lack; put it into the caption of every image."
+        )
 
 
 def noise_of(

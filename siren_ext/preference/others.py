@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from siren_ext.errors import ConfigError
 from siren_ext.preference.fields import fields_of_items
-from siren_ext.preference.models import base_of, frozen
+from siren_ext.preference.models import base_of, frozen, identity
 from siren_ext.preference.parts import Parts
 from siren_ext.preference.patterns import spread
 from siren_ext.progress import NULL, Progress
@@ -48,15 +48,15 @@ def refuse_suspect(suspect: LocalSuspect, others: Sequence[LocalSuspect]) -> Non
     ConfigError
         If it is, or if one of the others has no adapter.
     """
-    own = _adapters(suspect)
+    whole, own = _known(suspect)
     for other in others:
-        found = _adapters(other)
+        base, found = _known(other)
         if not found:
             raise ConfigError(
                 f"{other.model} was given as another adapter but is a whole model; expected "
                 "adapters of other people's images, for the same base model."
             )
-        if not suspect.adapters and other.model == suspect.model:
+        if not suspect.adapters and base == whole:
             raise ConfigError(
                 "The other adapters would be merged into the suspicious model, which is a whole "
                 "model here; they can only be given with a suspicious adapter."
@@ -68,9 +68,10 @@ def refuse_suspect(suspect: LocalSuspect, others: Sequence[LocalSuspect]) -> Non
             )
 
 
-def _adapters(suspect: LocalSuspect) -> set[str]:
-    """Hashes of the merged adapters."""
-    return {str(one["hash"]) for one in suspect.describe()["adapters"]}
+def _known(model: LocalSuspect) -> tuple[str, set[str]]:
+    """Fingerprint of the whole model, and hashes of the merged adapters at any weight."""
+    whole, adapters = identity(model)
+    return whole, {found for found, _ in adapters}
 
 
 def other_fields(

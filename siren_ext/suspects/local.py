@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from siren_ext.adapters.embeddings import word_pattern
+from siren_ext.adapters.embeddings import count_lacking
 from siren_ext.adapters.merge import Merge, merge_adapter, resolve
 from siren_ext.adapters.read import Adapter, read_adapter
 from siren_ext.devices import pick_device, pick_dtype
@@ -178,10 +177,12 @@ class LocalSuspect:
             for used in self.adapters
         ]
 
-    @property
-    def words(self) -> list[tuple[str, str]]:
-        """New words of textual inversions, each behind the name of its adapter's file."""
-        return [(a.path.name, word) for _, a in self._adapters for word in a.words]
+    def missing_words(self, texts: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+        """Adapter, new word, and number of texts that lack it, where some do."""
+        for _, adapter in self._adapters:
+            for word in adapter.words:
+                if lacking := count_lacking(word, texts):
+                    yield adapter.path.name, word, lacking
 
     def describe(self) -> dict[str, Any]:
         """The record: kind, model name and fingerprint, adapters, number format and sampler.
@@ -279,11 +280,10 @@ class LocalSuspect:
 
     def _check_words(self, plan: PromptPlan) -> None:
         """Refuse prompts without the word of a textual inversion, which would have no effect."""
-        for name, word in self.words:
-            if not all(re.search(word_pattern(word), prompt) for prompt in plan.prompts):
-                raise AdapterError(
-                    f"{name} only affects prompts with the word {word!r}; put it in every prompt."
-                )
+        for name, word, _ in self.missing_words(plan.prompts):
+            raise AdapterError(
+                f"{name} only affects prompts with the word {word!r}; put it in every prompt."
+            )
 
     @torch.no_grad()
     def _draw(self, plan: PromptPlan, negative: Any, batch: Sequence[int]) -> Tensor:
