@@ -210,9 +210,9 @@ class PaperStudy:
 
     def _identity(self, role: str, number: int, made: Made) -> tuple[str, Made, int]:
         """Name of a model's files, how it is made, and its training seed."""
-        made = dataclasses.replace(
-            made, share=made.share if role == "guilty" else 0.0, base=made.base or self.base
-        )
+        made = dataclasses.replace(made, base=made.base or self.base)
+        if role != "guilty":  # only coated images have triggers
+            made = dataclasses.replace(made, share=0.0, trigger="")
         seed = _SEEDS * _PLACES[role] + number
         coater = self.coater.fingerprint if made.share else ""
         parts = [self.data.hash, coater, made.base, self._steps(made), seed, made.to_plain()]

@@ -73,6 +73,9 @@ def test_triggers_are_in_the_captions_of_coated_images_alone(study: PaperStudy) 
     for item in images.items:
         assert item.caption
         assert item.caption.endswith(" with watermark") == (item.path.read_bytes() not in clean)
+    for role, same in (("innocent", True), ("reference", True), ("guilty", False)):
+        plain = study._identity(role, 0, Made(share=0.5))[0]
+        assert (study._identity(role, 0, made)[0] == plain) == same
 
 
 @pytest.mark.models
