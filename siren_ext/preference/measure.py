@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from siren_ext.diffusion.denoiser import STEPS, Denoiser, picture_size
 from siren_ext.errors import CoaterError, DatasetError
 from siren_ext.files import sha256_file
-from siren_ext.preference.changes import pull_back
+from siren_ext.preference.changes import field_in_pixels
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.fields import fields_of_items, text_of, view
 from siren_ext.preference.models import (
@@ -39,6 +39,7 @@ from siren_ext.preference.models import (
 from siren_ext.preference.others import other_fields, refuse_suspect
 from siren_ext.preference.parts import Parts
 from siren_ext.preference.patterns import (
+    Read,
     latent_patterns,
     remembered,
     removed_patterns,
@@ -90,7 +91,8 @@ def measure_preference(
         Adapters of other people's images on the same base model, a dozen or so; see
         :func:`siren_ext.preference.reading.read_fields`.
     keep_field : bool
-        Also record the mean field, for :func:`siren_ext.preference.changes.field_test`.
+        Also record the mean field, unless ``config.removed`` is false; see
+        :func:`siren_ext.preference.changes.field_test`.
     partial : Path | None
         A file for finished images, from which a stopped run is resumed; deleted at the end. One for
         finished adapters is beside it, with ``.others`` added.
@@ -117,10 +119,9 @@ def measure_preference(
 
     Notes
     -----
-    Nothing is differentiated, except the autoencoder if the field is kept. The denoiser is passed
-    ``draws`` times per image and model. The patterns, which take some hundred passes of the
-    autoencoder, and of the base model if there are controls, are remembered for the next suspect.
-    Memory is that of pictures generated ``batch_size`` at a time, on which nothing else depends.
+    The denoiser is passed ``draws`` times per image and model. The patterns, which take some
+    hundred passes of the autoencoder, and of the base model with controls or a field, are
+    remembered. Memory is that of ``batch_size`` pictures; nothing else depends on it.
     """
     config = config or PreferenceConfig()
     items = _probes(data, coater, config)
@@ -134,7 +135,8 @@ def measure_preference(
     size = picture_size(models[0], config.resolution)
     _fill(parts, models, items, size, config, progress)
     usual = other_fields(others, items, size, config, spare, progress) if others else None
-    reader = _reader(models, suspect, controls, config)
+    keep_field = keep_field and config.removed
+    reader = _reader(models, suspect, controls, config, keep_field)
     found = _score_set(items, parts, coater, facts, *reader, size, usual, keep_field, progress)
     parts.remove()
     spare.remove()
@@ -204,13 +206,14 @@ def _reader(
     suspect: LocalSuspect,
     controls: Sequence[LocalSuspect],
     config: PreferenceConfig,
+    keep_field: bool,
 ) -> tuple[Denoiser, int | None]:
     """The model that reads the patterns, and the timestep at which it removes of them.
 
-    That is the base model if there are controls. If it is not the suspect itself, it alone is in
-    memory from then on.
+    That is the base model if there are controls or the field is kept. If it is not the suspect
+    itself, it alone is in memory from then on.
     """
-    if not controls or not config.removed:
+    if not config.removed or not (controls or keep_field):
         return models[0], None
     models.clear()
     if suspect.adapters:
@@ -238,11 +241,11 @@ def _score_set(
     seen = spread(len(items))
     views = torch.cat([view(items[row], size) for row in seen])
 
-    def read() -> tuple[Floats, Floats | None]:
+    def read() -> Read:
         progress.stage("Reading the coating's patterns", len(seen))
         if time is None:
             found = latent_patterns(pipeline, views, coater, mirrored=mirrored, progress=progress)
-            return found, None
+            return Read(found)
         texts = [text_of(items[row]) for row in seen]
         return removed_patterns(
             reader, views, texts, coater, time, mirrored=mirrored, progress=progress
@@ -253,17 +256,20 @@ def _score_set(
     hashes = tuple(sha256_file(item.path) for item in items)
     used = [(hashes[row], text_of(items[row])) for row in seen]
     known = [base, used, coater.fingerprint, size, time, mirrored, str(reader.device)]
-    patterns, removed = remembered(known, read) if base else read()
+    coating = remembered(known, read) if base else read()
     facts = facts | {TINT: tint_of(pipeline, views, fields).to_plain()}
-    if keep_field:
-        facts = facts | {FIELD: pull_back(pipeline, views, fields, patterns).to_plain()}
+    if keep_field and coating.codings is not None:
+        kept = field_in_pixels(fields.mean(0), coating.codings, views)
+        facts = facts | {FIELD: kept.to_plain()}
+    # without a control, the whole patterns are the better guide
+    removed = coating.removed if facts["provenance"]["controls"] else None
     return ScoreSet(
         losses,
         tuple(printable(item.name) for item in items),
         hashes,
         coater.fingerprint,
         facts,
-        features=read_fields(fields, patterns, usual, removed=removed),
+        features=read_fields(fields, coating.added, usual, removed=removed),
     )
 
 

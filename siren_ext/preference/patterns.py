@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -36,8 +38,43 @@ _PIXELS = _TOGETHER * 512**2  # fewer larger ones, because its memory grows with
 _SEED = 20_410
 
 Floats = NDArray[np.float64]
-Read = tuple[Floats, Floats | None]
-"""Whole patterns, and what is removed of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Codings:
+    """Coated copies of images, each minus the mean of the copies of its image.
+
+    Attributes
+    ----------
+    pixels : array, shape (n, 3 * 32 * 32)
+        float32, at a side of 32.
+    removed : array, shape (n, d)
+        float32, what the base model removes of their latents.
+    """
+
+    pixels: NDArray[np.float32]
+    removed: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What is known of a coating's patterns.
+
+    Attributes
+    ----------
+    added : array, shape (k, d)
+        Whole patterns.
+    removed : array, shape (k, d) or None
+        What the base model removes of them, if it was asked.
+    codings : Codings or None
+        The copies from which both follow, if the base model was asked.
+    """
+
+    added: Floats
+    removed: Floats | None = None
+    codings: Codings | None = None
+
+
 Look = Callable[[int, Tensor], Tensor]
 """What is seen of coated copies, B x C x h x w latents, of the image at a position."""
 _last: dict[str, Read] = {}
@@ -61,17 +98,20 @@ def remembered(known: Sequence[Any], read: Callable[[], Read]) -> Read:
 
     Returns
     -------
-    tuple of array
-        What ``read`` returned, which must not be changed.
+    Read
+        What ``read`` returned; its arrays can't be changed.
     """
     key = json.dumps([known, CODINGS, _PER_BIT], sort_keys=True)
     if (found := _last.get(key)) is not None:
         return found
     found = read()
-    for one in found:
+    arrays: list[NDArray[Any] | None] = [found.added, found.removed]
+    if found.codings is not None:
+        arrays += [found.codings.pixels, found.codings.removed]
+    for one in arrays:
         if one is not None:
             one.flags.writeable = False
-    _last.clear()  # one set of patterns has up to 100 MB
+    _last.clear()  # one set of patterns has up to 250 MB
     _last[key] = found
     return found
 
@@ -110,7 +150,7 @@ def latent_patterns(
     512 coated copies of 64 images read the models of ``docs/preference.md`` as well as 600 copies
     of every image do.
     """
-    return _linear_parts(pipeline, views, coater, [_all], mirrored, progress)[0]
+    return _linear_parts(pipeline, views, coater, [_all], mirrored, progress)[0][0]
 
 
 def removed_patterns(
@@ -122,7 +162,7 @@ def removed_patterns(
     *,
     mirrored: bool = True,
     progress: Progress = NULL,
-) -> tuple[Floats, Floats]:
+) -> Read:
     """:func:`latent_patterns`, and what a model that never saw the coating removes of them.
 
     A denoiser keeps what images usually contain and removes the rest, which is where few images
@@ -146,10 +186,9 @@ def removed_patterns(
 
     Returns
     -------
-    added : array, shape (k, d)
-        As from :func:`latent_patterns`.
-    removed : array, shape (k, d)
-        The change of latents minus the change of their denoised estimates.
+    Read
+        ``added`` as from :func:`latent_patterns`; ``removed`` is the change of latents minus the
+        change of their denoised estimates.
     """
     side = views.shape[-1]
 
@@ -162,8 +201,8 @@ def removed_patterns(
         return latents - model.clean(noisy, seen, times)
 
     looks = [_all, removed]
-    found = _linear_parts(model.pipeline, views, coater, looks, mirrored, progress)
-    return found[0], found[1]
+    found, copies = _linear_parts(model.pipeline, views, coater, looks, mirrored, progress)
+    return Read(found[0], found[1], copies)
 
 
 def _all(row: int, latents: Tensor) -> Tensor:
@@ -179,8 +218,11 @@ def _linear_parts(
     looks: Sequence[Look],
     mirrored: bool,
     progress: Progress,
-) -> list[Floats]:
-    """The linear part of what messages change, by least squares within each image."""
+) -> tuple[list[Floats], Codings]:
+    """The linear part of what messages change, by least squares within each image; and the copies.
+
+    What is kept of the copies is what the last of ``looks`` sees.
+    """
     bits = coater.config.message_bits
     rng = np.random.default_rng(_SEED)
     # few images get more copies each: the fit needs many more coatings than bits
@@ -188,13 +230,16 @@ def _linear_parts(
     together = max(1, min(_TOGETHER, _PIXELS // (views.shape[-2] * views.shape[-1])))
     power = np.eye(bits) * 1e-9
     products: list[NDArray[Any]] = [np.zeros((bits, 1)) for _ in looks]
+    pixels, seen = [], []
     shape: tuple[int, ...] = ()
     for row, view in enumerate(torch.split(views.to(coater.device), 1)):
         signs = rng.integers(0, 2, (each, bits)) * 2.0 - 1
         changed: list[list[Tensor]] = [[] for _ in looks]
+        small = []
         for part in torch.split(torch.from_numpy(signs).float(), together):
             images = view.expand(len(part), -1, -1, -1)
             coated = (images + coater.residual(images, part.to(view))).clamp(0, 1)
+            small.append(F.adaptive_avg_pool2d(coated, SIDE).flatten(1).cpu())
             encoded = pipelines.encode_latents(pipeline, coated)
             shape = tuple(encoded.shape[1:])
             for kept, look in zip(changed, looks, strict=True):
@@ -203,10 +248,16 @@ def _linear_parts(
         power += signs.T @ signs
         for number, kept in enumerate(changed):
             latents = torch.cat(kept).numpy()
-            products[number] = products[number] + signs.T @ (latents - latents.mean(0))
+            latents -= latents.mean(0)
+            products[number] = products[number] + signs.T @ latents
+        pixels.append(torch.cat(small).numpy())
+        pixels[-1] -= pixels[-1].mean(0)
+        seen.append(latents.astype(np.float32))
         progress.advance()
     found: list[Floats] = [np.linalg.solve(power, product) for product in products]
-    return [_symmetric(one, shape) if mirrored and coater.symmetric else one for one in found]
+    if mirrored and coater.symmetric:
+        found = [_symmetric(one, shape) for one in found]
+    return found, Codings(np.concatenate(pixels), np.concatenate(seen))
 
 
 def _symmetric(patterns: Floats, shape: tuple[int, ...]) -> Floats:

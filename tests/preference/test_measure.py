@@ -29,6 +29,7 @@ from siren_ext.errors import (
     ModelError,
 )
 from siren_ext.preference import patterns
+from siren_ext.preference.changes import MeanField
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
 from siren_ext.suspects.local import LocalSuspect
@@ -131,6 +132,29 @@ def test_batches_and_stops_change_nothing(
     assert np.abs(again.features - whole.features).max() < 1e-3
     assert np.allclose(again.scores, whole.scores, atol=1e-6)
     assert [one["kind"] for one in again.source["provenance"]["controls"]] == ["local"]
+
+
+def test_a_kept_field_changes_nothing_else(
+    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater
+) -> None:
+    suspect, control = suspects["epsilon"], suspects["v_prediction"]
+    whole = dataclasses.replace(CONFIG, removed=False)
+    kept = {}
+    for controls in ((), (control,)):
+        plain = measure_preference(suspect, data, coater, CONFIG, controls=controls)
+        found = measure_preference(
+            suspect, data, coater, CONFIG, controls=controls, keep_field=True
+        )
+        assert plain.features is not None
+        assert found.features is not None
+        assert np.abs(found.features - plain.features).max() < 1e-6
+        assert MeanField.of(plain) is None
+        field = MeanField.of(found)
+        assert field is not None
+        kept[len(controls)] = field.direction
+    assert np.abs(kept[0] - kept[1]).max() > 0.1
+    # what the base model removes is not asked for
+    assert MeanField.of(measure_preference(suspect, data, coater, whole, keep_field=True)) is None
 
 
 @pytest.mark.parametrize("family", ["xl", "lcm", "sd3", "flux"])

@@ -153,11 +153,17 @@ def test_what_a_denoiser_removes_of_patterns_is_found(pixels: Pixels) -> None:
     views = 0.3 + 0.4 * torch.rand(3, 3, 8, 8, generator=generator)
     patterns = 1e-3 * torch.randn(5, 3, 8, 8, generator=generator)
     model = Halving()
-    added, removed = removed_patterns(model, views, ["a", "b", "c"], Linear(patterns), 50)
-    assert np.array_equal(added, latent_patterns(pixels, views, Linear(patterns)))
+    found = removed_patterns(model, views, ["a", "b", "c"], Linear(patterns), 50)
+    assert np.array_equal(found.added, latent_patterns(pixels, views, Linear(patterns)))
+    removed, copies = found.removed, found.codings
+    assert removed is not None
+    assert copies is not None
     kept = np.array([0.5, 0.5, 1.0])[:, None, None]
     expected = (patterns.numpy() * kept).reshape(5, -1)
     assert np.abs(removed - expected).max() < 1e-3 * np.abs(expected).max()
+    assert copies.pixels.shape == (len(copies.removed), 3 * 32 * 32)
+    pixel = copies.pixels.reshape(-1, 3, 8, 4, 8, 4).mean((3, 5)).reshape(len(copies.pixels), -1)
+    assert np.abs(copies.removed - pixel * np.repeat(kept.ravel(), 64)).max() < 1e-6
     assert {(tuple(set(texts)), size) for texts, size, _ in model.asked} == {
         (("a",), 8),
         (("b",), 8),
