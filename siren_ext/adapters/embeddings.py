@@ -18,6 +18,8 @@ from siren_ext.errors import AdapterError
 
 _TOKENIZERS = {TEXT: "tokenizer", TEXT_2: "tokenizer_2"}
 _SDXL = {"clip_l": TEXT, "clip_g": TEXT_2}
+RESERVED = ("emb_params", *_SDXL, "__metadata__")
+"""Names in a file that can't be words: a word has none of them, and no dot."""
 
 
 @dataclass(frozen=True)

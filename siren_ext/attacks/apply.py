@@ -69,6 +69,11 @@ class Step:
     def __post_init__(self) -> None:
         known = {**PICTURES, **CAPTIONS}
         if self.name not in known:
+            if self.name in ATTACKS:
+                raise ConfigError(
+                    f"{self.name} changes the weights in a LoRA's file, and no images; give a "
+                    "file ending in .safetensors."
+                )
             raise ConfigError(
                 f"{shown(self.name)} is no handling of images; expected one of {', '.join(known)}."
             )
@@ -270,7 +275,11 @@ def _record(data: ImageSet, steps: Sequence[Step], seed: int) -> dict[str, Any]:
             f"The settings of the steps are {shown(plain)}; expected numbers, texts, true or false "
             "and lists of these."
         ) from error
-    return {"format": "siren-ext handling 1", "seed": seed, "steps": made, "images": images}
+    known = {"format": "siren-ext handling 1", "seed": seed, "steps": made, "images": images}
+    # a network or coater that is trained again under its name is another one
+    named = [Path(one) for step in steps for one in step.settings.values() if isinstance(one, str)]
+    files = [sha256_file(path) for path in named if path.suffix == ".safetensors" and is_file(path)]
+    return known | ({"files": files} if files else {})
 
 
 def _sha256(item: Item) -> str | None:

@@ -112,7 +112,8 @@ class Attack:
         Raises
         ------
         ConfigError
-            If a name is unknown or the strength is out of range.
+            If a name is unknown, the strength is out of range, or a setting that is true or false
+            is neither.
         """
         values = dict(given or {})
         for name in values:
@@ -121,6 +122,10 @@ class Attack:
                     f"There is no setting {shown(name)} here; expected one of "
                     f"{', '.join(sorted(self.names))}."
                 )
+        for name, value in values.items():
+            one = self.parameters.get(name)
+            if one is not None and isinstance(one.default, bool) and not isinstance(value, bool):
+                raise ConfigError(f"{name} is {shown(value)}; expected true or false.")
         strength: float = 1
         if self.scalable and "strength" not in self.parameters:
             strength = values.pop("strength", 1)

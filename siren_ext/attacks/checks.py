@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from torch import Tensor
 
 from siren_ext.errors import ConfigError, ImageError
@@ -57,3 +59,23 @@ def image_batch(images: Tensor) -> Tensor:
             "B x 3 x H x W of a float type with values in [0,1]."
         )
     return images
+
+
+def version(path: Path) -> tuple[int, ...]:
+    """What changes if a file is written again: its time and its size.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    tuple of int
+        Empty if the file can't be read, which is reported when it is opened.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return ()
+    return found.st_mtime_ns, found.st_size

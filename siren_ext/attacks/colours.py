@@ -16,6 +16,8 @@ from torch import Tensor
 from siren_ext.attacks.checks import image_batch, within
 from siren_ext.errors import MissingExtraError
 
+_SMOOTHED = 3  # pixels across the smoothed copy that sharpness is told from
+
 
 def hue(images: Tensor, generator: torch.Generator | None = None, *, turn: float = 0.25) -> Tensor:
     """Turn all hues.
@@ -167,8 +169,15 @@ def sharpness(
         If ``images`` is not a batch of images.
     MissingExtraError
         If kornia is not installed.
+
+    Notes
+    -----
+    Images with a side below 3 pixels have nothing that is smoothed, and stay as they are.
     """
-    return _enhanced("sharpness", images, _factor(factor))
+    factor = _factor(factor)
+    if min(image_batch(images).shape[2:]) < _SMOOTHED:
+        return images
+    return _enhanced("sharpness", images, factor)
 
 
 def kornia_module(part: str) -> Any:

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from siren_ext.attacks.checks import image_batch, within
+from siren_ext.attacks.checks import image_batch, version, within
 from siren_ext.coater.bundled import coater_path
 from siren_ext.coater.coater import Coater
 
@@ -58,7 +58,7 @@ def evade(
     """
     within("radius", radius, 0, 64)
     within("steps", steps, 1, 5000, whole=True)
-    known = _coater(coater, image_batch(images).device)
+    known = _coater(coater, version(coater_path(coater)), image_batch(images).device)
     most = radius / 255
     start = images.detach().float()
     changed = start.clone()
@@ -75,6 +75,6 @@ def evade(
 
 
 @lru_cache(maxsize=1)
-def _coater(name: str, device: torch.device) -> Coater:
-    """A coater; the last one stays loaded for the images that follow."""
+def _coater(name: str, version: tuple[int, ...], device: torch.device) -> Coater:
+    """A coater; the last one stays loaded for the images that follow, unless it is replaced."""
     return Coater.load(coater_path(name), device=device)

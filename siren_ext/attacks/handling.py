@@ -100,6 +100,8 @@ def several_resolutions(
     github.com/kohya-ss/sd-scripts, ``tools/resize_images_to_resolution.py``, whose default
     resolutions these are. There each resolution is made from the one before it, here from the file.
     """
+    if not isinstance(sizes, tuple | list):
+        raise ConfigError(f"sizes is {sizes!r}; expected pairs of width and height.")
     pairs = [tuple(size) if isinstance(size, tuple | list) else () for size in sizes]
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise ConfigError(f"sizes is {sizes!r}; expected pairs of width and height.")

@@ -59,7 +59,7 @@ def int8(weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
     Parameters
     ----------
     weights : Tensor
-        Of a float type; rows are along the first axis.
+        Of a float type; rows are along the first axis, and a vector is one row.
     generator : torch.Generator | None
         Not used.
 
@@ -73,6 +73,6 @@ def int8(weights: Tensor, generator: torch.Generator | None = None) -> Tensor:
     ----------
     Dettmers et al. (2022), "LLM.int8()" (arXiv 2208.07339), section 2.1: absmax quantisation.
     """
-    rows = weights.float().flatten(1)
+    rows = weights.float().flatten(1) if weights.ndim > 1 else weights.float().reshape(1, -1)
     scale = rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / 127
     return ((rows / scale).round() * scale).view(weights.shape).to(weights)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from siren_ext.attacks.checks import image_batch
+from siren_ext.attacks.checks import image_batch, version
 from siren_ext.coater.nets.coarse import silence
 from siren_ext.coater.nets.tiles import by_tiles, tile_side
 from siren_ext.errors import ConfigError, ModelError
@@ -225,14 +225,14 @@ def uncoat(images: Tensor, generator: torch.Generator | None = None, *, file: st
             "uncoat' and give --set file=FILE."
         )
     image_batch(images)
-    net = _network(file, images.device)
+    net = _network(file, version(Path(file)), images.device)
     with torch.no_grad():
         return net(images.float()).clamp(0, 1).to(images)  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=1)
-def _network(file: str, device: torch.device) -> Uncoater:
-    """A network; the last one stays loaded for the images that follow."""
+def _network(file: str, version: tuple[int, ...], device: torch.device) -> Uncoater:
+    """A network; the last one stays loaded for the images that follow, unless it is replaced."""
     return Uncoater.load(Path(file)).to(device)
 
 

@@ -20,12 +20,12 @@ from siren_ext.config import Config
 from siren_ext.data.dataset import ImageSet
 from siren_ext.devices import pick_device
 from siren_ext.errors import ConfigError, DatasetError, ModelError
-from siren_ext.files import is_present, one_at_a_time
+from siren_ext.files import is_present, one_at_a_time, real_path
 from siren_ext.personalize.loop import read_state, run_steps
 from siren_ext.progress import NULL, Progress
 
 MAX_PIXELS = 1 << 31
-"""Largest number of pixels of all pairs together: they are kept in memory, 12 GiB at most."""
+"""Largest number of pixels of all pairs together: they are kept in memory, 6 GiB at most."""
 _MEMORY = 0.95  # weight of the past in the running mean of the loss
 
 
@@ -274,10 +274,15 @@ def train_uncoater(
         raise ConfigError(
             f"{out} can't be the network's file; expected a name ending in .safetensors."
         )
+    if real_path(coated.root) == real_path(clean.root):
+        raise DatasetError(
+            f"{coated.root} was given twice; expected the coated and the clean images in two "
+            "folders, under the same names."
+        )
     coated, clean = matched(coated, clean)
     if 2 * len(coated) * config.size**2 > MAX_PIXELS:
         raise ConfigError(
-            f"{len(coated)} pairs of {config.size} pixels need more memory than the 12 GiB allowed "
+            f"{len(coated)} pairs of {config.size} pixels need more memory than the 6 GiB allowed "
             "here; give fewer images or a smaller size."
         )
     run = _signature(coated, clean, config)

@@ -30,19 +30,19 @@ def attack_adapter(path: Path, out: Path, names: Sequence[str], given: Mapping[s
     names : Sequence[str]
         Names in :data:`KNOWN`, in the order of the changes.
     given : Mapping[str, Any]
-        Settings by name, for all of them that have it.
+        Settings by name, for all of them that have it; ``half.form`` is for the attack ``half``.
 
     Returns
     -------
     int
-        How many tensors were changed. Tensors without two axes, such as alphas, are kept.
+        How many tensors were changed. Single numbers, such as alphas, are kept.
 
     Raises
     ------
     ConfigError
         If an attack is not for adapters, a setting is unknown or out of range, or ``out`` exists.
     AdapterError
-        If the file can't be read.
+        If the file can't be read, or has nothing that would be changed.
 
     Notes
     -----
@@ -50,16 +50,23 @@ def attack_adapter(path: Path, out: Path, names: Sequence[str], given: Mapping[s
     needs no new file: give its weight where it is loaded.
     """
     path, out = Path(path), Path(out)
-    steps = []
+    steps, used = [], set[str]()
     for name in names:
         attack = attack_named(name)
         if attack.kind != "weights":
             raise ConfigError(
                 f"{name} is not for files of adapters; expected one of {', '.join(KNOWN)}."
             )
+        prefix = f"{name}."
         own = {key: value for key, value in given.items() if key in attack.names}
+        own |= {
+            key.removeprefix(prefix): value
+            for key, value in given.items()
+            if key.startswith(prefix)
+        }
         steps.append((attack, attack.settings(own) or {}))
-    unknown = set(given) - {key for attack, _ in steps for key in attack.names}
+        used |= {key for key in given if key in attack.names or key.startswith(prefix)}
+    unknown = set(given) - used
     if not steps:
         raise ConfigError(f"No attack is named; expected one of {', '.join(KNOWN)}.")
     if unknown:
@@ -70,7 +77,9 @@ def attack_adapter(path: Path, out: Path, names: Sequence[str], given: Mapping[s
         raise AdapterError(f"{path} is a folder; expected the .safetensors file in it.")
     (part,) = read_parts(path)
     changed = dict(part.tensors)
-    wide = [key for key, one in changed.items() if one.ndim > 1 and one.is_floating_point()]
+    wide = [key for key, one in changed.items() if one.numel() > 1 and one.is_floating_point()]
+    if not wide:
+        raise AdapterError(f"{path} has no weights that these attacks change; nothing is written.")
     for key in wide:
         for attack, settings in steps:
             changed[key] = attack.function(changed[key], None, **settings).contiguous()

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siren_ext.baselines.base import Floats, evidence_rows, known_rule
-from siren_ext.errors import ConfigError
+from siren_ext.errors import ConfigError, ScoreError
 
 BITS = 32
 STRINGS = 1000
@@ -128,6 +128,8 @@ def bits_p_value(bits: Floats, string: Bits, rule: str, seed: int = 0) -> float:
     """
     known_rule(rule, RULES)
     rows = evidence_rows(bits, len(string))
+    if not np.isin(rows, (0, 1)).all():
+        raise ScoreError("The bits have other values than 0 and 1; expected those of evidence().")
     found = matched(rows, string)
     if rule == "published":
         return float(np.exp(log_binomial_p(found, rows.size)))

@@ -201,6 +201,11 @@ class Yu:
                 f"{Path(path).name} is no pair of an encoder and a decoder; expected a file that "
                 "train_yu made. Train it again."
             ) from error
+        weights = [*pair.encoder.parameters(), *pair.decoder.parameters()]
+        if not all(bool(torch.isfinite(one).all()) for one in weights):
+            raise ModelError(
+                f"{Path(path).name} has weights that are not finite numbers. Train it again."
+            )
         pair.encoder.eval()
         pair.decoder.eval()
         return pair

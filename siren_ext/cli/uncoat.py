@@ -37,7 +37,7 @@ def uncoat_(
     Coat images that you need not protect, train on them, and see what the network leaves of the
     coating in other pictures. Run the same command again to resume a stopped run.
     """
-    from siren_ext.attacks.uncoat_training import UncoatConfig, train_uncoater
+    from siren_ext.attacks.uncoat_training import UncoatConfig, matched, train_uncoater
     from siren_ext.data.dataset import ImageSet
 
     chosen = settings(
@@ -49,6 +49,12 @@ def uncoat_(
         first, second = (one.checked(progress=progress) for one in sets)
         train_uncoater(first, second, chosen, out, device=device, progress=progress)
     say(f"Network written: {out}")
+    pairs = len(matched(first, second)[0])
+    if pairs < max(len(first), len(second)):
+        say(
+            f"It was trained on {pairs} pairs: of {len(first)} coated and {len(second)} clean "
+            "images, the others have no partner of their name."
+        )
     report_skipped([*first.problems, *second.problems], "file")
 
 

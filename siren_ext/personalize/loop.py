@@ -76,18 +76,28 @@ def run_steps(
             trainer.advance()
             pace = (time.monotonic() - began) / (trainer.step - first)
             if time.monotonic() - last_save > SAVE_SECONDS:
-                _write_state(trainer, path, run)
+                write_state(trainer, path, run)
                 last_save = time.monotonic()
             progress.advance(note=f"loss {trainer.mean_loss:.4f}, {pace:.2f} s/step")
     except (KeyboardInterrupt, Cancelled, RankLostError):
         # in the middle of an update keep the last saved state
         if trainer.step and not trainer.updating:
-            _write_state(trainer, path, run)
+            write_state(trainer, path, run)
         raise
 
 
-def _write_state(trainer: Steps, path: Path, run: str) -> None:
-    """Save the state of a run."""
+def write_state(trainer: Steps, path: Path, run: str) -> None:
+    """Save the state of a run.
+
+    Parameters
+    ----------
+    trainer : Steps
+        The run.
+    path : Path
+        The file.
+    run : str
+        As for :func:`run_steps`.
+    """
     if not current().main:
         return
     with atomic(path) as temporary:
@@ -120,8 +130,8 @@ def read_state(path: Path, run: str) -> dict[str, Any] | None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged files
         raise ConfigError(
-            f"{path} can't be read as the state of a stopped run: {error}. Delete it to start "
-            "again."
+            f"{path} can't be read as the state of a stopped run; it is damaged. Delete it to "
+            "start again."
         ) from error
     if not isinstance(state, dict) or state.get("run") != run:
         raise ConfigError(

@@ -36,6 +36,7 @@ _WRITTEN = {
 }  # fmt: skip
 """Everything that a run may write into a folder."""
 _COUNT = "siren_parameters"
+_FINGERPRINT = "siren_fingerprint"
 
 
 def make_weights(pipeline: Pipeline, config: PersonalizeConfig) -> VectorWeights:
@@ -164,9 +165,10 @@ def finished(out: Path, run: str, config: PersonalizeConfig) -> AdapterSummary |
     if not is_present(out) or _record(out).get(RUN_KEY) != run:
         return None
     try:
-        if config.method in WHOLE_MODELS:
-            return _model_summary(out)
-        return read_summary(out)
+        if config.method not in WHOLE_MODELS:
+            return read_summary(out)
+        found = _model_summary(out)
+        return found if _record(out).get(_FINGERPRINT, found.hash) == found.hash else None
     except SirenError:
         return None  # damaged, and overwritten
 
@@ -228,6 +230,7 @@ def save(
             save_plain(new / EMBEDDING_WEIGHTS, word, facts, dtype=dtype)
         else:
             _save_model(new, pipeline, weights, dtype)
+            facts = {**facts, _FINGERPRINT: pipelines.model_fingerprint(new)}
         write_json(new / RECORD, {**facts, _COUNT: count})
         _replace_folder(new, out)
     finally:

@@ -11,7 +11,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from siren_ext.adapters.embeddings import Embedding, install_embeddings
+from siren_ext.adapters.embeddings import (
+    RESERVED,
+    Embedding,
+    count_lacking,
+    install_embeddings,
+)
 from siren_ext.adapters.keys import TEXT
 from siren_ext.diffusion.load import Pipeline
 from siren_ext.errors import ConfigError, DatasetError
@@ -109,6 +114,12 @@ def first_vector(pipeline: Pipeline, config: PersonalizeConfig) -> Tensor:
             f"PersonalizeConfig.token is {token!r}; expected one word without spaces, such as "
             "'<new1>'."
         )
+    # the file of a word has its vectors under the word, where these mean something else
+    if "." in token or token in RESERVED:
+        raise ConfigError(
+            f"PersonalizeConfig.token is {token!r}, which a file of embeddings can't hold; "
+            "expected a word without dots, such as '<new1>'."
+        )
     if _single(tokenizer, token) is not None:
         raise ConfigError(
             f"PersonalizeConfig.token is {token!r}, which this model knows already; expected a new "
@@ -141,11 +152,12 @@ def check_prompts(prompts: Iterable[str], config: PersonalizeConfig) -> None:
     DatasetError
         If none contains it.
     """
-    if not any(config.token in text for text in prompts):
+    texts = list(prompts)
+    if count_lacking(config.token, texts) == len(texts):
         raise DatasetError(
-            f"No caption contains the new word {config.token!r}, so nothing would be learnt; "
-            "expected it in at least one. Give one prompt for all images, such as 'a photo of "
-            f"{config.token}'."
+            f"No caption contains the new word {config.token!r} as a word of its own, so nothing "
+            "would be learnt; expected it in at least one. Give one prompt for all images, "
+            f"such as 'a photo of {config.token}'."
         )
 
 

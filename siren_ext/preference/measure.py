@@ -119,9 +119,8 @@ def measure_preference(
 
     Notes
     -----
-    The denoiser is passed ``draws`` times per image and model. The patterns, which take some
-    hundred passes of the autoencoder, and of the base model with controls or a field, are
-    remembered. Memory is that of ``batch_size`` pictures; nothing else depends on it.
+    The denoiser is passed ``draws`` times per image and model. Patterns, which take some hundred
+    passes more, are remembered. Memory is that of ``batch_size`` pictures.
     """
     config = config or PreferenceConfig()
     items = _probes(data, coater, config)

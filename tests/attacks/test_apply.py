@@ -25,6 +25,7 @@ from siren_ext.attacks.apply import (
     steps_of,
 )
 from siren_ext.attacks.codecs import jpeg
+from siren_ext.attacks.uncoat import Uncoater
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture, to_tensor
 from siren_ext.errors import Cancelled, ConfigError, DatasetError, ImageError
@@ -315,6 +316,22 @@ def test_the_record(folder: Path, tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(record)
 
 
+def test_the_record_knows_what_is_in_a_named_file(folder: Path, tmp_path: Path) -> None:
+    net, out = tmp_path / "net.safetensors", tmp_path / "out"
+    data, steps = ImageSet.open(folder), (Step("uncoat", {"file": str(net)}),)
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        made = Uncoater(2, 1)
+        torch.nn.init.normal_(made.last.weight)
+        made.save(net, {})
+        if seed:
+            with pytest.raises(DatasetError, match=f"its files of {RECORD} differs"):
+                handle_folder(data, out, steps)
+        else:
+            handle_folder(data, out, steps)
+            handle_folder(data, out, steps)
+
+
 # -- steps by name --------------------------------------------------------------------------
 
 
@@ -335,7 +352,7 @@ def test_steps_get_settings_by_name_and_by_attack() -> None:
         (["hue", "blur"], {"quality": 5}, "hue, blur has no setting 'quality'; expected one of ke"),
         (["hue"], {"blur.sigma": 5}, "hue has no setting 'blur.sigma'"),
         (["hue"], {"hue.sigma": 5}, "no setting 'sigma' here"),
-        (["half"], {}, "'half' is no handling of images"),
+        (["half"], {}, "half changes the weights in a LoRA"),
     ],
 )
 def test_steps_that_cannot_be_made(names: list[str], given: dict[str, Any], words: str) -> None:

@@ -36,5 +36,7 @@ def test_unknown_settings() -> None:
         ATTACKS["hue"].settings({"sigma": 1})
     with pytest.raises(ConfigError, match="no setting 'strength' here; expected one of colours"):
         ATTACKS["palette"].settings({"strength": 1})
+    with pytest.raises(ConfigError, match="dither is 'maybe'; expected true or false"):
+        ATTACKS["palette"].settings({"dither": "maybe"})
     with pytest.raises(ConfigError, match="strength is 5; expected a number from 0 to 4"):
         ATTACKS["noise"].settings({"strength": 5})

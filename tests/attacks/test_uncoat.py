@@ -63,6 +63,15 @@ def test_tiles_give_the_whole_picture(levels: int) -> None:
     assert torch.allclose(net(images), whole, atol=1e-5)
 
 
+def test_a_network_that_is_trained_again_is_another_one(tmp_path: Path) -> None:
+    file, images = tmp_path / "net.safetensors", pictures(16, 16)
+    network().save(file, {})
+    first = uncoat(images, file=str(file))
+    other = Uncoater(2, 1)
+    other.save(file, {})
+    assert not torch.equal(uncoat(images, file=str(file)), first)
+
+
 def test_its_file(tmp_path: Path) -> None:
     file, net = tmp_path / "net.safetensors", network()
     net.save(file, {"loss": 1.5})

@@ -62,6 +62,18 @@ def test_mistakes_write_nothing(
     assert not out.exists()
 
 
+def test_vectors_are_changed_and_a_setting_may_name_its_attack(tmp_path: Path) -> None:
+    before = torch.randn(9, generator=torch.Generator().manual_seed(1))
+    save_file({"unet.x.delta": before}, tmp_path / "svdiff.safetensors")
+    out = tmp_path / "out.safetensors"
+    given = {"half.form": "bfloat16"}
+    assert attack_adapter(tmp_path / "svdiff.safetensors", out, ["int8", "half"], given) == 1
+    after = load_file(out)["unet.x.delta"]
+    assert after.dtype == torch.bfloat16
+    step = before.abs().max() / 127
+    assert torch.equal(after, ((before / step).round() * step).bfloat16())
+
+
 def test_files_that_cannot_be_used(lora: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="exists already and is not overwritten"):
         attack_adapter(lora, lora, ["half"], {})
@@ -69,3 +81,7 @@ def test_files_that_cannot_be_used(lora: Path, tmp_path: Path) -> None:
         attack_adapter(tmp_path, tmp_path / "out", ["half"], {})
     with pytest.raises(AdapterError, match="There is no adapter file"):
         attack_adapter(tmp_path / "no.safetensors", tmp_path / "out", ["half"], {})
+    save_file({ALPHA: torch.tensor(0.3)}, tmp_path / "alpha.safetensors")
+    with pytest.raises(AdapterError, match="has no weights that these attacks change"):
+        attack_adapter(tmp_path / "alpha.safetensors", tmp_path / "out", ["int8"], {})
+    assert not (tmp_path / "out").exists()

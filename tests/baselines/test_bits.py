@@ -69,3 +69,5 @@ def test_errors_say_what_was_expected() -> None:
         bits_p_value(np.zeros((2, 32)), balanced_string(0), "exact")
     with pytest.raises(ScoreError, match="N x 32"):
         bits_p_value(np.zeros((2, 31)), balanced_string(0), "published")
+    with pytest.raises(ScoreError, match="other values than 0 and 1"):
+        bits_p_value(np.full((2, 32), -1.0), balanced_string(0), "published")

@@ -68,3 +68,10 @@ def test_errors_say_what_was_expected() -> None:
         FrequencyPattern(strength=3)
     with pytest.raises(ImageError, match="at least 32"):
         FrequencyPattern().evidence(torch.zeros(2, 3, 16, 16))
+
+
+@pytest.mark.parametrize("pictures", [torch.full((30, 3, 64, 64), 0.5), torch.rand(1, 3, 64, 64)])
+def test_equal_pictures_prove_nothing(pictures: torch.Tensor) -> None:
+    for seed in range(6):
+        method = FrequencyPattern(seed)
+        assert method.p_value(method.evidence(pictures.expand(30, -1, -1, -1))) == 1

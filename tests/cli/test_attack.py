@@ -77,7 +77,7 @@ def test_broken_files_are_listed(call, photos: Path, tmp_path: Path) -> None:
         (["--with", "jpeg", "--set", "quality=x"], "quality is 'x'; expected a whole number"),
         (["--with", "jpeg", "--set", "blur.sigma=1"], "jpeg has no setting 'blur.sigma'"),
         (["--with", "evade", "--set", "coater=none"], "none"),
-        (["--with", "int8"], "'int8' is no handling of images"),
+        (["--with", "int8"], "int8 changes the weights in a LoRA"),
     ],
 )
 def test_mistakes_exit_2_and_write_nothing(

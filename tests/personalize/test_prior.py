@@ -13,9 +13,10 @@ from siren_ext.data import kohya
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled, ConfigError, DatasetError
 from siren_ext.personalize import prior
+from siren_ext.personalize.loop import LABEL
 from siren_ext.personalize.prior import check_prior, class_data, open_sets
 from siren_ext.personalize.run import personalize
-from siren_ext.progress import NULL
+from siren_ext.progress import NULL, Progress
 
 need_models()
 pytestmark = pytest.mark.models
@@ -71,13 +72,40 @@ def test_missing_and_needless_ones_are_named(data: ImageSet) -> None:
 def test_a_resumed_run_does_not_generate_again(
     model: Path, data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from siren_ext.personalize import prior
-
     config, out = short("dreambooth"), tmp_path / "model"
     with pytest.raises(Cancelled):
         personalize(data, model, config, out, device="cpu", progress=StopAt(2))
     monkeypatch.setattr(prior, "_generated", None)
     personalize(data, model, config, out, device="cpu")
+
+
+def test_class_images_outlive_a_stop_before_the_first_step(
+    model: Path, data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class AtTraining(Progress):
+        def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
+            if label == LABEL:
+                raise Cancelled
+
+    config, out = short("dreambooth"), tmp_path / "model"
+    with pytest.raises(Cancelled):
+        personalize(data, model, config, out, device="cpu", progress=AtTraining())
+    monkeypatch.setattr(prior, "_generated", None)
+    found = personalize(data, model, config, out, device="cpu")
+    assert found.parameters
+
+
+def test_words_are_checked_before_class_images_are_generated(
+    model: Path, data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prior, "_generated", None)
+    for wrong, error in (
+        ({"prompt": "a cat"}, DatasetError),
+        ({"token": "cat", "prompt": "a cat"}, ConfigError),
+    ):
+        config = short("custom-diffusion", **wrong)
+        with pytest.raises(error, match=r"No caption contains|knows already"):
+            personalize(data, model, config, tmp_path / "model", device="cpu")
 
 
 def with_regular_images(folder: Path) -> Path:

@@ -126,6 +126,17 @@ def test_other_folders_are_not_replaced(model: Path, data: ImageSet, tmp_path: P
         personalize(data, model, short("full", steps=2), out, device="cpu")
 
 
+def test_a_damaged_model_is_written_again(model: Path, data: ImageSet, tmp_path: Path) -> None:
+    config, out = short("full", steps=1), tmp_path / "model"
+    first = personalize(data, model, config, out, device="cpu")
+    weights = next((out / "unet").glob("*.safetensors"))
+    whole = weights.read_bytes()
+    for damage in (lambda: weights.write_bytes(whole[:-4000]), weights.unlink):
+        damage()
+        assert personalize(data, model, config, out, device="cpu").hash == first.hash
+        assert weights.read_bytes() == whole
+
+
 def test_diverged_weights_are_not_written(model: Path, data: ImageSet, tmp_path: Path) -> None:
     for method in METHODS:
         config = short(method)
