@@ -26,6 +26,10 @@ class ConfigError(SirenError):
     """A setting has an impossible value or an unknown name."""
 
 
+class BusyError(ConfigError):
+    """Another run is writing the same output."""
+
+
 class ImageError(SirenError):
     """An image file can't be read, or is too large or malformed to be handled safely."""
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from siren_ext.errors import ConfigError
+from siren_ext.errors import BusyError
 from siren_ext.ranks import current
 
 if sys.platform == "win32":
@@ -156,7 +156,7 @@ def locked(out: Path) -> Iterator[None]:
 
     Raises
     ------
-    ConfigError
+    BusyError
         If another run has the lock.
     """
     if not current().main:
@@ -170,7 +170,7 @@ def locked(out: Path) -> Iterator[None]:
         out.parent.mkdir(parents=True, exist_ok=True)
         handle = _lock(place)
     if handle == _TAKEN:
-        raise ConfigError(
+        raise BusyError(
             f"{out} is being written by another run; expected one run at a time. Wait until that "
             "one has ended, or choose another output."
         )

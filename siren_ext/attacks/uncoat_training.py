@@ -98,8 +98,13 @@ def matched(coated: ImageSet, clean: ImageSet) -> tuple[ImageSet, ImageSet]:
     Raises
     ------
     DatasetError
-        If they have no name in common.
+        If they have no name in common, or are one folder.
     """
+    if real_path(coated.root) == real_path(clean.root):
+        raise DatasetError(
+            f"{coated.root} was given twice; expected the coated and the clean images in two "
+            "folders, under the same names."
+        )
     by_name: dict[str, list[int]] = {}
     for place, item in enumerate(clean.items):
         for name in {item.relative.as_posix(), item.relative.with_suffix("").as_posix()}:
@@ -273,11 +278,6 @@ def train_uncoater(
     if out.suffix != ".safetensors":
         raise ConfigError(
             f"{out} can't be the network's file; expected a name ending in .safetensors."
-        )
-    if real_path(coated.root) == real_path(clean.root):
-        raise DatasetError(
-            f"{coated.root} was given twice; expected the coated and the clean images in two "
-            "folders, under the same names."
         )
     coated, clean = matched(coated, clean)
     if 2 * len(coated) * config.size**2 > MAX_PIXELS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +16,11 @@ from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyCoater, StudyImages
 from siren_ext.experiments.paper_attacks import QUICK_UNCOATING, UNCOATING
 from siren_ext.experiments.paper_cells import QUICK, Cell, PaperConfig
-from siren_ext.experiments.paper_page import merged, page_text
+from siren_ext.experiments.paper_page import check_table, merged, page_text
 from siren_ext.experiments.paper_quality import quality_networks, quality_rows
 from siren_ext.experiments.paper_study import PaperStudy
 from siren_ext.experiments.paper_tables import TABLES
-from siren_ext.experiments.rows import read_rows, write_rows
+from siren_ext.experiments.rows import read_rows, update_rows
 from siren_ext.experiments.study import open_set
 from siren_ext.files import atomic
 
@@ -118,6 +119,7 @@ def experiments(
             other_coater=Coater.load(coater_path(other_coater), device=pick_device("auto")),
             uncoating=QUICK_UNCOATING if quick else UNCOATING,
         )  # fmt: skip
+        check_table(read_rows(table), table, study.name, study.data.name)
         for one, cell in cells:
             if (cell.made.further or cell.uncoat) and strangers is None:
                 say(f"{one}, {cell.row}, is left out: it needs --others.")
@@ -125,7 +127,7 @@ def experiments(
             quality = cell.quality
             rows = quality_rows(study, one, cell, networks) if quality else study.rows(one, cell)
             # at once, so that a run that is stopped leaves a table
-            write_rows(merged(read_rows(table), rows), table)
+            update_rows(table, partial(merged, new=rows))
             for found in rows:
                 say(", ".join(f"{key} {value}" for key, value in found.items()))
     if page is not None:

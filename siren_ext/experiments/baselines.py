@@ -8,6 +8,7 @@ Evidence, trained models and the rows of finished methods are kept in OUT; a sec
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -257,6 +258,11 @@ def _number(value: Any, form: str) -> str:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
+def _content(pictures: Tensor) -> str:
+    """Stands for what is in pictures."""
+    return hashlib.sha256(pictures.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
 @command(
     app,
     "baselines",
@@ -290,6 +296,8 @@ def baselines(
     trained = {name for name in train.split(",") if name}
     if unknown := sorted({*wanted, *trained} - set(METHODS)):
         raise typer.BadParameter(f"{unknown[0]!r} is no method; expected {', '.join(METHODS)}.")
+    if idle := sorted(trained - set(wanted)):
+        raise typer.BadParameter(f"--train names {idle[0]!r}, which --only leaves out.")
     length = QUICK if quick else FULL
     count = length.pictures
     sets = dict(named_folder(text) for text in innocent or ())
@@ -305,8 +313,8 @@ def baselines(
     out.mkdir(parents=True, exist_ok=True)
     facts = {
         "quick": quick,
-        "corpus": len(general),
-        "sets": {k: len(v) for k, v in innocents.items()},
+        "corpus": _content(general),
+        "sets": {k: _content(v) for k, v in innocents.items()},
     }
     open_log(out, facts)
     rows: list[Row] = []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from siren_ext.errors import ConfigError
 from siren_ext.experiments.pages import table
 from siren_ext.experiments.paper_attacks import notes
 from siren_ext.experiments.paper_cells import Cell
@@ -20,19 +22,50 @@ _HEAD = (
 )  # fmt: skip
 _NOT_YET = "not measured, because no run of it is finished yet"
 _SMALLEST_P = 1e-3
+_PLACE = ("table", "row", "set")
+
+
+def check_table(rows: Sequence[dict[str, Any]], path: Path, study: str, data: str) -> None:
+    """Refuse a table of something else, before hours of work are added to it.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        The table.
+    path : Path
+        Its file.
+    study : str
+        Stands for the images, coater, base model and settings that are to be added.
+    data : str
+        Name of the images.
+
+    Raises
+    ------
+    ConfigError
+        If it has other columns, or has measured other things under the same name.
+    """
+    advice = "Give another name with --csv."
+    if rows and (missing := [name for name in (*_PLACE, "role", "model") if name not in rows[0]]):
+        raise ConfigError(f"{path} is another table: it has no column {missing[0]}. {advice}")
+    for row in rows:
+        if row["set"] == data and row.get("study") not in (None, "", study):
+            raise ConfigError(
+                f"{path} has figures of {data} with other images, another coater, base model or "
+                f"other settings. {advice}"
+            )
 
 
 def merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of earlier runs, replaced where they were measured again.
+    """Rows of earlier runs, replaced where the same model was measured again.
 
     Parameters
     ----------
     old, new : sequence of dict
-        With ``table``, ``row`` and ``set``, all rows of which are replaced together.
+        With ``table``, ``row``, ``set``, ``role`` and ``model``, by which they are known.
     """
 
     def place(row: dict[str, Any]) -> tuple[str, ...]:
-        return (row["table"], row["row"], row["set"])
+        return (*(row[name] for name in _PLACE), row["role"], str(row["model"]))
 
     again = {place(row) for row in new}
     return [row for row in old if place(row) not in again] + list(new)

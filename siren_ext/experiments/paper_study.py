@@ -24,7 +24,7 @@ from siren_ext.attacks.uncoat_training import UncoatConfig
 from siren_ext.attacks.weights import attack_adapter
 from siren_ext.coater.coater import Coater
 from siren_ext.data.dataset import ImageSet, Item
-from siren_ext.diffusion.load import quiet_libraries
+from siren_ext.diffusion.load import BUNDLED, model_fingerprint, quiet_libraries
 from siren_ext.errors import ConfigError
 from siren_ext.experiments import paper_attacks
 from siren_ext.experiments.measures import LEVELS, area
@@ -142,10 +142,29 @@ class PaperStudy:
             "table": table,
             "row": cell.row,
             "set": self.data.name,
+            "study": self.name,
             "role": role,
             "model": number,
             "steps": self._steps(cell.made),
         }
+
+    @cached_property
+    def name(self) -> str:
+        """Stands for what all figures depend on: images, coater, base model and settings."""
+        counts = ("seeds", "innocents")
+        settings = {k: v for k, v in self.config.to_dict().items() if k not in counts}
+        return digest(self.data.hash, self.coater.fingerprint, self._of_base(self.base), settings)
+
+    def _of_base(self, base: str) -> str:
+        """What is in a base model; the name of a bundled one."""
+        if base not in self._bases:
+            self._bases[base] = base if base in BUNDLED else model_fingerprint(base)
+        return self._bases[base]
+
+    @cached_property
+    def _bases(self) -> dict[str, str]:
+        """Fingerprints of base models that are known already."""
+        return {}
 
     def pictures(self, role: str, number: int, cell: Cell) -> Path:
         """Folder of a model's pictures, made unless they exist; the name stands for how.
@@ -214,8 +233,9 @@ class PaperStudy:
         if role != "guilty":  # only coated images have triggers
             made = dataclasses.replace(made, share=0.0, trigger="")
         seed = _SEEDS * _PLACES[role] + number
+        base = self._of_base(made.base)
         coater = self.coater.fingerprint if made.share else ""
-        parts = [self.data.hash, coater, made.base, self._steps(made), seed, made.to_plain()]
+        parts = [self.data.hash, coater, base, self._steps(made), seed, made.to_plain()]
         if made.further and self.others is not None:
             parts.append(self.others.hash)
         if made.few_steps:

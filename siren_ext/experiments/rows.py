@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from siren_ext.files import atomic
+from siren_ext.errors import BusyError, ConfigError
+from siren_ext.files import atomic, locked
 
 Row = dict[str, Any]
+_PATIENCE = 60  # seconds
 
 
 def write_rows(rows: Iterable[Row], path: Path, digits: int | None = None) -> None:
@@ -46,8 +49,45 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     ----------
     path : Path
         The file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is no table.
     """
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(
+            f"{path} can't be read as a table of results; expected a CSV file. Choose another name."
+        ) from error
+
+
+def update_rows(path: Path, change: Callable[[list[Row]], Iterable[Row]]) -> None:
+    """Read a CSV file, change its rows and write it, while no other process does the same.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    change : callable
+        Gives the new rows for those of the file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is no table, or another process keeps it for a minute.
+    """
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            with locked(path):
+                write_rows(change(list(read_rows(path))), path)
+                return
+        except BusyError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.1)

@@ -76,28 +76,38 @@ def run_steps(
             trainer.advance()
             pace = (time.monotonic() - began) / (trainer.step - first)
             if time.monotonic() - last_save > SAVE_SECONDS:
-                write_state(trainer, path, run)
+                _write_state(trainer, path, run)
                 last_save = time.monotonic()
             progress.advance(note=f"loss {trainer.mean_loss:.4f}, {pace:.2f} s/step")
     except (KeyboardInterrupt, Cancelled, RankLostError):
         # in the middle of an update keep the last saved state
         if trainer.step and not trainer.updating:
-            write_state(trainer, path, run)
+            _write_state(trainer, path, run)
         raise
 
 
-def write_state(trainer: Steps, path: Path, run: str) -> None:
-    """Save the state of a run.
+def begin(trainer: Any, path: Path, run: str, saved: dict[str, Any] | None) -> None:
+    """Go back to the saved state of a run, or save what was generated for it.
 
     Parameters
     ----------
     trainer : Steps
         The run.
     path : Path
-        The file.
+        The file of the state.
     run : str
         As for :func:`run_steps`.
+    saved : dict or None
+        From :func:`read_state`.
     """
+    if saved is not None:
+        trainer.restore(saved)
+    elif trainer.generated is not None:
+        _write_state(trainer, path, run)  # not to be generated again if the run is killed
+
+
+def _write_state(trainer: Steps, path: Path, run: str) -> None:
+    """Save the state of a run."""
     if not current().main:
         return
     with atomic(path) as temporary:

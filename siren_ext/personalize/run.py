@@ -20,11 +20,11 @@ from siren_ext.errors import MissingExtraError, ModelError
 from siren_ext.files import one_at_a_time
 from siren_ext.personalize.config import WITH_TOKEN, PersonalizeConfig
 from siren_ext.personalize.data import Batch, TrainingData, prepare
-from siren_ext.personalize.loop import read_state, run_steps, write_state
+from siren_ext.personalize.loop import begin, read_state, run_steps
 from siren_ext.personalize.prior import check_prior, class_data
 from siren_ext.personalize.record import metadata, run_signature
 from siren_ext.personalize.save import check_out, check_written, finished, make_weights, save
-from siren_ext.personalize.word import check_prompts, first_vector
+from siren_ext.personalize.word import check_prompts, check_word
 from siren_ext.progress import NULL, Progress
 from siren_ext.ranks import current
 
@@ -102,17 +102,12 @@ def personalize(
     pipeline = pipelines.load_pipeline(model, device=target, dtype=dtype)
     check_written(out, pipeline, config)
     training = prepare(data, pipeline, config, progress)
-    if config.method in WITH_TOKEN:  # before class images are generated
-        check_prompts(training.prompts, config)
-        first_vector(pipeline, config)
+    check_word(pipeline, training.prompts, config)  # before class images are generated
     generated = None if saved is None else saved.get("class")
     prior = class_data(config, pipeline, given, progress, generated)
     trainer = (make or Trainer)(pipeline, training, config, prior)
     trainer.generated = prior.latents if prior is not None and given is None else None
-    if saved is not None:
-        trainer.restore(saved)
-    elif trainer.generated is not None:
-        write_state(trainer, state, run)  # they are not generated again if the run is killed
+    begin(trainer, state, run, saved)
     run_steps(trainer, config.steps, state, run, progress)
     known: Any = {"out": out, "run": run, "loss": trainer.mean_loss, "prior": prior}
     facts = metadata(data, model, config, pipeline, training, **known) | trainer.facts()

@@ -20,7 +20,7 @@ from siren_ext.adapters.embeddings import (
 from siren_ext.adapters.keys import TEXT
 from siren_ext.diffusion.load import Pipeline
 from siren_ext.errors import ConfigError, DatasetError
-from siren_ext.personalize.config import PersonalizeConfig
+from siren_ext.personalize.config import WITH_TOKEN, PersonalizeConfig
 from siren_ext.personalize.weights import VectorWeights
 
 
@@ -135,6 +135,13 @@ def first_vector(pipeline: Pipeline, config: PersonalizeConfig) -> Tensor:
             "this model; expected a common word such as 'dog', or nothing."
         )
     return table[known : known + 1]
+
+
+def check_word(pipeline: Pipeline, prompts: Iterable[str], config: PersonalizeConfig) -> None:
+    """Make the checks of :func:`check_prompts` and :func:`first_vector`, if a word is learnt."""
+    if config.method in WITH_TOKEN:
+        check_prompts(prompts, config)
+        first_vector(pipeline, config)
 
 
 def check_prompts(prompts: Iterable[str], config: PersonalizeConfig) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from siren_ext.baselines.luo import Luo
@@ -82,6 +83,28 @@ def test_unknown_methods_are_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(baselines.app, ["--out", str(tmp_path), "--only", "other"])
     assert result.exit_code == 2
     assert "other" in result.output
+    options = ["--out", str(tmp_path), "--only", "luo", "--train", "yu"]
+    result = CliRunner().invoke(baselines.app, options)
+    assert result.exit_code == 2
+    assert "which --only leaves out" in " ".join(result.output.split())
+
+
+def test_other_pictures_need_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "QUICK", SHORT)
+    for name, code in (("first", 0), ("first", 0), ("second", 2)):
+        folder = tmp_path / name
+        if not folder.exists():
+            folder.mkdir()
+            for number in range(SHORT.pictures):
+                colour = (number, 90, 0) if name == "first" else (0, 90, number)
+                Image.new("RGB", (64, 64), colour).save(folder / f"{number}.png")
+        options = ["--out", str(tmp_path / "out"), "--quick", "--only", "luo"]
+        result = CliRunner().invoke(baselines.app, [*options, "--innocent", f"x={folder}"])
+        assert result.exit_code == code, result.output
+        if code:
+            assert "study" in result.output + str(result.exception)
 
 
 def test_owner_and_other_icons_are_different_pictures(tmp_path: Path) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from siren_ext.experiments.paper_page import merged, page_text
+import pytest
+
+from siren_ext.errors import ConfigError
+from siren_ext.experiments.paper_page import check_table, merged, page_text
 from siren_ext.experiments.rows import read_rows, write_rows
 
 
@@ -39,9 +42,21 @@ def test_what_differs_from_the_paper_stands_below_figures() -> None:
     assert remark in page_text([found("guilty", 0, table="figure_4", row="LoRA")])
 
 
+def test_tables_of_something_else_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "some.csv"
+    rows = [found("guilty", 0), found("guilty", 1, study="a"), found("guilty", 0, set="faces")]
+    check_table([], path, "b", "icons")
+    check_table(rows, path, "a", "icons")  # earlier tables do not say of what study they are
+    check_table(rows, path, "b", "faces")
+    with pytest.raises(ConfigError, match="figures of icons with other images, another coater"):
+        check_table(rows, path, "b", "icons")
+    with pytest.raises(ConfigError, match="it has no column table"):
+        check_table([{"a": "1"}], path, "a", "icons")
+
+
 def test_rows_of_a_new_run_replace_the_old_ones(tmp_path: Path) -> None:
     old = [found("guilty", 0), found("guilty", 1), found("guilty", 0, set="faces")]
     new = [found("guilty", 0, p_few=0.1)]
-    assert merged(old, new) == [old[2], new[0]]
+    assert merged(old, new) == [old[1], old[2], new[0]]
     write_rows(old, tmp_path / "some.csv")
     assert page_text(read_rows(tmp_path / "some.csv")) == page_text(old)

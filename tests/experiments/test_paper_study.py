@@ -112,6 +112,23 @@ def test_a_row_has_its_own_base_model(
 
 
 @pytest.mark.models
+def test_a_base_model_is_known_by_what_is_in_it(
+    study: PaperStudy, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    link = tmp_path / "link"
+    names = []
+    for kind in ("epsilon", "v_prediction"):
+        model = shared_model(tmp_path_factory.getbasetemp(), "kl", kind)
+        link.unlink(missing_ok=True)
+        link.symlink_to(model)
+        named, linked = (dataclasses.replace(study, base=str(one)) for one in (model, link))
+        names.append(named._identity("innocent", 0, Made())[0])
+        assert linked._identity("innocent", 0, Made())[0] == names[-1]
+        assert linked.name == named.name
+    assert names[0] != names[1]
+
+
+@pytest.mark.models
 def test_an_adapter_for_few_steps_is_merged_into_the_same_models(
     study: PaperStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
