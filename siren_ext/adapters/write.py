@@ -92,10 +92,16 @@ def save_plain(
     Raises
     ------
     AdapterError
-        If values are not finite.
+        If values are not finite, or too large for the format.
     """
+    check_finite(tensors)
     ready = {name: tensors[name].detach().to("cpu", dtype).contiguous() for name in sorted(tensors)}
-    check_finite(ready)
+    large = [name for name, value in ready.items() if not bool(torch.isfinite(value).all())]
+    if large:
+        raise AdapterError(
+            f"{listing(large)} contain values that are too large for {dtype}; choose another "
+            "number format, such as bfloat16 or float32."
+        )
     with atomic(Path(path)) as temporary:
         save_file(ready, temporary, dict(metadata))
 

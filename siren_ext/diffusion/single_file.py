@@ -36,6 +36,8 @@ _SCHEDULER = "scheduler_config.json"
 _PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction"}
 # empty tensors in fine-tuned files of XL: it predicts velocity; its schedule starts at pure noise
 _VELOCITY, _FROM_NOISE = "v_pred", "ztsnr"
+_ADAPTERS = ("lora_", "hada_", "lokr_", ".delta", "custom_diffusion")
+"""Parts of the names of tensors that only adapters have."""
 
 
 def load_single_file(path: Path, *, only: str | None = "StableDiffusionPipeline") -> Any:
@@ -152,12 +154,23 @@ def _shapes(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
         raise ModelError(f"{path.name} is not a readable safetensors file: {error}.") from error
 
 
+def _keys(path: Path) -> list[str]:
+    """Names of the tensors of a readable file."""
+    with safe_open(str(path), framework="pt") as stream:
+        return list(stream.keys())
+
+
 def _family(path: Path, beside: Path) -> Family:
     """The family of a file, if it is known."""
     shapes, _ = _shapes(path)
     for family in FAMILIES:
         if all(shapes.get(key) == shape for key, shape in family.shapes().items()):
             return family
+    if any(part in key for key in _keys(path) for part in _ADAPTERS):
+        raise ModelError(
+            f"{path.name} is an adapter, such as a LoRA; expected a whole model. Give the model "
+            "that it belongs to as the base, and this file as the adapter."
+        )
     found = ", ".join(f"{key} {shape}" for key, shape in sorted(shapes.items()) if shape)
     # without settings diffusers would contact a hub, even with local_files_only
     raise ModelError(

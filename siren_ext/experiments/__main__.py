@@ -44,8 +44,16 @@ def _cells(name: str, rows: Sequence[str]) -> list[tuple[str, Cell]]:
         return cells
     known = [cell.row for _, cell in cells]
     if unknown := sorted(set(rows) - set(known)):
-        raise ConfigError(f"There is no row {unknown[0]!r}; expected {', '.join(known)}.")
+        raise ConfigError(f"There is no row {unknown[0]!r}; expected one of: {'; '.join(known)}.")
     return [(one, cell) for one, cell in cells if cell.row in rows]
+
+
+def _write_page(page: Path, table: Path) -> None:
+    """Write the page from a table that was measured before."""
+    if not table.is_file():
+        raise ConfigError(f"There is no table {table} yet; name a table to measure, or --csv.")
+    with atomic(page) as temporary:
+        temporary.write_text(page_text(read_rows(table)), encoding="utf-8")
 
 
 def _config(quick: bool, seeds: int, innocents: int) -> PaperConfig:
@@ -94,13 +102,18 @@ def experiments(
     """Measure a table of SIREN's paper on models of this machine.
 
     Everything finished is kept in OUT, also between tables; the same call resumes a stopped one.
+    With --page and without a name, the page is written from the table as it is.
     """
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
     from siren_ext.devices import pick_device
 
+    table = csv or out / "experiments.csv"
     if every or not name:
-        _list()
+        if page is not None and not every:
+            _write_page(page, table)
+        else:
+            _list()
         return
     cells = _cells(name, row or [])
     config = _config(quick, seeds, innocents)
@@ -111,7 +124,6 @@ def experiments(
     networks = quality_networks(network or ()) if any(one.quality for _, one in cells) else {}
     settings = {name: value for name, value in config.to_dict().items() if name != "innocents"}
     open_log(out, {"study": "paper", "settings": settings | {"seeds": None}})  # any number
-    table = csv or out / "experiments.csv"
     with watched(False) as progress:
         strangers = open_set(others) if others else None
         study = PaperStudy(
@@ -131,9 +143,11 @@ def experiments(
             for found in rows:
                 say(", ".join(f"{key} {value}" for key, value in found.items()))
     if page is not None:
-        with atomic(page) as temporary:
-            temporary.write_text(page_text(read_rows(table)), encoding="utf-8")
-    say(str(table))
+        _write_page(page, table)
+    if table.is_file():
+        say(str(table))
+    else:
+        say("None of these rows is measured by this command; the page says where, or why not.")
 
 
 if __name__ == "__main__":

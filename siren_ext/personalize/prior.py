@@ -18,7 +18,7 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.data.kohya import TomlSubsets, read_dataset_toml
 from siren_ext.diffusion import pipelines, sampling
 from siren_ext.diffusion.load import Pipeline
-from siren_ext.errors import ConfigError
+from siren_ext.errors import ConfigError, DatasetError
 from siren_ext.personalize.config import WITH_PRIOR, PersonalizeConfig
 from siren_ext.personalize.data import TrainingData, mirrored, prepare, training_size
 from siren_ext.progress import Progress
@@ -162,6 +162,12 @@ def class_data(
     if not uses_prior(config):
         return None
     if given is not None:
+        bare = [item.name for item in given.items if not (item.caption or item.class_words)]
+        if bare and config.class_prompt is None:
+            raise DatasetError(
+                f"The class image {bare[0]} has no caption; expected a .txt or .caption file "
+                "beside it, or one text for all class images (class_prompt = 'an image of ...')."
+            )
         return prepare(given, pipeline, replace(config, prompt=config.class_prompt), progress)
     prompt = str(config.class_prompt)
     latents = _generated(config, pipeline, prompt, progress) if saved is None else saved

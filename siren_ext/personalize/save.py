@@ -257,6 +257,7 @@ def _in_format(pipeline: Pipeline, weights: VectorWeights, dtype: torch.dtype) -
 
 def _replace_folder(new: Path, out: Path) -> None:
     """Put a folder in the place of an earlier result, which is deleted after that."""
+    out = real_path(out)  # a link stays, and its target is replaced
     old = out.with_name(f".{out.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if is_present(out):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from support.toy_adapters import K, normal
 
 from siren_ext.adapters.files import adapter_hash
 from siren_ext.adapters.read import read_summary
-from siren_ext.adapters.write import save_kohya
+from siren_ext.adapters.write import save_kohya, save_plain
 from siren_ext.errors import AdapterError
 
 
@@ -44,3 +45,13 @@ def test_writing_refuses_nothing_and_nonsense(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="diverged"):
         save_kohya(tmp_path / "a.safetensors", endless, {})
     assert not list(tmp_path.iterdir())
+
+
+def test_values_beyond_the_format_are_told_from_divergence(tmp_path: Path) -> None:
+    path, large = tmp_path / "x.safetensors", {"a": torch.tensor([70000.0])}
+    with pytest.raises(AdapterError, match=r"too large for torch\.float16; choose another"):
+        save_plain(path, large, {}, dtype=torch.float16)
+    assert not path.exists()
+    save_plain(path, large, {}, dtype=torch.bfloat16)
+    with pytest.raises(AdapterError, match="diverged"):
+        save_plain(path, {"a": torch.tensor([torch.inf])}, {}, dtype=torch.float32)

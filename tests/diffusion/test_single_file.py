@@ -99,6 +99,13 @@ def test_nowhere_a_vocabulary(
         pipelines.load_pipeline(path, device="cpu")
 
 
+def test_an_adapter_is_no_base_model(tmp_path: Path) -> None:
+    path = tmp_path / "lora.safetensors"
+    save_file({"lora_unet_mid_block.lora_down.weight": torch.zeros(2, 3)}, path)
+    with pytest.raises(ModelError, match="is an adapter, such as a LoRA; expected a whole model"):
+        pipelines.load_pipeline(path, device="cpu")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

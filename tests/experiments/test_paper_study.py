@@ -185,6 +185,14 @@ def test_the_command_resumes_and_writes_a_page(
     assert rows[0]["p_file"] != ""
     assert "| 100 % | lost | " in page.read_text()
     assert "no run of it is finished yet" in page.read_text()
+    written = page.read_text()
+    page.unlink()
+    alone = ["--out", str(out), "--page", str(page)]
+    assert CliRunner().invoke(program.app, alone).exit_code == 0
+    assert page.read_text() == written
+    none = CliRunner().invoke(program.app, [*alone, "--csv", str(tmp_path / "none.csv")])
+    assert none.exit_code == 2
+    assert "There is no table" in none.output
     again = CliRunner().invoke(program.app, [*line, "--row", "100 %"])
     assert again.exit_code == 0, again.output
     with (out / "experiments.csv").open() as file:

@@ -79,6 +79,15 @@ def test_a_resumed_run_does_not_generate_again(
     personalize(data, model, config, out, device="cpu")
 
 
+def test_class_images_without_a_text_are_named(model: Path, data: ImageSet, tmp_path: Path) -> None:
+    theirs = draw_images(tmp_path / "class", 2)
+    for text in theirs.glob("*.txt"):
+        text.unlink()
+    config = short("dreambooth", class_prompt=None, prompt="a picture")
+    with pytest.raises(DatasetError, match=r"The class image .* has no caption.*class_prompt"):
+        class_data(config, load(model), ImageSet.open(theirs), NULL)
+
+
 def test_class_images_outlive_a_stop_before_the_first_step(
     model: Path, data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,6 +126,16 @@ def test_other_folders_are_not_replaced(model: Path, data: ImageSet, tmp_path: P
         personalize(data, model, short("full", steps=2), out, device="cpu")
 
 
+def test_a_link_to_a_folder_stays_a_link(model: Path, data: ImageSet, tmp_path: Path) -> None:
+    config, target, link = short("full", steps=1), tmp_path / "target", tmp_path / "link"
+    personalize(data, model, config, target, device="cpu")
+    link.symlink_to(target)
+    found = personalize(data, model, short("full", steps=1, seed=1), link, device="cpu")
+    assert link.is_symlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"target", "link"}
+    assert personalize(data, model, config, target, device="cpu").hash != found.hash
+
+
 def test_a_damaged_model_is_written_again(model: Path, data: ImageSet, tmp_path: Path) -> None:
     config, out = short("full", steps=1), tmp_path / "model"
     first = personalize(data, model, config, out, device="cpu")
