@@ -98,9 +98,11 @@ TABLES: dict[str, PaperTable] = {
             Cell(f"{share} %", Made(share / 100), paper="100 %" if share in (5, 10) else "lost")
             for share in (100, 80, 60, 40, 20, 10, 5)
         ),
-        difference="With a fifth of the images coated the bundled model learns too little of it: p "
-        "is about .01 by the file alone, and pictures show nothing. Clean models of the owner's "
-        "bring the file to 1e-5 ([how](preference.md)), which this table does not do.",
+        difference="The evidence falls faster than the share: the bundled model learns too little "
+        "of a coating that only some of its images have. Below a half pictures hardly show it, and "
+        "at a tenth the file does not either. Clean models of the owner's, or a comparison with "
+        "whole changes, bring the file to 1e-4 to 1e-6 at a fifth ([how](preference.md)), which "
+        "this table does not do.",
     ),
     "table_3": PaperTable(
         "How visible the coating is",
@@ -245,6 +247,10 @@ TABLES: dict[str, PaperTable] = {
         missing=(
             ("clip skip 4 and 6", "the bundled model's text encoder has too few layers"),
         ),
+        difference="Fewer steps change nothing. Asked for the class alone, pictures show little: "
+        "150 pictures of one short text are less like the training images than those of their "
+        "captions. Whoever tests chooses the texts, so this costs nothing where the captions are "
+        "known.",
     ),
     "appendix_b": PaperTable(
         "Changes of the model's file",
@@ -254,6 +260,7 @@ TABLES: dict[str, PaperTable] = {
             Cell("8 bits", Made(weights="int8"), paper="not in the paper"),
             Cell("trained further on other images", Made(further=400), paper="100 %"),
         ),
+        difference="As in the paper, fewer bits change nothing, in pictures or in the file.",
     ),
     "appendix_d": PaperTable(
         "A trigger in the captions of coated images",

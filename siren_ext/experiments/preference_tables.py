@@ -72,7 +72,8 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
     Parameters
     ----------
     rows : list[dict]
-        Figures with ``case``, ``control``, ``reading``, ``model`` and what :func:`figures` gives.
+        Figures with ``case``, ``control``, ``reading``, ``model`` and what :func:`figures` gives;
+        perhaps ``p_field``, see :func:`siren_ext.preference.changes.field_test`.
 
     Returns
     -------
@@ -80,17 +81,25 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
         Lines of Markdown.
     """
     cases = list(dict.fromkeys(row["case"] for row in rows))
-    columns = list(dict.fromkeys((row["control"], row["reading"]) for row in rows))
-    readings = {reading for _, reading in columns}
+    readings = {row["reading"] for row in rows}
+    columns = list(
+        dict.fromkeys(
+            (row["control"], row["reading"], name)
+            for row in rows
+            for name in ("p", "p_field")
+            if row.get(name) is not None
+        )
+    )
     lines = []
     for case in cases:
         cells = [
             ", ".join(
-                f"{row['p']:.2g}"
+                f"{row[name]:.2g}"
                 for row in rows
                 if (row["case"], row["control"], row["reading"]) == (case, control, reading)
+                and row.get(name) is not None
             )
-            for control, reading in columns
+            for control, reading, name in columns
         ]
         lines.append([TITLES[case], *cells])
     means = [
@@ -99,8 +108,10 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
     most = [100 * max(row[name] for row in rows) for name in ("others_05", "others_01")]
     head = ["trained on"]
     head += [
-        f"control: {control}" + (f", {reading} patterns" if len(readings) > 1 else "")
-        for control, reading in columns
+        f"control: {control}"
+        + (f", {reading} patterns" if len(readings) > 1 else "")
+        + (", whole changes" if name == "p_field" else "")
+        for control, reading, name in columns
     ]
     return [
         *table(head, lines).splitlines(),

@@ -83,7 +83,8 @@ class PersonalizeConfig(Config):
     snr_gamma : float
         Gamma of the Min-SNR weighting (Hang et al. 2023, arXiv 2303.09556); 0 for none.
     accumulation : int
-        Split each batch into this many parts, to save memory.
+        Split each batch into this many parts, to save memory. Each part draws its own noise, so
+        the result differs a little from that of a whole batch.
     gradient_checkpointing : bool
         Compute activations twice, to save memory.
     precision : {"auto", "float32", "bfloat16"}

@@ -116,8 +116,8 @@ def field_in_pixels(field: Floats, codings: Codings, views: Tensor) -> MeanField
 
     Notes
     -----
-    The gradient of the networks would be that direction for infinitely small changes only, and it
-    is a bad guide for coatings: on the bundled samples it lost a third of the deviations.
+    The gradient of the networks is that direction for very small changes only, and was a worse
+    guide to whole coatings.
     """
     pixels = codings.pixels.astype(np.float64)
     products = pixels @ pixels.T

@@ -56,4 +56,7 @@ def test_the_table_has_a_row_per_case_and_a_column_per_control() -> None:
     both = markdown([*rows, rows[0] | {"reading": "whole", "others_05": 0.22}])
     assert both[0].endswith("| control: clean, removed patterns | control: none, whole patterns |")
     assert both[2] == "| clean | 0.5, 0.25 | 0.12 | 0.5 |"
+    field = markdown([row | {"p_field": row["p"] / 10} for row in rows[:3]])
+    assert field[0] == "| trained on | control: none | control: none, whole changes |"
+    assert field[2] == "| clean | 0.5, 0.25 | 0.05, 0.025 |"
     assert "6 measurements: p up to .05 for 12.0 % (at most 22.0 % in one)" in both[-1]
