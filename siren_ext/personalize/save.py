@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -102,6 +103,13 @@ def check_out(out: Path, config: PersonalizeConfig, base: str | Path = "") -> No
     if base and is_present(Path(base)) and real_path(Path(base)) == real_path(out):
         raise ConfigError(
             f"{out} is the base model itself, which is not replaced. Choose another name."
+        )
+    # before hours of training
+    place = next((one for one in out.absolute().parents if is_folder(one)), None)
+    if place is not None and not os.access(place, os.W_OK):
+        raise ConfigError(
+            f"{out} can't be written: {place} is read-only. Choose another place, or check the "
+            "permissions."
         )
     if config.method not in FOLDERS:
         if out.suffix != SUFFIX:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,18 @@ def test_other_folders_are_not_replaced(model: Path, data: ImageSet, tmp_path: P
     (out / "pictures").mkdir()
     with pytest.raises(ConfigError, match="such as pictures, which are not replaced"):
         personalize(data, model, short("full", steps=2), out, device="cpu")
+
+
+def test_a_place_that_is_read_only_is_told_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and access(path, mode))
+    for out in (tmp_path / "a.safetensors", tmp_path / "new" / "a.safetensors"):
+        with pytest.raises(ConfigError, match="is read-only"):
+            check_out(out, short("svdiff"))
+    (tmp_path / "other").mkdir()
+    check_out(tmp_path / "other" / "a.safetensors", short("svdiff"))
 
 
 def test_a_link_to_a_folder_stays_a_link(model: Path, data: ImageSet, tmp_path: Path) -> None:
