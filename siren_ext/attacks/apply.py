@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from siren_ext.attacks.checks import image_batch, within
-from siren_ext.attacks.registry import ATTACKS, attack_named
+from siren_ext.attacks.registry import ATTACKS, attack_named, settings_named
 from siren_ext.coating.outputs import output_names, refuse_overlap, write_captions
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.data.images import Picture, read_picture, to_tensor, to_uint8, write_picture
@@ -113,18 +113,11 @@ def steps_of(names: Sequence[str], given: Mapping[str, Any]) -> list[Step]:
     """
     if not names:
         raise ConfigError(f"No attack is named; expected one or more of {', '.join(ATTACKS)}.")
-    steps, used = [], set()
+    steps, used = [], set[str]()
     for name in names:
-        attack = attack_named(name)
-        own = {key: value for key, value in given.items() if key in attack.names}
-        prefix = f"{name}."
-        own |= {
-            key.removeprefix(prefix): value
-            for key, value in given.items()
-            if key.startswith(prefix)
-        }
-        used |= {key for key in given if key in attack.names or key.startswith(prefix)}
-        settings = attack.settings(own)
+        own, keys = settings_named(name, given)
+        used |= keys
+        settings = attack_named(name).settings(own)
         if settings is not None:
             steps.append(Step(name, settings))
     for key in given:

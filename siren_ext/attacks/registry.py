@@ -286,3 +286,33 @@ def describe(name: str) -> str:
     """
     parameters = attack_named(name).parameters
     return ", ".join(f"{key} {one.words()}" for key, one in parameters.items()) or "no settings"
+
+
+def settings_named(name: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """The settings that are for one attack.
+
+    Parameters
+    ----------
+    name : str
+        A name in :data:`ATTACKS`.
+    given : Mapping[str, Any]
+        Settings by name. ``jpeg.quality`` is for the attack ``jpeg``; ``quality`` is for all
+        attacks that have it.
+
+    Returns
+    -------
+    settings : dict of str to Any
+        By the attack's own names.
+    used : set of str
+        The keys of ``given`` that they come from.
+
+    Raises
+    ------
+    ConfigError
+        If there is no attack of that name.
+    """
+    names, prefix = attack_named(name).names, f"{name}."
+    own = {key: value for key, value in given.items() if key in names}
+    named = {key: value for key, value in given.items() if key.startswith(prefix)}
+    used = {*own, *named}
+    return own | {key.removeprefix(prefix): value for key, value in named.items()}, used

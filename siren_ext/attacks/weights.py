@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from siren_ext.adapters.files import read_parts
-from siren_ext.attacks.registry import ATTACKS, attack_named
+from siren_ext.attacks.registry import ATTACKS, attack_named, settings_named
 from siren_ext.errors import AdapterError, ConfigError
 from siren_ext.files import atomic, is_present
 from siren_ext.schema import shown
@@ -57,15 +57,9 @@ def attack_adapter(path: Path, out: Path, names: Sequence[str], given: Mapping[s
             raise ConfigError(
                 f"{name} is not for files of adapters; expected one of {', '.join(KNOWN)}."
             )
-        prefix = f"{name}."
-        own = {key: value for key, value in given.items() if key in attack.names}
-        own |= {
-            key.removeprefix(prefix): value
-            for key, value in given.items()
-            if key.startswith(prefix)
-        }
+        own, keys = settings_named(name, given)
         steps.append((attack, attack.settings(own) or {}))
-        used |= {key for key in given if key in attack.names or key.startswith(prefix)}
+        used |= keys
     unknown = set(given) - used
     if not steps:
         raise ConfigError(f"No attack is named; expected one of {', '.join(KNOWN)}.")
