@@ -91,7 +91,7 @@ def begin(trainer: Any, path: Path, run: str, saved: dict[str, Any] | None) -> N
 
     Parameters
     ----------
-    trainer : Steps
+    trainer : Trainer
         The run.
     path : Path
         The file of the state.

@@ -228,7 +228,8 @@ def save(
         _in_format(pipeline, weights, dtype)
         save_plain(out, original_weights(pipeline), {**facts, _COUNT: count}, dtype=dtype)
         return _model_summary(out)
-    new = out.with_name(f".{out.name}.new")
+    place = real_path(out)  # a link stays, and its target is replaced
+    new = place.with_name(f".{place.name}.new")
     shutil.rmtree(new, ignore_errors=True)  # of a killed run; only one run has this output
     new.mkdir(parents=True)
     try:
@@ -240,7 +241,7 @@ def save(
             _save_model(new, pipeline, weights, dtype)
             facts = {**facts, _FINGERPRINT: pipelines.model_fingerprint(new)}
         write_json(new / RECORD, {**facts, _COUNT: count})
-        _replace_folder(new, out)
+        _replace_folder(new, place)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return read_summary(out) if isinstance(weights, CustomWeights) else _model_summary(out)
@@ -265,7 +266,6 @@ def _in_format(pipeline: Pipeline, weights: VectorWeights, dtype: torch.dtype) -
 
 def _replace_folder(new: Path, out: Path) -> None:
     """Put a folder in the place of an earlier result, which is deleted after that."""
-    out = real_path(out)  # a link stays, and its target is replaced
     old = out.with_name(f".{out.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if is_present(out):

@@ -91,7 +91,8 @@ def measure_preference(
         Adapters of other people's images on the same base model, a dozen or so; see
         :func:`siren_ext.preference.reading.read_fields`.
     keep_field : bool
-        Also record the mean field, unless ``config.removed`` is false; see :mod:`.changes`.
+        Also record the mean field, unless ``config.removed`` is false; see
+        :mod:`siren_ext.preference.changes`.
     partial : Path | None
         A file for finished images, from which a stopped run is resumed; deleted at the end. One for
         finished adapters is beside it, with ``.others`` added.
