@@ -101,8 +101,8 @@ TABLES: dict[str, PaperTable] = {
         difference="The evidence falls faster than the share: the bundled model learns too little "
         "of a coating that only some of its images have. Below a half pictures hardly show it, and "
         "at a tenth the file does not either. Clean models of the owner's, or a comparison with "
-        "whole changes, bring the file to 1e-4 to 1e-6 at a fifth ([how](preference.md)), which "
-        "this table does not do.",
+        "whole changes, bring the file to 1e-4 to 1e-6 at a fifth of this set "
+        "([how](preference.md)), which this table does not do.",
     ),
     "table_3": PaperTable(
         "How visible the coating is",
