@@ -139,7 +139,7 @@ def all_captions(captions: Sequence[str], count: int) -> tuple[str, ...]:
     return tuple(captions)
 
 
-def evidence_rows(evidence: Floats, width: int) -> Floats:
+def evidence_rows(evidence: Floats, width: int, *, bits: bool = False) -> Floats:
     """Check the evidence of a sample.
 
     Parameters
@@ -148,6 +148,8 @@ def evidence_rows(evidence: Floats, width: int) -> Floats:
         The rows.
     width : int
         Numbers per picture.
+    bits : bool
+        Whether they must be 0 or 1.
 
     Returns
     -------
@@ -157,7 +159,7 @@ def evidence_rows(evidence: Floats, width: int) -> Floats:
     Raises
     ------
     ScoreError
-        If it has another shape, or holds what is no finite number.
+        If it has another shape, or holds what is no finite number or no bit.
     """
     rows = np.asarray(evidence, dtype=np.float64)
     if rows.ndim != 2 or rows.shape[1] != width or len(rows) < 2:
@@ -166,6 +168,8 @@ def evidence_rows(evidence: Floats, width: int) -> Floats:
         )
     if not np.isfinite(rows).all():
         raise ScoreError("The evidence holds values that are no finite numbers; read it again.")
+    if bits and not np.isin(rows, (0, 1)).all():
+        raise ScoreError("The evidence has other values than 0 and 1; expected that of evidence().")
     return rows
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siren_ext.baselines.base import Floats, evidence_rows, known_rule
-from siren_ext.errors import ConfigError, ScoreError
+from siren_ext.errors import ConfigError
 
 BITS = 32
 STRINGS = 1000
@@ -127,9 +127,7 @@ def bits_p_value(bits: Floats, string: Bits, rule: str, seed: int = 0) -> float:
         If the bits do not fit the string.
     """
     known_rule(rule, RULES)
-    rows = evidence_rows(bits, len(string))
-    if not np.isin(rows, (0, 1)).all():
-        raise ScoreError("The bits have other values than 0 and 1; expected those of evidence().")
+    rows = evidence_rows(bits, len(string), bits=True)
     found = matched(rows, string)
     if rule == "published":
         return float(np.exp(log_binomial_p(found, rows.size)))

@@ -244,7 +244,9 @@ def save(
         _replace_folder(new, place)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    return read_summary(out) if isinstance(weights, CustomWeights) else _model_summary(out)
+    if isinstance(weights, CustomWeights):
+        return read_summary(out)
+    return _model_summary(out, facts[_FINGERPRINT])
 
 
 def _save_model(
@@ -291,13 +293,13 @@ def _record(out: Path) -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def _model_summary(out: Path) -> AdapterSummary:
-    """The summary of a whole model, whose hash is its fingerprint."""
+def _model_summary(out: Path, fingerprint: str = "") -> AdapterSummary:
+    """The summary of a whole model, whose hash is its fingerprint, calculated if not given."""
     facts = {key: str(value) for key, value in _record(out).items()}
     parameters = int(facts.get(_COUNT, "0"))
     return AdapterSummary(
         path=out,
-        hash=pipelines.model_fingerprint(out),
+        hash=fingerprint or pipelines.model_fingerprint(out),
         modules=0,
         text_modules=0,
         parameters=parameters,

@@ -247,14 +247,21 @@ def _score_set(
             return Read(found)
         texts = [text_of(items[row]) for row in seen]
         return removed_patterns(
-            reader, views, texts, coater, time, mirrored=mirrored, progress=progress
+            reader,
+            views,
+            texts,
+            coater,
+            time,
+            mirrored=mirrored,
+            keep=keep_field,
+            progress=progress,
         )
 
     # the autoencoder, and the model that removes, are those of the base model
     base = facts["provenance"]["suspect"].get("model_fingerprint")
     hashes = tuple(sha256_file(item.path) for item in items)
     used = [(hashes[row], text_of(items[row])) for row in seen]
-    known = [base, used, coater.fingerprint, size, time, mirrored, str(reader.device)]
+    known = [base, used, coater.fingerprint, size, time, mirrored, keep_field, str(reader.device)]
     coating = remembered(known, read) if base else read()
     facts = facts | {TINT: tint_of(pipeline, views, fields).to_plain()}
     if keep_field and coating.codings is not None:

@@ -67,7 +67,7 @@ class Read:
     removed : array, shape (k, d) or None
         What the base model removes of them, if it was asked.
     codings : Codings or None
-        The copies from which both follow, if the base model was asked.
+        The copies from which both follow, if they were to be kept.
     """
 
     added: Floats
@@ -161,6 +161,7 @@ def removed_patterns(
     time: int,
     *,
     mirrored: bool = True,
+    keep: bool = False,
     progress: Progress = NULL,
 ) -> Read:
     """:func:`latent_patterns`, and what a model that never saw the coating removes of them.
@@ -181,6 +182,8 @@ def removed_patterns(
         Timestep from 0 to 999. Each image has one noise for all its copies.
     mirrored : bool
         As in :func:`latent_patterns`.
+    keep : bool
+        Also give the copies, which take up to 150 MB.
     progress : Progress
         One unit per image; may cancel.
 
@@ -201,7 +204,9 @@ def removed_patterns(
         return latents - model.clean(noisy, seen, times)
 
     looks = [_all, removed]
-    found, copies = _linear_parts(model.pipeline, views, coater, looks, mirrored, progress)
+    found, copies = _linear_parts(
+        model.pipeline, views, coater, looks, mirrored, progress, keep=keep
+    )
     return Read(found[0], found[1], copies)
 
 
@@ -218,10 +223,12 @@ def _linear_parts(
     looks: Sequence[Look],
     mirrored: bool,
     progress: Progress,
-) -> tuple[list[Floats], Codings]:
-    """The linear part of what messages change, by least squares within each image; and the copies.
+    *,
+    keep: bool = False,
+) -> tuple[list[Floats], Codings | None]:
+    """The linear part of what messages change, by least squares within each image.
 
-    What is kept of the copies is what the last of ``looks`` sees.
+    To ``keep`` the copies is to return what the last of ``looks`` sees of them, too.
     """
     bits = coater.config.message_bits
     rng = np.random.default_rng(_SEED)
@@ -239,7 +246,8 @@ def _linear_parts(
         for part in torch.split(torch.from_numpy(signs).float(), together):
             images = view.expand(len(part), -1, -1, -1)
             coated = (images + coater.residual(images, part.to(view))).clamp(0, 1)
-            small.append(F.adaptive_avg_pool2d(coated, SIDE).flatten(1).cpu())
+            if keep:
+                small.append(F.adaptive_avg_pool2d(coated, SIDE).flatten(1).cpu())
             encoded = pipelines.encode_latents(pipeline, coated)
             shape = tuple(encoded.shape[1:])
             for kept, look in zip(changed, looks, strict=True):
@@ -250,14 +258,15 @@ def _linear_parts(
             latents = torch.cat(kept).numpy()
             latents -= latents.mean(0)
             products[number] = products[number] + signs.T @ latents
-        pixels.append(torch.cat(small).numpy())
-        pixels[-1] -= pixels[-1].mean(0)
-        seen.append(latents.astype(np.float32))
+        if keep:
+            pixels.append(torch.cat(small).numpy())
+            pixels[-1] -= pixels[-1].mean(0)
+            seen.append(latents.astype(np.float32))
         progress.advance()
     found: list[Floats] = [np.linalg.solve(power, product) for product in products]
     if mirrored and coater.symmetric:
         found = [_symmetric(one, shape) for one in found]
-    return found, Codings(np.concatenate(pixels), np.concatenate(seen))
+    return found, Codings(np.concatenate(pixels), np.concatenate(seen)) if keep else None
 
 
 def _symmetric(patterns: Floats, shape: tuple[int, ...]) -> Floats:
