@@ -13,6 +13,7 @@ from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
     from siren_ext.cli.model_file import ModelFile
+    from siren_ext.coater.coater import Coater
     from siren_ext.evidence.precedence import Precedence
     from siren_ext.keys.coating_key import CoatingKey
     from siren_ext.keys.signing import Signer
@@ -125,7 +126,8 @@ class ScoreFiles:
         from siren_ext.report.write import write_report
         from siren_ext.verdict.verify import verify
 
-        alike = self._likeness(terms)  # before the test is counted: it refuses another coater
+        coater = self._coater(terms)
+        alike = self._likeness(terms, coater)  # before the test is counted: may refuse the coater
         standing = terms.standing(self._suspect)
         found, price = counted(terms.key, self._suspect, standing, terms.commitment)
         paid = terms.key is not None or price > 1
@@ -136,6 +138,7 @@ class ScoreFiles:
             key=terms.key,
             innocents=self._innocents,
             precedence=found,
+            coater=coater,
         )
         paths = write_report(
             verdict,
@@ -150,20 +153,32 @@ class ScoreFiles:
         )
         return Judged(verdict, paths.html, alike=alike)
 
-    def _likeness(self, terms: Terms) -> Likeness | None:
-        """How alike the tints of a measurement are, if the coater was given."""
-        from siren_ext.coater.bundled import coater_path
+    def _coater(self, terms: Terms) -> Coater | None:
+        """The coater of a measurement: as given, or bundled."""
+        from siren_ext.coater.bundled import bundled_path, coater_path
         from siren_ext.coater.coater import Coater
+        from siren_ext.verdict.whole import MISSING, coater_missing
+
+        if terms.key is None or not self.measured:
+            return None
+        bundled = bundled_path(self._suspect.coater)
+        path = coater_path(terms.coater) if terms.coater else bundled
+        if path is None and coater_missing(self._suspect, None):
+            raise ConfigError(f"{MISSING} Give its file with --coater.")
+        return Coater.load(path) if path else None
+
+    def _likeness(self, terms: Terms, coater: Coater | None) -> Likeness | None:
+        """How alike the tints of a measurement are, if the coater is known."""
         from siren_ext.preference.tint import likeness
 
-        if terms.coater is None or terms.key is None or not self.measured:
+        if coater is None or terms.key is None:
             if terms.show_tint:
                 raise ConfigError(
                     "--show-tint needs --model, or the measurement of a model's file with --coater "
                     "and --key."
                 )
             return None
-        return likeness(self._suspect, Coater.load(coater_path(terms.coater)), terms.key)
+        return likeness(self._suspect, coater, terms.key)
 
 
 @dataclass(frozen=True)

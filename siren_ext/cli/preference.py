@@ -58,8 +58,8 @@ def preference(
     """Measure what a model has learnt, from its file: does it know the coating?
 
     Give the folder of the original images, not of the coated copies. The key is not needed here;
-    'siren-ext verify --suspect OUT --key keys.json' tests it against the result. Run the same
-    command again to resume a stopped one.
+    'siren-ext verify --suspect OUT --coater COATER --key keys.json' tests it against the result.
+    Run the same command again to resume a stopped one.
     """
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
@@ -90,7 +90,10 @@ def preference(
             found.save(out)
     report_left_out(found)
     say(f"Preference measured on {len(found)} images: {out}")
-    explain(f"Test a key: siren-ext verify --suspect {out.name} --key keys.json --out report")
+    explain(
+        f"Test a key: siren-ext verify --suspect {out.name} --coater {coater} --key keys.json "
+        "--out report"
+    )
     report_skipped(images.problems, "image")
 
 

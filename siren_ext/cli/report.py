@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from siren_ext.cli.chains import chain_files
 from siren_ext.cli.common import SKIPPED, command, explain, refuse_existing, say, watched
 from siren_ext.cli.generate import Adapters
 from siren_ext.cli.model_file import Controls, ModelFile, Others, Scale, require_options
@@ -20,14 +21,14 @@ from siren_ext.cli.verify import (
     Root,
     Salt,
     TimeStamp,
-    chain_files,
 )
 from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
     from siren_ext.evidence.beacon import Round
     from siren_ext.keys.coating_key import CoatingKey
-    from siren_ext.report.points import CheckPoint
+    from siren_ext.report.points import CheckPoint, ReportCheck
     from siren_ext.scoring.score_set import ScoreSet
 
 ReportFile = Annotated[
@@ -57,7 +58,10 @@ MeasuredModel = Annotated[
     ),
 ]
 CheckedCoater = Annotated[
-    Path | None, typer.Option("--coater", help="With --model or --commitment: the coater file.")
+    Path | None,
+    typer.Option(
+        "--coater", help="With a measurement of a model, --model or --commitment: the coater file."
+    ),
 ]
 Ledger = Annotated[Path | None, typer.Option("--ledger", help="The ledger that counts the tests.")]
 OpenedBits = Annotated[
@@ -115,7 +119,6 @@ def check(
     checked by scoring the images again.
     """
     from siren_ext.data.image_files import list_images
-    from siren_ext.errors import EvidenceError
     from siren_ext.keys.signing import checked_public
     from siren_ext.report.chain_check import ChainEvidence
     from siren_ext.report.check import check_report
@@ -133,25 +136,35 @@ def check(
         require_options(again, {}, "without --model")
     else:
         require_options({}, needed, "with --model")
-    committed = coater if commitment or model is None else None
+    scores = ScoreSet.load(suspect) if suspect else None
+    of_model = model is not None or (scores is not None and scores.preference)
+    committed = coater if commitment or not of_model else None
+    loaded = _loaded(coater) if coater and of_model else None
     chain_root = None if commitment is None and opening is not None else root
     chain = chain_files(commitment, timestamp, chain_root, rounds, committed, coated, salt)
     opened = open_salt(salt, passphrase_env) if salt else None
-    scores = ScoreSet.load(suspect) if suspect else None
     found = check_report(
         file,
         public=checked_public(public) if public else "",
         suspect=scores,
         key=open_keys(key, passphrase_env).key(recipient) if key else None,
+        coater=loaded,
         # those of a model are checked where it is measured again
         images=list_images(images) if images and model is None else (),
         chain=ChainEvidence(chain, opened, ledger, twins),
         opening=OpeningEvidence(opening, named_round, opening_timestamp, root) if opening else None,
     )
-    if scores is not None and model is not None and images is not None:
+    if scores and model and images and loaded:
         named = ModelFile(model, adapter or (), control or (), scale, False, device, other or ())
-        point = _measured_again(scores, named, images, coater or Path(), suspect, quiet)
+        point = _measured_again(scores, named, images, loaded, suspect, quiet)
         found = ReportCheck((*found.points, point))
+    _print(found)
+
+
+def _print(found: ReportCheck) -> None:
+    """Print what was checked, and end with the exit code that it deserves."""
+    from siren_ext.errors import EvidenceError
+
     for point in found.points:
         say(f"{point.name}: {point.state}. {point.text}")
     if not found.sound:
@@ -162,17 +175,23 @@ def check(
         raise typer.Exit(SKIPPED)
 
 
+def _loaded(coater: Path) -> Coater:
+    """A coater from its file or the name of a bundled one."""
+    from siren_ext.coater.bundled import coater_path
+    from siren_ext.coater.coater import Coater
+
+    return Coater.load(coater_path(coater))
+
+
 def _measured_again(
     scores: ScoreSet,
     model: ModelFile,
     images: Path,
-    coater: Path,
+    coater: Coater,
     kept: Path | None,
     quiet: bool,
 ) -> CheckPoint:
     """Measure a model's file again and compare with a measurement."""
-    from siren_ext.coater.bundled import coater_path
-    from siren_ext.coater.coater import Coater
     from siren_ext.data.dataset import ImageSet
     from siren_ext.workflows.preference_check import allows_partial, measured_again
 
@@ -182,7 +201,7 @@ def _measured_again(
             scores,
             replace(model, allow_partial=allows_partial(scores)).suspect(),
             ImageSet.open(images),
-            Coater.load(coater_path(coater)),
+            coater,
             controls=model.clean(),
             others=model.strangers(),
             partial=partial,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from siren_ext.cli.chains import chain_files, chain_found
 from siren_ext.cli.common import command, explain, say
 from siren_ext.cli.options import AsJson, SuspectScores
 from siren_ext.cli.passphrase import PassphraseEnv, open_keys, open_salt
@@ -17,8 +18,6 @@ from siren_ext.cli.verify import (
     Root,
     Salt,
     TimeStamp,
-    chain_files,
-    chain_found,
 )
 
 if TYPE_CHECKING:

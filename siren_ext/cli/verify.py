@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from siren_ext.cli.chains import chain_files, chain_found
 from siren_ext.cli.common import command, explain, gather, report_skipped, say
 from siren_ext.cli.generate import Adapters
 from siren_ext.cli.judging import Judged, ModelTest, ScoreFiles, Terms, check_measurement
@@ -30,7 +31,6 @@ from siren_ext.cli.passphrase import (
     open_salt,
     open_signer,
 )
-from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
     from siren_ext.evidence.chain import ChainFiles
@@ -76,7 +76,9 @@ ShowTint = Annotated[
 VerifiedCoater = Annotated[
     Path | None,
     typer.Option(
-        "--coater", help="With --model, a measurement of a model or --commitment: the coater file."
+        "--coater",
+        help="With --model, a measurement of a model or --commitment: the coater file. That of a "
+        "measurement is needed unless it is bundled.",
     ),
 ]
 References = Annotated[
@@ -301,6 +303,8 @@ def print_verdict(verdict: Verdict) -> None:
             figures += used_share(one)
         elif isinstance(one, KeyedResult):
             figures += f", n = {one.images}, {one.bits_right} of {one.bits} bits right"
+            if finding.whole is not None:
+                figures += f"; bits alone: p = {one.p_value:.3g}"
             if finding.control is not None:
                 figures += f"; positive control: p = {finding.control.result.p_value:.3g}"
         elif isinstance(one, PredictionResult):
@@ -317,84 +321,3 @@ def print_verdict(verdict: Verdict) -> None:
     for warning in verdict.warnings:
         if warning != verdict.precedence.text:
             explain(f"Note: {warning}")
-
-
-def chain_found(
-    chain: ChainFiles, scores: ScoreSet, keys: Sequence[str], salt: KeySalt | None
-) -> Precedence:
-    """What the files of a chain say about the tested pictures and keys.
-
-    Parameters
-    ----------
-    chain : ChainFiles
-        the files.
-    scores : ScoreSet
-        of the suspect.
-    keys : Sequence[str]
-        fingerprints of the tested keys.
-    salt : KeySalt | None
-        of derived keys, to derive them again.
-
-    Returns
-    -------
-    Precedence
-        see :func:`siren_ext.evidence.chain.check_chain`.
-
-    Raises
-    ------
-    EvidenceError
-        a file can't be read, or the time stamp is not valid.
-    """
-    from siren_ext.evidence.chain import check_chain
-
-    return check_chain(
-        chain,
-        coater=scores.coater,
-        keys=keys,
-        salt=salt,
-        source=scores.source,
-        images=len(scores) + len(scores.failures),
-        hashes=scores.hashes,
-    )
-
-
-def chain_files(
-    commitment: Path | None,
-    timestamp: Path | None,
-    root: Path | None,
-    rounds: Path | None,
-    coater: Path | None,
-    coated: Path | None,
-    salt: Path | None,
-) -> ChainFiles | None:
-    """The files of a chain from options; None without a commitment.
-
-    Parameters
-    ----------
-    commitment, timestamp, root, rounds, coater, coated, salt
-        the options of the same names.
-
-    Returns
-    -------
-    ChainFiles | None
-        for :func:`siren_ext.evidence.chain.check_chain`.
-
-    Raises
-    ------
-    ConfigError
-        something was given that only makes sense with a commitment.
-    """
-    from siren_ext.coater.bundled import coater_path
-    from siren_ext.evidence.chain import ChainFiles
-
-    if commitment is None:
-        options = {"--coated": coated, "--coater": coater, "--timestamp": timestamp}
-        options |= {"--root": root, "--round": rounds, "--salt": salt}
-        if given := [name for name, value in options.items() if value is not None]:
-            verb = "is" if len(given) == 1 else "are"
-            raise ConfigError(
-                f"{' and '.join(given)} {verb} compared with a --commitment; give one."
-            )
-        return None
-    file = coater_path(coater) if coater else None
-    return ChainFiles(commitment, timestamp, root, rounds, file, coated)

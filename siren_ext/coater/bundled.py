@@ -47,6 +47,23 @@ def coater_path(name: str | Path) -> Path:
     return path
 
 
+def bundled_path(fingerprint: str) -> Path | None:
+    """The file of the bundled coater with a fingerprint; None if none has it.
+
+    Parameters
+    ----------
+    fingerprint : str
+        Of any coater.
+
+    Raises
+    ------
+    CoaterError
+        If the file is missing from the installation.
+    """
+    names = [name for name, known in _FINGERPRINTS.items() if known == fingerprint]
+    return coater_path(names[0]) if names else None
+
+
 def public_coaters() -> frozenset[str]:
     """Fingerprints of the bundled coaters, which everybody has.
 

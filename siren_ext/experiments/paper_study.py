@@ -41,6 +41,7 @@ from siren_ext.files import sha256_file
 from siren_ext.personalize.config import FOLDERS, WHOLE_MODELS, PersonalizeConfig
 from siren_ext.personalize.run import personalize
 from siren_ext.pocket.parts import FEW_STEPS
+from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
 from siren_ext.progress import Named, Progress
 from siren_ext.scoring.score_set import ScoreSet
@@ -382,7 +383,8 @@ class PaperStudy:
             file.parent.mkdir(parents=True, exist_ok=True)
             suspect = self._model(role, number, cell.made, exact=True)
             shown = Named(self.progress, f"{cell.row}, {role} {number}")
-            measure_preference(suspect, self.data, self.coater, progress=shown).save(file)
+            plan = PreferenceConfig(removed=False)  # the sum of bits alone is tested
+            measure_preference(suspect, self.data, self.coater, plan, progress=shown).save(file)
         features = ScoreSet.load(file).features
         assert features is not None
         return keyed_test(features, self._key.signs()).p_value

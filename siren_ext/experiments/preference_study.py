@@ -10,7 +10,7 @@ processes may share a folder: after ``--stage coat``, give each its own ``--shar
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -33,7 +33,6 @@ from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.study import coated_set, experiment_key, numbered_set, open_set
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.run import personalize
-from siren_ext.preference.changes import field_test
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
 from siren_ext.progress import Named, Progress
@@ -246,7 +245,6 @@ class Study:
             replace(self.config, removed=READINGS[reading]),
             controls=[self._suspect(clean) for clean in cleans],
             others=[self._suspect(stranger) for stranger in self.strangers],
-            keep_field=True,
             partial=path.with_suffix(".partial"),
             progress=Named(self.progress, model.name),
         )
@@ -256,7 +254,9 @@ class Study:
     def _suspect(self, adapter: Path) -> LocalSuspect:
         return LocalSuspect(self.base, adapter, dtype=torch.float32)
 
-    def row(self, model: Model, control: str, reading: str, field: bool) -> dict[str, Any]:
+    def row(
+        self, model: Model, control: str, reading: str, weights: Sequence[float] = ()
+    ) -> dict[str, Any]:
         """The figures of one model and control.
 
         Parameters
@@ -265,17 +265,13 @@ class Study:
             The model.
         control, reading : str
             Names in :data:`CONTROLS` and :data:`READINGS`.
-        field : bool
-            Whether the mean field is compared with what whole messages change, too.
         """
         found = self.measured(model, control, reading)
         key = experiment_key(0, self.coater.config.message_bits)
         kind = model.case.name if model.case else "other images"
         known = {"case": kind, "model": model.name, "seed": model.seed, "control": control}
         known |= {"strangers": len(self.strangers), "reading": reading}
-        fitted = field_test(found, self.coater, key) if field else None
-        by_field = {"p_field": fitted.p_value, "z_field": fitted.deviations} if fitted else {}
-        return known | figures(found, key.signs()) | by_field
+        return known | figures(found, self.coater, key.signs(), weights)
 
 
 STAGES = ("coat", "train", "measure", "table")
@@ -320,9 +316,10 @@ def preference_study(
         str, typer.Option("--stage", help="coat, train, measure, table, or all of them.")
     ] = "all",
     shard: Annotated[str, typer.Option("--shard", help="Part I of N, as I/N from 0/N.")] = "0/1",
-    field: Annotated[
-        bool, typer.Option("--field", help="Compare the mean learnt field too (a minute each).")
-    ] = False,
+    weights: Annotated[
+        str,
+        typer.Option("--weights", help="Weights of bits to compare, such as 0,0.5,1 (seconds)."),
+    ] = "",
     table: Annotated[
         Path | None, typer.Option("--table", help="CSV table; by default in the folder.")
     ] = None,
@@ -333,6 +330,10 @@ def preference_study(
     compared = _known(controls, CONTROLS, "control"), _known(readings, READINGS, "reading")
     if stage not in (*STAGES, "all"):
         raise typer.BadParameter(f"{stage!r} is no stage; expected {', '.join(STAGES)} or all.")
+    try:
+        tried = [float(one) for one in weights.split(",") if one]
+    except ValueError as error:
+        raise typer.BadParameter(f"{weights!r} is no list of numbers.") from error
     images = open_set(data)
     loaded = Coater.load(coater_path(coater))
     open_log(out, {"data": images.hash, "coater": loaded.fingerprint, "base": base, "steps": steps})
@@ -353,7 +354,7 @@ def preference_study(
             for asked in shard_of(list(product(models, *compared)), shard):
                 study.measured(*asked)
         if stage in ("table", "all"):
-            rows = [study.row(*asked, field) for asked in product(models, *compared)]
+            rows = [study.row(*asked, tried) for asked in product(models, *compared)]
             write_rows(rows, table or out / "preference.csv")
             for line in markdown(rows):
                 say(line)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.pages import table
+from siren_ext.preference.changes import MeanField, field_tests
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import contributions, keyed_test, whole_sums
+
+if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
 
 OTHER_KEYS = 1000
 TITLES = {
@@ -27,21 +32,29 @@ TITLES = {
 """How the table names the cases."""
 
 
-def figures(found: ScoreSet, message: Any) -> dict[str, Any]:
+def figures(
+    found: ScoreSet, coater: Coater, message: Any, weights: Sequence[float] = ()
+) -> dict[str, Any]:
     """The owner's p, and how often other keys would be found.
 
     Parameters
     ----------
     found : ScoreSet
         A preference.
+    coater : Coater
+        The coater that it was measured with.
     message : array_like, shape (k,)
         The owner's signs.
+    weights : sequence of float
+        Weights of the bits to compare with that which decides; ``p_weight_W`` for each.
 
     Returns
     -------
     dict
-        ``p``; ``z``, the message's place in units of the spread of random messages; ``bits_right``;
+        ``p``, which decides; ``z``, the message's place in units of the spread of random messages;
         ``others_05`` and ``others_01``, the shares of 1,000 other keys with p up to .05 and .01.
+        The same of the bits alone with ``bits_`` before the name, and ``bits_right``; these decide
+        if the measurement holds no learnt field.
 
     Raises
     ------
@@ -52,17 +65,32 @@ def figures(found: ScoreSet, message: Any) -> dict[str, Any]:
         raise ConfigError("The preference has no features; measure it again.")
     own = keyed_test(found.features, message)
     summed = whole_sums(contributions(found.features))
-    rng = np.random.default_rng(1)
-    others = [
-        keyed_test(found.features, rng.integers(0, 2, len(summed)) * 2 - 1).p_value
-        for _ in range(OTHER_KEYS)
-    ]
+    others = np.random.default_rng(1).integers(0, 2, (OTHER_KEYS, len(summed))) * 2 - 1
+    bits = [keyed_test(found.features, other).p_value for other in others]
+    length = float(np.linalg.norm(summed)) or 1.0
+    alone = {"p": own.p_value, "z": own.statistic / length, **_found(bits)}
+    named: dict[str, Any] = {f"bits_{name}": value for name, value in alone.items()}
+    named["bits_right"] = own.bits_right
+    if MeanField.of(found) is None:
+        return alone | named
+    messages = np.concatenate([np.asarray(message)[None], others]).astype(np.float64)
+    for weight in weights:
+        one = field_tests(found, coater, messages[:1], sum_weight=weight)[0]
+        named[f"p_weight_{weight:g}"] = one.p_value
+    whole, *rest = field_tests(found, coater, messages)
     return {
-        "p": own.p_value,
-        "z": own.statistic / (float(np.linalg.norm(summed)) or 1.0),
-        "bits_right": own.bits_right,
-        "others_05": float(np.mean(np.array(others) <= 0.05)),
-        "others_01": float(np.mean(np.array(others) <= 0.01)),
+        "p": whole.p_value,
+        "z": whole.deviations,
+        **_found([one.p_value for one in rest]),
+        **named,
+    }
+
+
+def _found(p: list[float]) -> dict[str, float]:
+    """Shares of other keys that would be found."""
+    return {
+        f"others_{name}": float(np.mean(np.array(p) <= alpha))
+        for name, alpha in (("05", 0.05), ("01", 0.01))
     }
 
 
@@ -72,8 +100,7 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
     Parameters
     ----------
     rows : list[dict]
-        Figures with ``case``, ``control``, ``reading``, ``model`` and what :func:`figures` gives;
-        perhaps ``p_field``, see :func:`siren_ext.preference.changes.field_test`.
+        Figures with ``case``, ``control``, ``reading``, ``model`` and what :func:`figures` gives.
 
     Returns
     -------
@@ -86,8 +113,7 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
         dict.fromkeys(
             (row["control"], row["reading"], name)
             for row in rows
-            for name in ("p", "p_field")
-            if row.get(name) is not None
+            for name in ("p", "bits_p", *(key for key in row if key.startswith("p_weight_")))
         )
     )
     lines = []
@@ -97,7 +123,6 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
                 f"{row[name]:.2g}"
                 for row in rows
                 if (row["case"], row["control"], row["reading"]) == (case, control, reading)
-                and row.get(name) is not None
             )
             for control, reading, name in columns
         ]
@@ -110,7 +135,8 @@ def markdown(rows: list[dict[str, Any]]) -> list[str]:
     head += [
         f"control: {control}"
         + (f", {reading} patterns" if len(readings) > 1 else "")
-        + (", whole changes" if name == "p_field" else "")
+        + (", bits alone" if name == "bits_p" else "")
+        + (f", weight {name[9:]}" if name.startswith("p_weight_") else "")
         for control, reading, name in columns
     ]
     return [

@@ -1,16 +1,19 @@
 """Compares what a model has learnt with what each message really changes.
 
-The keyed test of the fields (:mod:`siren_ext.preference.reading`) treats a coating as the sum of
-the patterns of its bits. It is not one: it is limited where it would be visible, so what a bit adds
-depends on the others. That sum explains two thirds of what messages change. Here the mean learnt
-field is compared with the whole change by a message, T(m) = <field, change of images by m>, and
-the true message with others drawn by :mod:`siren_ext.stats.tilted`. It needs the coater when the
-key is tested, and it does not decide; the study of preference
-(:mod:`siren_ext.experiments.preference_study`) prints it beside the other.
+The patterns of a message's bits (:mod:`siren_ext.preference.reading`) treat a coating as their sum.
+It is not one: it is limited where it would be visible, so what a bit adds depends on the others.
+That sum explains two thirds of what messages change. So the mean learnt field is compared with the
+whole change by a message, too: A(m) = <field, change of images by m>. The keyed test of a model's
+file takes both together,
+
+    T(m) = A(m) / sd(A) + 1/2 m.F / |F|,
+
+with F from the patterns, and sd(A) over random messages. The true message is compared with others
+drawn by :mod:`siren_ext.stats.tilted`. So the test needs the coater when the key is tested.
 
 What the base model keeps of a change is what images usually contain, where trainings differ most.
 So the field is compared with what it removes. How that follows from the change of the pixels, at a
-side of 32, is estimated from coated copies of some images, so that T needs neither the model nor
+side of 32, is estimated from coated copies of some images, so that A needs neither the model nor
 the images in full size.
 """
 
@@ -34,8 +37,10 @@ from siren_ext.preference.small import (
     small_images,
     to_plain,
 )
+from siren_ext.scoring.copies import distinct_rows
 from siren_ext.scoring.score_set import FIELD, ScoreSet
-from siren_ext.stats.tilted import TiltedResult, tilted_test
+from siren_ext.stats.keyed import contributions, whole_sums
+from siren_ext.stats.tilted import Statistic, TiltedResult, tilted_tests
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
@@ -43,6 +48,10 @@ if TYPE_CHECKING:
 
 DRAWN = 4000
 """Messages that the true one is compared with."""
+SUM_WEIGHT = 0.5
+"""Weight of the sum of patterns beside whole changes, in standard deviations of each; chosen on the
+samples, see docs/preference.md."""
+_SPREAD = 512  # random messages, by which the spread of A is estimated
 _RIDGE = 0.1  # share of the largest eigenvalue; chosen on the samples, see docs/preference.md
 
 Floats = NDArray[np.float64]
@@ -154,8 +163,10 @@ def agreement(field: MeanField, coater: Coater, messages: Floats) -> Floats:
     return np.concatenate(found)
 
 
-def field_test(scores: ScoreSet, coater: Coater, key: CoatingKey) -> TiltedResult | None:
-    """Test a key against the mean field of a measurement.
+def field_test(
+    scores: ScoreSet, coater: Coater, key: CoatingKey, *, sum_weight: float = SUM_WEIGHT
+) -> TiltedResult | None:
+    """Test a key against what a measurement says of whole messages and of their bits.
 
     Parameters
     ----------
@@ -165,6 +176,9 @@ def field_test(scores: ScoreSet, coater: Coater, key: CoatingKey) -> TiltedResul
         The coater that it was measured with.
     key : CoatingKey
         The owner's secret.
+    sum_weight : float
+        Weight of the sum of patterns; 0 compares whole changes alone. Anything but the default is
+        another test.
 
     Returns
     -------
@@ -179,9 +193,44 @@ def field_test(scores: ScoreSet, coater: Coater, key: CoatingKey) -> TiltedResul
     ScoreError
         If the field is malformed, or the key has another length.
     """
-    field = MeanField.of(scores)
-    if field is None:
+    if MeanField.of(scores) is None:
         return None
     signs = signs_for(scores, coater, key)
+    return field_tests(scores, coater, signs[None].astype(np.float64), sum_weight=sum_weight)[0]
+
+
+def field_tests(
+    scores: ScoreSet, coater: Coater, messages: Floats, *, sum_weight: float = SUM_WEIGHT
+) -> list[TiltedResult]:
+    """:func:`field_test` of several messages, not corrected for their number.
+
+    Parameters
+    ----------
+    scores, coater, sum_weight
+        As in :func:`field_test`; the measurement must hold a field.
+    messages : array, shape (n, k)
+        -1 and +1.
+
+    Raises
+    ------
+    ScoreError
+        If the field is missing or malformed.
+    """
+    field = MeanField.of(scores)
+    if field is None or scores.features is None:
+        raise ScoreError("This measurement holds no learnt field. Measure the model again.")
     seed = seed_of(field.direction, field.images, coater)
-    return tilted_test(lambda some: agreement(field, coater, some), signs, seed=seed, drawn=DRAWN)
+    sums = whole_sums(contributions(scores.features[distinct_rows(scores)]))
+    statistic = _statistic(field, coater, sums.astype(np.float64), sum_weight, seed)
+    return tilted_tests(statistic, messages, seed=seed, drawn=DRAWN)
+
+
+def _statistic(
+    field: MeanField, coater: Coater, sums: Floats, weight: float, seed: int
+) -> Statistic:
+    """T: both parts in standard deviations over all messages; a part without any is left out."""
+    rng = np.random.default_rng((seed, 1))
+    some = np.where(rng.random((_SPREAD, len(sums))) < 0.5, 1.0, -1.0)
+    spread = float(agreement(field, coater, some).std()) or 1.0
+    length = float(np.linalg.norm(sums)) or 1.0
+    return lambda m: agreement(field, coater, m) / spread + weight * (m @ sums) / length

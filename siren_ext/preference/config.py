@@ -35,10 +35,12 @@ class PreferenceConfig(Config):
         Read symmetric coatings along symmetric patterns; false for measurements of versions before
         this setting.
     removed : bool
-        If there is a control, compare with what the base model removes of the coating's patterns
+        Also measure what the base model removes of the coating
         (:func:`siren_ext.preference.patterns.removed_patterns`), which takes as long as 576 more
-        passes. Without one, what a model makes of the images themselves weighs most just there.
-        False always compares with the whole patterns, as versions before this setting do.
+        passes. The learnt field is compared with that of whole changes
+        (:mod:`siren_ext.preference.changes`) and, if there is a control, of each bit's pattern.
+        Without a control, what a model makes of the images themselves weighs most just there, so
+        whole patterns are read. False never asks the base model, as versions before this setting.
     """
 
     draws: Annotated[int, Meta(ge=1, le=10_000)] = 4

@@ -68,7 +68,6 @@ def measure_preference(
     *,
     controls: Sequence[LocalSuspect] = (),
     others: Sequence[LocalSuspect] = (),
-    keep_field: bool = False,
     partial: Path | None = None,
     progress: Progress = NULL,
 ) -> ScoreSet:
@@ -90,9 +89,6 @@ def measure_preference(
     others : sequence of LocalSuspect
         Adapters of other people's images on the same base model, a dozen or so; see
         :func:`siren_ext.preference.reading.read_fields`.
-    keep_field : bool
-        Also record the mean field, unless ``config.removed`` is false; see
-        :mod:`siren_ext.preference.changes`.
     partial : Path | None
         A file for finished images, from which a stopped run is resumed; deleted at the end. One for
         finished adapters is beside it, with ``.others`` added.
@@ -104,7 +100,9 @@ def measure_preference(
     ScoreSet
         One row per image: ``features`` say how much of the pattern of each bit's +1 was learnt,
         divided by their spread over all images and bits; ``scores`` are the mean losses (of the
-        suspect, minus the controls'). ``source["kind"]`` is ``"preference"``.
+        suspect, minus the controls'). ``source["kind"]`` is ``"preference"``. Unless
+        ``config.removed`` is false, it holds the mean field
+        (:mod:`siren_ext.preference.changes`).
 
     Raises
     ------
@@ -134,9 +132,8 @@ def measure_preference(
     size = picture_size(models[0], config.resolution)
     _fill(parts, models, items, size, config, progress)
     usual = other_fields(others, items, size, config, spare, progress) if others else None
-    keep_field = keep_field and config.removed
-    reader = _reader(models, suspect, controls, config, keep_field)
-    found = _score_set(items, parts, coater, facts, *reader, size, usual, keep_field, progress)
+    reader = _reader(models, suspect, controls, config)
+    found = _score_set(items, parts, coater, facts, *reader, size, usual, progress)
     parts.remove()
     spare.remove()
     return found
@@ -205,14 +202,13 @@ def _reader(
     suspect: LocalSuspect,
     controls: Sequence[LocalSuspect],
     config: PreferenceConfig,
-    keep_field: bool,
 ) -> tuple[Denoiser, int | None]:
     """The model that reads the patterns, and the timestep at which it removes of them.
 
-    That is the base model if there are controls or the field is kept. If it is not the suspect
-    itself, it alone is in memory from then on.
+    That is the base model, if it is asked. If it is not the suspect itself, it alone is in memory
+    from then on.
     """
-    if not config.removed or not (controls or keep_field):
+    if not config.removed:
         return models[0], None
     models.clear()
     if suspect.adapters:
@@ -230,7 +226,6 @@ def _score_set(
     time: int | None,
     size: int,
     usual: Floats | None,
-    keep_field: bool,
     progress: Progress,
 ) -> ScoreSet:
     """The result: the fields, read along the patterns, or what is removed of them at a time."""
@@ -253,7 +248,6 @@ def _score_set(
             coater,
             time,
             mirrored=mirrored,
-            keep=keep_field,
             progress=progress,
         )
 
@@ -261,10 +255,10 @@ def _score_set(
     base = facts["provenance"]["suspect"].get("model_fingerprint")
     hashes = tuple(sha256_file(item.path) for item in items)
     used = [(hashes[row], text_of(items[row])) for row in seen]
-    known = [base, used, coater.fingerprint, size, time, mirrored, keep_field, str(reader.device)]
+    known = [base, used, coater.fingerprint, size, time, mirrored, str(reader.device)]
     coating = remembered(known, read) if base else read()
     facts = facts | {TINT: tint_of(pipeline, views, fields).to_plain()}
-    if keep_field and coating.codings is not None:
+    if coating.codings is not None:
         kept = field_in_pixels(fields.mean(0), coating.codings, views)
         facts = facts | {FIELD: kept.to_plain()}
     # without a control, the whole patterns are the better guide

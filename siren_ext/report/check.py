@@ -46,9 +46,11 @@ from siren_ext.verdict.outcomes import LOWER
 from siren_ext.verdict.pools import distinct_scores, pools_contrast
 from siren_ext.verdict.twins import twins_finding
 from siren_ext.verdict.verify import Verdict, conclude
+from siren_ext.verdict.whole import coater_missing
 from siren_ext.verdict.wording import WORDING
 
 if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
     from siren_ext.keys.coating_key import CoatingKey
 
 _SHOWN = 8
@@ -59,6 +61,10 @@ DECOYS_AGAIN = (
 _NO_KEY = (
     "p follows from the statistic T and the strengths in the report; whether T belongs to the "
     "secret message can be checked only with the key and the suspect's scores"
+)
+_NO_KEY_WHOLE = (
+    "the p that decides, of whole changes and bits together, can be checked only with the key, the "
+    "measurement and the coater; p of the bits alone follows from T and the strengths"
 )
 _WITH_KEY = "T and p follow from the key and the features"
 _NO_FEATURES = (
@@ -78,6 +84,7 @@ def check_report(
     key: CoatingKey | None = None,
     suspect: ScoreSet | None = None,
     images: Sequence[Path] = (),
+    coater: Coater | None = None,
     chain: ChainEvidence | None = None,
     opening: OpeningEvidence | None = None,
 ) -> ReportCheck:
@@ -99,6 +106,8 @@ def check_report(
         because they would reveal the message.
     images : Sequence[Path]
         Image files; their hashes are compared with those of the scored images.
+    coater : Coater | None
+        The coater, also needed for the measurement of a model's file; None for a bundled one.
     chain : ChainEvidence | None
         Commitment, time stamp and ledger, to check what the report says of them.
     opening : OpeningEvidence | None
@@ -121,12 +130,7 @@ def check_report(
         )
     data = read_json(folder / JSON, error=EvidenceError, advice=ADVICE)
     if is_passive(data):
-        seal = read_seal(folder)
-        points = [_bytes_point(folder, seal, data), _signature_point(seal, public)]
-        points += passive_points(folder, data)
-        if images:
-            points.append(_images_point(passive_hashes(data), images))
-        return ReportCheck(tuple(points))
+        return _passive(folder, data, public, images)
     require_format(data, StoredReport, name=JSON, error=EvidenceError, advice=ADVICE)
     seal = read_seal(folder)
     points = [_bytes_point(folder, seal, data), _signature_point(seal, public)]
@@ -137,7 +141,7 @@ def check_report(
         text = f"The figures can't be recomputed: {error}"
         points.append(CheckPoint("figures", "differs", text))
         return ReportCheck(tuple(points))
-    figures, verdict = _figure_points(report, data["verdict"], pools, key, suspect)
+    figures, verdict = _figure_points(report, data["verdict"], pools, key, suspect, coater)
     points += [*figures, *likeness_points(report.learnt_tint)]
     if verdict is None or not ReportCheck(tuple(figures)).sound:
         points.append(CheckPoint("page", "not checked", "Its figures differ, see above"))
@@ -150,6 +154,16 @@ def check_report(
         points += opening_points(folder, report, opening, files, suspect)
     if images:
         points.append(_images_point(_scored_hashes(report), images))
+    return ReportCheck(tuple(points))
+
+
+def _passive(folder: Path, data: Any, public: str, images: Sequence[Path]) -> ReportCheck:
+    """Check a report on images that were never coated."""
+    seal = read_seal(folder)
+    points = [_bytes_point(folder, seal, data), _signature_point(seal, public)]
+    points += passive_points(folder, data)
+    if images:
+        points.append(_images_point(passive_hashes(data), images))
     return ReportCheck(tuple(points))
 
 
@@ -201,6 +215,7 @@ def _figure_points(
     pools: tuple[VerifyConfig, ScoreSet, ScoreSet | None, list[ScoreSet]],
     key: CoatingKey | None,
     suspect: ScoreSet | None,
+    coater: Coater | None,
 ) -> tuple[list[CheckPoint], Verdict | None]:
     """Compare the verdict as it was read, ``stated``, with what the scores give."""
     config, own, reference, innocents = pools
@@ -213,11 +228,12 @@ def _figure_points(
     try:
         restored = stored_keyed(report, config)
         if restored is not None:
-            if key is None or suspect is None:
+            if key is None or suspect is None or coater_missing(suspect, coater):
                 findings.append(restored)
-                points.append(CheckPoint("keyed statistic", "not checked", _NO_KEY))
+                text = _NO_KEY if restored.whole is None else _NO_KEY_WHOLE
+                points.append(CheckPoint("keyed statistic", "not checked", text))
             else:
-                findings.append(_keyed(report, config, own, key, suspect))
+                findings.append(_keyed(report, config, own, key, suspect, coater))
                 wrong = differences(findings[0].to_dict(), as_read["keyed"], "keyed finding")
                 points.append(point_of("keyed statistic", wrong, _WITH_KEY))
         if own.twins:
@@ -331,6 +347,7 @@ def _keyed(
     own: ScoreSet,
     key: CoatingKey,
     suspect: ScoreSet,
+    coater: Coater | None,
 ) -> Finding:
     """The keyed finding, recomputed with the secret."""
     if not _same_images(own, suspect):
@@ -340,7 +357,7 @@ def _keyed(
         )
     if worded_before(report.verdict.wording):
         return keyed_before(suspect, key, report.verdict.settings, config.alpha)
-    return keyed_finding(suspect, key, config.alpha, price=config.price)
+    return keyed_finding(suspect, key, config.alpha, price=config.price, coater=coater)
 
 
 def _scored_hashes(report: StoredReport) -> list[str]:

@@ -17,6 +17,7 @@ from siren_ext.stats.keyed import LARGEST, KeyedResult, keyed_result
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.control import Control, keyed_outcome
 from siren_ext.verdict.findings import Finding
+from siren_ext.verdict.whole import Whole, rounded_up
 
 
 class _Figures(Struct):
@@ -24,6 +25,13 @@ class _Figures(Struct):
 
     statistic: Annotated[float, Meta(ge=-1e30, le=1e30)]
     images: Annotated[int, Meta(ge=0, le=10**12)]
+
+
+class _Whole(Struct, forbid_unknown_fields=True):
+    """The values of a test of whole changes."""
+
+    p_value: Annotated[float, Meta(gt=0, le=1)]
+    drawn: Annotated[int, Meta(ge=1, le=10**9)]
 
 
 class _Control(_Figures):
@@ -95,9 +103,10 @@ def restored_keyed(kept: StoredFinding, alpha: float, price: int = 1) -> Finding
         name = "The keyed finding's control"
         stated = convert(kept.control, _Control, name=name, error=EvidenceError)
         control = Control(*_computed(stated, stated.strengths, "positive control"))
+    whole = _stated_whole(kept)
     return Finding(
         "keyed",
-        keyed_outcome(again, control, alpha, price),
+        keyed_outcome((whole or again).p_value, again.smallest_p, control, alpha, price),
         again,
         figures.images,
         0,
@@ -106,7 +115,21 @@ def restored_keyed(kept: StoredFinding, alpha: float, price: int = 1) -> Finding
         kept.committed_as,
         price=price,
         control=control,
+        whole=whole,
     )
+
+
+def _stated_whole(kept: StoredFinding) -> Whole | None:
+    """What the report says of whole changes. It follows from nothing else in the report."""
+    if kept.whole is None:
+        return None
+    name = "The keyed finding's test of whole changes"
+    stated = convert(kept.whole, _Whole, name=name, error=EvidenceError)
+    if rounded_up(stated.p_value) != stated.p_value:
+        raise EvidenceError(
+            f"{name} has the p-value {stated.p_value:.6g}, which is not rounded as it should be."
+        )
+    return Whole(stated.p_value, stated.drawn)
 
 
 def _computed(

@@ -43,6 +43,7 @@ class StoredFinding(Struct, forbid_unknown_fields=True):
     contrast: dict[str, Any] | None = None
     control: dict[str, Any] | None = None
     by_message: _Chance | None = None
+    whole: dict[str, Any] | None = None
 
 
 class StoredVerdict(Struct, forbid_unknown_fields=True, kw_only=True):

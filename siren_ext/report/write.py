@@ -266,7 +266,8 @@ def _charts(
     compared: dict[str, str] = {}
     for finding in verdict.findings:
         if isinstance(finding.result, KeyedResult):
-            keyed["The secret message among random ones"] = decoys_svg(finding.result)
+            by = ", by the sum of bits" if finding.whole else ""
+            keyed[f"The secret message among random ones{by}"] = decoys_svg(finding.result)
     if reference is not None and verdict.compared is not None:
         pools = distinct_scores(suspect), distinct_scores(reference)
         compared["Scores of the images"] = histogram_svg(*pools)

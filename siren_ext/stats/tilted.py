@@ -102,28 +102,59 @@ def tilted_test(
     ScoreError
         If the message is malformed, or a value of the statistic is not finite.
     """
-    signs = np.asarray(message, dtype=np.float64)
-    if signs.ndim != 1 or not len(signs) or not (np.abs(signs) == 1).all():
+    return tilted_tests(statistic, np.asarray(message)[None], seed=seed, drawn=drawn)[0]
+
+
+def tilted_tests(
+    statistic: Statistic, messages: NDArray[Any], *, seed: int, drawn: int = 4000
+) -> list[TiltedResult]:
+    """:func:`tilted_test` of several messages, each compared with the same others.
+
+    Parameters
+    ----------
+    statistic, seed, drawn
+        As in :func:`tilted_test`.
+    messages : array, shape (m, k)
+        Secret signs, -1 and +1.
+
+    Returns
+    -------
+    list of TiltedResult
+        One per message, not corrected for their number.
+
+    Raises
+    ------
+    ScoreError
+        As in :func:`tilted_test`.
+    """
+    signs = np.asarray(messages, dtype=np.float64)
+    if signs.ndim != 2 or 0 in signs.shape or not (np.abs(signs) == 1).all():
         raise ScoreError("The message is malformed; expected a row of -1 and +1.")
+    own, bits = signs.shape
     rng = np.random.default_rng(seed)
-    slope, mean, spread = _linear_part(statistic, len(signs), rng)
+    slope, mean, spread = _linear_part(statistic, bits, rng)
     # chances of +1: a row per place; the first is uniform, so no weight is above their number
     chances = 1 / (1 + np.exp(-2 * np.array(TILTS)[:, None] * slope))
     places = np.repeat(np.arange(len(TILTS)), -(-drawn // len(TILTS)))
-    others = np.where(rng.random((len(places), len(signs))) < chances[places], 1.0, -1.0)
-    messages = np.concatenate([signs[None], others])
-    values, weights = _values(statistic, messages), _weights(messages, chances)
-    extreme = values[1:] >= values[0]
-    smallest = float(weights[0]) / (len(places) + 1)
-    reached = float(weights[1:][extreme].sum()) / (len(places) + 1)
-    return TiltedResult(
-        p_value=min(1.0, smallest + reached),
-        deviations=float((values[0] - mean) / spread) if spread else 0.0,
-        bits=len(signs),
-        drawn=len(places),
-        at_least=int(extreme.sum()),
-        smallest_p=min(1.0, smallest),
-    )
+    others = np.where(rng.random((len(places), bits)) < chances[places], 1.0, -1.0)
+    everything = np.concatenate([signs, others])
+    values, weights = _values(statistic, everything), _weights(everything, chances)
+    found = []
+    for value, weight in zip(values[:own], weights[:own], strict=True):
+        extreme = values[own:] >= value
+        smallest = float(weight) / (len(places) + 1)
+        reached = float(weights[own:][extreme].sum()) / (len(places) + 1)
+        found.append(
+            TiltedResult(
+                p_value=min(1.0, smallest + reached),
+                deviations=float((value - mean) / spread) if spread else 0.0,
+                bits=bits,
+                drawn=len(places),
+                at_least=int(extreme.sum()),
+                smallest_p=min(1.0, smallest),
+            )
+        )
+    return found
 
 
 def _linear_part(

@@ -27,14 +27,11 @@ from siren_ext.verdict.outcomes import (
     Outcome,
     comparison_outcome,
 )
-from siren_ext.verdict.pools import (
-    distinct_scores,
-    identical_pools,
-    pools_contrast,
-    used_features,
-)
+from siren_ext.verdict.pools import distinct_scores, identical_pools, pools_contrast, used_features
+from siren_ext.verdict.whole import Whole, whole_of
 
 if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
     from siren_ext.keys.coating_key import CoatingKey
 
 Test = Literal["twins", "keyed", "decoys", "rank", "models", "ks"]
@@ -79,6 +76,9 @@ class Finding:
     control : Control | None
         Keyed test of pictures only: a known message in the same pictures. None if the scores hold
         none.
+    whole : Whole | None
+        Keyed test of a model's file only: the test that also counts whole changes, and decides.
+        None if the measurement holds no learnt field; then ``result`` decides.
     by_message : float | None
         Comparison with a reference, with a key: p of the same test on the distances to the
         message's centre, rounded up to a power of ten, so that it tells little about the message.
@@ -97,6 +97,7 @@ class Finding:
     price: int = 1
     control: Control | None = None
     by_message: float | None = None
+    whole: Whole | None = None
 
     @property
     def unlike(self) -> bool:
@@ -110,9 +111,14 @@ class Finding:
         )
 
     @property
+    def own_p(self) -> float:
+        """The chance of a result this strong under the test's null hypothesis."""
+        return (self.whole or self.result).p_value
+
+    @property
     def p_value(self) -> float:
-        """The chance of a result this strong under the test's null hypothesis, with the price."""
-        return min(1.0, self.result.p_value * self.price)
+        """The same, with the price."""
+        return min(1.0, self.own_p * self.price)
 
     @property
     def smallest_p(self) -> float:
@@ -154,6 +160,8 @@ class Finding:
             values["committed_as"] = self.key
         if self.control is not None:
             values["control"] = self.control.to_dict()
+        if self.whole is not None:
+            values["whole"] = self.whole.to_dict()
         if self.by_message is not None:
             values["by_message"] = self.by_message
         if self.contrast is not None:
@@ -328,8 +336,15 @@ def rank_finding(suspect: ScoreSet, innocents: Sequence[ScoreSet], alpha: float)
     return Finding("rank", _guarded(outcome, nearest), result, count, len(others), contrast=nearest)
 
 
-def keyed_finding(suspect: ScoreSet, key: CoatingKey, alpha: float, *, price: int = 1) -> Finding:
-    """Test whether the key's message is in the images.
+def keyed_finding(
+    suspect: ScoreSet,
+    key: CoatingKey,
+    alpha: float,
+    *,
+    price: int = 1,
+    coater: Coater | None = None,
+) -> Finding:
+    """Test whether the key's message is in the images, or in what a model adds to images.
 
     Parameters
     ----------
@@ -341,6 +356,8 @@ def keyed_finding(suspect: ScoreSet, key: CoatingKey, alpha: float, *, price: in
         The accepted risk.
     price : int
         What p is multiplied by.
+    coater : Coater | None
+        The coater; needed for the measurement of a model's file.
 
     Returns
     -------
@@ -350,18 +367,23 @@ def keyed_finding(suspect: ScoreSet, key: CoatingKey, alpha: float, *, price: in
     Raises
     ------
     ScoreError
-        The scores have no features, or features of another length than the key.
+        The scores have no features, or features of another length than the key; or they are a
+        measurement that is tested with the coater, and none was given.
+    CoaterError
+        It is another coater.
 
     References
     ----------
-    :mod:`siren_ext.stats.keyed`.
+    :mod:`siren_ext.stats.keyed`, :mod:`siren_ext.verdict.whole`.
     """
     features = used_features(suspect)
     result, control = keyed_test(features, key.signs()), control_of(suspect)
+    whole = whole_of(suspect, key, coater)
+    own_p = (whole or result).p_value
     strengths = np.sort(np.abs(whole_sums(contributions(features))))
     return Finding(
         "keyed",
-        keyed_outcome(result, control, alpha, price),
+        keyed_outcome(own_p, result.smallest_p, control, alpha, price),
         result,
         len(features),
         0,
@@ -370,4 +392,5 @@ def keyed_finding(suspect: ScoreSet, key: CoatingKey, alpha: float, *, price: in
         key.fingerprint(),
         price=price,
         control=control,
+        whole=whole,
     )

@@ -43,6 +43,7 @@ from siren_ext.verdict.wording import (
 )
 
 if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
     from siren_ext.keys.coating_key import CoatingKey
 
 MAX_INNOCENTS = 10_000
@@ -159,6 +160,7 @@ def verify(
     key: CoatingKey | None = None,
     innocents: Sequence[ScoreSet] = (),
     precedence: Precedence | None = None,
+    coater: Coater | None = None,
 ) -> Verdict:
     """Run every test that the data allow; the strictest one decides.
 
@@ -183,6 +185,8 @@ def verify(
         model of their kind. Scores of another coater are left out, with a warning.
     precedence : Precedence | None
         What a commitment says, see :func:`~siren_ext.evidence.commitment.check_commitment`.
+    coater : Coater | None
+        The coater; with the measurement of a model's file it is needed, unless it is bundled.
 
     Returns
     -------
@@ -196,7 +200,10 @@ def verify(
     ------
     ScoreError
         Reference and suspect were scored with different coaters, a pool is empty, there is nothing
-        to compare with, or a key is given but the scores have no features.
+        to compare with, or a key is given but the scores have no features; or a measurement is
+        tested without its coater.
+    CoaterError
+        It is another coater.
 
     Notes
     -----
@@ -210,7 +217,8 @@ def verify(
     if suspect.twins:
         findings.append(twins_finding(suspect, config.alpha))
     if key is not None:
-        findings.append(keyed_finding(suspect, key, config.alpha, price=config.price))
+        price = config.price
+        findings.append(keyed_finding(suspect, key, config.alpha, price=price, coater=coater))
     if decoys_of(suspect) is not None:
         findings.append(decoys_finding(suspect, config.alpha, price=config.price))
     if alike:

@@ -21,7 +21,7 @@ from siren_ext.verdict.twins_words import TWINS_NAME, TWINS_QUESTION, twins_head
 if TYPE_CHECKING:
     from siren_ext.verdict.findings import Finding, Test
 
-WORDING = 4
+WORDING = 5
 """Version of these sentences. Reports store it, so that a check compares only sentences of its own
 version; raise it when a headline, a limit or :func:`odds` changes."""
 
@@ -250,7 +250,7 @@ def _ranked(finding: Finding, chance: str, risk: str) -> str:
 def _keyed(finding: Finding, risk: str, preference: bool) -> str:
     """What the keyed test found, or that it found nothing."""
     if finding.outcome == "no evidence":
-        if finding.result.p_value > 0.5:
+        if finding.own_p > 0.5:
             return _PREFERENCE_NOTHING if preference else _NOTHING["keyed"]
         return (
             f"No convincing trace of the coating was found: {_fitting(finding, preference)}. "
@@ -271,7 +271,7 @@ def _keyed(finding: Finding, risk: str, preference: bool) -> str:
 
 def _fitting(finding: Finding, preference: bool) -> str:
     """How many random keys would fit as well, and the price for choosing among keys and tests."""
-    p = finding.result.p_value
+    p = finding.own_p
     share = odds(p).replace("1 in ", "1 of ")
     keys = f"{share} of random keys" if p >= 0.05 else f"{share} random keys"
     said = f"{keys} would fit {'the model' if preference else 'these pictures'} as well"

@@ -11,6 +11,7 @@ import numpy as np
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError, ScoreError
+from siren_ext.preference.changes import MeanField
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
 from siren_ext.progress import NULL, Progress
@@ -96,18 +97,37 @@ def measured_again(
         partial=partial,
         progress=progress,
     )
+    return _compared(again, kept)
+
+
+def _compared(again: ScoreSet, kept: ScoreSet) -> CheckPoint:
+    """Whether two measurements of the same files are equal but for rounding."""
     if again.hashes != kept.hashes:
         return CheckPoint(NAME, "differs", "the images are not those that were measured")
-    if again.features is None or again.features.shape != kept.features.shape:
+    both = again.features, kept.features
+    if both[0] is None or both[1] is None or both[0].shape != both[1].shape:
         return CheckPoint(NAME, "differs", "the number of bits is another one")
-    largest = float(np.abs(again.features - kept.features).max())
+    if _fields_apart(again, kept) > TOLERANCE:
+        return CheckPoint(NAME, "differs", "measured again, the learnt field is another one")
+    largest = float(np.abs(both[0] - both[1]).max())
     figures = (
-        f"largest difference of {kept.features.size:,} figures {largest:.2g} of their standard "
+        f"largest difference of {both[1].size:,} figures {largest:.2g} of their standard "
         f"deviation; {TOLERANCE:g} is allowed between devices"
     )
     if largest > TOLERANCE:
         return CheckPoint(NAME, "differs", f"measured again, the figures are others: {figures}")
     return CheckPoint(NAME, "matches", f"the model gives the same figures again: {figures}")
+
+
+def _fields_apart(again: ScoreSet, kept: ScoreSet) -> float:
+    """The length of the difference of learnt fields, in that of the kept one; 0 without one."""
+    own, before = MeanField.of(again), MeanField.of(kept)
+    if own is None or before is None:
+        return 0.0 if before is None else np.inf
+    if np.abs(own.images.astype(int) - before.images).max() > 1:  # devices round otherwise
+        return np.inf
+    apart = np.linalg.norm(own.direction - before.direction)
+    return float(apart / (np.linalg.norm(before.direction) or 1.0))
 
 
 def _other_inputs(

@@ -133,12 +133,12 @@ def preference_evidence(
         partial=out.with_name(out.name + ".partial"),
         progress=progress,
     )
-    measurement = measurement_file(out)
-    measured.save(measurement)
-    progress.stage("Writing the report")
-    precedence, price = counted(key, measured, standing(measured) if standing else None)
+    measured.save(measurement := measurement_file(out))
+    progress.stage("Testing the key")
+    found, price = counted(key, measured, standing(measured) if standing else None)
     config = dataclasses.replace(config, price=price)
-    verdict = verify(measured, config=config, key=key, precedence=precedence)
+    verdict = verify(measured, config=config, key=key, precedence=found, coater=coater)
+    progress.stage("Writing the report")
     alike = likeness(measured, coater, key)
     learnt = stored_likeness(alike, pictures=show_tint)
     report = write_report(verdict, measured, None, out, learnt=learnt, signer=signer)

@@ -41,13 +41,26 @@ def test_a_model_is_measured_and_a_key_is_tested(
     test = ["verify", "--suspect", out, "--key", tmp_path / "keys.json"]
     test += ["--passphrase-env", "SECRET", "--out", tmp_path / "report"]
     code, told, err = call(*test)
+    assert (code, told) == (2, "")
+    assert "takes the coater that the images were coated with. Give its file with --coater" in err
+    assert not (tmp_path / "report").exists()
+    code, told, err = call(*test, "--coater", coater)
     assert code == 0, err
-    assert "keyed test" in told
+    assert "; bits alone: p = " in told
     page = (tmp_path / "report" / "report.html").read_text()
     assert "Does the model prefer the secret message?" in page
     assert "images of the suspicious model" not in page
-    code, told, err = call("report", "check", tmp_path / "report" / "report.json")
-    assert code in (0, 3), err
+    check = ["report", "check", tmp_path / "report" / "report.json"]
+    code, told, err = call(*check)
+    assert code == 3, err
+    assert "keyed statistic: not checked" in told
+    check += ["--suspect", out, *test[3:7]]
+    code, told, err = call(*check)
+    assert code == 3, err
+    assert "can be checked only with the key, the measurement and the coater" in told
+    code, told, err = call(*check, "--coater", coater)
+    assert code == 3, err
+    assert "keyed statistic: matches. T and p follow from the key and the features" in told
 
 
 def test_a_control_is_a_model_or_the_base(

@@ -40,14 +40,15 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory, monkeypatc
         made = CliRunner().invoke(app, [*line, *stage])
         assert made.exit_code == 0, made.output
         assert not (out / "preference.csv").exists()
-    made = CliRunner().invoke(app, [*line, "--stage", "table", "--field"])
+    made = CliRunner().invoke(app, [*line, "--stage", "table", "--weights", "0,1"])
     assert made.exit_code == 0, made.output
     with (out / "preference.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["case"], row["control"]) for row in rows] == [
         (case, control) for case in ("clean", "others_20", "handled") for control in CONTROLS
     ]
-    assert all(0 < float(row["p_field"]) <= 1 for row in rows)
+    for name in ("p", "bits_p", "p_weight_0", "p_weight_1"):
+        assert all(0 < float(row[name]) <= 1 for row in rows)
     assert "| all coated, then cropped, mirrored, JPEG 85 |" in made.output
     assert len(list((out / "adapters").glob("*.safetensors"))) == 6
     times = {path: path.stat().st_mtime_ns for path in (out / "preference").iterdir()}
@@ -70,11 +71,18 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory, monkeypatc
     both = ["--only", "handled", "--controls", "none,clean", "--readings", "whole,removed"]
     made = CliRunner().invoke(app, [*line, *both])
     assert made.exit_code == 0, made.output
-    assert "| control: clean, whole patterns | control: clean, removed patterns |" in made.output
+    assert "| control: clean, whole patterns | control: clean, whole patterns, bits alone |" in (
+        made.output
+    )
     with (out / "preference.csv").open() as file:
         rows = list(csv.DictReader(file))
-    alone, other_alone, minus_clean, other_minus_clean = (float(row["z"]) for row in rows)
+    alone, other_alone, minus_clean, other_minus_clean = (float(row["bits_z"]) for row in rows)
     assert alone == other_alone  # only with a control it matters what the base model removes
     assert minus_clean != other_minus_clean
-    for wrong in (["--only", "nothing"], ["--controls", "nothing"], ["--stage", "nothing"]):
+    for wrong in (
+        ["--weights", "x"],
+        ["--only", "nothing"],
+        ["--controls", "nothing"],
+        ["--stage", "nothing"],
+    ):
         assert CliRunner().invoke(app, [*line, *wrong]).exit_code == 2

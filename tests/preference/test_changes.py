@@ -19,6 +19,7 @@ from siren_ext.preference.changes import (
     agreement,
     field_in_pixels,
     field_test,
+    field_tests,
 )
 from siren_ext.preference.patterns import Codings
 from siren_ext.preference.small import IMAGES
@@ -77,6 +78,23 @@ def test_the_key_whose_change_was_learnt_is_found_and_no_other(
     wrong = field_test(scores, coater, key(4))
     assert wrong is not None
     assert wrong.p_value > 0.01
+    assert field_tests(scores, coater, key(4).signs()[None] * 1.0)[0] == wrong
+
+
+def test_bits_and_whole_changes_count_together(
+    coater: Coater, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "DRAWN", 4000)
+    strange = changed(coater, images, 3) + 1.5 * changed(coater, images, 8)
+    weak = MeanField(strange, images)
+    bits = replace(measured(coater, weak), features=0.1 * key(3).signs()[None] * 1.0)
+    p = [field_test(bits, coater, key(3), sum_weight=weight).p_value for weight in (0, 0.5, 5)]
+    assert p[0] > 5 * p[1]
+    assert p[0] > 5 * p[2]
+    # a measurement whose bits say nothing is tested by whole changes alone
+    silent = replace(bits, features=np.zeros((1, BITS)))
+    alone = [field_test(one, coater, key(3), sum_weight=0).p_value for one in (bits, silent)]
+    assert alone[0] == alone[1] == field_test(silent, coater, key(3)).p_value
 
 
 def test_fields_are_kept_in_files_of_scores(
@@ -94,6 +112,8 @@ def test_measurements_of_earlier_versions_have_no_field(coater: Coater) -> None:
     scores = ScoreSet(np.zeros(1), ("a.png",), ("",), coater.fingerprint, {"kind": "preference"})
     assert MeanField.of(scores) is None
     assert field_test(scores, coater, key()) is None
+    with pytest.raises(ScoreError, match="holds no learnt field"):
+        field_tests(scores, coater, np.ones((1, BITS)))
 
 
 @pytest.mark.parametrize(

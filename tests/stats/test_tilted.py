@@ -5,7 +5,7 @@ import pytest
 
 from siren_ext.errors import ScoreError
 from siren_ext.stats.keyed import keyed_test
-from siren_ext.stats.tilted import tilted_test
+from siren_ext.stats.tilted import tilted_test, tilted_tests
 
 
 def _signs(rng, bits=48):
@@ -81,6 +81,18 @@ def test_equal_seeds_give_equal_results():
     one, same = (tilted_test(lambda m: m @ weights, message, seed=9) for _ in range(2))
     assert one == same
     assert one.to_dict()["p_value"] == one.p_value
+
+
+def test_several_messages_are_tested_as_each_alone():
+    rng = np.random.default_rng(7)
+    weights, messages = rng.normal(size=12), np.stack([_signs(rng, 12) for _ in range(5)])
+    together = tilted_tests(lambda m: m @ weights, messages, seed=3, drawn=400)
+    for one, message in zip(together, messages, strict=True):
+        alone = tilted_test(lambda m: m @ weights, message, seed=3, drawn=400)
+        assert one.p_value == pytest.approx(alone.p_value)
+        assert (one.at_least, one.drawn) == (alone.at_least, 400)
+    with pytest.raises(ScoreError, match="malformed"):
+        tilted_tests(lambda m: m.sum(1), np.ones(4), seed=0)
 
 
 @pytest.mark.parametrize("message", [np.zeros(4), np.ones((2, 4)), np.ones(0)])

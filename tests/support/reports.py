@@ -85,8 +85,8 @@ def edit(folder, change, name="report.json"):
     (folder / name).write_text(text, encoding="utf-8")
 
 
-def resealed(report, change):
+def resealed(report, change, **given):
     """As a forger would: change a value and make the hashes fit again."""
     edit(report, change)
     write_seal(report)
-    return check_report(report)
+    return check_report(report, **given)

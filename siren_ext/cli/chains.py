@@ -1,0 +1,96 @@
+"""The files of a chain of evidence from options, and what they say about scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from siren_ext.errors import ConfigError
+
+if TYPE_CHECKING:
+    from siren_ext.evidence.chain import ChainFiles
+    from siren_ext.evidence.precedence import Precedence
+    from siren_ext.keys.derived import KeySalt
+    from siren_ext.scoring.score_set import ScoreSet
+
+
+def chain_found(
+    chain: ChainFiles, scores: ScoreSet, keys: Sequence[str], salt: KeySalt | None
+) -> Precedence:
+    """What the files of a chain say about the tested pictures and keys.
+
+    Parameters
+    ----------
+    chain : ChainFiles
+        the files.
+    scores : ScoreSet
+        of the suspect.
+    keys : Sequence[str]
+        fingerprints of the tested keys.
+    salt : KeySalt | None
+        of derived keys, to derive them again.
+
+    Returns
+    -------
+    Precedence
+        see :func:`siren_ext.evidence.chain.check_chain`.
+
+    Raises
+    ------
+    EvidenceError
+        a file can't be read, or the time stamp is not valid.
+    """
+    from siren_ext.evidence.chain import check_chain
+
+    return check_chain(
+        chain,
+        coater=scores.coater,
+        keys=keys,
+        salt=salt,
+        source=scores.source,
+        images=len(scores) + len(scores.failures),
+        hashes=scores.hashes,
+    )
+
+
+def chain_files(
+    commitment: Path | None,
+    timestamp: Path | None,
+    root: Path | None,
+    rounds: Path | None,
+    coater: Path | None,
+    coated: Path | None,
+    salt: Path | None,
+) -> ChainFiles | None:
+    """The files of a chain from options; None without a commitment.
+
+    Parameters
+    ----------
+    commitment, timestamp, root, rounds, coater, coated, salt
+        the options of the same names.
+
+    Returns
+    -------
+    ChainFiles | None
+        for :func:`siren_ext.evidence.chain.check_chain`.
+
+    Raises
+    ------
+    ConfigError
+        something was given that only makes sense with a commitment.
+    """
+    from siren_ext.coater.bundled import coater_path
+    from siren_ext.evidence.chain import ChainFiles
+
+    if commitment is None:
+        options = {"--coated": coated, "--coater": coater, "--timestamp": timestamp}
+        options |= {"--root": root, "--round": rounds, "--salt": salt}
+        if given := [name for name, value in options.items() if value is not None]:
+            verb = "is" if len(given) == 1 else "are"
+            raise ConfigError(
+                f"{' and '.join(given)} {verb} compared with a --commitment; give one."
+            )
+        return None
+    file = coater_path(coater) if coater else None
+    return ChainFiles(commitment, timestamp, root, rounds, file, coated)

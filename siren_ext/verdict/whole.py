@@ -1,0 +1,118 @@
+"""The keyed test of a model's file by whole messages and their bits together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siren_ext.coater.bundled import bundled_path
+from siren_ext.errors import ScoreError
+from siren_ext.scoring.score_set import FIELD, ScoreSet
+
+if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
+    from siren_ext.keys.coating_key import CoatingKey
+
+MISSING = (
+    "The measurement of a model's file is tested by what whole messages change, which takes the "
+    "coater that the images were coated with."
+)
+"""Why a measurement can't be tested without its coater."""
+_STEPS = (1.0, 1.26, 1.59, 2.0, 2.52, 3.17, 3.99, 5.02, 6.31, 7.95, 10.0)
+"""What a published p starts with: about ten steps in each power of ten."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """How many messages fit a model as well as the secret one does, as whole changes and as bits.
+
+    Attributes
+    ----------
+    p_value : float
+        Rounded up, see :func:`rounded_up`.
+    drawn : int
+        Number of messages that the secret one was compared with.
+    """
+
+    p_value: float
+    drawn: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def whole_of(suspect: ScoreSet, key: CoatingKey, coater: Coater | None) -> Whole | None:
+    """Test a key against whole changes and bits together.
+
+    Parameters
+    ----------
+    suspect : ScoreSet
+        The suspect's scores.
+    key : CoatingKey
+        The owner's secret.
+    coater : Coater | None
+        The coater that the model was measured with; None for a bundled one.
+
+    Returns
+    -------
+    Whole | None
+        None if the scores hold no learnt field: those of pictures, those of earlier versions, and
+        measurements with ``preference.removed=false``.
+
+    Raises
+    ------
+    ScoreError
+        There is a field, but no coater to compare it with, or something in it is malformed.
+    CoaterError
+        It is another coater.
+
+    References
+    ----------
+    :mod:`siren_ext.preference.changes`, :mod:`siren_ext.stats.tilted`.
+    """
+    if FIELD not in suspect.source:
+        return None
+    if coater_missing(suspect, coater):
+        raise ScoreError(f"{MISSING} Give its file, on the command line with --coater.")
+    from siren_ext.preference.changes import field_test  # needs torch
+
+    result = field_test(suspect, coater or _bundled(suspect.coater), key)
+    return None if result is None else Whole(rounded_up(result.p_value), result.drawn)
+
+
+def coater_missing(suspect: ScoreSet, coater: Coater | None) -> bool:
+    """Whether a measurement can't be tested because its coater is not there.
+
+    Parameters
+    ----------
+    suspect, coater
+        As in :func:`whole_of`.
+    """
+    return FIELD in suspect.source and coater is None and bundled_path(suspect.coater) is None
+
+
+def _bundled(fingerprint: str) -> Coater:
+    """The bundled coater of a fingerprint."""
+    from siren_ext.coater.coater import Coater
+
+    return Coater.load(bundled_path(fingerprint) or Path())
+
+
+def rounded_up(p: float) -> float:
+    """A p-value rounded up to a tenth of a power of ten, which keeps the test valid.
+
+    The exact p belongs to one message alone, which whoever has coater and model could find by it.
+    About p / 5 of all messages have the same rounded one.
+
+    Parameters
+    ----------
+    p : float
+        Above 0, up to 1.
+    """
+    power = math.floor(math.log10(p))
+    lead = p / 10.0**power * (1 - 1e-9)  # a rounded p stays as it is
+    step = next(step for step in _STEPS if step >= lead)
+    return min(1.0, float(f"{step:g}e{power}"))

@@ -1,0 +1,151 @@
+"""A model's file is tested by whole changes and bits together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.keyed_coating import BITS, SHAPE, key
+from support.measurements import coarse_coater, measured_with_field
+from support.reports import resealed, states, texts
+
+from siren_ext.coater import bundled
+from siren_ext.coater.coater import Coater
+from siren_ext.errors import CoaterError, ScoreError
+from siren_ext.preference import changes
+from siren_ext.preference.changes import field_test, field_tests
+from siren_ext.report.check import check_report
+from siren_ext.report.write import write_report
+from siren_ext.scoring.score_set import FIELD
+from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.verify import verify
+from siren_ext.verdict.whole import rounded_up
+
+COATER = coarse_coater()
+MEASURED = measured_with_field(COATER, other=1.6, bits=0.15)
+CONFIG = VerifyConfig(alpha=1e-4)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "DRAWN", 400)
+
+
+def report_in(folder: Path) -> Path:
+    verdict = verify(MEASURED, config=CONFIG, key=key(), coater=COATER)
+    write_report(verdict, MEASURED, None, folder)
+    return folder
+
+
+def test_both_together_decide() -> None:
+    verdict = verify(MEASURED, config=CONFIG, key=key(), coater=COATER)
+    finding = verdict.deciding
+    assert finding.whole is not None
+    exact = field_test(MEASURED, COATER, key())
+    assert exact is not None
+    assert exact.p_value <= finding.p_value <= 1.28 * exact.p_value
+    assert verdict.outcome == "coating found"
+    # neither would be found alone
+    assert finding.result.p_value > CONFIG.alpha
+    assert field_test(MEASURED, COATER, key(), sum_weight=0).p_value > CONFIG.alpha
+    dear = verify(MEASURED, config=VerifyConfig(alpha=1e-4, price=6), key=key(), coater=COATER)
+    assert dear.deciding.p_value == pytest.approx(6 * finding.p_value)
+    assert dear.outcome == "no evidence"
+    assert "times 6" in dear.headline
+
+
+def test_innocent_keys_are_accused_as_often_as_alpha_says() -> None:
+    messages = np.random.default_rng(2).integers(0, 2, (1000, BITS)) * 2.0 - 1
+    p = np.array([one.p_value for one in field_tests(MEASURED, COATER, messages)])
+    for alpha in (0.2, 0.05, 0.01):
+        assert np.mean(p <= alpha) <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / len(p))
+    assert np.mean(p <= 0.2) > 0.1
+
+
+def test_a_measurement_without_a_field_is_tested_by_its_bits() -> None:
+    bare = dataclasses.replace(MEASURED, source={"kind": "preference"})
+    finding = verify(bare, key=key()).deciding
+    assert finding.whole is None
+    assert finding.p_value == finding.result.p_value
+
+
+def test_the_coater_is_needed_unless_it_is_bundled(monkeypatch, tmp_path: Path) -> None:
+    with pytest.raises(ScoreError, match=r"takes the coater that the images were coated with.*--"):
+        verify(MEASURED, key=key())
+    with pytest.raises(CoaterError, match="the measurement was made with"):
+        verify(MEASURED, key=key(), coater=Coater(SHAPE, seed=2))
+    known = verify(MEASURED, key=key(), coater=COATER).deciding
+    COATER.save(tmp_path / "keyed.safetensors")
+    monkeypatch.setattr(bundled, "_FINGERPRINTS", {"keyed": COATER.fingerprint})
+    monkeypatch.setattr(bundled, "_bundled", lambda name: tmp_path / f"{name}.safetensors")
+    assert verify(MEASURED, key=key()).deciding == known
+
+
+def test_p_is_rounded_up_so_that_many_messages_share_it() -> None:
+    assert [rounded_up(p) for p in (1.0, 0.9, 1e-6, 1.01e-6, 3.2e-9)] == [
+        1.0, 1.0, 1e-6, 1.26e-6, 3.99e-9
+    ]  # fmt: skip
+    for p in np.random.default_rng(0).random(200) ** 8:
+        assert p <= rounded_up(p) <= 1.28 * p
+        assert rounded_up(rounded_up(p)) == rounded_up(p)
+    messages = np.random.default_rng(1).integers(0, 2, (600, BITS)) * 2.0 - 1
+    exact = [one.p_value for one in field_tests(MEASURED, COATER, messages)]
+    assert len(set(exact)) > 500
+    assert len({rounded_up(p) for p in exact}) < 30
+
+
+def test_a_report_says_which_test_decides_and_holds_no_field(tmp_path: Path) -> None:
+    folder = report_in(tmp_path / "report")
+    text = (folder / "report.json").read_text()
+    kept = json.loads(text)["verdict"]["findings"][0]
+    assert kept["whole"] == {"p_value": kept["p_value"], "drawn": 400}
+    assert FIELD not in json.loads(text)["suspect"]["source"]
+    page = (folder / "report.html").read_text()
+    assert "p, whole changes and bits together" in page
+    assert "p of the bits alone, counted over all possible messages" in page
+
+
+def test_a_report_is_checked_with_the_measurement_and_the_coater(tmp_path: Path) -> None:
+    folder = report_in(tmp_path / "report")
+    given = {"key": key(), "suspect": MEASURED}
+    found = check_report(folder, **given, coater=COATER)
+    assert found.sound
+    assert states(found)["keyed statistic"] == "matches"
+    assert states(found)["page"] == "matches"
+    for part in (given, {}):  # without the coater, and without everything
+        part_found = check_report(folder, **part)
+        assert part_found.sound
+        assert states(part_found)["keyed statistic"] == "not checked"
+        assert (
+            "only with the key, the measurement and the coater"
+            in texts(part_found)["keyed statistic"]
+        )
+    with pytest.raises(CoaterError, match="the measurement was made with"):
+        check_report(folder, **given, coater=Coater(SHAPE, seed=2))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"p_value": 1e-6, "drawn": 400}, "keyed finding.whole.p_value"),
+        (None, "keyed finding.whole"),
+        ({"p_value": 1.2345e-6, "drawn": 400}, "not rounded as it should be"),
+        ({"p_value": 0, "drawn": 400}, "whole changes"),
+        ({"p_value": 1e-6}, "whole changes"),
+    ],
+)
+def test_a_made_up_p_is_found_with_the_key(tmp_path: Path, value, words: str) -> None:
+    folder = report_in(tmp_path / "report")
+
+    def change(data) -> None:
+        one = data["verdict"]["findings"][0]
+        one["whole"] = value
+        if value is None:
+            del one["whole"]
+
+    found = resealed(folder, change, key=key(), suspect=MEASURED, coater=COATER)
+    assert not found.sound
+    assert any(words in text for text in texts(found).values())
