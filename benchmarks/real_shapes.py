@@ -154,7 +154,7 @@ def plan(operations: dict[str, float], controls: int) -> float:
     """10^12 operations of the default plan: all images and noise levels, and the patterns."""
     copies = patterns.CODINGS + patterns.PLACES
     passes = PLAN.images * PLAN.draws * (1 + controls)
-    passes += copies if controls else 0  # what the base model removes of them
+    passes += copies  # what the base model removes of them
     return passes * operations["network"] + (PLAN.images + copies) * operations["encoder"]
 
 
@@ -212,9 +212,8 @@ row of training for XL.
 ## What evidence from a model's file takes on a card
 
 The default plan has {images} images at {draws} noise levels, for the suspicious model and for each
-clean control, and {codings} coated copies that pass the autoencoder and, if there are controls, the
-base model. Its operations are counted;
-times are these operations at {use} % of the card's rate in float32.
+clean control, and {codings} coated copies that pass the autoencoder and the base model.
+Its operations are counted; times are these operations at {use} % of the card's rate in float32.
 
 | | controls | 10^12 operations | {cards} |
 | --- | --- | --- |{lines}

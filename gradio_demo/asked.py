@@ -30,7 +30,7 @@ def asked_file() -> tuple[Verdict, ScoreSet, Likeness | None]:
     measured = ScoreSet.from_dict(json.loads(MEASUREMENT.read_text(encoding="utf-8")))
     coater, demo = Coater.load(coater_path("keyed")), DemoConfig()
     key = demo_key(demo.seed, coater.config.message_bits)
-    verdict = verify(measured, None, VerifyConfig(alpha=demo.alpha), key=key)
+    verdict = verify(measured, None, VerifyConfig(alpha=demo.alpha), key=key, coater=coater)
     return verdict, measured, likeness(measured, coater, key)
 
 
