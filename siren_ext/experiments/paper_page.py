@@ -156,7 +156,8 @@ row; its figures are not for this page.
 - **KS** is SIREN's test: the share of draws of 30 pictures that are found against 100 of a clean
   model, at two levels. **Innocent** models are made and asked like the guilty ones, from clean
   images.
-- **Key** is p of the keyed test: by 30 pictures, by all of them, and by the model's file.
+- **Key** is p of the keyed test: by 30 pictures, by all of them, and by the bits read from the
+  model's file, without [whole changes](preference.md#what-is-measured), which find smaller shares.
   **Innocent by key**: innocent models with p up to .001 by pictures or file.
 - **Quality** compares pictures with the clean training images, at the size of the pictures.
   **FID-like** is the Frechet distance, which few pictures make larger than it is, so what counts is

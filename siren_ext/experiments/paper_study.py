@@ -117,8 +117,9 @@ class PaperStudy:
         list of dict
             ``tpr_ALPHA`` for the levels of :data:`~siren_ext.experiments.measures.LEVELS`: how many
             tests of ``size`` pictures accuse the model; ``auc``; ``p_pictures`` and ``p_few`` of
-            the keyed test, for all pictures and the first ``size``; ``p_file`` of the model's file,
-            None if it was not asked.
+            the keyed test, for all pictures and the first ``size``; ``p_file`` of the bits read from
+            the model's file, and its mean ``loss`` on the owner's images at small noise levels,
+            both None if it was not asked.
 
         Raises
         ------
@@ -134,7 +135,7 @@ class PaperStudy:
                 known = self.known(role, number, table, cell)
                 known |= self._figures(suspect, reference, number)
                 known |= self._attack_figures(role, number, cell)
-                found.append(known | {"p_file": self._p_file(role, number, cell)})
+                found.append(known | self._file_figures(role, number, cell))
         return found
 
     def known(self, role: str, number: int, table: str, cell: Cell) -> Row:
@@ -373,10 +374,10 @@ class PaperStudy:
             settings["prompts"] = (class_prompt(self.class_word),)
         return PromptPlan(**settings)
 
-    def _p_file(self, role: str, number: int, cell: Cell) -> float | None:
+    def _file_figures(self, role: str, number: int, cell: Cell) -> Row:
         """What the model's file says; None where only the pictures differ."""
         if not self.config.file or cell.after or cell.uncoat:
-            return None
+            return {"p_file": None, "loss": None}
         name, _, _ = self._identity(role, number, cell.made)
         file = self.out / "files" / f"{digest(name, self.coater.fingerprint)}.json"
         if not file.is_file():
@@ -385,6 +386,7 @@ class PaperStudy:
             shown = Named(self.progress, f"{cell.row}, {role} {number}")
             plan = PreferenceConfig(removed=False)  # the sum of bits alone is tested
             measure_preference(suspect, self.data, self.coater, plan, progress=shown).save(file)
-        features = ScoreSet.load(file).features
-        assert features is not None
-        return keyed_test(features, self._key.signs()).p_value
+        kept = ScoreSet.load(file)
+        assert kept.features is not None
+        p = keyed_test(kept.features, self._key.signs()).p_value
+        return {"p_file": p, "loss": float(kept.scores.mean())}

@@ -183,6 +183,7 @@ def test_the_command_resumes_and_writes_a_page(
         (share, role) for share in ("100 %", "20 %") for role in ("guilty", "innocent")
     ]
     assert rows[0]["p_file"] != ""
+    assert float(rows[0]["loss"]) > 0
     assert "| 100 % | lost | " in page.read_text()
     assert "no run of it is finished yet" in page.read_text()
     written = page.read_text()

@@ -1,0 +1,47 @@
+"""Figures of the study of preference beside their aims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from siren_ext.experiments.preference_targets import app, targets
+from siren_ext.experiments.rows import write_rows
+
+
+def row(case: str, control: str, p: float) -> dict[str, object]:
+    return {"case": case, "control": control, "p": p, "others_05": 0.04, "others_01": 0.02}
+
+
+SETS = {
+    "samples": [row("share_20", "clean", p) for p in (1e-7, 1e-6, 2e-6)],
+    "faces": [row("share_20", "clean", 1e-9), row("clean", "none", 0.5)],
+}
+
+
+def test_models_are_counted_over_all_sets() -> None:
+    lines = targets(SETS)
+    assert lines[0] == "| trained on | control | aim | samples | faces | met |"
+    assert (
+        "| 20 % coated, rest own originals | clean | 1e-06 | 1e-07, 1e-06, 2e-06 | 1e-09 "
+        "| 3 of 4 (19 to 99 %) |" in lines
+    )
+    assert "| all coated | none | 1e-06 | not measured | not measured | 0 of 0 |" in lines
+    assert lines[-1] == (
+        "1,000 other keys, 5 measurements: p up to 0.05 for 4.0 % (at most 4.0 % in one), up to "
+        "0.01 for 2.0 % (at most 2.0 % in one)."
+    )
+
+
+def test_the_command_reads_tables_and_refuses_others(tmp_path: Path) -> None:
+    for name, rows in SETS.items():
+        write_rows(rows, tmp_path / f"now_{name}.csv")
+    files = [str(tmp_path / f"now_{name}.csv") for name in SETS]
+    made = CliRunner().invoke(app, files)
+    assert made.exit_code == 0, made.output
+    assert "| trained on | control | aim | samples | faces | met |" in made.output
+    write_rows([{"case": "a"}], tmp_path / "other.csv")
+    for wrong in ("other.csv", "gone.csv"):
+        made = CliRunner().invoke(app, [str(tmp_path / wrong)])
+        assert made.exit_code == 2
