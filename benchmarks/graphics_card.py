@@ -183,7 +183,7 @@ def evidence(args: argparse.Namespace, kind: str) -> Figures:
         torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter()
         if kind == "preference":
-            measure_preference(suspect, data, coater_of("keyed"), PreferenceConfig())
+            measure_preference(suspect, data, coater_of("keyed"), PreferenceConfig(removed=False))
         else:
             measure_features(suspect, data, PassiveConfig.from_dict({"features": kind}))
         return {
@@ -225,7 +225,7 @@ The goal was three times: the surrogate's passes are only a part of the step, an
 networks are trained in float32.
 """
 RUNS = {
-    "preference": "evidence from a model's file, default plan",
+    "preference": "evidence from a model's file, bits alone",
     "passive": "passive evidence, 14 features",
     "passive, all features": "passive evidence, all features",
 }
