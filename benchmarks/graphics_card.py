@@ -183,7 +183,7 @@ def evidence(args: argparse.Namespace, kind: str) -> Figures:
         torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter()
         if kind == "preference":
-            measure_preference(suspect, data, coater_of("keyed"), PreferenceConfig(removed=False))
+            measure_preference(suspect, data, coater_of("keyed"), PreferenceConfig(whole=False))
         else:
             measure_features(suspect, data, PassiveConfig.from_dict({"features": kind}))
         return {

@@ -125,9 +125,12 @@ class ScoreFiles:
         from siren_ext.report.learnt import stored_likeness
         from siren_ext.report.write import write_report
         from siren_ext.verdict.verify import verify
+        from siren_ext.verdict.whole import testable
 
         coater = self._coater(terms)
         alike = self._likeness(terms, coater)  # before the test is counted: may refuse the coater
+        if terms.key is not None:
+            testable(self._suspect, terms.key, coater)
         standing = terms.standing(self._suspect)
         found, price = counted(terms.key, self._suspect, standing, terms.commitment)
         paid = terms.key is not None or price > 1

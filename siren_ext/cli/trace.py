@@ -64,7 +64,7 @@ def trace(
         prints = [one.fingerprint() for _, one in ring]
         opened = open_salt(salt, passphrase_env) if salt else None
         standing = chain_found(chain, scores, prints, opened)
-    count = count_test(key, scores, "")
+    count = count_test(key, scores.of_bits(), "")  # another test than that of whole changes
     standing, _ = priced(standing, count, len(ring))
     prices = [min(1.0, one.p_value * count.price) for one in result.findings]
     # committed keys that are not in the file could have been tested as well

@@ -245,15 +245,17 @@ def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list
 def suspect_digest(scores: ScoreSet) -> str:
     """SHA-256 that names what is tested: the coater and the pictures, in any order.
 
-    A model's preference is measured on images of the owner, so its figures name it, not these. The
-    same pictures, centred by uncoated ones or by others, are another test, and so is their rank
-    among another number of decoys.
+    A model's preference is measured on images of the owner, so its figures name it, not these; a
+    test of whole changes and one of bits alone are two. The same pictures, centred by uncoated ones
+    or by others, are another test, and so is their rank among another number of decoys.
     """
     digest = hashlib.sha256(scores.coater.encode())
     if (among := decoys_of(scores)) is not None:
         digest.update(f"{len(among.decoys)} decoys".encode())
     if CENTRED in scores.source:
         digest.update(json.dumps(scores.source[CENTRED], sort_keys=True).encode())
+    if scores.whole:
+        digest.update(b"whole changes")
     named = all(scores.hashes) and not scores.preference
     hashes = scores.hashes if named else tuple(map(float.hex, scores.scores.tolist()))
     for one in sorted(set(hashes)):

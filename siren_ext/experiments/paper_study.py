@@ -117,9 +117,9 @@ class PaperStudy:
         list of dict
             ``tpr_ALPHA`` for the levels of :data:`~siren_ext.experiments.measures.LEVELS`: how many
             tests of ``size`` pictures accuse the model; ``auc``; ``p_pictures`` and ``p_few`` of
-            the keyed test, for all pictures and the first ``size``; ``p_file`` of the bits read from
-            the model's file, and its mean ``loss`` on the owner's images at small noise levels,
-            both None if it was not asked.
+            the keyed test, for all pictures and the first ``size``; ``p_file`` of the bits read
+            from the model's file, and its mean ``loss`` on the owner's images at small noise
+            levels, both None if it was not asked.
 
         Raises
         ------
@@ -384,7 +384,7 @@ class PaperStudy:
             file.parent.mkdir(parents=True, exist_ok=True)
             suspect = self._model(role, number, cell.made, exact=True)
             shown = Named(self.progress, f"{cell.row}, {role} {number}")
-            plan = PreferenceConfig(removed=False)  # the sum of bits alone is tested
+            plan = PreferenceConfig(whole=False)  # bits alone are tested
             measure_preference(suspect, self.data, self.coater, plan, progress=shown).save(file)
         kept = ScoreSet.load(file)
         assert kept.features is not None

@@ -233,8 +233,9 @@ class Study:
         asked = f"{control.replace(' ', '_')}{f'.{len(self.strangers)}' if self.strangers else ''}"
         asked += f".{reading}"
         path = self.out / "preference" / f"{model.name}.{asked}.json"
-        if path.is_file():
-            return ScoreSet.load(path)
+        whole = READINGS[reading]
+        if path.is_file() and (kept := ScoreSet.load(path)).whole == whole:
+            return kept
         path.parent.mkdir(parents=True, exist_ok=True)
         adapter = model.path or self.adapter(model.case or CASES[0], model.seed)
         cleans = [self.adapter(CASES[0], seed) for seed in CONTROLS[control]]
@@ -242,7 +243,7 @@ class Study:
             self._suspect(adapter),
             self.data,
             self.coater,
-            replace(self.config, removed=READINGS[reading]),
+            replace(self.config, removed=whole, whole=whole),
             controls=[self._suspect(clean) for clean in cleans],
             others=[self._suspect(stranger) for stranger in self.strangers],
             partial=path.with_suffix(".partial"),

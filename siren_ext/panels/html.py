@@ -153,6 +153,7 @@ def chart_card(verdict: Verdict, suspect: ScoreSet, reference: ScoreSet | None) 
 
     results = [finding.result for finding in verdict.findings]
     keyed = next((result for result in results if isinstance(result, KeyedResult)), None)
+    whole = any(finding.whole is not None for finding in verdict.findings)
     decoys = Markup(decoys_svg(keyed)) if keyed else ""
     charts = []
     if reference is not None and verdict.compared is not None:
@@ -161,7 +162,8 @@ def chart_card(verdict: Verdict, suspect: ScoreSet, reference: ScoreSet | None) 
             ("Scores of the images", Markup(histogram_svg(*pools))),
             ("How the scores add up", Markup(distributions_svg(*pools, verdict.compared))),
         ]
-    return _render("chart_card", keyed, decoys, charts, verdict.compared)
+    shown = keyed, decoys, charts, verdict.compared, whole, suspect.preference
+    return _render("chart_card", *shown)
 
 
 def tint_card(alike: Likeness | None) -> str:

@@ -94,7 +94,13 @@ def recheck_note(found: Recheck) -> str:
             f" It states '{found.stated}', based on a test that looked at the images one by one. "
             "Shown here is the test of all images together, which did not decide."
         )
-    if any(finding.test == "keyed" for finding in found.verdict.findings):
+    if any(finding.whole is not None for finding in found.verdict.findings):
+        text += (
+            " The p that decides, of whole changes and bits together, can be checked only with the "
+            "key, the measurement and the coater: 'siren-ext report check --key --suspect "
+            "--coater'."
+        )
+    elif any(finding.test == "keyed" for finding in found.verdict.findings):
         text += (
             " Whether its keyed test used the owner's own secret can be checked only with the key: "
             "'siren-ext report check --key'."

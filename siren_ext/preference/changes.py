@@ -19,6 +19,8 @@ the images in full size.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +34,6 @@ from siren_ext.preference.patterns import SIDE, Codings
 from siren_ext.preference.small import (
     changes_by,
     from_plain,
-    seed_of,
     signs_for,
     small_images,
     to_plain,
@@ -183,8 +184,8 @@ def field_test(
     Returns
     -------
     TiltedResult | None
-        The figures; None if the measurement holds no field. The seed
-        of the drawn messages follows from the measurement and the coater, so nobody can choose it.
+        The figures; None if the measurement holds no field. The seed of the drawn messages follows
+        from the measured images and the coater.
 
     Raises
     ------
@@ -219,10 +220,16 @@ def field_tests(
     field = MeanField.of(scores)
     if field is None or scores.features is None:
         raise ScoreError("This measurement holds no learnt field. Measure the model again.")
-    seed = seed_of(field.direction, field.images, coater)
+    seed = _seed(scores.hashes, coater)
     sums = whole_sums(contributions(scores.features[distinct_rows(scores)]))
     statistic = _statistic(field, coater, sums.astype(np.float64), sum_weight, seed)
     return tilted_tests(statistic, messages, seed=seed, drawn=DRAWN)
+
+
+def _seed(hashes: Sequence[str], coater: Coater) -> int:
+    """The same for all models, so that no change of a measurement draws other messages."""
+    known = hashlib.sha256("\0".join((coater.fingerprint, *hashes)).encode())
+    return int.from_bytes(known.digest()[:6], "big")
 
 
 def _statistic(
@@ -231,6 +238,7 @@ def _statistic(
     """T: both parts in standard deviations over all messages; a part without any is left out."""
     rng = np.random.default_rng((seed, 1))
     some = np.where(rng.random((_SPREAD, len(sums))) < 0.5, 1.0, -1.0)
-    spread = float(agreement(field, coater, some).std()) or 1.0
+    with np.errstate(all="ignore"):  # a damaged field is told where values are checked
+        spread = float(agreement(field, coater, some).std()) or 1.0
     length = float(np.linalg.norm(sums)) or 1.0
     return lambda m: agreement(field, coater, m) / spread + weight * (m @ sums) / length

@@ -35,12 +35,15 @@ class PreferenceConfig(Config):
         Read symmetric coatings along symmetric patterns; false for measurements of versions before
         this setting.
     removed : bool
-        Also measure what the base model removes of the coating
-        (:func:`siren_ext.preference.patterns.removed_patterns`), which takes as long as 576 more
-        passes. The learnt field is compared with that of whole changes
-        (:mod:`siren_ext.preference.changes`) and, if there is a control, of each bit's pattern.
-        Without a control, what a model makes of the images themselves weighs most just there, so
-        whole patterns are read. False never asks the base model, as versions before this setting.
+        If there is a control, compare with what the base model removes of the coating's patterns
+        (:func:`siren_ext.preference.patterns.removed_patterns`). Without one, what a model makes of
+        the images themselves weighs most just there, so whole patterns are read. False always
+        reads whole patterns, as versions before this setting do.
+    whole : bool
+        Record the learnt field, so that a key is tested by whole changes and bits together
+        (:mod:`siren_ext.preference.changes`). False tests the bits alone, as versions before this
+        setting do. The base model is asked for this and for ``removed``, which takes as long as
+        576 more passes.
     """
 
     draws: Annotated[int, Meta(ge=1, le=10_000)] = 4
@@ -52,6 +55,7 @@ class PreferenceConfig(Config):
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     mirrored: bool = True
     removed: bool = True
+    whole: bool = True
 
     def __post_init__(self) -> None:
         """Check the range as well."""

@@ -100,9 +100,8 @@ def measure_preference(
     ScoreSet
         One row per image: ``features`` say how much of the pattern of each bit's +1 was learnt,
         divided by their spread over all images and bits; ``scores`` are the mean losses (of the
-        suspect, minus the controls'). ``source["kind"]`` is ``"preference"``. Unless
-        ``config.removed`` is false, it holds the mean field
-        (:mod:`siren_ext.preference.changes`).
+        suspect, minus the controls'). ``source["kind"]`` is ``"preference"``. With
+        ``config.whole`` it holds the mean field (:mod:`siren_ext.preference.changes`).
 
     Raises
     ------
@@ -132,7 +131,8 @@ def measure_preference(
     size = picture_size(models[0], config.resolution)
     _fill(parts, models, items, size, config, progress)
     usual = other_fields(others, items, size, config, spare, progress) if others else None
-    reader = _reader(models, suspect, controls, config)
+    asked = config.whole or (config.removed and bool(controls))
+    reader = _reader(models, suspect, controls, config, asked)
     found = _score_set(items, parts, coater, facts, *reader, size, usual, progress)
     parts.remove()
     spare.remove()
@@ -202,13 +202,14 @@ def _reader(
     suspect: LocalSuspect,
     controls: Sequence[LocalSuspect],
     config: PreferenceConfig,
+    asked: bool,
 ) -> tuple[Denoiser, int | None]:
     """The model that reads the patterns, and the timestep at which it removes of them.
 
-    That is the base model, if it is asked. If it is not the suspect itself, it alone is in memory
-    from then on.
+    That is the base model, if it is ``asked``. If it is not the suspect itself, it alone is in
+    memory from then on.
     """
-    if not config.removed:
+    if not asked:
         return models[0], None
     models.clear()
     if suspect.adapters:
@@ -258,11 +259,13 @@ def _score_set(
     known = [base, used, coater.fingerprint, size, time, mirrored, str(reader.device)]
     coating = remembered(known, read) if base else read()
     facts = facts | {TINT: tint_of(pipeline, views, fields).to_plain()}
-    if coating.codings is not None:
+    settings = facts["settings"]
+    if settings["whole"] and coating.codings is not None:
         kept = field_in_pixels(fields.mean(0), coating.codings, views)
         facts = facts | {FIELD: kept.to_plain()}
     # without a control, the whole patterns are the better guide
-    removed = coating.removed if facts["provenance"]["controls"] else None
+    controls = facts["provenance"]["controls"]
+    removed = coating.removed if settings["removed"] and controls else None
     return ScoreSet(
         losses,
         tuple(printable(item.name) for item in items),

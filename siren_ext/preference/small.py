@@ -100,7 +100,7 @@ def signs_for(scores: ScoreSet, coater: Coater, key: CoatingKey) -> NDArray[np.i
 
 
 def seed_of(picture: Picture, images: Images, coater: Coater) -> int:
-    """A seed that follows from what was measured and from the coater, so nobody can choose it."""
+    """A seed that follows from what was measured and from the coater."""
     known = hashlib.sha256(picture.tobytes() + images.tobytes())
     known.update(coater.fingerprint.encode())
     return int.from_bytes(known.digest()[:6], "big")

@@ -66,7 +66,12 @@ _NO_KEY_WHOLE = (
     "the p that decides, of whole changes and bits together, can be checked only with the key, the "
     "measurement and the coater; p of the bits alone follows from T and the strengths"
 )
+_NO_COATER = (
+    "the p that decides, of whole changes and bits together, can be checked only with the coater "
+    "(--coater)"
+)
 _WITH_KEY = "T and p follow from the key and the features"
+_WITH_COATER = "T and p follow from the key, the measurement and the coater"
 _NO_FEATURES = (
     "p by the distance to the message's centre can be recomputed only with the key and the "
     "features of both models, which are not in the report"
@@ -231,11 +236,13 @@ def _figure_points(
             if key is None or suspect is None or coater_missing(suspect, coater):
                 findings.append(restored)
                 text = _NO_KEY if restored.whole is None else _NO_KEY_WHOLE
+                text = text if key is None or suspect is None else _NO_COATER
                 points.append(CheckPoint("keyed statistic", "not checked", text))
             else:
                 findings.append(_keyed(report, config, own, key, suspect, coater))
                 wrong = differences(findings[0].to_dict(), as_read["keyed"], "keyed finding")
-                points.append(point_of("keyed statistic", wrong, _WITH_KEY))
+                text = _WITH_KEY if restored.whole is None else _WITH_COATER
+                points.append(point_of("keyed statistic", wrong, text))
         if own.twins:
             findings.append(twins_finding(own, config.alpha))
         if decoys_of(own) is not None:
@@ -277,6 +284,8 @@ def _figure_points(
     wrong += differences(now["finding"], stated.get("finding"), "verdict.finding")
     points += _copies_points(stated, now)
     figures = "p and every other figure follow from the scores in the report"
+    if any(one.whole is not None for one in findings):
+        figures = "every figure but p of whole changes follows from the scores in the report"
     points.append(point_of("figures", wrong, figures))
     sequential = report.extra.get("sequential")
     if isinstance(sequential, dict) and reference is not None:

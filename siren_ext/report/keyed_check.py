@@ -13,11 +13,12 @@ from siren_ext.report.earlier import worded_before
 from siren_ext.report.keyed_before import restored_before
 from siren_ext.report.stored import StoredFinding, StoredReport
 from siren_ext.schema import convert
+from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import LARGEST, KeyedResult, keyed_result
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.control import Control, keyed_outcome
 from siren_ext.verdict.findings import Finding
-from siren_ext.verdict.whole import Whole, rounded_up
+from siren_ext.verdict.whole import Whole, rounded_up, smallest_whole
 
 
 class _Figures(Struct):
@@ -31,7 +32,7 @@ class _Whole(Struct, forbid_unknown_fields=True):
     """The values of a test of whole changes."""
 
     p_value: Annotated[float, Meta(gt=0, le=1)]
-    drawn: Annotated[int, Meta(ge=1, le=10**9)]
+    drawn: Annotated[int, Meta(ge=1, le=10**6)]
 
 
 class _Control(_Figures):
@@ -65,6 +66,13 @@ def stored_keyed(report: StoredReport, config: VerifyConfig) -> Finding | None:
         return None
     if worded_before(report.verdict.wording):
         return restored_before(kept, report.verdict.settings, config.alpha)
+    measured = ScoreSet.from_stored(report.suspect, name="the suspect").whole
+    if measured != (kept.whole is not None):
+        tested, other = ("whole changes", "bits alone")[:: 1 if measured else -1]
+        raise EvidenceError(
+            f"The suspect's measurement is for a test of {tested}, but the keyed finding is of "
+            f"{other}."
+        )
     return restored_keyed(kept, config.alpha, config.price)
 
 
@@ -103,10 +111,11 @@ def restored_keyed(kept: StoredFinding, alpha: float, price: int = 1) -> Finding
         name = "The keyed finding's control"
         stated = convert(kept.control, _Control, name=name, error=EvidenceError)
         control = Control(*_computed(stated, stated.strengths, "positive control"))
-    whole = _stated_whole(kept)
+    whole = _stated_whole(kept, again.bits)
+    smallest = again.smallest_p if whole is None else smallest_whole(again.bits)
     return Finding(
         "keyed",
-        keyed_outcome((whole or again).p_value, again.smallest_p, control, alpha, price),
+        keyed_outcome((whole or again).p_value, smallest, control, alpha, price),
         again,
         figures.images,
         0,
@@ -119,12 +128,17 @@ def restored_keyed(kept: StoredFinding, alpha: float, price: int = 1) -> Finding
     )
 
 
-def _stated_whole(kept: StoredFinding) -> Whole | None:
+def _stated_whole(kept: StoredFinding, bits: int) -> Whole | None:
     """What the report says of whole changes. It follows from nothing else in the report."""
     if kept.whole is None:
         return None
     name = "The keyed finding's test of whole changes"
     stated = convert(kept.whole, _Whole, name=name, error=EvidenceError)
+    if stated.p_value < 2.0**-bits / (stated.drawn + 1):
+        raise EvidenceError(
+            f"{name} has the p-value {stated.p_value:.3g}, which no message of {bits} bits has "
+            f"among {stated.drawn:,} others."
+        )
     if rounded_up(stated.p_value) != stated.p_value:
         raise EvidenceError(
             f"{name} has the p-value {stated.p_value:.6g}, which is not rounded as it should be."

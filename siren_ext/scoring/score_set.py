@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -168,6 +168,19 @@ class ScoreSet:
     def preference(self) -> bool:
         """Whether the rows are a model's preference on images of the owner, not pictures."""
         return self.source.get("kind") == PREFERENCE
+
+    @property
+    def whole(self) -> bool:
+        """Whether they are a preference that is tested by whole changes and bits together."""
+        settings = self.source.get("settings")
+        return self.preference and isinstance(settings, dict) and settings.get("whole") is True
+
+    def of_bits(self) -> ScoreSet:
+        """The same for a test of bits alone."""
+        if not self.whole:
+            return self
+        settings = self.source["settings"] | {"whole": False}
+        return replace(self, source=self.source | {"settings": settings})
 
     @property
     def twins(self) -> bool:

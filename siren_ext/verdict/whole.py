@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from siren_ext.coater.bundled import bundled_path
 from siren_ext.errors import ScoreError
-from siren_ext.scoring.score_set import FIELD, ScoreSet
+from siren_ext.scoring.score_set import ScoreSet
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
@@ -59,13 +59,14 @@ def whole_of(suspect: ScoreSet, key: CoatingKey, coater: Coater | None) -> Whole
     Returns
     -------
     Whole | None
-        None if the scores hold no learnt field: those of pictures, those of earlier versions, and
-        measurements with ``preference.removed=false``.
+        None for scores of pictures, and for measurements by earlier versions or with
+        ``preference.whole=false``.
 
     Raises
     ------
     ScoreError
-        There is a field, but no coater to compare it with, or something in it is malformed.
+        The measurement lacks its learnt field, or there is no coater to compare it with, or the key
+        has another length.
     CoaterError
         It is another coater.
 
@@ -73,14 +74,48 @@ def whole_of(suspect: ScoreSet, key: CoatingKey, coater: Coater | None) -> Whole
     ----------
     :mod:`siren_ext.preference.changes`, :mod:`siren_ext.stats.tilted`.
     """
-    if FIELD not in suspect.source:
+    used = testable(suspect, key, coater)
+    if used is None:
         return None
-    if coater_missing(suspect, coater):
-        raise ScoreError(f"{MISSING} Give its file, on the command line with --coater.")
     from siren_ext.preference.changes import field_test  # needs torch
 
-    result = field_test(suspect, coater or _bundled(suspect.coater), key)
+    result = field_test(suspect, used, key)
     return None if result is None else Whole(rounded_up(result.p_value), result.drawn)
+
+
+def testable(suspect: ScoreSet, key: CoatingKey, coater: Coater | None) -> Coater | None:
+    """The coater that a measurement is tested with; everything that it takes is checked.
+
+    Parameters
+    ----------
+    suspect, key, coater
+        As in :func:`whole_of`.
+
+    Returns
+    -------
+    Coater | None
+        None if whole changes are not tested.
+
+    Raises
+    ------
+    ScoreError, CoaterError
+        As :func:`whole_of`.
+    """
+    if not suspect.whole:
+        return None
+    from siren_ext.preference.changes import MeanField
+    from siren_ext.preference.small import signs_for
+
+    if MeanField.of(suspect) is None:
+        raise ScoreError(
+            "This measurement is for a test of whole changes, but its learnt field is missing. "
+            "Measure the model again."
+        )
+    if coater_missing(suspect, coater):
+        raise ScoreError(f"{MISSING} Give its file, on the command line with --coater.")
+    used = coater or _bundled(suspect.coater)
+    signs_for(suspect, used, key)
+    return used
 
 
 def coater_missing(suspect: ScoreSet, coater: Coater | None) -> bool:
@@ -91,7 +126,12 @@ def coater_missing(suspect: ScoreSet, coater: Coater | None) -> bool:
     suspect, coater
         As in :func:`whole_of`.
     """
-    return FIELD in suspect.source and coater is None and bundled_path(suspect.coater) is None
+    return suspect.whole and coater is None and bundled_path(suspect.coater) is None
+
+
+def smallest_whole(bits: int) -> float:
+    """The published p of a message of some bits that fits better than all others."""
+    return rounded_up(2.0**-bits)
 
 
 def _bundled(fingerprint: str) -> Coater:

@@ -27,6 +27,8 @@ NAME = "measurement"
 """What the point is called."""
 TOLERANCE = 0.05
 """Largest difference of a feature, in standard deviations of all of them, between devices."""
+FIELD_TOLERANCE = 0.01
+"""Largest difference of learnt fields between devices, as a share of their length."""
 
 
 def measured_again(
@@ -79,7 +81,8 @@ def measured_again(
             "of 'siren-ext verify --model' or 'siren-ext preference'."
         )
     try:
-        before = {"mirrored": False, "removed": False}  # as measurements before these were read
+        # as measurements before these settings were read
+        before = {"mirrored": False, "removed": False, "whole": False}
         plan = PreferenceConfig.from_dict(before | dict(kept.source.get("settings") or {}))
     except (ConfigError, TypeError, ValueError) as error:
         text = f"its settings can't be used: {printable(str(error))[:200]}"
@@ -107,7 +110,7 @@ def _compared(again: ScoreSet, kept: ScoreSet) -> CheckPoint:
     both = again.features, kept.features
     if both[0] is None or both[1] is None or both[0].shape != both[1].shape:
         return CheckPoint(NAME, "differs", "the number of bits is another one")
-    if _fields_apart(again, kept) > TOLERANCE:
+    if _fields_apart(again, kept) > FIELD_TOLERANCE:
         return CheckPoint(NAME, "differs", "measured again, the learnt field is another one")
     largest = float(np.abs(both[0] - both[1]).max())
     figures = (
@@ -120,10 +123,10 @@ def _compared(again: ScoreSet, kept: ScoreSet) -> CheckPoint:
 
 
 def _fields_apart(again: ScoreSet, kept: ScoreSet) -> float:
-    """The length of the difference of learnt fields, in that of the kept one; 0 without one."""
+    """The length of the difference of learnt fields, in that of the kept one; 0 without any."""
     own, before = MeanField.of(again), MeanField.of(kept)
     if own is None or before is None:
-        return 0.0 if before is None else np.inf
+        return 0.0 if own is before else np.inf
     if np.abs(own.images.astype(int) - before.images).max() > 1:  # devices round otherwise
         return np.inf
     apart = np.linalg.norm(own.direction - before.direction)

@@ -60,7 +60,7 @@ def test_a_model_is_measured_and_judged_at_once(call, owned: Path, tmp_path_fact
     again = ["--model", model, "--images", "photos", "--coater", "coater.safetensors"]
     code, told, err = call(*check, *again, "-q")
     assert (code, err) == (3, "Not checked: signature, commitment, number of tests.\n")
-    assert "T and p follow from the key and the features" in told
+    assert "T and p follow from the key, the measurement and the coater" in told
     assert "the correlation follows from the pictures' values in the report" in told
     assert "\nmeasurement: matches. the model gives the same figures again" in told
     (owned / "photos" / "new.png").write_bytes((owned / "photos" / "1.png").read_bytes())

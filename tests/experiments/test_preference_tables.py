@@ -46,7 +46,11 @@ def test_a_learnt_field_decides_with_the_bits() -> None:
     coater = Coater(replace(SHAPE, coarse=2.0, min_psnr=38.0), seed=1)
     images = np.random.default_rng(3).integers(0, 256, (IMAGES, 3, 32, 32), dtype=np.uint8)
     changes = next(changes_by(images, coater, MESSAGE[None].copy())).mean((0, 1)).numpy()
-    source = {"kind": "preference", FIELD: MeanField(changes, images).to_plain()}
+    source = {
+        "kind": "preference",
+        "settings": {"whole": True},
+        FIELD: MeanField(changes, images).to_plain(),
+    }
     hashes = tuple(f"{row:064x}" for row in range(40))
     scores = replace(measured(0.15), source=source, coater=coater.fingerprint, hashes=hashes)
     found = figures(scores, coater, MESSAGE, [0.0, 1.0])

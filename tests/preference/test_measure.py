@@ -138,7 +138,7 @@ def test_the_field_is_recorded_with_what_the_base_model_removes(
     suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater
 ) -> None:
     suspect, control = suspects["epsilon"], suspects["v_prediction"]
-    whole = dataclasses.replace(CONFIG, removed=False)
+    whole = dataclasses.replace(CONFIG, removed=False, whole=False)
     kept, features = [], []
     for controls in ((), (control,)):
         plain = measure_preference(suspect, data, coater, whole, controls=controls)
@@ -153,6 +153,11 @@ def test_the_field_is_recorded_with_what_the_base_model_removes(
     assert np.abs(kept[0] - kept[1]).max() > 0.1
     assert features[0] < 1e-6  # without a control, whole patterns are read in both ways
     assert features[1] > 1e-3
+    bits = dataclasses.replace(CONFIG, whole=False)
+    alone = measure_preference(suspect, data, coater, bits, controls=[control])
+    assert MeanField.of(alone) is None
+    assert alone.features is not None
+    assert np.array_equal(alone.features, found.features)  # removed patterns in both
 
 
 @pytest.mark.parametrize("family", ["xl", "lcm", "sd3", "flux"])

@@ -46,6 +46,6 @@ def measured_with_field(
         tuple(f"{row}.png" for row in range(count)),
         tuple(f"{row:064x}" for row in range(count)),
         coater.fingerprint,
-        {"kind": "preference", FIELD: field.to_plain()},
+        {"kind": "preference", "settings": {"whole": True}, FIELD: field.to_plain()},
         features=bits * key(learnt).signs() + rng.normal(size=(count, BITS)),
     )

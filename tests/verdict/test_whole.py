@@ -15,6 +15,7 @@ from support.reports import resealed, states, texts
 from siren_ext.coater import bundled
 from siren_ext.coater.coater import Coater
 from siren_ext.errors import CoaterError, ScoreError
+from siren_ext.evidence.ledger import suspect_digest
 from siren_ext.preference import changes
 from siren_ext.preference.changes import field_test, field_tests
 from siren_ext.report.check import check_report
@@ -72,6 +73,30 @@ def test_a_measurement_without_a_field_is_tested_by_its_bits() -> None:
     assert finding.p_value == finding.result.p_value
 
 
+def test_a_lost_field_is_told_and_no_other_scores_are_meant() -> None:
+    lost = {name: value for name, value in MEASURED.source.items() if name != FIELD}
+    with pytest.raises(ScoreError, match="its learnt field is missing"):
+        verify(dataclasses.replace(MEASURED, source=lost), key=key(), coater=COATER)
+    pictures = dataclasses.replace(MEASURED, source={"kind": "folder", FIELD: "a meadow"})
+    assert verify(pictures, key=key()).deciding.whole is None
+
+
+def test_both_tests_are_counted() -> None:
+    assert suspect_digest(MEASURED) != suspect_digest(MEASURED.of_bits())
+    assert MEASURED.of_bits().of_bits() is not MEASURED
+    assert not MEASURED.of_bits().whole
+
+
+def test_a_risk_that_no_message_reaches_is_inconclusive() -> None:
+    strong = measured_with_field(COATER, bits=3.0)
+    finding = verify(strong, config=VerifyConfig(alpha=1.55e-5), key=key(), coater=COATER).deciding
+    assert finding.smallest_p == 1.59e-5 > 2.0**-BITS
+    assert finding.outcome == "inconclusive"
+    silent = dataclasses.replace(strong, features=np.zeros((len(strong), BITS)))
+    found = verify(silent, config=VerifyConfig(alpha=1e-3), key=key(), coater=COATER)
+    assert found.outcome == "coating found"
+
+
 def test_the_coater_is_needed_unless_it_is_bundled(monkeypatch, tmp_path: Path) -> None:
     with pytest.raises(ScoreError, match=r"takes the coater that the images were coated with.*--"):
         verify(MEASURED, key=key())
@@ -119,10 +144,9 @@ def test_a_report_is_checked_with_the_measurement_and_the_coater(tmp_path: Path)
         part_found = check_report(folder, **part)
         assert part_found.sound
         assert states(part_found)["keyed statistic"] == "not checked"
-        assert (
-            "only with the key, the measurement and the coater"
-            in texts(part_found)["keyed statistic"]
-        )
+        words = "only with the coater (--" if part else "only with the key, the measurement and"
+        assert words in texts(part_found)["keyed statistic"]
+        assert "every figure but p of whole changes" in texts(part_found)["figures"]
     with pytest.raises(CoaterError, match="the measurement was made with"):
         check_report(folder, **given, coater=Coater(SHAPE, seed=2))
 
@@ -131,8 +155,9 @@ def test_a_report_is_checked_with_the_measurement_and_the_coater(tmp_path: Path)
     ("value", "words"),
     [
         ({"p_value": 1e-6, "drawn": 400}, "keyed finding.whole.p_value"),
-        (None, "keyed finding.whole"),
+        (None, "is for a test of whole changes, but the keyed finding is of bits alone"),
         ({"p_value": 1.2345e-6, "drawn": 400}, "not rounded as it should be"),
+        ({"p_value": 1e-12, "drawn": 400}, "which no message of 16 bits has among 400 others"),
         ({"p_value": 0, "drawn": 400}, "whole changes"),
         ({"p_value": 1e-6}, "whole changes"),
     ],
@@ -148,4 +173,5 @@ def test_a_made_up_p_is_found_with_the_key(tmp_path: Path, value, words: str) ->
 
     found = resealed(folder, change, key=key(), suspect=MEASURED, coater=COATER)
     assert not found.sound
+    assert not check_report(folder).sound
     assert any(words in text for text in texts(found).values())

@@ -16,7 +16,7 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ScoreError
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
-from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.scoring.score_set import FIELD, ScoreSet
 from siren_ext.suspects.local import LocalSuspect
 from siren_ext.workflows.preference_check import allows_partial, measured_again
 
@@ -53,6 +53,9 @@ def test_the_same_files_give_the_same_figures(models, data, kept) -> None:
     assert "largest difference of 48 figures 0 of" in found.text
     features = kept.features.copy()
     features[1, 2] += 0.1
+    lost = {name: value for name, value in kept.source.items() if name != FIELD}
+    found = measured_again(replace(kept, source=lost), models[0], data, coater)
+    assert (found.state, "the learnt field is another one" in found.text) == ("differs", True)
     changed = measured_again(replace(kept, features=features), models[0], data, coater)
     assert changed.state == "differs"
     assert "largest difference of 48 figures 0.1 of" in changed.text
