@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 from support.decoy_sets import ranked
+from support.keyed_coating import key
+from support.measurements import coarse_coater, measured_with_field
 from support.noise_files import noise_folder
 
 from siren_ext.errors import ScoreError
 from siren_ext.panels.actions import verify_step
 from siren_ext.panels.host import PanelHost
+from siren_ext.panels.html import chart_card, verdict_card
 from siren_ext.panels.recheck import recheck_step
+from siren_ext.panels.report import recheck_note
 from siren_ext.report.write import write_report
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.verify import verify
@@ -32,6 +36,24 @@ def test_a_report_is_computed_again(host: PanelHost, tmp_path: Path) -> None:
     found = recheck_step(forged)
     assert not found.agrees
     assert found.verdict.outcome == verification.verdict.outcome
+
+
+def test_the_p_of_whole_changes_is_not_taken_for_checked(tmp_path: Path) -> None:
+    coater = coarse_coater()
+    measured = measured_with_field(coater)
+    verdict = verify(measured, key=key(), coater=coater)
+    written = write_report(verdict, measured, None, tmp_path / "report")
+    found = recheck_step(written.json)
+    assert found.agrees
+    assert found.verdict.deciding.to_dict() == verdict.deciding.to_dict()
+    note = recheck_note(found)
+    assert "The p that decides, of whole changes and bits together, can be checked only" in note
+    card = chart_card(verdict, measured, None)
+    assert "by its bits alone. The verdict counts whole changes as well." in card
+    assert "fit what the model adds to images" in card
+    assert "how well the bits of the secret message fit what the model prefers" in verdict_card(
+        verdict, preference=True
+    )
 
 
 def test_a_rank_among_decoys_is_computed_again(tmp_path: Path) -> None:
