@@ -128,9 +128,9 @@ class ScoreFiles:
         from siren_ext.verdict.whole import testable
 
         coater = self._coater(terms)
-        alike = self._likeness(terms, coater)  # before the test is counted: may refuse the coater
-        if terms.key is not None:
+        if terms.key is not None:  # before the test is counted
             testable(self._suspect, terms.key, coater)
+        alike = self._likeness(terms, coater)
         standing = terms.standing(self._suspect)
         found, price = counted(terms.key, self._suspect, standing, terms.commitment)
         paid = terms.key is not None or price > 1
@@ -160,14 +160,10 @@ class ScoreFiles:
         """The coater of a measurement: as given, or bundled."""
         from siren_ext.coater.bundled import bundled_path, coater_path
         from siren_ext.coater.coater import Coater
-        from siren_ext.verdict.whole import MISSING, coater_missing
 
         if terms.key is None or not self.measured:
             return None
-        bundled = bundled_path(self._suspect.coater)
-        path = coater_path(terms.coater) if terms.coater else bundled
-        if path is None and coater_missing(self._suspect, None):
-            raise ConfigError(f"{MISSING} Give its file with --coater.")
+        path = coater_path(terms.coater) if terms.coater else bundled_path(self._suspect.coater)
         return Coater.load(path) if path else None
 
     def _likeness(self, terms: Terms, coater: Coater | None) -> Likeness | None:

@@ -231,7 +231,8 @@ def _score_set(
 ) -> ScoreSet:
     """The result: the fields, read along the patterns, or what is removed of them at a time."""
     fields, losses = parts.tables(len(items))
-    pipeline, mirrored = reader.pipeline, bool(facts["settings"]["mirrored"])
+    settings: dict[str, Any] = facts["settings"]
+    pipeline, mirrored = reader.pipeline, bool(settings["mirrored"])
     coater.to(reader.device)
     seen = spread(len(items))
     views = torch.cat([view(items[row], size) for row in seen])
@@ -249,6 +250,7 @@ def _score_set(
             coater,
             time,
             mirrored=mirrored,
+            keep=settings["whole"],
             progress=progress,
         )
 
@@ -256,11 +258,11 @@ def _score_set(
     base = facts["provenance"]["suspect"].get("model_fingerprint")
     hashes = tuple(sha256_file(item.path) for item in items)
     used = [(hashes[row], text_of(items[row])) for row in seen]
-    known = [base, used, coater.fingerprint, size, time, mirrored, str(reader.device)]
+    how = [size, time, mirrored, settings["whole"], str(reader.device)]
+    known = [base, used, coater.fingerprint, *how]
     coating = remembered(known, read) if base else read()
     facts = facts | {TINT: tint_of(pipeline, views, fields).to_plain()}
-    settings = facts["settings"]
-    if settings["whole"] and coating.codings is not None:
+    if coating.codings is not None:
         kept = field_in_pixels(fields.mean(0), coating.codings, views)
         facts = facts | {FIELD: kept.to_plain()}
     # without a control, the whole patterns are the better guide

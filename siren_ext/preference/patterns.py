@@ -67,7 +67,7 @@ class Read:
     removed : array, shape (k, d) or None
         What the base model removes of them, if it was asked.
     codings : Codings or None
-        The copies from which both follow, if the base model was asked.
+        The copies from which both follow, if they were to be kept.
     """
 
     added: Floats
@@ -161,6 +161,7 @@ def removed_patterns(
     time: int,
     *,
     mirrored: bool = True,
+    keep: bool = False,
     progress: Progress = NULL,
 ) -> Read:
     """:func:`latent_patterns`, and what a model that never saw the coating removes of them.
@@ -181,6 +182,8 @@ def removed_patterns(
         Timestep from 0 to 999. Each image has one noise for all its copies.
     mirrored : bool
         As in :func:`latent_patterns`.
+    keep : bool
+        Also give the copies.
     progress : Progress
         One unit per image; may cancel.
 
@@ -202,7 +205,7 @@ def removed_patterns(
 
     looks = [_all, removed]
     found, copies = _linear_parts(
-        model.pipeline, views, coater, looks, mirrored, progress, keep=True
+        model.pipeline, views, coater, looks, mirrored, progress, keep=keep
     )
     return Read(found[0], found[1], copies)
 

@@ -13,12 +13,12 @@ from siren_ext.report.earlier import worded_before
 from siren_ext.report.keyed_before import restored_before
 from siren_ext.report.stored import StoredFinding, StoredReport
 from siren_ext.schema import convert
-from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.scoring.score_set import counts_whole
 from siren_ext.stats.keyed import LARGEST, KeyedResult, keyed_result
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.control import Control, keyed_outcome
 from siren_ext.verdict.findings import Finding
-from siren_ext.verdict.whole import Whole, rounded_up, smallest_whole
+from siren_ext.verdict.whole import Whole, rounded_up
 
 
 class _Figures(Struct):
@@ -66,7 +66,7 @@ def stored_keyed(report: StoredReport, config: VerifyConfig) -> Finding | None:
         return None
     if worded_before(report.verdict.wording):
         return restored_before(kept, report.verdict.settings, config.alpha)
-    measured = ScoreSet.from_stored(report.suspect, name="the suspect").whole
+    measured = counts_whole(report.suspect.source)
     if measured != (kept.whole is not None):
         tested, other = ("whole changes", "bits alone")[:: 1 if measured else -1]
         raise EvidenceError(
@@ -112,10 +112,9 @@ def restored_keyed(kept: StoredFinding, alpha: float, price: int = 1) -> Finding
         stated = convert(kept.control, _Control, name=name, error=EvidenceError)
         control = Control(*_computed(stated, stated.strengths, "positive control"))
     whole = _stated_whole(kept, again.bits)
-    smallest = again.smallest_p if whole is None else smallest_whole(again.bits)
     return Finding(
         "keyed",
-        keyed_outcome((whole or again).p_value, smallest, control, alpha, price),
+        keyed_outcome(whole or again, control, alpha, price),
         again,
         figures.images,
         0,
@@ -143,7 +142,7 @@ def _stated_whole(kept: StoredFinding, bits: int) -> Whole | None:
         raise EvidenceError(
             f"{name} has the p-value {stated.p_value:.6g}, which is not rounded as it should be."
         )
-    return Whole(stated.p_value, stated.drawn)
+    return Whole(stated.p_value, stated.drawn, bits)
 
 
 def _computed(

@@ -172,8 +172,7 @@ class ScoreSet:
     @property
     def whole(self) -> bool:
         """Whether they are a preference that is tested by whole changes and bits together."""
-        settings = self.source.get("settings")
-        return self.preference and isinstance(settings, dict) and settings.get("whole") is True
+        return counts_whole(self.source)
 
     def of_bits(self) -> ScoreSet:
         """The same for a test of bits alone."""
@@ -330,6 +329,19 @@ class ScoreSet:
             if all(part.phashes is not None for part in sets)
             else None,
         )
+
+
+def counts_whole(source: dict[str, Any]) -> bool:
+    """Whether scores of this source are tested by whole changes and bits together.
+
+    Parameters
+    ----------
+    source : dict[str, Any]
+        See :class:`ScoreSet`.
+    """
+    settings = source.get("settings")
+    of_model = source.get("kind") == PREFERENCE
+    return of_model and isinstance(settings, dict) and settings.get("whole") is True
 
 
 def require_same_coater(first: ScoreSet, second: ScoreSet) -> None:

@@ -13,6 +13,7 @@ from siren_ext.scoring.copies import distinct_rows
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import KeyedResult, contributions, keyed_test, whole_sums
 from siren_ext.verdict.outcomes import Outcome, outcome_of
+from siren_ext.verdict.whole import Whole
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,14 @@ def control_of(suspect: ScoreSet) -> Control | None:
 
 
 def keyed_outcome(
-    p_value: float, smallest_p: float, control: Control | None, alpha: float, price: int
+    result: KeyedResult | Whole, control: Control | None, alpha: float, price: int
 ) -> Outcome:
     """The outcome of a keyed test.
 
     Parameters
     ----------
-    p_value, smallest_p : float
-        Of the test, and what perfect evidence would give, both without the price.
+    result : KeyedResult | Whole
+        The test that decides.
     control : Control | None
         Its positive control.
     alpha : float
@@ -98,7 +99,9 @@ def keyed_outcome(
         "inconclusive" if no message of so few bits could reach alpha, and instead of "no evidence"
         if the control was not found. A find needs no control: its p is exact without one.
     """
-    outcome = outcome_of(min(1.0, p_value * price), min(1.0, smallest_p * price), alpha)
+    outcome = outcome_of(
+        min(1.0, result.p_value * price), min(1.0, result.smallest_p * price), alpha
+    )
     if outcome == "no evidence" and control is not None and not control.found(alpha, price):
         return "inconclusive"
     return outcome

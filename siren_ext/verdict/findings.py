@@ -28,7 +28,7 @@ from siren_ext.verdict.outcomes import (
     comparison_outcome,
 )
 from siren_ext.verdict.pools import distinct_scores, identical_pools, pools_contrast, used_features
-from siren_ext.verdict.whole import Whole, smallest_whole, whole_of
+from siren_ext.verdict.whole import Whole, whole_of
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
@@ -123,9 +123,7 @@ class Finding:
     @property
     def smallest_p(self) -> float:
         """The p that perfect evidence would give."""
-        if self.whole is not None and isinstance(self.result, KeyedResult):
-            return min(1.0, smallest_whole(self.result.bits) * self.price)
-        return min(1.0, self.result.smallest_p * self.price)
+        return min(1.0, (self.whole or self.result).smallest_p * self.price)
 
     @property
     def effect(self) -> float:
@@ -381,12 +379,10 @@ def keyed_finding(
     features = used_features(suspect)
     result, control = keyed_test(features, key.signs()), control_of(suspect)
     whole = whole_of(suspect, key, coater)
-    own_p = (whole or result).p_value
-    smallest = result.smallest_p if whole is None else smallest_whole(result.bits)
     strengths = np.sort(np.abs(whole_sums(contributions(features))))
     return Finding(
         "keyed",
-        keyed_outcome(own_p, smallest, control, alpha, price),
+        keyed_outcome(whole or result, control, alpha, price),
         result,
         len(features),
         0,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from siren_ext.coater.bundled import bundled_path
@@ -15,11 +14,6 @@ if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
     from siren_ext.keys.coating_key import CoatingKey
 
-MISSING = (
-    "The measurement of a model's file is tested by what whole messages change, which takes the "
-    "coater that the images were coated with."
-)
-"""Why a measurement can't be tested without its coater."""
 _STEPS = (1.0, 1.26, 1.59, 2.0, 2.52, 3.17, 3.99, 5.02, 6.31, 7.95, 10.0)
 """What a published p starts with: about ten steps in each power of ten."""
 
@@ -34,14 +28,22 @@ class Whole:
         Rounded up, see :func:`rounded_up`.
     drawn : int
         Number of messages that the secret one was compared with.
+    bits : int
+        Of the message.
     """
 
     p_value: float
     drawn: int
+    bits: int
+
+    @property
+    def smallest_p(self) -> float:
+        """The published p of a message that fits better than all others."""
+        return rounded_up(2.0**-self.bits)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        return {"p_value": self.p_value, "drawn": self.drawn}
 
 
 def whole_of(suspect: ScoreSet, key: CoatingKey, coater: Coater | None) -> Whole | None:
@@ -80,7 +82,9 @@ def whole_of(suspect: ScoreSet, key: CoatingKey, coater: Coater | None) -> Whole
     from siren_ext.preference.changes import field_test  # needs torch
 
     result = field_test(suspect, used, key)
-    return None if result is None else Whole(rounded_up(result.p_value), result.drawn)
+    if result is None:
+        return None
+    return Whole(rounded_up(result.p_value), result.drawn, result.bits)
 
 
 def testable(suspect: ScoreSet, key: CoatingKey, coater: Coater | None) -> Coater | None:
@@ -103,6 +107,7 @@ def testable(suspect: ScoreSet, key: CoatingKey, coater: Coater | None) -> Coate
     """
     if not suspect.whole:
         return None
+    from siren_ext.coater.coater import Coater
     from siren_ext.preference.changes import MeanField
     from siren_ext.preference.small import signs_for
 
@@ -111,11 +116,15 @@ def testable(suspect: ScoreSet, key: CoatingKey, coater: Coater | None) -> Coate
             "This measurement is for a test of whole changes, but its learnt field is missing. "
             "Measure the model again."
         )
-    if coater_missing(suspect, coater):
-        raise ScoreError(f"{MISSING} Give its file, on the command line with --coater.")
-    used = coater or _bundled(suspect.coater)
-    signs_for(suspect, used, key)
-    return used
+    if coater is None:
+        if (path := bundled_path(suspect.coater)) is None:
+            raise ScoreError(
+                "The measurement of a model's file is tested by what whole messages change, which "
+                "takes the coater that the images were coated with. Give its file with --coater."
+            )
+        coater = Coater.load(path)
+    signs_for(suspect, coater, key)
+    return coater
 
 
 def coater_missing(suspect: ScoreSet, coater: Coater | None) -> bool:
@@ -127,18 +136,6 @@ def coater_missing(suspect: ScoreSet, coater: Coater | None) -> bool:
         As in :func:`whole_of`.
     """
     return suspect.whole and coater is None and bundled_path(suspect.coater) is None
-
-
-def smallest_whole(bits: int) -> float:
-    """The published p of a message of some bits that fits better than all others."""
-    return rounded_up(2.0**-bits)
-
-
-def _bundled(fingerprint: str) -> Coater:
-    """The bundled coater of a fingerprint."""
-    from siren_ext.coater.coater import Coater
-
-    return Coater.load(bundled_path(fingerprint) or Path())
 
 
 def rounded_up(p: float) -> float:

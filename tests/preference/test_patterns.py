@@ -153,7 +153,7 @@ def test_what_a_denoiser_removes_of_patterns_is_found(pixels: Pixels) -> None:
     views = 0.3 + 0.4 * torch.rand(3, 3, 8, 8, generator=generator)
     patterns = 1e-3 * torch.randn(5, 3, 8, 8, generator=generator)
     model = Halving()
-    found = removed_patterns(model, views, ["a", "b", "c"], Linear(patterns), 50)
+    found = removed_patterns(model, views, ["a", "b", "c"], Linear(patterns), 50, keep=True)
     assert np.array_equal(found.added, latent_patterns(pixels, views, Linear(patterns)))
     removed, copies = found.removed, found.codings
     assert removed is not None
