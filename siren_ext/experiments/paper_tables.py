@@ -102,8 +102,8 @@ TABLES: dict[str, PaperTable] = {
         difference="The evidence falls faster than the share: the bundled model learns too little "
         "of a coating that only some of its images have. Below a half pictures hardly show it, and "
         "at a tenth the file does not either, by bits alone. The test of a file counts whole "
-        "changes as well: that gives 1e-5 to 3e-4 at a fifth of this set, and with one clean model of "
-        "the owner's 1e-7 to 3e-6 ([how](preference.md)).",
+        "changes as well: that gives 1e-5 to 3e-4 at a fifth of this set, and with one clean model "
+        "of the owner's 1e-7 to 3e-6 ([how](preference.md)).",
     ),
     "table_3": PaperTable(
         "How visible the coating is",
