@@ -227,6 +227,27 @@ def keyed_rounding(rng: np.random.Generator) -> None:
             )
 
 
+def keyed_lengths(rng: np.random.Generator) -> None:
+    """What longer messages would gain: equal strength in all, shared by more bits.
+
+    Visibility limits the strength of the whole coating, so each of k bits gets 1/sqrt(k) of it.
+    That every bit is as easily learnt as the first is the best case.
+    """
+    tests, lengths = 400, (24, 48, 96, 192, 384)
+    print(f"\nKeyed test by bits of the message, equal strength in all, {tests} guilty models")
+    row("strength in noise of a bit", *(f"{bits} bits: median p" for bits in lengths))
+    for strength in (2.0, 3.0, 4.0, 5.0, 6.0, 8.0):
+        medians = []
+        for bits in lengths:
+            found = []
+            for _ in range(tests):
+                message = message_of(rng, bits)
+                sums = strength / np.sqrt(bits) * message + rng.normal(size=bits)
+                found.append(keyed_test(sums[None], message).p_value)
+            medians.append(f"{np.median(found):.2g}")
+        row(f"{strength:g}", *medians)
+
+
 def low_end_null(runs: int, rng: np.random.Generator) -> None:
     """Size of the verdict's comparison with a reference, with and without ties."""
     runs *= 2
@@ -296,6 +317,7 @@ def main() -> None:
         "ks-power": lambda rng, runs: ks_power(runs, rng),
         "low-end": lambda rng, runs: low_end_null(runs, rng),
         "keyed-rounding": lambda rng, runs: keyed_rounding(rng),
+        "keyed-lengths": lambda rng, runs: keyed_lengths(rng),
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10_000)

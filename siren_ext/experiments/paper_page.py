@@ -18,7 +18,7 @@ from siren_ext.experiments.paper_tables import TABLES
 _LEVELS = ("0.01", "0.0001")
 _HEAD = (
     "row", "paper", "KS, .01", "KS, 1e-4", "innocent, .01", "key, 30 pictures", "key, all pictures",
-    "key, model's file", "innocent by key", "models",
+    "key, model's file", "key, file's bits", "innocent by key", "models",
 )  # fmt: skip
 _NOT_YET = "not measured, because no run of it is finished yet"
 _SMALLEST_P = 1e-3
@@ -113,9 +113,9 @@ def _line(cell: Cell, rows: Sequence[dict[str, Any]]) -> list[str]:
         return [cell.row, cell.paper, _NOT_YET, *[""] * (len(_HEAD) - 3)]
     rates = [_span([float(row[f"tpr_{level}"]) for row in guilty]) for level in _LEVELS]
     wrong = _span([float(row[f"tpr_{_LEVELS[0]}"]) for row in innocent])
-    keys = [_chances(guilty, name) for name in ("p_few", "p_pictures", "p_file")]
+    keys = [_chances(guilty, name) for name in ("p_few", "p_pictures", "p_file", "p_bits")]
     accused = [
-        min(float(row[name]) for name in ("p_pictures", "p_file") if row[name] not in ("", None))
+        min(float(p) for p in (row["p_pictures"], row.get("p_file")) if p not in ("", None))
         for row in innocent
     ]
     by_key = f"{sum(p <= _SMALLEST_P for p in accused)} of {len(accused)}"
@@ -134,10 +134,9 @@ def _span(shares: Sequence[float]) -> str:
 
 def _chances(rows: Sequence[dict[str, Any]], name: str) -> str:
     """The p of every model."""
-    found = [row[name] for row in rows]
-    if any(one in ("", None) for one in found):
-        return ""
-    return ", ".join(f"{float(one):.1g}" for one in found)
+    found = [row.get(name) for row in rows]
+    given = [float(one) for one in found if one not in ("", None)]
+    return ", ".join(f"{p:.1g}" for p in given) if len(given) == len(found) else ""
 
 
 _INTRODUCTION = """# The paper's experiments
@@ -156,9 +155,9 @@ row; its figures are not for this page.
 - **KS** is SIREN's test: the share of draws of 30 pictures that are found against 100 of a clean
   model, at two levels. **Innocent** models are made and asked like the guilty ones, from clean
   images.
-- **Key** is p of the keyed test: by 30 pictures, by all of them, and by the bits read from the
-  model's file, without [whole changes](preference.md#what-is-measured), which find smaller shares.
-  **Innocent by key**: innocent models with p up to .001 by pictures or file.
+- **Key** is p of the keyed test: by 30 pictures, by all of them, and by the
+  [model's file](preference.md#what-is-measured) without a control; what its bits alone would give
+  stands beside that. **Innocent by key**: innocent models with p up to .001 by pictures or file.
 - **Quality** compares pictures with the clean training images, at the size of the pictures.
   **FID-like** is the Frechet distance, which few pictures make larger than it is, so what counts is
   the difference between coated and clean training, of which there are equal numbers. **KID-like**

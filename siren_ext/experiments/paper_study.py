@@ -50,6 +50,7 @@ from siren_ext.stats.resample import resampled_ks
 from siren_ext.suspects.base import PromptPlan, generate_images
 from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
 from siren_ext.training.prompts import class_prompt
+from siren_ext.verdict.whole import whole_of
 from siren_ext.workflows.cached_scores import cached_scores
 from siren_ext.workflows.experiment_run import PROMPTS, spread_captions
 
@@ -117,9 +118,9 @@ class PaperStudy:
         list of dict
             ``tpr_ALPHA`` for the levels of :data:`~siren_ext.experiments.measures.LEVELS`: how many
             tests of ``size`` pictures accuse the model; ``auc``; ``p_pictures`` and ``p_few`` of
-            the keyed test, for all pictures and the first ``size``; ``p_file`` of the bits read
-            from the model's file, and its mean ``loss`` on the owner's images at small noise
-            levels, both None if it was not asked.
+            the keyed test, for all pictures and the first ``size``; ``p_file`` of the test of the
+            model's file, ``p_bits`` of its bits alone, and its mean ``loss`` on the owner's images
+            at small noise levels, all None if it was not asked.
 
         Raises
         ------
@@ -377,16 +378,19 @@ class PaperStudy:
     def _file_figures(self, role: str, number: int, cell: Cell) -> Row:
         """What the model's file says; None where only the pictures differ."""
         if not self.config.file or cell.after or cell.uncoat:
-            return {"p_file": None, "loss": None}
+            return dict.fromkeys(("p_file", "p_bits", "loss"))
         name, _, _ = self._identity(role, number, cell.made)
-        file = self.out / "files" / f"{digest(name, self.coater.fingerprint)}.json"
+        plan = PreferenceConfig()
+        parts = (name, self.coater.fingerprint, plan.to_dict())
+        file = self.out / "files" / f"{digest(*parts)}.json"
         if not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)
             suspect = self._model(role, number, cell.made, exact=True)
             shown = Named(self.progress, f"{cell.row}, {role} {number}")
-            plan = PreferenceConfig(whole=False)  # bits alone are tested
             measure_preference(suspect, self.data, self.coater, plan, progress=shown).save(file)
         kept = ScoreSet.load(file)
         assert kept.features is not None
-        p = keyed_test(kept.features, self._key.signs()).p_value
-        return {"p_file": p, "loss": float(kept.scores.mean())}
+        whole = whole_of(kept, self._key, self.coater)
+        assert whole is not None  # the plan records the field
+        bits = keyed_test(kept.features, self._key.signs()).p_value
+        return {"p_file": whole.p_value, "p_bits": bits, "loss": float(kept.scores.mean())}

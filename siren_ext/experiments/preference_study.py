@@ -26,6 +26,7 @@ from siren_ext.cli.common import say, watched
 from siren_ext.coater.bundled import coater_path
 from siren_ext.coater.coater import Coater
 from siren_ext.data.dataset import ImageSet
+from siren_ext.experiments.handled_change import HANDLING
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import shard_of
 from siren_ext.experiments.preference_tables import figures, markdown
@@ -39,11 +40,7 @@ from siren_ext.progress import Named, Progress
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.suspects.local import LocalSuspect
 
-_HANDLING = (
-    Step("crop"),  # to 75-100 % of each side
-    Step("mirror"),
-    Step("jpeg", {"quality": 85}),
-)
+_WEAK = (("rank", 8), ("alpha", 8.0), ("learning_rate", 1e-4))
 
 
 @dataclass(frozen=True)
@@ -78,9 +75,12 @@ CASES = (
     Case("share_10", 0.1),
     Case("others_20", 0.2, others=True),
     Case("others_10", 0.1, others=True),
-    Case("crop", 1.0, _HANDLING[:1]),
-    Case("handled", 1.0, _HANDLING),
-    Case("weak", 1.0, (), (("rank", 8), ("alpha", 8.0), ("learning_rate", 1e-4), ("steps", 200))),
+    Case("crop", 1.0, HANDLING[:1]),
+    Case("handled", 1.0, HANDLING),
+    *(
+        Case(name, 1.0, training=(*_WEAK, ("steps", steps)))
+        for name, steps in (("weak", 200), ("weak_800", 800), ("weak_2000", 2000))
+    ),
 )
 """The cases of the study; "clean" also gives the controls, with seeds of their own."""
 CONTROLS = {"none": (), "clean": (97,), "three cleans": (97, 98, 99)}

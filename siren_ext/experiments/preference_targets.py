@@ -16,7 +16,7 @@ import typer
 
 from siren_ext.cli.common import say
 from siren_ext.experiments.pages import table
-from siren_ext.experiments.preference_tables import TITLES
+from siren_ext.experiments.preference_tables import TITLES, other_keys
 from siren_ext.experiments.rows import Row, read_rows
 from siren_ext.stats.shares import exact_interval
 
@@ -47,17 +47,22 @@ AIMS = (
     Aim("others_20", "clean", 1e-6),
     Aim("share_10", "none", 1e-3),
     Aim("share_10", "clean", 1e-3),
+    Aim("share_10", "three cleans", 1e-3),
     Aim("handled", "none", 1e-6),
     Aim("handled", "clean", 1e-6),
+    Aim("handled", "three cleans", 1e-6),
     Aim("weak", "none", 1e-3),
     Aim("weak", "clean", 1e-3),
+    Aim("weak_800", "none", 1e-3),
+    Aim("weak_2000", "none", 1e-3),
 )
 """One for each control with which a case should be found."""
-LEVELS = {"others_05": 0.05, "others_01": 0.01}
+INNOCENT = ("clean", "other images")
+"""Cases whose training images were never coated."""
 
 
 def targets(sets: dict[str, list[Row]]) -> list[str]:
-    """The table of aims, and how often other keys are found.
+    """The table of aims, and how often innocent models and other keys are accused.
 
     Parameters
     ----------
@@ -87,20 +92,22 @@ def targets(sets: dict[str, list[Row]]) -> list[str]:
             said += f" ({100 * low:.0f} to {100 * high:.0f} %)"
         lines.append([TITLES[aim.case], aim.control, f"{aim.p:g}", *cells, said])
     head = ["trained on", "control", "aim", *sets, "met"]
-    return [*table(head, lines).splitlines(), "", *_others(sets)]
+    everything = [row for rows in sets.values() for row in rows]
+    said = _innocents([row for row in everything if row["control"] == "none"])
+    return [*table(head, lines).splitlines(), "", said, "", other_keys(everything)]
 
 
-def _others(sets: dict[str, list[Row]]) -> list[str]:
-    """How often 1,000 other keys are found in each model."""
-    rows = [row for found in sets.values() for row in found]
+def _innocents(rows: list[Row]) -> str:
+    """How often the owner's key is found in models that never saw it."""
+    found = [float(row["p"]) for row in rows if row["case"] in INNOCENT]
+    if not found:
+        return "No innocent model is measured."
     said = []
-    for name, alpha in LEVELS.items():
-        shares = [float(row[name]) for row in rows]
-        said.append(
-            f"up to {alpha:g} for {100 * sum(shares) / len(shares):.1f} % (at most "
-            f"{100 * max(shares):.1f} % in one)"
-        )
-    return [f"1,000 other keys, {len(rows)} measurements: p {', '.join(said)}."]
+    for alpha, text in ((0.05, ".05"), (0.01, ".01")):
+        count = sum(p <= alpha for p in found)
+        low, high = (100 * share for share in exact_interval(count, len(found)))
+        said.append(f"up to {text} in {count} ({low:.0f} to {high:.0f} %)")
+    return f"Innocent models without a control ({len(found)}): p {', '.join(said)}."
 
 
 app = typer.Typer(add_completion=False)
@@ -114,7 +121,7 @@ def preference_targets(
     sets = {}
     for file in tables:
         rows = read_rows(file)
-        if not rows or not {"case", "control", "p", *LEVELS} <= set(rows[0]):
+        if not rows or not {"case", "control", "p", "others_05", "others_01"} <= set(rows[0]):
             raise typer.BadParameter(f"{file} is no table of preference_study, or it is empty.")
         sets[file.stem.rpartition("_")[2]] = rows
     for line in targets(sets):

@@ -19,12 +19,13 @@ def found(role: str, model: int, **more: Any) -> dict[str, Any]:
 
 
 def test_rows_are_put_into_the_table() -> None:
-    rows = [found("guilty", 0), found("guilty", 1, **{"tpr_0.01": 1.0, "p_pictures": 3e-7})]
+    rows = [found("guilty", 0, p_bits=0.3)]
+    rows += [found("guilty", 1, **{"tpr_0.01": 1.0, "p_pictures": 3e-7, "p_bits": 0.2})]
     rows += [found("innocent", 0, p_pictures=0.5), found("innocent", 1, p_file=1e-4)]
     text = page_text(rows)
     assert (
         "| 15 steps | 100 % | 75 % (50 to 100) | 25 % (25 to 25) | 0 % (0 to 0) | 0.2, 0.2 | "
-        "2e-05, 3e-07 |  | 1 of 2 | 2 |"
+        "2e-05, 3e-07 |  | 0.3, 0.2 | 1 of 2 | 2 |"
     ) in text
     assert "| 35 steps | 100 % | not measured, because no run of it is finished yet |" in text
     assert "- half of the same set: not measured, because the owner's set is too small" in text

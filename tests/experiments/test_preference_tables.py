@@ -81,8 +81,8 @@ def test_the_table_has_a_row_per_case_and_a_column_per_control() -> None:
         "| all coated | 3.2e-09 | 3.2e-09 | 1e-09 | 1e-09 |",
     ]
     assert lines[-1] == (
-        "1,000 other keys, 5 measurements: p up to .05 for 10.0 % (at most 10.0 % in one), up to "
-        ".01 for 2.0 % (at most 2.0 %)."
+        "1,000 other keys for each of 5 measurements: p up to .05 for 10.0 % (at most 10.0 %), up "
+        "to .01 for 2.0 % (at most 2.0 %)."
     )
     both = markdown([*rows, rows[0] | {"reading": "whole", "others_05": 0.22}])
     last = ", removed patterns, bits alone | control: none, whole patterns | control: none, whole"
@@ -91,4 +91,4 @@ def test_the_table_has_a_row_per_case_and_a_column_per_control() -> None:
     tried = markdown([row | {"p_weight_0.5": row["p"] / 10} for row in rows[:3]])
     assert tried[0].endswith("| control: none, bits alone | control: none, weight 0.5 |")
     assert tried[2] == "| clean | 0.5, 0.25 | 0.5, 0.25 | 0.05, 0.025 |"
-    assert "6 measurements: p up to .05 for 12.0 % (at most 22.0 % in one)" in both[-1]
+    assert "6 measurements: p up to .05 for 12.0 % (at most 22.0 %)" in both[-1]

@@ -28,10 +28,22 @@ def test_models_are_counted_over_all_sets() -> None:
         "| 3 of 4 (19 to 99 %) |" in lines
     )
     assert "| all coated | none | 1e-06 | not measured | not measured | 0 of 0 |" in lines
-    assert lines[-1] == (
-        "1,000 other keys, 5 measurements: p up to 0.05 for 4.0 % (at most 4.0 % in one), up to "
-        "0.01 for 2.0 % (at most 2.0 % in one)."
+    assert lines[-3] == (
+        "Innocent models without a control (1): p up to .05 in 0 (0 to 98 %), up to .01 in 0 "
+        "(0 to 98 %)."
     )
+    assert lines[-1] == (
+        "1,000 other keys for each of 5 measurements: p up to .05 for 4.0 % (at most 4.0 %), up to "
+        ".01 for 2.0 % (at most 2.0 %)."
+    )
+
+
+def test_innocent_models_are_counted_without_controls() -> None:
+    found = [row("clean", "none", p) for p in (0.5, 0.04)] + [row("clean", "clean", 0.001)]
+    found += [row("other images", "none", 0.008), row("coated", "none", 1e-9)]
+    said = targets({"samples": found})[-3]
+    assert "without a control (3): p up to .05 in 2 (9 to 99 %), up to .01 in 1" in said
+    assert targets({"samples": found[-1:]})[-3] == "No innocent model is measured."
 
 
 def test_the_command_reads_tables_and_refuses_others(tmp_path: Path) -> None:
