@@ -59,6 +59,8 @@ class Case:
         Settings of training that differ from the defaults.
     others : bool
         The rest are other people's images in place of clean originals.
+    strength : float
+        Of the coating.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Case:
     steps: tuple[Step, ...] = ()
     training: tuple[tuple[str, Any], ...] = ()
     others: bool = False
+    strength: float = 1.0
 
 
 CASES = (
@@ -75,6 +78,7 @@ CASES = (
     Case("share_10", 0.1),
     Case("others_20", 0.2, others=True),
     Case("others_10", 0.1, others=True),
+    Case("faint", 1.0, strength=0.6),  # as faint as docs/figures.md wishes
     Case("crop", 1.0, HANDLING[:1]),
     Case("handled", 1.0, HANDLING),
     *(
@@ -154,10 +158,24 @@ class Study:
     others: ImageSet | None = None
     strangers: tuple[Path, ...] = ()
 
+    def coated(self, strength: float = 1.0) -> ImageSet:
+        """The coated images, in the order of the originals.
+
+        Parameters
+        ----------
+        strength : float
+            Of the coating.
+        """
+        if strength not in self._coated:
+            folder = self.out / ("coated" if strength == 1 else f"coated_{strength:g}")
+            made = coated_set(self.data, self.coater, folder, self.progress, strength=strength)
+            self._coated[strength] = made
+        return self._coated[strength]
+
     @cached_property
-    def coated(self) -> ImageSet:
-        """The coated images, in the order of the originals."""
-        return coated_set(self.data, self.coater, self.out / "coated", self.progress)
+    def _coated(self) -> dict[float, ImageSet]:
+        """Sets that were opened already."""
+        return {}
 
     def adapter(self, case: Case, seed: int) -> Path:
         """The LoRA of a case, trained if it does not exist.
@@ -188,7 +206,7 @@ class Study:
         count = round(case.share * len(self.data))
         rng = np.random.default_rng((seed, 3))
         chosen = set(rng.permutation(len(self.data))[:count].tolist())
-        pairs = zip(self.data.items, self.coated.items, strict=True)
+        pairs = zip(self.data.items, self.coated(case.strength).items, strict=True)
         used = [
             coated if row in chosen else clean
             for row, (clean, coated) in enumerate(pairs)
@@ -345,7 +363,8 @@ def preference_study(
         study = Study(images, loaded, base, steps, out, config, progress, foreign, known)
         models = study.models(wanted, seeds, innocent)
         if stage == "coat":
-            study.coated  # noqa: B018
+            for strength in dict.fromkeys(case.strength for case in CASES if case.name in wanted):
+                study.coated(strength)
         if stage in ("train", "all"):
             needed = dict.fromkeys(seed for name in compared[0] for seed in CONTROLS[name])
             clean = [Model(CASES[0], seed) for seed in needed]

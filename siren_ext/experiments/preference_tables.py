@@ -25,6 +25,7 @@ TITLES = {
     "share_10": "10 % coated, rest own originals",
     "others_20": "20 % coated, rest other people's images",
     "others_10": "10 % coated, rest other people's images",
+    "faint": "all coated, at strength .6",
     "crop": "all coated, then cropped",
     "handled": "all coated, then cropped, mirrored, JPEG 85",
     "weak": "all coated, rank 8, rate 1e-4, 200 steps",

@@ -40,6 +40,8 @@ class Aim:
 
 AIMS = (
     Aim("coated", "none", 1e-6),
+    Aim("faint", "none", 1e-6),
+    Aim("faint", "clean", 1e-6),
     Aim("share_20", "none", 1e-3),
     Aim("share_20", "clean", 1e-6),
     Aim("share_20", "three cleans", 1e-6),

