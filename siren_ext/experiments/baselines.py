@@ -24,7 +24,7 @@ from siren_ext.baselines.diagnosis import ClassifierTraining, Diagnosis, train_d
 from siren_ext.baselines.frequency import FrequencyPattern
 from siren_ext.baselines.luo import Luo
 from siren_ext.baselines.rates import SAMPLE, rates
-from siren_ext.baselines.similarity import Similarity, backbone
+from siren_ext.baselines.similarity import Similarity, backbone, cosines
 from siren_ext.baselines.warp import Warp
 from siren_ext.baselines.yu import Yu, YuTraining, train_yu
 from siren_ext.cli.common import command, say, watched
@@ -32,7 +32,7 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import quantise
 from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError, MissingExtraError
-from siren_ext.experiments.baseline_models import pictures_after_training
+from siren_ext.experiments.baseline_models import STEPS, pictures_after_training
 from siren_ext.experiments.baseline_sets import GENERATED, generated, named_folder, pictures_of
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.pages import table, write_between
@@ -102,6 +102,8 @@ class Study:
         Innocent pictures by name.
     progress : Progress
         Told of every step.
+    steps : tuple[int, ...]
+        Training steps of the models of protected images, in rising order.
     """
 
     out: Path
@@ -109,6 +111,7 @@ class Study:
     corpus: Tensor
     innocents: dict[str, Tensor]
     progress: Progress = NULL
+    steps: tuple[int, ...] = (STEPS,)
 
     def __post_init__(self) -> None:
         """Read the owner's images."""
@@ -157,9 +160,10 @@ class Study:
         name : str
             In :data:`METHODS`.
         trained : bool
-            Whether a model is trained on protected images too.
+            Whether models are trained on protected images too.
         """
-        kept = self.out / f"{name}{'_trained' if trained else ''}.json"
+        known = "_".join(["_trained", *map(str, self.steps)]) if trained else ""
+        kept = self.out / f"{name}{known}.json"
         if kept.is_file():
             return list(read_json(kept, error=ConfigError))
         make = self.method(name)
@@ -169,21 +173,25 @@ class Study:
         quality = psnr(protected.images[marked], self.owned[marked]) if marked.any() else None
         pools = {label: one.evidence(found) for label, found in self.innocents.items()}
         pools[PROTECTED] = one.evidence(self._all_marked(one, protected.images))
-        if trained:
+        likeness: dict[str, float | str] = {}
+        for steps in self.steps if trained else ():
+            folder = self.out / "models" / f"{name}_{steps}"
             learnt = pictures_after_training(
-                protected, self.out / "models" / name, self._prompt(one), self.progress
+                protected, folder, self._prompt(one), self.progress, steps=steps
             )
-            pools[TRAINED] = one.evidence(learnt)
+            pools[after_steps(steps)] = one.evidence(learnt)
+            likeness[after_steps(steps)] = self._likeness(learnt)
         self._keep(name, pools)
         result = []
         for label, pool in pools.items():
-            guilty = label in (PROTECTED, TRAINED)
+            guilty = label == PROTECTED or label in likeness
             secret = (lambda draw: one) if guilty else make
             for rate in rates(secret, pool, ALPHAS, draws=self.length.draws):
                 row = {"method": one.name, "pictures": label, "pool": len(pool)}
                 row |= dataclasses.asdict(rate) | {"rate": rate.rate, "sample": SAMPLE}
                 row["bit_accuracy"] = _accuracy(one, pool) if guilty else ""
                 row["psnr_db"] = float(quality.mean()) if guilty and quality is not None else ""
+                row["likeness"] = likeness.get(label, "")
                 result.append(row)
         write_json(kept, result)
         return result
@@ -191,6 +199,15 @@ class Study:
     def _all_marked(self, one: Baseline, images: Tensor) -> Tensor:
         """The protected images; for DIAGNOSIS all warped, as the classifier was trained."""
         return quantise(one.warp.apply(self.owned)) if isinstance(one, Diagnosis) else images
+
+    def _likeness(self, pictures: Tensor) -> float | str:
+        """Mean cosine of pictures and the owner's images; nothing without the network."""
+        try:
+            embed = backbone("eff0")
+        except MissingExtraError:
+            return ""
+        found = [np.asarray(embed(part)) for part in (pictures, self.owned)]
+        return float(cosines(found[0], found[1]).mean())
 
     def _prompt(self, one: Baseline) -> Callable[[str], str]:
         return one.warp.prompt if isinstance(one, Diagnosis) else str
@@ -206,6 +223,17 @@ class Study:
 
 def _accuracy(one: Baseline, pool: Floats) -> float | str:
     return float((pool == one.string).mean()) if isinstance(one, Luo | Yu) else ""
+
+
+def after_steps(steps: int) -> str:
+    """What pictures of a model of protected images are called.
+
+    Parameters
+    ----------
+    steps : int
+        Of its training.
+    """
+    return f"{TRAINED}, {steps} steps"
 
 
 def page_table(rows: Iterable[Row]) -> str:
@@ -231,11 +259,12 @@ def page_table(rows: Iterable[Row]) -> str:
 def _cells(rows: list[Row]) -> list[str]:
     """The cells of one method and rule."""
     by = {(row["pictures"], float(row["alpha"])): row for row in rows}
-    sets = [name for name, alpha in by if alpha == ALPHAS[0] and name not in (PROTECTED, TRAINED)]
+    learnt = [name for name, _ in by if name.startswith(TRAINED)]
+    sets = [name for name, alpha in by if alpha == ALPHAS[0] and name not in (PROTECTED, *learnt)]
     worst = max(sets, key=lambda name: (float(by[name, ALPHAS[0]]["rate"]), name))
     above = sum(float(by[name, ALPHAS[0]]["low"]) > ALPHAS[0] for name in sets)
     cells = [worst, *(_share(by[worst, alpha]) for alpha in ALPHAS), f"{above} of {len(sets)}"]
-    for name in (PROTECTED, TRAINED):
+    for name in (PROTECTED, learnt[-1] if learnt else TRAINED):
         found = by.get((name, ALPHAS[1]))
         cells.append(_share(found) if found else "not measured")
         if name == PROTECTED and found:
@@ -244,6 +273,31 @@ def _cells(rows: list[Row]) -> list[str]:
                 _number(found["bit_accuracy"], "{:.3f}"),
             ]
     return cells
+
+
+def learning_table(rows: Iterable[Row]) -> str:
+    """What models of protected images have learnt after some steps: Figure 1 of SIREN's paper.
+
+    Parameters
+    ----------
+    rows : Iterable[dict[str, Any]]
+        As of :func:`page_table`.
+
+    Returns
+    -------
+    str
+        Markdown, with a newline at the end; a line per method, rule and number of steps.
+    """
+    head = ("method", "rule", "pictures", "likeness", "bits read", "found at .01")
+    lines = [
+        (
+            row["method"], row["rule"], row["pictures"], _number(row["likeness"], "{:.3f}"),
+            _number(row["bit_accuracy"], "{:.3f}"), _share(row),
+        )
+        for row in rows
+        if row["pictures"].startswith(TRAINED) and float(row["alpha"]) == ALPHAS[1]
+    ]  # fmt: skip
+    return table(head, lines)
 
 
 def _share(row: Row) -> str:
@@ -286,9 +340,13 @@ def baselines(
         str,
         typer.Option("--train", help="Methods whose protected images also train a pocket model."),
     ] = "",
+    steps: Annotated[
+        list[int] | None,
+        typer.Option("--steps", min=1, help="Training steps of these; may be repeated."),
+    ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="CSV table; by default in OUT.")] = None,
     page: Annotated[
-        Path | None, typer.Option("--page", help="Page whose table is replaced.")
+        Path | None, typer.Option("--page", help="Page whose tables are replaced.")
     ] = None,
 ) -> None:
     """Measure false accusations and power of published methods."""
@@ -319,7 +377,8 @@ def baselines(
     open_log(out, facts)
     rows: list[Row] = []
     with watched(False) as progress:
-        study = Study(out, length, general, innocents, progress)
+        lengths = tuple(sorted(set(steps or (STEPS,))))
+        study = Study(out, length, general, innocents, progress, lengths)
         for name in wanted:
             try:
                 rows += study.rows(name, name in trained)
@@ -330,6 +389,7 @@ def baselines(
         say(json.dumps(row, ensure_ascii=False))
     if page is not None:
         write_between(page, "baselines", page_table(rows))
+        write_between(page, "learning", learning_table(rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from siren_ext.baselines.base import Protected
 from siren_ext.baselines.luo import Luo
 from siren_ext.experiments import baselines
 from siren_ext.experiments.baseline_sets import generated
 
+NAMES = ("baselines", "learning")
 SHORT = baselines.Length(draws=5, pictures=30, yu=2, classifier=2)
 
 
@@ -50,7 +53,8 @@ def test_methods_with_networks_are_trained(name: str, tmp_path: Path) -> None:
 def test_the_command_writes_table_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "QUICK", SHORT)
     page = tmp_path / "page.md"
-    page.write_text("<!-- baselines:start -->\n<!-- baselines:end -->\n")
+    blocks = [f"<!-- {name}:start -->\n{{}}<!-- {name}:end -->\n" for name in NAMES]
+    page.write_text("".join(blocks).format("", ""))
     options = ["--out", str(tmp_path / "out"), "--quick", "--only", "luo"]
     options += ["--csv", str(tmp_path / "table.csv"), "--page", str(page)]
     result = CliRunner().invoke(baselines.app, options)
@@ -59,9 +63,37 @@ def test_the_command_writes_table_and_page(tmp_path: Path, monkeypatch: pytest.M
         rows = list(csv.DictReader(stream))
     assert {row["method"] for row in rows} == {"Luo et al."}
     assert "| 100 % (48 to 100) |" in page.read_text()
-    assert page.read_text() == (
-        f"<!-- baselines:start -->\n{baselines.page_table(rows)}<!-- baselines:end -->\n"
-    )
+    tables = baselines.page_table(rows), baselines.learning_table(rows)
+    assert page.read_text() == "".join(blocks).format(*tables)
+
+
+def test_models_of_protected_images_are_measured_by_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def pictures(protected: Protected, folder: Path, *_: object, steps: int) -> torch.Tensor:
+        asked.append((folder.name, steps))
+        return protected.images[:30] if steps > 100 else generated("discs", 30, 128, 5)
+
+    monkeypatch.setattr(baselines, "pictures_after_training", pictures)
+    made = dataclasses.replace(study(tmp_path), steps=(100, 500))
+    rows = made.rows("luo", True)
+    assert asked == [("luo_100", 100), ("luo_500", 500)]
+    assert made.rows("luo", True) == rows  # read
+    lines = baselines.learning_table(rows).splitlines()[2:]
+    assert [line.split(" | ")[2] for line in lines] == [
+        f"after training, {steps} steps" for steps in (100, 100, 500, 500)
+    ]
+    assert " | 0.999 | 100 % (" in lines[-1]
+    few, many = (float(lines[row].split(" | ")[3] or "nan") for row in (0, -1))
+    assert few < many or np.isnan(few)  # without the network there is no likeness
+    assert all(row["likeness"] == "" for row in rows if "steps" not in row["pictures"])
+    # the page's main table has the longest training
+    assert baselines.page_table(rows).splitlines()[2].endswith(" | 100 % (48 to 100) |")
+    assert {row["pictures"] for row in study(tmp_path).rows("luo", False)} == {
+        "other icons", "discs", "protected",
+    }  # fmt: skip
 
 
 def test_the_page_names_the_set_that_is_accused_most_often() -> None:
