@@ -16,7 +16,7 @@ from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyCoater, StudyImages
 from siren_ext.experiments.paper_attacks import QUICK_UNCOATING, UNCOATING
 from siren_ext.experiments.paper_cells import QUICK, Cell, PaperConfig
-from siren_ext.experiments.paper_page import check_table, merged, page_text
+from siren_ext.experiments.paper_page import check_columns, check_table, merged, page_text
 from siren_ext.experiments.paper_quality import quality_networks, quality_rows
 from siren_ext.experiments.paper_study import PaperStudy
 from siren_ext.experiments.paper_tables import TABLES
@@ -52,8 +52,10 @@ def _write_page(page: Path, table: Path) -> None:
     """Write the page from a table that was measured before."""
     if not table.is_file():
         raise ConfigError(f"There is no table {table} yet; name a table to measure, or --csv.")
+    rows = read_rows(table)
+    check_columns(rows, table)
     with atomic(page) as temporary:
-        temporary.write_text(page_text(read_rows(table)), encoding="utf-8")
+        temporary.write_text(page_text(rows), encoding="utf-8")
 
 
 def _config(quick: bool, seeds: int, innocents: int) -> PaperConfig:

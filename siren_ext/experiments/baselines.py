@@ -266,7 +266,8 @@ def _cells(rows: list[Row]) -> list[str]:
     cells = [worst, *(_share(by[worst, alpha]) for alpha in ALPHAS), f"{above} of {len(sets)}"]
     for name in (PROTECTED, learnt[-1] if learnt else TRAINED):
         found = by.get((name, ALPHAS[1]))
-        cells.append(_share(found) if found else "not measured")
+        steps = f", {name.partition(', ')[2]}" if name.startswith(TRAINED) else ""
+        cells.append(f"{_share(found)}{steps}" if found else "not measured")
         if name == PROTECTED and found:
             cells += [
                 _number(found["psnr_db"], "{:.1f} dB"),
@@ -389,7 +390,8 @@ def baselines(
         say(json.dumps(row, ensure_ascii=False))
     if page is not None:
         write_between(page, "baselines", page_table(rows))
-        write_between(page, "learning", learning_table(rows))
+        if trained:
+            write_between(page, "learning", learning_table(rows))
 
 
 if __name__ == "__main__":

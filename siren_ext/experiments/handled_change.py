@@ -23,6 +23,7 @@ from siren_ext.coater.coater import Coater
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import Picture, to_uint8, write_picture
 from siren_ext.errors import ConfigError
+from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyCoater, StudyImages
 from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.study import coated_set, open_set
@@ -47,7 +48,7 @@ def mean_change(clean: ImageSet, coated: ImageSet) -> Tensor:
     Parameters
     ----------
     clean, coated : ImageSet
-        The same images in the same order.
+        The same images.
     """
     total = torch.zeros(3, SIDE, SIDE)
     for before, after in zip(clean.tensors(SIDE), coated.tensors(SIDE), strict=True):
@@ -102,6 +103,7 @@ def handled_change(
 ) -> None:
     """Handle a set before and after it is coated, and compare what coating changes on average."""
     images, loaded = open_set(data), Coater.load(coater_path(coater))
+    open_log(out, {"study": "handled change", "data": images.hash, "coater": loaded.fingerprint})
     known, rows = images.name, []
     with watched(False) as progress:
         coated = coated_set(images, loaded, out / "coated", progress)

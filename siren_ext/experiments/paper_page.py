@@ -22,6 +22,7 @@ _HEAD = (
 )  # fmt: skip
 _NOT_YET = "not measured, because no run of it is finished yet"
 _SMALLEST_P = 1e-3
+_BY_KEY = ("p_pictures", "p_file")
 _PLACE = ("table", "row", "set")
 
 
@@ -44,15 +45,41 @@ def check_table(rows: Sequence[dict[str, Any]], path: Path, study: str, data: st
     ConfigError
         If it has other columns, or has measured other things under the same name.
     """
-    advice = "Give another name with --csv."
-    if rows and (missing := [name for name in (*_PLACE, "role", "model") if name not in rows[0]]):
-        raise ConfigError(f"{path} is another table: it has no column {missing[0]}. {advice}")
+    check_columns(rows, path)
     for row in rows:
         if row["set"] == data and row.get("study") not in (None, "", study):
             raise ConfigError(
                 f"{path} has figures of {data} with other images, another coater, base model or "
-                f"other settings. {advice}"
+                "other settings. Give another name with --csv."
             )
+
+
+def check_columns(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Refuse a table of something else, or by an earlier version.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        The table.
+    path : Path
+        Its file.
+
+    Raises
+    ------
+    ConfigError
+        If it has other columns.
+    """
+    if not rows:
+        return
+    if missing := [name for name in (*_PLACE, "role", "model") if name not in rows[0]]:
+        raise ConfigError(
+            f"{path} is another table: it has no column {missing[0]}. Give another name with --csv."
+        )
+    if "p_bits" not in rows[0] and any(row.get("p_file") not in (None, "") for row in rows):
+        raise ConfigError(
+            f"{path} is by an earlier version, whose p_file is of the bits alone. Rename that "
+            f"column to p_bits to keep its figures, or give another name with --csv."
+        )
 
 
 def merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -115,7 +142,7 @@ def _line(cell: Cell, rows: Sequence[dict[str, Any]]) -> list[str]:
     wrong = _span([float(row[f"tpr_{_LEVELS[0]}"]) for row in innocent])
     keys = [_chances(guilty, name) for name in ("p_few", "p_pictures", "p_file", "p_bits")]
     accused = [
-        min(float(p) for p in (row["p_pictures"], row.get("p_file")) if p not in ("", None))
+        min(float(row[name]) for name in _BY_KEY if row.get(name) not in ("", None))
         for row in innocent
     ]
     by_key = f"{sum(p <= _SMALLEST_P for p in accused)} of {len(accused)}"

@@ -363,7 +363,8 @@ def preference_study(
         study = Study(images, loaded, base, steps, out, config, progress, foreign, known)
         models = study.models(wanted, seeds, innocent)
         if stage == "coat":
-            for strength in dict.fromkeys(case.strength for case in CASES if case.name in wanted):
+            # clean models are made from the set at full strength, which all shards need
+            for strength in {1.0, *(case.strength for case in CASES if case.name in wanted)}:
                 study.coated(strength)
         if stage in ("train", "all"):
             needed = dict.fromkeys(seed for name in compared[0] for seed in CONTROLS[name])

@@ -109,7 +109,10 @@ def _innocents(rows: list[Row]) -> str:
         count = sum(p <= alpha for p in found)
         low, high = (100 * share for share in exact_interval(count, len(found)))
         said.append(f"up to {text} in {count} ({low:.0f} to {high:.0f} %)")
-    return f"Innocent models without a control ({len(found)}): p {', '.join(said)}."
+    return (
+        f"Innocent models without a control ({len(found)}): p {', '.join(said)}. Those of one set "
+        "share images and key, so the interval is too narrow."
+    )
 
 
 app = typer.Typer(add_completion=False)
@@ -125,7 +128,9 @@ def preference_targets(
         rows = read_rows(file)
         if not rows or not {"case", "control", "p", "others_05", "others_01"} <= set(rows[0]):
             raise typer.BadParameter(f"{file} is no table of preference_study, or it is empty.")
-        sets[file.stem.rpartition("_")[2]] = rows
+        sets[file.stem.rpartition("_")[2]] = [
+            row for row in rows if row.get("reading") in (None, "removed")
+        ]
     for line in targets(sets):
         say(line)
 

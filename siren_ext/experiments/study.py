@@ -14,7 +14,8 @@ from msgspec import Meta
 
 from siren_ext.config import Config
 from siren_ext.data.dataset import ImageSet, Item
-from siren_ext.errors import ConfigError
+from siren_ext.errors import ConfigError, DatasetError
+from siren_ext.files import is_file
 from siren_ext.progress import Progress
 from siren_ext.stats.low_end import LOW_END
 from siren_ext.training.prompts import class_prompt
@@ -217,9 +218,9 @@ def coated_set(
     data : ImageSet
         The originals.
     coater : Coater
-        A keyed coater; the key is that of seed 0, see :func:`experiment_key`.
+        If it is keyed, the key is that of seed 0, see :func:`experiment_key`.
     folder : Path
-        Where they are kept.
+        Where they are kept, of this set and coater alone.
     progress : Progress
         One unit per image; may cancel.
     strength : float
@@ -227,17 +228,29 @@ def coated_set(
 
     Raises
     ------
+    DatasetError
+        If an image can't be coated, so that there would be no pairs.
     Cancelled
         If the user stopped; the same call resumes.
     """
     from siren_ext.coating.folder import coat_folder
-    from siren_ext.coating.manifest import CoatConfig
+    from siren_ext.coating.manifest import MANIFEST_NAME, CoatConfig, CoatManifest
 
     # other processes may use a finished folder, so it is not locked for another look
-    if not folder.is_dir() or len(ImageSet.open(folder)) < len(data):
-        key = experiment_key(0, coater.config.message_bits)
-        coat_folder(data, coater, folder, CoatConfig(strength=strength), key=key, progress=progress)
-    return ImageSet.open(folder)
+    known = folder / MANIFEST_NAME
+    made = CoatManifest.load(known) if is_file(known) else None
+    if made is None or len(made.entries) < len(data):
+        key = experiment_key(0, coater.config.message_bits) if coater.keyed else None
+        settings = CoatConfig(strength=strength)
+        made = coat_folder(data, coater, folder, settings, key=key, progress=progress)
+    if len(made.entries) < len(data):
+        first = made.failures[-1]  # what the set left out before comes first
+        raise DatasetError(f"{first.source} can't be coated: {first.error} Leave it out.")
+    found = ImageSet.open(folder)
+    items = {item.relative.as_posix(): item for item in found.items}
+    # names may sort otherwise than those of the originals
+    ordered = tuple(items[entry.output] for entry in made.entries)
+    return dataclasses.replace(found, items=ordered)
 
 
 def open_set(data: str) -> ImageSet:

@@ -23,15 +23,14 @@ from siren_ext.baselines.warp import Warp
 from siren_ext.cli.common import command, say, watched
 from siren_ext.coater.bundled import coater_path
 from siren_ext.coater.coater import Coater
-from siren_ext.coating.folder import coat_folder
-from siren_ext.coating.manifest import CoatConfig
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture, to_tensor
-from siren_ext.errors import MissingExtraError
+from siren_ext.errors import ImageError, MissingExtraError
 from siren_ext.experiments.options import StudyCoater
 from siren_ext.experiments.pages import table
+from siren_ext.experiments.paper_cells import digest
 from siren_ext.experiments.rows import write_rows
-from siren_ext.experiments.study import experiment_key, open_set
+from siren_ext.experiments.study import coated_set, open_set
 from siren_ext.metrics.quality import local_de00_p99, psnr, ssim
 from siren_ext.pocket.fidelity import Eff0
 from siren_ext.progress import Progress
@@ -103,10 +102,9 @@ def _coated(
     images: ImageSet, coater: Coater, strength: float, out: Path, progress: Progress
 ) -> Pairs:
     """The originals and the written files."""
-    key = experiment_key(0, coater.config.message_bits) if coater.keyed else None
-    settings = CoatConfig(strength=strength, scores=False)
-    coat_folder(images, coater, out, settings, key=key, progress=progress)
-    return zip(_read(images), _read(ImageSet.open(out)), strict=True)
+    folder = out / digest(images.hash, coater.fingerprint, strength)
+    coated = coated_set(images, coater, folder, progress, strength=strength)
+    return zip(_read(images), _read(coated), strict=True)
 
 
 def _marked(images: ImageSet, write: Callable[[Tensor], Protected]) -> Pairs:
@@ -159,19 +157,22 @@ def visibility(
     loaded, network = Coater.load(coater_path(coater)), _network()
     strengths, rows = strength or (1.0,), []
     with watched(False) as progress:
-        for number, name in enumerate(data):
-            images = open_set(name)
-            marked: dict[str, Callable[[], Pairs]] = {}
-            for one in strengths:
-                folder = out / f"{number}_{images.name}_{one:g}"
-                marked[f"coating, strength {one:g}"] = partial(
-                    _coated, images, loaded, one, folder, progress
-                )
-            for mark, write in MARKS.items():
-                marked[mark] = partial(_marked, images, write)
+        for name in data:
+            images, known = open_set(name).checked(progress=progress), Path(name).name
+            for item, why in images.problems:
+                say(f"{item} is left out: {why}")
+            marked: dict[str, Callable[[], Pairs]] = {
+                f"coating, strength {one:g}": partial(_coated, images, loaded, one, out, progress)
+                for one in strengths
+            }
+            marked |= {mark: partial(_marked, images, write) for mark, write in MARKS.items()}
             for mark, pairs in marked.items():
-                found = summary(list(changes(pairs(), network)))
-                rows.append({"set": images.name, "mark": mark, "images": len(images), **found})
+                try:
+                    found = summary(list(changes(pairs(), network)))
+                except ImageError as error:
+                    say(f"{known}, {mark}, is left out: {error}")
+                    continue
+                rows.append({"set": known, "mark": mark, "images": len(images), **found})
                 write_rows(rows, csv or out / "visibility.csv")
     for line in table(HEAD, [_line(row) for row in rows]).splitlines():
         say(line)

@@ -51,6 +51,10 @@ def test_tables_of_something_else_are_refused(tmp_path: Path) -> None:
     check_table(rows, path, "b", "faces")
     with pytest.raises(ConfigError, match="figures of icons with other images, another coater"):
         check_table(rows, path, "b", "icons")
+    old = [found("guilty", 0), found("guilty", 1, p_file=0.5)]
+    with pytest.raises(ConfigError, match="by an earlier version, whose p_file is of the bits"):
+        check_table(old, path, "a", "icons")
+    check_table([row | {"p_bits": 0.5} for row in old], path, "a", "icons")
     with pytest.raises(ConfigError, match="it has no column table"):
         check_table([{"a": "1"}], path, "a", "icons")
 

@@ -182,7 +182,8 @@ def test_the_command_resumes_and_writes_a_page(
     assert [(row["row"], row["role"]) for row in rows] == [
         (share, role) for share in ("100 %", "20 %") for role in ("guilty", "innocent")
     ]
-    assert all(0 < float(rows[0][name]) <= 1 for name in ("p_file", "p_bits"))
+    assert all(0 < float(row[name]) <= 1 for row in rows for name in ("p_file", "p_bits"))
+    assert all(row["p_file"] != row["p_bits"] for row in rows)
     assert float(rows[0]["loss"]) > 0
     assert "| 100 % | lost | " in page.read_text()
     assert "no run of it is finished yet" in page.read_text()

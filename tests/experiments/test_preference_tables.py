@@ -37,6 +37,10 @@ def test_figures_of_known_preferences() -> None:
         assert one["others_05"] == pytest.approx(0.05, abs=0.021)
         assert one["others_01"] == pytest.approx(0.01, abs=0.0095)
         assert (one["p"], one["others_05"]) == (one["bits_p"], one["bits_others_05"])
+    # each measurement has other keys of its own
+    assert (
+        len({figures(measured(one), coater, MESSAGE)["others_05"] for one in (0, 0.01, 0.02)}) > 1
+    )
     bare = ScoreSet(np.zeros(1), ("x",), ("",), "coater")
     with pytest.raises(ConfigError, match="no features"):
         figures(bare, coater, MESSAGE)

@@ -30,7 +30,7 @@ def test_models_are_counted_over_all_sets() -> None:
     assert "| all coated | none | 1e-06 | not measured | not measured | 0 of 0 |" in lines
     assert lines[-3] == (
         "Innocent models without a control (1): p up to .05 in 0 (0 to 98 %), up to .01 in 0 "
-        "(0 to 98 %)."
+        "(0 to 98 %). Those of one set share images and key, so the interval is too narrow."
     )
     assert lines[-1] == (
         "1,000 other keys for each of 5 measurements: p up to .05 for 4.0 % (at most 4.0 %), up to "
@@ -48,11 +48,14 @@ def test_innocent_models_are_counted_without_controls() -> None:
 
 def test_the_command_reads_tables_and_refuses_others(tmp_path: Path) -> None:
     for name, rows in SETS.items():
+        whole = [row("share_20", "clean", 0.75) | {"reading": "whole"}]  # another test
+        rows = [one | {"reading": "removed"} for one in rows] + whole
         write_rows(rows, tmp_path / f"now_{name}.csv")
     files = [str(tmp_path / f"now_{name}.csv") for name in SETS]
     made = CliRunner().invoke(app, files)
     assert made.exit_code == 0, made.output
     assert "| trained on | control | aim | samples | faces | met |" in made.output
+    assert "0.75" not in made.output
     write_rows([{"case": "a"}], tmp_path / "other.csv")
     for wrong in ("other.csv", "gone.csv"):
         made = CliRunner().invoke(app, [str(tmp_path / wrong)])

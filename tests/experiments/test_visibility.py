@@ -45,3 +45,22 @@ def test_less_strength_is_seen_less(tmp_path: Path) -> None:
     assert all(20 < float(row["psnr"]) < 60 for row in published)
     assert "| photos | coating, strength 0.25 |" in made.stdout
     assert "Wished: PSNR of 40 dB or more" in made.stdout
+
+
+def test_images_that_cannot_be_marked_are_named(tmp_path: Path) -> None:
+    photos = draw_images(tmp_path / "photos", 3, size=48)  # too small for Luo et al.
+    (photos / "0.png").write_bytes(b"no image")
+    (photos / "1.png").rename(photos / "2.jpg.png")
+    coater = tmp_path / "coater.safetensors"
+    Coater(replace(SHAPE, coarse=2.0, min_psnr=38.0), seed=1).save(coater)
+    line = ["--data", str(photos), "--coater", str(coater), "--out", str(tmp_path / "out")]
+    made = CliRunner().invoke(app, line)
+    assert made.exit_code == 0, made.output
+    with (tmp_path / "out" / "visibility.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["mark"], row["images"]) for row in rows] == [
+        ("coating, strength 1", "2"), ("DIAGNOSIS", "2"),
+    ]  # fmt: skip
+    assert float(rows[0]["psnr"]) == pytest.approx(38, abs=0.5)  # each with its own original
+    assert "0.png is left out" in made.stdout
+    assert "photos, Luo et al., is left out" in made.stdout
