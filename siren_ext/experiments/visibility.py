@@ -173,7 +173,7 @@ def visibility(
                     say(f"{known}, {mark}, is left out: {error}")
                     continue
                 rows.append({"set": known, "mark": mark, "images": len(images), **found})
-                write_rows(rows, csv or out / "visibility.csv")
+                write_rows(rows, csv or out / "visibility.csv", digits=5)
     for line in table(HEAD, [_line(row) for row in rows]).splitlines():
         say(line)
     say(f"Wished: PSNR of {LOWEST_PSNR:g} dB or more; local colour difference of {MEAN_COLOUR:g} "
