@@ -23,7 +23,8 @@ def _after(row: str, name: str, paper: str = "lost", **settings: Any) -> Cell:
 
 
 def _handled(row: str, name: str, **settings: Any) -> Cell:
-    return Cell(row, Made(handling=(Step(name, settings),)), paper="high, value lost")
+    paper = "not in the paper" if name == "crop" else "high, value lost"
+    return Cell(row, Made(handling=(Step(name, settings),)), paper=paper)
 
 
 def _method(row: str, **training: Any) -> Cell:
@@ -43,12 +44,15 @@ TABLES: dict[str, PaperTable] = {
     "figure_1": PaperTable(
         "Watermarks of Yu et al. and Luo et al. in a personalised model",
         "The concept is learnt by step 100 to 200; bit accuracy stays near chance.",
-        elsewhere="Measured on the page [baselines](baselines.md)",
+        missing=(("Yu et al.", "no pair that reads its bits has been used for it yet"),),
+        elsewhere="Luo et al. are measured on the page [baselines](baselines.md#what-was-measured)",
     ),
     "table_1": PaperTable(
         "DIAGNOSIS with and without its trigger prompt",
         "92 to 100 % are detected with the trigger, 4 to 15 % without it.",
-        elsewhere="Measured on the page [baselines](baselines.md)",
+        missing=(("models", "the study of [baselines](baselines.md) has trained none for it yet"),),
+        elsewhere="False accusations and protected images are on the page "
+        "[baselines](baselines.md)",
     ),
     "figure_4": PaperTable(
         "Fine-tuning with LoRA",
@@ -71,6 +75,10 @@ TABLES: dict[str, PaperTable] = {
             _method("all weights", method="full", learning_rate=5e-5),
             _word("textual inversion", method="textual-inversion"),
         ),
+        difference="DreamBooth, SVDiff and all weights are trained at about ten times the usual "
+        "rates, because with those the bundled model learns little of the images at all. The key "
+        "finds DreamBooth and all weights in pictures and in the file. SVDiff, which changes a "
+        "model least, is found in the file alone, and there weakly: p = .001.",
     ),
     "table_2": PaperTable(
         "Other base models and captions",
@@ -100,10 +108,10 @@ TABLES: dict[str, PaperTable] = {
             for share in (100, 80, 60, 40, 20, 10, 5)
         ),
         difference="The evidence falls faster than the share: the bundled model learns too little "
-        "of a coating that only some of its images have. Below a half pictures hardly show it, and "
-        "at a tenth the file does not either, by bits alone. The test of a file counts whole "
-        "changes as well: that gives 1e-5 to 3e-4 at a fifth of this set, and with one clean model "
-        "of the owner's 1e-7 to 3e-6 ([how](preference.md)).",
+        "of a coating that only some of its images have. Below a half pictures hardly show it. The "
+        "file shows it down to a fifth (p below .001), and faintly at a tenth. One clean model of "
+        "the owner's as a control brings 1e-7 to 3e-6 at a fifth, after 500 steps "
+        "([how](preference.md)).",
     ),
     "table_3": PaperTable(
         "How visible the coating is",
@@ -117,6 +125,11 @@ TABLES: dict[str, PaperTable] = {
         (Cell("LoRA", quality=True),),
         difference="As in the paper, pictures of coated and of clean training are equally good: "
         "the ranges of three models each overlap in all figures.",
+    ),
+    "figure_8": PaperTable(
+        "Examples of coated images",
+        "Originals and coated images side by side.",
+        elsewhere="Shown in [a picture](coating.png)",
     ),
     "figure_9": PaperTable(
         "Ratings by people",
@@ -141,6 +154,10 @@ TABLES: dict[str, PaperTable] = {
             _handled("JPEG 30", "jpeg", quality=30, chroma="4:2:0"),
             _handled("crop to 75 to 100 %", "crop"),
         ),
+        difference="JPEG costs nothing, and noise little in pictures; in the file noise of .05 "
+        "costs more (1e-4). Crops to 75 % and more, which stand for training with random crops, leave "
+        "nothing in pictures: what coatings have in common is weaker then, and elsewhere in each "
+        "picture ([measured](handling.md#what-it-leaves-of-a-coating)). The file still shows it.",
         elsewhere="Outlier detection is measured on the page [robustness](robustness.md)",
     ),
     "figure_10": PaperTable(
