@@ -155,9 +155,10 @@ TABLES: dict[str, PaperTable] = {
             _handled("crop to 75 to 100 %", "crop"),
         ),
         difference="JPEG costs nothing, and noise little in pictures; in the file noise of .05 "
-        "costs more (1e-4). Crops to 75 % and more, which stand for training with random crops, leave "
-        "nothing in pictures: what coatings have in common is weaker then, and elsewhere in each "
-        "picture ([measured](handling.md#what-it-leaves-of-a-coating)). The file still shows it.",
+        "costs more (1e-4). Crops to 75 % and more, which stand for training with random crops, "
+        "leave nothing in pictures: what coatings have in common is weaker then, and elsewhere in "
+        "each picture ([measured](handling.md#what-it-leaves-of-a-coating)). The file still shows "
+        "it.",
         elsewhere="Outlier detection is measured on the page [robustness](robustness.md)",
     ),
     "figure_10": PaperTable(
