@@ -15,7 +15,7 @@ from msgspec import Meta
 from siren_ext.config import Config
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.errors import ConfigError, DatasetError
-from siren_ext.files import is_file
+from siren_ext.files import is_file, sha256_file
 from siren_ext.progress import Progress
 from siren_ext.stats.low_end import LOW_END
 from siren_ext.training.prompts import class_prompt
@@ -23,6 +23,7 @@ from siren_ext.workflows.experiment_run import spread_captions
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
+    from siren_ext.coating.manifest import CoatManifest
     from siren_ext.keys.coating_key import CoatingKey
 
 T = TypeVar("T")
@@ -236,21 +237,32 @@ def coated_set(
     from siren_ext.coating.folder import coat_folder
     from siren_ext.coating.manifest import MANIFEST_NAME, CoatConfig, CoatManifest
 
-    # other processes may use a finished folder, so it is not locked for another look
+    sources = [(item.name, sha256_file(item.path)) for item in data.items]
     known = folder / MANIFEST_NAME
     made = CoatManifest.load(known) if is_file(known) else None
-    if made is None or len(made.entries) < len(data):
+    written = _outputs(made) if made else {}
+    # other processes may use a finished folder, so it is not locked for another look
+    if not set(sources) <= set(written):
         key = experiment_key(0, coater.config.message_bits) if coater.keyed else None
         settings = CoatConfig(strength=strength)
         made = coat_folder(data, coater, folder, settings, key=key, progress=progress)
-    if len(made.entries) < len(data):
-        first = made.failures[-1]  # what the set left out before comes first
-        raise DatasetError(f"{first.source} can't be coated: {first.error} Leave it out.")
+        written = _outputs(made)
+        names = {name for name, _ in sources}
+        for failure in made.failures:
+            if failure.source in names:
+                raise DatasetError(
+                    f"{failure.source} can't be coated: {failure.error} Leave it out."
+                )
     found = ImageSet.open(folder)
     items = {item.relative.as_posix(): item for item in found.items}
     # names may sort otherwise than those of the originals
-    ordered = tuple(items[entry.output] for entry in made.entries)
+    ordered = tuple(items[written[source]] for source in sources)
     return dataclasses.replace(found, items=ordered)
+
+
+def _outputs(made: CoatManifest) -> dict[tuple[str, str], str]:
+    """Names of the coated files by name and hash of the originals."""
+    return {(entry.source, entry.source_sha256): entry.output for entry in made.entries}
 
 
 def open_set(data: str) -> ImageSet:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from support.hostile_files import damaged
+from support.keyed_coating import SHAPE
 from support.tiny_models import draw_images
 
+from siren_ext.coater.coater import Coater
 from siren_ext.data.dataset import ImageSet
-from siren_ext.errors import ConfigError
+from siren_ext.errors import ConfigError, DatasetError
 from siren_ext.experiments.layout import cached_value, open_log
 from siren_ext.experiments.study import (
     DetectionConfig,
+    coated_set,
     numbered_set,
     roster,
     spread_evenly,
     study_prompts,
 )
+from siren_ext.metrics.quality import psnr
+from siren_ext.progress import NULL
 
 
 @pytest.mark.parametrize(
@@ -109,3 +116,28 @@ def test_copies_are_numbered_and_keep_their_captions(tmp_path: Path) -> None:
     assert [item.path.name for item in made.items] == ["0000.png", "0001.png", "0002.png"]
     assert [item.caption for item in made.items] == [item.caption for item in images.items][::-1]
     assert made.items[0].path.read_bytes() == images.items[2].path.read_bytes()
+
+
+def test_coated_images_belong_to_their_originals(tmp_path: Path) -> None:
+    """Also where two originals share a stem, and after they have swapped their names."""
+    photos = draw_images(tmp_path / "photos", 3, size=64)
+    with Image.open(photos / "1.png") as image:
+        image.convert("RGB").save(photos / "0.jpg", quality=95)
+    coater = Coater(replace(SHAPE, coarse=2.0, min_psnr=38.0), seed=1)
+    for swapped in (False, True):
+        if swapped:
+            (photos / "1.png").rename(tmp_path / "kept.png")
+            (photos / "2.png").rename(photos / "1.png")
+            (tmp_path / "kept.png").rename(photos / "2.png")
+        data = ImageSet.open(photos)
+        coated = coated_set(data, coater, tmp_path / "coated", NULL)
+        assert len(coated) == len(data)
+        for pair in zip(data.tensors(64), coated.tensors(64), strict=True):
+            assert psnr(*pair) > 35
+
+
+def test_a_study_names_images_that_cannot_be_coated(tmp_path: Path) -> None:
+    photos = draw_images(tmp_path / "photos", 2, size=64)
+    (photos / "1.png").write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"1\.png can't be coated"):
+        coated_set(ImageSet.open(photos), Coater(SHAPE, seed=1), tmp_path / "coated", NULL)
