@@ -21,11 +21,10 @@ from torch import Tensor
 from siren_ext.attribution.distances import embedding
 from siren_ext.attribution.source_config import DistanceName, SourceConfig
 from siren_ext.cli.common import command, say, watched
-from siren_ext.coating.folder import coat_folder
 from siren_ext.errors import ConfigError, MissingExtraError
 from siren_ext.experiments.options import StudyCoater, StudyImages
 from siren_ext.experiments.rows import write_rows
-from siren_ext.experiments.study import experiment_key, open_set
+from siren_ext.experiments.study import coated_set, open_set
 from siren_ext.passive.cross_validation import auc_of
 
 Floats = NDArray[np.float64]
@@ -128,15 +127,12 @@ def outliers(
     """Coat a set and measure whether its images can be told from the clean ones."""
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
-    from siren_ext.data.dataset import ImageSet
 
     images, loaded = open_set(data), Coater.load(coater_path(coater))
     if len(images) < 2 * PARTS:
         raise ConfigError(f"{data} has {len(images)} images; expected {2 * PARTS} or more.")
-    bits = loaded.config.message_bits
     with watched(False) as progress:
-        key = experiment_key(0, bits) if bits else None
-        coat_folder(images, loaded, out / "coated", key=key, progress=progress)
+        marked = coated_set(images, loaded, out / "coated", progress)
     rows = []
     for name in NETWORKS:
         try:
@@ -144,7 +140,7 @@ def outliers(
         except MissingExtraError as error:
             say(f"{name} is left out: {error}")
             continue
-        clean, coated = (features_of(one, embed) for one in (images, ImageSet.open(out / "coated")))
+        clean, coated = (features_of(one, embed) for one in (images, marked))
         rows.append({"set": images.name, "coater": coater, "network": name, "images": len(images)})
         rows[-1] |= figures(clean, coated)
         say(", ".join(f"{key} {value}" for key, value in rows[-1].items()))

@@ -19,13 +19,12 @@ from siren_ext.attacks.unlearning import (
     unlearn,
 )
 from siren_ext.coater.coater import Coater
-from siren_ext.coating.folder import coat_folder
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture, to_tensor
 from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.paper_cells import digest
-from siren_ext.experiments.study import experiment_key
+from siren_ext.experiments.study import coated_set
 from siren_ext.files import write_json
 from siren_ext.metrics.quality import psnr
 from siren_ext.personalize.config import PersonalizeConfig
@@ -153,11 +152,7 @@ class Uncoating:
     def _coated(self, images: ImageSet, coater: Coater, seed: int) -> ImageSet:
         """Their coated images, made unless they are complete."""
         folder = self.out / "coated" / digest("others", images.hash, coater.fingerprint, seed)
-        if not folder.is_dir() or len(ImageSet.open(folder)) < len(images):
-            bits = coater.config.message_bits
-            key = experiment_key(seed, bits) if coater.keyed else None
-            coat_folder(images, coater, folder, key=key, progress=self.progress)
-        return ImageSet.open(folder)
+        return coated_set(images, coater, folder, self.progress, seed=seed)
 
 
 def keep_change(before: Path, after: Path, file: Path) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,7 +39,8 @@ from siren_ext.progress import Named, Progress
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.suspects.local import LocalSuspect
 
-_WEAK = (("rank", 8), ("alpha", 8.0), ("learning_rate", 1e-4))
+WEAK = (("rank", 8), ("alpha", 8.0), ("learning_rate", 1e-4))
+"""Weak training, of any number of steps."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ CASES = (
     Case("crop", 1.0, HANDLING[:1]),
     Case("handled", 1.0, HANDLING),
     *(
-        Case(name, 1.0, training=(*_WEAK, ("steps", steps)))
+        Case(name, 1.0, training=(*WEAK, ("steps", steps)))
         for name, steps in (("weak", 200), ("weak_800", 800), ("weak_2000", 2000))
     ),
 )
@@ -166,16 +166,8 @@ class Study:
         strength : float
             Of the coating.
         """
-        if strength not in self._coated:
-            folder = self.out / ("coated" if strength == 1 else f"coated_{strength:g}")
-            made = coated_set(self.data, self.coater, folder, self.progress, strength=strength)
-            self._coated[strength] = made
-        return self._coated[strength]
-
-    @cached_property
-    def _coated(self) -> dict[float, ImageSet]:
-        """Sets that were opened already."""
-        return {}
+        folder = self.out / ("coated" if strength == 1 else f"coated_{strength:g}")
+        return coated_set(self.data, self.coater, folder, self.progress, strength=strength)
 
     def adapter(self, case: Case, seed: int) -> Path:
         """The LoRA of a case, trained if it does not exist.

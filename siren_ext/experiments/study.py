@@ -210,7 +210,13 @@ def experiment_key(seed: int, bits: int) -> CoatingKey:
 
 
 def coated_set(
-    data: ImageSet, coater: Coater, folder: Path, progress: Progress, *, strength: float = 1.0
+    data: ImageSet,
+    coater: Coater,
+    folder: Path,
+    progress: Progress,
+    *,
+    strength: float = 1.0,
+    seed: int = 0,
 ) -> ImageSet:
     """Coated images of a study, in the order of the originals, made unless they are complete.
 
@@ -219,13 +225,15 @@ def coated_set(
     data : ImageSet
         The originals.
     coater : Coater
-        If it is keyed, the key is that of seed 0, see :func:`experiment_key`.
+        Keyed or not.
     folder : Path
-        Where they are kept, of this set and coater alone.
+        Where they are kept, of this set, coater, strength and seed alone.
     progress : Progress
         One unit per image; may cancel.
     strength : float
         Of the coating.
+    seed : int
+        Of the key, see :func:`experiment_key`.
 
     Raises
     ------
@@ -243,7 +251,7 @@ def coated_set(
     written = _outputs(made) if made else {}
     # other processes may use a finished folder, so it is not locked for another look
     if not set(sources) <= set(written):
-        key = experiment_key(0, coater.config.message_bits) if coater.keyed else None
+        key = experiment_key(seed, coater.config.message_bits) if coater.keyed else None
         settings = CoatConfig(strength=strength)
         made = coat_folder(data, coater, folder, settings, key=key, progress=progress)
         written = _outputs(made)

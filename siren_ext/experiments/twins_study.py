@@ -29,6 +29,7 @@ from siren_ext.coating.twins import coat_twins
 from siren_ext.data.dataset import ImageSet
 from siren_ext.devices import pick_device
 from siren_ext.experiments.layout import cached_value, open_log
+from siren_ext.experiments.preference_study import WEAK
 from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.study import experiment_key, numbered_set, open_set
 from siren_ext.files import sha256_file
@@ -68,13 +69,12 @@ class Case:
 
 
 _CONTROL = Case("clean", 0.0)
-_WEAK = (("rank", 8), ("alpha", 8.0), ("learning_rate", 1e-4), ("steps", 200))
 CASES = (
     Case("share_100", 1.0),
     Case("share_50", 0.5),
     Case("share_20", 0.2),
     Case("share_10", 0.1),
-    Case("weak", 1.0, training=_WEAK),
+    Case("weak", 1.0, training=(*WEAK, ("steps", 200))),
     _CONTROL,
     Case("others", 1.0, "others"),
     Case("twins", 1.0, "twins"),
