@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from siren_ext.coating.manifest import CoatEntry, CoatManifest
 from siren_ext.data.images import read_picture, to_tensor
-from siren_ext.metrics.quality import local_de00_p99, psnr, ssim
+from siren_ext.metrics.quality import change_of
 from siren_ext.progress import NULL, Progress
 
 
@@ -55,14 +54,11 @@ def measure_files(
 def _measure(entry: CoatEntry, original: Path, coated: Path) -> dict[str, Any]:
     before = to_tensor(read_picture(original).rgb)
     after = to_tensor(read_picture(coated / entry.output).rgb)
-    noise = float(psnr(before, after)[0])
     return {
         "source": entry.source,
         "output": entry.output,
         "sha256": entry.output_sha256,
-        "psnr_db": noise if math.isfinite(noise) else None,
-        "ssim": float(ssim(before, after)[0]),
-        "local_de00_p99": float(local_de00_p99(before, after)[0]),
+        **change_of(before, after)._asdict(),
         "clean_score": entry.clean_score,
         "coated_score": entry.coated_score,
     }

@@ -31,7 +31,7 @@ from siren_ext.experiments.pages import table
 from siren_ext.experiments.paper_cells import digest
 from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.study import coated_set, open_set
-from siren_ext.metrics.quality import local_de00_p99, psnr, ssim
+from siren_ext.metrics.quality import change_of
 from siren_ext.pocket.fidelity import Eff0
 from siren_ext.progress import Progress
 
@@ -70,10 +70,11 @@ def changes(pairs: Pairs, network: Eff0 | None = None) -> Iterator[dict[str, flo
         :meth:`siren_ext.pocket.fidelity.Eff0.distance`, if there is a network.
     """
     for before, after in pairs:
+        noise, structure, colour = change_of(before, after)
         found = {
-            "psnr": min(100.0, float(psnr(before, after))),
-            "ssim": float(ssim(before, after)),
-            "colour": float(local_de00_p99(before, after)),
+            "psnr": 100.0 if noise is None else min(100.0, noise),
+            "ssim": structure,
+            "colour": colour,
         }
         yield found | ({"eff0": float(network.distance(before, after))} if network else {})
 

@@ -5,8 +5,9 @@ All functions take two batches B x 3 x H x W of float RGB in [0,1] and treat eac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -178,6 +179,48 @@ def local_de00_p99(first: Tensor, second: Tensor) -> Tensor:
     flat = local_colour_difference(first, second).flatten(1)
     rank = -(-99 * flat.shape[1] // 100)  # torch.quantile does not accept large images
     return flat.kthvalue(rank, dim=1).values
+
+
+class Change(NamedTuple):
+    """How far one image is from its original.
+
+    Attributes
+    ----------
+    psnr_db : float | None
+        None if the images are equal.
+    ssim, local_de00_p99 : float
+        Of :func:`ssim` and :func:`local_de00_p99`.
+    """
+
+    psnr_db: float | None
+    ssim: float
+    local_de00_p99: float
+
+
+def change_of(first: Tensor, second: Tensor) -> Change:
+    """How far one image is from its original.
+
+    Parameters
+    ----------
+    first, second : Tensor
+        1 x 3 x H x W in [0,1].
+
+    Returns
+    -------
+    Change
+        The figures.
+
+    Raises
+    ------
+    ImageError
+        If the shapes do not fit.
+    """
+    noise = float(psnr(first, second))
+    return Change(
+        noise if math.isfinite(noise) else None,
+        float(ssim(first, second)),
+        float(local_de00_p99(first, second)),
+    )
 
 
 def _check(first: Tensor, second: Tensor) -> None:

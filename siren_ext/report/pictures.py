@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from PIL import Image
 from siren_ext.data.images import read_picture, to_tensor
 from siren_ext.errors import ImageError
 from siren_ext.files import sha256_file
-from siren_ext.metrics.quality import colour_difference, local_de00_p99, psnr, ssim
+from siren_ext.metrics.quality import change_of, colour_difference
 from siren_ext.report.redaction import clean
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.text import printable
@@ -141,16 +140,13 @@ def _measure(clean_path: Path, coated_path: Path) -> dict[str, Any]:
             f"the original has {first.shape[3]} x {first.shape[2]} pixels, but the coated file "
             f"{second.shape[3]} x {second.shape[2]}; expected the same size."
         )
-    noise = float(psnr(first, second))
     return {
         "name": printable(Path(coated_path).name),
         "sha256": sha256_file(Path(coated_path)),
         "width": first.shape[3],
         "height": first.shape[2],
-        "psnr_db": noise if math.isfinite(noise) else None,
-        "ssim": float(ssim(first, second)),
+        **change_of(first, second)._asdict(),
         "de00_mean": float(colour_difference(first, second).mean()),
-        "local_de00_p99": float(local_de00_p99(first, second)),
     }
 
 
