@@ -50,6 +50,7 @@ def pictures_after_training(
     *,
     steps: int = STEPS,
     count: int = PICTURES,
+    name: str = "pictures",
 ) -> Tensor:
     """Train a LoRA of the pocket model on protected images and generate pictures.
 
@@ -65,6 +66,8 @@ def pictures_after_training(
         Told of every step; may cancel.
     steps, count : int
         Training steps, and number of pictures.
+    name : str
+        Of the folder of pictures; another way of asking the same model has another name.
 
     Returns
     -------
@@ -83,10 +86,10 @@ def pictures_after_training(
     model = ExperimentModel(
         base="pocket",
         plan=PromptPlan(prompts=tuple(prompt(text) for text in captions), count=count, seed=7000),
-        images=folder / "pictures",
+        images=folder / name,
         training=PersonalizeConfig(steps=steps, seed=7),
         adapter=folder / "lora.safetensors",
     )
     model.train(data, progress)
     model.generate(progress)
-    return pictures_of(ImageSet.from_folder(folder / "pictures"), protected.images.shape[-1], count)
+    return pictures_of(ImageSet.from_folder(folder / name), protected.images.shape[-1], count)

@@ -20,19 +20,19 @@ import typer
 from torch import Tensor
 
 from siren_ext.baselines.base import Baseline, Floats
-from siren_ext.baselines.diagnosis import ClassifierTraining, Diagnosis, train_diagnosis
+from siren_ext.baselines.diagnosis import Diagnosis
 from siren_ext.baselines.frequency import FrequencyPattern
 from siren_ext.baselines.luo import Luo
 from siren_ext.baselines.rates import SAMPLE, rates
 from siren_ext.baselines.similarity import Similarity, backbone, cosines
-from siren_ext.baselines.warp import Warp
-from siren_ext.baselines.yu import Yu, YuTraining, train_yu
+from siren_ext.baselines.yu import Yu
 from siren_ext.cli.common import command, say, watched
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import quantise
 from siren_ext.documents import read_json
-from siren_ext.errors import ConfigError, MissingExtraError
+from siren_ext.errors import ConfigError, MissingExtraError, ModelError
 from siren_ext.experiments.baseline_models import STEPS, pictures_after_training
+from siren_ext.experiments.baseline_networks import diagnosis_of, yu_pair
 from siren_ext.experiments.baseline_sets import GENERATED, generated, named_folder, pictures_of
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.pages import table, write_between
@@ -46,6 +46,7 @@ Row = dict[str, Any]
 SIZE = 128
 ALPHAS = (0.05, 0.01)
 HALF = 48
+UNTRIGGERED = " without the trigger"
 PROTECTED, TRAINED, OTHER_ICONS = "protected", "after training", "other icons"
 METHODS = ("yu", "luo", "diagnosis", "trigger", "eff0", "frequency")
 HEAD = (
@@ -127,30 +128,15 @@ class Study:
         if name == "frequency":
             return lambda draw: FrequencyPattern(seed=draw, size=SIZE, strength=0.25)
         if name == "yu":
-            pair = self._yu()
+            path = self.out / "yu.safetensors"
+            pair = yu_pair(self.corpus, self.length.yu, path, self.progress)
             return lambda draw: dataclasses.replace(pair, seed=draw)
         if name == "eff0":
             score = Similarity(backbone("eff0"), self.owned, self.corpus)
             return lambda draw: score
-        found = self._diagnosis(name)
+        clean = self.innocents[OTHER_ICONS]
+        found = diagnosis_of(self.owned, clean, name, self.length.classifier, self.progress)
         return lambda draw: found
-
-    def _yu(self) -> Yu:
-        path = self.out / "yu.safetensors"
-        if not path.is_file():
-            steps = self.length.yu
-            settings = YuTraining(
-                32, steps, batch=16, rate=5e-4, free=int(0.3 * steps), ramp=int(0.4 * steps)
-            )
-            train_yu(self.corpus, settings, self.progress).save(path)
-        return Yu.load(path)
-
-    def _diagnosis(self, name: str) -> Diagnosis:
-        warp = Warp("trigger" if name == "trigger" else "unconditional", size=SIZE, points=13)
-        settings = ClassifierTraining(size=SIZE, crop=64, steps=self.length.classifier)
-        found = train_diagnosis(self.owned, warp, settings, self.progress)
-        clean = found.evidence(self.innocents[OTHER_ICONS])
-        return dataclasses.replace(found, clean_share=float(clean.mean()))
 
     def rows(self, name: str, trained: bool) -> list[Row]:
         """All figures of one method.
@@ -176,11 +162,13 @@ class Study:
         likeness: dict[str, float | str] = {}
         for steps in self.steps if trained else ():
             folder = self.out / "models" / f"{name}_{steps}"
-            learnt = pictures_after_training(
-                protected, folder, self._prompt(one), self.progress, steps=steps
-            )
-            pools[after_steps(steps)] = one.evidence(learnt)
-            likeness[after_steps(steps)] = self._likeness(learnt)
+            for how, prompt in self._prompts(one).items():
+                name_of = f"pictures{how}".replace(" ", "_")
+                learnt = pictures_after_training(
+                    protected, folder, prompt, self.progress, steps=steps, name=name_of
+                )
+                label = after_steps(steps) + how
+                pools[label], likeness[label] = one.evidence(learnt), self._likeness(learnt)
         self._keep(name, pools)
         result = []
         for label, pool in pools.items():
@@ -209,8 +197,12 @@ class Study:
         found = [np.asarray(embed(part)) for part in (pictures, self.owned)]
         return float(cosines(found[0], found[1]).mean())
 
-    def _prompt(self, one: Baseline) -> Callable[[str], str]:
-        return one.warp.prompt if isinstance(one, Diagnosis) else str
+    def _prompts(self, one: Baseline) -> dict[str, Callable[[str], str]]:
+        """How a model is asked, by what stands behind its name."""
+        if not isinstance(one, Diagnosis):
+            return {"": str}
+        plain = {} if one.warp.mode == "unconditional" else {UNTRIGGERED: str}
+        return {"": one.warp.prompt, **plain}
 
     def _keep(self, name: str, pools: dict[str, Floats]) -> None:
         """Store the evidence, from which all rates can be computed again."""
@@ -259,8 +251,9 @@ def page_table(rows: Iterable[Row]) -> str:
 def _cells(rows: list[Row]) -> list[str]:
     """The cells of one method and rule."""
     by = {(row["pictures"], float(row["alpha"])): row for row in rows}
-    learnt = [name for name, _ in by if name.startswith(TRAINED)]
-    sets = [name for name, alpha in by if alpha == ALPHAS[0] and name not in (PROTECTED, *learnt)]
+    asked = [name for name, _ in by if name.startswith(TRAINED)]
+    learnt = [name for name in asked if not name.endswith(UNTRIGGERED)]
+    sets = [name for name, alpha in by if alpha == ALPHAS[0] and name not in (PROTECTED, *asked)]
     worst = max(sets, key=lambda name: (float(by[name, ALPHAS[0]]["rate"]), name))
     above = sum(float(by[name, ALPHAS[0]]["low"]) > ALPHAS[0] for name in sets)
     cells = [worst, *(_share(by[worst, alpha]) for alpha in ALPHAS), f"{above} of {len(sets)}"]
@@ -383,7 +376,7 @@ def baselines(
         for name in wanted:
             try:
                 rows += study.rows(name, name in trained)
-            except MissingExtraError as error:
+            except (MissingExtraError, ModelError) as error:
                 say(f"{name} is left out: {error}")
     write_rows(rows, csv or out / "baselines.csv", digits=5)
     for row in rows:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from siren_ext.baselines.base import Protected
 from siren_ext.baselines.luo import Luo
-from siren_ext.experiments import baselines
+from siren_ext.experiments import baseline_networks, baselines
 from siren_ext.experiments.baseline_sets import generated
 
 NAMES = ("baselines", "learning")
@@ -44,7 +45,10 @@ def test_a_finished_method_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("name", ["yu", "diagnosis", "trigger"])
-def test_methods_with_networks_are_trained(name: str, tmp_path: Path) -> None:
+def test_methods_with_networks_are_trained(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baseline_networks, "LEAST", 0)
     rows = study(tmp_path).rows(name, False)
     rules = {"published", "calibrated"} if name == "yu" else {"published", "exact", "calibrated"}
     assert {row["rule"] for row in rows} == rules
@@ -72,7 +76,10 @@ def test_models_of_protected_images_are_measured_by_steps(
 ) -> None:
     asked = []
 
-    def pictures(protected: Protected, folder: Path, *_: object, steps: int) -> torch.Tensor:
+    def pictures(
+        protected: Protected, folder: Path, *_: object, steps: int, name: str
+    ) -> torch.Tensor:
+        assert name == "pictures"
         asked.append((folder.name, steps))
         return protected.images[:30] if steps > 100 else generated("discs", 30, 128, 5)
 
@@ -95,6 +102,47 @@ def test_models_of_protected_images_are_measured_by_steps(
     assert {row["pictures"] for row in study(tmp_path).rows("luo", False)} == {
         "other icons", "discs", "protected",
     }  # fmt: skip
+
+
+def test_a_model_of_triggered_captions_is_asked_with_and_without_the_trigger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def pictures(
+        protected: Protected,
+        folder: Path,
+        prompt: Callable[[str], str],
+        *_: object,
+        name: str,
+        **__: int,
+    ) -> torch.Tensor:
+        asked[name] = prompt("a cat")
+        return generated("discs", 30, 128, 5)
+
+    monkeypatch.setattr(baselines, "pictures_after_training", pictures)
+    rows = study(tmp_path).rows("trigger", True)
+    assert asked == {"pictures": "tq a cat", "pictures_without_the_trigger": "a cat"}
+    learnt = [row["pictures"] for row in rows if row["pictures"].startswith("after training")]
+    assert set(learnt) == {
+        "after training, 500 steps",
+        "after training, 500 steps without the trigger",
+    }
+    # the page's main table has the question with the trigger
+    assert baselines.page_table(rows).splitlines()[2].endswith(", 500 steps |")
+
+
+def test_a_method_that_cannot_be_trained_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "QUICK", SHORT)
+    monkeypatch.setattr(baseline_networks, "LEAST", 2)
+    options = ["--out", str(tmp_path), "--quick", "--only", "yu,luo"]
+    result = CliRunner().invoke(baselines.app, options)
+    assert result.exit_code == 0, result.output
+    assert "yu is left out: No pair of 5 trainings" in result.output
+    with (tmp_path / "baselines.csv").open() as stream:
+        assert {row["method"] for row in csv.DictReader(stream)} == {"Luo et al."}
 
 
 def test_the_page_names_the_set_that_is_accused_most_often() -> None:
