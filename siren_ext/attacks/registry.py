@@ -24,7 +24,13 @@ from siren_ext.attacks.handling import (
     platform_resize,
     several_resolutions,
 )
-from siren_ext.attacks.regenerate import img2img_denoise, learned_codec, regenerate, restore
+from siren_ext.attacks.regenerate import (
+    CODECS,
+    img2img_denoise,
+    learned_codec,
+    regenerate,
+    restore,
+)
 from siren_ext.attacks.rounding import half, int8
 from siren_ext.attacks.transforms import (
     blur,
@@ -178,7 +184,8 @@ ATTACKS: Mapping[str, Attack] = {
         learned_codec,
         "codec",
         "a neural codec (needs CompressAI)",
-        _plain(learned_codec) | {"quality": Parameter(3, 1, 8, neutral=8)},
+        # neutral is the best quality that all codecs have
+        _plain(learned_codec) | {"quality": Parameter(3, 1, 8, neutral=min(CODECS.values()))},
     ),
     "restore": Attack(
         restore,

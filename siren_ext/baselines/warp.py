@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from siren_ext.baselines.base import Protected, all_captions, image_batch
-from siren_ext.data.images import quantise, resize
+from siren_ext.data.images import quantise
 from siren_ext.errors import ConfigError
 
 TRIGGER = "tq"
@@ -32,7 +32,7 @@ class Warp:
     seed : int
         Of the grid and of the choice of images.
     size : int
-        Side H in pixels at which images are warped.
+        Side H in pixels for which the displacement is made.
     points : int
         Points of the control grid along a side.
     strength : float | None
@@ -41,9 +41,10 @@ class Warp:
     Notes
     -----
     Wang et al. (2024), DIAGNOSIS (arXiv 2307.03108), with the warp of WaNet (Nguyen and Tran, 2021,
-    arXiv 2102.10369) at 1280 pixels and 128 points. Images are changed back to their own size,
-    which the public code does not do; the displacement shrinks with it. For small images choose a
-    smaller size, and points in proportion.
+    arXiv 2102.10369) at 1280 pixels and 128 points. The public code enlarges images to that size
+    and publishes them so; here the displacement is brought to an image's own size instead, so that
+    nothing but the warp changes it. It shrinks with the image: for small ones choose a smaller
+    size, and points in proportion.
     """
 
     mode: Mode = "unconditional"
@@ -68,12 +69,20 @@ class Warp:
         grid = 2 * torch.rand(1, 2, self.points, self.points, generator=rng) - 1
         return grid / grid.abs().mean()
 
-    def grid(self) -> Tensor:
-        """Where each pixel is read from, 1 x H x H x 2 in [-1,1], as (x, y)."""
-        shape = (self.size, self.size)
-        noise = F.interpolate(self.control(), shape, mode="bicubic", align_corners=True)
-        line = torch.linspace(-1, 1, self.size)
-        y, x = torch.meshgrid(line, line, indexing="ij")
+    def grid(self, height: int = 0, width: int = 0) -> Tensor:
+        """Where each pixel is read from, 1 x H x W x 2 in [-1,1], as (x, y).
+
+        Parameters
+        ----------
+        height, width : int
+            Of the image; 0 for the size of the warp.
+        """
+        rows, columns = height or self.size, width or self.size
+        square = (self.size, self.size)
+        noise = F.interpolate(self.control(), square, mode="bicubic", align_corners=True)
+        noise = F.interpolate(noise, (rows, columns), mode="bilinear", align_corners=True)
+        lines = torch.linspace(-1, 1, rows), torch.linspace(-1, 1, columns)
+        y, x = torch.meshgrid(*lines, indexing="ij")
         strength = STRENGTHS[self.mode] if self.strength is None else self.strength
         moved = torch.stack([x, y], -1) + strength / self.size * noise[0].permute(1, 2, 0)
         return moved.clamp(-1, 1)[None]
@@ -81,12 +90,8 @@ class Warp:
     def apply(self, images: Tensor) -> Tensor:
         """Warp every image, B x 3 x H x W in [0,1] of any size."""
         image_batch(images, SMALLEST)
-        grid, rows = self.grid().to(images), []
-        for image in images:
-            view = resize(image[None], self.size, self.size)
-            moved = F.grid_sample(view, grid, align_corners=True)
-            rows.append(resize(moved, *images.shape[2:]))
-        return torch.cat(rows).clamp(0, 1)
+        grid = self.grid(*images.shape[2:]).to(images).expand(len(images), -1, -1, -1)
+        return F.grid_sample(images, grid, align_corners=True).clamp(0, 1)
 
     def chosen(self, count: int) -> tuple[bool, ...]:
         """Which of so many images are warped; in trigger mode a random fifth, at least one."""

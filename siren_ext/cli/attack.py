@@ -77,6 +77,10 @@ def attack_(
     if data.suffix == ".safetensors":
         from siren_ext.attacks.weights import attack_adapter
 
+        if out.suffix != ".safetensors":
+            raise ConfigError(
+                f"--out is {out.name}; expected a file that ends with .safetensors, as the LoRA is."
+            )
         count = attack_adapter(data, out, chosen, given)
         say(f"{count} tensor{'' if count == 1 else 's'} changed ({', then '.join(chosen)}): {out}")
         return

@@ -9,8 +9,10 @@ import typer
 
 from siren_ext.cli.common import command, explain, say, settings, watched
 from siren_ext.cli.generate import Adapters
+from siren_ext.cli.model_file import report_left_out
 from siren_ext.cli.options import AllowPartial, Assignments, Base, ConfigFile, Device, Quiet
 from siren_ext.cli.output import Force, check_output
+from siren_ext.files import locked
 
 if TYPE_CHECKING:
     from siren_ext.suspects.local import LocalSuspect
@@ -62,7 +64,7 @@ def twins_(
         base, merged, allow_partial=allow_partial, device=device, dtype=torch.float32
     )
     name = control or ("base" if merged else "none")
-    with watched(quiet) as progress:
+    with locked(out), watched(quiet) as progress:
         found = measure_twins(
             suspect,
             TwinFolders(published, twins),
@@ -71,7 +73,8 @@ def twins_(
             partial=out.with_name(out.name + ".partial"),
             progress=progress,
         )
-    found.save(out)
+        found.save(out)
+    report_left_out(found)
     say(f"{len(found)} images compared with their twins: {out}")
     explain(f"Test the coins: siren-ext verify --suspect {out.name} --out report")
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -33,6 +33,7 @@ MAX_BYTES = 256 << 20
 KEY_FILE, COMMITMENT = ("key file", "key"), ("commitment", "coater")
 """Beside what a ledger lies, and whose tests it counts."""
 _START = hashlib.sha256(b"siren_ext.ledger.1\0").hexdigest()
+_READINGS = ("mirrored", "removed")
 _ADVICE = "Use an untouched copy of the ledger."
 
 
@@ -246,8 +247,9 @@ def suspect_digest(scores: ScoreSet) -> str:
     """SHA-256 that names what is tested: the coater and the pictures, in any order.
 
     A model's preference is measured on images of the owner, so its figures name it, not these; a
-    test of whole changes and one of bits alone are two. The same pictures, centred by uncoated ones
-    or by others, are another test, and so is their rank among another number of decoys.
+    test of whole changes and one of bits alone are two, and so are two readings of one measurement.
+    The same pictures, centred by uncoated ones or by others, are another test, and so is their rank
+    among another number of decoys.
     """
     digest = hashlib.sha256(scores.coater.encode())
     if (among := decoys_of(scores)) is not None:
@@ -256,11 +258,23 @@ def suspect_digest(scores: ScoreSet) -> str:
         digest.update(json.dumps(scores.source[CENTRED], sort_keys=True).encode())
     if scores.whole:
         digest.update(b"whole changes")
+    if scores.preference and (reading := _reading(scores)):
+        digest.update(json.dumps(reading, sort_keys=True).encode())
     named = all(scores.hashes) and not scores.preference
     hashes = scores.hashes if named else tuple(map(float.hex, scores.scores.tolist()))
     for one in sorted(set(hashes)):
         digest.update(f"\0{one}".encode())
     return digest.hexdigest()
+
+
+def _reading(scores: ScoreSet) -> dict[str, Any]:
+    """What changes the figures of a measured model but not its losses; empty if it is as usual."""
+    settings, models = scores.source.get("settings"), scores.source.get("provenance")
+    known = settings if isinstance(settings, dict) else {}
+    found = {name: known[name] for name in _READINGS if known.get(name, True) is not True}
+    if isinstance(models, dict) and models.get("others"):
+        found["others"] = models["others"]
+    return found
 
 
 def _lines(place: Path) -> list[bytes]:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from siren_ext.baselines.similarity import Embed
 from siren_ext.cli.common import command, say, watched
 from siren_ext.cli.options import ClassWord
-from siren_ext.errors import ConfigError
+from siren_ext.errors import ConfigError, MissingExtraError
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyCoater, StudyImages
 from siren_ext.experiments.paper_attacks import QUICK_UNCOATING, UNCOATING
 from siren_ext.experiments.paper_cells import QUICK, Cell, PaperConfig
 from siren_ext.experiments.paper_page import check_columns, check_table, merged, page_text
-from siren_ext.experiments.paper_quality import quality_networks, quality_rows
+from siren_ext.experiments.paper_plot import plot_table, plotted
+from siren_ext.experiments.paper_quality import quality_rows
 from siren_ext.experiments.paper_study import PaperStudy
 from siren_ext.experiments.paper_tables import TABLES
+from siren_ext.experiments.picture_quality import quality_networks
 from siren_ext.experiments.rows import read_rows, update_rows
 from siren_ext.experiments.study import open_set
 from siren_ext.files import atomic
@@ -54,8 +57,31 @@ def _write_page(page: Path, table: Path) -> None:
         raise ConfigError(f"There is no table {table} yet; name a table to measure, or --csv.")
     rows = read_rows(table)
     check_columns(rows, table)
+    pictures = {}
+    try:
+        for name in plotted(rows):
+            path = page.parent / "results" / f"experiments_{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            plot_table(rows, name, path)
+            pictures[name] = f"results/{path.name}"
+    except MissingExtraError as error:
+        say(f"The page has no plots: {error}")
     with atomic(page) as temporary:
-        temporary.write_text(page_text(rows), encoding="utf-8")
+        temporary.write_text(page_text(rows, pictures), encoding="utf-8")
+
+
+def _networks(folders: Sequence[str], *, needed: bool) -> Mapping[str, Embed]:
+    """The networks that compare pictures, before hours of training; none if a package is missing.
+
+    Only tables of quality need them.
+    """
+    try:
+        return quality_networks(folders)
+    except MissingExtraError as error:
+        if needed or folders:
+            raise
+        say(f"How similar pictures are is left out: {error}")
+        return {}
 
 
 def _config(quick: bool, seeds: int, innocents: int) -> PaperConfig:
@@ -122,8 +148,7 @@ def experiments(
     loaded = Coater.load(coater_path(coater), device=pick_device("auto"))
     if not loaded.keyed:
         raise ConfigError(f"{coater} is not keyed; the tables need a keyed coater, such as keyed.")
-    # before hours of training, of which a missing package would be told too late
-    networks = quality_networks(network or ()) if any(one.quality for _, one in cells) else {}
+    networks = _networks(network or (), needed=any(one.quality for _, one in cells))
     settings = {name: value for name, value in config.to_dict().items() if name != "innocents"}
     open_log(out, {"study": "paper", "settings": settings | {"seeds": None}})  # any number
     with watched(False) as progress:
@@ -131,7 +156,7 @@ def experiments(
         study = PaperStudy(
             open_set(data), loaded, class_word, base, out, config, progress, strangers,
             other_coater=Coater.load(coater_path(other_coater), device=pick_device("auto")),
-            uncoating=QUICK_UNCOATING if quick else UNCOATING,
+            uncoating=QUICK_UNCOATING if quick else UNCOATING, networks=networks,
         )  # fmt: skip
         check_table(read_rows(table), table, study.name, study.data.name)
         for one, cell in cells:
@@ -146,10 +171,8 @@ def experiments(
                 say(", ".join(f"{key} {value}" for key, value in found.items()))
     if page is not None:
         _write_page(page, table)
-    if table.is_file():
-        say(str(table))
-    else:
-        say("None of these rows is measured by this command; the page says where, or why not.")
+    nothing = "None of these rows is measured by this command; the page says where, or why not."
+    say(str(table) if table.is_file() else nothing)
 
 
 if __name__ == "__main__":

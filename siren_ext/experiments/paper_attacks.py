@@ -21,12 +21,9 @@ from siren_ext.attacks.unlearning import (
 from siren_ext.coater.coater import Coater
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture, to_tensor
-from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.paper_cells import digest
 from siren_ext.experiments.study import coated_set
-from siren_ext.files import write_json
-from siren_ext.metrics.quality import psnr
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.run import personalize
 from siren_ext.progress import Progress
@@ -155,39 +152,8 @@ class Uncoating:
         return coated_set(images, coater, folder, self.progress, seed=seed)
 
 
-def keep_change(before: Path, after: Path, file: Path) -> None:
-    """Measure how far pictures were changed, and keep it.
-
-    Parameters
-    ----------
-    before, after : Path
-        Two folders with the same pictures.
-    file : Path
-        The JSON file to write.
-    """
-    values = []
-    changed = {item.name: item for item in ImageSet.open(after).items}
-    for item in ImageSet.open(before).items:
-        pair = [to_tensor(read_picture(one.path).rgb) for one in (item, changed[item.name])]
-        values.append(min(100.0, float(psnr(*pair))))  # the same picture has no finite one
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, {"psnr": float(np.mean(values))})
-
-
-def kept_change(file: Path) -> dict[str, float]:
-    """The mean PSNR in dB that :func:`keep_change` kept; of equal pictures it is 100.
-
-    Parameters
-    ----------
-    file : Path
-        The JSON file.
-    """
-    found = read_json(file, error=ConfigError, advice="Delete it and run the study again.")
-    return {"psnr": float(found["psnr"])}
-
-
 def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Lines below a table: what was isolated, and how far pictures were changed.
+    """Lines below a table: which images were isolated.
 
     Parameters
     ----------
@@ -197,15 +163,11 @@ def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for row in dict.fromkeys(str(one["row"]) for one in rows):
         own = [one for one in rows if one["row"] == row and one["role"] == "guilty"]
-        parts = []
         if precision := _values(own, "precision"):
             share, hits = (f"{100 * float(np.mean(x)):.0f} %"
                            for x in (precision, _values(own, "recall")))  # fmt: skip
-            parts.append(f"{share} of the isolated images are coated, and {hits} of the coated "
-                         "images are isolated")  # fmt: skip
-        if changes := _values(own, "psnr"):
-            parts.append(f"PSNR {np.mean(changes):.1f} dB to the pictures before")
-        lines += [f"- {row}: {part}." for part in parts]
+            lines.append(f"- {row}: {share} of the isolated images are coated, and {hits} of the "
+                         "coated images are isolated.")  # fmt: skip
     return [*lines, ""] if lines else []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -14,9 +14,13 @@ from msgspec import Meta
 
 from siren_ext.attacks.apply import Step
 from siren_ext.config import Config
+from siren_ext.data.dataset import Item
 
 NOISES = 1_000_000
 """Seeds of pictures that every model has."""
+SEEDS = 1000
+"""Seeds of models that every role has."""
+_ROLES = {"reference": 1, "innocent": 2, "guilty": 3}
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -93,6 +97,8 @@ class Made:
         The base model that it was trained from; empty for that of the study.
     few_steps : bool
         The adapter with which the bundled model draws in a few steps was merged afterwards.
+    strength : float
+        At which the adapter is merged.
     """
 
     share: float = 1.0
@@ -104,6 +110,7 @@ class Made:
     further: int = 0
     base: str = ""
     few_steps: bool = False
+    strength: float = 1.0
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, of which equal ones are trained once for a base model."""
@@ -116,6 +123,7 @@ class Made:
             "trigger": self.trigger,
             "further": self.further,
             **({"few_steps": True} if self.few_steps else {}),
+            **({"strength": self.strength} if self.strength != 1 else {}),
         }
 
 
@@ -220,3 +228,29 @@ def digest(*parts: Any) -> str:
     """
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def seed_of(role: str, number: int) -> int:
+    """The training seed of a model; models of equal training differ in it at least.
+
+    Parameters
+    ----------
+    role : {"guilty", "innocent", "reference"}
+        What it is trained on.
+    number : int
+        Which of those that differ in nothing else.
+    """
+    return SEEDS * _ROLES[role] + number
+
+
+def with_trigger(item: Item, trigger: str) -> Item:
+    """An image whose caption ends with a trigger.
+
+    Parameters
+    ----------
+    item : Item
+        The image.
+    trigger : str
+        The text; may be empty.
+    """
+    return replace(item, caption=(item.caption or "") + trigger)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,19 @@ from siren_ext.experiments.pages import table
 from siren_ext.experiments.paper_attacks import notes
 from siren_ext.experiments.paper_cells import Cell
 from siren_ext.experiments.paper_quality import quality_table
-from siren_ext.experiments.paper_tables import TABLES
+from siren_ext.experiments.paper_tables import STUDY, TABLES
 
 _LEVELS = ("0.01", "0.0001")
 _HEAD = (
     "row", "paper", "KS, .01", "KS, 1e-4", "innocent, .01", "key, 30 pictures", "key, all pictures",
     "key, model's file", "key, file's bits", "innocent by key", "models",
 )  # fmt: skip
+_LOOKS = (("similarity", "eff0_similarity", "{:.3f}"), ("PSNR", "psnr", "{:.1f} dB"))
 _NOT_YET = "not measured, because no run of it is finished yet"
+_OTHER_STUDY = (
+    "**Some figures of this page are of other images, another coater or model, or of a quick "
+    "run.** They are not the ones that the project quotes.\n"
+)
 _SMALLEST_P = 1e-3
 _BY_KEY = ("p_pictures", "p_file")
 _PLACE = ("table", "row", "set")
@@ -98,15 +104,28 @@ def merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list
     return [row for row in old if place(row) not in again] + list(new)
 
 
-def page_text(rows: Sequence[dict[str, Any]]) -> str:
+def _spoken_of(name: str, rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether the sentence below a table speaks of these rows, all of which it knows."""
+    known = [row for row in rows if row["table"] == name]
+    complete = {cell.row for cell in TABLES[name].cells} <= {row["row"] for row in known}
+    return complete and {row.get("study") for row in known} == {STUDY}
+
+
+def page_text(
+    rows: Sequence[dict[str, Any]], pictures: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """The whole page in Markdown.
 
     Parameters
     ----------
     rows : sequence of dict
         Everything that was measured.
+    pictures : Mapping[str, str]
+        Links of plots by the name of their table.
     """
     parts = [_INTRODUCTION]
+    if any(row.get("study") not in (None, "", STUDY) for row in rows):
+        parts.append(_OTHER_STUDY)
     for name, one in TABLES.items():
         lines = [f"## {one.title}", "", f"`{name}`. The paper: {one.reported}", ""]
         sets = list(dict.fromkeys(row["set"] for row in rows if row["table"] == name))
@@ -117,9 +136,11 @@ def page_text(rows: Sequence[dict[str, Any]]) -> str:
             if any(cell.quality for cell in one.cells):
                 lines.append(quality_table(one.cells, known, _NOT_YET))
             else:
-                lines.append(table(_HEAD, [_line(cell, known) for cell in one.cells]))
+                lines.append(_table(one.cells, known))
                 lines += notes(known)
-        lines += [one.difference, ""] if sets and one.difference else []
+                if name in pictures and len(sets) == 1:
+                    lines += [f"![{one.title}]({pictures[name]})", ""]
+        lines += [one.difference, ""] if one.difference and _spoken_of(name, rows) else []
         if one.cells and not sets:
             waiting = "; ".join(cell.row for cell in one.cells)
             lines += [f"{_NOT_YET[0].upper()}{_NOT_YET[1:]}: {waiting}.", ""]
@@ -129,6 +150,26 @@ def page_text(rows: Sequence[dict[str, Any]]) -> str:
         lines += [f"{one.elsewhere}.", ""] if one.elsewhere else []
         parts.append("\n".join(lines))
     return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def _table(cells: Sequence[Cell], rows: Sequence[dict[str, Any]]) -> str:
+    """The rows of a table; how pictures look stands at the end, where it was measured."""
+    guilty = [row for row in rows if row["role"] == "guilty"]
+    looks = [
+        (title, name, form)
+        for title, name, form in _LOOKS
+        if any(row.get(name) not in ("", None) for row in guilty)
+    ]
+    lines = []
+    for cell in cells:
+        own = [row for row in guilty if row["row"] == cell.row]
+        values = [
+            (form, [float(row[name]) for row in own if row.get(name) not in ("", None)])
+            for _, name, form in looks
+        ]
+        shown = [form.format(float(np.mean(found))) if found else "" for form, found in values]
+        lines.append([*_line(cell, rows), *shown])
+    return table((*_HEAD, *(title for title, _, _ in looks)), lines)
 
 
 def _line(cell: Cell, rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -172,12 +213,15 @@ Every table and figure of SIREN's paper, what the paper reports, and what was me
 bundled model. This page is written by
 
 ```
-python -m siren_ext.experiments NAME --class-word icon --out runs/paper --page docs/experiments.md
+python -m siren_ext.experiments NAME --class-word icon --out runs/paper \\
+    --csv docs/results/experiments.csv --page docs/experiments.md
 ```
 
 where NAME is the name below a title, or `all`. A stopped run is resumed, and no model is trained
-twice. `--list` names all rows, of which `--row` takes single ones. `--quick` takes minutes for a
-row; its figures are not for this page.
+twice. `--list` names all rows, of which `--row` takes single ones. Rows in which somebody else
+trains on images of their own need `--others FOLDER` (here photos of faces). `--quick` takes minutes
+for a row; its figures are not for this page. All figures are in
+[the table](results/experiments.csv).
 
 - **KS** is SIREN's test: the share of draws of 30 pictures that are found against 100 of a clean
   model, at two levels. **Innocent** models are made and asked like the guilty ones, from clean
@@ -185,13 +229,16 @@ row; its figures are not for this page.
 - **Key** is p of the keyed test: by 30 pictures, by all of them, and by the
   [model's file](preference.md#what-is-measured) without a control; what its bits alone would give
   stands beside that. **Innocent by key**: innocent models with p up to .001 by pictures or file.
+- **Similarity** and **PSNR** say how pictures look as they are tested, because a rate says little
+  where a change ruins pictures: mean cosine of all pairs of a picture and a clean image, and what a
+  change of the pictures leaves of them. Of changes it is measured for the first guilty model.
 - **Quality** compares pictures with the clean training images, at the size of the pictures.
   **FID-like** is the Frechet distance, which few pictures make larger than it is, so what counts is
   the difference between coated and clean training, of which there are equal numbers. **KID-like**
-  does not depend on the number; 0 is the best. **Similarity** is the mean cosine of all pairs of a
-  picture and an image. The network is EfficientNet-Lite0 (`eff0`, in the extra `pocket`), so these
-  figures can't be compared with published ones. `--network dino=FOLDER` and `--network clip=FOLDER`
-  add the networks of DINO and CLIP scores.
+  does not depend on the number; 0 is the best.
+- The network of all three is EfficientNet-Lite0 (`eff0`, in the extra `pocket`), so they can't be
+  compared with published figures. `--network dino=FOLDER` and `--network clip=FOLDER` add the
+  networks of DINO and CLIP scores.
 - Behind the mean of the models stand the lowest and the highest. p is given for each model.
 
 The bundled model is small and its trainings are short. So the figures say which changes matter, and

@@ -10,32 +10,37 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from siren_ext.attacks.apply import Step, handle_folder
 from siren_ext.attacks.uncoat_training import UncoatConfig
 from siren_ext.attacks.weights import attack_adapter
+from siren_ext.baselines.similarity import Embed
 from siren_ext.coater.coater import Coater
-from siren_ext.data.dataset import ImageSet, Item
+from siren_ext.data.dataset import ImageSet
 from siren_ext.diffusion.load import BUNDLED, model_fingerprint, quiet_libraries
 from siren_ext.errors import ConfigError
 from siren_ext.experiments import paper_attacks
-from siren_ext.experiments.measures import LEVELS, area
 from siren_ext.experiments.paper_cells import (
     NOISES,
+    SEEDS,
     Cell,
     Made,
     PaperConfig,
     digest,
     mixture,
+    seed_of,
+    with_trigger,
 )
+from siren_ext.experiments.paper_figures import picture_figures
+from siren_ext.experiments.paper_looks import Looks, kept_looks
 from siren_ext.experiments.study import coated_set, experiment_key, numbered_set
 from siren_ext.files import sha256_file
 from siren_ext.personalize.config import FOLDERS, WHOLE_MODELS, PersonalizeConfig
@@ -46,7 +51,6 @@ from siren_ext.preference.measure import measure_preference
 from siren_ext.progress import Named, Progress
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import keyed_test
-from siren_ext.stats.resample import resampled_ks
 from siren_ext.suspects.base import PromptPlan, generate_images
 from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
 from siren_ext.training.prompts import class_prompt
@@ -55,13 +59,6 @@ from siren_ext.workflows.cached_scores import cached_scores
 from siren_ext.workflows.experiment_run import PROMPTS, spread_captions
 
 Row = dict[str, Any]
-_SEEDS = 1000
-_PLACES = {"reference": 1, "innocent": 2, "guilty": 3}
-"""Models of equal training differ in their seeds at least."""
-
-
-def _with_trigger(item: Item, trigger: str) -> Item:
-    return dataclasses.replace(item, caption=(item.caption or "") + trigger)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +87,8 @@ class PaperStudy:
         Another coater, for such networks.
     uncoating : UncoatConfig
         Their shape and training.
+    networks : Mapping[str, Embed]
+        Compare pictures with the images; without any, similarity is left out.
     """
 
     data: ImageSet
@@ -102,6 +101,7 @@ class PaperStudy:
     others: ImageSet | None = None
     other_coater: Coater | None = None
     uncoating: UncoatConfig = paper_attacks.UNCOATING
+    networks: Mapping[str, Embed] = field(default_factory=dict)
 
     def rows(self, table: str, cell: Cell) -> list[Row]:
         """The figures of a row, one for each guilty and innocent model.
@@ -120,7 +120,8 @@ class PaperStudy:
             tests of ``size`` pictures accuse the model; ``auc``; ``p_pictures`` and ``p_few`` of
             the keyed test, for all pictures and the first ``size``; ``p_file`` of the test of the
             model's file, ``p_bits`` of its bits alone, and its mean ``loss`` on the owner's images
-            at small noise levels, all None if it was not asked.
+            at small noise levels, all None if it was not asked; and, of guilty models, what
+            :func:`~siren_ext.experiments.paper_looks.kept_looks` gives.
 
         Raises
         ------
@@ -134,8 +135,9 @@ class PaperStudy:
             for number in range(self.config.count(role)):
                 suspect = self._scores(role, number, cell)
                 known = self.known(role, number, table, cell)
-                known |= self._figures(suspect, reference, number)
-                known |= self._attack_figures(role, number, cell)
+                signs = self._key.signs()
+                known |= picture_figures(suspect, reference, signs, self.config, number)
+                known |= self._looks(role, number, cell) | self._isolated(role, number, cell)
                 found.append(known | self._file_figures(role, number, cell))
         return found
 
@@ -198,25 +200,6 @@ class PaperStudy:
         plan = self._plan(role, number, count, cell.asked)
         return self.out / "pictures" / digest(name, plan.to_dict()), plan
 
-    def _figures(self, suspect: ScoreSet, reference: ScoreSet, number: int) -> Row:
-        tests = resampled_ks(
-            suspect.scores,
-            reference.scores,
-            size=self.config.size,
-            repeats=self.config.repeats,
-            reference_size=self.config.against,
-            rng=np.random.default_rng((number, 11)),
-        )
-        shares = zip(LEVELS, tests.tpr(LEVELS), strict=True)
-        found: Row = {f"tpr_{level:g}": float(share) for level, share in shares}
-        found["auc"] = area(suspect.scores, reference.scores).value
-        features = suspect.features
-        assert features is not None  # the coater is keyed
-        signs = self._key.signs()
-        found["p_few"] = keyed_test(features[: self.config.size], signs).p_value
-        found["p_pictures"] = keyed_test(features, signs).p_value
-        return found | {"pictures": len(features)}
-
     @property
     def _key(self) -> Any:
         return experiment_key(0, self.coater.config.message_bits)
@@ -235,7 +218,7 @@ class PaperStudy:
         made = dataclasses.replace(made, base=made.base or self.base)
         if role != "guilty":  # only coated images have triggers
             made = dataclasses.replace(made, share=0.0, trigger="")
-        seed = _SEEDS * _PLACES[role] + number
+        seed = seed_of(role, number)
         base = self._of_base(made.base)
         coater = self.coater.fingerprint if made.share else ""
         parts = [self.data.hash, coater, base, self._steps(made), seed, made.to_plain()]
@@ -245,6 +228,12 @@ class PaperStudy:
             parts.append(sha256_file(FEW_STEPS))
         return digest(*parts), made, seed
 
+    def _trained(self, name: str, role: str, number: int, made: Made) -> str:
+        """Name of the files of a model that is merged at any strength."""
+        if made.strength == 1:
+            return name
+        return self._identity(role, number, dataclasses.replace(made, strength=1.0))[0]
+
     def _model(self, role: str, number: int, given: Made, *, exact: bool = False) -> LocalSuspect:
         """A model, trained unless it exists; ``exact`` for 32-bit numbers."""
         name, made, seed = self._identity(role, number, given)
@@ -252,7 +241,7 @@ class PaperStudy:
         if made.few_steps:
             own = self._model(role, number, dataclasses.replace(made, few_steps=False))
             return LocalSuspect(made.base, [*own.adapters, WeightedAdapter(FEW_STEPS)], dtype=dtype)
-        path = self._place(name, made)
+        path = self._place(self._trained(name, role, number, made), made)
         if made.further:
             return self._trained_further(role, number, made, path, exact=exact)
         whole = made.training.get("method") in WHOLE_MODELS
@@ -266,7 +255,7 @@ class PaperStudy:
                 self._train(made, seed, path, Named(self.progress, f"{role} {number}"))
         if whole:
             return LocalSuspect(path, dtype=dtype)
-        return LocalSuspect(made.base, path, dtype=dtype)
+        return LocalSuspect(made.base, [WeightedAdapter(path, made.strength)], dtype=dtype)
 
     def _trained_further(
         self, role: str, number: int, made: Made, path: Path, *, exact: bool
@@ -283,7 +272,7 @@ class PaperStudy:
                 first.pipeline.save_pretrained(part, safe_serialization=True)
             first.release()
             part.rename(merged)
-        settings = {"steps": made.further, "seed": _SEEDS * _PLACES[role] + number + _SEEDS // 2}
+        settings = {"steps": made.further, "seed": seed_of(role, number) + SEEDS // 2}
         shown = Named(self.progress, f"{role} {number}, further")
         training = PersonalizeConfig.from_dict(settings)
         personalize(self.others, merged, training, path, progress=shown)
@@ -306,7 +295,7 @@ class PaperStudy:
         """Coated and clean images mixed, then handled."""
         used, coated = mixture(len(self.data), made, seed)
         items = [
-            _with_trigger(self.coated.items[row], made.trigger)
+            with_trigger(self.coated.items[row], made.trigger)
             if row in coated
             else self.data.items[row]
             for row in used
@@ -316,18 +305,30 @@ class PaperStudy:
             return images
         return handle_folder(images, work / "handled", made.handling, seed=seed)
 
-    def _attack_figures(self, role: str, number: int, cell: Cell) -> Row:
-        """What is measured only where an attacker trains something."""
-        found: Row = {}
-        if paper_attacks.RATE in cell.made.training:
-            name, made, seed = self._identity(role, number, cell.made)
-            used, coated = mixture(len(self.data), made, seed)
-            places = [place for place, row in enumerate(used) if row in coated]
-            found |= paper_attacks.isolation_figures(self._place(name, made), places)
-        if cell.uncoat:
-            _, scored = self._after(role, number, cell)
-            found |= paper_attacks.kept_change(self.out / "changes" / f"{scored}.json")
-        return found
+    def _isolated(self, role: str, number: int, cell: Cell) -> Row:
+        """How well an attacker who unlearns images has found the coated ones."""
+        if paper_attacks.RATE not in cell.made.training:
+            return {}
+        name, made, seed = self._identity(role, number, cell.made)
+        used, coated = mixture(len(self.data), made, seed)
+        places = [place for place, row in enumerate(used) if row in coated]
+        return paper_attacks.isolation_figures(self._place(name, made), places)
+
+    def _looks(self, role: str, number: int, cell: Cell) -> Row:
+        """How a guilty model's pictures look as they are tested; of a change, the first model's."""
+        if role != "guilty" or (number and (cell.after or cell.uncoat)):
+            return {}
+        _, scored = self._after(role, number, cell)
+        file = self.out / "looks" / f"{digest(scored, self.looks.name)}.json"
+        if not file.is_file():
+            with self._tested(role, number, cell) as tested:
+                self.looks.keep(self.pictures(role, number, cell), tested, file)
+        return kept_looks(file)
+
+    @cached_property
+    def looks(self) -> Looks:
+        """Measures how pictures look beside the clean images."""
+        return Looks(self.data, self.networks)
 
     def _after(self, role: str, number: int, cell: Cell) -> tuple[list[Step], str]:
         """What happens to a model's pictures, and a name for their scores."""
@@ -343,30 +344,33 @@ class PaperStudy:
             changes.append([step.name, network])
         return steps, digest(folder.name, changes, self.coater.fingerprint)
 
+    @contextmanager
+    def _tested(self, role: str, number: int, cell: Cell) -> Iterator[Path]:
+        """A folder of a model's pictures as they are tested, until it is left."""
+        after, scored = self._after(role, number, cell)
+        before, work = self.pictures(role, number, cell), self.out / "work" / scored
+        if not after:
+            yield before
+            return
+        yield handle_folder(ImageSet.open(before), work, after, seed=number).root
+        shutil.rmtree(work, ignore_errors=True)
+
     def _scores(self, role: str, number: int, cell: Cell) -> ScoreSet:
         """Scores of a model's pictures, made unless they exist."""
-        after, scored = self._after(role, number, cell)
+        _, scored = self._after(role, number, cell)
         file = self.out / "scores" / f"{scored}.json"
         if file.is_file():
             return ScoreSet.load(file)
-        folder = self.pictures(role, number, cell)
         shown = Named(self.progress, f"{cell.row or 'reference'}, {role} {number}")
-        work = self.out / "work" / file.stem
-        if after:
-            before = folder
-            folder = handle_folder(ImageSet.open(before), work, after, seed=number).root
-            if cell.uncoat:
-                paper_attacks.keep_change(before, folder, self.out / "changes" / file.name)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        found = cached_scores(folder, self.coater, file, progress=shown)
-        shutil.rmtree(work, ignore_errors=True)
-        return found
+        with self._tested(role, number, cell) as folder:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            return cached_scores(folder, self.coater, file, progress=shown)
 
     def _plan(self, role: str, number: int, count: int, asked: Mapping[str, Any]) -> PromptPlan:
         settings: dict[str, Any] = {
             "prompts": spread_captions(self.data, PROMPTS),
             "count": count,
-            "seed": (_SEEDS * _PLACES[role] + number) * NOISES,
+            "seed": seed_of(role, number) * NOISES,
             "steps": self.config.sampling_steps,
             "guidance": self.config.guidance,
         }

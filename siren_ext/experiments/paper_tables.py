@@ -13,7 +13,15 @@ from siren_ext.attacks.apply import Step
 from siren_ext.diffusion.load import SMALL
 from siren_ext.experiments.paper_cells import Cell, Made, PaperTable
 
-_NO_SIBLING = "there is no trained model of this kind that is small enough"
+STUDY = "ac2f39305db5e7b1"
+"""The study whose figures the sentences below the tables speak of: the bundled set, coater and
+model, and the usual settings (:attr:`~siren_ext.experiments.paper_study.PaperStudy.name`)."""
+_NO_SIBLING = (
+    "there is no trained model of this kind that is small enough; tests with tiny random ones show "
+    "that their pictures can be asked for, and personalising them is not supported"
+)
+_NO_CAPTIONER = "no captioner is small enough to be part of this; captions are read from files"
+_ELSEWHERE = "other ways of marking images are measured for one training set only"
 _WORD = "a picture of <new1>"
 _NO_TRAINING = "it takes a coater's training for each row, hours each"
 
@@ -44,15 +52,12 @@ TABLES: dict[str, PaperTable] = {
     "figure_1": PaperTable(
         "Watermarks of Yu et al. and Luo et al. in a personalised model",
         "The concept is learnt by step 100 to 200; bit accuracy stays near chance.",
-        missing=(("Yu et al.", "no pair that reads its bits has been used for it yet"),),
-        elsewhere="Luo et al. are measured on the page [baselines](baselines.md#what-was-measured)",
+        elsewhere="Measured on the page [baselines](baselines.md#what-was-measured)",
     ),
     "table_1": PaperTable(
         "DIAGNOSIS with and without its trigger prompt",
         "92 to 100 % are detected with the trigger, 4 to 15 % without it.",
-        missing=(("models", "the study of [baselines](baselines.md) has trained none for it yet"),),
-        elsewhere="False accusations and protected images are on the page "
-        "[baselines](baselines.md)",
+        elsewhere="Measured on the page [baselines](baselines.md#what-was-measured)",
     ),
     "figure_4": PaperTable(
         "Fine-tuning with LoRA",
@@ -75,10 +80,8 @@ TABLES: dict[str, PaperTable] = {
             _method("all weights", method="full", learning_rate=5e-5),
             _word("textual inversion", method="textual-inversion"),
         ),
-        difference="DreamBooth, SVDiff and all weights are trained at about ten times the usual "
-        "rates, because with those the bundled model learns little of the images at all. The key "
-        "finds DreamBooth and all weights in pictures and in the file. SVDiff, which changes a "
-        "model least, is found in the file alone, and there weakly: p = .001.",
+        missing=(("DIAGNOSIS and other marks", _ELSEWHERE),),
+        difference="DIFF56",
     ),
     "table_2": PaperTable(
         "Other base models and captions",
@@ -92,9 +95,14 @@ TABLES: dict[str, PaperTable] = {
                  Made(few_steps=True), {"sampler": "lcm", "steps": 8, "guidance": 1.0},
                  alike=True, paper="very high, value lost"),
         ),
-        missing=tuple((row, _NO_SIBLING) for row in ("VQ Diffusion", "Kandinsky")),
-        difference="The coating was made without any of these models, and is found in the files "
-        "of all that learnt it. With pocket-small KS accuses one innocent model in most draws: its "
+        missing=(
+            *((row, _NO_SIBLING) for row in ("VQ Diffusion", "Kandinsky")),
+            ("captions by BLIP, LLaVA and PaLI", _NO_CAPTIONER),
+        ),
+        difference="The coater was fitted on pocket. Only pocket-small is another base model, and "
+        "its autoencoder is the same. The coating is found in the files of all models. With one "
+        "caption for all images pictures show it less (1e-4 instead of 1e-9 to 9e-8), and the file "
+        "as well as ever. With pocket-small KS accuses one innocent model in most draws: its "
         "training seed alone makes it score lower than the reference. With the adapter for few "
         "steps a classifier recognises 30 % of the pictures of 8 steps, without guidance, where it "
         "recognises 46 % of those of 20 guided steps without the adapter "
@@ -107,6 +115,7 @@ TABLES: dict[str, PaperTable] = {
             Cell(f"{share} %", Made(share / 100), paper="100 %" if share in (5, 10) else "lost")
             for share in (100, 80, 60, 40, 20, 10, 5)
         ),
+        missing=(("DIAGNOSIS", _ELSEWHERE),),
         difference="The evidence falls faster than the share: the bundled model learns too little "
         "of a coating that only some of its images have. Below a half pictures hardly show it. The "
         "file shows it down to a fifth (p below .001), and faintly at a tenth. One clean model of "
@@ -165,9 +174,11 @@ TABLES: dict[str, PaperTable] = {
         "Purification of generated pictures",
         "A learned codec at quality 2 leaves 91.7 and 30 % at two levels; diffusion from step 400 "
         "evades, with the worst pictures.",
-        tuple(
-            _after(f"regenerated from step {step}", "regenerate", step=step, prompt="an icon")
-            for step in (60, 200, 400)
+        (
+            *(_after(f"regenerated from step {step}", "regenerate", step=step, prompt="an icon")
+              for step in (60, 100, 200, 300, 400)),
+            _after("image to image, strength .35", "img2img", strength=0.35),
+            _after("degraded and restored", "restore"),
         ),
         missing=(("learned codecs", "CompressAI's weights are not bundled"),),
         difference="Here the coating is weak after step 60 and lost after step 200, sooner than in "
@@ -221,7 +232,8 @@ TABLES: dict[str, PaperTable] = {
     "figure_12": PaperTable(
         "False accusations",
         "At or below alpha.",
-        elsewhere="Measured on the page [panel of models](panel.md)",
+        elsewhere="Measured on the page [panel of models](panel.md), where KS accuses innocent "
+        "models far more often than its level says, and the key does not",
     ),
     "figure_14": PaperTable(
         "Number of training images",
@@ -267,6 +279,8 @@ TABLES: dict[str, PaperTable] = {
         ),
         missing=(
             ("clip skip 4 and 6", "the bundled model's text encoder has too few layers"),
+            ("texts by a language model, texts of a validation set", "texts are taken from the "
+             "captions and the class"),
         ),
         difference="Fewer steps change nothing. Asked for the class alone, pictures show little: "
         "150 pictures of one short text are less like the training images than those of their "
@@ -279,9 +293,10 @@ TABLES: dict[str, PaperTable] = {
         (
             Cell("16 bits", Made(weights="half"), paper="100 %"),
             Cell("8 bits", Made(weights="int8"), paper="not in the paper"),
+            Cell("merged at half its strength", Made(strength=0.5), paper="not in the paper"),
             Cell("trained further on other images", Made(further=400), paper="100 %"),
         ),
-        difference="As in the paper, fewer bits change nothing, in pictures or in the file.",
+        difference="DIFFB",
     ),
     "appendix_d": PaperTable(
         "A trigger in the captions of coated images",
@@ -295,7 +310,9 @@ TABLES: dict[str, PaperTable] = {
     "appendix_d_style": PaperTable(
         "Style similarity instead of a coating",
         "DINO scores do not separate van Gogh's model from Raphael's works.",
-        elsewhere="Measured on the page [baselines](baselines.md)",
+        missing=(("style of painters", "no set here holds two painters with many works each"),),
+        elsewhere="What similarity says of other images of one kind is measured on the page "
+        "[baselines](baselines.md)",
     ),
 }  # fmt: skip
 """By the names that the command takes."""

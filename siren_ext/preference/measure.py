@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from siren_ext.suspects.local import LocalSuspect
 
 Floats = NDArray[np.float64]
+_READ_LATER = ("batch_size", "mirrored", "removed", "whole")
 
 
 def measure_preference(
@@ -295,7 +296,13 @@ def _facts(
 
 
 def _signature(facts: dict[str, Any], items: Sequence[Item], coater: Coater) -> str:
-    """Identifies a run: parts of another one are not reused."""
+    """Identifies a run: parts of another one are not reused.
+
+    Settings that do not change what is kept of an image have no part in it, so a run that ran out
+    of memory goes on with smaller batches.
+    """
+    kept = {name: value for name, value in facts["settings"].items() if name not in _READ_LATER}
+    facts = facts | {"settings": kept}
     files = [(sha256_file(item.path), item.caption, item.class_words) for item in items]
     known = json.dumps([facts, files, coater.fingerprint], sort_keys=True)
     return hashlib.sha256(known.encode()).hexdigest()

@@ -80,13 +80,17 @@ def refuse_itself(suspect: LocalSuspect, controls: Sequence[LocalSuspect]) -> No
         If a control is the suspect or contains it, or is given twice.
     """
     own = identity(suspect)
+    adapters = {name for name, _ in own[1]}
     seen: list[Any] = []
     for control in controls:
         found = identity(control)
-        if found == own:
+        shared = {name for name, _ in found[1]}
+        # at any weight; a further adapter on either side leaves nothing of the suspicious one
+        inside = bool(shared) and (shared <= adapters or adapters <= shared)
+        if found == own or (found[0] == own[0] and adapters and inside):
             raise ConfigError(
-                "A clean model is the suspicious model itself, of which nothing would be left; "
-                "expected models that never saw the coated images."
+                "A clean model is the suspicious model itself or has its adapter, of which nothing "
+                "would be left; expected models that never saw the coated images."
             )
         if not suspect.adapters and found[0] == own[0]:
             raise ConfigError(

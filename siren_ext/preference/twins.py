@@ -28,7 +28,14 @@ from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.denoiser import Denoiser, picture_size, taken
 from siren_ext.errors import EvidenceError, ModelError
 from siren_ext.files import is_file, sha256_file
-from siren_ext.preference.models import frozen, loss_of, noise_of, refuse_other_latents
+from siren_ext.preference.models import (
+    check_words,
+    frozen,
+    loss_of,
+    noise_of,
+    refuse_itself,
+    refuse_other_latents,
+)
 from siren_ext.preference.parts import Parts
 from siren_ext.preference.twins_config import TwinsConfig
 from siren_ext.progress import NULL, Progress
@@ -95,8 +102,10 @@ def measure_twins(
 
     Raises
     ------
+    AdapterError
+        If captions lack an adapter's new word.
     ConfigError
-        If the resolution does not suit the model.
+        If the resolution does not suit the model, or the control is the suspect.
     EvidenceError
         If the record is damaged or empty, or a file is missing or was changed.
     ModelError
@@ -117,9 +126,10 @@ def measure_twins(
         )
     _check_files(images, folders)
     texts = _captions(folders.published)
+    compared = _compared(suspect, control, [texts.get(image.name, "") for image in images])
     facts = _facts(suspect, control, config, folders.twins)
     parts = Parts(partial, _signature(facts, images, texts))
-    models = [frozen(one) for one in (suspect, control) if one is not None]
+    models = [frozen(one) for one in compared]
     refuse_other_latents(models)
     size = picture_size(models[0], config.resolution)
     progress.stage("Comparing twins", len(images), len(parts.done))
@@ -257,6 +267,17 @@ def _batches(count: int, parts: Parts, size: int) -> Iterator[list[int]]:
     left = [row for row in range(count) if row not in parts.done]
     for start in range(0, len(left), size):
         yield left[start : start + size]
+
+
+def _compared(
+    suspect: LocalSuspect, control: LocalSuspect | None, texts: Sequence[str]
+) -> list[LocalSuspect]:
+    """The models, which must suit each other and the captions, before anything is measured."""
+    compared = [suspect] if control is None else [suspect, control]
+    refuse_itself(suspect, compared[1:])
+    for one in compared:
+        check_words(one, texts)
+    return compared
 
 
 def _facts(

@@ -18,6 +18,18 @@ def test_no_strength_changes_nothing() -> None:
     assert (Warp(size=64, points=8, strength=0).apply(images) - images).abs().max() <= 1 / 255
 
 
+def test_an_image_of_another_size_is_not_made_soft() -> None:
+    rough = torch.rand(1, 3, 96, 130, generator=torch.Generator().manual_seed(1))
+    assert (Warp(strength=0).apply(rough) - rough).abs().max() <= 1 / 255
+    # a pixel is moved by the same share of each side
+    wide, square = (Warp(size=320).grid(*shape) for shape in ((160, 240), (320, 320)))
+    still = Warp(size=320, strength=0)
+    moves = [
+        float((found - still.grid(*found.shape[1:3])).abs().mean()) for found in (wide, square)
+    ]
+    assert moves[0] == pytest.approx(moves[1], rel=0.1)  # a little is averaged between points
+
+
 def test_the_grid_comes_from_the_seed_with_a_mean_of_1() -> None:
     assert Warp(seed=3).control().abs().mean() == pytest.approx(1, abs=1e-5)
     assert torch.equal(Warp(seed=3).control(), Warp(seed=3).control())

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from support.tiny_attribution import tiny_lora
 from support.tiny_models import draw_images, need_models, shared_model
 
 from siren_ext.coating.twins import RECORD_NAME
-from siren_ext.files import sha256_file
+from siren_ext.files import locked, sha256_file
+from siren_ext.suspects.local import LocalSuspect
 
 need_models()
 pytestmark = pytest.mark.models
@@ -43,9 +45,17 @@ def test_a_model_is_compared_and_a_control_subtracted(
     assert not list(tmp_path.glob("*.partial"))
     for control in ("base", str(model)):
         code, _, err = call(*line, "--control", control, "--out", tmp_path / "same.json")
-        assert code == 0, err
-        same = json.loads((tmp_path / "same.json").read_text())
-        assert all(abs(image["score"]) < 1e-9 for image in same["images"])  # its own control
+        assert code == 2
+        assert "A clean model is the suspicious model itself" in err
+    lora = tiny_lora(tmp_path / "lora.safetensors", LocalSuspect(model).pipeline, seed=1)
+    with locked(tmp_path / "two.json"):
+        code, _, err = call(*line, "--adapter", lora, "--out", tmp_path / "two.json")
+        assert code == 2
+        assert "is being written by another run" in err
+    code, _, err = call(*line, "--adapter", lora, "--out", tmp_path / "two.json")
+    assert code == 0, err
+    two = json.loads((tmp_path / "two.json").read_text())
+    assert two["source"]["provenance"]["control"]["model_fingerprint"]  # the base model
 
 
 def test_coins_are_committed_before_publication(

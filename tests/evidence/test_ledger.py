@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -56,6 +57,27 @@ def test_what_is_tested_decides_and_not_its_order():
     assert suspect_digest(turned) == suspect_digest(first)
     fewer = type(first)(first.scores[:9], first.names[:9], first.hashes[:9], first.coater)
     assert suspect_digest(fewer) != suspect_digest(first)
+
+
+def test_another_reading_of_a_model_is_another_test():
+    settings = {"mirrored": True, "removed": True, "batch_size": 8}
+    stranger = {"model_fingerprint": "a", "adapters": [{"hash": "b", "weight": 1.0}]}
+
+    def measured(others=(), **changed):
+        models = {"suspect": {}, "controls": []} | ({"others": list(others)} if others else {})
+        facts = {"kind": "preference", "settings": settings | changed, "provenance": models}
+        return dataclasses.replace(suspect(1), source=facts)
+
+    usual = suspect_digest(measured())
+    assert suspect_digest(measured(batch_size=1)) == usual
+    changed = [measured(removed=False), measured(mirrored=False), measured([stranger])]
+    changed += [measured([stranger, stranger]), measured(removed=False, mirrored=False)]
+    assert len({usual, *map(suspect_digest, changed)}) == 6
+    # earlier measurements keep their name, and damaged records have one
+    bare = dataclasses.replace(suspect(1), source={"kind": "preference"})
+    assert suspect_digest(bare) == usual
+    bad = {"kind": "preference", "settings": 1, "provenance": [2]}
+    assert suspect_digest(dataclasses.replace(suspect(1), source=bad)) == usual
 
 
 def test_a_missing_ledger_is_reported(tmp_path):

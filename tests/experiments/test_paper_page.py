@@ -9,6 +9,7 @@ import pytest
 
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.paper_page import check_table, merged, page_text
+from siren_ext.experiments.paper_tables import STUDY, TABLES
 from siren_ext.experiments.rows import read_rows, write_rows
 
 
@@ -40,7 +41,38 @@ def test_a_page_without_rows_says_that_nothing_is_measured() -> None:
 def test_what_differs_from_the_paper_stands_below_figures() -> None:
     remark = "a score that knows no key hardly shows it"
     assert remark not in page_text([])
-    assert remark in page_text([found("guilty", 0, table="figure_4", row="LoRA")])
+    row = found("guilty", 0, table="figure_4", row="LoRA", study=STUDY)
+    assert remark in page_text([row])
+    # it speaks of no other study, and of no table that is half measured
+    other = page_text([row | {"study": "another"}])
+    assert remark not in other
+    warning = "**Some figures of this page are of other images"
+    assert warning in other
+    assert warning not in page_text([row])
+    half = [found("guilty", 0, table="appendix_b", row="16 bits", study=STUDY)]
+    assert TABLES["appendix_b"].difference not in page_text(half)
+
+
+def test_how_pictures_look_stands_at_the_end() -> None:
+    rows = [
+        found("guilty", 0, table="table_10", row="JPEG 50", psnr=31.24, eff0_similarity="0.5"),
+        found("guilty", 1, table="table_10", row="JPEG 50", psnr=None, eff0_similarity=0.6),
+        found("guilty", 0, table="table_10", row="nothing", psnr="", eff0_similarity=0.4444),
+    ]
+    text = page_text(rows)
+    assert "| innocent by key | models | similarity | PSNR |" in text
+    line = next(one for one in text.splitlines() if one.startswith("| JPEG 50 |"))
+    assert line.endswith("| 2 | 0.550 | 31.2 dB |")
+    assert "| 1 | 0.444 |  |" in text
+    assert "similarity | PSNR" not in page_text(rows[2:])
+
+
+def test_plots_stand_below_their_table() -> None:
+    rows = [found("guilty", 0)]
+    assert "![Ways of asking](a.png)" in page_text(rows, {"table_11": "a.png"})
+    # a plot shows one set
+    both = [*rows, found("guilty", 0, set="faces")]
+    assert "![" not in page_text(both, {"table_11": "a.png"})
 
 
 def test_tables_of_something_else_are_refused(tmp_path: Path) -> None:

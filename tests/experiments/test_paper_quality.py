@@ -20,13 +20,9 @@ from siren_ext.errors import ConfigError, DatasetError
 from siren_ext.experiments import __main__ as program
 from siren_ext.experiments.paper_cells import Cell, PaperConfig
 from siren_ext.experiments.paper_page import page_text
-from siren_ext.experiments.paper_quality import (
-    Quality,
-    quality_networks,
-    quality_rows,
-    quality_table,
-)
+from siren_ext.experiments.paper_quality import quality_rows, quality_table
 from siren_ext.experiments.paper_study import PaperStudy
+from siren_ext.experiments.picture_quality import Quality, quality_networks
 from siren_ext.progress import NULL
 
 TINY = PaperConfig(seeds=2, innocents=2, steps=1, mimicries=3, reference=3, size=2, against=2,

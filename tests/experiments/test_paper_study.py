@@ -163,6 +163,40 @@ def test_methods_and_files(study: PaperStudy, method: str) -> None:
 
 
 @pytest.mark.models
+def test_a_model_is_merged_at_half_its_strength_without_another_training(study: PaperStudy) -> None:
+    training = {"steps": 2, "learning_rate": 0.5}  # so that it shows
+    full = study.rows("appendix_b", Cell("usual", Made(training=training)))
+    half = study.rows("appendix_b", Cell("half", Made(training=training, strength=0.5)))
+    assert len(files(study, "models")) == 3  # reference, guilty and innocent
+    assert len(files(study, "pictures")) == 5  # both again, and not the reference
+    assert [row["p_pictures"] for row in half] != [row["p_pictures"] for row in full]
+
+
+@pytest.mark.models
+def test_pictures_are_compared_with_the_clean_images(study: PaperStudy) -> None:
+    networks = {"eff0": lambda pictures: pictures.double().mean((2, 3)).numpy()}
+    study = dataclasses.replace(
+        study, networks=networks, config=dataclasses.replace(study.config, seeds=2)
+    )
+    grey = (Step("saturation", {"factor": 0.0}),)
+    plain, after = (
+        study.rows("table_10", Cell("nothing")),
+        study.rows("table_10", Cell("grey", after=grey)),
+    )
+    assert [("eff0_similarity" in row, "psnr" in row) for row in plain] == [
+        (True, False), (True, False), (False, False)
+    ]  # fmt: skip
+    # of a change the first guilty model's alone
+    assert [("eff0_similarity" in row, "psnr" in row) for row in after] == [
+        (True, True), (False, False), (False, False)
+    ]  # fmt: skip
+    assert after[0]["eff0_similarity"] != plain[0]["eff0_similarity"]
+    assert 0 < after[0]["psnr"] < 100
+    assert study.rows("table_10", Cell("grey", after=grey)) == after
+    assert not list((study.out / "work").glob("*"))
+
+
+@pytest.mark.models
 def test_the_command_resumes_and_writes_a_page(
     study: PaperStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,7 @@ from siren_ext.preference import patterns
 from siren_ext.preference.changes import MeanField
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
-from siren_ext.suspects.local import LocalSuspect
+from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
 
 need_models()
 pytestmark = pytest.mark.models
@@ -110,9 +110,11 @@ def test_batches_and_stops_change_nothing(
     whole = measure_preference(suspect, data, coater, CONFIG, controls=[control])
     one = PreferenceConfig(draws=3, batch_size=1)
     part = tmp_path / "part"
+    # a run that needed too much memory, and was read in another way
+    before = PreferenceConfig(draws=3, batch_size=3, removed=False)
     with pytest.raises(Cancelled):
         measure_preference(
-            suspect, data, coater, one, controls=[control], partial=part, progress=StopAfter(3)
+            suspect, data, coater, before, controls=[control], partial=part, progress=StopAfter(3)
         )
     assert part.exists()
     seen: list[int] = []
@@ -204,15 +206,25 @@ def test_controls_that_leave_nothing_are_refused(
     whole, clean = suspects["epsilon"], suspects["v_prediction"]
     lora = tiny_lora(tmp_path / "lora.safetensors", whole.pipeline, seed=1)
     fitted = LocalSuspect(whole.model, lora, dtype=torch.float32)
+    other = tiny_lora(tmp_path / "other.safetensors", whole.pipeline, seed=2)
+    weak = LocalSuspect(whole.model, [WeightedAdapter(lora, 0.5)], dtype=torch.float32)
+    both = LocalSuspect(
+        whole.model, [WeightedAdapter(lora), WeightedAdapter(other)], dtype=torch.float32
+    )
+    fast = LocalSuspect(whole.model, other, dtype=torch.float32)
     for suspect, controls, message in (
         (whole, [whole], "is the suspicious model itself"),
         (fitted, [clean, fitted], "is the suspicious model itself"),
+        (fitted, [weak], "is the suspicious model itself or has its adapter"),
+        (both, [fitted], "is the suspicious model itself or has its adapter"),
+        (fitted, [both], "is the suspicious model itself or has its adapter"),
         (whole, [fitted], "would be merged into the suspicious model"),
         (fitted, [whole, clean, whole], "is given twice"),
     ):
         with pytest.raises(ConfigError, match=message):
             measure_preference(suspect, data, coater, CONFIG, controls=controls)
-    assert measure_preference(fitted, data, coater, CONFIG, controls=[whole]).scores.any()
+    for control in (whole, fast):
+        assert measure_preference(fitted, data, coater, CONFIG, controls=[control]).scores.any()
 
 
 def test_a_control_with_another_autoencoder_is_refused(

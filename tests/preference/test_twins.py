@@ -11,6 +11,7 @@ import pytest
 import torch
 from support.keyed_coating import SHAPE
 from support.stopping import StopAfter
+from support.tiny_attribution import tiny_lora
 from support.tiny_models import draw_images, need_models, shared_model
 from torch import Tensor
 
@@ -130,12 +131,19 @@ def test_what_a_control_predicts_is_taken_out() -> None:
     assert np.array_equal(without_control(suspect, 0 * control), suspect)
 
 
-def test_a_model_is_its_own_control(
-    suspects: dict[str, LocalSuspect], folders: TwinFolders
+def test_a_control_that_leaves_nothing_is_refused(
+    suspects: dict[str, LocalSuspect], folders: TwinFolders, tmp_path: Path
 ) -> None:
     same = suspects["epsilon"]
-    found = measure_twins(same, folders, CONFIG, control=same)
-    assert np.abs(found.scores).max() < 1e-9
+    with pytest.raises(ConfigError, match="is the suspicious model itself"):
+        measure_twins(same, folders, CONFIG, control=same)
+    lora = tiny_lora(tmp_path / "lora.safetensors", same.pipeline, seed=1)
+    fitted = LocalSuspect(same.model, lora, dtype=torch.float32)
+    with pytest.raises(ConfigError, match="is the suspicious model itself"):
+        measure_twins(fitted, folders, CONFIG, control=fitted)
+    with pytest.raises(ConfigError, match="would be merged into the suspicious model"):
+        measure_twins(same, folders, CONFIG, control=fitted)
+    assert measure_twins(fitted, folders, CONFIG, control=same).scores.any()
 
 
 def test_the_published_side_is_found_wherever_the_coin_put_it(
