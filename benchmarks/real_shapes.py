@@ -45,8 +45,8 @@ SHAPES: dict[str, tuple[str, Any, int]] = {
 KINDS = ("evidence", "training")
 CODINGS = 4
 PLAN = PreferenceConfig()
-CARDS = {"RTX 3060, 12 GB": 12.7, "RTX 4090, 24 GB": 82.6}
-"""Peak rate in float32, 10^12 operations a second, by the maker's data sheet."""
+CARDS = {"RTX 3060, 12 GB": (12.7, 12), "RTX 4090, 24 GB": (82.6, 24)}
+"""Peak rate in float32, 10^12 operations a second, and memory in 2^30 bytes, by the maker."""
 USE = 0.5
 TERA, GB = 1e12, 1e9
 
@@ -123,13 +123,17 @@ def one(out: Path, name: str, kind: str) -> None:
 
 
 def counted(name: str) -> dict[str, float]:
-    """10^12 operations of a pass of the network and of the autoencoder's encoder, and weights."""
+    """10^12 operations of a pass of the network and of the encoder, and GB of all weights."""
     import diffusers
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     _, parts, size = SHAPES[name]
     with torch.device("meta"), torch.no_grad():
         unet = diffusers.UNet2DConditionModel.from_config(parts["unet"])
         vae = diffusers.AutoencoderKL.from_config(parts["vae"])
+        texts = [CLIPTextModel(CLIPTextConfig(**parts["text_encoder"]))]
+        if name == "sdxl":
+            texts.append(CLIPTextModelWithProjection(CLIPTextConfig(**parts["text_encoder_2"])))
         latents, text = (
             torch.zeros(1, 4, size // 8, size // 8),
             torch.zeros(1, 77, parts["unet"]["cross_attention_dim"]),
@@ -144,7 +148,9 @@ def counted(name: str) -> dict[str, float]:
             unet(latents, torch.zeros(1), text, **more)
         with FlopCounterMode(display=False) as encoder:
             vae.encode(torch.zeros(1, 3, size, size))
+    weights = sum(one.numel() for part in (unet, vae, *texts) for one in part.parameters())
     return {
+        "weights": 4 * weights / GB,
         "network": network.get_total_flops() / TERA,
         "encoder": encoder.get_total_flops() / TERA,
     }
@@ -173,8 +179,16 @@ def page(out: Path) -> str:
         operations = counted(name)
         for controls in (0, 3):
             total = plan(operations, controls)
-            times = " | ".join(f"{total / rate / USE / 60:.1f} min" for rate in CARDS.values())
-            costs.append(f"| {title}, {size} px | {controls} | {total:,.0f} | {times} |")
+            weights = operations["weights"] * (1 + controls)
+            times = " | ".join(
+                f"{total / rate / USE / 60:.1f} min"
+                if weights < memory * 2**30 / GB
+                else "too large"
+                for rate, memory in CARDS.values()
+            )
+            costs.append(
+                f"| {title}, {size} px | {controls} | {total:,.0f} | {weights:.1f} GB | {times} |"
+            )
     return PAGE.format(
         rows="\n".join(rows),
         costs="\n".join(costs),
@@ -213,10 +227,12 @@ row of training for XL.
 
 The default plan has {images} images at {draws} noise levels, for the suspicious model and for each
 clean control, and {codings} coated copies that pass the autoencoder and the base model.
-Its operations are counted; times are these operations at {use} % of the card's rate in float32.
+Its operations are counted; times are these operations at {use} % of the card's rate in float32. The
+model and all controls are on the card together, in 32 bits: "weights" are theirs, and "too large"
+means that these alone do not fit. A pass takes some GB more.
 
-| | controls | 10^12 operations | {cards} |
-| --- | --- | --- |{lines}
+| | controls | 10^12 operations | weights | {cards} |
+| --- | --- | --- | --- |{lines}
 {costs}
 
 One measurement on a real card is on the page [graphics card](graphics_card.md).

@@ -15,6 +15,7 @@ from siren_ext.attacks.captions import drop_captions, replace_captions
 from siren_ext.attacks.checks import image_batch, within
 from siren_ext.attacks.codecs import jpeg, palette, webp
 from siren_ext.attacks.colours import brightness, contrast, hue, saturation, sharpness
+from siren_ext.attacks.editor import edit
 from siren_ext.attacks.evade import evade
 from siren_ext.attacks.handling import (
     aspect_bucket,
@@ -211,6 +212,12 @@ ATTACKS: Mapping[str, Attack] = {
         "image-to-image with a prompt",
         _plain(img2img_denoise)
         | {"strength": Parameter(0.35, 0, 1), "guidance": _GUIDANCE, "size": _SIZE},
+    ),
+    "edit": Attack(
+        edit,
+        "regeneration",
+        "an image editor such as FLUX.1 Kontext (needs its folder)",
+        _plain(edit) | {"steps": Parameter(28, 1, 1000), "guidance": Parameter(2.5, 0, 30)},
     ),
     "evade": Attack(
         evade,

@@ -38,7 +38,7 @@ _OPTIONS = {"requires_safety_checker": False, "add_watermarker": False}
 # settings of every prompt plan, and their names in diffusers
 _KEYWORDS = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
 # what diffusers and transformers raise for settings that don't fit each other
-_LIBRARY_ERRORS = (
+LIBRARY_ERRORS = (
     OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError, ImportError, IndexError,
 )  # fmt: skip
 
@@ -72,13 +72,15 @@ def load_any_pipeline(
         If diffusers or transformers is not installed.
     """
     path = model_path(model)
-    if _class_names(path)[0] == STABLE:
+    if (name := _class_names(path)[0]) == STABLE:
         return load_pipeline(model, device=device, dtype=dtype)
     target = torch.device(device) if isinstance(device, torch.device) else pick_device(device)
     with quiet_libraries():
         try:
-            pipeline = _assemble(path) if path.is_dir() else load_single_file(path, only=None)
-        except _LIBRARY_ERRORS as error:
+            folder = path.is_dir()
+            kind = _pipeline_class(path, name) if folder else None
+            pipeline = assemble(path, kind) if folder else load_single_file(path, only=None)
+        except LIBRARY_ERRORS as error:
             reason = str(error)[:500]
             raise ModelError(f"{path} can't be loaded as a diffusion model: {reason}.") from error
         place(pipeline, target, pick_dtype(target) if dtype is None else dtype)
@@ -231,7 +233,6 @@ def draw(
     ModelError
         If the picture is not finite, or the GPU runs out of memory.
     """
-    known = _settings(type(pipeline))
     asked: dict[str, Any] = {"prompt": prompt, "output_type": "np"}
     asked |= {_KEYWORDS["steps"]: steps, _KEYWORDS["guidance"]: guidance}
     asked |= {"height": size, "width": size} if size else {}
@@ -239,6 +240,39 @@ def draw(
     # random numbers of the CPU are the same with every device; VQ-Diffusion does not accept them
     source = pipeline.device if family(pipeline) in _UNLISTED else "cpu"
     asked["generator"] = torch.Generator(source).manual_seed(seed)
+    image = call_pipeline(pipeline, asked, f"{steps} steps, guidance {guidance:g} and size "
+                    f"{size or 'its own'}")  # fmt: skip
+    if size and image.shape[1:] != (size, size):
+        raise ConfigError(
+            f"{family(pipeline)} made a picture of {image.shape[2]}x{image.shape[1]} pixels "
+            f"instead of {size}x{size}; choose a size that it supports (often a multiple of 16)."
+        )
+    return image.clamp(0, 1)
+
+
+def call_pipeline(pipeline: Pipeline, asked: dict[str, Any], how: str) -> Tensor:
+    """The picture that a pipeline makes; it is told the settings that it takes.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        A pipeline of any family.
+    asked : dict
+        Settings by their names in diffusers.
+    how : str
+        The settings in words, for messages.
+
+    Returns
+    -------
+    Tensor
+        3 x H x W.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        As of :func:`draw`.
+    """
+    known = _settings(type(pipeline))
     try:
         with quiet_libraries(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice to the authors of diffusers' own pipelines
@@ -248,10 +282,9 @@ def draw(
             f"{family(pipeline)} needs more memory than this GPU has free for one picture. Use a "
             "smaller size, or --device cpu."
         ) from error
-    except _LIBRARY_ERRORS as error:
+    except LIBRARY_ERRORS as error:
         raise ConfigError(
-            f"{family(pipeline)} can't make a picture with {steps} steps, guidance {guidance:g} "
-            f"and size {size or 'its own'}: {str(error)[:300]}."
+            f"{family(pipeline)} can't make a picture with {how}: {str(error)[:300]}."
         ) from error
     image = torch.as_tensor(made.images[0]).permute(2, 0, 1).float()
     if not bool(torch.isfinite(image).all()):
@@ -259,12 +292,7 @@ def draw(
             f"{family(pipeline)} gave a picture of NaN or infinite values; its autoencoder can't "
             "compute in this number format. Use float32."
         )
-    if size and image.shape[1:] != (size, size):
-        raise ConfigError(
-            f"{family(pipeline)} made a picture of {image.shape[2]}x{image.shape[1]} pixels "
-            f"instead of {size}x{size}; choose a size that it supports (often a multiple of 16)."
-        )
-    return image.clamp(0, 1)
+    return image
 
 
 def _settings(kind: type) -> frozenset[str]:
@@ -282,10 +310,22 @@ def _class_names(path: Path) -> tuple[str, str]:
     return str(index.get("_class_name")), str(named[1])
 
 
-def _assemble(path: Path) -> Pipeline:
-    """The pipeline that a folder describes, each part loaded strictly."""
+def assemble(path: Path, kind: Any) -> Pipeline:
+    """The pipeline that a folder describes, each part loaded strictly.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    kind : type
+        Its class.
+
+    Raises
+    ------
+    ModelError
+        If a part is left over, missing or of an unknown kind.
+    """
     index = read_settings(path / "model_index.json")
-    kind = _pipeline_class(path, str(index.get("_class_name")))
     wanted = inspect.signature(kind.__init__).parameters
     parts: dict[str, Any] = {}
     for name, entry in index.items():

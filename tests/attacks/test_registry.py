@@ -18,10 +18,9 @@ from siren_ext.attacks.registry import (
 from siren_ext.errors import ConfigError
 
 PICTURES = [name for name, attack in ATTACKS.items() if attack.kind not in ("captions", "weights")]
-NEEDS = {"base", "coater", "file"}
+NEEDS = {"base", "coater", "file", "model"}
 """Settings of attacks that need a network."""
 LIGHT = [name for name in PICTURES if not set(ATTACKS[name].parameters) & NEEDS]
-LIGHT.remove("learned-codec")
 THIRTEEN = (
     "centre-crop", "hue", "jpeg", "noise", "brightness", "contrast", "palette", "saturation",
     "sharpness", "blur", "super-resolution", "text", "combination",

@@ -323,6 +323,12 @@ def _flux(tokens: Path) -> Any:
     )  # fmt: skip
 
 
+def _kontext(tokens: Path) -> Any:
+    from diffusers import FluxKontextPipeline
+
+    return FluxKontextPipeline(**_flux(tokens).components)
+
+
 def _vq(tokens: Path) -> Any:
     from diffusers import Transformer2DModel, VQDiffusionPipeline, VQDiffusionScheduler, VQModel
 
