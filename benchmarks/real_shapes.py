@@ -179,7 +179,7 @@ def page(out: Path) -> str:
         operations = counted(name)
         for controls in (0, 3):
             total = plan(operations, controls)
-            weights = operations["weights"] * (1 + controls)
+            weights = operations["weights"]
             times = " | ".join(
                 f"{total / rate / USE / 60:.1f} min"
                 if weights < memory * 2**30 / GB
@@ -227,9 +227,9 @@ row of training for XL.
 
 The default plan has {images} images at {draws} noise levels, for the suspicious model and for each
 clean control, and {codings} coated copies that pass the autoencoder and the base model.
-Its operations are counted; times are these operations at {use} % of the card's rate in float32. The
-model and all controls are on the card together, in 32 bits: "weights" are theirs, and "too large"
-means that these alone do not fit. A pass takes some GB more.
+Its operations are counted; times are these operations at {use} % of the card's rate in float32. One
+model is on the card at a time, in 32 bits: "weights" are its own, and "too large" means that these
+alone do not fit. A pass takes some GB more.
 
 | | controls | 10^12 operations | weights | {cards} |
 | --- | --- | --- | --- |{lines}

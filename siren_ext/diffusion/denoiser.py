@@ -279,18 +279,17 @@ def arrange(model: Denoiser, size: int) -> None:
         model.network.to(memory_format=torch.channels_last)
 
 
-def same_encoder(first: Denoiser, second: Denoiser, *, tolerance: float = 0.0) -> bool:
-    """Whether two models make the same latents of a picture.
+def same_encoder(one: Any, other: Any, *, tolerance: float = 0.0) -> bool:
+    """Whether two autoencoders make the same latents of a picture.
 
     Parameters
     ----------
-    first, second : Denoiser
-        The models. Decoders may differ.
+    one, other : AutoencoderKL
+        The autoencoders. Decoders may differ.
     tolerance : float
         Largest difference of a weight, as a share of the largest weight of its tensor; rounding to
         16 bits takes up to .004.
     """
-    one, other = first.pipeline.vae, second.pipeline.vae
     if one is other:
         return True
     mine, theirs = one.state_dict(), other.state_dict()

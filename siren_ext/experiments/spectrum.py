@@ -222,7 +222,7 @@ class Spectrum:
         for first in range(0, len(rows), _BATCH):
             part = rows[first : first + _BATCH]
             asked = [texts[row] for row in part]
-            found, _ = learnt_fields([model], self.views[part], asked, part, PreferenceConfig())
+            found, _ = learnt_fields(model, self.views[part], asked, part, PreferenceConfig())
             fields.append(found)
         return shares(np.concatenate(fields), self.latents)
 

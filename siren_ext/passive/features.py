@@ -121,7 +121,8 @@ def measure_features(
     hashes = [sha256_file(item.path) for item in images.items]
     facts = _facts(suspect, control, config, size, models)
     parts = Parts(partial, _signature(facts, hashes, texts_of(images.items, config)))
-    run = _Run(models, config, size, len(models) > 1 and same_encoder(*models))
+    encoders = [model.pipeline.vae for model in models]
+    run = _Run(models, config, size, len(models) > 1 and same_encoder(*encoders))
     progress.stage("Measuring features", len(images), len(parts.done))
     try:
         for rows in _batches(len(images), parts, together(config, size)):

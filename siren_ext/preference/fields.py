@@ -42,7 +42,7 @@ def text_of(item: Item) -> str:
 
 
 def fields_of_items(
-    models: Sequence[Denoiser],
+    model: Denoiser,
     items: Sequence[Item],
     rows: list[int],
     size: int,
@@ -52,8 +52,8 @@ def fields_of_items(
 
     Parameters
     ----------
-    models : sequence of Denoiser
-        As in :func:`learnt_fields`.
+    model : Denoiser
+        The model.
     items : sequence of Item
         The set.
     rows : list[int]
@@ -72,23 +72,23 @@ def fields_of_items(
     """
     images = torch.cat([view(items[row], size) for row in rows])
     texts = [text_of(items[row]) for row in rows]
-    return learnt_fields(models, images, texts, rows, config)
+    return learnt_fields(model, images, texts, rows, config)
 
 
 @torch.no_grad()
 def learnt_fields(
-    models: Sequence[Denoiser],
+    model: Denoiser,
     images: Tensor,
     texts: list[str],
     rows: list[int],
     config: PreferenceConfig,
 ) -> tuple[Floats, Floats]:
-    """What a model adds to images by itself, and its losses, minus the mean of other models.
+    """What a model adds to images by itself, and its losses.
 
     Parameters
     ----------
-    models : sequence of Denoiser
-        The model, whose autoencoder serves all, and the others if there are any.
+    model : Denoiser
+        The model.
     images : Tensor
         B x 3 x H x W in [0,1].
     texts : list[str]
@@ -110,12 +110,8 @@ def learnt_fields(
     ModelError
         If a loss is not finite.
     """
-    latents = pipelines.encode_latents(models[0].pipeline, images)
-    field, losses = _learnt(models[0], latents, texts, rows, config)
-    for other in models[1:]:
-        theirs, usual = _learnt(other, latents, texts, rows, config)
-        field = field - theirs / (len(models) - 1)
-        losses = losses - usual / (len(models) - 1)
+    latents = pipelines.encode_latents(model.pipeline, images)
+    field, losses = _learnt(model, latents, texts, rows, config)
     return field.flatten(1).double().cpu().numpy(), losses.double().numpy()
 
 

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from siren_ext.suspects.local import LocalSuspect
 
 Floats = NDArray[np.float64]
+_LABEL = "Measuring preference"
 _READ_LATER = ("batch_size", "mirrored", "removed", "whole")
 
 
@@ -91,8 +92,9 @@ def measure_preference(
         Adapters of other people's images on the same base model, a dozen or so; see
         :func:`siren_ext.preference.reading.read_fields`.
     partial : Path | None
-        A file for finished images, from which a stopped run is resumed; deleted at the end. One for
-        finished adapters is beside it, with ``.others`` added.
+        A file for finished images, from which a stopped run is resumed; deleted at the end. Those
+        of clean models are beside it, with a number added, and one for finished adapters, with
+        ``.others`` added.
     progress : Progress
         One unit per image, and per other adapter.
 
@@ -118,31 +120,58 @@ def measure_preference(
     Notes
     -----
     The denoiser is passed ``draws`` times per image and model. Patterns, which take some hundred
-    passes more, are remembered. Memory is that of ``batch_size`` pictures.
+    passes more, are remembered. Memory is that of one model and ``batch_size`` pictures.
     """
     config = config or PreferenceConfig()
     items = _probes(data, coater, config)
     _check_models(suspect, controls, others, items)
     facts = _facts(suspect, controls, others, config)
-    run = _signature(facts, items, coater)
-    parts = Parts(partial, run)
-    spare = Parts(partial and partial.with_name(f"{partial.name}.others"), run)
-    models = [frozen(one) for one in (suspect, *controls)]
-    refuse_other_latents(models)
-    size = picture_size(models[0], config.resolution)
-    _fill(parts, models, items, size, config, progress)
-    usual = other_fields(others, items, size, config, spare, progress) if others else None
+    parts = _parts(facts, items, coater, partial)
+    fields, losses, size = _measured(suspect, controls, items, config, parts, progress)
+    usual = other_fields(others, items, size, config, parts[-1], progress) if others else None
     asked = config.whole or (config.removed and bool(controls))
-    reader = _reader(models, suspect, controls, config, asked)
-    found = _score_set(items, parts, coater, facts, *reader, size, usual, progress)
-    parts.remove()
-    spare.remove()
+    reader = _reader(suspect, config, asked)
+    found = _score_set(items, fields, losses, coater, facts, *reader, size, usual, progress)
+    for one in parts:
+        one.remove()
     return found
+
+
+def _measured(
+    suspect: LocalSuspect,
+    controls: Sequence[LocalSuspect],
+    items: Sequence[Item],
+    config: PreferenceConfig,
+    parts: Sequence[Parts],
+    progress: Progress,
+) -> tuple[Floats, Floats, int]:
+    """Fields and losses of the suspect, minus the means of its controls', and the side in pixels.
+
+    One model is in memory at a time, and the suspect's autoencoder, which encodes for all.
+    """
+    tables, encoder, size = [], None, 0
+    for number, one in enumerate((suspect, *controls)):
+        model = frozen(one)
+        if encoder is None:
+            encoder, size = model.pipeline.vae, picture_size(model, config.resolution)
+        refuse_other_latents(encoder, model)
+        model.pipeline.vae = encoder
+        label = f"Measuring clean model {number} of {len(controls)}" if number else _LABEL
+        _fill(parts[number], model, label, items, size, config, progress)
+        tables.append(parts[number].tables(len(items)))
+        del model
+        if controls:
+            one.release()
+    (fields, losses), usual = tables[0], tables[1:]
+    for found, lost in usual:
+        fields, losses = fields - found / len(usual), losses - lost / len(usual)
+    return fields, losses, size
 
 
 def _fill(
     parts: Parts,
-    models: list[Denoiser],
+    model: Denoiser,
+    label: str,
     items: Sequence[Item],
     size: int,
     config: PreferenceConfig,
@@ -150,10 +179,10 @@ def _fill(
 ) -> None:
     """Measure the images that are not done yet."""
 
-    def measured(rows: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return fields_of_items(models, items, rows, size, config)
+    def measured(rows: list[int]) -> tuple[Floats, Floats]:
+        return fields_of_items(model, items, rows, size, config)
 
-    progress.stage("Measuring preference", len(items), len(parts.done))
+    progress.stage(label, len(items), len(parts.done))
     left = list(_batches(items, parts, config.batch_size))
     current().wait()  # before the main process writes what the others read
     try:
@@ -199,11 +228,7 @@ def _batches(items: Sequence[Item], parts: Parts, size: int) -> Iterator[list[in
 
 
 def _reader(
-    models: list[Denoiser],
-    suspect: LocalSuspect,
-    controls: Sequence[LocalSuspect],
-    config: PreferenceConfig,
-    asked: bool,
+    suspect: LocalSuspect, config: PreferenceConfig, asked: bool
 ) -> tuple[Denoiser, int | None]:
     """The model that reads the patterns, and the timestep at which it removes of them.
 
@@ -211,17 +236,16 @@ def _reader(
     memory from then on.
     """
     if not asked:
-        return models[0], None
-    models.clear()
+        return frozen(suspect), None
     if suspect.adapters:
-        for one in (suspect, *controls):
-            one.release()
+        suspect.release()
     return frozen(base_of(suspect)), int((STEPS - 1) * (config.low + config.high) / 2)
 
 
 def _score_set(
     items: Sequence[Item],
-    parts: Parts,
+    fields: Floats,
+    losses: Floats,
     coater: Coater,
     facts: dict[str, Any],
     reader: Denoiser,
@@ -231,7 +255,6 @@ def _score_set(
     progress: Progress,
 ) -> ScoreSet:
     """The result: the fields, read along the patterns, or what is removed of them at a time."""
-    fields, losses = parts.tables(len(items))
     settings: dict[str, Any] = facts["settings"]
     pipeline, mirrored = reader.pipeline, bool(settings["mirrored"])
     coater.to(reader.device)
@@ -295,14 +318,28 @@ def _facts(
     return {"kind": PREFERENCE, "provenance": models, "settings": config.to_dict()}
 
 
-def _signature(facts: dict[str, Any], items: Sequence[Item], coater: Coater) -> str:
-    """Identifies a run: parts of another one are not reused.
+def _parts(
+    facts: dict[str, Any], items: Sequence[Item], coater: Coater, partial: Path | None
+) -> list[Parts]:
+    """Finished images of the suspect and of each control, and finished other adapters."""
+    models = facts["provenance"]
+    known = [models["suspect"], *models["controls"], models.get("others", [])]
+    ends = ["", *(f".{number + 1}" for number in range(len(models["controls"]))), ".others"]
+    return [
+        Parts(
+            partial and partial.with_name(partial.name + end), _signature(facts, one, items, coater)
+        )
+        for one, end in zip(known, ends, strict=True)
+    ]
+
+
+def _signature(facts: dict[str, Any], model: Any, items: Sequence[Item], coater: Coater) -> str:
+    """Identifies what is kept of a model: parts of another run are not reused.
 
     Settings that do not change what is kept of an image have no part in it, so a run that ran out
-    of memory goes on with smaller batches.
+    of memory goes on with smaller batches. Neither have the other models.
     """
     kept = {name: value for name, value in facts["settings"].items() if name not in _READ_LATER}
-    facts = facts | {"settings": kept}
     files = [(sha256_file(item.path), item.caption, item.class_words) for item in items]
-    known = json.dumps([facts, files, coater.fingerprint], sort_keys=True)
+    known = json.dumps([model, kept, files, coater.fingerprint], sort_keys=True)
     return hashlib.sha256(known.encode()).hexdigest()

@@ -115,20 +115,23 @@ def identity(model: LocalSuspect) -> tuple[str, list[tuple[str, float]]]:
     return str(facts["model_fingerprint"]), adapters
 
 
-def refuse_other_latents(models: Sequence[Denoiser]) -> None:
-    """Check that models can be compared: all take the latents of the first one's autoencoder.
+def refuse_other_latents(encoder: Any, *models: Denoiser) -> None:
+    """Check that models can be compared: all take the latents of the suspect's autoencoder.
 
     Parameters
     ----------
-    models : sequence of Denoiser
-        The suspicious model, and those that are subtracted.
+    encoder : AutoencoderKL
+        The suspicious model's autoencoder.
+    *models : Denoiser
+        Models that are subtracted.
 
     Raises
     ------
     ConfigError
         If one has another autoencoder.
     """
-    if not all(same_encoder(models[0], one, tolerance=_ROUNDING) for one in models[1:]):
+    alike = (same_encoder(encoder, one.pipeline.vae, tolerance=_ROUNDING) for one in models)
+    if not all(alike):
         raise ConfigError(
             "The clean model has another autoencoder than the suspicious one, so they can't be "
             "compared; expected a model of the same family and base."

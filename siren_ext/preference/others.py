@@ -120,7 +120,7 @@ def other_fields(
     plain: dict[str, Floats] = {}
 
     def mean(model: LocalSuspect) -> Floats:
-        network = [frozen(model)]
+        network = frozen(model)
         parts = [fields_of_items(network, items, batch, size, config)[0] for batch in batches]
         model.release()
         found: Floats = np.concatenate(parts).mean(0)

@@ -130,7 +130,7 @@ def measure_twins(
     facts = _facts(suspect, control, config, folders.twins)
     parts = Parts(partial, _signature(facts, images, texts))
     models = [frozen(one) for one in compared]
-    refuse_other_latents(models)
+    refuse_other_latents(models[0].pipeline.vae, *models[1:])
     size = picture_size(models[0], config.resolution)
     progress.stage("Comparing twins", len(images), len(parts.done))
     try:

@@ -198,19 +198,19 @@ def test_flow_models_are_asked_as_their_pipelines_ask(root: Path, name: str) -> 
 
 def test_encoders_are_compared(root: Path) -> None:
     first, second = (denoiser(load(shared_model(root, "kl", "epsilon"))) for _ in range(2))
-    assert same_encoder(first, first)
-    assert same_encoder(first, second)
-    assert not same_encoder(first, denoiser(load(shared_model(root, "tiny", "epsilon"))))
+    assert same_encoder(first.pipeline.vae, first.pipeline.vae)
+    assert same_encoder(first.pipeline.vae, second.pipeline.vae)
+    assert not same_encoder(first.pipeline.vae, load(shared_model(root, "tiny", "epsilon")).vae)
     # another folder, and so another name in its settings
-    assert same_encoder(first, denoiser(load(shared_model(root, "kl", "v_prediction"))))
+    assert same_encoder(first.pipeline.vae, load(shared_model(root, "kl", "v_prediction")).vae)
     next(second.pipeline.vae.decoder.parameters()).data.add_(1)
-    assert same_encoder(first, second)
+    assert same_encoder(first.pipeline.vae, second.pipeline.vae)
     for weights in second.pipeline.vae.encoder.parameters():
         weights.data = weights.data.half().float()
-    assert not same_encoder(first, second)
-    assert same_encoder(first, second, tolerance=0.01)
+    assert not same_encoder(first.pipeline.vae, second.pipeline.vae)
+    assert same_encoder(first.pipeline.vae, second.pipeline.vae, tolerance=0.01)
     next(second.pipeline.vae.encoder.parameters()).data.add_(1)
-    assert not same_encoder(first, second, tolerance=0.01)
+    assert not same_encoder(first.pipeline.vae, second.pipeline.vae, tolerance=0.01)
 
 
 def test_what_is_refused(root: Path) -> None:

@@ -9,7 +9,6 @@ from support.tiny_models import draw_images, need_models, shared_model
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.diffusion import pipelines
-from siren_ext.diffusion.denoiser import Denoiser
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.fields import fields_of_items, learnt_fields, view
 from siren_ext.preference.models import frozen, noise_of
@@ -41,7 +40,7 @@ def test_fields_are_what_the_model_adds(
 ) -> None:
     pipeline = suspects[prediction].pipeline
     image, text = view(data.items[4], 32), [data.items[4].caption or ""]
-    fields, losses = learnt_fields([frozen(suspects[prediction])], image, text, [4], CONFIG)
+    fields, losses = learnt_fields(frozen(suspects[prediction]), image, text, [4], CONFIG)
     with torch.no_grad():
         latents = pipelines.encode_latents(pipeline, image)
     added = torch.zeros_like(latents)
@@ -61,33 +60,13 @@ def test_fields_are_what_the_model_adds(
     assert losses[0] == pytest.approx(loss / CONFIG.draws, rel=1e-4)
 
 
-def test_controls_are_averaged(suspects: dict[str, LocalSuspect], data: ImageSet) -> None:
-    first, second = (frozen(suspects[name]) for name in suspects)
-    image, text = view(data.items[0], 32), [""]
-
-    def field(*models: Denoiser) -> np.ndarray:
-        return learnt_fields(list(models), image, text, [0], CONFIG)[0]
-
-    mean = (field(first) + field(second)) / 2
-    assert np.allclose(field(first, first, second), field(first) - mean, atol=1e-5)
-
-
 def test_fields_of_a_set_are_those_of_its_images(
     suspects: dict[str, LocalSuspect], data: ImageSet
 ) -> None:
-    model = [frozen(suspects["epsilon"])]
+    model = frozen(suspects["epsilon"])
     both = fields_of_items(model, data.items, [1, 4], 32, CONFIG)
     for place, row in enumerate((1, 4)):
         item = data.items[row]
         alone = learnt_fields(model, view(item, 32), [item.caption or ""], [row], CONFIG)
         assert np.allclose(both[0][place], alone[0][0], atol=1e-5)
         assert np.allclose(both[1][place], alone[1][0], rtol=1e-4)
-
-
-def test_of_a_model_minus_itself_nothing_is_left(
-    suspects: dict[str, LocalSuspect], data: ImageSet
-) -> None:
-    model = frozen(suspects["epsilon"])
-    fields, losses = fields_of_items([model, model], data.items, [0, 1], 32, CONFIG)
-    assert not fields.any()
-    assert not losses.any()

@@ -28,10 +28,11 @@ from siren_ext.errors import (
     DatasetError,
     ModelError,
 )
-from siren_ext.preference import patterns
+from siren_ext.preference import measure, patterns
 from siren_ext.preference.changes import MeanField
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
+from siren_ext.progress import Progress
 from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
 
 need_models()
@@ -127,8 +128,8 @@ def test_batches_and_stops_change_nothing(
     again = measure_preference(
         suspect, data, coater, one, controls=[control], partial=part, progress=Counted(99)
     )
-    assert seen == [3, 0]  # images, then patterns
-    assert not part.exists()
+    assert seen == [3, 0, 0]  # images, those of the clean model, then patterns
+    assert not list(tmp_path.iterdir())
     assert whole.features is not None
     assert again.features is not None
     assert np.abs(again.features - whole.features).max() < 1e-3
@@ -225,6 +226,69 @@ def test_controls_that_leave_nothing_are_refused(
             measure_preference(suspect, data, coater, CONFIG, controls=controls)
     for control in (whole, fast):
         assert measure_preference(fitted, data, coater, CONFIG, controls=[control]).scores.any()
+
+
+def test_controls_are_averaged(
+    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater, tmp_path: Path
+) -> None:
+    base = suspects["epsilon"]
+    loras = [
+        tiny_lora(tmp_path / f"{seed}.safetensors", base.pipeline, seed=seed) for seed in (1, 2)
+    ]
+    first, second = (LocalSuspect(base.model, one, dtype=torch.float32) for one in loras)
+    other = suspects["v_prediction"]
+    alone = [measure_preference(one, data, coater, CONFIG).scores for one in (other, first, second)]
+    found = measure_preference(other, data, coater, CONFIG, controls=[first, second])
+    assert np.allclose(found.scores, alone[0] - (alone[1] + alone[2]) / 2, atol=1e-6)
+
+
+def test_one_model_is_in_memory_at_a_time(
+    suspects: dict[str, LocalSuspect],
+    data: ImageSet,
+    coater: Coater,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = suspects["epsilon"].model
+    lora = tiny_lora(tmp_path / "lora.safetensors", suspects["epsilon"].pipeline, seed=1)
+    fitted = LocalSuspect(base, lora, dtype=torch.float32)
+    models = (base, suspects["v_prediction"].model)
+    others = [LocalSuspect(one, dtype=torch.float32) for one in models]
+    loaded: list[int] = []
+    freeze = measure.frozen
+
+    def frozen(one: LocalSuspect) -> Any:
+        found = freeze(one)
+        loaded.append(sum("_loaded" in vars(model) for model in (fitted, *others)))
+        return found
+
+    monkeypatch.setattr(measure, "frozen", frozen)
+    measure_preference(fitted, data, coater, CONFIG, controls=others)
+    assert loaded == [1, 1, 1, 0]  # the last one is the base model, which reads
+
+
+def test_a_measured_suspect_is_kept_when_controls_change(
+    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater, tmp_path: Path
+) -> None:
+    suspect, control = suspects["epsilon"], suspects["v_prediction"]
+    folder = tmp_path / "other"
+    shutil.copytree(suspect.model, folder)
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    save_file({name: -value for name, value in load_file(weights).items()}, weights)
+    other, part = LocalSuspect(folder, dtype=torch.float32), tmp_path / "part"
+    with pytest.raises(ConfigError, match="has another autoencoder"):
+        measure_preference(suspect, data, coater, CONFIG, controls=[other], partial=part)
+    seen: list[tuple[str, int]] = []
+
+    class Seen(Progress):
+        def stage(self, label: str, total: int | None = None, done: int = 0) -> None:
+            seen.append((label, done))
+
+    measure_preference(
+        suspect, data, coater, CONFIG, controls=[control], partial=part, progress=Seen()
+    )
+    assert seen[:2] == [("Measuring preference", 5), ("Measuring clean model 1 of 1", 0)]
+    assert not part.exists()
 
 
 def test_a_control_with_another_autoencoder_is_refused(
