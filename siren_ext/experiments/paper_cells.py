@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from siren_ext.attacks.apply import Step
 from siren_ext.config import Config
-from siren_ext.data.dataset import Item
+from siren_ext.data.dataset import ImageSet, Item
 
 NOISES = 1_000_000
 """Seeds of pictures that every model has."""
@@ -254,3 +254,19 @@ def with_trigger(item: Item, trigger: str) -> Item:
         The text; may be empty.
     """
     return replace(item, caption=(item.caption or "") + trigger)
+
+
+def with_word(data: ImageSet, made: Made) -> ImageSet:
+    """The images as a model is asked about them: with its new word in the captions, if it has one.
+
+    Parameters
+    ----------
+    data : ImageSet
+        The images.
+    made : Made
+        How the model was made.
+    """
+    if not made.training.get("token"):
+        return data
+    items = tuple(replace(item, caption=made.training.get("prompt")) for item in data.items)
+    return replace(data, items=items)

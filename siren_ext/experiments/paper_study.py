@@ -38,6 +38,7 @@ from siren_ext.experiments.paper_cells import (
     mixture,
     seed_of,
     with_trigger,
+    with_word,
 )
 from siren_ext.experiments.paper_figures import picture_figures
 from siren_ext.experiments.paper_looks import Looks, kept_looks
@@ -200,7 +201,7 @@ class PaperStudy:
         plan = self._plan(role, number, count, cell.asked)
         return self.out / "pictures" / digest(name, plan.to_dict()), plan
 
-    @property
+    @cached_property
     def _key(self) -> Any:
         return experiment_key(0, self.coater.config.message_bits)
 
@@ -301,9 +302,8 @@ class PaperStudy:
             for row in used
         ]
         images = numbered_set(items, work / "mixed")
-        if not made.handling:
-            return images
-        return handle_folder(images, work / "handled", made.handling, seed=seed)
+        handled = made.handling
+        return handle_folder(images, work / "handled", handled, seed=seed) if handled else images
 
     def _isolated(self, role: str, number: int, cell: Cell) -> Row:
         """How well an attacker who unlearns images has found the coated ones."""
@@ -385,16 +385,16 @@ class PaperStudy:
             return dict.fromkeys(("p_file", "p_bits", "loss"))
         name, _, _ = self._identity(role, number, cell.made)
         plan = PreferenceConfig()
-        parts = (name, self.coater.fingerprint, plan.to_dict())
-        file = self.out / "files" / f"{digest(*parts)}.json"
+        file = self.out / "files" / f"{digest(name, self.coater.fingerprint, plan.to_dict())}.json"
         if not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)
             suspect = self._model(role, number, cell.made, exact=True)
-            shown = Named(self.progress, f"{cell.row}, {role} {number}")
-            measure_preference(suspect, self.data, self.coater, plan, progress=shown).save(file)
+            data, label = with_word(self.data, cell.made), f"{cell.row}, {role} {number}"
+            shown = Named(self.progress, label)
+            measure_preference(suspect, data, self.coater, plan, progress=shown).save(file)
         kept = ScoreSet.load(file)
         assert kept.features is not None
         whole = whole_of(kept, self._key, self.coater)
         assert whole is not None  # the plan records the field
-        bits = keyed_test(kept.features, self._key.signs()).p_value
-        return {"p_file": whole.p_value, "p_bits": bits, "loss": float(kept.scores.mean())}
+        bits, loss = keyed_test(kept.features, self._key.signs()), float(kept.scores.mean())
+        return {"p_file": whole.p_value, "p_bits": bits.p_value, "loss": loss}

@@ -197,6 +197,9 @@ TABLES: dict[str, PaperTable] = {
                      Made(share / 100, training={"isolation_rate": 0.05}), paper=paper),
             )
         ),
+        difference="None of the images that were isolated is coated: coated images are not learnt "
+        "sooner than others. Unlearning others than the coated ones makes p about twice as large. "
+        "With so few coated images the bundled model learns little of the coating anyway.",
     ),
     "table_7": PaperTable(
         "A network that removes coatings",
@@ -306,6 +309,9 @@ TABLES: dict[str, PaperTable] = {
             Cell("half of the images, with watermark", Made(0.48, trigger=" with watermark"),
                  paper="100 %"),
         ),
+        difference="As in the paper, words in the captions of coated images do not keep the "
+        "coating from pictures that are asked for without them: p of pictures and file are as they "
+        "are without a trigger, as far as one model each can say.",
     ),
     "appendix_d_style": PaperTable(
         "Style similarity instead of a coating",

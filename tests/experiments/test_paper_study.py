@@ -147,7 +147,7 @@ def test_an_adapter_for_few_steps_is_merged_into_the_same_models(
 
 @pytest.mark.models
 @pytest.mark.parametrize("method", ["full", "custom-diffusion"])
-def test_methods_and_files(study: PaperStudy, method: str) -> None:
+def test_methods_and_files(study: PaperStudy, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     word = {"token": "<new1>", "prompt": "a <new1>"} if method != "full" else {}
     more = {"class_prompt": "a cat", "class_images": 1, "class_steps": 1} if word else {}
     cell = Cell(
@@ -156,7 +156,13 @@ def test_methods_and_files(study: PaperStudy, method: str) -> None:
         {"prompts": ("a <new1>",)} if word else {},
         alike=bool(word),
     )
-    assert len(study.rows("figure_5_6", cell)) == 2
+    if word:  # a model that knows a new word is asked with it, by its file too
+        config = dataclasses.replace(study.config, file=True)
+        monkeypatch.setattr(patterns, "CODINGS", 8)
+        monkeypatch.setattr(patterns, "_PER_BIT", 2)
+        study = dataclasses.replace(study, config=config)
+    rows = study.rows("figure_5_6", cell)
+    assert [row["p_file"] is None for row in rows] == [not word] * 2
     if not word:
         study.rows("appendix_b", Cell("16 bits", Made(weights="half")))
         assert len(files(study, "models")) == 2 + 1 + 4  # folders, reference, and two twice
