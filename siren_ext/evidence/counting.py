@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from siren_ext.evidence.ledger import COMMITMENT, count_test, priced
+from siren_ext.evidence.ledger import COINS, COMMITMENT, count_test, priced
 from siren_ext.evidence.precedence import Precedence, not_committed
 from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.scoring.decoys import decoys_of
@@ -51,8 +51,9 @@ def counted(
     found : Precedence | None
         what a commitment says; None without one.
     commitment : Path | None
-        its file. A rank among decoys is entered into the ledger beside it; without a commitment
-        such a rank finds nothing, so it is not counted.
+        its file. A rank among decoys and a test of twins are entered into the ledger beside it.
+        Without a commitment such a rank finds nothing, and the coins of twins are not shown to be
+        older than the test, so neither is counted.
 
     Returns
     -------
@@ -67,6 +68,9 @@ def counted(
     """
     if key is None and found is not None and commitment and decoys_of(scores) is not None:
         return priced(found, count_test(commitment, scores, "", COMMITMENT), 0)
+    if key is None and found is not None and commitment and scores.twins:
+        count = count_test(commitment, scores, "", COINS)
+        return priced(found, count, 0)[0], count.price  # keys have no part in it
     if not isinstance(key, FiledKey) or scores.features is None:
         return found, max(1, found.keys) if found is not None and key is not None else 1
     count = count_test(key.file, scores, key.fingerprint())

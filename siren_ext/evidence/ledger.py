@@ -4,7 +4,7 @@ Whoever tests often enough finds something by chance, so p is corrected for the 
 Test j of a key file is multiplied by j (j + 1): the accepted risk of all tests together, however
 many follow, is then at most alpha, as the sum of 1 / (j (j + 1)) over all j is 1. The same pictures
 tested again are the same test. A coater without a key, which is ranked among decoys, has its ledger
-beside the commitment.
+beside the commitment, and so have the coins of twins.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from siren_ext.scoring.score_set import CENTRED, ScoreSet
 
 MAX_BYTES = 256 << 20
 KEY_FILE, COMMITMENT = ("key file", "key"), ("commitment", "coater")
+COINS = ("commitment", "twins' coins")
 """Beside what a ledger lies, and whose tests it counts."""
 _START = hashlib.sha256(b"siren_ext.ledger.1\0").hexdigest()
 _READINGS = ("mirrored", "removed")
@@ -77,7 +78,7 @@ class Count:
     head : str
         SHA-256 of the ledger's last line, which fixes all lines.
     tested : str
-        "key" or "coater".
+        "key", "coater" or "twins' coins".
     """
 
     number: int
@@ -162,7 +163,7 @@ def count_test(file: Path, scores: ScoreSet, key: str, kind: tuple[str, str] = K
     key : str
         fingerprint of the key; "" for all keys of the file, and for a coater without a key.
     kind : tuple[str, str]
-        :data:`KEY_FILE` or :data:`COMMITMENT`.
+        :data:`KEY_FILE`, :data:`COMMITMENT` or :data:`COINS`.
 
     Returns
     -------
@@ -179,8 +180,9 @@ def count_test(file: Path, scores: ScoreSet, key: str, kind: tuple[str, str] = K
     fault = ""
     if not place.exists():
         start_ledger(file)
+        this = tested if kind == COINS else f"this {tested}"
         fault = (
-            f"There was no ledger beside the {beside}, so earlier tests of this {tested} are not "
+            f"There was no ledger beside the {beside}, so earlier tests of {this} are not "
             "known; one was begun."
         )
     lines = _lines(place)
@@ -246,7 +248,8 @@ def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list
 def suspect_digest(scores: ScoreSet) -> str:
     """SHA-256 that names what is tested: the coater and the pictures, in any order.
 
-    A model's preference is measured on images of the owner, so its figures name it, not these; a
+    What is measured on images of the owner, a model's preference or its losses of twins, is named by
+    its figures and not by these; a
     test of whole changes and one of bits alone are two, and so are two readings of one measurement.
     The same pictures, centred by uncoated ones or by others, are another test, and so is their rank
     among another number of decoys.
@@ -260,7 +263,7 @@ def suspect_digest(scores: ScoreSet) -> str:
         digest.update(b"whole changes")
     if scores.preference and (reading := _reading(scores)):
         digest.update(json.dumps(reading, sort_keys=True).encode())
-    named = all(scores.hashes) and not scores.preference
+    named = all(scores.hashes) and not scores.preference and not scores.twins
     hashes = scores.hashes if named else tuple(map(float.hex, scores.scores.tolist()))
     for one in sorted(set(hashes)):
         digest.update(f"\0{one}".encode())

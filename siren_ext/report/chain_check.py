@@ -59,8 +59,8 @@ def chain_points(report: StoredReport, own: ScoreSet, given: ChainEvidence) -> l
     Returns
     -------
     list[CheckPoint]
-        One for the commitment, if the report claims one or one is given; for a keyed test and a
-        rank among decoys also one for the number of tests, and for twins one for their coins.
+        One for the commitment, if the report claims one or one is given; for a keyed test, a rank
+        among decoys and twins also one for the number of tests, and for twins one for their coins.
     """
     keys = [one.committed_as for one in report.verdict.findings if one.test == "keyed"]
     stated = report.verdict.commitment
@@ -72,8 +72,8 @@ def chain_points(report: StoredReport, own: ScoreSet, given: ChainEvidence) -> l
         points.append(CheckPoint("commitment", "not checked", what))
     if own.twins:
         points.append(coins_point(own, given.twins))
-    if keys or (stated.created and decoys_of(own) is not None):
-        tested = "key" if keys else "coater"
+    if keys or (stated.created and (own.twins or decoys_of(own) is not None)):
+        tested = "key" if keys else "commitment" if own.twins else "coater"
         points.append(_tests_point(report, own, given.ledger, tested))
     return points
 
@@ -127,7 +127,7 @@ def _tests_point(
     """Whether p was multiplied by what the keys and the number of tests ask for."""
     name, stated = "number of tests", report.verdict.commitment
     price, number = report.config().price, stated.number
-    due = max(stated.keys, 1) * (price_of(number) if number else 1)
+    due = (1 if own.twins else max(stated.keys, 1)) * (price_of(number) if number else 1)
     if price < due:
         text = f"p was multiplied by {price:,}; keys and tests ask for {due:,}"
         return CheckPoint(name, "differs", text)

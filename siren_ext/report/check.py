@@ -244,7 +244,7 @@ def _figure_points(
                 text = _WITH_KEY if restored.whole is None else _WITH_COATER
                 points.append(point_of("keyed statistic", wrong, text))
         if own.twins:
-            findings.append(twins_finding(own, config.alpha))
+            findings.append(twins_finding(own, config.alpha, price=config.price))
         if decoys_of(own) is not None:
             findings.append(decoys_finding(own, config.alpha, price=config.price))
             points.append(CheckPoint("decoys", "not checked", DECOYS_AGAIN))

@@ -90,13 +90,15 @@ def decoys_headline(result: Any, outcome: str, chance: str, risk: str, needed: i
     )
 
 
-def decoys_price(price: int) -> str:
+def decoys_price(price: int, tested: str) -> str:
     """What a chance was multiplied by, as a sentence that begins with a space; "" for nothing.
 
     Parameters
     ----------
     price : int
         The factor.
+    tested : str
+        What was tested, such as "this coater".
 
     Returns
     -------
@@ -105,7 +107,7 @@ def decoys_price(price: int) -> str:
     """
     if price == 1:
         return ""
-    return f" The chance is already multiplied by {price:,}, for the tests of this coater."
+    return f" The chance is already multiplied by {price:,}, for the tests of {tested}."
 
 
 def printed(result: Any) -> str:

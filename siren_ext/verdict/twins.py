@@ -9,7 +9,7 @@ from siren_ext.verdict.findings import Finding
 from siren_ext.verdict.outcomes import outcome_of
 
 
-def twins_finding(suspect: ScoreSet, alpha: float) -> Finding:
+def twins_finding(suspect: ScoreSet, alpha: float, *, price: int = 1) -> Finding:
     """Test whether the model prefers the published copies to their twins.
 
     Parameters
@@ -18,11 +18,13 @@ def twins_finding(suspect: ScoreSet, alpha: float) -> Finding:
         Differences of losses and coins, see :mod:`siren_ext.preference.twins`.
     alpha : float
         The accepted risk.
+    price : int
+        What p is multiplied by, for earlier tests of the coins.
 
     Returns
     -------
     Finding
-        "inconclusive" if there are too few images for ``alpha``.
+        "inconclusive" if there are too few images for ``alpha`` and the price.
 
     Raises
     ------
@@ -40,8 +42,9 @@ def twins_finding(suspect: ScoreSet, alpha: float) -> Finding:
             "twins again with 'siren-ext twins'."
         )
     result = coins_test(suspect.scores, coins)
-    outcome = outcome_of(result.p_value, result.smallest_p, alpha)
-    return Finding("twins", outcome, result, len(suspect), 0)
+    p_value, smallest = (min(1.0, p * price) for p in (result.p_value, result.smallest_p))
+    outcome = outcome_of(p_value, smallest, alpha)
+    return Finding("twins", outcome, result, len(suspect), 0, price=price)
 
 
 def require_twins_alone(suspect: ScoreSet, *others: object) -> None:

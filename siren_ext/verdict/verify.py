@@ -215,7 +215,7 @@ def verify(
     alike = [pool for pool in innocents if pool.coater == suspect.coater]
     findings: list[Finding] = []
     if suspect.twins:
-        findings.append(twins_finding(suspect, config.alpha))
+        findings.append(twins_finding(suspect, config.alpha, price=config.price))
     if key is not None:
         price = config.price
         findings.append(keyed_finding(suspect, key, config.alpha, price=price, coater=coater))

@@ -208,11 +208,12 @@ def headline(
         )
     if test == "twins":
         how = likelihood(finding.p_value)
-        return twins_headline(finding.result, finding.outcome, chance, risk, how) + tail
+        words = twins_headline(finding.result, finding.outcome, chance, risk, how)
+        return words + decoys_price(finding.price, "these twins") + tail
     if test == "decoys":
         needed = others_needed(alpha / finding.price)
         words = decoys_headline(finding.result, finding.outcome, chance, risk, needed)
-        return words + decoys_price(finding.price) + tail
+        return words + decoys_price(finding.price, "this coater") + tail
     if finding.outcome == NOT_COMPARABLE:
         return (unlike(finding) if finding.unlike else _HIGHER) + tail
     if finding.outcome == "inconclusive":

@@ -88,7 +88,10 @@ def test_from_the_commitment_to_a_checked_report(
     code, told, err = call(*check)
     assert code == 3, told
     assert "coins: not checked" in told
+    assert "The report calls itself test 1, for which p was multiplied by 2" in told
+    check += ["--ledger", tmp_path / "c.json.ledger"]
     code, told, err = call(*check, "--twins", tmp_path / "private")
+    assert "number of tests: matches. It is test 1, and p was multiplied by 2" in told
     assert "coins: matches. 4 coins are those of the record" in told
     assert "figures: matches" in told
     record = tmp_path / "private" / RECORD_NAME

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from support.compared_twins import compared
 from support.evidence_samples import SIGNS, known_key
 from support.score_sets import drawn
 
@@ -58,3 +59,23 @@ def test_preferences_of_two_models_are_two_tests():
     second = replace(first, scores=first.scores + 0.125)
     assert first.hashes == second.hashes
     assert suspect_digest(first) != suspect_digest(second)
+
+
+def test_tests_of_twins_are_counted_beside_their_commitment(tmp_path):
+    """Both compare the same images of the owner."""
+    first = replace(compared(0.6), features=None)
+    second = replace(first, scores=first.scores + 0.125)
+    file = tmp_path / "commitment.json"
+    start_ledger(file)
+    committed = replace(not_committed(keyed=False), keys=7)
+    for scores, number, price in ((first, 1, 2), (second, 2, 6), (first, 1, 2)):
+        found, paid = counted(None, scores, committed, file)
+        assert found is not None
+        assert (found.number, paid) == (number, price)  # the keys have no part in it
+        assert f"test {number} of the commitment; p is multiplied by {price}." in found.text
+    assert counted(None, first, committed) == (committed, 1)
+    assert counted(None, first, None, file) == (None, 1)
+    ledger_of(file).unlink()
+    found, _ = counted(None, first, committed, file)
+    assert found is not None
+    assert "so earlier tests of twins' coins are not known" in found.text

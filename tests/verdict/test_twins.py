@@ -57,6 +57,15 @@ def test_a_commitment_to_other_coins_takes_the_find_away() -> None:
     assert verify(compared(0.6), config=CONFIG, precedence=fits).outcome == "coating found"
 
 
+def test_earlier_tests_are_paid_for() -> None:
+    free = verify(compared(0.6), config=CONFIG).deciding
+    paid = verify(compared(0.6), config=dataclasses.replace(CONFIG, price=6))
+    assert paid.deciding.p_value == pytest.approx(6 * free.p_value)
+    assert "already multiplied by 6, for the tests of these twins." in paid.headline
+    dear = verify(compared(0.6), config=dataclasses.replace(CONFIG, price=10**15))
+    assert dear.outcome in ("no evidence", "inconclusive")
+
+
 def test_twins_are_tested_alone_and_by_their_coins() -> None:
     twins = compared(0.6)
     rng = np.random.default_rng(1)
