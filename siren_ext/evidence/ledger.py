@@ -248,11 +248,10 @@ def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list
 def suspect_digest(scores: ScoreSet) -> str:
     """SHA-256 that names what is tested: the coater and the pictures, in any order.
 
-    What is measured on images of the owner, a model's preference or its losses of twins, is named by
-    its figures and not by these; a
-    test of whole changes and one of bits alone are two, and so are two readings of one measurement.
-    The same pictures, centred by uncoated ones or by others, are another test, and so is their rank
-    among another number of decoys.
+    What is measured on images of the owner, a model's preference or its losses of twins, is named
+    by its figures and not by these; a test of whole changes and one of bits alone are two, and so
+    are two readings of one measurement. The same pictures, centred by uncoated ones or by others,
+    are another test, and so is their rank among another number of decoys.
     """
     digest = hashlib.sha256(scores.coater.encode())
     if (among := decoys_of(scores)) is not None:
