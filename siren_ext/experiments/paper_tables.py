@@ -301,6 +301,16 @@ TABLES: dict[str, PaperTable] = {
         ),
         difference="DIFFB",
     ),
+    "appendix_c": PaperTable(
+        "A change of each picture that hides the coating from an extractor (WEvade)",
+        "Not effective with another pair's extractor, with changes of 1/255 to 16/255 (values "
+        "lost).",
+        tuple(
+            _after(f"{whose} extractor, up to {radius}/255", "evade", coater=coater, radius=radius)
+            for whose, coater in (("another", "samples"), ("the owner's", "keyed"))
+            for radius in (4, 16)
+        ),
+    ),
     "appendix_d": PaperTable(
         "A trigger in the captions of coated images",
         "100 %, asked without the trigger: the coating goes with the subject and not with words.",
