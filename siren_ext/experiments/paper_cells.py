@@ -183,6 +183,8 @@ class PaperTable:
         Rows that are not measured, and why.
     difference : str
         How the figures differ from the paper's, and why, in Markdown; stands below the table.
+    about : tuple of str
+        The rows that ``difference`` speaks of; all of them if empty.
     """
 
     title: str
@@ -191,6 +193,7 @@ class PaperTable:
     elsewhere: str = ""
     missing: tuple[tuple[str, str], ...] = ()
     difference: str = ""
+    about: tuple[str, ...] = ()
 
 
 def mixture(count: int, made: Made, seed: int) -> tuple[list[int], set[int]]:

@@ -105,9 +105,10 @@ def merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list
 
 
 def _spoken_of(name: str, rows: Sequence[dict[str, Any]]) -> bool:
-    """Whether the sentence below a table speaks of these rows, all of which it knows."""
-    known = [row for row in rows if row["table"] == name]
-    complete = {cell.row for cell in TABLES[name].cells} <= {row["row"] for row in known}
+    """Whether the rows are there that the sentence below a table speaks of, and of its study."""
+    one, known = TABLES[name], [row for row in rows if row["table"] == name]
+    needed = set(one.about) or {cell.row for cell in one.cells}
+    complete = needed <= {row["row"] for row in known}
     return complete and {row.get("study") for row in known} == {STUDY}
 
 
