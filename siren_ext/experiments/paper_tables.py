@@ -76,7 +76,8 @@ TABLES: dict[str, PaperTable] = {
             # five to ten times the authors' rates, with which the bundled model learns little
             _method("DreamBooth", method="dreambooth", learning_rate=5e-5, **_PRIOR),
             _method("SVDiff", method="svdiff", learning_rate=1e-2),
-            _word("Custom Diffusion", "high, value lost", method="custom-diffusion", learning_rate=1e-4, **_PRIOR),
+            _word("Custom Diffusion", "high, value lost", method="custom-diffusion",
+                  learning_rate=1e-4, **_PRIOR),
             _method("all weights", "not in the paper", method="full", learning_rate=5e-5),
             _word("textual inversion", "not in the paper", method="textual-inversion"),
         ),
