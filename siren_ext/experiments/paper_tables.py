@@ -46,7 +46,7 @@ def _word(row: str, paper: str, **training: Any) -> Cell:
 
 _BASE = Cell("LoRA", paper="nearly 100 %")
 _PLAIN = Cell("nothing", paper="100 %")
-_PRIOR = {"class_prompt": "an image", "class_images": 32, "class_steps": 10}
+_PRIOR: dict[str, Any] = {"class_prompt": "an image", "class_images": 32, "class_steps": 10}
 
 TABLES: dict[str, PaperTable] = {
     "figure_1": PaperTable(
