@@ -23,7 +23,10 @@ _NO_SIBLING = (
 _NO_CAPTIONER = "no captioner is small enough to be part of this; captions are read from files"
 _ELSEWHERE = "other ways of marking images are measured for one training set only"
 _WORD = "a picture of <new1>"
-_NO_TRAINING = "it takes a coater's training for each row, hours each"
+_NO_TRAINING = (
+    "it takes a coater's training for each row, hours each. A row is `siren-ext train IMAGES "
+    "--preset paper {}`, then `python -m siren_ext.experiments.detection` with that coater"
+)
 
 
 def _after(row: str, name: str, paper: str = "lost", **settings: Any) -> Cell:
@@ -229,17 +232,17 @@ TABLES: dict[str, PaperTable] = {
     "table_8": PaperTable(
         "Parts of the training objective",
         ".40 without learnability, 100 % with all.",
-        missing=(("all", _NO_TRAINING),),
+        missing=(("all", _NO_TRAINING.format("--set learn_weight=0")),),
     ),
     "table_9": PaperTable(
         "Hypersphere or two classes",
         "Two classes accuse 100 and 96 % of photos, the hypersphere none.",
-        missing=(("all", _NO_TRAINING),),
+        missing=(("all", "a coater that is trained as a classifier of two classes has not been built"),),
     ),
     "figure_11_13": PaperTable(
         "Meta-learning, and weights of the objective",
         "Faster training; results hardly depend on the weights.",
-        missing=(("all", _NO_TRAINING),),
+        missing=(("all", _NO_TRAINING.format("--set learn_weight=2")),),
     ),
     "figure_12": PaperTable(
         "False accusations",
