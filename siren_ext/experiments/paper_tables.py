@@ -237,7 +237,7 @@ TABLES: dict[str, PaperTable] = {
     "table_9": PaperTable(
         "Hypersphere or two classes",
         "Two classes accuse 100 and 96 % of photos, the hypersphere none.",
-        missing=(("all", "a coater that is trained as a classifier of two classes has not been built"),),
+        missing=(("all", _NO_TRAINING.format("--set coater.head=binary")),),
     ),
     "figure_11_13": PaperTable(
         "Meta-learning, and weights of the objective",
