@@ -23,6 +23,7 @@ _NO_SIBLING = (
 _NO_CAPTIONER = "no captioner is small enough to be part of this; captions are read from files"
 _ELSEWHERE = "other ways of marking images are measured for one training set only"
 _WORD = "a picture of <new1>"
+_TWO_CLASSES = "--set coater.head=binary --set coater.feature_layer=linear"
 _NO_TRAINING = (
     "it takes a coater's training for each row, hours each. A row is `siren-ext train IMAGES "
     "--preset paper {}`, then `python -m siren_ext.experiments.detection` with that coater"
@@ -237,7 +238,7 @@ TABLES: dict[str, PaperTable] = {
     "table_9": PaperTable(
         "Hypersphere or two classes",
         "Two classes accuse 100 and 96 % of photos, the hypersphere none.",
-        missing=(("all", _NO_TRAINING.format("--set coater.head=binary")),),
+        missing=(("all", _NO_TRAINING.format(_TWO_CLASSES)),),
     ),
     "figure_11_13": PaperTable(
         "Meta-learning, and weights of the objective",
