@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from siren_ext.diffusion.denoiser import STEPS, Denoiser, picture_size
 from siren_ext.errors import CoaterError, DatasetError
-from siren_ext.files import sha256_file
+from siren_ext.files import is_file, sha256_file
 from siren_ext.preference.changes import field_in_pixels
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.fields import fields_of_items, text_of, view
@@ -132,7 +132,7 @@ def measure_preference(
     asked = config.whole or (config.removed and bool(controls))
     reader = _reader(suspect, config, asked)
     found = _score_set(items, fields, losses, coater, facts, *reader, size, usual, progress)
-    for one in parts:
+    for one in (*parts, *_stale(partial, len(controls))):
         one.remove()
     return found
 
@@ -331,6 +331,14 @@ def _parts(
         )
         for one, end in zip(known, ends, strict=True)
     ]
+
+
+def _stale(partial: Path | None, controls: int) -> Iterator[Parts]:
+    """What a stopped run with more controls left: the message follows from it."""
+    number = controls + 1
+    while partial and is_file(place := partial.with_name(f"{partial.name}.{number}")):
+        yield Parts(place, "")
+        number += 1
 
 
 def _signature(facts: dict[str, Any], model: Any, items: Sequence[Item], coater: Coater) -> str:

@@ -276,6 +276,9 @@ def test_a_measured_suspect_is_kept_when_controls_change(
     weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
     save_file({name: -value for name, value in load_file(weights).items()}, weights)
     other, part = LocalSuspect(folder, dtype=torch.float32), tmp_path / "part"
+    stale = [tmp_path / f"part.{number}" for number in (2, 3)]  # of a run with more controls
+    for path in stale:
+        path.write_bytes(b"old")
     with pytest.raises(ConfigError, match="has another autoencoder"):
         measure_preference(suspect, data, coater, CONFIG, controls=[other], partial=part)
     seen: list[tuple[str, int]] = []
@@ -288,7 +291,7 @@ def test_a_measured_suspect_is_kept_when_controls_change(
         suspect, data, coater, CONFIG, controls=[control], partial=part, progress=Seen()
     )
     assert seen[:2] == [("Measuring preference", 5), ("Measuring clean model 1 of 1", 0)]
-    assert not part.exists()
+    assert not any(path.exists() for path in (part, *stale))
 
 
 def test_a_control_with_another_autoencoder_is_refused(
