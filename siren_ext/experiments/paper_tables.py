@@ -174,12 +174,12 @@ TABLES: dict[str, PaperTable] = {
             _handled("JPEG 30", "jpeg", quality=30, chroma="4:2:0"),
             _handled("crop to 75 to 100 %", "crop"),
         ),
-        difference="JPEG costs nothing, and noise little in pictures; in the file noise of .05 costs "
-        "more (1e-4). As in the paper, noise makes pictures worse, and JPEG a little "
-        "(similarity .38 to .42 after .44). Crops to 75 % and more, which stand for training "
-        "with random crops, leave nothing in pictures: what coatings have in common is weaker "
-        "then, and elsewhere in each picture "
-        "([measured](handling.md#what-it-leaves-of-a-coating)). The file still shows it.",
+        difference="JPEG costs nothing, and noise little in pictures; in the file noise of .05 "
+        "costs more (1e-4). As in the paper, noise makes pictures worse, and JPEG a little "
+        "(similarity .38 to .42 after .44). Crops to 75 % and more, which stand for training with "
+        "random crops, leave nothing in pictures: what coatings have in common is weaker then, and "
+        "elsewhere in each picture ([measured](handling.md#what-it-leaves-of-a-coating)). The file "
+        "still shows it.",
         elsewhere="Outlier detection is measured on the page [robustness](robustness.md)",
     ),
     "figure_10": PaperTable(
