@@ -61,6 +61,7 @@ TABLES: dict[str, PaperTable] = {
     "table_1": PaperTable(
         "DIAGNOSIS with and without its trigger prompt",
         "92 to 100 % are detected with the trigger, 4 to 15 % without it.",
+        missing=(("with the trigger", "its models have not been trained yet"),),
         elsewhere="Measured on the page [baselines](baselines.md#what-was-measured)",
     ),
     "figure_4": PaperTable(
