@@ -35,6 +35,24 @@ def within(name: str, value: float, low: float, high: float, *, whole: bool = Fa
         raise ConfigError(f"{name} is {shown(value)}; expected {kind} from {low} to {high}.")
 
 
+def texts(**settings: object) -> None:
+    """Check settings that are texts.
+
+    Parameters
+    ----------
+    **settings : str
+        Values by name.
+
+    Raises
+    ------
+    ConfigError
+        If one is no text.
+    """
+    for name, value in settings.items():
+        if not isinstance(value, str):
+            raise ConfigError(f"{name} is {shown(value)}; expected a text.")
+
+
 def image_batch(images: Tensor) -> Tensor:
     """Check a batch of images.
 

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from siren_ext.attacks.checks import image_batch, within
+from siren_ext.attacks.checks import image_batch, texts, within
 from siren_ext.data.images import resize
 from siren_ext.diffusion.editors import edited, load_editor
 from siren_ext.errors import ConfigError
-from siren_ext.schema import shown
 
 _BLOCK = 16  # sides that the transformers of these editors take
 
@@ -67,9 +66,7 @@ def edit(
     """
     within("steps", steps, 1, 1000, whole=True)
     within("guidance", guidance, 0, 30)
-    for name, text in (("model", model), ("prompt", prompt)):
-        if not isinstance(text, str):
-            raise ConfigError(f"{name} is {shown(text)}; expected a text.")
+    texts(model=model, prompt=prompt)
     if not model:
         raise ConfigError(
             "edit needs an image editor, and none is bundled: give the folder of a diffusers "

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from siren_ext.attacks.checks import image_batch, within
+from siren_ext.attacks.checks import image_batch, texts, within
 from siren_ext.attacks.transforms import noise, super_resolution
 from siren_ext.data.images import resize
 from siren_ext.diffusion.pipelines import (
@@ -298,9 +298,7 @@ def _regenerated(
     within("guidance", guidance, 1, 30)
     if size:
         within("size", size, 16, 4096, whole=True)
-    for name, text in (("base", base), ("prompt", words[0]), ("negative", words[1])):
-        if not isinstance(text, str):
-            raise ConfigError(f"{name} is {shown(text)}; expected a text.")
+    texts(base=base, prompt=words[0], negative=words[1])
     height, width = image_batch(images).shape[2:]
     pipeline = _model(base, images.device)
     view = resize(images.float(), *_sides(pipeline, height, width, size))

@@ -23,6 +23,7 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture, to_tensor
 from siren_ext.errors import ConfigError
 from siren_ext.experiments.paper_cells import digest
+from siren_ext.experiments.rows import given
 from siren_ext.experiments.study import coated_set
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.personalize.run import personalize
@@ -163,13 +164,9 @@ def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for row in dict.fromkeys(str(one["row"]) for one in rows):
         own = [one for one in rows if one["row"] == row and one["role"] == "guilty"]
-        if precision := _values(own, "precision"):
+        if precision := given(own, "precision"):
             share, hits = (f"{100 * float(np.mean(x)):.0f} %"
-                           for x in (precision, _values(own, "recall")))  # fmt: skip
+                           for x in (precision, given(own, "recall")))  # fmt: skip
             lines.append(f"- {row}: {share} of the isolated images are coated, and {hits} of the "
                          "coated images are isolated.")  # fmt: skip
     return [*lines, ""] if lines else []
-
-
-def _values(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    return [float(row[name]) for row in rows if row.get(name) not in ("", None)]

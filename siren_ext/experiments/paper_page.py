@@ -15,6 +15,7 @@ from siren_ext.experiments.paper_attacks import notes
 from siren_ext.experiments.paper_cells import Cell
 from siren_ext.experiments.paper_quality import quality_table
 from siren_ext.experiments.paper_tables import STUDY, TABLES
+from siren_ext.experiments.rows import given
 
 _LEVELS = ("0.01", "0.0001")
 _HEAD = (
@@ -156,18 +157,11 @@ def page_text(
 def _table(cells: Sequence[Cell], rows: Sequence[dict[str, Any]]) -> str:
     """The rows of a table; how pictures look stands at the end, where it was measured."""
     guilty = [row for row in rows if row["role"] == "guilty"]
-    looks = [
-        (title, name, form)
-        for title, name, form in _LOOKS
-        if any(row.get(name) not in ("", None) for row in guilty)
-    ]
+    looks = [(title, name, form) for title, name, form in _LOOKS if given(guilty, name)]
     lines = []
     for cell in cells:
         own = [row for row in guilty if row["row"] == cell.row]
-        values = [
-            (form, [float(row[name]) for row in own if row.get(name) not in ("", None)])
-            for _, name, form in looks
-        ]
+        values = [(form, given(own, name)) for _, name, form in looks]
         shown = [form.format(float(np.mean(found))) if found else "" for form, found in values]
         lines.append([*_line(cell, rows), *shown])
     return table((*_HEAD, *(title for title, _, _ in looks)), lines)
@@ -203,9 +197,8 @@ def _span(shares: Sequence[float]) -> str:
 
 def _chances(rows: Sequence[dict[str, Any]], name: str) -> str:
     """The p of every model."""
-    found = [row.get(name) for row in rows]
-    given = [float(one) for one in found if one not in ("", None)]
-    return ", ".join(f"{p:.1g}" for p in given) if len(given) == len(found) else ""
+    found = given(rows, name)
+    return ", ".join(f"{p:.1g}" for p in found) if len(found) == len(rows) else ""
 
 
 _INTRODUCTION = """# The paper's experiments

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -15,6 +15,7 @@ from siren_ext.experiments.pages import table
 from siren_ext.experiments.paper_cells import Cell
 from siren_ext.experiments.paper_study import PaperStudy, Row
 from siren_ext.experiments.picture_quality import FIGURES, Quality
+from siren_ext.experiments.rows import given
 
 HEAD = (
     "row", "network", "FID-like, coated", "FID-like, clean", "KID-like, coated", "KID-like, clean",
@@ -81,22 +82,17 @@ def quality_table(cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]], miss
     lines = []
     for cell in cells:
         own = [row for row in rows if row["row"] == cell.row]
-        known = [name for name in BACKBONES if own and _given(own, f"{name}_fid")]
+        known = [name for name in BACKBONES if own and given(own, f"{name}_fid")]
         if not known:
             lines.append([cell.row, missing, *[""] * (len(HEAD) - 2)])
         for name in known:
             cells_of = [
-                _span(_given([row for row in own if row["role"] == role], f"{name}_{figure}"))
+                _span(given([row for row in own if row["role"] == role], f"{name}_{figure}"))
                 for figure, role in product(FIGURES, ("guilty", "innocent"))
             ]
             count = sum(row["role"] == "guilty" for row in own)
             lines.append([cell.row, name, *cells_of, str(count)])
     return table(HEAD, lines)
-
-
-def _given(rows: Iterable[Mapping[str, Any]], name: str) -> list[float]:
-    """The values of a column, where there are any."""
-    return [float(row[name]) for row in rows if row.get(name) not in ("", None)]
 
 
 def _span(values: Sequence[float]) -> str:

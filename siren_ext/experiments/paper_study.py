@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -140,6 +139,7 @@ class PaperStudy:
                 known |= picture_figures(suspect, reference, signs, self.config, number)
                 known |= self._looks(role, number, cell) | self._isolated(role, number, cell)
                 found.append(known | self._file_figures(role, number, cell))
+                shutil.rmtree(self._changed(role, number, cell), ignore_errors=True)
         return found
 
     def known(self, role: str, number: int, table: str, cell: Cell) -> Row:
@@ -321,8 +321,8 @@ class PaperStudy:
         _, scored = self._after(role, number, cell)
         file = self.out / "looks" / f"{digest(scored, self.looks.name)}.json"
         if not file.is_file():
-            with self._tested(role, number, cell) as tested:
-                self.looks.keep(self.pictures(role, number, cell), tested, file)
+            tested = self._tested(role, number, cell)
+            self.looks.keep(self.pictures(role, number, cell), tested, file)
         return kept_looks(file)
 
     @cached_property
@@ -344,16 +344,17 @@ class PaperStudy:
             changes.append([step.name, network])
         return steps, digest(folder.name, changes, self.coater.fingerprint)
 
-    @contextmanager
-    def _tested(self, role: str, number: int, cell: Cell) -> Iterator[Path]:
-        """A folder of a model's pictures as they are tested, until it is left."""
-        after, scored = self._after(role, number, cell)
-        before, work = self.pictures(role, number, cell), self.out / "work" / scored
+    def _changed(self, role: str, number: int, cell: Cell) -> Path:
+        """Where a model's changed pictures are until all is measured on them."""
+        return self.out / "work" / self._after(role, number, cell)[1]
+
+    def _tested(self, role: str, number: int, cell: Cell) -> Path:
+        """Folder of a model's pictures as they are tested; a change is made unless it is there."""
+        before, (after, _) = self.pictures(role, number, cell), self._after(role, number, cell)
         if not after:
-            yield before
-            return
-        yield handle_folder(ImageSet.open(before), work, after, seed=number).root
-        shutil.rmtree(work, ignore_errors=True)
+            return before
+        changed = self._changed(role, number, cell)
+        return handle_folder(ImageSet.open(before), changed, after, seed=number).root
 
     def _scores(self, role: str, number: int, cell: Cell) -> ScoreSet:
         """Scores of a model's pictures, made unless they exist."""
@@ -362,9 +363,8 @@ class PaperStudy:
         if file.is_file():
             return ScoreSet.load(file)
         shown = Named(self.progress, f"{cell.row or 'reference'}, {role} {number}")
-        with self._tested(role, number, cell) as folder:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            return cached_scores(folder, self.coater, file, progress=shown)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return cached_scores(self._tested(role, number, cell), self.coater, file, progress=shown)
 
     def _plan(self, role: str, number: int, count: int, asked: Mapping[str, Any]) -> PromptPlan:
         settings: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,19 @@ from siren_ext.files import atomic, locked
 
 Row = dict[str, Any]
 _PATIENCE = 60  # seconds
+
+
+def given(rows: Iterable[Mapping[str, Any]], name: str) -> list[float]:
+    """The values of a column, where there are any.
+
+    Parameters
+    ----------
+    rows : Iterable[Mapping[str, Any]]
+        Measured, or read from a table, where what is missing is empty.
+    name : str
+        The column.
+    """
+    return [float(row[name]) for row in rows if row.get(name) not in ("", None)]
 
 
 def write_rows(rows: Iterable[Row], path: Path, digits: int | None = None) -> None:
