@@ -164,7 +164,7 @@ def experiments(
                 say(f"{one}, {cell.row}, is left out: it needs --others.")
                 continue
             quality = cell.quality
-            rows = quality_rows(study, one, cell, networks) if quality else study.rows(one, cell)
+            rows = quality_rows(study, one, cell) if quality else study.rows(one, cell)
             # at once, so that a run that is stopped leaves a table
             update_rows(table, partial(merged, new=rows))
             for found in rows:

@@ -56,14 +56,20 @@ class Looks:
             The JSON file to write.
         """
         pictures = ImageSet.open(tested)
-        found = self._judge(pictures).similarity(pictures) if self.networks else {}
+        found = self.judge(pictures).similarity(pictures) if self.networks else {}
         if tested != before:
             found["psnr"] = _change(ImageSet.open(before), pictures)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, found)
 
-    def _judge(self, pictures: ImageSet) -> Quality:
-        """Compares at the size of the pictures."""
+    def judge(self, pictures: ImageSet) -> Quality:
+        """What compares pictures of this size with the clean images.
+
+        Parameters
+        ----------
+        pictures : ImageSet
+            Of one model, at least one.
+        """
         with Image.open(pictures.items[0].path) as first:
             side = min(first.size)
         if side not in self._judges:

@@ -7,14 +7,13 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from siren_ext.baselines.similarity import BACKBONES, Embed
+from siren_ext.baselines.similarity import BACKBONES
 from siren_ext.data.dataset import ImageSet
 from siren_ext.experiments.pages import table
 from siren_ext.experiments.paper_cells import Cell
 from siren_ext.experiments.paper_study import PaperStudy, Row
-from siren_ext.experiments.picture_quality import FIGURES, Quality
+from siren_ext.experiments.picture_quality import FIGURES
 from siren_ext.experiments.rows import given
 
 HEAD = (
@@ -23,21 +22,17 @@ HEAD = (
 )  # fmt: skip
 
 
-def quality_rows(
-    study: PaperStudy, table: str, cell: Cell, networks: Mapping[str, Embed]
-) -> list[Row]:
+def quality_rows(study: PaperStudy, table: str, cell: Cell) -> list[Row]:
     """The figures of a row, one for each guilty and innocent model.
 
     Parameters
     ----------
     study : PaperStudy
-        Makes models and pictures, unless they exist.
+        Makes models and pictures, unless they exist; its networks compare them.
     table : str
         Name of the table.
     cell : Cell
         The row.
-    networks : Mapping[str, Embed]
-        Of :func:`quality_networks`.
 
     Returns
     -------
@@ -49,15 +44,12 @@ def quality_rows(
     Cancelled
         If the user stopped; the same call resumes.
     """
-    judge: Quality | None = None
     found = []
     models = [(role, n) for role in ("guilty", "innocent") for n in range(study.config.count(role))]
     for role, number in models:
         pictures = ImageSet.open(study.pictures(role, number, cell))
-        if judge is None:
-            with Image.open(pictures.items[0].path) as first:
-                judge = Quality(study.data, networks, min(first.size))
-        row = study.known(role, number, table, cell) | judge.figures(pictures)
+        figures = study.looks.judge(pictures).figures(pictures)
+        row = study.known(role, number, table, cell) | figures
         found.append(row | {"pictures": len(pictures)})
     return found
 

@@ -92,14 +92,16 @@ def test_rows_share_the_models_and_pictures_of_other_tables(
     base = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
     images = ImageSet.open(draw_images(tmp_path / "photos", 4))
     out = tmp_path / "out"
-    study = PaperStudy(images, Coater(SHAPE, seed=1), "cat", str(base), out, TINY, NULL)
+    study = PaperStudy(
+        images, Coater(SHAPE, seed=1), "cat", str(base), out, TINY, NULL, networks={"eff0": colours}
+    )
     cell = Cell("LoRA", quality=True)
-    rows = quality_rows(study, "table_4", cell, {"eff0": colours})
+    rows = quality_rows(study, "table_4", cell)
     assert [(row["role"], row["model"]) for row in rows] == [
         ("guilty", 0), ("guilty", 1), ("innocent", 0), ("innocent", 1)
     ]  # fmt: skip
     assert all(row["eff0_fid"] >= 0 and row["pictures"] == 3 for row in rows)
-    assert quality_rows(study, "table_4", cell, {"eff0": colours}) == rows
+    assert quality_rows(study, "table_4", cell) == rows
     study.rows("figure_4", Cell("LoRA"))
     made = list((out / "models").glob("*.safetensors"))
     assert len(made) == 4 + 1  # and the reference of figure 4
