@@ -157,9 +157,9 @@ def counted(name: str) -> dict[str, float]:
 
 
 def plan(operations: dict[str, float], controls: int) -> float:
-    """10^12 operations of the default plan: all images and noise levels, and the patterns."""
+    """10^12 operations of the default plan for a LoRA: all images, noise levels and patterns."""
     copies = patterns.CODINGS + patterns.PLACES
-    passes = PLAN.images * PLAN.draws * (1 + controls)
+    passes = PLAN.images * PLAN.draws * (2 + controls)  # the suspect, and its base in its place
     passes += copies  # what the base model removes of them
     return passes * operations["network"] + (PLAN.images + copies) * operations["encoder"]
 
@@ -225,8 +225,9 @@ row of training for XL.
 
 ## What evidence from a model's file takes on a card
 
-The default plan has {images} images at {draws} noise levels, for the suspicious model and for each
-clean control, and {codings} coated copies that pass the autoencoder and the base model.
+The default plan has {images} images at {draws} noise levels, for the suspicious LoRA, for its base
+model and for each clean control, and {codings} coated copies that pass the autoencoder and the
+base model.
 Its operations are counted; times are these operations at {use} % of the card's rate in float32. One
 model is on the card at a time, in 32 bits: "weights" are its own, and "too large" means that these
 alone do not fit. A pass takes some GB more.

@@ -4,10 +4,11 @@ Run: python benchmarks/side_by_side.py [--rounds 7] [--out docs/results/speed.js
          [--page docs/performance.md] [--only coating --only verdict ...]
      python benchmarks/side_by_side.py --from docs/results/speed.json --page docs/performance.md
 
-The reference is in published_structure.py beside this file, the rows are in speed_coating.py and
-speed_training.py. Rows of a graphics card are those of docs/results/graphics_card.json, which
-graphics_card.py writes. ``watermark`` needs the packages invisible-watermark,
-opencv-python-headless and PyWavelets. ``demo`` takes ten minutes and is measured only if asked for.
+The reference is in published_structure.py beside this file, the rows are in speed_coating.py,
+speed_training.py and speed_evidence.py. Rows of a graphics card are those of
+docs/results/graphics_card.json, which graphics_card.py writes. ``watermark`` needs the packages
+invisible-watermark, opencv-python-headless and PyWavelets. ``demo`` takes ten minutes and is
+measured only if asked for.
 
 Both sides run in one process in turns. The figures are CPU seconds of this process, and of all
 rounds the minimum counts: other programs on the machine can only add time.
@@ -28,6 +29,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import speed_coating
+import speed_evidence
 import speed_training
 from speed_rows import Row, row
 
@@ -136,6 +138,7 @@ PARTS: dict[str, Callable[[int], list[Row]]] = {
     "watermark": speed_coating.watermark,
     "training": speed_training.coater_step,
     "pocket": speed_training.pocket,
+    "evidence": speed_evidence.preference,
     "demo": speed_training.demo,
     "card": graphics_card,
 }

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 NO_COMMITMENT = "none"
 _MARK = b'"siren_ext.commitment"'
-_HEAD_BYTES = 200
 
 
 def commitment_names() -> list[str]:
@@ -29,17 +28,9 @@ def commitment_names() -> list[str]:
     for root in (paths.output_folder(), paths.input_folder()):
         for pattern in ("*.json", "*/*.json"):
             for path in root.glob(pattern):
-                if _is_commitment(path):
+                if paths.begins_with(path, _MARK):
                     found.setdefault(path.relative_to(root).as_posix(), path.stat().st_mtime)
     return [NO_COMMITMENT, *sorted(found, key=lambda name: -found[name])]
-
-
-def _is_commitment(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return _MARK in stream.read(_HEAD_BYTES)
-    except OSError:
-        return False
 
 
 def commitment_file(name: str) -> Path | None:
@@ -92,12 +83,6 @@ def standing(name: str, scores: Any, key: Any) -> Precedence | None:
     file = commitment_file(name)
     if file is None:
         return None
-    from siren_ext.evidence.chain import ChainFiles, check_chain
+    from siren_ext.evidence.chain import ChainFiles, check_scores
 
-    return check_chain(
-        ChainFiles(file),
-        coater=scores.coater,
-        keys=[key.fingerprint()],
-        source=scores.source,
-        images=len(scores) + len(scores.failures),
-    )
+    return check_scores(ChainFiles(file), scores, [key.fingerprint()])

@@ -13,7 +13,7 @@ from siren_ext.errors import AdapterError, CoaterError, EvidenceError, ScoreErro
 from siren_ext.files import atomic
 from siren_ext.text import natural_key
 
-from .paths import MODELS, SUBFOLDER, input_folder, output_folder, safe_name
+from .paths import MODELS, SUBFOLDER, begins_with, input_folder, output_folder, safe_name
 
 BUNDLED = " (bundled)"
 NO_ADAPTER = "none"
@@ -21,6 +21,7 @@ NO_SCORES = "no scores saved yet"
 NO_KEYS = "no key file yet"
 VARIABLE = "SIREN_PASSPHRASE"
 NO_CHECKPOINTS = "no .pth file yet"
+_SCORES = b'"siren_ext.scores"'
 _VARIABLE = re.compile(r"SIREN_[A-Z0-9_]{1,60}")
 
 
@@ -215,8 +216,8 @@ def adapter_file(name: str) -> Path | None:
     return Path(path)
 
 
-def new_adapter_file(name: str) -> Path:
-    """Path of a new file in ``models/loras``.
+def new_adapter_file(name: str, kind: str = "loras") -> Path:
+    """Path of a new file in ``models/loras``, or in ``models/checkpoints`` for whole models.
 
     Returns
     -------
@@ -228,11 +229,11 @@ def new_adapter_file(name: str) -> Path:
     AdapterError
         The name can't be used.
     """
-    return _new_file(name, ".safetensors", AdapterError, "loras")
+    return _new_file(name, ".safetensors", AdapterError, kind)
 
 
-def adapter_name(path: Path) -> str:
-    """Name of a file from :func:`new_adapter_file` in the lists of LoRAs.
+def adapter_name(path: Path, kind: str = "loras") -> str:
+    """Name of a file from :func:`new_adapter_file` in ComfyUI's lists.
 
     Returns
     -------
@@ -241,21 +242,23 @@ def adapter_name(path: Path) -> str:
     """
     import folder_paths
 
-    return path.relative_to(folder_paths.get_folder_paths("loras")[0]).as_posix()
+    return path.relative_to(folder_paths.get_folder_paths(kind)[0]).as_posix()
 
 
 def score_names() -> list[str]:
-    """List the score files in ``output/siren`` and ``input/siren``.
+    """List the score files in ``output/siren`` and ``input/siren``, and in their subfolders.
 
     Returns
     -------
     list[str]
-        File names, newest first.
+        Relative paths, newest first.
     """
     found: dict[str, float] = {}
     for root in (output_folder(), input_folder()):
-        for path in (root / SUBFOLDER).glob("*.json"):
-            found.setdefault(path.name, path.stat().st_mtime)
+        for path in (root / SUBFOLDER).rglob("*.json"):
+            if begins_with(path, _SCORES):
+                name = path.relative_to(root / SUBFOLDER).as_posix()
+                found.setdefault(name, path.stat().st_mtime)
     return sorted(found, key=lambda name: -found[name])
 
 

@@ -70,7 +70,8 @@ def train_for_graph(
     preset : str
         ``default`` is trained; ``coarse`` and ``keyed`` are fitted.
     asked : str
-        A mark of everything that was asked for, kept in the coater's provenance.
+        A mark of everything that was asked for, kept in the coater's provenance; an interrupted
+        call is resumed only by one with the same mark.
 
     Returns
     -------
@@ -94,7 +95,7 @@ def train_for_graph(
     else:
         # rehearsals train copies of a diffusers model; the workflow's model is not one
         config = _schedule(steps, batch_size, seed, rehearse=rehearse and not whole)
-    surrogate = _surrogate(parts, data, prompt, resolution)
+    surrogate = _surrogate(parts, data, prompt, resolution, asked)
     shape, start = fitted_to(surrogate.resolution, shape, start, progress=progress)
     coater = train_coater(
         data, surrogate, config, coater=shape, start=start, device=str(host.device()),
@@ -127,15 +128,15 @@ def _schedule(steps: int, batch_size: int, seed: int, *, rehearse: bool) -> Trai
 
 
 def _surrogate(
-    parts: Parts, data: ImageSet, prompt: str, resolution: int
+    parts: Parts, data: ImageSet, prompt: str, resolution: int, asked: str
 ) -> GraphSurrogate | DiffusionSurrogate:
     """The workflow's model, or the bundled one."""
     if parts[0] is not None:
-        return GraphSurrogate(*parts, prompt=prompt, resolution=resolution)
-    from siren_ext.diffusion.load import load_pipeline
+        return GraphSurrogate(*parts, prompt=prompt, resolution=resolution, identity=asked)
+    from siren_ext.diffusion.load import POCKET, load_pipeline, model_fingerprint
 
-    pipeline = load_pipeline("pocket", device=host.device())
-    return DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
+    pipeline, captions = load_pipeline(POCKET, device=host.device()), data.captions(default=prompt)
+    return DiffusionSurrogate(pipeline, prompt, captions, identity=model_fingerprint(POCKET))
 
 
 class GraphSurrogate:
@@ -151,6 +152,8 @@ class GraphSurrogate:
         What the images show.
     resolution : int
         Image size in pixels at which the model is used.
+    identity : str
+        What tells the model from others, for resuming; its files are not known here.
 
     Notes
     -----
@@ -161,12 +164,14 @@ class GraphSurrogate:
 
     generates = False
 
-    def __init__(self, model: Any, clip: Any, vae: Any, *, prompt: str, resolution: int) -> None:
+    def __init__(
+        self, model: Any, clip: Any, vae: Any, *, prompt: str, resolution: int, identity: str = ""
+    ) -> None:
         import comfy.model_management as management
         import comfy.samplers
         from comfy.sampler_helpers import convert_cond
 
-        self.prompt, self.resolution = prompt, resolution
+        self.prompt, self.resolution, self.identity = prompt, resolution, identity
         text = clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
         management.load_models_gpu([model, vae.patcher], force_full_load=True)
         self.model, self.vae = model.model, vae.first_stage_model

@@ -197,12 +197,16 @@ class CommitCoating(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, name: str | None, folder: str | None, **_: Any) -> str | float:
+        return paths.fingerprint((files.coater_file, name), (paths.folder_if_any, folder))
+
+    @classmethod
     def execute(cls, name: str, folder: str, save_as: str, key: Any = None) -> io.NodeOutput:
         from siren_ext.evidence.commitment import make_commitment
         from siren_ext.keys.single_bits import joint_hash, key_hashes
 
         example_key.require_own(key)
-        coated = paths.image_folder(folder) if folder.strip() else None
+        coated = paths.folder_if_any(folder)
         bits = {} if key is None else {key.fingerprint(): joint_hash(key_hashes(key))}
         made = make_commitment(files.coater_file(name), bits, coated, bits=bits)
         path = paths.free_output(save_as, ".json")

@@ -63,6 +63,24 @@ def base_file(name: str) -> str:
     return str(path)
 
 
+def base_places(name: str) -> list[Path]:
+    """The files that decide what a listed model is.
+
+    Returns
+    -------
+    list[Path]
+        The checkpoint, and the folder beside it that may have its settings; none for the bundled
+        model, which does not change.
+
+    Raises
+    ------
+    ModelError
+        There is no such checkpoint.
+    """
+    path = Path(base_file(name))
+    return [] if name == _POCKET else [path, path.with_suffix("")]
+
+
 def lora_file(name: str) -> Path:
     """Find a listed LoRA.
 
@@ -227,6 +245,22 @@ class PassiveTest(io.ComfyNode):
             paths.input_check(paths.image_folder, published),
             paths.input_check(paths.image_folder, unpublished),
             paths.input_check(paths.new_output, save_as),
+        )
+
+    @classmethod
+    def fingerprint_inputs(
+        cls,
+        base: str | None,
+        lora: str | None,
+        published: str | None,
+        unpublished: str | None,
+        **_: Any,
+    ) -> str | float:
+        return paths.fingerprint(
+            (base_places, base),
+            (example_loras.lora_file, lora),
+            (paths.image_folder, published),
+            (paths.image_folder, unpublished),
         )
 
     @classmethod

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from siren_ext.errors import DatasetError, SirenError
@@ -11,6 +13,7 @@ from siren_ext.errors import DatasetError, SirenError
 MODELS = "siren"
 SUBFOLDER = "siren"
 _NAME = re.compile(r"[^<>:\"|?*\x00-\x1f\\]+")
+_HEAD_BYTES = 200
 _LONGEST = 200  # bytes of a part: file systems take 255, and numbers and suffixes are added
 _DEEPEST = 1000  # characters of a path
 
@@ -118,6 +121,34 @@ def image_folder(name: str) -> Path:
     )
 
 
+def folder_if_any(name: str) -> Path | None:
+    """As :func:`image_folder`, for an input that may be empty.
+
+    Returns
+    -------
+    Path | None
+        The folder; None for an empty name.
+    """
+    return image_folder(name) if name.strip() else None
+
+
+def folder_files(folder: Path) -> dict[str, Path]:
+    """All files of a folder and its subfolders.
+
+    Returns
+    -------
+    dict[str, Path]
+        By relative name, in its order. Hidden files are left out: file managers write them, and no
+        node reads them.
+    """
+    found = {path.relative_to(folder): path for path in folder.rglob("*")}
+    return {
+        name.as_posix(): found[name]
+        for name in sorted(found)
+        if not any(part.startswith(".") for part in name.parts) and found[name].is_file()
+    }
+
+
 def new_output(name: str) -> Path:
     """A path inside ComfyUI's output folder.
 
@@ -162,6 +193,21 @@ def free_output(name: str, suffix: str = "") -> Path:
     raise DatasetError(f"There are 99,999 outputs named {name!r} already. Choose another name.")
 
 
+def begins_with(path: Path, mark: bytes) -> bool:
+    """Whether the first bytes of a file have a mark; False for one that can't be read.
+
+    Returns
+    -------
+    bool
+        So that files of one kind can be listed without reading them all.
+    """
+    try:
+        with path.open("rb") as stream:
+            return mark in stream.read(_HEAD_BYTES)
+    except OSError:
+        return False
+
+
 def stamp(path: Path) -> tuple[int, int]:
     """A value that changes when a file does.
 
@@ -172,6 +218,39 @@ def stamp(path: Path) -> tuple[int, int]:
     """
     status = path.stat()
     return status.st_mtime_ns, status.st_size
+
+
+def fingerprint(
+    *chosen: tuple[Callable[[str], Path | Sequence[Path] | None], str | None],
+) -> str | float:
+    """A value for ``fingerprint_inputs`` that changes when a chosen file or folder does.
+
+    Parameters
+    ----------
+    *chosen : tuple[Callable[[str], Path | Sequence[Path] | None], str | None]
+        What finds the files and folders that an input names, and the input's value.
+
+    Returns
+    -------
+    str | float
+        A hash of names, sizes and times of the last change; the files are not read. NaN, with which
+        ComfyUI always runs a node, if an input is wired: its value is not known before the run.
+    """
+    seen: list[object] = []
+    for find, name in chosen:
+        if name is None:
+            return float("nan")
+        found = find(name)
+        places = [found] if isinstance(found, Path) else found or ()
+        seen.append([(str(place), _stamps(place)) for place in places])
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+
+def _stamps(place: Path) -> object:
+    """The stamp of a file, or of each file of a folder; None if there is neither."""
+    if place.is_dir():
+        return [(name, stamp(path)) for name, path in folder_files(place).items()]
+    return stamp(place) if place.is_file() else None
 
 
 def input_check(check: Callable[[str], object], name: str | None) -> bool | str:

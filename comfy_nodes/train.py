@@ -52,6 +52,10 @@ class TrainCoater(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, folder: str | None, **_: Any) -> str | float:
+        return paths.fingerprint((paths.image_folder, folder))
+
+    @classmethod
     def execute(
         cls,
         folder: str,
@@ -71,13 +75,14 @@ class TrainCoater(io.ComfyNode):
         from .graph_surrogate import train_for_graph
 
         path = files.new_coater_file(save_as)
+        name = files.coater_name(path)
         data = paths.image_folder(folder)
         settings = (class_word, steps, batch_size, resolution, seed, rehearse, preset)
         asked = _asked(data, settings, start, _model_of(cls.hidden))
         before = _trained_before(path, asked)
         if before is not None:
-            note = shown.shown("Coater loaded", [SAME, f"models/siren/{path.name}"], tone="good")
-            return io.NodeOutput(before, path.name, ui=note)
+            note = shown.shown("Coater loaded", [SAME, f"models/siren/{name}"], tone="good")
+            return io.NodeOutput(before, name, ui=note)
         with host.long_step() as progress, host.learning():
             coater = train_for_graph(
                 data,
@@ -94,25 +99,26 @@ class TrainCoater(io.ComfyNode):
                 asked=asked,
                 progress=progress,
             )
-        note = shown.shown("Coater saved", [f"models/siren/{path.name}", BACK_UP], tone="good")
-        return io.NodeOutput(coater, path.name, ui=note)
+        note = shown.shown("Coater saved", [f"models/siren/{name}", BACK_UP], tone="good")
+        return io.NodeOutput(coater, name, ui=note)
 
 
 def _model_of(hidden: Any) -> str:
     """The part of the workflow that makes the model, as text; "" for the bundled one."""
     if hidden is None:
         return ""
-    made = record.made_by(hidden.prompt, hidden.unique_id, "model")
-    return json.dumps([made.get("models"), made.get("workflow")], sort_keys=True)
+    made = [
+        record.made_by(hidden.prompt, hidden.unique_id, socket)
+        for socket in ("model", "clip", "vae")
+    ]
+    return json.dumps([[one.get("models"), one.get("workflow")] for one in made], sort_keys=True)
 
 
 def _asked(folder: Path, settings: tuple[Any, ...], start: Any, model: str) -> str:
     """A mark of everything that a coater is trained from."""
-    images = sorted(
-        (path.relative_to(folder).as_posix(), path.stat().st_size)
-        for path in folder.rglob("*")
-        if path.is_file()
-    )
+    from siren_ext.files import sha256_file
+
+    images = [(name, sha256_file(path)) for name, path in paths.folder_files(folder).items()]
     begun = None if start is None else start.fingerprint
     text = json.dumps([images, settings, begun, model])
     return hashlib.sha256(text.encode()).hexdigest()

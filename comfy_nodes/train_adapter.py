@@ -8,41 +8,61 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from . import files, host, paths, shown
-from .passive import base_file, base_names
+from .passive import base_file, base_names, base_places
 from .types import CATEGORY, schema
 
 if TYPE_CHECKING:
     from siren_ext.data.dataset import ImageSet
     from siren_ext.personalize.config import PersonalizeConfig
+    from siren_ext.progress import Progress
 
 SAME = "It was trained before from the same images and settings, so it was not trained again."
 
 
 class TrainAdapter(io.ComfyNode):
-    """Trains a LoRA or another adapter on a folder of images."""
+    """Trains a LoRA, another adapter or a whole model on a folder of images."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="SirenTrainAdapter",
-            search_aliases=["train lora", "personalize", "textual inversion", "reference model"],
+            search_aliases=[
+                "train lora",
+                "personalize",
+                "dreambooth",
+                "textual inversion",
+                "reference model",
+            ],
             display_name="Train Adapter",
             category=CATEGORY,
-            description="Trains a LoRA or another adapter on your images and saves it in "
-            "models/loras: a clean reference for KS Verify, or a model to test a coating on. Queue "
-            "an interrupted run again to resume it.",
+            description="Trains a LoRA, another adapter or a whole model on your images and saves "
+            "it in models/loras or models/checkpoints: a clean reference for KS Verify, or a model "
+            "to test a coating on. Queue an interrupted run again to resume it.",
             is_output_node=True,
             inputs=_inputs(),
             outputs=[
-                io.String.Output("file", display_name="file", tooltip="Its name in models/loras."),
+                io.String.Output("file", display_name="file", tooltip="Its name in that folder."),
             ],
         )
 
     @classmethod
-    def validate_inputs(cls, folder: str | None = None, save_as: str | None = None) -> bool | str:
+    def validate_inputs(
+        cls, folder: str | None = None, save_as: str | None = None, class_folder: str | None = None
+    ) -> bool | str:
         return paths.all_of(
             paths.input_check(paths.image_folder, folder),
+            paths.input_check(paths.image_folder, class_folder or None),
             paths.input_check(files.new_adapter_file, save_as),
+        )
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, folder: str | None, base: str | None, class_folder: str | None = "", **_: Any
+    ) -> str | float:
+        return paths.fingerprint(
+            (paths.image_folder, folder),
+            (base_places, base),
+            (paths.folder_if_any, class_folder),
         )
 
     @classmethod
@@ -58,43 +78,66 @@ class TrainAdapter(io.ComfyNode):
         learning_rate: float,
         prompt: str = "",
         token: str = "<new1>",
+        class_prompt: str = "",
+        class_folder: str = "",
     ) -> io.NodeOutput:
-        from siren_ext.data.dataset import ImageSet
-        from siren_ext.personalize.config import PersonalizeConfig
+        from siren_ext.personalize.config import WHOLE_MODELS, PersonalizeConfig
         from siren_ext.personalize.run import personalize
 
         config = PersonalizeConfig.from_dict(
             {
                 "method": method, "steps": steps, "batch_size": batch_size, "seed": seed,
                 "learning_rate": learning_rate, "prompt": prompt.strip() or None, "token": token,
+                "class_prompt": class_prompt.strip() or None,
             }
         )  # fmt: skip
-        path, model = files.new_adapter_file(save_as), base_file(base)
-        name = files.adapter_name(path)
+        whole = method in WHOLE_MODELS
+        kind, what = ("checkpoints", "Model") if whole else ("loras", "Adapter")
+        path, model = files.new_adapter_file(save_as, kind), base_file(base)
+        name = files.adapter_name(path, kind)
         with host.long_step() as progress, host.learning():
-            data = ImageSet.open(paths.image_folder(folder)).checked(progress=progress)
+            data = _opened(folder, progress)
+            others = _opened(class_folder, progress) if class_folder.strip() else None
             if path.exists():
-                _refuse_other(path, data, model, config)
-                note = shown.shown("Adapter found", [SAME], tone="good")
+                _refuse_other(path, kind, data, model, config, others)
+                note = shown.shown(f"{what} found", [SAME], tone="good")
                 return io.NodeOutput(name, ui=note)
             path.parent.mkdir(parents=True, exist_ok=True)
-            personalize(data, model, config, path, device=str(host.device()), progress=progress)
-        note = shown.shown("Adapter saved", [f"models/loras/{name}"], tone="good")
+            device = str(host.device())
+            personalize(
+                data, model, config, path, class_images=others, device=device, progress=progress
+            )
+        note = shown.shown(f"{what} saved", [f"models/{kind}/{name}"], tone="good")
         return io.NodeOutput(name, ui=note)
 
 
-def _refuse_other(path: Path, data: ImageSet, model: str, config: PersonalizeConfig) -> None:
+def _opened(folder: str, progress: Progress) -> ImageSet:
+    """The images of a folder that can be read."""
+    from siren_ext.data.dataset import ImageSet
+
+    return ImageSet.open(paths.image_folder(folder)).checked(progress=progress)
+
+
+def _refuse_other(
+    path: Path,
+    kind: str,
+    data: ImageSet,
+    model: str,
+    config: PersonalizeConfig,
+    others: ImageSet | None,
+) -> None:
     """Refuse to overwrite a file that was not made from the same images and settings."""
     from siren_ext.errors import AdapterError
     from siren_ext.personalize.record import run_signature
     from siren_ext.personalize.run import training_dtype
     from siren_ext.personalize.save import finished
 
-    run = run_signature(data, model, config, training_dtype(host.device(), config.precision))
+    dtype = training_dtype(host.device(), config.precision)
+    run = run_signature(data, model, config, dtype, others)
     if finished(path, run, config) is None:
         raise AdapterError(
-            f"{path.name} exists already in models/loras, made from something else. It is not "
-            "overwritten; expected a new name in save_as."
+            f"{path.name} exists already in models/{kind}, made from something else. "
+            "It is not overwritten; expected a new name in save_as."
         )
 
 
@@ -114,16 +157,19 @@ def _inputs() -> list[Any]:
         ),
         io.Combo.Input(
             "method",
-            options=["lora", "svdiff", "textual-inversion"],
+            options=["lora", "svdiff", "textual-inversion", "dreambooth", "full"],
             default="lora",
             tooltip="lora: what is published most. svdiff: a small file with little overfitting, "
             "which only this pack and SVDiff programs read. textual-inversion: a new word, the "
-            "weakest change.",
+            "weakest change. dreambooth and full: all weights of a Stable Diffusion 1.x "
+            "checkpoint, with or without other images of the same kind; a file of several GB, and "
+            "much memory.",
         ),
         io.String.Input(
             "save_as",
             default="my adapter",
-            tooltip="Name of the new file in models/loras. An existing file is never overwritten.",
+            tooltip="Name of the new file in models/loras, of dreambooth and full in "
+            "models/checkpoints. An existing file is never overwritten.",
         ),
         io.Int.Input("steps", default=400, min=1, max=1_000_000, tooltip="Training steps."),
         io.Int.Input("batch_size", default=4, min=1, max=1024, tooltip="Images per step."),
@@ -155,5 +201,19 @@ def _inputs() -> list[Any]:
             optional=True,
             tooltip="The new word of textual-inversion, which the prompt or the captions must "
             "contain.",
+        ),
+        io.String.Input(
+            "class_prompt",
+            default="",
+            optional=True,
+            tooltip="For dreambooth: what other images of the same kind show, such as a photo of a "
+            "dog. Without a class_folder they are generated with it.",
+        ),
+        io.String.Input(
+            "class_folder",
+            default="",
+            optional=True,
+            tooltip="For dreambooth: name of a folder with images of the same kind of subject, "
+            "inside ComfyUI's input folder. Empty to generate them.",
         ),
     ]

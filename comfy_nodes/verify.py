@@ -141,8 +141,9 @@ class SaveScores(io.ComfyNode):
     def execute(cls, scores: Any, save_as: str) -> io.NodeOutput:
         path = paths.free_output(f"{paths.SUBFOLDER}/{save_as}", ".json")
         scores.save(path)
-        note = shown.shown(f"{len(scores)} scores saved", [path.name])
-        return io.NodeOutput(path.name, ui=note | {"text": [path.name]})
+        name = path.relative_to(paths.output_folder() / paths.SUBFOLDER).as_posix()
+        note = shown.shown(f"{len(scores)} scores saved", [name])
+        return io.NodeOutput(name, ui=note | {"text": [name]})
 
 
 class LoadScores(io.ComfyNode):

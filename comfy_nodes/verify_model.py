@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from . import commitments, example_loras, files, host, paths, shown
-from .passive import base_file, base_names
+from .passive import base_file, base_names, base_places
 from .types import (
     CATEGORY,
     Case,
@@ -191,6 +191,24 @@ class VerifyModel(io.ComfyNode):
             paths.input_check(example_loras.lora_file, control),
             paths.input_check(paths.new_output, save_as),
             paths.input_check(commitments.commitment_file, commitment),
+        )
+
+    @classmethod
+    def fingerprint_inputs(
+        cls,
+        base: str | None,
+        lora: str | None,
+        originals: str | None,
+        control: str | None,
+        commitment: str | None = commitments.NO_COMMITMENT,
+        **_: Any,
+    ) -> str | float:
+        return paths.fingerprint(
+            (base_places, base),
+            (example_loras.lora_file, lora),
+            (paths.image_folder, originals),
+            (example_loras.lora_file, control),
+            (commitments.commitment_file, commitment),
         )
 
     @classmethod

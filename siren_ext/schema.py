@@ -240,6 +240,11 @@ def _range(limits: dict[str, Any]) -> str:
     """Bounds in words, such as `` from 1 to 1000``."""
     if count := _count(limits):
         return f" of {count}characters"
+    # of equal limits, such as 1 and 1.0, typing keeps those that it saw first
+    limits = {
+        name: int(one) if isinstance(one, float) and one.is_integer() and abs(one) < 1e15 else one
+        for name, one in limits.items()
+    }
     if "ge" in limits and "le" in limits:
         return f" from {limits['ge']} to {limits['le']}"
     words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}

@@ -144,7 +144,13 @@ def test_reports_are_still_intact(name: str) -> None:
     later = ("page", "commitment", "number of tests")  # points that came after these reports
     assert {state for name, state in states if name in later} == {"not checked"}
     states = [(name, state) for name, state in states if name not in later]
-    assert states == [(point["name"], point["state"]) for point in EXPECTED["reports"][name]]
+    expected = [(point["name"], point["state"]) for point in EXPECTED["reports"][name]]
+    if name == "report_ks":  # its find by a reference alone is none today
+        expected[-1] = ("verdict", "not checked")
+        told = next(point.text for point in found.points if point.name == "verdict")
+        assert "an earlier version could state 'coating found' of these figures" in told
+        assert "by today's rules they give 'not comparable'" in told
+    assert states == expected
 
 
 @pytest.mark.parametrize("name", ["report_ks", "report_keyed"])

@@ -286,3 +286,9 @@ def test_a_text_is_parsed_and_checked() -> None:
         with pytest.raises(OddError, match=rf"{words}.*Start over\.") as refused:
             parse_as(text, list[int], **asked, max_bytes=8)
         assert str(refused.value).count("Start over.") == 1
+
+
+def test_whole_limits_have_no_point() -> None:
+    """Equal annotations are one object, so that 1 may be read as 1.0 or the other way round."""
+    assert expected(Annotated[float, Meta(ge=0.0, le=3e6)]) == "a number from 0 to 3000000"
+    assert expected(Annotated[float, Meta(ge=-1e30, le=0.5)]) == "a number from -1e+30 to 0.5"

@@ -47,8 +47,8 @@ def find_embeddings(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Embeddin
     Parameters
     ----------
     path : Path
-        The file. Embeddings in the formats ``emb_params`` (A1111, kohya) and ``clip_l`` with
-        ``clip_g`` (SDXL) are named after it; a file of diffusers has one tensor named by its word.
+        The file. Embeddings in the formats ``emb_params`` (A1111, kohya) and ``clip_l``, ``clip_g``
+        or both (SDXL) are named after it; a file of diffusers has one tensor named by its word.
     tensors : mapping of str to Tensor
         Its content.
 
@@ -61,7 +61,7 @@ def find_embeddings(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Embeddin
     if names == {"emb_params"}:
         found = {path.stem: (TEXT, tensors["emb_params"])}
         entries = [(word, *value) for word, value in found.items()]
-    elif names == set(_SDXL):
+    elif names and names <= set(_SDXL):
         entries = [(path.stem, _SDXL[name], tensors[name]) for name in sorted(names)]
     elif len(names) == 1 and "." not in (word := next(iter(names))):
         entries = [(word, TEXT, tensors[word])]

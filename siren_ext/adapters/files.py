@@ -23,7 +23,8 @@ DIFFUSERS_WEIGHTS = "pytorch_lora_weights.safetensors"
 EMBEDDING_WEIGHTS = "learned_embeds.safetensors"
 CUSTOM_WEIGHTS = "pytorch_custom_diffusion_weights.safetensors"
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2")
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+"""Endings of files of weights that can run code when they are opened."""
 _LENGTH = 8
 
 
@@ -76,7 +77,7 @@ def read_parts(path: Path) -> list[Part]:
         return _read_folder(path)
     beside = path.with_name(PEFT_CONFIG)
     config = _read_config(beside) if path.name == PEFT_WEIGHTS and beside.is_file() else None
-    return [_read_part(path, _component(path.parent), config)]
+    return [read_part(path, _component(path.parent), config)]
 
 
 def adapter_hash(path: Path) -> str:
@@ -101,27 +102,27 @@ def _read_folder(path: Path) -> list[Part]:
     """All files of the adapter in a folder."""
     if (path / PEFT_CONFIG).is_file():
         config = _read_config(path / PEFT_CONFIG)
-        return [_read_part(path / PEFT_WEIGHTS, _component(path), config)]
+        return [read_part(path / PEFT_WEIGHTS, _component(path), config)]
     inner = [path / name for name in COMPONENTS if (path / name / PEFT_CONFIG).is_file()]
     if inner:
         return [
-            _read_part(folder / PEFT_WEIGHTS, folder.name, _read_config(folder / PEFT_CONFIG))
+            read_part(folder / PEFT_WEIGHTS, folder.name, _read_config(folder / PEFT_CONFIG))
             for folder in inner
         ]
     if (path / CUSTOM_WEIGHTS).is_file():
         # diffusers' training script names the file of a new word after it, such as <new1>
         words = [path / EMBEDDING_WEIGHTS, *sorted(path.glob("<*>.safetensors"))]
         files = [path / CUSTOM_WEIGHTS, *(word for word in words if word.is_file())]
-        return [_read_part(file, None, None) for file in files]
+        return [read_part(file) for file in files]
     known = [n for n in (DIFFUSERS_WEIGHTS, EMBEDDING_WEIGHTS) if (path / n).is_file()]
     if len(known) == 1:
-        return [_read_part(path / known[0], None, None)]
+        return [read_part(path / known[0])]
     if known:
         raise AdapterError(
             f"{path.name} contains {' and '.join(known)}; expected one adapter. Give the file "
             "itself."
         )
-    if any(file.suffix in _PICKLES for file in path.iterdir()):
+    if any(file.suffix in PICKLES for file in path.iterdir()):
         raise AdapterError(
             f"{path.name} has its weights in a format that can run code when it is opened; "
             f"expected {PEFT_WEIGHTS} or {DIFFUSERS_WEIGHTS}. Convert them to safetensors first."
@@ -137,9 +138,32 @@ def _component(folder: Path) -> str | None:
     return folder.name if folder.name in COMPONENTS else None
 
 
-def _read_part(path: Path, component: str | None, config: dict[str, Any] | None) -> Part:
-    """Read one safetensors file."""
-    _check_file(path)
+def read_part(
+    path: Path,
+    component: str | None = None,
+    config: dict[str, Any] | None = None,
+    *,
+    most: int | None = None,
+) -> Part:
+    """Read one safetensors file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    component : str or None
+        The network that the name of the folder gives.
+    config : dict or None
+        peft's settings beside the file.
+    most : int or None
+        The largest size that is read, in bytes; None for that of adapters, 4 GiB.
+
+    Raises
+    ------
+    AdapterError
+        If it is missing, unreadable, too large or in another format.
+    """
+    _check_file(path, most or MAX_BYTES)
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
             metadata = dict(file.metadata() or {})
@@ -154,7 +178,7 @@ def _read_part(path: Path, component: str | None, config: dict[str, Any] | None)
     return Part(path, tensors, metadata, adapter_hash(path), component, config)
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, most: int) -> None:
     """Refuse other formats and wrong sizes before the file is opened by a library."""
     if not path.is_file():
         raise AdapterError(f"There is no adapter file at {path}; check the path.")
@@ -164,10 +188,15 @@ def _check_file(path: Path) -> None:
             "opened. Convert it to safetensors first."
         )
     size = path.stat().st_size
-    if size > MAX_BYTES:
+    if size > most:
         raise AdapterError(
             f"{path.name} has {size / 2**30:.1f} GiB; expected an adapter of at most "
-            f"{MAX_BYTES / 2**30:.0f} GiB. A whole checkpoint is loaded as a model, not an adapter."
+            f"{most / 2**30:.0f} GiB. A whole checkpoint is loaded as a model, not an adapter."
+        )
+    if not size:
+        raise AdapterError(
+            f"{path.name} can't be read as safetensors: it is empty (0 bytes). Download or copy it "
+            "again."
         )
     with path.open("rb") as stream:
         header = data_start(stream.read(_LENGTH)) - _LENGTH

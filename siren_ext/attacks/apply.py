@@ -15,9 +15,11 @@ from torch import Tensor
 
 from siren_ext.attacks.checks import image_batch, within
 from siren_ext.attacks.registry import ATTACKS, attack_named, settings_named
+from siren_ext.coating.layouts import DATASET_TOML
 from siren_ext.coating.outputs import output_names, refuse_overlap, write_captions
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.data.images import Picture, read_picture, to_tensor, to_uint8, write_picture
+from siren_ext.data.kohya import Subset, write_dataset_toml
 from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError, DatasetError, ImageError
 from siren_ext.files import (
@@ -71,8 +73,8 @@ class Step:
         if self.name not in known:
             if self.name in ATTACKS:
                 raise ConfigError(
-                    f"{self.name} changes the weights in a LoRA's file, and no images; give a "
-                    "file ending in .safetensors."
+                    f"{self.name} changes the weights of a LoRA or a model, and no images; "
+                    "expected an attack on images."
                 )
             raise ConfigError(
                 f"{shown(self.name)} is no handling of images; expected one of {', '.join(known)}."
@@ -226,7 +228,7 @@ def handle_folder(
     Notes
     -----
     An image without a caption has no caption file: sd-scripts refuse empty ones and take the class
-    words instead.
+    words instead. If these, or the repeats, were in a ``dataset.toml``, one is written too.
     """
     within("seed", seed, 0, 2**32 - 1, whole=True)
     out = Path(out)
@@ -328,4 +330,20 @@ def _opened(
         for item, output in zip(data.items, outputs, strict=True)
         if output in found
     ]
+    _write_subsets(items, found, out)
     return ImageSet(tuple(items), out, data.name, tuple(problems.items()))
+
+
+def _write_subsets(written: Sequence[Item], found: Mapping[str, Item], out: Path) -> None:
+    """Write a dataset.toml if class words or repeats don't follow from the folders' names."""
+    folders = {item.relative.parent.as_posix(): item for item in written}
+    plain = {item.relative.parent.as_posix(): item for item in found.values()}
+    if all(
+        (item.class_words, item.repeats) == (plain[name].class_words, plain[name].repeats)
+        for name, item in folders.items()
+    ):
+        return
+    for item in written:  # the dataset.toml says that captions are in .txt files
+        write_captions(item, item.relative.as_posix(), out, "kohya")
+    subsets = [Subset(name, item.class_words or "", item.repeats) for name, item in folders.items()]
+    write_dataset_toml(out / DATASET_TOML, subsets)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from siren_ext.attacks.checks import within
+from siren_ext.documents import parse_toml
 from siren_ext.errors import ConfigError
 from siren_ext.schema import shown
 
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 Kind = Literal["edit", "codec", "regeneration", "evasion", "handling", "captions", "weights"]
 
 
@@ -52,6 +54,29 @@ class Parameter:
             value = self.neutral + strength * (self.default - self.neutral)
         value = min(max(value, self.low), self.high)
         return round(value) if isinstance(self.default, int) else value
+
+    def from_text(self, text: str) -> Any:
+        """The value that is meant by a text.
+
+        Parameters
+        ----------
+        text : str
+            A text as it is, where the default is one; true, yes, on, false, no or off where that is
+            a truth value; else TOML, such as ``0.5`` or ``[[512, 512]]``.
+
+        Returns
+        -------
+        Any
+            The value, or ``text`` where it is none of these.
+        """
+        if isinstance(self.default, str) and not text.startswith(('"', "'")):
+            return text
+        if isinstance(self.default, bool) and text.lower() in _WORDS:
+            return _WORDS[text.lower()]
+        try:
+            return parse_toml(f"value = {text}", name=text, error=ConfigError)["value"]
+        except (ConfigError, KeyError):
+            return text
 
     def words(self) -> str:
         """The default, and the range if there is one."""

@@ -20,7 +20,11 @@ def evade(
     radius: float = 8.0,
     steps: int = 200,
 ) -> Tensor:
-    """Raise a coater's score of each image within a small change of every pixel.
+    """Hide a coating from a coater within a small change of every pixel.
+
+    Of a coater without messages the score of each image is raised. A keyed coater reads bits, and
+    whoever has no key still sees what it reads: every bit of each image is pushed to the other
+    side.
 
     Parameters
     ----------
@@ -34,7 +38,7 @@ def evade(
     radius : float
         Largest change of a value, in units of 1/255, from 0 to 64.
     steps : int
-        Steps of projected gradient ascent, each a tenth of the radius, from 1 to 5000.
+        Steps of projected gradient descent, each a tenth of the radius, from 1 to 5000.
 
     Returns
     -------
@@ -58,18 +62,35 @@ def evade(
     """
     within("radius", radius, 0, 64)
     within("steps", steps, 1, 5000, whole=True)
-    known = _coater(coater, version(coater_path(coater)), image_batch(images).device)
+    # ComfyUI calls its nodes in inference mode, and what is loaded there has no gradients
+    with torch.inference_mode(False):
+        known = _coater(coater, version(coater_path(coater)), image_batch(images).device)
+    return hidden_from(images, known, radius=radius, steps=steps)
+
+
+def hidden_from(images: Tensor, coater: Coater, *, radius: float, steps: int) -> Tensor:
+    """:func:`evade` with a coater in memory.
+
+    Parameters
+    ----------
+    images, radius, steps
+        As for :func:`evade`.
+    coater : Coater
+        The coater that the attacker has.
+    """
     most = radius / 255
     start = images.detach().float()
     changed = start.clone()
-    # ComfyUI calls its nodes in inference mode
     with torch.inference_mode(False), torch.enable_grad():
         start, changed = start.clone(), changed.clone()
+        with torch.no_grad():
+            read = coater.features(start).sign()
         for _ in range(steps if radius else 0):
             changed.requires_grad_(True)
-            score = known.distance(known.features(changed)).sum()
-            (slope,) = torch.autograd.grad(score, changed)
-            moved = changed.detach() + most / 10 * slope.sign()
+            features = coater.features(changed)
+            seen = read * features if coater.keyed else -coater.distance(features)
+            (slope,) = torch.autograd.grad(seen.sum(), changed)
+            moved = changed.detach() - most / 10 * slope.sign()
             changed = torch.minimum(torch.maximum(moved, start - most), start + most).clamp(0, 1)
     return changed.detach().to(images)
 

@@ -71,8 +71,9 @@ class UncoatConfig(Config):
         """Check every field; raises :class:`ConfigError`."""
         super().__post_init__()
         if self.part < 1 << self.levels:
+            name = "crop" if self.crop <= self.size else "size"
             raise ConfigError(
-                f"UncoatConfig.crop is {self.part} pixels, too few for {self.levels} levels; "
+                f"UncoatConfig.{name} is {self.part} pixels, too few for {self.levels} levels; "
                 f"expected at least {1 << self.levels}."
             )
 

@@ -80,6 +80,12 @@ class UnlearnConfig(PersonalizeConfig):
                 f"UnlearnConfig.isolate_after is {self.isolate_after}, but unlearning begins at "
                 f"step {self.first_unlearning} of {self.steps}; expected no more than that."
             )
+        if self.unlearning_share and self.first_unlearning == self.steps:
+            least = math.ceil(0.5 / self.unlearning_share + 1e-9)
+            raise ConfigError(
+                f"{self.steps} steps leave none for unlearning, which has "
+                f"{self.unlearning_share:g} of them; expected at least {least} steps."
+            )
 
     @property
     def first_unlearning(self) -> int:
@@ -182,7 +188,7 @@ def image_losses(
     seed: int = 0,
     progress: Progress = NULL,
 ) -> Tensor:
-    """Mean denoising loss of each image over :data:`TIMES`, for the same noises.
+    """Mean error of the predicted noise of each image over :data:`TIMES`, for the same noises.
 
     Parameters
     ----------
@@ -202,7 +208,8 @@ def image_losses(
     Returns
     -------
     Tensor
-        n losses on the CPU; those of the model's own training.
+        n mean squares of noise minus predicted noise, on the CPU, also of models that predict
+        velocity.
 
     References
     ----------
@@ -213,6 +220,7 @@ def image_losses(
     shape = (len(TIMES) * noises, *latents.shape[1:])
     drawn = pipelines.seeded_normal(shape, generator, device)
     total = torch.zeros(len(latents), dtype=torch.float64)
+    velocity = pipelines.prediction_type(pipeline) == "v_prediction"
     progress.stage("Measuring losses", len(latents))
     for rows in torch.split(torch.arange(len(latents)), _BATCH):
         clean, words = latents[rows].to(device), embeds(rows)
@@ -220,6 +228,9 @@ def image_losses(
             time = torch.full((len(rows),), TIMES[place // noises])
             same = noise.expand_as(clean)
             loss = pipelines.loss_at(pipeline, clean, words, noise=same, timesteps=time)
+            if velocity:  # the error of the velocity times sqrt(a) is that of the noise
+                ratio = pipelines.signal_to_noise(pipeline, time.to(device))
+                loss = loss * ratio / (1 + ratio)
             total[rows] += loss.double().cpu()
         progress.advance(len(rows))
     return (total / len(drawn)).float()

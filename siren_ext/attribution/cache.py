@@ -8,15 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from siren_ext.files import atomic, is_file
+from siren_ext.unfinished import read_tables, write_tables
 
 Floats = NDArray[np.float32]
 
 _SECONDS = 20.0
-_RUN = "run"
 
 
 class GradientCache:
@@ -34,26 +31,14 @@ class GradientCache:
     """
 
     def __init__(self, path: Path | None, run: str, shape: tuple[int, int]) -> None:
-        self._path, self._run, self._shape = path, run, shape
+        self._path, self._run = path, run
         self._saved = time.monotonic()
         self._changed = False
         self._known: dict[str, Floats] = {}
-        if path is not None and is_file(path):
-            self._known = self._read(path)
-
-    def _read(self, path: Path) -> dict[str, Floats]:
-        """What a file of the same run holds."""
-        try:
-            with safe_open(path, framework="np") as file:
-                if (file.metadata() or {}).get(_RUN) != self._run:
-                    return {}
-                keys, values = file.get_tensor("keys"), file.get_tensor("values")
-        except (SafetensorError, OSError):
-            return {}
-        good = keys.ndim == 2 and keys.dtype == np.uint8 and values.dtype == np.float32
-        if not good or values.shape != (len(keys), *self._shape) or not np.isfinite(values).all():
-            return {}
-        return {key.tobytes().hex(): value for key, value in zip(keys, values, strict=True)}
+        found = read_tables(path, run)
+        if found and found["values"].shape[1:] == shape:
+            pairs = zip(found["keys"], found["values"], strict=True)
+            self._known = {key.tobytes().hex(): value for key, value in pairs}
 
     def __contains__(self, key: str) -> bool:
         return key in self._known
@@ -79,7 +64,6 @@ class GradientCache:
         if self._path is None or not self._changed:
             return
         keys = [np.frombuffer(bytes.fromhex(key), np.uint8) for key in self._known]
-        tensors = {"keys": np.stack(keys), "values": np.stack(list(self._known.values()))}
-        with atomic(self._path) as part:
-            save_file(tensors, part, metadata={_RUN: self._run})
+        values = np.stack(list(self._known.values()))
+        write_tables(self._path, self._run, {"keys": np.stack(keys), "values": values})
         self._saved, self._changed = time.monotonic(), False

@@ -95,7 +95,7 @@ class InnocentRate:
     hits, total : int
         Key samples that they reproduced, of all; 0 if no innocent model was asked.
     models : int
-        Innocent models.
+        Innocent models that answered a key sample.
     best : int
         Most key samples that one of them reproduced.
     rate : float
@@ -126,11 +126,12 @@ def innocent_rate(models: Sequence[Floats], delta: float) -> InnocentRate:
     delta : float
         Largest distance that counts.
     """
-    counts = [count_hits(one, delta) for one in models]
+    # a model that answered nothing measures nothing, so it is none of the three that are needed
+    counts = [found for found in (count_hits(one, delta) for one in models) if found[1]]
     hits, total = (sum(part) for part in zip(*counts, strict=True)) if counts else (0, 0)
     best = max((found for found, _ in counts), default=0)
     upper = exact_interval(hits, total)[1] if total else FALLBACK_RATE
-    measured = len(counts) >= FEWEST_INNOCENT and total > 0
+    measured = len(counts) >= FEWEST_INNOCENT
     if measured:
         return InnocentRate(hits, total, len(counts), best, hits / total, upper, True)
     rate = max(FALLBACK_RATE, hits / total if total else 0.0)

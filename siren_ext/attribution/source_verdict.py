@@ -13,6 +13,7 @@ from siren_ext.attribution.confidence import (
     InnocentRate,
     binomial_tail,
     choose_delta,
+    confidence,
     count_hits,
     innocent_rate,
 )
@@ -193,9 +194,9 @@ def judge_source(
 
     It is accused if p is below ``alpha``, its confidence at least ``least_confidence``, p0 measured
     on at least three innocent models that did not choose the threshold, and if it reproduces more
-    key samples than each of these. The last two conditions are no part of the paper: a rate of
-    other models says little about this kind, and innocent models may differ by more than the
-    binomial distribution allows.
+    key samples than each of these, and a larger share of those that were answered. The last two
+    conditions are no part of the paper: a rate of other models says little about this kind, and
+    innocent models may differ by more than the binomial distribution allows.
 
     Parameters
     ----------
@@ -237,6 +238,7 @@ def judge_source(
         and hits >= config.least_confidence * total
         and rate.measured
         and hits > rate.best
+        and hits / total > max(confidence(one, limit.delta) for one in measuring)
         and not reused
     )
     outcome: Outcome = "found" if accused else "open"

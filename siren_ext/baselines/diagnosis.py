@@ -21,12 +21,19 @@ from siren_ext.baselines.base import (
     image_batch,
     known_rule,
 )
-from siren_ext.baselines.memorisation import BASE_SHARE, exact_p_value, t_p_value
+from siren_ext.baselines.memorisation import (
+    BASE_SHARE,
+    exact_p_value,
+    t_p_value,
+    welch_p_value,
+)
 from siren_ext.baselines.warp import SMALLEST, Warp
 from siren_ext.data.images import quantise, square_view
 from siren_ext.progress import NULL, Progress
 
-RULES = ("published", "exact", "calibrated")
+RULES = ("published", "exact")
+RULES_BY_CLEAN = ("calibrated", "welch")
+"""Rules that need pictures of a clean model."""
 
 
 class Classifier(nn.Module):
@@ -91,20 +98,37 @@ class Diagnosis:
     size : int
         Side of the view that it is given.
     clean_share : float
-        Share of a clean model's pictures that it calls coated; the ``calibrated`` rule tests
-        against this share if it is above 1/2.
+        Share of a clean model's pictures that it calls coated.
+    clean_count : int
+        Number of these pictures; without any, there are only the rules that need none.
     """
 
     warp: Warp
     classifier: Classifier
     size: int
     clean_share: float = 0.0
-    rules: tuple[str, ...] = dataclasses.field(default=RULES, init=False)
+    clean_count: int = 0
 
     @property
     def name(self) -> str:
         """Name with the mode."""
         return f"DIAGNOSIS, {self.warp.mode}"
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Those that are possible with the clean pictures at hand."""
+        return (*RULES, *RULES_BY_CLEAN) if self.clean_count else RULES
+
+    def compared_with(self, clean: Tensor) -> Diagnosis:
+        """The same method with a clean model to compare with.
+
+        Parameters
+        ----------
+        clean : Tensor
+            N x 3 x H x W in [0,1]: its pictures, asked for like the suspicious ones; N at least 2.
+        """
+        share = float(self.evidence(clean).mean())
+        return dataclasses.replace(self, clean_share=share, clean_count=len(clean))
 
     def protect(self, images: Tensor, captions: Sequence[str] = ()) -> Protected:
         """Warp images; see :meth:`siren_ext.baselines.warp.Warp.protect`."""
@@ -128,6 +152,7 @@ class Diagnosis:
         rule : str
             ``published``: the t test against 1/2. ``exact``: the binomial test against 1/2.
             ``calibrated``: the binomial test against the larger of 1/2 and :attr:`clean_share`.
+            ``welch``: Welch's t test against the clean model's pictures.
 
         Returns
         -------
@@ -139,6 +164,8 @@ class Diagnosis:
         share, count = float(rows.mean()), len(rows)
         if rule == "published":
             return t_p_value(share, count)
+        if rule == "welch":
+            return welch_p_value(share, count, self.clean_share, self.clean_count)
         above = self.clean_share if rule == "calibrated" else 0.0
         return exact_p_value(share, count, min(1 - 1e-9, max(BASE_SHARE, above)))
 

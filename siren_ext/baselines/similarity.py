@@ -28,7 +28,7 @@ from siren_ext.errors import ConfigError, MissingExtraError, ModelError, ScoreEr
 
 BACKBONES = ("eff0", "dino", "clip")
 DRAWS = 1000
-RULES = ("published",)
+RULES = ("published", "permutation")
 Embed = Callable[[Tensor], Floats]
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -192,14 +192,18 @@ class Similarity:
         return cosines(_vectors(self.embed, mimicries), self._owned).mean(1, keepdims=True)  # type: ignore[no-any-return]
 
     def p_value(self, evidence: Floats, rule: str = "published") -> float:
-        """The rank of the difference of the mean similarities, among permutations of all pictures.
+        """The p-value of the mean similarity of a sample.
 
         Parameters
         ----------
         evidence : array
             N x 1.
         rule : str
-            ``published`` only.
+            ``published``: the share of single benign pictures that are as similar as the mean of
+            the sample, so that p <= alpha if the mean is above their (1 - alpha) quantile. A mean
+            of N varies less than single pictures, so this accuses rarely what is like them.
+            ``permutation``: the rank of the difference of both means among permutations of all
+            pictures.
 
         Returns
         -------
@@ -210,10 +214,12 @@ class Similarity:
         Raises
         ------
         ScoreError
-            If there are fewer benign pictures than N.
+            If a permutation has fewer benign pictures than N.
         """
         known_rule(rule, self.rules)
         rows = evidence_rows(evidence, 1)
+        if rule == "published":
+            return max(float((self._benign >= rows.mean()).mean()), self.floor)
         if len(rows) > len(self._benign):
             raise ScoreError(
                 f"Found {len(rows)} pictures and {len(self._benign)} benign ones; expected at "

@@ -9,6 +9,7 @@ import typer
 
 from siren_ext.cli.common import (
     command,
+    explain,
     report_notices,
     report_skipped,
     say,
@@ -17,8 +18,6 @@ from siren_ext.cli.common import (
 )
 from siren_ext.cli.options import Assignments, Device, Quiet
 from siren_ext.errors import ConfigError
-
-_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def _list(wanted: bool) -> None:
@@ -37,7 +36,8 @@ def attack_(
     data: Annotated[
         Path,
         typer.Argument(
-            help="Folder of images, kohya folder or dataset.toml; or a LoRA's .safetensors file."
+            help="Folder of images, kohya folder or dataset.toml; or a LoRA or model: its "
+            ".safetensors file or folder."
         ),
     ],
     names: Annotated[
@@ -48,7 +48,9 @@ def attack_(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", help="Folder for the attacked images, or file for the LoRA."),
+        typer.Option(
+            "--out", help="Folder for the attacked images; or file or folder for the LoRA or model."
+        ),
     ],
     assign: Assignments = None,
     seed: Annotated[
@@ -61,27 +63,29 @@ def attack_(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Do to every image of a folder, or to a LoRA's weights, what others might do.
+    """Do to every image of a folder, or to a model's weights, what others might do.
 
     Each image becomes a PNG of the same name with its caption; transparency and metadata are lost.
     '--set strength=0.5' weakens all attacks that have a strength, '--set jpeg.quality=30' is for
     one. Files that can't be read are listed and skipped (exit code 3). Run the same command again
-    to resume a stopped run. half and int8 round a LoRA's weights; other attacks are for images.
+    to resume a stopped run. half and int8 round the weights of a LoRA or a whole model; all others
+    are for images.
     """
     from siren_ext.attacks.apply import handle_folder, steps_of
+    from siren_ext.attacks.weights import KNOWN, attack_weights
+    from siren_ext.coating.layouts import DATASET_TOML
     from siren_ext.data.dataset import ImageSet
     from siren_ext.devices import pick_device
 
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     given = dict(_setting(text, chosen) for text in assign or ())
-    if data.suffix == ".safetensors":
-        from siren_ext.attacks.weights import attack_adapter
-
-        if out.suffix != ".safetensors":
+    if data.suffix == ".safetensors" or set(chosen) & set(KNOWN):
+        if data.suffix == ".safetensors" != out.suffix:
             raise ConfigError(
-                f"--out is {out.name}; expected a file that ends with .safetensors, as the LoRA is."
+                f"--out is {out.name}; expected a file that ends with .safetensors, as {data.name}."
             )
-        count = attack_adapter(data, out, chosen, given)
+        with watched(quiet) as progress:
+            count = attack_weights(data, out, chosen, given, progress)
         say(f"{count} tensor{'' if count == 1 else 's'} changed ({', then '.join(chosen)}): {out}")
         return
     steps = steps_of(chosen, given)
@@ -91,32 +95,27 @@ def attack_(
             images, out, steps, seed=seed, device=pick_device(device), progress=progress
         )
     done = ", then ".join(step.name for step in steps) or "unchanged"
-    say(f"{len(made)} images written ({done}): {out}")
+    say(f"{len(made)} image{'' if len(made) == 1 else 's'} written ({done}): {out}")
+    if (out / DATASET_TOML).is_file():
+        explain(f"Class words and repeats are in its {DATASET_TOML}; give that to a trainer.")
     report_notices(images.notices)
     report_skipped(made.problems, "file")
 
 
 def _setting(text: str, chosen: list[str]) -> tuple[str, Any]:
     """Name and value of ``NAME=VALUE`` or ``ATTACK.NAME=VALUE``."""
+    from siren_ext.attacks.attack import Parameter
     from siren_ext.attacks.registry import ATTACKS
-    from siren_ext.documents import parse_toml
 
     name = text.partition("=")[0].strip().rpartition(".")[0]
     key, value = split_assignment(text.strip().removeprefix(f"{name}."))
-    defaults = [
-        ATTACKS[one].parameters[key].default
+    known = [
+        ATTACKS[one].parameters[key]
         for one in ([name] if name else chosen)
         if one in ATTACKS and key in ATTACKS[one].parameters
     ]
-    full = f"{name}.{key}" if name else key
-    if defaults and isinstance(defaults[0], str) and not value.startswith(('"', "'")):
-        return full, value
-    if defaults and isinstance(defaults[0], bool) and value.lower() in _WORDS:
-        return full, _WORDS[value.lower()]
-    try:
-        return full, parse_toml(f"value = {value}", name=text, error=ConfigError)["value"]
-    except (ConfigError, KeyError):
-        return full, value
+    kind = known[0] if known else Parameter(None)
+    return f"{name}.{key}" if name else key, kind.from_text(value)
 
 
 def register(app: typer.Typer) -> None:

@@ -1,8 +1,7 @@
-"""The files of a chain of evidence from options, and what they say about scores."""
+"""The files of a chain of evidence from options."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,48 +9,6 @@ from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
     from siren_ext.evidence.chain import ChainFiles
-    from siren_ext.evidence.precedence import Precedence
-    from siren_ext.keys.derived import KeySalt
-    from siren_ext.scoring.score_set import ScoreSet
-
-
-def chain_found(
-    chain: ChainFiles, scores: ScoreSet, keys: Sequence[str], salt: KeySalt | None
-) -> Precedence:
-    """What the files of a chain say about the tested pictures and keys.
-
-    Parameters
-    ----------
-    chain : ChainFiles
-        the files.
-    scores : ScoreSet
-        of the suspect.
-    keys : Sequence[str]
-        fingerprints of the tested keys.
-    salt : KeySalt | None
-        of derived keys, to derive them again.
-
-    Returns
-    -------
-    Precedence
-        see :func:`siren_ext.evidence.chain.check_chain`.
-
-    Raises
-    ------
-    EvidenceError
-        a file can't be read, or the time stamp is not valid.
-    """
-    from siren_ext.evidence.chain import check_chain
-
-    return check_chain(
-        chain,
-        coater=scores.coater,
-        keys=keys,
-        salt=salt,
-        source=scores.source,
-        images=len(scores) + len(scores.failures),
-        hashes=scores.hashes,
-    )
 
 
 def chain_files(

@@ -63,16 +63,17 @@ def commit(
     coater = coater_path(coater)
     made = make_commitment(coater, bits, coated, salt=secret, plan=planned, bits=bits, twins=twins)
     digest = made.save(out)
-    if not ring and secret is None and twins is None:
-        start_ledger(out)  # of the ranks of this coater among decoys
+    counts = "twins" if twins is not None else "coater" if not ring and secret is None else ""
+    if counts:
+        start_ledger(out)  # of the tests of the twins, or of the coater's ranks among decoys
     say(f"{made.created}: {_counts(made.count, made.files)}")
     if made.twins:
         say(f"SHA-256 of the twins' coins: {made.twins}")
     say(f"SHA-256 of {out.name}: {digest}")
     if not made.count and not made.twins:
         explain("Note: no --key was given, so the commitment covers no key.")
-        if secret is None:
-            explain(f"Keep {ledger_of(out).name} beside it: it counts the tests of the coater.")
+    if counts:
+        explain(f"Keep {ledger_of(out).name} beside it: it counts the tests of the {counts}.")
     if public := public_warning(made.coater):
         explain(f"Warning: {public}")
     if made.count > 1:

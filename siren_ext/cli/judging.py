@@ -98,7 +98,7 @@ class ScoreFiles:
     Raises
     ------
     ScoreError
-        A file can't be read.
+        A file can't be read, or one model is given as several references or innocent models.
     """
 
     def __init__(
@@ -111,10 +111,12 @@ class ScoreFiles:
     ) -> None:
         from siren_ext.scoring.score_set import ScoreSet
         from siren_ext.verdict.models import joined_models
+        from siren_ext.verdict.same_models import require_different_models
 
         self._suspect = ScoreSet.load(suspect)
         self._clean = joined_models([ScoreSet.load(path) for path in references or ()])
         self._innocents = [ScoreSet.load(path) for path in innocents or ()]
+        require_different_models(self._innocents, "innocent model")
         self._shown = pictures, reference_pictures
         self.measured = self._suspect.preference
         """Whether the scores are a measurement of a model's file."""
@@ -158,13 +160,14 @@ class ScoreFiles:
 
     def _coater(self, terms: Terms) -> Coater | None:
         """The coater of a measurement: as given, or bundled."""
-        from siren_ext.coater.bundled import bundled_path, coater_path
+        from siren_ext.coater.bundled import coater_path
         from siren_ext.coater.coater import Coater
+        from siren_ext.verdict.whole import coater_for
 
         if terms.key is None or not self.measured:
             return None
-        path = coater_path(terms.coater) if terms.coater else bundled_path(self._suspect.coater)
-        return Coater.load(path) if path else None
+        given = Coater.load(coater_path(terms.coater)) if terms.coater else None
+        return coater_for(self._suspect, given)
 
     def _likeness(self, terms: Terms, coater: Coater | None) -> Likeness | None:
         """How alike the tints of a measurement are, if the coater is known."""

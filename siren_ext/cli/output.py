@@ -23,7 +23,7 @@ Force = Annotated[
 ]
 _WORDS = {
     "scores": "a file of scores",
-    "adapter": "a LoRA file",
+    "adapter": "a file that siren-ext personalize wrote",
     "report": "a report",
 }
 _FORMATS = {

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from siren_ext.cli.common import command, report_notices, report_skipped, say, settings, watched
 from siren_ext.cli.options import Assignments, Base, ConfigFile, Device, Images, Quiet, Seed
 from siren_ext.cli.output import Force, check_output
+from siren_ext.errors import ConfigError
+
+if TYPE_CHECKING:
+    from siren_ext.personalize.config import PersonalizeConfig
 
 WRITTEN = {
     "lora": "LoRA",
@@ -53,6 +57,15 @@ Unlearn = Annotated[
         "suspects a coating might (ABL).",
     ),
 ]
+Augment = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--augment",
+        metavar="NAME[:SETTING=VALUE,...]",
+        help="Do this to an image whenever it is used, such as crop or jpeg:quality=60; several "
+        "in order. 'siren-ext attack --list' shows all names and settings.",
+    ),
+]
 
 
 def personalize_(
@@ -82,6 +95,7 @@ def personalize_(
         typer.Option("--prompt", help="Caption for all images, instead of their own captions."),
     ] = None,
     unlearn: Unlearn = None,
+    augment: Augment = None,
     seed: Seed = None,
     force: Force = False,
     config: ConfigFile = None,
@@ -93,20 +107,10 @@ def personalize_(
 
     Train the clean reference that 'verify' needs in the same way on the originals.
     """
-    from siren_ext.personalize.config import PersonalizeConfig
     from siren_ext.personalize.prior import open_sets
     from siren_ext.personalize.save import writes_file
 
-    kind: type[PersonalizeConfig] = PersonalizeConfig
-    train: Callable[..., Any]
-    isolation: dict[str, float] = {}
-    if unlearn is None:
-        from siren_ext.personalize.run import personalize as train
-    else:
-        from siren_ext.attacks.unlearning import UnlearnConfig
-        from siren_ext.attacks.unlearning import unlearn as train
-
-        kind, isolation = UnlearnConfig, {"isolation_rate": unlearn}
+    kind, train, more_settings = _training(unlearn, augment)
     chosen = settings(
         kind,
         config,
@@ -119,8 +123,9 @@ def personalize_(
         method=method,
         class_prompt=class_prompt,
         token=token,
-        **isolation,
+        **more_settings,
     )
+    _refuse_unused(chosen.method, rank=rank, class_prompt=class_prompt, token=token)
     if writes_file(out, chosen):  # personalize replaces no other folders
         check_output(out, "adapter", force=force)
     found, more = open_sets(data, class_images, chosen)
@@ -128,10 +133,50 @@ def personalize_(
     with watched(quiet) as progress:
         images = found.checked(progress=progress)
         more = more and more.checked(progress=progress)
-        train(images, base, chosen, out, class_images=more, device=device, progress=progress)
+        made = train(images, base, chosen, out, class_images=more, device=device, progress=progress)
     say(f"{WRITTEN[chosen.method]} written: {out}")
     problems = [*images.problems, *(more.problems if more is not None else ())]
+    if augment:
+        from siren_ext.attacks.augment import left_out
+
+        problems += left_out(made)
     report_skipped(list(dict.fromkeys(problems)), "file")
+
+
+def _refuse_unused(method: str, **given: object) -> None:
+    """Refuse options that a method has no use for."""
+    from siren_ext.personalize.config import WITH_PRIOR, WITH_TOKEN
+
+    users = {"rank": ("lora",), "class_prompt": WITH_PRIOR, "token": WITH_TOKEN}
+    for name, methods in users.items():
+        if given[name] is not None and method not in methods:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is for {' and '.join(methods)}, but the method is "
+                f"{method}. Leave it out, or choose another --method."
+            )
+
+
+def _training(
+    unlearn: float | None, augment: list[str] | None
+) -> tuple[type[PersonalizeConfig], Callable[..., Any], dict[str, Any]]:
+    """The class of the settings, what trains with them, and settings of its own."""
+    if unlearn is not None and augment:
+        raise ConfigError("--unlearn and --augment can't be used together. Choose one of them.")
+    train: Callable[..., Any]
+    if unlearn is not None:
+        from siren_ext.attacks.unlearning import UnlearnConfig
+        from siren_ext.attacks.unlearning import unlearn as train
+
+        return UnlearnConfig, train, {"isolation_rate": unlearn}
+    if augment:
+        from siren_ext.attacks.augment import AugmentConfig
+        from siren_ext.attacks.augment import augmented as train
+
+        return AugmentConfig, train, {"augment": augment}
+    from siren_ext.personalize.config import PersonalizeConfig
+    from siren_ext.personalize.run import personalize as train
+
+    return PersonalizeConfig, train, {}
 
 
 def register(app: typer.Typer) -> None:

@@ -154,6 +154,9 @@ def check(
         chain=ChainEvidence(chain, opened, ledger, twins),
         opening=OpeningEvidence(opening, named_round, opening_timestamp, root) if opening else None,
     )
+    tested = any(point.name == "keyed statistic" for point in found.points)
+    if key and opening is None and found.sound and not tested:
+        explain("Note: this report has no keyed test, so the key and the scores were not used.")
     if scores and model and images and loaded:
         named = ModelFile(model, adapter or (), control or (), scale, False, device, other or ())
         point = _measured_again(scores, named, images, loaded, suspect, quiet)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siren_ext.cli.chains import chain_files, chain_found
+from siren_ext.cli.chains import chain_files
 from siren_ext.cli.common import command, explain, say
 from siren_ext.cli.options import AsJson, SuspectScores
 from siren_ext.cli.passphrase import PassphraseEnv, open_keys, open_salt
@@ -32,6 +32,13 @@ def trace(
     alpha: Annotated[
         float, typer.Option("--alpha", help="Accepted risk of naming any recipient wrongly.")
     ] = 1e-3,
+    coater: Annotated[
+        Path | None,
+        typer.Option(
+            "--coater",
+            help="With the measurement of a model's file: the coater, unless it is bundled.",
+        ),
+    ] = None,
     commitment: CommitmentFile = None,
     timestamp: TimeStamp = None,
     root: Root = None,
@@ -44,14 +51,19 @@ def trace(
 
     The values of p are corrected for the number of recipients and of earlier tests of the key file,
     which its ledger counts. The copy may have been passed on or stolen, so the recipient need not
-    have trained the model.
+    have trained the model. A measurement of a model's file is tested as 'verify' does, by whole
+    changes and bits together.
     """
+    from siren_ext.coater.bundled import coater_path
+    from siren_ext.coater.coater import Coater
+    from siren_ext.evidence.chain import check_scores
     from siren_ext.evidence.ledger import count_test, priced
     from siren_ext.evidence.precedence import not_committed
     from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.stats.keyed import trace_messages
     from siren_ext.stats.multiple import holm
     from siren_ext.verdict.pools import used_features
+    from siren_ext.verdict.whole import wholes_of
 
     chain = chain_files(commitment, timestamp, root, rounds, None, None, salt)
     scores = ScoreSet.load(suspect)
@@ -59,25 +71,37 @@ def trace(
     ring = open_keys(key, passphrase_env)
     messages = [one.signs() for _, one in ring]
     result = trace_messages(features, messages, alpha=alpha)
+    used = Coater.load(coater_path(coater)) if scores.whole and coater is not None else None
+    wholes = wholes_of(scores, [one for _, one in ring], used)
+    values = [one.p_value for one in wholes or result.findings]
+    beside = [row for row, one in enumerate(wholes or ()) if one.base_found(alpha)]
+    for row in beside:  # the message fits the images themselves
+        values[row] = 1.0
     standing = not_committed(keyed=True)
     if chain is not None:
         prints = [one.fingerprint() for _, one in ring]
         opened = open_salt(salt, passphrase_env) if salt else None
-        standing = chain_found(chain, scores, prints, opened)
-    count = count_test(key, scores.of_bits(), "")  # another test than that of whole changes
+        standing = check_scores(chain, scores, prints, opened)
+    count = count_test(key, scores, "")
     standing, _ = priced(standing, count, len(ring))
-    prices = [min(1.0, one.p_value * count.price) for one in result.findings]
+    prices = [min(1.0, p * count.price) for p in values]
     # committed keys that are not in the file could have been tested as well
     absent = [1.0] * (standing.keys - len(prices))
     corrected = holm(prices + absent, alpha=alpha)
     broken = standing.status == "does not fit"
-    rows = _ranking(ring, result, corrected, nobody=broken)
+    rows = _ranking(ring, result, values, corrected, nobody=broken)
     if as_json:
         about = {"alpha": alpha, "images": len(features)}
         content = {**about, "recipients": rows, "commitment": standing.to_dict()}
         say(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         _print_ranking(rows, alpha, broken=broken)
+    if beside:
+        names = ", ".join(ring.names[row] for row in beside)
+        explain(
+            f"Not counted: {names}. The base model, which never saw the coating, fits their "
+            "messages too. Measure again with the untouched originals."
+        )
     explain(standing.text)
     if standing.left_open:
         explain(standing.left_open)
@@ -95,18 +119,23 @@ def register(app: typer.Typer) -> None:
 
 
 def _ranking(
-    ring: KeyRing, result: TraceResult, corrected: MultipleResult, *, nobody: bool
+    ring: KeyRing,
+    result: TraceResult,
+    values: list[float],
+    corrected: MultipleResult,
+    *,
+    nobody: bool,
 ) -> list[dict[str, Any]]:
     """One row per recipient, the best fit first; ``nobody`` is named where the chain is broken."""
     names = ring.names
     rows = []
-    for index in result.ranking:
+    for index in sorted(result.ranking, key=lambda index: values[index]):
         finding = result.findings[index]
         rows.append(
             {
                 "recipient": names[index],
                 "named": corrected.rejected[index] and not nobody,
-                "p_value": finding.p_value,
+                "p_value": values[index],
                 "p_corrected": corrected.adjusted[index],
                 "statistic": finding.statistic,
                 "bits_right": finding.bits_right,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siren_ext.cli.chains import chain_files, chain_found
+from siren_ext.cli.chains import chain_files
 from siren_ext.cli.common import command, explain, gather, report_skipped, say
 from siren_ext.cli.generate import Adapters
 from siren_ext.cli.judging import Judged, ModelTest, ScoreFiles, Terms, check_measurement
@@ -191,7 +191,9 @@ def verify_(
     options: dict[str, object]
     if model is None:
         options = {"--adapter": adapter, "--images": images, "--control": control}
-        options["--other"] = other
+        options |= {"--other": other, "--scale": scale != 1, "--allow-partial": allow_partial}
+        of_plan = [one for one in assign or () if one.startswith("preference.")]
+        options["--set preference"] = of_plan
         require_options(options, {"--suspect": suspect}, "without --model")
     else:
         options = {"--suspect": suspect, "--reference": reference, "--innocent": innocent}
@@ -209,6 +211,8 @@ def verify_(
     alone = commitment is None and tested.measured
     committed = None if alone else coater
     chain = chain_files(commitment, timestamp, root, rounds, committed, coated, salt)
+    if chain is not None and model is not None:
+        chain.read()
     secret = open_key(key, recipient, passphrase_env) if key else None
     standing = _standing(chain, secret, open_salt(salt, passphrase_env) if salt else None)
     signer = open_signer(sign, sign_passphrase_env or passphrase_env) if sign else None
@@ -234,8 +238,12 @@ def _standing(
     chain: ChainFiles | None, key: CoatingKey | None, salt: KeySalt | None
 ) -> Callable[[ScoreSet], Precedence | None]:
     """What the files of a chain say about scores, None without a chain."""
+    if chain is None:
+        return lambda _: None
+    from siren_ext.evidence.chain import check_scores
+
     prints = [key.fingerprint()] if key else []
-    return lambda scores: None if chain is None else chain_found(chain, scores, prints, salt)
+    return lambda scores: check_scores(chain, scores, prints, salt)
 
 
 def _print(found: Judged, terms: Terms) -> None:
@@ -304,7 +312,9 @@ def print_verdict(verdict: Verdict) -> None:
         elif isinstance(one, KeyedResult):
             figures += f", n = {one.images}, {one.bits_right} of {one.bits} bits right"
             if finding.whole is not None:
-                figures += f"; bits alone: p = {one.p_value:.3g}"
+                figures += f"; bits alone, not corrected: p = {one.p_value:.3g}"
+                if finding.whole.base_p is not None:
+                    figures += f"; base model in its place: p = {finding.whole.base_p:.3g}"
             if finding.control is not None:
                 figures += f"; positive control: p = {finding.control.result.p_value:.3g}"
         elif isinstance(one, PredictionResult):

@@ -59,9 +59,8 @@ def coat_folder(
 
     Name, size, transparency, EXIF, IPTC fields, XMP, comments and RGB colour profile are kept; what
     can't be kept is in the notes of the manifest. A lossy file is scored as it was written, after
-    compression. A call resumes an earlier one in
-    the same folder: only images whose source, coater or settings have changed are coated again.
-    After a stop, all finished images are in place.
+    compression. A call resumes an earlier one in the same folder: only images whose source, coater
+    or settings have changed are coated again. After a stop, all finished images are in place.
 
     Parameters
     ----------
@@ -94,8 +93,8 @@ def coat_folder(
     Raises
     ------
     DatasetError
-        ``out`` overlaps the data folder, has files that no earlier run wrote, was coated with other
-        twins, or can't be written.
+        ``out`` overlaps the data folder, has files that no earlier run wrote or that one wrote from
+        other images, was coated with other twins, or can't be written.
     CoaterError
         The coater is keyed and there is no matching key, or it is not keyed and there is a key.
     ConfigError
@@ -230,13 +229,14 @@ class FolderRun:
         Raises
         ------
         DatasetError
-            The output folder can't be written, or has files that no earlier run wrote.
+            The output folder can't be written, or has files of others.
         Cancelled
             The user stopped the run.
         """
         layout = self.config.layout
         jobs, failures = plan_jobs(self.data, self.config, pool, self.progress)
         self.failures |= failures
+        self.journal.refuse_other_images(job.sha256 for job in jobs)
         entries = pool.map(lambda job: finished_entry(job, self.journal, self.out), jobs)
         kept = dict(zip(jobs, entries, strict=True))
         outputs = {name for job in jobs for name in job.files(layout)}

@@ -77,6 +77,8 @@ class CoatJournal:
         self.out, self.coater, self.config, self.key = out, coater, config, key
         self.entries: dict[str, CoatEntry] = {}
         self._known: dict[str, CoatEntry] = {}
+        self._sources: dict[str, str] = {}
+        self._made_with = (coater, key)
         self._owned: set[str] = set()
         self._images: dict[str, list[str]] | None = None
         self._lock = threading.Lock()
@@ -87,6 +89,8 @@ class CoatJournal:
         if is_present(manifest):
             earlier = CoatManifest.load(manifest)
             self._owned |= set(earlier.files)
+            self._sources |= {entry.source_sha256: entry.output for entry in earlier.entries}
+            self._made_with = (earlier.coater, earlier.key)
             if self._same_work(earlier.coater, earlier.config, earlier.key):
                 self._known |= {entry.source: entry for entry in earlier.entries}
         if is_present(self.out / JOURNAL_NAME):
@@ -106,15 +110,18 @@ class CoatJournal:
         first, *lines = data.split(b"\n")
         header = _parsed(first, _Header, name)
         self._owned |= set(header.outputs)
+        self._made_with = (header.coater, header.key)
         same = self._same_work(header.coater, settings_of(header.config, name), header.key)
         for line in lines:
             if line.startswith(_MORE):
                 with suppress(DatasetError):
                     self._owned |= set(_parsed(line, _More, name).outputs)
-            elif same:
+            else:
                 with suppress(DatasetError):
                     entry = _parsed(line, CoatEntry, name)
-                    self._known[entry.source] = entry
+                    self._sources[entry.source_sha256] = entry.output
+                    if same:
+                        self._known[entry.source] = entry
         # a run that left a journal was killed and may have left temporary files too
         for leftover in self.out.rglob(".part-*"):
             with suppress(OSError):  # only tidiness
@@ -145,6 +152,46 @@ class CoatJournal:
             The entry, if there is one.
         """
         return self.entries.get(source) or self._known.get(source)
+
+    def suits(self, sources: Iterable[str]) -> bool:
+        """Whether an earlier run had some of the same images, and the same coater and key.
+
+        Parameters
+        ----------
+        sources : Iterable[str]
+            SHA-256 of images; read until one is known.
+
+        Returns
+        -------
+        bool
+            True also if there was no earlier run.
+        """
+        if not self._sources:
+            return True
+        same = self._made_with == (self.coater, self.key)
+        return same and any(source in self._sources for source in sources)
+
+    def refuse_other_images(self, sources: Iterable[str]) -> None:
+        """Refuse a folder in which an earlier run coated other images, before they are replaced.
+
+        Parameters
+        ----------
+        sources : Iterable[str]
+            SHA-256 of every image of this run.
+
+        Raises
+        ------
+        DatasetError
+            An earlier run wrote images, and this run has none of them.
+        """
+        if not self._sources.keys().isdisjoint(sources):
+            return
+        names = self._sources.values()
+        if (here := next((one for one in names if is_present(self.out / one)), None)) is not None:
+            raise DatasetError(
+                f"{self.out} has coated copies of other images, such as {here!r}, and none of "
+                "these. They are not overwritten; choose another folder."
+            )
 
     def begin(self, outputs: Iterable[str], kept: Iterable[CoatEntry]) -> None:
         """Start the journal of a run.

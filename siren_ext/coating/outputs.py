@@ -5,16 +5,24 @@ from __future__ import annotations
 import io
 import unicodedata
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from siren_ext.coating.journal import CoatJournal
 from siren_ext.coating.layouts import LAYOUTS, caption_names, folder_of, mask_name
+from siren_ext.coating.manifest import CoatConfig
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.data.images import read_picture
 from siren_ext.errors import DatasetError, ImageError
-from siren_ext.files import atomic, is_file, is_folder, is_present, real_path
+from siren_ext.files import atomic, is_file, is_folder, is_present, real_path, sha256_file
 from siren_ext.text import plain_name
+
+if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
+    from siren_ext.keys.coating_key import CoatingKey
 
 COLOURED = "Its mask is in colour and was not copied, because it could show the uncoated image."
 UNREAD = "Its mask can't be read and was not copied."
@@ -53,6 +61,34 @@ def refuse_overlap(root: Path, out: Path) -> None:
             f"The output folder {out} is, contains or is inside the data folder {root}. Choose a "
             "separate folder, so that the originals are not changed."
         )
+
+
+def folder_to_coat(place: Path, data: ImageSet, coater: Coater, key: CoatingKey | None) -> Path:
+    """Where coated copies are kept: sets of one name, and copies for several keys, are kept apart.
+
+    Parameters
+    ----------
+    place : Path
+        The usual folder.
+    data : ImageSet
+        The images.
+    coater : Coater
+        The coater.
+    key : CoatingKey | None
+        The key whose message is written, if the coater is keyed.
+
+    Returns
+    -------
+    Path
+        ``place``, or with a number behind its name if another set, coater or key was used there.
+    """
+    mark = "" if key is None else key.fingerprint()
+    for number in count(1):
+        out = place if number == 1 else place.with_name(f"{place.name}-{number}")
+        journal = CoatJournal(out, coater.fingerprint, CoatConfig(), mark)
+        if journal.suits(sha256_file(item.path) for item in data.items):
+            break
+    return out
 
 
 def output_names(data: ImageSet, layout: str, suffixes: Sequence[str] | None = None) -> list[str]:

@@ -131,7 +131,7 @@ def _inspect(item: Item, thorough: bool, config: CoatConfig) -> _Facts | str:
 
 
 def finished_entry(job: CoatJob, journal: CoatJournal, out: Path) -> CoatEntry | None:
-    """The entry of an earlier run that did the same job.
+    """The entry of an earlier run that did the same job, and scored it if this run does.
 
     Parameters
     ----------
@@ -152,6 +152,8 @@ def finished_entry(job: CoatJob, journal: CoatJournal, out: Path) -> CoatEntry |
         return None
     done = (entry.source_sha256, entry.output, entry.quality, entry.coated)
     if done != (job.sha256, job.output, job.target.quality, job.coated):
+        return None
+    if entry.clean_score is None and journal.config.scores is not False:
         return None
     path = out / job.output
     try:

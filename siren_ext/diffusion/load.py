@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from siren_ext.devices import pick_device, pick_dtype
-from siren_ext.diffusion.single_file import load_single_file, read_settings
+from siren_ext.diffusion.single_file import load_single_file, read_settings, scheduler_file
 from siren_ext.errors import MissingExtraError, ModelError
 from siren_ext.files import sha256_file
 
@@ -23,7 +23,10 @@ POCKET, SMALL = "pocket", "pocket-small"
 BUNDLED = {POCKET: "model", SMALL: "small"}
 """Models inside the package, and their folders."""
 _PARTS = ("unet", "vae", "text_encoder")
-_HASHED = (".safetensors", ".json", ".txt")
+_INDEX = "model_index.json"
+_UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+_SETTINGS = (".json", ".txt")
+_HASHED = (".safetensors", *_SETTINGS)
 # largest latent side for which plain attention is used on a CPU
 _PLAIN_ATTENTION = 32
 # part -> library and pattern of class names allowed in model_index.json
@@ -52,14 +55,14 @@ def model_path(model: str | Path) -> Path:
     """
     if str(model) in BUNDLED:
         path = Path(__file__).parents[1] / "pocket" / BUNDLED[str(model)]
-        if not (path / "model_index.json").is_file():
+        if not (path / _INDEX).is_file():
             raise ModelError(
                 f"The model {model} is missing from this installation (expected {path}). "
                 "Reinstall the package, or give a diffusers folder."
             )
         return path
     path = Path(model)
-    if (path / "model_index.json").is_file():
+    if (path / _INDEX).is_file():
         return path
     if path.is_file() and path.suffix == ".safetensors":
         return path
@@ -151,6 +154,7 @@ def model_fingerprint(model: str | Path) -> str:
     """Hexadecimal SHA-256 of a model's weights and settings (names and bytes of its files).
 
     The safety checker and files outside the folders of parts (model cards, previews) are left out.
+    That of a single file is the SHA-256 of the file, unless the folder beside it has settings.
 
     Parameters
     ----------
@@ -163,19 +167,42 @@ def model_fingerprint(model: str | Path) -> str:
         If the model does not exist.
     """
     path = model_path(model)
-    if path.is_file():
-        return sha256_file(path)
-    index = read_settings(path / "model_index.json")
-    ignored = {"safety_checker", "feature_extractor", "image_encoder"}
-    parts = sorted(set(index) - ignored)
-    digest = hashlib.sha256()
-    for part in parts:
-        folder = path / part
-        if not folder.is_dir():
-            continue
-        for file in sorted(folder.iterdir()):
-            if file.suffix in _HASHED:
-                digest.update(f"{part}/{file.name}\0{sha256_file(file)}\0".encode())
+    if path.is_dir():
+        return _digest(_part_files(path, _HASHED))
+    own, settings = sha256_file(path), _settings_beside(path)
+    return _digest(settings, f"{own}\0") if settings else own
+
+
+def _settings_beside(path: Path) -> list[Path]:
+    """The files in the folder beside a single file that decide how its weights are used."""
+    beside = path.with_suffix("")
+    if (beside / _INDEX).is_file():
+        return [beside / _INDEX, *_part_files(beside, _SETTINGS)]
+    # a vocabulary alone says nothing: it is always CLIP's, from wherever it is read
+    schedule = scheduler_file(beside)
+    return [schedule] if schedule.is_file() else []
+
+
+def _part_files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """The files of a diffusers folder's parts, in the order in which they are hashed."""
+    index = read_settings(folder / _INDEX)
+    parts = [folder / part for part in sorted(set(index) - set(_UNUSED))]
+    return [
+        file
+        for part in parts
+        if part.is_dir()
+        for file in sorted(part.iterdir())
+        if file.suffix in endings
+    ]
+
+
+def _digest(files: list[Path], head: str = "") -> str:
+    """SHA-256 of a text, then of the names and bytes of files."""
+    digest = hashlib.sha256(head.encode())
+    for file in files:
+        # models may be renamed, so of model_index.json, which is in no part, the name alone
+        name = file.name if file.name == _INDEX else f"{file.parent.name}/{file.name}"
+        digest.update(f"{name}\0{sha256_file(file)}\0".encode())
     return digest.hexdigest()
 
 
@@ -223,7 +250,7 @@ def _from_folder(path: Path) -> Pipeline:
     import diffusers
     import transformers
 
-    index = read_settings(path / "model_index.json")
+    index = read_settings(path / _INDEX)
     kind = index.get("_class_name")
     if kind != "StableDiffusionPipeline":
         raise ModelError(

@@ -181,10 +181,15 @@ def _family(path: Path, beside: Path) -> Family:
     )
 
 
+def scheduler_file(folder: Path) -> Path:
+    """Where a diffusers folder has the settings of its noise schedule."""
+    return folder / "scheduler" / _SCHEDULER
+
+
 def _scheduler(path: Path, beside: Path, family: Family) -> dict[str, Any]:
     """Settings of the noise schedule, with the prediction type of the file."""
     known = dict(family.parts["scheduler"])
-    given = beside / "scheduler" / _SCHEDULER
+    given = scheduler_file(beside)
     if given.is_file():
         return known | read_settings(given)
     shapes, metadata = _shapes(path)

@@ -15,12 +15,20 @@ from siren_ext.evidence.beacon import CHAINS, QUICKNET, Chain, Round, check_roun
 from siren_ext.evidence.commitment import Commitment, Precedence, check_commitment
 from siren_ext.evidence.stamp import Stamp, check_stamp
 from siren_ext.files import sha256_file
+from siren_ext.scoring.score_set import PREFERENCE, TWINS
 
 if TYPE_CHECKING:
+    from siren_ext.evidence.prompt_plan import CommittedPlan
     from siren_ext.keys.coating_key import KeyRing
     from siren_ext.keys.derived import KeySalt
+    from siren_ext.scoring.score_set import ScoreSet
 
-_NOT_DERIVED = "that the key was derived from the commitment"
+NOT_DERIVED = "that the key was derived from the commitment"
+SIGNATURE = "the signature of the beacon's round"
+"""How two links that could not be checked begin."""
+_NO_PICTURES = (
+    "The committed plan was not used: it is for pictures, and this is a test of a model's file."
+)
 _CHOSEN = "the key could have been chosen afterwards"
 
 
@@ -48,6 +56,17 @@ class ChainFiles:
     round: Path | None = None
     coater: Path | None = None
     coated: Path | None = None
+
+    def read(self) -> None:
+        """Read commitment and time stamp, so that faults are told before long work.
+
+        Raises
+        ------
+        EvidenceError
+            one can't be read or is not valid.
+        """
+        Commitment.load(self.commitment)
+        self.stamp()
 
     def stamp(self) -> Stamp | None:
         """The checked time stamp; None without one.
@@ -105,6 +124,43 @@ def derive_keys(
     checked = check_round(found, chain, chain.first_after(stamp.latest))
     text = f"{checked.text} Not checked: {stamp.unchecked}." if stamp.unchecked else checked.text
     return salt.derive(found.randomness, sha256_file(files.commitment)), text
+
+
+def check_scores(
+    files: ChainFiles, scores: ScoreSet, keys: Sequence[str], salt: KeySalt | None = None
+) -> Precedence:
+    """Check a commitment and what was given along with it against tested scores.
+
+    Parameters
+    ----------
+    files : ChainFiles
+        the commitment and what belongs to it.
+    scores : ScoreSet
+        of the suspect.
+    keys : Sequence[str]
+        fingerprints of the tested keys.
+    salt : KeySalt | None
+        of derived keys, to derive them again.
+
+    Returns
+    -------
+    Precedence
+        see :func:`check_chain`.
+
+    Raises
+    ------
+    EvidenceError
+        a file can't be read, or the time stamp is not valid.
+    """
+    return check_chain(
+        files,
+        coater=scores.coater,
+        keys=keys,
+        salt=salt,
+        source=scores.source,
+        images=len(scores) + len(scores.failures),
+        hashes=scores.hashes,
+    )
 
 
 def check_chain(
@@ -173,10 +229,7 @@ def check_chain(
     elif keys:
         _derivation(files, commitment, keys, salt, stamp, (wrong, unchecked, texts))
     if commitment.plan is not None and source is not None:
-        differs, open_ = commitment.plan.compare(source, images, hashes)
-        wrong += differs
-        unchecked += open_
-        texts += ["The pictures follow the committed plan."] * (not differs and not open_)
+        _compare_plan(commitment.plan, source, images, hashes, (wrong, unchecked, texts))
     if keys and commitment.count > 1:
         texts.append(f"The commitment holds {commitment.count:,} keys, and p is multiplied by it.")
     found = _summed_up(found, wrong, unchecked, texts)
@@ -192,7 +245,7 @@ def _summed_up(
     found: Precedence, wrong: Sequence[str], unchecked: Sequence[str], texts: Sequence[str]
 ) -> Precedence:
     """The status and text that follow from all links."""
-    not_shown = [text for text in unchecked if text.startswith(_NOT_DERIVED)]
+    not_shown = [text for text in unchecked if text.startswith(NOT_DERIVED)]
     if not_shown and not wrong and found.status == "committed before":
         text = f"The commitment fits, but nothing shows {'; '.join(not_shown)}: {_CHOSEN}."
         return replace(found, status="no commitment", text=" ".join((text, *texts)))
@@ -203,6 +256,24 @@ def _summed_up(
     if found.status == "does not fit":
         return found
     return replace(found, text=" ".join((found.text, *texts)))
+
+
+def _compare_plan(
+    plan: CommittedPlan,
+    source: Mapping[str, Any],
+    images: int,
+    hashes: Sequence[str],
+    notes: tuple[list[str], list[str], list[str]],
+) -> None:
+    """Compare pictures with the plan; adds to what differs, is unchecked and is found."""
+    wrong, unchecked, texts = notes
+    if source.get("kind") in (PREFERENCE, TWINS):
+        texts.append(_NO_PICTURES)
+        return
+    differs, open_ = plan.compare(source, images, hashes)
+    wrong += differs
+    unchecked += open_
+    texts += ["The pictures follow the committed plan."] * (not differs and not open_)
 
 
 def _derivation(
@@ -225,7 +296,7 @@ def _derivation(
         if not there
     ]
     if salt is None or stamp is None or files.round is None:
-        unchecked.append(f"{_NOT_DERIVED} (no {', '.join(lacks)})")
+        unchecked.append(f"{NOT_DERIVED} (no {', '.join(lacks)})")
         return
     chain = CHAINS[QUICKNET]
     try:
@@ -244,4 +315,4 @@ def _derivation(
         f"{checked}"
     )
     if "was not checked" in checked:
-        unchecked.append("the signature of the beacon's round")
+        unchecked.append(SIGNATURE)

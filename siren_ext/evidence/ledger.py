@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -26,6 +27,7 @@ from siren_ext.evidence.precedence import Precedence
 from siren_ext.formats import Sha256
 from siren_ext.keys.encrypted_file import write_private
 from siren_ext.schema import parse_as, to_plain
+from siren_ext.scoring.copies import copies_in
 from siren_ext.scoring.decoys import decoys_of
 from siren_ext.scoring.score_set import CENTRED, ScoreSet
 
@@ -34,6 +36,12 @@ KEY_FILE, COMMITMENT = ("key file", "key"), ("commitment", "coater")
 COINS = ("commitment", "twins' coins")
 """Beside what a ledger lies, and whose tests it counts."""
 _START = hashlib.sha256(b"siren_ext.ledger.1\0").hexdigest()
+_EARLIER = "earlier tests of the "
+_FAULT = (
+    r" (There was no ledger beside the [a-z ]+, so earlier tests of [a-z' ]+ are not known; one "
+    r"was begun|The ledger of the [a-z ]+ (is broken: (tests before )?line \d+ (is no entry|does "
+    r"not follow the line before|are missing)|has no beginning)\. Earlier tests are not known)\."
+)
 _READINGS = ("mirrored", "removed")
 _ADVICE = "Use an untouched copy of the ledger."
 
@@ -117,7 +125,7 @@ def priced(found: Precedence, count: Count, recipients: int) -> tuple[Precedence
         committed and of present keys, times j (j + 1).
     """
     keys = max(found.keys, recipients)
-    earlier = f"earlier tests of the {count.tested}"
+    earlier = f"{_EARLIER}{count.tested}"
     open_ = found.unchecked if count.whole else (*found.unchecked, earlier)
     texts = [found.text, count.text]
     if recipients > found.keys and recipients > 1:
@@ -131,6 +139,32 @@ def priced(found: Precedence, count: Count, recipients: int) -> tuple[Precedence
         unchecked=open_,
     )
     return added, max(1, keys) * count.price
+
+
+def counted_words(stated: Precedence, before: str) -> tuple[bool, tuple[str, ...]]:
+    """Whether a text is one that :func:`priced` can have made.
+
+    Parameters
+    ----------
+    stated : Precedence
+        with the text, the number of the test and K.
+    before : str
+        the text to which the count was added.
+
+    Returns
+    -------
+    tuple[bool, tuple[str, ...]]
+        whether it is, and what the ledger left open, which the text then says too.
+    """
+    open_ = tuple(one for one in stated.unchecked[-1:] if one.startswith(_EARLIER))
+    if not stated.number:
+        return stated.text == before and not open_, open_
+    price = price_of(stated.number)
+    # earlier versions wrote "again, test 1 of the key file"
+    count = rf" This is (again, )?test {stated.number} of the [a-z ]+; p is multiplied by {price}\."
+    keys = rf"( The key file holds {stated.keys:,} keys, and p is multiplied by this too\.)?"
+    pattern = re.escape(before) + count + (_FAULT if open_ else "") + keys
+    return re.fullmatch(pattern, stated.text) is not None, open_
 
 
 def ledger_of(file: Path) -> Path:
@@ -201,8 +235,8 @@ def count_test(file: Path, scores: ScoreSet, key: str, kind: tuple[str, str] = K
         line = _line(Entry(head, number, _now(), suspect, key))
         _append(place, line)
         head = _hash(line.rstrip(b"\n"))
-    words = "again, " if again else ""
-    text = f"This is {words}test {number} of the {beside}; p is multiplied by {price_of(number)}."
+    which = f"test {number} of the {beside}{' again' if again else ''}"
+    text = f"This is {which}; p is multiplied by {price_of(number)}."
     return Count(number, not fault, f"{text} {fault}".rstrip(), head, tested)
 
 
@@ -245,13 +279,29 @@ def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list
     return entries, fault
 
 
-def suspect_digest(scores: ScoreSet) -> str:
+def suspect_digest(scores: ScoreSet, *, chosen: bool = True) -> str:
     """SHA-256 that names what is tested: the coater and the pictures, in any order.
+
+    Of near copies the first one counts, so the order decides what is tested if there are any. Then
+    the pictures that count are named too, and another choice among copies is another test.
 
     What is measured on images of the owner, a model's preference or its losses of twins, is named
     by its figures and not by these; a test of whole changes and one of bits alone are two, and so
     are two readings of one measurement. The same pictures, centred by uncoated ones or by others,
     are another test, and so is their rank among another number of decoys.
+
+    Parameters
+    ----------
+    scores : ScoreSet
+        the suspect's.
+    chosen : bool
+        whether to name the pictures that count among near copies; ledgers of earlier versions do
+        not.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
     """
     digest = hashlib.sha256(scores.coater.encode())
     if (among := decoys_of(scores)) is not None:
@@ -266,6 +316,9 @@ def suspect_digest(scores: ScoreSet) -> str:
     hashes = scores.hashes if named else tuple(map(float.hex, scores.scores.tolist()))
     for one in sorted(set(hashes)):
         digest.update(f"\0{one}".encode())
+    if chosen and named and (copies := copies_in(scores)).near:
+        for one in sorted(scores.hashes[row] for row in copies.kept):
+            digest.update(f"\1{one}".encode())
     return digest.hexdigest()
 
 

@@ -16,6 +16,8 @@ from siren_ext.documents import read_json, read_toml
 from siren_ext.errors import EvidenceError
 from siren_ext.schema import convert
 
+RECORDS = "the prompt and seed of each picture, of which is no record"
+"""What stays open if the plan of the pictures is recorded, but not how each was made."""
 _ADVICE = 'Write, for example: prompts = ["a photo of a fox"], count = 40, seed = 0.'
 
 
@@ -77,12 +79,13 @@ class CommittedPlan(Struct, forbid_unknown_fields=True, frozen=True):
             for name, value in planned.items()
             if asked.get(name) != value
         ]
-        return [*wrong, *number, *self._records(record.get("images"), hashes)], unchecked
+        records = record.get("images")
+        if not isinstance(records, Mapping) or not records or not hashes or not all(hashes):
+            return [*wrong, *number], [RECORDS, *unchecked]
+        return [*wrong, *number, *self._records(records, hashes)], unchecked
 
-    def _records(self, records: Any, hashes: Sequence[str]) -> list[str]:
+    def _records(self, records: Mapping[str, Any], hashes: Sequence[str]) -> list[str]:
         """What differs between the plan and the records of the scored pictures."""
-        if not isinstance(records, Mapping) or not records or not all(hashes):
-            return []
         made: dict[Any, tuple[Any, Any]] = {
             one.get("sha256"): (one.get("prompt"), one.get("seed"))
             for one in records.values()

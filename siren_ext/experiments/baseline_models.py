@@ -17,6 +17,8 @@ from siren_ext.suspects.base import PromptPlan
 from siren_ext.workflows.experiment_run import ExperimentModel, spread_captions
 
 PICTURES, STEPS = 60, 500
+SEED = 7
+"""Seed of the models that are tested."""
 
 
 def write_protected(protected: Protected, folder: Path) -> ImageSet:
@@ -51,6 +53,7 @@ def pictures_after_training(
     steps: int = STEPS,
     count: int = PICTURES,
     name: str = "pictures",
+    seed: int = SEED,
 ) -> Tensor:
     """Train a LoRA of the pocket model on protected images and generate pictures.
 
@@ -68,6 +71,8 @@ def pictures_after_training(
         Training steps, and number of pictures.
     name : str
         Of the folder of pictures; another way of asking the same model has another name.
+    seed : int
+        Of the training; the pictures begin at a thousand times this seed.
 
     Returns
     -------
@@ -85,9 +90,11 @@ def pictures_after_training(
     captions = spread_captions(data)
     model = ExperimentModel(
         base="pocket",
-        plan=PromptPlan(prompts=tuple(prompt(text) for text in captions), count=count, seed=7000),
+        plan=PromptPlan(
+            prompts=tuple(prompt(text) for text in captions), count=count, seed=1000 * seed
+        ),
         images=folder / name,
-        training=PersonalizeConfig(steps=steps, seed=7),
+        training=PersonalizeConfig(steps=steps, seed=seed),
         adapter=folder / "lora.safetensors",
     )
     model.train(data, progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from torch import Tensor
@@ -59,17 +58,13 @@ def yu_pair(corpus: Tensor, steps: int, path: Path, progress: Progress) -> Yu:
     )
 
 
-def diagnosis_of(
-    owned: Tensor, clean: Tensor, mode: str, steps: int, progress: Progress
-) -> Diagnosis:
+def diagnosis_of(owned: Tensor, mode: str, steps: int, progress: Progress) -> Diagnosis:
     """DIAGNOSIS with a classifier for the owner's images.
 
     Parameters
     ----------
     owned : Tensor
         N x 3 x H x H in [0,1].
-    clean : Tensor
-        Pictures that stand for a clean model's.
     mode : {"unconditional", "trigger"}
         Whether all images are warped, or those with the trigger in their captions.
     steps : int
@@ -79,7 +74,5 @@ def diagnosis_of(
     """
     size = owned.shape[-1]
     warp = Warp("trigger" if mode == "trigger" else "unconditional", size=size, points=13)
-    found = train_diagnosis(
-        owned, warp, ClassifierTraining(size=size, crop=64, steps=steps), progress
-    )
-    return dataclasses.replace(found, clean_share=float(found.evidence(clean).mean()))
+    settings = ClassifierTraining(size=size, crop=64, steps=steps)
+    return train_diagnosis(owned, warp, settings, progress)

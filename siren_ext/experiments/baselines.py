@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ import torch
 import typer
 from torch import Tensor
 
-from siren_ext.baselines.base import Baseline, Floats
+from siren_ext.baselines.base import Baseline, Floats, Protected
 from siren_ext.baselines.diagnosis import Diagnosis
 from siren_ext.baselines.frequency import FrequencyPattern
 from siren_ext.baselines.luo import Luo
@@ -31,36 +32,32 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import quantise
 from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError, MissingExtraError, ModelError
-from siren_ext.experiments.baseline_models import STEPS, pictures_after_training
+from siren_ext.experiments.baseline_models import SEED, STEPS, pictures_after_training
 from siren_ext.experiments.baseline_networks import diagnosis_of, yu_pair
 from siren_ext.experiments.baseline_sets import GENERATED, generated, named_folder, pictures_of
+from siren_ext.experiments.baseline_tables import (
+    ALPHAS,
+    CLEAN,
+    PROTECTED,
+    TRAINED,
+    UNTRIGGERED,
+    Row,
+    after_steps,
+    learning_table,
+    page_table,
+)
 from siren_ext.experiments.layout import open_log
-from siren_ext.experiments.pages import table, write_between
+from siren_ext.experiments.pages import write_between
 from siren_ext.experiments.rows import write_rows
 from siren_ext.files import atomic, write_json
 from siren_ext.metrics.quality import psnr
 from siren_ext.progress import NULL, Progress
 from siren_ext.samples.folder import sample_set
 
-Row = dict[str, Any]
 SIZE = 128
-ALPHAS = (0.05, 0.01)
 HALF = 48
-UNTRIGGERED = " without the trigger"
-PROTECTED, TRAINED, OTHER_ICONS = "protected", "after training", "other icons"
+OTHER_ICONS = "other icons"
 METHODS = ("yu", "luo", "diagnosis", "trigger", "eff0", "frequency")
-HEAD = (
-    "method",
-    "rule",
-    "worst innocent set",
-    "accused at .05",
-    "accused at .01",
-    "sets above .05",
-    "protected, found at .01",
-    "PSNR",
-    "bits read",
-    "after training, found at .01",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,11 +129,9 @@ class Study:
             pair = yu_pair(self.corpus, self.length.yu, path, self.progress)
             return lambda draw: dataclasses.replace(pair, seed=draw)
         if name == "eff0":
-            score = Similarity(backbone("eff0"), self.owned, self.corpus)
-            return lambda draw: score
-        clean = self.innocents[OTHER_ICONS]
-        found = diagnosis_of(self.owned, clean, name, self.length.classifier, self.progress)
-        return lambda draw: found
+            return partial(_always, Similarity(backbone("eff0"), self.owned, self.corpus))
+        found = diagnosis_of(self.owned, name, self.length.classifier, self.progress)
+        return partial(_always, found)
 
     def rows(self, name: str, trained: bool) -> list[Row]:
         """All figures of one method.
@@ -154,27 +149,28 @@ class Study:
             return list(read_json(kept, error=ConfigError))
         make = self.method(name)
         one = make(0)
+        if isinstance(one, Diagnosis):
+            one = self._compared(one, one.warp.prompt if trained else None)
+            make = partial(_always, one)
         protected = one.protect(self.owned, self.captions)
         marked = torch.tensor(protected.marked)
         quality = psnr(protected.images[marked], self.owned[marked]) if marked.any() else None
         pools = {label: one.evidence(found) for label, found in self.innocents.items()}
         pools[PROTECTED] = one.evidence(self._all_marked(one, protected.images))
         likeness: dict[str, float | str] = {}
-        for steps in self.steps if trained else ():
-            folder = self.out / "models" / f"{name}_{steps}"
-            for how, prompt in self._prompts(one).items():
-                name_of = f"pictures{how}".replace(" ", "_")
-                learnt = pictures_after_training(
-                    protected, folder, prompt, self.progress, steps=steps, name=name_of
-                )
-                label = after_steps(steps) + how
-                pools[label], likeness[label] = one.evidence(learnt), self._likeness(learnt)
+        compared: dict[str, Baseline] = {}
+        for label, prompt, learnt in self._learnt(name, one, protected) if trained else ():
+            pools[label], likeness[label] = one.evidence(learnt), self._likeness(learnt)
+            if isinstance(one, Diagnosis):
+                compared[label] = self._compared(one, prompt)
         self._keep(name, pools)
         result = []
         for label, pool in pools.items():
-            guilty = label == PROTECTED or label in likeness
-            secret = (lambda draw: one) if guilty else make
-            for rate in rates(secret, pool, ALPHAS, draws=self.length.draws):
+            guilty = label == PROTECTED or label.startswith(TRAINED)
+            test = (
+                partial(_always, compared.get(label, one)) if guilty or label in compared else make
+            )
+            for rate in rates(test, pool, ALPHAS, draws=self.length.draws):
                 row = {"method": one.name, "pictures": label, "pool": len(pool)}
                 row |= dataclasses.asdict(rate) | {"rate": rate.rate, "sample": SAMPLE}
                 row["bit_accuracy"] = _accuracy(one, pool) if guilty else ""
@@ -183,6 +179,44 @@ class Study:
                 result.append(row)
         write_json(kept, result)
         return result
+
+    def _learnt(
+        self, name: str, one: Baseline, protected: Protected
+    ) -> Iterator[tuple[str, Callable[[str], str], Tensor]]:
+        """How models of protected images, and clean ones, are asked, and their pictures."""
+        clean = self._clean()
+        for steps in self.steps:
+            for how, prompt in self._prompts(one).items():
+                of_clean = "_with_trigger" if prompt("") else ""
+                for label, data, folder, asked in (
+                    (after_steps(TRAINED, steps), protected, name, how.replace(" ", "_")),
+                    (after_steps(CLEAN, steps), clean, "clean", of_clean),
+                ):
+                    place = self.out / "models" / f"{folder}_{steps}"
+                    yield (
+                        label + how,
+                        prompt,
+                        pictures_after_training(
+                            data, place, prompt, self.progress, steps=steps, name=f"pictures{asked}"
+                        ),
+                    )
+
+    def _clean(self) -> Protected:
+        """The owner's images and captions as they are."""
+        return Protected(self.owned, self.captions, (False,) * len(self.owned))
+
+    def _compared(self, one: Diagnosis, prompt: Callable[[str], str] | None) -> Diagnosis:
+        """DIAGNOSIS with pictures of a clean model of its own, or other icons if none is asked."""
+        if prompt is None:
+            return one.compared_with(self.innocents[OTHER_ICONS])
+        asked = "pictures_with_trigger" if prompt("") else "pictures"
+        place = self.out / "models" / f"reference_{self.steps[-1]}"
+        return one.compared_with(
+            pictures_after_training(
+                self._clean(), place, prompt, self.progress, steps=self.steps[-1], name=asked,
+                seed=SEED + 1,
+            )
+        )  # fmt: skip
 
     def _all_marked(self, one: Baseline, images: Tensor) -> Tensor:
         """The protected images; for DIAGNOSIS all warped, as the classifier was trained."""
@@ -213,94 +247,13 @@ class Study:
             np.savez_compressed(stream, **arrays)
 
 
+def _always(one: Baseline, _draw: int) -> Baseline:
+    """The same method for every draw."""
+    return one
+
+
 def _accuracy(one: Baseline, pool: Floats) -> float | str:
     return float((pool == one.string).mean()) if isinstance(one, Luo | Yu) else ""
-
-
-def after_steps(steps: int) -> str:
-    """What pictures of a model of protected images are called.
-
-    Parameters
-    ----------
-    steps : int
-        Of its training.
-    """
-    return f"{TRAINED}, {steps} steps"
-
-
-def page_table(rows: Iterable[Row]) -> str:
-    """The table of the page: a line per method and rule.
-
-    Parameters
-    ----------
-    rows : Iterable[dict[str, Any]]
-        Of :meth:`Study.rows`, or read from the CSV table.
-
-    Returns
-    -------
-    str
-        Markdown, with a newline at the end. Of the innocent sets it names the one that is accused
-        most often, and counts those whose interval lies above the level .05.
-    """
-    lines: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        lines.setdefault((row["method"], row["rule"]), []).append(row)
-    return table(HEAD, [(*place, *_cells(found)) for place, found in lines.items()])
-
-
-def _cells(rows: list[Row]) -> list[str]:
-    """The cells of one method and rule."""
-    by = {(row["pictures"], float(row["alpha"])): row for row in rows}
-    asked = [name for name, _ in by if name.startswith(TRAINED)]
-    learnt = [name for name in asked if not name.endswith(UNTRIGGERED)]
-    sets = [name for name, alpha in by if alpha == ALPHAS[0] and name not in (PROTECTED, *asked)]
-    worst = max(sets, key=lambda name: (float(by[name, ALPHAS[0]]["rate"]), name))
-    above = sum(float(by[name, ALPHAS[0]]["low"]) > ALPHAS[0] for name in sets)
-    cells = [worst, *(_share(by[worst, alpha]) for alpha in ALPHAS), f"{above} of {len(sets)}"]
-    for name in (PROTECTED, learnt[-1] if learnt else TRAINED):
-        found = by.get((name, ALPHAS[1]))
-        steps = f", {name.partition(', ')[2]}" if name.startswith(TRAINED) else ""
-        cells.append(f"{_share(found)}{steps}" if found else "not measured")
-        if name == PROTECTED and found:
-            cells += [
-                _number(found["psnr_db"], "{:.1f} dB"),
-                _number(found["bit_accuracy"], "{:.3f}"),
-            ]
-    return cells
-
-
-def learning_table(rows: Iterable[Row]) -> str:
-    """What models of protected images have learnt after some steps: Figure 1 of SIREN's paper.
-
-    Parameters
-    ----------
-    rows : Iterable[dict[str, Any]]
-        As of :func:`page_table`.
-
-    Returns
-    -------
-    str
-        Markdown, with a newline at the end; a line per method, rule and number of steps.
-    """
-    head = ("method", "rule", "pictures", "likeness", "bits read", "found at .01")
-    lines = [
-        (
-            row["method"], row["rule"], row["pictures"], _number(row["likeness"], "{:.3f}"),
-            _number(row["bit_accuracy"], "{:.3f}"), _share(row),
-        )
-        for row in rows
-        if row["pictures"].startswith(TRAINED) and float(row["alpha"]) == ALPHAS[1]
-    ]  # fmt: skip
-    return table(head, lines)
-
-
-def _share(row: Row) -> str:
-    share, low, high = (f"{100 * float(row[name]):.0f}" for name in ("rate", "low", "high"))
-    return f"{share} % ({low} to {high})"
-
-
-def _number(value: Any, form: str) -> str:
-    return form.format(float(value)) if value != "" else "none"
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -21,6 +21,7 @@ from siren_ext.cli.common import say
 from siren_ext.documents import read_json
 from siren_ext.errors import EvidenceError
 from siren_ext.experiments import file_cheats as file
+from siren_ext.experiments import model_cheats as model
 from siren_ext.experiments import other_cheats as other
 from siren_ext.experiments import owner_cheats as owner
 from siren_ext.experiments import unkeyed_cheats as unkeyed
@@ -125,9 +126,13 @@ def _owners(set_: owner.Scene, work: Path) -> list[Case]:
         ("without a key, one innocent model after another", unkeyed.ranks_counted),
     )
     unkeyed_rows = tuple((what, "no decoys", make) for what, make in decoys)
+    opposite = "originals that carry the opposite of the message: the model's file"
     return [
-        Case("owner", what, before, partial(make, set_, work))
-        for what, before, make in (*rows, *unkeyed_rows)
+        *(
+            Case("owner", what, before, partial(make, set_, work))
+            for what, before, make in (*rows, *unkeyed_rows)
+        ),
+        Case("owner", opposite, _NO_FILE, partial(model.opposite_originals, set_, work), False),
     ]
 
 

@@ -20,7 +20,7 @@ import torch
 
 from siren_ext.attacks.apply import Step, handle_folder
 from siren_ext.attacks.uncoat_training import UncoatConfig
-from siren_ext.attacks.weights import attack_adapter
+from siren_ext.attacks.weights import attack_weights
 from siren_ext.baselines.similarity import Embed
 from siren_ext.coater.coater import Coater
 from siren_ext.data.dataset import ImageSet
@@ -251,7 +251,7 @@ class PaperStudy:
                 plain = dataclasses.replace(made, weights="")
                 self._model(role, number, plain)
                 before = self._place(self._identity(role, number, plain)[0], plain)
-                attack_adapter(before, path, [made.weights], {})
+                attack_weights(before, path, [made.weights], {})
             else:
                 self._train(made, seed, path, Named(self.progress, f"{role} {number}"))
         if whole:

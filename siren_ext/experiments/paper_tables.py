@@ -50,6 +50,7 @@ def _word(row: str, paper: str, **training: Any) -> Cell:
 
 _BASE = Cell("LoRA", paper="nearly 100 %")
 _PLAIN = Cell("nothing", paper="100 %")
+_UNLEARNT: dict[str, Any] = {"isolation_rate": 0.05, "isolation_noises": 4}
 _PRIOR: dict[str, Any] = {"class_prompt": "an image", "class_images": 32, "class_steps": 10}
 
 TABLES: dict[str, PaperTable] = {
@@ -61,7 +62,6 @@ TABLES: dict[str, PaperTable] = {
     "table_1": PaperTable(
         "DIAGNOSIS with and without its trigger prompt",
         "92 to 100 % are detected with the trigger, 4 to 15 % without it.",
-        missing=(("with the trigger", "its models have not been trained yet"),),
         elsewhere="Measured on the page [baselines](baselines.md#what-was-measured)",
     ),
     "figure_4": PaperTable(
@@ -87,13 +87,15 @@ TABLES: dict[str, PaperTable] = {
             _word("textual inversion", "not in the paper", method="textual-inversion"),
         ),
         missing=(("DIAGNOSIS and other marks", _ELSEWHERE),),
-        difference="DreamBooth and SVDiff are trained at ten times the usual rates, and all "
-        "weights at five times, because with those the bundled model learns little of the images "
-        "at all. The file shows the coating with DreamBooth and all weights, and weakly with "
+        difference="DreamBooth, SVDiff and Custom Diffusion are trained at ten times the usual "
+        "rates, and all weights at five times, because with those the bundled model learns little "
+        "of the images at all. The file shows the coating with DreamBooth and all weights, and "
+        "weakly with "
         "SVDiff (p = .001), which changes a model least. In pictures all weights show it, and "
-        "DreamBooth does weakly (.002). A textual inversion learns a word and no weights: nothing "
-        "is found, in pictures or in the file.",
-        about=("LoRA", "DreamBooth", "SVDiff", "all weights", "textual inversion"),
+        "DreamBooth does weakly (.002). A textual inversion learns a word and no weights, and "
+        "Custom Diffusion a word and how the model looks at words: neither shows the coating, in "
+        "pictures or in the file. Both learn less of the images (similarity .38 and .36 "
+        "instead of .44).",
     ),
     "table_2": PaperTable(
         "Other base models and captions",
@@ -174,13 +176,25 @@ TABLES: dict[str, PaperTable] = {
             _handled("JPEG 50", "jpeg", quality=50, chroma="4:2:0"),
             _handled("JPEG 30", "jpeg", quality=30, chroma="4:2:0"),
             _handled("crop to 75 to 100 %", "crop"),
+            _method("crop to 75 to 100 %, afresh at each step", "not in the paper",
+                    augment=("crop",)),
+            Cell("degraded and restored, one caption for all",
+                 Made(handling=(Step("restore"), Step("replace-captions"))),
+                 paper="not in the paper"),
         ),
         difference="JPEG costs nothing, and noise little in pictures; in the file noise of .05 "
         "costs more (1e-4). As in the paper, noise makes pictures worse, and JPEG a little "
-        "(similarity .38 to .42 after .44). Crops to 75 % and more, which stand for training with "
-        "random crops, leave nothing in pictures: what coatings have in common is weaker then, and "
-        "elsewhere in each picture ([measured](handling.md#what-it-leaves-of-a-coating)). The file "
-        "still shows it.",
+        "(similarity .38 to .42 instead of .44). Crops to 75 % and more, before or during "
+        "training, leave nothing in pictures: what coatings have in common is weaker then, and "
+        "elsewhere in each picture "
+        "([measured](handling.md#what-it-leaves-of-a-coating)). The file still shows "
+        "it, at 3e-4, and at 4e-5 if each step draws other crops. Restored copies that all have "
+        "one caption show it as well as that caption without restoring does: at 7e-5 in all "
+        "pictures (1e-4 there, see the table of captions) and at 1e-7 in the file. "
+        "So restoring takes nothing.",
+        about=("nothing", "noise, sigma .02", "noise, sigma .05", "JPEG 50", "JPEG 30",
+               "crop to 75 to 100 %", "crop to 75 to 100 %, afresh at each step",
+               "degraded and restored, one caption for all"),
         elsewhere="Outlier detection is measured on the page [robustness](robustness.md)",
     ),
     "figure_10": PaperTable(
@@ -197,8 +211,9 @@ TABLES: dict[str, PaperTable] = {
         difference="Here the coating is weak after step 60 and lost after step 200, sooner than in "
         "the paper: the bundled model redraws more of a picture from the same step than Stable "
         "Diffusion does: after step 60 PSNR is 27 dB, after 200 it is 22 dB, and after 400 it is "
-        "18 dB. Nothing of this touches the file of a model.",
-        about=tuple(f"regenerated from step {step}" for step in (60, 200, 400)),
+        "18 dB. Image to image at strength .35 redraws most (17 dB) and leaves nothing, as others "
+        "have published. Degrading and restoring leaves all of the coating, because it is coarse. "
+        "Nothing of this touches the file of a model.",
     ),
     "table_6": PaperTable(
         "Unlearning of suspicious images (ABL)",
@@ -209,13 +224,14 @@ TABLES: dict[str, PaperTable] = {
             for cell in (
                 Cell(f"{share} % coated", Made(share / 100), paper="100 %"),
                 Cell(f"{share} % coated, unlearning",
-                     Made(share / 100, training={"isolation_rate": 0.05}), paper=paper),
+                     Made(share / 100, training=_UNLEARNT), paper=paper),
             )
         ),
         difference="None of the five images that are isolated is coated; by chance it would be "
         "less than one. As in the paper, coated images are not learnt sooner than others, as far "
-        "as so few can say. Unlearning others than these makes p about twice as large. With so few "
-        "coated images the bundled model learns little of the coating anyway.",
+        "as so few can say. Unlearning others than these changes little: p of all pictures is "
+        "about half as large, that of the file 1.2 to 2.5 times as large. With so few coated "
+        "images the bundled model learns little of the coating anyway.",
     ),
     "table_7": PaperTable(
         "A network that removes coatings",
@@ -304,11 +320,11 @@ TABLES: dict[str, PaperTable] = {
             ("texts by a language model, texts of a validation set", "texts are taken from the "
              "captions and the class"),
         ),
-        difference="Fewer steps change nothing. Asked for the class alone, pictures show little: "
-        "150 pictures of one short text are less like the training images than those of their "
-        "captions. Whoever tests chooses the texts, so this costs nothing where the captions are "
-        "known.",
-        about=("captions of the set", "the class", "15 steps"),
+        difference="Steps and sampler change nothing, and guidance little: asked for captions of "
+        "the set, 150 pictures show the key at 9e-8 or less, with guidance 7.5 at 1e-6. Asked for "
+        "the class alone, pictures show little: 150 pictures of one short text are less like the "
+        "training images than those of their captions. Whoever tests chooses the texts, so this "
+        "costs nothing where the captions are known. The file is the same in all rows.",
     ),
     "appendix_b": PaperTable(
         "Changes of the model's file",
@@ -321,19 +337,30 @@ TABLES: dict[str, PaperTable] = {
         ),
         difference="As in the paper, fewer bits change nothing, in pictures or in the file. "
         "Trained further on 204 photos of faces, as long as before, a model makes other pictures "
-        "(similarity .25 after .44), and these show nothing of the coating; in the paper they do. "
-        "Its file still does (p = 5e-4, without a control).",
-        about=("16 bits", "8 bits", "trained further on other images"),
+        "(similarity .25 instead of .44), and these show nothing of the coating; in the paper they "
+        "do. Its file still does (p = 5e-4, without a control). Merged at half its strength, a "
+        "LoRA draws less of everything (similarity .39): the file shows the coating (4e-4), and "
+        "pictures don't (.1).",
     ),
     "appendix_c": PaperTable(
         "A change of each picture that hides the coating from an extractor (WEvade)",
         "Not effective with another pair's extractor, with changes of 1/255 to 16/255 (values "
         "lost).",
         tuple(
-            _after(f"{whose} extractor, up to {radius}/255", "evade", coater=coater, radius=radius)
-            for whose, coater in (("another", "samples"), ("the owner's", "keyed"))
-            for radius in (4, 16)
+            _after(f"extractor of {coater}, up to {radius}/255", "evade", coater=coater,
+                   radius=radius)
+            for coater in ("keyed", "samples")
+            for radius in (1, 4, 16)
         ),
+        missing=(("changes of 2/255 and 8/255", "a row takes a quarter of an hour or more, and "
+                  "these lie between others"),),
+        difference="Whoever has the owner's coater hides the coating from it with 4/255, and "
+        "weakens it with 1/255 (p of all pictures 1e-7 instead of 1e-9). So a coater is a secret, "
+        "which a bundled one is not. With another pair's extractor and 16/255 p rises to .01, "
+        "unlike in the paper, but so strong a change ruins the pictures (similarity .35 instead "
+        "of .44, PSNR 26 dB).",
+        about=("extractor of keyed, up to 1/255", "extractor of keyed, up to 4/255",
+               "extractor of samples, up to 16/255"),
     ),
     "appendix_d": PaperTable(
         "A trigger in the captions of coated images",

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import typer
 
+from siren_ext.adapters.files import adapter_hash
 from siren_ext.attacks.apply import Step, handle_folder
 from siren_ext.cli.common import say, watched
 from siren_ext.coater.bundled import coater_path
@@ -83,7 +84,12 @@ CASES = (
     Case("handled", 1.0, HANDLING),
     *(
         Case(name, 1.0, training=(*WEAK, ("steps", steps)))
-        for name, steps in (("weak", 200), ("weak_800", 800), ("weak_2000", 2000))
+        for name, steps in (
+            ("weak", 200),
+            ("weak_400", 400),
+            ("weak_800", 800),
+            ("weak_2000", 2000),
+        )
     ),
 )
 """The cases of the study; "clean" also gives the controls, with seeds of their own."""
@@ -231,7 +237,7 @@ class Study:
         return own + [Model(None, 0, path) for path in foreign]
 
     def measured(self, model: Model, control: str, reading: str) -> ScoreSet:
-        """What a model has learnt, measured if its file does not exist.
+        """What a model has learnt, measured unless there is a measurement of it and the settings.
 
         Parameters
         ----------
@@ -244,7 +250,8 @@ class Study:
         asked += f".{reading}"
         path = self.out / "preference" / f"{model.name}.{asked}.json"
         whole = READINGS[reading]
-        if path.is_file() and (kept := ScoreSet.load(path)).whole == whole:
+        config = replace(self.config, removed=whole, whole=whole)
+        if path.is_file() and _suits(kept := ScoreSet.load(path), config, model):
             return kept
         path.parent.mkdir(parents=True, exist_ok=True)
         adapter = model.path or self.adapter(model.case or CASES[0], model.seed)
@@ -253,7 +260,7 @@ class Study:
             self._suspect(adapter),
             self.data,
             self.coater,
-            replace(self.config, removed=whole, whole=whole),
+            config,
             controls=[self._suspect(clean) for clean in cleans],
             others=[self._suspect(stranger) for stranger in self.strangers],
             partial=path.with_suffix(".partial"),
@@ -283,6 +290,17 @@ class Study:
         known = {"case": kind, "model": model.name, "seed": model.seed, "control": control}
         known |= {"strangers": len(self.strangers), "reading": reading}
         return known | figures(found, self.coater, key.signs(), weights)
+
+
+def _suits(kept: ScoreSet, config: PreferenceConfig, model: Model) -> bool:
+    """Whether a measurement is of these settings, and of this file if the study did not make it."""
+    made: dict[str, Any] = dict(kept.source.get("settings") or {})  # type: ignore[call-overload]
+    wanted = config.to_dict()
+    if {name: made.get(name, value) for name, value in wanted.items()} != wanted:
+        return False
+    provenance: Any = kept.source.get("provenance")
+    own = provenance["suspect"]["adapters"]
+    return model.path is None or [one["hash"] for one in own] == [adapter_hash(model.path)]
 
 
 STAGES = ("coat", "train", "measure", "table")

@@ -29,6 +29,7 @@ TITLES = {
     "crop": "all coated, then cropped",
     "handled": "all coated, then cropped, mirrored, JPEG 85",
     "weak": "all coated, rank 8, rate 1e-4, 200 steps",
+    "weak_400": "all coated, rank 8, rate 1e-4, 400 steps",
     "weak_800": "all coated, rank 8, rate 1e-4, 800 steps",
     "weak_2000": "all coated, rank 8, rate 1e-4, 2,000 steps",
     "other images": "other images, clean",

@@ -55,6 +55,7 @@ AIMS = (
     Aim("handled", "three cleans", 1e-6),
     Aim("weak", "none", 1e-3),
     Aim("weak", "clean", 1e-3),
+    Aim("weak_400", "none", 1e-3),
     Aim("weak_800", "none", 1e-3),
     Aim("weak_2000", "none", 1e-3),
 )

@@ -29,6 +29,7 @@ from siren_ext.coating.twins import coat_twins
 from siren_ext.data.dataset import ImageSet
 from siren_ext.devices import pick_device
 from siren_ext.experiments.layout import cached_value, open_log
+from siren_ext.experiments.pages import table, write_between
 from siren_ext.experiments.preference_study import WEAK
 from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.study import experiment_key, numbered_set, open_set
@@ -313,6 +314,9 @@ def twins_study(
     table: Annotated[
         Path | None, typer.Option("--table", help="CSV table; by default in the folder.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Page whose table is replaced.")
+    ] = None,
 ) -> None:
     """Train models on known shares of published copies, and test the coins of each."""
     names = {case.name: case for case in CASES}
@@ -347,6 +351,22 @@ def twins_study(
         say(f"{key}: {value:.2f}")
     for row in rows:
         say(_line(row))
+    if page is not None:
+        write_between(page, "twins", _table(rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """All figures in Markdown."""
+    head = ("trained on", "control", "p", "published copies preferred", "used, at least", "z")
+    found = [
+        (
+            row["case"].replace("share_", "") + (" %" if "_" in row["case"] else ""),
+            row["control"], f"{row['p']:.2g}", f"{row['right']} of {row['images']}",
+            f"{100 * row['used_low']:.0f} %", f"{row['z']:.1f}",
+        )
+        for row in rows
+    ]  # fmt: skip
+    return table(head, found)
 
 
 def _line(row: dict[str, Any]) -> str:

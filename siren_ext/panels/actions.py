@@ -18,7 +18,7 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.data.image_files import list_images
 from siren_ext.data.images import read_picture
 from siren_ext.errors import Cancelled, CoaterError, ImageError
-from siren_ext.evidence.chain import ChainFiles, check_chain
+from siren_ext.evidence.chain import ChainFiles, check_scores
 from siren_ext.evidence.commitment import Commitment, Precedence
 from siren_ext.evidence.counting import FiledKey, counted
 from siren_ext.evidence.ledger import ledger_of
@@ -164,8 +164,7 @@ def coat_step(
     """
     require_matching_key(coater, key, needed=True)
     out = out or job / "coated"
-    settings = {"strength": strength, "layout": layout, "format": file_format}
-    config = CoatConfig.from_dict(settings)
+    config = CoatConfig.from_dict({"strength": strength, "layout": layout, "format": file_format})
     stopped = False
     try:
         manifest = coat_folder(data, coater, out, config, key=key, progress=progress)
@@ -173,7 +172,8 @@ def coat_step(
         if not (out / MANIFEST_NAME).is_file():
             raise
         manifest, stopped = CoatManifest.load(out / MANIFEST_NAME), True
-        if not manifest.entries:
+        # stopped before its first image, a run leaves the record of an earlier one
+        if not manifest.entries or manifest.config != config:
             raise
     if not manifest.entries:
         first = manifest.failures[0] if manifest.failures else None
@@ -205,7 +205,8 @@ def before_after(coated: Coated, data: ImageSet, job: Path) -> Tiles:
     """
     sources = {item.name: item.path for item in data.items}
     tiles: Tiles = []
-    changed = [entry for entry in coated.manifest.entries if entry.psnr_db is not None]
+    here = (entry for entry in coated.manifest.entries if entry.source in sources)
+    changed = [entry for entry in here if entry.psnr_db is not None]
     for entry in sorted(changed, key=lambda entry: entry.psnr_db or 0.0)[:1]:
         pair = (sources[entry.source], coated.folder / entry.output)
         first, second = (read_picture(path).rgb for path in pair)
@@ -356,15 +357,12 @@ def precedence_of(
 ) -> Precedence | None:
     """What a commitment says about coater, key and pictures; None without one.
 
-    Takes its file, the suspect's scores and the key; raises what
-    :func:`~siren_ext.evidence.chain.check_chain` does.
+    Raises what :func:`~siren_ext.evidence.chain.check_scores` does.
     """
     if commitment is None:
         return None
     prints = [key.fingerprint()] if key else []
-    images = len(scores) + len(scores.failures)
-    files, source = ChainFiles(commitment), scores.source
-    return check_chain(files, coater=scores.coater, keys=prints, source=source, images=images)
+    return check_scores(ChainFiles(commitment), scores, prints)
 
 
 def score_tiles(pool: ScoreSet, folder: Path, job: Path) -> tuple[Tiles, Tiles]:

@@ -153,19 +153,19 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
         def work() -> tuple[Any, ...]:
             watched = PanelProgress(progress, host.stops, job_id)
             watched.stage("Reading the images")
-            job = host.jobs.new("influence")
-            notes: list[str] = []
-            asked = collect_images(
-                pictures, "", host.limits, job / "pictures", what=_PICTURES, notes=notes
-            )
-            owned = collect_images(files, folder, host.limits, job / "images", notes=notes)
-            adapters = upload_paths(lora)
-            done = attribution_step(
-                owned, asked, base_model(base, host), adapters[0] if adapters else None, job,
-                watched, noises=_noises(speed), device=host.coaters.device,
-            )  # fmt: skip
-            card = attribution_card(done) + cards.notices(notes)
-            return card, str(done.report.html), attribution_tiles(done, job / "tiles")
+            with host.jobs.working("influence") as job:
+                notes: list[str] = []
+                asked = collect_images(
+                    pictures, "", host.limits, job / "pictures", what=_PICTURES, notes=notes
+                )
+                owned = collect_images(files, folder, host.limits, job / "images", notes=notes)
+                adapters = upload_paths(lora)
+                done = attribution_step(
+                    owned, asked, base_model(base, host), adapters[0] if adapters else None, job,
+                    watched, noises=_noises(speed), device=host.coaters.device,
+                )  # fmt: skip
+                card = attribution_card(done) + cards.notices(notes)
+                return card, str(done.report.html), attribution_tiles(done, job / "tiles")
 
         return reveal(gr, cards.attempt(work, (None, None)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from siren_ext.coating.outputs import folder_to_coat
 from siren_ext.data.dataset import ImageSet
 from siren_ext.panels import html as cards
 from siren_ext.panels.actions import before_after, coat_step, require_matching_key
@@ -167,24 +168,27 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             watched.stage("Reading the images")
             coater = host.coaters.load(coater_name, coater_file)
             key = open_key(key_file, passphrase, recipient)
-            job = host.jobs.new("coat")
-            notes: list[str] = []
-            source = collect_images(uploads, folder, host.limits, job / "originals", notes=notes)
-            data = ImageSet.open(source)
-            out = None
-            if host.outputs is not None and not uploads:
-                out = host.outputs / "coated" / source.resolve().name
-            done = coat_step(
-                data, coater, job, out=out, strength=strength, layout=LAYOUTS[layout],
-                file_format=FORMATS[file_format], key=key, progress=watched,
-            )  # fmt: skip
-            return (
-                cards.coat_card(done) + cards.notices([*notes, *data.notices]),
-                str(done.archive),
-                str(done.record),
-                [str(path) for path in done.files[:_SINGLE_FILES]],
-                before_after(done, data, job),
-            )
+            with host.jobs.working("coat") as job:
+                notes: list[str] = []
+                source = collect_images(
+                    uploads, folder, host.limits, job / "originals", notes=notes
+                )
+                data = ImageSet.open(source)
+                out = None
+                if host.outputs is not None and not uploads:
+                    place = host.outputs / "coated" / source.resolve().name
+                    out = folder_to_coat(place, data, coater, key)
+                done = coat_step(
+                    data, coater, job, out=out, strength=strength, layout=LAYOUTS[layout],
+                    file_format=FORMATS[file_format], key=key, progress=watched,
+                )  # fmt: skip
+                return (
+                    cards.coat_card(done) + cards.notices([*notes, *data.notices]),
+                    str(done.archive),
+                    str(done.record),
+                    [str(path) for path in done.files[:_SINGLE_FILES]],
+                    before_after(done, data, job),
+                )
 
         return reveal(gr, cards.attempt(work, (None, None, None, None)))
 

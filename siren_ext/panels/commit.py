@@ -79,13 +79,13 @@ def commit_maker(
             chosen = host.coaters.load(coater_name, coater_file)
             key = open_key(key_file, passphrase, recipient)
             require_matching_key(chosen, key)
-            job = host.jobs.new("commit")
-            coated = collect_images(
-                uploads, place, host.limits, job / "coated", what="coated images"
-            )
-            source = host.coaters.file(coater_name, coater_file)
-            text, path = commit_step(source, key, coated, job)
-            return cards.note(text, "Commitment made"), str(path)
+            with host.jobs.working("commit") as job:
+                coated = collect_images(
+                    uploads, place, host.limits, job / "coated", what="coated images"
+                )
+                source = host.coaters.file(coater_name, coater_file)
+                text, path = commit_step(source, key, coated, job)
+                return cards.note(text, "Commitment made"), str(path)
 
         return reveal(gr, cards.attempt(work, (None,)))
 

@@ -8,6 +8,8 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -154,19 +156,20 @@ class CoaterLibrary:
 
 
 class JobFolders:
-    """Temporary folders, deleted some time after the last write and when the program ends.
+    """Temporary folders, deleted some time after their last use and when the program ends.
 
     One thread deletes them; it starts with the first folder and ends with the last.
 
     Parameters
     ----------
     keep_minutes : float
-        How long a folder is kept after the last write to it.
+        How long a folder is kept after the last write to it and the end of the work in it.
     """
 
     def __init__(self, keep_minutes: float = 60) -> None:
         self.keep_minutes = keep_minutes
         self._due: dict[Path, float] = {}
+        self._used: set[Path] = set()
         self._changed = threading.Condition()
         self._sweeper: threading.Thread | None = None
         atexit.register(self.close)
@@ -193,6 +196,35 @@ class JobFolders:
                 )
                 self._sweeper.start()
         return folder
+
+    @contextmanager
+    def working(self, kind: str) -> Iterator[Path]:
+        """Create a folder that stays as long as the block runs, and some time after.
+
+        A long training may read its files without ever writing to it.
+
+        Parameters
+        ----------
+        kind : str
+            As for :meth:`new`.
+
+        Yields
+        ------
+        Path
+            The empty folder.
+        """
+        folder = self.new(kind)
+        self._used.add(folder)
+        try:
+            yield folder
+        finally:
+            self._used.discard(folder)
+            self._postpone(folder)
+
+    def _postpone(self, folder: Path) -> None:
+        with self._changed:
+            if folder in self._due:
+                self._due[folder] = time.monotonic() + self.keep_minutes * 60
 
     def remove(self, folder: Path) -> None:
         """Delete a folder now.
@@ -222,15 +254,13 @@ class JobFolders:
             self._expire(folder)
 
     def _expire(self, folder: Path) -> None:
-        """Delete the folder unless a long job is still writing to it."""
+        """Delete the folder unless a long job is still using it or writing to it."""
         try:
             newest = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
         except OSError:  # a file was created or deleted meanwhile
             newest = time.time() if folder.exists() else 0.0
-        if time.time() - newest < self.keep_minutes * 60:
-            with self._changed:
-                if folder in self._due:
-                    self._due[folder] = time.monotonic() + self.keep_minutes * 60
+        if folder in self._used or time.time() - newest < self.keep_minutes * 60:
+            self._postpone(folder)
         else:
             self.remove(folder)
 

@@ -202,21 +202,21 @@ def _runner(gr: Any, generator: ImageGenerator, host: PanelHost) -> Callable[...
                 size=int(size),
                 negative=negative or "",
             )
-            job = host.jobs.new("lora")
-            key = with_ledger(key, ledger, job)
-            clean = chosen_references(references, float(weight))
-            coater = host.coaters.load(coater_name, coater_file)
-            terms: dict[str, Any] = {"alpha": RISKS[risk], "progress": watched}
-            terms["commitment"] = commitment_path(commitment)
-            first, fault = tried_first(
-                generator, request, clean, images, coater, key, host, job, **terms
-            )
-            if first is not None and (enough(first) or not request.prompts):
-                return verdict_values(first, file_remark(first.verdict, alone=True))
-            done = lora_step(
-                generator, request, clean, int(reference_count), coater, job, key=key, **terms
-            )
-            return verdict_values(*with_first(done, first, fault, reference_remark(clean)))
+            with host.jobs.working("lora") as job:
+                key = with_ledger(key, ledger, job)
+                clean = chosen_references(references, float(weight))
+                coater = host.coaters.load(coater_name, coater_file)
+                terms: dict[str, Any] = {"alpha": RISKS[risk], "progress": watched}
+                terms["commitment"] = commitment_path(commitment)
+                first, fault = tried_first(
+                    generator, request, clean, images, coater, key, host, job, **terms
+                )
+                if first is not None and (enough(first) or not request.prompts):
+                    return verdict_values(first, file_remark(first.verdict, alone=True))
+                done = lora_step(
+                    generator, request, clean, int(reference_count), coater, job, key=key, **terms
+                )
+                return verdict_values(*with_first(done, first, fault, reference_remark(clean)))
 
         return reveal(gr, cards.attempt(work, BLANKS))
 

@@ -171,13 +171,13 @@ def import_step(
         The user stopped.
     """
     pair = _both(generator, extractor)
-    job = host.jobs.new("import")
-    out = coater_file(name, host.coaters.folder or job)
-    data = None
-    if upload_paths(images) or (folder or "").strip():
-        data = collect_images(images, folder, host.limits, job / "originals")
-    device = pick_device(host.coaters.device)
-    return import_official(*pair, out, data, device=device, progress=progress)
+    with host.jobs.working("import") as job:
+        out = coater_file(name, host.coaters.folder or job)
+        data = None
+        if upload_paths(images) or (folder or "").strip():
+            data = collect_images(images, folder, host.limits, job / "originals")
+        device = pick_device(host.coaters.device)
+        return import_official(*pair, out, data, device=device, progress=progress)
 
 
 def _summary(made: ImportedCoater) -> str:

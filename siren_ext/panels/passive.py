@@ -195,19 +195,19 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
         def work() -> tuple[Any, ...]:
             watched = PanelProgress(progress, host.stops, job_id)
             watched.stage("Reading the images")
-            job = host.jobs.new("passive")
-            sets = [
-                collect_images(files, folder, host.limits, job / name, what=f"{name} images")
-                for name, files, folder in (
-                    ("published", published, first),
-                    ("unpublished", unpublished, second),
-                )
-            ]
-            model, adapter = _models(base, lora, host)
-            return passive_step(
-                sets[0], sets[1], model, adapter, _risk(risk), job / "report", watched,
-                keyed=_keyed(keyed), device=host.coaters.device,
-            )  # fmt: skip
+            with host.jobs.working("passive") as job:
+                sets = [
+                    collect_images(files, folder, host.limits, job / name, what=f"{name} images")
+                    for name, files, folder in (
+                        ("published", published, first),
+                        ("unpublished", unpublished, second),
+                    )
+                ]
+                model, adapter = _models(base, lora, host)
+                return passive_step(
+                    sets[0], sets[1], model, adapter, _risk(risk), job / "report", watched,
+                    keyed=_keyed(keyed), device=host.coaters.device,
+                )  # fmt: skip
 
         return reveal(gr, cards.attempt(work, (None,)))
 

@@ -170,18 +170,20 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             watched = PanelProgress(progress, host.stops, job_id)
             watched.stage("Reading the images")
             coater = host.coaters.load(coater_name, coater_file)
-            job = host.jobs.new("robustness")
-            notes: list[str] = []
-            source = collect_images(uploads, folder, host.limits, job / "originals", notes=notes)
-            found, page = robustness_step(
-                ImageSet.open(source),
-                coater,
-                job / "result",
-                strength=strength,
-                count=count,
-                progress=watched,
-            )
-            return robustness_card(found) + cards.notices(notes), str(page)
+            with host.jobs.working("robustness") as job:
+                notes: list[str] = []
+                source = collect_images(
+                    uploads, folder, host.limits, job / "originals", notes=notes
+                )
+                found, page = robustness_step(
+                    ImageSet.open(source),
+                    coater,
+                    job / "result",
+                    strength=strength,
+                    count=count,
+                    progress=watched,
+                )
+                return robustness_card(found) + cards.notices(notes), str(page)
 
         return reveal(gr, cards.attempt(work, (None,)))
 

@@ -175,13 +175,13 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
         def work() -> tuple[Any, ...]:
             watched = PanelProgress(progress, host.stops, job_id)
             watched.stage("Reading the images")
-            job = host.jobs.new("train")
-            images = collect_images(uploads, folder, host.limits, job / "originals")
-            out = coater_file(name, host.coaters.folder or job)
-            copy = copy_settings(METHODS[method], steps, rate)
-            return train_step(
-                images, base, noun, int(steps), out, watched, preset=KINDS[kind], surrogate=copy
-            )
+            with host.jobs.working("train") as job:
+                images = collect_images(uploads, folder, host.limits, job / "originals")
+                out = coater_file(name, host.coaters.folder or job)
+                copy = copy_settings(METHODS[method], steps, rate)
+                return train_step(
+                    images, base, noun, int(steps), out, watched, preset=KINDS[kind], surrogate=copy
+                )
 
         return reveal(gr, cards.attempt(work, (None,)))
 

@@ -9,14 +9,7 @@ are counted while reading, because the sizes stated in an archive can't be trust
 from __future__ import annotations
 
 import contextlib
-import lzma
-import struct
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -34,13 +27,13 @@ from siren_ext.data.survey import (
     unknown_files,
 )
 from siren_ext.errors import DatasetError, ImageError
+from siren_ext.panels.archives import Member, opened_archive, single_files
 from siren_ext.panels.gradio_compat import upload_paths
 from siren_ext.panels.host import UploadLimits
 from siren_ext.text import folded, plain_name
 
 _MEGA = 1_000_000
 _BLOCK = 1 << 20
-_ARCHIVE_ENTRIES = 10  # archive entries allowed per image: there are folders and captions too
 
 
 def collect_images(
@@ -80,7 +73,8 @@ def collect_images(
     Raises
     ------
     DatasetError
-        Nothing was given, or the folder is missing, has no images or is not allowed.
+        Nothing was given, or the folder is missing, has no images or is not allowed; or the
+        uploads can't be stored, as on a full disk.
     ImageError
         A limit is exceeded, or an archive can't be unpacked.
     """
@@ -193,14 +187,6 @@ def _lines(survey: Survey) -> list[str]:
     return [entry.line for entry in [*entries, *survey.left_out]]
 
 
-@dataclass(frozen=True)
-class _Member:
-    """A file in an upload: where it lies there, and how to open it."""
-
-    place: PurePosixPath
-    open: Callable[[], AbstractContextManager[IO[bytes]]]
-
-
 class _Intake:
     """Copies uploads into a folder, or only looks at them if there is none."""
 
@@ -213,16 +199,16 @@ class _Intake:
     def take(self, paths: Sequence[Path], notes: list[str]) -> None:
         """Copy everything that is of use; the other files get a line each in ``notes``."""
         archives = [path for path in paths if path.suffix.lower() == ".zip"]
-        singles = _single_files([path for path in paths if path not in archives])
+        singles = single_files([path for path in paths if path not in archives])
         if singles:
             self._take_members(singles, "", notes)
         for path in archives:
-            with _opened_archive(path, self.limits) as members:
+            with opened_archive(path, self.limits) as members:
                 self._take_members(members, path.stem, notes)
         if not self.count:
             raise DatasetError(_nothing(self.what, notes))
 
-    def _take_members(self, members: Sequence[_Member], name: str, notes: list[str]) -> None:
+    def _take_members(self, members: Sequence[Member], name: str, notes: list[str]) -> None:
         """Match the files of one upload, called ``name``, with each other, and copy them."""
         files = {member.place: member for member in members}
         heads: dict[PurePosixPath, bytes] = {}
@@ -239,7 +225,8 @@ class _Intake:
         if self.into is None:
             notes += _lines(survey)
             return
-        self.into.mkdir(parents=True, exist_ok=True)
+        with _storing():
+            self.into.mkdir(parents=True, exist_ok=True)
         owners = [*survey.pictures, *(place for place, _ in survey.unread)]
         beside = CaptionFiles(survey.captions, owners)
         captions = {picture: beside.of(picture, CAPTION_SUFFIXES) for picture in owners}
@@ -254,14 +241,15 @@ class _Intake:
             for file in captions[picture]:
                 self._copy(files[file], folder / f"{stem}{file.suffix.lower()}")
             if not captions[picture] and picture in texts:
-                (folder / f"{stem}.txt").write_text(texts[picture], encoding="utf-8")
+                with _storing():
+                    (folder / f"{stem}.txt").write_text(texts[picture], encoding="utf-8")
         survey.left_out += left_out_files(
             beside.unused(), "caption file without an image", "expected an image of the same name"
         )
         notes += _lines(survey)
 
     def _texts_of_tables(
-        self, survey: Survey, files: dict[PurePosixPath, _Member]
+        self, survey: Survey, files: dict[PurePosixPath, Member]
     ) -> dict[PurePosixPath, str]:
         """Captions from tables; files that are none are added to what is left out."""
         index = PictureIndex(survey.pictures)
@@ -289,7 +277,8 @@ class _Intake:
         keep = not self.flat and KOHYA_FOLDER.fullmatch(parent) is not None
         within = parent.encode()[:_LONGEST_NAME].decode("utf-8", "ignore") if keep else ""
         folder = into / within
-        folder.mkdir(exist_ok=True)
+        with _storing():
+            folder.mkdir(exist_ok=True)
         plain = _shortened(PurePosixPath(plain_name(picture.name)).stem)
         stem, number = plain, 1
         while (folded(within), folded(stem)) in self.taken:
@@ -298,7 +287,7 @@ class _Intake:
         self.taken.add((folded(within), folded(stem)))
         return folder, stem
 
-    def _copy(self, member: _Member, target: Path) -> None:
+    def _copy(self, member: Member, target: Path) -> None:
         limit = min(self.budget, self.limits.file_mb * _MEGA)
         with member.open() as stream:
             self.budget -= _copy(stream, target, limit, member.place.name, self.limits)
@@ -316,10 +305,6 @@ _EQUAL_SUFFIXES = {
     ".jxl": (".jxl",),
 }
 _LONGEST_NAME = 180
-_ARCHIVE_ERRORS = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError, EOFError, OSError,
-    ValueError, OverflowError, LookupError,
-)  # fmt: skip
 
 
 def _shortened(name: str) -> str:
@@ -328,63 +313,23 @@ def _shortened(name: str) -> str:
     return end.lstrip(" .") or "image"
 
 
-def _open_file(path: Path) -> IO[bytes]:
-    return path.open("rb")
-
-
-def _single_files(paths: Sequence[Path]) -> list[_Member]:
-    """Files that were given one by one.
-
-    Where they come from is lost. Of several files of one name, the first caption is taken to belong
-    to the first image, and so on; if there are fewer captions than images, nobody knows.
-    """
-    kinds: dict[tuple[str, bool], list[Path]] = {}
-    for path in paths:
-        is_caption = path.suffix.lower() in CAPTION_SUFFIXES
-        kinds.setdefault((folded(path.name), is_caption), []).append(path)
-    images: dict[str, int] = {}
-    for (_, is_caption), same in kinds.items():
-        if not is_caption:
-            stem = folded(same[0].stem)
-            images[stem] = max(images.get(stem, 0), len(same))
-    members = []
-    for (_, is_caption), same in kinds.items():
-        unclear = is_caption and len(same) < images.get(folded(same[0].stem), 0)
-        for number, path in enumerate(same):
-            folder = PurePosixPath(f"unclear {number}" if unclear else str(number))
-            place = (folder if number or unclear else PurePosixPath()) / path.name
-            members.append(_Member(place, partial(_open_file, path)))
-    return members
-
-
 @contextlib.contextmanager
-def _opened_archive(path: Path, limits: UploadLimits) -> Iterator[list[_Member]]:
-    """The files in an archive; whatever is wrong with it becomes an :class:`ImageError`."""
+def _storing() -> Iterator[None]:
+    """Tell a failure to write from a damaged upload."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            if len(entries) > limits.files * _ARCHIVE_ENTRIES:
-                raise ImageError(
-                    f"{path.name} has {len(entries)} entries; at most "
-                    f"{limits.files * _ARCHIVE_ENTRIES} are accepted. Split it."
-                )
-            yield [
-                _Member(place, partial(archive.open, entry))
-                for entry in entries
-                if entry.filename  # is_dir fails for an empty name
-                and not entry.is_dir()
-                and (place := PurePosixPath(entry.filename.replace("\\", "/"))).name
-            ]
-    except _ARCHIVE_ERRORS as error:
-        raise ImageError(
-            f"{path.name} can't be unpacked: {str(error)[:200]}. Expected a plain "
-            "ZIP archive without a password."
+        yield
+    except OSError as error:
+        raise DatasetError(
+            f"The upload can't be stored: {error.strerror or error}. Expected enough space for it "
+            "where this program keeps temporary files; free some there, or give fewer files."
         ) from error
 
 
 def _copy(stream: IO[bytes], target: Path, limit: float, name: str, limits: UploadLimits) -> int:
     size = 0
-    with target.open("wb") as out:
+    with _storing():
+        out = target.open("wb", buffering=0)  # so that closing it writes nothing
+    with out:
         while block := stream.read(_BLOCK):
             size += len(block)
             if size > limits.file_mb * _MEGA:
@@ -394,5 +339,8 @@ def _copy(stream: IO[bytes], target: Path, limit: float, name: str, limits: Uplo
                     f"The files are larger than {limits.total_mb:g} MB together, the limit for one "
                     "request. Give fewer."
                 )
-            out.write(block)
+            rest = memoryview(block)
+            while rest:
+                with _storing():
+                    rest = rest[out.write(rest) :]
     return size

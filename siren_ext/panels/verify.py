@@ -130,20 +130,20 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             watched.stage("Reading the images")
             coater = host.coaters.load(coater_name, coater_file)
             key = open_key(key_file, passphrase, recipient)
-            job = host.jobs.new("verify")
-            key = with_ledger(key, ledger, job)
-            images = collect_images(
-                suspect, suspect_folder, host.limits, job / "suspect",
-                what="suspicious images", flat=True,
-            )  # fmt: skip
-            others = []
-            if _has_reference(key, reference, reference_folder):
-                others = reference_paths(reference, reference_folder, host, job)
-            done = verify_step(
-                images, others, coater, job, alpha=RISKS[risk], key=key,
-                commitment=commitment_path(commitment), progress=watched,
-            )  # fmt: skip
-            return verdict_values(done)
+            with host.jobs.working("verify") as job:
+                key = with_ledger(key, ledger, job)
+                images = collect_images(
+                    suspect, suspect_folder, host.limits, job / "suspect",
+                    what="suspicious images", flat=True,
+                )  # fmt: skip
+                others = []
+                if _has_reference(key, reference, reference_folder):
+                    others = reference_paths(reference, reference_folder, host, job)
+                done = verify_step(
+                    images, others, coater, job, alpha=RISKS[risk], key=key,
+                    commitment=commitment_path(commitment), progress=watched,
+                )  # fmt: skip
+                return verdict_values(done)
 
         return reveal(gr, cards.attempt(work, BLANKS))
 

@@ -28,6 +28,7 @@ from siren_ext.passive.wording import (
     NO_NEARER,
     PASSIVE_WORDING,
     Outcome,
+    blind_headline,
     combined_words,
     passive_headline,
 )
@@ -194,7 +195,8 @@ def judge(
     -------
     PassiveVerdict
         "invalid: P and U differ in themselves" if a control finds a difference, whatever the
-        suspect shows; "inconclusive" if no p could be as small as ``config.alpha``.
+        suspect shows; "inconclusive" if no p could be as small as ``config.alpha``, or that of a
+        control as small as ``config.control_alpha``.
 
     Raises
     ------
@@ -225,10 +227,9 @@ def judge(
     outcome = _outcome(found, controls, config)
     warnings = (*_warnings(found, controls, config), *notes)
     weak = config.evidence == "likeness"
-    told = None if weak else passive_headline(outcome, found, share, config.alpha)
     return PassiveVerdict(
         outcome,
-        told or likeness_headline(outcome, found, config.alpha),
+        _headline(outcome, found, controls, share, config),
         found,
         columns,
         controls,
@@ -266,15 +267,36 @@ def _controls(
     return tuple(Control(*parts) for parts in zip(tables, found, adjusted, strict=True))
 
 
+def _headline(
+    outcome: Outcome,
+    found: SetComparison,
+    controls: Sequence[Control],
+    share: UsedShare,
+    config: JudgeConfig,
+) -> str:
+    smallest = _smallest(controls)
+    if outcome == "inconclusive" and smallest > config.control_alpha:
+        return blind_headline(smallest, config.control_alpha, len(controls))
+    if config.evidence == "likeness":
+        return likeness_headline(outcome, found, config.alpha)
+    return passive_headline(outcome, found, share, config.alpha)
+
+
 def _outcome(found: SetComparison, controls: Sequence[Control], config: JudgeConfig) -> Outcome:
     if any(control.adjusted <= config.control_alpha for control in controls):
         return INVALID
-    if config.alpha < found.smallest_p:
+    # controls that can find nothing are no guard against sets that differ in themselves
+    if _smallest(controls) > config.control_alpha or config.alpha < found.smallest_p:
         return "inconclusive"
     small = found.p_value <= config.alpha
     if config.evidence == "likeness":
         return NEARER if small else NO_NEARER
     return FOUND if small else "no evidence"
+
+
+def _smallest(controls: Sequence[Control]) -> float:
+    """The smallest p that every control can reach, corrected for their number."""
+    return max(len(controls) * one.comparison.smallest_p for one in controls)
 
 
 def _warnings(found: SetComparison, controls: Sequence[Control], config: JudgeConfig) -> list[str]:

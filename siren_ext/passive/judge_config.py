@@ -44,9 +44,11 @@ class JudgeConfig(Config):
     penalty : float
         C of a learnt scoring model.
     control_alpha : float
-        The verdict is invalid if a comparison that cannot know the images has a p of at most this.
+        The verdict is invalid if a comparison that cannot know the images has a p of at most this;
+        0.01 or more, because a smaller one would let sets pass that differ in themselves.
     control_permutations : int
-        Labellings of these comparisons.
+        Labellings of these comparisons. With too few for ``control_alpha`` the verdict is
+        inconclusive.
     confidence : float
         Of the interval for the share of images that was used.
     seed : int
@@ -60,7 +62,7 @@ class JudgeConfig(Config):
     splits: Annotated[int, Meta(ge=1, le=10_000)] = 100
     folds: Annotated[int, Meta(ge=2, le=20)] = 5
     penalty: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
-    control_alpha: Annotated[float, Meta(ge=1e-6, le=0.5)] = 0.05
+    control_alpha: Annotated[float, Meta(ge=0.01, le=0.5)] = 0.05
     control_permutations: Annotated[int, Meta(ge=19, le=1_000_000)] = 999
     confidence: Annotated[float, Meta(ge=0.5, le=0.999)] = 0.95
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0

@@ -27,6 +27,9 @@ Rows = NDArray[np.intp]
 
 _CHUNK = 250  # labellings at a time; part of the random numbers, so it must not change
 _TIE = 1e-9  # relative differences below this are rounding
+# Sums and squares of larger numbers overflow. What follows is no number, of which no labelling
+# reaches the true one, so that p would be as small as it can be.
+_LARGEST = 1e100
 
 
 def compare_sets(
@@ -209,5 +212,11 @@ def _checked(published: ArrayLike, unpublished: ArrayLike) -> tuple[Floats, Floa
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise ScoreError(
             "Some features are not finite numbers; measure them again, with 32-bit numbers."
+        )
+    largest = max(float(np.abs(table).max()) for table in tables)
+    if largest > _LARGEST:
+        raise ScoreError(
+            f"Some features are as large as {largest:.0e}, which no 32-bit number is; measure them "
+            "again."
         )
     return first, second

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, Literal
 
 from siren_ext.verdict.outcomes import Tone
@@ -129,6 +130,32 @@ def passive_headline(
         f"{likelihood(found.p_value)} (chance: {chance})."
     )
     return text if share is None else f"{text} {share_words(share)}"
+
+
+def blind_headline(smallest_p: float, alpha: float, controls: int) -> str:
+    """A verdict whose controls could not have found anything, in a few sentences.
+
+    Parameters
+    ----------
+    smallest_p : float
+        The smallest p of a control, corrected for their number.
+    alpha : float
+        The p at which a control finds something.
+    controls : int
+        Their number.
+
+    Returns
+    -------
+    str
+        What was found, what was expected, and what to do.
+    """
+    least = math.ceil(controls / alpha) - 1
+    return (
+        "This test can't decide, because its controls could not show that the published and the "
+        "unpublished images differ in themselves, however much they do: the smallest possible "
+        f"chance of a control is {odds(smallest_p)}, and it would have to be {odds(alpha)} or "
+        f"less. Use control_permutations = {least:,} or more."
+    )
 
 
 def share_words(share: UsedShare) -> str:

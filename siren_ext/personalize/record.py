@@ -16,6 +16,8 @@ from siren_ext.personalize.config import WHOLE_MODELS, PersonalizeConfig
 from siren_ext.personalize.data import TrainingData, caption, training_size
 
 RUN_KEY = "siren_run"
+RECORD = "siren_run.json"
+"""The record of a run inside the folder of a model."""
 
 
 def run_signature(

@@ -24,7 +24,7 @@ from siren_ext.personalize.loop import begin, read_state, run_steps
 from siren_ext.personalize.prior import check_prior, class_data
 from siren_ext.personalize.record import metadata, run_signature
 from siren_ext.personalize.save import check_out, check_written, finished, make_weights, save
-from siren_ext.personalize.word import check_prompts, check_word
+from siren_ext.personalize.word import check_prompts, check_tokens, check_word
 from siren_ext.progress import NULL, Progress
 from siren_ext.ranks import current
 
@@ -176,6 +176,8 @@ class Trainer:
         self._prompts = [*data.prompts, *(prior.prompts if prior is not None else ())]
         with torch.no_grad():
             self._ids = pipelines.tokenize(pipeline, self._prompts)
+            if config.method in WITH_TOKEN:
+                check_tokens(pipeline, self._ids[: len(data.prompts)], config)
             self._embeds = torch.cat(
                 [pipelines.embed_tokens(pipeline, part) for part in torch.split(self._ids, 64)]
             )
@@ -199,7 +201,7 @@ class Trainer:
         """
         config = self.config
         self.weights.clear()
-        loss = self._backward(self.data.batch(self.step, config))
+        loss = self._backward(self.batch())
         if self.prior is not None:
             other = self.prior.batch(self.step, self._prior_config)
             # their prompts come after those of the images
@@ -223,6 +225,10 @@ class Trainer:
         self.mean_loss = loss if self.step == 0 else _MEMORY * self.mean_loss + (1 - _MEMORY) * loss
         self.step += 1
         self.updating = False
+
+    def batch(self) -> Batch:
+        """The images of the next step; their latents are cached, unless a subclass differs."""
+        return self.data.batch(self.step, self.config)
 
     def _exchanged(self, loss: float) -> float:
         """The loss of all processes, and their gradients in that of the vector."""

@@ -22,13 +22,11 @@ from siren_ext.personalize.checkpoint import SUFFIX, check_single, original_weig
 from siren_ext.personalize.config import FOLDERS, WHOLE_MODELS, PersonalizeConfig
 from siren_ext.personalize.cross_attention import CustomWeights
 from siren_ext.personalize.lora import LoraWeights
-from siren_ext.personalize.record import RUN_KEY
+from siren_ext.personalize.record import RECORD, RUN_KEY
 from siren_ext.personalize.spectral import SpectralWeights
 from siren_ext.personalize.weights import VectorWeights, WholeWeights
 from siren_ext.personalize.word import WordWeights
 
-RECORD = "siren_run.json"
-"""The record of a run inside the folder of a model."""
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _MAX_RECORD = 16 << 20
 _WRITTEN = {
@@ -104,7 +102,14 @@ def check_out(out: Path, config: PersonalizeConfig, base: str | Path = "") -> No
         raise ConfigError(
             f"{out} is the base model itself, which is not replaced. Choose another name."
         )
-    # before hours of training
+    # both before hours of training; libraries neither read nor write paths that are not UTF-8
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{out} can't be written: its path is not UTF-8 text, which libraries of models need. "
+            "Choose another name."
+        ) from None
     place = next((one for one in out.absolute().parents if is_folder(one)), None)
     if place is not None and not os.access(place, os.W_OK):
         raise ConfigError(

@@ -168,6 +168,32 @@ def check_prompts(prompts: Iterable[str], config: PersonalizeConfig) -> None:
         )
 
 
+def check_tokens(pipeline: Pipeline, ids: Tensor, config: PersonalizeConfig) -> None:
+    """Refuse captions that a text encoder reads up to a place before the new word only.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline, whose tokenizer knows the word.
+    ids : Tensor
+        Tokens of all captions of the run, n x tokens.
+    config : PersonalizeConfig
+        Gives the word.
+
+    Raises
+    ------
+    DatasetError
+        If none contains it.
+    """
+    first = pipeline.tokenizer(config.token, add_special_tokens=False).input_ids[0]
+    if not bool((ids == first).any()):
+        raise DatasetError(
+            f"The new word {config.token!r} comes too late in every caption: a model reads "
+            f"{ids.shape[1]} tokens, the first and last of which are marks, so nothing would be "
+            "learnt. Shorten the captions, or put the word at their beginning."
+        )
+
+
 def _single(tokenizer: object, word: str) -> int | None:
     """The number of a word that is one token; None if it is several, or unknown."""
     ids = tokenizer(word, add_special_tokens=False).input_ids  # type: ignore[operator]

@@ -34,7 +34,6 @@ from siren_ext.preference.patterns import SIDE, Codings
 from siren_ext.preference.small import (
     changes_by,
     from_plain,
-    signs_for,
     small_images,
     to_plain,
 )
@@ -45,7 +44,6 @@ from siren_ext.stats.tilted import Statistic, TiltedResult, tilted_tests
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
-    from siren_ext.keys.coating_key import CoatingKey
 
 DRAWN = 4000
 """Messages that the true one is compared with."""
@@ -164,53 +162,29 @@ def agreement(field: MeanField, coater: Coater, messages: Floats) -> Floats:
     return np.concatenate(found)
 
 
-def field_test(
-    scores: ScoreSet, coater: Coater, key: CoatingKey, *, sum_weight: float = SUM_WEIGHT
-) -> TiltedResult | None:
-    """Test a key against what a measurement says of whole messages and of their bits.
+def field_tests(
+    scores: ScoreSet, coater: Coater, messages: Floats, *, sum_weight: float = SUM_WEIGHT
+) -> list[TiltedResult]:
+    """Test messages against what a measurement says of whole changes and of single bits.
 
     Parameters
     ----------
     scores : ScoreSet
-        A preference, from :func:`siren_ext.preference.measure.measure_preference`.
+        A preference with a field, from
+        :func:`siren_ext.preference.measure.measure_preference`.
     coater : Coater
         The coater that it was measured with.
-    key : CoatingKey
-        The owner's secret.
+    messages : array, shape (n, k)
+        -1 and +1.
     sum_weight : float
         Weight of the sum of patterns; 0 compares whole changes alone. Anything but the default is
         another test.
 
     Returns
     -------
-    TiltedResult | None
-        The figures; None if the measurement holds no field. The seed of the drawn messages follows
-        from the measured images and the coater.
-
-    Raises
-    ------
-    CoaterError
-        If it is another coater.
-    ScoreError
-        If the field is malformed, or the key has another length.
-    """
-    if MeanField.of(scores) is None:
-        return None
-    signs = signs_for(scores, coater, key)
-    return field_tests(scores, coater, signs[None].astype(np.float64), sum_weight=sum_weight)[0]
-
-
-def field_tests(
-    scores: ScoreSet, coater: Coater, messages: Floats, *, sum_weight: float = SUM_WEIGHT
-) -> list[TiltedResult]:
-    """:func:`field_test` of several messages, not corrected for their number.
-
-    Parameters
-    ----------
-    scores, coater, sum_weight
-        As in :func:`field_test`; the measurement must hold a field.
-    messages : array, shape (n, k)
-        -1 and +1.
+    list of TiltedResult
+        One per message, not corrected for their number. The seed of the messages that they are
+        compared with follows from the measured images and the coater.
 
     Raises
     ------

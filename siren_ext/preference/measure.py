@@ -23,9 +23,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from siren_ext.coating.manifest import MANIFEST_NAME
 from siren_ext.diffusion.denoiser import STEPS, Denoiser, picture_size
 from siren_ext.errors import CoaterError, DatasetError
 from siren_ext.files import is_file, sha256_file
+from siren_ext.preference import base
 from siren_ext.preference.changes import field_in_pixels
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.fields import fields_of_items, text_of, view
@@ -37,7 +39,7 @@ from siren_ext.preference.models import (
     refuse_other_latents,
 )
 from siren_ext.preference.others import other_fields, refuse_suspect
-from siren_ext.preference.parts import Parts
+from siren_ext.preference.parts import Copies, Parts
 from siren_ext.preference.patterns import (
     Read,
     latent_patterns,
@@ -49,7 +51,7 @@ from siren_ext.preference.reading import read_fields
 from siren_ext.preference.tint import tint_of
 from siren_ext.progress import NULL, Progress
 from siren_ext.ranks import current
-from siren_ext.scoring.score_set import FIELD, PREFERENCE, TINT, ScoreSet
+from siren_ext.scoring.score_set import BASE, FIELD, PREFERENCE, TINT, ScoreSet
 from siren_ext.text import printable
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 _LABEL = "Measuring preference"
 _READ_LATER = ("batch_size", "mirrored", "removed", "whole")
+_of_base: dict[str, Floats] = {}
+"""The fields of the base model that was measured last."""
 
 
 def measure_preference(
@@ -92,9 +96,8 @@ def measure_preference(
         Adapters of other people's images on the same base model, a dozen or so; see
         :func:`siren_ext.preference.reading.read_fields`.
     partial : Path | None
-        A file for finished images, from which a stopped run is resumed; deleted at the end. Those
-        of clean models are beside it, with a number added, and one for finished adapters, with
-        ``.others`` added.
+        A file for finished images, from which a stopped run is resumed. Those of other models are
+        beside it, with an ending added. All are deleted at the end.
     progress : Progress
         One unit per image, and per other adapter.
 
@@ -104,7 +107,8 @@ def measure_preference(
         One row per image: ``features`` say how much of the pattern of each bit's +1 was learnt,
         divided by their spread over all images and bits; ``scores`` are the mean losses (of the
         suspect, minus the controls'). ``source["kind"]`` is ``"preference"``. With
-        ``config.whole`` it holds the mean field (:mod:`siren_ext.preference.changes`).
+        ``config.whole`` it holds the mean field (:mod:`siren_ext.preference.changes`) and, if the
+        suspect has adapters, the same of the base model (:mod:`siren_ext.preference.base`).
 
     Raises
     ------
@@ -119,21 +123,28 @@ def measure_preference(
 
     Notes
     -----
-    The denoiser is passed ``draws`` times per image and model. Patterns, which take some hundred
-    passes more, are remembered. Memory is that of one model and ``batch_size`` pictures.
+    The denoiser is passed ``draws`` times per image and model; what the base model does is
+    remembered. Memory is that of one model and ``batch_size`` pictures.
     """
     config = config or PreferenceConfig()
     items = _probes(data, coater, config)
     _check_models(suspect, controls, others, items)
     facts = _facts(suspect, controls, others, config)
     parts = _parts(facts, items, coater, partial)
-    fields, losses, size = _measured(suspect, controls, items, config, parts, progress)
+    tables, size = _measured(suspect, controls, items, config, parts, progress)
+    (fields, losses), clean = tables[0], [found for found, _ in tables[1:]]
+    losses = losses - sum(lost / len(clean) for _, lost in tables[1:])
     usual = other_fields(others, items, size, config, parts[-1], progress) if others else None
-    asked = config.whole or (config.removed and bool(controls))
-    reader = _reader(suspect, config, asked)
-    found = _score_set(items, fields, losses, coater, facts, *reader, size, usual, progress)
+    reader = _reader(suspect, config, config.whole or (config.removed and bool(controls)))
+    both = [fields]
+    if config.whole and suspect.adapters:
+        both.append(_base_fields(reader[0], parts[-2], items, size, config, progress))
+    both = [one - sum(found / len(clean) for found in clean) for one in both]
+    copies = partial and partial.with_name(f"{partial.name}.patterns")
+    found = _score_set(items, both, losses, coater, facts, *reader, size, usual, copies, progress)
     for one in (*parts, *_stale(partial, len(controls))):
         one.remove()
+    Copies(copies).remove()
     return found
 
 
@@ -144,8 +155,8 @@ def _measured(
     config: PreferenceConfig,
     parts: Sequence[Parts],
     progress: Progress,
-) -> tuple[Floats, Floats, int]:
-    """Fields and losses of the suspect, minus the means of its controls', and the side in pixels.
+) -> tuple[list[tuple[Floats, Floats]], int]:
+    """Fields and losses of the suspect and of each control, and the side in pixels.
 
     One model is in memory at a time, and the suspect's autoencoder, which encodes for all.
     """
@@ -162,10 +173,23 @@ def _measured(
         del model
         if controls:
             one.release()
-    (fields, losses), usual = tables[0], tables[1:]
-    for found, lost in usual:
-        fields, losses = fields - found / len(usual), losses - lost / len(usual)
-    return fields, losses, size
+    return tables, size
+
+
+def _base_fields(
+    model: Denoiser,
+    parts: Parts,
+    items: Sequence[Item],
+    size: int,
+    config: PreferenceConfig,
+    progress: Progress,
+) -> Floats:
+    """Fields of the base model, as they were found the last time if everything is equal."""
+    if parts.run not in _of_base:
+        _fill(parts, model, "Measuring the base model", items, size, config, progress)
+        _of_base.clear()
+        _of_base[parts.run] = parts.tables(len(items))[0]
+    return _of_base[parts.run]
 
 
 def _fill(
@@ -203,6 +227,12 @@ def _probes(data: ImageSet, coater: Coater, config: PreferenceConfig) -> Sequenc
     items = data.items[: config.images] if config.images else data.items
     if not items:
         raise DatasetError(f"{data.name} contains no images; expected at least one.")
+    for folder in dict.fromkeys((data.root, *(item.path.parent for item in items))):
+        if is_file(folder / MANIFEST_NAME):
+            raise DatasetError(
+                f"{folder} holds coated copies ({MANIFEST_NAME} is there), and a model is asked "
+                "about the originals; expected the folder of the images before they were coated."
+            )
     return items
 
 
@@ -244,7 +274,7 @@ def _reader(
 
 def _score_set(
     items: Sequence[Item],
-    fields: Floats,
+    fields: Sequence[Floats],
     losses: Floats,
     coater: Coater,
     facts: dict[str, Any],
@@ -252,53 +282,49 @@ def _score_set(
     time: int | None,
     size: int,
     usual: Floats | None,
+    copies: Path | None,
     progress: Progress,
 ) -> ScoreSet:
-    """The result: the fields, read along the patterns, or what is removed of them at a time."""
+    """The result: fields of the suspect and its base, read along the patterns."""
     settings: dict[str, Any] = facts["settings"]
     pipeline, mirrored = reader.pipeline, bool(settings["mirrored"])
     coater.to(reader.device)
     seen = spread(len(items))
     views = torch.cat([view(items[row], size) for row in seen])
 
-    def read() -> Read:
-        progress.stage("Reading the coating's patterns", len(seen))
+    def read(run: str) -> Read:
+        kept = Copies(copies if run else None, run)
+        progress.stage("Reading the coating's patterns", len(seen), kept.done)
+        how: dict[str, Any] = {"mirrored": mirrored, "kept": kept, "progress": progress}
         if time is None:
-            found = latent_patterns(pipeline, views, coater, mirrored=mirrored, progress=progress)
-            return Read(found)
+            return Read(latent_patterns(pipeline, views, coater, **how))
         texts = [text_of(items[row]) for row in seen]
-        return removed_patterns(
-            reader,
-            views,
-            texts,
-            coater,
-            time,
-            mirrored=mirrored,
-            keep=settings["whole"],
-            progress=progress,
-        )
+        return removed_patterns(reader, views, texts, coater, time, keep=settings["whole"], **how)
 
     # the autoencoder, and the model that removes, are those of the base model
-    base = facts["provenance"]["suspect"].get("model_fingerprint")
+    weights = facts["provenance"]["suspect"].get("model_fingerprint")
     hashes = tuple(sha256_file(item.path) for item in items)
     used = [(hashes[row], text_of(items[row])) for row in seen]
-    how = [size, time, mirrored, settings["whole"], str(reader.device)]
-    known = [base, used, coater.fingerprint, *how]
-    coating = remembered(known, read) if base else read()
-    facts = facts | {TINT: tint_of(pipeline, views, fields).to_plain()}
-    if coating.codings is not None:
-        kept = field_in_pixels(fields.mean(0), coating.codings, views)
-        facts = facts | {FIELD: kept.to_plain()}
+    seen_at = [size, time, mirrored, settings["whole"], str(reader.device)]
+    known = [weights, used, coater.fingerprint, *seen_at]
+    coating = remembered(known, read) if weights else read("")
+    facts = facts | {TINT: tint_of(pipeline, views, fields[0]).to_plain()}
     # without a control, the whole patterns are the better guide
     controls = facts["provenance"]["controls"]
     removed = coating.removed if settings["removed"] and controls else None
+    read_as = [read_fields(one, coating.added, usual, removed=removed) for one in fields]
+    if coating.codings is not None:
+        means = [field_in_pixels(one.mean(0), coating.codings, views) for one in fields]
+        facts = facts | {FIELD: means[0].to_plain()}
+        if len(fields) > 1:
+            facts = facts | {BASE: base.to_plain(read_as[1], means[1])}
     return ScoreSet(
         losses,
         tuple(printable(item.name) for item in items),
         hashes,
         coater.fingerprint,
         facts,
-        features=read_fields(fields, coating.added, usual, removed=removed),
+        features=read_as[0],
     )
 
 
@@ -321,10 +347,12 @@ def _facts(
 def _parts(
     facts: dict[str, Any], items: Sequence[Item], coater: Coater, partial: Path | None
 ) -> list[Parts]:
-    """Finished images of the suspect and of each control, and finished other adapters."""
+    """Finished images of the suspect, each control and the base, and finished other adapters."""
     models = facts["provenance"]
-    known = [models["suspect"], *models["controls"], models.get("others", [])]
-    ends = ["", *(f".{number + 1}" for number in range(len(models["controls"]))), ".others"]
+    alone = {name: value for name, value in models["suspect"].items() if name != "adapters"}
+    known = [models["suspect"], *models["controls"], alone, models.get("others", [])]
+    numbers = (f".{number + 1}" for number in range(len(models["controls"])))
+    ends = ["", *numbers, ".base", ".others"]
     return [
         Parts(
             partial and partial.with_name(partial.name + end), _signature(facts, one, items, coater)

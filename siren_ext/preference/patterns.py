@@ -7,6 +7,7 @@ messages are drawn from a fixed seed: no secret message is used.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from siren_ext.diffusion import pipelines
+from siren_ext.preference.parts import Copies
 from siren_ext.progress import NULL, Progress
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def spread(count: int, places: int = PLACES) -> list[int]:
     return [int(row) for row in np.unique(rows)]
 
 
-def remembered(known: Sequence[Any], read: Callable[[], Read]) -> Read:
+def remembered(known: Sequence[Any], read: Callable[[str], Read]) -> Read:
     """Patterns as they were read the last time, if everything that they depend on is equal.
 
     Parameters
@@ -94,7 +96,7 @@ def remembered(known: Sequence[Any], read: Callable[[], Read]) -> Read:
     known : sequence
         Plain values: the base model, the images with their texts, the coater, and how it is read.
     read : callable
-        Reads the patterns.
+        Reads the patterns; given a hash that stands for all that they depend on.
 
     Returns
     -------
@@ -104,7 +106,7 @@ def remembered(known: Sequence[Any], read: Callable[[], Read]) -> Read:
     key = json.dumps([known, CODINGS, _PER_BIT], sort_keys=True)
     if (found := _last.get(key)) is not None:
         return found
-    found = read()
+    found = read(hashlib.sha256(key.encode()).hexdigest())
     arrays: list[NDArray[Any] | None] = [found.added, found.removed]
     if found.codings is not None:
         arrays += [found.codings.pixels, found.codings.removed]
@@ -122,6 +124,7 @@ def latent_patterns(
     coater: Coater,
     *,
     mirrored: bool = True,
+    kept: Copies | None = None,
     progress: Progress = NULL,
 ) -> Floats:
     """What the +1 of each bit adds to the latents of images, on the average over images.
@@ -137,6 +140,8 @@ def latent_patterns(
     mirrored : bool
         Take the mean of each pattern and its mirror image if the coater lays symmetric colour
         alone. What is not symmetric comes from the few images then, and is noise.
+    kept : Copies | None
+        Keeps finished images, so that a stopped call is resumed.
     progress : Progress
         One unit per image; may cancel.
 
@@ -150,7 +155,8 @@ def latent_patterns(
     512 coated copies of 64 images read the models of ``docs/preference.md`` as well as 600 copies
     of every image do.
     """
-    return _linear_parts(pipeline, views, coater, [_all], mirrored, progress)[0][0]
+    found, _ = _linear_parts(pipeline, views, coater, [_all], mirrored, progress, kept=kept)
+    return found[0]
 
 
 def removed_patterns(
@@ -162,6 +168,7 @@ def removed_patterns(
     *,
     mirrored: bool = True,
     keep: bool = False,
+    kept: Copies | None = None,
     progress: Progress = NULL,
 ) -> Read:
     """:func:`latent_patterns`, and what a model that never saw the coating removes of them.
@@ -180,7 +187,7 @@ def removed_patterns(
         A keyed coater of k bits.
     time : int
         Timestep from 0 to 999. Each image has one noise for all its copies.
-    mirrored : bool
+    mirrored, kept : bool, Copies | None
         As in :func:`latent_patterns`.
     keep : bool
         Also give the copies.
@@ -205,7 +212,7 @@ def removed_patterns(
 
     looks = [_all, removed]
     found, copies = _linear_parts(
-        model.pipeline, views, coater, looks, mirrored, progress, keep=keep
+        model.pipeline, views, coater, looks, mirrored, progress, keep=keep, kept=kept
     )
     return Read(found[0], found[1], copies)
 
@@ -225,48 +232,67 @@ def _linear_parts(
     progress: Progress,
     *,
     keep: bool = False,
+    kept: Copies | None = None,
 ) -> tuple[list[Floats], Codings | None]:
     """The linear part of what messages change, by least squares within each image.
 
     To ``keep`` the copies is to return what the last of ``looks`` sees of them, too.
     """
-    bits = coater.config.message_bits
+    bits, kept = coater.config.message_bits, kept or Copies()
     rng = np.random.default_rng(_SEED)
     # few images get more copies each: the fit needs many more coatings than bits
     each = -(-max(CODINGS, _PER_BIT * bits) // len(views)) + 1
-    together = max(1, min(_TOGETHER, _PIXELS // (views.shape[-2] * views.shape[-1])))
     power = np.eye(bits) * 1e-9
     products: list[NDArray[Any]] = [np.zeros((bits, 1)) for _ in looks]
     pixels, seen = [], []
     shape: tuple[int, ...] = ()
-    for row, view in enumerate(torch.split(views.to(coater.device), 1)):
-        signs = rng.integers(0, 2, (each, bits)) * 2.0 - 1
-        changed: list[list[Tensor]] = [[] for _ in looks]
-        small = []
-        for part in torch.split(torch.from_numpy(signs).float(), together):
-            images = view.expand(len(part), -1, -1, -1)
-            coated = (images + coater.residual(images, part.to(view))).clamp(0, 1)
+    try:
+        for row, view in enumerate(torch.split(views, 1)):
+            signs = rng.integers(0, 2, (each, bits)).astype(np.float64) * 2 - 1
+            if (copies := kept.get(row)) is None:
+                copies = _seen_copies(pipeline, view, coater, signs, looks, row)
+                kept.add(row, copies)
+                progress.advance()
+            small, *found = copies
+            shape = found[0].shape[1:]
+            signs -= signs.mean(0)
+            power += signs.T @ signs
+            for number, one in enumerate(found):
+                latents = one.reshape(each, -1).astype(np.float64)
+                latents -= latents.mean(0)
+                products[number] = products[number] + signs.T @ latents
             if keep:
-                small.append(F.adaptive_avg_pool2d(coated, SIDE).flatten(1).cpu())
-            encoded = pipelines.encode_latents(pipeline, coated)
-            shape = tuple(encoded.shape[1:])
-            for kept, look in zip(changed, looks, strict=True):
-                kept.append(look(row, encoded).flatten(1).double().cpu())
-        signs -= signs.mean(0)
-        power += signs.T @ signs
-        for number, kept in enumerate(changed):
-            latents = torch.cat(kept).numpy()
-            latents -= latents.mean(0)
-            products[number] = products[number] + signs.T @ latents
-        if keep:
-            pixels.append(torch.cat(small).numpy())
-            pixels[-1] -= pixels[-1].mean(0)
-            seen.append(latents.astype(np.float32))
-        progress.advance()
-    found: list[Floats] = [np.linalg.solve(power, product) for product in products]
+                pixels.append(small - small.mean(0))
+                seen.append(latents.astype(np.float32))
+    finally:
+        kept.save()
+    linear: list[Floats] = [np.linalg.solve(power, product) for product in products]
     if mirrored and coater.symmetric:
-        found = [_symmetric(one, shape) for one in found]
-    return found, Codings(np.concatenate(pixels), np.concatenate(seen)) if keep else None
+        linear = [_symmetric(one, shape) for one in linear]
+    return linear, Codings(np.concatenate(pixels), np.concatenate(seen)) if keep else None
+
+
+def _seen_copies(
+    pipeline: Pipeline,
+    view: Tensor,
+    coater: Coater,
+    signs: Floats,
+    looks: Sequence[Look],
+    row: int,
+) -> list[NDArray[np.float32]]:
+    """Coated copies of an image at a side of 32, and what each look sees of their latents."""
+    together = max(1, min(_TOGETHER, _PIXELS // (view.shape[-2] * view.shape[-1])))
+    view = view.to(coater.device)
+    small = []
+    found: list[list[Tensor]] = [[] for _ in looks]
+    for part in torch.split(torch.from_numpy(signs).float(), together):
+        images = view.expand(len(part), -1, -1, -1)
+        coated = (images + coater.residual(images, part.to(view))).clamp(0, 1)
+        small.append(F.adaptive_avg_pool2d(coated, SIDE).flatten(1).float().cpu())
+        encoded = pipelines.encode_latents(pipeline, coated)
+        for one, look in zip(found, looks, strict=True):
+            one.append(look(row, encoded).float().cpu())
+    return [torch.cat(one).numpy() for one in (small, *found)]
 
 
 def _symmetric(patterns: Floats, shape: tuple[int, ...]) -> Floats:

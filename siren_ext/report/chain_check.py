@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siren_ext.errors import EvidenceError
-from siren_ext.evidence.chain import ChainFiles, check_chain
+from siren_ext.evidence.chain import ChainFiles, check_scores
 from siren_ext.evidence.ledger import price_of, read_ledger, suspect_digest
-from siren_ext.evidence.precedence import Precedence
+from siren_ext.report.commitment_words import words_of
 from siren_ext.report.points import CheckPoint
 from siren_ext.report.stored import StoredReport
 from siren_ext.report.twins_check import coins_point
@@ -64,14 +64,14 @@ def chain_points(report: StoredReport, own: ScoreSet, given: ChainEvidence) -> l
     """
     keys = [one.committed_as for one in report.verdict.findings if one.test == "keyed"]
     stated = report.verdict.commitment
-    points = []
-    if given.files is not None:
-        points.append(_commitment_point(stated, own, keys, given, given.files))
-    elif stated.created or keys:
-        what = "No commitment was given to check it with"
-        points.append(CheckPoint("commitment", "not checked", what))
+    points = [_commitment_point(report, own, keys, given)]
+    if points[0].state != "differs" and not (given.files or stated.created or keys):
+        points = []  # there is nothing to say
     if own.twins:
         points.append(coins_point(own, given.twins))
+    elif given.twins is not None:
+        text = "this report is not on twins, so their record was not used"
+        points.append(CheckPoint("coins", "not checked", text))
     if keys or (stated.created and (own.twins or decoys_of(own) is not None)):
         tested = "key" if keys else "commitment" if own.twins else "coater"
         points.append(_tests_point(report, own, given.ledger, tested))
@@ -79,23 +79,15 @@ def chain_points(report: StoredReport, own: ScoreSet, given: ChainEvidence) -> l
 
 
 def _commitment_point(
-    stated: Precedence,
-    own: ScoreSet,
-    keys: list[str],
-    given: ChainEvidence,
-    files: ChainFiles,
+    report: StoredReport, own: ScoreSet, keys: list[str], given: ChainEvidence
 ) -> CheckPoint:
-    name = "commitment"
+    name, stated, files = "commitment", report.verdict.commitment, given.files
+    told = stated, report.verdict.wording, own, keys, files, given.salt
     try:
-        found = check_chain(
-            files,
-            coater=own.coater,
-            keys=keys,
-            salt=given.salt,
-            source=own.source,
-            images=len(own) + len(own.failures),
-            hashes=own.hashes,
-        )
+        misstated, left_open = words_of(*told)
+        if files is None:
+            return _without_files(misstated, left_open)
+        found = check_scores(files, own, keys, given.salt)
     except EvidenceError as error:
         return CheckPoint(name, "differs", str(error)[:400])
     if found.status == "does not fit":
@@ -113,12 +105,23 @@ def _commitment_point(
         return CheckPoint(name, "not checked", found.text)
     if max(stated.keys, 1) < found.keys:
         wrong.append(f"the number of keys, which is {found.keys:,}")
-    if wrong:
+    if wrong := list(dict.fromkeys([*wrong, *misstated])):
         text = f"The report states otherwise than the commitment: {', '.join(wrong)}"
         return CheckPoint(name, "differs", text)
-    if found.unchecked:
-        return CheckPoint(name, "not checked", f"{found.text} Open: {'; '.join(found.unchecked)}")
+    if left := [*found.unchecked, *left_open]:
+        return CheckPoint(name, "not checked", f"{found.text} Open: {'; '.join(left)}")
     return CheckPoint(name, "matches", found.text)
+
+
+def _without_files(misstated: list[str], left_open: list[str]) -> CheckPoint:
+    """What can be said if there is no commitment at hand."""
+    if misstated:
+        text = f"The report names no commitment, and yet differs in: {', '.join(misstated)}"
+        return CheckPoint("commitment", "differs", text)
+    text = "No commitment was given to check it with"
+    if left_open:
+        text += f". Not checked either: {'; '.join(left_open)}"
+    return CheckPoint("commitment", "not checked", text)
 
 
 def _tests_point(
@@ -131,19 +134,34 @@ def _tests_point(
     if price < due:
         text = f"p was multiplied by {price:,}; keys and tests ask for {due:,}"
         return CheckPoint(name, "differs", text)
+    if ledger is not None and (wrong := _against_ledger(own, ledger, number)):
+        return CheckPoint(name, "differs", wrong)
     if not number:
-        text = f"No ledger was kept, so how often the {tested} was tested is not known"
+        kept = "No ledger was kept" if ledger is None else "The ledger lacks these pictures"
+        text = f"{kept}, so how often the {tested} was tested is not known"
         return CheckPoint(name, "not checked", text)
     if ledger is None:
         text = f"The report calls itself test {number}, for which p was multiplied by {price:,}"
         return CheckPoint(name, "not checked", f"{text}; no ledger was given to check it with")
+    return CheckPoint(name, "matches", f"It is test {number}, and p was multiplied by {price:,}")
+
+
+def _against_ledger(own: ScoreSet, ledger: Path, number: int) -> str:
+    """How the stated number differs from the ledger's, whatever is stated; "" if it does not."""
     try:
         entries, fault = read_ledger(ledger)
     except EvidenceError as error:
-        return CheckPoint(name, "differs", str(error)[:300])
-    suspect = suspect_digest(own)
-    known = {one.number for one in entries if one.suspect == suspect}
-    if fault or number not in known:
-        text = fault or f"The ledger has no test {number} of these pictures"
-        return CheckPoint(name, "differs", text)
-    return CheckPoint(name, "matches", f"It is test {number}, and p was multiplied by {price:,}")
+        return str(error)[:300]
+    names = {suspect_digest(own), suspect_digest(own, chosen=False)}
+    known = {one.number for one in entries if one.suspect in names}
+    if fault or number in known:
+        return fault
+    if number:
+        return f"The ledger has no test {number} of these pictures"
+    if not known:
+        return ""
+    first = min(known)
+    return (
+        f"The report states no number, but the ledger has these pictures as test {first}, for "
+        f"which p is multiplied by {price_of(first):,}"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,7 @@ from siren_ext.errors import ConfigError, EvidenceError, ImageError, ScoreError
 from siren_ext.files import sha256_file
 from siren_ext.formats import require_format
 from siren_ext.report.chain_check import ChainEvidence, chain_points
-from siren_ext.report.earlier import (
-    FOUND_BEFORE,
-    as_before,
-    contrast_before,
-    decided_before,
-    worded_before,
-)
+from siren_ext.report.earlier import as_before, as_today, decided_before, worded_before
 from siren_ext.report.integrity import JSON, Seal, changed_fields, field_digests, read_seal
 from siren_ext.report.keyed_before import keyed_before
 from siren_ext.report.keyed_check import stored_keyed
@@ -31,23 +26,19 @@ from siren_ext.report.passive_check import is_passive, passive_hashes, passive_p
 from siren_ext.report.points import CheckPoint as CheckPoint
 from siren_ext.report.points import ReportCheck as ReportCheck
 from siren_ext.report.points import State, differences, point_of
-from siren_ext.report.stored import ADVICE, StoredReport, StoredVerdict
-from siren_ext.report.write import PATH_LIMIT
+from siren_ext.report.stored import ADVICE, StoredReport
+from siren_ext.report.verdict_check import by_todays_rules, checked_verdict, copies_points
 from siren_ext.schema import convert
-from siren_ext.scoring.appearance import shown_alike, too_unlike
 from siren_ext.scoring.decoys import decoys_of
-from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.scoring.score_set import CENTRED, ScoreSet
 from siren_ext.text import printable
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.decoys import decoys_finding
 from siren_ext.verdict.findings import Finding, keyed_finding, rank_finding
 from siren_ext.verdict.models import compared_models
-from siren_ext.verdict.outcomes import LOWER
-from siren_ext.verdict.pools import distinct_scores, pools_contrast
 from siren_ext.verdict.twins import twins_finding
 from siren_ext.verdict.verify import Verdict, conclude
 from siren_ext.verdict.whole import coater_missing
-from siren_ext.verdict.wording import WORDING
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
@@ -57,6 +48,10 @@ _SHOWN = 8
 DECOYS_AGAIN = (
     "that the decoys were made like the coater, and that the scores are theirs, can be shown only "
     "by making them and scoring the images again ('siren-ext decoys', 'siren-ext score --decoys')"
+)
+CENTRED_BY = (
+    "that the pictures by which the features were centred carry no coating can be shown only by "
+    "looking at them and scoring them again ('siren-ext score --centre')"
 )
 _NO_KEY = (
     "p follows from the statistic T and the strengths in the report; whether T belongs to the "
@@ -130,9 +125,8 @@ def check_report(
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     if not (folder / JSON).is_file():
-        raise EvidenceError(
-            f"There is no {JSON} in {folder}. Name the folder of a report, or a file in it."
-        )
+        missing = f"{JSON} in {folder}" if Path(path).exists() else f"file or folder {path}"
+        raise EvidenceError(f"There is no {missing}. Name the folder of a report, or a file in it.")
     data = read_json(folder / JSON, error=EvidenceError, advice=ADVICE)
     if is_passive(data):
         return _passive(folder, data, public, images)
@@ -147,7 +141,7 @@ def check_report(
         points.append(CheckPoint("figures", "differs", text))
         return ReportCheck(tuple(points))
     figures, verdict = _figure_points(report, data["verdict"], pools, key, suspect, coater)
-    points += [*figures, *likeness_points(report.learnt_tint)]
+    points += [*figures, *likeness_points(report.learnt_tint, suspect, coater, key)]
     if verdict is None or not ReportCheck(tuple(figures)).sound:
         points.append(CheckPoint("page", "not checked", "Its figures differ, see above"))
     else:
@@ -229,7 +223,6 @@ def _figure_points(
     findings: list[Finding] = []
     points = []
     alike = [pool for pool in innocents if pool.coater == own.coater]
-    deciding = None
     try:
         restored = stored_keyed(report, config)
         if restored is not None:
@@ -243,6 +236,8 @@ def _figure_points(
                 wrong = differences(findings[0].to_dict(), as_read["keyed"], "keyed finding")
                 text = _WITH_KEY if restored.whole is None else _WITH_COATER
                 points.append(point_of("keyed statistic", wrong, text))
+            if CENTRED in own.source:
+                points.append(CheckPoint("centring", "not checked", CENTRED_BY))
         if own.twins:
             findings.append(twins_finding(own, config.alpha, price=config.price))
         if decoys_of(own) is not None:
@@ -257,20 +252,19 @@ def _figure_points(
                 points.append(CheckPoint("message's centre", "not checked", _NO_FEATURES))
             if takes_long(config, own, reference):
                 points.append(CheckPoint("exact p", "not checked", _TOO_MANY))
-        if worded_before(report.verdict.wording):
-            findings = [as_before(finding, own, reference, config.alpha) for finding in findings]
-            deciding = decided_before(findings) if findings else None
-        kept_commitment = report.verdict.commitment
-        verdict = conclude(
+        concluded = partial(
+            conclude,
             own,
             reference,
             innocents,
-            findings,
-            config,
-            kept_commitment,
-            deciding=deciding,
+            config=config,
+            precedence=report.verdict.commitment,
             withheld=report.verdict.withheld,
         )
+        verdict = today = concluded(as_today(findings, config))
+        if worded_before(report.verdict.wording):
+            findings = [as_before(finding, own, reference, config.alpha) for finding in findings]
+            verdict = concluded(findings, deciding=decided_before(findings))
     except (EvidenceError, ScoreError) as error:
         return [*points, CheckPoint("figures", "differs", str(error)[:300])], None
     now = verdict.to_dict()
@@ -282,72 +276,14 @@ def _figure_points(
         stated_one = {name: as_read.get(one.test, {}).get(name) for name in one.to_dict()}
         wrong += differences(one.to_dict(), stated_one, f"{one.test} finding")
     wrong += differences(now["finding"], stated.get("finding"), "verdict.finding")
-    points += _copies_points(stated, now)
+    points += copies_points(stated, now)
     figures = "p and every other figure follow from the scores in the report"
     if any(one.whole is not None for one in findings):
         figures = "every figure but p of whole changes follows from the scores in the report"
     points.append(point_of("figures", wrong, figures))
-    sequential = report.extra.get("sequential")
-    if isinstance(sequential, dict) and reference is not None:
-        points.append(_sequential_point(report.verdict, sequential, config, own, reference))
-    else:
-        points.append(_verdict_point(stated, now))
+    verdict, point = checked_verdict(report, stated, verdict, own, reference)
+    points.append(by_todays_rules(report, stated["outcome"], today, point))
     return points, verdict
-
-
-def _copies_points(stated: Mapping[str, Any], now: Mapping[str, Any]) -> list[CheckPoint]:
-    """Whether the copies that were left out are those in the report's scores."""
-    if stated.get("copies") is None:  # written before near copies were looked for
-        return []
-    wrong = differences(now["copies"], stated["copies"], "verdict.copies")
-    if wrong or not now["copies"]:
-        return [point_of("copies", wrong, "")] if wrong else []
-    found = now["copies"].values()
-    exact, near = (sum(one[kind] for one in found) for kind in ("exact", "near"))
-    if not all(one["looked"] for one in found):
-        text = "the report does not hold what is needed to look for near copies in all its images"
-        return [CheckPoint("copies", "not checked", text)]
-    text = f"{exact} exact and {near} near copies are left out, as the report says"
-    return [CheckPoint("copies", "matches", text)]
-
-
-def _verdict_point(stated: Mapping[str, Any], now: Mapping[str, Any]) -> CheckPoint:
-    names = ["outcome", "test", "alpha", "p_in_words", "coater"]
-    text = f"'{now['outcome']}' is what these figures give"
-    if stated.get("wording") == WORDING:
-        names += ["headline", "does_not_prove", "warnings"]
-    else:
-        text += "; its sentences are those of another version and were not compared"
-    wrong = []
-    for name in names:
-        wrong += differences(now[name], stated.get(name), f"verdict.{name}")
-    return point_of("verdict", wrong, text)
-
-
-def _sequential_point(
-    stated: StoredVerdict,
-    kept: Mapping[str, Any],
-    config: VerifyConfig,
-    own: ScoreSet,
-    reference: ScoreSet,
-) -> CheckPoint:
-    """Check a report in which the images were tested one by one, so that this test decides."""
-    from siren_ext.stats.sequential import sequential_ks
-
-    first, second = distinct_scores(own), distinct_scores(reference)
-    if len(first) * (len(first) + len(second)) > PATH_LIMIT:
-        text = "there are too many images to repeat the sequential test"
-        return CheckPoint("verdict", "not checked", text)
-    result = sequential_ks(first, second, alpha=config.alpha)
-    wrong = differences(result.p_value, kept.get("p_value"), "extra.sequential.p_value")
-    wrong += differences(result.rejected, kept.get("rejected"), "extra.sequential.rejected")
-    apart, before = pools_contrast(own, reference), worded_before(stated.wording)
-    alike = not too_unlike(contrast_before(apart)) if before else shown_alike(apart)
-    found = result.rejected and alike and not stated.withheld
-    wanted = FOUND_BEFORE if before else LOWER
-    if (stated.outcome == wanted) != found:
-        wrong.append("verdict.outcome does not follow from the sequential test")
-    return point_of("verdict", wrong, f"'{stated.outcome}' is what the sequential test gives")
 
 
 def _keyed(
@@ -363,6 +299,13 @@ def _keyed(
         raise EvidenceError(
             "The given scores are not those of the report's suspect images. Use the scores that "
             "the report was made from."
+        )
+    tested = next(one.committed_as for one in report.verdict.findings if one.test == "keyed")
+    if tested and tested != key.fingerprint():
+        raise EvidenceError(
+            f"The given key has the fingerprint {key.fingerprint()[:12]}…, but the report tested "
+            f"the one with {tested[:12]}…. Use that key; of a file with several, name its "
+            "--recipient."
         )
     if worded_before(report.verdict.wording):
         return keyed_before(suspect, key, report.verdict.settings, config.alpha)

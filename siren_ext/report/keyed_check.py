@@ -33,6 +33,7 @@ class _Whole(Struct, forbid_unknown_fields=True):
 
     p_value: Annotated[float, Meta(gt=0, le=1)]
     drawn: Annotated[int, Meta(ge=1, le=10**6)]
+    base_p_value: Annotated[float, Meta(gt=0, le=1)] | None = None
 
 
 class _Control(_Figures):
@@ -138,11 +139,12 @@ def _stated_whole(kept: StoredFinding, bits: int) -> Whole | None:
             f"{name} has the p-value {stated.p_value:.3g}, which no message of {bits} bits has "
             f"among {stated.drawn:,} others."
         )
-    if rounded_up(stated.p_value) != stated.p_value:
-        raise EvidenceError(
-            f"{name} has the p-value {stated.p_value:.6g}, which is not rounded as it should be."
-        )
-    return Whole(stated.p_value, stated.drawn, bits)
+    for p in (stated.p_value, stated.base_p_value):
+        if p is not None and rounded_up(p) != p:
+            raise EvidenceError(
+                f"{name} has the p-value {p:.6g}, which is not rounded as it should be."
+            )
+    return Whole(stated.p_value, stated.drawn, bits, stated.base_p_value)
 
 
 def _computed(

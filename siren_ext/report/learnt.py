@@ -16,15 +16,19 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from siren_ext.errors import EvidenceError
+from siren_ext.errors import CoaterError, EvidenceError, ScoreError
 from siren_ext.preference.patterns import SIDE
-from siren_ext.preference.tint import correlation
+from siren_ext.preference.tint import correlation, likeness
 from siren_ext.report.pictures import data_uri
 from siren_ext.report.points import CheckPoint, point_of
 from siren_ext.schema import to_plain
+from siren_ext.verdict.whole import coater_for
 
 if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
+    from siren_ext.keys.coating_key import CoatingKey
     from siren_ext.preference.tint import Likeness
+    from siren_ext.scoring.score_set import ScoreSet
 
 NAME = "learnt_tint"
 """The name in ``report.json``."""
@@ -38,8 +42,11 @@ _AGAIN = (
     "compared again only with the measurement, the coater and the key"
 )
 _NOT_HERE = (
-    "the tint is not in the report, because it would reveal the message; it is in the measurement"
+    "the tint is not in the report, because it would reveal the message; it can be compared again "
+    "with the measurement, the coater and the key"
 )
+_FROM_MEASUREMENT = "the comparison follows from the measurement, the coater and the key"
+_ROUNDED = 0.01
 _Picture = Annotated[str, Meta(max_length=20_000)]
 _Count = Annotated[int, Meta(ge=0, le=10**6)]
 
@@ -238,13 +245,21 @@ def checked_sources(kept: StoredLikeness | None, sources: Sequence[str]) -> Sequ
     return sources
 
 
-def likeness_points(kept: StoredLikeness | None) -> list[CheckPoint]:
+def likeness_points(
+    kept: StoredLikeness | None,
+    suspect: ScoreSet | None = None,
+    coater: Coater | None = None,
+    key: CoatingKey | None = None,
+) -> list[CheckPoint]:
     """Check what a report says of the learnt tint.
 
     Parameters
     ----------
     kept : StoredLikeness | None
         Of the report; None if there is none.
+    suspect, coater, key : ScoreSet | None, Coater | None, CoatingKey | None
+        The measurement, the coater (None for a bundled one) and the owner's secret, with which the
+        comparison is made again if they are at hand.
 
     Returns
     -------
@@ -265,6 +280,44 @@ def likeness_points(kept: StoredLikeness | None) -> list[CheckPoint]:
             f"{NAME}.correlation: {kept.correlation:g}, the pictures give "
             f"{correlation(*values):.{_DIGITS}f}"
         )
+    if (again := _again(suspect, coater, key)) is not None:
+        return [point_of("learnt tint", wrong + _unlike(kept, values, again), _FROM_MEASUREMENT)]
     if not values and not wrong:
         return [CheckPoint("learnt tint", "not checked", _NOT_HERE)]
     return [point_of("learnt tint", wrong, _AGAIN)]
+
+
+def _again(
+    suspect: ScoreSet | None, coater: Coater | None, key: CoatingKey | None
+) -> Likeness | None:
+    """The comparison that a measurement gives; None without it, the coater or the key."""
+    if suspect is None or key is None or not suspect.preference:
+        return None
+    used = coater_for(suspect, coater)
+    if used is None:
+        return None
+    try:
+        return likeness(suspect, used, key)
+    except (CoaterError, ScoreError):  # said where the keyed test is made again
+        return None
+
+
+def _unlike(
+    kept: StoredLikeness, values: Sequence[NDArray[np.float32]], again: Likeness
+) -> list[str]:
+    """What differs from the comparison that the measurement gives; devices round otherwise."""
+    wrong = []
+    if abs(kept.correlation - again.correlation) > 1.01 * 10**-_DIGITS:
+        wrong.append(
+            f"{NAME}.correlation: {kept.correlation:g}, the measurement gives "
+            f"{again.correlation:.{_DIGITS}f}"
+        )
+    if kept.others != again.others or abs(kept.at_least - again.at_least) > _ROUNDED * again.others:
+        wrong.append(
+            f"{NAME}.at_least: {kept.at_least} of {kept.others}, the measurement gives "
+            f"{again.at_least} of {again.others}"
+        )
+    for title, one, own in zip(TITLES, values, (again.learnt, again.expected), strict=False):
+        if np.linalg.norm(one - own) > _ROUNDED * np.linalg.norm(own):
+            wrong.append(f"{title!r} is another picture than that of the measurement")
+    return wrong

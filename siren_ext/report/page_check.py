@@ -79,8 +79,6 @@ def page_point(
             "that version, or rely on report.json alone"
         )
         return CheckPoint("page", "not checked", text)
-    if data["extra"].get("sequential"):
-        return CheckPoint("page", "not checked", f"{HTML} of a sequential test is not made again")
     from jinja2 import TemplateRuntimeError
 
     unfit = (EvidenceError, TemplateRuntimeError, LookupError, TypeError, ValueError)

@@ -22,7 +22,7 @@ from siren_ext.report.redaction import clean as clean
 from siren_ext.report.redaction import pretty
 from siren_ext.report.template import render
 from siren_ext.scoring.decoys import SOURCE
-from siren_ext.scoring.score_set import FIELD, TINT, ScoreSet
+from siren_ext.scoring.score_set import BASE, FIELD, TINT, ScoreSet
 from siren_ext.stats.keyed import KeyedResult
 from siren_ext.stats.sequential import SequentialResult, sequential_ks
 from siren_ext.verdict.decoys import ways
@@ -204,7 +204,8 @@ def stored(pool: ScoreSet) -> dict[str, Any]:
     dict[str, Any]
         Plain values.
     """
-    source = {name: value for name, value in pool.source.items() if name not in (FIELD, TINT)}
+    secret = (FIELD, TINT, BASE)
+    source = {name: value for name, value in pool.source.items() if name not in secret}
     return replace(pool, features=None, control=None, source=source).to_dict()
 
 

@@ -5,7 +5,9 @@ same sign of a bit everywhere, and then tanh of the feature says little about th
 and spread of each bit over uncoated pictures of that kind remove this.
 
 Neither of them depends on the message, so p of the keyed test stays exact. Whether to centre must
-be decided before the test: trying both ways is two tests, and the ledger counts them as two.
+be decided before the test: trying both ways is two tests, and the ledger counts them as two. All of
+this holds for pictures without a coating. Whoever centres by pictures that carry the opposite
+message makes an innocent model fit, and scores do not show it; so a verdict on them warns.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +27,8 @@ FIELD = "field"
 """The name in ``source`` of the mean learnt field (:mod:`siren_ext.preference.changes`)."""
 TINT = "tint"
 """The name in ``source`` of the learnt tint (:mod:`siren_ext.preference.tint`)."""
+BASE = "base"
+"""The name in ``source`` of the base model's measurement (:mod:`siren_ext.preference.base`)."""
 CENTRED = "centred"
 """The name in ``source`` of the uncoated pictures that :mod:`siren_ext.scoring.centre` used."""
 TWINS = "twins"
@@ -173,13 +175,6 @@ class ScoreSet:
     def whole(self) -> bool:
         """Whether they are a preference that is tested by whole changes and bits together."""
         return counts_whole(self.source)
-
-    def of_bits(self) -> ScoreSet:
-        """The same for a test of bits alone."""
-        if not self.whole:
-            return self
-        settings = self.source["settings"] | {"whole": False}
-        return replace(self, source=self.source | {"settings": settings})
 
     @property
     def twins(self) -> bool:

@@ -315,16 +315,7 @@ class SequentialCoins:
     @property
     def result(self) -> SequentialResult:
         """The state of the test."""
-        boundary = -math.log(self.alpha)
-        reached = next((t for t, now in enumerate(self._path, 1) if now >= boundary), None)
-        return SequentialResult(
-            images=len(self._path),
-            rejected=reached is not None,
-            stopped_at=reached,
-            p_value=math.exp(-max(0.0, max(self._path, default=0.0))),
-            alpha=self.alpha,
-            path=tuple(self._path),
-        )
+        return SequentialResult.of(self._path, self.alpha)
 
 
 def sequential_coins(

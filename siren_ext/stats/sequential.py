@@ -26,6 +26,7 @@ bets its share and wins 1 / alpha or nothing, and the expected sum is at most 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,6 +37,7 @@ from siren_ext.errors import ScoreError
 from siren_ext.stats.checks import finite_list, level
 from siren_ext.stats.keyed import SCALE, checked_message, contributions
 from siren_ext.stats.keyed_bounds import hoeffding_bound, message_tail
+from siren_ext.stats.ks_distribution import P_FLOOR
 from siren_ext.stats.looks import look_schedule, planned_looks
 from siren_ext.stats.rank_evidence import log_rank_evidence, references_above, shape_bets
 
@@ -53,7 +55,8 @@ class SequentialResult:
     stopped_at : int or None
         The first t at which it did.
     p_value : float
-        1 divided by the largest evidence so far, at most 1; valid at any stopping time.
+        1 divided by the largest evidence so far, at most 1; valid at any stopping time. Values
+        below 1e-300 are reported as 1e-300, an upper bound.
     alpha : float
         Accepted risk of a false accusation, over all t together.
     path : tuple of float
@@ -67,6 +70,28 @@ class SequentialResult:
     p_value: float
     alpha: float
     path: tuple[float, ...]
+
+    @classmethod
+    def of(cls, path: Sequence[float], alpha: float) -> SequentialResult:
+        """The state that follows from the evidence so far.
+
+        Parameters
+        ----------
+        path : sequence of float
+            Natural logarithm of the evidence after each image.
+        alpha : float
+            Accepted risk, above 0 and below 1.
+        """
+        boundary = -math.log(alpha)
+        crossed = next((t for t, value in enumerate(path, start=1) if value >= boundary), None)
+        return cls(
+            images=len(path),
+            rejected=crossed is not None,
+            stopped_at=crossed,
+            p_value=max(math.exp(-max(0.0, max(path, default=0.0))), P_FLOOR),
+            alpha=alpha,
+            path=tuple(path),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -144,7 +169,7 @@ class SequentialKs:
     @property
     def result(self) -> SequentialResult:
         """The state of the test."""
-        return _state(self._path, self.alpha)
+        return SequentialResult.of(self._path, self.alpha)
 
 
 class SequentialKeyed:
@@ -248,7 +273,7 @@ class SequentialKeyed:
     @property
     def result(self) -> SequentialResult:
         """The state of the test."""
-        return _state(self._path, self.alpha)
+        return SequentialResult.of(self._path, self.alpha)
 
 
 def sequential_ks(
@@ -328,17 +353,3 @@ def least_images(m: int, alpha: float, *, limit: int = 10_000) -> int | None:
         if log_rank_evidence(perfect, m, shapes, weights)[0] >= boundary:
             return t
     return None
-
-
-def _state(path: list[float], alpha: float) -> SequentialResult:
-    """The state that follows from the evidence so far."""
-    boundary = -math.log(alpha)
-    crossed = next((t for t, value in enumerate(path, start=1) if value >= boundary), None)
-    return SequentialResult(
-        images=len(path),
-        rejected=crossed is not None,
-        stopped_at=crossed,
-        p_value=math.exp(-max(0.0, max(path, default=0.0))),
-        alpha=alpha,
-        path=tuple(path),
-    )

@@ -6,12 +6,15 @@ For any other statistic random messages are compared with the true one. Uniform 
 be as many as 1/p. Here they are drawn from messages that are likely to do well, and each counts by
 how much likelier than usual it was drawn. The p-value is valid for every number of messages:
 
-    p = (w(m) + sum of w(m_i) over all i with T(m_i) >= T(m)) / (n + 1)
+    p = (w(m) + sum of w(m_i) over all i with T(m_i) >= T(m)) / n
 
-with w = 2^-k / q, where q is the chance with which a message is drawn. Why: if m came from q as the
-m_i do, all n + 1 could be exchanged. The weight of m turns its chance from q into the uniform one,
-so P(p <= alpha) is the mean, over which of the n + 1 is m, of the weights of those whose own sum of
-weights from the top is at most alpha (n + 1). That is at most alpha.
+with w = 2^-k / q, where q is the chance with which a message is drawn: the mean of the chances at S
+places, from each of which n / S messages come. Why: suppose that m came from one of the places, any
+with the same chance. The weight of m turns its chance from q into the uniform one. Leave out one of
+the messages of that place, which makes p no larger. Then there are n / S from each place, m among
+them, and m could be exchanged with those of its own. So P(p <= alpha) is at most the mean, over
+which of the n is m, of the weights of those whose own sum of weights from the top is at most
+alpha n. That is at most alpha.
 
 How the messages are drawn must not depend on the true message. It depends on the statistic alone.
 
@@ -21,7 +24,8 @@ is also wrong if anybody chose the data, or the message, by looking at the other
 References
 ----------
 Harrison (2012), "Conservative hypothesis tests and confidence intervals using importance sampling",
-Biometrika 99(1), 57-69: the p-value with the weight of the observation, Section 2.
+Biometrika 99(1), 57-69: the p-value with the weight of the observation, Section 2, for independent
+draws, where n + 1 stands in place of n.
 """
 
 from __future__ import annotations
@@ -61,7 +65,7 @@ class TiltedResult:
     at_least : int
         How many of them do at least as well.
     smallest_p : float
-        w(m) / (n + 1), what p would be if no other message did as well.
+        w(m) / n, what p would be if no other message did as well.
     """
 
     p_value: float
@@ -142,8 +146,8 @@ def tilted_tests(
     found = []
     for value, weight in zip(values[:own], weights[:own], strict=True):
         extreme = values[own:] >= value
-        smallest = float(weight) / (len(places) + 1)
-        reached = float(weights[own:][extreme].sum()) / (len(places) + 1)
+        smallest = float(weight) / len(places)
+        reached = float(weights[own:][extreme].sum()) / len(places)
         found.append(
             TiltedResult(
                 p_value=min(1.0, smallest + reached),

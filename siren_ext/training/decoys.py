@@ -33,7 +33,12 @@ from siren_ext.scoring.decoys import (
     require_decoy,
 )
 from siren_ext.training.config import TrainConfig
-from siren_ext.training.stand_in import found_surrogate, load_stand_in, surrogate_hash
+from siren_ext.training.stand_in import (
+    found_surrogate,
+    load_stand_in,
+    stand_in_identity,
+    surrogate_hash,
+)
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
@@ -109,7 +114,8 @@ def make_decoys(
     data = data.checked(progress=progress)
     pipeline = load_stand_in(base, adapter, target)
     prompt = str(true.provenance.get("prompt") or "")
-    stand_in = DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
+    captions, identity = data.captions(default=prompt), stand_in_identity(base, adapter)
+    stand_in = DiffusionSurrogate(pipeline, prompt, captions, identity=identity)
     return decoys_against(true, data, stand_in, out, count=count, device=device, progress=progress)
 
 

@@ -183,7 +183,7 @@ def start_for_base(
         the user stopped; the same call resumes.
     """
     from siren_ext.devices import pick_device, pick_dtype
-    from siren_ext.diffusion.load import load_pipeline
+    from siren_ext.diffusion.load import load_pipeline, model_fingerprint
     from siren_ext.diffusion.pipelines import native_size
     from siren_ext.training.reptile import train_start
     from siren_ext.training.surrogate import DiffusionSurrogate
@@ -212,6 +212,7 @@ def start_for_base(
         progress=progress,
         resume=out.with_name(out.name + ".state"),
         minutes=minutes,
+        identity=model_fingerprint(base),
     )
     if before is not None:
         result.provenance["start"] = _description(before)

@@ -127,6 +127,7 @@ def train_start(
     progress: Progress = NULL,
     resume: Path | None = None,
     minutes: float | None = None,
+    identity: str = "",
 ) -> Coater:
     """Train a start coater on many small sets.
 
@@ -154,6 +155,8 @@ def train_start(
     minutes : float | None
         Finish after the first task that ends later than this. The result equals that of a run
         with as many ``tasks`` as were finished.
+    identity : str
+        What tells the base model from others; a stopped run resumes only against the same.
 
     Returns
     -------
@@ -169,7 +172,10 @@ def train_start(
     CoaterError
         The state file is damaged or belongs to another run.
     """
-    run = MetaRun(tasks, surrogate, config, inner, coater=coater, start=start, device=device)
+    run = MetaRun(
+        tasks, surrogate, config, inner, coater=coater, start=start, device=device,
+        identity=identity,
+    )  # fmt: skip
     if resume is not None:
         run.restore(resume)
     ends = None if minutes is None else time.monotonic() + 60 * minutes
@@ -200,6 +206,7 @@ class MetaRun:
         coater: CoaterConfig | None,
         start: Coater | None,
         device: str,
+        identity: str = "",
     ) -> None:
         self.tasks, self.surrogate, self.config, self.inner = tasks, surrogate, config, inner
         self.device, self.fresh = device, start is None
@@ -224,6 +231,7 @@ class MetaRun:
             self.coater.config.to_dict(),
             self.tasks_hash,
             self.begun,
+            identity,
         )
 
     def _trainer(

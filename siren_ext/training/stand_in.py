@@ -114,7 +114,8 @@ def personalised(
         config = replace(config, prompt=prompt)
     personalize(data, base, config, place, device=device, progress=progress)
     pipeline = load_stand_in(base, place, pick_device(device))
-    return DiffusionSurrogate(pipeline, prompt, data.captions(default=prompt))
+    captions, identity = data.captions(default=prompt), stand_in_identity(base, place)
+    return DiffusionSurrogate(pipeline, prompt, captions, identity=identity)
 
 
 def load_stand_in(base: str | Path, place: Path, device: torch.device) -> Pipeline:
@@ -152,3 +153,17 @@ def surrogate_hash(place: Path) -> str:
     from siren_ext.diffusion.load import model_fingerprint
 
     return model_fingerprint(place) if is_folder(place) else sha256_file(place)
+
+
+def stand_in_identity(base: str | Path, place: Path) -> str:
+    """What tells a stand-in from others: hashes of its files, and of its base model if it has one.
+
+    Parameters
+    ----------
+    base, place
+        As in :func:`load_stand_in`.
+    """
+    from siren_ext.diffusion.load import model_fingerprint
+
+    own = surrogate_hash(place)
+    return own if is_folder(place) else f"{model_fingerprint(base)} {own}"

@@ -58,11 +58,15 @@ class Surrogate(Protocol):
         The surrogate prompt.
     generates : bool
         Whether :meth:`generate` can be called.
+    identity : str
+        What tells the model from others, such as hashes of its files; "" if that is not known. A
+        stopped training is continued only against the same model.
     """
 
     resolution: int
     prompt: str
     generates: bool
+    identity: str
 
     def denoising_loss(
         self,
@@ -117,6 +121,8 @@ class DiffusionSurrogate:
     captions : Sequence[str]
         One per image, for rehearsals: what an infringer would train with. Without any, the
         prompt stands for all.
+    identity : str
+        As in :class:`Surrogate`.
 
     Attributes
     ----------
@@ -126,8 +132,10 @@ class DiffusionSurrogate:
 
     generates = True
 
-    def __init__(self, pipeline: Any, prompt: str, captions: Sequence[str] = ()) -> None:
-        self.pipeline = pipeline
+    def __init__(
+        self, pipeline: Any, prompt: str, captions: Sequence[str] = (), *, identity: str = ""
+    ) -> None:
+        self.pipeline, self.identity = pipeline, identity
         for part in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
             part.requires_grad_(False)
             part.eval()

@@ -91,6 +91,8 @@ class CoaterTrainer:
             pair.config.to_dict(),
             self.state.data_hash,
             surrogate.prompt,
+            surrogate.resolution,
+            surrogate.identity,
             None if start is None else start.fingerprint,
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siren_ext.scoring.copies import MOST, copies_in
-from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.scoring.score_set import CENTRED, ScoreSet
 from siren_ext.stats.ks import KsResult
 from siren_ext.stats.rank import others_needed
 from siren_ext.text import printable
@@ -246,6 +246,12 @@ def _keyed_warnings(suspect: ScoreSet, finding: Finding, alpha: float) -> Iterat
         yield (
             f"A risk of {odds(alpha)} can't be reached: the smallest p possible with so few "
             f"bits is {odds(finding.smallest_p)}."
+        )
+    if CENTRED in suspect.source:
+        yield (
+            "The pictures were read with centring, and nothing shows what was in the pictures that "
+            "they were centred by. If these carried the opposite message, an innocent model would "
+            "fit the key. To check it, score those pictures again and look at them."
         )
     if finding.control is None:
         if not suspect.preference and finding.outcome == "no evidence":

@@ -31,8 +31,8 @@ class VerifyConfig(Config):
         Whether to use the paper's test, which looks everywhere and also rejects if the suspect
         scores *higher*.
     price : int
-        What p of the keyed test, and of the rank among decoys, is multiplied by: the number of keys
-        that could have been chosen, times the price of earlier tests; see
+        What p of the keyed test, of twins, and of the rank among decoys is multiplied by: the
+        number of keys that could have been chosen, times the price of earlier tests; see
         :mod:`siren_ext.evidence.ledger`.
     """
 

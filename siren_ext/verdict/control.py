@@ -96,12 +96,15 @@ def keyed_outcome(
     Returns
     -------
     Outcome
-        "inconclusive" if no message of so few bits could reach alpha, and instead of "no evidence"
-        if the control was not found. A find needs no control: its p is exact without one.
+        "inconclusive" if no message of so few bits could reach alpha, instead of "no evidence" if
+        the control was not found, and instead of "coating found" if the base model is found in the
+        suspect's place. A find needs no positive control: its p is exact without one.
     """
     outcome = outcome_of(
         min(1.0, result.p_value * price), min(1.0, result.smallest_p * price), alpha
     )
     if outcome == "no evidence" and control is not None and not control.found(alpha, price):
+        return "inconclusive"
+    if outcome == "coating found" and isinstance(result, Whole) and result.base_found(alpha):
         return "inconclusive"
     return outcome

@@ -13,6 +13,7 @@ from siren_ext.stats.prediction import LEAST_MODELS, prediction_less
 from siren_ext.verdict.findings import Finding
 from siren_ext.verdict.outcomes import LOWER_RANK, comparison_outcome
 from siren_ext.verdict.pools import identical_pools, pools_contrast
+from siren_ext.verdict.same_models import require_different_models
 
 MODELS = "reference models"
 """``source["kind"]`` of the joined scores of several models, with ``source["images"]`` of each."""
@@ -35,11 +36,12 @@ def joined_models(references: Sequence[ScoreSet]) -> ScoreSet | None:
     Raises
     ------
     ScoreError
-        The scores come from different coaters, or two sets are those of the same images.
+        The scores come from different coaters, or two sets are those of the same images or,
+        by their records, of the same model.
     """
     if len(references) < 2:
         return references[0] if references else None
-    _require_different(references)
+    require_different_models(references, "reference model")
     joined = ScoreSet.concat(references)
     numbered = enumerate(references, start=1)
     source = {

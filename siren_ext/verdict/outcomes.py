@@ -13,10 +13,10 @@ Outcome = Literal[
     "no difference found",
     "not comparable",
 ]
-"""The first three are those of tests of a key. A comparison with a reference, or with innocent
-models, says one of the others, or "inconclusive" if there are too few images or models for the
-accepted risk: lower scores alone never show that a coating was found, because they can have other
-causes than training."""
+"""The first three are those of tests of a key, of twins and of decoys. A comparison with a
+reference, or with innocent models, says one of the others, or "inconclusive" if there are too few
+images or models for the accepted risk: lower scores alone never show that a coating was found,
+because they can have other causes than training."""
 
 LOWER: Final = "scores lower than this reference"
 LOWER_RANK: Final = "scores lower than these innocent models"

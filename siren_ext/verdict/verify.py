@@ -29,6 +29,7 @@ from siren_ext.verdict.limits import LIMITS, PREFERENCE_LIMITS
 from siren_ext.verdict.models import compared_models
 from siren_ext.verdict.outcomes import LOWER, LOWER_RANK, Outcome
 from siren_ext.verdict.pools import copies_of, identical_pools
+from siren_ext.verdict.same_models import require_different_models
 from siren_ext.verdict.twins import require_twins_alone, twins_finding
 from siren_ext.verdict.twins_words import TWINS_UNFIT
 from siren_ext.verdict.wording import (
@@ -201,7 +202,7 @@ def verify(
     ScoreError
         Reference and suspect were scored with different coaters, a pool is empty, there is nothing
         to compare with, or a key is given but the scores have no features; or a measurement is
-        tested without its coater.
+        tested without its coater; or one model is given as several innocent ones.
     CoaterError
         It is another coater.
 
@@ -363,6 +364,7 @@ def _require_enough(
             f"{sum(not len(pool) for pool in innocents)} innocent models without scores; expected "
             f"at least one score of each (better {MIN_SUSPECTS} and {MIN_REFERENCES})."
         )
+    require_different_models(innocents, "innocent model")
     alone = suspect.twins or decoys_of(suspect) is not None
     if reference is None and key is None and not innocents and not alone:
         raise ScoreError(

@@ -21,9 +21,9 @@ from siren_ext.verdict.twins_words import TWINS_NAME, TWINS_QUESTION, twins_head
 if TYPE_CHECKING:
     from siren_ext.verdict.findings import Finding, Test
 
-WORDING = 5
+WORDING = 6
 """Version of these sentences. Reports store it, so that a check compares only sentences of its own
-version; raise it when a headline, a limit or :func:`odds` changes."""
+version; raise it when a headline, a warning, a limit or :func:`odds` changes."""
 
 NAMES: dict[Test, str] = {
     "twins": TWINS_NAME,
@@ -68,6 +68,13 @@ _HIGHER = (
     "The suspicious model's images score higher than the reference's, which a coating can't cause. "
     "The two models differ in something else, so they can't be compared."
 )
+
+BASE_FOUND = (
+    "The model fits the secret message, but so does the base model in its place, which never saw "
+    "the coating (chance: {chance}). So the message fits the images, or the clean models that were "
+    "subtracted, and the find does not count. Measure again with the untouched originals."
+)
+"""The headline if the base model is found in the suspect's place."""
 
 PREFERENCE_QUESTION = (
     "When the model removes a little noise from the owner's clean images, does it add the secret "
@@ -217,6 +224,8 @@ def headline(
     if finding.outcome == NOT_COMPARABLE:
         return (unlike(finding) if finding.unlike else _HIGHER) + tail
     if finding.outcome == "inconclusive":
+        if finding.whole is not None and finding.p_value <= alpha:
+            return BASE_FOUND.format(chance=odds(finding.whole.base_p or 0.0)) + tail
         if finding.control is not None and alpha >= finding.smallest_p:
             return _unreadable(finding.control.result.p_value * finding.price, risk) + tail
         return _too_little(finding, risk) + tail

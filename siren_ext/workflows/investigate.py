@@ -21,14 +21,13 @@ from siren_ext.scoring.appearance import contrast
 from siren_ext.scoring.copies import Earlier
 from siren_ext.scoring.score import score_images
 from siren_ext.scoring.score_set import ScoreSet
-from siren_ext.stats.sequential import SequentialKs, SequentialResult, least_images
+from siren_ext.stats.sequential import SequentialKs, SequentialResult
 from siren_ext.suspects.base import PromptPlan, Suspect, generate_images, read_missed
 from siren_ext.suspects.folder import FolderSuspect
 from siren_ext.verdict.config import VerifyConfig
-from siren_ext.verdict.outcomes import LOWER, NO_DIFFERENCE, NOT_COMPARABLE, undecided
+from siren_ext.verdict.one_by_one import sequential_verdict
 from siren_ext.verdict.pools import distinct_looks, distinct_scores
 from siren_ext.verdict.verify import Verdict, verify
-from siren_ext.verdict.wording import WITHHELD_HEADLINE, odds, unlike
 from siren_ext.workflows.cached_scores import cached_scores
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def investigate(
     verdict = _tested(scores, clean, config, key)
     sequential = None if test is None else test.result
     if sequential is not None and clean is not None:
-        verdict = _sequential_verdict(verdict, sequential, len(distinct_scores(clean)))
+        verdict = sequential_verdict(verdict, sequential, len(distinct_scores(clean)))
     report = write_report(
         verdict,
         scores,
@@ -256,51 +255,3 @@ class _EarlyStop:
         if self._reference is None or not self._looks:
             return False
         return contrast(np.array(self._looks), self._reference).comparable
-
-
-def _sequential_verdict(verdict: Verdict, sequential: SequentialResult, references: int) -> Verdict:
-    """The verdict of the sequential test in place of that of the test of fixed size."""
-    note = (
-        "The images were tested one after the other, so only the sequential test counts: "
-        f"p = {sequential.p_value:.3g} after {sequential.images} images, valid whenever you "
-        "stop. The Kolmogorov-Smirnov figures of this report describe the images but do not decide."
-    )
-    warnings = (note, *verdict.warnings)
-    apart = verdict.deciding.contrast
-    few = apart is not None and not apart.enough
-    if not sequential.rejected and (few or not undecided(verdict.outcome)):
-        least = least_images(references, sequential.alpha, limit=sequential.images)
-        if least is None:
-            headline = (
-                "There are too few images to tell: not even perfect evidence in "
-                f"{sequential.images} images could end the sequential test. Allow more images and "
-                "investigate again."
-            )
-            return dataclasses.replace(
-                verdict, outcome="inconclusive", headline=headline, warnings=warnings
-            )
-    if verdict.deciding.unlike:
-        headline = unlike(verdict.deciding)
-        return dataclasses.replace(
-            verdict, outcome=NOT_COMPARABLE, headline=headline, warnings=warnings
-        )
-    if sequential.rejected and verdict.withheld:
-        return dataclasses.replace(
-            verdict, outcome="inconclusive", headline=WITHHELD_HEADLINE, warnings=warnings
-        )
-    if sequential.rejected:
-        headline = (
-            "The suspicious model's images score lower than this reference's. If the two models "
-            "did not differ, the chance that the sequential test would ever come this far would be "
-            f"at most {odds(sequential.p_value)}. That does not show why they differ: coated "
-            "training images are one possible cause, and another training seed, style, file format "
-            "or coating are others. Only the keyed test shows that your coating was found."
-        )
-        return dataclasses.replace(verdict, outcome=LOWER, headline=headline, warnings=warnings)
-    if undecided(verdict.outcome):
-        return dataclasses.replace(verdict, warnings=warnings)
-    headline = (
-        "No sufficient difference was found: the sequential test did not end within "
-        f"{sequential.images} images."
-    )
-    return dataclasses.replace(verdict, outcome=NO_DIFFERENCE, headline=headline, warnings=warnings)

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError, ScoreError
+from siren_ext.files import sha256_file
+from siren_ext.preference.base import base_scores
 from siren_ext.preference.changes import MeanField
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
+from siren_ext.preference.tint import Tint
 from siren_ext.progress import NULL, Progress
 from siren_ext.report.points import CheckPoint, point_of
-from siren_ext.scoring.score_set import ScoreSet
+from siren_ext.scoring.score_set import BASE, ScoreSet
 from siren_ext.text import printable
 
 if TYPE_CHECKING:
@@ -28,7 +32,9 @@ NAME = "measurement"
 TOLERANCE = 0.05
 """Largest difference of a feature, in standard deviations of all of them, between devices."""
 FIELD_TOLERANCE = 0.01
-"""Largest difference of learnt fields between devices, as a share of their length."""
+"""Largest difference of learnt fields and tints between devices, as a share of their length."""
+LOSS_TOLERANCE = 1e-3
+"""Largest difference of a loss between devices."""
 
 
 def measured_again(
@@ -87,12 +93,16 @@ def measured_again(
     except (ConfigError, TypeError, ValueError) as error:
         text = f"its settings can't be used: {printable(str(error))[:200]}"
         return CheckPoint(NAME, "differs", text)
+    images = data.checked(progress=progress)
     wrong = _other_inputs(kept, suspect, controls, others, coater)
+    used = images.items[: plan.images] if plan.images else images.items
+    if tuple(sha256_file(item.path) for item in used) != kept.hashes:
+        wrong.append("the images are not those that were measured")
     if wrong:
         return point_of(NAME, wrong, "")
     again = measure_preference(
         suspect,
-        data.checked(progress=progress),
+        images,
         coater,
         plan,
         controls=controls,
@@ -105,13 +115,18 @@ def measured_again(
 
 def _compared(again: ScoreSet, kept: ScoreSet) -> CheckPoint:
     """Whether two measurements of the same files are equal but for rounding."""
-    if again.hashes != kept.hashes:
-        return CheckPoint(NAME, "differs", "the images are not those that were measured")
     both = again.features, kept.features
     if both[0] is None or both[1] is None or both[0].shape != both[1].shape:
         return CheckPoint(NAME, "differs", "the number of bits is another one")
     if _fields_apart(again, kept) > FIELD_TOLERANCE:
         return CheckPoint(NAME, "differs", "measured again, the learnt field is another one")
+    if _tints_apart(again, kept) > FIELD_TOLERANCE:
+        return CheckPoint(NAME, "differs", "measured again, the learnt tint is another one")
+    if wrong := _bases_apart(again, kept):
+        return CheckPoint(NAME, "differs", wrong)
+    # the losses name a measurement in the ledger, so they decide what a test costs
+    if np.abs(again.scores - kept.scores).max() > LOSS_TOLERANCE:
+        return CheckPoint(NAME, "differs", "measured again, the losses are others")
     largest = float(np.abs(both[0] - both[1]).max())
     figures = (
         f"largest difference of {both[1].size:,} figures {largest:.2g} of their standard "
@@ -119,7 +134,13 @@ def _compared(again: ScoreSet, kept: ScoreSet) -> CheckPoint:
     )
     if largest > TOLERANCE:
         return CheckPoint(NAME, "differs", f"measured again, the figures are others: {figures}")
-    return CheckPoint(NAME, "matches", f"the model gives the same figures again: {figures}")
+    text = f"the model gives the same figures again: {figures}"
+    if BASE in again.source and BASE not in kept.source:
+        text += (
+            ". The base model in its place is not in this measurement, so images that fit the "
+            "message by themselves would not have been noticed"
+        )
+    return CheckPoint(NAME, "matches", text)
 
 
 def _fields_apart(again: ScoreSet, kept: ScoreSet) -> float:
@@ -127,10 +148,38 @@ def _fields_apart(again: ScoreSet, kept: ScoreSet) -> float:
     own, before = MeanField.of(again), MeanField.of(kept)
     if own is None or before is None:
         return 0.0 if own is before else np.inf
-    if np.abs(own.images.astype(int) - before.images).max() > 1:  # devices round otherwise
+    return _apart(own.direction, before.direction, own.images, before.images)
+
+
+def _tints_apart(again: ScoreSet, kept: ScoreSet) -> float:
+    """The same of learnt tints; 0 if an earlier version kept none."""
+    own, before = Tint.of(again), Tint.of(kept)
+    if own is None or before is None:
+        return 0.0 if before is None else np.inf
+    return _apart(own.learnt, before.learnt, own.images, before.images)
+
+
+def _bases_apart(again: ScoreSet, kept: ScoreSet) -> str:
+    """What differs in the base model's part, in words; "" if an earlier version kept none."""
+    own, before = base_scores(again), base_scores(kept)
+    if before is None:
+        return ""
+    if own is None or _fields_apart(own, before) > FIELD_TOLERANCE:
+        return "measured again, the learnt field of the base model is another one"
+    assert own.features is not None
+    assert before.features is not None
+    if np.abs(own.features - before.features).max() > TOLERANCE:
+        return "measured again, the figures of the base model are others"
+    return ""
+
+
+def _apart(
+    own: NDArray[Any], before: NDArray[Any], images: NDArray[Any], earlier: NDArray[Any]
+) -> float:
+    """The length of a difference as a share of the earlier length; infinite for other images."""
+    if np.abs(images.astype(int) - earlier).max() > 1:  # devices round otherwise
         return np.inf
-    apart = np.linalg.norm(own.direction - before.direction)
-    return float(apart / (np.linalg.norm(before.direction) or 1.0))
+    return float(np.linalg.norm(own - before) / (np.linalg.norm(before) or 1.0))
 
 
 def _other_inputs(
@@ -146,7 +195,7 @@ def _other_inputs(
     wrong = []
     if coater.fingerprint != kept.coater:
         wrong.append("the coater is another one")
-    if suspect.describe() != made.get("suspect"):
+    if _unlike([suspect], [made.get("suspect")]):
         wrong.append("the suspicious model is another one, or its weight or number format is")
     if _unlike(controls, made.get("controls")):
         wrong.append("the clean models that are subtracted are others")
@@ -160,10 +209,24 @@ def _unlike(models: Sequence[LocalSuspect], recorded: Any) -> bool:
     if not isinstance(recorded, list):
         return True
     own, kept = (
-        sorted(json.dumps(one, sort_keys=True) for one in part)
+        sorted(json.dumps(_unnamed(one), sort_keys=True) for one in part)
         for part in ([model.describe() for model in models], recorded)
     )
     return own != kept
+
+
+def _unnamed(facts: Any) -> Any:
+    """What is recorded of a model, without names: a copy of a file may have another one."""
+    if not isinstance(facts, dict):
+        return facts
+    plain = {name: value for name, value in facts.items() if name != "model"}
+    if isinstance(facts.get("adapters"), list):
+        plain["adapters"] = [
+            {name: value for name, value in one.items() if name != "file"}
+            for one in facts["adapters"]
+            if isinstance(one, dict)
+        ]
+    return plain
 
 
 def allows_partial(kept: ScoreSet) -> bool:

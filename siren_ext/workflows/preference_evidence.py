@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siren_ext.data.dataset import ImageSet
-from siren_ext.errors import CoaterError
+from siren_ext.errors import CoaterError, EvidenceError
 from siren_ext.evidence.counting import counted
 from siren_ext.evidence.precedence import Precedence
-from siren_ext.files import one_at_a_time
+from siren_ext.files import is_file, one_at_a_time
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
 from siren_ext.preference.tint import Likeness, likeness
@@ -111,10 +111,8 @@ def preference_evidence(
 
     Raises
     ------
-    CoaterError
-        The coater is not keyed, or the key is for another one.
-    ConfigError, DatasetError
-        The resolution does not suit the model, another run writes the report, or there is no image.
+    CoaterError, ConfigError, DatasetError
+        Coater, key, resolution or images don't suit, or another run writes the report.
     EvidenceError, ModelError, AdapterError
         A commitment or the ledger can't be read, or a model can't be loaded or measured.
     Cancelled
@@ -133,16 +131,37 @@ def preference_evidence(
         partial=out.with_name(out.name + ".partial"),
         progress=progress,
     )
-    measured.save(measurement := measurement_file(out))
+    measured.save(kept := _new(measurement := measurement_file(out)))
     progress.stage("Testing the key")
-    found, price = counted(key, measured, standing(measured) if standing else None)
+    found, price = _counted(key, measured, standing, kept)
     config = dataclasses.replace(config, price=price)
     verdict = verify(measured, config=config, key=key, precedence=found, coater=coater)
     progress.stage("Writing the report")
     alike = likeness(measured, coater, key)
     learnt = stored_likeness(alike, pictures=show_tint)
     report = write_report(verdict, measured, None, out, learnt=learnt, signer=signer)
+    kept.replace(measurement)
     return PreferenceEvidence(verdict, measured, report, measurement, images.problems, alike)
+
+
+def _new(measurement: Path) -> Path:
+    """Where a measurement is kept until its report is written.
+
+    An earlier report is proved by its measurement, so both are replaced together.
+    """
+    return measurement.with_name(f"new.{measurement.name}") if is_file(measurement) else measurement
+
+
+def _counted(
+    key: CoatingKey, measured: ScoreSet, standing: Standing | None, kept: Path
+) -> tuple[Precedence | None, int]:
+    """What a commitment and the ledger say; a fault of theirs names the file of the measurement."""
+    try:
+        return counted(key, measured, standing(measured) if standing else None)
+    except EvidenceError as error:
+        raise EvidenceError(
+            f"{error} The measurement is kept: give {kept.name} with --suspect."
+        ) from error
 
 
 def measurement_file(out: Path) -> Path:

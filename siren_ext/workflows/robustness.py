@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from siren_ext.attacks.apply import PICTURES, steps_of
+from siren_ext.attacks.evade import hidden_from
 from siren_ext.attacks.registry import ATTACKS, attack_named, quick_attacks
 from siren_ext.attacks.separation import cut_off, separation
 from siren_ext.coating.apply import coat_images
@@ -38,7 +39,7 @@ from siren_ext.progress import NULL, Progress
 from siren_ext.schema import convert, to_plain
 from siren_ext.stats.keyed import contributions, keyed_test
 from siren_ext.stats.shares import exact_interval
-from siren_ext.workflows.robustness_result import NONE, AttackResult, Robustness
+from siren_ext.workflows.robustness_result import NONE, NOT_HERE, AttackResult, Robustness
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
@@ -47,6 +48,8 @@ Floats = NDArray[np.float64]
 Pictures = list[Tensor]
 
 _FEWEST = 8
+EVADE = "evade"
+"""The attack that is made with the coater that is measured."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,10 @@ class _Bench:
         """The figures of one attack on pairs of a coated and an uncoated picture."""
         steps = [] if name == NONE else steps_of([name], {})
         settings = dict(steps[0].settings) if steps else {}
+        if name == EVADE:  # who knows the coater is the one to fear
+            settings["coater"] = "the one that is tested"
+        if name in NOT_HERE:
+            return AttackResult(name, settings, problem=NOT_HERE[name])
         self.progress.stage(f"Attack: {name}", len(pairs))
         attacked: tuple[Pictures, Pictures] = ([], [])
         likeness = []
@@ -214,7 +221,7 @@ class _Bench:
                     into.append(self._attacked(name, settings, picture, index))
                 likeness.append(_psnr(attacked[0][-1], pair[0]))
                 self.progress.advance()
-        except (MissingExtraError, ModelError, ImageError) as error:
+        except (ConfigError, MissingExtraError, ModelError, ImageError) as error:
             return AttackResult(name, settings, problem=str(error))
         (coated, written), (clean, chance) = map(self.read, attacked)
         apart = separation(coated, clean)
@@ -247,6 +254,9 @@ class _Bench:
         digest = hashlib.sha256(f"{self.config.seed}\n{name}\n{index}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
         images = _floats(picture).to(self.coater.device)
+        if name == EVADE:
+            given = {"radius": settings["radius"], "steps": settings["steps"]}
+            return _bytes(hidden_from(images, self.coater, **given))
         return _bytes(ATTACKS[name].function(images, generator, **settings))
 
     @torch.no_grad()

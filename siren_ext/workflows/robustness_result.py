@@ -25,6 +25,18 @@ READABLE = 0.9
 """The area from which the coating counts as readable, if its interval is above 0.5."""
 
 
+_ELSEWHERE = (
+    "{0} needs {1}, which this measurement doesn't take. Attack a folder of coated pictures with "
+    "'siren-ext attack FOLDER --with {0} --set {2} --out ATTACKED', and score that with 'siren-ext "
+    "score'."
+)
+NOT_HERE = {
+    "edit": _ELSEWHERE.format("edit", "the folder of an image editor", "model=FOLDER"),
+    "uncoat": _ELSEWHERE.format("uncoat", "the file of a trained network", "file=FILE"),
+}
+"""Attacks that have no defaults, and what to do instead of measuring them here."""
+
+
 @dataclass(frozen=True)
 class AttackResult:
     """What one attack leaves of a coating.

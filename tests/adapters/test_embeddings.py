@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from support.tiny_models import need_models
 from support.toy_adapters import normal
 
+from siren_ext.adapters.keys import TEXT, TEXT_2
 from siren_ext.adapters.merge import merge_adapter
 from siren_ext.adapters.read import read_adapter
 from siren_ext.diffusion import pipelines
@@ -59,3 +60,12 @@ def test_textual_inversion_of_the_other_kinds(pipeline: Any, sdxl: Any, tmp_path
     save_file({"clip_l": normal(2, 32), "clip_g": normal(2, 32)}, wide)
     with pytest.raises(AdapterError, match="second text encoder"):
         merge_adapter(pipeline, read_adapter(wide))
+
+
+@pytest.mark.parametrize(("name", "component"), [("clip_l", TEXT), ("clip_g", TEXT_2)])
+def test_one_vector_of_sdxl_is_named_after_its_file(
+    tmp_path: Path, name: str, component: str
+) -> None:
+    save_file({name: normal(2, 32)}, tmp_path / "mystyle.safetensors")
+    (found,) = read_adapter(tmp_path / "mystyle.safetensors").embeddings
+    assert (found.word, found.component) == ("mystyle", component)

@@ -58,6 +58,9 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "empty").mkdir()
     with pytest.raises(AdapterError, match="folder without an adapter"):
         read_adapter(tmp_path / "empty")
+    (tmp_path / "nothing.safetensors").touch()
+    with pytest.raises(AdapterError, match="it is empty"):
+        read_adapter(tmp_path / "nothing.safetensors")
     path = write(tmp_path, good())
     monkeypatch.setattr(adapter_files, "MAX_HEADER", 10)
     with pytest.raises(AdapterError, match="announces a header"):

@@ -28,6 +28,7 @@ from siren_ext.attacks.codecs import jpeg
 from siren_ext.attacks.uncoat import Uncoater
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture, to_tensor
+from siren_ext.data.kohya import Subset, write_dataset_toml
 from siren_ext.errors import Cancelled, ConfigError, DatasetError, ImageError
 
 STEPS = (Step("crop", {"keep_size": False}), Step("mirror"), Step("jpeg", {"quality": 70}))
@@ -143,6 +144,36 @@ def test_a_folder_keeps_names_captions_repeats_and_words(folder: Path, tmp_path:
     assert found.problems == ()
     opened = ImageSet.from_folder(tmp_path / "out")
     assert {item.path for item in opened.items} == {item.path for item in found.items}
+
+
+def test_words_and_repeats_of_a_dataset_toml_are_kept(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "sets").mkdir()
+    photos = folder.rename(tmp_path / "sets" / "photos")
+    for caption in photos.rglob("*.txt"):
+        caption.unlink()
+    toml = tmp_path / "sets" / "dataset.toml"
+    write_dataset_toml(toml, [Subset("photos", "a cat", 5)])
+    data = ImageSet.open(toml)
+    for _ in "ab":  # resumed as well
+        made = handle_folder(data, tmp_path / "out", [Step("jpeg")])
+        again = ImageSet.open(tmp_path / "out" / "dataset.toml")
+        for found in (made, again):
+            assert {(one.class_words, one.repeats) for one in found.items} == {("a cat", 5)}
+        assert again.hash == made.hash
+
+
+def test_a_dataset_toml_finds_captions_of_another_ending(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "sets").mkdir()
+    photos = folder.rename(tmp_path / "sets" / "photos")
+    for caption in photos.rglob("*.txt"):
+        caption.rename(caption.with_suffix(".caption"))
+    toml = tmp_path / "sets" / "dataset.toml"
+    write_dataset_toml(toml, [Subset("photos", "a cat", 5)], caption_suffix=".caption")
+    data = ImageSet.open(toml)
+    handle_folder(data, tmp_path / "out", [Step("jpeg")])
+    again = ImageSet.open(tmp_path / "out" / "dataset.toml")
+    assert any(item.caption for item in data.items)
+    assert [item.caption for item in again.items] == [item.caption for item in data.items]
 
 
 def test_written_pixels_are_those_of_the_steps(folder: Path, tmp_path: Path) -> None:
@@ -352,7 +383,7 @@ def test_steps_get_settings_by_name_and_by_attack() -> None:
         (["hue", "blur"], {"quality": 5}, "hue, blur has no setting 'quality'; expected one of ke"),
         (["hue"], {"blur.sigma": 5}, "hue has no setting 'blur.sigma'"),
         (["hue"], {"hue.sigma": 5}, "no setting 'sigma' here"),
-        (["half"], {}, "half changes the weights in a LoRA"),
+        (["half"], {}, "half changes the weights of a LoRA or a model"),
     ],
 )
 def test_steps_that_cannot_be_made(names: list[str], given: dict[str, Any], words: str) -> None:

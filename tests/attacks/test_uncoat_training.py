@@ -104,8 +104,11 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     coated, clean = pairs(tmp_path)
     with pytest.raises(ConfigError, match="a name ending in"):
         train_uncoater(coated, clean, SMALL, tmp_path / "net.bin")
-    with pytest.raises(ConfigError, match="too few for 5 levels; expected at least 32"):
+    few = "is 16 pixels, too few for 5 levels; expected at least 32"
+    with pytest.raises(ConfigError, match=f"size {few}"):
         UncoatConfig(levels=5, size=16)
+    with pytest.raises(ConfigError, match=f"crop {few}"):
+        UncoatConfig(levels=5, crop=16)
     monkeypatch.setattr(uncoat_training, "MAX_PIXELS", 2 * 4 * 16 * 16 - 1)
     with pytest.raises(ConfigError, match="4 pairs of 16 pixels need more memory"):
         train_uncoater(coated, clean, SMALL, tmp_path / "net.safetensors")

@@ -71,6 +71,13 @@ def test_of_equal_losses_the_first_are_taken() -> None:
     assert lowest([2.0, 1.0, 1.0, 1.0], 0.5).tolist() == [1, 2]
 
 
+def test_so_few_steps_that_nothing_is_unlearnt_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"2 steps leave none .* at least 3 steps"):
+        config(steps=2)
+    assert config(steps=3).first_unlearning == 2
+    config(steps=2, unlearning_share=0.0)
+
+
 def test_wrong_rates_and_losses() -> None:
     for rate in (0.0, 1.5):
         with pytest.raises(ConfigError, match="isolation rate is"):
@@ -131,6 +138,36 @@ def test_planted_images_with_a_low_loss_are_all_found(
     # every time, with two noises, for each of the two batches
     assert [time for time, _ in network.calls] == [t for t in TIMES for _ in "12"] * 2
     assert sum(count for _, count in network.calls) == 20 * len(TIMES) * 2
+
+
+@pytest.mark.models
+def test_losses_are_those_of_the_noise_whatever_a_model_predicts(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    words = torch.zeros(1, 1, 1)
+    found = {}
+    for kind in ("epsilon", "v_prediction"):
+        pipeline = load(shared_model(tmp_path_factory.getbasetemp(), "tiny", kind))
+
+        class Silent(torch.nn.Module):
+            """Takes an image for what it shows, without any noise in it."""
+
+            device, dtype = torch.device("cpu"), torch.float32
+
+            def __init__(self, kept: torch.Tensor, velocity: bool) -> None:
+                super().__init__()
+                self.kept, self.velocity = kept, velocity
+
+            def forward(self, noisy: torch.Tensor, times: torch.Tensor, *_: Any, **__: Any) -> Any:
+                a = self.kept[times].view(-1, 1, 1, 1)
+                # no noise: v = -x * sqrt(1 - a) with x = noisy / sqrt(a)
+                return (-noisy * ((1 - a) / a).sqrt() if self.velocity else 0 * noisy,)
+
+        kept = pipeline.scheduler.alphas_cumprod
+        pipeline.unet = Silent(kept, kind == "v_prediction")
+        found[kind] = image_losses(pipeline, latents, lambda rows: words, 1)
+    assert torch.allclose(found["epsilon"], found["v_prediction"], rtol=1e-4)
 
 
 # -- unlearning -----------------------------------------------------------------------------

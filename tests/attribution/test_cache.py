@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from siren_ext.attribution.cache import GradientCache
 
@@ -26,22 +25,6 @@ def test_it_is_read_back(file: Path) -> None:
     assert all(key in again for key in KEYS)
     assert np.array_equal(again[KEYS[1]], np.ones((2, 3), np.float32))
     assert "00" * 32 not in again
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"values": np.zeros((1, 2, 3), np.float32)},
-        {"values": np.zeros((2, 2, 4), np.float32)},
-        {"values": np.full((2, 2, 3), np.nan, np.float32)},
-        {"values": np.zeros((2, 2, 3))},
-        {"keys": np.zeros(2, np.uint8)},
-    ],
-    ids=str,
-)
-def test_a_file_that_does_not_fit_is_started_again(file: Path, change: dict[str, object]) -> None:
-    save_file({**load_file(file), **change}, file, metadata={"run": "run"})  # type: ignore[dict-item]
-    assert not any(key in GradientCache(file, "run", (2, 3)) for key in KEYS)
 
 
 def test_a_file_of_another_run_or_shape_or_kind_is_started_again(file: Path) -> None:

@@ -50,6 +50,8 @@ def test_the_rate_is_measured_on_three_models_or_assumed() -> None:
     few = innocent_rate(models[:2], 0.15)
     assert (few.measured, few.rate) == (False, 1 / 8)
     assert few.upper > 0.125
+    silent = innocent_rate([*models[:2], np.full(4, NAN)], 0.15)
+    assert silent == few
     none = innocent_rate([], 0.15)
     assert (none.measured, none.rate, none.upper, none.models) == (False, 0.05, 0.05, 0)
 

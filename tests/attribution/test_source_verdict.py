@@ -55,6 +55,15 @@ def test_an_innocent_model_with_as_many_hits_stops_the_accusation() -> None:
     assert found.outcome == "open"
 
 
+def test_an_innocent_model_with_fewer_answers_and_as_large_a_share_stops_it_too() -> None:
+    models = {**innocents(0, 0, 0), "short": answers(8, 10)}
+    found = judge_source(answers(24), {}, models, SourceConfig())
+    assert found.p_value < 1e-3
+    assert found.hits > found.innocent.best
+    assert found.outcome == "open"
+    assert judge_source(answers(25), {}, models, SourceConfig()).outcome == "found"
+
+
 def test_a_small_share_is_never_enough() -> None:
     many = {f"i{number}": answers(0, 300) for number in range(3)}
     found = judge_source(answers(80, 300), {}, many, SourceConfig())

@@ -38,16 +38,27 @@ def test_the_classifier_separates_warped_from_clean() -> None:
 
 
 def test_rules() -> None:
-    method = Diagnosis(WARP, Classifier().eval(), 32, clean_share=0.8)
+    method = Diagnosis(WARP, Classifier().eval(), 32, clean_share=0.8, clean_count=50)
     rows = np.array([[1.0]] * 24 + [[0.0]] * 6)
     assert method.p_value(rows, "published") < 0.01
     assert method.p_value(rows, "exact") < 0.01
     assert method.p_value(rows, "calibrated") > 0.4
+    assert 0.4 < method.p_value(rows, "welch") < 0.6
     sure = dataclasses.replace(method, clean_share=1.0)
     assert sure.p_value(np.ones((30, 1)), "calibrated") > 0.99
     assert method.name == "DIAGNOSIS, unconditional"
+    alone = dataclasses.replace(method, clean_count=0)
+    assert alone.rules == ("published", "exact")
     with pytest.raises(ConfigError, match="no rule"):
-        method.p_value(rows, "welch")
+        alone.p_value(rows, "welch")
+
+
+def test_a_clean_model_counts_by_its_pictures() -> None:
+    method = Diagnosis(WARP, Classifier().eval(), 32)
+    clean = stripes(5)
+    found = method.compared_with(clean)
+    assert found.clean_count == 5
+    assert found.clean_share == pytest.approx(float(method.evidence(clean).mean()))
 
 
 def test_evidence_is_0_or_1_for_each_picture() -> None:

@@ -33,7 +33,10 @@ def test_a_set_is_closer_to_itself_than_to_noise() -> None:
 def test_the_level_holds_for_pictures_like_the_benign_ones_only() -> None:
     """Innocent pictures that happen to have the owner's colours are accused."""
     score = Similarity(embed, coloured(RED, 10, 0), coloured(BLUE, 200, 1))
-    p = [score.p_value(score.evidence(coloured(BLUE, 10, seed))) for seed in range(2, 102)]
+    p = [
+        score.p_value(score.evidence(coloured(BLUE, 10, seed)), "permutation")
+        for seed in range(2, 102)
+    ]
     assert np.mean(np.array(p) <= 0.1) < 0.2
     assert score.p_value(score.evidence(coloured(RED, 10, 5))) == score.floor
 
@@ -44,8 +47,16 @@ def test_the_level_holds_with_few_benign_pictures(benign: int) -> None:
     rng, p = np.random.default_rng(0), []
     for _ in range(200):
         score.__dict__["_benign"] = rng.normal(size=benign)
-        p.append(score.p_value(rng.normal(size=(30, 1))))
+        p.append(score.p_value(rng.normal(size=(30, 1)), "permutation"))
     assert np.mean(np.array(p) <= 0.1) < 0.16
+
+
+def test_the_published_rule_is_a_quantile_of_single_benign_pictures() -> None:
+    score = Similarity(embed, coloured(RED, 3, 0), coloured(BLUE, 20, 1))
+    score.__dict__["_benign"] = np.arange(20) / 20
+    assert score.p_value(np.full((4, 1), 0.72)) == pytest.approx(5 / 20)
+    assert score.p_value(np.full((4, 1), 0.96)) == score.floor == 1 / 20
+    assert score.p_value(np.full((4, 1), -0.5)) == 1
 
 
 def test_images_are_not_changed() -> None:
@@ -84,7 +95,7 @@ def test_missing_networks_are_named(tmp_path: Path) -> None:
 def test_too_few_benign_pictures_are_refused() -> None:
     score = Similarity(embed, coloured(RED, 3, 0), coloured(BLUE, 5, 1))
     with pytest.raises(ScoreError, match="as many benign"):
-        score.p_value(np.zeros((6, 1)))
+        score.p_value(np.zeros((6, 1)), "permutation")
 
 
 @pytest.mark.models

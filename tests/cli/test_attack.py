@@ -77,7 +77,7 @@ def test_broken_files_are_listed(call, photos: Path, tmp_path: Path) -> None:
         (["--with", "jpeg", "--set", "quality=x"], "quality is 'x'; expected a whole number"),
         (["--with", "jpeg", "--set", "blur.sigma=1"], "jpeg has no setting 'blur.sigma'"),
         (["--with", "evade", "--set", "coater=none"], "none"),
-        (["--with", "int8"], "int8 changes the weights in a LoRA"),
+        (["--with", "int8"], "photos has no .safetensors files; expected the folder of a model"),
     ],
 )
 def test_mistakes_exit_2_and_write_nothing(
@@ -114,3 +114,14 @@ def test_a_lora_is_rounded(call, tmp_path: Path) -> None:
     code, _, err = call("attack", path, "--with", "half", "--out", out)
     assert code == 2
     assert "exists already and is not overwritten" in err
+
+
+def test_a_model_folder_is_rounded(call, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    (tmp_path / "model").mkdir()
+    save_file({"x": torch.rand(4, 6)}, tmp_path / "model" / "net.safetensors")
+    out = tmp_path / "out"
+    code, told, err = call("attack", tmp_path / "model", "--with", "int8", "--out", out)
+    assert (code, told) == (0, f"1 tensor changed (int8): {out}\n"), err
+    assert (out / "net.safetensors").is_file()

@@ -141,9 +141,9 @@ def test_tests_of_a_coater_are_counted(call, made: tuple[Path, Path, Path], tmp_
     verify(1)  # without a commitment nothing can be found, and nothing is counted
     assert len(ledger.read_text().splitlines()) == 1
     committed = ("--commitment", commitment)
-    for number, test, price in ((1, "test 1", 2), (2, "test 2", 6), (1, "again, test 1", 2)):
+    for number, again, price in ((1, "", 2), (2, "", 6), (1, " again", 2)):
         err, verdict = verify(number, *committed)
-        assert f"This is {test} of the commitment; p is multiplied by {price}." in err
+        assert f"This is test {number} of the commitment{again}; p is multiplied by {price}." in err
         (finding,) = verdict["findings"]
         assert verdict["settings"]["price"] == price
         assert finding["p_value"] == min(1, price * finding["result"]["p_value"])

@@ -20,7 +20,9 @@ def test_new_empty_and_earlier_files_are_written(tmp_path: Path) -> None:
     check_output(scores, "scores")
     drawn(5).save(scores)
     check_output(scores, "scores")
-    with pytest.raises(ConfigError, match="exists and is not a LoRA file"):
+    with pytest.raises(
+        ConfigError, match="exists and is not a file that siren-ext personalize wrote"
+    ):
         check_output(scores, "adapter")
     check_output(scores, "adapter", force=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 
 def test_personalize_passes_its_settings(call, photos: Path, tmp_path: Path, monkeypatch) -> None:
@@ -49,6 +50,14 @@ def test_errors_of_methods(call, photos: Path, tmp_path: Path) -> None:
     code, _, err = call(*line, "--method", "dreambooth")
     assert code == 2
     assert "needs class images" in err
+    for words, message in (
+        (["--token", "<cat>"], "--token is for textual-inversion and custom-diffusion, but"),
+        (["--method", "svdiff", "--rank", "4"], "--rank is for lora, but the method is svdiff"),
+        (["--class-prompt", "a cat"], "--class-prompt is for dreambooth and custom-diffusion"),
+    ):
+        code, _, err = call(*line, *words)
+        assert code == 2
+        assert message in err
     code, _, err = call(*line, "--method", "hypernetwork")
     assert code == 2
     assert "hypernetwork" in err
@@ -80,3 +89,27 @@ def test_unlearning_has_its_own_settings(call, photos: Path, tmp_path: Path, mon
     code, _, err = call(*line, "--unlearn", "2")
     assert code == 2
     assert "isolation_rate is 2" in err
+
+
+def test_augmentations_are_settings(call, photos: Path, tmp_path: Path, monkeypatch) -> None:
+    from siren_ext.attacks import augment
+
+    seen: dict[str, object] = {}
+
+    def stand_in(data, model, config, out, *, class_images, device, progress):
+        seen.update(config=config)
+        return SimpleNamespace(metadata={augment.FACT: '[["narrow.png", "It is too narrow."]]'})
+
+    monkeypatch.setattr(augment, "augmented", stand_in)
+    line = ["personalize", photos, "--base", "pocket", "--out", tmp_path / "lora.safetensors"]
+    more = ["--augment", "crop:low=0.5", "--augment", "jpeg", "--steps", "7"]
+    code, _, err = call(*line, *more)
+    assert code == 3, err
+    assert "narrow.png: It is too narrow." in err
+    assert seen["config"] == augment.AugmentConfig(augment=("crop:low=0.5", "jpeg"), steps=7)
+    code, _, err = call(*line, "--augment", "regenerate")
+    assert code == 2
+    assert "can't be done at each training step" in err
+    code, _, err = call(*line, *more, "--unlearn", "0.1")
+    assert code == 2
+    assert "can't be used together" in err

@@ -40,13 +40,17 @@ def test_a_model_is_measured_and_a_key_is_tested(
 
     test = ["verify", "--suspect", out, "--key", tmp_path / "keys.json"]
     test += ["--passphrase-env", "SECRET", "--out", tmp_path / "report"]
+    how = ["--scale", "0.5", "--allow-partial", "--set", "preference.draws=3"]
+    code, told, err = call(*test, *how)
+    assert (code, told) == (2, "")
+    assert "--scale and --allow-partial and --set preference do not belong without --model" in err
     code, told, err = call(*test)
     assert (code, told) == (2, "")
     assert "takes the coater that the images were coated with. Give its file with --coater" in err
     assert not (tmp_path / "report").exists()
     code, told, err = call(*test, "--coater", coater)
     assert code == 0, err
-    assert "; bits alone: p = " in told
+    assert "; bits alone, not corrected: p = " in told
     page = (tmp_path / "report" / "report.html").read_text()
     assert "Does the model prefer the secret message?" in page
     assert "images of the suspicious model" not in page
@@ -98,6 +102,18 @@ def test_what_is_left_out_is_reported(call, photos: Path, tmp_path: Path, tmp_pa
     assert "photo.dng: camera RAW files are not read here" in err
     assert "bad.png" in err
     assert "Left out: 1 MP4 file (film.mp4)" in err
+
+
+def test_coated_copies_are_refused(call, photos: Path, tmp_path: Path, tmp_path_factory) -> None:
+    model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    coater = tmp_path / "coater.safetensors"
+    Coater(SHAPE, seed=1).save(coater)
+    line = ["preference", photos, "--base", model, "--coater", coater]
+    (photos / "siren_manifest.json").write_text("{}")
+    code, _, err = call(*line, "--out", tmp_path / "preference.json")
+    assert code == 2
+    assert "holds coated copies" in err
+    assert "expected the folder of the images before they were coated" in err
 
 
 def test_the_output_is_checked_and_locked(call, photos: Path, tmp_path: Path) -> None:

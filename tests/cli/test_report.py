@@ -56,6 +56,8 @@ def test_the_whole_way_with_a_key(work, call):
     assert out.count(": matches. ") == 6
     assert told == "Not checked: keyed statistic, commitment, number of tests.\n"
     with_key = ("--key", "keys.json", "--suspect", "scores.json", *env())
+    twins = call("report", "check", "report", "--twins", "private")[1]
+    assert "coins: not checked. this report is not on twins" in twins
     code, out, told = call("report", "check", "report/report.html", *with_key)
     assert (code, out.count(": matches. ")) == (3, 6)
     assert told == "Not checked: signature, commitment, number of tests.\n"
@@ -125,8 +127,10 @@ def test_half_of_the_bits_are_opened(work, call):
 
 def test_bad_input_of_report_is_one_message(case, call):
     before = (case / "keys.json").read_bytes()
+    (case / "empty").mkdir(exist_ok=True)
     for arguments, words in (
-        (("report", "check", "empty"), "There is no report.json"),
+        (("report", "check", "empty"), "There is no report.json in empty."),
+        (("report", "check", "nowhere"), "There is no file or folder nowhere."),
         (("report", "check", "empty", "--key", "keys.json"), "needs both --key and --suspect"),
         (("report", "check", "empty", "--signer", "me"), "is not a public key"),
     ):

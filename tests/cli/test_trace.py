@@ -8,11 +8,14 @@ from dataclasses import replace
 import pytest
 from support.evidence_samples import PASSPHRASE
 from support.key_commands import env, refused, ways
+from support.keyed_coating import key
 from support.keyed_samples import coaters
+from support.measurements import beside, coarse_coater, measured_with_field
 from support.score_sets import drawn
 
 from siren_ext.coater.coater import Coater
 from siren_ext.keys.coating_key import KeyRing
+from siren_ext.preference import changes
 
 pytestmark = pytest.mark.usefixtures("cheap", "secret_in_environment")
 
@@ -38,7 +41,7 @@ def test_recipients_are_traced(work, call):
     found = json.loads(out)["recipients"]
     assert [row["named"] for row in found] == [True, False, False]
     assert found[0]["p_corrected"] == pytest.approx(3 * 2 * found[0]["p_value"])
-    assert told.count("This is again, test 1 of the key file; p is multiplied by 2.") == 1
+    assert told.count("This is test 1 of the key file again; p is multiplied by 2.") == 1
     assert not [way for _, key in ring for way in ways(key) if way in out + told]
     drawn(5, style=2.0).save(work / "scores.json")
     code, out, _ = call("trace", *files)
@@ -47,6 +50,48 @@ def test_recipients_are_traced(work, call):
     verify = ("verify", "--out", "r", *files[:4], *env())
     assert "several keys; name one of its recipients: gallery, printer, shop" in call(*verify)[2]
     assert call(*verify, "--recipient", "shop")[0] == 0
+
+
+def test_a_measurement_of_a_file_is_tested_as_verify_does(work, call, monkeypatch):
+    monkeypatch.setattr(changes, "DRAWN", 400)
+    coater = coarse_coater()
+    coater.save(work / "coater.safetensors")
+    keys = KeyRing((name, key(number)) for number, name in enumerate(("a", "b", "c")))
+    keys.save(work / "keys.json", PASSPHRASE)
+    measured_with_field(coater, learnt=1, other=1.0).save(work / "preference.json")
+    files = ("--suspect", "preference.json", "--key", "keys.json", *env())
+    refused(call, ("trace", *files), "Give its file with --coater")
+    with_coater = (*files, "--coater", "coater.safetensors")
+    found = json.loads(call("trace", *with_coater, "--json")[1])["recipients"]
+    assert found[0]["recipient"] == "b"
+    assert [row["named"] for row in found] == [True, False, False]
+    assert call("verify", *with_coater, "--recipient", "b", "--out", "r")[0] == 0
+    verdict = json.loads((work / "r" / "report.json").read_text())["verdict"]
+    assert "This is test 1 of the key file again" in json.dumps(verdict)
+    (finding,) = verdict["findings"]
+    assert finding["whole"]["p_value"] == found[0]["p_value"] != finding["result"]["p_value"]
+
+
+def test_nobody_is_named_whose_message_the_base_model_fits_too(work, call, monkeypatch):
+    monkeypatch.setattr(changes, "DRAWN", 400)
+    coater = coarse_coater()
+    coater.save(work / "coater.safetensors")
+    KeyRing((name, key(number)) for number, name in enumerate(("a", "b"))).save(
+        work / "keys.json", PASSPHRASE
+    )
+    guilty, other = (measured_with_field(coater, learnt=one, bits=3.0) for one in (1, 5))
+    files = ("--suspect", "preference.json", "--key", "keys.json", *env())
+    files = (*files, "--coater", "coater.safetensors")
+    for base, named in ((other, True), (guilty, False)):
+        beside(guilty, base).save(work / "preference.json")
+        code, out, told = call("trace", *files)
+        assert code == 0
+        assert ("this copy" in out) == named
+        assert ("Not counted: b. The base model" in told) != named
+    code, out, told = call("verify", *files, "--recipient", "b", "--out", "r", "--alpha", "0.01")
+    assert code == 0, told
+    assert "so does the base model in its place" in out
+    assert "; base model in its place: p = " in out
 
 
 def test_earlier_tests_and_committed_keys_are_priced(work, call):

@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from support.evidence_samples import PASSPHRASE
 from support.tiny_attribution import tiny_lora
 from support.tiny_models import draw_images, need_models, shared_model
 
 from siren_ext.coating.twins import RECORD_NAME
+from siren_ext.evidence.ledger import read_ledger
 from siren_ext.files import locked, sha256_file
+from siren_ext.keys.coating_key import KeyRing
 from siren_ext.suspects.local import LocalSuspect
 
 need_models()
@@ -68,10 +71,12 @@ def test_coins_are_committed_before_publication(
     assert f"SHA-256 of the twins' coins: {record}" in told
     assert json.loads((tmp_path / "c.json").read_text())["twins"] == record
     assert "covers no key" not in err
+    assert "Keep c.json.ledger beside it: it counts the tests of the twins" in err
+    assert read_ledger(tmp_path / "c.json.ledger")[1] == ""
 
 
 def test_from_the_commitment_to_a_checked_report(
-    call, folders, coater_file: Path, tmp_path: Path, tmp_path_factory
+    call, folders, coater_file: Path, tmp_path: Path, tmp_path_factory, monkeypatch, cheap
 ) -> None:
     model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
     line = ["--coater", coater_file, "--twins", tmp_path / "private"]
@@ -84,6 +89,9 @@ def test_from_the_commitment_to_a_checked_report(
     assert "comparison of twins: inconclusive" in told
     assert "published copies preferred. With 97.5 % confidence" in told
     assert "the coins of the twins" in err
+    assert "This is test 1 of the commitment; p is multiplied by 2." in err
+    assert "no ledger" not in err
+    assert "earlier tests" not in err
     check = ["report", "check", tmp_path / "report", "--commitment", tmp_path / "c.json"]
     code, told, err = call(*check)
     assert code == 3, told
@@ -94,6 +102,11 @@ def test_from_the_commitment_to_a_checked_report(
     assert "number of tests: matches. It is test 1, and p was multiplied by 2" in told
     assert "coins: matches. 4 coins are those of the record" in told
     assert "figures: matches" in told
+    KeyRing.draw(bits=48).save(tmp_path / "keys.json", PASSPHRASE)
+    monkeypatch.setenv("SECRET", PASSPHRASE)
+    with_key = ["--key", tmp_path / "keys.json", "--suspect", tmp_path / "x.json"]
+    told = call(*check, *with_key, "--passphrase-env", "SECRET")[2]
+    assert "this report has no keyed test, so the key and the scores were not used" in told
     record = tmp_path / "private" / RECORD_NAME
     record.write_text(record.read_text() + " ")
     code, told, err = call(*check, "--twins", record)

@@ -37,6 +37,16 @@ def test_verify_shows_every_finding(work, call):
     assert (code, told) == (3, "Not checked: signature.\n")
 
 
+@pytest.mark.parametrize("option", ["--innocent", "--reference"])
+def test_one_model_is_not_taken_for_several(work, call, option):
+    for name, scores in (("s", drawn(5)), ("i", drawn(10, seed=2)), ("j", drawn(10, seed=3))):
+        scores.save(work / f"{name}.json")
+    line = ("verify", "--suspect", "s.json", "--out", "x", option, "i.json", option, "j.json")
+    refused(call, (*line, option, "i.json"), "models 1 and 3 are the same images")
+    assert not (work / "x").exists()
+    assert call(*line)[0] == 0
+
+
 def test_bad_input_of_verify_is_one_message(case, call):
     before = (case / "keys.json").read_bytes()
     verify = ("verify", "--suspect", "scores.json", "--out", "r")

@@ -61,7 +61,7 @@ def test_a_model_is_measured_and_judged_at_once(call, owned: Path, tmp_path_fact
     code, told, err = call(*check, *again, "-q")
     assert (code, err) == (3, "Not checked: signature, commitment, number of tests.\n")
     assert "T and p follow from the key, the measurement and the coater" in told
-    assert "the correlation follows from the pictures' values in the report" in told
+    assert "learnt tint: matches. the comparison follows from the measurement" in told
     assert "\nmeasurement: matches. the model gives the same figures again" in told
     (owned / "photos" / "new.png").write_bytes((owned / "photos" / "1.png").read_bytes())
     code, told, _ = call(*check, *again, "-q")
@@ -142,6 +142,7 @@ def test_what_does_not_fit_is_refused_before_the_work(call, owned: Path) -> None
         ),
         ((*model, *owners, *env(), "--coater", "none.safetensors"), "none.safetensors"),
         ((*model, *owners, *env(), "--images", "none"), "none"),
+        ((*model, *owners, *env(), "--commitment", "scores.json"), "scores.json"),
         ((*model, *owners, *env(), "--set", "preference.high=2"), "PreferenceConfig.high"),
         (
             (*model, *owners, *env(), "--key", "others.json"),

@@ -109,6 +109,31 @@ def test_only_what_changed_is_done_again(data, tmp_path):
     assert coater.coated_images == 11
 
 
+def test_copies_of_other_images_are_not_overwritten(data, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "client" / data.name
+    coat_folder(ImageSet.open(data), FakeCoater(), out)
+    before = files(out)
+    other.mkdir(parents=True)
+    noise(other / "0.png", size=(14, 10))
+    with pytest.raises(DatasetError, match=r"has coated copies of other images, such as '0\.png'"):
+        coat_folder(ImageSet.open(other), FakeCoater(), out)
+    assert files(out) == before
+    (other / "1.png").write_bytes((data / "1.png").read_bytes())  # a set that has changed
+    assert len(coat_folder(ImageSet.open(other), FakeCoater(), out).entries) == 2
+    for file in out.glob("*.png"):
+        file.unlink()
+    (other / "1.png").unlink()  # nothing is left that could be lost
+    assert len(coat_folder(ImageSet.open(other), FakeCoater(), out).entries) == 1
+
+
+def test_scores_that_were_left_out_are_added(data, tmp_path):
+    out, plain = tmp_path / "out", CoatConfig(scores=False)
+    assert coat_folder(ImageSet.open(data), FakeCoater(), out, plain).entries[0].clean_score is None
+    for _ in range(2):
+        made = coat_folder(ImageSet.open(data), FakeCoater(), out)
+        assert all(entry.clean_score is not None for entry in made.entries)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.7, 1.0])
 def test_partial_coating_is_exact_and_repeatable(data, tmp_path, share):
     (data / "x_cut.png").write_bytes((data / "0.png").read_bytes()[:-60])

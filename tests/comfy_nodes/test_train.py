@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.fake_host import FakeHost, nodes_of_pack, run
+from support.fake_host import FakeHost, Interrupt, nodes_of_pack, run
 
 from siren_ext.coater.bundled import refuse_existing
 from siren_ext.coater.coater import Coater
-from siren_ext.errors import CoaterError, ModelError
+from siren_ext.errors import Cancelled, CoaterError, ModelError
 
 
 def test_trained_coaters_are_not_replaced_and_parts_come_together(
@@ -42,15 +42,24 @@ def test_what_was_trained_before_is_loaded_after_a_restart(
 
     monkeypatch.setattr(graph, "train_for_graph", trained)
     inputs = {"folder": "pictures", "class_word": "cat", "steps": 1, "batch_size": 1, "seed": 0}
-    inputs |= {"resolution": 64, "rehearse": False, "save_as": "mine"}
-    assert run(node, **inputs).ui["siren"][0]["title"] == "Coater saved"
+    inputs |= {"resolution": 64, "rehearse": False, "save_as": "sub/mine"}
+    first = run(node, **inputs)
+    assert first.ui["siren"][0]["title"] == "Coater saved"
     again = run(node, **inputs)
     assert again.args[0].fingerprint == coater.fingerprint
-    assert again.args[1] == "mine.safetensors"
+    assert first.args[1] == again.args[1] == "sub/mine.safetensors"  # as Load Coater lists it
+    assert "models/siren/sub/mine.safetensors" in first.ui["siren"][0]["lines"]
     assert again.ui["siren"][0]["title"] == "Coater loaded"
     for changed in ({"steps": 2}, {"start": coater}, {"preset": "keyed"}):
         with pytest.raises(CoaterError, match=r"mine\.safetensors exists already"):
             run(node, **(inputs | changed))
+    before = (pictures / "0.png").read_bytes()
+    (pictures / "0.png").write_bytes(before[:-1] + b"x")  # edited, of equal size
+    with pytest.raises(CoaterError, match=r"mine\.safetensors exists already"):
+        run(node, **inputs)
+    (pictures / "0.png").write_bytes(before)
+    (pictures / ".DS_Store").touch()  # of a file manager
+    assert run(node, **inputs).ui["siren"][0]["title"] == "Coater loaded"
     (pictures / "0.png").unlink()
     with pytest.raises(CoaterError, match=r"mine\.safetensors exists already"):
         run(node, **inputs)
@@ -88,3 +97,41 @@ def test_a_start_of_another_size_is_reported_in_the_log(
         )  # fmt: skip
     assert seen["start"].config.working_size == 4 * old
     assert f"working size changes from {old} to {4 * old} pixels" in caplog.text
+
+
+@pytest.mark.parametrize("changed", ["checkpoint", "words", "decoder"])
+def test_a_stopped_training_belongs_to_the_model_of_the_workflow(
+    host: FakeHost, pictures: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    import importlib
+    from types import SimpleNamespace
+
+    from support.toy_training import Toy
+
+    node = nodes_of_pack()["SirenTrainCoater"]
+    graph = importlib.import_module("comfy_nodes.graph_surrogate")
+    seen: list[str] = []
+
+    class OfGraph(Toy):
+        def __init__(self, *parts: object, prompt: str, resolution: int, identity: str) -> None:
+            super().__init__(resolution)
+            self.identity = identity
+
+    def stopped(data: object, surrogate: Toy, *rest: object, **options: object) -> None:
+        seen.append(surrogate.identity)
+        raise Cancelled
+
+    monkeypatch.setattr(graph, "GraphSurrogate", OfGraph)
+    monkeypatch.setattr(graph, "train_coater", stopped)
+    inputs = {"folder": "pictures", "class_word": "cat", "steps": 1, "batch_size": 1, "seed": 0}
+    inputs |= {"resolution": 64, "rehearse": False, "save_as": "mine"}
+    inputs |= {"model": object(), "clip": object(), "vae": object()}
+    names = {"checkpoint": "a", "words": "b", "decoder": "c"}
+    for given in (names, names, names | {changed: "other"}):
+        links = zip(("model", "clip", "vae"), given, strict=True)
+        prompt = {name: {"inputs": {"file": file}} for name, file in given.items()}
+        prompt["1"] = {"inputs": {socket: [name, 0] for socket, name in links}}
+        monkeypatch.setattr(node, "hidden", SimpleNamespace(prompt=prompt, unique_id="1"))
+        with pytest.raises(Interrupt):
+            run(node, **inputs)
+    assert seen[0] == seen[1] != seen[2]

@@ -24,8 +24,14 @@ def test_settings_reach_the_training(
     from siren_ext.personalize.config import RATES, PersonalizeConfig
 
     seen: list[Any] = []
+    others: list[Any] = []
+
+    def stand_in(*values: Any, class_images: Any, **_: Any) -> None:
+        seen.append(values)
+        others.append(class_images)
+
     node = nodes_of_pack()["SirenTrainAdapter"]
-    monkeypatch.setattr(module, "personalize", lambda *values, **_: seen.append(values))
+    monkeypatch.setattr(module, "personalize", stand_in)
     (combo,) = (part for part in node.define_schema().inputs if part.id == "method")
     for method in combo.options["options"]:
         found = run(node, **(INPUTS | {"method": method, "prompt": " "}))
@@ -33,24 +39,41 @@ def test_settings_reach_the_training(
         assert len(data) == len(list(pictures.glob("*.png")))
         assert (model, config.prompt) == ("pocket", None)
         assert (config.method, config.learning_rate) == (method, RATES[method])
-        assert out == host.base / "models" / "loras" / "sub" / "mine.safetensors"
+        kind = "checkpoints" if method in ("dreambooth", "full") else "loras"
+        assert out == host.base / "models" / kind / "sub" / "mine.safetensors"
         assert found.args == ("sub/mine.safetensors",)
     run(node, **(INPUTS | {"learning_rate": 0.01, "token": "<fox>"}))
     expected = {"steps": 1, "batch_size": 1, "learning_rate": 0.01, "token": "<fox>"}
     assert seen[-1][2] == PersonalizeConfig.from_dict({**expected, "prompt": "a cat"})
+    assert others == [None] * len(others)
+    kind = {"class_prompt": " a pet ", "class_folder": "pictures"}
+    run(node, **(INPUTS | {"method": "dreambooth"} | kind))
+    assert seen[-1][2].class_prompt == "a pet"
+    assert others[-1].hash == seen[-1][0].hash
 
 
 def test_what_cannot_be_used_is_refused(host: FakeHost, pictures: Path) -> None:
     node = nodes_of_pack()["SirenTrainAdapter"]
     assert "can't be used as a name" in str(node.validate_inputs(save_as="../outside"))
     assert "There is no folder" in str(node.validate_inputs(folder="nothing here"))
-    assert node.validate_inputs(folder="pictures", save_as="mine") is True
+    assert "There is no folder" in str(node.validate_inputs(class_folder="nothing here"))
+    assert node.validate_inputs(folder="pictures", save_as="mine", class_folder="") is True
+    with pytest.raises(ConfigError, match="needs class images"):
+        run(node, **(INPUTS | {"method": "dreambooth"}))
     with pytest.raises(ModelError, match="no checkpoint"):
         run(node, **(INPUTS | {"base": "gone.safetensors"}))
     with pytest.raises(DatasetError, match="no folder"):
         run(node, **(INPUTS | {"folder": "nothing here"}))
     with pytest.raises(ConfigError, match="learning_rate"):
         run(node, **(INPUTS | {"learning_rate": 2.0}))
+
+
+def test_all_weights_of_a_base_that_is_no_checkpoint_are_refused(
+    host: FakeHost, pictures: Path
+) -> None:
+    pytest.importorskip("diffusers")
+    with pytest.raises(ModelError, match="Stable Diffusion 1"):
+        run(nodes_of_pack()["SirenTrainAdapter"], **(INPUTS | {"method": "full"}))
 
 
 @pytest.mark.models
@@ -82,3 +105,31 @@ def test_a_file_is_written_found_again_and_never_overwritten(
     with pytest.raises(AdapterError, match="not overwritten"):
         run(node, **inputs)
     assert written != out.read_bytes() == b"another program's"
+
+
+@pytest.mark.models
+def test_whole_models_are_checkpoints(
+    host: FakeHost, pictures: Path, monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    need_models()
+    import importlib
+
+    from safetensors import safe_open
+
+    from siren_ext.personalize import save
+
+    node = nodes_of_pack()["SirenTrainAdapter"]
+    model = shared_model(tmp_path_factory.getbasetemp(), "kl", "epsilon")
+    module = importlib.import_module("comfy_nodes.train_adapter")
+    monkeypatch.setattr(module, "base_file", lambda _: str(model))
+    monkeypatch.setattr(save, "check_single", lambda _: None)  # it is too small
+    inputs = INPUTS | {"method": "dreambooth", "save_as": "sub/mine", "class_folder": "pictures"}
+    inputs |= {"class_prompt": "a pet"}
+    first = run(node, **inputs)
+    assert first.ui["siren"][0]["lines"] == ["models/checkpoints/sub/mine.safetensors"]
+    with safe_open(host.base / "models" / "checkpoints" / "sub" / "mine.safetensors", "pt") as file:
+        assert "model.diffusion_model.out.0.weight" in file.keys()  # noqa: SIM118 - no dictionary
+    assert run(node, **inputs).ui["siren"][0]["title"] == "Model found"
+    with pytest.raises(AdapterError, match=r"models/checkpoints.* not overwritten"):
+        run(node, **(inputs | {"class_prompt": "a dog"}))

@@ -36,6 +36,26 @@ def test_scores_travel(host: FakeHost, coater: Coater, pictures: Path) -> None:
     assert "no score file" in str(load.validate_inputs(name="gone.json"))
 
 
+def test_scores_in_subfolders_are_listed_and_loaded(host: FakeHost) -> None:
+    found = nodes_of_pack()
+    scores = pool(np.linspace(0, 1, 30), hashed=False, source={})
+    saved = run(found["SirenSaveScores"], scores=scores, save_as="a/b/pool")
+    assert saved.args == ("a/b/pool_00001.json",)
+    assert saved.ui["text"] == list(saved.args)
+    report = host.base / "output" / "siren" / "report_00001" / "report.json"
+    report.parent.mkdir()
+    report.write_text('{"format": "siren_ext.report"}')
+    given = host.base / "input" / "siren" / "c" / "pool.json"
+    given.parent.mkdir(parents=True)
+    scores.save(given)
+    load = found["SirenLoadScores"]
+    (options,) = [part.options["options"] for part in load.define_schema().inputs]
+    assert set(options) == {"a/b/pool_00001.json", "c/pool.json"}  # and no reports
+    for name in options:
+        assert load.validate_inputs(name=name) is True
+        assert np.array_equal(run(load, name=name).args[0].scores, scores.scores)
+
+
 def test_verdict_plot_and_report(host: FakeHost) -> None:
     found = nodes_of_pack()
     suspect, reference = (

@@ -24,6 +24,7 @@ from siren_ext.diffusion.load import (
 )
 from siren_ext.diffusion.pipelines import encode_latents, encode_prompts
 from siren_ext.errors import ModelError
+from siren_ext.files import sha256_file
 
 need_models()
 pytestmark = pytest.mark.models
@@ -104,6 +105,31 @@ def test_single_file_checkpoint_equals_its_folder(root: Path, tmp_path: Path) ->
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert pipelines.model_fingerprint(path) != pipelines.model_fingerprint(folder)
     assert single.tokenizer("a red cat").input_ids == whole.tokenizer("a red cat").input_ids
+
+
+def test_settings_beside_a_single_file_are_in_its_fingerprint(tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    path.write_bytes(b"weights")
+    beside = tmp_path / "own"
+
+    def put(name: str, text: str) -> str:
+        (beside / name).parent.mkdir(parents=True, exist_ok=True)
+        (beside / name).write_text(text, encoding="utf-8")
+        return model_fingerprint(path)
+
+    plain = sha256_file(path)
+    assert model_fingerprint(path) == plain
+    assert put("tokenizer/vocab.json", "{}") == plain  # CLIP's, as from everywhere
+    schedule = "scheduler/scheduler_config.json"
+    seen = [plain, put(schedule, '{"prediction_type": "epsilon"}')]
+    seen.append(put(schedule, '{"prediction_type": "v_prediction"}'))
+    seen.append(put("model_index.json", '{"scheduler": ["diffusers", "DDIMScheduler"], "vae": 1}'))
+    seen.append(put("vae/config.json", '{"scaling_factor": 0.1}'))
+    assert put("vae/weights.safetensors", "not used") == seen[-1]
+    assert len(set(seen)) == len(seen)
+    for file in (path, beside):
+        file.rename(file.with_name(file.name.replace("own", "renamed")))
+    assert model_fingerprint(tmp_path / "renamed.safetensors") == seen[-1]
 
 
 def test_bundled_models_are_two_different_base_models() -> None:

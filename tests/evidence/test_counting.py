@@ -68,11 +68,12 @@ def test_tests_of_twins_are_counted_beside_their_commitment(tmp_path):
     file = tmp_path / "commitment.json"
     start_ledger(file)
     committed = replace(not_committed(keyed=False), keys=7)
-    for scores, number, price in ((first, 1, 2), (second, 2, 6), (first, 1, 2)):
+    rows = ((first, 1, 2, ""), (second, 2, 6, ""), (first, 1, 2, " again"))
+    for scores, number, price, again in rows:
         found, paid = counted(None, scores, committed, file)
         assert found is not None
         assert (found.number, paid) == (number, price)  # the keys have no part in it
-        assert f"test {number} of the commitment; p is multiplied by {price}." in found.text
+        assert f"test {number} of the commitment{again}; p is multiplied by {price}." in found.text
     assert counted(None, first, committed) == (committed, 1)
     assert counted(None, first, None, file) == (None, 1)
     ledger_of(file).unlink()

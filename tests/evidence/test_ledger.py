@@ -12,6 +12,7 @@ from support.score_sets import drawn
 from siren_ext.errors import EvidenceError
 from siren_ext.evidence.ledger import (
     count_test,
+    counted_words,
     ledger_of,
     price_of,
     priced,
@@ -41,7 +42,7 @@ def test_every_suspect_is_another_test_and_a_repetition_is_not(file):
     assert all(one.whole for one in counts)
     assert [one.price for one in counts] == [2, 6, 12, 6]
     assert counts[2].text == "This is test 3 of the key file; p is multiplied by 12."
-    assert counts[3].text.startswith("This is again, test 2 of the key file")
+    assert counts[3].text.startswith("This is test 2 of the key file again;")
     assert counts[3].head == counts[2].head, "nothing was added"
     again = count_test(file, suspect(2), OTHER)
     assert again.number == 2, "recipients are priced by their number"
@@ -57,6 +58,26 @@ def test_what_is_tested_decides_and_not_its_order():
     assert suspect_digest(turned) == suspect_digest(first)
     fewer = type(first)(first.scores[:9], first.names[:9], first.hashes[:9], first.coater)
     assert suspect_digest(fewer) != suspect_digest(first)
+
+
+def in_order(scores, order):
+    rows = {name: getattr(scores, name)[order] for name in ("scores", "features", "looks")}
+    for name in ("names", "hashes", "phashes"):
+        rows[name] = tuple(getattr(scores, name)[row] for row in order)
+    return dataclasses.replace(scores, control=None, **rows)
+
+
+def test_another_choice_among_near_copies_is_another_test(file):
+    """Only the first of near copies counts, so their order could be chosen for its p."""
+    first = suspect(1)
+    rest = list(range(2, len(first)))
+    copies = dataclasses.replace(first, phashes=(first.phashes[1], *first.phashes[1:]))
+    turned, same = in_order(copies, [1, 0, *rest]), in_order(copies, [0, 1, *rest[::-1]])
+    assert suspect_digest(turned) != suspect_digest(copies)
+    assert suspect_digest(turned, chosen=False) == suspect_digest(copies, chosen=False)
+    assert suspect_digest(same) == suspect_digest(copies), "the same pictures count"
+    assert suspect_digest(first) == suspect_digest(first, chosen=False), "as before"
+    assert [count_test(file, one, KEY).number for one in (copies, same, turned)] == [1, 1, 2]
 
 
 def test_another_reading_of_a_model_is_another_test():
@@ -138,3 +159,20 @@ def test_ten_thousand_committed_keys_are_priced():
         best = float((signs @ strengths).max())
         hits += message_tail(strengths, best) * 10_000 <= 0.05
     assert hits <= 20, "200 x .05 are 10; 20 are three standard deviations more"
+
+
+def test_only_words_of_the_count_are_taken_for_it(file, tmp_path):
+    before = not_committed(keyed=True)
+    whole, _ = priced(before, count_test(file, suspect(1), KEY), 3)
+    again, _ = priced(before, count_test(file, suspect(1), KEY), 1)
+    begun, _ = priced(before, count_test(tmp_path / "other.json", suspect(1), KEY), 1)
+    place = ledger_of(file)
+    place.write_bytes(b"x\n" + place.read_bytes())
+    broken, _ = priced(before, count_test(file, suspect(2), KEY), 1)
+    for one, left_open in ((before, 0), (whole, 0), (again, 0), (begun, 1), (broken, 1)):
+        assert counted_words(one, before.text) == (True, one.unchecked[:left_open])
+        said = dataclasses.replace(one, text=f"{one.text} Nobody could choose it.")
+        assert not counted_words(said, before.text)[0]
+    assert not counted_words(dataclasses.replace(whole, number=2), before.text)[0]
+    assert not counted_words(dataclasses.replace(whole, text=before.text), before.text)[0]
+    assert not counted_words(dataclasses.replace(begun, unchecked=()), before.text)[0]

@@ -50,7 +50,9 @@ def test_methods_with_networks_are_trained(
 ) -> None:
     monkeypatch.setattr(baseline_networks, "LEAST", 0)
     rows = study(tmp_path).rows(name, False)
-    rules = {"published", "calibrated"} if name == "yu" else {"published", "exact", "calibrated"}
+    rules = {"published", "calibrated"}
+    if name != "yu":
+        rules |= {"exact", "welch"}
     assert {row["rule"] for row in rows} == rules
 
 
@@ -81,19 +83,30 @@ def test_models_of_protected_images_are_measured_by_steps(
     ) -> torch.Tensor:
         assert name == "pictures"
         asked.append((folder.name, steps))
+        clean = torch.equal(protected.images, made.owned)
+        assert clean == (folder.name == f"clean_{steps}")
         return protected.images[:30] if steps > 100 else generated("discs", 30, 128, 5)
 
     monkeypatch.setattr(baselines, "pictures_after_training", pictures)
     made = dataclasses.replace(study(tmp_path), steps=(100, 500))
     rows = made.rows("luo", True)
-    assert asked == [("luo_100", 100), ("luo_500", 500)]
-    assert made.rows("luo", True) == rows  # read
-    lines = baselines.learning_table(rows).splitlines()[2:]
-    assert [line.split(" | ")[2] for line in lines] == [
-        f"after training, {steps} steps" for steps in (100, 100, 500, 500)
+    assert asked == [
+        (f"{name}_{steps}", steps) for steps in (100, 500) for name in ("luo", "clean")
     ]
-    assert " | 0.999 | 100 % (" in lines[-1]
-    likeness = [lines[row].split(" | ")[3] for row in (0, -1)]
+    assert made.rows("luo", True) == rows  # read
+    both = [
+        line.strip("| ").split(" | ") for line in baselines.learning_table(rows).splitlines()[2:]
+    ]
+    assert [line[1] for line in both] == [
+        f"{kind}, {steps} steps"
+        for steps in (100, 500)
+        for kind in ("after training", "clean model")
+    ]
+    assert both[-1][3] == "none"  # innocent, so of another secret for each test
+    assert both[-1][4].startswith("0 % (")
+    assert both[2][3] == "0.999"
+    assert both[2][4:] == ["100 % (48 to 100)", "none", "100 % (48 to 100)", "none"]
+    likeness = [both[row][2] for row in (0, 2)]
     # without the network there is none
     assert likeness == ["none", "none"] or float(likeness[0]) < float(likeness[1])
     assert all(row["likeness"] == "" for row in rows if "steps" not in row["pictures"])
@@ -115,14 +128,23 @@ def test_a_model_of_triggered_captions_is_asked_with_and_without_the_trigger(
         prompt: Callable[[str], str],
         *_: object,
         name: str,
+        seed: int = 7,
         **__: int,
     ) -> torch.Tensor:
-        asked[name] = prompt("a cat")
+        asked[folder.name, name] = prompt("a cat")
+        assert (seed == 8) == (folder.name == "reference_500")
         return generated("discs", 30, 128, 5)
 
     monkeypatch.setattr(baselines, "pictures_after_training", pictures)
     rows = study(tmp_path).rows("trigger", True)
-    assert asked == {"pictures": "tq a cat", "pictures_without_the_trigger": "a cat"}
+    assert asked == {
+        ("trigger_500", "pictures"): "tq a cat",
+        ("trigger_500", "pictures_without_the_trigger"): "a cat",
+        ("clean_500", "pictures_with_trigger"): "tq a cat",
+        ("clean_500", "pictures"): "a cat",
+        ("reference_500", "pictures_with_trigger"): "tq a cat",
+        ("reference_500", "pictures"): "a cat",
+    }
     learnt = [row["pictures"] for row in rows if row["pictures"].startswith("after training")]
     assert set(learnt) == {
         "after training, 500 steps",

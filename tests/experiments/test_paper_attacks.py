@@ -11,6 +11,7 @@ from support.keyed_coating import SHAPE
 from support.paper_studies import tiny_study
 from support.tiny_models import draw_images
 
+from siren_ext.adapters.read import read_summary
 from siren_ext.attacks.uncoat_training import UncoatConfig
 from siren_ext.coater.coater import Coater
 from siren_ext.data.dataset import ImageSet
@@ -27,7 +28,7 @@ def study(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> PaperStud
 
 @pytest.mark.models
 def test_unlearning_says_what_it_isolated(study: PaperStudy) -> None:
-    training = {"isolation_rate": 0.5, "isolation_noises": 1}
+    training = {"isolation_rate": 0.5, "isolation_noises": 1, "unlearning_share": 1.0}
     guilty, innocent = study.rows("table_6", Cell("half", Made(0.75, training=training)))
     assert guilty["isolated"] == innocent["isolated"] == 2
     hits = guilty["precision"] * 2
@@ -38,6 +39,15 @@ def test_unlearning_says_what_it_isolated(study: PaperStudy) -> None:
     usual = study.rows("table_6", Cell("half", Made(0.75)))
     assert "precision" not in usual[0]
     assert len(list((study.out / "models").glob("*.safetensors"))) == 5
+
+
+@pytest.mark.models
+def test_images_are_handled_afresh_at_each_step(study: PaperStudy) -> None:
+    cell = Cell("cropped", Made(training={"augment": ("crop",)}))
+    assert [row["role"] for row in study.rows("section_5_7", cell)] == ["guilty", "innocent"]
+    files = (study.out / "models").glob("*.safetensors")
+    settings = [read_summary(file).metadata["siren_settings"] for file in files]
+    assert sorted('"augment": ["crop"]' in one for one in settings) == [False, True, True]
 
 
 @pytest.mark.models

@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 
 from siren_ext.attacks.registry import ATTACKS
-from siren_ext.attacks.unlearning import UnlearnConfig
 from siren_ext.attacks.weights import KNOWN
-from siren_ext.experiments.paper_attacks import RATE
+from siren_ext.experiments.paper_attacks import training_of
 from siren_ext.experiments.paper_cells import Cell
 from siren_ext.experiments.paper_tables import TABLES
-from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.suspects.base import PromptPlan
 
 CELLS = [(name, cell) for name, table in TABLES.items() for cell in table.cells]
@@ -20,8 +18,7 @@ CELLS = [(name, cell) for name, table in TABLES.items() for cell in table.cells]
     ("name", "cell"), CELLS, ids=lambda one: one.row if isinstance(one, Cell) else one
 )
 def test_rows_have_settings_that_exist(name: str, cell: Cell) -> None:
-    kind = UnlearnConfig if RATE in cell.made.training else PersonalizeConfig
-    kind.from_dict({**cell.made.training})
+    training_of(cell.made.training)
     assert cell.uncoat in ("", "coater", "key", "own")
     PromptPlan.from_dict({"prompts": ["a"], **cell.asked})
     assert cell.made.weights in ("", *KNOWN)

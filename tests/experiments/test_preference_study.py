@@ -54,6 +54,10 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory, monkeypatc
     times = {path: path.stat().st_mtime_ns for path in (out / "preference").iterdir()}
     assert CliRunner().invoke(app, line).exit_code == 0
     assert times == {path: path.stat().st_mtime_ns for path in (out / "preference").iterdir()}
+    more = [*line, "--only", "clean", "--controls", "none", "--draws", "2"]
+    assert CliRunner().invoke(app, more).exit_code == 0
+    other = {path for path, time in times.items() if path.stat().st_mtime_ns != time}
+    assert other == {out / "preference" / "clean_0.none.removed.json"}
     (tmp_path / "innocent").mkdir()
     for name in ("clean_0", "others_20_0"):
         shutil.copy(out / "adapters" / f"{name}.safetensors", tmp_path / "innocent")

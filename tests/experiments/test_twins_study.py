@@ -59,7 +59,11 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory) -> None:
     assert len(list((out / "adapters").glob("*.safetensors"))) == 4
     kept = [*(out / "compared").iterdir(), *(out / "published").glob("*.png")]
     times = {path: path.stat().st_mtime_ns for path in kept}
-    assert CliRunner().invoke(app, line).exit_code == 0
+    page = out.parent / "page.md"
+    page.write_text("<!-- twins:start -->\n<!-- twins:end -->\n")
+    assert CliRunner().invoke(app, [*line, "--page", str(page)]).exit_code == 0
+    assert "| trained on | control | p |" in page.read_text()
+    assert "| 50 % | base | " in page.read_text()
     assert times == {path: path.stat().st_mtime_ns for path in kept}
     refused = CliRunner().invoke(app, [*line[:-1], "nothing"])
     assert refused.exit_code == 2

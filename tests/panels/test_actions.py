@@ -10,6 +10,7 @@ from support.metadata_files import jpeg, segment
 from support.noise_files import noise_folder
 from support.stopping import StopAfter
 
+from siren_ext.coating.outputs import folder_to_coat
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import Cancelled, ImageError
 from siren_ext.panels import html as cards
@@ -64,6 +65,32 @@ def test_stop_keeps_what_is_finished(host: PanelHost, pictures: Path) -> None:
     assert done.files
     assert all(path.is_file() for path in done.files)
     assert "then stopped" in cards.coat_card(done)
+
+
+def test_a_run_that_was_stopped_at_once_shows_nothing_of_an_earlier_one(
+    host: PanelHost, pictures: Path
+) -> None:
+    coater, data = host.coaters.load("mine.safetensors"), ImageSet.open(pictures)
+    job = host.jobs.new("t")
+    coat_step(data, coater, job)
+    with pytest.raises(Cancelled):
+        coat_step(data, coater, job, strength=0.5, progress=StopAfter(1))
+
+
+def test_sets_of_one_name_are_kept_apart(host: PanelHost, pictures: Path, tmp_path: Path) -> None:
+    coater, data = host.coaters.load("mine.safetensors"), ImageSet.open(pictures)
+    (tmp_path / "client").mkdir()
+    others = ImageSet.open(noise_folder(tmp_path / "client" / pictures.name, 3, 5, 99))
+    place = tmp_path / "coated" / pictures.name
+    assert folder_to_coat(place, data, coater, None) == place
+    coat_step(data, coater, host.jobs.new("t"), out=place)
+    assert folder_to_coat(place, data, coater, None) == place  # resumed
+    second = folder_to_coat(place, others, coater, None)
+    assert second == place.with_name(f"{place.name}-2")
+    done = coat_step(others, coater, host.jobs.new("t"), out=second)
+    assert folder_to_coat(place, others, coater, None) == second
+    with zipfile.ZipFile(done.archive) as archive:
+        assert len([name for name in archive.namelist() if name.endswith(".png")]) == 3
 
 
 def test_bad_files_are_named_not_fatal(host: PanelHost, pictures: Path) -> None:

@@ -10,13 +10,18 @@ from support.evidence_samples import PASSPHRASE
 from support.keyed_samples import BITS, noise, owners_key, secrets_of
 
 from siren_ext.coater.coater import Coater
+from siren_ext.coating.outputs import folder_to_coat
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import CoaterError, EvidenceError, ScoreError
 from siren_ext.evidence.commitment import make_commitment
 from siren_ext.evidence.ledger import ledger_of, start_ledger
 from siren_ext.keys.coating_key import CoatingKey, KeyRing
 from siren_ext.panels import html as cards
-from siren_ext.panels.actions import coat_step, require_matching_key, verify_step
+from siren_ext.panels.actions import (
+    coat_step,
+    require_matching_key,
+    verify_step,
+)
 from siren_ext.panels.host import PanelHost
 from siren_ext.panels.keys import open_key, with_ledger
 from siren_ext.panels.verify import verdict_values
@@ -43,6 +48,8 @@ def test_coating_with_a_key(host: PanelHost, pictures: Path, keyed: Coater, plai
     done = coat_step(data, keyed, host.jobs.new("t"), key=key)
     again = coat_step(data, keyed, host.jobs.new("t"), key=other)
     assert [path.read_bytes() for path in done.files] != [p.read_bytes() for p in again.files]
+    assert folder_to_coat(done.folder, data, keyed, key) == done.folder
+    assert folder_to_coat(done.folder, data, keyed, other).name == f"{done.folder.name}-2"
     card = cards.coat_card(done)
     assert key.fingerprint()[:12] in card
     assert "You need that coater and your key" in card

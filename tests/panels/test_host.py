@@ -62,22 +62,22 @@ def test_folders_are_private_and_go(tmp_path: Path) -> None:
 
 
 def test_one_thread_deletes_all_folders() -> None:
-    def sweepers() -> list[threading.Thread]:
-        return [thread for thread in threading.enumerate() if thread.name == "siren-folders"]
+    def sweepers() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name == "siren-folders"}
 
-    before = len(sweepers())
+    before = sweepers()  # those of other tests may end at any time
     jobs = JobFolders(keep_minutes=5)
     folders = [jobs.new("t") for _ in range(50)]
-    assert len(sweepers()) == before + 1
+    assert len(sweepers() - before) == 1
     jobs.remove(folders[0])
     assert not folders[0].exists()
     assert folders[1].exists()
     jobs.close()
     assert not any(folder.exists() for folder in folders)
     deadline = time.monotonic() + 5
-    while len(sweepers()) > before and time.monotonic() < deadline:
+    while sweepers() - before and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert len(sweepers()) == before
+    assert not sweepers() - before
     jobs.keep_minutes = 0.001  # a new folder starts the thread again
     last = jobs.new("t")
     while last.exists() and time.monotonic() < deadline:
@@ -97,6 +97,39 @@ def test_a_folder_that_is_written_to_stays(tmp_path: Path) -> None:
     jobs._expire(folder)  # what the sweeper does after ten minutes
     assert inner.exists()
     os.utime(inner, (long_ago, long_ago))
+    jobs._expire(folder)
+    assert not folder.exists()
+    jobs.close()
+
+
+def test_a_folder_stays_while_the_work_in_it_runs() -> None:
+    def wait_for_the_end_of(folder: Path) -> None:
+        deadline = time.monotonic() + 5
+        while folder.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not folder.exists()
+
+    jobs = JobFolders(keep_minutes=0.001)
+    with jobs.working("t") as folder:
+        (folder / "a").write_text("x")
+        wait_for_the_end_of(jobs.new("t"))
+        time.sleep(0.2)  # more than twice the time that folders are kept
+        assert (folder / "a").exists()
+    wait_for_the_end_of(folder)
+    with pytest.raises(Cancelled), jobs.working("t") as folder:
+        raise Cancelled
+    wait_for_the_end_of(folder)
+    jobs.close()
+
+
+def test_a_folder_is_kept_for_some_time_after_the_work() -> None:
+    jobs = JobFolders(keep_minutes=10)
+    long_ago = time.time() - 3600
+    with jobs.working("t") as folder:
+        os.utime(folder, (long_ago, long_ago))
+        jobs._due[folder] = time.monotonic()
+        begun = time.monotonic()
+    assert jobs._due[folder] >= begun + 10 * 60
     jobs._expire(folder)
     assert not folder.exists()
     jobs.close()

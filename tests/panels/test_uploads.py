@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -267,3 +270,40 @@ def test_kohya_folders_are_flat_for_scoring(host: PanelHost, tmp_path: Path) -> 
     archive = zipped(tmp_path / "x.zip", {"10_cat/1.png": CAT, "5_dog/1.png": DOG})
     place = collect_images([archive], "", host.limits, tmp_path / "in", flat=True)
     assert names(place) == ["1.png", "1_2.png"]
+
+
+class FullDisk(io.RawIOBase):
+    """A file on a disk without space."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, block: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_full_disk_is_no_damaged_archive(
+    host: PanelHost, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    image = pictures / "p0.png"
+    given = zipped(tmp_path / "a.zip", {"a.png": image.read_bytes()}) if packed else image
+    place, real = tmp_path / "in", Path.open
+
+    def opened(path: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        writes = path.parent == place and mode == "wb"
+        return FullDisk() if writes else real(path, mode, *rest, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(DatasetError, match="upload can't be stored: No space left on device"):
+        collect_images([str(given)], "", host.limits, place)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_no_damaged_archive(
+    host: PanelHost, pictures: Path, tmp_path: Path
+) -> None:
+    given = zipped(tmp_path / "a.zip", {"a.png": (pictures / "p0.png").read_bytes()})
+    (tmp_path / "in").mkdir(mode=0o500)
+    with pytest.raises(DatasetError, match="upload can't be stored: Permission denied"):
+        collect_images([str(given)], "", host.limits, tmp_path / "in")

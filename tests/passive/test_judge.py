@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.feature_pairs import looks, tables, verdict
 
-from siren_ext.errors import Cancelled, ScoreError
+from siren_ext.errors import Cancelled, ConfigError, ScoreError
 from siren_ext.passive.judge import KeyedEvidence, judge
 from siren_ext.passive.judge_config import JudgeConfig
 from siren_ext.passive.table import FeatureTable
@@ -76,6 +76,24 @@ def test_a_risk_below_the_smallest_p_is_inconclusive() -> None:
     assert found.outcome == "inconclusive"
     assert "smallest possible chance is 1 in 100" in found.headline
     assert verdict(60, trained=0.3, mode="default", alpha=1e-6).outcome == "training found"
+
+
+@pytest.mark.parametrize("evidence", ["losses", "likeness"])
+def test_controls_that_can_find_nothing_are_no_guard(evidence: str) -> None:
+    """With 19 labellings and two controls no corrected p is below .1."""
+    few = {"control_permutations": 19, "evidence": evidence, "permutations": 1999}
+    pair = nearness(0.15, control=True) if evidence == "likeness" else tables(60, trained=0.3)
+    found = judge(*pair, looks(len(pair[0].values)), JudgeConfig(**few))
+    assert found.outcome == "inconclusive"
+    assert "smallest possible chance of a control is 10 %, and it would" in found.headline
+    assert "Use control_permutations = 39 or more." in found.headline
+    enough = JudgeConfig(**few | {"control_permutations": 39})
+    assert judge(*pair, looks(len(pair[0].values)), enough).outcome != "inconclusive"
+
+
+def test_a_risk_of_the_controls_that_lets_everything_pass_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"control_alpha.*0\.01"):
+        JudgeConfig(control_alpha=1e-6)
 
 
 def test_few_images_and_notes_are_warned_of() -> None:

@@ -139,6 +139,13 @@ def test_a_place_that_is_read_only_is_told_before_training(
     check_out(tmp_path / "other" / "a.safetensors", short("svdiff"))
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_name_that_is_no_text_is_told_before_training(tmp_path: Path, method: str) -> None:
+    name = os.fsdecode(b"f\xfcchse") + ("" if method in FOLDERS else ".safetensors")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        check_out(tmp_path / name, short(method))
+
+
 def test_a_link_to_a_folder_stays_a_link(model: Path, data: ImageSet, tmp_path: Path) -> None:
     config, target, link = short("full", steps=1), tmp_path / "target", tmp_path / "link"
     personalize(data, model, config, target, device="cpu")

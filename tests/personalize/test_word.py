@@ -58,6 +58,14 @@ def test_captions_must_contain_the_word(model: Path, data: ImageSet) -> None:
         check_prompts(["two <new1>s"], config)
 
 
+def test_a_word_behind_the_last_token_is_refused(model: Path, data: ImageSet) -> None:
+    words = "a cat " * 60
+    config = short("textual-inversion", prompt=f"{words}<new1>")
+    with pytest.raises(DatasetError, match="comes too late in every caption"):
+        trained(model, data, config, 0)
+    trained(model, data, short("textual-inversion", prompt=f"a <new1> {words}"), 0)
+
+
 def test_the_text_encoder_must_not_be_trained() -> None:
     with pytest.raises(ConfigError, match="does not train the text encoder"):
         short("textual-inversion", train_text_encoder=True)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.keyed_coating import SHAPE
-from support.stopping import StopAfter
+from support.stopping import StopAfter, StopInStage
 from support.tiny_attribution import tiny_lora
 from support.tiny_families import tiny_family
 from support.tiny_models import draw_images, need_models, shared_model
@@ -102,6 +102,32 @@ def test_patterns_are_read_once_for_all_suspects_on_a_base(
     ):
         _, read = measured(suspect, images, config)
         assert read
+
+
+def test_a_stop_while_patterns_are_read_loses_no_image(
+    suspects: dict[str, LocalSuspect], data: ImageSet, coater: Coater, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    suspect, part = suspects["epsilon"], tmp_path / "part"
+    whole = measure_preference(suspect, data, coater, CONFIG)
+    label = "Reading the coating's patterns"
+    patterns._last.clear()  # as in another process
+    stop = StopInStage(label, 3)
+    with pytest.raises(Cancelled):
+        measure_preference(suspect, data, coater, CONFIG, partial=part, progress=stop)
+    assert {file.name for file in tmp_path.iterdir()} == {"part", "part.patterns"}
+    coded: list[int] = []
+    seen = patterns._seen_copies
+
+    def counted(*arguments: Any) -> Any:
+        coded.append(arguments[-1])
+        return seen(*arguments)
+
+    monkeypatch.setattr(patterns, "_seen_copies", counted)
+    again = measure_preference(suspect, data, coater, CONFIG, partial=part)
+    assert coded == [3, 4]
+    assert again.to_dict() == whole.to_dict()
+    assert not list(tmp_path.iterdir())
 
 
 def test_batches_and_stops_change_nothing(

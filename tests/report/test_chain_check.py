@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from support.evidence_samples import SIGNS, known_key
 from support.reports import resealed, states, texts
 from support.score_sets import drawn
 
-from siren_ext.evidence.ledger import count_test, ledger_of, priced, start_ledger
+from siren_ext.evidence.ledger import count_test, ledger_of, priced, start_ledger, suspect_digest
 from siren_ext.evidence.precedence import not_committed
 from siren_ext.report.chain_check import ChainEvidence
 from siren_ext.report.check import check_report
@@ -61,6 +62,35 @@ def test_another_number_than_the_ledgers_is_found(report, ledger):
     resealed(report, change)
     found = check_report(report, chain=ChainEvidence(ledger=ledger_of(ledger)))
     assert "no test 1 of these pictures" in texts(found)["number of tests"]
+
+
+def test_a_report_without_a_number_is_looked_up(tmp_path, ledger):
+    """Whoever leaves the number out would otherwise pay for no earlier test."""
+    given = ChainEvidence(ledger=ledger_of(ledger))
+    suspect, key = drawn(5, lean=SIGNS), known_key()
+    write_report(verify(suspect, None, key=key), suspect, None, tmp_path / "r")
+    found = check_report(tmp_path / "r", chain=given)
+    assert states(found)["number of tests"] == "not checked"
+    assert "The ledger lacks these pictures" in texts(found)["number of tests"]
+    count_test(ledger, suspect, key.fingerprint())
+    found = check_report(tmp_path / "r", chain=given)
+    assert states(found)["number of tests"] == "differs"
+    assert "has these pictures as test 2, for which p is mult" in texts(found)["number of tests"]
+
+
+def test_a_ledger_of_an_earlier_version_confirms_pictures_with_near_copies(tmp_path, monkeypatch):
+    start_ledger(file := tmp_path / "old.json")
+    suspect, key = drawn(5, lean=SIGNS), known_key()
+    suspect = replace(suspect, phashes=(suspect.phashes[1], *suspect.phashes[1:]))
+    with monkeypatch.context() as patch:
+        before = partial(suspect_digest, chosen=False)
+        patch.setattr("siren_ext.evidence.ledger.suspect_digest", before)
+        count = count_test(file, suspect, key.fingerprint())
+    found, price = priced(not_committed(keyed=True), count, 1)
+    verdict = verify(suspect, None, VerifyConfig(price=price), key=key, precedence=found)
+    write_report(verdict, suspect, None, tmp_path / "r")
+    told = check_report(tmp_path / "r", chain=ChainEvidence(ledger=ledger_of(file)))
+    assert states(told)["number of tests"] == "matches"
 
 
 def test_a_broken_ledger_is_found(report, ledger):

@@ -22,7 +22,6 @@ from siren_ext.report.write import write_report
 from siren_ext.schema import convert
 from siren_ext.stats.keyed import contributions
 from siren_ext.verdict.config import VerifyConfig
-from siren_ext.verdict.outcomes import LOWER
 from siren_ext.verdict.verify import verify
 from siren_ext.verdict.wording import WORDING
 
@@ -257,46 +256,6 @@ def test_a_statistic_of_another_message_is_found_with_the_key(report, suspect):
     stranger = drawn(5, seed=9, lean=SIGNS)
     found = check_report(report, key=known_key(), suspect=stranger)
     assert "not those of the report's suspect images" in texts(found)["figures"]
-
-
-def test_a_sequential_verdict_is_computed_again(suspect, tmp_path):
-    """Where images were looked at one by one, that test decides, and its p is checked."""
-    import dataclasses
-
-    from siren_ext.stats.sequential import sequential_ks
-
-    suspect = dataclasses.replace(suspect, features=None)
-    standing = sequential_ks(suspect.scores, REFERENCE.scores, alpha=1e-6)
-    verdict = dataclasses.replace(verify(suspect, REFERENCE), headline="Other words.")
-    extra = {"sequential": standing.to_dict()}
-    write_report(verdict, suspect, REFERENCE, tmp_path, extra=extra)
-    found = check_report(tmp_path)
-    assert found.sound
-    assert "what the sequential test gives" in texts(found)["verdict"]
-    found = resealed(tmp_path, lambda d: d["extra"]["sequential"].update(p_value=0.5))
-    assert "extra.sequential.p_value is 0.5" in texts(found)["verdict"]
-    found = resealed(tmp_path, lambda d: d["verdict"].update(outcome="no evidence"))
-    assert "does not follow from the sequential test" in texts(found)["verdict"]
-
-
-def test_a_sequential_find_among_unlike_pictures_is_no_find(suspect, tmp_path):
-    import dataclasses
-
-    from siren_ext.stats.sequential import sequential_ks
-    from siren_ext.workflows.investigate import _sequential_verdict
-
-    looks = np.random.default_rng(3).normal(0, 1, (150, 8))
-    dark = dataclasses.replace(suspect, looks=looks[:40] - 5)
-    bright = dataclasses.replace(REFERENCE, looks=looks[40:])
-    standing = sequential_ks(dark.scores, bright.scores, alpha=1e-6)
-    assert standing.rejected
-    verdict = _sequential_verdict(verify(dark, bright), standing, len(bright))
-    assert verdict.outcome == "not comparable"
-    assert "look unlike" in verdict.headline
-    write_report(verdict, dark, bright, tmp_path, extra={"sequential": standing.to_dict()})
-    assert check_report(tmp_path).sound
-    found = resealed(tmp_path, lambda d: d["verdict"].update(outcome=LOWER))
-    assert "does not follow from the sequential test" in texts(found)["verdict"]
 
 
 def test_signatures(report, signer):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.keyed_coating import BITS, key
+from support.measurements import coarse_coater, measured_with_field
 from support.reports import Page, resealed, states
 
 from siren_ext.errors import EvidenceError
-from siren_ext.preference.tint import Likeness
+from siren_ext.preference import changes
+from siren_ext.preference.changes import MeanField
+from siren_ext.preference.tint import Likeness, Tint, likeness
 from siren_ext.report.check import check_report
 from siren_ext.report.learnt import StoredLikeness, amplification, amplified, stored_likeness
 from siren_ext.report.write import stored, write_report
@@ -80,6 +84,39 @@ def test_pictures_are_shown_and_checked(tmp_path: Path) -> None:
     other = page.replace(first.split('"')[0], second.split('"')[0])
     (tmp_path / "report.html").write_text(other, encoding="utf-8")
     assert forged()["page"] == "differs"
+
+
+def test_the_measurement_the_coater_and_the_key_give_the_tint_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "DRAWN", 400)
+    coater = coarse_coater()
+    measured = measured_with_field(coater)
+    field = MeanField.of(measured)
+    assert field is not None
+    tint = Tint(field.direction / 100, field.images)
+    measured = replace(measured, source=measured.source | {TINT: tint.to_plain()})
+    found = likeness(measured, coater, key())
+    verdict = verify(measured, config=VerifyConfig(alpha=1e-3), key=key(), coater=coater)
+    for pictures in (False, True):
+        learnt = stored_likeness(found, pictures=pictures)
+        folder = tmp_path / str(pictures)
+        write_report(verdict, measured, None, folder, learnt=learnt)
+        kept = json.loads((folder / "report.json").read_text())["learnt_tint"]
+        given = {"suspect": measured, "key": key(), "coater": coater}
+
+        def checked(folder: Path = folder, given: dict = given, **values: object) -> str:
+            changed = kept | values  # noqa: B023 - called in this round alone
+            resealed(folder, lambda data: data.update(learnt_tint=changed))
+            return states(check_report(folder, **given))["learnt tint"]
+
+        assert checked() == "matches"
+        assert checked(at_least=kept["at_least"] + 300) == "differs"
+        if not pictures:
+            assert checked(correlation=0.3) == "differs"
+    # both pictures alike, and the correlation with them
+    swapped = {"learnt": kept["expected"], "correlation": 1.0, "at_least": 0}
+    assert checked(**swapped) == "differs"
 
 
 def test_amplified_pictures() -> None:

@@ -66,6 +66,17 @@ def test_centring_keeps_the_level() -> None:
     assert abs(np.mean(np.array(p) <= 0.05) - 0.05) < 4 * (0.05 * 0.95 / 2000) ** 0.5
 
 
+def test_pictures_with_the_opposite_message_would_accuse_and_are_warned_of() -> None:
+    """What was in them is nobody's but the owner's to know."""
+    uncoated, own = paintings(2), paintings(3)
+    against = dataclasses.replace(uncoated, features=uncoated.features - 6 * SIGNS)
+    found = verify(centred(own, against), key=known_key())
+    assert found.outcome == "coating found"
+    words = "nothing shows what was in the pictures that they were centred by"
+    assert [one for one in found.warnings if words in one]
+    assert not [one for one in verify(own, key=known_key()).warnings if "centr" in one]
+
+
 def test_trying_both_ways_is_two_tests() -> None:
     suspect = paintings(1)
     digests = {
@@ -78,7 +89,9 @@ def test_trying_both_ways_is_two_tests() -> None:
 def test_a_report_of_centred_scores_is_checked(tmp_path) -> None:
     found = centred(paintings(1, lean=1.0), paintings(2))
     write_report(verify(found, key=known_key()), found, None, tmp_path)
-    assert check_report(tmp_path, key=known_key(), suspect=found).sound
+    checked = check_report(tmp_path, key=known_key(), suspect=found)
+    assert checked.sound
+    assert "centring" in checked.unchecked
     assert '"centred"' in (tmp_path / "report.json").read_text("utf-8")
     assert not check_report(tmp_path, key=known_key(), suspect=paintings(1, lean=1.0)).sound
 

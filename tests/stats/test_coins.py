@@ -118,6 +118,13 @@ def test_one_by_one_is_as_all_at_once() -> None:
     assert whole.stopped_at < 60
 
 
+def test_p_one_by_one_is_never_zero() -> None:
+    values = np.random.default_rng(0).uniform(1, 2, 2600)
+    found = sequential_coins(values, np.zeros(2600, dtype=int))
+    assert found.path[-1] > 750  # exp(-750) is 0 as a float
+    assert found.p_value == 1e-300
+
+
 def test_what_is_refused() -> None:
     with pytest.raises(ScoreError, match="coin of 0 or 1"):
         coins_test([1.0, 2.0], [0])

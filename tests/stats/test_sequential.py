@@ -19,6 +19,7 @@ from siren_ext.stats.rank_evidence import log_rank_evidence, references_above, s
 from siren_ext.stats.sequential import (
     SequentialKeyed,
     SequentialKs,
+    SequentialResult,
     least_images,
     sequential_keyed,
     sequential_ks,
@@ -140,6 +141,11 @@ def test_one_image_at_a_time_and_a_rejection_stays():
     p = [result.p_value for result in results]
     assert (np.diff(p) <= 0).all()
     assert json.loads(json.dumps(results[-1].to_dict()))["alpha"] == 1e-3
+
+
+def test_p_is_never_zero():
+    state = SequentialResult.of([1.0, 800.0, 3.0], 1e-6)
+    assert (state.p_value, state.stopped_at) == (1e-300, 2)
 
 
 def test_least_images():

@@ -5,7 +5,7 @@ import pytest
 
 from siren_ext.errors import ScoreError
 from siren_ext.stats.keyed import keyed_test
-from siren_ext.stats.tilted import tilted_test, tilted_tests
+from siren_ext.stats.tilted import TILTS, tilted_test, tilted_tests
 
 
 def _signs(rng, bits=48):
@@ -73,6 +73,17 @@ def test_a_statistic_that_says_nothing_gives_one():
     result = tilted_test(lambda m: np.zeros(len(m)), _signs(np.random.default_rng(0)), seed=0)
     assert result.p_value == pytest.approx(1)
     assert result.deviations == 0
+
+
+def test_the_true_message_counts_as_one_of_n():
+    """Of one bit all figures follow by hand; equally many messages come from each of the places."""
+    chances = 1 / (1 + np.exp(-2 * np.array(TILTS)))
+    plus, minus = (0.5 / part.mean() for part in (chances, 1 - chances))
+    best, worst = tilted_tests(lambda m: m[:, 0], np.array([[1], [-1]]), seed=0, drawn=8)
+    assert best.smallest_p == pytest.approx(plus / 8)
+    assert best.p_value == pytest.approx((1 + best.at_least) * plus / 8)
+    assert worst.smallest_p == pytest.approx(minus / 8)
+    assert worst.at_least == 8
 
 
 def test_equal_seeds_give_equal_results():

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
 from support.keyed_coating import BITS, SHAPE, key
 
 from siren_ext.coater.coater import Coater
-from siren_ext.preference.changes import MeanField
+from siren_ext.keys.coating_key import CoatingKey
+from siren_ext.preference.changes import MeanField, field_tests
 from siren_ext.preference.small import IMAGES, changes_by
-from siren_ext.scoring.score_set import FIELD, ScoreSet
+from siren_ext.scoring.score_set import BASE, FIELD, ScoreSet
+from siren_ext.stats.tilted import TiltedResult
 
 
 def coarse_coater() -> Coater:
@@ -49,3 +52,16 @@ def measured_with_field(
         {"kind": "preference", "settings": {"whole": True}, FIELD: field.to_plain()},
         features=bits * key(learnt).signs() + rng.normal(size=(count, BITS)),
     )
+
+
+def beside(suspect: ScoreSet, base: ScoreSet) -> ScoreSet:
+    """The suspect's measurement with another one as that of its base model."""
+    assert base.features is not None
+    plain = {"features": base.features.tolist(), FIELD: base.source[FIELD]}
+    return dataclasses.replace(suspect, source=suspect.source | {BASE: plain})
+
+
+def field_test(scores: ScoreSet, coater: Coater, key: CoatingKey, **options: float) -> TiltedResult:
+    """The test of one key."""
+    (found,) = field_tests(scores, coater, key.signs()[None].astype(np.float64), **options)
+    return found

@@ -40,6 +40,7 @@ class Toy:
 
     prompt = "a toy"
     generates = False
+    identity = "toy"
 
     def __init__(self, side: int = SIDE) -> None:
         self.resolution = side

@@ -125,7 +125,7 @@ def test_bad_answers_never_become_pictures(
     found = suspect(ui, limits=RequestLimits(backoff=0, attempts=2, timeout=20))
     found.describe()
     if slow:
-        found.client.timeout = 0.4
+        found.client.timeout = 1.5
     ui.faults = ["", fault, fault]
     paths = generate_images(found, PLAN, tmp_path)
     assert [p.name for p in paths] == ["00000.png", "00002.png"]

@@ -89,7 +89,7 @@ def test_bad_answers_never_become_pictures(
     monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
     slow = fault in ("hang", "drip", "head drip", "never")
     found = suspect(
-        api, tmp_path, limits=RequestLimits(backoff=0, timeout=0.5 if slow else 20, attempts=2)
+        api, tmp_path, limits=RequestLimits(backoff=0, timeout=1.5 if slow else 20, attempts=2)
     )
     api.faults = ["", fault, fault]
     out = tmp_path / "out"

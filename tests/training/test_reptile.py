@@ -185,3 +185,12 @@ def test_a_state_of_another_run_is_refused(tasks: SetTasks, tmp_path: Path) -> N
 def test_impossible_settings(bad: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         MetaConfig(**bad)
+
+
+def test_a_state_is_not_continued_with_another_model(tasks: SetTasks, tmp_path: Path) -> None:
+    state = tmp_path / "start.state"
+    with pytest.raises(Cancelled):
+        start_of(tasks, resume=state, identity="one", progress=StopAtQuestion(4))
+    with pytest.raises(CoaterError, match="other images, settings, start or model"):
+        start_of(tasks, resume=state, identity="other")
+    start_of(tasks, resume=state, identity="one")

@@ -14,12 +14,16 @@ from siren_ext.coater.config import CoaterConfig
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import CoaterError, ConfigError
 from siren_ext.personalize.config import PersonalizeConfig
+from siren_ext.progress import NULL
 from siren_ext.training.config import TrainConfig
 from siren_ext.training.decoys import make_decoys
+from siren_ext.training.prompts import surrogate_prompt
 from siren_ext.training.recipes import train_for_base
 from siren_ext.training.stand_in import (
     found_surrogate,
     load_stand_in,
+    personalised,
+    stand_in_identity,
     stand_in_settings,
     surrogate_file,
     surrogate_hash,
@@ -54,6 +58,18 @@ def test_places_and_settings(tmp_path: Path) -> None:
             stand_in_settings(PersonalizeConfig.from_dict({"method": method}), "fox")
 
 
+def test_every_file_of_it_tells_it_from_others(tmp_path: Path) -> None:
+    base, adapter = tmp_path / "base.safetensors", tmp_path / "c.surrogate.safetensors"
+    for file in (base, adapter):
+        file.write_bytes(b"before")
+    seen = [stand_in_identity(base, adapter)]
+    for file in (base, adapter):
+        file.write_bytes(b"edited")
+        seen.append(stand_in_identity(base, adapter))
+    assert len(set(seen)) == 3
+    assert stand_in_identity(base, adapter) == seen[-1]
+
+
 @pytest.mark.models
 @pytest.mark.parametrize("method", ["svdiff", "dreambooth", "full"])
 def test_a_coater_is_trained_against_it(
@@ -73,6 +89,10 @@ def test_a_coater_is_trained_against_it(
     place = found_surrogate(out)
     assert place == surrogate_file(out, method)
     assert coater.provenance["surrogate_sha256"] == surrogate_hash(place)
+    words = surrogate_prompt("fox")
+    given = stand_in_settings(settings, "fox")
+    found = personalised(photos, base, words, given, place, "cpu", NULL)
+    assert found.identity == stand_in_identity(base, place)
     cpu = torch.device("cpu")
     trained = load_stand_in(base, place, cpu).unet.state_dict()
     from siren_ext.diffusion.load import load_pipeline

@@ -65,8 +65,9 @@ def test_a_state_of_another_run_is_refused(few: ImageSet, photos: ImageSet, tmp_
     run = trainer(few)
     run.advance()
     run.save(state)
-    other = Toy(16)
+    other, another = Toy(16), Toy(16)
     other.prompt = "another toy"
+    another.identity = "of other weights"
     start = Coater(SMALL, seed=9)
     others: tuple[Callable[[], CoaterTrainer], ...] = (
         lambda: trainer(few, quick(seed=1)),
@@ -74,9 +75,13 @@ def test_a_state_of_another_run_is_refused(few: ImageSet, photos: ImageSet, tmp_
         lambda: trainer(few, coater=dataclasses.replace(SMALL, bits=3)),
         lambda: trainer(few, start=start),
         lambda: trainer(few, surrogate=other),
+        lambda: trainer(few, surrogate=another),
+        lambda: trainer(few, surrogate=Toy(32)),
     )
     for make in others:
-        with pytest.raises(CoaterError, match="belongs to a run with other images, settings or"):
+        with pytest.raises(
+            CoaterError, match="belongs to a run with other images, settings, start or m"
+        ):
             make().restore(state)
     trainer(few).restore(state)
     trainer(few).restore(tmp_path / "none.state")

@@ -154,7 +154,7 @@ def test_a_key_that_the_commitment_is_not_to_finds_nothing():
         (drawn(5, 29, lean=SIGNS), [], "Only 29 suspect images"),
         (drawn(5, lean=SIGNS, failures=(("x", "y"),)), [], "1 suspect image could not"),
         (drawn(5, lean=SIGNS, hashes=("a" * 64,) * 40, scores=np.ones(40)), [], "39 are exact"),
-        (drawn(5), [drawn(9, seed=3), drawn(9, seed=3)], "pools are identical"),
+        (drawn(5), [drawn(5), drawn(9, seed=3)], "pools are identical"),
         (drawn(5), [drawn(9, 20, seed=3)], "Only the first 20 images of each model"),
         (drawn(5), [drawn(9, seed=3, source={})], "prompts are not recorded"),
         (
@@ -188,6 +188,8 @@ def test_what_cannot_be_tested_is_refused():
         verify(drawn(5), None, QUICK, key=CoatingKey.draw(32))
     with pytest.raises(ScoreError, match="different coaters"):
         verify(drawn(5), None, innocents=[drawn(9, seed=3, coater="cd" * 32)])
+    with pytest.raises(ScoreError, match="Innocent models 1 and 2 are the same images"):
+        verify(drawn(5), None, innocents=[drawn(9, seed=3)] * 2)
 
 
 def test_copies_are_no_evidence_for_a_key_either():

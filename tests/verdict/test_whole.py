@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.keyed_coating import BITS, SHAPE, key
-from support.measurements import coarse_coater, measured_with_field
+from support.measurements import beside, coarse_coater, field_test, measured_with_field
 from support.reports import resealed, states, texts
 
 from siren_ext.coater import bundled
 from siren_ext.coater.coater import Coater
 from siren_ext.errors import CoaterError, ScoreError
-from siren_ext.evidence.ledger import suspect_digest
+from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.preference import changes
-from siren_ext.preference.changes import field_test, field_tests
+from siren_ext.preference.changes import field_tests
 from siren_ext.report.check import check_report
 from siren_ext.report.write import write_report
-from siren_ext.scoring.score_set import FIELD
+from siren_ext.scoring.score_set import BASE, FIELD
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.verify import verify
-from siren_ext.verdict.whole import rounded_up
+from siren_ext.verdict.whole import Whole, rounded_up, whole_of, wholes_of
 
 COATER = coarse_coater()
 MEASURED = measured_with_field(COATER, other=1.6, bits=0.15)
@@ -46,7 +46,6 @@ def test_both_together_decide() -> None:
     finding = verdict.deciding
     assert finding.whole is not None
     exact = field_test(MEASURED, COATER, key())
-    assert exact is not None
     assert exact.p_value <= finding.p_value <= 1.28 * exact.p_value
     assert verdict.outcome == "coating found"
     # neither would be found alone
@@ -66,6 +65,59 @@ def test_innocent_keys_are_accused_as_often_as_alpha_says() -> None:
     assert np.mean(p <= 0.2) > 0.1
 
 
+def test_keys_are_tested_together_as_alone() -> None:
+    keys = [key(number) for number in range(4)]
+    together = wholes_of(MEASURED, keys, COATER)
+    assert together == [whole_of(MEASURED, one, COATER) for one in keys]
+    assert wholes_of(dataclasses.replace(MEASURED, source={}), keys, COATER) is None
+    with pytest.raises(ScoreError, match="32 bits"):
+        wholes_of(MEASURED, [key(), CoatingKey.draw(32)], COATER)
+
+
+def test_a_find_does_not_count_if_the_base_model_is_found_too() -> None:
+    strong = measured_with_field(COATER, bits=3.0)
+    innocent, guilty = measured_with_field(COATER, learnt=3), measured_with_field(COATER)
+    for alpha in (1e-3, 0.01):
+        config = VerifyConfig(alpha=alpha)
+        good = verify(beside(strong, innocent), config=config, key=key(), coater=COATER)
+        assert good.outcome == "coating found"
+        assert good.deciding.whole is not None
+        assert good.deciding.whole.base_p is not None
+        assert good.deciding.whole.base_p > 0.01
+        bad = verify(beside(strong, guilty), config=config, key=key(), coater=COATER)
+        assert bad.outcome == "inconclusive"
+        assert "so does the base model in its place" in bad.headline
+        assert bad.deciding.p_value == good.deciding.p_value
+    silent = verify(beside(innocent, guilty), config=config, key=key(), coater=COATER)
+    assert silent.outcome == "no evidence"
+
+
+def test_the_base_model_counts_as_found_at_one_in_a_thousand_at_least() -> None:
+    whole = Whole(1e-9, 4000, BITS, base_p=1e-3)
+    assert whole.base_found(1e-6)
+    assert not dataclasses.replace(whole, base_p=1.26e-3).base_found(1e-6)
+    assert dataclasses.replace(whole, base_p=0.01).base_found(0.01)
+    assert not dataclasses.replace(whole, base_p=None).base_found(0.01)
+    assert "base_p_value" not in dataclasses.replace(whole, base_p=None).to_dict()
+
+
+def test_a_report_says_what_the_base_model_shows(tmp_path: Path) -> None:
+    scores = beside(MEASURED, measured_with_field(COATER, learnt=3))
+    verdict = verify(scores, config=CONFIG, key=key(), coater=COATER)
+    write_report(verdict, scores, None, tmp_path)
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert BASE not in data["suspect"]["source"]
+    assert "p of the base model in its place" in (tmp_path / "report.html").read_text()
+    found = check_report(tmp_path, key=key(), suspect=scores, coater=COATER)
+    assert states(found)["keyed statistic"] == "matches"
+    found = check_report(tmp_path, key=key(4), suspect=scores, coater=COATER)
+    assert states(found)["figures"] == "differs"
+    assert f"tested the one with {key().fingerprint()[:12]}" in texts(found)["figures"]
+    other = beside(MEASURED, measured_with_field(COATER, learnt=4))
+    found = check_report(tmp_path, key=key(), suspect=other, coater=COATER)
+    assert states(found)["keyed statistic"] == "differs"
+
+
 def test_a_measurement_without_a_field_is_tested_by_its_bits() -> None:
     bare = dataclasses.replace(MEASURED, source={"kind": "preference"})
     finding = verify(bare, key=key()).deciding
@@ -79,12 +131,6 @@ def test_a_lost_field_is_told_and_no_other_scores_are_meant() -> None:
         verify(dataclasses.replace(MEASURED, source=lost), key=key(), coater=COATER)
     pictures = dataclasses.replace(MEASURED, source={"kind": "folder", FIELD: "a meadow"})
     assert verify(pictures, key=key()).deciding.whole is None
-
-
-def test_both_tests_are_counted() -> None:
-    assert suspect_digest(MEASURED) != suspect_digest(MEASURED.of_bits())
-    assert MEASURED.of_bits().of_bits() is not MEASURED
-    assert not MEASURED.of_bits().whole
 
 
 def test_a_risk_that_no_message_reaches_is_inconclusive() -> None:

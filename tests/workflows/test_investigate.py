@@ -30,6 +30,7 @@ from siren_ext.data.image_files import list_images
 from siren_ext.errors import ConfigError, ScoreError
 from siren_ext.evidence.counting import FiledKey
 from siren_ext.keys.coating_key import CoatingKey
+from siren_ext.report.check import check_report
 from siren_ext.report.write import ReportPaths
 from siren_ext.samples.folder import sample_folder
 from siren_ext.scoring.appearance import MIN_IMAGES
@@ -148,6 +149,8 @@ def test_stop_early(ui: Any, coater: Coater, clean: ScoreSet, tmp_path: Path) ->
     assert len(list_images(tmp_path / "g" / "suspect")) == len(guilty.suspect)
     assert guilty.sequential.p_value <= ALPHA.alpha
     assert "only the sequential test counts" in guilty.verdict.warnings[0]
+    checked = {one.name: one.state for one in check_report(tmp_path / "g" / "report").points}
+    assert (checked["verdict"], checked["page"]) == ("matches", "matches")
     drawn = ui.draw.drawn
     again = investigate(
         box(ui, "?lora=stolen"), clean, coater, PLAN, tmp_path / "g", ALPHA, stop_early=True

@@ -14,7 +14,7 @@ from support.tiny_models import draw_images, need_models, shared_model
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.data.dataset import ImageSet
-from siren_ext.errors import Cancelled, CoaterError
+from siren_ext.errors import Cancelled, CoaterError, EvidenceError
 from siren_ext.evidence.precedence import not_committed
 from siren_ext.files import locked
 from siren_ext.preference.config import PreferenceConfig
@@ -78,6 +78,35 @@ def test_a_stopped_call_is_resumed_and_its_report_is_the_same(
     assert again.features is not None
     assert np.array_equal(kept.features, again.features)
     assert whole.verdict.to_dict()["findings"] == found.verdict.to_dict()["findings"]
+
+
+def test_a_failed_test_keeps_the_measurement_of_an_earlier_report(
+    models: list[LocalSuspect], data: ImageSet, tmp_path: Path
+) -> None:
+    coater, out = Coater(SHAPE, seed=1), tmp_path / "report"
+
+    def refused(scores: ScoreSet):
+        raise EvidenceError("The commitment is another one.")
+
+    def call(model: LocalSuspect, **options):
+        config = VerifyConfig(alpha=0.01)
+        return preference_evidence(model, data, coater, key(), out, PLAN, config, **options)
+
+    with pytest.raises(
+        EvidenceError, match=r"another one. The measurement is kept: give report\.pref"
+    ):
+        call(models[0], standing=refused)
+    first = tmp_path / "report.preference.json"
+    assert ScoreSet.load(first).preference
+    call(models[0])
+    before = first.read_bytes()
+    with pytest.raises(EvidenceError, match=r"give new\.report\.preference\.json with --suspect"):
+        call(models[1], standing=refused)
+    assert first.read_bytes() == before
+    assert ScoreSet.load(tmp_path / "new.report.preference.json").preference
+    call(models[1])
+    assert first.read_bytes() != before
+    assert not (tmp_path / "new.report.preference.json").exists()
 
 
 def test_what_is_refused_before_the_model_is_loaded(data: ImageSet, tmp_path: Path) -> None:

@@ -167,6 +167,28 @@ def test_attacks_that_cannot_run_are_rows_without_figures(data: ImageSet, tmp_pa
     assert "was not measured after learned-codec" in found.summary()
 
 
+def test_attacks_that_need_settings_are_rows_without_figures(
+    data: ImageSet, tmp_path: Path
+) -> None:
+    config = RobustnessConfig(images=8, attacks=("edit", "uncoat"))
+    rows = measure_robustness(data, marker(), tmp_path / "out", config).rows[1:]
+    assert [row.outcome for row in rows] == ["not measured"] * 2
+    for row, setting in zip(rows, ("model=FOLDER", "file=FILE"), strict=True):
+        # the command for robustness refuses these settings
+        assert f"'siren-ext attack FOLDER --with {row.attack} --set {setting}" in row.problem
+        assert "this measurement doesn't take" in row.problem
+
+
+def test_evasion_is_made_with_the_tested_coater(data: ImageSet, tmp_path: Path) -> None:
+    coater = marker()
+    coater.center += 0.5  # as features of one number, whose distance is that number
+    config = RobustnessConfig(images=8, attacks=("evade",))
+    evaded = measure_robustness(data, coater, tmp_path / "out", config).rows[1]
+    assert evaded.settings["coater"] == "the one that is tested"
+    assert evaded.settings["radius"] == 8.0
+    assert 30 < (evaded.psnr_db or 0) < 60  # some pixels moved, by at most 8/255
+
+
 def test_large_and_broken_pictures(data: ImageSet, tmp_path: Path) -> None:
     sets = tmp_path / "sets" / "p"
     (sets / "bad.png").write_bytes((sets / "1.png").read_bytes()[:60])

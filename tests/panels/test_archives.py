@@ -1,0 +1,50 @@
+"""Uploads as lists of files that can be read, without where they came from."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from siren_ext.errors import ImageError
+from siren_ext.panels.archives import opened_archive, single_files
+from siren_ext.panels.host import UploadLimits
+
+
+def test_files_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    given = []
+    for folder in ("x", "y"):
+        for name in ("a.png", "a.txt"):
+            given.append(tmp_path / folder / name)
+            given[-1].parent.mkdir(exist_ok=True)
+            given[-1].write_text(folder)
+    found = {}
+    for member in single_files(given):
+        with member.open() as stream:
+            found[str(member.place)] = stream.read()
+    assert found == {"a.png": b"x", "1/a.png": b"y", "a.txt": b"x", "1/a.txt": b"y"}
+    # whose caption the only one is, is not known
+    places = [str(member.place) for member in single_files([given[0], given[2], given[1]])]
+    assert places == ["a.png", "1/a.png", "unclear 0/a.txt"]
+
+
+def test_the_files_of_an_archive(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("folder/", "")
+        archive.writestr("folder/a.png", "picture")
+    with opened_archive(path, UploadLimits()) as members:
+        (member,) = members
+        assert str(member.place) == "folder/a.png"
+        with member.open() as stream:
+            assert stream.read() == b"picture"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(11):
+            archive.writestr(f"{number}.png", "")
+    few = UploadLimits(files=1)
+    with pytest.raises(ImageError, match="has 11 entries; at most 10"), opened_archive(path, few):
+        pytest.fail("too many files were accepted")
+    path.write_bytes(b"no archive")
+    with pytest.raises(ImageError, match="plain ZIP archive"), opened_archive(path, few):
+        pytest.fail("a damaged archive was opened")
