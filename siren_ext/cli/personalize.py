@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siren_ext.cli.common import command, report_notices, report_skipped, say, settings, watched
+from siren_ext.cli.common import (
+    command,
+    report_notices,
+    report_skipped,
+    say,
+    settings,
+    split_assignment,
+    watched,
+)
 from siren_ext.cli.options import Assignments, Base, ConfigFile, Device, Images, Quiet, Seed
 from siren_ext.cli.output import Force, check_output
 from siren_ext.errors import ConfigError
@@ -125,7 +133,7 @@ def personalize_(
         token=token,
         **more_settings,
     )
-    _refuse_unused(chosen.method, rank=rank, class_prompt=class_prompt, token=token)
+    _refuse_unused(chosen.method, assign, rank=rank, class_prompt=class_prompt, token=token)
     if writes_file(out, chosen):  # personalize replaces no other folders
         check_output(out, "adapter", force=force)
     found, more = open_sets(data, class_images, chosen)
@@ -143,17 +151,20 @@ def personalize_(
     report_skipped(list(dict.fromkeys(problems)), "file")
 
 
-def _refuse_unused(method: str, **given: object) -> None:
-    """Refuse options that a method has no use for."""
+def _refuse_unused(method: str, assign: list[str] | None, **given: object) -> None:
+    """Refuse options that a method has no use for, also as ``--set``."""
     from siren_ext.personalize.config import WITH_PRIOR, WITH_TOKEN
 
     users = {"rank": ("lora",), "class_prompt": WITH_PRIOR, "token": WITH_TOKEN}
+    assigned = {split_assignment(text)[0] for text in assign or ()}
     for name, methods in users.items():
-        if given[name] is not None and method not in methods:
-            raise ConfigError(
-                f"--{name.replace('_', '-')} is for {' and '.join(methods)}, but the method is "
-                f"{method}. Leave it out, or choose another --method."
-            )
+        if method in methods or (given[name] is None and name not in assigned):
+            continue
+        option = f"--set {name}" if name in assigned else f"--{name.replace('_', '-')}"
+        raise ConfigError(
+            f"{option} is for {' and '.join(methods)}, but the method is {method}. Leave it out, "
+            "or choose another --method."
+        )
 
 
 def _training(

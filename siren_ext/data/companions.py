@@ -19,7 +19,7 @@ PAIRED_MASK = (MASK[0], f"{MASK[1]}; 'coat' copies them with their images")
 """The same for masks of an image that is there."""
 _CONDITION = ("conditioning image", "left as they are, because they may show uncoated images")
 _THUMB = ("thumbnail", "left as they are")
-_REGULAR = ("regularisation image", "only training images are used")
+_REGULAR = ("regularisation image", "not part of the set itself")
 _SAMPLE = ("picture of a training program", "only training images are used")
 _SERVER_FOLDERS = frozenset(
     {"@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", ".@__thumb", "@tmp"}

@@ -53,6 +53,7 @@ def test_errors_of_methods(call, photos: Path, tmp_path: Path) -> None:
     for words, message in (
         (["--token", "<cat>"], "--token is for textual-inversion and custom-diffusion, but"),
         (["--method", "svdiff", "--rank", "4"], "--rank is for lora, but the method is svdiff"),
+        (["--method", "svdiff", "--set", "rank=4"], "--set rank is for lora, but the method is sv"),
         (["--class-prompt", "a cat"], "--class-prompt is for dreambooth and custom-diffusion"),
     ):
         code, _, err = call(*line, *words)

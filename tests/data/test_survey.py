@@ -184,7 +184,7 @@ def test_regularisation_images_and_samples_of_kohyas_interface(tmp_path: Path, i
     data = ImageSet.open(fill(tmp_path, dict.fromkeys(files, encoded())))
     assert set(names(data)) == {f"{images}/10_sks cat/a.png", "model/m.png"}
     assert data.notices == (
-        "Left out: 1 regularisation image (reg/1_cat/r.png): only training images are used.",
+        "Left out: 1 regularisation image (reg/1_cat/r.png): not part of the set itself.",
         "Left out: 1 picture of a training program (model/sample/s.png): only training images are "
         "used.",
     )
