@@ -78,7 +78,7 @@ def run_steps(
             if time.monotonic() - last_save > SAVE_SECONDS:
                 _write_state(trainer, path, run)
                 last_save = time.monotonic()
-            progress.advance(note=f"loss {trainer.mean_loss:.4f}, {pace:.2f} s/step")
+            progress.advance(note=f"loss {trainer.mean_loss:#.3g}, {pace:.2f} s/step")
     except (KeyboardInterrupt, Cancelled, RankLostError):
         # in the middle of an update keep the last saved state
         if trainer.step and not trainer.updating:
