@@ -123,7 +123,7 @@ def _try(adapter: Adapter, base: str, allow_partial: bool) -> dict[str, Any]:
 
     from siren_ext.diffusion.families import load_any_pipeline
     from siren_ext.diffusion.load import model_name
-    from siren_ext.suspects.local import merge_checked
+    from siren_ext.suspects.merging import merge_checked
 
     pipeline = load_any_pipeline(base, dtype=torch.float32)
     merge = merge_checked(pipeline, adapter, allow_partial=allow_partial)

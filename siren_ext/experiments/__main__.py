@@ -15,6 +15,7 @@ from siren_ext.cli.options import ClassWord
 from siren_ext.errors import ConfigError, MissingExtraError
 from siren_ext.experiments.layout import open_log
 from siren_ext.experiments.options import StudyCoater, StudyImages
+from siren_ext.experiments.paper_ablation import QUICK_STEPS, STEPS, ablation_rows
 from siren_ext.experiments.paper_attacks import QUICK_UNCOATING, UNCOATING
 from siren_ext.experiments.paper_cells import QUICK, Cell, PaperConfig
 from siren_ext.experiments.paper_page import check_columns, check_table, merged, page_text
@@ -163,8 +164,10 @@ def experiments(
             if (cell.made.further or cell.uncoat) and strangers is None:
                 say(f"{one}, {cell.row}, is left out: it needs --others.")
                 continue
-            quality = cell.quality
-            rows = quality_rows(study, one, cell) if quality else study.rows(one, cell)
+            if cell.fitted is not None:
+                rows = ablation_rows(study, one, cell, QUICK_STEPS if quick else STEPS)
+            else:
+                rows = quality_rows(study, one, cell) if cell.quality else study.rows(one, cell)
             # at once, so that a run that is stopped leaves a table
             update_rows(table, partial(merged, new=rows))
             for found in rows:

@@ -28,7 +28,7 @@ from siren_ext.pocket.fidelity import Eff0
 from siren_ext.pocket.measure import EvaluateConfig, measure_recognition
 from siren_ext.pocket.reference import Corpus
 from siren_ext.pocket.train import chosen
-from siren_ext.suspects.local import merge_checked
+from siren_ext.suspects.merging import merge_checked
 
 WAYS = (
     ("ddim", 20, 4.0, False),

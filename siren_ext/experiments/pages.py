@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from siren_ext.errors import ConfigError
+from siren_ext.experiments.rows import given
 from siren_ext.files import atomic
 
 
@@ -26,6 +30,44 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """
     lines = [head, ("---",) * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def spread(values: Sequence[float], form: str = "{:.3g}", unit: str = "") -> str:
+    """The mean of values, and the lowest and highest if there are several.
+
+    Parameters
+    ----------
+    values : Sequence[float]
+        Of one model each; none give an empty text.
+    form : str
+        How a number is written.
+    unit : str
+        Behind the mean.
+
+    Returns
+    -------
+    str
+        Such as ``4.1 % (3.9 to 4.3)``.
+    """
+    if not values:
+        return ""
+    mean = f"{form.format(float(np.mean(values)))}{unit}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ({form.format(min(values))} to {form.format(max(values))})"
+
+
+def shares(rows: Sequence[Mapping[str, Any]], name: str) -> str:
+    """:func:`spread` of a column of shares, as percentages.
+
+    Parameters
+    ----------
+    rows : Sequence[Mapping[str, Any]]
+        Of one model each.
+    name : str
+        The column; rows without a value are left out.
+    """
+    return spread([100 * share for share in given(rows, name)], "{:.0f}", " %")
 
 
 def write_between(page: Path, name: str, text: str) -> None:

@@ -128,6 +128,26 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """How a row's own coater is trained.
+
+    Attributes
+    ----------
+    training : Mapping[str, Any]
+        Settings of :class:`~siren_ext.training.config.TrainConfig` that differ from the preset
+        ``default``.
+    shape : Mapping[str, Any]
+        Settings of :class:`~siren_ext.coater.config.CoaterConfig`, for a new coater.
+    start : bool
+        The bundled start is adapted; otherwise the coater is a new one.
+    """
+
+    training: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    shape: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    start: bool = True
+
+
+@dataclass(frozen=True)
 class Cell:
     """A row of a table.
 
@@ -151,6 +171,8 @@ class Cell:
         model has learnt says nothing to the other.
     quality : bool
         How good the pictures are is measured, and not whether they are accused.
+    fitted : Fitted | None
+        The row has a coater of its own, without a key; None for that of the study.
     paper : str
         What the paper reports, or "lost" if its text was not available.
     """
@@ -162,6 +184,7 @@ class Cell:
     uncoat: str = ""
     alike: bool = False
     quality: bool = False
+    fitted: Fitted | None = None
     paper: str = "lost"
 
 

@@ -22,9 +22,9 @@ def picture_figures(
     Parameters
     ----------
     suspect, reference : ScoreSet
-        Of a keyed coater.
+        Of one coater.
     signs : sequence of int
-        The secret message, of -1 and 1.
+        The secret message, of -1 and 1; not used if the coater is not keyed.
     config : PaperConfig
         Sizes and number of the tests.
     number : int
@@ -34,7 +34,8 @@ def picture_figures(
     -------
     dict
         ``tpr_ALPHA``, ``auc``, ``p_few``, ``p_pictures`` and ``pictures``, as in
-        :meth:`~siren_ext.experiments.paper_study.PaperStudy.rows`.
+        :meth:`~siren_ext.experiments.paper_study.PaperStudy.rows`; both p are None if the coater
+        is not keyed.
     """
     tests = resampled_ks(
         suspect.scores,
@@ -48,7 +49,6 @@ def picture_figures(
     found: dict[str, Any] = {f"tpr_{level:g}": float(share) for level, share in shares}
     found["auc"] = area(suspect.scores, reference.scores).value
     features = suspect.features
-    assert features is not None  # the coater is keyed
-    found["p_few"] = keyed_test(features[: config.size], signs).p_value
-    found["p_pictures"] = keyed_test(features, signs).p_value
-    return found | {"pictures": len(features)}
+    for name, size in (("p_few", config.size), ("p_pictures", None)):
+        found[name] = None if features is None else keyed_test(features[:size], signs).p_value
+    return found | {"pictures": len(suspect.scores)}

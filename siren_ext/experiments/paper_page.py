@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from siren_ext.errors import ConfigError
-from siren_ext.experiments.pages import table
+from siren_ext.experiments.pages import shares, table
+from siren_ext.experiments.paper_ablation import ablation_table
 from siren_ext.experiments.paper_attacks import notes
 from siren_ext.experiments.paper_cells import Cell
 from siren_ext.experiments.paper_quality import quality_table
@@ -137,6 +138,8 @@ def page_text(
                 lines += [f"**{data}**", ""]
             if any(cell.quality for cell in one.cells):
                 lines.append(quality_table(one.cells, known, _NOT_YET))
+            elif any(cell.fitted for cell in one.cells):
+                lines.append(ablation_table(one.cells, known, _NOT_YET))
             else:
                 lines.append(_table(one.cells, known))
                 lines += notes(known)
@@ -174,8 +177,8 @@ def _line(cell: Cell, rows: Sequence[dict[str, Any]]) -> list[str]:
     innocent = [row for row in own if row["role"] == "innocent"]
     if not guilty:
         return [cell.row, cell.paper, _NOT_YET, *[""] * (len(_HEAD) - 3)]
-    rates = [_span([float(row[f"tpr_{level}"]) for row in guilty]) for level in _LEVELS]
-    wrong = _span([float(row[f"tpr_{_LEVELS[0]}"]) for row in innocent])
+    rates = [shares(guilty, f"tpr_{level}") for level in _LEVELS]
+    wrong = shares(innocent, f"tpr_{_LEVELS[0]}")
     keys = [_chances(guilty, name) for name in ("p_few", "p_pictures", "p_file", "p_bits")]
     accused = [
         min(float(row[name]) for name in _BY_KEY if row.get(name) not in ("", None))
@@ -183,16 +186,6 @@ def _line(cell: Cell, rows: Sequence[dict[str, Any]]) -> list[str]:
     ]
     by_key = f"{sum(p <= _SMALLEST_P for p in accused)} of {len(accused)}"
     return [cell.row, cell.paper, *rates, wrong, *keys, by_key, str(len(guilty))]
-
-
-def _span(shares: Sequence[float]) -> str:
-    """The mean of shares, and the lowest and highest."""
-    if not shares:
-        return ""
-    mean = f"{100 * float(np.mean(shares)):.0f} %"
-    if len(shares) == 1:
-        return mean
-    return f"{mean} ({100 * min(shares):.0f} to {100 * max(shares):.0f})"
 
 
 def _chances(rows: Sequence[dict[str, Any]], name: str) -> str:
@@ -226,6 +219,10 @@ for a row; its figures are not for this page. All figures are in
 - **Similarity** and **PSNR** say how pictures look as they are tested, because a rate says little
   where a change ruins pictures: mean cosine of all pairs of a picture and a clean image, and what a
   change of the pictures leaves of them. Of changes it is measured for the first guilty model.
+- Where each row has a coater of its own, that coater has no key. **Photos** are other people's
+  images, tested as if they were pictures of a model. **Detection loss** is that of the extractor at
+  the end of the coater's training. **PSNR** and **colour** say how visible its coating is
+  ([how](figures.md#how-visible-a-coating-is)).
 - **Quality** compares pictures with the clean training images, at the size of the pictures.
   **FID-like** is the Frechet distance, which few pictures make larger than it is, so what counts is
   the difference between coated and clean training, of which there are equal numbers. **KID-like**

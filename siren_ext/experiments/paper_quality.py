@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-import numpy as np
-
 from siren_ext.baselines.similarity import BACKBONES
 from siren_ext.data.dataset import ImageSet
-from siren_ext.experiments.pages import table
+from siren_ext.experiments.pages import spread, table
 from siren_ext.experiments.paper_cells import Cell
 from siren_ext.experiments.paper_study import PaperStudy, Row
 from siren_ext.experiments.picture_quality import FIGURES
@@ -79,16 +77,9 @@ def quality_table(cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]], miss
             lines.append([cell.row, missing, *[""] * (len(HEAD) - 2)])
         for name in known:
             cells_of = [
-                _span(given([row for row in own if row["role"] == role], f"{name}_{figure}"))
+                spread(given([row for row in own if row["role"] == role], f"{name}_{figure}"))
                 for figure, role in product(FIGURES, ("guilty", "innocent"))
             ]
             count = sum(row["role"] == "guilty" for row in own)
             lines.append([cell.row, name, *cells_of, str(count)])
     return table(HEAD, lines)
-
-
-def _span(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    mean = f"{float(np.mean(values)):.3g}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.3g} to {max(values):.3g})"

@@ -70,7 +70,7 @@ class PaperStudy:
     data : ImageSet
         The owner's clean images, with captions.
     coater : Coater
-        A keyed coater.
+        A keyed coater, or one without a key, of which only pictures are tested.
     class_word : str
         Noun for what the images show.
     base : str
@@ -135,7 +135,7 @@ class PaperStudy:
             for number in range(self.config.count(role)):
                 suspect = self._scores(role, number, cell)
                 known = self.known(role, number, table, cell)
-                signs = self._key.signs()
+                signs = self._key.signs() if self.coater.keyed else ()
                 known |= picture_figures(suspect, reference, signs, self.config, number)
                 known |= self._looks(role, number, cell) | self._isolated(role, number, cell)
                 found.append(known | self._file_figures(role, number, cell))
@@ -159,9 +159,9 @@ class PaperStudy:
         """Stands for what all figures depend on: images, coater, base model and settings."""
         counts = ("seeds", "innocents")
         settings = {k: v for k, v in self.config.to_dict().items() if k not in counts}
-        return digest(self.data.hash, self.coater.fingerprint, self._of_base(self.base), settings)
+        return digest(self.data.hash, self.coater.fingerprint, self.of_base(self.base), settings)
 
-    def _of_base(self, base: str) -> str:
+    def of_base(self, base: str) -> str:
         """What is in a base model; the name of a bundled one."""
         if base not in self._bases:
             self._bases[base] = base if base in BUNDLED else model_fingerprint(base)
@@ -220,7 +220,7 @@ class PaperStudy:
         if role != "guilty":  # only coated images have triggers
             made = dataclasses.replace(made, share=0.0, trigger="")
         seed = seed_of(role, number)
-        base = self._of_base(made.base)
+        base = self.of_base(made.base)
         coater = self.coater.fingerprint if made.share else ""
         parts = [self.data.hash, coater, base, self._steps(made), seed, made.to_plain()]
         if made.further and self.others is not None:
@@ -381,7 +381,7 @@ class PaperStudy:
 
     def _file_figures(self, role: str, number: int, cell: Cell) -> Row:
         """What the model's file says; None where only the pictures differ."""
-        if not self.config.file or cell.after or cell.uncoat:
+        if not self.config.file or cell.after or cell.uncoat or not self.coater.keyed:
             return dict.fromkeys(("p_file", "p_bits", "loss"))
         name, _, _ = self._identity(role, number, cell.made)
         plan = PreferenceConfig()

@@ -12,6 +12,7 @@ from typing import Any
 from siren_ext.attacks.apply import Step
 from siren_ext.diffusion.load import SMALL
 from siren_ext.experiments.paper_cells import Cell, Made, PaperTable
+from siren_ext.experiments.paper_objective import OBJECTIVE
 
 STUDY = "ac2f39305db5e7b1"
 """The study whose figures the sentences below the tables speak of: the bundled set, coater and
@@ -23,11 +24,6 @@ _NO_SIBLING = (
 _NO_CAPTIONER = "no captioner is small enough to be part of this; captions are read from files"
 _ELSEWHERE = "other ways of marking images are measured for one training set only"
 _WORD = "a picture of <new1>"
-_TWO_CLASSES = "--set coater.head=binary --set coater.feature_layer=linear"
-_NO_TRAINING = (
-    "it takes a coater's training for each row, hours each. A row is `siren-ext train IMAGES "
-    "--preset paper {}`, then `python -m siren_ext.experiments.detection` with that coater"
-)
 
 
 def _after(row: str, name: str, paper: str = "lost", **settings: Any) -> Cell:
@@ -249,21 +245,7 @@ TABLES: dict[str, PaperTable] = {
             ("half of the same set", "the owner's set is too small to be halved"),
         ),
     ),
-    "table_8": PaperTable(
-        "Parts of the training objective",
-        ".40 without learnability, 100 % with all.",
-        missing=(("all", _NO_TRAINING.format("--set learn_weight=0")),),
-    ),
-    "table_9": PaperTable(
-        "Hypersphere or two classes",
-        "Two classes accuse 100 and 96 % of photos, the hypersphere none.",
-        missing=(("all", _NO_TRAINING.format(_TWO_CLASSES)),),
-    ),
-    "figure_11_13": PaperTable(
-        "Meta-learning, and weights of the objective",
-        "Faster training; results hardly depend on the weights.",
-        missing=(("all", _NO_TRAINING.format("--set learn_weight=2")),),
-    ),
+    **OBJECTIVE,
     "figure_12": PaperTable(
         "False accusations",
         "At or below alpha.",

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from siren_ext.adapters.embeddings import count_lacking
-from siren_ext.adapters.merge import Merge, merge_adapter, resolve
 from siren_ext.adapters.read import Adapter, read_adapter
 from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.diffusion import families, pipelines
@@ -23,14 +22,7 @@ from siren_ext.errors import AdapterError, ConfigError
 from siren_ext.progress import NULL, Progress
 from siren_ext.ranks import current
 from siren_ext.suspects.base import Mimicry, PromptPlan
-
-_TRIAL_PROMPT = "an image"
-_TRIAL_STEPS = 2
-_SMALLEST_CHANGE = 1e-6  # below the rounding of float32 pictures
-_VISIBLE = 0.5 / 255  # half a level of an 8-bit picture
-_TRIAL_SIZE = 256  # side of the trial picture of models that make pictures of any size
-# shares of a change that must survive rounding; below them there is a warning, and an error
-_MOSTLY_KEPT, _HALF_KEPT = 0.9, 0.5
+from siren_ext.suspects.merging import RoundedAwayError, merge_checked
 
 
 @dataclass(frozen=True)
@@ -99,7 +91,8 @@ class LocalSuspect:
     device : str
         Where to run; ``auto`` as in :func:`siren_ext.devices.pick_device`.
     dtype : torch.dtype or None
-        Number format; None takes the fastest format of the device.
+        Number format; None takes the fastest format of the device, or float32 if that would round
+        most of an adapter's change away.
     batch_size : int
         Pictures per batch, for Stable Diffusion 1.x and 2.x.
 
@@ -128,7 +121,7 @@ class LocalSuspect:
         self.adapters: tuple[WeightedAdapter, ...] = tuple(adapter or ())
         self.allow_partial = allow_partial
         self.device = pick_device(device)
-        self.dtype = pick_dtype(self.device) if dtype is None else dtype
+        self._given, self._format = dtype, dtype
         self.batch_size = batch_size
 
     @property
@@ -145,6 +138,18 @@ class LocalSuspect:
         return self._loaded[0]
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The number format; the model is loaded if it depends on what rounding leaves."""
+        if self._format is None:
+            fastest = pick_dtype(self.device)
+            if fastest == torch.float32 or not self.adapters:
+                self._format = fastest
+            else:
+                _ = self.pipeline
+        assert self._format is not None
+        return self._format
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings about the adapters; loads the model if needed."""
         return self._loaded[1]
@@ -156,17 +161,29 @@ class LocalSuspect:
     @cached_property
     def _loaded(self) -> tuple[Pipeline, tuple[str, ...]]:
         """The model with the adapters merged, and warnings."""
+        wanted = self._format or pick_dtype(self.device)
+        try:
+            loaded = self._merged(wanted)
+        except RoundedAwayError as error:
+            if self._given is not None:
+                raise AdapterError(f"{error} Use float32 instead.") from error
+            wanted = torch.float32
+            pipeline, warnings = self._merged(wanted)
+            loaded = pipeline, (f"{error} So the pictures are made in float32.", *warnings)
+        self._format = wanted
+        return loaded
+
+    def _merged(self, dtype: torch.dtype) -> tuple[Pipeline, tuple[str, ...]]:
         if not self.adapters:
-            plain = families.load_any_pipeline(self.model, device=self.device, dtype=self.dtype)
-            return plain, ()
+            return families.load_any_pipeline(self.model, device=self.device, dtype=dtype), ()
         # merged in float32, because rounding to 16 bits twice would lose small changes
         loaded = families.load_any_pipeline(self.model, device=self.device, dtype=torch.float32)
         warnings: list[str] = []
         for (_, adapter), used in zip(self._adapters, self.adapters, strict=True):
             warnings += merge_checked(
-                loaded, adapter, used.weight, self.allow_partial, final_dtype=self.dtype
+                loaded, adapter, used.weight, self.allow_partial, final_dtype=dtype
             ).warnings
-        families.place(loaded, self.device, self.dtype)
+        families.place(loaded, self.device, dtype)
         return loaded, tuple(warnings)
 
     @cached_property
@@ -303,98 +320,3 @@ class LocalSuspect:
             seeds=seeds,
         )
         return pipelines.decode_latents(pipeline, latents).cpu()
-
-
-def merge_checked(
-    pipeline: Pipeline,
-    adapter: Adapter,
-    weight: float = 1.0,
-    allow_partial: bool = False,
-    *,
-    final_dtype: torch.dtype | None = None,
-) -> Merge:
-    """Merge an adapter and check that it has an effect, with one picture before and one after.
-
-    Both pictures have the same seed and few steps. If the check fails, the merge is undone.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        The pipeline to change.
-    adapter : Adapter
-        The adapter.
-    weight : float
-        Its strength.
-    allow_partial : bool
-        Leave out what does not fit, instead of raising an error.
-    final_dtype : torch.dtype or None
-        The number format to which the weights will be converted.
-
-    Returns
-    -------
-    Merge
-        With a warning if the picture hardly changes or rounding loses a part of the change.
-
-    Raises
-    ------
-    AdapterError
-        If the adapter does not fit, the pictures are equal, or rounding to ``final_dtype`` would
-        lose most of the change.
-    """
-    name = adapter.path.name
-    resolve(pipeline, adapter, allow_partial=allow_partial)  # check before making a picture
-    prompt = " ".join((_TRIAL_PROMPT, *adapter.words))
-    before = trial_picture(pipeline, prompt)
-    merge = merge_adapter(
-        pipeline, adapter, scale=weight, allow_partial=allow_partial, final_dtype=final_dtype
-    )
-    after = trial_picture(pipeline, prompt)
-    change = float((after - before).abs().max())
-    if not change > _SMALLEST_CHANGE:
-        merge.undo()
-        raise AdapterError(
-            f"{name} at strength {weight:g}: the adapter changes nothing (largest change of a test "
-            f"picture: {change:.1e}). It is untrained or damaged; the pictures would be those of "
-            "the base model."
-        )
-    notes = []
-    if change < _VISIBLE:
-        notes.append(
-            f"{name} at strength {weight:g} hardly changes a test picture (by {change:.1e} at "
-            "most): the pictures are nearly those of the base model."
-        )
-    if merge.kept < _MOSTLY_KEPT:
-        share = f"only {max(merge.kept, 0):.0%} of the change by {name} survives rounding to "
-        share += f"{str(final_dtype).removeprefix('torch.')}"
-        if merge.kept < _HALF_KEPT:
-            merge.undo()
-            raise AdapterError(f"Of {name}, {share}. Use float32 instead.")
-        notes.append(f"{share[0].upper()}{share[1:]}.")
-    merge.warnings += tuple(notes)
-    return merge
-
-
-@torch.no_grad()
-def trial_picture(pipeline: Pipeline, prompt: str) -> Tensor:
-    """A picture with a fixed seed and few steps, which depends on all weights in use.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        A pipeline of any family.
-    prompt : str
-        What to show.
-
-    Returns
-    -------
-    Tensor
-        1 x 3 x H x W in [0,1].
-    """
-    if not families.is_stable(pipeline):
-        size = _TRIAL_SIZE if families.takes_size(pipeline) else 0
-        drawn = families.draw(pipeline, prompt, 0, steps=_TRIAL_STEPS, guidance=1.0, size=size)
-        return drawn[None]
-    embeds = pipelines.encode_prompts(pipeline, [prompt])
-    noise = seeded_noise(pipeline, [0], pipelines.native_size(pipeline))
-    latents = sample_latents(pipeline, noise, embeds, embeds, steps=_TRIAL_STEPS, guidance=1.0)
-    return pipelines.decode_latents(pipeline, latents)
