@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
 from support.tiny_models import need_models, shared_model
 
 from siren_ext.errors import ModelError
@@ -20,7 +21,7 @@ pytest.importorskip("fsspec", reason="needs the extra 'cluster'")
 
 def test_pictures_are_written_before_they_are_reported(tmp_path, tmp_path_factory) -> None:
     model = shared_model(tmp_path_factory.getbasetemp(), "tiny", "epsilon")
-    suspect = LocalSuspect(model, device="cpu", batch_size=2)
+    suspect = LocalSuspect(model, device="cpu", dtype=torch.float32, batch_size=2)
     plan = PromptPlan(prompts=("a red cat",), count=4, steps=1)
     out = tmp_path / "out"
     setup = GenerateSetup(str(model), (), False, "float32", 2, plan, str(out), suspect.describe())
