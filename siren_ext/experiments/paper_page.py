@@ -219,10 +219,10 @@ for a row; its figures are not for this page. All figures are in
 - **Similarity** and **PSNR** say how pictures look as they are tested, because a rate says little
   where a change ruins pictures: mean cosine of all pairs of a picture and a clean image, and what a
   change of the pictures leaves of them. Of changes it is measured for the first guilty model.
-- Where each row has a coater of its own, that coater has no key. **Photos** are other people's
-  images, tested as if they were pictures of a model. **Detection loss** is that of the extractor at
-  the end of the coater's training. **PSNR** and **colour** say how visible its coating is
-  ([how](figures.md#how-visible-a-coating-is)).
+- Where each row has a coater of its own, it has no key and is trained for 200 steps with the preset
+  `default`. **Photos** are other people's images, tested as if they were pictures of a model.
+  **Detection loss** is that of the extractor at the end of that training. **PSNR** and **colour**
+  say how visible the coating is ([how](figures.md#how-visible-a-coating-is)).
 - **Quality** compares pictures with the clean training images, at the size of the pictures.
   **FID-like** is the Frechet distance, which few pictures make larger than it is, so what counts is
   the difference between coated and clean training, of which there are equal numbers. **KID-like**

@@ -353,8 +353,8 @@ class PaperStudy:
         before, (after, _) = self.pictures(role, number, cell), self._after(role, number, cell)
         if not after:
             return before
-        changed = self._changed(role, number, cell)
-        return handle_folder(ImageSet.open(before), changed, after, seed=number).root
+        out, shown = self._changed(role, number, cell), Named(self.progress, f"{role} {number}")
+        return handle_folder(ImageSet.open(before), out, after, seed=number, progress=shown).root
 
     def _scores(self, role: str, number: int, cell: Cell) -> ScoreSet:
         """Scores of a model's pictures, made unless they exist."""
