@@ -195,7 +195,7 @@ def rank_of(parts: Mapping[str, Tensor]) -> int | None:
     With LoKr it is the rank of the second factor if both are low-rank.
     """
     for name in ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b"):
-        if name in parts:
+        if name in parts and parts[name].ndim:  # a single number fits no weight
             return parts[name].shape[0]
     return None
 

@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from siren_ext.adapters.summary import listing
 from siren_ext.documents import read_json
 from siren_ext.errors import AdapterError
 from siren_ext.schema import convert
@@ -175,6 +176,13 @@ def read_part(
         raise AdapterError(
             f"{path.name} can't be read as safetensors: {error}. Download or copy it again."
         ) from error
+    # two numbers in a byte, with which torch can't calculate
+    packed = [key for key, value in tensors.items() if "float4" in str(value.dtype)]
+    if packed:
+        raise AdapterError(
+            f"{path.name} contains {listing(packed)} in numbers of four bits; expected 8 bits or "
+            "more. Convert it to 16 bits first."
+        )
     return Part(path, tensors, metadata, adapter_hash(path), component, config)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from support.toy_adapters import normal
 
-from siren_ext.adapters.changes import SPECTRAL, WHOLE, Change, lora_delta
+from siren_ext.adapters.changes import LOHA, LOKR, LORA, SPECTRAL, WHOLE, Change, lora_delta
 from siren_ext.adapters.keys import Place
 
 
@@ -51,3 +52,17 @@ def test_whole_weights() -> None:
     assert Change(place, WHOLE, parts).misfit(weight, bias) is None
     assert "bias 6" in str(Change(place, WHOLE, parts).misfit(weight, None))
     assert "weight 6x5" in str(Change(place, WHOLE, parts).misfit(normal(6, 5), bias))
+
+
+@pytest.mark.parametrize("lost", ["down", "hada_w1_b", "lokr_w2_b"])
+def test_a_factor_of_a_single_number_fits_no_weight(lost: str) -> None:
+    kinds = {
+        LORA: ("down", "up"),
+        LOHA: ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),
+        LOKR: ("lokr_w1", "lokr_w2_a", "lokr_w2_b"),
+    }
+    kind = next(kind for kind, names in kinds.items() if lost in names)
+    parts = {name: normal(2, 2) if name != lost else torch.tensor(1.0) for name in kinds[kind]}
+    change = Change(Place("unet", "a"), kind, parts)
+    assert change.rank is None
+    assert f"{lost} a single number" in str(change.misfit(normal(2, 2), None))

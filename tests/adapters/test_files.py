@@ -46,6 +46,17 @@ def test_hostile_files_are_refused(tmp_path: Path, name: str) -> None:
         read_adapter(path, allow_partial=True)
 
 
+def test_numbers_of_four_bits_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    names = ("lora_unet_x.lora_down.weight", "lora_unet_x.lora_up.weight")
+    entries = {
+        name: {**entry(8 * i, 8 * i + 8, [4, 4]), "dtype": "F4"} for i, name in enumerate(names)
+    }
+    path.write_bytes(header(entries, b"\x11" * 16))
+    with pytest.raises(AdapterError, match=r"a.safetensors (contains .* four bits|can't be read)"):
+        read_adapter(path)
+
+
 def test_files_of_other_kinds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AdapterError, match="no adapter file"):
         read_adapter(tmp_path / "absent.safetensors")
