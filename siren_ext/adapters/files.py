@@ -81,6 +81,20 @@ def read_parts(path: Path) -> list[Part]:
     return [read_part(path, _component(path.parent), config)]
 
 
+def holds_adapter(folder: Path) -> bool:
+    """Whether :func:`read_parts` takes a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Any folder. A new word beside a whole diffusers model is not counted.
+    """
+    names = [PEFT_CONFIG, DIFFUSERS_WEIGHTS, *(f"{part}/{PEFT_CONFIG}" for part in COMPONENTS)]
+    if not (folder / "model_index.json").is_file():
+        names += [EMBEDDING_WEIGHTS, CUSTOM_WEIGHTS]
+    return any((folder / name).is_file() for name in names)
+
+
 def adapter_hash(path: Path) -> str:
     """SHA-256 of the tensor bytes of a safetensors file (kohya's ``sshs_model_hash``).
 
