@@ -161,6 +161,9 @@ def test_wrong_settings_end_the_run(ui: A1111Standin) -> None:
         list(suspect(ui).generate(plan(size=20)))
     with pytest.raises(ConfigError, match="<lora"):
         list(suspect(ui).generate(plan(prompts=("a <lora:x:1>",))))
+    for tag in ("<lyco:x:1>", "<hypernet:x:1>"):  # the first is another name of <lora:x:1>
+        with pytest.raises(ConfigError, match="remove it"):
+            list(suspect(ui).generate(plan(prompts=(f"a {tag}",))))
 
 
 def test_own_size_of_the_web_ui(ui: A1111Standin) -> None:
