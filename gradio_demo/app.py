@@ -35,6 +35,7 @@ from siren_ext.panels.uploads import collect_images
 from siren_ext.panels.verify import verdict_parts, verdict_values, verify_panel
 from siren_ext.panels.widgets import connect, image_files, reveal, run_and_stop
 from siren_ext.progress import NULL
+from siren_ext.report.redaction import clean as redacted
 from siren_ext.samples.folder import sample_set
 from siren_ext.scoring.score import score_folder
 from siren_ext.training.prompts import class_noun
@@ -368,7 +369,7 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*values)
         except SirenError as error:
-            raise gr.Error(str(error)) from error
+            raise gr.Error(str(redacted(str(error)))) from error
 
     return run
 
