@@ -366,9 +366,16 @@ class ComfyUISuspect(RemoteSuspect):
     def _found(self, kind: str, name: str) -> str:
         """The server's name of a file that may be given without its suffix."""
         listed = self.files(kind)
-        for candidate in listed:
-            if name in (candidate, candidate.rpartition(".")[0]):
-                return candidate
+        if name in listed:
+            return name
+        found = [candidate for candidate in listed if candidate.rpartition(".")[0] == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ConfigError(
+                f"{self.client.origin} has {len(found)} files {str(name)[:120]!r} among its {kind}:"
+                f" {quoted(', '.join(found))}. Give one of these names."
+            )
         raise ConfigError(
             f"{self.client.origin} has no {str(name)[:120]!r} among its {kind}: "
             f"{quoted(', '.join(listed)) or '(none found)'}."
