@@ -211,7 +211,10 @@ class A1111Suspect(RemoteSuspect):
         ------
         SuspectError
             If the web UI does not make it.
+        AdapterError
+            If the LoRA changes nothing.
         """
+        self.trust_adapter(plan, index, progress)
         height, width = image.shape[1:]
         given = {
             "init_images": [encode_base64(image)],

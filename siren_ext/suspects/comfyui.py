@@ -225,6 +225,7 @@ class ComfyUISuspect(RemoteSuspect):
         The picture stays in the server's input folder. Arguments, result and errors are those of
         :meth:`siren_ext.suspects.a1111.A1111Suspect.redraw`.
         """
+        self.trust_adapter(plan, index, progress)
         sides = image.shape[2], image.shape[1]
 
         def once() -> Tensor:

@@ -199,6 +199,26 @@ class RemoteSuspect(ABC):
             yield Mimicry(image, index, plan.prompt(index), self.seed(plan, index))
             progress.advance()
 
+    def trust_adapter(self, plan: PromptPlan, index: int, progress: Progress = NULL) -> None:
+        """Request a picture with and without the adapter, unless it is known to have an effect.
+
+        Parameters
+        ----------
+        plan, index, progress
+            As in :meth:`draw`.
+
+        Raises
+        ------
+        AdapterError
+            If the adapter changes nothing.
+        ConfigError, SuspectError
+            As in :meth:`generate`.
+        """
+        if not self._trusted:
+            self.check(plan)
+            self._with_adapter_checked(plan, index, progress)
+            self._trusted = True
+
     def _with_adapter_checked(self, plan: PromptPlan, index: int, progress: Progress) -> Tensor:
         """A picture, after checking that the adapter changes it."""
         progress.advance(0, note="checking the adapter")
