@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.toy_adapters import normal
 
-from siren_ext.adapters.changes import LOHA, LOKR, LORA, SPECTRAL, WHOLE, Change, lora_delta
+from siren_ext.adapters.changes import LOHA, LOKR, LORA, OFT, SPECTRAL, WHOLE, Change, lora_delta
 from siren_ext.adapters.keys import Place
 
 
@@ -66,3 +66,35 @@ def test_a_factor_of_a_single_number_fits_no_weight(lost: str) -> None:
     change = Change(Place("unet", "a"), kind, parts)
     assert change.rank is None
     assert f"{lost} a single number" in str(change.misfit(normal(2, 2), None))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shapes", "weight"),
+    [
+        (LOKR, {"lokr_w1": (), "lokr_w2": (2, 2)}, (4, 4)),
+        (LOKR, {"lokr_w1": (2, 2), "lokr_w2": ()}, (4, 4)),
+        # a product of matrices would be made for each of the rows, and reshaped
+        (LOKR, {"lokr_w1_a": (2, 2), "lokr_w1_b": (2, 2, 1), "lokr_w2": (2, 2)}, (4, 4)),
+        (LOKR, {"lokr_w1_a": (1, 2), "lokr_w1_b": (2, 4, 1), "lokr_w2": (2, 2)}, (2, 8)),
+        (
+            LOKR,
+            {"lokr_w1": (1, 1), "lokr_w2_a": (2, 4), "lokr_w2_b": (2, 4, 1, 1),
+             "lokr_t2": (2, 2, 3, 3)},
+            (4, 4, 3, 3),
+        ),
+        (
+            LOHA,
+            {"hada_w1_a": (2, 2), "hada_w1_b": (2, 2, 2), "hada_w2_a": (2, 2),
+             "hada_w2_b": (2, 4)},
+            (2, 4),
+        ),
+        (LOKR, {"lokr_w1": (2, 1), "lokr_w2": (2, 1), "dora": (4, 2)}, (4,)),
+        (OFT, {"rotation": (1, 2, 1, 1)}, (2, 4)),
+    ],
+)  # fmt: skip
+def test_factors_of_other_shapes_fit_no_weight(
+    kind: str, shapes: dict[str, tuple[int, ...]], weight: tuple[int, ...]
+) -> None:
+    parts = {name: torch.ones(shape) for name, shape in shapes.items()}
+    change = Change(Place("unet", "a"), kind, parts)
+    assert "weight" in str(change.misfit(normal(*weight), None))
