@@ -97,6 +97,14 @@ def test_a_lora_that_the_web_ui_passes_over(webui: Path) -> None:
         generator.generate(request(loras=(("misfit", 1.0),)), webui / "x", NULL)
 
 
+def test_each_of_several_loras_has_to_work(webui: Path) -> None:
+    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
+    for others in (("innocent", "misfit"), ("misfit", "innocent")):
+        loras = tuple((name, 1.0) for name in others)
+        with pytest.raises(AdapterError, match=r"^misfit: .* same image"):
+            generator.generate(request(loras=loras), webui / "x", NULL)
+
+
 def test_a_gpu_that_rounds_otherwise_each_time_hides_no_misfit(
     webui: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
