@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -78,12 +79,16 @@ class RemoteSuspect(ABC):
     Raises
     ------
     ConfigError
-        If there is a budget but no price.
+        If there is a budget but no price, or the strength is not finite.
     """
 
     def __init__(self, limits: RequestLimits, *, adapter: str = "", scale: float = 1.0) -> None:
         if limits.budget and not limits.price:
             raise ConfigError("A budget is set but no price; also give the price of one request.")
+        if not math.isfinite(scale):
+            raise ConfigError(
+                f"The strength of {adapter or 'an adapter'} is {scale}; expected a number."
+            )
         self.limits = limits
         self.usage = Usage()
         self.adapter = adapter
