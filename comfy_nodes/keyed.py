@@ -119,6 +119,11 @@ class NewKey(io.ComfyNode):
         return paths.input_check(files.new_key_file, save_as)
 
     @classmethod
+    def fingerprint_inputs(cls, save_as: str | None, **_: Any) -> str | float:
+        # without its file, a key that ComfyUI still has in memory proves nothing later
+        return paths.fingerprint((files.new_key_file, save_as))
+
+    @classmethod
     def execute(cls, coater: Any, save_as: str) -> io.NodeOutput:
         from siren_ext.errors import CoaterError
         from siren_ext.evidence.counting import FiledKey
@@ -280,6 +285,12 @@ class KeyedVerify(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, commitment: str | None = None) -> bool | str:
         return paths.input_check(commitments.commitment_file, commitment)
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, commitment: str | None = commitments.NO_COMMITMENT, **_: Any
+    ) -> str | float:
+        return paths.fingerprint((commitments.commitment_file, commitment))
 
     @classmethod
     def execute(

@@ -52,8 +52,9 @@ class TrainCoater(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, folder: str | None, **_: Any) -> str | float:
-        return paths.fingerprint((paths.image_folder, folder))
+    def fingerprint_inputs(cls, folder: str | None, save_as: str | None, **_: Any) -> str | float:
+        # without its file, a coater that ComfyUI still has in memory proves nothing later
+        return paths.fingerprint((paths.image_folder, folder), (files.new_coater_file, save_as))
 
     @classmethod
     def execute(

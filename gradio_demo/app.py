@@ -35,6 +35,7 @@ from siren_ext.panels.uploads import collect_images
 from siren_ext.panels.verify import verdict_parts, verdict_values, verify_panel
 from siren_ext.panels.widgets import connect, image_files, reveal, run_and_stop
 from siren_ext.progress import NULL
+from siren_ext.report.redaction import clean as redacted
 from siren_ext.samples.folder import sample_set
 from siren_ext.scoring.score import score_folder
 from siren_ext.training.prompts import class_noun
@@ -309,9 +310,9 @@ def add_api(host: PanelHost) -> None:
         buttons = [gr.Button() for _ in range(3)]
 
     def coat(given: Any, own: Any, power: float) -> tuple[str, dict[str, Any]]:
-        job = host.jobs.new("api")
-        data = ImageSet.open(collect_images(given, "", host.limits, job / "originals"))
-        done = coat_step(data, host.coaters.load("samples", own), job, strength=power)
+        with host.jobs.working("api") as job:
+            data = ImageSet.open(collect_images(given, "", host.limits, job / "originals"))
+            done = coat_step(data, host.coaters.load("samples", own), job, strength=power)
         images = [
             {"file": e.output, "psnr_db": e.psnr_db, "before": e.clean_score,
              "after": e.coated_score}
@@ -322,19 +323,19 @@ def add_api(host: PanelHost) -> None:
         return str(done.archive), facts
 
     def score(given: Any, own: Any) -> dict[str, Any]:
-        into = host.jobs.new("api") / "images"
-        place = collect_images(given, "", host.limits, into, flat=True)
-        return score_folder(place, host.coaters.load("samples", own), progress=NULL).to_dict()
+        with host.jobs.working("api") as job:
+            place = collect_images(given, "", host.limits, job / "images", flat=True)
+            return score_folder(place, host.coaters.load("samples", own), progress=NULL).to_dict()
 
     def verify(given: Any, other: Any, own: Any, risk: float) -> tuple[dict[str, Any], list[str]]:
-        job = host.jobs.new("api")
-        suspect = collect_images(
-            given, "", host.limits, job / "suspect", what="suspicious images", flat=True
-        )
-        clean = reference_paths(other, "", host, job)
-        verification = verify_step(
-            suspect, clean, host.coaters.load("samples", own), job, alpha=risk
-        )
+        with host.jobs.working("api") as job:
+            suspect = collect_images(
+                given, "", host.limits, job / "suspect", what="suspicious images", flat=True
+            )
+            clean = reference_paths(other, "", host, job)
+            verification = verify_step(
+                suspect, clean, host.coaters.load("samples", own), job, alpha=risk
+            )
         return verification.verdict.to_dict(), [
             str(verification.report.html),
             str(verification.report.json),
@@ -368,7 +369,7 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*values)
         except SirenError as error:
-            raise gr.Error(str(error)) from error
+            raise gr.Error(str(redacted(str(error)))) from error
 
     return run
 

@@ -155,7 +155,8 @@ class Guided:
 
         def work() -> None:
             try:
-                self._run_steps(images, noun, job_id, update)
+                with self.host.jobs.working("guided") as job:
+                    self._run_steps(images, noun, job_id, job, update)
             except Cancelled:
                 update(stopped=True)
             except SirenError as error:
@@ -177,9 +178,9 @@ class Guided:
             self.host.stops.request(job_id)  # the visitor has left
 
     def _run_steps(
-        self, images: Path | None, noun: str, job_id: str, update: Callable[..., None]
+        self, images: Path | None, noun: str, job_id: str, job: Path, update: Callable[..., None]
     ) -> None:
-        length, job = self.length, self.host.jobs.new("guided")
+        length = self.length
         data = sample_set() if images is None else ImageSet.open(images)
         data = _first(data, length.images)
         prompt = None if images is None else surrogate_prompt(noun)

@@ -30,6 +30,7 @@ from siren_ext.errors import ConfigError, SirenError
 from siren_ext.panels.actions import coat_step, verify_step
 from siren_ext.panels.host import PanelHost
 from siren_ext.panels.uploads import check_images
+from siren_ext.report.redaction import clean
 from siren_ext.scoring.score import score_folder
 
 MAX_WAITING = 4
@@ -131,7 +132,7 @@ def _locked(
     except _Forbidden as error:
         return _refusal(403, str(error))
     except SirenError as error:
-        return _refusal(422, str(error))
+        return _refusal(422, str(clean(str(error))))
     finally:
         host.jobs.remove(job)
 

@@ -15,6 +15,7 @@ from siren_ext.data.images import Picture, write_picture
 from siren_ext.errors import AdapterError, Cancelled, ModelError
 from siren_ext.panels.generation import ImageRequest, Loras, ModelFiles
 from siren_ext.progress import Progress
+from siren_ext.suspects.remote import SMALLEST_CHANGE
 from siren_ext.text import printable
 
 SAMPLER, SCHEDULER = "DPM++ 2M", "Automatic"
@@ -90,7 +91,7 @@ class WebuiGenerator:
         both sets of a test are made in the same way.
 
         A web UI silently leaves out a LoRA that it can't use. The first image is therefore also
-        generated without the LoRAs, and must differ.
+        generated without each of the LoRAs, and must differ.
 
         Parameters
         ----------
@@ -111,23 +112,21 @@ class WebuiGenerator:
         ModelError
             The checkpoint is missing, or the web UI failed or returned no usable image.
         AdapterError
-            A LoRA's name can't be written into a prompt, or the LoRAs have no effect.
+            A LoRA's name can't be written into a prompt, or a LoRA has no effect.
         Cancelled
             The user pressed Stop, or the web UI's own Interrupt or Skip.
         """
-        tags = "".join(_tag(name, weight) for name, weight in request.loras)
+        tags = [_tag(name, weight) for name, weight in request.loras]
         checkpoint = _checkpoint(request.checkpoint)
         progress.stage(f"Generating ({request.role})", request.count)
         out.mkdir(parents=True, exist_ok=True)
         for index in range(request.count):
             prompt = request.prompts[index % len(request.prompts)]
-            pixels = _draw(request, checkpoint, prompt + tags, index)
-            if (
-                index == 0
-                and tags
-                and np.array_equal(pixels, _draw(request, checkpoint, prompt, 0))
-            ):
-                raise _without_effect(request, checkpoint)
+            pixels = _draw(request, checkpoint, prompt + "".join(tags), index)
+            for place in range(len(tags)) if index == 0 else ():
+                others = prompt + "".join(tags[:place] + tags[place + 1 :])
+                if _alike(pixels, _draw(request, checkpoint, others, 0)):
+                    raise _without_effect(request.loras[place][0], checkpoint)
             write_picture(Picture(pixels), out / f"{index:05d}.png")
             progress.advance()
         return {
@@ -158,12 +157,18 @@ def _checkpoint(title: str) -> Any:
     return found
 
 
-def _without_effect(request: ImageRequest, checkpoint: Any) -> AdapterError:
-    names = ", ".join(printable(name) for name, _ in request.loras)
+def _alike(first: Any, second: Any) -> bool:
+    """Whether two images are the same, but for what a GPU changes from one call to the next."""
+    if first.shape != second.shape:
+        return False
+    return float(np.abs(first.astype(float) - second).mean()) <= 255 * SMALLEST_CHANGE
+
+
+def _without_effect(name: str, checkpoint: Any) -> AdapterError:
     return AdapterError(
-        f"{names}: the web UI makes the same image with it and without it. It was made for another "
-        f"type of model than {checkpoint.title}, or could not be read; see the web UI's console. "
-        "Choose the checkpoint that it was made for."
+        f"{printable(name)}: the web UI makes the same image with it and without it. It was made "
+        f"for another type of model than {checkpoint.title}, or could not be read; see the web "
+        "UI's console. Choose the checkpoint that it was made for."
     )
 
 

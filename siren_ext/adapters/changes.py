@@ -195,7 +195,7 @@ def rank_of(parts: Mapping[str, Tensor]) -> int | None:
     With LoKr it is the rank of the second factor if both are low-rank.
     """
     for name in ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b"):
-        if name in parts:
+        if name in parts and parts[name].ndim:  # a single number fits no weight
             return parts[name].shape[0]
     return None
 
@@ -320,8 +320,12 @@ def _product_shape(kind: str, parts: Mapping[str, Tensor]) -> tuple[int, ...] | 
     if kind == LOHA:
         halves = {_pair(shapes, f"hada_w{h}_a", f"hada_w{h}_b", f"hada_t{h}") for h in "12"}
         return halves.pop() if len(halves) == 1 else None
-    first = shapes.get("lokr_w1") or _pair(shapes, "lokr_w1_a", "lokr_w1_b", "")
-    second = shapes.get("lokr_w2") or _pair(shapes, "lokr_w2_a", "lokr_w2_b", "lokr_t2")
+    if "lokr_w2_b" in shapes and "lokr_t2" not in shapes:  # may have a kernel of its own
+        shapes["lokr_w2_b"] = _as_matrix(shapes["lokr_w2_b"])
+    first, second = (
+        shapes[name] if name in shapes else _pair(shapes, f"{name}_a", f"{name}_b", core)
+        for name, core in (("lokr_w1", ""), ("lokr_w2", "lokr_t2"))
+    )
     if first is None or second is None or len(first) != 2 or len(second) < 2:
         return None
     return (first[0] * second[0], first[1] * second[1], *second[2:])
@@ -343,12 +347,17 @@ def _pair(
 ) -> tuple[int, ...] | None:
     """Shape of the product of two factors, or of a Tucker product; None if they do not fit."""
     one, two, t = shapes[a], shapes[b], shapes.get(core)
-    if len(one) != 2 or len(two) < 2:
+    if len(one) != 2 or len(two) != 2:
         return None
     if t is None:
-        return (one[0], math.prod(two[1:])) if one[1] == two[0] else None
-    fits = len(t) > 2 and len(two) == 2 and t[:2] == (one[0], two[0])
+        return (one[0], two[1]) if one[1] == two[0] else None
+    fits = len(t) > 2 and t[:2] == (one[0], two[0])
     return (one[1], two[1], *t[2:]) if fits else None
+
+
+def _as_matrix(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a factor whose kernel is folded into its columns."""
+    return (shape[0], math.prod(shape[1:])) if len(shape) > 2 else shape
 
 
 def _same(found: tuple[int, ...], weight: tuple[int, ...], kind: str) -> bool:
@@ -357,7 +366,7 @@ def _same(found: tuple[int, ...], weight: tuple[int, ...], kind: str) -> bool:
         return True
     if len(weight) > 1 and all(side == 1 for side in (*found[2:], *weight[2:])):
         return found[:2] == weight[:2]
-    folded = kind in (LOHA, LOKR) and len(found) == 2
+    folded = kind in (LOHA, LOKR) and len(found) == 2 and len(weight) > 1
     return folded and found == (weight[0], math.prod(weight[1:]))
 
 

@@ -104,6 +104,8 @@ class Words:
         return text
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Python's own, which a copy asks for before it has a tokenizer
+            raise AttributeError(name)
         return getattr(self.__dict__["_tokenizer"], name)
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from siren_ext.adapters.summary import listing
 from siren_ext.documents import read_json
 from siren_ext.errors import AdapterError
 from siren_ext.schema import convert
@@ -22,7 +23,9 @@ PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 DIFFUSERS_WEIGHTS = "pytorch_lora_weights.safetensors"
 EMBEDDING_WEIGHTS = "learned_embeds.safetensors"
 CUSTOM_WEIGHTS = "pytorch_custom_diffusion_weights.safetensors"
-COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2")
+COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
+_WORDS = "*_emb.safetensors"
+"""New words that diffusers' script for pivotal tuning writes beside a LoRA."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 """Endings of files of weights that can run code when they are opened."""
 _LENGTH = 8
@@ -65,19 +68,37 @@ def read_parts(path: Path) -> list[Part]:
         A ``.safetensors`` file of at most 4 GiB, or a folder written by peft or diffusers, also
         one of Custom Diffusion, whose words are in files of their own. A peft
         folder may also contain one peft folder per network (``unet``, ``transformer``,
-        ``text_encoder``, ``text_encoder_2``), as written by peft's training scripts.
+        ``text_encoder``, ``text_encoder_2``, ``text_encoder_3``), as written by peft's training
+        scripts.
 
     Raises
     ------
     AdapterError
-        If there is no adapter, or it is unreadable, too large or in another format.
+        If there is no adapter, it is unreadable, too large or in another format, or a folder has
+        more parts than those that are read together.
     """
     path = Path(path)
     if path.is_dir():
-        return _read_folder(path)
+        parts = _read_folder(path)
+        _refuse_more(path, [part.path for part in parts])
+        return parts
     beside = path.with_name(PEFT_CONFIG)
     config = _read_config(beside) if path.name == PEFT_WEIGHTS and beside.is_file() else None
     return [read_part(path, _component(path.parent), config)]
+
+
+def holds_adapter(folder: Path) -> bool:
+    """Whether :func:`read_parts` takes a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Any folder. A new word beside a whole diffusers model is not counted.
+    """
+    names = [PEFT_CONFIG, DIFFUSERS_WEIGHTS, *(f"{part}/{PEFT_CONFIG}" for part in COMPONENTS)]
+    if not (folder / "model_index.json").is_file():
+        names += [EMBEDDING_WEIGHTS, CUSTOM_WEIGHTS]
+    return any((folder / name).is_file() for name in names)
 
 
 def adapter_hash(path: Path) -> str:
@@ -133,6 +154,22 @@ def _read_folder(path: Path) -> list[Part]:
     )
 
 
+def _refuse_more(path: Path, read: list[Path]) -> None:
+    """Refuse a folder with parts of an adapter that would be left out without a word."""
+    parts = [path / name / PEFT_WEIGHTS for name in COMPONENTS]
+    parts += [path / DIFFUSERS_WEIGHTS, *sorted(path.glob(_WORDS))]
+    left = [file for file in parts if file.is_file() and file not in read]
+    if left:
+        both = (
+            ", ".join(file.relative_to(path).as_posix() for file in some) for some in (read, left)
+        )
+        raise AdapterError(
+            f"{path.name} contains {' and also '.join(both)}, which are not read together; "
+            "expected one adapter. They were probably trained together: give each file itself, as "
+            "an adapter of its own."
+        )
+
+
 def _component(folder: Path) -> str | None:
     """The network that the name of a folder gives."""
     return folder.name if folder.name in COMPONENTS else None
@@ -175,6 +212,13 @@ def read_part(
         raise AdapterError(
             f"{path.name} can't be read as safetensors: {error}. Download or copy it again."
         ) from error
+    # two numbers in a byte, with which torch can't calculate
+    packed = [key for key, value in tensors.items() if "float4" in str(value.dtype)]
+    if packed:
+        raise AdapterError(
+            f"{path.name} contains {listing(packed)} in numbers of four bits; expected 8 bits or "
+            "more. Convert it to 16 bits first."
+        )
     return Part(path, tensors, metadata, adapter_hash(path), component, config)
 
 

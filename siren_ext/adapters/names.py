@@ -180,6 +180,8 @@ class Modules:
         self._elsewhere = {T5: TEXT_3 if has_third else TEXT_2}
         if getattr(pipeline, UNET, None) is None:
             self._elsewhere[UNET] = TRANSFORMER
+            if not has_third:  # kohya's scripts number Flux's T5 as that of Stable Diffusion 3
+                self._elsewhere[TEXT_3] = TEXT_2
 
     def find(self, place: Place) -> Target | str:
         """The module of a place, or a phrase that says why there is none."""

@@ -108,7 +108,8 @@ def rotation_misfit(rotation: Tensor, rescale: Tensor | None, channels: int) -> 
         return True
     if rotation.ndim == 4:
         # the first factor joins channels side / 2 apart, each further one twice as far
-        return count * side != channels or channels % (side << (len(rotation) - 1)) != 0
+        whole = side % 2 == 0 and count * side == channels
+        return not whole or channels % (side << (len(rotation) - 1)) != 0
     return not shared and count * side != channels
 
 

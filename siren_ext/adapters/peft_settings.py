@@ -76,6 +76,11 @@ class PeftSettings:
         self.root = bool(config.get("use_rslora"))
         self.feedforward = config.get("feedforward_modules")
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """All that determines how weights are applied, as plain values."""
+        return {name: value for name, value in vars(self).items() if name != "source"}
+
     def scale(self, path: str, rank: int | None) -> float:
         """The factor of a module: alpha / rank, or alpha / sqrt(rank) for rsLoRA.
 

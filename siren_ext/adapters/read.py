@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -87,6 +89,8 @@ class Adapter:
         Keys that were not understood, with the reason; empty unless partial reading was allowed.
     metadata : dict of str to str
         What the file says about itself.
+    settings : str
+        SHA-256 of peft's settings, which are not part of ``hash``; empty without any.
     """
 
     path: Path
@@ -96,6 +100,7 @@ class Adapter:
     embeddings: tuple[Embedding, ...] = ()
     leftovers: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict, repr=False)
+    settings: str = ""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -124,6 +129,7 @@ class Adapter:
             words=self.words,
             leftovers=self.leftovers,
             metadata=self.metadata,
+            settings=self.settings,
         )
 
 
@@ -153,6 +159,7 @@ def read_adapter(path: Path, *, allow_partial: bool = False) -> Adapter:
         changes=tuple(change for one in found for change in one.changes),
         embeddings=tuple(word for one in found for word in one.embeddings),
         leftovers=tuple(left for one in found for left in one.leftovers),
+        settings=joined_hash([one.settings for one in found if one.settings] or [""]),
     )
     if not whole.changes and not whole.embeddings:
         held = listing(whole.leftovers) if whole.leftovers else "no tensors"
@@ -224,8 +231,9 @@ def _read_part(part: Part) -> Adapter:
             changes.append(replace(change, module=keys[place].module))
     style = "+".join(sorted(styles)) or "unknown"
     return Adapter(
-        part.path, part.hash, style, tuple(changes), (), tuple(sorted(left)), part.metadata
-    )
+        part.path, part.hash, style, tuple(changes), (), tuple(sorted(left)), part.metadata,
+        _mark(settings),
+    )  # fmt: skip
 
 
 def _whole(field: str, value: Tensor) -> bool:
@@ -275,6 +283,12 @@ def _settings(part: Part, styles: Iterable[str]) -> dict[str | None, PeftSetting
             "gives its alpha; expected both. Give the folder that peft wrote."
         )
     return {}
+
+
+def _mark(settings: Mapping[str | None, PeftSettings]) -> str:
+    """SHA-256 of settings; empty without any."""
+    facts = sorted((name or "", one.facts) for name, one in settings.items())
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest() if facts else ""
 
 
 def _diffusers_settings(source: str, packed: str) -> dict[str | None, PeftSettings]:

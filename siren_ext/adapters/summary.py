@@ -61,6 +61,8 @@ class AdapterSummary:
         Keys that were not understood, if partial reading was allowed.
     metadata : dict of str to str
         What the file says about itself.
+    settings : str
+        SHA-256 of peft's settings, such as alpha; empty without any.
     """
 
     path: Path
@@ -74,6 +76,7 @@ class AdapterSummary:
     words: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict, repr=False)
+    settings: str = ""
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for provenance, without folders and metadata."""
@@ -87,6 +90,7 @@ class AdapterSummary:
             "parameters": self.parameters,
             "ranks": list(self.ranks),
             "words": list(self.words),
+            **({"settings": self.settings} if self.settings else {}),
         }
 
     def claims(self) -> dict[str, Any]:

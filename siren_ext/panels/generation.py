@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from siren_ext.errors import ConfigError
 from siren_ext.progress import Progress
+from siren_ext.suspects.a1111 import loads_network
 
 Loras = tuple[tuple[str, float], ...]
 """LoRAs as (name, weight); empty for the checkpoint alone."""
@@ -38,6 +40,11 @@ class ImageRequest:
         Negative prompt.
     role : str
         Shown in the progress, such as ``reference``.
+
+    Raises
+    ------
+    ConfigError
+        The seed is negative, or a prompt loads a LoRA or hypernetwork by itself.
     """
 
     checkpoint: str
@@ -50,6 +57,20 @@ class ImageRequest:
     size: int
     negative: str = ""
     role: str = "suspicious model"
+
+    def __post_init__(self) -> None:
+        """Refuse what would make both sets of a test differ, or be alike, by itself."""
+        if self.seed < 0:  # web UIs draw a random seed for -1
+            raise ConfigError(
+                f"The first seed is {self.seed}; expected 0 or more, so that both sets are made "
+                "with the same seeds."
+            )
+        if any(loads_network(text) for text in (*self.prompts, self.negative)):
+            raise ConfigError(
+                "A prompt contains <lora:...>, <lyco:...> or <hypernet:...>, which would be used "
+                "for the reference too; expected prompts without it. Remove it, and choose the "
+                "LoRA from the list."
+            )
 
 
 @dataclass(frozen=True)

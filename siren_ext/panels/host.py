@@ -97,9 +97,10 @@ class CoaterLibrary:
         list[str]
             The owner's files in natural order, then the bundled coaters.
         """
-        own: list[str] = []
-        if self.folder is not None and self.folder.is_dir():
-            own = [path.name for path in self.folder.glob("*.safetensors") if path.is_file()]
+        there = self.folder is not None and self.folder.is_dir()
+        found = list(self.folder.glob("*.safetensors")) if self.folder and there else []
+        # a coater's surrogate is kept next to it and is not a coater
+        own = [path.name for path in found if path.is_file() and ".surrogate." not in path.name]
         # the first name is preselected, and a new visitor has no key: keyed comes last
         order = sorted(BUNDLED_COATERS, key=lambda name: (name == "keyed", name))
         bundled = [name for name in order if coater_is_bundled(name)]

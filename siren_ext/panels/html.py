@@ -270,7 +270,7 @@ def fault_of(check: Callable[[], object]) -> str:
     Returns
     -------
     str
-        The message, "" if there is nothing to complain about.
+        The message, without folders of the machine; "" if there is nothing to complain about.
     """
     try:
         check()
@@ -280,9 +280,9 @@ def fault_of(check: Callable[[], object]) -> str:
 
 
 def _in_words(error: Exception) -> str:
-    """The message of a failure; what is not expected goes into the log."""
+    """The message of a failure as for :func:`problem`; what is not expected goes into the log."""
     if isinstance(error, SirenError):
-        return str(error)
+        return str(clean(str(error)))
     _LOG.error("A panel's step failed", exc_info=error)
     kind = type(error).__name__
     return f"Something unexpected went wrong ({kind}). The program's log has the details."

@@ -12,6 +12,7 @@ from siren_ext.errors import CoaterError, ConfigError
 from siren_ext.panels import html as cards
 from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.packages import absent_notice
+from siren_ext.panels.passive import base_model
 from siren_ext.panels.uploads import check_given, collect_images
 from siren_ext.panels.widgets import connect, folder_box, image_files, reveal, run_and_stop
 from siren_ext.progress import Progress
@@ -133,7 +134,7 @@ def _checker(host: PanelHost) -> Callable[..., None]:
         method: str, rate: float | None,
     ) -> None:  # fmt: skip
         check_given(uploads, folder, host.limits)
-        check_model(base, noun)
+        check_model(base_model(base, host), noun)
         copy_settings(METHODS[method], steps, rate)
         coater_file(name, host.coaters.folder or Path())
 
@@ -180,8 +181,9 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
                 out = coater_file(name, host.coaters.folder or job)
                 copy = copy_settings(METHODS[method], steps, rate)
                 return train_step(
-                    images, base, noun, int(steps), out, watched, preset=KINDS[kind], surrogate=copy
-                )
+                    images, base_model(base, host), noun, int(steps), out, watched,
+                    preset=KINDS[kind], surrogate=copy,
+                )  # fmt: skip
 
         return reveal(gr, cards.attempt(work, (None,)))
 

@@ -38,7 +38,13 @@ SCHEME = "a1111"
 OPTIONS = ("model", "lora", "scale", "auth")
 PORT = 7860
 MAX_BYTES = 96 << 20
+_NETWORK = re.compile(r"<(lora|lyco|hypernet):", re.IGNORECASE)
 _LORA_HASHES = re.compile(r'Lora hashes: "([^"]*)"')
+
+
+def loads_network(prompt: str) -> bool:
+    """Whether a prompt makes a web UI load a LoRA or hypernetwork, as ``<lora:name:1>`` does."""
+    return _NETWORK.search(prompt) is not None
 
 
 class A1111Suspect(RemoteSuspect):
@@ -152,16 +158,17 @@ class A1111Suspect(RemoteSuspect):
         Raises
         ------
         ConfigError
-            If the size is not a multiple of 8, or a prompt contains ``<lora:``.
+            If the size is not a multiple of 8, or a prompt loads a LoRA or hypernetwork.
         """
         if plan.size % 8:
             raise ConfigError(
                 f"PromptPlan.size is {plan.size}; expected a multiple of 8, or 0 for the web UI's "
                 "own."
             )
-        if any("<lora:" in prompt for prompt in (*plan.prompts, plan.negative)):
+        if any(loads_network(prompt) for prompt in (*plan.prompts, plan.negative)):
             raise ConfigError(
-                "A prompt contains <lora:...>; remove it and put lora=... into the address."
+                "A prompt contains <lora:...>, <lyco:...> or <hypernet:...>; remove it and put "
+                "lora=... into the address."
             )
 
     def scrub(self, text: str) -> str:
@@ -204,7 +211,10 @@ class A1111Suspect(RemoteSuspect):
         ------
         SuspectError
             If the web UI does not make it.
+        AdapterError
+            If the LoRA changes nothing.
         """
+        self.trust_adapter(plan, index, progress)
         height, width = image.shape[1:]
         given = {
             "init_images": [encode_base64(image)],

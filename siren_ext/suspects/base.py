@@ -18,6 +18,7 @@ from siren_ext.files import one_at_a_time, sha256_file
 from siren_ext.progress import NULL, Progress
 from siren_ext.ranks import current
 from siren_ext.scoring.score import PROVENANCE
+from siren_ext.suspects.a1111_checkpoints import title_parts
 from siren_ext.suspects.provenance import PictureRecord, Provenance
 
 SAVE_SECONDS = 5.0
@@ -341,13 +342,25 @@ def continued(
     fresh.requests = earlier.requests
     if not earlier.images:  # a refused call leaves an empty record
         return fresh
-    if earlier.suspect != suspect or not _is_plan(earlier.plan, plan):
+    if not _is_same(earlier.suspect, suspect) or not _is_plan(earlier.plan, plan):
         raise ConfigError(
             f"{out} contains pictures of another model, adapter or plan. Choose another folder, or "
             "delete this one."
         )
     fresh.images = earlier.images
     return fresh
+
+
+def _is_same(before: Any, now: Any) -> bool:
+    """Whether a suspect is the recorded one, of which hashes may not have been known before.
+
+    A web UI knows the hash of a checkpoint, which becomes part of its title, once it has used it.
+    """
+    if not isinstance(before, dict) or not isinstance(now, dict) or before.keys() != now.keys():
+        return bool(before == now)
+    learnt = before.get("model_hash", "") is None and now["model_hash"] is not None
+    known = {"model_hash": None, "model": title_parts(str(now["model"]))[0]} if learnt else {}
+    return bool(before == now | known)
 
 
 def _is_plan(values: dict[str, Any], plan: PromptPlan) -> bool:

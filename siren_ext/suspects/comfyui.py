@@ -225,6 +225,7 @@ class ComfyUISuspect(RemoteSuspect):
         The picture stays in the server's input folder. Arguments, result and errors are those of
         :meth:`siren_ext.suspects.a1111.A1111Suspect.redraw`.
         """
+        self.trust_adapter(plan, index, progress)
         sides = image.shape[2], image.shape[1]
 
         def once() -> Tensor:
@@ -366,9 +367,16 @@ class ComfyUISuspect(RemoteSuspect):
     def _found(self, kind: str, name: str) -> str:
         """The server's name of a file that may be given without its suffix."""
         listed = self.files(kind)
-        for candidate in listed:
-            if name in (candidate, candidate.rpartition(".")[0]):
-                return candidate
+        if name in listed:
+            return name
+        found = [candidate for candidate in listed if candidate.rpartition(".")[0] == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ConfigError(
+                f"{self.client.origin} has {len(found)} files {str(name)[:120]!r} among its {kind}:"
+                f" {quoted(', '.join(found))}. Give one of these names."
+            )
         raise ConfigError(
             f"{self.client.origin} has no {str(name)[:120]!r} among its {kind}: "
             f"{quoted(', '.join(listed)) or '(none found)'}."

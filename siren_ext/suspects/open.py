@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from siren_ext.adapters.files import holds_adapter
+from siren_ext.adapters.keys import parse_key
 from siren_ext.diffusion.load import BUNDLED
 from siren_ext.errors import ConfigError, ModelError
 from siren_ext.files import is_file, is_folder
@@ -19,8 +21,8 @@ KINDS = (
     "describes an API, a folder of pictures, a diffusers folder, a checkpoint, or a LoRA file with "
     "its base"
 )
-_ADAPTER_FILES = ("adapter_config.json", "pytorch_lora_weights.safetensors")
-# key prefixes of whole checkpoints, of Stable Diffusion and of newer single files
+# key prefixes of whole checkpoints, of Stable Diffusion and of newer single files; factors of an
+# adapter may have the first one too
 _CHECKPOINT_KEYS = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.")
 
 
@@ -116,7 +118,7 @@ def needs_base(text: str) -> bool:
     """
     path = Path(text)
     if is_folder(path):
-        return any(is_file(path / name) for name in _ADAPTER_FILES)
+        return holds_adapter(path)
     return is_file(path) and path.suffix.lower() != ".toml" and not is_checkpoint(path)
 
 
@@ -132,7 +134,8 @@ def is_checkpoint(path: Path) -> bool:
 
     try:
         with safe_open(path, framework="pt") as file:
-            return any(key.startswith(_CHECKPOINT_KEYS) for key in file.keys())  # noqa: SIM118
+            keys = [key for key in file.keys() if key.startswith(_CHECKPOINT_KEYS)]  # noqa: SIM118
+            return any(parse_key(key) is None for key in keys)
     except (SafetensorError, OSError) as error:
         raise ModelError(
             f"{path.name} is not a safetensors file ({error}); expected {KINDS}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -78,12 +79,16 @@ class RemoteSuspect(ABC):
     Raises
     ------
     ConfigError
-        If there is a budget but no price.
+        If there is a budget but no price, or the strength is not finite.
     """
 
     def __init__(self, limits: RequestLimits, *, adapter: str = "", scale: float = 1.0) -> None:
         if limits.budget and not limits.price:
             raise ConfigError("A budget is set but no price; also give the price of one request.")
+        if not math.isfinite(scale):
+            raise ConfigError(
+                f"The strength of {adapter or 'an adapter'} is {scale}; expected a number."
+            )
         self.limits = limits
         self.usage = Usage()
         self.adapter = adapter
@@ -198,6 +203,26 @@ class RemoteSuspect(ABC):
             missed, self._trusted = 0, True
             yield Mimicry(image, index, plan.prompt(index), self.seed(plan, index))
             progress.advance()
+
+    def trust_adapter(self, plan: PromptPlan, index: int, progress: Progress = NULL) -> None:
+        """Request a picture with and without the adapter, unless it is known to have an effect.
+
+        Parameters
+        ----------
+        plan, index, progress
+            As in :meth:`draw`.
+
+        Raises
+        ------
+        AdapterError
+            If the adapter changes nothing.
+        ConfigError, SuspectError
+            As in :meth:`generate`.
+        """
+        if not self._trusted:
+            self.check(plan)
+            self._with_adapter_checked(plan, index, progress)
+            self._trusted = True
 
     def _with_adapter_checked(self, plan: PromptPlan, index: int, progress: Progress) -> Tensor:
         """A picture, after checking that the adapter changes it."""

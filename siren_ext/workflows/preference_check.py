@@ -216,13 +216,16 @@ def _unlike(models: Sequence[LocalSuspect], recorded: Any) -> bool:
 
 
 def _unnamed(facts: Any) -> Any:
-    """What is recorded of a model, without names: a copy of a file may have another one."""
+    """What is recorded of a model, without names: a copy of a file may have another one.
+
+    Earlier versions did not record settings of adapters; another one shows in the figures.
+    """
     if not isinstance(facts, dict):
         return facts
     plain = {name: value for name, value in facts.items() if name != "model"}
     if isinstance(facts.get("adapters"), list):
         plain["adapters"] = [
-            {name: value for name, value in one.items() if name != "file"}
+            {name: value for name, value in one.items() if name not in ("file", "settings")}
             for one in facts["adapters"]
             if isinstance(one, dict)
         ]

@@ -145,6 +145,14 @@ def test_an_owners_coater_scores_for_accounts_only(api: Any, host: PanelHost) ->
     assert {"before", "after"} <= set(coated.content["images"][0])
 
 
+def test_errors_name_no_folder_of_the_machine(api: Any, host: PanelHost, tmp_path: Path) -> None:
+    (tmp_path / "coaters" / "broken.safetensors").write_bytes(b"no coater")
+    found = ask(app_of(api, host), "score", {"images": pictures(3), "coater": "broken.safetensors"})
+    assert found.status_code == 422
+    assert "broken.safetensors" in found.content["error"]
+    assert str(tmp_path) not in found.content["error"]
+
+
 @pytest.mark.parametrize("account", ["", "Basic", "Basic !!", "Bearer x", "Basic bWU6Z3Vlc3M="])
 def test_accounts_are_checked_first(api: Any, host: PanelHost, account: str) -> None:
     request = Request({"authorization": account}, [b"{}"])

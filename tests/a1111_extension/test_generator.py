@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from PIL import Image
 from support.webui import WEBUI
@@ -94,6 +95,35 @@ def test_a_lora_that_the_web_ui_passes_over(webui: Path) -> None:
     generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
     with pytest.raises(AdapterError, match=r"misfit.* same image"):
         generator.generate(request(loras=(("misfit", 1.0),)), webui / "x", NULL)
+
+
+def test_each_of_several_loras_has_to_work(webui: Path) -> None:
+    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
+    for others in (("innocent", "misfit"), ("misfit", "innocent")):
+        loras = tuple((name, 1.0) for name in others)
+        with pytest.raises(AdapterError, match=r"^misfit: .* same image"):
+            generator.generate(request(loras=loras), webui / "x", NULL)
+
+
+def test_a_gpu_that_rounds_otherwise_each_time_hides_no_misfit(
+    webui: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = importlib.import_module("siren_a1111.generator").WebuiGenerator()
+    processing = importlib.import_module("modules.processing")
+    inner, calls = processing.process_images, []
+
+    def rounded(work: object) -> object:
+        done = inner(work)
+        calls.append(work)
+        pixels = np.array(done.images[0])
+        pixels[len(calls), :, 0] ^= 1  # some values by one level, others in each call
+        done.images[0] = Image.fromarray(pixels)
+        return done
+
+    monkeypatch.setattr(processing, "process_images", rounded)
+    with pytest.raises(AdapterError, match=r"misfit.* same image"):
+        generator.generate(request(loras=(("misfit", 1.0),)), webui / "x", NULL)
+    generator.generate(request(loras=(("innocent", 1.0),), count=1), webui / "y", NULL)
 
 
 @pytest.mark.parametrize(

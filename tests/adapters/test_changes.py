@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from support.toy_adapters import normal
 
-from siren_ext.adapters.changes import SPECTRAL, WHOLE, Change, lora_delta
+from siren_ext.adapters.changes import LOHA, LOKR, LORA, OFT, SPECTRAL, WHOLE, Change, lora_delta
 from siren_ext.adapters.keys import Place
 
 
@@ -51,3 +52,49 @@ def test_whole_weights() -> None:
     assert Change(place, WHOLE, parts).misfit(weight, bias) is None
     assert "bias 6" in str(Change(place, WHOLE, parts).misfit(weight, None))
     assert "weight 6x5" in str(Change(place, WHOLE, parts).misfit(normal(6, 5), bias))
+
+
+@pytest.mark.parametrize("lost", ["down", "hada_w1_b", "lokr_w2_b"])
+def test_a_factor_of_a_single_number_fits_no_weight(lost: str) -> None:
+    kinds = {
+        LORA: ("down", "up"),
+        LOHA: ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),
+        LOKR: ("lokr_w1", "lokr_w2_a", "lokr_w2_b"),
+    }
+    kind = next(kind for kind, names in kinds.items() if lost in names)
+    parts = {name: normal(2, 2) if name != lost else torch.tensor(1.0) for name in kinds[kind]}
+    change = Change(Place("unet", "a"), kind, parts)
+    assert change.rank is None
+    assert f"{lost} a single number" in str(change.misfit(normal(2, 2), None))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shapes", "weight"),
+    [
+        (LOKR, {"lokr_w1": (), "lokr_w2": (2, 2)}, (4, 4)),
+        (LOKR, {"lokr_w1": (2, 2), "lokr_w2": ()}, (4, 4)),
+        # a product of matrices would be made for each of the rows, and reshaped
+        (LOKR, {"lokr_w1_a": (2, 2), "lokr_w1_b": (2, 2, 1), "lokr_w2": (2, 2)}, (4, 4)),
+        (LOKR, {"lokr_w1_a": (1, 2), "lokr_w1_b": (2, 4, 1), "lokr_w2": (2, 2)}, (2, 8)),
+        (
+            LOKR,
+            {"lokr_w1": (1, 1), "lokr_w2_a": (2, 4), "lokr_w2_b": (2, 4, 1, 1),
+             "lokr_t2": (2, 2, 3, 3)},
+            (4, 4, 3, 3),
+        ),
+        (
+            LOHA,
+            {"hada_w1_a": (2, 2), "hada_w1_b": (2, 2, 2), "hada_w2_a": (2, 2),
+             "hada_w2_b": (2, 4)},
+            (2, 4),
+        ),
+        (LOKR, {"lokr_w1": (2, 1), "lokr_w2": (2, 1), "dora": (4, 2)}, (4,)),
+        (OFT, {"rotation": (1, 2, 1, 1)}, (2, 4)),
+    ],
+)  # fmt: skip
+def test_factors_of_other_shapes_fit_no_weight(
+    kind: str, shapes: dict[str, tuple[int, ...]], weight: tuple[int, ...]
+) -> None:
+    parts = {name: torch.ones(shape) for name, shape in shapes.items()}
+    change = Change(Place("unet", "a"), kind, parts)
+    assert "weight" in str(change.misfit(normal(*weight), None))

@@ -62,6 +62,23 @@ def test_textual_inversion_of_the_other_kinds(pipeline: Any, sdxl: Any, tmp_path
         merge_adapter(pipeline, read_adapter(wide))
 
 
+def test_two_words_for_one_text_encoder(pipeline: Any, tmp_path: Path) -> None:
+    prompt = "a photo of <one> and <two>"
+    tokenizer, before = pipeline.tokenizer, pipelines.encode_prompts(pipeline, [prompt])
+    seen, merges = [before], []
+    for word, rows, seed in (("<one>", 2, 1), ("<two>", 1, 2)):
+        path = tmp_path / f"{word[1:-1]}.safetensors"
+        save_file({word: normal(rows, 32, seed=seed)}, path)
+        merges.append(merge_adapter(pipeline, read_adapter(path)))
+        seen.append(pipelines.encode_prompts(pipeline, [prompt]))
+    assert not torch.allclose(seen[1], seen[0], atol=1e-3)
+    assert not torch.allclose(seen[2], seen[1], atol=1e-3)
+    for merge, earlier in zip(reversed(merges), reversed(seen[:-1]), strict=True):
+        merge.undo()
+        assert torch.equal(pipelines.encode_prompts(pipeline, [prompt]), earlier)
+    assert pipeline.tokenizer is tokenizer
+
+
 @pytest.mark.parametrize(("name", "component"), [("clip_l", TEXT), ("clip_g", TEXT_2)])
 def test_one_vector_of_sdxl_is_named_after_its_file(
     tmp_path: Path, name: str, component: str

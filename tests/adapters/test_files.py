@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.toy_adapters import good, write
+from safetensors.torch import save_file
+from support.toy_adapters import good, normal, write
 
 from siren_ext.adapters import files as adapter_files
 from siren_ext.adapters.read import read_adapter
@@ -44,6 +45,45 @@ def test_hostile_files_are_refused(tmp_path: Path, name: str) -> None:
     path.write_bytes(HOSTILE[name])
     with pytest.raises(AdapterError, match="can't be read"):
         read_adapter(path, allow_partial=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        # diffusers' pivotal tuning, whose words were trained together with the LoRA
+        ("pytorch_lora_weights.safetensors", "mine_emb.safetensors"),
+        ("pytorch_custom_diffusion_weights.safetensors", "pytorch_lora_weights.safetensors"),
+        ("adapter_model.safetensors", "text_encoder/adapter_model.safetensors"),
+    ],
+)
+def test_no_part_of_a_folder_is_left_out_without_a_word(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    peft = {"base_model.model.x.lora_A.weight": normal(2, 2)}
+    peft |= {"base_model.model.x.lora_B.weight": normal(2, 2)}
+    words = {"clip_l": normal(1, 8)}
+    for name in (first, second):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        config = (tmp_path / name).with_name("adapter_config.json")
+        if name.endswith("adapter_model.safetensors"):
+            config.write_text('{"peft_type": "LORA", "r": 2, "lora_alpha": 2}')
+        tensors = peft if config.is_file() else words if "_emb" in name else good()
+        save_file(tensors, tmp_path / name)
+    with pytest.raises(AdapterError, match=f"{first} and also {second}"):
+        read_adapter(tmp_path)
+    (tmp_path / second).unlink()
+    assert read_adapter(tmp_path).changes
+
+
+def test_numbers_of_four_bits_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    names = ("lora_unet_x.lora_down.weight", "lora_unet_x.lora_up.weight")
+    entries = {
+        name: {**entry(8 * i, 8 * i + 8, [4, 4]), "dtype": "F4"} for i, name in enumerate(names)
+    }
+    path.write_bytes(header(entries, b"\x11" * 16))
+    with pytest.raises(AdapterError, match=r"a.safetensors (contains .* four bits|can't be read)"):
+        read_adapter(path)
 
 
 def test_files_of_other_kinds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

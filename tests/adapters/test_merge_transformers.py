@@ -258,6 +258,11 @@ def test_t5_is_the_third_text_encoder_of_sd3(make: Any, tmp_path: Path) -> None:
         check(make("sd3"), save(tmp_path, tensors), {f"text_encoder_3.{T5}": delta})
 
 
+def test_kohyas_scripts_number_t5_of_flux_as_that_of_sd3(make: Any, tmp_path: Path) -> None:
+    tensors, delta = lora("lora_te3_" + T5.replace(".", "_"), 32)
+    check(make("flux"), save(tmp_path, tensors), {f"text_encoder_2.{T5}": delta})
+
+
 def peft_file(transformer: Any, folder: Path, names: list[str]) -> torch.Tensor:
     """Write peft's file for a transformer; its own answer with the adapter."""
     import peft

@@ -44,3 +44,23 @@ def test_settings_of_peft_that_would_be_ignored_are_refused(tmp_path: Path) -> N
         lambda path: read_adapter(path.parent).changes[0].scale,
         AdapterError,
     )
+
+
+def test_settings_are_a_part_of_the_record(tmp_path: Path) -> None:
+    names = [f"base_model.model.conv_in.lora_{part}.weight" for part in "AB"]
+    save_file({name: torch.ones(2, 2) for name in names}, tmp_path / "adapter_model.safetensors")
+    good = {"peft_type": "LORA", "r": 2, "lora_alpha": 2}
+
+    def record(**changes: object) -> dict[str, object]:
+        (tmp_path / "adapter_config.json").write_text(json.dumps(good | changes))
+        return read_adapter(tmp_path).summary().to_dict()
+
+    first = record()
+    assert record(base_model_name_or_path="elsewhere") == first
+    other = record(lora_alpha=4)  # the file of the weights is the same, the adapter is not
+    assert other["hash"] == first["hash"]
+    assert other["settings"] != first["settings"]
+    assert record(use_rslora=True) != first
+    alone = {f"lora_unet_x.lora_{part}.weight": torch.ones(2, 2) for part in ("down", "up")}
+    save_file(alone, tmp_path / "alone.safetensors")
+    assert "settings" not in read_adapter(tmp_path / "alone.safetensors").summary().to_dict()

@@ -60,7 +60,12 @@ NODES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"name": "own.safetensors", "folder": "a"},
         ("models/siren/own.safetensors", "input/a/1.png"),
     ),
-    "SirenTrainCoater": ({"folder": "a"}, ("input/a/1.png", "input/a/sub/1.txt")),
+    "SirenNewKey": ({"save_as": "my key"}, ("models/siren/my key.json",)),
+    "SirenKeyedVerify": ({"commitment": "made.json"}, ("output/made.json",)),
+    "SirenTrainCoater": (
+        {"folder": "a", "save_as": "own"},
+        ("input/a/1.png", "input/a/sub/1.txt", "models/siren/own.safetensors"),
+    ),
     "SirenTrainAdapter": (
         {"folder": "a", "base": "sd.safetensors", "class_folder": "b"},
         ("input/a/1.png", "models/checkpoints/sd.safetensors", "input/b/1.png"),

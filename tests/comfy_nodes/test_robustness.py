@@ -81,12 +81,15 @@ def test_an_interrupt_stops_it_and_the_next_run_resumes(
     assert node.execute(coater=coater, **INPUTS).args[0].startswith("siren/robustness_00001/")
 
 
-def test_the_help_page_lists_the_quick_attacks(node: Any) -> None:
+def test_the_help_page_lists_the_attacks(node: Any) -> None:
     from support.comfy_server import PACK
 
+    from siren_ext.attacks.apply import PICTURES
     from siren_ext.attacks.registry import quick_attacks
+    from siren_ext.workflows.robustness_result import NOT_HERE
 
     for name in ("SirenRobustness.md", "SirenRobustness/ja.md", "SirenRobustness/zh.md"):
         text = " ".join((PACK / "web" / "docs" / name).read_text(encoding="utf-8").split())
         listed = text.replace("、", ", ")
         assert ", ".join(quick_attacks()) in listed
+        assert [one for one in PICTURES if one not in text and one not in NOT_HERE] == []

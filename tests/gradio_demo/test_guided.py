@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from support.gradio_servers import ROOT
 from support.scripts import load_script
 
+from siren_ext.errors import Cancelled
 from siren_ext.panels.host import CoaterLibrary, JobFolders, PanelHost
 from siren_ext.samples.folder import sample_folder
 
@@ -79,6 +81,22 @@ def test_errors_are_reported(tiny: Any, tmp_path: Path) -> None:
     last = list(tiny.run(empty, "dog", tiny.host.stops.new_job()))[-1]
     assert last.error
     assert "now" not in {state for state, _, _ in last.lines()}
+
+
+def test_a_long_step_keeps_its_files(
+    tiny: Any, guided: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.host.jobs.keep_minutes = 0.001
+    there = []
+
+    def coat_slowly(data: Any, coater: Any, job: Path, **_: Any) -> None:
+        time.sleep(0.6)  # longer than a folder is kept in which nothing is written
+        there.append(job.is_dir())
+        raise Cancelled("end of the test")
+
+    monkeypatch.setattr(guided, "coat_step", coat_slowly)
+    assert list(tiny.run(None, "", tiny.host.stops.new_job()))[-1].stopped
+    assert there == [True]
 
 
 def test_words_say_what_is_shortened() -> None:

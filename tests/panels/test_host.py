@@ -11,6 +11,7 @@ import pytest
 
 from siren_ext.errors import Cancelled, CoaterError
 from siren_ext.panels.host import CoaterLibrary, JobFolders, PanelHost, PanelProgress, StopRequests
+from siren_ext.training.stand_in import surrogate_file
 
 
 def test_names_are_the_owners_first(host: PanelHost) -> None:
@@ -18,6 +19,14 @@ def test_names_are_the_owners_first(host: PanelHost) -> None:
     assert "samples" in host.coaters.names()
     assert CoaterLibrary().names() == ["samples", "start", "keyed"]
     assert host.coaters.load("mine.safetensors").config.channels == 8
+
+
+def test_what_training_leaves_beside_a_coater_is_not_offered(
+    host: PanelHost, coater_file: Path
+) -> None:
+    before = host.coaters.names()
+    surrogate_file(coater_file).write_bytes(b"a LoRA")
+    assert host.coaters.names() == before
 
 
 def test_a_changed_file_is_loaded_anew(host: PanelHost, coater_file: Path) -> None:

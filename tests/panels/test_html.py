@@ -26,6 +26,9 @@ def test_failures_become_messages() -> None:
     assert "&lt;b&gt;bad" in text
     assert "/home/someone" not in text
     assert blank is None
+    # the page also shows it in a bubble of Gradio's, as it is
+    assert cards.fault_of(fail).startswith("<b>bad</b>")
+    assert "/home/someone" not in cards.fault_of(fail)
     assert "ZeroDivisionError" in cards.attempt(break_down, ())[0]
 
     def stop() -> tuple[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from siren_ext.errors import ConfigError
+from siren_ext.panels.host import PanelHost
 from siren_ext.panels.train import coater_file as coater_path
 from siren_ext.progress import NULL
 
@@ -28,6 +31,29 @@ def test_a_coater_is_never_overwritten(tmp_path: Path) -> None:
     path.write_bytes(b"x")
     with pytest.raises(CoaterError, match="already"):
         coater_path("mine.safetensors", tmp_path)
+
+
+@pytest.mark.parametrize("owner", [True, False])
+def test_a_path_of_a_model_is_used_for_the_machines_owner_alone(
+    host: PanelHost, pictures: Path, monkeypatch: pytest.MonkeyPatch, owner: bool
+) -> None:
+    from siren_ext.panels import train
+
+    host = replace(host, limits=replace(host.limits, folders=owner))
+    uploads = [str(path) for path in sorted(pictures.glob("*.png"))]
+    base, kind, method = str(pictures), next(iter(train.KINDS)), next(iter(train.METHODS))
+    form = (uploads, "", "fox", base, 10, "new", kind, method, 0)
+    train._checker(host)(*form)
+    used: list[str] = []
+
+    def stand_in(images: Path, base: str, *_: Any, **__: Any) -> tuple[str, str]:
+        used.append(base)
+        return "done", "a file"
+
+    monkeypatch.setattr(train, "train_step", stand_in)
+    gr = SimpleNamespace(Progress=lambda: lambda *_, **__: None, update=dict)
+    assert train._runner(gr, host)(*form, "", gr.Progress())[0] == "done"
+    assert used == [base if owner else "pocket"]
 
 
 @pytest.mark.parametrize("preset", ["default", "coarse", "keyed"])

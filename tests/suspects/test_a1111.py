@@ -161,6 +161,9 @@ def test_wrong_settings_end_the_run(ui: A1111Standin) -> None:
         list(suspect(ui).generate(plan(size=20)))
     with pytest.raises(ConfigError, match="<lora"):
         list(suspect(ui).generate(plan(prompts=("a <lora:x:1>",))))
+    for tag in ("<lyco:x:1>", "<hypernet:x:1>"):  # the first is another name of <lora:x:1>
+        with pytest.raises(ConfigError, match="remove it"):
+            list(suspect(ui).generate(plan(prompts=(f"a {tag}",))))
 
 
 def test_own_size_of_the_web_ui(ui: A1111Standin) -> None:
@@ -175,6 +178,24 @@ def test_a_stopped_run_resumes(ui: A1111Standin, tmp_path: Path) -> None:
         generate_images(suspect(ui), PLAN, tmp_path)
     assert len(generate_images(suspect(ui), PLAN, tmp_path)) == 3
     assert [body["seed"] for body in asked(ui)] == [5, 6, 6, 7]
+
+
+def test_a_run_resumes_once_the_web_ui_knows_the_hash(ui: A1111Standin, tmp_path: Path) -> None:
+    known = ui.listed[0]
+    # as a checkpoint is listed before its first use
+    bare = known | {"title": "base.safetensors", "hash": None, "sha256": None}
+    ui.listed[0] = ui.loaded = bare
+    ui.said, ui.faults = {"sd_model_name": "base", "sd_model_hash": None}, ["", "forbidden"]
+    with pytest.raises(SuspectError):
+        generate_images(suspect(ui, "?model=base"), PLAN, tmp_path)
+    ui.listed[0] = ui.loaded = known
+    ui.said = None
+    assert len(generate_images(suspect(ui, "?model=base"), PLAN, tmp_path)) == 3
+    record = json.loads((tmp_path / "provenance.json").read_text())
+    assert record["suspect"]["model_hash"] == "a" * 64
+    ui.listed[0] = ui.loaded = known | {"sha256": "c" * 64}
+    with pytest.raises(ConfigError, match="pictures of another model"):
+        generate_images(suspect(ui, "?model=base"), PLAN, tmp_path)
 
 
 def test_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

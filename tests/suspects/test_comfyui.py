@@ -91,6 +91,13 @@ def test_what_is_not_there(comfy: ComfyStandin) -> None:
         suspect(comfy).describe()
 
 
+def test_a_name_that_two_files_have_is_refused(comfy: ComfyStandin) -> None:
+    comfy.files = {"checkpoints": ["base.ckpt", "base.safetensors"]}  # type: ignore[misc]
+    with pytest.raises(ConfigError, match=r"2 files 'base'.*base\.ckpt, base\.safetensors"):
+        suspect(comfy, "?model=base").describe()
+    assert suspect(comfy, "?model=base.safetensors").describe()["model"] == "base.safetensors"
+
+
 @pytest.mark.parametrize("fault", [*LINE_FAULTS, *PICTURE_FAULTS, "memory", "never"])
 def test_bad_answers_never_become_pictures(comfy: ComfyStandin, tmp_path: Path, fault: str) -> None:
     found = suspect(comfy)

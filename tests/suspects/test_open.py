@@ -49,6 +49,40 @@ def test_folders(tmp_path: Path) -> None:
     assert needs_base(str(tmp_path / "peft"))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "learned_embeds.safetensors",
+        "pytorch_custom_diffusion_weights.safetensors",
+        "pytorch_lora_weights.safetensors",
+        "unet/adapter_config.json",
+        "text_encoder/adapter_config.json",
+    ],
+)
+def test_folders_of_adapters_are_no_folders_of_pictures(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    Image.new("RGB", (8, 8)).save(tmp_path / "sample.png")  # training programs write some
+    found = open_suspect(str(tmp_path), base="pocket", device="cpu")
+    assert isinstance(found, LocalSuspect)
+    assert [used.path for used in found.adapters] == [tmp_path]
+    with pytest.raises(ConfigError, match="give the model that it was trained for"):
+        open_suspect(str(tmp_path))
+
+
+def test_a_whole_model_with_a_new_word_beside_it(tmp_path: Path) -> None:
+    for name in ("model_index.json", "learned_embeds.safetensors"):
+        (tmp_path / name).touch()
+    assert not needs_base(str(tmp_path))
+
+
+def test_an_adapter_with_the_prefix_of_checkpoints(tmp_path: Path) -> None:
+    path = tmp_path / "lora.safetensors"
+    names = ("model.diffusion_model.x.lora_A.weight", "model.diffusion_model.x.lora_B.weight")
+    save_file({name: torch.zeros(2, 2) for name in names}, path)
+    assert needs_base(str(path))
+
+
 def test_files(lora: Path, checkpoint: Path) -> None:
     found = open_suspect(str(lora), base="pocket", scale=0.5, device="cpu")
     assert isinstance(found, LocalSuspect)

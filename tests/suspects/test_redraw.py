@@ -12,11 +12,11 @@ import pytest
 import torch
 from support.standin_a1111 import A1111Standin
 from support.standin_comfyui import ComfyStandin
-from support.standins import running
+from support.standins import noise, running
 from support.tiny_families import tiny_family
 from support.tiny_models import need_models, shared_model
 
-from siren_ext.errors import ConfigError
+from siren_ext.errors import AdapterError, ConfigError
 from siren_ext.suspects.base import PromptPlan
 from siren_ext.suspects.comfyui import ComfyUISuspect
 from siren_ext.suspects.folder import FolderSuspect
@@ -67,6 +67,20 @@ def test_answers_about_redrawn_pictures_are_checked_too(ui: A1111Standin) -> Non
         again(image(), PLAN, 0, 0.5)
 
 
+def test_a_lora_without_effect_redraws_nothing(ui: A1111Standin) -> None:
+    # web UIs leave a LoRA that does not fit out, and say so only in their consoles
+    ui.draw = lambda facts: noise({**facts, "lora": ""})
+    redraw, _ = redrawer(open_suspect(f"a1111://{ui.place}?lora=stolen", limits=QUICK))
+    assert redraw is not None
+    with pytest.raises(AdapterError, match="stolen at strength 1 changes nothing"):
+        redraw(image(), PLAN, 0, 0.5)
+    with running(ComfyStandin()) as server:
+        again, _ = redrawer(open_suspect(f"comfyui://{server.place}?lora=dead.pt", limits=QUICK))
+        assert again is not None
+        with pytest.raises(AdapterError, match=r"dead\.pt at strength 1 changes nothing"):
+            again(image(64), PLAN, 0, 0.5)
+
+
 def test_a_comfyui_server_is_sent_the_picture_and_the_strength() -> None:
     with running(ComfyStandin()) as server:
         suspect = open_suspect(f"comfyui://{server.place}?lora=stolen", limits=QUICK)
@@ -74,7 +88,8 @@ def test_a_comfyui_server_is_sent_the_picture_and_the_strength() -> None:
         assert redraw is not None
         assert why == ""
         assert redraw(image(64), PLAN, 1, 0.3).shape == (3, 64, 64)
-        (graph,) = [body["prompt"] for _, path, body in server.seen if path == "/prompt"]
+        graphs = [body["prompt"] for _, path, body in server.seen if path == "/prompt"]
+        (graph,) = [graph for graph in graphs if "image" in graph]
         assert graph["image"]["inputs"]["image"] == server.uploaded[0]
         sampler = graph["sampler"]["inputs"]
         assert (sampler["denoise"], sampler["seed"]) == (0.3, 6)

@@ -15,6 +15,7 @@ from torch import Tensor
 from siren_ext.errors import AdapterError, Cancelled, ConfigError
 from siren_ext.progress import Progress
 from siren_ext.suspects.base import Missed, PromptPlan, generate_images, read_missed
+from siren_ext.suspects.open import open_suspect
 from siren_ext.suspects.remote import RemoteSuspect, RequestLimits, persistently
 from siren_ext.suspects.responses import (
     BadAnswer,
@@ -197,6 +198,13 @@ def test_adapter_that_does_nothing_is_refused() -> None:
     assert torch.equal(found[0].image, colour(0, 0.5))  # type: ignore[union-attr]
     list(works.generate(PLAN))
     assert len(works.times) == 9
+
+
+@pytest.mark.parametrize("scheme", ["a1111", "comfyui"])
+@pytest.mark.parametrize("scale", ["nan", "inf", "-1e400"])
+def test_strengths_are_finite(scheme: str, scale: str) -> None:
+    with pytest.raises(ConfigError, match=r"strength of stolen is .*; expected a number"):
+        open_suspect(f"{scheme}://localhost?lora=stolen&scale={scale}")
 
 
 def test_adapter_is_checked_on_the_first_picture_that_comes() -> None:
