@@ -13,7 +13,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,8 +24,9 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from siren_ext.documents import read_bytes
-from siren_ext.errors import EvidenceError
+from siren_ext.errors import BusyError, EvidenceError
 from siren_ext.evidence.precedence import Precedence
+from siren_ext.files import locked
 from siren_ext.formats import Sha256
 from siren_ext.keys.encrypted_file import write_private
 from siren_ext.schema import parse_as, to_plain
@@ -40,10 +43,12 @@ _EARLIER = "earlier tests of the "
 _FAULT = (
     r" (There was no ledger beside the [a-z ]+, so earlier tests of [a-z' ]+ are not known; one "
     r"was begun|The ledger of the [a-z ]+ (is broken: (tests before )?line \d+ (is no entry|does "
-    r"not follow the line before|are missing)|has no beginning)\. Earlier tests are not known)\."
+    r"not follow the line before|has the number of another test|are missing)|has no beginning)\. "
+    r"Earlier tests are not known)\."
 )
 _READINGS = ("mirrored", "removed")
 _ADVICE = "Use an untouched copy of the ledger."
+_TRIES, _PAUSE = 100, 0.1  # another process needs milliseconds to count
 
 
 class Entry(Struct, forbid_unknown_fields=True, frozen=True):
@@ -209,6 +214,12 @@ def count_test(file: Path, scores: ScoreSet, key: str, kind: tuple[str, str] = K
     EvidenceError
         the ledger can't be read or written.
     """
+    with _alone(ledger_of(file)):
+        return _entered(file, scores, key, kind)
+
+
+def _entered(file: Path, scores: ScoreSet, key: str, kind: tuple[str, str]) -> Count:
+    """:func:`count_test`, while no other process counts."""
     beside, tested = kind
     place = ledger_of(file)
     fault = ""
@@ -262,6 +273,7 @@ def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list
     """
     entries: list[Entry] = []
     fault, before, number = "", _START, 0
+    seen: dict[str, int] = {"": 0}
     for index, line in enumerate(_lines(place) if lines is None else lines, start=1):
         name = f"line {index}"
         try:
@@ -274,6 +286,8 @@ def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list
                 fault = fault or f"line {index} does not follow the line before"
             if entry.number > number + 1:
                 fault = fault or f"tests before line {index} are missing"
+            if entry.number != seen.setdefault(entry.suspect, len(seen)):
+                fault = fault or f"line {index} has the number of another test"
             number = max(number, entry.number)
         before = _hash(line)
     return entries, fault
@@ -338,13 +352,36 @@ def _lines(place: Path) -> list[bytes]:
     return data.splitlines()
 
 
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Count in one process at a time, or two tests would get one number and break the chain."""
+    with ExitStack() as stack:
+        for left in reversed(range(_TRIES)):
+            try:
+                stack.enter_context(locked(place))
+                break
+            except BusyError:
+                if not left:
+                    raise
+                time.sleep(_PAUSE)
+        yield
+
+
 def _append(place: Path, line: bytes) -> None:
+    """Add a line, also after one that was not finished; one that fails leaves nothing."""
+    size = -1
     try:
-        with place.open("ab") as stream:
-            stream.write(line)
+        with place.open("a+b") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - 1))
+            begun = stream.read(1) not in (b"", b"\n")
+            stream.write(b"\n" * begun + line)
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
+        if size >= 0:
+            with suppress(OSError):
+                os.truncate(place, size)
         raise EvidenceError(
             f"{place.name} can't be written ({error.strerror}), and a test that is not in the "
             "ledger does not count; make the file writable."
