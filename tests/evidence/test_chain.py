@@ -232,6 +232,23 @@ def test_pictures_without_a_record_of_each_are_not_said_to_follow_the_plan(made,
     assert "follow the committed plan" not in found.text
 
 
+@pytest.mark.parametrize("changes", [{"prompt": ["a fox"]}, {"seed": {}}, {"sha256": ["a"]}])
+def test_a_record_of_another_kind_is_no_traceback(made, mark, changes):
+    given, hashes = made_pictures(40, **changes)
+    found = check_chain(made, coater=mark, source=given, images=40, hashes=hashes)
+    assert found.status == "does not fit"
+    assert "40 of 40 pictures" in found.text
+
+
+def test_planned_pictures_that_could_not_be_scored_are_left_open(made, mark):
+    """Whoever damages the pictures that do not fit leaves them out."""
+    given, hashes = made_pictures(40)
+    found = check_chain(made, coater=mark, source=given, images=40, hashes=hashes[:30])
+    assert found.status == "committed before"
+    assert "what the planned pictures show that could not be scored" in found.unchecked
+    assert "follow the committed plan" not in found.text
+
+
 @pytest.mark.parametrize("kind", ["preference", "twins"])
 def test_a_plan_of_pictures_is_not_used_for_a_models_file(made, mark, kind):
     """Nothing was asked, so nothing can differ from the plan."""
