@@ -268,10 +268,10 @@ def _figure_points(
     except (EvidenceError, ScoreError) as error:
         return [*points, CheckPoint("figures", "differs", str(error)[:300])], None
     now = verdict.to_dict()
+    has, allowed = ([one.test for one in made] for made in (report.verdict.findings, findings))
     wrong = [
-        f"findings: the report has {', '.join(kept)}, the scores allow "
-        f"{', '.join(one.test for one in findings)}"
-    ] * (set(kept) != {one.test for one in findings})
+        f"findings: the report has {', '.join(has)}, the scores allow {', '.join(allowed)}"
+    ] * (sorted(has) != sorted(allowed))
     for one in findings:
         stated_one = {name: as_read.get(one.test, {}).get(name) for name in one.to_dict()}
         wrong += differences(one.to_dict(), stated_one, f"{one.test} finding")
