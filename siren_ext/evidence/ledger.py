@@ -230,22 +230,21 @@ def _entered(file: Path, scores: ScoreSet, key: str, kind: tuple[str, str]) -> C
             f"There was no ledger beside the {beside}, so earlier tests of {this} are not "
             "known; one was begun."
         )
-    lines = _lines(place)
+    lines = read_lines(place)
     entries, broken = read_ledger(place, lines)
     if broken:
         fault = f"The ledger of the {beside} is broken: {broken}. Earlier tests are not known."
-    begun = bool(entries) and entries[0].number == 0
-    if not begun and not fault:
+    if not fault and not (entries and entries[0].number == 0):
         fault = f"The ledger of the {beside} has no beginning. Earlier tests are not known."
     seen = list(dict.fromkeys(one.suspect for one in entries if one.suspect))
     suspect = suspect_digest(scores)
     again = suspect in seen
     number = seen.index(suspect) + 1 if again else len(seen) + 1
-    head = _hash(lines[-1]) if lines else _START
+    head = line_hash(lines[-1]) if lines else _START
     if not any((one.suspect, one.key) == (suspect, key) for one in entries):
         line = _line(Entry(head, number, _now(), suspect, key))
         _append(place, line)
-        head = _hash(line.rstrip(b"\n"))
+        head = line_hash(line.rstrip(b"\n"))
     which = f"test {number} of the {beside}{' again' if again else ''}"
     text = f"This is {which}; p is multiplied by {price_of(number)}."
     return Count(number, not fault, f"{text} {fault}".rstrip(), head, tested)
@@ -274,10 +273,9 @@ def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list
     entries: list[Entry] = []
     fault, before, number = "", _START, 0
     seen: dict[str, int] = {"": 0}
-    for index, line in enumerate(_lines(place) if lines is None else lines, start=1):
-        name = f"line {index}"
+    for index, line in enumerate(read_lines(place) if lines is None else lines, start=1):
         try:
-            entry = parse_as(line, Entry, name=name, error=EvidenceError, max_bytes=1000)
+            entry = parse_as(line, Entry, name="line", error=EvidenceError, max_bytes=1000)
         except EvidenceError:
             fault = fault or f"line {index} is no entry"
         else:
@@ -289,7 +287,7 @@ def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list
             if entry.number != seen.setdefault(entry.suspect, len(seen)):
                 fault = fault or f"line {index} has the number of another test"
             number = max(number, entry.number)
-        before = _hash(line)
+        before = line_hash(line)
     return entries, fault
 
 
@@ -346,7 +344,8 @@ def _reading(scores: ScoreSet) -> dict[str, Any]:
     return found
 
 
-def _lines(place: Path) -> list[bytes]:
+def read_lines(place: Path) -> list[bytes]:
+    """The lines of a ledger, which :func:`read_ledger` checks."""
     name = place.name
     data = read_bytes(place, error=EvidenceError, max_bytes=MAX_BYTES, name=name, advice=_ADVICE)
     return data.splitlines()
@@ -392,7 +391,8 @@ def _line(entry: Entry) -> bytes:
     return json.dumps(to_plain(entry), separators=(",", ":")).encode() + b"\n"
 
 
-def _hash(line: bytes) -> str:
+def line_hash(line: bytes) -> str:
+    """SHA-256 by which the next line, or a report, names a line."""
     return hashlib.sha256(line).hexdigest()
 
 
