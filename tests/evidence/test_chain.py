@@ -149,6 +149,19 @@ def test_the_best_of_many_draws_does_not_fit(made, mark, salt):
         derive_keys(salt, made, later)
 
 
+def test_a_commitment_that_counts_too_few_keys_of_its_salt(made, mark, salt, authority):
+    """The salt gives two keys, and p of the better one would be multiplied by one."""
+    path = made.commitment
+    data = json.loads(path.read_text())
+    ring, _ = derive_keys(salt, made, read_round(made.round))
+    data["salt"]["count"] = 1
+    path.write_text(json.dumps(data))
+    given = replace(made, timestamp=authority.stamped(path))
+    found = check_chain(given, coater=mark, keys=[ring.key("a").fingerprint()], salt=salt)
+    assert found.status == "does not fit"
+    assert "states 1 as the number of its salt's keys, but this salt gives 2" in found.text
+
+
 def test_a_crafted_reader_does_not_fit(made, salt):
     """A coater whose bias was set to the message, which only became known after the stamp."""
     ring, _ = derive_keys(salt, made, read_round(made.round))
