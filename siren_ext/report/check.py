@@ -30,12 +30,13 @@ from siren_ext.report.stored import ADVICE, StoredReport
 from siren_ext.report.verdict_check import by_todays_rules, checked_verdict, copies_points
 from siren_ext.schema import convert
 from siren_ext.scoring.decoys import decoys_of
-from siren_ext.scoring.score_set import CENTRED, ScoreSet
+from siren_ext.scoring.score_set import CENTRED, ScoreSet, require_same_coater
 from siren_ext.text import printable
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.decoys import decoys_finding
 from siren_ext.verdict.findings import Finding, keyed_finding, rank_finding
 from siren_ext.verdict.models import compared_models
+from siren_ext.verdict.same_models import require_different_models
 from siren_ext.verdict.twins import twins_finding
 from siren_ext.verdict.verify import Verdict, conclude
 from siren_ext.verdict.whole import coater_missing
@@ -224,6 +225,7 @@ def _figure_points(
     points = []
     alike = [pool for pool in innocents if pool.coater == own.coater]
     try:
+        _require_comparable(report, *pools[1:])
         restored = stored_keyed(report, config)
         if restored is not None:
             if key is None or suspect is None or coater_missing(suspect, coater):
@@ -284,6 +286,16 @@ def _figure_points(
     verdict, point = checked_verdict(report, stated, verdict, own, reference)
     points.append(by_todays_rules(report, stated["outcome"], today, point))
     return points, verdict
+
+
+def _require_comparable(
+    report: StoredReport, own: ScoreSet, reference: ScoreSet | None, innocents: list[ScoreSet]
+) -> None:
+    """Refuse comparisons that are refused before a report is written."""
+    if reference is not None:
+        require_same_coater(own, reference)
+    if not worded_before(report.verdict.wording):
+        require_different_models(innocents, "innocent model")
 
 
 def _keyed(

@@ -205,6 +205,8 @@ def keyed_of(data):
             lambda d: d["suspect"]["images"][0].update(score="low"),
             "can't be recomputed: report.json: suspect.images[0].score is 'low'; expected",
         ),
+        (lambda d: d["reference"].update(coater="ef" * 32), "come from different coaters"),
+        (lambda d: d["innocents"].append(d["innocents"][0]), "models 1 and 4 are the same images"),
         (lambda d: d["verdict"]["settings"].update(price=0), "can't be recomputed"),
         (
             lambda d: d["verdict"].update(settings=[]),
