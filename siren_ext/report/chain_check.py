@@ -163,7 +163,7 @@ def _against_ledger(own: ScoreSet, ledger: Path, stated: Precedence) -> str:
         return str(error)[:300]
     names = {suspect_digest(own), suspect_digest(own, chosen=False)}
     known = {one.number for one in entries if one.suspect in names}
-    if not fault and stated.ledger and stated.ledger not in map(line_hash, lines):
+    if not fault and number and stated.ledger not in map(line_hash, lines):
         fault = (
             "The ledger lacks the line that was its last one when the report was written, so it "
             "was written anew since; ask for the ledger that the report was made with"

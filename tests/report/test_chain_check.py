@@ -72,6 +72,9 @@ def test_a_ledger_that_was_written_anew_is_found(report, tmp_path):
     found = check_report(report, chain=ChainEvidence(ledger=ledger_of(other)))
     assert states(found)["number of tests"] == "differs"
     assert "lacks the line that was its last one" in texts(found)["number of tests"]
+    resealed(report, lambda d: d["verdict"]["commitment"].pop("ledger"))
+    found = check_report(report, chain=ChainEvidence(ledger=ledger_of(other)))
+    assert states(found)["number of tests"] == "differs", "whoever leaves it out hides the same"
 
 
 def test_a_report_without_a_number_is_looked_up(tmp_path, ledger):
