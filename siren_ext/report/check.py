@@ -137,6 +137,7 @@ def check_report(
     try:
         report = convert(data, StoredReport, name=JSON, error=EvidenceError)
         pools = report.config(), *report.pools()
+        decoys_of(pools[1])  # malformed ones are an error wherever they are used
     except (EvidenceError, ConfigError, ScoreError) as error:
         text = f"The figures can't be recomputed: {error}"
         points.append(CheckPoint("figures", "differs", text))
