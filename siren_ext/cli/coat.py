@@ -241,11 +241,14 @@ def _report(manifest: CoatManifest, images: ImageSet | None, out: Path) -> None:
     from siren_ext.coater.bundled import public_warning
     from siren_ext.coating.formats import compression_words, size_words
     from siren_ext.coating.layouts import training_advice
+    from siren_ext.coating.manifest import MANIFEST_NAME
 
     coated = sum(entry.coated for entry in manifest.entries)
     say(f"{coated} of {len(manifest.entries)} images coated: {shown(out)}")
     if signed := sum(bool(entry.credentials) for entry in manifest.entries):
         say(f"{signed} files signed with content credentials: not for training or data mining")
+    if coated:
+        explain(f"Don't publish {MANIFEST_NAME}: it lists which images are coated. Keep it.")
     if public := public_warning(manifest.coater):
         explain(f"Warning: {public}")
     if words := compression_words(manifest.entries):

@@ -11,7 +11,7 @@ from siren_ext.cli.common import command, explain, refuse_existing, say
 from siren_ext.cli.options import ROOT_HELP
 from siren_ext.cli.passphrase import PassphraseEnv, open_keys, open_salt, passphrase
 from siren_ext.errors import ConfigError
-from siren_ext.files import write_json
+from siren_ext.files import locked, write_json
 
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import KeyRing
@@ -61,8 +61,9 @@ def add(file: OldFile, recipient: Recipients = None, passphrase_env: PassphraseE
 
     require_encrypted(file, FORMAT)
     secret = passphrase(str(file), passphrase_env)
-    ring = KeyRing.load(file, secret).extended(recipient)
-    ring.save(file, secret, replace=True)
+    with locked(file):  # a key that another command adds at the same time is not lost
+        ring = KeyRing.load(file, secret).extended(recipient)
+        ring.save(file, secret, replace=True)
     _list_keys(ring)
     explain("An earlier commitment does not cover the new keys; make a new one.")
 

@@ -23,6 +23,9 @@ STRUCTURAL_TAGS = frozenset(
 )
 
 
+_EXIF_IFD, _MAKER_NOTE, _JPEG_START = 0x8769, 0x927C, b"\xff\xd8\xff"
+
+
 def is_animated(image: Image.Image) -> bool:
     """Whether a file has more than one frame."""
     try:
@@ -57,6 +60,10 @@ def upright_exif(image: Image.Image, notes: list[str]) -> tuple[int, bytes | Non
         orientation = found if found in range(1, 9) else 1
         if ORIENTATION in exif:
             exif[ORIENTATION] = 1
+        shot = exif.get_ifd(_EXIF_IFD) if _EXIF_IFD in exif else {}
+        if isinstance(own := shot.get(_MAKER_NOTE), bytes) and _JPEG_START in own:
+            del shot[_MAKER_NOTE]
+            notes.append("The camera's own EXIF data were dropped: they hold a preview.")
         return int(orientation), exif.tobytes() if len(exif) else None
     except Exception:  # malformed EXIF can raise almost anything
         notes.append("The EXIF block is malformed and was dropped.")

@@ -19,6 +19,7 @@ from siren_ext.data.iptc import (
     PROFILE_KEY,
     from_profile,
     kept_resources,
+    raw_profile,
     resources_of,
     to_profile,
 )
@@ -40,6 +41,7 @@ _LARGEST_COLOUR_CHUNK = 64
 _MOST_DPI = 1e6
 _TIFF_XMP, _X_RESOLUTION, _TIFF_IPTC, _TIFF_PHOTOSHOP, _TIFF_C2PA = 700, 282, 33723, 34377, 0xCD41
 _PSD_XMP = 1060
+_RAW = PROFILE_KEY.removesuffix("iptc").lower()
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 _PICTURES = ("xmp:Thumbnails", "xap:Thumbnails", "GImage:Data", "GDepth:Data")
@@ -98,7 +100,11 @@ def read_extras(image: Image.Image, path: Path, text: dict[str, str], notes: lis
         return _read(image, path, text, notes)
     except Exception:  # malformed metadata can raise almost anything
         notes.append("Malformed metadata beside EXIF were dropped.")
+        _raw_profiles(text, [])
         return NO_EXTRAS
+    finally:
+        if XMP_KEY in text:
+            text[XMP_KEY] = without_pictures(text[XMP_KEY])
 
 
 def _read(image: Image.Image, path: Path, text: dict[str, str], notes: list[str]) -> Extras:
@@ -126,12 +132,29 @@ def _read(image: Image.Image, path: Path, text: dict[str, str], notes: list[str]
     elif isinstance(comment := image.info.get("comment"), bytes):
         text.setdefault(COMMENT_KEY, _words(comment))
     iptc = kept_resources(resources, notes) if resources else None
-    if PROFILE_KEY in text and (stored := from_profile(text[PROFILE_KEY])) is not None:
-        del text[PROFILE_KEY]
-        iptc = iptc or kept_resources(stored, notes)
-    if XMP_KEY in text:
-        text[XMP_KEY] = without_pictures(text[XMP_KEY])
+    stored = _raw_profiles(text, notes)
+    iptc = iptc or (kept_resources(stored, notes) if stored else None)
     return Extras(iptc, _resolution(image), colour, lossless)
+
+
+def _raw_profiles(text: dict[str, str], notes: list[str]) -> bytes | None:
+    """Take raw profiles out of a PNG's text, which may hold previews; returns Photoshop resources.
+
+    EXIF in them was read already, with its orientation.
+    """
+    resources, lost = None, []
+    for key in [key for key in text if key.lower().startswith(_RAW)]:
+        kind, words = key[len(_RAW) :].lower(), text.pop(key)
+        content = raw_profile(words) or b""
+        packet = content.removeprefix(_XMP_HEAD)
+        if kind in ("iptc", "8bim") and (stored := from_profile(words)) is not None:
+            resources = resources or stored
+        elif kind in ("xmp", "app1") and packet.lstrip().startswith(b"<"):
+            _keep_xmp(packet, text)
+        elif kind != "exif":
+            lost.append(printable(kind[:40]))
+    _note_others("raw profiles", lost, notes)
+    return resources
 
 
 def without_pictures(xmp: str) -> str:

@@ -117,14 +117,21 @@ def to_profile(resources: bytes) -> str:
     return f"\niptc\n{len(resources):8d}\n" + "\n".join(lines) + "\n"
 
 
-def from_profile(text: str) -> bytes | None:
-    """The resources in a PNG text; None if it is malformed."""
+def raw_profile(text: str) -> bytes | None:
+    """The content of a PNG text of raw data, such as :data:`PROFILE_KEY`; None if malformed."""
     parts = text.split(None, 2)
     if len(parts) < 3 or not parts[1].isdecimal():
         return None
     try:
-        content = bytes.fromhex(parts[2])
+        return bytes.fromhex(parts[2])
     except ValueError:
+        return None
+
+
+def from_profile(text: str) -> bytes | None:
+    """The resources in a PNG text; None if it is malformed."""
+    content = raw_profile(text)
+    if content is None:
         return None
     if content.startswith(b"\x1c"):  # some programs store the fields alone
         return resources_of(content)

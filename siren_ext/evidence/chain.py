@@ -118,6 +118,12 @@ def derive_keys(
             "The commitment is not to this salt; use the salt file that was given to "
             "'siren-ext commit --salt', unchanged."
         )
+    if commitment.salt.count != len(salt.recipients):
+        raise EvidenceError(
+            f"The commitment states {commitment.salt.count:,} as the number of its salt's keys, "
+            f"but this salt gives {len(salt.recipients):,}, by which p is multiplied. Use the file "
+            "that 'siren-ext commit --salt' wrote, unchanged."
+        )
     stamp = files.stamp()
     if stamp is None:
         raise EvidenceError("The commitment has no time stamp; run 'siren-ext commit stamp' first.")

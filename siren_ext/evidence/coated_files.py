@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from siren_ext.errors import DatasetError, EvidenceError, ImageError
@@ -56,6 +57,46 @@ def coated_hashes(folder: Path) -> list[tuple[str, str]]:
             f"{folder} holds {len(found):,} coated images; expected 1 to {MAX_FILES:,}."
         )
     return found
+
+
+def refuse_other_runs(folder: Path, coater: str, keys: Collection[str]) -> None:
+    """Refuse images that were coated with another coater or key than is committed to.
+
+    Parameters
+    ----------
+    folder : Path
+        the coated images, with the manifests of their runs; images without one are not known.
+    coater : str
+        fingerprint of the coater.
+    keys : Collection[str]
+        fingerprints of the keys; empty leaves the keys unchecked.
+
+    Raises
+    ------
+    EvidenceError
+        a run in the folder had another coater, or a key that is not among these; or its manifest
+        can't be read.
+    """
+    from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
+
+    for path in sorted(Path(folder).rglob(MANIFEST_NAME)):
+        try:
+            run = CoatManifest.load(path)
+        except DatasetError as error:
+            raise EvidenceError(str(error)) from error
+        place, used = printable(path.parent), run.key[: len(coater)]  # a label of twins may follow
+        if run.coater != coater:
+            raise EvidenceError(
+                f"{place} was coated with the coater {printable(run.coater)[:12]}, and the "
+                f"commitment would be to {coater[:12]}. Name the coater that the images were "
+                "coated with."
+            )
+        if keys and len(used) == len(coater) and used not in keys:
+            raise EvidenceError(
+                f"{place} was coated with a key of the fingerprint {printable(used)[:12]}, which "
+                "is not one of the given key file. Name the key file that the images were coated "
+                "with."
+            )
 
 
 def _coated_names(folder: Path) -> set[str] | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, Struct
 
 from siren_ext.errors import EvidenceError
-from siren_ext.evidence.coated_files import MAX_FILES, coated_hashes
+from siren_ext.evidence.coated_files import MAX_FILES, coated_hashes, refuse_other_runs
 from siren_ext.evidence.precedence import Precedence as Precedence
 from siren_ext.evidence.precedence import not_committed as not_committed
 from siren_ext.evidence.prompt_plan import CommittedPlan
@@ -248,7 +248,8 @@ def make_commitment(
     CoaterError
         the coater can't be read.
     EvidenceError
-        a folder holds no coated images, or one can't be read.
+        a folder holds no coated images, or some that were coated with another coater or key, or
+        one can't be read.
     """
     from importlib import metadata
 
@@ -261,11 +262,13 @@ def make_commitment(
         import siren_ext
 
         version = siren_ext.__version__
-    prints = sorted(keys)
+    prints, mark = sorted(keys), Coater.load(coater_file).fingerprint
+    if coated is not None:
+        refuse_other_runs(coated, mark, prints)
     return Commitment(
         datetime.now(timezone.utc).strftime(_TIME),
         f"siren-ext {version}",
-        Coater.load(coater_file).fingerprint,
+        mark,
         sha256_file(coater_file),
         tuple(prints),
         tuple(coated_hashes(coated)) if coated is not None else (),

@@ -13,7 +13,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,8 +24,9 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from siren_ext.documents import read_bytes
-from siren_ext.errors import EvidenceError
+from siren_ext.errors import BusyError, EvidenceError
 from siren_ext.evidence.precedence import Precedence
+from siren_ext.files import locked
 from siren_ext.formats import Sha256
 from siren_ext.keys.encrypted_file import write_private
 from siren_ext.schema import parse_as, to_plain
@@ -40,10 +43,12 @@ _EARLIER = "earlier tests of the "
 _FAULT = (
     r" (There was no ledger beside the [a-z ]+, so earlier tests of [a-z' ]+ are not known; one "
     r"was begun|The ledger of the [a-z ]+ (is broken: (tests before )?line \d+ (is no entry|does "
-    r"not follow the line before|are missing)|has no beginning)\. Earlier tests are not known)\."
+    r"not follow the line before|has the number of another test|are missing)|has no beginning)\. "
+    r"Earlier tests are not known)\."
 )
 _READINGS = ("mirrored", "removed")
 _ADVICE = "Use an untouched copy of the ledger."
+_TRIES, _PAUSE = 100, 0.1  # another process needs milliseconds to count
 
 
 class Entry(Struct, forbid_unknown_fields=True, frozen=True):
@@ -209,6 +214,12 @@ def count_test(file: Path, scores: ScoreSet, key: str, kind: tuple[str, str] = K
     EvidenceError
         the ledger can't be read or written.
     """
+    with _alone(ledger_of(file)):
+        return _entered(file, scores, key, kind)
+
+
+def _entered(file: Path, scores: ScoreSet, key: str, kind: tuple[str, str]) -> Count:
+    """:func:`count_test`, while no other process counts."""
     beside, tested = kind
     place = ledger_of(file)
     fault = ""
@@ -219,22 +230,21 @@ def count_test(file: Path, scores: ScoreSet, key: str, kind: tuple[str, str] = K
             f"There was no ledger beside the {beside}, so earlier tests of {this} are not "
             "known; one was begun."
         )
-    lines = _lines(place)
+    lines = read_lines(place)
     entries, broken = read_ledger(place, lines)
     if broken:
         fault = f"The ledger of the {beside} is broken: {broken}. Earlier tests are not known."
-    begun = bool(entries) and entries[0].number == 0
-    if not begun and not fault:
+    if not fault and not (entries and entries[0].number == 0):
         fault = f"The ledger of the {beside} has no beginning. Earlier tests are not known."
     seen = list(dict.fromkeys(one.suspect for one in entries if one.suspect))
     suspect = suspect_digest(scores)
     again = suspect in seen
     number = seen.index(suspect) + 1 if again else len(seen) + 1
-    head = _hash(lines[-1]) if lines else _START
+    head = line_hash(lines[-1]) if lines else _START
     if not any((one.suspect, one.key) == (suspect, key) for one in entries):
         line = _line(Entry(head, number, _now(), suspect, key))
         _append(place, line)
-        head = _hash(line.rstrip(b"\n"))
+        head = line_hash(line.rstrip(b"\n"))
     which = f"test {number} of the {beside}{' again' if again else ''}"
     text = f"This is {which}; p is multiplied by {price_of(number)}."
     return Count(number, not fault, f"{text} {fault}".rstrip(), head, tested)
@@ -262,10 +272,10 @@ def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list
     """
     entries: list[Entry] = []
     fault, before, number = "", _START, 0
-    for index, line in enumerate(_lines(place) if lines is None else lines, start=1):
-        name = f"line {index}"
+    seen: dict[str, int] = {"": 0}
+    for index, line in enumerate(read_lines(place) if lines is None else lines, start=1):
         try:
-            entry = parse_as(line, Entry, name=name, error=EvidenceError, max_bytes=1000)
+            entry = parse_as(line, Entry, name="line", error=EvidenceError, max_bytes=1000)
         except EvidenceError:
             fault = fault or f"line {index} is no entry"
         else:
@@ -274,8 +284,10 @@ def read_ledger(place: Path, lines: Sequence[bytes] | None = None) -> tuple[list
                 fault = fault or f"line {index} does not follow the line before"
             if entry.number > number + 1:
                 fault = fault or f"tests before line {index} are missing"
+            if entry.number != seen.setdefault(entry.suspect, len(seen)):
+                fault = fault or f"line {index} has the number of another test"
             number = max(number, entry.number)
-        before = _hash(line)
+        before = line_hash(line)
     return entries, fault
 
 
@@ -332,19 +344,43 @@ def _reading(scores: ScoreSet) -> dict[str, Any]:
     return found
 
 
-def _lines(place: Path) -> list[bytes]:
+def read_lines(place: Path) -> list[bytes]:
+    """The lines of a ledger, which :func:`read_ledger` checks."""
     name = place.name
     data = read_bytes(place, error=EvidenceError, max_bytes=MAX_BYTES, name=name, advice=_ADVICE)
     return data.splitlines()
 
 
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Count in one process at a time, or two tests would get one number and break the chain."""
+    with ExitStack() as stack:
+        for left in reversed(range(_TRIES)):
+            try:
+                stack.enter_context(locked(place))
+                break
+            except BusyError:
+                if not left:
+                    raise
+                time.sleep(_PAUSE)
+        yield
+
+
 def _append(place: Path, line: bytes) -> None:
+    """Add a line, also after one that was not finished; one that fails leaves nothing."""
+    size = -1
     try:
-        with place.open("ab") as stream:
-            stream.write(line)
+        with place.open("a+b") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - 1))
+            begun = stream.read(1) not in (b"", b"\n")
+            stream.write(b"\n" * begun + line)
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
+        if size >= 0:
+            with suppress(OSError):
+                os.truncate(place, size)
         raise EvidenceError(
             f"{place.name} can't be written ({error.strerror}), and a test that is not in the "
             "ledger does not count; make the file writable."
@@ -355,7 +391,8 @@ def _line(entry: Entry) -> bytes:
     return json.dumps(to_plain(entry), separators=(",", ":")).encode() + b"\n"
 
 
-def _hash(line: bytes) -> str:
+def line_hash(line: bytes) -> str:
+    """SHA-256 by which the next line, or a report, names a line."""
     return hashlib.sha256(line).hexdigest()
 
 

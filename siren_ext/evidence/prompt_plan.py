@@ -18,6 +18,8 @@ from siren_ext.schema import convert
 
 RECORDS = "the prompt and seed of each picture, of which is no record"
 """What stays open if the plan of the pictures is recorded, but not how each was made."""
+LOST = "what the planned pictures show that could not be scored"
+"""What stays open if there are such pictures, as whoever made the test could have damaged them."""
 _ADVICE = 'Write, for example: prompts = ["a photo of a fox"], count = 40, seed = 0.'
 
 
@@ -68,7 +70,7 @@ class CommittedPlan(Struct, forbid_unknown_fields=True, frozen=True):
         asked = record.get("plan") if isinstance(record, Mapping) else None
         unplanned = images > self.count or (images < self.count and self.stopping == "fixed")
         number = [f"{images} pictures were scored, {self.count} were planned"] * unplanned
-        unchecked = []
+        unchecked = [LOST] * (0 < len(hashes) < images)
         if self.stopping == "sequential":
             unchecked.append("the stopping rule: the pictures were tested all at once")
         if not isinstance(record, Mapping) or not isinstance(asked, Mapping):
@@ -86,12 +88,14 @@ class CommittedPlan(Struct, forbid_unknown_fields=True, frozen=True):
 
     def _records(self, records: Mapping[str, Any], hashes: Sequence[str]) -> list[str]:
         """What differs between the plan and the records of the scored pictures."""
-        made: dict[Any, tuple[Any, Any]] = {
-            one.get("sha256"): (one.get("prompt"), one.get("seed"))
+        made = {
+            one["sha256"]: (str(one.get("prompt")), str(one.get("seed")))
             for one in records.values()
-            if isinstance(one, Mapping)
+            if isinstance(one, Mapping) and isinstance(one.get("sha256"), str)
         }
-        planned = {(self.prompts[i % len(self.prompts)], self.seed + i) for i in range(self.count)}
+        planned = {
+            (self.prompts[i % len(self.prompts)], str(self.seed + i)) for i in range(self.count)
+        }
         without = sum(one not in made for one in hashes)
         used = Counter(made[one] for one in hashes if one in made)
         other = sum(times for pair, times in used.items() if pair not in planned)

@@ -141,35 +141,49 @@ def check_stamp(token: Path, file: Path, roots: Path) -> Stamp:
     given = read_bytes(token, error=EvidenceError, max_bytes=MAX_TOKEN, name=name, advice=_ADVICE)
     if given.startswith(MAGIC):
         return _block_stamp(token, file, roots)
-    from cryptography.x509 import InvalidVersion, load_der_x509_certificate
+    from cryptography.x509 import load_der_x509_certificate
 
-    module = _module()
     data = _content(file)
     answer = _parsed(given, name)
     trusted = _certificates(roots)
-    builder = module.VerifierBuilder()
-    for one in trusted:
-        if one.issuer == one.subject:
-            builder = builder.add_root_certificate(one)
-        else:
-            builder = builder.add_intermediate_certificate(one)
     info = answer.tst_info
     if info.message_imprint.hash_algorithm.dotted_string != _SHA256:
         raise EvidenceError(f"{name} stamps another hash than SHA-256. {_ADVICE}")
-    try:
-        builder.build().verify_message(answer, data)
-    except (module.VerificationError, ValueError, InvalidVersion) as error:
+    root, reason = _root_of(answer, data, trusted)
+    if root is None:
         raise EvidenceError(
             f"{name} is no valid time stamp of {printable(Path(file).name)} by an authority in "
-            f"{printable(Path(roots).name)} ({printable(str(error))[:160]}). Use the file that was "
-            "stamped, and the root certificate that this authority published."
-        ) from error
+            f"{printable(Path(roots).name)} ({reason}). Use the file that was stamped, and the "
+            "root certificate that this authority published."
+        )
     signer = next(iter(answer.signed_data.signer_infos))
     held = [load_der_x509_certificate(one) for one in answer.signed_data.certificates]
     leaf = next(one for one in held if one.serial_number == signer.serial_number)
     time = info.gen_time.astimezone(timezone.utc)
-    root = next(one for one in trusted if one.issuer == one.subject)
     return Stamp(time, time + _accuracy(info), _name(leaf), _name(root))
+
+
+def _root_of(
+    answer: Any, data: bytes, trusted: Sequence[Certificate]
+) -> tuple[Certificate | None, str]:
+    """The root certificate that leads to a stamp's signature; None, and why not, for none."""
+    from cryptography.x509 import InvalidVersion
+
+    module, reason = _module(), ""
+    for root in trusted:
+        if root.issuer != root.subject:
+            continue
+        builder = module.VerifierBuilder().add_root_certificate(root)
+        for one in trusted:
+            if one.issuer != one.subject:
+                builder = builder.add_intermediate_certificate(one)
+        try:
+            builder.build().verify_message(answer, data)
+        except (module.VerificationError, ValueError, InvalidVersion) as error:
+            reason = reason or printable(str(error))[:160]
+        else:
+            return root, ""
+    return None, reason
 
 
 def _block_stamp(proof: Path, file: Path, header: Path) -> Stamp:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from siren_ext.errors import EvidenceError
 from siren_ext.evidence.chain import ChainFiles, check_scores
-from siren_ext.evidence.ledger import price_of, read_ledger, suspect_digest
+from siren_ext.evidence.ledger import (
+    line_hash,
+    price_of,
+    read_ledger,
+    read_lines,
+    suspect_digest,
+)
+from siren_ext.evidence.precedence import Precedence
 from siren_ext.report.commitment_words import words_of
 from siren_ext.report.points import CheckPoint
 from siren_ext.report.stored import StoredReport
@@ -134,7 +141,7 @@ def _tests_point(
     if price < due:
         text = f"p was multiplied by {price:,}; keys and tests ask for {due:,}"
         return CheckPoint(name, "differs", text)
-    if ledger is not None and (wrong := _against_ledger(own, ledger, number)):
+    if ledger is not None and (wrong := _against_ledger(own, ledger, stated)):
         return CheckPoint(name, "differs", wrong)
     if not number:
         kept = "No ledger was kept" if ledger is None else "The ledger lacks these pictures"
@@ -146,14 +153,21 @@ def _tests_point(
     return CheckPoint(name, "matches", f"It is test {number}, and p was multiplied by {price:,}")
 
 
-def _against_ledger(own: ScoreSet, ledger: Path, number: int) -> str:
-    """How the stated number differs from the ledger's, whatever is stated; "" if it does not."""
+def _against_ledger(own: ScoreSet, ledger: Path, stated: Precedence) -> str:
+    """How the stated count differs from the ledger's, whatever is stated; "" if it does not."""
+    number = stated.number
     try:
-        entries, fault = read_ledger(ledger)
+        lines = read_lines(ledger)
+        entries, fault = read_ledger(ledger, lines)
     except EvidenceError as error:
         return str(error)[:300]
     names = {suspect_digest(own), suspect_digest(own, chosen=False)}
     known = {one.number for one in entries if one.suspect in names}
+    if not fault and number and stated.ledger not in map(line_hash, lines):
+        fault = (
+            "The ledger lacks the line that was its last one when the report was written, so it "
+            "was written anew since; ask for the ledger that the report was made with"
+        )
     if fault or number in known:
         return fault
     if number:

@@ -30,12 +30,13 @@ from siren_ext.report.stored import ADVICE, StoredReport
 from siren_ext.report.verdict_check import by_todays_rules, checked_verdict, copies_points
 from siren_ext.schema import convert
 from siren_ext.scoring.decoys import decoys_of
-from siren_ext.scoring.score_set import CENTRED, ScoreSet
+from siren_ext.scoring.score_set import CENTRED, ScoreSet, require_same_coater
 from siren_ext.text import printable
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.decoys import decoys_finding
 from siren_ext.verdict.findings import Finding, keyed_finding, rank_finding
 from siren_ext.verdict.models import compared_models
+from siren_ext.verdict.same_models import require_different_models
 from siren_ext.verdict.twins import twins_finding
 from siren_ext.verdict.verify import Verdict, conclude
 from siren_ext.verdict.whole import coater_missing
@@ -136,6 +137,7 @@ def check_report(
     try:
         report = convert(data, StoredReport, name=JSON, error=EvidenceError)
         pools = report.config(), *report.pools()
+        decoys_of(pools[1])  # malformed ones are an error wherever they are used
     except (EvidenceError, ConfigError, ScoreError) as error:
         text = f"The figures can't be recomputed: {error}"
         points.append(CheckPoint("figures", "differs", text))
@@ -224,6 +226,7 @@ def _figure_points(
     points = []
     alike = [pool for pool in innocents if pool.coater == own.coater]
     try:
+        _require_comparable(report, *pools[1:])
         restored = stored_keyed(report, config)
         if restored is not None:
             if key is None or suspect is None or coater_missing(suspect, coater):
@@ -268,10 +271,10 @@ def _figure_points(
     except (EvidenceError, ScoreError) as error:
         return [*points, CheckPoint("figures", "differs", str(error)[:300])], None
     now = verdict.to_dict()
+    has, allowed = ([one.test for one in made] for made in (report.verdict.findings, findings))
     wrong = [
-        f"findings: the report has {', '.join(kept)}, the scores allow "
-        f"{', '.join(one.test for one in findings)}"
-    ] * (set(kept) != {one.test for one in findings})
+        f"findings: the report has {', '.join(has)}, the scores allow {', '.join(allowed)}"
+    ] * (sorted(has) != sorted(allowed))
     for one in findings:
         stated_one = {name: as_read.get(one.test, {}).get(name) for name in one.to_dict()}
         wrong += differences(one.to_dict(), stated_one, f"{one.test} finding")
@@ -284,6 +287,16 @@ def _figure_points(
     verdict, point = checked_verdict(report, stated, verdict, own, reference)
     points.append(by_todays_rules(report, stated["outcome"], today, point))
     return points, verdict
+
+
+def _require_comparable(
+    report: StoredReport, own: ScoreSet, reference: ScoreSet | None, innocents: list[ScoreSet]
+) -> None:
+    """Refuse comparisons that are refused before a report is written."""
+    if reference is not None:
+        require_same_coater(own, reference)
+    if not worded_before(report.verdict.wording):
+        require_different_models(innocents, "innocent model")
 
 
 def _keyed(

@@ -15,7 +15,7 @@ from siren_ext.evidence.chain import NOT_DERIVED, SIGNATURE, ChainFiles, check_s
 from siren_ext.evidence.commitment import Commitment
 from siren_ext.evidence.ledger import counted_words
 from siren_ext.evidence.precedence import Precedence, not_committed
-from siren_ext.evidence.prompt_plan import RECORDS
+from siren_ext.evidence.prompt_plan import LOST, RECORDS
 from siren_ext.report.redaction import clean
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.verdict.wording import WORDING
@@ -74,7 +74,7 @@ def words_of(
         if lacks:
             return [], [f"{WORDS}, for which {' and '.join(lacks)} must be given too"]
         again = check_scores(used, own, keys, salt)
-        for one in (SIGNATURE, RECORDS):  # depends on the program that looked
+        for one in (SIGNATURE, RECORDS, LOST):  # depends on the program that looked
             if (one in again.unchecked) != (one in stated.unchecked):
                 return [], [f"{WORDS}, as {one} could not be checked both then and now"]
     wrong = [

@@ -11,13 +11,19 @@ from siren_ext.text import printable
 
 _LONGEST = 20_000
 _SECRET = re.compile(
-    r"(^|[_\-.\s])(secret|password|passwd|tokens?|api_?key|key|authorization|auth|cookie|"
+    r"(^|[_\-.\s])(secret|password|passphrase|passwd|tokens?|api_?key|key|authorization|auth|cookie|"
     r"credentials?|private)($|[_\-.\s])",
     re.IGNORECASE,
 )
 _PLACE = re.compile(
     r"(?<![\w:/.\\])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\:*?\"<>|,;']+)+[/\\](?=[^\s/\\])"
 )
+# names in these may have spaces, such as that of a person; they can't have the excluded characters
+_SPACED = re.compile(
+    r"(?<!\w)(?:[A-Za-z]:|\\)[/\\](?:[^/\\:*?\"<>|\r\n]+[/\\])+(?=[^\s/\\])"
+    r"|(?<![\w:/.\\])/(?:home|Users|Volumes)/(?:[^/:*?\"<>|\r\n]+/)+(?=[^\s/])"
+)
+_FILE_URI = re.compile(r"\bfile://[^/\s]*(?=/)")
 _LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
 # A list of numbers in indented JSON; JSON strings can't contain line breaks.
 _NUMBERS = re.compile(r"\[\n(?:\s*-?\d[\d.e+-]*,?\n)+\s*\]")
@@ -58,6 +64,7 @@ def clean(value: Any, depth: int = 16) -> Any:
 def _text(value: Any) -> str:
     text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
     text = _QUERY.sub("?(left out)", _LOGIN.sub("", text))
+    text = _SPACED.sub("\u2026/", _FILE_URI.sub("", text))
     return _PLACE.sub("\u2026/", text)
 
 

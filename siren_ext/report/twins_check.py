@@ -26,8 +26,8 @@ def coins_point(own: ScoreSet, twins: Path | None) -> CheckPoint:
     Returns
     -------
     CheckPoint
-        Whether the record is the one that the report names, and whether every coin and published
-        file are those of the record.
+        Whether the record is the one that the report names, and whether the coins and published
+        files are those of the record from its first image on, with none left out between.
     """
     from siren_ext.coating.twins import TwinsRecord, record_path
 
@@ -41,9 +41,16 @@ def coins_point(own: ScoreSet, twins: Path | None) -> CheckPoint:
     if sha256_file(record_path(twins)) != own.source.get("record_sha256"):
         return CheckPoint(_NAME, "differs", "This is not the record that the report names")
     coins = own.source.get("coins")
-    known = {(printable(one.name), one.published): one.coin for one in record.images}
+    used = record.images[: len(own)]
     rows = list(zip(own.names, own.hashes, strict=True))
-    if not isinstance(coins, list) or coins != [known.get(row) for row in rows]:
-        return CheckPoint(_NAME, "differs", "The coins or files are not those of the record")
+    fits = rows == [(printable(one.name), one.published) for one in used]
+    if not fits or coins != [one.coin for one in used]:
+        text = (
+            f"The {len(rows)} images or their coins are not the first {len(rows)} of the record, "
+            "in its order; expected these, as nobody may choose among them"
+        )
+        return CheckPoint(_NAME, "differs", text)
     text = f"{len(rows)} coins are those of the record and follow from its secret"
+    if left := len(record.images) - len(rows):
+        text += f"; the last {left} of the record were not compared"
     return CheckPoint(_NAME, "matches", text)

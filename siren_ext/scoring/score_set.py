@@ -21,6 +21,8 @@ from siren_ext.scoring.appearance import LESS_MORE
 MAX_IMAGES = 1_000_000
 MAX_TEXT = 4096
 MAX_FEATURES = 512
+MAX_BYTES = 512 << 20
+"""Size limit of a score file: 150,000 pictures with 48 features each."""
 PREFERENCE = "preference"
 """``source["kind"]`` of sets that :mod:`siren_ext.preference.measure` made from a model's file."""
 FIELD = "field"
@@ -232,7 +234,8 @@ class ScoreSet:
         ScoreError
             If the file cannot be read or is malformed.
         """
-        stored = read_format(path, StoredScores, error=ScoreError, advice=_AGAIN)
+        limits: dict[str, Any] = {"error": ScoreError, "max_bytes": MAX_BYTES}
+        stored = read_format(path, StoredScores, advice=_AGAIN, **limits)
         return cls.from_stored(stored, name=str(path))
 
     @classmethod

@@ -29,7 +29,7 @@ def twins_finding(suspect: ScoreSet, alpha: float, *, price: int = 1) -> Finding
     Raises
     ------
     ScoreError
-        The coins are missing or malformed.
+        The coins are missing or malformed, or an image is listed twice.
 
     References
     ----------
@@ -40,6 +40,12 @@ def twins_finding(suspect: ScoreSet, alpha: float, *, price: int = 1) -> Finding
         raise ScoreError(
             "The comparison of twins has no coins; expected 0 or 1 for every image. Compare the "
             "twins again with 'siren-ext twins'."
+        )
+    images = set(zip(suspect.names, suspect.hashes, strict=True))
+    if len(images) < len(suspect):
+        raise ScoreError(
+            f"The comparison of twins has {len(suspect)} rows of {len(images)} images; expected "
+            "each image once. Compare the twins again with 'siren-ext twins'."
         )
     result = coins_test(suspect.scores, coins)
     p_value, smallest = (min(1.0, p * price) for p in (result.p_value, result.smallest_p))

@@ -20,9 +20,10 @@ from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
 
 def test_coat_share(call, photos: Path, coater_file: Path, tmp_path: Path) -> None:
     line = ["coat", photos, "--coater", coater_file, "--share", "0.5"]
-    code, out, _ = call(*line, "--out", tmp_path / "c")
+    code, out, err = call(*line, "--out", tmp_path / "c")
     assert code == 0
     assert "2 of 4 images coated" in out
+    assert f"Don't publish {MANIFEST_NAME}: it lists which images are coated" in err
     assert call(*line, "--out", tmp_path / "fast", "--no-scores")[0] == 0
     made = [CoatManifest.load(tmp_path / name / MANIFEST_NAME) for name in ("c", "fast")]
     assert [entry.clean_score is None for entry in made[1].entries] == [True] * 4

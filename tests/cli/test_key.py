@@ -10,6 +10,7 @@ from support.time_authority import TimeAuthority
 
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
+from siren_ext.files import locked
 from siren_ext.keys.derived import KeySalt
 
 pytestmark = pytest.mark.usefixtures("cheap", "secret_in_environment")
@@ -38,6 +39,14 @@ def test_bad_input_of_key_is_one_message(case, call):
         refused(call, arguments, words)
     assert (case / "keys.json").read_bytes() == before
     assert not (case / "r").exists()
+
+
+def test_keys_are_added_by_one_command_at_a_time(case, call):
+    """Or the keys that the first one printed would be replaced by those of the second."""
+    add = ("key", "add", "keys.json", "--recipient", "late", *env())
+    with locked(case / "keys.json"):
+        refused(call, add, "keys.json is being written by another run")
+    assert call(*add)[0] == 0
 
 
 def test_keys_are_derived_after_a_stamp(work, call, monkeypatch):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from support.metadata_files import (
     COMMENT,
     IPTC,
@@ -176,3 +178,47 @@ def test_xmp_of_jpeg_and_tiff_is_kept_and_turned(tmp_path: Path) -> None:
     for name, ways in expected.items():
         text = copied(tmp_path / name).text
         assert text in [{XMP_KEY: f'<rdf:Description {way}dc:rights="mine"/>'} for way in ways]
+
+
+def raw(kind: str, content: bytes) -> tuple[str, str]:
+    """A PNG text as ImageMagick writes it."""
+    return f"Raw profile type {kind}", f"\n{kind}\n{len(content):8d}\n{content.hex()}\n"
+
+
+def test_raw_profiles_of_a_png_keep_no_preview_and_no_orientation(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Maker"
+    preview = b"\xff\xd8\xff preview"
+    xmp = b"<x:xmpmeta><xmp:Thumbnails>abc</xmp:Thumbnails><dc:rights>mine</dc:rights></x:xmpmeta>"
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    texts = [raw("exif", exif.tobytes() + preview), raw("xmp", xmp), raw("APP1", preview)]
+    written = PngInfo()
+    for text in [*texts, ("Title", "kept")]:
+        written.add_text(*text)
+    Image.fromarray(pixels).save(tmp_path / "a.png", pnginfo=written)
+    picture = copied(tmp_path / "a.png")
+    assert picture.size == (4, 6), "turned once"
+    assert picture.exif is not None
+    assert b"Maker" in picture.exif
+    assert preview not in picture.exif
+    kept = "<x:xmpmeta><dc:rights>mine</dc:rights></x:xmpmeta>"
+    assert picture.text == {"Title": "kept", XMP_KEY: kept}
+    notes = read_picture(tmp_path / "a.png").notes
+    assert notes == ("Data of other programs were dropped: raw profiles app1.",)
+
+
+def test_a_preview_in_the_cameras_own_exif_is_left_out(tmp_path: Path) -> None:
+    preview = tmp_path / "preview.jpg"
+    smooth().save(preview)
+    exif = Image.Exif()
+    exif[0x8769] = {0x927C: b"Maker\0" + preview.read_bytes(), 0x9003: "2024:01:02 03:04:05"}
+    path, plain = tmp_path / "photo.png", tmp_path / "plain.png"
+    smooth().save(path, exif=exif.tobytes())
+    picture = read_picture(path)
+    assert picture.notes == ("The camera's own EXIF data were dropped: they hold a preview.",)
+    assert picture.exif is not None
+    assert b"\xff\xd8\xff" not in picture.exif
+    assert b"2024:01:02 03:04:05" in picture.exif
+    exif[0x8769] = {0x927C: b"Maker\0settings"}
+    smooth().save(plain, exif=exif.tobytes())
+    assert b"Maker\0settings" in (read_picture(plain).exif or b"")

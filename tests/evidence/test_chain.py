@@ -149,6 +149,19 @@ def test_the_best_of_many_draws_does_not_fit(made, mark, salt):
         derive_keys(salt, made, later)
 
 
+def test_a_commitment_that_counts_too_few_keys_of_its_salt(made, mark, salt, authority):
+    """The salt gives two keys, and p of the better one would be multiplied by one."""
+    path = made.commitment
+    data = json.loads(path.read_text())
+    ring, _ = derive_keys(salt, made, read_round(made.round))
+    data["salt"]["count"] = 1
+    path.write_text(json.dumps(data))
+    given = replace(made, timestamp=authority.stamped(path))
+    found = check_chain(given, coater=mark, keys=[ring.key("a").fingerprint()], salt=salt)
+    assert found.status == "does not fit"
+    assert "states 1 as the number of its salt's keys, but this salt gives 2" in found.text
+
+
 def test_a_crafted_reader_does_not_fit(made, salt):
     """A coater whose bias was set to the message, which only became known after the stamp."""
     ring, _ = derive_keys(salt, made, read_round(made.round))
@@ -229,6 +242,23 @@ def test_pictures_without_a_record_of_each_are_not_said_to_follow_the_plan(made,
     found = check_chain(made, coater=mark, source=given, images=40, hashes=hashes)
     assert found.status == "committed before"
     assert "the prompt and seed of each picture, of which is no record" in found.unchecked
+    assert "follow the committed plan" not in found.text
+
+
+@pytest.mark.parametrize("changes", [{"prompt": ["a fox"]}, {"seed": {}}, {"sha256": ["a"]}])
+def test_a_record_of_another_kind_is_no_traceback(made, mark, changes):
+    given, hashes = made_pictures(40, **changes)
+    found = check_chain(made, coater=mark, source=given, images=40, hashes=hashes)
+    assert found.status == "does not fit"
+    assert "40 of 40 pictures" in found.text
+
+
+def test_planned_pictures_that_could_not_be_scored_are_left_open(made, mark):
+    """Whoever damages the pictures that do not fit leaves them out."""
+    given, hashes = made_pictures(40)
+    found = check_chain(made, coater=mark, source=given, images=40, hashes=hashes[:30])
+    assert found.status == "committed before"
+    assert "what the planned pictures show that could not be scored" in found.unchecked
     assert "follow the committed plan" not in found.text
 
 

@@ -98,11 +98,32 @@ def test_only_coated_images_of_a_coating_run_count(coater_file, coated):
         return CoatEntry(name, name, "0" * 64, "0" * 64, is_coated, None, 1.0, None, (20, 20))
 
     entries = (entry("a.png", True), entry("copied.png", False), entry("../out.png", True))
-    CoatManifest("c", CoatConfig(), entries, ()).save(coated / MANIFEST_NAME)
+    CoatManifest(fingerprint(coater_file), CoatConfig(), entries, ()).save(coated / MANIFEST_NAME)
     assert [name for name, _ in make_commitment(coater_file, (), coated).files] == ["a.png"]
     # several copies in one folder, each with its own record
     files = make_commitment(coater_file, (), coated.parent).files
     assert [name for name, _ in files] == ["coated/a.png"]
+
+
+def test_images_of_another_coater_or_key_are_refused(coater_file, coated):
+    """Their commitment would fit no test of what was published."""
+    mark, key, other = fingerprint(coater_file), "ab" * 32, "cd" * 32
+    entry = CoatEntry("a.png", "a.png", "0" * 64, "0" * 64, True, None, 1.0, None, (20, 20))
+
+    def coated_with(coater, used):
+        run = CoatManifest(coater, CoatConfig(), (entry,), (), key=used)
+        run.save(coated / MANIFEST_NAME)
+
+    coated_with("ef" * 32, key)
+    with pytest.raises(EvidenceError, match="was coated with the coater efefefefefef, and the"):
+        make_commitment(coater_file, [key], coated)
+    coated_with(mark, other)
+    with pytest.raises(EvidenceError, match="a key of the fingerprint cdcdcdcdcdcd, which is not"):
+        make_commitment(coater_file, [key], coated.parent)
+    assert make_commitment(coater_file, [key, other], coated).files
+    assert make_commitment(coater_file, (), coated).files
+    coated_with(mark, f"{key}+twins of 12345678")
+    assert make_commitment(coater_file, [key], coated).files
 
 
 @pytest.mark.parametrize(

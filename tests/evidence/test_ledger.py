@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from support.processes import with_support
 from support.score_sets import drawn
 
 from siren_ext.errors import EvidenceError
@@ -108,6 +112,11 @@ def test_a_missing_ledger_is_reported(tmp_path):
     assert count_test(tmp_path / "keys.json", suspect(1), KEY).whole
 
 
+def numbered(lines, number):
+    """The last line with another number of its test."""
+    return json.dumps(json.loads(lines[-1]) | {"number": number}, separators=(",", ":")).encode()
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -116,6 +125,7 @@ def test_a_missing_ledger_is_reported(tmp_path):
         (lambda lines: [*lines[:2], lines[2].replace(b"2", b"3", 1), *lines[3:]], "line"),
         (lambda lines: [*lines, b"{}"], "line 5 is no entry"),
         (lambda lines: [*lines, b"junk"], "line 5 is no entry"),
+        (lambda lines: [*lines[:3], numbered(lines, 1)], "line 4 has the number of another test"),
     ],
 )
 def test_a_broken_ledger_is_reported_and_still_counts(file, change, words):
@@ -134,6 +144,61 @@ def test_a_ledger_that_can_not_be_kept_stops_the_test(tmp_path):
     ledger_of(tmp_path / "keys.json").mkdir()
     with pytest.raises(EvidenceError, match="is a folder"):
         count_test(tmp_path / "keys.json", suspect(1), KEY)
+
+
+def test_processes_that_test_at_once_are_counted_one_after_the_other(file):
+    code = (
+        "import sys; from pathlib import Path; from support.score_sets import drawn;"
+        "from siren_ext.evidence.ledger import count_test; print('ready', flush=True);"
+        "sys.stdin.readline();"
+        "print([count_test(Path(sys.argv[1]), drawn(5, 3, seed=int(sys.argv[2]) + i), 'ab' * 32)"
+        ".number for i in range(20)])"
+    )
+    pipe = subprocess.PIPE
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(file), str(seed)],
+            stdin=pipe,
+            stdout=pipe,
+            text=True,
+            env=with_support(),
+        )
+        for seed in (100, 200)
+    ]
+    for one in started:
+        assert one.stdout.readline() == "ready\n"
+    for one in started:
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    numbers = [number for one in started for number in json.loads(one.communicate(timeout=120)[0])]
+    assert sorted(numbers) == list(range(1, 41))
+    assert read_ledger(ledger_of(file))[1] == ""
+
+
+@pytest.mark.parametrize("lost", [1, 40])
+def test_a_line_that_was_not_finished_loses_no_other_test(file, lost):
+    """A stopped process, a full disk or an editor may leave the last line without its end."""
+    count_test(file, suspect(1), KEY)
+    place = ledger_of(file)
+    place.write_bytes(place.read_bytes()[:-lost])
+    found = [count_test(file, suspect(seed), KEY) for seed in (2, 3, 2)]
+    first = 2 if lost == 1 else 1
+    assert [one.number for one in found] == [first, first + 1, first]
+    assert all(one.whole == (lost == 1) for one in found)
+
+
+def test_a_test_that_does_not_fit_on_the_disk_leaves_the_ledger_whole(file, monkeypatch):
+    count_test(file, suspect(1), KEY)
+    before = ledger_of(file).read_bytes()
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("siren_ext.evidence.ledger.os.fsync", full)
+        with pytest.raises(EvidenceError, match=r"ledger can't be written \(No space left"):
+            count_test(file, suspect(2), KEY)
+    assert ledger_of(file).read_bytes() == before
 
 
 def test_the_price_is_that_of_keys_and_tests(file):

@@ -45,6 +45,15 @@ def test_a_stamp_of_another_file_or_authority_is_refused(authority, file, tmp_pa
         check_stamp(token, file, authority.root)
 
 
+def test_of_several_roots_the_one_that_the_stamp_rests_on_is_named(authority, file, tmp_path):
+    token, both = authority.stamped(file), tmp_path / "both.pem"
+    other = TimeAuthority(tmp_path / "other", name="Somebody else")
+    both.write_bytes(other.root.read_bytes() + authority.root.read_bytes())
+    found = check_stamp(token, file, both)
+    assert found == check_stamp(token, file, authority.root)
+    assert "Somebody else" not in found.root
+
+
 def test_a_changed_token_is_refused(authority, file):
     token = authority.stamped(file)
     good = token.read_bytes()

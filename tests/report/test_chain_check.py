@@ -64,6 +64,19 @@ def test_another_number_than_the_ledgers_is_found(report, ledger):
     assert "no test 1 of these pictures" in texts(found)["number of tests"]
 
 
+def test_a_ledger_that_was_written_anew_is_found(report, tmp_path):
+    """It lists the pictures as the same test, but not the tests that were between."""
+    start_ledger(other := tmp_path / "other.json")
+    for scores in (drawn(5, seed=4), drawn(5, lean=SIGNS)):
+        count_test(other, scores, known_key().fingerprint())
+    found = check_report(report, chain=ChainEvidence(ledger=ledger_of(other)))
+    assert states(found)["number of tests"] == "differs"
+    assert "lacks the line that was its last one" in texts(found)["number of tests"]
+    resealed(report, lambda d: d["verdict"]["commitment"].pop("ledger"))
+    found = check_report(report, chain=ChainEvidence(ledger=ledger_of(other)))
+    assert states(found)["number of tests"] == "differs", "whoever leaves it out hides the same"
+
+
 def test_a_report_without_a_number_is_looked_up(tmp_path, ledger):
     """Whoever leaves the number out would otherwise pay for no earlier test."""
     given = ChainEvidence(ledger=ledger_of(ledger))

@@ -7,12 +7,14 @@ import re
 
 import numpy as np
 import pytest
+from support.decoy_sets import ranked
 from support.evidence_samples import SALT, SIGNS, known_key
 from support.looks import table
 from support.reports import edit, resealed, states, texts
 from support.score_sets import drawn
 
 from siren_ext.errors import EvidenceError
+from siren_ext.evidence.precedence import Precedence
 from siren_ext.files import sha256_file
 from siren_ext.keys.signing import Signer
 from siren_ext.report.check import check_report
@@ -205,6 +207,8 @@ def keyed_of(data):
             lambda d: d["suspect"]["images"][0].update(score="low"),
             "can't be recomputed: report.json: suspect.images[0].score is 'low'; expected",
         ),
+        (lambda d: d["reference"].update(coater="ef" * 32), "come from different coaters"),
+        (lambda d: d["innocents"].append(d["innocents"][0]), "models 1 and 4 are the same images"),
         (lambda d: d["verdict"]["settings"].update(price=0), "can't be recomputed"),
         (
             lambda d: d["verdict"].update(settings=[]),
@@ -324,3 +328,14 @@ def test_a_report_holds_the_looks_and_is_checked_with_them(tmp_path):
     write_report(verify(suspect, reference), drawn(5, features=None), reference, tmp_path)
     states = {point.name: point.state for point in check_report(tmp_path).points}
     assert states["verdict"] == "differs"
+
+
+def test_malformed_scores_by_decoys_are_a_difference(tmp_path):
+    suspect = ranked(0.9, [0.1, 0.2])
+    before = Precedence("committed before", "Committed.", "2026-01-01T00:00:00Z", "a" * 64)
+    verdict = verify(suspect, config=VerifyConfig(alpha=0.5), precedence=before)
+    write_report(verdict, suspect, None, tmp_path)
+    assert check_report(tmp_path).sound
+    found = resealed(tmp_path, lambda d: d["suspect"]["source"]["decoys"]["decoys"].pop(0))
+    assert states(found)["figures"] == "differs"
+    assert "are not those of decoys 1 to" in texts(found)["figures"]

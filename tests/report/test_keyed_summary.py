@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.evidence_samples import known_key
 from support.passive_reports import written
-from support.reports import edit
+from support.reports import edit, resealed
 from support.score_sets import drawn
 
 from siren_ext.errors import EvidenceError
@@ -47,6 +48,15 @@ def test_changed_reports_and_others_are_refused(tmp_path: Path) -> None:
     edit(tmp_path / "c", lambda data: data["verdict"].update(outcome="no evidence"))
     with pytest.raises(EvidenceError, match=r"is not consistent \(files, verdict"):
         keyed_summary(tmp_path / "c")
+    report(tmp_path / "e")
+
+    def twice(data: dict[str, Any]) -> None:
+        first = data["verdict"]["findings"][0]
+        data["verdict"]["findings"].insert(0, first | {"p_value": 1e-14})
+
+    assert not resealed(tmp_path / "e", twice).sound
+    with pytest.raises(EvidenceError, match=r"is not consistent \(figures\)"):
+        keyed_summary(tmp_path / "e")
     with pytest.raises(EvidenceError, match=r"There is no report at .*d; expected the folder"):
         keyed_summary(tmp_path / "d")
     (tmp_path / "d").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from support.reports import written
 from support.score_sets import pool
 
@@ -35,6 +36,22 @@ def test_secrets_and_machine_folders_stay_out(suspect, reference, tmp_path):
     assert kept["seeds"] == [3, 4]
     assert kept["api_key"] == "(left out)"
     assert "example.org/v1/images" in kept["url"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("C:\\Users\\Joe Smith\\set\\x.png can't be read", "\u2026/x.png can't be read"),
+        ("C:/Users/Joe Smith/x.png and D:\\a b\\c.png", "\u2026/x.png and \u2026/c.png"),
+        ("/Users/Joe Smith/set/x.png", "\u2026/x.png"),
+        ("\\\\server\\Joe's files\\x.png", "\u2026/x.png"),
+        ("file:///home/joe/x.png", "\u2026/x.png"),
+        ("https://example.org/home/a b/c", "https://example.org/home/a b/c"),
+    ],
+)
+def test_folders_with_spaces_and_of_other_systems_stay_out(text, kept):
+    assert clean(text) == kept
+    assert clean({"passphrase": text}) == {"passphrase": "(left out)"}
 
 
 def test_cleaning_ends_on_deep_nesting():

@@ -14,8 +14,10 @@ from siren_ext.coating.twins import RECORD_NAME, Twin, TwinsRecord
 from siren_ext.files import sha256_file
 from siren_ext.report.check import check_report
 from siren_ext.report.integrity import write_seal
+from siren_ext.report.points import CheckPoint
 from siren_ext.report.twins_check import coins_point
 from siren_ext.report.write import write_report
+from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.verify import verify
 
@@ -81,5 +83,17 @@ def test_coins_are_compared_with_their_record(tmp_path: Path) -> None:
     assert state(record_sha256="0" * 64) == "differs"
     assert state(record_sha256=digest, coins=[1 - coins[0], *coins[1:]]) == "differs"
     assert state(record_sha256=digest, coins="0101") == "differs"
+    whole = compared(0.0, coins=coins, record_sha256=digest)
+
+    def chosen(*rows: int) -> CheckPoint:
+        """The same comparison without the other images."""
+        facts = whole.source | {"coins": [coins[row] for row in rows]}
+        names, hashes = ([every[row] for row in rows] for every in (whole.names, whole.hashes))
+        part = ScoreSet(whole.scores[[*rows]], tuple(names), tuple(hashes), "coater", facts)
+        return coins_point(part, tmp_path)
+
+    assert chosen(*range(50)).text.endswith("; the last 30 of the record were not compared")
+    for rows in ([0, *range(2, 80)], [1, 0], [0, 0], [*range(80), 79]):
+        assert chosen(*rows).state == "differs", "images were chosen or repeated"
     assert coins_point(compared(0.0), None).state == "not checked"
     assert coins_point(compared(0.0), tmp_path / "none").state == "differs"

@@ -14,7 +14,7 @@ from support.score_sets import drawn, pool
 
 from siren_ext.documents import MAX_JSON_BYTES
 from siren_ext.errors import ScoreError
-from siren_ext.scoring.score_set import ScoreSet, require_same_coater
+from siren_ext.scoring.score_set import MAX_BYTES, ScoreSet, require_same_coater
 
 
 def make(scores=(1.0, 2.0), **changes):
@@ -111,9 +111,17 @@ def test_huge_or_missing_files_are_refused(tmp_path):
     with pytest.raises(ScoreError, match="can't be read"):
         ScoreSet.load(tmp_path / "none.json")
     with (tmp_path / "scores.json").open("wb") as stream:
-        stream.truncate(MAX_JSON_BYTES + 1)
-    with pytest.raises(ScoreError, match="has 67,108,865 bytes; expected at most 67,108,864"):
+        stream.truncate(MAX_BYTES + 1)
+    with pytest.raises(ScoreError, match="has 536,870,913 bytes; expected at most 536,870,912"):
         ScoreSet.load(tmp_path / "scores.json")
+
+
+def test_a_file_of_many_pictures_is_read_again(tmp_path):
+    """With 48 features and their control, 20,000 pictures have more than 64 MiB."""
+    make().save(tmp_path / "scores.json")
+    with (tmp_path / "scores.json").open("ab") as stream:
+        stream.write(b" " * MAX_JSON_BYTES)
+    assert ScoreSet.load(tmp_path / "scores.json").names == make().names
 
 
 ALIKE = {"looks": table(40, 5)}

@@ -11,6 +11,7 @@ from support.keyed_coating import BITS, key
 
 from siren_ext.errors import ScoreError
 from siren_ext.evidence.precedence import Precedence
+from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.coins import CoinsResult
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.twins import used_share
@@ -82,3 +83,14 @@ def test_twins_are_tested_alone_and_by_their_coins() -> None:
     for coins in (None, "0101", [0, 1], [0.5] * 80, [2] * 80, [True] * 80):
         with pytest.raises(ScoreError, match="coin"):
             verify(compared(0.6, coins=coins))
+
+
+def test_an_image_counts_once() -> None:
+    """The same image again is not another coin."""
+    twins = compared(0.6)
+    rows = [*range(80), 0]
+    names, hashes = ([every[row] for row in rows] for every in (twins.names, twins.hashes))
+    source = twins.source | {"coins": [twins.source["coins"][row] for row in rows]}
+    again = ScoreSet(twins.scores[rows], tuple(names), tuple(hashes), twins.coater, source)
+    with pytest.raises(ScoreError, match="81 rows of 80 images; expected each image once"):
+        verify(again, config=CONFIG)
