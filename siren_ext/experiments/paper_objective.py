@@ -22,6 +22,7 @@ OBJECTIVE: dict[str, PaperTable] = {
             _fitted("without learnability", "83 %, 39.6 dB, FID 106.0", learn_weight=0.0),
             _fitted("without both", "40 %, 35.0 dB, FID 128.7", learn_weight=0.0, tint_weight=0.0),
             _fitted("without rehearsals", rehearse_every=0),
+            _fitted("without rehearsals and learnability", rehearse_every=0, learn_weight=0.0),
         ),
         missing=(("without the image loss", "the preset keeps every image at a fixed PSNR instead "
                   "of weighing an image loss"),),

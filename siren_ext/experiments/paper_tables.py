@@ -244,6 +244,10 @@ TABLES: dict[str, PaperTable] = {
         missing=(
             ("half of the same set", "the owner's set is too small to be halved"),
         ),
+        difference="As in the paper, a network that was trained with another coater leaves the "
+        "coating: p of all pictures is 2e-7. It changes pictures less than the paper's (43 dB "
+        "instead of 20 and 25 dB), and what they show of the images not at all (one model).",
+        about=("nothing", "trained on another set and another coater"),
     ),
     **OBJECTIVE,
     "figure_12": PaperTable(
