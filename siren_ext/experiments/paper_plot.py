@@ -61,7 +61,7 @@ def plot_table(rows: Sequence[dict[str, Any]], name: str, path: Path) -> None:
     axes.set_xscale("log")
     axes.invert_xaxis()
     axes.set_yticks(range(len(titles)), titles, fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(titles) - 0.5, -0.5)  # the first row on top
     axes.set_xlabel("p of the keyed test (smaller to the right)")
     for level in _LEVELS:
         axes.axvline(level, color="black", linewidth=0.6, linestyle=":")
