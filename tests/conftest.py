@@ -41,3 +41,9 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """The least scrypt cost that files may have: 16 MiB a guess."""
     pytest.importorskip("cryptography")
     monkeypatch.setattr("siren_ext.keys.encrypted_file.COST", 14)
+
+
+@pytest.fixture
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frozen networks run in float32, also on a CPU with a bfloat16 unit."""
+    monkeypatch.setattr("siren_ext.devices.has_bf16_matrix_unit", lambda: False)

@@ -65,7 +65,7 @@ def test_the_record_is_plain_and_in_order(found: Attribution) -> None:
     assert first["image"] == "3.png"
     assert first["rank_low"] <= first["rank"] <= first["rank_high"]
     assert first["low"] < first["score"] < first["high"]
-    assert first["by_picture"] == [first["score"]]
+    assert first["by_picture"] == pytest.approx([first["score"]])
     assert plain["pictures"][0]["sha256"] == first["sha256"]
     assert plain["settings"]["output"] == "norm"
 

@@ -22,6 +22,8 @@ from siren_ext.training.state import TrainerState
 from siren_ext.training.trainer import CoaterTrainer
 from siren_ext.training.views import distorted_views, model_views
 
+pytestmark = pytest.mark.usefixtures("float32")  # compared to many digits
+
 BITS = 8
 
 

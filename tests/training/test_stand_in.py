@@ -94,10 +94,10 @@ def test_a_coater_is_trained_against_it(
     found = personalised(photos, base, words, given, place, "cpu", NULL)
     assert found.identity == stand_in_identity(base, place)
     cpu = torch.device("cpu")
-    trained = load_stand_in(base, place, cpu).unet.state_dict()
+    trained = load_stand_in(base, place, cpu).unet.float().state_dict()
     from siren_ext.diffusion.load import load_pipeline
 
-    before = load_pipeline(base, device="cpu").unet.state_dict()
+    before = load_pipeline(base, device="cpu", dtype=torch.float32).unet.state_dict()
     assert set(trained) == set(before)
     changed = [not np.allclose(trained[key], before[key], atol=1e-6) for key in before]
     assert any(changed)

@@ -18,7 +18,7 @@ from siren_ext.training.config import TrainConfig
 from siren_ext.training.distortions import distort
 
 need_models()
-pytestmark = pytest.mark.models
+pytestmark = [pytest.mark.models, pytest.mark.usefixtures("float32")]
 KEYED = CoaterConfig(
     channels=4, generator_blocks=1, extractor_blocks=1, message_bits=4, working_size=16
 )

@@ -19,6 +19,8 @@ from siren_ext.coater.config import CoaterConfig
 from siren_ext.training.config import TrainConfig
 from siren_ext.training.trainer import CoaterTrainer
 
+pytestmark = pytest.mark.usefixtures("float32")  # compared to many digits
+
 SIDE = 32
 # of nine steps: three epochs of three pictures
 LOSSES = (3.407183, 3.811522, 4.041349, 3.288616, 3.708644, 3.663334, 3.234998, 3.633487, 3.541957)
