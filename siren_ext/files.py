@@ -142,7 +142,7 @@ def _is_running(process: int) -> bool:
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[None]:
+def locked(out: Path, patience: float = 0.0) -> Iterator[None]:
     """Let no other run, of this or another process, write the same output while the block runs.
 
     The lock belongs to the process: the operating system releases it however the process ends.
@@ -153,11 +153,13 @@ def locked(out: Path) -> Iterator[None]:
     ----------
     out : Path
         The file or folder that is written; a hidden file beside it carries the lock.
+    patience : float
+        Seconds to wait for another run.
 
     Raises
     ------
     BusyError
-        If another run has the lock.
+        If another run has the lock, and keeps it.
     """
     if not current().main:
         yield
@@ -168,7 +170,9 @@ def locked(out: Path) -> Iterator[None]:
     handle = None
     with suppress(OSError, ValueError):
         out.parent.mkdir(parents=True, exist_ok=True)
-        handle = _lock(place)
+        end = time.monotonic() + patience
+        while (handle := _lock(place)) == _TAKEN and time.monotonic() < end:
+            time.sleep(_PAUSE)
     if handle == _TAKEN:
         raise BusyError(
             f"{out} is being written by another run; expected one run at a time. Wait until that "
@@ -198,6 +202,7 @@ def _one_name(out: Path) -> Path:
         return whole
 
 
+_PAUSE = 0.1  # seconds between two looks at a lock
 _TAKEN = -1
 
 

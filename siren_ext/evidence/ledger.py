@@ -13,9 +13,8 @@ import hashlib
 import json
 import os
 import re
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from siren_ext.documents import read_bytes
-from siren_ext.errors import BusyError, EvidenceError
+from siren_ext.errors import EvidenceError
 from siren_ext.evidence.precedence import Precedence
 from siren_ext.files import locked
 from siren_ext.formats import Sha256
@@ -48,7 +47,7 @@ _FAULT = (
 )
 _READINGS = ("mirrored", "removed")
 _ADVICE = "Use an untouched copy of the ledger."
-_TRIES, _PAUSE = 100, 0.1  # another process needs milliseconds to count
+_PATIENCE = 10.0  # seconds; another process needs milliseconds to count
 
 
 class Entry(Struct, forbid_unknown_fields=True, frozen=True):
@@ -214,7 +213,8 @@ def count_test(file: Path, scores: ScoreSet, key: str, kind: tuple[str, str] = K
     EvidenceError
         the ledger can't be read or written.
     """
-    with _alone(ledger_of(file)):
+    # or two processes would give two tests one number, and break the chain
+    with locked(ledger_of(file), _PATIENCE):
         return _entered(file, scores, key, kind)
 
 
@@ -349,21 +349,6 @@ def read_lines(place: Path) -> list[bytes]:
     name = place.name
     data = read_bytes(place, error=EvidenceError, max_bytes=MAX_BYTES, name=name, advice=_ADVICE)
     return data.splitlines()
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Count in one process at a time, or two tests would get one number and break the chain."""
-    with ExitStack() as stack:
-        for left in reversed(range(_TRIES)):
-            try:
-                stack.enter_context(locked(place))
-                break
-            except BusyError:
-                if not left:
-                    raise
-                time.sleep(_PAUSE)
-        yield
 
 
 def _append(place: Path, line: bytes) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from siren_ext.errors import BusyError, ConfigError
+from siren_ext.errors import ConfigError
 from siren_ext.files import atomic, locked
 
 Row = dict[str, Any]
-_PATIENCE = 60  # seconds
+_PATIENCE = 60.0  # seconds
 
 
 def given(rows: Iterable[Mapping[str, Any]], name: str) -> list[float]:
@@ -94,13 +93,5 @@ def update_rows(path: Path, change: Callable[[list[Row]], Iterable[Row]]) -> Non
     ConfigError
         If the file is no table, or another process keeps it for a minute.
     """
-    end = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            with locked(path):
-                write_rows(change(list(read_rows(path))), path)
-                return
-        except BusyError:
-            if time.monotonic() > end:
-                raise
-        time.sleep(0.1)
+    with locked(path, _PATIENCE):
+        write_rows(change(list(read_rows(path))), path)
