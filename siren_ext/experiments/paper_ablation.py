@@ -12,13 +12,12 @@ from siren_ext.coater.bundled import coater_path
 from siren_ext.coater.coater import Coater
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.data.dataset import ImageSet
-from siren_ext.data.images import read_picture, to_tensor
 from siren_ext.experiments.pages import shares, spread, table
 from siren_ext.experiments.paper_cells import Cell, Fitted, digest
 from siren_ext.experiments.paper_figures import picture_figures
 from siren_ext.experiments.paper_study import PaperStudy, Row
 from siren_ext.experiments.rows import given
-from siren_ext.metrics.quality import change_of
+from siren_ext.experiments.visibility import changes, pairs_of
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.scoring.score import score_images
 from siren_ext.training.config import TrainConfig
@@ -37,6 +36,7 @@ HEAD = (
 )  # fmt: skip
 _LEVELS = ("0.01", "0.0001")
 _FIGURES = ("detection_loss", "coated_psnr", "coated_colour", "eff0_fid")
+_VISIBLE = ("psnr", "colour")
 _START = "start"
 
 
@@ -137,25 +137,18 @@ def ablation_rows(study: PaperStudy, name: str, cell: Cell, steps: int = STEPS) 
 
 def _visible(study: PaperStudy) -> dict[str, float]:
     """Mean PSNR and local colour difference of the coated images."""
-    pairs = zip(study.data.items, study.coated.items, strict=True)
-    changes = [
-        change_of(*(to_tensor(read_picture(item.path).rgb) for item in pair)) for pair in pairs
-    ]
-    noise = [100.0 if one.psnr_db is None else min(100.0, one.psnr_db) for one in changes]
-    colour = [one.local_de00_p99 for one in changes]
-    return {"coated_psnr": float(np.mean(noise)), "coated_colour": float(np.mean(colour))}
+    found = list(changes(pairs_of(study.data, study.coated)))
+    return {f"coated_{name}": float(np.mean([one[name] for one in found])) for name in _VISIBLE}
 
 
 def _photos(study: PaperStudy, cell: Cell) -> dict[str, float]:
     """How often other people's images are accused as if they were a model's pictures."""
     if study.others is None:
         return {}
-    reference, files = study.pictures("reference", 0, Cell("", asked=cell.asked)), study.others
-    sets = [
-        score_images([item.path for item in images.items], study.coater, progress=study.progress)
-        for images in (files, ImageSet.open(reference))
-    ]
-    tests = picture_figures(sets[0], sets[1], (), study.config, 0)
+    files = [item.path for item in study.others.items]
+    photos = score_images(files, study.coater, progress=study.progress)
+    reference = study.scores("reference", 0, Cell("", asked=cell.asked))
+    tests = picture_figures(photos, reference, (), study.config, 0)
     return {f"photos_{level}": tests[f"tpr_{level}"] for level in _LEVELS}
 
 

@@ -129,11 +129,11 @@ class PaperStudy:
             If the user stopped; the same call resumes.
         """
         usual = cell.made if cell.alike else Made()
-        reference = self._scores("reference", 0, Cell("", usual, cell.asked))
+        reference = self.scores("reference", 0, Cell("", usual, cell.asked))
         found = []
         for role in ("guilty", "innocent"):
             for number in range(self.config.count(role)):
-                suspect = self._scores(role, number, cell)
+                suspect = self.scores(role, number, cell)
                 known = self.known(role, number, table, cell)
                 signs = self._key.signs() if self.coater.keyed else ()
                 known |= picture_figures(suspect, reference, signs, self.config, number)
@@ -356,8 +356,8 @@ class PaperStudy:
         out, shown = self._changed(role, number, cell), Named(self.progress, f"{role} {number}")
         return handle_folder(ImageSet.open(before), out, after, seed=number, progress=shown).root
 
-    def _scores(self, role: str, number: int, cell: Cell) -> ScoreSet:
-        """Scores of a model's pictures, made unless they exist."""
+    def scores(self, role: str, number: int, cell: Cell) -> ScoreSet:
+        """Scores of a model's pictures as they are tested; arguments as for :meth:`pictures`."""
         _, scored = self._after(role, number, cell)
         file = self.out / "scores" / f"{scored}.json"
         if file.is_file():

@@ -99,13 +99,24 @@ def summary(found: Sequence[dict[str, float]]) -> dict[str, Any]:
     return means | {"psnr_lowest": lowest, "colour_largest": largest, "met": met}
 
 
+def pairs_of(images: ImageSet, coated: ImageSet) -> Pairs:
+    """The originals and the marked images, for :func:`changes`.
+
+    Parameters
+    ----------
+    images, coated : ImageSet
+        As many images, in the same order.
+    """
+    return zip(_read(images), _read(coated), strict=True)
+
+
 def _coated(
     images: ImageSet, coater: Coater, strength: float, out: Path, progress: Progress
 ) -> Pairs:
     """The originals and the written files."""
     folder = out / digest(images.hash, coater.fingerprint, strength)
     coated = coated_set(images, coater, folder, progress, strength=strength)
-    return zip(_read(images), _read(coated), strict=True)
+    return pairs_of(images, coated)
 
 
 def _marked(images: ImageSet, write: Callable[[Tensor], Protected]) -> Pairs:
