@@ -161,7 +161,7 @@ def experiments(
         )  # fmt: skip
         check_table(read_rows(table), table, study.name, study.data.name)
         for one, cell in cells:
-            if (cell.made.further or cell.uncoat) and strangers is None:
+            if (cell.made.further or cell.uncoat not in ("", "half")) and strangers is None:
                 say(f"{one}, {cell.row}, is left out: it needs --others.")
                 continue
             if cell.fitted is not None:

@@ -116,12 +116,14 @@ def isolation_figures(path: Path, coated: Collection[int]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Uncoating:
-    """Somebody with clean images of their own, who has them coated and learns to undo it.
+    """Somebody with clean images, who has them coated and learns to undo it.
 
     Attributes
     ----------
+    own : ImageSet
+        The owner's clean images.
     others : ImageSet | None
-        Their images.
+        Other people's images.
     coater : Coater
         The owner's coater.
     other_coater : Coater | None
@@ -134,6 +136,7 @@ class Uncoating:
         Receives every step; may cancel.
     """
 
+    own: ImageSet
     others: ImageSet | None
     coater: Coater
     other_coater: Coater | None
@@ -146,9 +149,10 @@ class Uncoating:
 
         Parameters
         ----------
-        kind : {"coater", "key", "own"}
-            Their images are coated by another coater, by the owner's with another key, or by the
-            owner's with the owner's key, which no outsider has.
+        kind : {"coater", "key", "own", "half"}
+            Other people's images are coated by another coater, by the owner's with another key, or
+            by the owner's with the owner's key, which no outsider has; or half of the owner's
+            images by another coater.
         pictures : Path
             The folder.
 
@@ -164,19 +168,22 @@ class Uncoating:
         ConfigError
             If other people's images or another coater are missing.
         """
-        if self.others is None:
+        images = self.others
+        if kind == "half":
+            images = replace(self.own, items=self.own.items[::2])
+        if images is None:
             raise ConfigError("This row needs other people's images: give a folder with --others.")
-        coater = self.other_coater if kind == "coater" else self.coater
+        coater = self.coater if kind in ("key", "own") else self.other_coater
         if coater is None:
             raise ConfigError("This row needs another coater: name one with --other-coater.")
         seed = 1 if kind == "key" else 0
         first = read_picture(ImageSet.open(pictures).items[0].path).rgb
         config = replace(self.config, size=min(to_tensor(first).shape[2:]))
-        coated = self._coated(self.others, coater, seed)
-        name = digest(self.others.hash, coater.fingerprint, seed, config.to_dict())
+        coated = self._coated(images, coater, seed)
+        name = digest(images.hash, coater.fingerprint, seed, config.to_dict())
         path = self.out / "uncoating" / f"{name}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        train_uncoater(coated, self.others, config, path, progress=self.progress)
+        train_uncoater(coated, images, config, path, progress=self.progress)
         return Step("uncoat", {"file": str(path)}), name
 
     def _coated(self, images: ImageSet, coater: Coater, seed: int) -> ImageSet:

@@ -336,8 +336,9 @@ class PaperStudy:
         steps = list(cell.after)
         changes: list[list[Any]] = [[step.name, dict(step.settings)] for step in steps]
         if cell.uncoat:
+            sets, coaters = (self.data, self.others), (self.coater, self.other_coater)
             attacker = paper_attacks.Uncoating(
-                self.others, self.coater, self.other_coater, self.uncoating, self.out, self.progress
+                *sets, *coaters, self.uncoating, self.out, self.progress
             )
             step, network = attacker.step(cell.uncoat, self.pictures(role, number, cell))
             steps.append(step)

@@ -240,9 +240,8 @@ TABLES: dict[str, PaperTable] = {
                  paper="not in the paper"),
             Cell("trained on another set, the owner's coater and key", uncoat="own",
                  paper="not in the paper"),
-        ),
-        missing=(
-            ("half of the same set", "the owner's set is too small to be halved"),
+            Cell("trained on half of the same set and another coater", uncoat="half",
+                 paper="100 %"),
         ),
         difference="As in the paper, a network that was trained with another coater leaves the "
         "coating: p of all pictures is 2e-7, instead of 1e-9 to 9e-8 without it. It changes "

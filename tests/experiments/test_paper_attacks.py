@@ -79,6 +79,11 @@ def test_networks_are_trained_once_for_each_coating(study: PaperStudy, tmp_path:
     study.rows("table_7", Cell("another", uncoat="coater"))
     study.rows("table_7", Cell("key", uncoat="key"))
     assert len(list(networks.glob("*.safetensors"))) == 3
+    study = dataclasses.replace(study, others=None)
+    study.rows("table_7", Cell("half", uncoat="half"))
+    assert len(list(networks.glob("*.safetensors"))) == 4
+    halves = [len(ImageSet.open(one)) for one in (study.out / "coated").iterdir()]
+    assert sorted(halves) == sorted([3, 3, 3, len(study.data), len(study.data) // 2])
     assert not list((study.out / "work").glob("*"))
 
 

@@ -19,7 +19,7 @@ CELLS = [(name, cell) for name, table in TABLES.items() for cell in table.cells]
 )
 def test_rows_have_settings_that_exist(name: str, cell: Cell) -> None:
     training_of(cell.made.training)
-    assert cell.uncoat in ("", "coater", "key", "own")
+    assert cell.uncoat in ("", "coater", "key", "own", "half")
     PromptPlan.from_dict({"prompts": ["a"], **cell.asked})
     assert cell.made.weights in ("", *KNOWN)
     assert all(step.name in ATTACKS for step in (*cell.made.handling, *cell.after))
