@@ -336,10 +336,8 @@ class PaperStudy:
         steps = list(cell.after)
         changes: list[list[Any]] = [[step.name, dict(step.settings)] for step in steps]
         if cell.uncoat:
-            sets, coaters = (self.data, self.others), (self.coater, self.other_coater)
-            attacker = paper_attacks.Uncoating(
-                *sets, *coaters, self.uncoating, self.out, self.progress
-            )
+            known = (self.data, self.others, self.coater, self.other_coater, self.uncoating)
+            attacker = paper_attacks.Uncoating(*known, self.out, self.progress)
             step, network = attacker.step(cell.uncoat, self.pictures(role, number, cell))
             steps.append(step)
             changes.append([step.name, network])
