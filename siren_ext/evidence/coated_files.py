@@ -60,7 +60,7 @@ def coated_hashes(folder: Path) -> list[tuple[str, str]]:
 
 
 def refuse_other_runs(folder: Path, coater: str, keys: Collection[str]) -> None:
-    """Refuse images that were coated with another coater or key than is committed to.
+    """Refuse images coated with another coater or key than is committed to, or not all coated.
 
     Parameters
     ----------
@@ -74,8 +74,8 @@ def refuse_other_runs(folder: Path, coater: str, keys: Collection[str]) -> None:
     Raises
     ------
     EvidenceError
-        a run in the folder had another coater, or a key that is not among these; or its manifest
-        can't be read.
+        a run in the folder had another coater, or a key that is not among these, or was stopped
+        before its end; or its manifest can't be read.
     """
     from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
 
@@ -96,6 +96,12 @@ def refuse_other_runs(folder: Path, coater: str, keys: Collection[str]) -> None:
                 f"{place} was coated with a key of the fingerprint {printable(used)[:12]}, which "
                 "is not one of the given key file. Name the key file that the images were coated "
                 "with."
+            )
+        if not run.complete:
+            raise EvidenceError(
+                f"The coating of {place} was stopped after {len(run.entries):,} images, so the "
+                "commitment would leave out the others. Coat the images into the same folder once "
+                "more, which goes on from there, and then commit."
             )
 
 

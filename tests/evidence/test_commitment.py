@@ -126,6 +126,15 @@ def test_images_of_another_coater_or_key_are_refused(coater_file, coated):
     assert make_commitment(coater_file, [key], coated).files
 
 
+def test_a_coating_that_was_stopped_is_refused(coater_file, coated):
+    mark = fingerprint(coater_file)
+    entry = CoatEntry("a.png", "a.png", "0" * 64, "0" * 64, True, None, 1.0, None, (20, 20))
+    stopped = CoatManifest(mark, CoatConfig(), (entry,), (), complete=False)
+    stopped.save(coated / MANIFEST_NAME)
+    with pytest.raises(EvidenceError, match="was stopped after 1 images, so the commitment would"):
+        make_commitment(coater_file, (), coated)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
