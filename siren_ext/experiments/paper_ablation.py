@@ -108,7 +108,8 @@ def ablation_rows(study: PaperStudy, name: str, cell: Cell, steps: int = STEPS) 
     Returns
     -------
     list of dict
-        What :meth:`PaperStudy.rows` gives of a coater without a key. Of guilty models also:
+        What :meth:`PaperStudy.rows` gives of a coater without a key. Of guilty models whose
+        pictures are not changed also:
         ``detection_loss``, the mean loss of the extractor at the end of the coater's training;
         ``coated_psnr`` in dB and ``coated_colour`` (CIEDE2000), means over the coated images;
         ``photos_ALPHA``, how many tests of ``size`` of other people's images accuse these, if
@@ -122,16 +123,16 @@ def ablation_rows(study: PaperStudy, name: str, cell: Cell, steps: int = STEPS) 
     assert cell.fitted is not None
     coater = fitted_coater(study, cell.fitted, steps)
     own = dataclasses.replace(study, coater=coater)
+    found = [row | {"study": study.name} for row in own.rows(name, cell)]
+    if cell.after:
+        return found
     of_coater = _visible(own) | {"detection_loss": coater.provenance["figures"]["q"]}
     of_coater |= _photos(own, cell)
-    found = []
-    for row in own.rows(name, cell):
-        known = row | {"study": study.name}
+    for row in found:
         if row["role"] == "guilty":
             pictures = ImageSet.open(own.pictures("guilty", row["model"], cell))
             quality = own.looks.judge(pictures).figures(pictures) if own.networks else {}
-            known |= of_coater | quality
-        found.append(known)
+            row |= of_coater | quality
     return found
 
 
@@ -147,7 +148,7 @@ def _photos(study: PaperStudy, cell: Cell) -> dict[str, float]:
         return {}
     files = [item.path for item in study.others.items]
     photos = score_images(files, study.coater, progress=study.progress)
-    reference = study.scores("reference", 0, Cell("", asked=cell.asked))
+    reference = study.scores("reference", 0, cell.clean)
     tests = picture_figures(photos, reference, (), study.config, 0)
     return {f"photos_{level}": tests[f"tpr_{level}"] for level in _LEVELS}
 

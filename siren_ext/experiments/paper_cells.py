@@ -175,6 +175,9 @@ class Cell:
         The row has a coater of its own, without a key; None for that of the study.
     paper : str
         What the paper reports, or "lost" if its text was not available.
+    matched : bool
+        The reference's pictures are changed like the suspicious model's, as by a tester who has
+        noticed the change.
     """
 
     row: str
@@ -186,6 +189,13 @@ class Cell:
     quality: bool = False
     fitted: Fitted | None = None
     paper: str = "lost"
+    matched: bool = False
+
+    @property
+    def clean(self) -> Cell:
+        """How the reference is made and asked, and its pictures changed."""
+        made = self.made if self.alike else Made()
+        return Cell("", made, self.asked, self.after if self.matched else ())
 
 
 @dataclass(frozen=True)

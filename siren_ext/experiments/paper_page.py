@@ -138,7 +138,7 @@ def page_text(
                 lines += [f"**{data}**", ""]
             if any(cell.quality for cell in one.cells):
                 lines.append(quality_table(one.cells, known, _NOT_YET))
-            elif any(cell.fitted for cell in one.cells):
+            elif any(cell.fitted for cell in one.cells) and not any(x.after for x in one.cells):
                 lines.append(ablation_table(one.cells, known, _NOT_YET))
             else:
                 lines.append(_table(one.cells, known))
@@ -158,7 +158,7 @@ def page_text(
 
 
 def _table(cells: Sequence[Cell], rows: Sequence[dict[str, Any]]) -> str:
-    """The rows of a table; how pictures look stands at the end, where it was measured."""
+    """The rows of a table, and how pictures look; columns that no row fills are left out."""
     guilty = [row for row in rows if row["role"] == "guilty"]
     looks = [(title, name, form) for title, name, form in _LOOKS if given(guilty, name)]
     lines = []
@@ -167,7 +167,9 @@ def _table(cells: Sequence[Cell], rows: Sequence[dict[str, Any]]) -> str:
         values = [(form, given(own, name)) for _, name, form in looks]
         shown = [form.format(float(np.mean(found))) if found else "" for form, found in values]
         lines.append([*_line(cell, rows), *shown])
-    return table((*_HEAD, *(title for title, _, _ in looks)), lines)
+    head = (*_HEAD, *(title for title, _, _ in looks))
+    filled = [place for place in range(len(head)) if any(line[place] for line in lines)]
+    return table([head[at] for at in filled], [[line[at] for at in filled] for line in lines])
 
 
 def _line(cell: Cell, rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -180,11 +182,9 @@ def _line(cell: Cell, rows: Sequence[dict[str, Any]]) -> list[str]:
     rates = [shares(guilty, f"tpr_{level}") for level in _LEVELS]
     wrong = shares(innocent, f"tpr_{_LEVELS[0]}")
     keys = [_chances(guilty, name) for name in ("p_few", "p_pictures", "p_file", "p_bits")]
-    accused = [
-        min(float(row[name]) for name in _BY_KEY if row.get(name) not in ("", None))
-        for row in innocent
-    ]
-    by_key = f"{sum(p <= _SMALLEST_P for p in accused)} of {len(accused)}"
+    tested = [[p for name in _BY_KEY for p in given([row], name)] for row in innocent]
+    accused = [min(found) for found in tested if found]
+    by_key = f"{sum(p <= _SMALLEST_P for p in accused)} of {len(accused)}" if accused else ""
     return [cell.row, cell.paper, *rates, wrong, *keys, by_key, str(len(guilty))]
 
 

@@ -128,8 +128,7 @@ class PaperStudy:
         Cancelled
             If the user stopped; the same call resumes.
         """
-        usual = cell.made if cell.alike else Made()
-        reference = self.scores("reference", 0, Cell("", usual, cell.asked))
+        reference = self.scores("reference", 0, cell.clean)
         found = []
         for role in ("guilty", "innocent"):
             for number in range(self.config.count(role)):
@@ -140,6 +139,7 @@ class PaperStudy:
                 known |= self._looks(role, number, cell) | self._isolated(role, number, cell)
                 found.append(known | self._file_figures(role, number, cell))
                 shutil.rmtree(self._changed(role, number, cell), ignore_errors=True)
+        shutil.rmtree(self._changed("reference", 0, cell.clean), ignore_errors=True)
         return found
 
     def known(self, role: str, number: int, table: str, cell: Cell) -> Row:

@@ -11,6 +11,7 @@ from support.paper_studies import tiny_study
 from support.tiny_models import draw_images
 from torch import Tensor
 
+from siren_ext.attacks.apply import Step
 from siren_ext.data.dataset import ImageSet
 from siren_ext.experiments import paper_ablation
 from siren_ext.experiments.paper_ablation import HEAD, ablation_rows, ablation_table, fitted_coater
@@ -54,6 +55,20 @@ def test_a_coater_is_trained_once_for_each_way(
     assert len(list((study.out / "models").glob("*.safetensors"))) == 4
     monkeypatch.setattr(paper_ablation, "train_coater", None)
     assert ablation_rows(study, "table_9", CLASSES, 1) == rows["two classes"]
+
+
+@pytest.mark.models
+def test_a_reference_is_changed_like_the_suspicious_model(study: PaperStudy) -> None:
+    black = replace(ADAPTED, after=(Step("brightness", {"factor": 0.0}),))
+    rows = [
+        ablation_rows(study, "table_10_ks", replace(black, matched=way), 1) for way in (False, True)
+    ]
+    for alone, both in zip(*rows, strict=True):
+        assert alone["auc"] in (0, 1)  # every picture is black, and every one of the reference not
+        assert both["auc"] == 0.5
+        assert "photos_0.01" not in both
+        assert "coated_psnr" not in both
+    assert not list((study.out / "work").glob("*"))
 
 
 @pytest.mark.models

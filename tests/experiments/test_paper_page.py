@@ -12,6 +12,8 @@ from siren_ext.experiments.paper_page import check_table, merged, page_text
 from siren_ext.experiments.paper_tables import STUDY, TABLES
 from siren_ext.experiments.rows import read_rows, write_rows
 
+ROLES = ("guilty", "innocent")
+
 
 def found(role: str, model: int, **more: Any) -> dict[str, Any]:
     known = {"table": "table_11", "row": "15 steps", "set": "icons", "role": role, "model": model}
@@ -26,10 +28,20 @@ def test_rows_are_put_into_the_table() -> None:
     text = page_text(rows)
     assert (
         "| 15 steps | 100 % | 75 % (50 to 100) | 25 % (25 to 25) | 0 % (0 to 0) | 0.2, 0.2 | "
-        "2e-05, 3e-07 |  | 0.3, 0.2 | 1 of 2 | 2 |"
+        "2e-05, 3e-07 | 0.3, 0.2 | 1 of 2 | 2 |"
     ) in text
     assert "| 35 steps | 100 % | not measured, because no run of it is finished yet |" in text
-    assert "- half of the same set: not measured, because the owner's set is too small" in text
+    assert "key, all pictures | key, file's bits | innocent by key | models |" in text
+    assert "- clip skip 4 and 6: not measured, because the bundled model's text enc" in text
+
+
+def test_columns_that_no_row_fills_are_left_out() -> None:
+    nothing = {"p_few": None, "p_pictures": None}
+    rows = [found(role, 0, table="table_10_ks", row="text", **nothing) for role in ROLES]
+    text = page_text(rows)
+    assert "| row | paper | KS, .01 | KS, 1e-4 | innocent, .01 | models |" in text
+    assert "| text | high, value lost | 50 % | 25 % | 0 % | 1 |" in text
+    assert "| text, reference too | not in the paper | not measured" in text
 
 
 def test_a_page_without_rows_says_that_nothing_is_measured() -> None:
@@ -60,7 +72,7 @@ def test_how_pictures_look_stands_at_the_end() -> None:
         found("guilty", 0, table="table_10", row="nothing", psnr="", eff0_similarity=0.4444),
     ]
     text = page_text(rows)
-    assert "| innocent by key | models | similarity | PSNR |" in text
+    assert "| models | similarity | PSNR |" in text
     line = next(one for one in text.splitlines() if one.startswith("| JPEG 50 |"))
     assert line.endswith("| 2 | 0.550 | 31.2 dB |")
     assert "| 1 | 0.444 |  |" in text
