@@ -1,10 +1,10 @@
 """What a fine-tuned model learns of each band of frequency and colour, by length of training.
 
-``python -m siren_ext.experiments.spectrum --out runs/spectrum``. Images get all bands, with random
-signs, and a LoRA is trained on them; another one on the same images with opposite signs. Half the
-difference of what the two add to clean images is what was learnt, without what images and training
-have in common. LoRAs of other images show how much of each band appears by chance. Everything
-finished is kept in OUT.
+``python -m siren_ext.experiments.spectrum --out runs/spectrum``. Images get the patterns of all
+bands, with random signs, and a LoRA is trained on them; another one on the same images with
+opposite signs. Half the difference of what the two add to clean images is what was learnt, without
+what images and training have in common. LoRAs of other images show how much of each band appears by
+chance. Everything finished is kept in OUT.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from siren_ext.experiments.options import StudyImages
 from siren_ext.experiments.rows import write_rows
 from siren_ext.experiments.spectrum_bands import (
     BANDS,
+    OWNER,
     band_latents,
     band_pictures,
     shares,
@@ -67,7 +68,7 @@ class Condition:
     training : Mapping[str, Any]
         Settings of :class:`PersonalizeConfig` that differ from the study's.
     share : float
-        Share of the images that carry the bands.
+        Share of the images that carry the patterns.
     """
 
     name: str
@@ -128,13 +129,13 @@ class Spectrum:
 
     @cached_property
     def pictures(self) -> Tensor:
-        """Of all bands."""
+        """Of the patterns of all bands."""
         return band_pictures(self.side)
 
     @cached_property
     def latents(self) -> Floats:
-        """What the bands add to latents."""
-        path, key = self.out / "bands.json", {"images": self.data.hash, "bands": len(BANDS)}
+        """What the patterns add to latents."""
+        path, key = self.out / "bands.json", {"images": self.data.hash, "patterns": len(OWNER)}
         seen = self.views[:: max(1, len(self.views) // SEEN)]
         found = cached_value(
             path, key, lambda: band_latents(self.pipeline, seen, self.pictures).tolist()
@@ -143,18 +144,18 @@ class Spectrum:
 
     @cached_property
     def signs(self) -> Floats:
-        """Of all bands, in one of two models of a condition."""
-        return np.random.default_rng(_SIGNS).choice([-1.0, 1.0], len(BANDS))
+        """Of all patterns, in one of two models of a condition."""
+        return np.random.default_rng(_SIGNS).choice([-1.0, 1.0], len(OWNER))
 
     def coated(self, share: float, sign: int) -> ImageSet:
-        """The images, of which some carry the bands.
+        """The images, of which some carry the patterns.
 
         Parameters
         ----------
         share : float
             Of them.
         sign : {-1, 1}
-            Multiplies the signs of all bands.
+            Multiplies the signs of all patterns.
         """
         folder = self.out / "images" / f"{100 * share:.0f}_{sign}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -171,13 +172,13 @@ class Spectrum:
         return ImageSet.open(folder)
 
     def training(self, condition: Condition) -> PersonalizeConfig:
-        """Settings of a condition. Mirrored images would mix the bands."""
+        """Settings of a condition. Mirrored images would mix the patterns."""
         settings: dict[str, Any] = {"batch_size": self.batch, "flip": False, "seed": 1}
         settings |= {"precision": "float32", "steps": condition.lengths[-1]}
         return PersonalizeConfig(**(settings | dict(condition.training)))
 
     def learnt(self, images: ImageSet, condition: Condition, name: str) -> Iterator[Floats]:
-        """What a model adds to the owner's clean images, after each length: n x B.
+        """What a model adds to the owner's clean images, after each length: n x P.
 
         Parameters
         ----------
@@ -216,7 +217,7 @@ class Spectrum:
             remove_lora(pipeline.unet, ADAPTER)
 
     def _measured(self) -> Floats:
-        """Shares of the bands in what the model adds to each image."""
+        """Shares of the patterns in what the model adds to each image."""
         model, texts = denoiser(self.pipeline), [item.caption or "" for item in self.data.items]
         rows, fields = list(range(len(texts))), []
         for first in range(0, len(rows), _BATCH):
@@ -227,7 +228,7 @@ class Spectrum:
         return shares(np.concatenate(fields), self.latents)
 
     def chance(self) -> tuple[Floats, Floats]:
-        """Variances of each band without any coating: between sets, and between images."""
+        """Variances of each pattern without any coating: between sets, and between images."""
         condition = Condition("other images", (_CHANCE,), {})
         found = [
             next(self.learnt(images, condition, f"other_{number}"))
@@ -247,6 +248,7 @@ class Spectrum:
         """
         between, within = self.chance()
         kept = np.linalg.norm(self.latents, axis=1)
+        most = np.sqrt(np.bincount(OWNER, kept**2).max())
         found = []
         for condition in conditions:
             pairs = zip(
@@ -260,24 +262,34 @@ class Spectrum:
             )
             for length, (plus, minus) in zip(condition.lengths, pairs, strict=True):
                 each = self.signs * (plus - minus) / 2
-                worth = each.mean(0) ** 2 / (between + within / len(each))
                 for place, band in enumerate(BANDS):
-                    found.append(
-                        {
-                            "condition": condition.name,
-                            "steps": length,
-                            "axis": band.axis,
-                            "low": band.low,
-                            "high": band.high,
-                            "in latents": round(float(kept[place] / kept.max()), 4),
-                            "learnt": round(float(each.mean(0)[place]), 4),
-                            "error": round(float(each.std(0)[place] / len(each) ** 0.5), 4),
-                            "between sets": round(float(between[place] ** 0.5), 4),
-                            "between images": round(float(within[place] ** 0.5), 4),
-                            "worth": round(float(worth[place]), 3),
-                        }
-                    )
+                    own = place == OWNER
+                    known = {"condition": condition.name, "steps": length, "axis": band.axis}
+                    known |= {"low": band.low, "high": band.high}
+                    figures = _of_band(each[:, own], between[own], within[own])
+                    strength = float(np.sqrt((kept[own] ** 2).sum()) / most)
+                    found.append(known | {"in latents": round(strength, 4)} | figures)
         return found
+
+
+def _of_band(each: Floats, between: Floats, within: Floats) -> Row:
+    """What was learnt of a band, from shares of its patterns: n x P, and their variances."""
+    mean, patterns = float(each.mean()), each.mean(0)
+    variance = float(each.mean(1).var()) / len(each)
+    if len(patterns) > 1:
+        variance += float(patterns.var(ddof=1)) / len(patterns)
+    # each pattern adds to the evidence, with the gain that the band has on the average
+    worth = len(patterns) * mean**2 / float((between + within / len(each)).mean())
+    figures = {
+        "learnt": mean,
+        "error": variance**0.5,
+        "lowest pattern": float(patterns.min()),
+        "highest pattern": float(patterns.max()),
+        "between sets": float(between.mean() ** 0.5),
+        "between images": float(within.mean() ** 0.5),
+        "worth": worth,
+    }
+    return {name: round(value, 4) for name, value in figures.items()}
 
 
 def file_name(condition: Condition, sign: int) -> str:
