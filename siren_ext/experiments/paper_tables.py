@@ -116,7 +116,7 @@ TABLES: dict[str, PaperTable] = {
         "of the images at all. The file shows the coating with DreamBooth and all weights, and "
         "weakly with "
         "SVDiff (p = .001), which changes a model least. In pictures all weights show it, and "
-        "DreamBooth does weakly (.002). A textual inversion learns a word and no weights, and "
+        "DreamBooth less (1e-4 to .002). A textual inversion learns a word and no weights, and "
         "Custom Diffusion a word and how the model looks at words: neither shows the coating, in "
         "pictures or in the file. Both learn less of the images (similarity .38 and .36 "
         "instead of .44).",
