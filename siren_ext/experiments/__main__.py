@@ -85,11 +85,31 @@ def _networks(folders: Sequence[str], *, needed: bool) -> Mapping[str, Embed]:
         return {}
 
 
-def _config(quick: bool, seeds: int, innocents: int) -> PaperConfig:
+def _config(quick: bool, seeds: int, innocents: int, first: int) -> PaperConfig:
     """How much is made; 0 models are as many as usual."""
-    given = {"seeds": seeds, "innocents": innocents}
+    given = {"seeds": seeds, "innocents": innocents, "first": first}
     chosen = {name: count for name, count in given.items() if count}
-    return PaperConfig.from_dict((QUICK if quick else PaperConfig()).to_dict() | chosen)
+    config = PaperConfig.from_dict((QUICK if quick else PaperConfig()).to_dict() | chosen)
+    if not any(map(config.numbers, ("guilty", "innocent"))):
+        raise ConfigError(
+            f"--first is {first}, and numbers end before {max(config.seeds, config.innocents)}, "
+            "so no model is left. Ask for more with --seeds or --innocents."
+        )
+    return config
+
+
+def _measure(study: PaperStudy, name: str, cell: Cell, table: Path, steps: int) -> None:
+    """Measure a row, put it into the table at once, and show it."""
+    if (cell.made.further or cell.uncoat not in ("", "half")) and study.others is None:
+        say(f"{name}, {cell.row}, is left out: it needs --others.")
+        return
+    if cell.fitted is not None:
+        rows = ablation_rows(study, name, cell, steps)
+    else:
+        rows = quality_rows(study, name, cell) if cell.quality else study.rows(name, cell)
+    update_rows(table, partial(merged, new=rows))
+    for found in rows:
+        say(", ".join(f"{key} {value}" for key, value in found.items()))
 
 
 @command(
@@ -124,6 +144,14 @@ def experiments(
     innocents: Annotated[
         int, typer.Option("--innocents", min=0, help="Innocent models of a row.")
     ] = 0,
+    first: Annotated[
+        int,
+        typer.Option(
+            "--first",
+            min=0,
+            help="Leave out models before this number (from 0), which were measured elsewhere.",
+        ),
+    ] = 0,
     csv: Annotated[Path | None, typer.Option("--csv", help="Table; by default in OUT.")] = None,
     page: Annotated[Path | None, typer.Option("--page", help="Page to write.")] = None,
     every: Annotated[bool, typer.Option("--list", help="Name all tables and rows.")] = False,
@@ -145,13 +173,14 @@ def experiments(
             _list()
         return
     cells = _cells(name, row or [])
-    config = _config(quick, seeds, innocents)
+    config = _config(quick, seeds, innocents, first)
     loaded = Coater.load(coater_path(coater), device=pick_device("auto"))
     if not loaded.keyed:
         raise ConfigError(f"{coater} is not keyed; the tables need a keyed coater, such as keyed.")
     networks = _networks(network or (), needed=any(one.quality for _, one in cells))
-    settings = {name: value for name, value in config.to_dict().items() if name != "innocents"}
-    open_log(out, {"study": "paper", "settings": settings | {"seeds": None}})  # any number
+    settings = config.to_dict() | {"seeds": None}  # any number
+    del settings["innocents"], settings["first"]
+    open_log(out, {"study": "paper", "settings": settings})
     with watched(False) as progress:
         strangers = open_set(others) if others else None
         study = PaperStudy(
@@ -161,17 +190,7 @@ def experiments(
         )  # fmt: skip
         check_table(read_rows(table), table, study.name, study.data.name)
         for one, cell in cells:
-            if (cell.made.further or cell.uncoat not in ("", "half")) and strangers is None:
-                say(f"{one}, {cell.row}, is left out: it needs --others.")
-                continue
-            if cell.fitted is not None:
-                rows = ablation_rows(study, one, cell, QUICK_STEPS if quick else STEPS)
-            else:
-                rows = quality_rows(study, one, cell) if cell.quality else study.rows(one, cell)
-            # at once, so that a run that is stopped leaves a table
-            update_rows(table, partial(merged, new=rows))
-            for found in rows:
-                say(", ".join(f"{key} {value}" for key, value in found.items()))
+            _measure(study, one, cell, table, QUICK_STEPS if quick else STEPS)
     if page is not None:
         _write_page(page, table)
     nothing = "None of these rows is measured by this command; the page says where, or why not."

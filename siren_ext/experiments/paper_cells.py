@@ -34,6 +34,8 @@ class PaperConfig(Config):
         Guilty models of every row.
     innocents : int
         Innocent ones.
+    first : int
+        Number of the first model of both; those before it were measured elsewhere.
     steps : int
         Training steps, for methods with a setting of their own too.
     mimicries, reference : int
@@ -51,6 +53,7 @@ class PaperConfig(Config):
 
     seeds: Annotated[int, Meta(ge=1, le=100)] = 3
     innocents: Annotated[int, Meta(ge=1, le=100)] = 3
+    first: Annotated[int, Meta(ge=0, le=99)] = 0
     steps: Annotated[int, Meta(ge=1, le=1_000_000)] = 400
     mimicries: Annotated[int, Meta(ge=1, le=NOISES)] = 150
     reference: Annotated[int, Meta(ge=1, le=NOISES)] = 300
@@ -61,9 +64,9 @@ class PaperConfig(Config):
     guidance: Annotated[float, Meta(ge=0, le=100)] = 3.0
     file: bool = True
 
-    def count(self, role: str) -> int:
-        """Models of a row that are ``guilty`` or ``innocent``."""
-        return self.seeds if role == "guilty" else self.innocents
+    def numbers(self, role: str) -> range:
+        """Numbers of a row's models that are ``guilty`` or ``innocent``."""
+        return range(self.first, self.seeds if role == "guilty" else self.innocents)
 
 
 QUICK = PaperConfig(

@@ -43,7 +43,7 @@ def quality_rows(study: PaperStudy, table: str, cell: Cell) -> list[Row]:
         If the user stopped; the same call resumes.
     """
     found = []
-    models = [(role, n) for role in ("guilty", "innocent") for n in range(study.config.count(role))]
+    models = [(role, n) for role in ("guilty", "innocent") for n in study.config.numbers(role)]
     for role, number in models:
         pictures = ImageSet.open(study.pictures(role, number, cell))
         figures = study.looks.judge(pictures).figures(pictures)

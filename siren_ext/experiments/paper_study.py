@@ -131,7 +131,7 @@ class PaperStudy:
         reference = self.scores("reference", 0, cell.clean)
         found = []
         for role in ("guilty", "innocent"):
-            for number in range(self.config.count(role)):
+            for number in self.config.numbers(role):
                 suspect = self.scores(role, number, cell)
                 known = self.known(role, number, table, cell)
                 signs = self._key.signs() if self.coater.keyed else ()
@@ -157,7 +157,7 @@ class PaperStudy:
     @cached_property
     def name(self) -> str:
         """Stands for what all figures depend on: images, coater, base model and settings."""
-        counts = ("seeds", "innocents")
+        counts = ("seeds", "innocents", "first")
         settings = {k: v for k, v in self.config.to_dict().items() if k not in counts}
         return digest(self.data.hash, self.coater.fingerprint, self.of_base(self.base), settings)
 

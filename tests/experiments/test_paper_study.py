@@ -239,6 +239,13 @@ def test_the_command_resumes_and_writes_a_page(
     assert again.exit_code == 0, again.output
     with (out / "experiments.csv").open() as file:
         assert sorted(map(str, csv.DictReader(file))) == sorted(map(str, rows))
+    later = ["--row", "100 %", "--seeds", "2", "--first", "1", "--csv", str(tmp_path / "b.csv")]
+    made = CliRunner().invoke(program.app, [*line, *later])
+    assert made.exit_code == 0, made.output
+    with (tmp_path / "b.csv").open() as file:
+        found = list(csv.DictReader(file))
+    assert [(row["role"], row["model"]) for row in found] == [("guilty", "1")]
+    assert {row["study"] for row in found} == {row["study"] for row in rows}
 
 
 def test_what_is_asked_for_must_exist(tmp_path: Path) -> None:
@@ -250,6 +257,9 @@ def test_what_is_asked_for_must_exist(tmp_path: Path) -> None:
     unkeyed = CliRunner().invoke(program.app, ["table_10", *line, "--coater", "samples"])
     assert unkeyed.exit_code == 2
     assert "not keyed" in unkeyed.output
+    empty = CliRunner().invoke(program.app, ["table_10", *line, "--first", "3"])
+    assert empty.exit_code == 2
+    assert "--first is 3, and numbers end before 3" in empty.output
     listed = CliRunner().invoke(program.app, ["--list"])
     assert listed.exit_code == 0
     assert "table_10: Changes of generated pictures" in listed.output
