@@ -133,6 +133,7 @@ class _Watch:
         self.told: dict[str, str] = {}
         self.handled: dict[Path, Stamp] | None = None
         self.waiting = self.gone = self.unsaved = self.full = False
+        self.reached = False  # every image of the last look; not before the first one
         self.looked = self.saved = time.monotonic()
         self.full_until = 0.0
 
@@ -153,7 +154,9 @@ class _Watch:
         finally:
             changes.close()
             self.grown.close()
-            manifest = self.grown.save(complete=finished or not self.waiting)
+            # a commitment to a folder that a stop left unfinished would leave out images
+            complete = self.reached and (finished or not self.waiting)
+            manifest = self.grown.save(complete=complete)
         return manifest
 
     def _watch(self, changes: Changes) -> None:
@@ -208,8 +211,9 @@ class _Watch:
         if self.full:  # the last line of the journal may be torn
             self.grown.resume()
         if complete != self.handled:
+            self.reached = False
             self._coat(complete)
-            self.handled = complete
+            self.handled, self.reached = complete, True
         elif self.unsaved and self.looked - self.saved >= SAVE_SECONDS:
             self.grown.save(complete=True, go_on=True)
             self.saved, self.unsaved = time.monotonic(), False

@@ -210,6 +210,30 @@ def test_once_waits_for_files_to_settle(source: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*")), "no lock is left"
 
 
+@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_stop_leaves_an_unfinished_manifest(
+    source: Path, tmp_path: Path, once: bool, after: int
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        noise(source / name)
+        os.utime(source / name, (0, 0))
+    coated: list[CoatEntry] = []
+
+    def stopped() -> bool:
+        return len(coated) >= after
+
+    call: dict[str, Any] = {"watching": QUICK, "once": once, "coated": coated.append}
+    coater: Any = FakeCoater()
+    given = {"progress": Progress(stopped), "stopped": stopped}
+    manifest = watch_folder(source, coater, tmp_path / "out", **call, **given)
+    assert len(manifest.entries) < 3
+    assert not manifest.complete
+    manifest = watch_folder(source, coater, tmp_path / "out", **(call | {"once": True}))
+    assert len(manifest.entries) == 3
+    assert manifest.complete
+
+
 def test_once_names_what_still_grows(source: Path, tmp_path: Path) -> None:
     noise(source / "a.png")
     stop = threading.Event()
