@@ -197,8 +197,8 @@ def _notes(data: ImageSet, pictures: ImageSet) -> tuple[str, ...]:
     for name, digest in zip(_names(pictures), _hashes(pictures), strict=True):
         if digest in owned:
             found.append(
-                f"{name} is the same file as {owned[digest]} among your images, which therefore "
-                "ranks first."
+                f"{name} is the same file as {owned[digest]} among your images, whose score is "
+                "high for that reason alone."
             )
     bare = int(np.sum([not (item.caption or item.class_words) for item in pictures.items]))
     if bare and any(item.caption or item.class_words for item in data.items):

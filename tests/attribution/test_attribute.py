@@ -52,7 +52,8 @@ def test_a_copy_is_found_by_gradients_and_by_patches(found: Attribution) -> None
     assert found.ranking.order[0] == found.patches.order[0] == 3
     assert "Of your 5 images, 3.png is estimated to have shaped the picture most" in found.headline
     assert found.notes == (
-        "made.png is the same file as 3.png among your images, which therefore ranks first.",
+        "made.png is the same file as 3.png among your images, whose score is high for that reason "
+        "alone.",
         "1 of 1 pictures have no caption, and your images have; give the prompt of a picture too "
         "if you know it.",
     )
