@@ -155,6 +155,7 @@ def passive(
         shared |= {"signer": signer, "progress": progress}
         if suspect is not None:
             shared["control"] = opened(control) if control else None
+            shared["captions"] = given.measured.captions == "own"
             found = picture_evidence(
                 *sets, opened(suspect), out, given.likeness, given.judged, **shared
             )

@@ -50,6 +50,7 @@ def picture_evidence(
     config: JudgeConfig | None = None,
     *,
     control: Suspect | None = None,
+    captions: bool = True,
     keyed: KeyedEvidence | None = None,
     signer: Signer | None = None,
     progress: Progress = NULL,
@@ -72,6 +73,8 @@ def picture_evidence(
         How strict the verdict is; None for the defaults. Its ``evidence`` is not used.
     control : Suspect | None
         A model that cannot have seen the published images, or a folder of its pictures.
+    captions : bool
+        Whether pictures are requested with the images' captions; else all with the same words.
     keyed : KeyedEvidence | None
         The keyed verdict on the same model, to state both together.
     signer : Signer | None
@@ -97,14 +100,16 @@ def picture_evidence(
     """
     measured, out = measured or LikenessConfig(), Path(out)
     judged = replace(config or JudgeConfig(), evidence="likeness")
-    sets = read_owned_sets(published, unpublished, progress=progress)
+    given = {"suspect": suspect} if control is None else {"suspect": suspect, "control": control}
+    # a folder is not asked for anything, so captions can't matter
+    captions = captions and not all(isinstance(one, FolderSuspect) for one in given.values())
+    sets = read_owned_sets(published, unpublished, captions=captions, progress=progress)
     if control is not None and suspect.describe() == control.describe():
         raise ConfigError(
             "The suspicious model and the control are the same, so there is nothing to compare. "
             "Give another control, or none."
         )
-    given = {"suspect": suspect} if control is None else {"suspect": suspect, "control": control}
-    work = _Work(sets, measured, out, progress)
+    work = _Work(sets, measured, out, progress, captions)
     distances = work.distances(given)
     source = work.source(given)
     table = likeness_table(sets.both, distances["suspect"], distances.get("control"), source)
@@ -120,9 +125,15 @@ class _Work:
     """Makes pictures and measures distances, for the suspect and for the control."""
 
     def __init__(
-        self, sets: OwnedSets, config: LikenessConfig, out: Path, progress: Progress
+        self,
+        sets: OwnedSets,
+        config: LikenessConfig,
+        out: Path,
+        progress: Progress,
+        captions: bool,
     ) -> None:
         self.sets, self.config, self.out, self.progress = sets, config, out, progress
+        self.captions = captions
         self.notes: list[str] = []
         self.pictures: dict[str, ImageSet] = {}
         self.redrawn, self.size = False, config.resolution
@@ -172,6 +183,7 @@ class _Work:
             "suspect": given["suspect"].describe(),
             "control": given["control"].describe() if "control" in given else None,
             "settings": self.config.to_dict(),
+            "captions": "own" if self.captions else "none",
             "resolution": self.size,
             "pictures": {
                 name: {"count": len(one), "hash": one.hash} for name, one in self.pictures.items()
@@ -181,7 +193,8 @@ class _Work:
 
     def _plan(self) -> PromptPlan:
         """One prompt for each image: its caption. Both sets are asked for in the same way."""
-        captions = self.sets.both.captions(_NO_CAPTION)
+        both = self.sets.both
+        captions = both.captions(_NO_CAPTION) if self.captions else [_NO_CAPTION] * len(both)
         config = self.config
         return PromptPlan(
             prompts=tuple(captions),

@@ -17,7 +17,7 @@ need_models()
 pytestmark = pytest.mark.models
 
 from siren_ext.data.dataset import ImageSet  # noqa: E402
-from siren_ext.errors import ConfigError  # noqa: E402
+from siren_ext.errors import ConfigError, DatasetError  # noqa: E402
 from siren_ext.passive.config import LikenessConfig  # noqa: E402
 from siren_ext.passive.judge_config import JudgeConfig  # noqa: E402
 from siren_ext.progress import NULL, Progress  # noqa: E402
@@ -131,6 +131,23 @@ def test_pictures_are_requested_for_both_sets_and_images_are_redrawn(
     assert max(row["values"][2] for row in kept["published"]["rows"]) < 1e-6
     assert found.verdict.outcome.startswith("nearer")
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_captions_of_one_set_count_only_where_they_are_asked_for(
+    tmp_path: Path, encoder: str
+) -> None:
+    folders = owned_sets(tmp_path, 20)
+    for file in folders[0].glob("*.png"):
+        file.with_suffix(".txt").write_text(f"published {file.stem}")
+    suspect, measured = Drawing(), LikenessConfig(encoder=encoder, redraws=False)
+    with pytest.raises(DatasetError, match="100% of the published and 0% of the unpublished"):
+        evidence(folders, suspect, tmp_path / "r", measured=measured)
+    found = evidence(folders, suspect, tmp_path / "r", measured=measured, captions=False)
+    assert set(suspect.prompts) == {"an image"}
+    kept = json.loads(found.report.html.with_name("report.json").read_text())
+    assert kept["published"]["source"]["captions"] == "none"
+    pictures = FolderSuspect(folder_of(tmp_path / "pictures", range(500, 512)))
+    assert evidence(folders, pictures, tmp_path / "other", measured=measured).report.html.is_file()
 
 
 def test_what_a_model_refuses_is_noted(
