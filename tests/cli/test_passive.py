@@ -158,6 +158,7 @@ def test_only_pictures_are_at_hand(call: Call, line: list[str | Path], tmp_path:
         (["--adapter", "x.safetensors"], "--adapter was given with --suspect"),
         (["--pictures", "2"], "--pictures was given with --suspect"),
         (["--set", "test.evidence=plain"], "of --suspect only pictures are compared"),
+        (["--base", line[place + 1]], "--base is for LoRA files, but neither --suspect nor"),
     ):
         code, _, err = call(*black, *extra)
         assert code == 2
