@@ -224,15 +224,13 @@ def judge_source(
             "The suspicious model answered no key sample, so nothing can be said. Check its "
             "address, and why pictures were refused."
         )
-    trained = [one.nearest for one in known.values()]
-    choosing, measuring = split_innocent(
-        [one.nearest for one in innocent.values()], bool(trained) and not config.delta
-    )
+    trained, clean = (_answered(models) for models in (known, innocent))
+    choosing, measuring = split_innocent(clean, bool(trained) and not config.delta)
     limit = threshold_for(trained, choosing, config)
     rate = innocent_rate(measuring, limit.delta)
     hits, total = count_hits(near, limit.delta)
     p_value, p_at_rate = (binomial_tail(hits, total, one) for one in (rate.upper, rate.rate))
-    reused = bool(choosing) and len(choosing) == len(innocent)
+    reused = bool(choosing) and len(choosing) == len(clean)
     accused = (
         p_value < config.alpha
         and hits >= config.least_confidence * total
@@ -261,6 +259,12 @@ def judge_source(
         shadow=shadow,
         notes=told,
     )
+
+
+def _answered(models: Mapping[str, Answers]) -> list[Floats]:
+    """Distances of the models that answered a key sample; the others can't choose or measure."""
+    found = [one.nearest for one in models.values()]
+    return [near for near in found if not np.isnan(near).all()]
 
 
 def key_rows(keys: Sequence[KeySample], distances: Floats, delta: float) -> list[dict[str, Any]]:

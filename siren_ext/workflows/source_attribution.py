@@ -145,9 +145,14 @@ def attribute_source(
     own = asking.answers("suspicious model", question.suspect, chosen.keys)
     notes = [*([note] if note else []), *chosen.notes]
     shadow = None
-    if min(len(known), len(innocent)) >= FEWEST_SHADOWS:
+    # models that answered nothing are no shadow models
+    able = [
+        {name: one for name, one in models.items() if any(one.files)}
+        for models in (known, innocent)
+    ]
+    if any(own.files) and min(map(len, able)) >= FEWEST_SHADOWS:
         source = asking.answers("source", question.source, chosen.keys)
-        shadow = shadow_finding(own, source, known, innocent, asking, shadows)
+        shadow = shadow_finding(own, source, able[0], able[1], asking, shadows)
     verdict = judge_source(own, known, innocent, config, shadow=shadow, notes=notes)
     facts = {
         "query": query,
@@ -171,7 +176,11 @@ def check_question(question: SourceQuestion, config: SourceConfig) -> None:
     ConfigError
         If there is neither an image nor a caption, or one model has two roles.
     """
-    if question.data is None and (config.strategy == "detection" or not question.captions):
+    images = question.data
+    captioned = bool(question.captions) or (images is not None and any(images.captions()))
+    if (images is None and (config.strategy == "detection" or not captioned)) or (
+        config.strategy == "generation" and not captioned
+    ):
         raise ConfigError(
             "Key samples need training images of the source with captions, or captions alone; "
             "neither was given, or not what the strategy needs. Give one of them."

@@ -106,6 +106,20 @@ def test_missing_answers_are_told_and_do_not_count() -> None:
         judge_source(Answers(np.full((3, 1), NAN), ((),) * 3, 3), {}, {}, SourceConfig())
 
 
+def test_models_without_an_answer_neither_choose_nor_measure() -> None:
+    mute = Answers(np.full((30, 1), NAN), ((),) * 30, 30)
+    known = {"mute": mute, "k": answers(30)}
+    found = judge_source(answers(30), known, {"mute": mute, **innocents(0, 0, 0)}, SourceConfig())
+    assert found.threshold.origin == "known"
+    assert found.outcome == "open"
+    assert any("chose the threshold and measured the rate" in note for note in found.notes)
+    models = {"mute": mute, **innocents(0, 0, 0, 0)}
+    found = judge_source(answers(30), known, models, SourceConfig())
+    assert found.outcome == "found"
+    assert found.innocent.models == 3
+    assert found.models["mute"] == (0, 0)
+
+
 def test_rows_of_the_report(tmp_path: Path) -> None:
     data = write_scenes(tmp_path, range(2))
     keys = [KeySample(item.path, "c", item.name, 0.05) for item in data.items]

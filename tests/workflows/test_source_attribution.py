@@ -17,6 +17,7 @@ from siren_ext.data.images import Picture, to_uint8, write_picture
 from siren_ext.errors import Cancelled, ConfigError
 from siren_ext.progress import Progress
 from siren_ext.suspects.folder import FolderSuspect
+from siren_ext.suspects.responses import Refused
 from siren_ext.workflows.source_attribution import SourceQuestion, attribute_source
 
 KEYS = list(range(20))
@@ -132,12 +133,42 @@ def test_known_models_choose_the_threshold_and_serve_as_shadows(
     assert "Among shadow models" in found.report.html.read_text()
 
 
+def test_models_that_answer_nothing_are_no_shadow_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def colours(config: SourceConfig):
+        return lambda pictures: pictures.mean((2, 3)).double().numpy()
+
+    def refuse(*given):
+        raise Refused("not this one")
+
+    monkeypatch.setattr("siren_ext.workflows.source_attribution.embedding", colours)
+    mute = toy_model("mute", [])
+    mute.redraw = refuse
+    known = {f"k{n}": toy_model(f"known {n}", KEYS[n:]) for n in range(3)}
+    innocent = {f"i{n}": toy_model(f"innocent {n}", []) for n in range(4)}
+    asked = question(toy_model("s", KEYS), known=known, innocent={"mute": mute, **innocent})
+    found = attribute_source(asked, tmp_path / "out", CONFIG, ShadowConfig(folds=2)).verdict
+    assert found.outcome == "found"
+    assert found.models["mute"] == (0, 0)
+    assert found.shadow is not None
+    assert len(found.shadow.innocent) == 4
+
+
 def test_questions_without_an_answer_are_refused(tmp_path: Path) -> None:
     suspect = toy_model("suspect", KEYS)
     with pytest.raises(ConfigError, match="Key samples need training images"):
         attribute_source(question(suspect, captions=()), tmp_path / "out", CONFIG)
     with pytest.raises(ConfigError, match="Key samples need training images"):
         attribute_source(question(suspect), tmp_path / "out", replace(CONFIG, strategy="detection"))
+    bare = write_scenes(tmp_path / "bare", range(3))
+    bare = replace(bare, items=tuple(replace(item, caption=None) for item in bare.items))
+    with pytest.raises(ConfigError, match="Key samples need training images"):
+        attribute_source(
+            question(suspect, captions=(), data=bare),
+            tmp_path / "out",
+            replace(CONFIG, strategy="generation"),
+        )
     with pytest.raises(ConfigError, match="suspicious model and the innocent model i are the same"):
         attribute_source(question(suspect, innocent={"i": suspect}), tmp_path / "out", CONFIG)
 
