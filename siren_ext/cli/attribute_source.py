@@ -26,6 +26,7 @@ from siren_ext.cli.options import (
 from siren_ext.cli.output import Force, check_output
 from siren_ext.cli.source_model import Source, captions_of, opener, training_images
 from siren_ext.cli.suspects import LimitOptions, TokenVariables, TrustedHosts, limits, trust
+from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +119,11 @@ def source(
     shadows = ShadowConfig.from_dict(given.pop("shadow"))
     chosen = SourceConfig.from_dict(given)
     check_output(out, "source", force=force)
+    if data is not None and captions is not None and chosen.strategy != "generation":
+        raise ConfigError(
+            "--captions was given with --data, whose images have their own captions; expected one "
+            "of them. Leave one out, or use the captions alone with --set strategy=generation."
+        )
     opened = opener(base, scale, allow_partial, limits(limit), trust(token_env, trust_host), device)
     clean = None if public == "none" else public or base
     question = SourceQuestion(

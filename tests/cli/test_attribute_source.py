@@ -63,6 +63,12 @@ def test_errors(call: Call, line: list[str | Path], tmp_path: Path) -> None:
     code, _, err = call(*line, "--set", "shadow.folds=1", "--captions", tmp_path / "empty.txt")
     assert code == 2
     assert "ShadowConfig.folds is 1" in err
+    both = ("--data", tmp_path, "--captions", tmp_path / "latin.txt")
+    code, _, err = call(*line, *both)
+    assert code == 2
+    assert "--captions was given with --data" in err
+    code, _, err = call(*line, *both, "--set", "strategy=generation")
+    assert "--captions was given with --data" not in err
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "source.json").write_text("{}")
     code, _, err = call(*line)
