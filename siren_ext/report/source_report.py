@@ -77,12 +77,16 @@ def write_source(
         The folder can't be written.
     """
     rows = key_rows(selection.keys, verdict.distances, verdict.threshold.delta)
+    found = verdict.to_dict()
+    models = found.pop("models")
     data = {
         "format": SOURCE_FORMAT,
         "version": 1,
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "environment": environment(),
-        **clean(verdict.to_dict()),
+        **clean(found),
+        # names of models are no names of secrets: "private.safetensors" has counts like the others
+        "models": {clean(name): dict(counts) for name, counts in models.items()},
         "selection": selection.to_dict(),
         **clean(dict(facts)),
         "samples": clean(rows),  # not "keys", which would be taken for secrets

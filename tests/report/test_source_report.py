@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,18 @@ def test_page_and_record(parts, tmp_path: Path) -> None:
     for text in (raw, written.json.read_text()):
         assert "secret" not in text
         assert "abc" not in text
+
+
+def test_a_model_whose_name_looks_like_a_secret_keeps_its_counts(parts, tmp_path: Path) -> None:
+    verdict, *rest = parts
+    models = {"private_model.safetensors": (1, 3), "/home/jane/key.safetensors": (0, 3)}
+    written = write_source(
+        replace(verdict, models=models), *rest, facts(tmp_path), tmp_path / "out"
+    )
+    kept = json.loads(written.json.read_text())
+    assert kept["models"]["private_model.safetensors"] == {"hits": 1, "total": 3}
+    assert len(kept["models"]) == 2
+    assert "jane" not in written.json.read_text()
 
 
 def test_the_nearest_answer_is_shown_first(parts, tmp_path: Path) -> None:
