@@ -228,6 +228,7 @@ class _Watch:
         self.done = {name: marks for name, marks in self.done.items() if name in there}
         for name in self.grown.failures.keys() - there:
             del self.grown.failures[name]
+        self.grown.failures |= dict(data.problems)  # as 'coat' records them
         pending: list[tuple[Item, list[Stamp]]] = []
         for item in data.items:
             files = [item.path, *item.caption_files, *([item.mask] if item.mask else [])]

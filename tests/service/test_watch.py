@@ -234,6 +234,19 @@ def test_a_stop_leaves_an_unfinished_manifest(
     assert manifest.complete
 
 
+def test_files_of_other_types_are_failures_as_by_coat(source: Path, tmp_path: Path) -> None:
+    noise(source / "a.png")
+    (source / "b.svg").write_text("<svg/>")
+    coater, progress = FakeCoater(), Notices()
+    call: dict[str, Any] = {"watching": QUICK, "once": True, "progress": progress}
+    manifest = watch_folder(source, coater, tmp_path / "out", **call)  # type: ignore[arg-type]
+    assert [one.source for one in manifest.failures] == ["b.svg"]
+    assert sum("b.svg" in line for line in progress.lines) == 1
+    (source / "b.svg").unlink()
+    manifest = watch_folder(source, coater, tmp_path / "out", **call)  # type: ignore[arg-type]
+    assert manifest.failures == ()
+
+
 def test_once_names_what_still_grows(source: Path, tmp_path: Path) -> None:
     noise(source / "a.png")
     stop = threading.Event()
