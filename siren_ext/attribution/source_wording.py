@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from siren_ext.attribution.source_config import FALLBACK_RATE
+
 if TYPE_CHECKING:
     from siren_ext.attribution.confidence import InnocentRate
 
@@ -89,10 +91,15 @@ def verdict_notes(rate: InnocentRate, origin: str, reused: bool, missed: int) ->
     """
     notes = []
     if not rate.measured:
+        # so few models can raise the assumed rate above the paper's, but not lower it
+        whence = (
+            "the upper end of the 95 % interval of what these reproduce"
+            if rate.upper > FALLBACK_RATE
+            else "after a single model in the paper"
+        )
         notes.append(
             f"The rate of innocent models was measured on {rate.models} of them; three or more are "
-            f"needed. {rate.upper:.0%} is assumed instead, after a single model in the paper, so "
-            "nobody is accused."
+            f"needed. {rate.upper:.0%} is assumed instead, {whence}, so nobody is accused."
         )
     if origin == "paper":
         notes.append(

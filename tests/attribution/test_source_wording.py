@@ -34,6 +34,14 @@ def test_notes_say_what_makes_the_figures_weak() -> None:
         assert part in notes
 
 
+def test_the_note_on_an_assumed_rate_says_where_it_comes_from() -> None:
+    (paper,) = verdict_notes(innocent_rate([], 0.15), "given", False, 0)
+    assert "5% is assumed instead, after a single model in the paper" in paper
+    (own,) = verdict_notes(innocent_rate([np.full(30, 0.1)] * 2, 0.15), "given", False, 0)
+    assert "interval of what these reproduce, so nobody is accused" in own
+    assert "paper" not in own
+
+
 def test_the_null_hypothesis_and_the_limits_are_said() -> None:
     assert "Assumption that is tested" in NULL
     assert "Assumption that is tested" in SHADOW_NULL
