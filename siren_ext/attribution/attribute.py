@@ -163,6 +163,8 @@ def attribute_images(
     options = {"repeats": config.repeats, "seed": config.seed}
     by_patches = rank_patches(patch_similarity(*seen), **options)
     ranking, notes = by_patches, _notes(data, pictures)
+    captioned = bool(model.adapters) and config.captions == "own"
+    notes += _bare(data, pictures) if captioned else ()
     if model.adapters:
         known = measure_gradients(model, data, config, cache=cache, progress=progress)
         asked = measure_gradients(model, pictures, config, cache=cache, progress=progress)
@@ -200,10 +202,15 @@ def _notes(data: ImageSet, pictures: ImageSet) -> tuple[str, ...]:
                 f"{name} is the same file as {owned[digest]} among your images, whose score is "
                 "high for that reason alone."
             )
+    return tuple(found)
+
+
+def _bare(data: ImageSet, pictures: ImageSet) -> tuple[str, ...]:
+    """A note on pictures without a prompt, where the model is given captions."""
     bare = int(np.sum([not (item.caption or item.class_words) for item in pictures.items]))
     if bare and any(item.caption or item.class_words for item in data.items):
-        found.append(
+        return (
             f"{bare} of {len(pictures)} pictures have no caption, and your images have; give "
-            "the prompt of a picture too if you know it."
+            "the prompt of a picture too if you know it.",
         )
-    return tuple(found)
+    return ()

@@ -47,6 +47,16 @@ def found(model: LocalSuspect, data: ImageSet, picture: ImageSet) -> Attribution
     return attribute_images(data, picture, model, FEW)
 
 
+def test_prompts_are_asked_for_only_where_they_count(
+    model: LocalSuspect, data: ImageSet, picture: ImageSet
+) -> None:
+    bare = LocalSuspect(model.model, device="cpu", dtype=model.dtype)
+    plain = attribute_images(data, picture, bare, FEW)
+    assert (plain.method, len(plain.notes)) == ("patches", 1)
+    without = dataclasses.replace(FEW, captions="none")
+    assert len(attribute_images(data, picture, model, without).notes) == 1
+
+
 def test_a_copy_is_found_by_gradients_and_by_patches(found: Attribution) -> None:
     assert found.method == "gradients"
     assert found.ranking.order[0] == found.patches.order[0] == 3
