@@ -98,7 +98,7 @@ class ServiceJournal:
     def _refuse_other_files(self) -> None:
         with self.path.open("rb") as stream:
             first = stream.readline(_LONGEST_LINE)
-        if first.strip() and _parsed(first, ServiceHeader) is None:
+        if first and _parsed(first, ServiceHeader) is None:
             raise DatasetError(
                 f"{self.path} is not a journal of 'siren-ext serve'; expected one, or the name of "
                 "a new file."

@@ -139,14 +139,12 @@ class _Watch:
 
     def run(self, once: bool) -> CoatManifest:
         """Look at the folder until the user stops, or once."""
-        finished = False
         changes = Changes(
             self.root, self.watching.interval, self.stopped, events=self.watching.events
         )
         try:
             if once:
                 self._once()
-                finished = not self.stopped()
             else:
                 self._watch(changes)
         except Cancelled:
@@ -154,9 +152,8 @@ class _Watch:
         finally:
             changes.close()
             self.grown.close()
-            # a commitment to a folder that a stop left unfinished would leave out images
-            complete = self.reached and (finished or not self.waiting)
-            manifest = self.grown.save(complete=complete)
+            # a commitment to a folder with images still to come would leave them out
+            manifest = self.grown.save(complete=self.reached and not self.waiting)
         return manifest
 
     def _watch(self, changes: Changes) -> None:

@@ -73,13 +73,14 @@ def test_an_image_is_found_by_its_content(tmp_path: Path) -> None:
     assert (head.coater, line.id) == ("c" * 64, "2")
 
 
-def test_other_files_are_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["something else\n", "\nsomething else\n"])
+def test_other_files_are_kept(tmp_path: Path, text: str) -> None:
     path = tmp_path / "other.txt"
-    path.write_text("something else\n")
+    path.write_text(text)
     with pytest.raises(DatasetError, match="is not a journal"):
         journal_in(path)
     with pytest.raises(DatasetError, match="is not a journal"):
         list(read_journal(path))
-    assert path.read_text() == "something else\n"
+    assert path.read_text() == text
     with pytest.raises(DatasetError, match="can't be read"):
         list(read_journal(tmp_path / "none"))

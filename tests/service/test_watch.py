@@ -268,6 +268,7 @@ def test_once_names_what_still_grows(source: Path, tmp_path: Path) -> None:
         stop.set()
         thread.join()
     assert [entry.source for entry in manifest.entries] == ["a.png"]
+    assert not manifest.complete
     assert "still being written" in progress.lines[-1]
 
 
