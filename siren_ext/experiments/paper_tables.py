@@ -82,12 +82,11 @@ TABLES: dict[str, PaperTable] = {
         difference="DreamBooth, SVDiff and Custom Diffusion are trained at ten times the usual "
         "rates, and all weights at five times, because with those the bundled model learns little "
         "of the images at all. The file shows the coating with DreamBooth and all weights, and "
-        "weakly with "
-        "SVDiff (p = .001), which changes a model least. In pictures all weights show it, and "
-        "DreamBooth less (1e-4 to .002). A textual inversion learns a word and no weights, and "
-        "Custom Diffusion a word and how the model looks at words: neither shows the coating, in "
-        "pictures or in the file. Both learn less of the images (similarity .38 and .36 "
-        "instead of .44).",
+        "weakly with SVDiff (3e-4 to .001), which changes a model least. In pictures all weights "
+        "show it, DreamBooth less (1e-4 to .002), and SVDiff hardly (.006 to .03). A textual "
+        "inversion learns a word and no weights, and Custom Diffusion a word and how the model "
+        "looks at words: neither shows the coating, in pictures or in the file. Both learn less of "
+        "the images (similarity .38 and .36 instead of .44).",
     ),
     "table_2": PaperTable(
         "Other base models and captions",
