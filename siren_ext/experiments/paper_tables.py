@@ -315,11 +315,11 @@ TABLES: dict[str, PaperTable] = {
                   "these lie between others"),),
         difference="Whoever has the owner's coater hides the coating from it with 4/255, and "
         "weakens it with 1/255 (p of all pictures 1e-7 instead of 1e-9). So a coater is a secret, "
-        "which a bundled one is not. With another pair's extractor and 16/255 p rises to .01, "
-        "unlike in the paper, but so strong a change ruins the pictures (similarity .35 instead "
-        "of .44, PSNR 26 dB).",
+        "which a bundled one is not. With another pair's extractor 1/255 takes nothing (2e-9), as "
+        "in the paper. At 16/255 p rises to .01, unlike in the paper, but so strong a change ruins "
+        "the pictures (similarity .35 instead of .44, PSNR 26 dB).",
         about=("extractor of keyed, up to 1/255", "extractor of keyed, up to 4/255",
-               "extractor of samples, up to 16/255"),
+               "extractor of samples, up to 1/255", "extractor of samples, up to 16/255"),
     ),
     "appendix_d": PaperTable(
         "A trigger in the captions of coated images",
