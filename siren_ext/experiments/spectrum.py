@@ -190,7 +190,7 @@ class Spectrum:
             Of its file.
         """
         config = self.training(condition)
-        key: Row = {"images": images.hash, "owner": self.data.hash}
+        key: Row = {"images": images.hash, "owner": self.data.hash, "patterns": len(OWNER)}
         key["training"] = config.to_dict()
         key["lengths"] = list(condition.lengths)
         found = cached_value(
