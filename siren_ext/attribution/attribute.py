@@ -163,9 +163,8 @@ def attribute_images(
     options = {"repeats": config.repeats, "seed": config.seed}
     by_patches = rank_patches(patch_similarity(*seen), **options)
     ranking, notes = by_patches, _notes(data, pictures)
-    captioned = bool(model.adapters) and config.captions == "own"
-    notes += _bare(data, pictures) if captioned else ()
     if model.adapters:
+        notes += _bare(data, pictures) if config.captions == "own" else ()
         known = measure_gradients(model, data, config, cache=cache, progress=progress)
         asked = measure_gradients(model, pictures, config, cache=cache, progress=progress)
         ranking = rank_gradients(asked.values, known.values, ridge=config.ridge, **options)

@@ -110,6 +110,11 @@ class Answers:
         return nearest_of(self.distances)
 
     @property
+    def answered(self) -> bool:
+        """Whether the model answered any key sample."""
+        return not np.isnan(self.distances).all()
+
+    @property
     def missed(self) -> int:
         """Answers that the model did not give."""
         return int(np.isnan(self.distances).sum())

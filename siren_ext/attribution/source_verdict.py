@@ -219,12 +219,14 @@ def judge_source(
         If the suspicious model answered no key sample.
     """
     near = suspect.nearest
-    if np.isnan(near).all():
+    if not suspect.answered:
         raise ScoreError(
             "The suspicious model answered no key sample, so nothing can be said. Check its "
             "address, and why pictures were refused."
         )
-    trained, clean = (_answered(models) for models in (known, innocent))
+    trained, clean = (  # without an answer a model can't choose or measure
+        [one.nearest for one in models.values() if one.answered] for models in (known, innocent)
+    )
     choosing, measuring = split_innocent(clean, bool(trained) and not config.delta)
     limit = threshold_for(trained, choosing, config)
     rate = innocent_rate(measuring, limit.delta)
@@ -259,12 +261,6 @@ def judge_source(
         shadow=shadow,
         notes=told,
     )
-
-
-def _answered(models: Mapping[str, Answers]) -> list[Floats]:
-    """Distances of the models that answered a key sample; the others can't choose or measure."""
-    found = [one.nearest for one in models.values()]
-    return [near for near in found if not np.isnan(near).all()]
 
 
 def key_rows(keys: Sequence[KeySample], distances: Floats, delta: float) -> list[dict[str, Any]]:

@@ -32,11 +32,12 @@ from siren_ext.cli.suspects import (
     LimitOptions,
     TokenVariables,
     TrustedHosts,
+    check_base,
     limits,
+    takes_base,
     trust,
 )
 from siren_ext.cli.verify import print_verdict
-from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
     from siren_ext.scoring.score_set import ScoreSet
@@ -122,7 +123,7 @@ def investigate_(
     allowed = trust(token_env, trust_host)
     opened = _opener(base, allow_partial, limits(limit), allowed, device, batch_size)
     other = _reference(reference, opened)
-    _check_base(base, suspect, reference)
+    check_base(base, {"--suspect": suspect, "--reference": reference})
     loaded = Coater.load(coater_path(coater), device=pick_device(device))
     secret = open_key(key, recipient, passphrase_env) if key else None
     model = opened(suspect)
@@ -149,14 +150,6 @@ def _print_result(found: Investigation) -> None:
     if found.sequential is not None:
         say(f"sequential p = {found.sequential.p_value:.3g}, n = {found.sequential.images}")
     say(str(found.report.html))
-
-
-def _check_base(base: str | None, *models: str | None) -> None:
-    """Refuse a base model that no model needs."""
-    if base is not None and not any(map(_takes_base, filter(None, models))):
-        raise ConfigError(
-            "--base is for LoRA files, but neither --suspect nor --reference is one; leave it out."
-        )
 
 
 def _check_outputs(out: Path, *, force: bool) -> None:
@@ -197,7 +190,7 @@ def _opener(
     def opened(text: str) -> Suspect:
         return open_suspect(
             text,
-            base=base if _takes_base(text) else None,
+            base=base if takes_base(text) else None,
             allow_partial=allow_partial,
             limits=limits,
             trust=trust,
@@ -217,10 +210,3 @@ def _reference(text: str | None, opened: Callable[[str], Suspect]) -> Suspect | 
 
         return ScoreSet.load(Path(text))
     return opened(text)
-
-
-def _takes_base(text: str) -> bool:
-    """Whether a suspect is an adapter, which needs a base."""
-    from siren_ext.suspects.open import needs_base
-
-    return needs_base(text)

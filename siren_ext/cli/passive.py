@@ -33,6 +33,7 @@ from siren_ext.cli.suspects import (
     LimitOptions,
     TokenVariables,
     TrustedHosts,
+    check_base,
     limits,
     trust,
 )
@@ -220,11 +221,11 @@ def _check_models(
                 f"test.evidence is {judged.evidence}, but of --suspect only pictures are compared; "
                 "leave it out."
             )
-        if base is not None and not any(map(_takes_base, filter(None, (suspect, control)))):
-            raise ConfigError(
-                "--base is for LoRA files, but neither --suspect nor --control is one; leave it "
-                "out, or test the model's file with --base and --adapter."
-            )
+        check_base(
+            base,
+            {"--suspect": suspect, "--control": control},
+            "leave it out, or test the model's file with --base and --adapter",
+        )
         return
     if base is None:
         raise ConfigError(
@@ -238,13 +239,6 @@ def _check_models(
             "There is no model to compare with. Give the suspicious LoRA with --adapter, so that "
             "it is compared with its --base, or give an older model with --control."
         )
-
-
-def _takes_base(text: str) -> bool:
-    """Whether a model is an adapter, which needs a base."""
-    from siren_ext.suspects.open import needs_base
-
-    return needs_base(text)
 
 
 def _opener(

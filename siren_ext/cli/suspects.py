@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,6 +52,44 @@ TrustedHosts = Annotated[
 ]
 _LIST = "trusted_hosts.txt"
 _MAX_LIST = 1 << 20
+
+
+def takes_base(text: str) -> bool:
+    """Whether a suspect is an adapter, which needs a base.
+
+    Parameters
+    ----------
+    text : str
+        As given to ``--suspect``.
+    """
+    from siren_ext.suspects.open import needs_base
+
+    return needs_base(text)
+
+
+def check_base(
+    base: str | None, models: Mapping[str, str | None], advice: str = "leave it out"
+) -> None:
+    """Refuse a base model that no model needs.
+
+    Parameters
+    ----------
+    base : str or None
+        As given to ``--base``.
+    models : Mapping[str, str or None]
+        Two models by their options.
+    advice : str
+        What to do instead.
+
+    Raises
+    ------
+    ConfigError
+        If there is a base, and none of the models is an adapter.
+    """
+    if base is not None and not any(map(takes_base, filter(None, models.values()))):
+        raise ConfigError(
+            f"--base is for LoRA files, but neither {' nor '.join(models)} is one; {advice}."
+        )
 
 
 def limits(given: list[str] | None) -> RequestLimits:

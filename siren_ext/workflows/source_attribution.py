@@ -147,10 +147,9 @@ def attribute_source(
     shadow = None
     # models that answered nothing are no shadow models
     able = [
-        {name: one for name, one in models.items() if any(one.files)}
-        for models in (known, innocent)
+        {name: one for name, one in models.items() if one.answered} for models in (known, innocent)
     ]
-    if any(own.files) and min(map(len, able)) >= FEWEST_SHADOWS:
+    if own.answered and min(map(len, able)) >= FEWEST_SHADOWS:
         source = asking.answers("source", question.source, chosen.keys)
         shadow = shadow_finding(own, source, able[0], able[1], asking, shadows)
     verdict = judge_source(own, known, innocent, config, shadow=shadow, notes=notes)
@@ -178,9 +177,8 @@ def check_question(question: SourceQuestion, config: SourceConfig) -> None:
     """
     images = question.data
     captioned = bool(question.captions) or (images is not None and any(images.captions()))
-    if (images is None and (config.strategy == "detection" or not captioned)) or (
-        config.strategy == "generation" and not captioned
-    ):
+    possible = {"detection": images is not None, "generation": captioned}
+    if not (any(possible.values()) if config.strategy == "auto" else possible[config.strategy]):
         raise ConfigError(
             "Key samples need training images of the source with captions, or captions alone; "
             "neither was given, or not what the strategy needs. Give one of them."
