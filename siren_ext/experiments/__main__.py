@@ -100,7 +100,7 @@ def _config(quick: bool, seeds: int, innocents: int, first: int) -> PaperConfig:
 
 def _measure(study: PaperStudy, name: str, cell: Cell, table: Path, steps: int) -> None:
     """Measure a row, put it into the table at once, and show it."""
-    if (cell.made.further or cell.uncoat not in ("", "half")) and study.others is None:
+    if cell.needs_others and study.others is None:
         say(f"{name}, {cell.row}, is left out: it needs --others.")
         return
     if cell.fitted is not None:

@@ -195,6 +195,11 @@ class Cell:
     matched: bool = False
 
     @property
+    def needs_others(self) -> bool:
+        """Whether somebody trains on images of their own."""
+        return self.made.further > 0 or self.uncoat not in ("", "half")
+
+    @property
     def clean(self) -> Cell:
         """How the reference is made and asked, and its pictures changed."""
         made = self.made if self.alike else Made()
