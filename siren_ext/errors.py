@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from siren_ext.text import printable
 
 
@@ -36,6 +38,22 @@ class ImageError(SirenError):
 
 class DatasetError(SirenError):
     """A folder or dataset description contains no usable images or contradicts itself."""
+
+
+class NoImagesError(DatasetError):
+    """A folder or dataset description contains no usable image.
+
+    Parameters
+    ----------
+    message : object
+        What was found and what was expected.
+    problems : Sequence[tuple[str, str]]
+        Name of each file that can't be used, and why.
+    """
+
+    def __init__(self, message: object, problems: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class CoaterError(SirenError):

@@ -71,7 +71,8 @@ def watch(
 
     The files, settings and manifest are those of 'siren-ext coat', which can be used on the same
     folders between two watches. A file is read once it has stopped changing; temporary names are
-    ignored. A file that can't be read is named once. With --once, exit code 3 says that some were.
+    ignored. A file that can't be read is named once and tried again every minute. With --once,
+    exit code 3 says that some could not be read.
     """
     from siren_ext.cli.terminal import StopRequest, terminal_progress
     from siren_ext.coater.bundled import coater_path, public_warning

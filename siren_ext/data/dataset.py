@@ -20,7 +20,7 @@ from siren_ext.data.captions import CaptionReader, Captions
 from siren_ext.data.companions import KOHYA_FOLDER
 from siren_ext.data.images import crop_view, read_picture, to_tensor
 from siren_ext.data.survey import CAPTION_SUFFIXES, LeftOut, Survey, examples, survey_folder
-from siren_ext.errors import DatasetError, ImageError
+from siren_ext.errors import DatasetError, ImageError, NoImagesError
 from siren_ext.files import real_path, sha256_file
 from siren_ext.progress import NULL, Progress
 from siren_ext.text import plain_name, printable
@@ -358,9 +358,10 @@ def _finished(
     if not items:
         reasons = "".join(f" {who}: {why}" for who, why in problems[:3])
         reasons += "".join(f" {line}" for line in notices[:3])
-        raise DatasetError(
+        raise NoImagesError(
             f"{root} contains no usable image; expected a folder with files such as .png "
-            f"or .jpg.{reasons}"
+            f"or .jpg.{reasons}",
+            problems,
         )
     return ImageSet(tuple(items), root, printable(name), tuple(problems), notices=tuple(notices))
 

@@ -13,7 +13,7 @@ from msgspec import Meta
 from siren_ext.coating.manifest import CoatConfig, CoatEntry, CoatManifest
 from siren_ext.config import Config
 from siren_ext.data.dataset import ImageSet, Item
-from siren_ext.errors import Cancelled, DatasetError
+from siren_ext.errors import Cancelled, DatasetError, NoImagesError
 from siren_ext.files import is_folder, one_at_a_time
 from siren_ext.progress import NULL, Progress
 from siren_ext.service.changes import Changes
@@ -28,6 +28,9 @@ LOOK_SECONDS = 30.0
 """Seconds after which a folder is looked at even if the system tells of no change."""
 SAVE_SECONDS = 30.0
 """Least seconds between two manifests; the journal is always up to date."""
+AGAIN_SECONDS = 60.0
+"""Seconds after which images that could not be coated are tried again, if the user does not stop:
+a locked file, or one on a share that was away, can be read later without a change."""
 FULL_SECONDS = 10.0
 """Seconds between two attempts to write to a full disk."""
 
@@ -69,7 +72,7 @@ def watch_folder(
 
     Files, settings and records are those of :func:`siren_ext.coating.folder.coat_folder`. After a
     kill, a new call goes on; no image is coated twice. An image that can't be read is told once,
-    and again if its file has changed.
+    and again if its file has changed; it is tried again every :data:`AGAIN_SECONDS`.
 
     Parameters
     ----------
@@ -134,7 +137,7 @@ class _Watch:
         self.handled: dict[Path, Stamp] | None = None
         self.waiting = self.gone = self.unsaved = self.full = False
         self.reached = False  # every image of the last look; not before the first one
-        self.looked = self.saved = time.monotonic()
+        self.looked = self.saved = self.tried = time.monotonic()
         self.full_until = 0.0
 
     def run(self, once: bool) -> CoatManifest:
@@ -207,30 +210,37 @@ class _Watch:
         """Coat what is new, and write the manifest now and then."""
         if self.full:  # the last line of the journal may be torn
             self.grown.resume()
-        if complete != self.handled:
-            self.reached = False
-            self._coat(complete)
+        again = bool(self.grown.failures) and self.looked - self.tried >= AGAIN_SECONDS
+        if complete != self.handled or again:
+            self.reached, self.tried = False, self.looked
+            self._coat(complete, again=again)
             self.handled, self.reached = complete, True
         elif self.unsaved and self.looked - self.saved >= SAVE_SECONDS:
             self.grown.save(complete=True, go_on=True)
             self.saved, self.unsaved = time.monotonic(), False
 
-    def _coat(self, complete: dict[Path, Stamp]) -> None:
-        """Coat the complete images that were not coated as they are now."""
+    def _coat(self, complete: dict[Path, Stamp], *, again: bool) -> None:
+        """Coat the complete images that were not reached as they are now; ``again``: or failed."""
         try:
             data = ImageSet.from_folder(self.root)
-        except DatasetError:  # no image yet
-            data = ImageSet((), self.root, self.root.name)
+        except DatasetError as error:  # no image yet, or the folder has just gone
+            problems = error.problems if isinstance(error, NoImagesError) else ()
+            data = ImageSet((), self.root, self.root.name, problems)
         there = {item.name for item in data.items}
         self.done = {name: marks for name, marks in self.done.items() if name in there}
         for name in self.grown.failures.keys() - there:
             del self.grown.failures[name]
         self.grown.failures |= dict(data.problems)  # as 'coat' records them
         pending: list[tuple[Item, list[Stamp]]] = []
+        failed: list[Item] = []
         for item in data.items:
             files = [item.path, *item.caption_files, *([item.mask] if item.mask else [])]
             marks = [complete[path] for path in files if path in complete]
-            if len(marks) == len(files) and self.done.get(item.name) != marks:
+            if self.done.get(item.name) == marks:
+                if again and item.name in self.grown.failures:
+                    failed.append(item)
+            elif len(marks) == len(files):
+                self.told.pop(item.name, None)
                 pending.append((item, marks))
         self._tell(dict(data.problems))
         if self.handled is None:
@@ -239,14 +249,19 @@ class _Watch:
         if pending:
             self.progress.stage("Coating", len(pending))
         for item, marks in pending:
-            if (entry := self.grown.add(item)) is not None:
-                self.unsaved = True
-                self.coated(entry)
+            self._add(item)
             self.done[item.name] = marks
-            if why := self.grown.failures.get(item.name):
-                self.told.pop(item.name, None)  # its file has changed since it was told
-                self._tell({item.name: why})
             self.progress.advance(1, item.name)
+        for item in failed:
+            self._add(item)
+
+    def _add(self, item: Item) -> None:
+        """Coat one image, or tell why not."""
+        if (entry := self.grown.add(item)) is not None:
+            self.unsaved = True
+            self.coated(entry)
+        if why := self.grown.failures.get(item.name):
+            self._tell({item.name: why})
 
     def _tell(self, problems: dict[str, str]) -> None:
         """Show each reason for leaving something out, once."""

@@ -15,8 +15,10 @@ import pytest
 from support.fake_coater import FakeCoater
 from support.noise_files import noise
 
+import siren_ext.service.growing as growing
 import siren_ext.service.watch as module
 from siren_ext.coating.manifest import MANIFEST_NAME, CoatConfig, CoatEntry, CoatManifest
+from siren_ext.data.images import Picture
 from siren_ext.errors import ConfigError, DatasetError
 from siren_ext.progress import Progress
 from siren_ext.service.growing import FullDiskError
@@ -156,6 +158,33 @@ def test_a_bad_file_is_told_once_and_again_when_it_has_changed(source: Path) -> 
     assert one.manifest.failures == ()
 
 
+def test_what_failed_is_tried_again_without_a_change(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.5)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.2)
+    tries: list[str] = []
+    read = growing.read_picture
+
+    def locked(path: Path) -> Picture:
+        tries.append(path.name)
+        if tries.count("locked.png") < 4 and path.name == "locked.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(growing, "read_picture", locked)
+    noise(source / "good.png")
+    noise(source / "locked.png")
+    with watching(source) as one:
+        one.until("good.png", "locked.png")
+        told = list(one.progress.lines)
+    assert one.coated.count("good.png") == tries.count("good.png") == 1
+    assert tries.count("locked.png") == 4
+    assert sum("locked.png" in line for line in told) == 1
+    assert one.manifest is not None
+    assert one.manifest.failures == ()
+
+
 def test_a_second_watch_of_the_same_output_is_refused(source: Path, tmp_path: Path) -> None:
     other: Any = FakeCoater()
     with watching(source) as one:
@@ -245,6 +274,15 @@ def test_files_of_other_types_are_failures_as_by_coat(source: Path, tmp_path: Pa
     (source / "b.svg").unlink()
     manifest = watch_folder(source, coater, tmp_path / "out", **call)  # type: ignore[arg-type]
     assert manifest.failures == ()
+
+
+def test_files_of_other_types_alone_are_named_too(source: Path, tmp_path: Path) -> None:
+    (source / "b.svg").write_text("<svg/>")
+    coater, progress = FakeCoater(), Notices()
+    call: dict[str, Any] = {"watching": QUICK, "once": True, "progress": progress}
+    manifest = watch_folder(source, coater, tmp_path / "out", **call)  # type: ignore[arg-type]
+    assert [one.source for one in manifest.failures] == ["b.svg"]
+    assert sum("b.svg" in line for line in progress.lines) == 1
 
 
 def test_once_names_what_still_grows(source: Path, tmp_path: Path) -> None:
