@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -143,6 +143,8 @@ def passive(
 
     given = _settings(config, assign, alpha, pictures)
     _check_models(given.judged, base, adapter, suspect, control, pictures)
+    remote = {"--limit": limit, "--token-env": token_env, "--trust-host": trust_host}
+    _refuse_idle(suspect, remote, assign)
     check_output(out, "report", force=force)
     shared: dict[str, Any] = {"keyed": None if keyed is None else keyed_summary(keyed)}
     opened = _opener(
@@ -239,6 +241,24 @@ def _check_models(
             "There is no model to compare with. Give the suspicious LoRA with --adapter, so that "
             "it is compared with its --base, or give an older model with --control."
         )
+
+
+def _refuse_idle(
+    suspect: str | None, remote: Mapping[str, list[str] | None], assign: list[str] | None
+) -> None:
+    """Refuse options and settings that the kind of test does not read."""
+    idle, other = "completion", "the model's file"
+    options: list[str] = []
+    if suspect is None:
+        idle, other = "likeness", "--suspect"
+        options = [option for option, given in remote.items() if given]
+    options += [
+        f"--set {text.partition('=')[0].strip()}"
+        for text in assign or ()
+        if text.partition(".")[0].strip() == idle
+    ]
+    if options:
+        raise ConfigError(f"{options[0]} was given, which is for a test of {other}; leave it out.")
 
 
 def _opener(

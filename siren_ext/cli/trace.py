@@ -19,9 +19,12 @@ from siren_ext.cli.verify import (
     Salt,
     TimeStamp,
 )
+from siren_ext.errors import ConfigError
 
 if TYPE_CHECKING:
+    from siren_ext.coater.coater import Coater
     from siren_ext.keys.coating_key import KeyRing
+    from siren_ext.scoring.score_set import ScoreSet
     from siren_ext.stats.keyed import TraceResult
     from siren_ext.stats.multiple import MultipleResult
 
@@ -54,8 +57,6 @@ def trace(
     have trained the model. A measurement of a model's file is tested as 'verify' does, by whole
     changes and bits together.
     """
-    from siren_ext.coater.bundled import coater_path
-    from siren_ext.coater.coater import Coater
     from siren_ext.evidence.chain import check_scores
     from siren_ext.evidence.ledger import count_test, priced
     from siren_ext.evidence.precedence import not_committed
@@ -71,8 +72,7 @@ def trace(
     ring = open_keys(key, passphrase_env)
     messages = [one.signs() for _, one in ring]
     result = trace_messages(features, messages, alpha=alpha)
-    used = Coater.load(coater_path(coater)) if scores.whole and coater is not None else None
-    wholes = wholes_of(scores, [one for _, one in ring], used)
+    wholes = wholes_of(scores, [one for _, one in ring], _coater_of(scores, suspect, coater))
     values = [one.p_value for one in wholes or result.findings]
     beside = [row for row, one in enumerate(wholes or ()) if one.base_found(alpha)]
     for row in beside:  # the message fits the images themselves
@@ -105,6 +105,21 @@ def trace(
     explain(standing.text)
     if standing.left_open:
         explain(standing.left_open)
+
+
+def _coater_of(scores: ScoreSet, suspect: Path, coater: Path | None) -> Coater | None:
+    """The coater that whole changes are tested with, if it was given."""
+    from siren_ext.coater.bundled import coater_path
+    from siren_ext.coater.coater import Coater
+
+    if coater is None:
+        return None
+    if not scores.whole:
+        raise ConfigError(
+            f"--coater was given, but {suspect} is no measurement of a model's file by whole "
+            "changes, so that no coater is needed; leave it out."
+        )
+    return Coater.load(coater_path(coater))
 
 
 def register(app: typer.Typer) -> None:

@@ -157,6 +157,7 @@ def test_only_pictures_are_at_hand(call: Call, line: list[str | Path], tmp_path:
     for extra, words in (
         (["--adapter", "x.safetensors"], "--adapter was given with --suspect"),
         (["--pictures", "2"], "--pictures was given with --suspect"),
+        (["--set", "completion.steps=2"], "--set completion.steps was given, which is for a test"),
         (["--set", "test.evidence=plain"], "of --suspect only pictures are compared"),
         (["--base", line[place + 1]], "--base is for LoRA files, but neither --suspect nor"),
     ):
@@ -169,6 +170,15 @@ def test_a_model_must_be_given_and_evidence_must_fit_it(call: Call, line: list[s
     code, _, err = call(*line, "--set", "test.evidence=likeness")
     assert code == 2
     assert "test.evidence is likeness, which is for --suspect" in err
+    for idle, words in (
+        (["--limit", "requests=3"], "--limit was given, which is for a test of --suspect"),
+        (["--token-env", "a.example=A"], "--token-env was given"),
+        (["--trust-host", "a.example"], "--trust-host was given"),
+        (["--set", "likeness.steps=3"], "--set likeness.steps was given"),
+    ):
+        code, _, err = call(*line, *idle)
+        assert code == 2
+        assert words in err
     place = line.index("--base")
     code, _, err = call(*line[:place], *line[place + 2 :])
     assert code == 2

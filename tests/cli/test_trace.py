@@ -142,6 +142,10 @@ def test_bad_input_of_trace_is_one_message(case, call):
             ("trace", "--suspect", "scores.json", "--key", "keys.json", "--alpha", "2", *env()),
             "alpha is 2",
         ),
+        (
+            ("trace", "--suspect", "scores.json", "--key", "keys.json", "--coater", "x", *env()),
+            "--coater was given, but scores.json is no measurement of a model's file",
+        ),
     ):
         refused(call, arguments, words)
     assert (case / "keys.json").read_bytes() == before
