@@ -29,7 +29,7 @@ from siren_ext.verdict.verify import Verdict, verify
 
 COUNT = 48
 _RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
-PANEL, PREFERENCE = _RESULTS / "panel.csv", _RESULTS / "preference_faces.csv"
+PANEL, PREFERENCE = _RESULTS / "panel.csv", _RESULTS / "preference_now_samples.csv"
 
 
 class Pictures:
@@ -250,15 +250,20 @@ def preferred(case: str) -> str:
     Returns
     -------
     str
-        p of each, alone and with three clean models subtracted.
+        p of each, alone and with clean models subtracted, as far as it was measured.
     """
     if not PREFERENCE.is_file():
         return f"docs/results/{PREFERENCE.name} is not at hand"
     rows = [row for row in read_rows(PREFERENCE) if row["case"] == case]
     shown = []
-    for control, words in (("none", "alone"), ("three cleans", "minus three clean models")):
+    for control, words in (
+        ("none", "alone"),
+        ("clean", "minus one clean model"),
+        ("three cleans", "minus three clean models"),
+    ):
         p = sorted(float(row["p"]) for row in rows if row["control"] == control)
-        shown.append(f"{', '.join(f'{one:.1g}' for one in p)} {words}")
+        if p:
+            shown.append(f"{', '.join(f'{one:.1g}' for one in p)} {words}")
     return f"p = {'; '.join(shown)}"
 
 

@@ -53,7 +53,7 @@ TABLES: dict[str, PaperTable] = {
     ),
     "table_1": PaperTable(
         "DIAGNOSIS with and without its trigger prompt",
-        "92 to 100 % are detected with the trigger, 4 to 15 % without it.",
+        "92 to 100 % of pictures are detected with the trigger, 4 to 15 % without it.",
         elsewhere="Measured on the page [baselines](baselines.md#what-was-measured)",
     ),
     "figure_4": PaperTable(
@@ -82,11 +82,11 @@ TABLES: dict[str, PaperTable] = {
         difference="DreamBooth, SVDiff and Custom Diffusion are trained at ten times the usual "
         "rates, and all weights at five times, because with those the bundled model learns little "
         "of the images at all. The file shows the coating with DreamBooth and all weights, and "
-        "weakly with SVDiff (3e-4 to .001), which changes a model least. In pictures all weights "
-        "show it, DreamBooth less (1e-4 to .002), and SVDiff hardly (.006 to .03). A textual "
-        "inversion learns a word and no weights, and Custom Diffusion a word and how the model "
-        "looks at words: neither shows the coating, in pictures or in the file. Both learn less of "
-        "the images (similarity .38 and .36 instead of .44).",
+        "weakly with SVDiff (3e-4 to .001), which learns less of the images. In pictures all "
+        "weights show it, DreamBooth less (1e-4 to .002), and SVDiff hardly (.006 to .03). A "
+        "textual inversion learns a word and no weights, and Custom Diffusion a word and how the "
+        "model looks at words: neither shows the coating, in pictures or in the file. Both learn "
+        "less of the images (loss .58 and .57 instead of .54).",
     ),
     "table_2": PaperTable(
         "Other base models and captions",
@@ -106,12 +106,13 @@ TABLES: dict[str, PaperTable] = {
         ),
         difference="The coater was fitted on pocket. Only pocket-small is another base model, and "
         "its autoencoder is the same. The coating is found in the files of all models. With one "
-        "caption for all images pictures show it less (4e-5 to 4e-4 instead of 1e-9 to 9e-8), and "
-        "the file as well as ever. With pocket-small KS accuses one innocent model in most draws: "
-        "its training seed alone makes it score lower than the reference. With the adapter for few "
-        "steps a classifier recognises 30 % of the pictures of 8 steps, without guidance, where it "
-        "recognises 46 % of those of 20 guided steps without the adapter "
-        "(`python -m siren_ext.experiments.few_steps`, [table](results/few_steps.csv)).",
+        "caption for all images, but asked for the captions of the set, models show it less in "
+        "pictures (4e-5 to 4e-4 instead of 1e-9 to 9e-8), and in the file as well as ever. With "
+        "pocket-small KS accuses one innocent model in most draws: its training seed alone makes "
+        "it score lower than the reference. With the adapter for few steps a classifier recognises "
+        "30 % of the pictures of 8 steps, without guidance, where it recognises 46 % of those of "
+        "20 guided steps without the adapter (`python -m siren_ext.experiments.few_steps`, "
+        "[table](results/few_steps.csv)).",
     ),
     "figure_7": PaperTable(
         "Coated share of the training set",
@@ -121,9 +122,9 @@ TABLES: dict[str, PaperTable] = {
             for share in (100, 80, 60, 40, 20, 10, 5)
         ),
         missing=(("DIAGNOSIS", _ELSEWHERE),),
-        difference="The evidence falls faster than the share: the bundled model learns too little "
-        "of a coating that only some of its images have. Below a half pictures hardly show it. The "
-        "file shows it down to a fifth (p below .001), and faintly at a tenth. One clean model of "
+        difference="In pictures p rises fast with a smaller share, from 1e-9 to 9e-8 to .004 to "
+        ".01 at 40 %, and below a half they hardly show the coating. The file loses little down to "
+        "60 %, shows it down to a fifth (p below .001), and faintly at a tenth. One clean model of "
         "the owner's as a control brings 1e-7 to 3e-6 at a fifth, after 500 steps "
         "([how](preference.md)).",
     ),
@@ -177,12 +178,11 @@ TABLES: dict[str, PaperTable] = {
         "costs more (1e-4). As in the paper, noise makes pictures worse, and JPEG a little "
         "(similarity .38 to .42 instead of .44). Crops to 75 % and more, before or during "
         "training, leave nothing in pictures: what coatings have in common is weaker then, and "
-        "elsewhere in each picture "
-        "([measured](handling.md#what-it-leaves-of-a-coating)). The file still shows "
-        "it, at 3e-4, and at 4e-5 if each step draws other crops. Restored copies that all have "
-        "one caption show it as well as that caption without restoring does: at 7e-5 in all "
-        "pictures (4e-5 to 4e-4 there, see the table of captions) and at 1e-7 in the file. "
-        "So restoring takes nothing.",
+        "elsewhere in each picture ([measured](handling.md#what-it-leaves-of-a-coating)). The file "
+        "still shows it, at 3e-4, and at 4e-5 if each step draws other crops. Restored copies that "
+        "all have one caption show it as well as that caption without restoring does: at 7e-5 in "
+        "all pictures (4e-5 to 4e-4 there, see the table of captions) and at 1e-7 in the file. So "
+        "restoring takes nothing.",
         about=("nothing", "noise, sigma .02", "noise, sigma .05", "JPEG 50", "JPEG 30",
                "crop to 75 to 100 %", "crop to 75 to 100 %, afresh at each step",
                "degraded and restored, one caption for all"),
@@ -200,10 +200,10 @@ TABLES: dict[str, PaperTable] = {
         ),
         missing=(("learned codecs", "CompressAI's weights are not bundled"),),
         difference="Here the coating is weak after step 60 and lost after step 200, sooner than in "
-        "the paper: the bundled model redraws more of a picture from the same step than Stable "
-        "Diffusion does: after step 60 PSNR is 27 dB, after 200 it is 22 dB, and after 400 it is "
-        "18 dB. Image to image at strength .35 redraws most (17 dB) and leaves nothing, as others "
-        "have published. Degrading and restoring leaves all of the coating, because it is coarse. "
+        "the paper, perhaps because the bundled model redraws more of a picture from the same "
+        "step: after step 60 PSNR is 27 dB, after 200 it is 22 dB, and after 400 it is 18 dB. "
+        "Image to image at strength .35 redraws most (17 dB) and leaves nothing, as others have "
+        "published. Degrading and restoring leaves all of the coating, because it is coarse. "
         "Nothing of this touches the file of a model.",
     ),
     "table_6": PaperTable(
@@ -221,7 +221,7 @@ TABLES: dict[str, PaperTable] = {
         difference="None of the five images that are isolated is coated; by chance it would be "
         "less than one. As in the paper, coated images are not learnt sooner than others, as far "
         "as so few can say. Unlearning others than these changes little: p of all pictures is "
-        "about half as large, that of the file 1.2 to 2.5 times as large. With so few coated "
+        "about half as large, that of the file 1.3 to 2.5 times as large. With so few coated "
         "images the bundled model learns little of the coating anyway.",
     ),
     "table_7": PaperTable(
@@ -239,11 +239,12 @@ TABLES: dict[str, PaperTable] = {
                  paper="100 %"),
         ),
         difference="As in the paper, a network that was trained with another coater leaves the "
-        "coating: p of all pictures is 2e-7, or 2e-6 with half of the same set, instead of 1e-9 to "
-        "9e-8 without it. With the owner's coater and any other key it leaves little (.01), and "
-        "with the owner's key nothing: it overshoots, so p is near 1. So a coater is a secret, "
-        "which a bundled one is not. These networks change pictures less than the paper's, which "
-        "leave 20 and 25 dB (one model each).",
+        "coating: p of all pictures is 2e-7, or 2e-6 with half of the same set, instead of 1e-9 "
+        "for the same model without it. With the owner's coater and another key it leaves little "
+        "(.01), and with the owner's key nothing: it overshoots, so p is near 1. So a coater is a "
+        "secret, which a bundled one is not. These networks change pictures less than the paper's, "
+        "which leave 20 and 25 dB, but they are smaller and trained for a quarter of the epochs "
+        "(one model each).",
     ),
     **OBJECTIVE,
     "figure_12": PaperTable(
@@ -265,7 +266,7 @@ TABLES: dict[str, PaperTable] = {
         "Ways of asking",
         "100 % in all 14 cells.",
         (
-            Cell("captions of the set", paper="100 %"),
+            Cell("captions of the set", paper="not in the paper"),
             Cell("the class", asked={"prompts": ("class",)}, paper="100 %"),
             Cell("15 steps", asked={"steps": 15}, paper="100 %"),
             Cell("35 steps", asked={"steps": 35}, paper="100 %"),
@@ -303,8 +304,7 @@ TABLES: dict[str, PaperTable] = {
     ),
     "appendix_c": PaperTable(
         "A change of each picture that hides the coating from an extractor (WEvade)",
-        "Not effective with another pair's extractor, with changes of 1/255 to 16/255 (values "
-        "lost).",
+        "Not effective with another pair's extractor, with mild changes (their size is lost).",
         tuple(
             after(f"extractor of {coater}, up to {radius}/255", "evade", coater=coater,
                    radius=radius)
@@ -316,8 +316,8 @@ TABLES: dict[str, PaperTable] = {
         difference="Whoever has the owner's coater hides the coating from it with 4/255, and "
         "weakens it with 1/255 (p of all pictures 1e-7 instead of 1e-9). So a coater is a secret, "
         "which a bundled one is not. With another pair's extractor 1/255 takes nothing (2e-9), as "
-        "in the paper. At 16/255 p rises to .01, unlike in the paper, but so strong a change ruins "
-        "the pictures (similarity .35 instead of .44, PSNR 26 dB).",
+        "in the paper. At 16/255, which is hardly a mild change, p rises to .01, and the pictures "
+        "suffer (similarity .35 instead of .44, PSNR 26 dB). One model each.",
         about=("extractor of keyed, up to 1/255", "extractor of keyed, up to 4/255",
                "extractor of samples, up to 1/255", "extractor of samples, up to 16/255"),
     ),

@@ -35,10 +35,10 @@ class TrainConfig(Config):
     Attributes
     ----------
     objective : str
-        ``budget`` fixes the coating's strength (see ``CoaterConfig.min_psnr``) and
-        spends it on detection, with a penalty on visible tints; ``published`` is the weighted
-        sum of SIREN's code with its image ramp; ``sum`` the plain sum of SIREN's Eq. 7. The
-        latter two share the code's schedule: distortions begin once detection is learnt.
+        ``budget`` limits how visible the coating is by its mask and ``CoaterConfig.min_psnr``
+        and spends what these allow on detection, with a penalty on visible tints; ``published``
+        is the weighted sum of SIREN's code with its image ramp; ``sum`` the plain sum of SIREN's
+        Eq. 7. The latter two share the code's schedule: distortions begin once detection is learnt.
     steps : int
         Optimisation steps; with 0 a coater with coarse colour is fitted and not trained.
     batch_size : int

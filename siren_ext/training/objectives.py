@@ -126,7 +126,7 @@ def published_step(state: TrainerState, clean: Tensor, generator: torch.Generato
 
 
 def budget_step(state: TrainerState, clean: Tensor, generator: torch.Generator) -> None:
-    """The strength is given (``CoaterConfig.min_psnr``) and is spent on detection.
+    """A mask and ``CoaterConfig.min_psnr`` limit the coating; what they allow is for detection.
 
     L = L_hsc + a L_learn + b L_tint + L_image, with the weights of :class:`TrainConfig`. What the
     extractor sees has passed the autoencoder, the denoiser or photometric distortions. During
