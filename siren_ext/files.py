@@ -298,6 +298,20 @@ def is_present(path: Path) -> bool:
     return os.path.lexists(path)
 
 
+def sibling(out: Path, ending: str) -> Path:
+    """The path beside an output whose name has an ending more; the output may be ``.``.
+
+    Parameters
+    ----------
+    out : Path
+        A file or folder that is written.
+    ending : str
+        Added to its name.
+    """
+    named = out if out.name not in ("", "..") else Path(os.path.abspath(out))  # noqa: PTH100
+    return named.parent / f"{named.name}{ending}"
+
+
 def real_path(path: Path) -> Path:
     """The absolute path without links.
 

@@ -21,6 +21,7 @@ from siren_ext.files import (
     no_more_files,
     real_path,
     sha256_file,
+    sibling,
     write_json,
 )
 
@@ -111,6 +112,17 @@ def test_paths_that_the_system_can_not_look_up_are_no_files(tmp_path: Path) -> N
     with pytest.raises(OSError, match="symbolic links") as caught:
         real_path(tmp_path / "loop")
     assert caught.value.errno == errno.ELOOP
+
+
+def test_a_folder_without_a_name_has_a_place_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert sibling(Path("out"), ".json") == Path("out.json")
+    assert sibling(Path("../x/out.d"), ".json") == Path("../x/out.d.json")
+    assert sibling(Path(), ".json") == tmp_path / "here.json"
+    assert sibling(Path(".."), ".json") == tmp_path.parent / f"{tmp_path.name}.json"
 
 
 def test_a_full_disk_is_found_among_the_causes() -> None:

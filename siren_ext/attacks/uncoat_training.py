@@ -189,6 +189,7 @@ class UncoatTrainer:
             If the loss is not finite.
         """
         coated, clean = self.batch()
+        self.updating = True  # from here on: a pass changes the running means of the network
         self.network.train()
         made = self.network(coated)
         squared = self.config.loss == "mse"
@@ -200,7 +201,6 @@ class UncoatTrainer:
             )
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self.updating = True
         self.optimiser.step()
         self.mean_loss = (
             found if not self.step else _MEMORY * self.mean_loss + (1 - _MEMORY) * found

@@ -190,12 +190,13 @@ class Yu:
         try:
             with safe_open(path, "pt") as file:
                 size = int((file.metadata() or {})["size"])
-            pair = cls(Encoder(size), Decoder(size), seed)
+            with torch.device("meta"):  # a small file may name a giant size
+                pair = cls(Encoder(size), Decoder(size), seed)
             tensors = load_file(path)
             for name in ("encoder", "decoder"):
                 cut = len(name) + 1
                 part = {k[cut:]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
-                getattr(pair, name).load_state_dict(part)
+                getattr(pair, name).load_state_dict(part, assign=True)
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, ConfigError) as error:
             raise ModelError(
                 f"{Path(path).name} is no pair of an encoder and a decoder; expected a file that "
@@ -206,8 +207,8 @@ class Yu:
             raise ModelError(
                 f"{Path(path).name} has weights that are not finite numbers. Train it again."
             )
-        pair.encoder.eval()
-        pair.decoder.eval()
+        pair.encoder.float().eval()
+        pair.decoder.float().eval()
         return pair
 
 

@@ -222,13 +222,21 @@ def _here(
 ) -> CoatManifest:
     """Coat in this process: every image, or one of its twins to publish and one to keep."""
     from siren_ext.coating.folder import coat_folder
-    from siren_ext.coating.twins import coat_twins
+    from siren_ext.coating.twins import TwinsRecord, coat_twins, record_path
+    from siren_ext.files import is_present
 
     if kept is None:
         return coat_folder(images, coater, out, config, **options)
 
+    before = TwinsRecord.load(kept) if is_present(record_path(kept)) else None
     manifest, record = coat_twins(images, coater, out, kept, config, **options)
     say(f"{len(record.images)} twins kept: {kept}")
+    if before is not None and before.images not in ((), record.images):
+        explain(
+            "Warning: the record of the twins has changed. A commitment to the record as it was "
+            "does not fit any more: for images that were added later, use folders of their own. "
+            "The same images as before give the same record."
+        )
     explain(
         f"Keep {kept.name} to yourself. Commit to it ('siren-ext commit --twins') before "
         "you publish the images."

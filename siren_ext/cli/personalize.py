@@ -155,10 +155,13 @@ def _refuse_unused(method: str, assign: list[str] | None, **given: object) -> No
     """Refuse options that a method has no use for, also as ``--set``."""
     from siren_ext.personalize.config import WITH_PRIOR, WITH_TOKEN
 
-    users = {"rank": ("lora",), "class_prompt": WITH_PRIOR, "token": WITH_TOKEN}
+    ranks = dict.fromkeys(("rank", "alpha", "conv_rank", "conv_alpha"), ("lora",))
+    prior = ("class_prompt", "class_images", "class_steps", "class_guidance", "prior_weight")
+    words = dict.fromkeys(("token", "token_vectors", "token_start"), WITH_TOKEN)
+    users = ranks | dict.fromkeys(prior, WITH_PRIOR) | words
     assigned = {split_assignment(text)[0] for text in assign or ()}
     for name, methods in users.items():
-        if method in methods or (given[name] is None and name not in assigned):
+        if method in methods or (given.get(name) is None and name not in assigned):
             continue
         option = f"--set {name}" if name in assigned else f"--{name.replace('_', '-')}"
         raise ConfigError(

@@ -94,7 +94,7 @@ def coat_folder(
     ------
     DatasetError
         ``out`` overlaps the data folder, has files that no earlier run wrote or that one wrote from
-        other images, was coated with other twins, or can't be written.
+        other images, was coated with another key or other twins, or can't be written.
     CoaterError
         The coater is keyed and there is no matching key, or it is not keyed and there is a key.
     ConfigError
@@ -138,15 +138,14 @@ def open_run(
     Returns
     -------
     FolderRun
-        The run; nothing is written yet.
+        Nothing is written yet.
 
     Raises
     ------
     DatasetError, CoaterError, ConfigError
         As in :func:`coat_folder`.
     """
-    config = config or CoatConfig()
-    out = Path(out)
+    config, out = config or CoatConfig(), Path(out)
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}; expected 1 or more.")
     refuse_overlap(data.root, out)
@@ -154,6 +153,7 @@ def open_run(
     marks = marked_key("" if key is None else key.fingerprint(), side)
     refuse_other_twins(out, side)
     journal = CoatJournal(out, coater.fingerprint, config, marks)
+    journal.refuse_other_key()
     return FolderRun(data, coater, out, config, journal, progress, message_of(key), side)
 
 

@@ -78,7 +78,7 @@ class CoatJournal:
         self.entries: dict[str, CoatEntry] = {}
         self._known: dict[str, CoatEntry] = {}
         self._sources: dict[str, str] = {}
-        self._made_with = (coater, key)
+        self._made_with, self._complete = (coater, key), False
         self._owned: set[str] = set()
         self._images: dict[str, list[str]] | None = None
         self._lock = threading.Lock()
@@ -91,6 +91,7 @@ class CoatJournal:
             self._owned |= set(earlier.files)
             self._sources |= {entry.source_sha256: entry.output for entry in earlier.entries}
             self._made_with = (earlier.coater, earlier.key)
+            self._complete = earlier.complete and bool(earlier.entries)
             if self._same_work(earlier.coater, earlier.config, earlier.key):
                 self._known |= {entry.source: entry for entry in earlier.entries}
         if is_present(self.out / JOURNAL_NAME):
@@ -137,6 +138,11 @@ class CoatJournal:
     def recalled(self) -> tuple[CoatEntry, ...]:
         """All entries of earlier runs with the same coater, strength and key."""
         return tuple(self._known.values())
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Names of the images that earlier runs wrote, with any coater, strength and key."""
+        return tuple(self._sources.values())
 
     def known(self, source: str) -> CoatEntry | None:
         """The entry of this run, or of an earlier one with the same coater, strength and key.
@@ -191,6 +197,21 @@ class CoatJournal:
             raise DatasetError(
                 f"{self.out} has coated copies of other images, such as {here!r}, and none of "
                 "these. They are not overwritten; choose another folder."
+            )
+
+    def refuse_other_key(self) -> None:
+        """Refuse a folder that was finished with the same coater and another key.
+
+        Raises
+        ------
+        DatasetError
+            The copies may be those of another recipient, and would be replaced.
+        """
+        coater, key = self._made_with
+        if self._complete and coater == self.coater and key != self.key:
+            raise DatasetError(
+                f"{self.out} was coated with another key, perhaps for another recipient. Its "
+                "copies are not overwritten; choose another folder."
             )
 
     def begin(self, outputs: Iterable[str], kept: Iterable[CoatEntry]) -> None:

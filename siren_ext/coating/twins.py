@@ -20,7 +20,13 @@ from msgspec import Meta, Struct
 from siren_ext.coating.folder import coat_folder
 from siren_ext.coating.manifest import MANIFEST_NAME, MAX_BYTES, CoatConfig, CoatManifest
 from siren_ext.coating.outputs import refuse_overlap
-from siren_ext.coating.twin_patterns import CELLS, PATTERN_PSNR, SECRET_BYTES, TwinSide
+from siren_ext.coating.twin_patterns import (
+    CELLS,
+    PATTERN_PSNR,
+    SECRET_BYTES,
+    TwinSide,
+    refuse_other_twins,
+)
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import DatasetError, EvidenceError
 from siren_ext.files import is_file, is_present, sha256_file
@@ -238,7 +244,8 @@ def coat_twins(
     Raises
     ------
     DatasetError
-        Folders overlap, or ``out`` was coated without these twins.
+        Folders overlap, or ``out`` was coated without these twins, from other images, or with
+        another coater, key, strength or quality.
     EvidenceError
         The record is damaged or can't be written.
     SirenError
@@ -248,6 +255,7 @@ def coat_twins(
     refuse_overlap(data.root, twins)
     refuse_overlap(out, twins)
     record = _begun(TwinsRecord(coater.fingerprint, b"", (), cells, psnr), out, twins)
+    _refuse_other_copies(data, coater, out, config or CoatConfig(), record.side())
     write = partial(
         coat_folder, data, coater, config=config, key=key, batch_size=batch_size, workers=workers
     )
@@ -276,6 +284,32 @@ def _begun(planned: TwinsRecord, out: Path, twins: Path) -> TwinsRecord:
     made = replace(planned, secret=os.urandom(SECRET_BYTES))
     made.save(twins)
     return made
+
+
+def _refuse_other_copies(
+    data: ImageSet, coater: Coater, out: Path, config: CoatConfig, side: TwinSide
+) -> None:
+    """Refuse to replace copies, which may be published, by others with the same coins."""
+    if not is_present(out / MANIFEST_NAME):
+        return
+    refuse_other_twins(out, side)
+    before = CoatManifest.load(out / MANIFEST_NAME)
+    made = (before.coater, before.config.strength, before.config.quality)
+    if before.entries and made != (coater.fingerprint, config.strength, config.quality):
+        raise DatasetError(
+            f"{out} was coated with another coater, strength or quality; expected the same as "
+            "then, because copies that may be published must not change. Choose other folders "
+            "for both twins."
+        )
+    sources = {entry.source: entry.source_sha256 for entry in before.entries}
+    for item in data.items:
+        known = sources.get(item.name)
+        if known is not None and is_file(item.path) and sha256_file(item.path) != known:
+            raise DatasetError(
+                f"{item.name} is not the image that was coated into {out}; expected it unchanged, "
+                "because copies that may be published must not change. Coat changed images into "
+                "other folders."
+            )
 
 
 def _pairs(record: TwinsRecord, published: CoatManifest, kept: CoatManifest) -> Iterator[Twin]:

@@ -18,7 +18,7 @@ from siren_ext.experiments.options import StudyCoater, StudyImages
 from siren_ext.experiments.paper_ablation import QUICK_STEPS, STEPS, ablation_rows
 from siren_ext.experiments.paper_attacks import QUICK_UNCOATING, UNCOATING
 from siren_ext.experiments.paper_cells import QUICK, Cell, PaperConfig
-from siren_ext.experiments.paper_page import check_columns, check_table, merged, page_text
+from siren_ext.experiments.paper_page import TITLE, check_columns, check_table, merged, page_text
 from siren_ext.experiments.paper_plot import plot_table, plotted
 from siren_ext.experiments.paper_quality import quality_rows
 from siren_ext.experiments.paper_study import PaperStudy
@@ -69,6 +69,19 @@ def _write_page(page: Path, table: Path) -> None:
         say(f"The page has no plots: {error}")
     with atomic(page) as temporary:
         temporary.write_text(page_text(rows, pictures), encoding="utf-8")
+
+
+def _check_given(name: str, row: Sequence[str] | None, page: Path | None) -> None:
+    """Refuse rows of no table and, before hours of work, to replace another page."""
+    if row and not name:
+        raise ConfigError("--row was given without a table; name the table as well.")
+    if page is None or not page.is_file() or not page.stat().st_size:
+        return
+    with page.open(encoding="utf-8", errors="replace") as stream:
+        if stream.readline().strip() != TITLE:
+            raise ConfigError(
+                f"{page} is another page; it is not replaced. Give another name with --page."
+            )
 
 
 def _networks(folders: Sequence[str], *, needed: bool) -> Mapping[str, Embed]:
@@ -166,6 +179,7 @@ def experiments(
     from siren_ext.devices import pick_device
 
     table = csv or out / "experiments.csv"
+    _check_given(name, row, page)
     if every or not name:
         if page is not None and not every:
             _write_page(page, table)

@@ -237,3 +237,5 @@ for a row; its figures are not for this page. All figures are in
 The bundled model is small and its trainings are short. So the figures say which changes matter, and
 little about how large a rate will be with Stable Diffusion.
 """
+TITLE = _INTRODUCTION.partition("\n")[0]
+"""First line of the page."""

@@ -9,6 +9,7 @@ processes may share a folder: after ``--stage coat``, give each its own ``--shar
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -246,8 +247,9 @@ class Study:
         control, reading : str
             Names in :data:`CONTROLS` and :data:`READINGS`.
         """
-        asked = f"{control.replace(' ', '_')}{f'.{len(self.strangers)}' if self.strangers else ''}"
-        asked += f".{reading}"
+        seen = "".join(sorted(adapter_hash(one) for one in self.strangers))
+        strangers = f".{hashlib.sha256(seen.encode()).hexdigest()[:8]}" if seen else ""
+        asked = f"{control.replace(' ', '_')}{strangers}.{reading}"
         path = self.out / "preference" / f"{model.name}.{asked}.json"
         whole = READINGS[reading]
         config = replace(self.config, removed=whole, whole=whole)
@@ -365,9 +367,10 @@ def preference_study(
         raise typer.BadParameter(f"{weights!r} is no list of numbers.") from error
     images = open_set(data)
     loaded = Coater.load(coater_path(coater))
-    open_log(out, {"data": images.hash, "coater": loaded.fingerprint, "base": base, "steps": steps})
+    foreign = ImageSet.open(others) if others else None
+    identity = {"data": images.hash, "coater": loaded.fingerprint, "base": base, "steps": steps}
+    open_log(out, identity | ({"others": foreign.hash} if foreign else {}))
     with watched(False) as progress:
-        foreign = ImageSet.open(others) if others else None
         known = tuple(sorted(strangers.glob("*.safetensors"))) if strangers else ()
         config = PreferenceConfig(draws=draws)
         study = Study(images, loaded, base, steps, out, config, progress, foreign, known)

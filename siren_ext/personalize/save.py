@@ -102,6 +102,8 @@ def check_out(out: Path, config: PersonalizeConfig, base: str | Path = "") -> No
         raise ConfigError(
             f"{out} is the base model itself, which is not replaced. Choose another name."
         )
+    if out.name in ("", ".."):  # it is replaced as a whole, and its state is kept beside it
+        raise ConfigError(f"{out} is no name; expected the name of a new file or folder.")
     # both before hours of training; libraries neither read nor write paths that are not UTF-8
     try:
         str(out).encode()

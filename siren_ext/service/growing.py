@@ -29,10 +29,11 @@ from siren_ext.coating.manifest import (
 from siren_ext.coating.outputs import refuse_overlap, write_captions, write_mask
 from siren_ext.coating.passes import coat_picture
 from siren_ext.coating.plan import CoatJob, finished_entry, plan_jobs
+from siren_ext.coating.twin_patterns import refuse_other_twins
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.data.images import read_picture
 from siren_ext.errors import ConfigError, DatasetError, SirenError, reason_of
-from siren_ext.files import is_file, is_folder, no_more_files
+from siren_ext.files import is_file, is_folder, no_more_files, sha256_file
 from siren_ext.progress import NULL
 from siren_ext.text import folded, natural_key, printable
 
@@ -66,8 +67,8 @@ class GrowingFolder:
     ConfigError
         ``share`` is not 1, or the layout has tables, which need the whole set.
     DatasetError
-        ``out`` overlaps the folder, is no folder, its records are damaged, or it has files but no
-        records of an earlier run.
+        ``out`` overlaps the folder, is no folder, its records are damaged, it has files but no
+        records of an earlier run, or copies of other images, of twins or with another key.
     CoaterError
         The key does not fit the coater.
     """
@@ -92,6 +93,7 @@ class GrowingFolder:
             )
         refuse_overlap(root, out)
         check_key(coater, key)
+        refuse_other_twins(out, None)
         self.root, self.out, self.config, self._coater = root, out, config, coater
         self._message = message_of(key)
         self._meter = CompressionMeter(coater, self._message)
@@ -105,6 +107,8 @@ class GrowingFolder:
                 f"{out} has files that no earlier run wrote; expected an empty folder or that of "
                 "an earlier run. Choose another folder."
             )
+        self._journal.refuse_other_key()
+        self._refuse_other_images()
         recalled = [one for one in self._journal.recalled if is_file(out / one.output)]
         self._names = {_stem(entry.output): entry.source for entry in recalled}
         self._journal.begin([entry.output for entry in recalled], recalled)
@@ -113,6 +117,19 @@ class GrowingFolder:
     def count(self) -> int:
         """Number of images that are recorded."""
         return len(self._journal.entries)
+
+    def _refuse_other_images(self) -> None:
+        """Refuse a folder whose copies have the names of these images and are of none of them."""
+        if not self._journal.written:
+            return
+        try:
+            items = ImageSet.from_folder(self.root).items
+        except DatasetError:  # no image yet
+            return
+        there = {_stem(name) for name in self._journal.written}
+        same = [one for one in items if _stem(one.relative.as_posix()) in there]
+        if same:
+            self._journal.refuse_other_images(map(_hash_if_any, same))
 
     def add(self, item: Item) -> CoatEntry | None:
         """Coat an image if it is new or has changed.
@@ -248,6 +265,14 @@ class GrowingFolder:
         if go_on:
             self.resume()
         return manifest
+
+
+def _hash_if_any(item: Item) -> str:
+    """SHA-256 of an image; "" if it can't be read, which is told when it is coated."""
+    try:
+        return sha256_file(item.path)
+    except OSError:
+        return ""
 
 
 def _stem(output: str) -> str:

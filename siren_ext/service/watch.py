@@ -105,7 +105,8 @@ def watch_folder(
     Raises
     ------
     DatasetError
-        ``root`` is no folder; ``out`` can't be used or, with ``once``, is full.
+        ``root`` is no folder; ``out`` can't be used, has copies of other images, of twins or with
+        another key or, with ``once``, is full.
     ConfigError
         The settings need a whole set, or another run writes ``out``.
     CoaterError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError, ScoreError
-from siren_ext.files import is_file, one_at_a_time, sha256_file
+from siren_ext.files import is_file, one_at_a_time, sha256_file, sibling
 from siren_ext.passive.completion import Completion, complete_pictures
 from siren_ext.passive.config import CompletionConfig, PassiveConfig
 from siren_ext.passive.features import measure_features
@@ -144,7 +144,7 @@ def _measured(
     kept = _resumed(images, suspect, control, config, out, captions)
     if kept is not None:
         return kept
-    partial = out.with_name(out.name + ".partial")
+    partial = sibling(out, ".partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
     found = measure_features(
         suspect, images, config, control=control, partial=partial, progress=progress
@@ -183,4 +183,4 @@ def _resumed(
 
 
 def _kept(out: Path) -> Path:
-    return out.with_name(out.name + ".features.json")
+    return sibling(out, ".features.json")

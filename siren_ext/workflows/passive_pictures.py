@@ -12,7 +12,7 @@ import numpy as np
 from siren_ext.data.dataset import ImageSet
 from siren_ext.diffusion import pipelines
 from siren_ext.errors import ConfigError
-from siren_ext.files import one_at_a_time
+from siren_ext.files import one_at_a_time, sibling
 from siren_ext.passive.config import LikenessConfig
 from siren_ext.passive.image_facts import NEAR_COPY, read_facts
 from siren_ext.passive.judge import KeyedEvidence, judge
@@ -172,7 +172,7 @@ class _Work:
             self._plan(),
             self.size,
             signature=json.dumps(model.describe(), sort_keys=True),
-            partial=self.out.with_name(f"{self.out.name}.{name}.partial"),
+            partial=sibling(self.out, f".{name}.partial"),
             progress=Named(self.progress, name),
         )
 
@@ -210,7 +210,7 @@ class _Work:
         if isinstance(model, FolderSuspect):
             folder = model.folder
         else:
-            folder = self.out.with_name(f"{self.out.name}.pictures") / name
+            folder = sibling(self.out, ".pictures") / name
             generate_images(model, self._plan(), folder, progress=progress)
             missed = len(read_missed(folder))
             if missed:

@@ -12,7 +12,7 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import CoaterError, EvidenceError
 from siren_ext.evidence.counting import counted
 from siren_ext.evidence.precedence import Precedence
-from siren_ext.files import is_file, one_at_a_time
+from siren_ext.files import is_file, one_at_a_time, sibling
 from siren_ext.preference.config import PreferenceConfig
 from siren_ext.preference.measure import measure_preference
 from siren_ext.preference.tint import Likeness, likeness
@@ -128,7 +128,7 @@ def preference_evidence(
         plan,
         controls=controls,
         others=others,
-        partial=out.with_name(out.name + ".partial"),
+        partial=sibling(out, ".partial"),
         progress=progress,
     )
     measured.save(kept := _new(measurement := measurement_file(out)))
@@ -177,7 +177,7 @@ def measurement_file(out: Path) -> Path:
     Path
         A JSON file.
     """
-    return out.with_name(out.name + ".preference.json")
+    return sibling(out, ".preference.json")
 
 
 def _require_fitting(coater: Coater, key: CoatingKey) -> None:

@@ -32,7 +32,7 @@ from siren_ext.errors import (
     ModelError,
     SirenError,
 )
-from siren_ext.files import is_file, is_folder, is_present, one_at_a_time, write_json
+from siren_ext.files import is_file, is_folder, is_present, one_at_a_time, sibling, write_json
 from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.metrics.quality import psnr
 from siren_ext.progress import NULL, Progress
@@ -150,7 +150,7 @@ def measure_robustness(
     config, out = config or RobustnessConfig(), Path(out)
     key, origin = _key(coater, key, config.seed)
     _refuse_others(out, replace_old)
-    partial = out.with_name(f"{out.name}.partial.json")
+    partial = sibling(out, ".partial.json")
     bench = _Bench(coater, key, config, progress)
     clean, problems = _sample(data, config, progress)
     coated = bench.coat(clean)

@@ -21,7 +21,7 @@ from siren_ext.attribution.source_verdict import SourceVerdict, judge_source
 from siren_ext.data.dataset import ImageSet
 from siren_ext.diffusion import families, pipelines
 from siren_ext.errors import ConfigError
-from siren_ext.files import one_at_a_time
+from siren_ext.files import one_at_a_time, sibling
 from siren_ext.progress import NULL, Progress
 from siren_ext.report.source_report import SourcePaths, write_source
 from siren_ext.suspects.base import Suspect
@@ -135,7 +135,7 @@ def attribute_source(
     check_question(question, config)
     data = None if question.data is None else question.data.checked(progress=progress)
     query, note = common_query(question.models(), config)
-    asking = open_asking(question, config, query, cache or out.with_name(f"{out.name}.pictures"))
+    asking = open_asking(question, config, query, cache or sibling(out, ".pictures"))
     asking = replace(asking, progress=progress)
     chosen = strategy_for(data, question.captions, config)(asking, question.source, question.base)
     known, innocent = (

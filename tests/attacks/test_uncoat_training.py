@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from support.stopping import StopAfter
 
 from siren_ext.attacks import uncoat_training
@@ -68,6 +70,30 @@ def test_a_stopped_run_gives_the_same_network(tmp_path: Path) -> None:
     assert out.stat().st_mtime_ns == stamp
     with pytest.raises(ConfigError, match="exists already and is not overwritten"):
         train_uncoater(coated, clean, UncoatConfig(seed=1), out, device="cpu")
+
+
+def test_a_step_that_is_broken_off_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second Ctrl-C is raised wherever the program is, so within a step too."""
+    coated, clean = pairs(tmp_path)
+    whole = train_uncoater(coated, clean, SMALL, tmp_path / "whole.safetensors", device="cpu")
+    out, calls = tmp_path / "broken.safetensors", []
+    backward = torch.Tensor.backward
+
+    def broken(loss: torch.Tensor, *rest: Any) -> None:
+        calls.append(loss)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        backward(loss, *rest)
+
+    monkeypatch.setattr(torch.Tensor, "backward", broken)
+    with pytest.raises(KeyboardInterrupt):
+        train_uncoater(coated, clean, SMALL, out, device="cpu")
+    train_uncoater(coated, clean, SMALL, out, device="cpu")
+    first, second = load_file(out), load_file(whole)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_parts_are_the_same_of_both_images() -> None:

@@ -54,6 +54,12 @@ def test_errors_of_methods(call, photos: Path, tmp_path: Path) -> None:
         (["--token", "<cat>"], "--token is for textual-inversion and custom-diffusion, but"),
         (["--method", "svdiff", "--rank", "4"], "--rank is for lora, but the method is svdiff"),
         (["--method", "svdiff", "--set", "rank=4"], "--set rank is for lora, but the method is sv"),
+        (["--method", "svdiff", "--set", "conv_rank=4"], "--set conv_rank is for lora, but"),
+        (
+            ["--set", "prior_weight=0.5"],
+            "--set prior_weight is for dreambooth and custom-diffusion",
+        ),
+        (["--set", "token_vectors=2"], "--set token_vectors is for textual-inversion and"),
         (["--class-prompt", "a cat"], "--class-prompt is for dreambooth and custom-diffusion"),
     ):
         code, _, err = call(*line, *words)

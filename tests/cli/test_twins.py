@@ -75,6 +75,22 @@ def test_coins_are_committed_before_publication(
     assert read_ledger(tmp_path / "c.json.ledger")[1] == ""
 
 
+def test_a_record_that_has_changed_since_it_was_made_is_told(
+    call, folders, coater_file: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    line = ["coat", photos, "--coater", coater_file, "--out", tmp_path / "out"]
+    line += ["--twins", tmp_path / "private"]
+    code, _, err = call(*line)
+    assert code == 0, err
+    assert "the record of the twins has changed" not in err
+    draw_images(tmp_path / "more", 5, size=48)
+    (tmp_path / "more" / "4.png").rename(photos / "new.png")
+    code, _, err = call(*line)
+    assert code == 0, err
+    assert "Warning: the record of the twins has changed. A commitment to the record as it" in err
+
+
 def test_from_the_commitment_to_a_checked_report(
     call, folders, coater_file: Path, tmp_path: Path, tmp_path_factory, monkeypatch, cheap
 ) -> None:

@@ -20,7 +20,7 @@ from siren_ext.coating.folder import coat_folder
 from siren_ext.coating.manifest import MANIFEST_NAME, CoatConfig, CoatManifest
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture, to_tensor
-from siren_ext.errors import Cancelled, CoaterError
+from siren_ext.errors import Cancelled, CoaterError, DatasetError
 from siren_ext.keys.coating_key import CoatingKey
 from siren_ext.stats.keyed import contributions
 
@@ -72,9 +72,9 @@ def test_each_recipient_has_copies_of_their_own(
     for one, other in zip(first.entries, second.entries, strict=True):
         assert one.source_sha256 == other.source_sha256
         assert one.output_sha256 != other.output_sha256
-    # another key in the same folder is other work: nothing of the first is taken for it
-    again = coat_folder(photos, coater, tmp_path / "a", key=key(2))
-    assert [e.output_sha256 for e in again.entries] == [e.output_sha256 for e in second.entries]
+    with pytest.raises(DatasetError, match="another key, perhaps for another recipient"):
+        coat_folder(photos, coater, tmp_path / "a", key=key(2))
+    assert coat_folder(photos, coater, tmp_path / "a", key=key(1)) == first
 
 
 def test_a_stopped_run_goes_on_with_the_same_key_only(

@@ -23,6 +23,7 @@ from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import read_picture
 from siren_ext.errors import Cancelled, DatasetError, EvidenceError
 from siren_ext.files import sha256_file
+from siren_ext.service.watch import watch_folder
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,39 @@ def test_published_copies_are_never_replaced(
         coat_twins(photos, plain, tmp_path / "third", tmp_path / "third" / "twins")
     with pytest.raises(DatasetError, match="inside"):
         coat_twins(photos, plain, tmp_path / "third", photos.root / "twins")
+
+
+def test_twins_are_not_replaced_by_others_of_the_same_coins(
+    plain: Coater, keyed: Coater, photos: ImageSet, tmp_path: Path
+) -> None:
+    out, twins = tmp_path / "out", tmp_path / "private"
+    coat_twins(photos, keyed, out, twins, key=key(1))
+
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for place in (out, twins) for path in place.rglob("*.*")}
+
+    before = files()
+    for config in (CoatConfig(strength=0.5), CoatConfig(quality=60)):
+        with pytest.raises(DatasetError, match="another coater, strength or quality"):
+            coat_twins(photos, keyed, out, twins, config, key=key(1))
+    with pytest.raises(DatasetError, match="another coater, strength or quality"):
+        coat_twins(photos, plain, out, twins)
+    with pytest.raises(DatasetError, match="another key"):
+        coat_twins(photos, keyed, out, twins, key=key(2))
+    with pytest.raises(DatasetError, match="was coated with twins"):
+        watch_folder(photos.root, keyed, out, key=key(1), once=True)
+    draw_images(tmp_path / "more", 7, size=48)
+    photo = photos.items[3].path
+    original = photo.read_bytes()
+    (tmp_path / "more" / "6.png").replace(photo)
+    with pytest.raises(DatasetError, match=f"{photo.name} is not the image that was coated"):
+        coat_twins(ImageSet.open(photos.root), keyed, out, twins, key=key(1))
+    photo.write_bytes(original)
+    assert files() == before
+    coat_twins(photos, keyed, out, twins, key=key(1))
+    assert {path: path.read_bytes() for path in before if path.suffix == ".png"} == {
+        path: data for path, data in before.items() if path.suffix == ".png"
+    }
 
 
 def test_a_changed_record_or_twin_is_noticed(

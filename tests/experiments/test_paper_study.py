@@ -260,6 +260,15 @@ def test_what_is_asked_for_must_exist(tmp_path: Path) -> None:
     empty = CliRunner().invoke(program.app, ["table_10", *line, "--first", "3"])
     assert empty.exit_code == 2
     assert "--first is 3, and numbers end before 3" in empty.output
+    nothing = CliRunner().invoke(program.app, ["--row", "5 %"])
+    assert nothing.exit_code == 2
+    assert "--row was given without a table" in nothing.output
+    page = tmp_path / "README.md"
+    page.write_text("# Something else\n")
+    other = CliRunner().invoke(program.app, ["table_10", *line, "--page", str(page)])
+    assert other.exit_code == 2
+    assert "is another page; it is not replaced" in " ".join(other.output.split())
+    assert page.read_text() == "# Something else\n"
     listed = CliRunner().invoke(program.app, ["--list"])
     assert listed.exit_code == 0
     assert "table_10: Changes of generated pictures" in listed.output

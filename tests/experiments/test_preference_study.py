@@ -71,7 +71,7 @@ def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory, monkeypatc
     assert made.exit_code == 0, made.output
     with (tmp_path / "used.csv").open() as file:
         assert [row["strangers"] for row in csv.DictReader(file)] == ["2"] * 3
-    assert len(list((out / "preference").glob("*.2.removed.json"))) == 3
+    assert len(list((out / "preference").glob("handled_0.*.*.removed.json"))) == 3
     both = ["--only", "handled", "--controls", "none,clean", "--readings", "whole,removed"]
     made = CliRunner().invoke(app, [*line, *both])
     assert made.exit_code == 0, made.output

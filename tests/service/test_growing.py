@@ -168,3 +168,24 @@ def test_what_can_not_be_used_is_refused(source: Path, tmp_path: Path) -> None:
     noise(tmp_path / "other" / "a.png")
     with pytest.raises(DatasetError, match="no earlier run wrote"):
         GrowingFolder(source, FakeCoater(), tmp_path / "other", CoatConfig())  # type: ignore[arg-type]
+
+
+def test_copies_of_other_images_are_not_overwritten(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    coat_folder(ImageSet.open(source), FakeCoater(), out)
+
+    def files() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in out.iterdir()}
+
+    before = files()
+    other = tmp_path / "camera"
+    noise(other / "1.jpg", size=(28, 22))
+    with pytest.raises(DatasetError, match=r"has coated copies of other images, such as '1\.png'"):
+        GrowingFolder(other, FakeCoater(), out, CoatConfig())  # type: ignore[arg-type]
+    assert files() == before
+    # other names go beside them, and one image that is known makes it the same set
+    (other / "1.jpg").rename(other / "new.jpg")
+    assert add_all(GrowingFolder(other, FakeCoater(), out, CoatConfig())) == ["new.jpg"]  # type: ignore[arg-type]
+    (other / "2.png").write_bytes((source / "2.png").read_bytes())
+    noise(other / "10.png", size=(28, 22))
+    assert add_all(GrowingFolder(other, FakeCoater(), out, CoatConfig())) == ["10.png"]  # type: ignore[arg-type]
