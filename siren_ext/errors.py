@@ -49,11 +49,18 @@ class NoImagesError(DatasetError):
         What was found and what was expected.
     problems : Sequence[tuple[str, str]]
         Name of each file that can't be used, and why.
+    notices : Sequence[str]
+        What else was left out.
     """
 
-    def __init__(self, message: object, problems: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        message: object,
+        problems: Sequence[tuple[str, str]] = (),
+        notices: Sequence[str] = (),
+    ) -> None:
         super().__init__(message)
-        self.problems = tuple(problems)
+        self.problems, self.notices = tuple(problems), tuple(notices)
 
 
 class CoaterError(SirenError):

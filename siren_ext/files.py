@@ -298,6 +298,20 @@ def is_present(path: Path) -> bool:
     return os.path.lexists(path)
 
 
+def sha256_if_any(path: Path) -> str:
+    """SHA-256 of a file in hex digits; "" if it can't be read.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+    try:
+        return sha256_file(path)
+    except OSError:
+        return ""
+
+
 def sibling(out: Path, ending: str) -> Path:
     """The path beside an output whose name has an ending more; the output may be ``.``.
 

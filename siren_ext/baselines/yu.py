@@ -25,6 +25,9 @@ from siren_ext.errors import ConfigError, ModelError
 from siren_ext.files import atomic
 from siren_ext.progress import NULL, Progress
 
+LARGEST = 4096
+"""Largest side of images in pixels."""
+
 
 class Encoder(nn.Module):
     """Writes bits into images.
@@ -190,7 +193,7 @@ class Yu:
         try:
             with safe_open(path, "pt") as file:
                 size = int((file.metadata() or {})["size"])
-            with torch.device("meta"):  # a small file may name a giant size
+            with torch.device("meta"):  # a small file may name a large size
                 pair = cls(Encoder(size), Decoder(size), seed)
             tensors = load_file(path)
             for name in ("encoder", "decoder"):
@@ -271,5 +274,7 @@ def _initialise(net: nn.Module) -> None:
 
 
 def _check_size(size: int) -> None:
-    if size < 32 or size % 32:
-        raise ConfigError(f"Found a size of {size} pixels; expected a multiple of 32.")
+    if not 32 <= size <= LARGEST or size % 32:
+        raise ConfigError(
+            f"Found a size of {size} pixels; expected a multiple of 32, at most {LARGEST}."
+        )

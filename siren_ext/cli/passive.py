@@ -246,7 +246,7 @@ def _check_models(
 def _refuse_idle(
     suspect: str | None, remote: Mapping[str, list[str] | None], assign: list[str] | None
 ) -> None:
-    """Refuse options and settings that the kind of test does not read."""
+    """Refuse options of suspects, and groups of settings, that the kind of test does not read."""
     idle, other = "completion", "the model's file"
     options: list[str] = []
     if suspect is None:

@@ -81,6 +81,31 @@ def coat_images(
     return coated
 
 
+def check_key(coater: Coater, key: CoatingKey | None) -> None:
+    """Check that a key fits a coater, before anything is written.
+
+    Parameters
+    ----------
+    coater : Coater
+        Keyed or not.
+    key : CoatingKey | None
+        The key; None for a coater that is not keyed.
+
+    Raises
+    ------
+    CoaterError
+        One is missing, or they differ in their number of bits.
+    """
+    needed, found = coater.config.message_bits, 0 if key is None else key.bits
+    if found == needed:
+        return
+    given = f"a key of {found} bits" if found else "no key"
+    if not needed:
+        raise CoaterError(f"Found {given}; expected no key, because this coater is not keyed.")
+    advice = "Use this coater's key." if found else "'siren-ext key new' makes one."
+    raise CoaterError(f"Found {given}; expected a key of {needed} bits. {advice}")
+
+
 def message_of(key: CoatingKey | None) -> Tensor | None:
     """The message of a key.
 

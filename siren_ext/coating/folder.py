@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from siren_ext.coating.apply import message_of
+from siren_ext.coating.apply import check_key, message_of
 from siren_ext.coating.entry import write_entry
 from siren_ext.coating.formats import CompressionMeter
 from siren_ext.coating.journal import CoatJournal
@@ -22,17 +22,15 @@ from siren_ext.coating.manifest import CoatConfig, CoatFailure, CoatManifest
 from siren_ext.coating.outputs import refuse_overlap, write_captions, write_mask
 from siren_ext.coating.passes import Result, coat_pictures
 from siren_ext.coating.plan import CoatJob, batches, finished_entry, plan_jobs
-from siren_ext.coating.twin_patterns import TwinSide, marked_key, refuse_other_twins
+from siren_ext.coating.twin_patterns import (
+    TwinSide,
+    marked_key,
+    refuse_changed_twins,
+    refuse_other_twins,
+)
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import Picture, read_picture
-from siren_ext.errors import (
-    CoaterError,
-    ConfigError,
-    DatasetError,
-    ImageError,
-    SirenError,
-    reason_of,
-)
+from siren_ext.errors import ConfigError, DatasetError, ImageError, SirenError, reason_of
 from siren_ext.files import no_more_files, one_at_a_time
 from siren_ext.progress import NULL, Progress
 from siren_ext.text import printable
@@ -157,31 +155,6 @@ def open_run(
     return FolderRun(data, coater, out, config, journal, progress, message_of(key), side)
 
 
-def check_key(coater: Coater, key: CoatingKey | None) -> None:
-    """Check that a key fits a coater, before anything is written.
-
-    Parameters
-    ----------
-    coater : Coater
-        Keyed or not.
-    key : CoatingKey | None
-        The key; None for a coater that is not keyed.
-
-    Raises
-    ------
-    CoaterError
-        One is missing, or they differ in their number of bits.
-    """
-    needed, found = coater.config.message_bits, 0 if key is None else key.bits
-    if found == needed:
-        return
-    given = f"a key of {found} bits" if found else "no key"
-    if not needed:
-        raise CoaterError(f"Found {given}; expected no key, because this coater is not keyed.")
-    advice = "Use this coater's key." if found else "'siren-ext key new' makes one."
-    raise CoaterError(f"Found {given}; expected a key of {needed} bits. {advice}")
-
-
 class FolderRun:
     """The state of one run over a folder, made by :func:`open_run`.
 
@@ -237,6 +210,8 @@ class FolderRun:
         jobs, failures = plan_jobs(self.data, self.config, pool, self.progress)
         self.failures |= failures
         self.journal.refuse_other_images(job.sha256 for job in jobs)
+        if self.side is not None:
+            refuse_changed_twins(self.journal.recalled, jobs, self.out)
         entries = pool.map(lambda job: finished_entry(job, self.journal, self.out), jobs)
         kept = dict(zip(jobs, entries, strict=True))
         outputs = {name for job in jobs for name in job.files(layout)}

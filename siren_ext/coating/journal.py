@@ -78,7 +78,8 @@ class CoatJournal:
         self.entries: dict[str, CoatEntry] = {}
         self._known: dict[str, CoatEntry] = {}
         self._sources: dict[str, str] = {}
-        self._made_with, self._complete = (coater, key), False
+        self._made_with = (coater, key)
+        self._written: set[str] = set()
         self._owned: set[str] = set()
         self._images: dict[str, list[str]] | None = None
         self._lock = threading.Lock()
@@ -91,7 +92,7 @@ class CoatJournal:
             self._owned |= set(earlier.files)
             self._sources |= {entry.source_sha256: entry.output for entry in earlier.entries}
             self._made_with = (earlier.coater, earlier.key)
-            self._complete = earlier.complete and bool(earlier.entries)
+            self._written |= {entry.output for entry in earlier.entries}
             if self._same_work(earlier.coater, earlier.config, earlier.key):
                 self._known |= {entry.source: entry for entry in earlier.entries}
         if is_present(self.out / JOURNAL_NAME):
@@ -121,6 +122,7 @@ class CoatJournal:
                 with suppress(DatasetError):
                     entry = _parsed(line, CoatEntry, name)
                     self._sources[entry.source_sha256] = entry.output
+                    self._written.add(entry.output)
                     if same:
                         self._known[entry.source] = entry
         # a run that left a journal was killed and may have left temporary files too
@@ -140,9 +142,9 @@ class CoatJournal:
         return tuple(self._known.values())
 
     @property
-    def written(self) -> tuple[str, ...]:
+    def written(self) -> frozenset[str]:
         """Names of the images that earlier runs wrote, with any coater, strength and key."""
-        return tuple(self._sources.values())
+        return frozenset(self._written)
 
     def known(self, source: str) -> CoatEntry | None:
         """The entry of this run, or of an earlier one with the same coater, strength and key.
@@ -200,7 +202,7 @@ class CoatJournal:
             )
 
     def refuse_other_key(self) -> None:
-        """Refuse a folder that was finished with the same coater and another key.
+        """Refuse a folder that was coated with the same coater and another key.
 
         Raises
         ------
@@ -208,7 +210,7 @@ class CoatJournal:
             The copies may be those of another recipient, and would be replaced.
         """
         coater, key = self._made_with
-        if self._complete and coater == self.coater and key != self.key:
+        if self._sources and coater == self.coater and key != self.key:
             raise DatasetError(
                 f"{self.out} was coated with another key, perhaps for another recipient. Its "
                 "copies are not overwritten; choose another folder."

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
+from siren_ext.coating.manifest import MANIFEST_NAME, CoatEntry, CoatManifest
 from siren_ext.errors import DatasetError
 from siren_ext.files import is_present
+
+if TYPE_CHECKING:
+    from siren_ext.coating.plan import CoatJob
 
 SECRET_BYTES = 32
 CELLS = 32
@@ -171,3 +176,31 @@ def refuse_other_twins(out: Path, side: TwinSide | None) -> None:
             f"{out} was coated {was}; expected the same choice as then ('--twins'), because copies "
             "that may be published must not change. Choose another output folder."
         )
+
+
+def refuse_changed_twins(made: Iterable[CoatEntry], jobs: Iterable[CoatJob], out: Path) -> None:
+    """Check that no twin is replaced by that of another image, or one coated by one that is not.
+
+    Parameters
+    ----------
+    made : Iterable[CoatEntry]
+        What earlier runs wrote.
+    jobs : Iterable[CoatJob]
+        What this run would write.
+    out : Path
+        The output folder, for the message.
+
+    Raises
+    ------
+    DatasetError
+        Images were added, or another share was drawn, so that names or the choice have changed.
+    """
+    known = {entry.output: (entry.source, entry.coated) for entry in made}
+    for job in jobs:
+        asked = (job.item.name, job.coated)
+        if known.get(job.output, asked) != asked:
+            raise DatasetError(
+                f"{job.output!r} in {out} would be replaced by another image, or by a copy with or "
+                "without a coating where it was otherwise ('--share', '--seed', added images), but "
+                "copies that may be published must not change. Choose other folders for both twins."
+            )

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
 from siren_ext.coating.folder import coat_folder
 from siren_ext.coating.manifest import MANIFEST_NAME, MAX_BYTES, CoatConfig, CoatManifest
@@ -28,8 +28,9 @@ from siren_ext.coating.twin_patterns import (
     refuse_other_twins,
 )
 from siren_ext.data.dataset import ImageSet
+from siren_ext.data.lossy import QUALITY
 from siren_ext.errors import DatasetError, EvidenceError
-from siren_ext.files import is_file, is_present, sha256_file
+from siren_ext.files import is_file, is_present, sha256_file, sha256_if_any
 from siren_ext.formats import Sha256, read_format
 from siren_ext.keys.encrypted_file import write_private
 from siren_ext.progress import NULL, Named, Progress
@@ -294,8 +295,11 @@ def _refuse_other_copies(
         return
     refuse_other_twins(out, side)
     before = CoatManifest.load(out / MANIFEST_NAME)
-    made = (before.coater, before.config.strength, before.config.quality)
-    if before.entries and made != (coater.fingerprint, config.strength, config.quality):
+    made, asked = (
+        (fingerprint, one.strength, QUALITY if one.quality is UNSET else one.quality)
+        for fingerprint, one in ((before.coater, before.config), (coater.fingerprint, config))
+    )
+    if before.entries and made != asked:
         raise DatasetError(
             f"{out} was coated with another coater, strength or quality; expected the same as "
             "then, because copies that may be published must not change. Choose other folders "
@@ -304,7 +308,7 @@ def _refuse_other_copies(
     sources = {entry.source: entry.source_sha256 for entry in before.entries}
     for item in data.items:
         known = sources.get(item.name)
-        if known is not None and is_file(item.path) and sha256_file(item.path) != known:
+        if known is not None and sha256_if_any(item.path) not in ("", known):
             raise DatasetError(
                 f"{item.name} is not the image that was coated into {out}; expected it unchanged, "
                 "because copies that may be published must not change. Coat changed images into "

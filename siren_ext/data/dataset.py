@@ -362,6 +362,7 @@ def _finished(
             f"{root} contains no usable image; expected a folder with files such as .png "
             f"or .jpg.{reasons}",
             problems,
+            notices,
         )
     return ImageSet(tuple(items), root, printable(name), tuple(problems), notices=tuple(notices))
 

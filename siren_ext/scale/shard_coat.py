@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siren_ext.coating.folder import check_key
+from siren_ext.coating.apply import check_key
 from siren_ext.coating.manifest import CoatConfig, CoatManifest
 from siren_ext.data.survey import examples
 from siren_ext.errors import DatasetError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from siren_ext.coating.folder import check_key
+from siren_ext.coating.apply import check_key
 from siren_ext.coating.manifest import CoatConfig, CoatEntry, CoatManifest
 from siren_ext.coating.outputs import output_names
 from siren_ext.data.dataset import ImageSet

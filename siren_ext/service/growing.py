@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from siren_ext.coating.apply import message_of
+from siren_ext.coating.apply import check_key, message_of
 from siren_ext.coating.entry import write_entry
-from siren_ext.coating.folder import check_key
 from siren_ext.coating.formats import CompressionMeter
 from siren_ext.coating.journal import JOURNAL_NAME, CoatJournal
 from siren_ext.coating.manifest import (
@@ -33,7 +32,7 @@ from siren_ext.coating.twin_patterns import refuse_other_twins
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.data.images import read_picture
 from siren_ext.errors import ConfigError, DatasetError, SirenError, reason_of
-from siren_ext.files import is_file, is_folder, no_more_files, sha256_file
+from siren_ext.files import is_file, is_folder, no_more_files, sha256_if_any
 from siren_ext.progress import NULL
 from siren_ext.text import folded, natural_key, printable
 
@@ -119,7 +118,10 @@ class GrowingFolder:
         return len(self._journal.entries)
 
     def _refuse_other_images(self) -> None:
-        """Refuse a folder whose copies have the names of these images and are of none of them."""
+        """Refuse a folder whose copies have the names of these images and are of none of them.
+
+        Images that were changed since are expected to differ, and are coated again.
+        """
         if not self._journal.written:
             return
         try:
@@ -127,9 +129,20 @@ class GrowingFolder:
         except DatasetError:  # no image yet
             return
         there = {_stem(name) for name in self._journal.written}
-        same = [one for one in items if _stem(one.relative.as_posix()) in there]
-        if same:
-            self._journal.refuse_other_images(map(_hash_if_any, same))
+        kept = {_stem(one.output): one.source for one in self._journal.recalled}
+        same = [
+            one
+            for one in items
+            if (stem := _stem(one.relative.as_posix())) in there
+            and kept.get(stem, one.name) == one.name  # otherwise it gets a name of its own
+        ]
+        since = max(
+            one.stat().st_mtime
+            for one in (self.out / MANIFEST_NAME, self.out / JOURNAL_NAME)
+            if is_file(one)
+        )
+        if any(_changed(one) <= since for one in same):  # later ones are changed or new
+            self._journal.refuse_other_images(sha256_if_any(one.path) for one in same)
 
     def add(self, item: Item) -> CoatEntry | None:
         """Coat an image if it is new or has changed.
@@ -267,12 +280,12 @@ class GrowingFolder:
         return manifest
 
 
-def _hash_if_any(item: Item) -> str:
-    """SHA-256 of an image; "" if it can't be read, which is told when it is coated."""
+def _changed(item: Item) -> float:
+    """When an image was changed last, in seconds since 1970; 0 if it can't be looked up."""
     try:
-        return sha256_file(item.path)
+        return item.path.stat().st_mtime
     except OSError:
-        return ""
+        return 0.0
 
 
 def _stem(output: str) -> str:

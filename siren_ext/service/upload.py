@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from siren_ext.coating.apply import SMALLEST_SIDE, message_of
+from siren_ext.coating.apply import SMALLEST_SIDE, check_key, message_of
 from siren_ext.coating.entry import write_entry
-from siren_ext.coating.folder import check_key
 from siren_ext.coating.formats import CompressionMeter, target_of
 from siren_ext.coating.manifest import CoatConfig, CoatEntry
 from siren_ext.coating.passes import coat_picture

@@ -135,6 +135,7 @@ class _Watch:
         self.settling = Settling(watching.settle)
         self.done: dict[str, list[Stamp]] = {}
         self.told: dict[str, str] = {}
+        self.problems: dict[str, str] = {}  # of files that are no images, which is no passing state
         self.handled: dict[Path, Stamp] | None = None
         self.waiting = self.gone = self.unsaved = self.full = False
         self.reached = False  # every image of the last look; not before the first one
@@ -211,9 +212,12 @@ class _Watch:
         """Coat what is new, and write the manifest now and then."""
         if self.full:  # the last line of the journal may be torn
             self.grown.resume()
-        again = bool(self.grown.failures) and self.looked - self.tried >= AGAIN_SECONDS
-        if complete != self.handled or again:
-            self.reached, self.tried = False, self.looked
+        failed = bool(self.grown.failures.keys() - self.problems.keys())
+        again = failed and self.looked - self.tried >= AGAIN_SECONDS
+        if complete != self.handled or again or not self.reached:
+            if again or not failed:  # other images do not put it off
+                self.tried = self.looked
+            self.reached = False
             self._coat(complete, again=again)
             self.handled, self.reached = complete, True
         elif self.unsaved and self.looked - self.saved >= SAVE_SECONDS:
@@ -225,25 +229,26 @@ class _Watch:
         try:
             data = ImageSet.from_folder(self.root)
         except DatasetError as error:  # no image yet, or the folder has just gone
-            problems = error.problems if isinstance(error, NoImagesError) else ()
-            data = ImageSet((), self.root, self.root.name, problems)
+            found = error if isinstance(error, NoImagesError) else NoImagesError(error)
+            data = ImageSet((), self.root, self.root.name, found.problems, notices=found.notices)
         there = {item.name for item in data.items}
         self.done = {name: marks for name, marks in self.done.items() if name in there}
         for name in self.grown.failures.keys() - there:
             del self.grown.failures[name]
-        self.grown.failures |= dict(data.problems)  # as 'coat' records them
+        self.problems = dict(data.problems)
+        self.grown.failures |= self.problems  # as 'coat' records them
         pending: list[tuple[Item, list[Stamp]]] = []
-        failed: list[Item] = []
+        failed: list[tuple[Item, list[Stamp]]] = []
         for item in data.items:
             files = [item.path, *item.caption_files, *([item.mask] if item.mask else [])]
             marks = [complete[path] for path in files if path in complete]
             if self.done.get(item.name) == marks:
                 if again and item.name in self.grown.failures:
-                    failed.append(item)
+                    failed.append((item, marks))
             elif len(marks) == len(files):
                 self.told.pop(item.name, None)
                 pending.append((item, marks))
-        self._tell(dict(data.problems))
+        self._tell(self.problems)
         if self.handled is None:
             for line in data.notices:
                 self.progress.notice(line)
@@ -253,8 +258,10 @@ class _Watch:
             self._add(item)
             self.done[item.name] = marks
             self.progress.advance(1, item.name)
-        for item in failed:
+        for item, marks in failed:
+            del self.done[item.name]  # if the disk is full now
             self._add(item)
+            self.done[item.name] = marks
 
     def _add(self, item: Item) -> None:
         """Coat one image, or tell why not."""

@@ -76,8 +76,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no weights")
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors", {"size": "32"})
     # a small file that names a giant network takes no memory for it
-    save_file({"a": torch.zeros(1)}, tmp_path / "giant.safetensors", {"size": str(32 * 10**5)})
-    for name in ("text", "other.safetensors", "giant.safetensors", "missing"):
+    save_file({"a": torch.zeros(1)}, tmp_path / "giant.safetensors", {"size": "4096"})
+    save_file({"a": torch.zeros(1)}, tmp_path / "beyond.safetensors", {"size": str(2**41)})
+    for name in ("text", "other.safetensors", "giant.safetensors", "beyond.safetensors", "missing"):
         with pytest.raises(ModelError, match="Train it again"):
             Yu.load(tmp_path / name)
 

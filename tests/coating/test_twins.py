@@ -144,6 +144,9 @@ def test_twins_are_not_replaced_by_others_of_the_same_coins(
         return {path: path.read_bytes() for place in (out, twins) for path in place.rglob("*.*")}
 
     before = files()
+    for config in (CoatConfig(share=0.5), CoatConfig(share=0.2, seed=5)):
+        with pytest.raises(DatasetError, match="with or without a coating where it was otherwise"):
+            coat_twins(photos, keyed, out, twins, config, key=key(1))
     for config in (CoatConfig(strength=0.5), CoatConfig(quality=60)):
         with pytest.raises(DatasetError, match="another coater, strength or quality"):
             coat_twins(photos, keyed, out, twins, config, key=key(1))
@@ -159,9 +162,10 @@ def test_twins_are_not_replaced_by_others_of_the_same_coins(
     (tmp_path / "more" / "6.png").replace(photo)
     with pytest.raises(DatasetError, match=f"{photo.name} is not the image that was coated"):
         coat_twins(ImageSet.open(photos.root), keyed, out, twins, key=key(1))
+    photo.unlink()
+    coat_twins(ImageSet.open(photos.root), keyed, out, twins, key=key(1))
     photo.write_bytes(original)
-    assert files() == before
-    coat_twins(photos, keyed, out, twins, key=key(1))
+    coat_twins(photos, keyed, out, twins, CoatConfig(quality=95), key=key(1))
     assert {path: path.read_bytes() for path in before if path.suffix == ".png"} == {
         path: data for path, data in before.items() if path.suffix == ".png"
     }

@@ -66,6 +66,6 @@ def test_good_decoders_are_not(version: str) -> None:
 def test_the_warning_is_logged_once(monkeypatch, caplog) -> None:
     monkeypatch.setattr(image_files, "_SAFE_PILLOW", (99, 0))
     monkeypatch.setattr(image_files, "readable_formats", image_files.readable_formats.__wrapped__)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="siren_ext"):
         assert image_files.readable_formats() == readable_formats()
     assert [record.getMessage() for record in caplog.records] == [decoder_warning()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -177,15 +178,38 @@ def test_copies_of_other_images_are_not_overwritten(source: Path, tmp_path: Path
     def files() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in out.iterdir()}
 
-    before = files()
-    other = tmp_path / "camera"
-    noise(other / "1.jpg", size=(28, 22))
+    def into(folder: Path) -> list[str]:
+        return add_all(GrowingFolder(folder, FakeCoater(), out, CoatConfig()))  # type: ignore[arg-type]
+
+    before, other = files(), tmp_path / "camera"
+    for name in ("1.png", "10.png"):
+        noise(other / name, size=(28, 22))
+        os.utime(other / name, (0, 0))
     with pytest.raises(DatasetError, match=r"has coated copies of other images, such as '1\.png'"):
-        GrowingFolder(other, FakeCoater(), out, CoatConfig())  # type: ignore[arg-type]
+        into(other)
     assert files() == before
-    # other names go beside them, and one image that is known makes it the same set
-    (other / "1.jpg").rename(other / "new.jpg")
-    assert add_all(GrowingFolder(other, FakeCoater(), out, CoatConfig())) == ["new.jpg"]  # type: ignore[arg-type]
+    # one image that is known makes it the same set
     (other / "2.png").write_bytes((source / "2.png").read_bytes())
-    noise(other / "10.png", size=(28, 22))
-    assert add_all(GrowingFolder(other, FakeCoater(), out, CoatConfig())) == ["10.png"]  # type: ignore[arg-type]
+    assert into(other) == ["1.png", "10.png"]
+
+
+def test_new_names_types_and_changed_images_are_none_of_other_images(
+    source: Path, tmp_path: Path
+) -> None:
+    folder = grown(source)
+    add_all(folder)
+    folder.save(complete=True)
+    for name in ("1.png", "1.txt", "2.png", "10.png"):
+        (source / name).unlink()
+    noise(source / "new.png")
+    Image.new("RGB", (24, 20), "red").save(source / "2.jpg")
+    folder = grown(source)
+    assert add_all(folder) == ["2.jpg", "new.png"]
+    names = {entry.source: entry.output for entry in folder.save(complete=True).entries}
+    assert names["2.jpg"] == "2_jpg.png"
+    for name in ("2.jpg", "new.png"):
+        (source / name).unlink()
+    since = (tmp_path / "out" / MANIFEST_NAME).stat().st_mtime + 5
+    noise(source / "10.png", size=(28, 22))  # drawn again while nobody watched
+    os.utime(source / "10.png", (since, since))
+    assert add_all(grown(source)) == ["10.png"]

@@ -185,6 +185,39 @@ def test_what_failed_is_tried_again_without_a_change(
     assert one.manifest.failures == ()
 
 
+def test_retries_are_not_put_off_by_other_images_and_survive_a_full_disk(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.5)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(module, "FULL_SECONDS", 0.3)
+    tries: list[str] = []
+    read, write = growing.read_picture, growing.write_entry
+
+    def locked(path: Path) -> Picture:
+        tries.append(path.name)
+        if tries.count("locked.png") < 3 and path.name == "locked.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(path)
+
+    def written(job: Any, *rest: Any) -> Any:
+        if job.item.name == "locked.png" and tries.count("locked.png") == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(job, *rest)
+
+    monkeypatch.setattr(growing, "read_picture", locked)
+    monkeypatch.setattr(growing, "write_entry", written)
+    noise(source / "locked.png")
+    with watching(source) as one:
+        for number in range(12):  # the folder is never quiet
+            noise(source / f"{number}.png")
+            time.sleep(0.15)
+        one.until("locked.png", "11.png")
+    assert tries.count("locked.png") == 4
+    assert one.manifest is not None
+    assert (one.manifest.failures, one.manifest.complete) == ((), True)
+
+
 def test_a_second_watch_of_the_same_output_is_refused(source: Path, tmp_path: Path) -> None:
     other: Any = FakeCoater()
     with watching(source) as one:
@@ -278,11 +311,13 @@ def test_files_of_other_types_are_failures_as_by_coat(source: Path, tmp_path: Pa
 
 def test_files_of_other_types_alone_are_named_too(source: Path, tmp_path: Path) -> None:
     (source / "b.svg").write_text("<svg/>")
+    (source / "c.pdf").write_text("a page")
     coater, progress = FakeCoater(), Notices()
     call: dict[str, Any] = {"watching": QUICK, "once": True, "progress": progress}
     manifest = watch_folder(source, coater, tmp_path / "out", **call)  # type: ignore[arg-type]
     assert [one.source for one in manifest.failures] == ["b.svg"]
     assert sum("b.svg" in line for line in progress.lines) == 1
+    assert sum("c.pdf" in line for line in progress.lines) == 1
 
 
 def test_once_names_what_still_grows(source: Path, tmp_path: Path) -> None:
