@@ -174,15 +174,17 @@ TABLES: dict[str, PaperTable] = {
                  Made(handling=(Step("restore"), Step("replace-captions"))),
                  paper="not in the paper"),
         ),
-        difference="JPEG costs nothing, and noise little in pictures; in the file noise of .05 "
-        "costs more (1e-4). As in the paper, noise makes pictures worse, and JPEG a little "
-        "(similarity .38 to .42 instead of .44). Crops to 75 % and more, before or during "
-        "training, leave nothing in pictures: what coatings have in common is weaker then, and "
-        "elsewhere in each picture ([measured](handling.md#what-it-leaves-of-a-coating)). The file "
-        "still shows it, at 3e-4, and at 4e-5 if each step draws other crops. Restored copies that "
+        difference="JPEG costs nothing (8e-9 to 1e-7 in pictures with JPEG 30). Noise of .05 costs "
+        "more in some models than in others: pictures have 7e-8 to 1e-5, and the file 3e-5 to "
+        "2e-4. As in the paper, noise makes pictures worse, and JPEG a little (similarity .38 to "
+        ".42 instead of .44). Crops to 75 % and more, before or during training, leave nothing in "
+        "pictures: what coatings have in common is weaker then, and elsewhere in each picture "
+        "([measured](handling.md#what-it-leaves-of-a-coating)). The file still shows it, at 2e-4 "
+        "to 3e-4 in three models, and at 4e-5 if each step draws other crops. Restored copies that "
         "all have one caption show it as well as that caption without restoring does: at 7e-5 in "
         "all pictures (4e-5 to 4e-4 there, see the table of captions) and at 1e-7 in the file. So "
-        "restoring takes nothing.",
+        "restoring takes nothing. Noise of .02, JPEG 50, other crops at each step and restored "
+        "copies have one model each.",
         about=("nothing", "noise, sigma .02", "noise, sigma .05", "JPEG 50", "JPEG 30",
                "crop to 75 to 100 %", "crop to 75 to 100 %, afresh at each step",
                "degraded and restored, one caption for all"),
@@ -199,12 +201,12 @@ TABLES: dict[str, PaperTable] = {
             after("degraded and restored", "restore"),
         ),
         missing=(("learned codecs", "CompressAI's weights are not bundled"),),
-        difference="Here the coating is weak after step 60 and lost after step 200, sooner than in "
-        "the paper, perhaps because the bundled model redraws more of a picture from the same "
-        "step: after step 60 PSNR is 27 dB, after 200 it is 22 dB, and after 400 it is 18 dB. "
-        "Image to image at strength .35 redraws most (17 dB) and leaves nothing, as others have "
-        "published. Degrading and restoring leaves all of the coating, because it is coarse. "
-        "Nothing of this touches the file of a model.",
+        difference="Here the coating is weak after step 60 and lost after step 200 (.03 to .06), "
+        "sooner than in the paper, perhaps because the bundled model redraws more of a picture "
+        "from the same step: after step 60 PSNR is 27 dB, after 200 it is 22 dB, and after 400 it "
+        "is 18 dB. Image to image at strength .35 redraws most (17 dB) and leaves nothing, as "
+        "others have published. Degrading and restoring leaves all of the coating in each of three "
+        "models, because it is coarse. Nothing of this touches the file of a model.",
     ),
     "table_6": PaperTable(
         "Unlearning of suspicious images (ABL)",
