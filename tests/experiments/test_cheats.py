@@ -119,9 +119,20 @@ def test_a_message_that_a_kind_of_picture_hides_is_found_when_centred(found):
 
 def test_stored_figures_of_models_files_are_shown(found):
     said = found["training with 80 % of the set uncoated: the model's file"]
-    assert said.count(",") == 4
-    with (ROOT / "docs" / "results" / "preference_faces.csv").open(encoding="utf-8") as stream:
+    with (ROOT / "docs" / "results" / "preference_now_samples.csv").open(
+        encoding="utf-8"
+    ) as stream:
         kept = [row for row in csv.DictReader(stream) if row["case"] == "share_20"]
-    p = sorted(float(row["p"]) for row in kept if row["control"] == "none")
-    assert len(p) == 3
-    assert said.startswith(f"p = {p[0]:.1g}, {p[1]:.1g}, {p[2]:.1g} alone; ")
+    p = {
+        control: ", ".join(
+            f"{one:.1g}"
+            for one in sorted(float(row["p"]) for row in kept if row["control"] == control)
+        )
+        for control in ("none", "clean", "three cleans")
+    }
+    assert p["none"].count(", ") == 2
+    assert said == (
+        f"p = {p['none']} alone; {p['clean']} minus one clean model; "
+        f"{p['three cleans']} minus three clean models"
+    )
+    assert "minus" not in found["training on the set, all of it coated: the model's file"]
