@@ -135,4 +135,3 @@ def test_stored_figures_of_models_files_are_shown(found):
         f"p = {p['none']} alone; {p['clean']} minus one clean model; "
         f"{p['three cleans']} minus three clean models"
     )
-    assert "minus" not in found["training on the set, all of it coated: the model's file"]
