@@ -158,9 +158,8 @@ def test_a_bad_file_is_told_once_and_again_when_it_has_changed(source: Path) -> 
     assert one.manifest.failures == ()
 
 
-def test_what_failed_is_tried_again_without_a_change(
-    source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def lock(monkeypatch: pytest.MonkeyPatch, times: int) -> list[str]:
+    """Let ``locked.png`` fail so often, and look often; returns the names of what was read."""
     monkeypatch.setattr(module, "AGAIN_SECONDS", 0.5)
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.2)
     tries: list[str] = []
@@ -168,11 +167,18 @@ def test_what_failed_is_tried_again_without_a_change(
 
     def locked(path: Path) -> Picture:
         tries.append(path.name)
-        if tries.count("locked.png") < 4 and path.name == "locked.png":
+        if path.name == "locked.png" and tries.count("locked.png") <= times:
             raise PermissionError(errno.EACCES, "Permission denied")
         return read(path)
 
     monkeypatch.setattr(growing, "read_picture", locked)
+    return tries
+
+
+def test_what_failed_is_tried_again_without_a_change(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = lock(monkeypatch, 3)
     noise(source / "good.png")
     noise(source / "locked.png")
     with watching(source) as one:
@@ -188,24 +194,14 @@ def test_what_failed_is_tried_again_without_a_change(
 def test_retries_are_not_put_off_by_other_images_and_survive_a_full_disk(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.5)
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.2)
+    tries, write = lock(monkeypatch, 2), growing.write_entry
     monkeypatch.setattr(module, "FULL_SECONDS", 0.3)
-    tries: list[str] = []
-    read, write = growing.read_picture, growing.write_entry
-
-    def locked(path: Path) -> Picture:
-        tries.append(path.name)
-        if tries.count("locked.png") < 3 and path.name == "locked.png":
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return read(path)
 
     def written(job: Any, *rest: Any) -> Any:
         if job.item.name == "locked.png" and tries.count("locked.png") == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(job, *rest)
 
-    monkeypatch.setattr(growing, "read_picture", locked)
     monkeypatch.setattr(growing, "write_entry", written)
     noise(source / "locked.png")
     with watching(source) as one:
