@@ -211,10 +211,7 @@ class CoatJournal:
         """
         coater, key = self._made_with
         if self._sources and coater == self.coater and key != self.key:
-            raise DatasetError(
-                f"{self.out} was coated with another key, perhaps for another recipient. Its "
-                "copies are not overwritten; choose another folder."
-            )
+            raise other_key_error(self.out)
 
     def begin(self, outputs: Iterable[str], kept: Iterable[CoatEntry]) -> None:
         """Start the journal of a run.
@@ -359,6 +356,20 @@ class CoatJournal:
         except OSError as error:
             raise self._unwritable(error) from error
         return manifest
+
+
+def other_key_error(out: object) -> DatasetError:
+    """What to say of a place with copies of the same coater and another key.
+
+    Parameters
+    ----------
+    out : object
+        The place, for the message.
+    """
+    return DatasetError(
+        f"{out} was coated with another key, perhaps for another recipient. Its copies are not "
+        "overwritten; choose another folder."
+    )
 
 
 def _stem(name: str) -> str | None:

@@ -26,7 +26,7 @@ from siren_ext.coating.manifest import (
 from siren_ext.errors import DatasetError
 from siren_ext.scale.places import Found, Place
 from siren_ext.scale.shard_worker import ShardDone
-from siren_ext.scale.store_records import FOLDER, work_of
+from siren_ext.scale.store_records import FOLDER, refuse_other_key, work_of
 from siren_ext.schema import parse_as, to_plain
 
 T = TypeVar("T", bound=Struct)
@@ -83,8 +83,8 @@ class ShardRecords:
     Raises
     ------
     DatasetError
-        The place has a file that would be replaced and that no earlier run wrote, or its records
-        are damaged.
+        The place has a file that would be replaced and that no earlier run wrote, its records are
+        damaged, or it was coated with another key.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ class ShardRecords:
             record = _record(name)
             if name in there and record in there:
                 line = self._read(record, ShardLine)
+                refuse_other_key(out, self._work, [line.work])
                 same = (line.work, line.stamp, line.size)
                 if same == (self._work, found.stamp, there[name].size):
                     self._lines[name] = line

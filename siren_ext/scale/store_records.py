@@ -14,6 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from siren_ext.coating.journal import other_key_error
 from siren_ext.coating.manifest import (
     MANIFEST_NAME,
     MAX_BYTES,
@@ -69,6 +70,31 @@ def work_of(coater: str, config: CoatConfig, key: str, *more: str) -> str:
     return json.dumps([coater, *made, key, *more])
 
 
+def refuse_other_key(out: Place, work: str, earlier: Iterable[str]) -> None:
+    """Refuse a place that was coated with the same coater and another key.
+
+    Parameters
+    ----------
+    out : Place
+        The output place.
+    work : str
+        Of this run, see :func:`work_of`.
+    earlier : Iterable[str]
+        Those that are recorded there.
+
+    Raises
+    ------
+    DatasetError
+        The copies may be those of another recipient, and would be replaced.
+    """
+    coater, *_, key = json.loads(work)[:5]
+    for one in set(earlier):
+        with suppress(ValueError, TypeError):  # of another version, or damaged
+            before, *_, other = json.loads(one)[:5]
+            if before == coater and other != key:
+                raise other_key_error(out.url)
+
+
 class StoreRecords:
     """What this and earlier runs did.
 
@@ -88,7 +114,7 @@ class StoreRecords:
     Raises
     ------
     DatasetError
-        The place has files but no records, or they are damaged.
+        The place has files but no records, they are damaged, or it was coated with another key.
     """
 
     def __init__(
@@ -106,6 +132,7 @@ class StoreRecords:
         self._pending: list[Line] = []
         for part in self._parts:
             self._recall(part, there[part].size)
+        refuse_other_key(out, self._work, (line.work for line in self._lines.values()))
         last = self._parts[-1].rpartition("/")[2] if self._parts else "0"
         self._number = int(last.partition(".")[0]) if last.partition(".")[0].isdigit() else 0
 

@@ -42,8 +42,10 @@ def test_parts_are_recalled_and_joined(tmp_path, monkeypatch) -> None:
     assert not second.finished("0.png", "0.png", "another stamp", there)
     assert not second.finished("0.png", "0_png.png", "stamp of 0.png", there)
     assert not second.finished("0.png", "0.png", "stamp of 0.png", {})
-    for other in (records(out, CoatConfig(strength=2.0)), records(out, key="k")):
-        assert not other.finished("0.png", "0.png", "stamp of 0.png", there)
+    other = records(out, CoatConfig(strength=2.0))
+    assert not other.finished("0.png", "0.png", "stamp of 0.png", there)
+    with pytest.raises(DatasetError, match="another key, perhaps for another recipient"):
+        records(out, key="k")
     second.add(entry("4.png"), "s")
     made = second.finish(names, {"5.png": "broken"}, complete=True)
     assert [one.source for one in made.entries] == names
