@@ -305,9 +305,9 @@ TABLES: dict[str, PaperTable] = {
         difference="As in the paper, fewer bits change nothing, in pictures or in the file. "
         "Trained further on 204 photos of faces, as long as before, a model makes other pictures "
         "(similarity .25 instead of .44), and these show nothing of the coating; in the paper they "
-        "do. Its file still does (p = 5e-4, without a control). Merged at half its strength, a "
-        "LoRA draws less of everything (similarity .39): the file shows the coating (4e-4), and "
-        "pictures don't (.1).",
+        "do. Its file still does (p = 8e-5 to .002, without a control). Merged at half its "
+        "strength, a LoRA draws less of everything (similarity .39): the file shows the coating "
+        "(3e-4 to 4e-4), and pictures don't (.1).",
     ),
     "appendix_c": PaperTable(
         "A change of each picture that hides the coating from an extractor (WEvade)",
