@@ -337,8 +337,8 @@ TABLES: dict[str, PaperTable] = {
                  paper="100 %"),
         ),
         difference="As in the paper, words in the captions of coated images do not keep the "
-        "coating from pictures that are asked for without them: p of pictures and file are as they "
-        "are without a trigger, as far as one model each can say.",
+        "coating from pictures that are asked for without them: three models have 3e-4 to .005 in "
+        "pictures and 2e-6 in the file, and one without a trigger .001 and 3e-6.",
     ),
     "appendix_d_style": PaperTable(
         "Style similarity instead of a coating",

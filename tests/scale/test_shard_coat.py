@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,13 +24,14 @@ from siren_ext.scale import run as module
 from siren_ext.scale.processes import ProcessEngine, ProcessWorker
 from siren_ext.scale.shard_coat import coat_shards
 from siren_ext.scale.shards import shards_at
+from siren_ext.scale.store_records import FOLDER
 
 pytest.importorskip("fsspec", reason="needs the extra 'cluster'")
 
 
 class Notes(Progress):
-    def __init__(self, after: int = 10**9) -> None:
-        super().__init__(lambda: len(self.names) >= after)
+    def __init__(self, enough: Callable[[], bool] = lambda: False) -> None:
+        super().__init__(enough)
         self.names: list[str] = []
         self.told: list[str] = []
 
@@ -221,18 +223,22 @@ def test_kills_and_stops_lose_nothing(shards, coater_file, tmp_path, monkeypatch
     monkeypatch.setattr(
         module, "ProcessEngine", lambda setup: engines.append(Killing(setup)) or engines[-1]
     )
-    first, second = Notes(after=6), Notes()
+
+    def recorded() -> set[str]:
+        return {path.name.removesuffix(".json") for path in (out / FOLDER).glob("*.tar.json")}
+
+    first, second = Notes(lambda: bool(recorded())), Notes()
     with pytest.raises(Cancelled):
         run(shards, coater_file, out, progress=first)
     assert len(engines[0].started) == 2
     assert not json.loads((out / MANIFEST_NAME).read_text())["complete"]
-    done = [path.name for path in out.glob("*.tar")]
+    done = recorded()
     assert 1 <= len(done) < 3
     monkeypatch.undo()
     made = run(f"file://{shards}", coater_file, out, progress=second, processes=2)
     assert made.complete
     assert len(made.entries) == 12
-    assert not {name.partition("/")[0] for name in second.names} & set(done)
+    assert not {name.partition("/")[0] for name in second.names} & done
     assert not list(out.glob(".part-*"))
     one = run(shards, coater_file, tmp_path / "one")
     assert [(e.source, e.output_sha256) for e in made.entries] == [
