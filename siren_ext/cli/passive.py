@@ -15,6 +15,7 @@ from siren_ext.cli.common import (
     report_notices,
     report_skipped,
     say,
+    split_assignment,
     watched,
 )
 from siren_ext.cli.generate import Adapters
@@ -252,11 +253,8 @@ def _refuse_idle(
     if suspect is None:
         idle, other = "likeness", "--suspect"
         options = [option for option, given in remote.items() if given]
-    options += [
-        f"--set {text.partition('=')[0].strip()}"
-        for text in assign or ()
-        if text.partition(".")[0].strip() == idle
-    ]
+    names = [split_assignment(text)[0] for text in assign or ()]
+    options += [f"--set {name}" for name in names if name.partition(".")[0] == idle]
     if options:
         raise ConfigError(f"{options[0]} was given, which is for a test of {other}; leave it out.")
 
