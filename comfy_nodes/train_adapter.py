@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -13,7 +12,6 @@ from .types import CATEGORY, schema
 
 if TYPE_CHECKING:
     from siren_ext.data.dataset import ImageSet
-    from siren_ext.personalize.config import PersonalizeConfig
     from siren_ext.progress import Progress
 
 SAME = "It was trained before from the same images and settings, so it was not trained again."
@@ -98,16 +96,16 @@ class TrainAdapter(io.ComfyNode):
         with host.long_step() as progress, host.learning():
             data = _opened(folder, progress)
             others = _opened(class_folder, progress) if class_folder.strip() else None
-            if path.exists():
-                _refuse_other(path, kind, data, model, config, others)
-                note = shown.shown(f"{what} found", [SAME], tone="good")
-                return io.NodeOutput(name, ui=note)
+            found = path.exists()  # another run's is refused
             path.parent.mkdir(parents=True, exist_ok=True)
             device = str(host.device())
             personalize(
                 data, model, config, path, class_images=others, device=device, progress=progress
             )
-        note = shown.shown(f"{what} saved", [f"models/{kind}/{name}"], tone="good")
+        if found:
+            note = shown.shown(f"{what} found", [SAME], tone="good")
+        else:
+            note = shown.shown(f"{what} saved", [f"models/{kind}/{name}"], tone="good")
         return io.NodeOutput(name, ui=note)
 
 
@@ -116,29 +114,6 @@ def _opened(folder: str, progress: Progress) -> ImageSet:
     from siren_ext.data.dataset import ImageSet
 
     return ImageSet.open(paths.image_folder(folder)).checked(progress=progress)
-
-
-def _refuse_other(
-    path: Path,
-    kind: str,
-    data: ImageSet,
-    model: str,
-    config: PersonalizeConfig,
-    others: ImageSet | None,
-) -> None:
-    """Refuse to overwrite a file that was not made from the same images and settings."""
-    from siren_ext.errors import AdapterError
-    from siren_ext.personalize.record import run_signature
-    from siren_ext.personalize.run import training_dtype
-    from siren_ext.personalize.save import finished
-
-    dtype = training_dtype(host.device(), config.precision)
-    run = run_signature(data, model, config, dtype, others)
-    if finished(path, run, config) is None:
-        raise AdapterError(
-            f"{path.name} exists already in models/{kind}, made from something else. "
-            "It is not overwritten; expected a new name in save_as."
-        )
 
 
 def _inputs() -> list[Any]:

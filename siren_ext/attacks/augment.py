@@ -225,12 +225,13 @@ def augmented(
     class_images: ImageSet | None = None,
     device: str = "auto",
     progress: Progress = NULL,
+    force: bool = False,
 ) -> AdapterSummary:
     """Personalise a model with images that are handled afresh at each step.
 
     Parameters
     ----------
-    data, model, config, out, class_images, device, progress
+    data, model, config, out, class_images, device, progress, force
         As in :func:`siren_ext.personalize.run.personalize`, by which the run is stopped and
         resumed.
 
@@ -258,5 +259,6 @@ def augmented(
         class_images=class_images,
         device=device,
         progress=progress,
+        force=force,
         make=partial(AugmentingTrainer, images=images),
     )

@@ -325,12 +325,13 @@ def unlearn(
     class_images: ImageSet | None = None,
     device: str = "auto",
     progress: Progress = NULL,
+    force: bool = False,
 ) -> AdapterSummary:
     """Personalise a model, and unlearn the images that it denoises best.
 
     Parameters
     ----------
-    data, model, config, out, class_images, device, progress
+    data, model, config, out, class_images, device, progress, force
         As in :func:`siren_ext.personalize.run.personalize`, by which the run is stopped and
         resumed.
 
@@ -358,5 +359,6 @@ def unlearn(
         class_images=class_images,
         device=device,
         progress=progress,
+        force=force,
         make=make,
     )

@@ -5,7 +5,7 @@ each key sample with the same probability p0, independently of the others. A sma
 how the model came to reproduce them: it may have been trained on the source's training images, or
 on another model's copies of them, instead of on the source's pictures. Nor does it hold if innocent
 models differ among themselves by more than chance; the verdict therefore also compares with the
-best of them.
+best of them. That one more innocent model exceeds all k others has a chance of at most 1 / (k + 1).
 """
 
 from __future__ import annotations
@@ -101,8 +101,9 @@ class InnocentRate:
     rate : float
         Their share, or the fallback of 5 % if there are fewer than three models.
     upper : float
-        Upper end of its exact 95 % interval, which the verdict takes for p0: an estimate of 0 would
-        make every hit infinitely surprising. Not below the fallback if there are too few models.
+        Upper end of its exact 95 % interval, as if all models were alike. The verdict takes it for
+        p0: an estimate of 0 would make every hit infinitely surprising. Not below the fallback if
+        there are too few models.
     measured : bool
         Whether there were enough models.
     """

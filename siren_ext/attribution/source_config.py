@@ -72,7 +72,8 @@ class SourceConfig(Config):
         A key sample is dropped unless the public base model is farther from it than the source by
         this much.
     alpha : float
-        Accepted risk of accusing an innocent model.
+        Nothing is accused unless p is below it. p counts key samples: where innocent models differ
+        by more than chance, more of them are accused (docs/attribution.md).
     least_confidence : float
         Share of key samples below which nothing is accused, however small p is.
     seed : int

@@ -101,6 +101,13 @@ def verdict_notes(rate: InnocentRate, origin: str, reused: bool, missed: int) ->
             f"The rate of innocent models was measured on {rate.models} of them; three or more are "
             f"needed. {rate.upper:.0%} is assumed instead, {whence}, so nobody is accused."
         )
+    else:
+        notes.append(
+            "p counts key samples, as if all innocent models reproduced them equally often. Where "
+            "some reproduce more than others it is too small. Whatever they do, one more innocent "
+            f"model reproduces more than all {rate.models} of them in at most 1 of "
+            f"{rate.models + 1} cases; more innocent models lower that."
+        )
     if origin == "paper":
         notes.append(
             "The threshold is the paper's, for Stable Diffusion at 512 pixels. Give known and "

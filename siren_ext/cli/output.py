@@ -17,7 +17,7 @@ Force = Annotated[
     bool,
     typer.Option(
         "--force",
-        help="Let --out replace a file of another kind, or a signed report.",
+        help="Let --out replace what this command would keep, such as another kind of file.",
         rich_help_panel="Running",
     ),
 ]

@@ -141,7 +141,8 @@ def personalize_(
     with watched(quiet) as progress:
         images = found.checked(progress=progress)
         more = more and more.checked(progress=progress)
-        made = train(images, base, chosen, out, class_images=more, device=device, progress=progress)
+        where: Any = {"device": device, "progress": progress, "force": force}
+        made = train(images, base, chosen, out, class_images=more, **where)
     say(f"{WRITTEN[chosen.method]} written: {out}")
     problems = [*images.problems, *(more.problems if more is not None else ())]
     if augment:

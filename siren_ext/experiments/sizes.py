@@ -13,6 +13,7 @@ from siren_ext.experiments.model_sizes import (
     Drawn,
     Floats,
     any_statistic,
+    key_samples,
     predicted,
     ranked,
 )
@@ -349,5 +350,9 @@ SIMULATIONS: tuple[Simulation, ...] = (
     Simulation("one more model beside 3", predicted(3)),
     Simulation("one more model beside 8", predicted(8)),
     Simulation("16 bits and their pairs, 400 drawn messages", any_statistic),
+    *(
+        Simulation(f"30 key samples, 10 innocent models, {words}", key_samples(spread))
+        for spread, words in ((0.0, "alike"), (0.05, "rates .2 ± .05"), (0.1, "rates .2 ± .1"))
+    ),
 )
 """All simulations, in the order of the table."""

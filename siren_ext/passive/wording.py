@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from siren_ext.passive.set_config import SetComparison
     from siren_ext.passive.share import UsedShare
 
-PASSIVE_WORDING = 1
+PASSIVE_WORDING = 2
 """Version of these sentences; reports store it. Raise it when one of them changes."""
 
 Outcome = Literal[
@@ -174,7 +174,10 @@ def share_words(share: UsedShare) -> str:
     about = f"About {share.share:.0%} of the published images stand out"
     if share.low <= 0:
         return f"{about}, but there are too few images for a lower limit."
-    return f"{about}; with {share.level:.0%} confidence it is {share.low:.0%} or more."
+    return (
+        f"{about}; with {share.level:.0%} confidence it is {share.low:.0%} or more, if published "
+        "images that were not used stand out no more than unpublished ones."
+    )
 
 
 def combined_words(
@@ -200,7 +203,8 @@ def combined_words(
     """
     first = (
         f"The keyed test counts first, because it does not depend on which images were chosen: it "
-        f"says '{keyed_outcome}' (chance: {odds(keyed_p)}). "
+        f"says '{keyed_outcome}' ({odds(keyed_p)}, where {odds(keyed_alpha)} or less counts as "
+        "found). "
     )
     if keyed_outcome == "coating found":
         second = (

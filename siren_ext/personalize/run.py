@@ -23,7 +23,13 @@ from siren_ext.personalize.data import Batch, TrainingData, prepare
 from siren_ext.personalize.loop import begin, read_state, run_steps
 from siren_ext.personalize.prior import check_prior, class_data
 from siren_ext.personalize.record import metadata, run_signature
-from siren_ext.personalize.save import check_out, check_written, finished, make_weights, save
+from siren_ext.personalize.save import (
+    check_out,
+    check_written,
+    finished,
+    make_weights,
+    save,
+)
 from siren_ext.personalize.word import check_prompts, check_tokens, check_word
 from siren_ext.progress import NULL, Progress
 from siren_ext.ranks import current
@@ -42,6 +48,7 @@ def personalize(
     device: str = "auto",
     progress: Progress = NULL,
     make: Callable[..., Trainer] | None = None,
+    force: bool = False,
 ) -> AdapterSummary:
     """Personalise a model with images, and write the result in the usual format of the method.
 
@@ -65,8 +72,9 @@ def personalize(
     progress : Progress
         One unit per step.
     make : callable or None
-        Makes another kind of :class:`Trainer`, which may depend on nothing but the settings besides
-        what every trainer is given.
+        Makes another kind of :class:`Trainer`, which may depend on nothing but the settings.
+    force : bool
+        Replace another model in the place of ``out``, once this one is trained.
 
     Returns
     -------
@@ -77,7 +85,7 @@ def personalize(
     ------
     ConfigError
         If a setting does not suit the method or the model, there are neither class images nor a
-        class prompt, ``out`` can't be written, or ``<out>.state`` belongs to another run.
+        class prompt, ``out`` can't be written, or it or ``<out>.state`` belongs to another run.
     DatasetError
         If no image can be read, an image has no caption, or no caption has the new word.
     ModelError, MissingExtraError
@@ -94,7 +102,7 @@ def personalize(
     given = None if class_images is None else class_images.checked(progress=progress)
     run = run_signature(data, model, config, dtype, given)
     state = out.with_name(out.name + ".state")
-    summary = finished(out, run, config)
+    summary = finished(out, run, config, force=force)
     saved = None if summary is not None else read_state(state, run)
     current().wait()  # before the main process writes either of them
     if summary is not None:
@@ -103,8 +111,7 @@ def personalize(
     check_written(out, pipeline, config)
     training = prepare(data, pipeline, config, progress)
     check_word(pipeline, training.prompts, config)  # before class images are generated
-    generated = None if saved is None else saved.get("class")
-    prior = class_data(config, pipeline, given, progress, generated)
+    prior = class_data(config, pipeline, given, progress, saved and saved.get("class"))
     trainer = (make or Trainer)(pipeline, training, config, prior)
     trainer.generated = prior.latents if prior is not None and given is None else None
     begin(trainer, state, run, saved)

@@ -165,7 +165,9 @@ def check_written(out: Path, pipeline: Pipeline, config: PersonalizeConfig) -> N
         check_single(pipeline)
 
 
-def finished(out: Path, run: str, config: PersonalizeConfig) -> AdapterSummary | None:
+def finished(
+    out: Path, run: str, config: PersonalizeConfig, *, force: bool = False
+) -> AdapterSummary | None:
     """What was written, if it is the result of the same run.
 
     Parameters
@@ -176,8 +178,17 @@ def finished(out: Path, run: str, config: PersonalizeConfig) -> AdapterSummary |
         The signature of the run.
     config : PersonalizeConfig
         Gives the method.
+    force : bool
+        Allow a model of another run or program there.
+
+    Raises
+    ------
+    ConfigError
+        If there is one.
     """
     if not is_present(out) or _record(out).get(RUN_KEY) != run:
+        if not force:
+            _refuse_other(out)
         return None
     try:
         if config.method not in WHOLE_MODELS:
@@ -186,6 +197,20 @@ def finished(out: Path, run: str, config: PersonalizeConfig) -> AdapterSummary |
         return found if _record(out).get(_FINGERPRINT, found.hash) == found.hash else None
     except SirenError:
         return None  # damaged, and overwritten
+
+
+def _refuse_other(out: Path) -> None:
+    """Refuse what is there, unless it is empty."""
+    if is_folder(out):
+        empty = not any(out.iterdir())
+    else:
+        empty = not is_present(out) or (is_file(out) and out.stat().st_size == 0)
+    if not empty:
+        raise ConfigError(
+            f"{out} exists already, and was not made from these images, this model and these "
+            "settings. It is not overwritten; expected a new name. The command line replaces it "
+            "with --force."
+        )
 
 
 def save(

@@ -69,9 +69,9 @@ class MetaConfig(Config):
         How far the start moves towards the adapted weights, 0 to 1 (epsilon in Eq. 9 and 10).
     variant : str
         ``default`` is Reptile: each task begins at the start, and the start is the result.
-        ``official`` is what SIREN's code does: the adapted weights are moved by as much as the
-        start (except the extractor's last layer), the next task begins with them, and they are
-        the result.
+        ``official`` moves weights as SIREN's code does: the adapted ones are moved by as much as
+        the start (except the extractor's last layer), the next task begins with them, and they
+        are the result. The code's other settings are in docs/official_preset.md.
     plain_tasks : int
         Number of first tasks with detection alone when training begins with random weights.
     seed : int

@@ -112,7 +112,8 @@ def personalised(
 
     if config.prompt is None and not all(item.caption for item in data.items):
         config = replace(config, prompt=prompt)
-    personalize(data, base, config, place, device=device, progress=progress)
+    # the coater is refused before if it is another one's, so this can only be left over
+    personalize(data, base, config, place, device=device, progress=progress, force=True)
     pipeline = load_stand_in(base, place, pick_device(device))
     captions, identity = data.captions(default=prompt), stand_in_identity(base, place)
     return DiffusionSurrogate(pipeline, prompt, captions, identity=identity)

@@ -21,7 +21,7 @@ from siren_ext.verdict.twins_words import TWINS_NAME, TWINS_QUESTION, twins_head
 if TYPE_CHECKING:
     from siren_ext.verdict.findings import Finding, Test
 
-WORDING = 6
+WORDING = 7
 """Version of these sentences. Reports store it, so that a check compares only sentences of its own
 version; raise it when a headline, a warning, a limit or :func:`odds` changes."""
 
@@ -71,8 +71,9 @@ _HIGHER = (
 
 BASE_FOUND = (
     "The model fits the secret message, but so does the base model in its place, which never saw "
-    "the coating (chance: {chance}). So the message fits the images, or the clean models that were "
-    "subtracted, and the find does not count. Measure again with the untouched originals."
+    "the coating ({keys} would fit it as well). So the message fits the images, or the clean "
+    "models that were subtracted, and the find does not count. Measure again with the untouched "
+    "originals."
 )
 """The headline if the base model is found in the suspect's place."""
 
@@ -225,7 +226,7 @@ def headline(
         return (unlike(finding) if finding.unlike else _HIGHER) + tail
     if finding.outcome == "inconclusive":
         if finding.whole is not None and finding.p_value <= alpha:
-            return BASE_FOUND.format(chance=odds(finding.whole.base_p or 0.0)) + tail
+            return BASE_FOUND.format(keys=share_of_keys(finding.whole.base_p or 0.0)) + tail
         if finding.control is not None and alpha >= finding.smallest_p:
             return _unreadable(finding.control.result.p_value * finding.price, risk) + tail
         return _too_little(finding, risk) + tail
@@ -279,11 +280,23 @@ def _keyed(finding: Finding, risk: str, preference: bool) -> str:
     return f"{trace} the key better than the accepted risk of {risk} allows: {fitting}."
 
 
+def share_of_keys(p: float) -> str:
+    """A p of a keyed test in words, such as "1 of 5,000 random keys".
+
+    Parameters
+    ----------
+    p : float
+        The share of random keys.
+    """
+    share = odds(p).replace("1 in ", "1 of ")
+    return f"{share} of random keys" if p >= 0.05 else f"{share} random keys"
+
+
 def _fitting(finding: Finding, preference: bool) -> str:
     """How many random keys would fit as well, and the price for choosing among keys and tests."""
-    p = finding.own_p
-    share = odds(p).replace("1 in ", "1 of ")
-    keys = f"{share} of random keys" if p >= 0.05 else f"{share} random keys"
+    keys = share_of_keys(finding.own_p)
+    if finding.whole:  # estimated from drawn messages, not counted
+        keys = f"about {keys}"
     said = f"{keys} would fit {'the model' if preference else 'these pictures'} as well"
     if finding.price == 1:
         return said

@@ -37,6 +37,7 @@ def test_many_hits_accuse_and_few_do_not() -> None:
     assert found.p_at_rate < found.p_value < 1e-3
     assert "reproduces 20 of 30 key samples" in found.headline
     assert found.models == {"i0": (1, 30), "i1": (2, 30), "i2": (0, 30)}
+    assert any("all 3 of them in at most 1 of 4 cases" in note for note in found.notes)
     assert judge_source(answers(3), {}, innocents(1, 2, 0), SourceConfig()).outcome == "open"
 
 
@@ -45,6 +46,7 @@ def test_without_a_measured_rate_nobody_is_accused() -> None:
     assert found.outcome == "open"
     assert found.p_value < 1e-3
     assert any("nobody is accused" in note for note in found.notes)
+    assert not any("in at most 1 of" in note for note in found.notes)
 
 
 def test_an_innocent_model_with_as_many_hits_stops_the_accusation() -> None:

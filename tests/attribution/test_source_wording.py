@@ -28,7 +28,9 @@ def test_a_headline_names_counts_and_the_innocent_rate() -> None:
 
 def test_notes_say_what_makes_the_figures_weak() -> None:
     good = innocent_rate([np.full(4, 0.3)] * 3, 0.15)
-    assert verdict_notes(good, "given", False, 0) == ()
+    (models,) = verdict_notes(good, "given", False, 0)
+    assert "as if all innocent models reproduced them equally often" in models
+    assert "all 3 of them in at most 1 of 4 cases" in models
     notes = " ".join(verdict_notes(innocent_rate([], 0.15), "paper", True, 2))
     for part in ("three or more are needed", "Stable Diffusion at 512", "Give four", "2 pictures"):
         assert part in notes

@@ -12,8 +12,8 @@ def test_personalize_passes_its_settings(call, photos: Path, tmp_path: Path, mon
 
     seen: dict[str, object] = {}
 
-    def stand_in(data, model, config, out, *, class_images, device, progress) -> None:
-        seen.update(data=len(data), model=model, config=config, out=out, device=device)
+    def stand_in(data, model, config, out, *, class_images, device, progress, force) -> None:
+        seen.update(data=len(data), model=model, config=config, out=out, device=device, force=force)
         seen["class_images"] = class_images and len(class_images)
 
     monkeypatch.setattr(module, "personalize", stand_in)
@@ -22,6 +22,9 @@ def test_personalize_passes_its_settings(call, photos: Path, tmp_path: Path, mon
     code, _, err = call(*line, "--set", "rank=4", "--device", "cpu")
     assert code == 0, err
     assert (seen["data"], seen["model"], seen["out"], seen["device"]) == (4, "pocket", out, "cpu")
+    assert seen["force"] is False
+    assert call(*line, "--force")[0] == 0
+    assert seen["force"] is True
     assert seen["config"] == PersonalizeConfig(steps=7, rank=4)
     assert seen["class_images"] is None
     line = ["personalize", photos, "--base", "pocket", "--out", tmp_path / "model"]
@@ -84,7 +87,7 @@ def test_unlearning_has_its_own_settings(call, photos: Path, tmp_path: Path, mon
 
     seen: dict[str, object] = {}
 
-    def stand_in(data, model, config, out, *, class_images, device, progress) -> None:
+    def stand_in(data, model, config, out, *, class_images, device, progress, force) -> None:
         seen.update(config=config)
 
     monkeypatch.setattr(unlearning, "unlearn", stand_in)
@@ -103,7 +106,7 @@ def test_augmentations_are_settings(call, photos: Path, tmp_path: Path, monkeypa
 
     seen: dict[str, object] = {}
 
-    def stand_in(data, model, config, out, *, class_images, device, progress):
+    def stand_in(data, model, config, out, *, class_images, device, progress, force):
         seen.update(config=config)
         return SimpleNamespace(metadata={augment.FACT: '[["narrow.png", "It is too narrow."]]'})
 

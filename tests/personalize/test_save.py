@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support.short_runs import METHODS, PROMPT, WORD, load, picture, short, trained
 from support.tiny_models import need_models
 
@@ -118,13 +119,13 @@ def test_other_folders_are_not_replaced(model: Path, data: ImageSet, tmp_path: P
     for name in ("model.old", "model.new"):  # somebody's own
         (tmp_path / name).mkdir()
         (tmp_path / name / "letter.txt").write_text("mine")
-    second = personalize(data, model, short("full", steps=1, seed=1), out, device="cpu")
+    second = personalize(data, model, short("full", steps=1, seed=1), out, device="cpu", force=True)
     assert first.hash != second.hash
     assert {path.name for path in tmp_path.iterdir()} == {"model", "model.old", "model.new"}
     assert (tmp_path / "model.old" / "letter.txt").read_text() == "mine"
     (out / "pictures").mkdir()
     with pytest.raises(ConfigError, match="such as pictures, which are not replaced"):
-        personalize(data, model, short("full", steps=2), out, device="cpu")
+        personalize(data, model, short("full", steps=2), out, device="cpu", force=True)
 
 
 def test_a_place_that_is_read_only_is_told_before_training(
@@ -150,10 +151,10 @@ def test_a_link_to_a_folder_stays_a_link(model: Path, data: ImageSet, tmp_path: 
     config, target, link = short("full", steps=1), tmp_path / "target", tmp_path / "link"
     personalize(data, model, config, target, device="cpu")
     link.symlink_to(target)
-    found = personalize(data, model, short("full", steps=1, seed=1), link, device="cpu")
+    found = personalize(data, model, short("full", steps=1, seed=1), link, device="cpu", force=True)
     assert link.is_symlink()
     assert {path.name for path in tmp_path.iterdir()} == {"target", "link"}
-    assert personalize(data, model, config, target, device="cpu").hash != found.hash
+    assert personalize(data, model, config, target, device="cpu", force=True).hash != found.hash
 
 
 def test_a_damaged_model_is_written_again(model: Path, data: ImageSet, tmp_path: Path) -> None:
@@ -165,6 +166,30 @@ def test_a_damaged_model_is_written_again(model: Path, data: ImageSet, tmp_path:
         damage()
         assert personalize(data, model, config, out, device="cpu").hash == first.hash
         assert weights.read_bytes() == whole
+
+
+@pytest.mark.parametrize("method", ["lora", "textual-inversion", "custom-diffusion"])
+def test_a_model_of_another_run_is_kept_unless_forced(
+    model: Path, data: ImageSet, tmp_path: Path, method: str
+) -> None:
+    config = short(method, steps=1)
+    other = dataclasses.replace(config, seed=config.seed + 1)
+    out = tmp_path / ("made" if method == "custom-diffusion" else "made.safetensors")
+    first = personalize(data, model, config, out, device="cpu")
+    with pytest.raises(ConfigError, match="It is not overwritten; expected a new name"):
+        personalize(data, model, other, out, device="cpu")
+    assert personalize(data, model, config, out, device="cpu").hash == first.hash
+    assert personalize(data, model, other, out, device="cpu", force=True).hash != first.hash
+
+
+def test_a_file_of_another_program_is_kept(model: Path, data: ImageSet, tmp_path: Path) -> None:
+    out = tmp_path / "made.safetensors"
+    save_file({"lora": torch.zeros(2)}, out)
+    config = short("lora", steps=1)
+    with pytest.raises(ConfigError, match="It is not overwritten"):
+        personalize(data, model, config, out, device="cpu")
+    out.write_bytes(b"")  # an empty one is no model
+    assert personalize(data, model, config, out, device="cpu").modules
 
 
 def test_diverged_weights_are_not_written(model: Path, data: ImageSet, tmp_path: Path) -> None:
