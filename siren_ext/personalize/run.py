@@ -89,13 +89,12 @@ def personalize(
     DatasetError
         If no image can be read, an image has no caption, or no caption has the new word.
     ModelError, MissingExtraError
-        If the model cannot be loaded or not be written as one file, the loss is not finite, or peft
-        or accelerate is not installed.
+        If the model can't be loaded or written as one file, the loss is not finite, or peft or
+        accelerate is not installed.
     Cancelled, RankLostError
         If the user stopped, or another process of the run has ended; the state is saved.
     """
-    out = Path(out)
-    check_out(out, config, model)
+    check_out(out := Path(out), config, model)
     check_prior(config, class_images)
     dtype = training_dtype(target := pick_device(device), config.precision)
     data = data.checked(progress=progress)
