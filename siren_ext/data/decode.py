@@ -23,7 +23,41 @@ STRUCTURAL_TAGS = frozenset(
 )
 
 
-_EXIF_IFD, _MAKER_NOTE, _JPEG_START = 0x8769, 0x927C, b"\xff\xd8\xff"
+_EXIF_IFD, _GPS_IFD, _MAKER_NOTE, _JPEG_START = 0x8769, 0x8825, 0x927C, b"\xff\xd8\xff"
+
+
+class _Kept(str):
+    """A text that is written with the bytes with which Pillow read it."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "", errors: str = "") -> bytes:
+        try:
+            return super().encode("latin-1")
+        except UnicodeEncodeError:  # not read by Pillow
+            return super().encode("utf-8", "replace")
+
+
+def exif_bytes(exif: Image.Exif) -> bytes:
+    """The EXIF block, with texts as they were read.
+
+    The standard allows ASCII alone, and cameras and programs write UTF-8 all the same. Pillow reads
+    any byte, but writes "?" in place of what is not ASCII.
+
+    Parameters
+    ----------
+    exif : PIL.Image.Exif
+        The entries.
+    """
+    tables: list[Any] = [exif]
+    for tag in {_EXIF_IFD, _GPS_IFD} & set(exif):
+        own = exif[tag]
+        tables.append(own if isinstance(own, dict) else exif.get_ifd(tag))
+    for table in tables:
+        for tag, value in list(table.items()):
+            if isinstance(value, str):
+                table[tag] = _Kept(value)
+    return exif.tobytes()
 
 
 def is_animated(image: Image.Image) -> bool:
@@ -64,7 +98,7 @@ def upright_exif(image: Image.Image, notes: list[str]) -> tuple[int, bytes | Non
         if isinstance(own := shot.get(_MAKER_NOTE), bytes) and _JPEG_START in own:
             del shot[_MAKER_NOTE]
             notes.append("The camera's own EXIF data were dropped: they hold a preview.")
-        return int(orientation), exif.tobytes() if len(exif) else None
+        return int(orientation), exif_bytes(exif) if len(exif) else None
     except Exception:  # malformed EXIF can raise almost anything
         notes.append("The EXIF block is malformed and was dropped.")
         return 1, None

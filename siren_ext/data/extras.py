@@ -42,7 +42,7 @@ _MOST_DPI = 1e6
 _TIFF_XMP, _X_RESOLUTION, _TIFF_IPTC, _TIFF_PHOTOSHOP, _TIFF_C2PA = 700, 282, 33723, 34377, 0xCD41
 _PSD_XMP = 1060
 _RAW = PROFILE_KEY.removesuffix("iptc").lower()
-_PHOTOSHOP = b"Photoshop 3.0\0"
+_PHOTOSHOP, _PHOTOSHOP_2_5 = b"Photoshop 3.0\0", b"Adobe_Photoshop2.5:"
 _XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 _PICTURES = ("xmp:Thumbnails", "xap:Thumbnails", "GImage:Data", "GDepth:Data")
 _PICTURE_VALUES = re.compile(r"""\sG(?:Image|Depth):Data\s*=\s*(?:"[^"]*"|'[^']*')""")
@@ -222,12 +222,20 @@ def _jpeg_segments(image: Image.Image, text: dict[str, str], notes: list[str]) -
     for name, content in segments:  # older Pillow leaves XMP to its caller
         if name == "APP1" and content.startswith(_XMP_HEAD):
             _keep_xmp(content[len(_XMP_HEAD) :], text)
-    # long resources are split over several segments
-    return b"".join(
-        content[len(_PHOTOSHOP) :]
-        for name, content in segments
-        if name == "APP13" and content.startswith(_PHOTOSHOP)
-    )
+    parts = [_app13(content, notes) for name, content in segments if name == "APP13"]
+    return b"".join(parts)  # long resources are split over several segments
+
+
+def _app13(content: bytes, notes: list[str]) -> bytes:
+    """The Photoshop resources of a segment, which may be of old programs or be IPTC alone."""
+    if content.startswith(_PHOTOSHOP):
+        return content[len(_PHOTOSHOP) :]
+    if content.startswith(_PHOTOSHOP_2_5):
+        return content[len(_PHOTOSHOP_2_5) :].lstrip(b"\0")
+    fields = resources_of(content)
+    if fields is None:
+        _note_others("JPEG segments", ["APP13"], notes)
+    return fields or b""
 
 
 def _keep_xmp(packet: Any, text: dict[str, str]) -> None:
@@ -292,6 +300,8 @@ def _resolution(image: Image.Image) -> tuple[float, float] | None:
                 return None
         except Exception:  # malformed EXIF can raise almost anything
             return None
+    if image.format == "TIFF" and _X_RESOLUTION not in getattr(image, "tag_v2", {}):
+        return None  # Pillow gives 1
     try:
         across, down = (float(value) for value in info["dpi"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):

@@ -1,8 +1,8 @@
 """IPTC fields: author, copyright and caption as photographers' programs write them.
 
-JPEG and TIFF files hold them in Photoshop's image resources (blocks that begin with ``8BIM``), PNG
-files in a text of ImageMagick's, which ExifTool and others read too. WebP has no place for them;
-there they become XMP, by the table of the IPTC Core schema.
+JPEG and TIFF files hold them in Photoshop's image resources (blocks that begin with ``8BIM``, among
+those of other Adobe programs), PNG files in a text of ImageMagick's, which ExifTool and others read
+too. WebP has no place for them; there they become XMP, by the table of the IPTC Core schema.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from xml.sax.saxutils import escape
 
 PROFILE_KEY = "Raw profile type iptc"
 """The PNG text that holds the resources, in hexadecimal digits."""
+
+SIGNATURES = (b"8BIM", b"MeSa", b"AgHg", b"PHUT", b"DCSR")
+"""How a resource begins; only those of the first kind can hold IPTC fields."""
+CUT = "Photoshop resources are damaged, and what lies behind that was dropped."
 
 _FIELDS = 0x0404
 # IPTC fields, "is copyrighted", address of the owner, checksum of the fields
@@ -59,21 +63,33 @@ _ABOUT = re.compile(r"rdf:about=([\"']).*?\1", re.DOTALL)
 _MALFORMED_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def _blocks(resources: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each resource, as far as they can be followed."""
+def _blocks(resources: bytes) -> tuple[list[tuple[int, bytes]], bool]:
+    """Number and content of each ``8BIM`` resource, and whether all could be followed."""
+    found: list[tuple[int, bytes]] = []
     start = 0
-    while resources[start : start + 4] == b"8BIM" and len(resources) >= start + 12:
+    while resources[start : start + 4] in SIGNATURES and len(resources) >= start + 12:
         (number,) = struct.unpack_from(">H", resources, start + 4)
         name = 1 + resources[start + 6]
         begin = start + 6 + name + name % 2
         if len(resources) < begin + 4:
-            return
+            break
         (size,) = struct.unpack_from(">I", resources, begin)
-        content = resources[begin + 4 : begin + 4 + size]
-        if len(content) < size:
-            return
-        yield number, content
-        start = begin + 4 + size + size % 2
+        end = begin + 4 + size
+        content = resources[begin + 4 : end]
+        if end > len(resources):
+            fields = sum(5 + len(text) for *_, text in _datasets(content))
+            if number == _FIELDS and fields:  # those that are there as a whole
+                found.append((number, content[:fields]))
+            return found, False
+        if resources.startswith(b"8BIM", start):
+            found.append((number, content))
+        start = end + size % 2
+        if (
+            resources[start : start + 4] not in SIGNATURES
+            and resources[end : end + 4] in SIGNATURES
+        ):
+            start = end  # some programs don't pad
+    return found, not resources[start:].strip(b"\0")
 
 
 def _packed(number: int, content: bytes) -> bytes:
@@ -91,14 +107,16 @@ def kept_resources(resources: bytes, notes: list[str]) -> bytes | None:
     resources : bytes
         The blocks, from the first ``8BIM``.
     notes : list of str
-        Receives a note if the file has paths.
+        Receives a note if the file has paths, or if resources are damaged.
 
     Returns
     -------
     bytes | None
         Blocks of the same form; None if there are none to keep.
     """
-    found = list(_blocks(resources))
+    found, whole = _blocks(resources)
+    if not whole:
+        notes.append(CUT)
     if any(number in _PATHS for number, _ in found):
         notes.append("Photoshop paths were dropped.")
     kept = [_packed(number, content) for number, content in found if number in _KEPT and content]
@@ -135,7 +153,7 @@ def from_profile(text: str) -> bytes | None:
         return None
     if content.startswith(b"\x1c"):  # some programs store the fields alone
         return resources_of(content)
-    return content if content.startswith(b"8BIM") else None
+    return content if content.startswith(SIGNATURES) else None
 
 
 def _datasets(fields: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -158,7 +176,7 @@ def read_fields(resources: bytes) -> dict[int, list[str]]:
     resources : bytes
         From :func:`kept_resources`.
     """
-    fields = b"".join(content for number, content in _blocks(resources) if number == _FIELDS)
+    fields = b"".join(content for number, content in _blocks(resources)[0] if number == _FIELDS)
     found = list(_datasets(fields))
     utf8 = any((record, number) == (1, 90) and _UTF8 in text for record, number, text in found)
     texts: dict[int, list[str]] = {}

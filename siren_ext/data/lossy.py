@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import TAGS
 
-from siren_ext.data.decode import XMP_KEY, Bytes
+from siren_ext.data.decode import XMP_KEY, Bytes, exif_bytes
 from siren_ext.data.extras import COMMENT_KEY
 from siren_ext.data.images import Picture, read_picture
 from siren_ext.data.iptc import add_to_xmp
@@ -188,7 +188,7 @@ def _fitting_exif(exif: bytes | None, notes: list[str]) -> bytes | None:
             del table[tag]
             if fields or _EXIF_FIELDS in block:
                 block[_EXIF_FIELDS] = fields
-            exif = block.tobytes()
+            exif = exif_bytes(block)
             dropped.append(TAGS.get(tag, f"tag {tag}"))
     except Exception:  # malformed EXIF can raise almost anything
         notes.append("EXIF of more than 64 kB was dropped: JPEG has no room for it.")
@@ -274,7 +274,7 @@ def _webp_exif(picture: Picture, notes: list[str]) -> bytes | None:
         if comment and _USER_COMMENT not in fields:
             fields[_USER_COMMENT] = b"UNICODE\0" + comment.encode("utf-16-be", "replace")
             exif[_EXIF_FIELDS] = fields
-        return exif.tobytes()
+        return exif_bytes(exif)
     except Exception:  # malformed EXIF can raise almost anything
         notes.append("The comment or the resolution was dropped: the EXIF block is malformed.")
         return picture.exif

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from siren_ext.data.decode import XMP_KEY
 from siren_ext.data.extras import without_pictures
 from siren_ext.data.images import Picture, read_picture, write_picture
 from siren_ext.data.iptc import read_fields
+from siren_ext.data.lossy import write_lossy
 
 C2PA = (
     "Content credentials (C2PA) were dropped: they are valid only for the unchanged original. Coat "
@@ -64,6 +66,46 @@ def test_iptc_that_is_split_over_segments_is_joined(tmp_path: Path) -> None:
     assert fields(copied(jpeg(tmp_path / "long.jpg", *parts))) == long
 
 
+def test_iptc_of_old_programs_and_alone_is_kept(tmp_path: Path) -> None:
+    block = resource(0x0404, iptc_fields(IPTC))
+    heads = {"old.jpg": b"Adobe_Photoshop2.5:\0\0" + block, "bare.jpg": iptc_fields(IPTC)}
+    for name, content in heads.items():
+        assert fields(copied(jpeg(tmp_path / name, segment(0xED, content)))) == IPTC
+    unknown = copied(jpeg(tmp_path / "odd.jpg", segment(0xED, b"something")))
+    assert unknown.extras.iptc is None
+    read = read_picture(tmp_path / "odd.jpg")
+    assert "Data of other programs were dropped: JPEG segments APP13." in read.notes
+
+
+def exif_of(**texts: bytes) -> bytes:
+    """An EXIF block with texts as they are, which Pillow would not write."""
+    tags = {"description": 0x010E, "artist": 0x013B, "rights": 0x8298}
+    at, table, values = 8 + 2 + 12 * len(texts) + 4, b"", b""
+    for name in sorted(texts, key=lambda one: tags[one]):
+        text = texts[name] + b"\0"
+        table += struct.pack("<HHII", tags[name], 2, len(text), at + len(values))
+        values += text + b"\0" * (len(text) % 2)
+    head = b"II*\0" + struct.pack("<IH", 8, len(texts))
+    return b"Exif\0\0" + head + table + bytes(4) + values
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_texts_in_exif_keep_their_bytes(tmp_path: Path, encoding: str, suffix: str) -> None:
+    rights, artist = "© 2024 Jörg Müller".encode(encoding), "Jörg aus Köln".encode(encoding)
+    source = tmp_path / f"photo{suffix}"
+    smooth().save(source, exif=exif_of(rights=rights, artist=artist))
+    picture = copied(source)
+    assert rights in (picture.exif or b"")
+    assert artist in (picture.exif or b"")
+    for name in ("copy.jpg", "copy.webp"):
+        write_lossy(
+            dataclasses.replace(picture, text={"Comment": "a"}), tmp_path / name, quality=90
+        )
+        with Image.open(tmp_path / name) as image:
+            assert rights in image.info["exif"]
+
+
 def test_iptc_of_tiff_and_its_photoshop_tag(tmp_path: Path) -> None:
     smooth().save(tmp_path / "fields.tif", tiffinfo={33723: iptc_fields(IPTC)})
     assert fields(copied(tmp_path / "fields.tif")) == IPTC
@@ -97,7 +139,9 @@ def test_a_resolution_that_no_file_gives_is_not_made_up(tmp_path: Path) -> None:
     exif[0x8298] = "mine"
     smooth().save(tmp_path / "a.jpg", exif=exif.tobytes())
     smooth().save(tmp_path / "b.png")
-    assert [copied(tmp_path / name).extras.dpi for name in ("a.jpg", "b.png")] == [None, None]
+    smooth().save(tmp_path / "c.tif")
+    names = ("a.jpg", "b.png", "c.tif")
+    assert [copied(tmp_path / name).extras.dpi for name in names] == [None] * 3
 
 
 def test_chunks_on_colour_are_kept(tmp_path: Path) -> None:

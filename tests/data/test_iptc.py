@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.metadata_files import IPTC, iptc_fields, resource
 
 from siren_ext.data.iptc import (
+    CUT,
     add_to_xmp,
     from_profile,
     kept_resources,
@@ -39,9 +40,29 @@ def test_a_named_and_an_odd_block_are_followed() -> None:
     assert kept_resources(named + FIELDS, []) == FIELDS
 
 
+def test_resources_of_other_programs_and_without_padding_are_followed() -> None:
+    notes: list[str] = []
+    for signature in (b"MeSa", b"AgHg"):
+        other = signature + struct.pack(">HHI", 0x0404, 0, 2) + b"ab"
+        assert kept_resources(other + FIELDS, notes) == FIELDS
+    odd = b"8BIM" + struct.pack(">HHI", 0x03ED, 0, 3) + b"xyz"
+    assert kept_resources(odd + FIELDS, notes) == FIELDS
+    assert notes == []
+    long = FIELDS[:8] + struct.pack(">I", len(FIELDS) - 12 + 2) + FIELDS[12:]
+    assert read_fields(kept_resources(long, notes) or b"") == IPTC
+    assert kept_resources(FIELDS + b"8BIMsome", notes) == FIELDS
+    assert notes == [CUT, CUT]
+
+
 @pytest.mark.parametrize("cut", range(0, len(FIELDS), 7))
 def test_cut_resources_are_read_as_far_as_they_can_be(cut: int) -> None:
-    assert kept_resources(FIELDS[:cut], []) is None
+    notes: list[str] = []
+    kept = kept_resources(FIELDS[:cut], notes)
+    assert notes == ([CUT] if cut else [])
+    texts = [text for some in IPTC.values() for text in some]
+    there = [text for text in texts if FIELDS.index(text.encode()) + len(text) <= cut]
+    found = read_fields(kept or b"")
+    assert [text for some in found.values() for text in some] == there
     if text := to_profile(FIELDS[:cut]):
         from_profile(text)
 
