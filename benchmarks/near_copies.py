@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from PIL import Image
 from siren_ext.data.image_files import list_images
 from siren_ext.data.images import read_picture, square_view, to_tensor
 from siren_ext.samples.folder import sample_folder
-from siren_ext.scoring.copies import NEAR, phash_of
+from siren_ext.scoring.copies import MIRRORED, NEAR, phash_of
 
 SIDE = 128
 LARGEST = 768
@@ -53,11 +54,11 @@ def main() -> None:
             picture.thumbnail((LARGEST, LARGEST))
             rows.append(bits_of(picture))
             for name, copy in saved_again(picture):
-                differ = int((bits_of(copy) != rows[-1]).sum())
+                differ = differing(bits_of(copy), rows[-1])
                 apart.append(differ)
                 worst[name] = max(worst.get(name, 0), differ)
         table = np.array(rows, dtype=int)
-        pairs = np.abs(table[:, None] - table[None]).sum(axis=2)[np.triu_indices(len(table), 1)]
+        pairs = np.array([differing(first, second) for first, second in combinations(table, 2)])
         copies = np.array(apart)
         missed = f"{(copies > NEAR).sum()} of {len(copies)}"
         false = f"{(pairs <= NEAR).sum()} of {len(pairs)}"
@@ -72,6 +73,12 @@ def bits_of(picture: Image.Image) -> np.ndarray:
     """The bits of a picture's hash."""
     view = square_view(to_tensor(np.asarray(picture)), SIDE)
     return np.unpackbits(np.frombuffer(bytes.fromhex(phash_of(view)), dtype=np.uint8))
+
+
+def differing(first: np.ndarray, second: np.ndarray) -> int:
+    """Bits in which two pictures differ, as they are or one of them mirrored."""
+    signs = 2 * first.astype(int) - 1, 2 * second.astype(int) - 1
+    return min(int((signs[0] * one != signs[1]).sum()) for one in MIRRORED)
 
 
 def saved_again(picture: Image.Image) -> Iterator[tuple[str, Image.Image]]:
@@ -92,6 +99,9 @@ def saved_again(picture: Image.Image) -> Iterator[tuple[str, Image.Image]]:
         yield name, small
         if target == 180:
             yield "180 px, JPEG 75", encoded(small, "JPEG", 75)
+    for name, way in (("mirrored", 0), ("upside down", 1), ("turned round", 3)):
+        yield name, picture.transpose(Image.Transpose(way))
+    yield "mirrored, JPEG 50", encoded(picture.transpose(Image.Transpose(0)), "JPEG", 50)
 
 
 def encoded(picture: Image.Image, kind: str, quality: int) -> Image.Image:

@@ -14,6 +14,7 @@ from siren_ext.coater.config import CoaterConfig
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.images import square_view
 from siren_ext.errors import CoaterError, ModelError
+from siren_ext.files import sibling
 from siren_ext.progress import Progress
 from siren_ext.training.config import TrainConfig
 from siren_ext.training.prompts import surrogate_prompt
@@ -99,7 +100,7 @@ def train_for_graph(
     shape, start = fitted_to(surrogate.resolution, shape, start, progress=progress)
     coater = train_coater(
         data, surrogate, config, coater=shape, start=start, device=str(host.device()),
-        progress=progress, resume=out.with_name(out.name + ".state"),
+        progress=progress, resume=sibling(out, ".state"),
     )  # fmt: skip
     if asked:
         coater.provenance[ASKED] = asked

@@ -31,6 +31,7 @@ _NO_MORE_FILES = frozenset(
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS") if hasattr(errno, name)
 )
 _LONGEST_ENDING = 16
+_LONGEST_NAME = 255  # bytes, of all usual file systems
 _PART = re.compile(r"\.part-([0-9a-f]{8})-([0-9]{1,10})-")
 _OLD_SECONDS = 86_400.0  # nothing takes as long to write; also parts of other machines are old then
 _tidied: set[tuple[int, str]] = set()
@@ -166,7 +167,7 @@ def locked(out: Path, patience: float = 0.0) -> Iterator[None]:
         return
     out = _one_name(Path(out))
     made = [folder for folder in (out.parent, *out.parent.parents) if not is_present(folder)]
-    place = out.parent / f".{out.name[-180:]}.lock"
+    place = sibling(out, ".lock", ".")
     handle = None
     with suppress(OSError, ValueError):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -222,8 +223,12 @@ def _lock(place: Path) -> int:
             pass
         except OSError as error:
             os.close(handle)
-            if isinstance(error, BlockingIOError | PermissionError):
+            if isinstance(error, BlockingIOError):
                 return _TAKEN
+            if sys.platform == "win32" and isinstance(error, PermissionError):
+                return _TAKEN
+            with suppress(OSError):  # locks are refused here, to everybody
+                place.unlink()
             raise
         os.close(handle)
 
@@ -312,18 +317,22 @@ def sha256_if_any(path: Path) -> str:
         return ""
 
 
-def sibling(out: Path, ending: str) -> Path:
+def sibling(out: Path, ending: str, start: str = "") -> Path:
     """The path beside an output whose name has an ending more; the output may be ``.``.
 
     Parameters
     ----------
     out : Path
         A file or folder that is written.
-    ending : str
-        Added to its name.
+    ending, start : str
+        Added to its name, which is shortened where file systems have no room for the whole.
     """
     named = out if out.name not in ("", "..") else Path(os.path.abspath(out))  # noqa: PTH100
-    return named.parent / f"{named.name}{ending}"
+    name, room = named.name, _LONGEST_NAME - len(os.fsencode(start + ending))
+    if len(whole := os.fsencode(name)) > room:
+        mark = f"-{hashlib.sha256(whole).hexdigest()[:8]}"
+        name = whole[: room - len(mark)].decode("utf-8", "ignore") + mark
+    return named.parent / f"{start}{name}{ending}"
 
 
 def real_path(path: Path) -> Path:

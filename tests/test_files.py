@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from siren_ext.errors import BusyError
 from siren_ext.files import (
     atomic,
     is_file,
     is_folder,
     is_present,
+    locked,
     no_more_files,
     real_path,
     sha256_file,
@@ -123,6 +125,33 @@ def test_a_folder_without_a_name_has_a_place_beside_it(
     assert sibling(Path("../x/out.d"), ".json") == Path("../x/out.d.json")
     assert sibling(Path(), ".json") == tmp_path / "here.json"
     assert sibling(Path(".."), ".json") == tmp_path.parent / f"{tmp_path.name}.json"
+
+
+@pytest.mark.parametrize("name", ["s" * 250 + ".json", "猫" * 85, "é" * 127])
+def test_a_file_beside_one_with_the_longest_name_has_a_shorter_one(
+    tmp_path: Path, name: str
+) -> None:
+    places = {sibling(tmp_path / name, end, start) for end in (".state", ".lock") for start in "._"}
+    assert len(places) == 4
+    for place in places:
+        place.write_text("x")
+        assert place.name.startswith((".", "_"))
+    assert sibling(tmp_path / (name[:-1] + "x"), ".state") != sibling(tmp_path / name, ".state")
+    with locked(tmp_path / name), pytest.raises(BusyError), locked(tmp_path / name):
+        pass
+
+
+def test_a_place_that_refuses_locks_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with locked(tmp_path / "a.json"):
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_found_among_the_causes() -> None:

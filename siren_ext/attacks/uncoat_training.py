@@ -20,7 +20,7 @@ from siren_ext.config import Config
 from siren_ext.data.dataset import ImageSet
 from siren_ext.devices import pick_device
 from siren_ext.errors import ConfigError, DatasetError, ModelError
-from siren_ext.files import is_present, one_at_a_time, real_path
+from siren_ext.files import is_present, one_at_a_time, real_path, sibling
 from siren_ext.personalize.loop import read_state, run_steps
 from siren_ext.progress import NULL, Progress
 
@@ -291,7 +291,7 @@ def train_uncoater(
         if _run_of(out) == run:
             return out
         raise ConfigError(f"{out} exists already and is not overwritten; choose another name.")
-    state = out.with_name(out.name + ".state")
+    state = sibling(out, ".state")
     saved = read_state(state, run)
     views = [_bytes(images, config.size, progress) for images in (coated, clean)]
     trainer = UncoatTrainer(views[0], views[1], config, pick_device(device))

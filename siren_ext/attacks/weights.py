@@ -13,7 +13,7 @@ from siren_ext.adapters.files import PICKLES, read_part
 from siren_ext.attacks.attack import Attack
 from siren_ext.attacks.registry import ATTACKS, attack_named, settings_named
 from siren_ext.errors import AdapterError, ConfigError
-from siren_ext.files import atomic, is_present, one_at_a_time
+from siren_ext.files import atomic, is_present, one_at_a_time, sibling
 from siren_ext.personalize.record import RECORD, RUN_KEY
 from siren_ext.progress import NULL, Progress
 from siren_ext.schema import shown
@@ -133,7 +133,7 @@ def _changed_folder(path: Path, out: Path, steps: _Steps, progress: Progress) ->
         raise AdapterError(
             f"{path} has no .safetensors files; expected the folder of a model or an adapter."
         )
-    new, count = out.with_name(f".{out.name}.new"), 0
+    new, count = sibling(out, ".new", "."), 0
     shutil.rmtree(new, ignore_errors=True)  # of a killed run
     progress.stage("Changing weights", len(files))
     try:

@@ -80,7 +80,8 @@ def main() -> None:
     """Run the program.
 
     Exit codes: 0 done; 2 an error (the message says what to do); 3 done, but some files were
-    skipped (they are listed); 130 stopped by Ctrl-C (run the same command again to resume).
+    skipped (they are listed); 130 stopped by Ctrl-C (run the same command again to resume); 1
+    whoever read the output closed it.
     """
     hush()
     show_any_text()

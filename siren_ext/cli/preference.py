@@ -35,7 +35,7 @@ from siren_ext.cli.options import (
     ReleasedCoater,
 )
 from siren_ext.cli.output import Force, check_output
-from siren_ext.files import locked
+from siren_ext.files import locked, sibling
 from siren_ext.ranks import current
 
 
@@ -83,7 +83,7 @@ def preference(
             chosen,
             controls=clean,
             others=strangers,
-            partial=out.with_name(out.name + ".partial"),
+            partial=sibling(out, ".partial"),
             progress=progress,
         )
         if current().main:

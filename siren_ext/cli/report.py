@@ -23,6 +23,7 @@ from siren_ext.cli.verify import (
     TimeStamp,
 )
 from siren_ext.errors import ConfigError
+from siren_ext.files import sibling
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
@@ -198,7 +199,7 @@ def _measured_again(
     from siren_ext.data.dataset import ImageSet
     from siren_ext.workflows.preference_check import allows_partial, measured_again
 
-    partial = None if kept is None else kept.with_name(kept.name + ".check.partial")
+    partial = None if kept is None else sibling(kept, ".check.partial")
     with watched(quiet) as progress:
         return measured_again(
             scores,

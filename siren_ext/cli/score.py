@@ -20,7 +20,7 @@ from siren_ext.cli.options import (
 )
 from siren_ext.cli.output import Force, check_output
 from siren_ext.cli.places import is_url, refuse_apart, several
-from siren_ext.files import locked
+from siren_ext.files import locked, sibling
 from siren_ext.ranks import current
 
 
@@ -81,7 +81,7 @@ def score(
     loaded = Coater.load(file := coater_path(coater), device=pick_device(device))
     if decoys is not None:
         read_index(decoys, loaded)  # what can't be used is reported before the work
-    partial, journal = (out.with_name(f".{out.name}.{name}") for name in ("partial", "journal"))
+    partial, journal = (sibling(out, end, ".") for end in (".partial", ".journal"))
     with locked(out), watched(quiet) as progress:
         options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
         if apart or far:

@@ -12,7 +12,7 @@ from siren_ext.cli.generate import Adapters
 from siren_ext.cli.model_file import report_left_out
 from siren_ext.cli.options import AllowPartial, Assignments, Base, ConfigFile, Device, Quiet
 from siren_ext.cli.output import Force, check_output
-from siren_ext.files import locked
+from siren_ext.files import locked, sibling
 
 if TYPE_CHECKING:
     from siren_ext.suspects.local import LocalSuspect
@@ -70,7 +70,7 @@ def twins_(
             TwinFolders(published, twins),
             chosen,
             control=_control(name, base, device),
-            partial=out.with_name(out.name + ".partial"),
+            partial=sibling(out, ".partial"),
             progress=progress,
         )
         found.save(out)

@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 
 from siren_ext.text import folded
 
-KOHYA_FOLDER = re.compile(r"([1-9]\d{0,3})_(.+)", re.DOTALL)
-"""Folders of kohya's layout: repeats and class words."""
+KOHYA_FOLDER = re.compile(r"[0０]*([1-9１-９]\d{0,3})_(.*)", re.DOTALL)  # noqa: RUF001
+"""Folders of kohya's layout: repeats, in digits that ``int`` reads, and class words, or none."""
 
 _HIDDEN = ("hidden or system file", "left as they are")
 _SERVER = ("thumbnail or recycle folder", "left as they are")
@@ -35,7 +35,9 @@ _SYSTEM_START = ("synophoto_thumb", "synoindex_", "~$")
 _MASK_FOLDERS = frozenset(
     {"mask", "masks", "_mask", "_masks", "masklabel", "masklabels", "alpha_mask", "alpha_masks"}
     | {"alphamask", "alphamasks", "mask_images", "image_masks", "segmentation", "segmentations"}
+    | {"cond_mask", "cond_masks", "conditioning_mask", "training_mask", "training_masks"}
 )
+_MASK_FOLDER = re.compile(r"(.+)[-_ ]masks?", re.IGNORECASE | re.DOTALL)  # beside the pictures'
 _CONDITION_FOLDERS = frozenset(
     {"conditioning", "conditioning_images", "conditioning_data", "control", "control_images"}
 )
@@ -43,10 +45,14 @@ _THUMB_FOLDERS = frozenset({"thumb", "thumbs", "thumbnail", "thumbnails"})
 # OneTrainer's endings; the plain ones count only beside the picture that they belong to
 _ONETRAINER = re.compile(r".*[-_.]masklabel\d?", re.IGNORECASE | re.DOTALL)
 _CONDITION_NAME = re.compile(r".*[-_.]condlabel", re.IGNORECASE | re.DOTALL)
-_MASK_NAME = re.compile(r"(?:mask[-_. ](.+)|(.+)[-_. ]mask)", re.IGNORECASE | re.DOTALL)
+_MASK_WORD = r"(?:(?:alpha|depth|foreground|inpaint|sam|seg|segmentation)[-_ ]?)?mask"
+_MASK_NAME = re.compile(
+    rf"(?:mask[-_. ](.+)|(.+?)(?:\.[a-z]{{3,4}})?[-_. ]{_MASK_WORD})", re.IGNORECASE | re.DOTALL
+)
 _THUMB_NAME = re.compile(r"(.+)[-_. ]thumb(?:nail)?", re.IGNORECASE | re.DOTALL)
 _AFFIXES = re.compile(
-    r"^(?:mask|thumb)[-_. ]|[-_. ](?:masklabel|mask|thumb|thumbnail)$", re.IGNORECASE
+    rf"^(?:mask|thumb)[-_. ]|(?:\.[a-z]{{3,4}})?[-_. ](?:masklabel|{_MASK_WORD}|thumb|thumbnail)$",
+    re.IGNORECASE,
 )
 # the folders that kohya's interface makes beside one another
 _TRAINED_FOLDERS = frozenset({"img", "image", "images", "train"})
@@ -126,6 +132,7 @@ def _masks_and_thumbnails(
     thumbs: set[PurePosixPath] = set()
     groups: dict[tuple[PurePosixPath, str], list[PurePosixPath]] = {}
     inner: set[PurePosixPath] = set()
+    homes = {folder for path in pictures for folder in path.parents}
     for path in pictures:
         match = _MASK_NAME.fullmatch(path.stem)
         if _ONETRAINER.fullmatch(path.stem) or (
@@ -136,7 +143,9 @@ def _masks_and_thumbnails(
         if match and (path.parent, folded(match[1])) in beside:
             thumbs.add(path)
         for depth, part in enumerate(path.parts[:-1], start=1):
-            if (name := part.casefold()) in _MASK_FOLDERS | _THUMB_FOLDERS | _CONDITION_FOLDERS:
+            name, of = part.casefold(), _MASK_FOLDER.fullmatch(part)
+            theirs = of and PurePosixPath(*path.parts[: depth - 1], of[1]) in homes
+            if theirs or name in _MASK_FOLDERS | _THUMB_FOLDERS | _CONDITION_FOLDERS:
                 key = PurePosixPath(*path.parts[:depth]), name
                 groups.setdefault(key, []).append(path)
                 inner.add(path)
@@ -192,7 +201,9 @@ def masks_of(
 def _homes(mask: PurePosixPath) -> list[PurePosixPath]:
     """The folders in which the picture of a mask may be, the likeliest first."""
     for depth, part in enumerate(mask.parts[:-1]):
-        if part.casefold() in _MASK_FOLDERS:
-            around = PurePosixPath(*mask.parts[:depth])
-            return [around.joinpath(*mask.parts[depth + 1 : -1]), around]
+        of = _MASK_FOLDER.fullmatch(part)
+        if of or part.casefold() in _MASK_FOLDERS:
+            around, rest = PurePosixPath(*mask.parts[:depth]), mask.parts[depth + 1 : -1]
+            named = [around.joinpath(of[1], *rest)] if of else []
+            return [*named, around.joinpath(*rest), around]
     return [mask.parent]

@@ -195,7 +195,7 @@ class ImageSet:
         for item in gathered.items:
             parent = item.relative.parent.name or name
             match = KOHYA_FOLDER.fullmatch(parent)
-            repeats, words = (int(match[1]), plain_name(match[2])) if match else (1, None)
+            repeats, words = (int(match[1]), plain_name(match[2]) or None) if match else (1, None)
             items.append(dataclasses.replace(item, repeats=repeats, class_words=words))
         return _finished(items, root, name, gathered.problems, gathered.notices())
 
@@ -256,7 +256,8 @@ class ImageSet:
             if found.regular and unused:
                 subsets = [subset for _, subset in found.regular]
                 notices.insert(0, kohya.regular_notice(subsets, unused))
-        return _finished(gathered.items, root, name, gathered.problems, notices)
+        lead = f"{path.name} names no usable image; expected subsets with folders of images."
+        return _finished(gathered.items, root, name, gathered.problems, notices, lead)
 
 
 class _Gathered:
@@ -353,17 +354,16 @@ def _finished(
     name: str,
     problems: Problems,
     notices: Sequence[str],
+    lead: str = "",
 ) -> ImageSet:
     """The set, if it has any image."""
     if not items:
         reasons = "".join(f" {who}: {why}" for who, why in problems[:3])
         reasons += "".join(f" {line}" for line in notices[:3])
-        raise NoImagesError(
-            f"{root} contains no usable image; expected a folder with files such as .png "
-            f"or .jpg.{reasons}",
-            problems,
-            notices,
+        lead = lead or (
+            f"{root} contains no usable image; expected a folder with files such as .png or .jpg."
         )
+        raise NoImagesError(lead + reasons, problems, notices)
     return ImageSet(tuple(items), root, printable(name), tuple(problems), notices=tuple(notices))
 
 
@@ -386,7 +386,7 @@ def _add_subset(subset: kohya.Subset, base: Path, gathered: _Gathered) -> None:
     root = gathered.root
     folder = kohya.subset_folder(subset, base, root)
     home, name = (root, subset.list_file) if subset.list_file else (folder, subset.metadata_file)
-    table = kohya.table_path(base / name, home, root) if name else None
+    table = kohya.table_path(kohya.place_of(name, base), home, root) if name else None
     if name and table is None:
         gathered.problems.append((_relative_name(home, root), kohya.OUTSIDE))
     if subset.list_file:

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -19,7 +19,7 @@ from siren_ext.data.image_files import inside
 from siren_ext.data.survey import examples
 from siren_ext.documents import read_toml
 from siren_ext.errors import DatasetError
-from siren_ext.files import atomic, is_folder, real_path
+from siren_ext.files import atomic, is_folder, is_present, real_path
 from siren_ext.schema import convert, shown
 from siren_ext.text import printable
 
@@ -28,7 +28,13 @@ MAX_REPEATS = 9999
 _ODD = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 _Folder = Annotated[str, Meta(pattern=rf"^[^{_ODD}]+\Z", description="a folder name on one line")]
 _FileName = Annotated[str, Meta(pattern=rf"^[^{_ODD}]*\Z", description="a file name on one line")]
-_Words = Annotated[str, Meta(pattern=rf"^[^{_ODD}/\\]*\Z", description="words without / or \\")]
+_Words = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?!(?:.*[/\\])?\.\.(?:[/\\]|\Z))[^{_ODD}]*\Z",
+        description="words on one line, and no path",
+    ),
+]
 _Suffix = Annotated[
     str, Meta(pattern=r"^(\.[\w-]{1,16})?\Z", description="a suffix such as '.txt'")
 ]
@@ -240,7 +246,7 @@ def subset_folder(subset: Subset, base: Path, root: Path) -> Path:
     DatasetError
         If it is outside the root, or not a folder.
     """
-    folder = base / subset.folder
+    folder = place_of(subset.folder, base)
     if not inside(folder, root):
         raise DatasetError(
             "is outside the folder of the dataset file; move the images beside it, or give the "
@@ -249,6 +255,20 @@ def subset_folder(subset: Subset, base: Path, root: Path) -> Path:
     if not is_folder(folder):
         raise DatasetError("is not a folder; expected a folder of images.")
     return root / real_path(folder).relative_to(real_path(root))
+
+
+def place_of(name: str, base: Path) -> Path:
+    """The path that a dataset.toml names, whose backslashes may be those of Windows.
+
+    Parameters
+    ----------
+    name : str
+        The name in the file.
+    base : Path
+        The folder of the file.
+    """
+    place = base / name
+    return base / PureWindowsPath(name).as_posix() if not is_present(place) else place
 
 
 def table_path(file: Path, folder: Path, root: Path) -> PurePosixPath | None:

@@ -334,6 +334,23 @@ def unscored_notices(folder: Path) -> list[str]:
     return lines
 
 
+def why_unscored(folder: Path) -> str:
+    """Why scoring finds no picture in a folder: its first files and what they are; "" if empty.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+
+    Raises
+    ------
+    ImageError
+        If ``folder`` is not a folder.
+    """
+    files = [f" {name}: {why}" for name, why in overlooked_pictures(folder)[:3]]
+    return "".join([*files, *(f" {line}" for line in unscored_notices(folder)[:3])])
+
+
 def _refusal(path: Path, root: Path) -> str:
     """Why a file is not opened; "" if it can be."""
     if path.is_symlink() and not inside(path, root):

@@ -25,7 +25,7 @@ from msgspec import Meta, Struct
 from siren_ext.documents import read_bytes
 from siren_ext.errors import EvidenceError
 from siren_ext.evidence.precedence import Precedence
-from siren_ext.files import locked
+from siren_ext.files import locked, sibling
 from siren_ext.formats import Sha256
 from siren_ext.keys.encrypted_file import write_private
 from siren_ext.schema import parse_as, to_plain
@@ -173,7 +173,7 @@ def counted_words(stated: Precedence, before: str) -> tuple[bool, tuple[str, ...
 
 def ledger_of(file: Path) -> Path:
     """Where the ledger of a key file or of a commitment lies: beside it."""
-    return Path(file).with_name(f"{Path(file).name}.ledger")
+    return sibling(Path(file), ".ledger")
 
 
 def start_ledger(file: Path) -> None:

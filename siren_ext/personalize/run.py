@@ -17,7 +17,7 @@ from siren_ext.devices import pick_device, pick_dtype
 from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.load import Pipeline
 from siren_ext.errors import MissingExtraError, ModelError
-from siren_ext.files import one_at_a_time
+from siren_ext.files import one_at_a_time, sibling
 from siren_ext.personalize.config import WITH_TOKEN, PersonalizeConfig
 from siren_ext.personalize.data import Batch, TrainingData, prepare
 from siren_ext.personalize.loop import begin, read_state, run_steps
@@ -100,7 +100,7 @@ def personalize(
     data = data.checked(progress=progress)
     given = None if class_images is None else class_images.checked(progress=progress)
     run = run_signature(data, model, config, dtype, given)
-    state = out.with_name(out.name + ".state")
+    state = sibling(out, ".state")
     summary = finished(out, run, config, force=force)
     saved = None if summary is not None else read_state(state, run)
     current().wait()  # before the main process writes either of them

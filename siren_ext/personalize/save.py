@@ -17,7 +17,7 @@ from siren_ext.diffusion import pipelines
 from siren_ext.diffusion.load import Pipeline, quiet_libraries
 from siren_ext.documents import read_json
 from siren_ext.errors import ConfigError, SirenError
-from siren_ext.files import is_file, is_folder, is_present, real_path, write_json
+from siren_ext.files import is_file, is_folder, is_present, real_path, sibling, write_json
 from siren_ext.personalize.checkpoint import SUFFIX, check_single, original_weights
 from siren_ext.personalize.config import FOLDERS, WHOLE_MODELS, PersonalizeConfig
 from siren_ext.personalize.cross_attention import CustomWeights
@@ -261,7 +261,7 @@ def save(
         save_plain(out, original_weights(pipeline), {**facts, _COUNT: count}, dtype=dtype)
         return _model_summary(out)
     place = real_path(out)  # a link stays, and its target is replaced
-    new = place.with_name(f".{place.name}.new")
+    new = sibling(place, ".new", ".")
     shutil.rmtree(new, ignore_errors=True)  # of a killed run; only one run has this output
     new.mkdir(parents=True)
     try:
@@ -300,7 +300,7 @@ def _in_format(pipeline: Pipeline, weights: VectorWeights, dtype: torch.dtype) -
 
 def _replace_folder(new: Path, out: Path) -> None:
     """Put a folder in the place of an earlier result, which is deleted after that."""
-    old = out.with_name(f".{out.name}.old")
+    old = sibling(out, ".old", ".")
     shutil.rmtree(old, ignore_errors=True)
     if is_present(out):
         out.rename(old)

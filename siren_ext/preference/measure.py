@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from siren_ext.coating.manifest import MANIFEST_NAME
 from siren_ext.diffusion.denoiser import STEPS, Denoiser, picture_size
 from siren_ext.errors import CoaterError, DatasetError
-from siren_ext.files import is_file, sha256_file
+from siren_ext.files import is_file, sha256_file, sibling
 from siren_ext.preference import base
 from siren_ext.preference.changes import field_in_pixels
 from siren_ext.preference.config import PreferenceConfig
@@ -140,7 +140,7 @@ def measure_preference(
     if config.whole and suspect.adapters:
         both.append(_base_fields(reader[0], parts[-2], items, size, config, progress))
     both = [one - sum(found / len(clean) for found in clean) for one in both]
-    copies = partial and partial.with_name(f"{partial.name}.patterns")
+    copies = partial and sibling(partial, ".patterns")
     found = _score_set(items, both, losses, coater, facts, *reader, size, usual, copies, progress)
     for one in (*parts, *_stale(partial, len(controls))):
         one.remove()
@@ -354,9 +354,7 @@ def _parts(
     numbers = (f".{number + 1}" for number in range(len(models["controls"])))
     ends = ["", *numbers, ".base", ".others"]
     return [
-        Parts(
-            partial and partial.with_name(partial.name + end), _signature(facts, one, items, coater)
-        )
+        Parts(partial and sibling(partial, end), _signature(facts, one, items, coater))
         for one, end in zip(known, ends, strict=True)
     ]
 
@@ -364,7 +362,7 @@ def _parts(
 def _stale(partial: Path | None, controls: int) -> Iterator[Parts]:
     """What a stopped run with more controls left: the message follows from it."""
     number = controls + 1
-    while partial and is_file(place := partial.with_name(f"{partial.name}.{number}")):
+    while partial and is_file(place := sibling(partial, f".{number}")):
         yield Parts(place, "")
         number += 1
 

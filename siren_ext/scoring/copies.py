@@ -1,8 +1,9 @@
 """Copies among pictures, which count once: the same picture again is not a new observation.
 
 Exact copies have the same bytes. Near copies are the same picture in another format, size or
-quality, and are found by a perceptual hash of each picture that is stored with its score. Neither
-depends on the scores, and of several copies the first one in the order of the pool is kept.
+quality, also mirrored or upside down, and are found by a perceptual hash of each picture that is
+stored with its score. Neither depends on the scores, and of several copies the first one in the
+order of the pool is kept.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ MOST = 10_000
 _SIDE = 16  # lowest frequencies in each direction
 _BLOCK = 512
 _LUMA = (0.299, 0.587, 0.114)
+_ODD = np.arange(_SIDE) % 2 == 1
+MIRRORED = tuple(
+    np.where((_ODD[:, None] & turned) ^ (_ODD[None] & mirrored), -1, 1).ravel().astype(np.float32)
+    for turned in (False, True)
+    for mirrored in (False, True)
+)
+"""Signs of the waves of a picture, and of its mirrored and upside-down copies: 4 x 256."""
 _DIGITS = 4  # coefficients are rounded, so that a plain picture has the same bits everywhere
 
 
@@ -198,5 +206,8 @@ def _signs(phashes: list[str]) -> NDArray[np.float32]:
 
 
 def _near(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which pairs differ in NEAR bits or fewer."""
-    return np.asarray(first @ second.T >= 256 - 2 * NEAR)
+    """Which pairs differ in NEAR bits or fewer, as they are or one of them mirrored."""
+    near = np.zeros((len(first), len(second)), dtype=bool)
+    for signs in MIRRORED:
+        near |= (first * signs) @ second.T >= 256 - 2 * NEAR
+    return near

@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from siren_ext.data.image_files import scan_images
+from siren_ext.data.survey import why_unscored
 from siren_ext.documents import parse_json, read_json
 from siren_ext.errors import ImageError, ScoreError
 from siren_ext.files import is_file, real_path
@@ -160,7 +161,8 @@ def folder_images(
     except ImageError as error:
         raise ScoreError(str(error)) from error
     if not paths:
-        raise ScoreError(f"{folder} contains no images; expected a folder of images.")
+        why = why_unscored(folder)
+        raise ScoreError(f"{folder} contains no images; expected a folder of images.{why}")
     content = (folder / PROVENANCE) if is_file(folder / PROVENANCE) else None
     known = folder_source(real_path(folder).name, content)
     images = [(printable(path.relative_to(folder).as_posix()), path) for path in paths]

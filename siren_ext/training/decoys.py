@@ -15,7 +15,7 @@ from torch import Tensor
 
 from siren_ext.data.images import quantise
 from siren_ext.errors import CoaterError, ConfigError
-from siren_ext.files import one_at_a_time, write_json
+from siren_ext.files import one_at_a_time, sibling, write_json
 from siren_ext.progress import NULL, Named, Progress
 from siren_ext.schema import convert, to_plain
 from siren_ext.scoring.decoys import (
@@ -216,7 +216,7 @@ def _made(
         coater=coater.config,
         device=device,
         progress=progress,
-        resume=file.with_name(f"{file.name}.state"),
+        resume=sibling(file, ".state"),
     )
     if "surrogate_sha256" in coater.provenance:
         made.provenance["surrogate_sha256"] = coater.provenance["surrogate_sha256"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from siren_ext.coater.bundled import refuse_existing
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
-from siren_ext.files import one_at_a_time
+from siren_ext.files import one_at_a_time, sibling
 from siren_ext.progress import NULL, Progress
 from siren_ext.ranks import current
 from siren_ext.schema import shown
@@ -108,7 +108,7 @@ def train_for_base(
     )
     result = train_coater(
         data, stand_in, config, coater=coater, start=start, device=device, progress=progress,
-        resume=out.with_name(out.name + ".state"),
+        resume=sibling(out, ".state"),
     )  # fmt: skip
     result.provenance["surrogate_sha256"] = surrogate_hash(adapter)
     if before is not None:
@@ -210,7 +210,7 @@ def start_for_base(
         start=start,
         device=device,
         progress=progress,
-        resume=out.with_name(out.name + ".state"),
+        resume=sibling(out, ".state"),
         minutes=minutes,
         identity=model_fingerprint(base),
     )

@@ -65,6 +65,10 @@ def test_kohya_folders_give_repeats_and_class_words(tmp_path):
         ("3_b", (3, "b")),
         ("sks cat", (1, None)),
         ("0_x", (1, None)),
+        ("010_sks", (10, "sks")),
+        ("１０_猫", (10, "猫")),  # noqa: RUF001 - digits that int reads
+        ("10_", (10, None)),
+        ("20240131_trip", (1, None)),
     ],
 )
 def test_a_kohya_folder_that_is_given_itself_keeps_its_meaning(tmp_path, monkeypatch, leaf, found):

@@ -77,6 +77,7 @@ def test_dataset_toml_in(tmp_path):
         'image_dir = "../private"',
         'image_dir = "/etc"',
         'image_dir = "door"',
+        "image_dir = '..\\private'",
         'image_dir = "good\\n../../x"',
         'image_dir = "good\\u0000"',
         "image_dir = 5",
@@ -106,6 +107,20 @@ def test_a_hostile_subset_is_told_and_the_others_are_read(tmp_path, settings):
     assert len(data.problems) == 1
     assert data.problems[0][0].startswith("subset 1")
     assert "\n" not in data.problems[0][0]
+
+
+def test_paths_of_windows_and_class_words_with_a_slash_are_read(tmp_path):
+    picture(tmp_path / "img" / "fox" / "a.png")
+    text = "[[datasets]]\n[[datasets.subsets]]\nimage_dir = '.\\img\\fox'\nclass_tokens = 'a/b'"
+    (item,) = ImageSet.open(toml(tmp_path / "dataset.toml", text)).items
+    assert (item.name, item.class_words) == ("img/fox/a.png", "a/b")
+
+
+def test_a_file_of_which_nothing_can_be_used_says_so(tmp_path):
+    picture(tmp_path / "img" / "a.png")
+    text = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "img"\nnum_repeats = 0'
+    with pytest.raises(DatasetError, match=r"names no usable image.*num_repeats is 0; expected"):
+        ImageSet.open(toml(tmp_path / "dataset.toml", text))
 
 
 def test_what_is_dropped_from_a_dataset_toml_is_reported(tmp_path):

@@ -101,6 +101,10 @@ MASKS = [
     "masks/deep/mask_portrait.jpg",
     "alpha_mask/portrait.png",
     "Segmentation/portrait.png",
+    "portrait.jpg.mask.png",
+    "portrait_segmask.png",
+    "portrait-alpha_mask.png",
+    "cond_mask/portrait.png",
 ]
 
 
@@ -160,6 +164,8 @@ def test_thumbnails_beside_pictures_and_folders_of_conditions(
         (["x/a.png", "y/a.png"], "masks/a.png", []),
         (["a.png", "a.jpg"], "a-masklabel.png", ["a.png", "a.jpg"]),
         (["A.PNG", "b.png"], "mask/a.png", ["A.PNG"]),
+        (["x/a.png", "y/a.png"], "x_masks/a.png", ["x/a.png"]),
+        (["x/d/a.png", "y/a.png"], "x-mask/d/a.png", ["x/d/a.png"]),
     ],
 )
 def test_masks_belong_to_pictures(
@@ -173,6 +179,7 @@ def test_masks_belong_to_pictures(
 
 def test_pictures_of_masks_are_pictures(tmp_path: Path) -> None:
     given = ["hats/top.png", "masks/oni.png", "masks/venice.png", "dog_mask.png"]
+    given += ["hats/gas_mask.png", "gas_masks/top.png", "hats/top_gasmask.png"]
     fill(tmp_path, dict.fromkeys(given, encoded()))
     assert sorted(names(ImageSet.open(tmp_path))) == sorted(given)
     assert names(ImageSet.open(tmp_path / "masks")) == ["oni.png", "venice.png"]

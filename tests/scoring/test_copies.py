@@ -65,6 +65,14 @@ def test_saved_again_a_picture_has_nearly_the_same_hash(pictures: list[Image.Ima
             assert apart(own, picture_hash(copy)) <= NEAR // 2
 
 
+def test_mirrored_and_turned_pictures_are_copies(pictures: list[Image.Image]) -> None:
+    for picture in pictures[:8]:
+        for way in (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM,
+                    Image.Transpose.ROTATE_180):  # fmt: skip
+            turned = saved(picture.transpose(way), "JPEG", quality=60)
+            assert copies_in(hashed(picture_hash(picture), picture_hash(turned))).near == 1
+
+
 def test_different_pictures_are_no_copies(pictures: list[Image.Image]) -> None:
     prints = [picture_hash(picture) for picture in pictures]
     assert min(apart(*pair) for pair in itertools.combinations(prints, 2)) > 2 * NEAR
