@@ -96,7 +96,7 @@ def test_the_first_counts_whatever_the_scores() -> None:
 
 def test_exact_copies_are_counted_first() -> None:
     names = ("a" * 64, "a" * 64, "b" * 64, "c" * 64)
-    prints = ("5a" * 32, "5a" * 32, "5a" * 32, "0f" * 32)
+    prints = ("5a" * 32, "5a" * 32, "5a" * 32, "3c0ff1" * 10 + "77aa")
     four = pool([1.0, 1.0, 2.0, 3.0], hashes=names, phashes=prints)
     assert copies_in(four) == Copies((0, 3), 1, 1, True)
     assert copies_in(four).to_dict() == {"kept": 2, "exact": 1, "near": 1, "looked": True}

@@ -110,6 +110,9 @@ def test_provenance_is_kept_and_a_broken_one_told(folder, coater):
 def test_nothing_to_score_is_an_error(tmp_path, coater):
     with pytest.raises(ScoreError, match="contains no images"):
         score_folder(tmp_path, coater)
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(ScoreError, match=r"contains no images; .* photo\.heic: "):
+        score_folder(tmp_path, coater)
     with pytest.raises(ScoreError, match="not a folder"):
         score_folder(tmp_path / "missing", coater)
     (tmp_path / "a.png").write_bytes(b"junk")
