@@ -21,6 +21,10 @@ _SHARE = (
     "The share of random keys is not the probability that the model is innocent. It says how many "
     "of all possible keys would fit "
 )
+_CROPS = (
+    "Pictures that are crops of one another count as several, which makes the chance too small. "
+    "Give each picture once."
+)
 _TRIALS = (
     "Every further model, set of prompts or repetition that is tried adds to the risk of a false "
     "alarm. Only a test that was planned in advance has the stated risk."
@@ -49,10 +53,11 @@ LIMITS: dict[Test, tuple[str, ...]] = {
         "whose style, subject, base model or settings none of them shares can stand out without "
         "having seen a coated image. Only the keyed test shows that your coating was found.",
         _CHANCE + "It is how often an innocent model of the same kind would stand out this much.",
+        _CROPS,
         _TRIALS,
         _MISSED,
     ),
-    "models": (_OWNER, _ROUTE, *models_limits(_CHANCE), _TRIALS, _MISSED),
+    "models": (_OWNER, _ROUTE, *models_limits(_CHANCE), _CROPS, _TRIALS, _MISSED),
     "ks": (
         _OWNER,
         _ROUTE,
@@ -64,6 +69,7 @@ LIMITS: dict[Test, tuple[str, ...]] = {
         "found.",
         _CHANCE + "It is how often scores this low would occur if suspect and reference did not "
         "differ.",
+        _CROPS,
         _TRIALS,
         _MISSED,
     ),
