@@ -208,8 +208,8 @@ def _refuse_other(out: Path) -> None:
     if not empty:
         raise ConfigError(
             f"{out} exists already, and was not made from these images, this model and these "
-            "settings. It is not overwritten; expected a new name. The command line replaces it "
-            "with --force."
+            "settings. It is not overwritten; expected a new name, or --force with 'siren-ext "
+            "personalize'."
         )
 
 

@@ -75,8 +75,14 @@ class ExperimentModel:
         from siren_ext.personalize.run import personalize
 
         if self.adapter is not None and self.training is not None:
-            personalize(
-                data, self.base, self.training, self.adapter, device=self.device, progress=progress
+            personalize(  # the run's own file: of another device if it was resumed there
+                data,
+                self.base,
+                self.training,
+                self.adapter,
+                device=self.device,
+                progress=progress,
+                force=True,
             )
 
     def generate(self, progress: Progress = NULL) -> list[Path]:
