@@ -15,9 +15,11 @@ from siren_ext.suspects.a1111_checkpoints import (
     checkpoints_of_answer,
     find_checkpoint,
     named_in_answer,
+    said,
     title_parts,
     titles,
 )
+from siren_ext.suspects.a1111_loras import loras_of_answer
 from siren_ext.suspects.address import Address
 from siren_ext.suspects.base import PromptPlan
 from siren_ext.suspects.http import Client
@@ -39,7 +41,6 @@ OPTIONS = ("model", "lora", "scale", "auth")
 PORT = 7860
 MAX_BYTES = 96 << 20
 _NETWORK = re.compile(r"<(lora|lyco|hypernet):", re.IGNORECASE)
-_LORA_HASHES = re.compile(r'Lora hashes: "([^"]*)"')
 
 
 def loads_network(prompt: str) -> bool:
@@ -276,13 +277,13 @@ class A1111Suspect(RemoteSuspect):
                 f"The picture was made with seed {quoted(made_with)}; requested was {seed}."
             )
         self._check_checkpoint(facts)
-        hashes = _LORA_HASHES.search(str(at_path(facts, "infotexts.0") or ""))
-        used = hashes[1].split(",") if hashes else []
-        names = {part.partition(":")[0].strip() for part in used}
-        known = {str(self._lora.get(key)) for key in ("name", "alias")} if with_lora else set()
-        if hashes and with_lora and not names & known:
+        used = loras_of_answer(facts) if with_lora else None
+        known = (
+            {said(str(self._lora.get(key))) for key in ("name", "alias")} if with_lora else set()
+        )
+        if used is not None and not used & known:
             raise SuspectError(
-                f"The web UI used the LoRA {quoted(', '.join(sorted(names)))} but not "
+                f"The web UI used the LoRA {quoted(', '.join(sorted(used)))} but not "
                 f"{quoted(self.adapter)}."
             )
 

@@ -97,7 +97,7 @@ def checkpoints_of_answer(listed: Sequence[Entry], facts: Any) -> list[Entry] | 
             return same
     # only entries without a hash are left: one with another hash is another file
     rest = [entry for entry in listed if not (digest and _hash_of(entry))]
-    return [entry for entry in rest if _said(name) in map(_said, _spoken(entry))]
+    return [entry for entry in rest if said(name) in map(said, _spoken(entry))]
 
 
 def named_in_answer(facts: Any) -> tuple[str, str]:
@@ -117,7 +117,7 @@ def named_in_answer(facts: Any) -> tuple[str, str]:
     if not name:
         lines = str(at_path(facts, "infotexts.0") or "").splitlines()
         found = _MODEL.search(lines[-1]) if lines else None
-        name = _unquoted(found[1]) if found else ""
+        name = unquoted(found[1]) if found else ""
     return str(digest or "").lower(), str(name or "")
 
 
@@ -157,6 +157,19 @@ def titles(entries: Sequence[Entry], key: str = "title") -> str:
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or (
         "none"
     )
+
+
+def said(name: str) -> str:
+    """A name as web UIs write it in answers: without commas and colons."""
+    return _plain(name).replace(",", "").replace(":", "").strip()
+
+
+def unquoted(text: str) -> str:
+    """A value of an infotext, which is a JSON string if it has commas, colons or line breaks."""
+    try:
+        return str(json.loads(text)) if text.startswith('"') else text
+    except ValueError:
+        return text
 
 
 def _plain(name: str) -> str:
@@ -201,15 +214,3 @@ def _names(entry: Entry) -> tuple[set[str], ...]:
 def _spoken(entry: Entry) -> set[str]:
     """Names by which an answer may call an entry."""
     return set[str]().union(*_names(entry))
-
-
-def _said(name: str) -> str:
-    """A name as SD.Next writes it: without commas and colons."""
-    return _plain(name).replace(",", "").replace(":", "")
-
-
-def _unquoted(text: str) -> str:
-    try:
-        return str(json.loads(text)) if text.startswith('"') else text
-    except ValueError:
-        return text
