@@ -39,6 +39,23 @@ def ends_of_path(path: str) -> set[str]:
     return {"/".join(parts[start:]) for start in range(len(parts))}
 
 
+def names_of_file(path: str) -> tuple[set[str], ...]:
+    """Names of a file in a server's folder of models in four ranks, the most exact ones first.
+
+    Parameters
+    ----------
+    path : str
+        The path in that folder, with the slashes of any system.
+
+    Returns
+    -------
+    tuple[set[str], ...]
+        The path, the same without suffix, and with fewer folders with and without suffix.
+    """
+    whole, ends = {plain(path)}, ends_of_path(path)
+    return whole, without_suffix(whole), ends, without_suffix(ends)
+
+
 def best_fits(
     listed: Sequence[T], wanted: str, ranks: Callable[[T], Sequence[Collection[str]]]
 ) -> list[T]:
