@@ -222,6 +222,8 @@ def flatten(component: str | None, path: str) -> str:
         The path, joined by dots or underscores.
     """
     path = path.replace(".processor.", ".").removesuffix(".processor")
+    # ComfyUI names parameters in full that are not called weight, such as those of RMS norms
+    path = path.removesuffix(".scale")
     head, dot, last = path.rpartition(".")
     if head.endswith("self_attn"):
         path = head + dot + _TEXT_NAMES.get(last, last)
