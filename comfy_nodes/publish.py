@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from . import example_key, paths, shown
+from . import convert, example_key, paths, shown
 from .types import CATEGORY, Coating, CoatingSocket, schema
 
 PROTECTED = "Protected"
@@ -213,6 +213,7 @@ class SaveCoatedImage(io.ComfyNode):
     def execute(cls, images: Tensor, record: Coating, save_as: str) -> io.NodeOutput:
         from siren_ext.files import atomic
 
+        convert.to_core(images)  # refuses what can't be saved as it is shown
         name = save_as if record.title == PROTECTED else f"{save_as}_try-out"
         saved, untouched, unknown = [], [], []
         for number, image in enumerate(images, start=1):

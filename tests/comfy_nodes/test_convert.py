@@ -109,6 +109,37 @@ def test_bad_images_are_named_by_number(host: FakeHost, coater: Coater, value: s
         coat(coater, batch)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_whole_numbers_are_refused(
+    host: FakeHost, coater: Coater, images: torch.Tensor, dtype: torch.dtype
+) -> None:
+    kind = str(dtype).removeprefix("torch.")
+    with pytest.raises(ImageError, match=f"Found images of {kind} numbers; .* from 0 to 255 by"):
+        coat(coater, (images * 255).to(dtype))
+
+
+def test_other_ranges_are_refused_by_number(
+    host: FakeHost, coater: Coater, images: torch.Tensor
+) -> None:
+    images[:, 0, 0] = torch.tensor([0.0, 0.5, 1.0])
+    for low, high in ((0, 255), (-1, 1), (0, 65535)):
+        one = torch.stack((images[0], images[1] * (high - low) + low))
+        with pytest.raises(ImageError, match=f"from {low} to {high} in image 1 of 2 .*from 0 to 1"):
+            coat(coater, one)
+    # as filters leave them; and transparency may be anything
+    coat(coater, torch.cat((images * 1.5 - 0.25, images[..., :1] * 255), dim=-1))
+
+
+def test_save_coated_image_refuses_the_same(
+    host: FakeHost, coater: Coater, images: torch.Tensor
+) -> None:
+    nodes = nodes_of_pack()
+    made = run(nodes["SirenCoatImage"], coater=coater, image=images, strength=1.0).args
+    for bad, words in ((made[0] * 255, "in image 0, 1 of 2"), (made[0].byte(), "uint8 numbers")):
+        with pytest.raises(ImageError, match=words):
+            run(nodes["SirenSaveCoatedImage"], images=bad, record=made[2], save_as="fox")
+
+
 def test_empty_batches_are_refused(host: FakeHost, coater: Coater, images: torch.Tensor) -> None:
     with pytest.raises(ImageError, match="Found an empty batch of images; expected at least one"):
         coat(coater, images[:0])
