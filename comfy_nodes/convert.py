@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,40 @@ from siren_ext.errors import ImageError
 
 # filters that sharpen or enlarge leave [0,1] a little; images in [-1,1] or [0,255] go further
 _LOWEST, _HIGHEST = -0.5, 2.0
+
+
+def plain_tensor(value: Any, kind: str = "IMAGE") -> Tensor:
+    """A node's input as a tensor without gradient.
+
+    Parameters
+    ----------
+    value : Any
+        What another node gave; nodes for any type may give anything.
+    kind : str
+        ComfyUI's type for it.
+
+    Returns
+    -------
+    Tensor
+        The same numbers.
+
+    Raises
+    ------
+    ImageError
+        It is not a tensor.
+    """
+    if isinstance(value, Tensor):
+        return value.detach()
+    found = "nothing" if value is None else f"an object of type {type(value).__name__}"
+    hint = ""
+    if isinstance(value, (list, tuple)):
+        found, hint = f"a list of {len(value)}", " Join them to one batch first."
+    elif isinstance(value, dict) and "samples" in value:
+        found, hint = "a LATENT", " Decode it with VAE Decode first."
+    raise ImageError(
+        f"Found {found}; expected ComfyUI's {kind}, one tensor.{hint} Check the node that the "
+        "input comes from."
+    )
 
 
 def to_core(image: Tensor) -> Tensor:
@@ -24,14 +59,15 @@ def to_core(image: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        B x 3 x H x W, float32, contiguous.
+        B x 3 x H x W, float32, contiguous, without gradient.
 
     Raises
     ------
     ImageError
-        It has whole numbers or another shape, the batch is empty, or an image has values that are
-        not finite or far from [0,1]; the message says which.
+        It is not a tensor, it has whole numbers or another shape, the batch is empty, or an image
+        has values that are not finite or far from [0,1]; the message says which.
     """
+    image = plain_tensor(image)
     if image.ndim != 4 or image.shape[-1] not in (3, 4):
         raise ImageError(
             f"Found images of shape {tuple(image.shape)}; expected ComfyUI's IMAGE, (count, "
@@ -114,10 +150,12 @@ def to_keep(mask: Tensor | None, image: Tensor) -> Tensor | None:
     Raises
     ------
     ImageError
-        The mask's size or number differs from the images', or a value is not a finite number.
+        It is not a tensor, its size or number differs from the images', or a value is not a finite
+        number.
     """
     if mask is None:
         return None
+    mask = plain_tensor(mask, "MASK")
     flat = _without_channel(mask, image)
     if flat is None:
         # Load Image returns a 64 x 64 mask of zeros for an image without transparency

@@ -108,7 +108,8 @@ def pixels_of(image: Tensor) -> NDArray[np.uint8]:
     array, shape (H, W, C)
         uint8.
     """
-    values: NDArray[np.uint8] = np.clip(255.0 * image.cpu().numpy(), 0, 255).astype(np.uint8)
+    numbers = image.detach().float().cpu().numpy()
+    values: NDArray[np.uint8] = np.clip(255.0 * numbers, 0, 255).astype(np.uint8)
     return values
 
 

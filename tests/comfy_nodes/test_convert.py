@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from support.fake_host import FakeHost, nodes_of_pack, run
@@ -138,6 +141,48 @@ def test_save_coated_image_refuses_the_same(
     for bad, words in ((made[0] * 255, "in image 0, 1 of 2"), (made[0].byte(), "uint8 numbers")):
         with pytest.raises(ImageError, match=words):
             run(nodes["SirenSaveCoatedImage"], images=bad, record=made[2], save_as="fox")
+
+
+def test_numbers_with_gradient(host: FakeHost, coater: Coater, images: torch.Tensor) -> None:
+    nodes, mask = nodes_of_pack(), torch.zeros(HEIGHT, WIDTH)
+    with_gradient = images.clone().requires_grad_()
+    made = run(
+        nodes["SirenCoatImage"], coater=coater, image=with_gradient, strength=1.0,
+        keep=mask.clone().requires_grad_(),
+    ).args  # fmt: skip
+    assert torch.equal(made[0], coat(coater, images, mask))
+    assert not made[0].requires_grad
+    run(
+        nodes["SirenSaveCoatedImage"], images=made[0].clone().requires_grad_(), record=made[2],
+        save_as="fox",
+    )  # fmt: skip
+    run(nodes["SirenScoreCoating"], coater=[coater], image=[with_gradient])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([torch.zeros(1, 4, 4, 3)] * 2, "a list of 2; .* one tensor. Join them to one batch"),
+        ({"samples": torch.zeros(1, 4, 4, 4)}, "a LATENT; .* Decode it with VAE Decode"),
+        ({"x": 1}, "an object of type dict; .* Check the node"),
+        (None, "nothing; expected"),
+        (np.zeros((1, 4, 4, 3)), "an object of type ndarray"),
+    ],
+)
+def test_what_is_not_a_tensor(
+    host: FakeHost, coater: Coater, images: torch.Tensor, given: Any, words: str
+) -> None:
+    nodes = nodes_of_pack()
+    record = run(nodes["SirenCoatImage"], coater=coater, image=images, strength=1.0).args[2]
+    with pytest.raises(ImageError, match=f"Found {words}"):
+        coat(coater, given)
+    with pytest.raises(ImageError, match=f"Found {words}"):
+        run(nodes["SirenScoreCoating"], coater=[coater], image=[given])
+    with pytest.raises(ImageError, match=f"Found {words}"):
+        run(nodes["SirenSaveCoatedImage"], images=given, record=record, save_as="fox")
+    if given is not None:
+        with pytest.raises(ImageError, match=f"Found {words}".replace("IMAGE", "MASK")):
+            coat(coater, images, given)
 
 
 def test_empty_batches_are_refused(host: FakeHost, coater: Coater, images: torch.Tensor) -> None:
