@@ -3,11 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from siren_ext.errors import ImageError
+
+# filters that sharpen or enlarge leave [0,1] a little; images in [-1,1] or [0,255] go further
+_LOWEST, _HIGHEST = -0.5, 2.0
+
+
+def plain_tensor(value: Any, kind: str = "IMAGE") -> Tensor:
+    """A node's input as a tensor without gradient.
+
+    Parameters
+    ----------
+    value : Any
+        What another node gave; nodes for any type may give anything.
+    kind : str
+        ComfyUI's type for it.
+
+    Returns
+    -------
+    Tensor
+        The same numbers.
+
+    Raises
+    ------
+    ImageError
+        It is not a tensor.
+    """
+    if isinstance(value, Tensor):
+        return value.detach()
+    found = "nothing" if value is None else f"an object of type {type(value).__name__}"
+    hint = ""
+    if isinstance(value, (list, tuple)):
+        found, hint = f"a list of {len(value)}", " Join them to one batch first."
+    elif isinstance(value, dict) and "samples" in value:
+        found, hint = "a LATENT", " Decode it with VAE Decode first."
+    raise ImageError(
+        f"Found {found}; expected ComfyUI's {kind}, one tensor.{hint} Check the node that the "
+        "input comes from."
+    )
 
 
 def to_core(image: Tensor) -> Tensor:
@@ -21,14 +59,15 @@ def to_core(image: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        B x 3 x H x W, float32, contiguous.
+        B x 3 x H x W, float32, contiguous, without gradient.
 
     Raises
     ------
     ImageError
-        The shape is another one, the batch is empty, or an image has values that are not finite
-        numbers; the message says which.
+        It is not a tensor, it has whole numbers or another shape, the batch is empty, or an image
+        has values that are not finite or far from [0,1]; the message says which.
     """
+    image = plain_tensor(image)
     if image.ndim != 4 or image.shape[-1] not in (3, 4):
         raise ImageError(
             f"Found images of shape {tuple(image.shape)}; expected ComfyUI's IMAGE, (count, "
@@ -44,18 +83,36 @@ def to_core(image: Tensor) -> Tensor:
             f"Found images of {image.shape[2]} x {image.shape[1]} pixels; expected at least one "
             "pixel. Check the node that the images come from."
         )
+    if not image.is_floating_point():
+        kind = str(image.dtype).removeprefix("torch.")
+        raise ImageError(
+            f"Found images of {kind} numbers; expected ComfyUI's IMAGE, decimal numbers from 0 to "
+            "1. Convert them in the node that they come from: divide numbers from 0 to 255 by 255."
+        )
     colours = image[..., :3].movedim(-1, 1).float().contiguous()
     low, high = torch.aminmax(colours.flatten(1), dim=1)
-    finite: list[bool] = (torch.isfinite(low) & torch.isfinite(high)).tolist()
-    bad = [str(index) for index, good in enumerate(finite) if not good]
-    if bad:
-        listed = ", ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
+    finite = torch.isfinite(low) & torch.isfinite(high)
+    if not bool(finite.all()):
         raise ImageError(
-            f"Found values that are not finite numbers in image {listed} of {len(image)} (counted "
+            f"Found values that are not finite numbers in {_numbers(~finite)} (counted "
             "from 0, as batch_index); expected values from 0 to 1. Such an image is usually black: "
             "the model failed in half precision. Generate it again, or take it out of the batch."
         )
+    far = (low < _LOWEST) | (high > _HIGHEST)
+    if bool(far.any()):
+        raise ImageError(
+            f"Found values from {float(low[far].min()):.5g} to {float(high[far].max()):.5g} in "
+            f"{_numbers(far)} (counted from 0, as batch_index); expected values from 0 to 1. "
+            "Convert them in the node that they come from: divide numbers from 0 to 255 by 255."
+        )
     return colours
+
+
+def _numbers(bad: Tensor) -> str:
+    """Which images of a batch are bad, in words."""
+    found = [str(index) for index in bad.nonzero().flatten().tolist()]
+    more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+    return f"image {', '.join(found[:10])}{more} of {len(bad)}"
 
 
 def to_comfy(images: Tensor) -> Tensor:
@@ -93,10 +150,12 @@ def to_keep(mask: Tensor | None, image: Tensor) -> Tensor | None:
     Raises
     ------
     ImageError
-        The mask's size or number differs from the images', or a value is not a finite number.
+        It is not a tensor, its size or number differs from the images', or a value is not a finite
+        number.
     """
     if mask is None:
         return None
+    mask = plain_tensor(mask, "MASK")
     flat = _without_channel(mask, image)
     if flat is None:
         # Load Image returns a 64 x 64 mask of zeros for an image without transparency

@@ -146,6 +146,7 @@ class CoatImage(io.ComfyNode):
         from siren_ext.data.images import quantise
 
         publish.require_key(coater, key)
+        image = convert.plain_tensor(image)
         images, mask = convert.to_core(image), convert.to_keep(keep, image)
         masks = [None] * len(images) if mask is None else mask.expand(len(images), -1, -1, -1)
         coated = image.to("cpu", torch.float32, copy=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from . import example_key, paths, shown
+from . import convert, example_key, paths, shown
 from .types import CATEGORY, Coating, CoatingSocket, schema
 
 PROTECTED = "Protected"
@@ -108,7 +108,8 @@ def pixels_of(image: Tensor) -> NDArray[np.uint8]:
     array, shape (H, W, C)
         uint8.
     """
-    values: NDArray[np.uint8] = np.clip(255.0 * image.cpu().numpy(), 0, 255).astype(np.uint8)
+    numbers = image.detach().float().cpu().numpy()
+    values: NDArray[np.uint8] = np.clip(255.0 * numbers, 0, 255).astype(np.uint8)
     return values
 
 
@@ -213,6 +214,7 @@ class SaveCoatedImage(io.ComfyNode):
     def execute(cls, images: Tensor, record: Coating, save_as: str) -> io.NodeOutput:
         from siren_ext.files import atomic
 
+        convert.to_core(images)  # refuses what can't be saved as it is shown
         name = save_as if record.title == PROTECTED else f"{save_as}_try-out"
         saved, untouched, unknown = [], [], []
         for number, image in enumerate(images, start=1):

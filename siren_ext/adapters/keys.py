@@ -7,6 +7,7 @@ and put their own prefix before it. Both become a :class:`Place`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 UNET, TEXT, TEXT_2, TEXT_3 = "unet", "text_encoder", "text_encoder_2", "text_encoder_3"
@@ -90,6 +91,12 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
     (".ia3_l", "ia3_l"),
     (".weight", "ia3"),
 )
+# peft names each of a model's adapters after the factor, and leaves the name out of its own files;
+# a model's whole state has it still
+_ADAPTER = re.compile(
+    r"(.+\.(?:lora_[AB]|lora_magnitude_vector|ia3_l|oft_R|hada_\w+|lokr_\w+))"
+    r"\.(?!(?:weight|bias)$)([^.]+)(\.weight|\.bias)?"
+)
 # diffusers' first attention processors gave the text encoder's layers the names of the UNet's
 _TEXT_NAMES = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 
@@ -153,6 +160,8 @@ class Key(NamedTuple):
         Whose naming it is.
     module : str
         The key without the factor: the module as the file names it.
+    adapter : str
+        peft's name of the adapter, such as ``default``; "" in most files.
     """
 
     place: Place
@@ -160,10 +169,14 @@ class Key(NamedTuple):
     field: str
     style: str
     module: str
+    adapter: str = ""
 
 
 def parse_key(key: str) -> Key | None:
     """The parts of a key; None if its form is unknown."""
+    named = _ADAPTER.fullmatch(key)
+    if named is not None:
+        key = named[1] + (named[3] or "")
     ending, field = max(
         ((end, name) for end, name in _ENDINGS if key.endswith(end)),
         key=lambda pair: len(pair[0]),
@@ -180,7 +193,14 @@ def parse_key(key: str) -> Key | None:
     if field in ("ia3", "on_input") and style != KOHYA:
         return None
     place = Place(component, flatten(component, path))
-    return Key(place, path, field, style, key[: -len(ending)])
+    adapter = "" if named is None else named[2]
+    return Key(place, path, field, style, key[: -len(ending)], adapter)
+
+
+def adapter_names(keys: Iterable[str]) -> list[str]:
+    """Names of the adapters of peft to which keys belong, where the keys have such names."""
+    parsed = [parse_key(key) for key in keys]
+    return sorted({key.adapter for key in parsed if key is not None and key.adapter})
 
 
 def unread_name(key: str) -> str:
@@ -202,6 +222,8 @@ def flatten(component: str | None, path: str) -> str:
         The path, joined by dots or underscores.
     """
     path = path.replace(".processor.", ".").removesuffix(".processor")
+    # ComfyUI names parameters in full that are not called weight, such as those of RMS norms
+    path = path.removesuffix(".scale")
     head, dot, last = path.rpartition(".")
     if head.endswith("self_attn"):
         path = head + dot + _TEXT_NAMES.get(last, last)

@@ -161,9 +161,7 @@ class Modules:
             if network is None:
                 continue
             for path, module in network.named_modules():
-                kinds = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
-                # many norms of transformers have no weight of their own
-                if isinstance(module, kinds) and module.weight is not None:
+                if _changeable(module):
                     target = Target(component, path, module)
                     self._found[component, flatten(component, path)] = target
                     if path.endswith(".to_out"):  # without a level below, as in HiDream
@@ -311,6 +309,14 @@ def ldm_path(path: str, per_block: int) -> str | None:
     if kind == "downsamplers":
         return f"input_blocks.{(index + 1) * (per_block + 1)}.0.op" if rest == "conv" else None
     return None
+
+
+def _changeable(module: nn.Module) -> bool:
+    """Whether adapters can change a module; many norms of transformers have no weight."""
+    # torch, diffusers and transformers have several classes of RMS norms, without a common base
+    norm = "Norm" in type(module).__name__
+    known = norm or isinstance(module, (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm))
+    return known and isinstance(getattr(module, "weight", None), Tensor)
 
 
 def _height(target: Target) -> int:

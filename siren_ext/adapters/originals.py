@@ -17,9 +17,14 @@ _ADDED = "attn.add_q_proj attn.add_k_proj attn.add_v_proj"
 _FLUX_BLOCK = {
     "img_attn.qkv": _QKV,
     "img_attn.proj": "attn.to_out.0",
+    "img_attn.norm.query_norm": "attn.norm_q",
+    "img_attn.norm.key_norm": "attn.norm_k",
     "txt_attn.qkv": _ADDED,
     "txt_attn.proj": "attn.to_add_out",
+    "txt_attn.norm.query_norm": "attn.norm_added_q",
+    "txt_attn.norm.key_norm": "attn.norm_added_k",
 }
+_SINGLE_NORMS = {"norm.query_norm": "attn.norm_q", "norm.key_norm": "attn.norm_k"}
 _FLUX_ENDS = {
     "img_in": "x_embedder",
     "txt_in": "context_embedder",
@@ -49,6 +54,7 @@ _FLUX = {
         "linear1": f"{_QKV} proj_mlp",
         "linear2": "proj_out",
         "modulation.lin": "norm.linear",
+        **_SINGLE_NORMS,
     },
 }
 _SD3 = {
@@ -64,13 +70,19 @@ _SD3 = {
     "joint_blocks transformer_blocks": {
         "x_block.attn.qkv": _QKV,
         "x_block.attn.proj": "attn.to_out.0",
+        "x_block.attn.ln_q": "attn.norm_q",
+        "x_block.attn.ln_k": "attn.norm_k",
         "x_block.attn2.qkv": "attn2.to_q attn2.to_k attn2.to_v",
         "x_block.attn2.proj": "attn2.to_out.0",
+        "x_block.attn2.ln_q": "attn2.norm_q",
+        "x_block.attn2.ln_k": "attn2.norm_k",
         "x_block.adaLN_modulation.1": "norm1.linear",
         "x_block.mlp.fc1": "ff.net.0.proj",
         "x_block.mlp.fc2": "ff.net.2",
         "context_block.attn.qkv": _ADDED,
         "context_block.attn.proj": "attn.to_add_out",
+        "context_block.attn.ln_q": "attn.norm_added_q",
+        "context_block.attn.ln_k": "attn.norm_added_k",
         "context_block.adaLN_modulation.1": "norm1_context.linear",
         "context_block.mlp.fc1": "ff_context.net.0.proj",
         "context_block.mlp.fc2": "ff_context.net.2",
@@ -97,11 +109,14 @@ _FLUX2 = {
     "single_blocks single_transformer_blocks": {
         "linear1": "attn.to_qkv_mlp_proj",
         "linear2": "attn.to_out",
+        **_SINGLE_NORMS,
     },
 }
 _Z_BLOCK = {
     "attention.qkv": "attention.to_q attention.to_k attention.to_v",
     "attention.out": "attention.to_out.0",
+    "attention.q_norm": "attention.norm_q",
+    "attention.k_norm": "attention.norm_k",
 }
 _Z_IMAGE = {
     "": {
@@ -116,6 +131,10 @@ _Z_IMAGE = {
 _LUMINA_BLOCK = {
     "attention.qkv": _QKV,
     "attention.out": "attn.to_out.0",
+    "attention.q_norm": "attn.norm_q",
+    "attention.k_norm": "attn.norm_k",
+    "attention_norm1": "norm1.norm",
+    "attention_norm2": "norm2",
     "feed_forward.w1": "feed_forward.linear_1",
     "feed_forward.w2": "feed_forward.linear_2",
     "feed_forward.w3": "feed_forward.linear_3",
@@ -123,6 +142,7 @@ _LUMINA_BLOCK = {
 }
 _LUMINA2 = {
     "": {
+        "cap_embedder.0": "time_caption_embed.caption_embedder.0",
         "cap_embedder.1": "time_caption_embed.caption_embedder.1",
         "t_embedder.mlp.0": "time_caption_embed.timestep_embedder.linear_1",
         "t_embedder.mlp.2": "time_caption_embed.timestep_embedder.linear_2",
@@ -131,7 +151,7 @@ _LUMINA2 = {
     },
     "layers": _LUMINA_BLOCK,
     "noise_refiner": _LUMINA_BLOCK,
-    "context_refiner": _LUMINA_BLOCK,
+    "context_refiner": {**_LUMINA_BLOCK, "attention_norm1": "norm1"},
 }
 _TABLES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "FluxTransformer2DModel": _FLUX,

@@ -32,6 +32,7 @@ from siren_ext.adapters.keys import (
     UNET_PREFIX,
     Key,
     Place,
+    adapter_names,
     parse_key,
     unread_name,
 )
@@ -200,6 +201,12 @@ def read_summary(path: Path, *, allow_partial: bool = False) -> AdapterSummary:
 def _read_part(part: Part) -> Adapter:
     """The adapter in one file."""
     _check_numbers(part)
+    names = adapter_names(part.tensors)
+    if len(names) > 1:
+        raise AdapterError(
+            f"{part.path.name} contains {len(names)} adapters: {listing(names)}; expected one. "
+            "Save each of them to a file of its own."
+        )
     embeddings = find_embeddings(part.path, part.tensors)
     if embeddings:
         return Adapter(part.path, part.hash, "embedding", (), embeddings, metadata=part.metadata)

@@ -15,9 +15,10 @@ from siren_ext.suspects.a1111_checkpoints import (
     checkpoints_of_answer,
     find_checkpoint,
     named_in_answer,
+    said,
     title_parts,
-    titles,
 )
+from siren_ext.suspects.a1111_loras import find_lora, loras_of_answer, name_in_prompt
 from siren_ext.suspects.address import Address
 from siren_ext.suspects.base import PromptPlan
 from siren_ext.suspects.http import Client
@@ -39,7 +40,6 @@ OPTIONS = ("model", "lora", "scale", "auth")
 PORT = 7860
 MAX_BYTES = 96 << 20
 _NETWORK = re.compile(r"<(lora|lyco|hypernet):", re.IGNORECASE)
-_LORA_HASHES = re.compile(r'Lora hashes: "([^"]*)"')
 
 
 def loads_network(prompt: str) -> bool:
@@ -63,7 +63,8 @@ class A1111Suspect(RemoteSuspect):
         Title, name, file name or hash of a checkpoint, with or without folder and suffix; empty
         for the one in use.
     lora : str
-        Name or alias of a LoRA file on the server, without suffix; empty for none.
+        Name, alias or file name of a LoRA on the server, with or without folder and suffix; empty
+        for none.
     scale : float
         Strength of the LoRA.
     secret : Secret | None
@@ -88,9 +89,9 @@ class A1111Suspect(RemoteSuspect):
         limits: RequestLimits | None = None,
     ) -> None:
         super().__init__(limits or RequestLimits(), adapter=lora, scale=scale)
-        if re.search(r"[<>:]", lora):
+        if re.search(r"[<>]", lora):
             raise ConfigError(
-                f"The LoRA's name is {str(lora)[:80]!r}; expected a name without <, > and :."
+                f"The LoRA's name is {str(lora)[:80]!r}; expected a name without < and >."
             )
         self.client = Client(base, timeout=self.limits.timeout, secret=secret)
         self.model = model
@@ -236,7 +237,8 @@ class A1111Suspect(RemoteSuspect):
         seed, prompt = plan.seed + index, plan.prompt(index)
         with_lora = bool(self.adapter) and scale != 0
         if with_lora:
-            prompt = f"{prompt} <lora:{self._lora['name']}:{scale:g}>"
+            name = name_in_prompt(self._listed_loras, self._lora, self.client.origin)
+            prompt = f"{prompt} <lora:{name}:{scale:g}>"
         request: dict[str, Any] = {
             "prompt": prompt,
             "negative_prompt": plan.negative,
@@ -276,13 +278,13 @@ class A1111Suspect(RemoteSuspect):
                 f"The picture was made with seed {quoted(made_with)}; requested was {seed}."
             )
         self._check_checkpoint(facts)
-        hashes = _LORA_HASHES.search(str(at_path(facts, "infotexts.0") or ""))
-        used = hashes[1].split(",") if hashes else []
-        names = {part.partition(":")[0].strip() for part in used}
-        known = {str(self._lora.get(key)) for key in ("name", "alias")} if with_lora else set()
-        if hashes and with_lora and not names & known:
+        used = loras_of_answer(facts) if with_lora else None
+        known = (
+            {said(str(self._lora.get(key))) for key in ("name", "alias")} if with_lora else set()
+        )
+        if used is not None and not used & known:
             raise SuspectError(
-                f"The web UI used the LoRA {quoted(', '.join(sorted(names)))} but not "
+                f"The web UI used the LoRA {quoted(', '.join(sorted(used)))} but not "
                 f"{quoted(self.adapter)}."
             )
 
@@ -322,17 +324,13 @@ class A1111Suspect(RemoteSuspect):
         return find_checkpoint(self._listed, self.model or self._chosen(), self.client.origin)
 
     @cached_property
-    def _lora(self) -> dict[str, Any]:
+    def _lora(self) -> Mapping[str, Any]:
         """The server's entry of the LoRA."""
-        listed = self.loras()
-        for key in ("name", "alias"):
-            for entry in listed:
-                if entry.get(key) == self.adapter:
-                    return entry
-        raise ConfigError(
-            f"{self.client.origin} has no LoRA {str(self.adapter)[:120]!r}; it has "
-            f"{titles(listed, 'name')}. Put the file into its LoRA folder and refresh the list."
-        )
+        return find_lora(self._listed_loras, self.adapter, self.client.origin)
+
+    @cached_property
+    def _listed_loras(self) -> list[dict[str, Any]]:
+        return self.loras()
 
     def _list(self, path: str, key: str) -> list[dict[str, Any]]:
         """A list of objects, each with a text under ``key``."""

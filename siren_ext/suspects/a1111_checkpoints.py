@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from siren_ext.errors import ConfigError
+from siren_ext.suspects.named_files import SUFFIX, best_fits, plain, without_suffix
 from siren_ext.suspects.responses import at_path
 from siren_ext.text import printable
 
 Entry = Mapping[str, Any]
 _HASH = re.compile(r"\s*\[([0-9a-fA-F]{6,64})\]$")
-_SUFFIX = re.compile(r"\.(safetensors|ckpt|gguf|sft|pt|pth|bin)$", re.IGNORECASE)
 _MODEL = re.compile(r'(?:^|, )Model: ("(?:[^"\\]|\\.)*"|[^,]*)')
 _SHORT = 10
 
@@ -48,24 +48,17 @@ def find_checkpoint(listed: Sequence[Entry], wanted: str, origin: str) -> Entry:
         No checkpoint has that name, or several have it.
     """
     name, digest = title_parts(wanted)
-    tries = [(write, rank) for write in (str, str.casefold) for rank in range(4)]
-    for write, rank in tries:
-        found = [
-            entry
-            for entry in listed
-            if write(_plain(name)) in map(write, _names(entry)[rank])
-            and not _other_hash(entry, digest)
-        ]
-        # one without a known hash may be the file, but one with this hash is
-        same = [entry for entry in found if digest and _hash_of(entry) == digest[:_SHORT]]
-        found = same or found
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise ConfigError(
-                f"{origin} has {len(found)} checkpoints {str(wanted)[:120]!r}: "
-                f"{titles(found)}. Give one of these titles as model=..."
-            )
+    possible = [entry for entry in listed if not _other_hash(entry, digest)]
+    found = best_fits(possible, name, _names)
+    # one without a known hash may be the file, but one with this hash is
+    found = [one for one in found if digest and _hash_of(one) == digest[:_SHORT]] or found
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(
+            f"{origin} has {len(found)} checkpoints {str(wanted)[:120]!r}: "
+            f"{titles(found)}. Give one of these titles as model=..."
+        )
     raise ConfigError(
         f"{origin} has no checkpoint {str(wanted)[:120]!r}; it has {titles(listed)}. Give one as "
         "model=..."
@@ -97,7 +90,7 @@ def checkpoints_of_answer(listed: Sequence[Entry], facts: Any) -> list[Entry] | 
             return same
     # only entries without a hash are left: one with another hash is another file
     rest = [entry for entry in listed if not (digest and _hash_of(entry))]
-    return [entry for entry in rest if _said(name) in map(_said, _spoken(entry))]
+    return [entry for entry in rest if said(name) in map(said, _spoken(entry))]
 
 
 def named_in_answer(facts: Any) -> tuple[str, str]:
@@ -117,7 +110,7 @@ def named_in_answer(facts: Any) -> tuple[str, str]:
     if not name:
         lines = str(at_path(facts, "infotexts.0") or "").splitlines()
         found = _MODEL.search(lines[-1]) if lines else None
-        name = _unquoted(found[1]) if found else ""
+        name = unquoted(found[1]) if found else ""
     return str(digest or "").lower(), str(name or "")
 
 
@@ -159,9 +152,17 @@ def titles(entries: Sequence[Entry], key: str = "title") -> str:
     )
 
 
-def _plain(name: str) -> str:
-    """A name with the slashes of any system."""
-    return name.strip().replace("\\", "/").strip("/")
+def said(name: str) -> str:
+    """A name as web UIs write it in answers: without commas and colons."""
+    return plain(name).replace(",", "").replace(":", "").strip()
+
+
+def unquoted(text: str) -> str:
+    """A value of an infotext, which is a JSON string if it has commas, colons or line breaks."""
+    try:
+        return str(json.loads(text)) if text.startswith('"') else text
+    except ValueError:
+        return text
 
 
 def _hash_of(entry: Entry) -> str:
@@ -177,23 +178,23 @@ def _other_hash(entry: Entry, digest: str) -> bool:
 
 def _names(entry: Entry) -> tuple[set[str], ...]:
     """Names of an entry in four ranks, the most exact ones first."""
-    relative = _plain(title_parts(str(entry["title"]))[0])
+    relative = plain(title_parts(str(entry["title"]))[0])
     path, name = (
-        _plain(str(entry.get("filename") or "")),
-        _plain(str(entry.get("model_name") or "")),
+        plain(str(entry.get("filename") or "")),
+        plain(str(entry.get("model_name") or "")),
     )
-    suffix = _SUFFIX.search(path)
-    if suffix and not _SUFFIX.search(relative):  # SD.Next
+    suffix = SUFFIX.search(path)
+    if suffix and not SUFFIX.search(relative):  # SD.Next
         whole = {relative, relative + suffix[0]}
     else:
         whole = {relative}
     last = {relative.rpartition("/")[2], path.rpartition("/")[2]}
     hashes = {str(entry.get(key) or "") for key in ("hash", "sha256")}
     ranks = (
-        {path, _plain(str(entry["title"]))} | whole | hashes,
-        {_SUFFIX.sub("", relative), name},
+        {path, plain(str(entry["title"]))} | whole | hashes,
+        without_suffix({relative}) | {name},
         last,
-        {_SUFFIX.sub("", one) for one in last},
+        without_suffix(last),
     )
     return tuple(rank - {""} for rank in ranks)
 
@@ -201,15 +202,3 @@ def _names(entry: Entry) -> tuple[set[str], ...]:
 def _spoken(entry: Entry) -> set[str]:
     """Names by which an answer may call an entry."""
     return set[str]().union(*_names(entry))
-
-
-def _said(name: str) -> str:
-    """A name as SD.Next writes it: without commas and colons."""
-    return _plain(name).replace(",", "").replace(":", "")
-
-
-def _unquoted(text: str) -> str:
-    try:
-        return str(json.loads(text)) if text.startswith('"') else text
-    except ValueError:
-        return text

@@ -23,6 +23,7 @@ from siren_ext.suspects.comfyui_progress import Listener
 from siren_ext.suspects.comfyui_upload import upload, upload_file
 from siren_ext.suspects.comfyui_workflow import built_in, failure, image_to_image, read_workflow
 from siren_ext.suspects.http import Client
+from siren_ext.suspects.named_files import best_fits, names_of_file
 from siren_ext.suspects.remote import RemoteSuspect, RequestLimits, pause, persistently
 from siren_ext.suspects.responses import (
     MAX_PICTURE_BYTES,
@@ -57,9 +58,10 @@ class ComfyUISuspect(RemoteSuspect):
     base : str
         ``http(s)://host:port``.
     model : str
-        File name of a checkpoint on the server; empty if there is only one.
+        File name of a checkpoint on the server, with or without folder and suffix; empty if there
+        is only one.
     lora : str
-        File name of a LoRA on the server; empty for none.
+        File name of a LoRA on the server, in the same way; empty for none.
     scale : float
         Strength of the LoRA.
     workflow : Path | None
@@ -365,11 +367,9 @@ class ComfyUISuspect(RemoteSuspect):
         return listed[0]
 
     def _found(self, kind: str, name: str) -> str:
-        """The server's name of a file that may be given without its suffix."""
+        """The server's name of a file that may be given without folder and suffix."""
         listed = self.files(kind)
-        if name in listed:
-            return name
-        found = [candidate for candidate in listed if candidate.rpartition(".")[0] == name]
+        found = best_fits(listed, name, names_of_file)
         if len(found) == 1:
             return found[0]
         if found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -310,3 +311,52 @@ def test_joined_and_separate_names_of_one_weight_are_refused(make: Any, tmp_path
     wrong = lora("lora_unet_double_blocks_0_img_attn_qkv", 95)[0]
     with pytest.raises(AdapterError, match=r"img_attn_qkv \(down 4x32, up 95x4, weight 96x32\)"):
         load_adapter(make("flux"), save(tmp_path, wrong))
+
+
+FLUX_NORMS = {
+    f"lycoris_{BLOCK.replace('.', '_')}_attn_norm_q.w_norm": f"{BLOCK}.attn.norm_q",
+    f"transformer.{BLOCK}.attn.norm_added_q.diff": f"{BLOCK}.attn.norm_added_q",
+    "diffusion_model.double_blocks.0.img_attn.norm.query_norm.diff": f"{BLOCK}.attn.norm_q",
+    "diffusion_model.double_blocks.0.img_attn.norm.key_norm.scale.diff": f"{BLOCK}.attn.norm_k",
+    "lora_unet_double_blocks_0_txt_attn_norm_key_norm.w_norm": f"{BLOCK}.attn.norm_added_k",
+    "lora_unet_single_blocks_0_norm_query_norm.diff": f"{SINGLE}.attn.norm_q",
+}
+
+
+@pytest.mark.parametrize("key", FLUX_NORMS)
+def test_norms_of_attention(make: Any, tmp_path: Path, key: str) -> None:
+    pipeline = make("flux")
+    delta = normal(pipeline.transformer.get_submodule(FLUX_NORMS[key]).weight.shape[0])
+    path = save(tmp_path, {key: delta})
+    check(pipeline, path, {f"transformer.{FLUX_NORMS[key]}": delta})
+    before = answer(pipeline.transformer)
+    load_adapter(pipeline, path)
+    assert float((answer(pipeline.transformer) - before).abs().max()) > 1e-5
+    with pytest.raises(AdapterError, match="bias 3, the model has none"):
+        load_adapter(pipeline, save(tmp_path, {key.rpartition(".")[0] + ".b_norm": normal(3)}))
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("joint_blocks.0.x_block.attn.ln_q", "attn.norm_q"),
+        ("joint_blocks.0.context_block.attn.ln_k", "attn.norm_added_k"),
+        ("joint_blocks.0.x_block.attn2.ln_k", "attn2.norm_k"),
+    ],
+)
+def test_norms_of_stable_diffusion_3(tmp_path: Path, name: str, path: str) -> None:
+    from diffusers import SD3Transformer2DModel
+
+    transformer = SD3Transformer2DModel(
+        sample_size=8, num_layers=2, attention_head_dim=8, num_attention_heads=2,
+        joint_attention_dim=16, caption_projection_dim=16, pooled_projection_dim=16,
+        pos_embed_max_size=8, qk_norm="rms_norm", dual_attention_layers=(0,),
+    )  # fmt: skip
+    pipeline = SimpleNamespace(transformer=transformer.requires_grad_(False))
+    file = save(tmp_path, {f"diffusion_model.{name}.diff": normal(8)})
+    check(pipeline, file, {f"transformer.{BLOCK}.{path}": normal(8)})
+
+
+def test_norms_of_a_t5_encoder(make: Any, tmp_path: Path) -> None:
+    file = save(tmp_path, {"lora_te3_encoder_block_0_layer_0_layer_norm.w_norm": normal(32)})
+    check(make("flux"), file, {"text_encoder_2.encoder.block.0.layer.0.layer_norm": normal(32)})

@@ -44,7 +44,17 @@ class Checkpoint(dict[str, torch.Tensor]):
 
 def layers(network: nn.Module) -> dict[str, nn.Module]:
     kinds = (nn.Linear, nn.Conv2d)
-    return {path: module for path, module in network.named_modules() if isinstance(module, kinds)}
+    return {
+        path: module
+        for path, module in network.named_modules()
+        if isinstance(module, kinds) or "RMSNorm" in type(module).__name__
+    }
+
+
+def parameter(original: str, name: str) -> str:
+    """The original's name of a parameter; Flux calls the weight of an RMS norm scale."""
+    scale = name == "weight" and original.endswith((".query_norm", ".key_norm"))
+    return f"{original}.scale" if scale else f"{original}.{name}"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -69,8 +79,8 @@ def test_original_names_are_those_that_diffusers_converts(family: str) -> None:
         targets[original] = target
         rows = sum(_rows(part) for part in target.parts)
         for name in ("weight", "bias"):
-            if name == "weight" or target.module.bias is not None:
-                checkpoint[f"{original}.{name}"] = (
+            if getattr(target.module, name, None) is not None:
+                checkpoint[parameter(original, name)] = (
                     torch.arange(rows)[:, None] + len(targets) * 10**6
                 )
     wanted = {key: value.clone() for key, value in checkpoint.items()}
@@ -78,12 +88,12 @@ def test_original_names_are_those_that_diffusers_converts(family: str) -> None:
     reached = set()
     for original, target in targets.items():
         for name in ("weight", "bias"):
-            if f"{original}.{name}" in wanted:
+            if parameter(original, name) in wanted:
                 pieces = [
                     converted[f"{part.path}.{name}"][slice(*(part.rows or (None,)))]
                     for part in target.parts
                 ]
-                assert torch.equal(torch.cat(pieces), wanted[f"{original}.{name}"]), original
+                assert torch.equal(torch.cat(pieces), wanted[parameter(original, name)]), original
         reached |= {part.path for part in target.parts}
     assert reached == set(all_layers)
 

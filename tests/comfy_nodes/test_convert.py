@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from support.fake_host import FakeHost, nodes_of_pack, run
@@ -107,6 +110,79 @@ def test_bad_images_are_named_by_number(host: FakeHost, coater: Coater, value: s
     batch[5:, 0, 0, 2] = float(value)
     with pytest.raises(ImageError, match=r"in image 1, 5, 6, 7, 8, 9, 10, 11 of 12"):
         coat(coater, batch)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_whole_numbers_are_refused(
+    host: FakeHost, coater: Coater, images: torch.Tensor, dtype: torch.dtype
+) -> None:
+    kind = str(dtype).removeprefix("torch.")
+    with pytest.raises(ImageError, match=f"Found images of {kind} numbers; .* from 0 to 255 by"):
+        coat(coater, (images * 255).to(dtype))
+
+
+def test_other_ranges_are_refused_by_number(
+    host: FakeHost, coater: Coater, images: torch.Tensor
+) -> None:
+    images[:, 0, 0] = torch.tensor([0.0, 0.5, 1.0])
+    for low, high in ((0, 255), (-1, 1), (0, 65535)):
+        one = torch.stack((images[0], images[1] * (high - low) + low))
+        with pytest.raises(ImageError, match=f"from {low} to {high} in image 1 of 2 .*from 0 to 1"):
+            coat(coater, one)
+    # as filters leave them; and transparency may be anything
+    coat(coater, torch.cat((images * 1.5 - 0.25, images[..., :1] * 255), dim=-1))
+
+
+def test_save_coated_image_refuses_the_same(
+    host: FakeHost, coater: Coater, images: torch.Tensor
+) -> None:
+    nodes = nodes_of_pack()
+    made = run(nodes["SirenCoatImage"], coater=coater, image=images, strength=1.0).args
+    for bad, words in ((made[0] * 255, "in image 0, 1 of 2"), (made[0].byte(), "uint8 numbers")):
+        with pytest.raises(ImageError, match=words):
+            run(nodes["SirenSaveCoatedImage"], images=bad, record=made[2], save_as="fox")
+
+
+def test_numbers_with_gradient(host: FakeHost, coater: Coater, images: torch.Tensor) -> None:
+    nodes, mask = nodes_of_pack(), torch.zeros(HEIGHT, WIDTH)
+    with_gradient = images.clone().requires_grad_()
+    made = run(
+        nodes["SirenCoatImage"], coater=coater, image=with_gradient, strength=1.0,
+        keep=mask.clone().requires_grad_(),
+    ).args  # fmt: skip
+    assert torch.equal(made[0], coat(coater, images, mask))
+    assert not made[0].requires_grad
+    run(
+        nodes["SirenSaveCoatedImage"], images=made[0].clone().requires_grad_(), record=made[2],
+        save_as="fox",
+    )  # fmt: skip
+    run(nodes["SirenScoreCoating"], coater=[coater], image=[with_gradient])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([torch.zeros(1, 4, 4, 3)] * 2, "a list of 2; .* one tensor. Join them to one batch"),
+        ({"samples": torch.zeros(1, 4, 4, 4)}, "a LATENT; .* Decode it with VAE Decode"),
+        ({"x": 1}, "an object of type dict; .* Check the node"),
+        (None, "nothing; expected"),
+        (np.zeros((1, 4, 4, 3)), "an object of type ndarray"),
+    ],
+)
+def test_what_is_not_a_tensor(
+    host: FakeHost, coater: Coater, images: torch.Tensor, given: Any, words: str
+) -> None:
+    nodes = nodes_of_pack()
+    record = run(nodes["SirenCoatImage"], coater=coater, image=images, strength=1.0).args[2]
+    with pytest.raises(ImageError, match=f"Found {words}"):
+        coat(coater, given)
+    with pytest.raises(ImageError, match=f"Found {words}"):
+        run(nodes["SirenScoreCoating"], coater=[coater], image=[given])
+    with pytest.raises(ImageError, match=f"Found {words}"):
+        run(nodes["SirenSaveCoatedImage"], images=given, record=record, save_as="fox")
+    if given is not None:
+        with pytest.raises(ImageError, match=f"Found {words}".replace("IMAGE", "MASK")):
+            coat(coater, images, given)
 
 
 def test_empty_batches_are_refused(host: FakeHost, coater: Coater, images: torch.Tensor) -> None:

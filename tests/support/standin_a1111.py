@@ -97,6 +97,7 @@ class A1111Standin(Standin):
         self.login = login
         self.listed = list(CHECKPOINTS)
         self.loaded = self.listed[0]
+        self.loras = list(LORAS)
         # what the answers say about the checkpoint; None: AUTOMATIC1111's words for CHECKPOINTS
         self.said: dict[str, Any] | None = None
         self.stuck = False
@@ -110,7 +111,7 @@ class A1111Standin(Standin):
         if (method, path) == ("GET", "/sdapi/v1/sd-models"):
             self.json(handler, self.listed)
         elif (method, path) == ("GET", "/sdapi/v1/loras"):
-            self.json(handler, LORAS)
+            self.json(handler, self.loras)
         elif (method, path) == ("GET", "/sdapi/v1/options"):
             self.json(handler, {"sd_model_checkpoint": self.loaded["title"], "CLIP_stop": 1})
         elif (method, path) == ("POST", "/sdapi/v1/txt2img"):
@@ -146,11 +147,13 @@ class A1111Standin(Standin):
         if mark:
             name, _, weight = rest.partition(">")[0].partition(":")
             prompt = start.strip()
-            if name in ("stolen", "my_style") and float(weight):
+            found = any(name in (entry["name"], entry["alias"]) for entry in self.loras)
+            if found and name != "dead" and float(weight):
                 lora = name
         made = {"prompt": prompt, "seed": body["seed"], "width": width, "height": height}
         image = self.draw({**made, "lora": lora})
-        hashes = f', Lora hashes: "{lora}: bbbbbbbbbbbb"' if lora else ""
+        used = json.dumps(f"{lora.replace(':', '').replace(',', '')}: bbbbbbbbbbbb")
+        hashes = f", Lora hashes: {used}" if lora else ""
         info = {
             **made,
             "seed": body["seed"] + (fault == "wrong seed"),

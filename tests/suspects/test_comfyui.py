@@ -98,6 +98,34 @@ def test_a_name_that_two_files_have_is_refused(comfy: ComfyStandin) -> None:
     assert suspect(comfy, "?model=base.safetensors").describe()["model"] == "base.safetensors"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "file"),
+    [
+        ("dog", "styles/dog.safetensors"),
+        ("dog.safetensors", "styles/dog.safetensors"),
+        ("styles\\dog.safetensors", "styles/dog.safetensors"),
+        ("Dog", "styles/dog.safetensors"),
+        ("styles/cat.safetensors", "styles\\cat.safetensors"),  # as on Windows
+        ("styles/cat", "styles\\cat.safetensors"),
+        ("cat", "cat.pt"),
+    ],
+)
+def test_folders_suffixes_and_capital_letters(comfy: ComfyStandin, wanted: str, file: str) -> None:
+    listed = ["styles/dog.safetensors", "styles\\cat.safetensors", "cat.pt"]
+    comfy.files = {"checkpoints": listed, "loras": listed}  # type: ignore[misc]
+    query = f"?model={wanted}&lora={wanted}".replace("\\", "%5C")
+    facts = suspect(comfy, query).describe()
+    assert facts["model"] == facts["adapter"]["file"] == file
+
+
+def test_a_name_in_two_folders_is_refused(comfy: ComfyStandin) -> None:
+    files = ["a/dog.safetensors", "b\\dog.safetensors"]
+    comfy.files = {"checkpoints": ["base.ckpt"], "loras": files}  # type: ignore[misc]
+    with pytest.raises(ConfigError, match=r"2 files 'dog'.*a/dog.safetensors, b.dog.safetensors"):
+        suspect(comfy, "?lora=dog").describe()
+    assert suspect(comfy, "?lora=b/dog").describe()["adapter"]["file"] == files[1]
+
+
 @pytest.mark.parametrize("fault", [*LINE_FAULTS, *PICTURE_FAULTS, "memory", "never"])
 def test_bad_answers_never_become_pictures(comfy: ComfyStandin, tmp_path: Path, fault: str) -> None:
     found = suspect(comfy)
