@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from siren_ext.data.caption_tables import CAPTION_TABLE, MAX_TABLE_BYTES, Row, read_table
-from siren_ext.data.caption_text import decode_text, is_uncertain
+from siren_ext.data.caption_text import decode_text, is_legacy
 from siren_ext.data.image_files import inside, unusual
 from siren_ext.data.survey import (
     LeftOut,
@@ -24,7 +24,6 @@ from siren_ext.errors import DatasetError
 from siren_ext.text import folded, printable
 
 MAX_CAPTION_BYTES = 1 << 16
-_POOL_BYTES = 1 << 16
 _TABLE_ORDER = (".tsv", ".jsonl", ".csv", ".json")
 _Key = tuple[PurePosixPath, str, str]
 
@@ -292,8 +291,7 @@ class CaptionReader:
             for file in files
             if (content := self._content(file, MAX_CAPTION_BYTES)) is not None
         }
-        uncertain = [content for content in contents.values() if is_uncertain(content)]
-        pool = b"\n".join(uncertain)[:_POOL_BYTES]
+        pool = b"\n".join(content for content in contents.values() if is_legacy(content))
         texts = {}
         for file, content in contents.items():
             try:
