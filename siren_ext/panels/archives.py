@@ -14,12 +14,14 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from siren_ext.data.code_pages import code_page
 from siren_ext.data.survey import CAPTION_SUFFIXES
 from siren_ext.errors import ImageError
 from siren_ext.panels.host import UploadLimits
 from siren_ext.text import folded
 
 _ARCHIVE_ENTRIES = 10  # archive entries allowed per image: there are folders and captions too
+_UTF_8 = 1 << 11  # flag of an entry whose name is in UTF-8
 _ARCHIVE_ERRORS = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError, EOFError, OSError,
     ValueError, OverflowError, LookupError,
@@ -113,13 +115,41 @@ def opened_archive(path: Path, limits: UploadLimits) -> Iterator[list[Member]]:
                 )
             yield [
                 Member(place, partial(archive.open, entry))
-                for entry in entries
+                for entry, name in zip(entries, _names(entries), strict=True)
                 if entry.filename  # is_dir fails for an empty name
                 and not entry.is_dir()
-                and (place := PurePosixPath(entry.filename.replace("\\", "/"))).name
+                and (place := PurePosixPath(name.replace("\\", "/"))).name
             ]
     except _ARCHIVE_ERRORS as error:
         raise ImageError(
             f"{path.name} can't be unpacked: {str(error)[:200]}. Expected a plain "
             "ZIP archive without a password."
         ) from error
+
+
+def _names(entries: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """The names of entries as they were meant.
+
+    Without the flag for UTF-8, Python reads names in cp437. But macOS writes UTF-8 without it, and
+    programs on Windows write the code page of its language, which is one for the whole archive.
+    """
+    names = [entry.filename for entry in entries]
+    unknown: dict[int, bytes] = {}
+    for place, entry in enumerate(entries):
+        given = entry.orig_filename.partition("\0")[0]
+        # newer Pythons take the name from a field for Unicode, if there is one
+        own = entry.filename in (given, given.replace("\\", "/"))
+        if given.isascii() or entry.flag_bits & _UTF_8 or not own:
+            continue
+        content = given.encode("cp437")
+        try:
+            names[place] = content.decode("utf-8")
+        except UnicodeDecodeError:
+            unknown[place] = content
+    words = {place: content.replace(b"/", b"\n") for place, content in unknown.items()}
+    similar = b"\n".join(words.values())
+    for place, content in unknown.items():
+        codec = code_page(words[place], similar)
+        if codec is not None:
+            names[place] = content.decode(codec)
+    return names
