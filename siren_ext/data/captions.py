@@ -297,7 +297,7 @@ class CaptionReader:
             try:
                 text, encoding = decode_text(content, pool)
             except ValueError as error:
-                why = f"can't be read as text: {error}; save it as UTF-8. It is copied unchanged."
+                why = f"can't be read as text: {error}; save it as UTF-8."
                 self.found.problems.append((self._name(file), why))
                 text, encoding = "", ""
             if encoding:
