@@ -266,6 +266,38 @@ def test_what_is_left_out_of_an_upload_is_reported(host: PanelHost, tmp_path: Pa
         collect_images([only], "", host.limits, tmp_path / "in2")
 
 
+@pytest.mark.parametrize(
+    ("table", "content", "expected"),
+    [
+        (
+            "metadata.csv",
+            b"file_name,text\n1.png,one\n1.png,two\n",
+            "metadata.csv: gives several captions to 1 image (1.png); none is used.",
+        ),
+        ("metadata.jsonl", b'{"file_name": "1.png"', "metadata.jsonl: line 1"),
+        (
+            "metadata.csv",
+            "file_name,text\n1.png,the artist\u2019s caf\xe9\n".encode("cp1252"),
+            "(metadata.csv) and was read as cp1252; check the text.",
+        ),
+        ("captions.tsv", b"9.png\ta cat\n", "expected names of images that are here"),
+        (
+            "metadata.csv",
+            b"file_name,text\n1.png,a\n9.png,b\n",
+            "Left out: 1 caption of metadata.csv (9.png)",
+        ),
+        ("metadata.csv", b"x" * 500_001, "metadata.csv: is not read: it has more than 500000"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_reported(
+    host: PanelHost, tmp_path: Path, table: str, content: bytes, expected: str
+) -> None:
+    archive = zipped(tmp_path / "x.zip", {"1.png": CAT, table: content})
+    notes: list[str] = []
+    collect_images([archive], "", host.limits, tmp_path / "in", notes=notes)
+    assert expected in "\n".join(notes)
+
+
 def test_kohya_folders_are_flat_for_scoring(host: PanelHost, tmp_path: Path) -> None:
     archive = zipped(tmp_path / "x.zip", {"10_cat/1.png": CAT, "5_dog/1.png": DOG})
     place = collect_images([archive], "", host.limits, tmp_path / "in", flat=True)
