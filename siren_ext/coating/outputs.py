@@ -14,7 +14,7 @@ from PIL import Image
 from siren_ext.coating.journal import CoatJournal
 from siren_ext.coating.layouts import LAYOUTS, caption_names, folder_of, mask_name
 from siren_ext.coating.manifest import CoatConfig
-from siren_ext.data.caption_text import decode_text
+from siren_ext.data.caption_text import has_text
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.data.images import read_picture
 from siren_ext.errors import DatasetError, ImageError
@@ -182,17 +182,9 @@ def _captions(item: Item, names: Mapping[str, Path | str], layout: str) -> dict[
             if name.endswith(".txt"):
                 contents[name] = _in_utf8(content, item)
     # the caption is from a table, which is not copied: it takes the place of the file without text
-    if contents and item.caption is not None and not any(map(_text, contents.values())):
+    if contents and item.caption is not None and not any(map(has_text, contents.values())):
         contents[next(iter(contents))] = f"{item.caption}\n".encode()
     return contents
-
-
-def _text(content: bytes) -> str:
-    """The text of a caption file; "" if it has none."""
-    try:
-        return decode_text(content)[0].strip()
-    except ValueError:
-        return ""
 
 
 def write_mask(item: Item, output: str, out: Path, layout: str) -> str:
@@ -248,7 +240,7 @@ def _in_utf8(content: bytes, item: Item) -> bytes:
     """A caption as trainers read it: in UTF-8 without a mark at its start, and not blank."""
     try:
         text = content.decode("utf-8")
-        plain = not text.startswith("\ufeff") and _text(content) != ""
+        plain = not text.startswith("\ufeff") and has_text(content)
     except UnicodeDecodeError:
         plain = False
     readable = item.caption is not None and "\ufffd" not in item.caption

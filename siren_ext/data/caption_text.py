@@ -107,6 +107,14 @@ def _unmarked(content: bytes) -> tuple[str, str] | None:
     return None
 
 
+def has_text(content: bytes) -> bool:
+    """Whether a caption file can be read, and is not blank."""
+    try:
+        return decode_text(content)[0].strip() != ""
+    except ValueError:
+        return False
+
+
 def is_legacy(content: bytes) -> bool:
     """Whether a text is in a code page, so that only its letters tell in which."""
     if b"\0" in content or b"\x1b$" in content or content.startswith(_MARK_BYTES):

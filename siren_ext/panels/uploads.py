@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from siren_ext.data.caption_tables import MAX_TABLE_BYTES
+from siren_ext.data.caption_text import has_text
 from siren_ext.data.captions import CaptionFiles, Captions
 from siren_ext.data.companions import KOHYA_FOLDER
 from siren_ext.data.images import picture_size
@@ -237,9 +238,10 @@ class _Intake:
             if picture.suffix.lower() in _EQUAL_SUFFIXES.get(suffix, ()):
                 suffix = picture.suffix
             self._copy(files[picture], folder / f"{stem}{suffix}")
-            for file in captions[picture]:
-                self._copy(files[file], folder / f"{stem}{file.suffix.lower()}")
-            if not captions[picture] and picture in listed.texts:
+            copies = [folder / f"{stem}{file.suffix.lower()}" for file in captions[picture]]
+            for file, copy in zip(captions[picture], copies, strict=True):
+                self._copy(files[file], copy)
+            if picture in listed.texts and not any(has_text(copy.read_bytes()) for copy in copies):
                 with _storing():
                     (folder / f"{stem}.txt").write_text(listed.texts[picture], encoding="utf-8")
         survey.left_out += left_out_files(

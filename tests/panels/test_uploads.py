@@ -177,6 +177,10 @@ CAT, DOG = encoded(".png", 50), encoded(".png", 200)
             {(50, "a cat", 1), (200, "a dog", 1)},
         ),
         (
+            {"1.png": CAT, "1.txt": b" \n", "captions.tsv": b"1.png\ta cat\n"},
+            {(50, "a cat", 1)},
+        ),
+        (
             {"x/10_cat/1.png": CAT, "y/10_cat/1.png": DOG, "y/10_cat/1.caption": b"a dog"},
             {(50, None, 10), (200, "a dog", 10)},
         ),
