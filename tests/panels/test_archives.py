@@ -73,3 +73,18 @@ def test_names_without_the_flag_for_utf_8(tmp_path: Path, codec: str, names: lis
         assert [member.place.as_posix() for member in members] == names
         with members[-1].open() as stream:
             assert stream.read().decode() == names[-1]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["a.png", "x/a.png", "/x/a.png"])
+def test_entries_of_one_name_have_places_of_their_own(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for content in ("first", "second", "third"):
+            archive.writestr(name, content)
+    found = {}
+    with opened_archive(path, UploadLimits()) as members:
+        for member in members:
+            with member.open() as stream:
+                found[member.place] = stream.read()
+    assert sorted(found.values()) == [b"first", b"second", b"third"]
