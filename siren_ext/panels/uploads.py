@@ -34,6 +34,10 @@ from siren_ext.text import folded, plain_name, printable
 
 _MEGA = 1_000_000
 _BLOCK = 1 << 20
+_ADVICE = {
+    "TOML file": "a dataset.toml is not read in uploads; put the images into folders such as "
+    "10_red fox, which say their repeats and class words"
+}
 
 
 def collect_images(
@@ -218,7 +222,7 @@ class _Intake:
                 heads[place] = stream.read(HEAD_BYTES)
             return heads[place]
 
-        survey = sort_files(files, head)
+        survey = sort_files(files, head, advice=_ADVICE)
         self.count += len(survey.pictures)
         if self.count > self.limits.files:
             raise ImageError(f"More than {self.limits.files} {self.what} were given. Give fewer.")

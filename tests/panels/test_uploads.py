@@ -277,6 +277,7 @@ def test_what_is_left_out_of_an_upload_is_reported(host: PanelHost, tmp_path: Pa
         "__MACOSX/._1.png": b"x",
         "photo.CR2": b"II*\0",
         "read.me": b"x",
+        "dataset.toml": b"x = 1",
     }
     archive = zipped(tmp_path / "x.zip", entries)
     notes: list[str] = []
@@ -285,6 +286,7 @@ def test_what_is_left_out_of_an_upload_is_reported(host: PanelHost, tmp_path: Pa
     text = "\n".join(notes)
     for expected in ("photo.CR2", "1-masklabel.png", "@eaDir", "__MACOSX", "read.me"):
         assert expected in text
+    assert "(dataset.toml): a dataset.toml is not read in uploads; put the images into" in text
     only = zipped(tmp_path / "only.zip", {"photo.CR2": b"II*\0"})
     with pytest.raises(DatasetError, match=r"photo\.CR2.*export them"):
         collect_images([only], "", host.limits, tmp_path / "in2")
