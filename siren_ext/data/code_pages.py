@@ -10,7 +10,6 @@ import math
 import re
 import unicodedata
 from codecs import getincrementaldecoder
-from contextlib import suppress
 from functools import lru_cache
 
 from siren_ext.data.languages import languages
@@ -26,9 +25,11 @@ _RARER = {
     "cp1252": 0.0,
     **dict.fromkeys(("cp1250", "cp1251", "cp932", "gb18030", "cp949", "big5"), -1.0),
     **dict.fromkeys(("cp1253", "cp1254", "cp1255", "cp1256", "cp874"), -1.5),
+    "cp1258": -5.0,
 }
 _RARE = -3.0
-_UNREADABLE, _ODD_SIGN, _MIXED, _CASE = -9.0, -12.0, -6.0, -6.0
+_UNREADABLE, _MIXED, _CASE = -9.0, -6.0, -6.0
+_SIGN, _TURNED_SIGN, _ODD_SIGN = -6.0, -8.0, -12.0
 _MOST_OF_A_WORD = 15.0  # a single word decides no more than this
 _OTHER_LANGUAGE = 4.0
 _PLAUSIBLE = -7.0  # mean for each byte of a text; what is below it may be in another code page
@@ -37,6 +38,9 @@ _SHORT = -12.0  # a name or a sign may be odd in a short text
 _FINALS = "\u05da\u05dd\u05df\u05e3\u05e5\u03c2"  # letters of Hebrew and Greek at the ends of words
 _NOT_FINALS = "\u05db\u05de\u05e0\u05e6\u03c3"
 _OPENING, _CLOSING = "\u201c\u2018\u201e\u201a\xab\xbf\xa1", "\u201d\u2019\xbb\u2026\xae\u2122"
+_EITHER = "\u201c\u201d\u2018\u2019\xab\xbb\u2020\u2021"  # in the other direction in some languages
+# words of one letter
+_SINGLE = "\xe0\xe1\xe2\xe5\xe6\xe8\xe9\xea\xec\xed\xf2\xf3\xf4\xf6\xf8\xf9\xfa\u0151"
 _HIGH = "\xb2\xb3\xaa\xba\xb9"
 _BETWEEN = "\u2013\u2014\u2022\xb7\xd7"
 _BEFORE_NUMBERS = "\xa9\u20ac\xa3\xa5\xa7\xb1\xbd\xbc\xbe\u2116"
@@ -67,14 +71,14 @@ def code_page(content: bytes, similar: bytes = b"") -> str | None:
     """
     own = _words(content)
     codec = _common(similar) if similar else _elected(own)
-    together = _reading(own, content, codec)
+    together, least = _reading(own, content, codec)
     # a folder may have texts of several programs: one that can't be read like the others
-    if similar and together < _PLAUSIBLE * _size(own):
+    if similar and together < least:
         alone = _elected(own)
-        better = _reading(own, content, alone)
-        if better > together + _BETTER:
-            codec, together = alone, better
-    return codec if together >= _PLAUSIBLE * _size(own) + _SHORT else None
+        better, least_alone = _reading(own, content, alone)
+        if better + _RARER.get(alone, _RARE) > together + _BETTER:
+            codec, together, least = alone, better, least_alone
+    return codec if together >= least + _SHORT else None
 
 
 @lru_cache(maxsize=4)
@@ -92,10 +96,6 @@ def _words(content: bytes) -> tuple[bytes, ...]:
         if size > _MOST_BYTES:
             break
     return tuple(kept)
-
-
-def _size(words: tuple[bytes, ...]) -> int:
-    return sum(len(_NOT_ASCII.findall(word)) for word in words)
 
 
 @lru_cache(maxsize=64)
@@ -116,12 +116,22 @@ def _elected(words: tuple[bytes, ...]) -> str:
     return max(found, key=lambda codec: found[codec])
 
 
-def _reading(words: tuple[bytes, ...], content: bytes, codec: str) -> float:
-    """How usual a text is in a code page."""
-    with suppress(UnicodeDecodeError):
-        if CONTROL.search(content.decode(codec)) is None:
-            return sum(max(_scores(word, codec)) for word in words)
-    return -math.inf
+def _reading(words: tuple[bytes, ...], content: bytes, codec: str) -> tuple[float, float]:
+    """How usual a text is in a code page, and how usual it is at least if it is in it."""
+    try:
+        text = content.decode(codec)
+    except UnicodeDecodeError:
+        return -math.inf, 0.0
+    if CONTROL.search(text):
+        return -math.inf, 0.0
+    size = sum(len(word) - sum(map(str.isascii, _decoded(word, codec))) for word in words)
+    return sum(max(_scores(word, codec)) for word in words), _PLAUSIBLE * size
+
+
+def _decoded(word: bytes, codec: str) -> str:
+    """A word in a code page; what was cut may end within a character."""
+    decoder = getincrementaldecoder(codec)()
+    return decoder.decode(word[:_LONGEST_WORD], final=len(word) <= _LONGEST_WORD)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -129,10 +139,7 @@ def _scores(word: bytes, codec: str) -> list[float]:
     """How usual a word is in each language of a code page."""
     spoken = languages()[codec]
     try:
-        # what is cut may end within a character
-        text = getincrementaldecoder(codec)().decode(
-            word[:_LONGEST_WORD], final=len(word) <= _LONGEST_WORD
-        )
+        text = _decoded(word, codec)
     except UnicodeDecodeError:
         text = "\ufffd"
     if CONTROL.search(text):
@@ -165,7 +172,8 @@ def _oddness(text: str, place: int) -> float:
         return 0.0 if one.isascii() else _sign(one, before, after)
     here, there = _script(one), _script(before)
     if unicodedata.category(one)[0] == "M":
-        return 0.0 if there or unicodedata.category(before or " ")[0] == "M" else _MIXED
+        joined = there and (there == "latin") == (one < "\u0370")
+        return 0.0 if joined or unicodedata.category(before or " ")[0] == "M" else _MIXED
     odd = 0.0
     if here and there and here != there:
         odd += _MIXED / 2 if "wide" in (here, there) else _MIXED
@@ -177,16 +185,17 @@ def _oddness(text: str, place: int) -> float:
         odd += _CASE
     if one.islower() and before.isupper() and text[place - 2 : place - 1].isupper():
         odd += _CASE / 2
-    if here == "alphabet":
-        odd += _in_word(one, before, after)
-    return odd
+    return odd if one.isascii() or here == "wide" else odd + _in_word(one, before, after)
 
 
 def _in_word(one: str, before: str, after: str) -> float:
-    """What is odd about the place of a letter in a word of an alphabet of its own."""
+    """What is odd about the place of a letter in a word."""
     odd = 0.0
     if not _is_letter(before or " ") and not _is_letter(after or " "):
-        odd -= 2
+        if _script(one) == "alphabet":
+            odd -= 2
+        elif one.lower() not in _SINGLE:
+            odd += _MIXED / 2
     if one in _FINALS and _script(after):
         odd += _MIXED
     if one in _NOT_FINALS and before and not _script(after):
@@ -200,7 +209,7 @@ def _sign(one: str, before: str, after: str) -> float:
     if one == "\u2019" and left and right:
         return -5.0
     if one in _OPENING:
-        fits = not left and (right or not after)
+        fits = not left
     elif one in _CLOSING:
         fits = not right and (bool(before) or one in "\u2026\xbb")
     elif one in _HIGH:
@@ -208,11 +217,13 @@ def _sign(one: str, before: str, after: str) -> float:
     elif one == "\xb0":
         fits = before.isdigit() or not right
     elif one == "\xb4":  # many type it for an apostrophe
-        fits = left or right
+        fits = (left or right) and before.isascii() and after.isascii()
     elif one in _BETWEEN:
         fits = not (before.isalpha() and after.isalpha()) or one in "\u2013\u2014"
     elif one in _BEFORE_NUMBERS:
         fits = not before.isalpha() and not after.isalpha()
     else:
         fits = one == "\xa0"
-    return -6.0 if fits else _ODD_SIGN
+    if fits:
+        return _SIGN
+    return _TURNED_SIGN if one in _EITHER and not (left and right) else _ODD_SIGN

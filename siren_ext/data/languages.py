@@ -18,7 +18,6 @@ _WESTERN = ("cp1252", "iso8859_15", "mac_roman", "cp850")
 _CENTRAL = ("cp1250", "iso8859_2", "cp852", "mac_latin2")
 _RUSSIAN = ("cp1251", "koi8_r", "cp866", "iso8859_5", "mac_cyrillic")
 _UKRAINIAN = ("cp1251", "koi8_u", "iso8859_5", "mac_cyrillic")
-_VIETNAMESE = "đưôơâêăáàéèóòíúùýãẽĩõũ\u0301\u0300\u0323\u0309\u0303"
 
 # letters, and the code pages that have them
 _LATIN = (
@@ -28,6 +27,8 @@ _LATIN = (
     ("ãçáêéóúíàõâô", _WESTERN),  # Portuguese
     ("èàùòìé", _WESTERN),  # Italian
     ("àéóèíòçúïü", _WESTERN),  # Catalan
+    ("ëïéèöüê", _WESTERN),  # Dutch, Afrikaans
+    ("ëç", _WESTERN),  # Albanian
     ("äåöé", _WESTERN),  # Swedish, Finnish
     ("åøæé", _WESTERN),  # Danish, Norwegian
     ("ðáíþæöúýéó", ("cp1252", "mac_iceland", "cp850")),  # Icelandic
@@ -41,8 +42,9 @@ _LATIN = (
     ("ėšųžįūčąę", ("cp1257",)),  # Lithuanian
     ("āīšēļūņčžģķ", ("cp1257",)),  # Latvian
     ("ıüşğçöİâî", ("cp1254", "mac_turkish", "cp857")),  # Turkish
-    (_VIETNAMESE, ("cp1258",)),
 )
+# many letters have marks
+_VIETNAMESE = (("đưôơâêăáàéèóòíúùýãẽĩõũ\u0301\u0300\u0323\u0309\u0303", ("cp1258",)),)
 _ALPHABETS = (
     ("оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфёъ", _RUSSIAN),
     ("оаинвіетрслкудмпязьбгйчхцюжїшєщфґ", _UKRAINIAN),
@@ -164,7 +166,8 @@ def _east_asian() -> dict[str, list[Language]]:
 def languages() -> dict[str, list[Language]]:
     """The languages that are written in each code page."""
     found: dict[str, list[Language]] = {}
-    for share, ratio, alphabets in ((0.1, 0.8, _LATIN), (1.0, 0.9, _ALPHABETS)):
+    kinds = ((0.1, 0.8, _LATIN), (0.15, 0.9, _VIETNAMESE), (1.0, 0.9, _ALPHABETS))
+    for share, ratio, alphabets in kinds:
         for letters, pages in alphabets:
             language = Language(_ranked(letters, share, ratio))
             for page in pages:

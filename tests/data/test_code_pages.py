@@ -45,6 +45,21 @@ def test_signs_are_western(text: str) -> None:
     assert code_page(text.encode("cp1252")) == "cp1252"
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["non \xe8 un cane", "pu\xf2", "citt\xe0 \xabeterna\xbb"],
+        ["d'op\xe9rer", "r\xe8gle \xab douce \xbb"],
+        ["filen \u201dhund\u201d", "en r\xe4v", "p\xe5 bron"],
+        ["ein \xbbHund\xab", "\u201eM\xe4dchen\u201c am Fluss"],
+        ["Ha\xefti", "Rhodesi\xeb", "co\xf6rdinatie"],
+    ],
+)
+def test_western_languages_with_their_quotation_marks(texts: list[str]) -> None:
+    contents = [text.encode("cp1252") for text in texts]
+    assert [code_page(text, b"\n".join(contents)) for text in contents] == ["cp1252"] * len(texts)
+
+
 def test_a_word_that_is_often_repeated_counts_once() -> None:
     texts = ["ohwx k\xf6pek"] * 40 + ["\u0131\u015f\u0131k, g\xfcne\u015f", "k\u0131z"]
     similar = b"\n".join(text.encode("cp1254") for text in texts)
