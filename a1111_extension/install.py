@@ -17,7 +17,6 @@ NEEDED = {
     "jinja2": "jinja2>=3.0",
     "msgspec": "msgspec>=0.18",
     "tomli_w": "tomli-w>=1.0",
-    "charset_normalizer": "charset-normalizer>=2.0",
     "cryptography": "cryptography>=41",
 }
 if sys.version_info < (3, 11):

@@ -45,8 +45,9 @@ class Layout:
         Images are in folders ``N_words`` (repeats and class words), without deeper folders;
         otherwise they keep their folders.
     captions : str
-        ``copied``: the caption files as they are; ``copied and txt``: also as .txt; ``txt``: one
-        .txt file each; ``line``: the same on one line; ``table``: only in :data:`METADATA`.
+        ``copied``: the caption files as they are; ``copied and txt``: also as .txt in UTF-8;
+        ``txt``: one .txt file each; ``line``: the same on one line; ``table``: only in
+        :data:`METADATA`.
     """
 
     words: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from PIL import Image
 from siren_ext.coating.journal import CoatJournal
 from siren_ext.coating.layouts import LAYOUTS, caption_names, folder_of, mask_name
 from siren_ext.coating.manifest import CoatConfig
+from siren_ext.data.caption_text import has_text
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.data.images import read_picture
 from siren_ext.errors import DatasetError, ImageError
@@ -157,19 +158,33 @@ def write_captions(item: Item, output: str, out: Path, layout: str) -> None:
     ImageError
         A caption can't be copied.
     """
-    for name, source in caption_names(item, output, layout).items():
-        path = out / name
-        try:
-            content = source.read_bytes() if isinstance(source, Path) else source.encode()
-            if LAYOUTS[layout].captions == "copied and txt" and path.suffix == ".txt":
-                content = _in_utf8(content, item)
+    try:
+        contents = _captions(item, caption_names(item, output, layout), layout)
+        for name, content in contents.items():
+            path = out / name
             if not is_file(path) or path.read_bytes() != content:
                 with atomic(path) as temporary:
                     temporary.write_bytes(content)
-        except OSError as error:
-            raise ImageError(
-                f"The caption of {item.name} can't be copied: {error.strerror}."
-            ) from error
+    except OSError as error:
+        raise ImageError(
+            f"The caption of {item.name} can't be copied: {error.strerror}."
+        ) from error
+
+
+def _captions(item: Item, names: Mapping[str, Path | str], layout: str) -> dict[str, bytes]:
+    """Content of each caption file of an output."""
+    contents = {
+        name: source.read_bytes() if isinstance(source, Path) else source.encode()
+        for name, source in names.items()
+    }
+    if LAYOUTS[layout].captions == "copied and txt":
+        for name, content in contents.items():
+            if name.endswith(".txt"):
+                contents[name] = _in_utf8(content, item)
+    # the caption is from a table, which is not copied: it takes the place of the file without text
+    if contents and item.caption is not None and not any(map(has_text, contents.values())):
+        contents[next(iter(contents))] = f"{item.caption}\n".encode()
+    return contents
 
 
 def write_mask(item: Item, output: str, out: Path, layout: str) -> str:
@@ -222,9 +237,10 @@ def write_mask(item: Item, output: str, out: Path, layout: str) -> str:
 
 
 def _in_utf8(content: bytes, item: Item) -> bytes:
-    """A caption as trainers read it: in UTF-8 without a mark at its start."""
+    """A caption as trainers read it: in UTF-8 without a mark at its start, and not blank."""
     try:
-        plain = not content.decode("utf-8").startswith("\ufeff")
+        text = content.decode("utf-8")
+        plain = not text.startswith("\ufeff") and has_text(content)
     except UnicodeDecodeError:
         plain = False
     readable = item.caption is not None and "\ufffd" not in item.caption

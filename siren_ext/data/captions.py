@@ -6,11 +6,11 @@ The classes work on relative paths, so that they serve folders and archives alik
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from siren_ext.data.caption_tables import CAPTION_TABLE, MAX_TABLE_BYTES, Row, read_table
-from siren_ext.data.caption_text import decode_text, is_uncertain
+from siren_ext.data.caption_text import decode_text, is_legacy
 from siren_ext.data.image_files import inside, unusual
 from siren_ext.data.survey import (
     LeftOut,
@@ -24,7 +24,6 @@ from siren_ext.errors import DatasetError
 from siren_ext.text import folded, printable
 
 MAX_CAPTION_BYTES = 1 << 16
-_POOL_BYTES = 1 << 16
 _TABLE_ORDER = (".tsv", ".jsonl", ".csv", ".json")
 _Key = tuple[PurePosixPath, str, str]
 
@@ -200,6 +199,73 @@ class Captions:
     left_out: list[LeftOut] = dataclasses.field(default_factory=list)
     missing: list[str] = dataclasses.field(default_factory=list)
 
+    def add_tables(
+        self,
+        tables: Iterable[PurePosixPath],
+        survey: Survey,
+        content_of: Callable[[PurePosixPath], bytes | None],
+        name_of: Callable[[PurePosixPath], str] = printable,
+    ) -> None:
+        """Add what tables say about pictures that have no caption yet.
+
+        Parameters
+        ----------
+        tables : Iterable[PurePosixPath]
+            The tables, relative.
+        survey : Survey
+            The files among which they are.
+        content_of : Callable
+            Gives the bytes of a table; None, after it added a problem, if they can't be read.
+        name_of : Callable
+            Gives the name of a table for messages.
+        """
+        tables = sorted(tables, key=table_order)
+        index = PictureIndex(survey.pictures)
+        unread = PictureIndex(picture for picture, _ in survey.unread)
+        # a dataset.toml may name one table for several folders
+        whole = set(tables) == set(survey.tables)
+        idle, unknown, absent = [], [], list[LeftOut]()
+        for path in tables:
+            content = content_of(path)
+            if content is None:
+                continue
+            try:
+                rows, encoding = read_table(path, content)
+            except DatasetError as error:
+                if path.suffix.lower() in (".tsv", ".jsonl") or table_order(path)[1] is False:
+                    self.problems.append((name_of(path), str(error)))
+                else:
+                    unknown.append(path)
+                continue
+            texts, unclear = captions_of_rows(rows, path.parent, index)
+            names = dict.fromkeys(row.name for row in rows)
+            gone = [printable(name) for name in names if index.find(name, path.parent) is None]
+            self.missing += gone
+            if texts and whole:
+                gone = [name for name in gone if unread.find(name, path.parent) is None]
+            if gone and texts and whole:
+                kind = f"caption of {name_of(path)}"
+                advice = "no image here, or more than one, has this name"
+                absent.append(LeftOut(kind, tuple(gone), advice))
+            if not rows:
+                unknown.append(path)
+            elif not texts and not unclear:
+                idle.append(path)
+            if encoding and texts:
+                self.encodings.setdefault(encoding, []).append(name_of(path))
+            if unclear:
+                which = examples([printable(picture) for picture in unclear])
+                count = "1 image" if len(unclear) == 1 else f"{len(unclear)} images"
+                why = f"gives several captions to {count} ({which}); none is used."
+                self.problems.append((name_of(path), why))
+            for picture, text in texts.items():
+                self.texts.setdefault(picture, text)
+        self.left_out += left_out_files(
+            idle, "table of captions", "expected names of images that are here"
+        )
+        self.left_out += unknown_files(unknown)
+        self.left_out += absent
+
     @property
     def notices(self) -> list[str]:
         """What a person should know, one line each."""
@@ -253,7 +319,9 @@ class CaptionReader:
         self.found.left_out += left_out_files(
             beside.unused(), "caption file without an image", "expected an image of the same name"
         )
-        self._read_tables(sorted(tables, key=table_order))
+        self.found.add_tables(
+            tables, self.survey, lambda path: self._content(path, MAX_TABLE_BYTES), self._name
+        )
         return self.found
 
     def _name(self, path: PurePosixPath) -> str:
@@ -292,64 +360,16 @@ class CaptionReader:
             for file in files
             if (content := self._content(file, MAX_CAPTION_BYTES)) is not None
         }
-        uncertain = [content for content in contents.values() if is_uncertain(content)]
-        pool = b"\n".join(uncertain)[:_POOL_BYTES]
+        pool = b"\n".join(content for content in contents.values() if is_legacy(content))
         texts = {}
         for file, content in contents.items():
             try:
                 text, encoding = decode_text(content, pool)
             except ValueError as error:
-                why = f"can't be read as text: {error}; save it as UTF-8. It is copied unchanged."
+                why = f"can't be read as text: {error}; save it as UTF-8."
                 self.found.problems.append((self._name(file), why))
                 text, encoding = "", ""
             if encoding:
                 self.found.encodings.setdefault(encoding, []).append(self._name(file))
             texts[file] = text.strip()
         return texts
-
-    def _read_tables(self, tables: Sequence[PurePosixPath]) -> None:
-        index = PictureIndex(self.survey.pictures)
-        unread = PictureIndex(picture for picture, _ in self.survey.unread)
-        # a dataset.toml may name one table for several folders
-        whole = set(tables) == set(self.survey.tables)
-        idle, unknown, absent = [], [], list[LeftOut]()
-        for path in tables:
-            content = self._content(path, MAX_TABLE_BYTES)
-            if content is None:
-                continue
-            try:
-                rows, encoding = read_table(path, content)
-            except DatasetError as error:
-                if path.suffix.lower() in (".tsv", ".jsonl") or table_order(path)[1] is False:
-                    self.found.problems.append((self._name(path), str(error)))
-                else:
-                    unknown.append(path)
-                continue
-            texts, unclear = captions_of_rows(rows, path.parent, index)
-            names = dict.fromkeys(row.name for row in rows)
-            gone = [printable(name) for name in names if index.find(name, path.parent) is None]
-            self.found.missing += gone
-            if texts and whole:
-                gone = [name for name in gone if unread.find(name, path.parent) is None]
-            if gone and texts and whole:
-                kind = f"caption of {self._name(path)}"
-                advice = "no image here, or more than one, has this name"
-                absent.append(LeftOut(kind, tuple(gone), advice))
-            if not rows:
-                unknown.append(path)
-            elif not texts and not unclear:
-                idle.append(path)
-            if encoding and texts:
-                self.found.encodings.setdefault(encoding, []).append(self._name(path))
-            if unclear:
-                which = examples([printable(picture) for picture in unclear])
-                count = "1 image" if len(unclear) == 1 else f"{len(unclear)} images"
-                why = f"gives several captions to {count} ({which}); none is used."
-                self.found.problems.append((self._name(path), why))
-            for picture, text in texts.items():
-                self.found.texts.setdefault(picture, text)
-        self.found.left_out += left_out_files(
-            idle, "table of captions", "expected names of images that are here"
-        )
-        self.found.left_out += unknown_files(unknown)
-        self.found.left_out += absent

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from siren_ext.data.companions import (
@@ -37,7 +37,8 @@ TABLE_SUFFIXES = (".tsv", ".jsonl", ".csv", ".json")
 EXAMPLES = 3
 
 _OTHERWISE = "expected pictures and captions"
-_ADVICE = {"TOML file": "name a dataset.toml itself to use its folders and settings"}
+ADVICE = {"TOML file": "name a dataset.toml itself to use its folders and settings"}
+"""What to do about files of a kind that are left out, where there is something to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +115,9 @@ def left_out_files(paths: Iterable[PurePosixPath], kind: str, advice: str) -> li
     return [LeftOut(kind, names, advice)] if names else []
 
 
-def unknown_files(paths: Iterable[PurePosixPath]) -> list[LeftOut]:
+def unknown_files(
+    paths: Iterable[PurePosixPath], advice: Mapping[str, str] = ADVICE
+) -> list[LeftOut]:
     """Files that are of no use, by suffix."""
     kinds: dict[str, list[PurePosixPath]] = {}
     for path in paths:
@@ -125,7 +128,7 @@ def unknown_files(paths: Iterable[PurePosixPath]) -> list[LeftOut]:
     return [
         entry
         for kind in sorted(kinds)
-        for entry in left_out_files(kinds[kind], kind, _ADVICE.get(kind, _OTHERWISE))
+        for entry in left_out_files(kinds[kind], kind, advice.get(kind, _OTHERWISE))
     ]
 
 
@@ -134,6 +137,7 @@ def sort_files(
     head: Callable[[PurePosixPath], bytes],
     *,
     caption_suffixes: Sequence[str] = CAPTION_SUFFIXES,
+    advice: Mapping[str, str] = ADVICE,
 ) -> Survey:
     """Sort files by their names and first bytes.
 
@@ -146,6 +150,8 @@ def sort_files(
         called for hidden and system files.
     caption_suffixes : Sequence[str]
         Suffixes of caption files, with a dot.
+    advice : Mapping[str, str]
+        What to do about files of a kind that are left out.
 
     Returns
     -------
@@ -178,9 +184,9 @@ def sort_files(
     for kind, members in not_of_the_set(found.pictures).items():
         kinds.setdefault(kind, set()).update(members)
         found.pictures = [path for path in found.pictures if path not in members]
-    for (kind_name, advice), members in kinds.items():
-        found.left_out += left_out_files(members, kind_name, advice)
-    found.left_out += unknown_files(unknown)
+    for (kind_name, why), members in kinds.items():
+        found.left_out += left_out_files(members, kind_name, why)
+    found.left_out += unknown_files(unknown, advice)
     return found
 
 

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from siren_ext.data.caption_tables import MAX_TABLE_BYTES, read_table
-from siren_ext.data.captions import CaptionFiles, PictureIndex, captions_of_rows, table_order
+from siren_ext.data.caption_tables import MAX_TABLE_BYTES
+from siren_ext.data.caption_text import has_text
+from siren_ext.data.captions import CaptionFiles, Captions
 from siren_ext.data.companions import KOHYA_FOLDER
 from siren_ext.data.images import picture_size
 from siren_ext.data.picture_types import HEAD_BYTES, SUFFIXES, type_by_content
@@ -24,16 +25,19 @@ from siren_ext.data.survey import (
     left_out_files,
     sort_files,
     survey_folder,
-    unknown_files,
 )
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.panels.archives import Member, opened_archive, single_files
 from siren_ext.panels.gradio_compat import upload_paths
 from siren_ext.panels.host import UploadLimits
-from siren_ext.text import folded, plain_name
+from siren_ext.text import folded, plain_name, printable
 
 _MEGA = 1_000_000
 _BLOCK = 1 << 20
+_ADVICE = {
+    "TOML file": "a dataset.toml is not read in uploads; put the images into folders such as "
+    "10_red fox, which say their repeats and class words"
+}
 
 
 def collect_images(
@@ -218,7 +222,7 @@ class _Intake:
                 heads[place] = stream.read(HEAD_BYTES)
             return heads[place]
 
-        survey = sort_files(files, head)
+        survey = sort_files(files, head, advice=_ADVICE)
         self.count += len(survey.pictures)
         if self.count > self.limits.files:
             raise ImageError(f"More than {self.limits.files} {self.what} were given. Give fewer.")
@@ -230,7 +234,7 @@ class _Intake:
         owners = [*survey.pictures, *(place for place, _ in survey.unread)]
         beside = CaptionFiles(survey.captions, owners)
         captions = {picture: beside.of(picture, CAPTION_SUFFIXES) for picture in owners}
-        texts = self._texts_of_tables(survey, files)
+        listed = self._listed(survey, files)
         order = {place: number for number, place in enumerate(files)}
         for picture in sorted(survey.pictures, key=order.__getitem__):
             folder, stem = self._free_stem(self.into, picture, name)
@@ -238,37 +242,35 @@ class _Intake:
             if picture.suffix.lower() in _EQUAL_SUFFIXES.get(suffix, ()):
                 suffix = picture.suffix
             self._copy(files[picture], folder / f"{stem}{suffix}")
-            for file in captions[picture]:
-                self._copy(files[file], folder / f"{stem}{file.suffix.lower()}")
-            if not captions[picture] and picture in texts:
+            copies = [folder / f"{stem}{file.suffix.lower()}" for file in captions[picture]]
+            for file, copy in zip(captions[picture], copies, strict=True):
+                self._copy(files[file], copy)
+            if picture in listed.texts and not any(has_text(copy.read_bytes()) for copy in copies):
                 with _storing():
-                    (folder / f"{stem}.txt").write_text(texts[picture], encoding="utf-8")
+                    (folder / f"{stem}.txt").write_text(listed.texts[picture], encoding="utf-8")
         survey.left_out += left_out_files(
             beside.unused(), "caption file without an image", "expected an image of the same name"
         )
         notes += _lines(survey)
+        notes += [f"{table}: {why}" for table, why in listed.problems] + listed.notices
 
-    def _texts_of_tables(
-        self, survey: Survey, files: dict[PurePosixPath, Member]
-    ) -> dict[PurePosixPath, str]:
-        """Captions from tables; files that are none are added to what is left out."""
-        index = PictureIndex(survey.pictures)
-        found: dict[PurePosixPath, str] = {}
-        unknown = []
-        for place in sorted(survey.tables, key=table_order):
+    def _listed(self, survey: Survey, files: dict[PurePosixPath, Member]) -> Captions:
+        """Captions from tables, and what is wrong with them."""
+        found = Captions()
+
+        def content_of(place: PurePosixPath) -> bytes | None:
             limit = int(min(self.budget, self.limits.file_mb * _MEGA, MAX_TABLE_BYTES))
             with files[place].open() as stream:
                 content = stream.read(limit + 1)
             self.budget -= len(content)
-            try:
-                rows = read_table(place, content)[0] if len(content) <= limit else []
-            except DatasetError:
-                rows = []
-            texts, _ = captions_of_rows(rows, place.parent, index)
-            found = {**texts, **found}
-            if not texts:
-                unknown.append(place)
-        survey.left_out += unknown_files(unknown)
+            if len(content) <= limit:
+                return content
+            why = f"is not read: it has more than {limit} bytes. Shorten it."
+            found.problems.append((printable(place), why))
+            return None
+
+        found.add_tables(survey.tables, survey, content_of)
+        survey.left_out += found.left_out
         return found
 
     def _free_stem(self, into: Path, picture: PurePosixPath, name: str) -> tuple[Path, str]:

@@ -229,6 +229,24 @@ def test_training_programs_get_captions_of_old_programs_in_utf8(
         assert written.read_bytes() == "the café was “open”, été\n".encode()
 
 
+@pytest.mark.parametrize("content", [b"  \n", b"", b"\xff\xfe\0", b"\0\1\2"])
+@pytest.mark.parametrize("source", ["a.caption", "metadata.csv"])
+def test_a_caption_file_without_text_does_not_hide_the_caption(
+    tmp_path: Path, content: bytes, source: str
+) -> None:
+    noise(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "a.txt").write_bytes(content)
+    table = "file_name,text\na.png,a red fox\n" if source == "metadata.csv" else "a red fox"
+    (tmp_path / "in" / source).write_text(table)
+    data = ImageSet.open(tmp_path / "in")
+    for layout in LAYOUTS:
+        coated(data, tmp_path / layout, layout)
+        (back,) = ImageSet.open(tmp_path / layout).items
+        assert back.caption == "a red fox", layout
+    (written,) = (tmp_path / "kohya").rglob("a.txt")
+    assert written.read_bytes() == b"a red fox\n"
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_is_read_again_with_captions_and_repeats(
     pets: ImageSet, tmp_path: Path, layout: str

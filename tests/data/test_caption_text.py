@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siren_ext.data.caption_text import decode_text
+from siren_ext.data.caption_text import decode_text, has_text
 
 WESTERN = [
     "the artist\u2019s caf\u00e9, \u00e9t\u00e9",
@@ -170,6 +170,14 @@ def test_utf_16_without_a_mark(codec: str, text: str) -> None:
 def test_what_is_no_text_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"encoding is not known|control characters"):
         decode_text(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"a fox", True), (b"\xe9t\xe9", True), (b" \n", False), (b"\xff\xfe", False), (b"\1", False)],
+)
+def test_a_file_has_text_or_not(content: bytes, expected: bool) -> None:
+    assert has_text(content) is expected
 
 
 @given(st.binary(max_size=300))

@@ -48,3 +48,43 @@ def test_the_files_of_an_archive(tmp_path: Path) -> None:
     path.write_bytes(b"no archive")
     with pytest.raises(ImageError, match="plain ZIP archive"), opened_archive(path, few):
         pytest.fail("a damaged archive was opened")
+
+
+@pytest.mark.parametrize(
+    ("codec", "names"),
+    [
+        ("utf-8", ["10_\u732b/\xe9.png", "10_\u732b/\xe9.txt"]),  # macOS
+        ("cp932", ["10_\u732b/\u6771\u4eac.png", "10_\u732b/\u8868.txt"]),  # has a backslash
+        ("cp866", ["5_\u043a\u043e\u0442/1.png", "\u0434\u0435\u0432\u0443\u0448\u043a\u0430.png"]),
+        ("cp850", ["M\xe4dchen/\xfcber.png", "sch\xf6n.png"]),
+        ("gb18030", ["\u5973\u5b69/\u732b.png", "\u767d\u53d1.png"]),
+    ],
+)
+def test_names_without_the_flag_for_utf_8(tmp_path: Path, codec: str, names: list[str]) -> None:
+    class Entry(zipfile.ZipInfo):
+        def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802
+            return self.filename.encode(codec), 0
+
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(Entry(name), name)
+    with opened_archive(path, UploadLimits()) as members:
+        assert [member.place.as_posix() for member in members] == names
+        with members[-1].open() as stream:
+            assert stream.read().decode() == names[-1]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["a.png", "x/a.png", "/x/a.png"])
+def test_entries_of_one_name_have_places_of_their_own(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for content in ("first", "second", "third"):
+            archive.writestr(name, content)
+    found = {}
+    with opened_archive(path, UploadLimits()) as members:
+        for member in members:
+            with member.open() as stream:
+                found[member.place] = stream.read()
+    assert sorted(found.values()) == [b"first", b"second", b"third"]

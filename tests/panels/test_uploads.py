@@ -177,6 +177,10 @@ CAT, DOG = encoded(".png", 50), encoded(".png", 200)
             {(50, "a cat", 1), (200, "a dog", 1)},
         ),
         (
+            {"1.png": CAT, "1.txt": b" \n", "captions.tsv": b"1.png\ta cat\n"},
+            {(50, "a cat", 1)},
+        ),
+        (
             {"x/10_cat/1.png": CAT, "y/10_cat/1.png": DOG, "y/10_cat/1.caption": b"a dog"},
             {(50, None, 10), (200, "a dog", 10)},
         ),
@@ -203,6 +207,26 @@ def test_an_archive_of_one_kohya_folder_keeps_its_name(host: PanelHost, tmp_path
     data = ImageSet.open(collect_images([archive], "", host.limits, tmp_path / "in"))
     found = {(red(item), item.repeats, item.class_words) for item in data.items}
     assert found == {(50, 10, "art"), (200, 1, None)}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("both", [True, False])
+def test_entries_of_one_name_are_kept_apart(host: PanelHost, tmp_path: Path, both: bool) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for image, caption in ((CAT, "a cat"), (DOG, "a dog")):
+            archive.writestr("10_pet/1.png", image)
+            if both or image is DOG:
+                archive.writestr("10_pet/1.txt", caption)
+        archive.writestr("1/10_pet/1.png", encoded(".png", 250))
+    notes: list[str] = []
+    data = ImageSet.open(collect_images([path], "", host.limits, tmp_path / "in", notes=notes))
+    found = {(red(item), item.caption, item.repeats) for item in data.items}
+    if both:
+        assert found == {(50, "a cat", 10), (200, "a dog", 10), (250, None, 10)}
+    else:  # nobody knows whose caption it is
+        assert found == {(50, None, 10), (200, None, 10), (250, None, 10)}
+        assert "1 caption file without an image" in notes[0]
 
 
 def test_archives_with_the_same_names_are_kept_apart(host: PanelHost, tmp_path: Path) -> None:
@@ -253,6 +277,7 @@ def test_what_is_left_out_of_an_upload_is_reported(host: PanelHost, tmp_path: Pa
         "__MACOSX/._1.png": b"x",
         "photo.CR2": b"II*\0",
         "read.me": b"x",
+        "dataset.toml": b"x = 1",
     }
     archive = zipped(tmp_path / "x.zip", entries)
     notes: list[str] = []
@@ -261,9 +286,42 @@ def test_what_is_left_out_of_an_upload_is_reported(host: PanelHost, tmp_path: Pa
     text = "\n".join(notes)
     for expected in ("photo.CR2", "1-masklabel.png", "@eaDir", "__MACOSX", "read.me"):
         assert expected in text
+    assert "(dataset.toml): a dataset.toml is not read in uploads; put the images into" in text
     only = zipped(tmp_path / "only.zip", {"photo.CR2": b"II*\0"})
     with pytest.raises(DatasetError, match=r"photo\.CR2.*export them"):
         collect_images([only], "", host.limits, tmp_path / "in2")
+
+
+@pytest.mark.parametrize(
+    ("table", "content", "expected"),
+    [
+        (
+            "metadata.csv",
+            b"file_name,text\n1.png,one\n1.png,two\n",
+            "metadata.csv: gives several captions to 1 image (1.png); none is used.",
+        ),
+        ("metadata.jsonl", b'{"file_name": "1.png"', "metadata.jsonl: line 1"),
+        (
+            "metadata.csv",
+            "file_name,text\n1.png,the artist\u2019s caf\xe9\n".encode("cp1252"),
+            "(metadata.csv) and was read as cp1252; check the text.",
+        ),
+        ("captions.tsv", b"9.png\ta cat\n", "expected names of images that are here"),
+        (
+            "metadata.csv",
+            b"file_name,text\n1.png,a\n9.png,b\n",
+            "Left out: 1 caption of metadata.csv (9.png)",
+        ),
+        ("metadata.csv", b"x" * 500_001, "metadata.csv: is not read: it has more than 500000"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_reported(
+    host: PanelHost, tmp_path: Path, table: str, content: bytes, expected: str
+) -> None:
+    archive = zipped(tmp_path / "x.zip", {"1.png": CAT, table: content})
+    notes: list[str] = []
+    collect_images([archive], "", host.limits, tmp_path / "in", notes=notes)
+    assert expected in "\n".join(notes)
 
 
 def test_kohya_folders_are_flat_for_scoring(host: PanelHost, tmp_path: Path) -> None:

@@ -30,9 +30,9 @@ VARIABLES = {
 }
 WEBUI = ("numpy==1.26.2", "Pillow==9.5.0", "scipy==1.11.4", "safetensors==0.4.2", "jinja2",
          "matplotlib<3.9", "msgspec>=0.18", "tomli-w", "tomli", "setuptools<80",
-         "cryptography>=41", "charset-normalizer")  # fmt: skip
+         "cryptography>=41")  # fmt: skip
 OURS = ("scipy", "jinja2", "matplotlib", "msgspec>=0.18", "tomli-w", "tomli", "setuptools==69.5.1",
-        "cryptography>=41", "charset-normalizer")  # fmt: skip
+        "cryptography>=41")  # fmt: skip
 """What the extension's install.py adds, at no particular version."""
 GRADIO = ("aiofiles", "altair", "ffmpy", "importlib-resources", "orjson", "pandas", "pydub",
           "python-multipart", "requests", "semantic-version", "uvicorn", "websockets<12", "typer",
