@@ -110,7 +110,7 @@ def personalize(
     check_written(out, pipeline, config)
     training = prepare(data, pipeline, config, progress)
     check_word(pipeline, training.prompts, config)  # before class images are generated
-    prior = class_data(config, pipeline, given, progress, saved and saved.get("class"))
+    prior = class_data(config, pipeline, given, progress, saved.get("class") if saved else None)
     trainer = (make or Trainer)(pipeline, training, config, prior)
     trainer.generated = prior.latents if prior is not None and given is None else None
     begin(trainer, state, run, saved)
