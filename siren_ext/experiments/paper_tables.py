@@ -83,10 +83,10 @@ TABLES: dict[str, PaperTable] = {
         "rates, and all weights at five times, because with those the bundled model learns little "
         "of the images at all. The file shows the coating with DreamBooth and all weights, and "
         "weakly with SVDiff (3e-4 to .001), which learns less of the images. In pictures all "
-        "weights show it, DreamBooth less (1e-4 to .002), and SVDiff hardly (.006 to .03). A "
-        "textual inversion learns a word and no weights, and Custom Diffusion a word and how the "
-        "model looks at words: neither shows the coating, in pictures or in the file. Both learn "
-        "less of the images (loss .58 and .57 instead of .54).",
+        "weights show it (1e-7 to 1e-6), DreamBooth less (1e-4 to .002), and SVDiff hardly (.006 "
+        "to .03). A textual inversion learns a word and no weights, and Custom Diffusion a word "
+        "and how the model looks at words: neither shows the coating, in pictures or in the file. "
+        "Both learn less of the images (loss .58 and .57 instead of .54).",
     ),
     "table_2": PaperTable(
         "Other base models and captions",
@@ -174,15 +174,16 @@ TABLES: dict[str, PaperTable] = {
                  Made(handling=(Step("restore"), Step("replace-captions"))),
                  paper="not in the paper"),
         ),
-        difference="JPEG costs nothing (8e-9 to 1e-7 in pictures with JPEG 30). Noise of .05 costs "
-        "more in some models than in others: pictures have 7e-8 to 1e-5, and the file 3e-5 to "
-        "2e-4. As in the paper, noise makes pictures worse, and JPEG a little (similarity .38 to "
-        ".42 instead of .44). Crops to 75 % and more, before or during training, leave nothing in "
-        "pictures: what coatings have in common is weaker then, and elsewhere in each picture "
+        difference="JPEG costs nothing (8e-10 to 9e-9 in pictures with JPEG 50, 8e-9 to 1e-7 with "
+        "JPEG 30). Noise of .02 costs little (7e-8 to 2e-7), noise of .05 more in some models than "
+        "in others: pictures have 7e-8 to 1e-5, and the file 3e-5 to 2e-4. As in the paper, noise "
+        "makes pictures worse, and JPEG a little (similarity .38 to .42 instead of .44). Crops to "
+        "75 % and more, before or during training, leave nothing in pictures: what coatings have "
+        "in common is weaker then, and elsewhere in each picture "
         "([measured](handling.md#what-it-leaves-of-a-coating)). The file still shows it, at 2e-4 "
-        "to 3e-4 in three models, and at 4e-5 if each step draws other crops. Restored copies that "
-        "all have one caption show it as well as that caption without restoring does: at 7e-5 in "
-        "all pictures (4e-5 to 4e-4 there, see the table of captions) and at 1e-7 in the file. So "
+        "to 3e-4, and at 3e-5 to 4e-5 if each step draws other crops. Restored copies that all "
+        "have one caption show it as well as that caption without restoring does: at 7e-5 in all "
+        "pictures (4e-5 to 4e-4 there, see the table of captions) and at 1e-7 in the file. So "
         "restoring takes nothing. Noise of .02, JPEG 50, other crops at each step and restored "
         "copies have one model each.",
         about=("nothing", "noise, sigma .02", "noise, sigma .05", "JPEG 50", "JPEG 30",
