@@ -47,7 +47,7 @@ def main() -> None:
         coat_folder(sample_set(), coater, coated, key=key)
         for name, data in (("coated", ImageSet.open(coated)), ("clean", sample_set())):
             settings = replace(SETTINGS, seed=SEEDS[name])
-            made = personalize(data, "pocket", settings, out / f"{name}.safetensors")
+            made = personalize(data, "pocket", settings, out / f"{name}.safetensors", force=True)
             print(f"{name}: {made}")
 
 

@@ -210,6 +210,7 @@ _TAKEN = -1
 def _lock(place: Path) -> int:
     """A handle of the locked file; _TAKEN if another run has it."""
     while True:
+        new = not is_present(place)
         handle = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if sys.platform == "win32":
@@ -223,12 +224,11 @@ def _lock(place: Path) -> int:
             pass
         except OSError as error:
             os.close(handle)
-            if isinstance(error, BlockingIOError):
+            if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
                 return _TAKEN
-            if sys.platform == "win32" and isinstance(error, PermissionError):
-                return _TAKEN
-            with suppress(OSError):  # locks are refused here, to everybody
-                place.unlink()
+            if new:  # locks are refused here, to everybody
+                with suppress(OSError):
+                    place.unlink()
             raise
         os.close(handle)
 

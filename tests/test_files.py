@@ -152,6 +152,9 @@ def test_a_place_that_refuses_locks_has_none(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with locked(tmp_path / "a.json"):
         assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".a.json.lock").touch()  # of a run that has a lock
+    with locked(tmp_path / "a.json"):
+        assert (tmp_path / ".a.json.lock").exists()
 
 
 def test_a_full_disk_is_found_among_the_causes() -> None:

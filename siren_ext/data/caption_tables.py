@@ -22,6 +22,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from siren_ext.data.caption_text import decode_text
+from siren_ext.data.code_pages import CodePage
 from siren_ext.data.image_files import readable_suffixes
 from siren_ext.documents import parse_json
 from siren_ext.errors import DatasetError
@@ -52,7 +53,9 @@ class Row(NamedTuple):
     caption: str
 
 
-def read_table(path: PurePosixPath, content: bytes) -> tuple[list[Row], str]:
+def read_table(
+    path: PurePosixPath, content: bytes, code_page: CodePage | None = None
+) -> tuple[list[Row], str]:
     """The captions in a file that may be a table.
 
     Parameters
@@ -61,6 +64,8 @@ def read_table(path: PurePosixPath, content: bytes) -> tuple[list[Row], str]:
         Its name.
     content : bytes
         Its content.
+    code_page : CodePage | None
+        That of the captions beside it.
 
     Returns
     -------
@@ -75,7 +80,7 @@ def read_table(path: PurePosixPath, content: bytes) -> tuple[list[Row], str]:
         It looks like a table but is damaged.
     """
     try:
-        text, encoding = decode_text(content)
+        text, encoding = decode_text(content, code_page)
     except ValueError as error:
         raise DatasetError(f"can't be read as text: {error}; save it as UTF-8.") from error
     suffix = path.suffix.lower()

@@ -10,7 +10,9 @@ import codecs
 import re
 from contextlib import suppress
 
-from siren_ext.data.code_pages import CONTROL, code_page
+from siren_ext.data.code_pages import CONTROL, CodePage
+
+MAX_CAPTION_BYTES = 1 << 16
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig", ""),
@@ -23,22 +25,23 @@ _MARK_BYTES = tuple(mark for mark, _, _ in _MARKS)
 # what Japanese and Chinese are written in, and what shows that it is no other encoding by chance
 _EAST_ASIAN = re.compile(r"[\u2010-\u2026\u3001-\u30fe\u4e00-\u9fff\uff01-\uff5e\uff61-\uff9f]{2,}")
 _EAST_ASIAN_SIGN = re.compile(r"[\u3001-\u3003\u300a-\u3011\u3041-\u30fe\uff01-\uff1f]")
+_ASCII_LETTERS = re.compile(rb"[a-zA-Z ]")
 _LIKELY = re.compile(
     r"[\t\n\r\x20-\x7e\xa0-\xff\u0370-\u04ff\u2010-\u2026\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7a3"
     r"\uff01-\uff9f]"
 )
 
 
-def decode_text(content: bytes, similar: bytes = b"") -> tuple[str, str]:
+def decode_text(content: bytes, code_page: CodePage | None = None) -> tuple[str, str]:
     """Decode a text, by its byte order mark or by what it looks like.
 
     Parameters
     ----------
     content : bytes
         A caption, or a file of captions.
-    similar : bytes
-        Other texts that are most probably in the same code page, joined by line breaks; a
-        detection from a few letters is uncertain.
+    code_page : CodePage | None
+        That of other texts, which this one most probably shares; a detection from a few letters is
+        uncertain.
 
     Returns
     -------
@@ -53,12 +56,12 @@ def decode_text(content: bytes, similar: bytes = b"") -> tuple[str, str]:
         It is not a text, or in no encoding that is known.
     """
     try:
-        return _decoded(content, similar)
+        return _decoded(content, code_page or CodePage())
     except UnicodeDecodeError as error:
         raise ValueError("its encoding is not known") from error
 
 
-def _decoded(content: bytes, similar: bytes) -> tuple[str, str]:
+def _decoded(content: bytes, code_page: CodePage) -> tuple[str, str]:
     """As :func:`decode_text`, with the errors of Python's decoders."""
     for mark, codec, name in _MARKS:
         if content.startswith(mark):
@@ -70,7 +73,7 @@ def _decoded(content: bytes, similar: bytes) -> tuple[str, str]:
     try:
         return _plain(content.decode("utf-8")), ""
     except UnicodeDecodeError:
-        return _unmarked(content) or _legacy(content, similar)
+        return _unmarked(content) or _legacy(content, code_page)
     except ValueError:
         if found := _unmarked(content):
             return found
@@ -99,6 +102,8 @@ def _wide(content: bytes) -> tuple[str, str]:
 
 def _unmarked(content: bytes) -> tuple[str, str] | None:
     """Japanese or Chinese in UTF-16 without a mark, which may have no zeros."""
+    if 2 * len(_ASCII_LETTERS.findall(content)) > len(content):
+        return None  # it would be a strange text
     for codec in ("utf-16-le", "utf-16-be"):
         with suppress(UnicodeDecodeError):
             text = content.decode(codec)
@@ -108,7 +113,9 @@ def _unmarked(content: bytes) -> tuple[str, str] | None:
 
 
 def has_text(content: bytes) -> bool:
-    """Whether a caption file can be read, and is not blank."""
+    """Whether a caption file can be read, and is neither blank nor too long for a caption."""
+    if len(content) > MAX_CAPTION_BYTES:
+        return False
     try:
         return decode_text(content)[0].strip() != ""
     except ValueError:
@@ -126,9 +133,9 @@ def is_legacy(content: bytes) -> bool:
     return False
 
 
-def _legacy(content: bytes, similar: bytes) -> tuple[str, str]:
+def _legacy(content: bytes, code_page: CodePage) -> tuple[str, str]:
     """A text in a code page."""
-    codec = code_page(content, similar)
+    codec = code_page.of(content)
     if codec is None:
         raise ValueError("its encoding is not known")
     return _plain(content.decode(codec)), codec

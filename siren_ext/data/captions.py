@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from siren_ext.data.caption_tables import CAPTION_TABLE, MAX_TABLE_BYTES, Row, read_table
-from siren_ext.data.caption_text import decode_text, is_legacy
+from siren_ext.data.caption_text import MAX_CAPTION_BYTES, decode_text, is_legacy
+from siren_ext.data.code_pages import CodePage
 from siren_ext.data.image_files import inside, unusual
 from siren_ext.data.survey import (
     LeftOut,
@@ -23,7 +24,6 @@ from siren_ext.documents import read_bytes
 from siren_ext.errors import DatasetError
 from siren_ext.text import folded, printable
 
-MAX_CAPTION_BYTES = 1 << 16
 _TABLE_ORDER = (".tsv", ".jsonl", ".csv", ".json")
 _Key = tuple[PurePosixPath, str, str]
 
@@ -101,6 +101,7 @@ class PictureIndex:
     """
 
     def __init__(self, pictures: Iterable[PurePosixPath]) -> None:
+        self._found: dict[tuple[str, PurePosixPath], PurePosixPath | None] = {}
         self._paths: dict[str, set[PurePosixPath]] = {}
         self._names: dict[str, set[PurePosixPath]] = {}
         for picture in pictures:
@@ -119,6 +120,12 @@ class PictureIndex:
         folder : PurePosixPath
             The folder of the table, relative.
         """
+        key = name, folder
+        if key not in self._found:
+            self._found[key] = self._find(name, folder)
+        return self._found[key]
+
+    def _find(self, name: str, folder: PurePosixPath) -> PurePosixPath | None:
         plain = name.strip().replace("\\", "/")
         parts = [part for part in plain.split("/") if part not in ("", ".")]
         if not parts or len(parts) > 64:
@@ -190,6 +197,8 @@ class Captions:
         Caption files and tables of no picture.
     missing : list[str]
         Names in tables that no picture has, safe for messages.
+    code_page : CodePage
+        That of the captions in no Unicode encoding.
     """
 
     texts: dict[PurePosixPath, str] = dataclasses.field(default_factory=dict)
@@ -198,6 +207,7 @@ class Captions:
     encodings: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     left_out: list[LeftOut] = dataclasses.field(default_factory=list)
     missing: list[str] = dataclasses.field(default_factory=list)
+    code_page: CodePage = dataclasses.field(default_factory=CodePage)
 
     def add_tables(
         self,
@@ -230,7 +240,7 @@ class Captions:
             if content is None:
                 continue
             try:
-                rows, encoding = read_table(path, content)
+                rows, encoding = read_table(path, content, self.code_page)
             except DatasetError as error:
                 if path.suffix.lower() in (".tsv", ".jsonl") or table_order(path)[1] is False:
                     self.problems.append((name_of(path), str(error)))
@@ -360,11 +370,11 @@ class CaptionReader:
             for file in files
             if (content := self._content(file, MAX_CAPTION_BYTES)) is not None
         }
-        pool = b"\n".join(content for content in contents.values() if is_legacy(content))
+        self.found.code_page = CodePage(filter(is_legacy, contents.values()))
         texts = {}
         for file, content in contents.items():
             try:
-                text, encoding = decode_text(content, pool)
+                text, encoding = decode_text(content, self.found.code_page)
             except ValueError as error:
                 why = f"can't be read as text: {error}; save it as UTF-8."
                 self.found.problems.append((self._name(file), why))

@@ -10,7 +10,8 @@ import math
 import re
 import unicodedata
 from codecs import getincrementaldecoder
-from functools import lru_cache
+from collections.abc import Iterable
+from functools import cached_property, lru_cache
 
 from siren_ext.data.languages import languages
 
@@ -19,13 +20,16 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd\ue000-\uf
 
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _LONGEST_WORD = 120
-_MOST_BYTES = 4000
+_MOST_BYTES, _MOST_BYTES_ALONE, _MOST_ALONE = 4000, 600, 50
 # Logarithms of probabilities: how much rarer than cp1252 a code page is, and what is odd in a text.
 _RARER = {
     "cp1252": 0.0,
     **dict.fromkeys(("cp1250", "cp1251", "cp932", "gb18030", "cp949", "big5"), -1.0),
     **dict.fromkeys(("cp1253", "cp1254", "cp1255", "cp1256", "cp874"), -1.5),
     "cp1258": -5.0,
+    # in these, ordinary signs of cp1252 are letters of Western languages
+    **dict.fromkeys(("mac_roman", "mac_iceland", "mac_turkish", "mac_latin2"), -6.0),
+    **dict.fromkeys(("cp850", "cp852", "cp857"), -6.0),
 }
 _RARE = -3.0
 _UNREADABLE, _MIXED, _CASE = -9.0, -6.0, -6.0
@@ -37,12 +41,13 @@ _BETTER = 8.0
 _SHORT = -12.0  # a name or a sign may be odd in a short text
 _FINALS = "\u05da\u05dd\u05df\u05e3\u05e5\u03c2"  # letters of Hebrew and Greek at the ends of words
 _NOT_FINALS = "\u05db\u05de\u05e0\u05e6\u03c3"
-_OPENING, _CLOSING = "\u201c\u2018\u201e\u201a\xab\xbf\xa1", "\u201d\u2019\xbb\u2026\xae\u2122"
+_OPENING, _CLOSING = "\u201c\u2018\u201e\u201a\xab\xbf\xa1", "\u201d\u2019\xbb\xae\u2122"
 _EITHER = "\u201c\u201d\u2018\u2019\xab\xbb\u2020\u2021"  # in the other direction in some languages
 # words of one letter
 _SINGLE = "\xe0\xe1\xe2\xe5\xe6\xe8\xe9\xea\xec\xed\xf2\xf3\xf4\xf6\xf8\xf9\xfa\u0151"
 _HIGH = "\xb2\xb3\xaa\xba\xb9"
 _BETWEEN = "\u2013\u2014\u2022\xb7\xd7"
+_MICRO = "\xb5"
 _BEFORE_NUMBERS = "\xa9\u20ac\xa3\xa5\xa7\xb1\xbd\xbc\xbe\u2116"
 # a Greek word of several syllables has an accent
 _NO_ACCENT = re.compile(
@@ -54,47 +59,71 @@ _HALF_KANA = re.compile(r"(?<![\uff61-\uff9f])[\uff61-\uff9f](?![\uff61-\uff9f])
 _WIDE_SIGNS = re.compile(r"[\u3000-\u303f\u30fb\uff01-\uff65]")
 
 
-def code_page(content: bytes, similar: bytes = b"") -> str | None:
-    """The code page of a text that is in no Unicode encoding.
+class CodePage:
+    """The code page that texts most probably have in common, such as the captions of a folder.
+
+    Finding a code page takes time, and anybody can write texts that fit no other: only so many are
+    read by themselves.
 
     Parameters
     ----------
-    content : bytes
-        The text.
-    similar : bytes
-        Texts that are most probably in the same code page, joined by line breaks.
-
-    Returns
-    -------
-    str | None
-        Python's name of it; None if it is not known.
+    texts : Iterable[bytes]
+        Texts in no Unicode encoding; none if nothing is known beforehand.
     """
-    own = _words(content)
-    codec = _common(similar) if similar else _elected(own)
-    together, least = _reading(own, content, codec)
-    # a folder may have texts of several programs: one that can't be read like the others
-    if similar and together < least:
-        alone = _elected(own)
-        better, least_alone = _reading(own, content, alone)
-        if better + _RARER.get(alone, _RARE) > together + _BETTER:
-            codec, together, least = alone, better, least_alone
-    return codec if together >= least + _SHORT else None
+
+    def __init__(self, texts: Iterable[bytes] = ()) -> None:
+        self._words = _words(texts, _MOST_BYTES)
+        self._left = _MOST_ALONE
+
+    @cached_property
+    def common(self) -> str | None:
+        """Python's name of it; None without texts."""
+        return _elected(self._words) if self._words else None
+
+    def of(self, content: bytes) -> str | None:
+        """The code page of a text, which is read by itself if it can't be like the others.
+
+        Parameters
+        ----------
+        content : bytes
+            The text.
+
+        Returns
+        -------
+        str | None
+            Python's name of it; None if it is not known.
+        """
+        own = _words([content], _MOST_BYTES)
+        codec = self.common or self._alone(own)
+        if codec is None:
+            return None
+        together, least = _reading(own, content, codec)
+        # a folder may have texts of several programs
+        if self.common and together < least and (alone := self._alone(own)) is not None:
+            better, least_alone = _reading(own, content, alone)
+            if better + _RARER.get(alone, _RARE) > together + _BETTER:
+                codec, together, least = alone, better, least_alone
+        return codec if together >= least + _SHORT else None
+
+    def _alone(self, words: tuple[bytes, ...]) -> str | None:
+        """The code page of words by themselves; None after too many."""
+        self._left -= 1
+        if self._left < 0:
+            return None
+        return _elected(_words(words, _MOST_BYTES_ALONE))
 
 
-@lru_cache(maxsize=4)
-def _common(content: bytes) -> str:
-    return _elected(_words(content))
-
-
-def _words(content: bytes) -> tuple[bytes, ...]:
+def _words(texts: Iterable[bytes], most: int) -> tuple[bytes, ...]:
     """Different words that are not ASCII; spaces are no part of a character in any code page."""
-    words = [word for word in dict.fromkeys(content.split()) if _NOT_ASCII.search(word)]
-    size, kept = 0, []
-    for word in words:
-        kept.append(word[: _LONGEST_WORD + 1])
-        size += len(kept[-1])
-        if size > _MOST_BYTES:
-            break
+    size, kept = 0, dict[bytes, None]()
+    for text in texts:
+        for word in text.split():
+            if word in kept or not _NOT_ASCII.search(word):
+                continue
+            kept[word[: _LONGEST_WORD + 1]] = None
+            size += len(word[: _LONGEST_WORD + 1])
+            if size > most:
+                return tuple(kept)
     return tuple(kept)
 
 
@@ -151,6 +180,8 @@ def _scores(word: bytes, codec: str) -> list[float]:
 
 
 def _is_letter(one: str) -> bool:
+    if one == _MICRO:  # Unicode calls it a letter
+        return False
     return one.isalpha() or unicodedata.category(one)[0] == "M" or bool(_WIDE_SIGNS.match(one))
 
 
@@ -206,18 +237,22 @@ def _in_word(one: str, before: str, after: str) -> float:
 def _sign(one: str, before: str, after: str) -> float:
     """Logarithm of the probability of a sign that is no letter."""
     left, right = before.isalnum(), after.isalnum()
-    if one == "\u2019" and left and right:
-        return -5.0
+    if one == "\u2019" and right:  # an apostrophe
+        return -5.0 if left else _SIGN
     if one in _OPENING:
         fits = not left
+    elif one == "\u2026":
+        fits = True
     elif one in _CLOSING:
-        fits = not right and (bool(before) or one in "\u2026\xbb")
+        fits = not right and (bool(before) or one == "\xbb")
     elif one in _HIGH:
         fits = left and not after.isalpha()
     elif one == "\xb0":
         fits = before.isdigit() or not right
     elif one == "\xb4":  # many type it for an apostrophe
         fits = (left or right) and before.isascii() and after.isascii()
+    elif one == _MICRO:
+        fits = not before.isalpha()
     elif one in _BETWEEN:
         fits = not (before.isalpha() and after.isalpha()) or one in "\u2013\u2014"
     elif one in _BEFORE_NUMBERS:

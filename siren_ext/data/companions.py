@@ -143,9 +143,11 @@ def _masks_and_thumbnails(
         if match and (path.parent, folded(match[1])) in beside:
             thumbs.add(path)
         for depth, part in enumerate(path.parts[:-1], start=1):
-            name, of = part.casefold(), _MASK_FOLDER.fullmatch(part)
-            theirs = of and PurePosixPath(*path.parts[: depth - 1], of[1]) in homes
-            if theirs or name in _MASK_FOLDERS | _THUMB_FOLDERS | _CONDITION_FOLDERS:
+            name = part.casefold()
+            if (
+                _beside(path, depth - 1) in homes
+                or name in _MASK_FOLDERS | _THUMB_FOLDERS | _CONDITION_FOLDERS
+            ):
                 key = PurePosixPath(*path.parts[:depth]), name
                 groups.setdefault(key, []).append(path)
                 inner.add(path)
@@ -159,6 +161,15 @@ def _masks_and_thumbnails(
             kind = thumbs if name in _THUMB_FOLDERS else masks
             (conditions if name in _CONDITION_FOLDERS else kind).update(members)
     return {MASK: masks, _CONDITION: conditions, _THUMB: thumbs - masks}
+
+
+def _beside(mask: PurePosixPath, depth: int) -> PurePosixPath | None:
+    """The folder for whose pictures a folder in a mask's path may be, by its name."""
+    part = mask.parts[depth]
+    of = _MASK_FOLDER.fullmatch(part)
+    if of is None or KOHYA_FOLDER.fullmatch(part):  # which shows a concept: "10_gas mask"
+        return None
+    return PurePosixPath(*mask.parts[:depth], of[1])
 
 
 def masks_of(
@@ -200,10 +211,11 @@ def masks_of(
 
 def _homes(mask: PurePosixPath) -> list[PurePosixPath]:
     """The folders in which the picture of a mask may be, the likeliest first."""
+    homes = []
     for depth, part in enumerate(mask.parts[:-1]):
-        of = _MASK_FOLDER.fullmatch(part)
-        if of or part.casefold() in _MASK_FOLDERS:
-            around, rest = PurePosixPath(*mask.parts[:depth]), mask.parts[depth + 1 : -1]
-            named = [around.joinpath(of[1], *rest)] if of else []
-            return [*named, around.joinpath(*rest), around]
-    return [mask.parent]
+        around, rest = PurePosixPath(*mask.parts[:depth]), mask.parts[depth + 1 : -1]
+        if part.casefold() in _MASK_FOLDERS:
+            return [around.joinpath(*rest), around]
+        if (home := _beside(mask, depth)) is not None:
+            homes.append(home.joinpath(*rest))
+    return [mask.parent, *homes]

@@ -38,7 +38,7 @@ _LATIN = (
     ("áčéíťšžýúľôóňäďĺŕ", _CENTRAL),  # Slovak
     ("áéőöóíüúű", _CENTRAL),  # Hungarian
     ("čšžćđ", _CENTRAL),  # Croatian, Slovene
-    ("ăîâşţ", _CENTRAL),  # Romanian
+    ("ăîâşţ", _CENTRAL[:3]),  # Romanian
     ("ėšųžįūčąę", ("cp1257",)),  # Lithuanian
     ("āīšēļūņčžģķ", ("cp1257",)),  # Latvian
     ("ıüşğçöİâî", ("cp1254", "mac_turkish", "cp857")),  # Turkish

@@ -7,7 +7,6 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from siren_ext.data.code_pages import code_page
+from siren_ext.data.code_pages import CodePage
 from siren_ext.data.survey import CAPTION_SUFFIXES
 from siren_ext.errors import ImageError
 from siren_ext.panels.host import UploadLimits
@@ -65,39 +64,23 @@ def single_files(paths: Sequence[Path]) -> list[Member]:
     list[Member]
         Those of one name in folders of their own.
     """
-    places = _kept_apart([PurePosixPath(path.name) for path in paths], folded)
-    return [
-        Member(place, partial(_open_file, path)) for place, path in zip(places, paths, strict=True)
-    ]
-
-
-def _kept_apart(
-    places: Sequence[PurePosixPath], same: Callable[[str], str] = str
-) -> list[PurePosixPath]:
-    """Places of which no two are the same, as :func:`single_files` says.
-
-    ``same`` gives names a form in which equal ones are the same.
-    """
-    keys = [(same(str(place)), place.suffix.lower() in CAPTION_SUFFIXES) for place in places]
-    stems = [same(str(place.with_suffix(""))) for place in places]
-    counts = Counter(keys)
+    kinds: dict[tuple[str, bool], list[Path]] = {}
+    for path in paths:
+        is_caption = path.suffix.lower() in CAPTION_SUFFIXES
+        kinds.setdefault((folded(path.name), is_caption), []).append(path)
     images: dict[str, int] = {}
-    for key, stem in zip(keys, stems, strict=True):
-        if not key[1]:
-            images[stem] = max(images.get(stem, 0), counts[key])
-    taken = {place.parts[0] for place in places}
-    seen: Counter[tuple[str, bool]] = Counter()
-    apart = []
-    for place, key, stem in zip(places, keys, stems, strict=True):
-        number = seen[key]
-        seen[key] += 1
-        unclear = key[1] and counts[key] < images.get(stem, 0)
-        folder = f"unclear {number}" if unclear else str(number)
-        while folder in taken:
-            folder += "_"
-        within = PurePosixPath(folder, str(place).lstrip("/"))
-        apart.append(within if number or unclear else place)
-    return apart
+    for (_, is_caption), same in kinds.items():
+        if not is_caption:
+            stem = folded(same[0].stem)
+            images[stem] = max(images.get(stem, 0), len(same))
+    members = []
+    for (_, is_caption), same in kinds.items():
+        unclear = is_caption and len(same) < images.get(folded(same[0].stem), 0)
+        for number, path in enumerate(same):
+            folder = PurePosixPath(f"unclear {number}" if unclear else str(number))
+            place = (folder if number or unclear else PurePosixPath()) / path.name
+            members.append(Member(place, partial(_open_file, path)))
+    return members
 
 
 @contextlib.contextmanager
@@ -137,12 +120,7 @@ def opened_archive(path: Path, limits: UploadLimits) -> Iterator[list[Member]]:
                 and not entry.is_dir()
                 and (place := PurePosixPath(name.replace("\\", "/"))).name
             ]
-            # programs that add to an archive can write a name twice
-            places = _kept_apart([place for place, _ in files])
-            yield [
-                Member(place, partial(archive.open, entry))
-                for place, (_, entry) in zip(places, files, strict=True)
-            ]
+            yield [Member(place, partial(archive.open, entry)) for place, entry in files]
     except _ARCHIVE_ERRORS as error:
         raise ImageError(
             f"{path.name} can't be unpacked: {str(error)[:200]}. Expected a plain "
@@ -169,10 +147,9 @@ def _names(entries: Sequence[zipfile.ZipInfo]) -> list[str]:
             names[place] = content.decode("utf-8")
         except UnicodeDecodeError:
             unknown[place] = content
-    words = {place: content.replace(b"/", b"\n") for place, content in unknown.items()}
-    similar = b"\n".join(words.values())
+    parts = [content.replace(b"/", b"\n") for content in unknown.values()]
+    codec = CodePage(parts).common or "cp437"
     for place, content in unknown.items():
-        codec = code_page(words[place], similar)
-        if codec is not None:
+        with contextlib.suppress(UnicodeDecodeError):
             names[place] = content.decode(codec)
     return names

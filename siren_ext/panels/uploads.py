@@ -9,6 +9,7 @@ are counted while reading, because the sizes stated in an archive can't be trust
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -22,6 +23,7 @@ from siren_ext.data.picture_types import HEAD_BYTES, SUFFIXES, type_by_content
 from siren_ext.data.survey import (
     CAPTION_SUFFIXES,
     Survey,
+    examples,
     left_out_files,
     sort_files,
     survey_folder,
@@ -215,6 +217,11 @@ class _Intake:
     def _take_members(self, members: Sequence[Member], name: str, notes: list[str]) -> None:
         """Match the files of one upload, called ``name``, with each other, and copy them."""
         files = {member.place: member for member in members}
+        # programs that add to an archive write the new file behind the old one
+        counts = Counter(member.place for member in members)
+        again = [printable(place) for place, count in counts.items() if count > 1]
+        if again and self.into is not None:
+            notes.append(f"In the archive more than once: {examples(again)}. The last one counts.")
         heads: dict[PurePosixPath, bytes] = {}
 
         def head(place: PurePosixPath) -> bytes:

@@ -204,12 +204,12 @@ def _refuse_other(out: Path) -> None:
     if is_folder(out):
         empty = not any(out.iterdir())
     else:
-        empty = not is_present(out) or (is_file(out) and out.stat().st_size == 0)
+        empty = not is_file(out) or out.stat().st_size == 0
     if not empty:
         raise ConfigError(
-            f"{out} exists already, and was not made from these images, this model and these "
-            "settings. It is not overwritten; expected a new name, or --force with 'siren-ext "
-            "personalize'."
+            f"{out} exists already, and is damaged or was not made from these images, this model "
+            "and these settings (with the number format of this device). It is not overwritten; "
+            "expected a new name, or --force with 'siren-ext personalize'."
         )
 
 

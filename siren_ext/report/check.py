@@ -14,7 +14,13 @@ from siren_ext.errors import ConfigError, EvidenceError, ImageError, ScoreError
 from siren_ext.files import sha256_file
 from siren_ext.formats import require_format
 from siren_ext.report.chain_check import ChainEvidence, chain_points
-from siren_ext.report.earlier import as_before, as_today, decided_before, worded_before
+from siren_ext.report.earlier import (
+    as_before,
+    as_today,
+    decided_before,
+    mirrored_before,
+    worded_before,
+)
 from siren_ext.report.integrity import JSON, Seal, changed_fields, field_digests, read_seal
 from siren_ext.report.keyed_before import keyed_before
 from siren_ext.report.keyed_check import stored_keyed
@@ -225,6 +231,7 @@ def _figure_points(
     findings: list[Finding] = []
     points = []
     alike = [pool for pool in innocents if pool.coater == own.coater]
+    points += mirrored_before(report.verdict.wording, [own, reference, *innocents], suspect)
     try:
         _require_comparable(report, *pools[1:])
         restored = stored_keyed(report, config)

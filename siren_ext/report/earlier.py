@@ -6,11 +6,13 @@ report is checked by the rules under which it was written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from siren_ext.report.points import CheckPoint
 from siren_ext.scoring.appearance import Contrast, EarlierContrast, too_unlike
+from siren_ext.scoring.copies import mirrored_in
 from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import KeyedResult
 from siren_ext.verdict.config import VerifyConfig
@@ -20,7 +22,7 @@ from siren_ext.verdict.outcomes import outcome_of
 from siren_ext.verdict.pools import identical_pools
 
 FOUND_BEFORE: Final = "coating found"
-_LAST = 2
+_LAST, _LAST_WITHOUT_MIRRORED = 2, 6
 
 
 def worded_before(wording: int | None) -> bool:
@@ -37,6 +39,36 @@ def worded_before(wording: int | None) -> bool:
         True up to version 2.
     """
     return wording is None or wording <= _LAST
+
+
+def mirrored_before(
+    wording: int | None, pools: Iterable[ScoreSet | None], again: ScoreSet | None = None
+) -> list[CheckPoint]:
+    """Let mirrored copies count as pictures, as they did up to version 6 of the sentences.
+
+    Parameters
+    ----------
+    wording : int | None
+        The version of the report's sentences.
+    pools : Iterable[ScoreSet | None]
+        Its scores, of which nobody asked for copies before.
+    again : ScoreSet | None
+        The suspect's scores from their own file.
+
+    Returns
+    -------
+    list[CheckPoint]
+        ``not checked`` if there are such copies.
+    """
+    if wording is not None and wording > _LAST_WITHOUT_MIRRORED:
+        return []
+    near = sum(mirrored_in(pool) for pool in pools if pool is not None)
+    if again is not None:
+        mirrored_in(again)
+    if not near:
+        return []
+    text = f"by today's rules {near} more mirrored copies of pictures would be left out"
+    return [CheckPoint("mirrored copies", "not checked", text)]
 
 
 def as_before(

@@ -8,6 +8,7 @@ order of the pool is kept.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -129,6 +130,23 @@ def copies_in(pool: ScoreSet) -> Copies:
     return found
 
 
+def mirrored_in(pool: ScoreSet) -> int:
+    """Mirrored copies in a pool of an earlier version, which counts them as pictures from now on.
+
+    Parameters
+    ----------
+    pool : ScoreSet
+        The scores, of which nobody asked for copies before.
+
+    Returns
+    -------
+    int
+        How many more are left out today.
+    """
+    _KNOWN[pool] = _copies(pool, MIRRORED[:1])
+    return len(_KNOWN[pool].kept) - len(_copies(pool).kept)
+
+
 def distinct_rows(pool: ScoreSet) -> list[int]:
     """Positions of a pool's distinct pictures.
 
@@ -172,7 +190,7 @@ class Earlier:
         return False
 
 
-def _copies(pool: ScoreSet) -> Copies:
+def _copies(pool: ScoreSet, ways: Sequence[NDArray[np.float32]] = MIRRORED) -> Copies:
     """Exact copies first; then the others are compared in blocks."""
     seen: set[tuple[str, float]] = set()
     rows = []
@@ -189,8 +207,8 @@ def _copies(pool: ScoreSet) -> Copies:
     kept: list[int] = []
     for start in range(0, len(rows), _BLOCK):
         block = table[start : start + _BLOCK]
-        copied = np.asarray(_near(block, table[kept]).any(axis=1))
-        within = _near(block, block)
+        copied = np.asarray(_near(block, table[kept], ways).any(axis=1))
+        within = _near(block, block, ways)
         for place in range(len(block)):
             if not copied[place]:
                 kept.append(start + place)
@@ -205,9 +223,13 @@ def _signs(phashes: list[str]) -> NDArray[np.float32]:
     return bits.astype(np.float32) * 2 - 1
 
 
-def _near(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _near(
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    ways: Sequence[NDArray[np.float32]] = MIRRORED,
+) -> NDArray[np.bool_]:
     """Which pairs differ in NEAR bits or fewer, as they are or one of them mirrored."""
     near = np.zeros((len(first), len(second)), dtype=bool)
-    for signs in MIRRORED:
+    for signs in ways:
         near |= (first * signs) @ second.T >= 256 - 2 * NEAR
     return near

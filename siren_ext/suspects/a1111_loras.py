@@ -51,8 +51,8 @@ def find_lora(listed: Sequence[Entry], wanted: str, origin: str) -> Entry:
     if found:
         raise ConfigError(
             f"{origin} has {len(found)} LoRAs {str(wanted)[:120]!r}: {_with_files(found)}. Give "
-            "the name of one as lora=...; if they have the same name, the web UI can't tell them "
-            "apart: rename one there and refresh the list."
+            "the name, alias or path of one as lora=... If they have no name or alias of their "
+            "own, the web UI can't tell them apart: rename one there and refresh the list."
         )
     raise ConfigError(
         f"{origin} has no LoRA {str(wanted)[:120]!r}; it has {titles(listed, 'name')}. Put the "

@@ -149,7 +149,8 @@ def train_shadows(
             target = out / (name if training.method in FOLDERS else f"{name}.safetensors")
             how = replace(training, seed=training.seed + seed)
             shown = Named(progress, f"{kind} model {number + 1} of {config.count}")
-            personalize(images, base, how, target, device=device, progress=shown)
+            # bound to the settings above; a resumed run may be on another device
+            personalize(images, base, how, target, device=device, progress=shown, force=True)
             models.append(target)
     return ShadowModels(tuple(found["known"]), tuple(found["innocent"]))
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siren_ext.data.caption_text import decode_text, has_text
+from siren_ext.data.code_pages import CodePage
 
 WESTERN = [
     "the artist\u2019s caf\u00e9, \u00e9t\u00e9",
@@ -128,7 +129,7 @@ def test_escape_sequences_of_japanese_mail() -> None:
 
 def test_a_short_text_is_read_as_similar_ones() -> None:
     fox, girl = "\u72d0\u72f8".encode("gb18030"), "\u5c0f\u5973\u5b69\u5728\u68ee\u6797\u91cc"
-    assert decode_text(fox, girl.encode("gb18030")) == ("\u72d0\u72f8", "gb18030")
+    assert decode_text(fox, CodePage([girl.encode("gb18030")])) == ("\u72d0\u72f8", "gb18030")
 
 
 @pytest.mark.parametrize("text", [*WESTERN, *JAPANESE, *RUSSIAN, "plain words", ""])

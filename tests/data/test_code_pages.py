@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
 
-from siren_ext.data.code_pages import code_page
+from siren_ext.data.code_pages import CodePage
 
 # A fox in the snow, an old man, a house and the like.
 SETS = {
@@ -27,7 +28,7 @@ SETS = {
 @pytest.mark.parametrize("codec", SETS)
 def test_all_texts_of_a_set_are_in_its_code_page(codec: str) -> None:
     texts = [text.encode(codec) for text in SETS[codec]]
-    assert [code_page(text, b"\n".join(texts)) for text in texts] == [codec] * len(texts)
+    assert list(map(CodePage(texts).of, texts)) == [codec] * len(texts)
 
 
 @pytest.mark.parametrize(
@@ -39,10 +40,15 @@ def test_all_texts_of_a_set_are_in_its_code_page(codec: str) -> None:
         "\xa9 2024 \u2013 all rights",
         "50 m\xb2",
         "\u2026",
+        "fox\u2026dog",
+        "a \u201850s diner",
+        "5 \xb5m",
+        "Guns N\u2019 Roses",
+        "rock \u2019n\u2019 roll poster",
     ],
 )
 def test_signs_are_western(text: str) -> None:
-    assert code_page(text.encode("cp1252")) == "cp1252"
+    assert CodePage().of(text.encode("cp1252")) == "cp1252"
 
 
 @pytest.mark.parametrize(
@@ -57,13 +63,13 @@ def test_signs_are_western(text: str) -> None:
 )
 def test_western_languages_with_their_quotation_marks(texts: list[str]) -> None:
     contents = [text.encode("cp1252") for text in texts]
-    assert [code_page(text, b"\n".join(contents)) for text in contents] == ["cp1252"] * len(texts)
+    assert list(map(CodePage(contents).of, contents)) == ["cp1252"] * len(texts)
 
 
 def test_a_word_that_is_often_repeated_counts_once() -> None:
     texts = ["ohwx k\xf6pek"] * 40 + ["\u0131\u015f\u0131k, g\xfcne\u015f", "k\u0131z"]
-    similar = b"\n".join(text.encode("cp1254") for text in texts)
-    assert code_page("k\u0131z".encode("cp1254"), similar) == "cp1254"
+    similar = CodePage(text.encode("cp1254") for text in texts)
+    assert similar.of("k\u0131z".encode("cp1254")) == "cp1254"
 
 
 def test_a_text_that_can_not_be_like_the_others_is_read_by_itself() -> None:
@@ -71,19 +77,28 @@ def test_a_text_that_can_not_be_like_the_others_is_read_by_itself() -> None:
         "\u0434\u0435\u0432\u0443\u0448\u043a\u0430 \u043d\u0430 \u043c\u043e\u0441\u0442\u0443"
     )
     japanese = "\u72d0\u306e\u7d75\u3001\u6d77".encode("cp932")
-    similar = b"\n".join([*[russian.encode("cp1251")] * 3, japanese])
-    assert code_page(japanese, similar) == "cp932"
-    assert code_page(russian.encode("cp1251"), similar) == "cp1251"
+    similar = CodePage([*[russian.encode("cp1251")] * 3, japanese])
+    assert similar.of(japanese) == "cp932"
+    assert similar.of(russian.encode("cp1251")) == "cp1251"
 
 
 def test_what_is_plausible_in_no_code_page_is_not_known() -> None:
-    assert code_page(bytes(range(0x80, 0x100))) is None
-    assert code_page(b"\x01\xe9") is None
+    assert CodePage().of(bytes(range(0x80, 0x100))) is None
+    assert CodePage().of(b"\x01\xe9") is None
 
 
 def test_many_texts_take_little_time() -> None:
     texts = [f"\xe9t\xe9 {number} d\xe9j\xe0 vu{number}".encode("cp1252") for number in range(3000)]
-    similar = b"\n".join(texts)
-    start = time.process_time()
-    assert {code_page(text, similar) for text in texts} == {"cp1252"}
+    shared, start = CodePage(texts), time.process_time()
+    assert set(map(shared.of, texts)) == {"cp1252"}
     assert time.process_time() - start < 10
+
+
+def test_many_odd_texts_take_little_time() -> None:
+    rng, texts = random.Random(0), ["\u043a\u043e\u0442".encode("cp1251")]
+    for _ in range(500):
+        texts.append(bytes(rng.randrange(0x80, 0x100) for _ in range(4000)))
+    shared, start = CodePage(texts), time.process_time()
+    for text in texts:
+        shared.of(text)
+    assert time.process_time() - start < 20

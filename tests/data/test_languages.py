@@ -14,7 +14,8 @@ def test_each_code_page_has_the_letters_of_its_languages(codec: str) -> None:
     for language in languages()[codec]:
         own = dict(language.weights)
         assert 0 < sum(map(math.exp, own.values())) < 1.2
-        assert "".join(own).encode(codec, "ignore").decode(codec)
+        there = "".join(own).encode(codec, "ignore").decode(codec, "ignore")
+        assert len(there) >= 0.7 * len(own), (codec, sorted(set(own) - set(there)))
 
 
 def test_a_letter_has_the_weight_of_its_small_form() -> None:

@@ -166,6 +166,8 @@ def test_thumbnails_beside_pictures_and_folders_of_conditions(
         (["A.PNG", "b.png"], "mask/a.png", ["A.PNG"]),
         (["x/a.png", "y/a.png"], "x_masks/a.png", ["x/a.png"]),
         (["x/d/a.png", "y/a.png"], "x-mask/d/a.png", ["x/d/a.png"]),
+        (["a-mask/1.png", "b/1.png"], "a-mask/1_mask.png", ["a-mask/1.png"]),
+        (["oni_mask/a.png", "b/a.png"], "oni_mask/masks/a.png", ["oni_mask/a.png"]),
     ],
 )
 def test_masks_belong_to_pictures(
@@ -180,6 +182,7 @@ def test_masks_belong_to_pictures(
 def test_pictures_of_masks_are_pictures(tmp_path: Path) -> None:
     given = ["hats/top.png", "masks/oni.png", "masks/venice.png", "dog_mask.png"]
     given += ["hats/gas_mask.png", "gas_masks/top.png", "hats/top_gasmask.png"]
+    given += ["10_luigi/1.png", "10_luigi mask/1.png"]
     fill(tmp_path, dict.fromkeys(given, encoded()))
     assert sorted(names(ImageSet.open(tmp_path))) == sorted(given)
     assert names(ImageSet.open(tmp_path / "masks")) == ["oni.png", "venice.png"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -22,6 +23,7 @@ from siren_ext.report.keyed_check import restored_keyed
 from siren_ext.report.stored import StoredFinding
 from siren_ext.report.write import write_report
 from siren_ext.schema import convert
+from siren_ext.scoring.copies import MIRRORED, mirrored_in
 from siren_ext.stats.keyed import contributions
 from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.verify import verify
@@ -240,6 +242,22 @@ def test_sentences_of_another_version_are_not_compared(report):
     assert "sentences are those of another version and were not compared" in texts(found)["verdict"]
     found = resealed(report, lambda d: d["verdict"].update(outcome="no evidence"))
     assert "verdict.outcome is no evidence" in texts(found)["verdict"]
+
+
+def test_mirrored_copies_in_reports_of_earlier_versions_are_told(report, suspect):
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(suspect.phashes[0]), dtype=np.uint8))
+    mirrored = np.packbits((2.0 * bits - 1) * MIRRORED[1] > 0).tobytes().hex()
+    pool = dataclasses.replace(
+        suspect, phashes=(suspect.phashes[0], mirrored, *suspect.phashes[2:])
+    )
+    assert mirrored_in(pool) == 1  # and from now on it counts them, as earlier versions did
+    verdict = verify(pool, REFERENCE, QUICK, key=known_key(), innocents=OTHERS)
+    write_report(verdict, pool, REFERENCE, report, innocents=OTHERS)
+    old = resealed(report, lambda d: d["verdict"].update(wording=6))
+    assert states(old)["figures"] == "matches"
+    assert "1 more mirrored copies" in texts(old)["mirrored copies"]
+    new = resealed(report, lambda d: d["verdict"].update(wording=WORDING))
+    assert states(new)["copies"] == "differs"
 
 
 def test_a_statistic_of_another_message_is_found_with_the_key(report, suspect):
