@@ -182,10 +182,9 @@ TABLES: dict[str, PaperTable] = {
         "in common is weaker then, and elsewhere in each picture "
         "([measured](handling.md#what-it-leaves-of-a-coating)). The file still shows it, at 2e-4 "
         "to 3e-4, and at 3e-5 to 4e-5 if each step draws other crops. Restored copies that all "
-        "have one caption show it as well as that caption without restoring does: at 7e-5 in all "
-        "pictures (4e-5 to 4e-4 there, see the table of captions) and at 1e-7 in the file. So "
-        "restoring takes nothing. Noise of .02, JPEG 50, other crops at each step and restored "
-        "copies have one model each.",
+        "have one caption show it as well as that caption without restoring does: at 3e-5 to 7e-5 "
+        "in all pictures (4e-5 to 4e-4 there, see the table of captions) and at 5e-8 to 1e-7 in "
+        "the file. So restoring takes nothing.",
         about=("nothing", "noise, sigma .02", "noise, sigma .05", "JPEG 50", "JPEG 30",
                "crop to 75 to 100 %", "crop to 75 to 100 %, afresh at each step",
                "degraded and restored, one caption for all"),
