@@ -100,17 +100,16 @@ class Language(NamedTuple):
         found = self.weights.get(letter)
         if found is None:
             found = self.weights.get(letter.lower())
-        if found is None:
-            found = self._rest(letter)
-            self.weights[letter] = found
-        return found
+        return _rest(self.rest, letter) if found is None else found
 
-    def _rest(self, letter: str) -> float:
-        for codec, least, weight in self.rest:
-            number = int.from_bytes(letter.encode(codec, "ignore"), "big")
-            if number >= least:
-                return weight
-        return UNUSUAL
+
+@lru_cache(maxsize=1 << 13)
+def _rest(ranges: tuple[tuple[str, int, float], ...], letter: str) -> float:
+    """Weight of a letter that is not listed."""
+    for codec, least, weight in ranges:
+        if int.from_bytes(letter.encode(codec, "ignore"), "big") >= least:
+            return weight
+    return UNUSUAL
 
 
 def _ranked(letters: str, share: float, ratio: float) -> dict[str, float]:

@@ -23,9 +23,9 @@ def test_personalize_passes_its_settings(call, photos: Path, tmp_path: Path, mon
     assert code == 0, err
     assert (seen["data"], seen["model"], seen["out"], seen["device"]) == (4, "pocket", out, "cpu")
     assert seen["force"] is False
+    assert seen["config"] == PersonalizeConfig(steps=7, rank=4)
     assert call(*line, "--force")[0] == 0
     assert seen["force"] is True
-    assert seen["config"] == PersonalizeConfig(steps=7, rank=4)
     assert seen["class_images"] is None
     line = ["personalize", photos, "--base", "pocket", "--out", tmp_path / "model"]
     line += ["--method", "dreambooth", "--class-images", photos, "--class-prompt", "a photo"]
