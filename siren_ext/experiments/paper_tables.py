@@ -222,9 +222,9 @@ TABLES: dict[str, PaperTable] = {
         ),
         difference="None of the five images that are isolated is coated; by chance it would be "
         "less than one. As in the paper, coated images are not learnt sooner than others, as far "
-        "as so few can say. Unlearning others than these changes little: p of all pictures is "
-        "about half as large, that of the file 1.3 to 2.5 times as large. With so few coated "
-        "images the bundled model learns little of the coating anyway.",
+        "as so few can say. Unlearning others than these changes little: in the first model of "
+        "each share p of all pictures is about half as large, that of the file 1.3 to 2.5 times as "
+        "large. With so few coated images the bundled model learns little of the coating anyway.",
     ),
     "table_7": PaperTable(
         "A network that removes coatings",
@@ -338,7 +338,7 @@ TABLES: dict[str, PaperTable] = {
         ),
         difference="As in the paper, words in the captions of coated images do not keep the "
         "coating from pictures that are asked for without them: three models have 3e-4 to .005 in "
-        "pictures and 2e-6 in the file, and one without a trigger .001 and 3e-6.",
+        "pictures and 2e-6 in the file, and three without a trigger 4e-4 to .001 and 1e-6 to 3e-6.",
     ),
     "appendix_d_style": PaperTable(
         "Style similarity instead of a coating",
