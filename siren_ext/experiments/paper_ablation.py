@@ -18,6 +18,7 @@ from siren_ext.experiments.paper_figures import picture_figures
 from siren_ext.experiments.paper_study import PaperStudy, Row
 from siren_ext.experiments.rows import given
 from siren_ext.experiments.visibility import changes, pairs_of
+from siren_ext.files import sibling
 from siren_ext.personalize.config import PersonalizeConfig
 from siren_ext.scoring.score import score_images
 from siren_ext.training.config import TrainConfig
@@ -85,7 +86,7 @@ def fitted_coater(study: PaperStudy, fitted: Fitted, steps: int = STEPS) -> Coat
     )
     made_now = train_coater(
         study.data, stand_in, config, coater=shape, start=start, progress=study.progress,
-        resume=path.with_name(f"{path.name}.state"),
+        resume=sibling(path, ".state"),
     )  # fmt: skip
     made_now.save(path)
     return Coater.load(path)

@@ -23,13 +23,7 @@ from siren_ext.personalize.data import Batch, TrainingData, prepare
 from siren_ext.personalize.loop import begin, read_state, run_steps
 from siren_ext.personalize.prior import check_prior, class_data
 from siren_ext.personalize.record import metadata, run_signature
-from siren_ext.personalize.save import (
-    check_out,
-    check_written,
-    finished,
-    make_weights,
-    save,
-)
+from siren_ext.personalize.save import check_out, check_written, finished, make_weights, save
 from siren_ext.personalize.word import check_prompts, check_tokens, check_word
 from siren_ext.progress import NULL, Progress
 from siren_ext.ranks import current

@@ -93,6 +93,11 @@ def checkpoints_of_answer(listed: Sequence[Entry], facts: Any) -> list[Entry] | 
     return [entry for entry in rest if said(name) in map(said, _spoken(entry))]
 
 
+def infotext(facts: Any) -> str:
+    """The settings of an answer's first picture as the web UI writes them; "" if absent."""
+    return str(at_path(facts, "infotexts.0") or "")
+
+
 def named_in_answer(facts: Any) -> tuple[str, str]:
     """Hash and name of the checkpoint in an answer.
 
@@ -108,7 +113,7 @@ def named_in_answer(facts: Any) -> tuple[str, str]:
     """
     digest, name = at_path(facts, "sd_model_hash"), at_path(facts, "sd_model_name")
     if not name:
-        lines = str(at_path(facts, "infotexts.0") or "").splitlines()
+        lines = infotext(facts).splitlines()
         found = _MODEL.search(lines[-1]) if lines else None
         name = unquoted(found[1]) if found else ""
     return str(digest or "").lower(), str(name or "")

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from siren_ext.errors import ConfigError
-from siren_ext.suspects.a1111_checkpoints import Entry, said, titles, unquoted
+from siren_ext.suspects.a1111_checkpoints import Entry, infotext, said, titles, unquoted
 from siren_ext.suspects.named_files import best_fits, ends_of_path, plain, without_suffix
-from siren_ext.suspects.responses import at_path
 from siren_ext.text import folded
 
 # they end the tag or its parts; what has one = is taken for a setting
@@ -115,7 +114,7 @@ def loras_of_answer(facts: Any) -> set[str] | None:
         As :func:`~siren_ext.suspects.a1111_checkpoints.said` writes names; None if the answer
         says nothing about it.
     """
-    found = _HASHES.search(str(at_path(facts, "infotexts.0") or ""))
+    found = _HASHES.search(infotext(facts))
     if found is None:
         return None
     # the web UI takes commas and colons out of the names, so they only part them
