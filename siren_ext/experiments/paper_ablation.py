@@ -32,10 +32,11 @@ STEPS = 200
 QUICK_STEPS = 110
 """Ten steps with all terms: too few for figures to be quoted."""
 HEAD = (
-    "row", "paper", "KS, .01", "KS, 1e-4", "innocent, .01", "photos, .01", "photos, 1e-4",
-    "detection loss", "PSNR", "colour", "FID-like", "models",
+    "row", "paper", "KS, .01", "KS, 1e-4", "KS, 1e-9", "innocent, .01", "photos, .01",
+    "photos, 1e-4", "detection loss", "PSNR", "colour", "FID-like", "models",
 )  # fmt: skip
 _LEVELS = ("0.01", "0.0001")
+_STRICTEST = "1e-09"
 _FIGURES = ("detection_loss", "coated_psnr", "coated_colour", "eff0_fid")
 _VISIBLE = ("psnr", "colour")
 _START = "start"
@@ -179,7 +180,7 @@ def ablation_table(cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]], mis
             lines.append([cell.row, cell.paper, missing, *[""] * (len(HEAD) - 3)])
             continue
         innocent = [row for row in own if row["role"] == "innocent"]
-        rates = [shares(guilty, f"tpr_{level}") for level in _LEVELS]
+        rates = [shares(guilty, f"tpr_{level}") for level in (*_LEVELS, _STRICTEST)]
         rates.append(shares(innocent, f"tpr_{_LEVELS[0]}"))
         rates += [shares(guilty, f"photos_{level}") for level in _LEVELS]
         loss, noise, colour, quality = (given(guilty, figure) for figure in _FIGURES)

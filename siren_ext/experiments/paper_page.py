@@ -211,7 +211,7 @@ for a row; its figures are not for this page. All figures are in
 [the table](results/experiments.csv).
 
 - **KS** is SIREN's test: the share of draws of 30 pictures that are found against 100 of a clean
-  model, at two levels; the table has others, down to 1e-6. SIREN's code compares with 300 pictures,
+  model, at two levels; the table has others, down to 1e-9. SIREN's code compares with 300 pictures,
   and draws from 1,000 where there are 150 here: more would take hours for each row. **Innocent**
   models are made and asked like the guilty ones, from clean images.
 - **Key** is p of the keyed test: by 30 pictures, by all of them, and by the

@@ -86,6 +86,7 @@ def test_a_row_trains_as_it_says(study: PaperStudy) -> None:
 def test_a_line_has_what_was_measured() -> None:
     guilty = {
         "row": "adapted", "role": "guilty", "tpr_0.01": "0.5", "tpr_0.0001": "0.25",
+        "tpr_1e-09": "0.125",
         "photos_0.01": "1", "photos_0.0001": "", "detection_loss": "0.7", "coated_psnr": "41.24",
         "coated_colour": "2", "eff0_fid": "170.4",
     }  # fmt: skip
@@ -93,9 +94,9 @@ def test_a_line_has_what_was_measured() -> None:
     second = guilty | {"tpr_0.01": "0.7"}
     lines = ablation_table((ADAPTED, CLASSES), [guilty, second, innocent], "not yet").splitlines()
     assert lines[2] == (
-        "| adapted | 100 % | 60 % (50 to 70) | 25 % (25 to 25) | 0 % | 100 % (100 to 100) |  "
-        "| 0.70 (0.70 to 0.70) | 41.2 dB (41.2 to 41.2) | 2.00 (2.00 to 2.00) "
-        "| 170 (170 to 170) | 2 |"
+        "| adapted | 100 % | 60 % (50 to 70) | 25 % (25 to 25) | 12 % (12 to 12) | 0 % "
+        "| 100 % (100 to 100) |  | 0.70 (0.70 to 0.70) | 41.2 dB (41.2 to 41.2) "
+        "| 2.00 (2.00 to 2.00) | 170 (170 to 170) | 2 |"
     )
     assert lines[3].startswith("| two classes | lost | not yet |")
     assert all(line.count("|") == len(HEAD) + 1 for line in lines)

@@ -37,6 +37,7 @@ def test_nothing_is_made_twice(study: PaperStudy) -> None:
     rows = study.rows("table_10", Cell("nothing"))
     assert [row["role"] for row in rows] == ["guilty", "innocent"]
     assert all(0 <= row["tpr_0.01"] <= 1 and 0 < row["p_pictures"] <= 1 for row in rows)
+    assert all(row["tpr_1e-09"] <= row["tpr_1e-06"] for row in rows)
     models, pictures, scores = (files(study, kind) for kind in ("models", "pictures", "scores"))
     assert [len(found) for found in (models, pictures, scores)] == [3, 3, 3]
     # the same models and pictures, changed afterwards
