@@ -96,13 +96,13 @@ class TrainAdapter(io.ComfyNode):
         with host.long_step() as progress, host.learning():
             data = _opened(folder, progress)
             others = _opened(class_folder, progress) if class_folder.strip() else None
-            found = path.exists()  # another run's is refused
+            before = paths.stamp(path) if path.exists() else None  # another run's is refused
             path.parent.mkdir(parents=True, exist_ok=True)
             device = str(host.device())
             personalize(
                 data, model, config, path, class_images=others, device=device, progress=progress
             )
-        if found:
+        if paths.stamp(path) == before:
             note = shown.shown(f"{what} found", [SAME], tone="good")
         else:
             note = shown.shown(f"{what} saved", [f"models/{kind}/{name}"], tone="good")
