@@ -61,12 +61,12 @@ CHANGES: dict[str, PaperTable] = {
         "Changes of generated pictures",
         "Surprisingly high for all thirteen, values lost.",
         (PLAIN, *_CHANGES),
-        difference="The coating is coarse colour. JPEG, sharpness, blur, half size and text leave "
-        "it as it is, and noise and a palette nearly so. More saturation costs much in two of "
-        "three models (2e-5), and three changes at once cost more (4e-5 to 5e-4). What shifts all "
-        "colours hides it (hue, brightness and contrast), and so does a crop to a tenth, in which "
-        "coarse colour is another one. The paper has no row that fails. Nothing of this touches "
-        "the file of a model.",
+        difference="The coating is coarse colour. JPEG, sharpness, blur, half size and text do not "
+        "weaken it, and noise and a palette hardly do. Doubling the saturation weakens it much in "
+        "two of three models (2e-5), and three changes at once weaken it more (4e-5 to 5e-4). "
+        "Changes that shift all colours (hue, brightness, contrast) hide it, and so does a crop to "
+        "a tenth of the area, which shows only a small part of the coarse pattern. In the paper no "
+        "row fails. None of these changes the model's file.",
     ),
     "table_10_ks": PaperTable(
         "Changes of generated pictures, by KS with an unkeyed coater",

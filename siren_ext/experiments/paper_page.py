@@ -210,33 +210,36 @@ trains on images of their own need `--others FOLDER` (here photos of faces). `--
 for a row; its figures are not for this page. All figures are in
 [the table](results/experiments.csv).
 
-- **KS** is SIREN's test: the share of draws of 30 pictures that are found against 100 of a clean
-  model, at two levels; the table has others, down to 1e-9. SIREN's code compares with 300 pictures,
-  and draws from 1,000 where there are 150 here: more would take hours for each row. **Innocent**
-  models are made and asked like the guilty ones, from clean images.
-- **Key** is p of the keyed test: by 30 pictures, by all of them, and by the
-  [model's file](preference.md#what-is-measured) without a control; what its bits alone would give
-  stands beside that. **Innocent by key**: innocent models with p up to .001 by pictures or file.
-- **Similarity** and **PSNR** say how pictures look as they are tested, because a rate says little
-  where a change ruins pictures: mean cosine of all pairs of a picture and a clean image, and what a
-  change of the pictures leaves of them. Of changes it is measured for the first guilty model.
-- Where each row has a coater of its own, it has no key and is trained for 200 steps with the preset
-  `default`. **Photos** are other people's images, tested as if they were pictures of a model.
-  **Detection loss** is that of the extractor at the end of that training. **PSNR** and **colour**
-  say how visible the coating is ([how](figures.md#how-visible-a-coating-is)).
+- **KS** is SIREN's test. The column gives the share of draws of 30 pictures that are accused,
+  compared with 100 pictures of a clean model, at two levels; the CSV table has more levels, down to
+  1e-9. SIREN's code compares with 300 pictures and draws from 1,000. Here there are 150, because
+  more would take hours for each row. **Innocent** models are trained on clean images, and otherwise
+  made and asked like the guilty ones.
+- **Key** is p of the keyed test: of 30 pictures, of all of them, and of the
+  [model's file](preference.md#what-is-measured) without a control, with p of its bits alone in the
+  next column. **Innocent by key** counts innocent models with p up to .001, by pictures or by file.
+- **Similarity** and **PSNR** say how the tested pictures look, because a low rate means little if
+  the change has ruined the pictures. Similarity is the mean cosine over all pairs of a picture and
+  a clean image. PSNR compares changed pictures with unchanged ones. For changes of pictures both
+  are measured on the first guilty model only.
+- Where each row has a coater of its own, that coater has no key and is trained for 200 steps with
+  the preset `default`. **Photos** are other people's images, tested as if a model had made them.
+  **Detection loss** is the loss of the extractor at the end of training. **PSNR** and **colour**
+  then say how visible the coating is ([details](figures.md#how-visible-a-coating-is)).
 - **Quality** compares pictures with the clean training images, at the size of the pictures.
-  **FID-like** is the Frechet distance, which few pictures make larger than it is, so what counts is
-  the difference between coated and clean training, of which there are equal numbers. **KID-like**
-  does not depend on the number; 0 is the best.
-- The network of all three is EfficientNet-Lite0 (`eff0`, in the extra `pocket`), so they can't be
+  **FID-like** is the Frechet distance. With few pictures it is too large, so only the difference
+  between coated and clean training counts, for which there are equal numbers of pictures.
+  **KID-like** does not depend on the number of pictures; 0 is the best.
+- All three use the network EfficientNet-Lite0 (`eff0`, in the extra `pocket`), so they can't be
   compared with published figures. `--network dino=FOLDER` and `--network clip=FOLDER` add the
   networks of DINO and CLIP scores.
-- Behind the mean of the models stand the lowest and the highest. p is given for each model.
-- Models and pictures depend a little on the machine. On two of them p of all pictures of the first
+- A mean over models is followed by the lowest and the highest in brackets. p is given for each
+  model.
+- Models and pictures depend a little on the machine. On two machines p of all pictures of the first
   model of figure_4 was 1e-9 and 3e-9.
 
-The bundled model is small and its trainings are short. So the figures say which changes matter, and
-little about how large a rate will be with Stable Diffusion.
+The bundled model is small, and its trainings are short. So the figures show which changes matter,
+but say little about how high a rate will be with Stable Diffusion.
 """
 TITLE = _INTRODUCTION.partition("\n")[0]
 """First line of the page."""

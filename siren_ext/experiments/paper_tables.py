@@ -60,9 +60,9 @@ TABLES: dict[str, PaperTable] = {
         "Fine-tuning with LoRA",
         "Nearly 100 % are detected at very small alpha on all four sets.",
         (_BASE,),
-        difference="The coater is keyed: its coating is one of 2^48, and a score that knows no key "
-        "hardly shows it, so KS finds nothing. The key finds it in all three models. KS with "
-        "coaters that were trained for it is on the page [figures](figures.md).",
+        difference="The coater here is keyed: it writes one of 2^48 coatings. A score that does "
+        "not know the key hardly sees it, so KS finds nothing. The key finds the coating in all "
+        "three models. For KS with coaters that were trained for it, see [figures](figures.md).",
         elsewhere="Other ways of marking images are compared on the page [baselines](baselines.md)",
     ),
     "figure_5_6": PaperTable(
@@ -79,14 +79,15 @@ TABLES: dict[str, PaperTable] = {
             _word("textual inversion", "not in the paper", method="textual-inversion"),
         ),
         missing=(("DIAGNOSIS and other marks", _ELSEWHERE),),
-        difference="DreamBooth, SVDiff and Custom Diffusion are trained at ten times the usual "
-        "rates, and all weights at five times, because with those the bundled model learns little "
-        "of the images at all. The file shows the coating with DreamBooth and all weights, and "
-        "weakly with SVDiff (3e-4 to .001), which learns less of the images. In pictures all "
-        "weights show it (1e-7 to 1e-6), DreamBooth less (1e-4 to .002), and SVDiff hardly (.006 "
-        "to .03). A textual inversion learns a word and no weights, and Custom Diffusion a word "
-        "and how the model looks at words: neither shows the coating, in pictures or in the file. "
-        "Both learn less of the images (loss .58 and .57 instead of .54).",
+        difference="DreamBooth, SVDiff and Custom Diffusion were trained at ten times their usual "
+        "learning rates, and all weights at five times, because at the usual rates the bundled "
+        "model learns little of the images. The file shows the coating with DreamBooth and all "
+        "weights. With SVDiff, which learns less of the images, the evidence is weaker (3e-4 to "
+        ".001). Pictures show it with all weights (1e-7 to 1e-6), less with DreamBooth (1e-4 to "
+        ".002), and hardly at all with SVDiff (.006 to .03). A textual inversion only learns a new "
+        "word, and Custom Diffusion only a word and how the model attends to words. Neither shows "
+        "the coating, in pictures or in the file, and both learn less of the images (loss .58 and "
+        ".57, against .54).",
     ),
     "table_2": PaperTable(
         "Other base models and captions",
@@ -104,15 +105,15 @@ TABLES: dict[str, PaperTable] = {
             *((row, _NO_SIBLING) for row in ("VQ Diffusion", "Kandinsky")),
             ("captions by BLIP, LLaVA and PaLI", _NO_CAPTIONER),
         ),
-        difference="The coater was fitted on pocket. Only pocket-small is another base model, and "
-        "its autoencoder is the same. The coating is found in the files of all models. With one "
-        "caption for all images, but asked for the captions of the set, models show it less in "
-        "pictures (4e-5 to 4e-4 instead of 1e-9 to 9e-8), and in the file as well as ever. With "
-        "pocket-small KS accuses one innocent model in most draws: its training seed alone makes "
-        "it score lower than the reference. With the adapter for few steps a classifier recognises "
-        "30 % of the pictures of 8 steps, without guidance, where it recognises 46 % of those of "
-        "20 guided steps without the adapter (`python -m siren_ext.experiments.few_steps`, "
-        "[table](results/few_steps.csv)).",
+        difference="The coater was fitted on pocket. Of these models only pocket-small has another "
+        "base model, and even that has the same autoencoder. The coating is found in the files of "
+        "all models. With one caption for all training images, pictures asked for with the "
+        "captions of the set show the coating less (4e-5 to 4e-4, against 1e-9 to 9e-8), but the "
+        "file shows it as clearly as before. With pocket-small, KS accuses one innocent model in "
+        "most draws: another training seed is enough to make it score lower than the reference. "
+        "LCM has no guidance. A classifier recognises 30 % of its pictures after 8 steps, and 46 % "
+        "of pictures made with 20 guided steps without the LCM adapter (`python -m "
+        "siren_ext.experiments.few_steps`, [table](results/few_steps.csv)).",
     ),
     "figure_7": PaperTable(
         "Coated share of the training set",
@@ -122,11 +123,11 @@ TABLES: dict[str, PaperTable] = {
             for share in (100, 80, 60, 40, 20, 10, 5)
         ),
         missing=(("DIAGNOSIS", _ELSEWHERE),),
-        difference="In pictures p rises fast with a smaller share, from 1e-9 to 9e-8 to .004 to "
-        ".01 at 40 %, and below a half they hardly show the coating. The file loses little down to "
-        "60 %, shows it down to a fifth (p below .001), and faintly at a tenth. One clean model of "
-        "the owner's as a control brings 1e-7 to 3e-6 at a fifth, after 500 steps "
-        "([how](preference.md)).",
+        difference="In pictures p grows fast as the share falls: from 1e-9 to 9e-8 with all images "
+        "coated to .004 to .01 with 40 %. Below a half, pictures hardly show the coating. The file "
+        "loses little down to 60 %, shows the coating down to 20 % (p below .001), and only "
+        "faintly at 10 %. With one clean model of the owner as a control, p at 20 % is 1e-7 to "
+        "3e-6 after 500 training steps ([details](preference.md)).",
     ),
     "table_3": PaperTable(
         "How visible the coating is",
@@ -138,8 +139,8 @@ TABLES: dict[str, PaperTable] = {
         "FID 103.26, CLIP score .828 and DINO score .709 with coated images of Pokemon; 104.57, "
         ".816 and .701 with clean ones.",
         (Cell("LoRA", quality=True),),
-        difference="As in the paper, pictures of coated and of clean training are equally good: "
-        "the ranges of three models each overlap in all figures.",
+        difference="As in the paper, pictures are equally good after coated and after clean "
+        "training: for every figure, the ranges of the three models overlap.",
     ),
     "figure_8": PaperTable(
         "Examples of coated images",
@@ -174,17 +175,19 @@ TABLES: dict[str, PaperTable] = {
                  Made(handling=(Step("restore"), Step("replace-captions"))),
                  paper="not in the paper"),
         ),
-        difference="JPEG costs nothing (8e-10 to 9e-9 in pictures with JPEG 50, 8e-9 to 1e-7 with "
-        "JPEG 30). Noise of .02 costs little (7e-8 to 2e-7), noise of .05 more in some models than "
-        "in others: pictures have 7e-8 to 1e-5, and the file 3e-5 to 2e-4. As in the paper, noise "
-        "makes pictures worse, and JPEG a little (similarity .38 to .42 instead of .44). Crops to "
-        "75 % and more, before or during training, leave nothing in pictures: what coatings have "
-        "in common is weaker then, and elsewhere in each picture "
-        "([measured](handling.md#what-it-leaves-of-a-coating)). The file still shows it, at 2e-4 "
-        "to 3e-4, and at 3e-5 to 4e-5 if each step draws other crops. Restored copies that all "
-        "have one caption show it as well as that caption without restoring does: at 3e-5 to 7e-5 "
-        "in all pictures (4e-5 to 4e-4 there, see the table of captions) and at 5e-8 to 1e-7 in "
-        "the file. So restoring takes nothing.",
+        difference="JPEG makes no difference: p of pictures is 8e-10 to 9e-9 with JPEG 50 and 8e-9 "
+        "to 1e-7 with JPEG 30. Noise of .02 makes little (7e-8 to 2e-7). Noise of .05 weakens the "
+        "evidence more in some models than in others: 7e-8 to 1e-5 in pictures, 3e-5 to 2e-4 in "
+        "the file. As in the paper, noise makes the pictures worse, and JPEG slightly so "
+        "(similarity .38 to .42, against .44). After crops to 75 % or more, before or during "
+        "training, pictures show nothing, because the coatings of cropped images have less in "
+        "common, and the common part is in another place in each picture "
+        "([measured](handling.md#what-it-leaves-of-a-coating)). The file still shows the coating, "
+        "at 2e-4 to 3e-4, or at 3e-5 to 4e-5 if each training step crops afresh. Degraded and "
+        "restored images, all with one caption, leave p at 3e-5 to 7e-5 in pictures and 5e-8 to "
+        "1e-7 in the file. The same caption without restoring gives 4e-5 to 4e-4 in pictures (see "
+        "the table of captions), so it is the caption that weakens the evidence, not the "
+        "restoring.",
         about=("nothing", "noise, sigma .02", "noise, sigma .05", "JPEG 50", "JPEG 30",
                "crop to 75 to 100 %", "crop to 75 to 100 %, afresh at each step",
                "degraded and restored, one caption for all"),
@@ -202,11 +205,12 @@ TABLES: dict[str, PaperTable] = {
         ),
         missing=(("learned codecs", "CompressAI's weights are not bundled"),),
         difference="Here the coating is weak after step 60 and lost after step 200 (.03 to .06), "
-        "sooner than in the paper, perhaps because the bundled model redraws more of a picture "
-        "from the same step: after step 60 PSNR is 27 dB, after 200 it is 22 dB, and after 400 it "
-        "is 18 dB. Image to image at strength .35 redraws most (17 dB) and leaves nothing, as "
-        "others have published. Degrading and restoring leaves all of the coating in each of three "
-        "models, because it is coarse. Nothing of this touches the file of a model.",
+        "sooner than in the paper. One reason may be that the bundled model redraws more of a "
+        "picture from the same step: PSNR is 27 dB after step 60, 22 dB after 200, and 18 dB after "
+        "400. Image to image at strength .35 redraws most (17 dB) and leaves nothing of the "
+        "coating, as others have reported for watermarks. Degrading and restoring leaves all of it "
+        "in each of three models, because the coating is coarse. None of these changes the model's "
+        "file.",
     ),
     "table_6": PaperTable(
         "Unlearning of suspicious images (ABL)",
@@ -259,11 +263,11 @@ TABLES: dict[str, PaperTable] = {
         "Number of training images",
         "High as soon as personalisation itself succeeds.",
         (*(Cell(str(count), Made(images=count)) for count in (5, 10, 20, 50)), Cell("all")),
-        difference="All models are trained for 400 steps, so each of a few images is seen more "
-        "often. The file shows the coating with any number: at 4e-9 to 2e-7 with five images, and "
-        "at 2e-7 to 3e-7 with all 96. Pictures show less of few images, and it depends on which: "
-        "5e-6 to .4 with five or ten, 2e-6 to .004 with twenty, 9e-8 to 3e-6 with fifty, 1e-9 to "
-        "9e-8 with all.",
+        difference="All models are trained for 400 steps, so with fewer images each one is seen "
+        "more often. The file shows the coating with any number of images: p is 4e-9 to 2e-7 with "
+        "five, and 2e-7 to 3e-7 with all 96. Pictures show less when there are few images, and how "
+        "much depends on which images: 5e-6 to .4 with five or ten, 2e-6 to .004 with twenty, 9e-8 "
+        "to 3e-6 with fifty, and 1e-9 to 9e-8 with all.",
     ),
     **CHANGES,
     "table_11": PaperTable(
@@ -284,14 +288,15 @@ TABLES: dict[str, PaperTable] = {
             ("texts by a language model, texts of a validation set", "texts are taken from the "
              "captions and the class"),
         ),
-        difference="Asked for captions of the set, 150 pictures show the key with any steps and "
-        "any sampler, at 7e-10 to 1e-7; the sampler ddpm costs ten times (2e-8 to 4e-7). Guidance "
-        "costs more: 6e-8 to 7e-7 with 5, and 1e-6 to 1e-5 with 7.5, instead of 1e-9 to 9e-8. "
-        "Unlike in the paper, whose pictures are asked for by the class, such pictures show little "
-        "here (.02 to .2): pictures of one short text are less like the training images than those "
-        "of their captions. Whoever tests chooses the texts, so this costs nothing where the "
-        "captions are known. The file is the same in all rows, but the second and third models "
-        "were trained again for some, which changes figures a little.",
+        difference="With captions of the set, 150 pictures show the key with any number of steps "
+        "and any sampler, at 7e-10 to 1e-7; only the sampler ddpm makes p about ten times as large "
+        "(2e-8 to 4e-7). Guidance matters more: p is 6e-8 to 7e-7 at 5 and 1e-6 to 1e-5 at 7.5, "
+        "against 1e-9 to 9e-8 at 3. The paper asks for pictures by the class. Pictures asked for "
+        "in that way show little here (.02 to .2): pictures of one short text are less like the "
+        "training images than pictures of their captions. Whoever tests a model chooses the texts, "
+        "so this is no loss where the captions are known. The file is the same in all rows; but "
+        "for some rows the second and third models were trained again, which changes figures a "
+        "little.",
     ),
     "appendix_b": PaperTable(
         "Changes of the model's file",
@@ -302,12 +307,12 @@ TABLES: dict[str, PaperTable] = {
             Cell("merged at half its strength", Made(strength=0.5), paper="not in the paper"),
             Cell("trained further on other images", Made(further=400), paper="100 %"),
         ),
-        difference="As in the paper, fewer bits change nothing, in pictures or in the file. "
-        "Trained further on 204 photos of faces, as long as before, a model makes other pictures "
-        "(similarity .25 instead of .44), and these show nothing of the coating; in the paper they "
-        "do. Its file still does (p = 8e-5 to .002, without a control). Merged at half its "
-        "strength, a LoRA draws less of everything (similarity .39): the file shows the coating "
-        "(3e-4 to 4e-4), and pictures don't (.1).",
+        difference="As in the paper, storing weights in fewer bits changes nothing, in pictures or "
+        "in the file. A model that was trained further on 204 photos of faces, for as many steps "
+        "again, makes other pictures (similarity .25, against .44). They show nothing of the "
+        "coating, while in the paper they do. Its file still shows it (p = 8e-5 to .002, without a "
+        "control). A LoRA merged at half its strength shows less of everything it learnt "
+        "(similarity .39): the file shows the coating (3e-4 to 4e-4), but pictures do not (.1).",
     ),
     "appendix_c": PaperTable(
         "A change of each picture that hides the coating from an extractor (WEvade)",
@@ -336,9 +341,10 @@ TABLES: dict[str, PaperTable] = {
             Cell("half of the images, with watermark", Made(0.48, trigger=" with watermark"),
                  paper="100 %"),
         ),
-        difference="As in the paper, words in the captions of coated images do not keep the "
-        "coating from pictures that are asked for without them: three models have 3e-4 to .005 in "
-        "pictures and 2e-6 in the file, and three without a trigger 4e-4 to .001 and 1e-6 to 3e-6.",
+        difference="As in the paper, a trigger in the captions of coated images does not confine "
+        "the coating to pictures whose text has the trigger. Asked without it, p is 3e-4 to .005 "
+        "in pictures and 2e-6 in the file. Without a trigger in training it is 4e-4 to .001 and "
+        "1e-6 to 3e-6. Three models each.",
     ),
     "appendix_d_style": PaperTable(
         "Style similarity instead of a coating",

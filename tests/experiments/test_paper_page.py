@@ -51,7 +51,7 @@ def test_a_page_without_rows_says_that_nothing_is_measured() -> None:
 
 
 def test_what_differs_from_the_paper_stands_below_figures() -> None:
-    remark = "a score that knows no key hardly shows it"
+    remark = TABLES["figure_4"].difference
     assert remark not in page_text([])
     row = found("guilty", 0, table="figure_4", row="LoRA", study=STUDY)
     assert remark in page_text([row])
