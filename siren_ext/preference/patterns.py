@@ -33,7 +33,7 @@ SIDE = 32
 PLACES = 64
 """Images, spread evenly over the set, on which the patterns of bits are measured."""
 CODINGS = 512
-"""Coated copies that are passed through the autoencoder for them, over all these images."""
+"""At least so many coated copies, over all these images, are passed through the autoencoder."""
 _PER_BIT = 10  # more of them for long messages
 _TOGETHER = 8  # copies of up to 512 x 512 pixels that pass the autoencoder at once
 _PIXELS = _TOGETHER * 512**2  # fewer larger ones, because its memory grows with their pixels
@@ -152,7 +152,7 @@ def latent_patterns(
 
     Notes
     -----
-    512 coated copies of 64 images read the models of ``docs/preference.md`` as well as 600 copies
+    576 coated copies of 64 images read the models of ``docs/preference.md`` as well as 600 copies
     of every image do.
     """
     found, _ = _linear_parts(pipeline, views, coater, [_all], mirrored, progress, kept=kept)

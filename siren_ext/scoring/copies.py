@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NEAR = 36
 """Two pictures are near copies if at most this many of the 255 bits of their hashes differ.
 
-Chosen on the bundled samples: copies of them differ in at most 14 bits, different ones in 74 or
+Chosen on the bundled samples: copies of them differ in at most 19 bits, different ones in 74 or
 more. ``python benchmarks/near_copies.py FOLDER ...`` prints the same for other sets.
 """
 MOST = 10_000
