@@ -224,11 +224,13 @@ TABLES: dict[str, PaperTable] = {
                      Made(share / 100, training=_UNLEARNT), paper=paper),
             )
         ),
-        difference="None of the five images that are isolated is coated; by chance it would be "
-        "less than one. As in the paper, coated images are not learnt sooner than others, as far "
-        "as so few can say. Unlearning others than these changes little: in the first model of "
-        "each share p of all pictures is about half as large, that of the file 1.3 to 2.5 times as "
-        "large. With so few coated images the bundled model learns little of the coating anyway.",
+        difference="In each of the nine models, five images are isolated, and none of these is "
+        "coated. By chance 4 or 5 of the 45 would be, but models of one set tend to learn the same "
+        "images first, so this says little more than in the paper: coated images are not learnt "
+        "sooner than others. Unlearning the isolated images changes the evidence in no one "
+        "direction: p of all pictures becomes .5 to 3.1 times as large, and p of the file .3 to "
+        "2.5 times. With so few coated images the bundled model learns little of the coating "
+        "anyway.",
     ),
     "table_7": PaperTable(
         "A network that removes coatings",
@@ -325,13 +327,12 @@ TABLES: dict[str, PaperTable] = {
         ),
         missing=(("changes of 2/255 and 8/255", "a row takes a quarter of an hour or more, and "
                   "these lie between others"),),
-        difference="Whoever has the owner's coater hides the coating from it with 4/255, and "
-        "weakens it with 1/255 (p of all pictures 1e-7 instead of 1e-9). So a coater is a secret, "
-        "which a bundled one is not. With another pair's extractor 1/255 takes nothing (2e-9), as "
-        "in the paper. At 16/255, which is hardly a mild change, p rises to .01, and the pictures "
-        "suffer (similarity .35 instead of .44, PSNR 26 dB). One model each.",
-        about=("extractor of keyed, up to 1/255", "extractor of keyed, up to 4/255",
-               "extractor of samples, up to 1/255", "extractor of samples, up to 16/255"),
+        difference="Whoever has the owner's coater hides the coating from it with changes of up to "
+        "4/255, and weakens it with 1/255 (p of all pictures 1e-7, against 1e-9 without a change). "
+        "So keep your coater secret; a bundled one is public. With another pair's extractor, 1/255 "
+        "takes nothing away (2e-9) and 4/255 little (2e-8), as in the paper. At 16/255, which is "
+        "hardly a mild change, p rises to .01, and the pictures suffer (similarity .35, against "
+        ".44; PSNR 26 dB). One model each.",
     ),
     "appendix_d": PaperTable(
         "A trigger in the captions of coated images",
