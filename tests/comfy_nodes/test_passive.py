@@ -139,7 +139,7 @@ def test_models_of_the_workflow_that_cannot_be_compared(
     for inputs, words in (
         (
             INPUTS | {"model": Model()},
-            r"Only some of .* none of them to use the files base and lora",
+            r"Only some of .* to use the files base and lora",
         ),
         (INPUTS | {"control_model": Model()}, "suspicious model too, or disconnect control_model"),
         (whole, r"The control is pocket \(bundled\), .* choose its checkpoint at base"),
