@@ -70,8 +70,8 @@ def require_twins_alone(suspect: ScoreSet, *others: object) -> None:
     """
     if suspect.twins and any(other is not None and other != () for other in others):
         raise ScoreError(
-            "The suspect's file compares twins, and these are tested only by their coin tosses. "
-            "Leave out the reference, the key and the innocent models."
+            "The suspect's file compares twins, which are tested by their coins alone. Give "
+            "neither a reference nor a key nor innocent models."
         )
     pools = [pool for pool in others if isinstance(pool, ScoreSet)]
     pools += [pool for several in others if isinstance(several, tuple) for pool in several]

@@ -273,9 +273,7 @@ def conclude(
         There are no findings.
     """
     if not findings:
-        raise ScoreError(
-            "No test was possible with what was given. Add a reference, a key or innocent models."
-        )
+        raise ScoreError("No test was possible. Add a reference, a key or innocent models.")
     given, deciding = deciding is not None, deciding or strictest(findings)
     alike = [pool for pool in innocents if pool.coater == suspect.coater]
     warnings = find_caveats(suspect, reference, alike, findings, deciding, config)
@@ -345,14 +343,14 @@ def _require_enough(
         require_same_coater(suspect, reference)
     if suspect.preference and (reference is not None or innocents or key is None):
         raise ScoreError(
-            "The suspect's file contains the preference of a model, which can only be tested with "
-            "a key. Give a key, and no reference or innocent models; a clean model is subtracted "
-            "when the preference is measured ('siren-ext preference --control')."
+            "The suspect's file holds the preference of a model, which is tested against a key "
+            "alone. Give a key, and neither a reference nor innocent models; a clean model is "
+            "subtracted when the preference is measured ('siren-ext preference --control')."
         )
     if any(pool.preference for pool in (reference, *innocents) if pool is not None):
         raise ScoreError(
-            "A file that was given for comparison contains the preference of a model; expected "
-            "the scores of pictures ('siren-ext score')."
+            "A file that was given for comparison holds the preference of a model; expected the "
+            "scores of pictures ('siren-ext score')."
         )
     if len(innocents) > MAX_INNOCENTS:
         raise ScoreError(
@@ -364,16 +362,15 @@ def _require_enough(
         raise ScoreError(
             f"There are {len(suspect)} suspect and {references} reference scores, and "
             f"{sum(not len(pool) for pool in innocents)} innocent models without scores; expected "
-            f"at least one score of each ({MIN_SUSPECTS} suspect and {MIN_REFERENCES} reference "
-            "scores are better)."
+            f"at least one score of each (better {MIN_SUSPECTS} and {MIN_REFERENCES})."
         )
     require_different_models(innocents, "innocent model")
     alone = suspect.twins or decoys_of(suspect) is not None
     if reference is None and key is None and not innocents and not alone:
         raise ScoreError(
-            "Nothing was given to compare the suspect's scores with. Add the scores of a "
-            f"reference model ({NAMES['ks']}), a key ({NAMES['keyed']}) or the scores of several "
-            f"innocent models ({NAMES['rank']})."
+            "There is nothing to compare the suspect's scores with. Add the scores of a reference "
+            f"model ({NAMES['ks']}), a key ({NAMES['keyed']}) or the scores of several innocent "
+            f"models ({NAMES['rank']})."
         )
     if reference is None and key is None:
         for pool in innocents:

@@ -177,8 +177,8 @@ def testable(suspect: ScoreSet, key: CoatingKey, coater: Coater | None) -> Coate
     used = coater_for(suspect, coater)
     if used is None:
         raise ScoreError(
-            "Testing the measurement of a model's file needs the coater that the images were "
-            "coated with. Give its file with --coater."
+            "The measurement of a model's file is tested by what whole messages change, which "
+            "takes the coater that the images were coated with. Give its file with --coater."
         )
     signs_for(suspect, used, key)
     return used

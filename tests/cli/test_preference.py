@@ -46,7 +46,7 @@ def test_a_model_is_measured_and_a_key_is_tested(
     assert "--scale and --allow-partial and --set preference can't be used without --model" in err
     code, told, err = call(*test)
     assert (code, told) == (2, "")
-    assert "needs the coater that the images were coated with. Give its file with --coater" in err
+    assert "takes the coater that the images were coated with. Give its file with --coater" in err
     assert not (tmp_path / "report").exists()
     code, told, err = call(*test, "--coater", coater)
     assert code == 0, err

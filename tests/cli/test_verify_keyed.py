@@ -51,7 +51,7 @@ def test_bad_input_of_verify_is_one_message(case, call):
     before = (case / "keys.json").read_bytes()
     verify = ("verify", "--suspect", "scores.json", "--out", "r")
     for arguments, words in (
-        ((*verify,), "Nothing was given to compare"),
+        ((*verify,), "nothing to compare"),
         ((*verify, "--coated", "empty"), "compared with a --commitment"),
         ((*verify, "--key", "keys.json", *env("OTHER")), "passphrase is wrong"),
         ((*verify, "--key", "keys.json"), "no terminal to type it at"),

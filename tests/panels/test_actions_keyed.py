@@ -140,7 +140,7 @@ def test_nothing_to_test_with(
     host: PanelHost, keyed: Coater, plain: Coater, tmp_path: Path
 ) -> None:
     suspect = noise(tmp_path / "s", 4, seed=2)
-    with pytest.raises(ScoreError, match="Nothing was given to compare"):
+    with pytest.raises(ScoreError, match="nothing to compare"):
         verify_step(suspect, None, keyed, host.jobs.new("t"))
     with pytest.raises(CoaterError, match="not keyed"):
         verify_step(suspect, None, plain, host.jobs.new("t"), key=CoatingKey.draw(BITS))

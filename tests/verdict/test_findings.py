@@ -180,7 +180,7 @@ def test_innocents_count_with_equally_many_images():
 
 
 def test_what_cannot_be_tested_is_refused():
-    with pytest.raises(ScoreError, match="Nothing was given to compare"):
+    with pytest.raises(ScoreError, match="nothing to compare"):
         verify(drawn(5))
     with pytest.raises(ScoreError, match="have no features"):
         verify(drawn(5, features=None), None, QUICK, key=known_key())

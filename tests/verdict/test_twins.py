@@ -74,7 +74,7 @@ def test_twins_are_tested_alone_and_by_their_coins() -> None:
         twins, source={"kind": "folder"}, features=rng.normal(size=(80, BITS))
     )
     for options in ({"reference": pictures}, {"key": key()}, {"innocents": [pictures]}):
-        with pytest.raises(ScoreError, match="by their coin tosses"):
+        with pytest.raises(ScoreError, match="by their coins alone"):
             verify(twins, **options)
     with pytest.raises(ScoreError, match="given for comparison compares twins"):
         verify(pictures, twins)

@@ -47,9 +47,9 @@ def test_few_images_are_no_weakness_of_their_own() -> None:
 def test_pictures_and_preference_are_not_mixed() -> None:
     preference = measured(0.6)
     pictures = dataclasses.replace(preference, source={"kind": "folder"})
-    with pytest.raises(ScoreError, match="with a key"):
+    with pytest.raises(ScoreError, match="against a key alone"):
         verify(preference, pictures, key=OWNERS)
-    with pytest.raises(ScoreError, match="with a key"):
+    with pytest.raises(ScoreError, match="against a key alone"):
         verify(preference)
     with pytest.raises(ScoreError, match="expected the scores of pictures"):
         verify(pictures, preference, key=OWNERS)
