@@ -125,8 +125,8 @@ def stamp(
 
     Only a hash of the file is sent. The stamp is checked against the root certificate and written
     beside the commitment, under the commitment's name with .tsr at the end. An OpenTimestamps proof
-    has .ots at the end and takes some hours to complete. Checking it ends with exit code 3, because
-    a header does not show that its block belongs to Bitcoin's chain.
+    has .ots at the end and takes some hours to complete. With OpenTimestamps the exit code is 3
+    even if all is well, because a header does not show that its block belongs to Bitcoin's chain.
     """
     if sum(one is not None for one in (url, token, calendar, proof)) != 1:
         raise ConfigError(

@@ -32,7 +32,10 @@ def robustness_(
     count: Annotated[
         int | None,
         typer.Option(
-            "-n", "--count", help="Largest number of images to use (default 48; at least 24)."
+            "-n",
+            "--count",
+            help="Largest number of images to use (default 48; at least 8, but use 24 or more "
+            "for narrower intervals).",
         ),
     ] = None,
     names: Annotated[

@@ -132,7 +132,7 @@ Root = Annotated[
 ]
 BeaconRound = Annotated[
     Path | None,
-    typer.Option("--round", help="With --salt: file with the round that the key was derived from."),
+    typer.Option("--round", help="With --salt: file with the round that the key was derived with."),
 ]
 Salt = Annotated[
     Path | None,
