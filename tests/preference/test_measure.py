@@ -339,7 +339,7 @@ def test_captions_must_have_the_word_of_a_textual_inversion(
     width = base.pipeline.text_encoder.config.hidden_size
     save_file({"<fox>": torch.ones(1, width)}, word)
     suspect = LocalSuspect(base.model, word, dtype=torch.float32)
-    with pytest.raises(AdapterError, match="'<fox>', which 5 of 5 captions lack"):
+    with pytest.raises(AdapterError, match="'<fox>', but 5 of 5 captions don't have it"):
         measure_preference(suspect, data, coater, CONFIG)
     items = tuple(dataclasses.replace(item, caption="a photo of <fox>") for item in data.items)
     asked = dataclasses.replace(data, items=items)
