@@ -110,7 +110,9 @@ def test_checkpoint_is_switched_and_checked(ui: A1111Standin, name: str) -> None
     assert len(list(found.generate(plan(count=1)))) == 1
     assert ui.loaded["model_name"] == "other"
     ui.stuck, ui.loaded = True, CHECKPOINTS[0]
-    with pytest.raises(SuspectError, match=r"by checkpoint base; requested was other.safetensors"):
+    with pytest.raises(
+        SuspectError, match=r"with the checkpoint base, but other.safetensors was requested"
+    ):
         list(found.generate(plan(count=1)))
 
 
