@@ -19,6 +19,6 @@ def preload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--siren-allow-folders",
         action="store_true",
-        help="let Siren read folders on this machine by name even if others can reach the web UI "
-        "(--listen, --share)",
+        help="let Siren read folders on this machine by name, even if other people can reach the "
+        "web UI (--listen, --share)",
     )

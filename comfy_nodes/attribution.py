@@ -91,10 +91,11 @@ class WhichImages(io.ComfyNode):
             search_aliases=["attribution", "influence", "training data", "copyright", "similar"],
             display_name="Which Images?",
             category=CATEGORY,
-            description="Ranks your images by an estimate of how much each of them shaped a "
-            "picture that a LoRA made. It is rough, and proves neither a copy nor that the LoRA "
-            "was trained on your images: some image always ranks first. Writes a page. Queue an "
-            "interrupted run again to resume it.",
+            description="Ranks your images by an estimate of how much each one shaped a picture "
+            "that a LoRA made. The estimate is rough. It does not prove that the "
+            "picture is a copy, or that the LoRA was trained on your images: some "
+            "image always ranks first. Writes a page. Queue an interrupted run again "
+            "to resume it.",
             is_output_node=True,
             not_idempotent=True,
             inputs=_inputs(),
@@ -102,12 +103,12 @@ class WhichImages(io.ComfyNode):
                 io.Image.Output(
                     "gallery",
                     display_name="gallery",
-                    tooltip="Your images with the highest scores, the highest first.",
+                    tooltip="Your images with the highest scores, starting with the highest.",
                 ),
                 io.String.Output(
                     "text",
                     display_name="text",
-                    tooltip="Scores and ranks with their intervals, and what they do not prove.",
+                    tooltip="Scores and ranks with their intervals, and what they don't prove.",
                 ),
                 io.String.Output(
                     "page",
@@ -191,7 +192,9 @@ def _inputs() -> list[Any]:
     """What the node is given."""
     bases = passive.base_names()
     return [
-        io.Image.Input("pictures", tooltip="The picture in question. Several are ranked together."),
+        io.Image.Input(
+            "pictures", tooltip="The picture in question. Several pictures are ranked together."
+        ),
         io.Combo.Input(
             "base", options=bases, default=bases[0], tooltip="The model that the LoRA is for."
         ),
@@ -217,15 +220,19 @@ def _inputs() -> list[Any]:
             tooltip="Name of the folder with your images inside ComfyUI's input or output folder.",
         ),
         io.Int.Input(
-            "count", default=12, min=1, max=100, tooltip="Most images in the gallery and the text."
+            "count",
+            default=12,
+            min=1,
+            max=100,
+            tooltip="Largest number of images to show in the gallery and the text.",
         ),
         io.Int.Input(
             "noises",
             default=10,
             min=2,
             max=100,
-            tooltip="How often each of ten noise levels is measured. Fewer are faster and give "
-            "wider intervals.",
+            tooltip="How often each of the ten noise levels is measured. Fewer repeats are "
+            "faster, but give wider intervals.",
         ),
         io.String.Input(
             "save_as",

@@ -54,7 +54,7 @@ def commitment_file(name: str) -> Path | None:
             return root / relative
     raise EvidenceError(
         f"There is no commitment {name!r} in ComfyUI's output or input folder. Copy the file that "
-        "Commit wrote there and press R."
+        "Commit wrote into one of them and press R."
     )
 
 

@@ -39,7 +39,7 @@ def plain_tensor(value: Any, kind: str = "IMAGE") -> Tensor:
     found = "nothing" if value is None else f"an object of type {type(value).__name__}"
     hint = ""
     if isinstance(value, (list, tuple)):
-        found, hint = f"a list of {len(value)}", " Join them to one batch first."
+        found, hint = f"a list of {len(value)}", " Join them into one batch first."
     elif isinstance(value, dict) and "samples" in value:
         found, hint = "a LATENT", " Decode it with VAE Decode first."
     raise ImageError(
@@ -75,8 +75,8 @@ def to_core(image: Tensor) -> Tensor:
         )
     if not len(image):
         raise ImageError(
-            "Found an empty batch of images; expected at least one image. Check the node that "
-            "the images come from: it returned none."
+            "Found an empty batch of images; expected at least one image. Check the node that the "
+            "images come from: it returned no images."
         )
     if not image.numel():
         raise ImageError(
@@ -86,8 +86,9 @@ def to_core(image: Tensor) -> Tensor:
     if not image.is_floating_point():
         kind = str(image.dtype).removeprefix("torch.")
         raise ImageError(
-            f"Found images of {kind} numbers; expected ComfyUI's IMAGE, decimal numbers from 0 to "
-            "1. Convert them in the node that they come from: divide numbers from 0 to 255 by 255."
+            f"Found images made of {kind} numbers; expected ComfyUI's IMAGE, decimal numbers from "
+            "0 to 1. Convert them in the node that they come from: if they run from 0 to 255, "
+            "divide them by 255."
         )
     colours = image[..., :3].movedim(-1, 1).float().contiguous()
     low, high = torch.aminmax(colours.flatten(1), dim=1)
@@ -103,7 +104,8 @@ def to_core(image: Tensor) -> Tensor:
         raise ImageError(
             f"Found values from {float(low[far].min()):.5g} to {float(high[far].max()):.5g} in "
             f"{_numbers(far)} (counted from 0, as batch_index); expected values from 0 to 1. "
-            "Convert them in the node that they come from: divide numbers from 0 to 255 by 255."
+            "Convert them in the node that they come from: if they run from 0 to 255, divide them "
+            "by 255."
         )
     return colours
 
@@ -162,8 +164,9 @@ def to_keep(mask: Tensor | None, image: Tensor) -> Tensor | None:
         if mask.numel() and not bool(mask.any()):
             return None
         raise ImageError(
-            f"The mask has shape {tuple(mask.shape)}, the images {tuple(image.shape[:3])}; "
-            "expected a mask of the same height and width, one for all images or one for each."
+            f"The mask has shape {tuple(mask.shape)} and the images {tuple(image.shape[:3])}; "
+            "expected a mask of the same height and width, either one for all images or one for "
+            "each."
         )
     finite: list[bool] = torch.isfinite(flat).flatten(1).all(dim=1).tolist()
     if not all(finite):

@@ -44,5 +44,6 @@ def require_own(key: Any) -> None:
 
     if key is not None and key == example_key():
         raise EvidenceError(
-            f"The {NAME} is connected, which everybody has. Make a key of your own with New Key."
+            f"The {NAME} is connected, but everybody has that key. Make a key of your own with "
+            "New Key."
         )

@@ -60,7 +60,7 @@ def coater_file(name: str) -> Path:
     if PurePosixPath(name).suffix.lower() in SUFFIXES:
         raise CoaterError(
             f"{name!r} is a PyTorch checkpoint, not a coater. If it is one of the two files that "
-            "SIREN's authors published, make a coater of both with Import SIREN Checkpoints."
+            "SIREN's authors published, make a coater from the two with Import SIREN Checkpoints."
         )
     path = folder_paths.get_full_path(MODELS, name)
     if path is None:
@@ -349,9 +349,9 @@ def passphrase(variable: str) -> str:
     """
     if not _VARIABLE.fullmatch(variable.strip()):
         raise EvidenceError(
-            "This is not the name of an environment variable that may be read; expected capital "
-            "letters that begin with SIREN_, such as SIREN_PASSPHRASE. Never type the passphrase "
-            "itself into a workflow."
+            "This is not the name of an environment variable that may be read; expected a name in "
+            "capital letters that begins with SIREN_, such as SIREN_PASSPHRASE. Never type the "
+            "passphrase itself into a workflow."
         )
     value = os.environ.get(variable.strip())
     if value is None and variable.strip() == VARIABLE and passphrase_file().is_file():

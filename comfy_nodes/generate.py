@@ -13,7 +13,7 @@ from . import convert, example_loras, files, host, paths
 from .types import CATEGORY, schema
 
 LARGEST_SEED = 2**62
-PROMPTS_TIP = "One prompt per line, used in turn."
+PROMPTS_TIP = "One prompt per line. The prompts are used in turn."
 
 
 class PromptBatch(io.ComfyNode):
@@ -26,7 +26,7 @@ class PromptBatch(io.ComfyNode):
             search_aliases=["many seeds", "prompt list"],
             display_name="Prompt Batch",
             category=CATEGORY,
-            description="Runs the nodes after it once per image, each time with another seed. "
+            description="Runs the nodes after it once per image, each time with a different seed. "
             "Connect prompt to CLIP Text Encode and seeds to the seed of KSampler.",
             inputs=[
                 io.String.Input(

@@ -64,8 +64,8 @@ def connected(parts: Parts, control: Any, otherwise: str, *loras: str) -> bool:
     found = [part is not None for part in parts]
     if any(found) and not all(found):
         raise ModelError(
-            "Only some of model, clip and vae are connected; expected all three of one checkpoint, "
-            f"or none for {otherwise}."
+            "Only some of model, clip and vae are connected; expected all three from one "
+            f"checkpoint, or none of them to use {otherwise}."
         )
     if control is not None and not all(found):
         raise ModelError(
@@ -75,8 +75,8 @@ def connected(parts: Parts, control: Any, otherwise: str, *loras: str) -> bool:
     chosen = [name for name in loras if name != NO_ADAPTER]
     if all(found) and chosen:
         raise ModelError(
-            f"The LoRA {chosen[0]!r} is chosen, but the workflow's model is connected, which has "
-            f"its own LoRAs. Choose {NO_ADAPTER!r}, or disconnect model, clip and vae."
+            f"The LoRA {chosen[0]!r} is chosen, but a model of the workflow is connected, which "
+            f"already has its own LoRAs. Choose {NO_ADAPTER!r}, or disconnect model, clip and vae."
         )
     return all(found)
 
@@ -140,14 +140,14 @@ def _refuse_unknown(model: Any) -> None:
     if not used <= _FORMATS:
         formats = ", ".join(sorted(str(one).removeprefix("torch.") for one in used - _FORMATS))
         raise ModelError(
-            f"The workflow's model has weights in {formats}, which are too coarse for this test; "
-            "expected float32, float16 or bfloat16. Load the checkpoint in 16 bits."
+            f"The workflow's model has weights in {formats}, which are not precise enough for "
+            "this test; expected float32, float16 or bfloat16. Load the checkpoint in 16 bits."
         )
     sampling = model.get_model_object("model_sampling")
     if not isinstance(sampling, kinds.EPS) or isinstance(sampling, (kinds.EDM, kinds.X0)):
         raise ModelError(
-            "The workflow's model predicts neither noise nor v. Remove the node that changes its "
-            "sampling."
+            "The workflow's model predicts neither noise nor v, but one of these is needed. "
+            "Remove the node that changes its sampling."
         )
 
 
@@ -176,5 +176,5 @@ def _write(parts: Parts, path: Path) -> None:
     except (OSError, SafetensorError) as error:
         raise ModelError(
             f"The workflow's model can't be written to ComfyUI's temp folder: {error}. Free as "
-            "much space as its checkpoint takes."
+            "much disk space as the checkpoint takes."
         ) from error

@@ -33,19 +33,20 @@ class LoadKey(io.ComfyNode):
                 io.Combo.Input(
                     "name",
                     options=[*(files.key_names() or [files.NO_KEYS]), example_key.NAME],
-                    tooltip="A key file in models/siren. The bundled key is that of the example "
+                    tooltip="A key file in models/siren. The bundled key belongs to the example "
                     "LoRA; everybody has it.",
                 ),
                 io.String.Input(
                     "passphrase_variable",
                     default="SIREN_PASSPHRASE",
-                    tooltip="Name of the environment variable that holds the passphrase. Without "
-                    "it, the one that New Key made is used. Never type the passphrase itself here.",
+                    tooltip="Name of the environment variable that holds the passphrase. If it is "
+                    "empty, the passphrase that New Key made is used. Never type the "
+                    "passphrase itself here.",
                 ),
                 io.String.Input(
                     "recipient",
                     default="",
-                    tooltip="Whose key to use if the file has more than one. Otherwise leave it "
+                    tooltip="Whose key to use, if the file has more than one. Otherwise leave it "
                     "empty.",
                 ),
             ],
@@ -96,7 +97,7 @@ class NewKey(io.ComfyNode):
             display_name="New Key",
             category=CATEGORY,
             description="Makes a secret key for your keyed coater, in an encrypted file in "
-            "models/siren. A key that exists already is opened, never replaced.",
+            "models/siren. A key that already exists is opened, never replaced.",
             is_output_node=True,
             inputs=[
                 CoaterSocket.Input("coater", tooltip="A keyed coater of your own."),
@@ -136,7 +137,7 @@ class NewKey(io.ComfyNode):
             )
         path = files.new_key_file(save_as)
         if path.is_file():
-            title = "Key opened; it was made before"
+            title = "Key opened (it already existed)"
             ring = KeyRing.load(path, files.new_passphrase())
         else:
             title = "Key made"
@@ -161,7 +162,8 @@ class CommitCoating(io.ComfyNode):
             display_name="Commit",
             category=CATEGORY,
             description="Records hashes of your coater, your key and a coated folder. Publish the "
-            "shown SHA-256 before the images, to prove later that they came first.",
+            "SHA-256 that it shows before you publish the images, so that you can "
+            "prove later that your files came first.",
             is_output_node=True,
             not_idempotent=True,
             inputs=[
@@ -173,7 +175,8 @@ class CommitCoating(io.ComfyNode):
                 io.String.Input(
                     "folder",
                     default="siren/coated",
-                    tooltip="The coated folder from Coat Folder; leave it empty for none.",
+                    tooltip="The coated folder from Coat Folder. Leave it empty to record no "
+                    "folder.",
                 ),
                 io.String.Input(
                     "save_as",
@@ -187,7 +190,9 @@ class CommitCoating(io.ComfyNode):
             ],
             outputs=[
                 io.String.Output(
-                    "sha256", display_name="sha256", tooltip="Publish this before the images."
+                    "sha256",
+                    display_name="sha256",
+                    tooltip="Publish this before you publish the images.",
                 )
             ],
         )
@@ -219,11 +224,11 @@ class CommitCoating(io.ComfyNode):
         digest = made.save(path)
         lines = [
             f"SHA-256: {digest}",
-            "Publish this line before the images, or have it time-stamped. The file "
-            f"{path.name} shows which images are coated: keep it to yourself, unchanged.",
+            "Publish this line before you publish the images, or have it time-stamped. The file "
+            f"{path.name} shows which images are coated: keep it to yourself and don't change it.",
         ]
         if key is None:
-            lines.append("No key is connected, so the commitment covers no key.")
+            lines.append("No key is connected, so the commitment does not cover a key.")
         title = f"Committed: {len(made.files)} coated images"
         tone: shown.Tone = "warn" if key is None else "good"
         return io.NodeOutput(digest, ui=shown.shown(title, lines, tone=tone))

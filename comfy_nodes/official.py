@@ -46,7 +46,7 @@ class ImportCheckpoints(io.ComfyNode):
                     "folder",
                     default="",
                     tooltip="Only for a meta-learned pair, which has no centre: name of a folder "
-                    "with your clean images inside ComfyUI's input folder.",
+                    "with your clean images, inside ComfyUI's input folder.",
                 ),
                 io.String.Input(
                     "save_as",

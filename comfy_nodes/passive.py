@@ -113,7 +113,7 @@ def _outputs() -> list[Any]:
         io.Float.Output(
             "p",
             display_name="p",
-            tooltip="How often chance alone would give such a difference.",
+            tooltip="How often chance alone would give a difference like this.",
         ),
         io.String.Output(
             "text", display_name="text", tooltip="The verdict in words, with its limits."
@@ -139,9 +139,9 @@ def _compared(
         return
     if control is None and base == _POCKET:
         raise ModelError(
-            f"The control is {_POCKET}, which is not the base of the workflow's model. Connect a "
-            "model that can't have seen your images to control_model, or choose its checkpoint at "
-            "base."
+            f"The control is {_POCKET}, but that is not the base of the workflow's model. Connect "
+            "a model that can't have seen your images to control_model, or choose its checkpoint "
+            "at base."
         )
     with graph.written(*graph.with_control(parts, control), device=device) as found:
         yield found[0], found[1] if len(found) > 1 else LocalSuspect(base_file(base), **options)
@@ -159,8 +159,8 @@ class PassiveTest(io.ComfyNode):
             display_name="Passive Test: images without a coating",
             category=CATEGORY,
             description="Tests whether a model was trained on images that you published without a "
-            "coating, by comparing them with images of the same kind that nobody has seen. Writes "
-            "a report. Queue an interrupted run again to resume it.",
+            "coating, by comparing them with images of the same kind that nobody else "
+            "has seen. Writes a report. Queue an interrupted run again to resume it.",
             is_output_node=True,
             inputs=[
                 io.Combo.Input(
@@ -187,14 +187,14 @@ class PassiveTest(io.ComfyNode):
                 io.String.Input(
                     "published",
                     default="published",
-                    tooltip="Name of the folder with your published images inside ComfyUI's input "
-                    "folder; 20 or more, better 50.",
+                    tooltip="Name of the folder with your published images, inside ComfyUI's "
+                    "input folder. It needs at least 20 images; 50 are better.",
                 ),
                 io.String.Input(
                     "unpublished",
                     default="unpublished",
-                    tooltip="Name of the folder with as many of your images of the same kind that "
-                    "nobody has seen.",
+                    tooltip="Name of the folder with as many images of yours of the same kind "
+                    "that nobody else has seen.",
                 ),
                 io.Float.Input(
                     "alpha",
@@ -220,8 +220,8 @@ class PassiveTest(io.ComfyNode):
                     "keyed_page",
                     optional=True,
                     force_input=True,
-                    tooltip="The page of a keyed test on the same model, to state both verdicts "
-                    "together: from Verification Report or Verify Model.",
+                    tooltip="The page of a keyed test on the same model, from Verification Report "
+                    "or Verify Model, so that both verdicts are given together.",
                 ),
             ],
             outputs=_outputs(),

@@ -84,8 +84,9 @@ def safe_name(name: str, error: type[SirenError]) -> PurePosixPath:
     odd = [part for part in path.parts if part.startswith(".") or not _fits(part)]
     if not fine or odd or len(plain) > _DEEPEST:
         raise error(
-            f"{name[:80]!r} can't be used as a name; expected one such as 'siren/pictures': below "
-            "ComfyUI's folder, without '..', leading dots or special characters, and not too long."
+            f"{name[:80]!r} can't be used as a name; expected one such as 'siren/pictures': "
+            "inside ComfyUI's folder, without '..', leading dots or special characters, and not "
+            "too long."
         )
     return path
 
@@ -190,7 +191,7 @@ def free_output(name: str, suffix: str = "") -> Path:
         path = stem.with_name(f"{stem.name}_{number:05d}{suffix}")
         if not path.exists():
             return path
-    raise DatasetError(f"There are 99,999 outputs named {name!r} already. Choose another name.")
+    raise DatasetError(f"There are already 99,999 outputs named {name!r}. Choose another name.")
 
 
 def begins_with(path: Path, mark: bytes) -> bool:

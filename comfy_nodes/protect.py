@@ -14,8 +14,11 @@ from . import convert, files, host, paths, publish, shown
 from .types import CATEGORY, CoaterSocket, CoatingSocket, KeySocket, schema
 
 AMPLIFICATION = 10
-KEY_TIP = "From Load Key. Required for a keyed coater, not possible with any other."
-STRENGTH_TIP = "Strength of the coating. 1 is normal; more is easier to detect and to see."
+KEY_TIP = "From Load Key. A keyed coater needs it; other coaters can't use one."
+STRENGTH_TIP = (
+    "Strength of the coating. 1 is normal. A higher value is easier to detect, but also "
+    "easier to see."
+)
 
 
 @lru_cache(maxsize=4)
@@ -94,9 +97,7 @@ class CoatImage(io.ComfyNode):
             "change to the image weakens the coating.",
             inputs=[
                 CoaterSocket.Input("coater", tooltip="From Load Coater or Train Coater."),
-                io.Image.Input(
-                    "image", tooltip="One or more images. Transparency is left unchanged."
-                ),
+                io.Image.Input("image", tooltip="One or more images. Transparency is not changed."),
                 io.Float.Input(
                     "strength",
                     default=1.0,
@@ -213,8 +214,8 @@ class CoatFolder(io.ComfyNode):
                     "layout",
                     options=LAYOUTS,
                     default="plain",
-                    tooltip="plain keeps the subfolders. The others are what these training "
-                    "programs read.",
+                    tooltip="plain keeps the subfolders. The other layouts are for the training "
+                    "programs that they are named after.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -240,8 +241,8 @@ class CoatFolder(io.ComfyNode):
                     options=["png", "keep", "jpeg", "webp"],
                     default="png",
                     optional=True,
-                    tooltip="png is exact. keep is the format of each image. Compression (quality "
-                    "95) can weaken the coating; how much is shown.",
+                    tooltip="png is exact. keep uses each image's own format. Compression "
+                    "(quality 95) can weaken the coating; the summary shows how much.",
                 ),
             ],
             outputs=[

@@ -18,12 +18,12 @@ from .types import CATEGORY, Coating, CoatingSocket, schema
 PROTECTED = "Protected"
 TRY_OUT = "Public coater: try-out only"
 _NO_KEY = (
-    "There is no key in this coating, so a later test can only compare a model with a reference. "
-    "A keyed coater with a key of your own gives the stronger test."
+    "This coating has no key, so a later test can only compare a model with a reference. A keyed "
+    "coater with a key of your own gives a stronger test."
 )
 _NOTHING = (
-    "Nothing was added to {which}: the mask keeps the whole image, or the strength is 0. Painting "
-    "the mask means: no coating here."
+    "Nothing was added to {which}: the mask covers the whole image, or the strength is 0. Where "
+    "you paint the mask, no coating is added."
 )
 
 
@@ -194,7 +194,7 @@ class SaveCoatedImage(io.ComfyNode):
                     "save_as",
                     default="siren/publish",
                     tooltip="Name of the files inside ComfyUI's output folder. A number is added. "
-                    "Images of a public coater also get 'try-out' in their names.",
+                    "Images coated with a public coater also get 'try-out' in their names.",
                 ),
             ],
             outputs=[
@@ -251,7 +251,7 @@ def _saved(
     if unknown:
         numbers = ", ".join(map(str, unknown[:8]))
         lines.append(
-            f"Image {numbers} is not what Coat Image made: a node in between changed it, which "
+            f"Image {numbers} is not as Coat Image made it: a node in between changed it, which "
             "weakens or removes the coating. Connect Coat Image directly."
         )
     lines += nothing_added(untouched, len(saved))

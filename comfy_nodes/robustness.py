@@ -46,9 +46,10 @@ class Robustness(io.ComfyNode):
             search_aliases=["robustness", "attack", "watermark removal", "jpeg", "durability"],
             display_name="How Robust Is My Coating?",
             category=CATEGORY,
-            description="Coats a sample of your images, edits and compresses them as others might, "
-            "and shows what is left of the coating. It is about the coating in images, not about "
-            "what a model learns. Queue an interrupted run again to resume it.",
+            description="Coats a sample of your images, edits and compresses them as other people "
+            "might, and shows what is left of the coating. This is about the coating "
+            "in the images, not about what a model learns from them. Queue an "
+            "interrupted run again to resume it.",
             is_output_node=True,
             not_idempotent=True,
             inputs=[
@@ -60,14 +61,19 @@ class Robustness(io.ComfyNode):
                     "uncoated images; 24 or more.",
                 ),
                 io.Int.Input(
-                    "count", default=48, min=8, max=500, tooltip="Most images to use, 8 to 500."
+                    "count",
+                    default=48,
+                    min=8,
+                    max=500,
+                    tooltip="Largest number of images to use, 8 to 500.",
                 ),
                 io.Int.Input(
                     "side",
                     default=512,
                     min=64,
                     max=4096,
-                    tooltip="Larger images are first shrunk to this longest side in pixels.",
+                    tooltip="Images whose longest side is larger than this (in pixels) are shrunk "
+                    "to it first.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -93,8 +99,8 @@ class Robustness(io.ComfyNode):
                 KeySocket.Input(
                     "key",
                     optional=True,
-                    tooltip="From Load Key, for a keyed coater. Without it a message is drawn for "
-                    "this test.",
+                    tooltip="From Load Key, for a keyed coater. Without it, a random message is "
+                    "used for this test.",
                 ),
             ],
             outputs=[
@@ -104,7 +110,7 @@ class Robustness(io.ComfyNode):
                     tooltip="Path of robustness.html, relative to the output folder.",
                 ),
                 io.String.Output(
-                    "text", display_name="text", tooltip="A line for each attack, and notes."
+                    "text", display_name="text", tooltip="One line for each attack, and notes."
                 ),
             ],
         )

@@ -14,7 +14,10 @@ from . import files, host, paths, record, shown
 from .types import CATEGORY, CoaterSocket, schema
 
 BACK_UP = "It is your secret and your only proof: back it up, and don't share it."
-SAME = "It was trained before from the same images and settings, so it was not trained again."
+SAME = (
+    "It had already been trained on the same images with the same settings, so it was not "
+    "trained again."
+)
 
 
 class TrainCoater(io.ComfyNode):
@@ -170,8 +173,8 @@ def _training_inputs() -> list[Any]:
             min=64,
             max=2048,
             step=8,
-            tooltip="Image size in pixels that the model was trained with: 512 for SD 1.x, 768 for "
-            "SD 2.x. Ignored without a model.",
+            tooltip="Image size in pixels that the model was trained with: 512 for SD 1.x, 768 "
+            "for SD 2.x. Ignored if no model is connected.",
         ),
         io.Int.Input(
             "seed",
@@ -184,7 +187,7 @@ def _training_inputs() -> list[Any]:
             "rehearse",
             default=True,
             tooltip="With the bundled model: let copies of it learn from the coated images during "
-            "training. Slower, but needed for a coating that models really pick up.",
+            "training. Slower, but needed for a coating that models really learn.",
         ),
         CoaterSocket.Input(
             "start",
@@ -201,8 +204,8 @@ def _model_inputs() -> list[Any]:
         io.Model.Input(
             "model",
             optional=True,
-            tooltip="The checkpoint that somebody would probably train on, ideally with a LoRA of "
-            "your clean images. Connect model, clip and vae, or none of them.",
+            tooltip="The checkpoint that other people would probably train on, ideally with a "
+            "LoRA of your clean images. Connect model, clip and vae, or none of them.",
         ),
         io.Clip.Input("clip", optional=True, tooltip="From the same checkpoint."),
         io.Vae.Input("vae", optional=True, tooltip="From the same checkpoint."),
@@ -212,8 +215,8 @@ def _model_inputs() -> list[Any]:
             default="keyed",
             optional=True,
             tooltip="keyed: carries the secret message of a key, for New Key and Keyed Verify. "
-            "default: a fine pattern without a key. coarse: a faint tint without a key, for sets "
-            "of very different images. keyed and coarse are quick: they ignore steps, batch_size "
-            "and rehearse, and start must not be connected.",
+            "default: a fine pattern without a key. coarse: a faint tint without a key, "
+            "for sets of very different images. keyed and coarse are quick: they ignore "
+            "steps, batch_size and rehearse, and they can't be used with start connected.",
         ),
     ]

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from siren_ext.data.dataset import ImageSet
     from siren_ext.progress import Progress
 
-SAME = "It was trained before from the same images and settings, so it was not trained again."
+SAME = (
+    "It had already been trained on the same images with the same settings, so it was not "
+    "trained again."
+)
 
 
 class TrainAdapter(io.ComfyNode):
@@ -134,17 +137,18 @@ def _inputs() -> list[Any]:
             "method",
             options=["lora", "svdiff", "textual-inversion", "dreambooth", "full"],
             default="lora",
-            tooltip="lora: what is published most. svdiff: a small file with little overfitting, "
-            "which only this pack and SVDiff programs read. textual-inversion: a new word, the "
-            "weakest change. dreambooth and full: all weights of a Stable Diffusion 1.x "
-            "checkpoint, with or without other images of the same kind; a file of several GB, and "
-            "much memory.",
+            tooltip="lora: the kind that is published most. svdiff: a small file with little "
+            "overfitting, which only this pack and SVDiff programs can read. "
+            "textual-inversion: a new word, the weakest change. dreambooth and full: "
+            "train all weights of a Stable Diffusion 1.x checkpoint, with (dreambooth) or "
+            "without (full) other images of the same kind; this needs a lot of memory and "
+            "writes a file of several GB.",
         ),
         io.String.Input(
             "save_as",
             default="my adapter",
-            tooltip="Name of the new file in models/loras, of dreambooth and full in "
-            "models/checkpoints. An existing file is never overwritten.",
+            tooltip="Name of the new file in models/loras, or in models/checkpoints for "
+            "dreambooth and full. An existing file is never overwritten.",
         ),
         io.Int.Input("steps", default=400, min=1, max=1_000_000, tooltip="Training steps."),
         io.Int.Input("batch_size", default=4, min=1, max=1024, tooltip="Images per step."),
@@ -162,33 +166,34 @@ def _inputs() -> list[Any]:
             max=1.0,
             step=0.0001,
             round=0.0000001,
-            tooltip="Learning rate; 0 for the usual one of the method.",
+            tooltip="Learning rate; 0 for the method's usual one.",
         ),
         io.String.Input(
             "prompt",
             default="",
             optional=True,
-            tooltip="One caption for all images; empty for the captions beside the images.",
+            tooltip="One caption for all images. Leave it empty to use the captions beside the "
+            "images.",
         ),
         io.String.Input(
             "token",
             default="<new1>",
             optional=True,
-            tooltip="The new word of textual-inversion, which the prompt or the captions must "
-            "contain.",
+            tooltip="For textual-inversion: the new word. The prompt or the captions must contain "
+            "it.",
         ),
         io.String.Input(
             "class_prompt",
             default="",
             optional=True,
-            tooltip="For dreambooth: what other images of the same kind show, such as a photo of a "
-            "dog. Without a class_folder they are generated with it.",
+            tooltip="For dreambooth: what other images of the same kind show, such as a photo of "
+            "a dog. Without a class_folder, these images are generated with this prompt.",
         ),
         io.String.Input(
             "class_folder",
             default="",
             optional=True,
             tooltip="For dreambooth: name of a folder with images of the same kind of subject, "
-            "inside ComfyUI's input folder. Empty to generate them.",
+            "inside ComfyUI's input folder. Leave it empty to generate them.",
         ),
     ]

@@ -61,7 +61,7 @@ class ScoreCoating(io.ComfyNode):
             display_name="Score Coating",
             category=CATEGORY,
             description="Scores each image; a low score means that it looks coated. All images of "
-            "a list (Prompt Batch) are scored together as one pool.",
+            "a list (from Prompt Batch) are scored together as one pool.",
             is_input_list=True,
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             inputs=[
@@ -218,7 +218,7 @@ class KSVerify(io.ComfyNode):
                     multiline=True,
                     default="",
                     optional=True,
-                    tooltip="Scores of further clean models: file names as in Load Scores, one per "
+                    tooltip="Scores of more clean models: file names as in Load Scores, one per "
                     "line. Three or more references are also compared as models.",
                 ),
             ],
@@ -229,8 +229,8 @@ class KSVerify(io.ComfyNode):
                 io.Float.Output(
                     "p",
                     display_name="p",
-                    tooltip="How often chance alone would give such a difference, by the test that "
-                    "decides.",
+                    tooltip="How often chance alone would give a difference like this, by the "
+                    "test that decides.",
                 ),
                 io.Float.Output(
                     "D",
@@ -299,7 +299,7 @@ class VerificationReport(io.ComfyNode):
             display_name="Verification Report",
             category=CATEGORY,
             description="Writes the verdict as a single web page and as JSON, with everything "
-            "needed to check it.",
+            "that is needed to check it.",
             is_output_node=True,
             inputs=[
                 VerdictSocket.Input("verdict", tooltip="From KS Verify or Keyed Verify."),

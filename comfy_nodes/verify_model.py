@@ -106,8 +106,8 @@ class VerifyModel(io.ComfyNode):
             display_name="Verify Model",
             category=CATEGORY,
             description="Tests, from the file of a LoRA or checkpoint, whether the model learned "
-            "your coating. It needs your originals and your key, but no pictures of the model. "
-            "Writes a report. Queue an interrupted run again to resume it.",
+            "your coating. It needs your originals and your key, but no pictures from "
+            "the model. Writes a report. Queue an interrupted run again to resume it.",
             is_output_node=True,
             inputs=[
                 io.Combo.Input(
@@ -135,8 +135,8 @@ class VerifyModel(io.ComfyNode):
                 io.String.Input(
                     "originals",
                     default="originals",
-                    tooltip="Name of the folder inside ComfyUI's input folder with the images that "
-                    "you coated, as they were before, and their captions.",
+                    tooltip="Name of the folder, inside ComfyUI's input folder, with the "
+                    "originals of the images that you coated, and their captions.",
                 ),
                 CoaterSocket.Input(
                     "coater", tooltip="The keyed coater that your images were coated with."
@@ -148,8 +148,8 @@ class VerifyModel(io.ComfyNode):
                     "control",
                     options=example_loras.lora_names(),
                     default=files.NO_ADAPTER,
-                    tooltip="A LoRA for the same base that you trained on the originals; what it "
-                    "does is subtracted. 'none' subtracts nothing.",
+                    tooltip="A LoRA for the same base that you trained on the originals; its "
+                    "effect is subtracted. 'none' subtracts nothing.",
                 ),
                 io.Float.Input("alpha", **ALPHA),
                 io.String.Input(
@@ -167,7 +167,7 @@ class VerifyModel(io.ComfyNode):
                 ),
                 *graph_inputs(
                     "With model: a model of the same base that learned your originals, or that "
-                    "can't have seen your images; what it does is subtracted. It is used with the "
+                    "can't have seen your images; its effect is subtracted. It is used with the "
                     "same clip and vae. Optional."
                 ),
             ],
@@ -253,7 +253,7 @@ class VerifyModel(io.ComfyNode):
         text = in_words(found.verdict)
         text += _tint_text(found.alike)
         text += "".join(f"\nSkipped {name}: {why}" for name, why in found.problems)
-        text += f"\nThe measurement is in output/{kept}. Keep it as secret as the key."
+        text += f"\nThe measurement was saved in output/{kept}. Keep it as secret as the key."
         return io.NodeOutput(
             Case(found.verdict, found.measured, None),
             found.verdict.deciding.p_value,

@@ -303,7 +303,7 @@ def add_api(host: PanelHost) -> None:
     with gr.Column(visible=False):
         images = gr.File(file_count="multiple", label="images")
         reference = gr.File(file_count="multiple", label="reference images, or score files")
-        coater = gr.File(label="coater file; without one, the bundled samples coater")
+        coater = gr.File(label="coater file; without one, the bundled coater 'samples' is used")
         strength = gr.Number(value=1, label="strength")
         alpha = gr.Number(value=1e-6, label="accepted risk of a false alarm")
         archive, report, answer = gr.File(), gr.File(file_count="multiple"), gr.JSON()

@@ -53,7 +53,8 @@ class Config:
                 raise ConfigError(f"{place}; expected {expected(kind)}.")
             if not _is_writable(value):
                 raise ConfigError(
-                    f"{place}, which holds a lone surrogate; expected whole characters."
+                    f"{place}, which contains half of a character (a lone surrogate); expected "
+                    "whole characters."
                 )
 
     def to_dict(self) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:  # torch without CUDA raises the latter
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise ConfigError(
-            f"Device {name!r} can't be used here ({reason}); use auto, or a device of this machine."
+            f"Device {name!r} can't be used here ({reason}); use auto, or a device that this "
+            "machine has."
         ) from error
     return device
 

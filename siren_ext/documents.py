@@ -94,7 +94,7 @@ def read_bytes(
         with os.fdopen(handle, "rb") as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise _Refused("is no regular file; expected a file")
+                raise _Refused("is not a regular file; expected a file")
             _check_size(status.st_size, max_bytes)
             # The file may grow after its size was asked for, so the read is bounded as well.
             data = stream.read(max_bytes + 1)
@@ -210,7 +210,7 @@ def parse_toml(
 
 _BINARY: int = getattr(os, "O_BINARY", 0)
 _TOO_DEEP = f"has lists or tables nested too deep; expected at most {MAX_DEPTH} levels"
-_LONG_NUMBER = f"holds a number that is too long; expected at most {MAX_DIGITS} digits"
+_LONG_NUMBER = f"contains a number that is too long; expected at most {MAX_DIGITS} digits"
 
 
 class _Refused(Exception):  # noqa: N818 - never leaves this module
@@ -273,7 +273,7 @@ def _check_depth(steps: Iterable[int]) -> None:
 
 
 def _refuse_constant(word: str) -> NoReturn:
-    raise _Refused(f"holds {word}; expected finite numbers")
+    raise _Refused(f"contains {word}; expected finite numbers")
 
 
 def _whole_number(text: str) -> int:
@@ -287,7 +287,7 @@ def _finite_number(text: str) -> float:
         raise _Refused(_LONG_NUMBER)
     value = float(text)
     if not math.isfinite(value):
-        raise _Refused(f"holds {text[:40]}; expected numbers below 1e308")
+        raise _Refused(f"contains {text[:40]}; expected numbers below 1e308")
     return value
 
 
@@ -307,7 +307,8 @@ def _check_texts(values: Any) -> None:
     except UnicodeEncodeError as problem:
         code = ord(problem.object[problem.start])
         raise _Refused(
-            f"holds the lone surrogate \\u{code:04x}; expected whole characters"
+            f"contains half of a character (the lone surrogate \\u{code:04x}); expected whole "
+            "characters"
         ) from None
 
 

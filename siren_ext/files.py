@@ -176,8 +176,8 @@ def locked(out: Path, patience: float = 0.0) -> Iterator[None]:
             time.sleep(_PAUSE)
     if handle == _TAKEN:
         raise BusyError(
-            f"{out} is being written by another run; expected one run at a time. Wait until that "
-            "one has ended, or choose another output."
+            f"{out} is being written by another run; only one run at a time can write it. Wait "
+            "until that run has ended, or choose another output."
         )
     for folder in (out.parent, out):
         tidy(folder)

@@ -122,5 +122,5 @@ def require_format(
     for field in ("format", "version"):
         found = values.get(field) if isinstance(values, Mapping) else None
         if not fits(found, hints[field]):
-            what = f"has the {field} {shown(found)}" if found is not None else f"names no {field}"
+            what = f"has the {field} {shown(found)}" if found is not None else f"has no {field}"
             raise error(f"{name} {what}; expected {expected(hints[field])}. {advice}".rstrip())

@@ -51,7 +51,9 @@ class Progress:
             If the user has asked to stop.
         """
         if self._cancelled():
-            raise Cancelled("Stopped by the user; finished work is kept and a new call resumes it.")
+            raise Cancelled(
+                "Stopped by the user; finished work is kept, and a new call resumes it."
+            )
 
     def notice(self, text: str) -> None:
         """Show something that the user should know, such as a setting that was changed.

@@ -210,12 +210,12 @@ class Ranks:
         if name not in ("auto", "cuda"):
             raise ConfigError(
                 f"Device {name!r} was given to {self.size} processes; expected auto, cuda or cpu, "
-                "as each process takes a GPU of its own."
+                "because each process uses its own GPU."
             )
         if self.local >= cards:
             raise ConfigError(
-                f"{self.size} processes were started, but there are {cards} GPUs; expected a GPU "
-                f"for each. Use --num_processes {max(1, cards)}, or --device cpu."
+                f"{self.size} processes were started, but there are {cards} GPUs; expected one "
+                f"GPU for each process. Use --num_processes {max(1, cards)}, or --device cpu."
             )
         return f"cuda:{self.local}"
 
@@ -352,9 +352,9 @@ def _answering() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise RankLostError(
-            "Another process of this run has ended or does not answer; expected all of them. It "
-            "may have been killed, often because memory was too small. Finished work is kept; run "
-            "the same command again to resume."
+            "Another process of this run has ended or does not answer. It may have been killed, "
+            "often because there was not enough memory. Finished work is kept; run the same "
+            "command again to resume."
         ) from error
 
 
@@ -375,7 +375,7 @@ class _Together(Progress):
         except Cancelled as error:
             stop = error
         if any(self._ranks.gather(stop is not None)):
-            raise stop or Cancelled("Stopped with another process of this run.")
+            raise stop or Cancelled("Stopped, because another process of this run stopped.")
 
     def notice(self, text: str) -> None:
         self._inner.notice(text)

@@ -91,7 +91,9 @@ def convert(
     except RecursionError as problem:
         raise error(f"{name} is nested too deep. {advice}".rstrip()) from problem
     except UnicodeError as problem:
-        message = f"{name} holds a lone surrogate; expected whole characters."
+        message = (
+            f"{name} contains half of a character (a lone surrogate); expected whole characters."
+        )
         raise error(f"{message} {advice}".rstrip()) from problem
 
 

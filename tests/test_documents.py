@@ -63,9 +63,9 @@ LONG = "number that is too long; expected at most 300 digits"
 BAD_JSON = {
     "doubled name": ('{"a": 1, "b": 2, "a": 1}', "'a' twice in one object"),
     "doubled name inside": ('[{"x": {"a": 1, "a": 1}}]', "'a' twice in one object"),
-    "NaN": ('{"a": NaN}', "holds NaN; expected finite"),
-    "Infinity": ("[-Infinity]", "holds -Infinity; expected finite"),
-    "overflow": ("[1e999]", "holds 1e999"),
+    "NaN": ('{"a": NaN}', "contains NaN; expected finite"),
+    "Infinity": ("[-Infinity]", "contains -Infinity; expected finite"),
+    "overflow": ("[1e999]", "contains 1e999"),
     "nested lists": ("[" * 10_000, DEEP),
     "closed nested lists": (
         "[" * 10_000 + "]" * 10_000,
@@ -78,8 +78,8 @@ BAD_JSON = {
     ),
     "long whole number": ("9" * 5000, LONG),
     "long fraction": ("0." + "9" * 5000, LONG),
-    "half of a character": ('{"a": "\\ud800"}', r"the lone surrogate \\ud800; expected"),
-    "half in a name": ('{"\\udfff": 1}', r"the lone surrogate \\udfff; expected"),
+    "half of a character": ('{"a": "\\ud800"}', r"the lone surrogate \\ud800\); expected"),
+    "half in a name": ('{"\\udfff": 1}', r"the lone surrogate \\udfff\); expected"),
     "second half first": ('"\\udc00\\ud800"', "lone surrogate"),
     "half as it is": ('"\ud800"', "not text in UTF-8"),
     "not UTF-8": (b'"\xff"', "not text in UTF-8"),
@@ -116,8 +116,8 @@ BAD_TOML = {
     ),
     "long number": ("a = " + "9" * 5000, LONG),
     "long hexadecimal number": ("a = [{b = 0x" + "f" * 5000 + "}]", LONG),
-    "nan": ("a = [1, nan]", "holds nan; expected finite"),
-    "inf": ("a.b = -inf", "holds -inf; expected finite"),
+    "nan": ("a = [1, nan]", "contains nan; expected finite"),
+    "inf": ("a.b = -inf", "contains -inf; expected finite"),
     "doubled key": ("a = 1\na = 2", "not valid TOML"),
     "half of a character": ('a = "\\ud800"', "not valid TOML"),
     "not UTF-8": (b"a = '\xff'", "not text in UTF-8"),
@@ -310,7 +310,7 @@ def test_files(tmp_path: Path, read: Callable[..., Any]) -> None:
 def test_pipes_and_devices_are_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
-        with quick(), pytest.raises(OddError, match="is no regular file; expected a file"):
+        with quick(), pytest.raises(OddError, match="is not a regular file; expected a file"):
             read_bytes(path, error=OddError, max_bytes=100)
 
 

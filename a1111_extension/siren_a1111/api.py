@@ -188,8 +188,8 @@ def _judge(values: dict[str, Any], host: PanelHost, known: bool) -> Any:
     name = _coater_name(values)
     if name not in BUNDLED_COATERS and not known:
         raise _Forbidden(
-            "Scores made with your own coater help others to remove its coating, so they are "
-            "given only to accounts. Start the web UI with --api-auth USER:PASSWORD (SD.Next: "
+            "Scores made with your own coater would help others to remove its coating, so only "
+            "users who log in get them. Start the web UI with --api-auth USER:PASSWORD (SD.Next: "
             "--auth), or use the tab."
         )
     return host.coaters.load(name)

@@ -167,8 +167,8 @@ def _alike(first: Any, second: Any) -> bool:
 def _without_effect(name: str, checkpoint: Any) -> AdapterError:
     return AdapterError(
         f"{printable(name)}: the web UI makes the same image with it and without it. It was made "
-        f"for another type of model than {checkpoint.title}, or could not be read; see the web "
-        "UI's console. Choose the checkpoint that it was made for."
+        f"for a different type of model than {checkpoint.title}, or could not be read; see the "
+        "web UI's console. Choose the checkpoint that it was made for."
     )
 
 
@@ -190,13 +190,15 @@ def _draw(request: ImageRequest, checkpoint: Any, prompt: str, index: int) -> An
             ) from error
         halted = webui.halted(state)
     if halted:  # a skipped or interrupted image is unfinished; SD.Next also interrupts at an error
-        raise Cancelled("Interrupted in the web UI. If nobody did that, see its console.")
+        raise Cancelled(
+            "Generation was interrupted in the web UI. If nobody did that, see its console."
+        )
     if done is None or not done.images:
         raise ModelError("The web UI returned no image; see its console.")
     pixels = np.asarray(done.images[done.index_of_first_image].convert("RGB"))
     if pixels.min() == pixels.max():
         raise ModelError(
-            "The web UI returned an image of a single colour, which happens if a checkpoint fails "
+            "The web UI returned an image of a single colour. This happens if a checkpoint fails "
             "in half precision. Start the web UI with --no-half (Forge: --all-in-fp32)."
         )
     return pixels

@@ -212,7 +212,7 @@ def _check(pipeline: Pipeline, name: str, embedding: Embedding) -> None:
     if rows > room or not embedding.word.strip():
         raise AdapterError(
             f"{name} contains {rows} vectors for the word {embedding.word!r}; expected a word and "
-            f"at most {room} vectors, as many as fit into a prompt."
+            f"at most {room} vectors, because no more fit into a prompt."
         )
 
 

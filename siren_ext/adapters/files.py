@@ -140,8 +140,8 @@ def _read_folder(path: Path) -> list[Part]:
         return [read_part(path / known[0])]
     if known:
         raise AdapterError(
-            f"{path.name} contains {' and '.join(known)}; expected one adapter. Give the file "
-            "itself."
+            f"{path.name} contains {' and '.join(known)}; expected one adapter. Give the "
+            "adapter's file itself."
         )
     if any(file.suffix in PICKLES for file in path.iterdir()):
         raise AdapterError(
@@ -164,9 +164,9 @@ def _refuse_more(path: Path, read: list[Path]) -> None:
             ", ".join(file.relative_to(path).as_posix() for file in some) for some in (read, left)
         )
         raise AdapterError(
-            f"{path.name} contains {' and also '.join(both)}, which are not read together; "
-            "expected one adapter. They were probably trained together: give each file itself, as "
-            "an adapter of its own."
+            f"{path.name} contains {' and also '.join(both)}, which can't be read together; "
+            "expected one adapter. They were probably trained together: give each file "
+            "separately, as an adapter of its own."
         )
 
 
@@ -216,7 +216,7 @@ def read_part(
     packed = [key for key, value in tensors.items() if "float4" in str(value.dtype)]
     if packed:
         raise AdapterError(
-            f"{path.name} contains {listing(packed)} in numbers of four bits; expected 8 bits or "
+            f"{path.name} contains {listing(packed)} in four-bit numbers; expected 8 bits or "
             "more. Convert it to 16 bits first."
         )
     return Part(path, tensors, metadata, adapter_hash(path), component, config)
@@ -235,7 +235,8 @@ def _check_file(path: Path, most: int) -> None:
     if size > most:
         raise AdapterError(
             f"{path.name} has {size / 2**30:.1f} GiB; expected an adapter of at most "
-            f"{most / 2**30:.0f} GiB. A whole checkpoint is loaded as a model, not an adapter."
+            f"{most / 2**30:.0f} GiB. If it is a whole checkpoint, load it as a model, not as an "
+            "adapter."
         )
     if not size:
         raise AdapterError(
@@ -246,9 +247,9 @@ def _check_file(path: Path, most: int) -> None:
         header = data_start(stream.read(_LENGTH)) - _LENGTH
     if header > MAX_HEADER or header + _LENGTH > size:
         raise AdapterError(
-            f"{path.name} can't be read as safetensors: it announces a header of {header} bytes, "
-            f"expected at most {min(MAX_HEADER, max(size - _LENGTH, 0))}. It is damaged or "
-            "malicious; download or copy it again from a source that you trust."
+            f"{path.name} can't be read as safetensors: its header should have {header} bytes, "
+            f"but at most {min(MAX_HEADER, max(size - _LENGTH, 0))} are possible here. It is "
+            "damaged or malicious; download or copy it again from a source that you trust."
         )
 
 

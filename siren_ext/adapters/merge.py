@@ -59,7 +59,7 @@ class Merge:
             If the merge was undone already, or the weights were changed or converted since.
         """
         if self._undone:
-            raise AdapterError(f"The merge of {self.adapter.path.name} was undone already.")
+            raise AdapterError(f"The merge of {self.adapter.path.name} has already been undone.")
         for weight, rows, before, bits in self._saved:
             if weight.dtype != before.dtype or _bits(weight[rows]) != bits:
                 raise AdapterError(
@@ -148,7 +148,8 @@ def merge_adapter(
     fits, warnings = resolve(pipeline, adapter, allow_partial=allow_partial)
     if adapter.embeddings and scale != 1:
         raise AdapterError(
-            f"{adapter.path.name} is a textual inversion, which has no strength; leave it at 1."
+            f"{adapter.path.name} is a textual inversion, which has no strength; leave the "
+            "strength at 1."
         )
     kept = _check_result(adapter, fits, scale, final_dtype)
     merge = Merge(adapter, warnings, kept)
@@ -220,7 +221,7 @@ def resolve(
         (f"of {total} modules don't fit this model's shapes", wrong),
     )
     warnings = tuple(
-        f"{name} was loaded only partly: {len(names)} {what} and were left out: {listing(names)}"
+        f"{name} was only loaded in part: {len(names)} {what} and were left out: {listing(names)}"
         for what, names in notes
         if names
     )
@@ -243,10 +244,10 @@ def _check_family(pipeline: Pipeline, adapter: Adapter) -> None:
     kind = type(pipeline).__name__
     if kind.endswith("Pipeline") and kind not in _WITH_UNET + _WITH_TRANSFORMER:
         raise AdapterError(
-            f"{adapter.path.name} can't be loaded into a {kind}: adapters for it are not supported."
-            " Expected Stable Diffusion 1.x, 2.x, XL or 3, LCM, Flux, Flux.2, Qwen-Image, Z-Image, "
-            "Lumina 2 or HiDream. Merge the adapter with the program that made it, and give the "
-            "merged model."
+            f"{adapter.path.name} can't be loaded into a {kind}, because adapters for it are not "
+            "supported. Expected Stable Diffusion 1.x, 2.x, XL or 3, LCM, Flux, Flux.2, "
+            "Qwen-Image, Z-Image, Lumina 2 or HiDream. Merge the adapter with the program that "
+            "made it, and use the merged model."
         )
     if kind in _WITH_TRANSFORMER and adapter.embeddings:
         raise AdapterError(
@@ -280,8 +281,8 @@ def _origin(kind: str, absent: list[str]) -> str:
     families = list(dict.fromkeys(family for name in absent if (family := family_of(name))))
     model = f"; the model is a {kind}" if kind.endswith("Pipeline") else ""
     if not families:
-        return f"These names belong to no model family that is known here{model}."
-    return f"These are names of {' and '.join(families)}{model}."
+        return f"These names do not belong to any model family that is known here{model}."
+    return f"These names are used by {' and '.join(families)}{model}."
 
 
 def _changed(

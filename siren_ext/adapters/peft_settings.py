@@ -132,8 +132,8 @@ class PeftSettings:
         if self.feedforward is None or isinstance(self.feedforward, list):
             return any(path.endswith(str(name)) for name in self.feedforward or ())
         raise AdapterError(
-            f"{self.source} names its feed-forward modules by a pattern; expected a list of names. "
-            "Merge it with peft and use the merged model instead."
+            f"{self.source} gives its feed-forward modules as a pattern; expected a list of "
+            "names. Merge it with peft and use the merged model instead."
         )
 
 
@@ -164,7 +164,9 @@ def _pattern(config: Mapping[str, Any], name: str, source: str) -> dict[str, flo
     """A table of numbers by module name."""
     table = config.get(name) or {}
     if not isinstance(table, dict):
-        raise AdapterError(f"{source} has {name} = {table!r}; expected names with numbers.")
+        raise AdapterError(
+            f"{source} has {name} = {table!r}; expected a table of names and numbers."
+        )
     # peft reads the names as regular expressions, which in a malicious file could run for ever
     strange = [key for key in table if set(key.removeprefix("^")) & set("^$*+?()[]{}|\\")]
     if strange:

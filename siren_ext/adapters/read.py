@@ -170,7 +170,7 @@ def read_adapter(path: Path, *, allow_partial: bool = False) -> Adapter:
             f"{path.name} contains {len(whole.leftovers)} keys that aren't understood: "
             f"{listing(whole.leftovers)}; {_EXPECTED} Nothing was loaded, because a partly loaded "
             "adapter would give wrong results: convert it, or allow a partial load, which the "
-            "report will mention."
+            "report will then mention."
         )
     return whole
 
@@ -263,7 +263,7 @@ def _check_numbers(part: Part) -> None:
     if bad:
         raise AdapterError(
             f"{part.path.name} is damaged: {listing(bad)}. Its training diverged, or the file was "
-            "changed; it can't be used."
+            "changed. It can't be used; get the file again or train it again."
         )
 
 
@@ -286,8 +286,8 @@ def _settings(part: Part, styles: Iterable[str]) -> dict[str | None, PeftSetting
         return _diffusers_settings(part.path.name, packed)
     if PEFT in styles:
         raise AdapterError(
-            f"{part.path.name} is an adapter of peft without adapter_config.json beside it, which "
-            "gives its alpha; expected both. Give the folder that peft wrote."
+            f"{part.path.name} is a peft adapter, but the adapter_config.json that gives its "
+            "alpha is not beside it; expected both files. Give the folder that peft wrote."
         )
     return {}
 

@@ -73,11 +73,12 @@ class Step:
         if self.name not in known:
             if self.name in ATTACKS:
                 raise ConfigError(
-                    f"{self.name} changes the weights of a LoRA or a model, and no images; "
-                    "expected an attack on images."
+                    f"{self.name} changes the weights of a LoRA or a model, not images; expected "
+                    "an attack on images."
                 )
             raise ConfigError(
-                f"{shown(self.name)} is no handling of images; expected one of {', '.join(known)}."
+                f"{shown(self.name)} is not a change that can be made to images; expected one of "
+                f"{', '.join(known)}."
             )
         options = {
             name
@@ -114,7 +115,7 @@ def steps_of(names: Sequence[str], given: Mapping[str, Any]) -> list[Step]:
         If an attack or a setting is unknown, or no attack is named.
     """
     if not names:
-        raise ConfigError(f"No attack is named; expected one or more of {', '.join(ATTACKS)}.")
+        raise ConfigError(f"No attack was named; expected one or more of {', '.join(ATTACKS)}.")
     steps, used = [], set[str]()
     for name in names:
         own, keys = settings_named(name, given)
@@ -165,7 +166,8 @@ def handle(
     """
     if len(captions) != len(image_batch(images)):
         raise ImageError(
-            f"There are {len(captions)} captions for {len(images)} images; expected one each."
+            f"There are {len(captions)} captions for {len(images)} images; expected one caption "
+            "for each image."
         )
     words = list(captions)
     for step in steps:
@@ -238,7 +240,7 @@ def handle_folder(
     _refuse_others(out, record)
     problems = dict(data.problems)
     done = {output for output in outputs if is_file(out / output)}
-    progress.stage("Handling images", len(data), len(done))
+    progress.stage("Changing images", len(data), len(done))
     for item, output in zip(data.items, outputs, strict=True):
         if output in done:
             continue
@@ -251,8 +253,8 @@ def handle_folder(
         except (ImageError, OSError) as error:
             if full := error if isinstance(error, OSError) else no_more_files(error):
                 raise DatasetError(
-                    f"{out} can't be written: {full.strerror}. Finished images are kept; make room "
-                    "or check the permissions, then run the same step again."
+                    f"{out} can't be written: {full.strerror}. Finished images are kept; free "
+                    "some space or check the permissions, then run the same step again."
                 ) from error
             problems[item.name] = str(error)
         progress.advance(1, item.name)
@@ -267,8 +269,8 @@ def _record(data: ImageSet, steps: Sequence[Step], seed: int) -> dict[str, Any]:
         made = json.loads(json.dumps(plain, allow_nan=False, ensure_ascii=False).encode())
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"The settings of the steps are {shown(plain)}; expected numbers, texts, true or false "
-            "and lists of these."
+            f"The settings of the steps are {shown(plain)}; expected numbers, texts, true or "
+            "false, and lists of these."
         ) from error
     known = {"format": "siren-ext handling 1", "seed": seed, "steps": made, "images": images}
     # a network or coater that is trained again under its name is another one
@@ -299,7 +301,7 @@ def _refuse_others(out: Path, record: dict[str, Any]) -> None:
     for part in record:
         if not isinstance(found, dict) or found.get(part) != record[part]:
             raise DatasetError(
-                f"{out} was made by another call: its {part} of {RECORD} differs. {advice}"
+                f"{out} was made with other settings: {part} in its {RECORD} is different. {advice}"
             )
 
 
@@ -323,7 +325,7 @@ def _opened(
     """The set of the written images."""
     if not any(is_file(out / output) for output in outputs):
         reasons = "".join(f" {name}: {why}" for name, why in list(problems.items())[:3])
-        raise DatasetError(f"No image of {data.root} could be handled.{reasons}")
+        raise DatasetError(f"No image in {data.root} could be changed.{reasons}")
     found = {item.relative.as_posix(): item for item in ImageSet.from_folder(out).items}
     items = [
         dataclasses.replace(found[output], repeats=item.repeats, class_words=item.class_words)

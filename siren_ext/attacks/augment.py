@@ -70,7 +70,7 @@ def step_of(text: str) -> Step:
     name, _, rest = text.partition(":")
     if name not in augmentations():
         raise ConfigError(
-            f"{shown(name)} can't be done at each training step; expected one of "
+            f"{shown(name)} can't be used at each training step; expected one of "
             f"{', '.join(augmentations())}. Captions are changed by caption_dropout and prompt."
         )
     settings = ATTACKS[name].settings(dict(_assigned(name, one) for one in _parts(rest)))
@@ -93,8 +93,8 @@ def _assigned(name: str, text: str) -> tuple[str, Any]:
     key, equals, value = (part.strip() for part in text.partition("="))
     if not (key and equals and value):
         raise ConfigError(
-            f"{shown(text)} is no setting of {name}; expected one such as low=0.5, several with "
-            "commas between them."
+            f"{shown(text)} is not a setting of {name}; expected one such as low=0.5, or several "
+            "separated by commas."
         )
     return key, ATTACKS[name].parameters.get(key, Parameter(None)).from_text(value)
 
@@ -198,7 +198,7 @@ def _usable(data: ImageSet, steps: Sequence[Step], progress: Progress) -> ImageS
             problems.append((item.name, str(error).removeprefix(f"{item.name}: ")))
         progress.advance(1, item.name)
     if not kept:
-        raise DatasetError(f"No image of {data.name} can be changed so. {problems[-1][1]}")
+        raise DatasetError(f"No image in {data.name} can be changed in this way. {problems[-1][1]}")
     return replace(data, items=tuple(kept), problems=tuple(problems))
 
 

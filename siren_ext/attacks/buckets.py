@@ -163,7 +163,7 @@ class Buckets:
     def _no_bucket(self, width: int, height: int) -> ImageError:
         """The error for an image that fits no bucket."""
         return ImageError(
-            f"The image has {width}x{height} pixels, of which no bucket can be made; expected at "
-            f"least {self.step} pixels on both sides at the resolution of training. Leave it out, "
-            "or set a smaller step."
+            f"The image has {width}x{height} pixels, which fits no bucket; expected at least "
+            f"{self.step} pixels on both sides at the training resolution. Leave it out, or set a "
+            "smaller step."
         )

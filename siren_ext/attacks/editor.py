@@ -69,9 +69,9 @@ def edit(
     texts(model=model, prompt=prompt)
     if not model:
         raise ConfigError(
-            "edit needs an image editor, and none is bundled: give the folder of a diffusers "
-            "pipeline that takes an image and a text, such as FLUX.1 Kontext, with --set "
-            "model=FOLDER."
+            "edit needs an image editor, and none comes with the program: give the folder of a "
+            "diffusers pipeline that takes an image and a text, such as FLUX.1 Kontext, with "
+            "--set model=FOLDER."
         )
     height, width = image_batch(images).shape[2:]
     sides = [max(_BLOCK, round(side / _BLOCK) * _BLOCK) for side in (height, width)]

@@ -67,16 +67,16 @@ _QUALITY = Parameter(50, 1, 100, neutral=100)
 _EDITS: dict[str, Attack] = {
     "centre-crop": _edit(
         centre_crop,
-        "cutting out a detail",
+        "cutting out a small part",
         keep=Parameter(0.1, 0.01, 1, neutral=1.0, logarithmic=True),
     ),
-    "hue": _edit(hue, "another colour scheme", turn=Parameter(0.25, -0.5, 0.5, neutral=0.0)),
+    "hue": _edit(hue, "shifting all colours", turn=Parameter(0.25, -0.5, 0.5, neutral=0.0)),
     "jpeg": Attack(
         jpeg, "codec", "saving at low quality", _plain(jpeg) | {"quality": _QUALITY}, True
     ),
     "noise": _edit(noise, "film grain", sigma=Parameter(0.05, 0, 1, neutral=0.0)),
     "brightness": _edit(brightness, "overexposing", factor=_FACTOR),
-    "contrast": _edit(contrast, "a harder gradation", factor=_FACTOR),
+    "contrast": _edit(contrast, "raising the contrast", factor=_FACTOR),
     "palette": Attack(
         palette,
         "codec",
@@ -94,7 +94,7 @@ _EDITS: dict[str, Attack] = {
     ),
     "super-resolution": _edit(
         super_resolution,
-        "a detour over an upscaler",
+        "shrinking, then upscaling again",
         shrink=Parameter(2.0, 1, 16, neutral=1.0, logarithmic=True),
     ),
     "text": _edit(text_overlay, "a caption or signature", height=Parameter(0.1, 0, 1, neutral=0.0)),
@@ -239,12 +239,12 @@ ATTACKS: Mapping[str, Attack] = {
     "resolutions": _handling(several_resolutions, "training at several sizes"),
     "colour": _handling(colour_jitter, "training with colour jitter"),
     "replace-captions": Attack(
-        replace_captions, "captions", "another captioner", _plain(replace_captions)
+        replace_captions, "captions", "other captions", _plain(replace_captions)
     ),
     "drop-captions": Attack(
         drop_captions, "captions", "caption dropout", {"rate": Parameter(0.1, 0, 1)}
     ),
-    "half": Attack(half, "weights", "a LoRA shared with 16 bits", _plain(half)),
+    "half": Attack(half, "weights", "a LoRA saved with 16 bits", _plain(half)),
     "int8": Attack(int8, "weights", "a LoRA rounded to 8 bits", {}),
 }
 """Every attack by the name that commands, nodes and panels use."""

@@ -183,7 +183,7 @@ def read_facts(path: Path) -> dict[str, str]:
     except OSError as error:
         raise ModelError(f"{path} can't be opened: {error.strerror}; {advice}.") from error
     except SafetensorError as error:
-        raise ModelError(f"{path} is no readable safetensors file; {advice}.") from error
+        raise ModelError(f"{path} is not a readable safetensors file; {advice}.") from error
     if found.get("format") != FORMAT:
         raise ModelError(f"{path} is marked {shown(found.get('format'))}; {advice}.")
     return found

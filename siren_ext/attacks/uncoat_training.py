@@ -119,8 +119,8 @@ def matched(coated: ImageSet, clean: ImageSet) -> tuple[ImageSet, ImageSet]:
             second.append(clean.items[places[0]])
     if not first:
         raise DatasetError(
-            f"No image of {coated.root} has the name of one in {clean.root}; expected the coated "
-            "and the clean images in two folders, under the same names."
+            f"No image in {coated.root} has the same name as one in {clean.root}; expected the "
+            "coated and the clean images in two folders, under the same names."
         )
     return (
         dataclasses.replace(coated, items=tuple(first)),
@@ -290,7 +290,7 @@ def train_uncoater(
     if is_present(out):
         if _run_of(out) == run:
             return out
-        raise ConfigError(f"{out} exists already and is not overwritten; choose another name.")
+        raise ConfigError(f"{out} already exists and was not overwritten; choose another name.")
     state = sibling(out, ".state")
     saved = read_state(state, run)
     views = [_bytes(images, config.size, progress) for images in (coated, clean)]

@@ -83,8 +83,8 @@ class UnlearnConfig(PersonalizeConfig):
         if self.unlearning_share and self.first_unlearning == self.steps:
             least = math.ceil(0.5 / self.unlearning_share + 1e-9)
             raise ConfigError(
-                f"{self.steps} steps leave none for unlearning, which has "
-                f"{self.unlearning_share:g} of them; expected at least {least} steps."
+                f"{self.steps} steps are too few: unlearning gets {self.unlearning_share:g} of "
+                f"them, which is less than one step; expected at least {least} steps."
             )
 
     @property
@@ -173,8 +173,8 @@ def isolated_images(summary: AdapterSummary) -> tuple[int, ...]:
         return tuple(int(one) for one in found)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"{summary.path} does not say which images were isolated; expected what 'siren-ext "
-            "personalize --unlearn' wrote."
+            f"{summary.path} does not say which images were isolated; expected the file that "
+            "'siren-ext personalize --unlearn' wrote."
         ) from error
 
 

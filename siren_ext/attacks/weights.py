@@ -78,13 +78,14 @@ def attack_weights(
     path, out = Path(path), Path(out)
     steps = _steps_of(names, given)
     if is_present(out):
-        raise ConfigError(f"{out} exists already and is not overwritten; choose another name.")
+        raise ConfigError(f"{out} already exists and was not overwritten; choose another name.")
     if path.is_dir():
         if out.resolve().is_relative_to(path.resolve()):
-            raise ConfigError(f"{out} is inside {path}; choose a place outside of it.")
+            raise ConfigError(f"{out} is inside {path}; choose a place outside it.")
         if out.suffix == ".safetensors":  # every reader would take it for a file
             raise ConfigError(
-                f"{out} can't be a folder, and {path} is one; expected a name without .safetensors."
+                f"{path} is a folder, so --out must be one too, but {out} is a file name; "
+                "expected a name without .safetensors."
             )
         return _changed_folder(path, out, steps, progress)
     progress.stage("Changing weights", 1)
@@ -99,13 +100,15 @@ def _steps_of(names: Sequence[str], given: Mapping[str, Any]) -> _Steps:
     for name in names:
         attack = attack_named(name)
         if attack.kind != "weights":
-            raise ConfigError(f"{name} is not for weights; expected one of {', '.join(KNOWN)}.")
+            raise ConfigError(
+                f"{name} does not change weights; expected one of {', '.join(KNOWN)}."
+            )
         own, keys = settings_named(name, given)
         steps.append((name, attack, attack.settings(own) or {}))
         used |= keys
     unknown = set(given) - used
     if not steps:
-        raise ConfigError(f"No attack is named; expected one of {', '.join(KNOWN)}.")
+        raise ConfigError(f"No attack was named; expected one of {', '.join(KNOWN)}.")
     if unknown:
         known = sorted({key for _, attack, _ in steps for key in attack.names})
         raise ConfigError(
@@ -174,4 +177,4 @@ def _changed_file(path: Path, out: Path, steps: _Steps, *, alone: bool = True) -
 
 
 def _nothing(path: Path) -> AdapterError:
-    return AdapterError(f"{path} has no weights that these attacks change; nothing is written.")
+    return AdapterError(f"{path} has no weights that these attacks change, so nothing was written.")

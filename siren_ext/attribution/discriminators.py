@@ -71,7 +71,7 @@ def fit_mlp(models: Sequence[Floats], trained: Sequence[bool], config: ShadowCon
     if min(len(kind) for kind in kinds) < 2:
         raise ScoreError(
             f"There are {len(kinds[0])} models that were trained on the pictures and "
-            f"{len(kinds[1])} innocent ones; expected two or more of each for the network."
+            f"{len(kinds[1])} innocent ones; the network needs two or more of each."
         )
     rng = np.random.default_rng((config.seed, 23))
     held = {int(rng.choice(kind)) for kind in kinds}

@@ -141,8 +141,8 @@ def generation(captions: Sequence[str]) -> Strategy:
         if len(keys) < FEWEST_KEYS:
             raise ConfigError(
                 f"Of {len(texts)} captions, {len(keys)} give pictures that are at most {limit:g} "
-                f"apart; expected {FEWEST_KEYS} or more. Give more captions, above all those the "
-                "source was trained with, or a larger cluster."
+                f"apart; expected {FEWEST_KEYS} or more. Give more captions, if possible those "
+                "that the source was trained with, or a larger cluster."
             )
         own = asking.answers("source", source, keys).nearest
         known = [
@@ -285,7 +285,7 @@ def _best(
         raise ConfigError(
             f"Of {candidates} candidates, {len(kept)} are usable key samples; expected "
             f"{FEWEST_KEYS} or more. {shared} were dropped because the base model reproduces them "
-            "about as well as the source: the source may have learnt too little of its own. Give "
+            "about as well as the source: the source may have learnt too little beyond it. Give "
             "more images or captions, or a smaller margin."
         )
     if len(kept) < wanted:

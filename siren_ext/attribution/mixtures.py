@@ -50,8 +50,8 @@ def build_mixture(
     """
     if not 0 <= share <= 1 or count < 1:
         raise DatasetError(
-            f"A set of {count} images with a share of {share:g} is none; expected one image or "
-            "more, and a share from 0 to 1."
+            f"A set of {count} images with a share of {share:g} is not possible; expected at "
+            "least one image, and a share from 0 to 1."
         )
     made = round(share * count)
     rng = np.random.default_rng((seed, 31))
@@ -102,7 +102,7 @@ def read_mixture(folder: Path) -> list[dict[str, Any]]:
     """
     found = read_json(folder / PROVENANCE, error=DatasetError)
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise DatasetError(f"{folder / PROVENANCE} is no list of images; delete the folder.")
+        raise DatasetError(f"{folder / PROVENANCE} is not a list of images; delete the folder.")
     return found
 
 
@@ -112,7 +112,7 @@ def _write(out: Path, rows: list[dict[str, Any]]) -> None:
     if is_file(out / PROVENANCE):
         if read_mixture(out) != rows:
             raise DatasetError(
-                f"{out} holds another mixture of images. Choose another folder, or delete it."
+                f"{out} contains another mixture of images. Choose another folder, or delete it."
             )
         return
     out.mkdir(parents=True, exist_ok=True)

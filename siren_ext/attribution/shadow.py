@@ -140,7 +140,7 @@ def query_vectors(
         rows.append(np.array([*first, cosine, nearest[number], mean]))
     known = [row for row in rows if row is not None]
     if not known:
-        raise ScoreError("The model answered no key sample; expected at least one answer.")
+        raise ScoreError("The model returned no picture for any key sample; expected at least one.")
     usual = np.mean(known, axis=0)
     return np.stack([usual if row is None else row for row in rows])
 
@@ -208,7 +208,10 @@ def find(
             f"{len(innocent)} innocent ones; expected {FEWEST_SHADOWS} or more of each."
         )
     if len({one.shape[1] for one in (*models, suspect)}) > 1:
-        raise ScoreError("The vectors of the models have different lengths; ask all the same way.")
+        raise ScoreError(
+            "The vectors of the models have different lengths; ask all models for the same "
+            "key samples."
+        )
     trained = [True] * len(known) + [False] * len(innocent)
     own = np.empty(len(models))
     asked = []

@@ -31,24 +31,24 @@ class SourceConfig(Config):
     Attributes
     ----------
     keys : int
-        Most key samples; the paper's N is 30.
+        Largest number of key samples; the paper's N is 30.
     strategy : {"auto", "detection", "generation"}
         ``detection``: training images of the source that it reproduces best. ``generation``:
         captions for which the source makes the same picture again and again. ``auto`` takes the
         first if training images are given.
     query : {"img2img", "t2i"}
         How a model is asked for a key sample: by redrawing the key image with its caption, or by
-        the caption alone. All models are asked in the same way, so one that can't redraw changes
-        the way of all.
+        the caption alone. All models are asked in the same way, so if one of them can't redraw,
+        none is asked to.
     repeats : int
         Redrawn pictures per key sample; the nearest one counts.
     pictures : int
         Pictures per caption by ``t2i`` and by ``generation``; the nearest one counts.
     strength : float
-        Of ``img2img``: 0 keeps the picture, 1 keeps nothing. At 0.5 small pictures stay near to
-        themselves whatever the model knows (docs/attribution.md).
+        Strength of ``img2img``: 0 keeps the picture, 1 keeps nothing. At 0.5 small pictures stay
+        close to the original, whatever the model knows (docs/attribution.md).
     steps, guidance : int, float
-        Of all pictures that are made.
+        Steps and guidance of all pictures that are made.
     distance : {"l2", "l2_tiled", "pocket", "eff0", "dino", "clip"}
         ``l2`` is the root mean square difference of colours, ``l2_tiled`` the largest of those of
         16 tiles. The others are 1 minus the cosine of an embedding: of the bundled model's
@@ -67,7 +67,7 @@ class SourceConfig(Config):
         By ``generation``, pictures of a caption up to this distance are the same; 0 takes
         ``delta``, or 0.15.
     scan : int
-        Most training images that are tried by ``detection``.
+        Largest number of training images that ``detection`` tries.
     margin : float
         A key sample is dropped unless the public base model is farther from it than the source by
         this much.
@@ -105,8 +105,8 @@ class SourceConfig(Config):
         super().__post_init__()
         if self.distance in ("dino", "clip") and not self.embedding:
             raise ConfigError(
-                f"SourceConfig.distance is {self.distance}, but embedding names no folder with its "
-                "weights. Give one, or choose another distance."
+                f"SourceConfig.distance is {self.distance}, but embedding does not name a folder "
+                "with its weights. Give one, or choose another distance."
             )
 
     @property
@@ -117,7 +117,7 @@ class SourceConfig(Config):
 
 @dataclass(frozen=True)
 class ShadowConfig(Config):
-    """How a model is told from its shadow models.
+    """How shadow models are used to judge a model.
 
     Attributes
     ----------

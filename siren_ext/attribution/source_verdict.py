@@ -221,8 +221,8 @@ def judge_source(
     near = suspect.nearest
     if not suspect.answered:
         raise ScoreError(
-            "The suspicious model answered no key sample, so nothing can be said. Check its "
-            "address, and why pictures were refused."
+            "The suspicious model returned no picture for any key sample, so nothing can be said. "
+            "Check its address, and why it refused to make pictures."
         )
     trained, clean = (  # without an answer a model can't choose or measure
         [one.nearest for one in models.values() if one.answered] for models in (known, innocent)

@@ -167,7 +167,7 @@ def evidence_rows(evidence: Floats, width: int, *, bits: bool = False) -> Floats
             f"Found evidence of shape {rows.shape}; expected N x {width} with at least 2 pictures."
         )
     if not np.isfinite(rows).all():
-        raise ScoreError("The evidence holds values that are no finite numbers; read it again.")
+        raise ScoreError("The evidence contains values that are not finite numbers; read it again.")
     if bits and not np.isin(rows, (0, 1)).all():
         raise ScoreError("The evidence has other values than 0 and 1; expected that of evidence().")
     return rows

@@ -84,7 +84,9 @@ def log_binomial_p(matches: int, trials: int) -> float:
     from scipy.special import gammaln, logsumexp
 
     if not 0 <= matches <= trials or trials < 1:
-        raise ConfigError(f"{matches} of {trials} bits is no count; expected 0 to all of them.")
+        raise ConfigError(
+            f"{matches} of {trials} bits is not a possible count; expected 0 to all of them."
+        )
     counts = np.arange(matches, trials + 1)
     terms = gammaln(trials + 1) - gammaln(counts + 1) - gammaln(trials - counts + 1)
     return min(0.0, float(logsumexp(terms)) - trials * float(np.log(2)))

@@ -202,8 +202,8 @@ class Yu:
                 getattr(pair, name).load_state_dict(part, assign=True)
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, ConfigError) as error:
             raise ModelError(
-                f"{Path(path).name} is no pair of an encoder and a decoder; expected a file that "
-                "train_yu made. Train it again."
+                f"{Path(path).name} is not a pair of an encoder and a decoder; expected a file "
+                "that train_yu made. Train it again."
             ) from error
         weights = [*pair.encoder.parameters(), *pair.decoder.parameters()]
         if not all(bool(torch.isfinite(one).all()) for one in weights):

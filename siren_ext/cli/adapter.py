@@ -20,11 +20,13 @@ def adapter(
     file: Annotated[Path, typer.Argument(help="A .safetensors file or an adapter's folder.")],
     base: Annotated[
         str | None,
-        typer.Option("--base", help="Also check that it fits this model and changes its images."),
+        typer.Option(
+            "--base", help="Also check that the adapter fits this model and changes its images."
+        ),
     ] = None,
     allow_partial: Annotated[
         bool,
-        typer.Option("--allow-partial", help="Also show files that are only partly understood."),
+        typer.Option("--allow-partial", help="Also show an adapter that can only be read in part."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

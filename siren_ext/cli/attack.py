@@ -36,26 +36,28 @@ def attack_(
     data: Annotated[
         Path,
         typer.Argument(
-            help="Folder of images, kohya folder or dataset.toml; or a LoRA or model: its "
-            ".safetensors file or folder."
+            help="Folder of images, kohya folder or dataset.toml; or a LoRA or model, as a "
+            ".safetensors file or a folder."
         ),
     ],
     names: Annotated[
         str,
         typer.Option(
-            "--with", metavar="NAME[,NAME...]", help="Attacks in order; --list shows them all."
+            "--with",
+            metavar="NAME[,NAME...]",
+            help="Attacks to apply, in this order; --list shows them all.",
         ),
     ],
     out: Annotated[
         Path,
         typer.Option(
-            "--out", help="Folder for the attacked images; or file or folder for the LoRA or model."
+            "--out",
+            help="Folder for the attacked images, or file or folder for the attacked LoRA or "
+            "model.",
         ),
     ],
     assign: Assignments = None,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of all draws.")
-    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Random seed.")] = 0,
     list_: Annotated[
         bool,
         typer.Option("--list", callback=_list, is_eager=True, help="List all attacks."),
@@ -63,7 +65,7 @@ def attack_(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Do to every image of a folder, or to a model's weights, what others might do.
+    """Edit every image in a folder, or a model's weights, as other people might do.
 
     Each image becomes a PNG of the same name with its caption; transparency and metadata are lost.
     '--set strength=0.5' weakens all attacks that have a strength, '--set jpeg.quality=30' is for
@@ -82,7 +84,8 @@ def attack_(
     if data.suffix == ".safetensors" or set(chosen) & set(KNOWN):
         if data.suffix == ".safetensors" != out.suffix:
             raise ConfigError(
-                f"--out is {out.name}; expected a file that ends with .safetensors, as {data.name}."
+                f"--out is {out.name}; expected a file name that ends with .safetensors, because "
+                f"{data.name} is such a file."
             )
         with watched(quiet) as progress:
             count = attack_weights(data, out, chosen, given, progress)
@@ -97,7 +100,10 @@ def attack_(
     done = ", then ".join(step.name for step in steps) or "unchanged"
     say(f"{len(made)} image{'' if len(made) == 1 else 's'} written ({done}): {out}")
     if (out / DATASET_TOML).is_file():
-        explain(f"Class words and repeats are in its {DATASET_TOML}; give that to a trainer.")
+        explain(
+            f"Class words and repeats are in its {DATASET_TOML}; give that file to the "
+            "training program."
+        )
     report_notices(images.notices)
     report_skipped(made.problems, "file")
 

@@ -46,7 +46,7 @@ def images(
             "--query",
             metavar="PICTURE",
             help="The picture in question, or a folder of pictures; may be repeated. A .txt file "
-            "beside a picture is taken for its prompt.",
+            "beside a picture is read as its prompt.",
         ),
     ],
     out: ReportFolder,
@@ -55,7 +55,7 @@ def images(
         typer.Option(
             "--base",
             help="Base model: pocket (bundled), a diffusers folder or a checkpoint file. Without "
-            "--adapter only its autoencoder is used.",
+            "--adapter, only its autoencoder is used.",
         ),
     ] = "pocket",
     adapter: Annotated[
@@ -63,7 +63,7 @@ def images(
         typer.Option(
             "--adapter",
             metavar="FILE[:WEIGHT]",
-            help="The LoRA that made the picture. Without it only the files are compared.",
+            help="The LoRA that made the picture. Without it, only the files are compared.",
         ),
     ] = None,
     allow_partial: AllowPartial = False,
@@ -73,12 +73,12 @@ def images(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Rank your images by how much each of them shaped a picture; write a page with a gallery.
+    """Rank your images by how much each one shaped a picture; write a page with a gallery.
 
     With the LoRA that made the picture, gradients of the model are compared. With the picture
-    alone, patches of the files are compared. Neither proves a copy or that a model was trained on
-    your images; the page says what it does not prove. Run the same command again to resume a
-    stopped one; gradients of your images are kept for other pictures.
+    alone, patches of the files are compared. Neither proves that the picture is a copy or that a
+    model was trained on your images; the page says what it does not prove. Run the same command
+    again to resume a stopped one; gradients of your images are kept for other pictures.
     """
     import torch
 
@@ -140,7 +140,8 @@ def _print(done: ImageAttribution) -> None:
     for note in done.found.notes:
         explain(f"Note: {note}")
     explain(
-        "This proves neither a copy nor that a model was trained on your images; the page says why."
+        "This does not prove that the picture is a copy, or that a model was trained on your "
+        "images; the page says why."
     )
 
 
@@ -153,7 +154,8 @@ def register(app: typer.Typer) -> None:
         the program.
     """
     group = typer.Typer(
-        help="Find out which images shaped a picture, or which model's pictures a model.",
+        help="Find which images shaped a picture, or whether a model was trained on your "
+        "model's pictures.",
         no_args_is_help=True,
         add_completion=False,
     )

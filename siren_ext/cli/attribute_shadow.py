@@ -18,21 +18,29 @@ Others = Annotated[
     Path,
     typer.Option(
         "--others",
-        help="Images of yours, with captions, that the source has neither seen nor made.",
+        help="Your images, with captions, that the source has neither seen nor made.",
     ),
 ]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="Training images of the source, whose captions it is asked for."),
+    typer.Option(
+        "--data", help="Training images of the source; it is given their captions as prompts."
+    ),
 ]
 Captions = Annotated[
     Path | None,
     typer.Option(
-        "--captions", metavar="FILE.txt", help="Captions, one a line, instead of those of --data."
+        "--captions",
+        metavar="FILE.txt",
+        help="File of captions, one per line, in place of those of --data.",
     ),
 ]
 Folder = Annotated[
-    Path, typer.Option("--out", help="Folder for pictures and models; a stopped call resumes.")
+    Path,
+    typer.Option(
+        "--out",
+        help="Folder for pictures and models; run the same command again to resume a stopped run.",
+    ),
 ]
 
 
@@ -43,9 +51,11 @@ def shadow(
     out: Folder,
     data: Data = None,
     captions: Captions = None,
-    count: Annotated[int | None, typer.Option("-n", "--count", help="Models of each kind.")] = None,
+    count: Annotated[
+        int | None, typer.Option("-n", "--count", help="Number of models of each kind.")
+    ] = None,
     images: Annotated[
-        int | None, typer.Option("--images", help="Training images of each model.")
+        int | None, typer.Option("--images", help="Number of training images for each model.")
     ] = None,
     allow_partial: AllowPartial = False,
     limit: LimitOptions = None,
@@ -58,10 +68,10 @@ def shadow(
 ) -> None:
     """Train models on your model's pictures, and others on other images.
 
-    'attribute source' takes them as --known and --innocent, to choose its threshold and to learn
-    what tells the two kinds apart. Train them as the suspicious model was trained, as far as you
-    know it: same base, number of images and steps (--set training.steps=3000). Prints the options
-    to add to 'attribute source'.
+    Give them to 'attribute source' as --known and --innocent: it chooses its threshold with them
+    and learns how the two kinds differ. Train them as the suspicious model was trained, as far as
+    you know it: same base, number of images and steps (--set training.steps=3000). Prints the
+    options to add to 'attribute source'.
     """
     from siren_ext.data.dataset import ImageSet
     from siren_ext.personalize.config import PersonalizeConfig
@@ -79,8 +89,8 @@ def shadow(
     chosen = ShadowTraining.from_dict(given)
     if (data is None) == (captions is None):
         raise ConfigError(
-            "Found --data and --captions both or neither; expected one of them, so that it is "
-            "known what to ask the source for."
+            "--data and --captions were both given, or neither; expected exactly one of them, "
+            "because the captions are the prompts for the source."
         )
     opened = opener(base, 1.0, allow_partial, limits(limit), trust(token_env, trust_host), device)
     model = opened(source)

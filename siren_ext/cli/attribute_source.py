@@ -36,7 +36,11 @@ if TYPE_CHECKING:
 
 Suspicious = Annotated[
     str,
-    typer.Option("--suspect", metavar="MODEL", help="The suspicious model, in any of these ways."),
+    typer.Option(
+        "--suspect",
+        metavar="MODEL",
+        help="The suspicious model, in any of the forms that --source takes.",
+    ),
 ]
 TrainingImages = Annotated[
     Path | None,
@@ -47,8 +51,8 @@ Captions = Annotated[
     typer.Option(
         "--captions",
         metavar="FILE.txt",
-        help="Captions, one a line, for which your model is asked. Without --data, those for which "
-        "it always makes the same picture are used.",
+        help="File of captions, one per line, that your model is prompted with. Without --data, "
+        "the captions for which it always makes the same picture are used.",
     ),
 ]
 Innocent = Annotated[
@@ -56,8 +60,8 @@ Innocent = Annotated[
     typer.Option(
         "--innocent",
         metavar="MODEL",
-        help="Model of the same kind that can't have seen pictures of the source; may be repeated. "
-        "Three or more are needed to accuse anybody.",
+        help="Model of the same kind that can't have seen pictures of the source; may be "
+        "repeated. The test needs three or more to accuse anybody.",
     ),
 ]
 Known = Annotated[
@@ -66,7 +70,8 @@ Known = Annotated[
         "--known",
         metavar="MODEL",
         help="Model that you trained on pictures of the source; may be repeated. With innocent "
-        "ones it serves to choose the threshold, and from three on as shadow model.",
+        "ones it is used to choose the threshold; three or more are also used as shadow "
+        "models.",
     ),
 ]
 Public = Annotated[
@@ -74,8 +79,8 @@ Public = Annotated[
     typer.Option(
         "--public",
         metavar="MODEL",
-        help="Public model that the source started from: what it reproduces as well is not "
-        "counted. By default that of --base; none counts everything.",
+        help="Public model that the source was trained from: pictures that it reproduces too are "
+        "not counted. By default the model of --base; with 'none' everything is counted.",
     ),
 ]
 LoraBase = Annotated[
@@ -107,10 +112,11 @@ def source(
 ) -> None:
     """Test whether a model was trained on pictures that your model made; write a report.
 
-    Your model is asked for its key samples: pictures that it reproduces, and others don't. The
-    suspicious model is asked for the same ones. Give innocent models of the same kind, or nobody is
-    accused. The page says what the result does not prove. Run the same command again to resume a
-    stopped one; pictures are kept in OUT.pictures. The exit code is 0 for every verdict.
+    Your model is asked for its key samples: pictures that it reproduces and other models don't. The
+    suspicious model is asked for the same pictures. Give innocent models of the same kind: without
+    them, nobody is accused. The page says what the result does not prove. Run the same command
+    again to resume a stopped one; pictures are kept in OUT.pictures. The exit code is 0 for every
+    verdict.
     """
     from siren_ext.attribution.source_config import ShadowConfig, SourceConfig
     from siren_ext.workflows.source_attribution import SourceQuestion, attribute_source
@@ -122,7 +128,7 @@ def source(
     if data is not None and captions is not None and chosen.strategy != "generation":
         raise ConfigError(
             "--captions was given with --data, whose images have their own captions; expected one "
-            "of them. Leave one out, or use the captions alone with --set strategy=generation."
+            "of the two. Leave one out, or use the captions alone with --set strategy=generation."
         )
     opened = opener(base, scale, allow_partial, limits(limit), trust(token_env, trust_host), device)
     clean = None if public == "none" else public or base

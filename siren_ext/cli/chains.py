@@ -46,7 +46,8 @@ def chain_files(
         if given := [name for name, value in options.items() if value is not None]:
             verb = "is" if len(given) == 1 else "are"
             raise ConfigError(
-                f"{' and '.join(given)} {verb} compared with a --commitment; give one."
+                f"{' and '.join(given)} {verb} compared with a --commitment, but none was given; "
+                "add one."
             )
         return None
     file = coater_path(coater) if coater else None

@@ -53,7 +53,7 @@ FileFormat = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="File format: png (default, exact), jpeg, webp, or keep for that of each image.",
+        help="File format: png (default, exact), jpeg, webp, or keep for each image's own format.",
     ),
 ]
 Quality = Annotated[
@@ -78,15 +78,19 @@ Strength = Annotated[
     float | None, typer.Option("--strength", help="Scales the coating; 1 is as trained.")
 ]
 ChoiceSeed = Annotated[
-    int | None, typer.Option("--seed", help="Chooses the images if --share is below 1.")
+    int | None,
+    typer.Option(
+        "--seed", help="Random seed: decides which images are coated if --share is below 1."
+    ),
 ]
 Twins = Annotated[
     Path | None,
     typer.Option(
         "--twins",
         metavar="FOLDER",
-        help="Private folder: for every image a coin chooses which of two copies is published, and "
-        "this folder keeps the other one ('siren-ext twins' compares them).",
+        help="Private folder for twins: two copies of every image are made, a coin toss decides "
+        "which one is published, and the other one is kept here ('siren-ext twins' compares "
+        "them).",
     ),
 ]
 Recipient = Annotated[
@@ -100,8 +104,9 @@ Credentials = Annotated[
     typer.Option(
         "--content-credentials",
         metavar="CERT",
-        help="Sign every file with this certificate (PEM, with those above it): C2PA credentials "
-        "that say 'not for training or data mining'. Needs --content-key.",
+        help="Add C2PA content credentials to every file, signed with this certificate (PEM, with "
+        "the certificates above it); they say 'not for training or data mining'. Needs "
+        "--content-key.",
     ),
 ]
 ContentKey = Annotated[
@@ -141,9 +146,9 @@ def coat(
 
     File names, sizes, transparency, captions and metadata (EXIF, IPTC, XMP, colour profile,
     comments, resolution) are kept; what can't be kept is listed. Files that can't be read are
-    listed and skipped (exit code 3). A keyed coater needs a --key and hides the key's message in
-    every image. Run the same command again to resume a stopped run. Shards of webdataset (.tar)
-    and Parquet files are coated to shards of the same names.
+    listed and skipped (exit code 3). A keyed coater needs a --key and hides that key's message in
+    every image. Run the same command again to resume a stopped run. WebDataset shards (.tar) and
+    Parquet files are coated into files of the same names.
     """
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater
@@ -233,9 +238,9 @@ def _here(
     say(f"{len(record.images)} twins kept: {kept}")
     if before is not None and before.images not in ((), record.images):
         explain(
-            "Warning: the record of the twins has changed. A commitment to the record as it was "
-            "does not fit any more: for images that were added later, use folders of their own. "
-            "The same images as before give the same record."
+            "Warning: the record of the twins has changed, so a commitment to the earlier record "
+            "no longer fits. Use separate folders for images that were added later. The same "
+            "images as before give the same record."
         )
     explain(
         f"Keep {kept.name} to yourself. Commit to it ('siren-ext commit --twins') before "
@@ -288,7 +293,9 @@ def refuse_idle_quality(chosen: CoatConfig) -> None:
     from msgspec import UNSET, UnsetType
 
     if not isinstance(chosen.quality, UnsetType) and chosen.format in (UNSET, "png"):
-        raise ConfigError("--quality is for lossy files; add --format jpeg, webp or keep.")
+        raise ConfigError(
+            "--quality is only for JPEG and WebP files; add --format jpeg, webp or keep."
+        )
 
 
 def register(app: typer.Typer) -> None:

@@ -23,7 +23,7 @@ def commit(
     coater: Annotated[
         Path, typer.Option("--coater", help="The coater whose images will be published.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write; a new one.")],
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write; it must not exist yet.")],
     key: KeyFile = None,
     coated: Annotated[
         Path | None, typer.Option("--coated", help="Folder of the coated images.")
@@ -34,11 +34,15 @@ def commit(
     ] = None,
     plan: Annotated[
         Path | None,
-        typer.Option("--plan", help="TOML file: prompts, count, seed and stopping of the test."),
+        typer.Option(
+            "--plan", help="TOML file with the prompts, count, seed and stopping rule of the test."
+        ),
     ] = None,
     twins: Annotated[
         Path | None,
-        typer.Option("--twins", help="Private folder of 'coat --twins', to fix its coins."),
+        typer.Option(
+            "--twins", help="Private folder of 'coat --twins', to record its coin tosses."
+        ),
     ] = None,
     passphrase_env: PassphraseEnv = None,
 ) -> None:
@@ -71,14 +75,17 @@ def commit(
         say(f"SHA-256 of the twins' coins: {made.twins}")
     say(f"SHA-256 of {out.name}: {digest}")
     if not made.count and not made.twins:
-        explain("Note: no --key was given, so the commitment covers no key.")
+        explain("Note: no --key was given, so the commitment does not cover a key.")
     if counts:
         explain(f"Keep {ledger_of(out).name} beside it: it counts the tests of the {counts}.")
     if public := public_warning(made.coater):
         explain(f"Warning: {public}")
     if made.count > 1:
         explain(f"Note: with {made.count:,} keys, every p is multiplied by {made.count:,}.")
-    explain("Publish or time-stamp this SHA-256 before the images, and keep the file unchanged.")
+    explain(
+        "Publish or time-stamp this SHA-256 before you publish the images, and keep the file "
+        "unchanged."
+    )
 
 
 def stamp(
@@ -92,13 +99,14 @@ def stamp(
     ] = None,
     token: Annotated[
         Path | None,
-        typer.Option("--token", help="Check this answer of an authority, which you have already."),
+        typer.Option("--token", help="Check this answer of an authority, if you already have one."),
     ] = None,
     calendar: Annotated[
         str | None,
         typer.Option(
             "--calendar",
-            help="Ask this OpenTimestamps calendar (https) instead; again to complete the proof.",
+            help="Ask this OpenTimestamps calendar (https) instead; run the command again "
+            "later to complete the proof.",
         ),
     ] = None,
     proof: Annotated[
@@ -113,12 +121,12 @@ def stamp(
         ),
     ] = None,
 ) -> None:
-    """Time-stamp a commitment by RFC 3161 or OpenTimestamps, or check a stamp that you have.
+    """Time-stamp a commitment (RFC 3161 or OpenTimestamps), or check a stamp that you have.
 
-    Only a hash of the file is sent. The stamp is written beside the commitment, under its name
-    with .tsr at the end, once it was checked against the root certificate. A proof of
-    OpenTimestamps has .ots at the end and takes some hours to become complete. Its exit code is 3,
-    because a header does not show that its block belongs to Bitcoin's chain.
+    Only a hash of the file is sent. The stamp is checked against the root certificate and written
+    beside the commitment, under the commitment's name with .tsr at the end. An OpenTimestamps proof
+    has .ots at the end and takes some hours to complete. With OpenTimestamps the exit code is 3
+    even if all is well, because a header does not show that its block belongs to Bitcoin's chain.
     """
     if sum(one is not None for one in (url, token, calendar, proof)) != 1:
         raise ConfigError(
@@ -128,7 +136,8 @@ def stamp(
     if calendar is not None or proof is not None:
         if roots is not None or (header is not None and proof is None):
             raise ConfigError(
-                "--root is for --url and --token, and --header for --proof; leave it out here."
+                "--root is only for --url and --token, and --header only for --proof; leave out "
+                "the one that does not belong."
             )
         _calendar_proof(file, calendar, proof, header)
     elif roots is None or header is not None:
@@ -151,7 +160,7 @@ def _authority_stamp(file: Path, roots: Path, url: str | None, token: Path | Non
             found = check_stamp(temporary, file, roots)
         explain(f"Keep {place.name} with the commitment.")
     say(f"{printable(file.name)} existed at {found.text}")
-    explain(f"This rests on {found.root}. Whether certificates were revoked was not checked.")
+    explain(f"This relies on {found.root}. Whether certificates were revoked was not checked.")
 
 
 def _calendar_proof(
@@ -179,7 +188,7 @@ def _calendar_proof(
         explain(f"Keep {place.name} with the commitment.")
     if not found.blocks:
         say(f"{place.name} is pending at {', '.join(found.calendars)}")
-        explain("Run the command with --calendar again in some hours to complete it.")
+        explain("Run the command with --calendar again in a few hours to complete it.")
         raise typer.Exit(SKIPPED)
     heights = " and ".join(f"{one.height:,}" for one in found.blocks)
     if header is None:
@@ -189,9 +198,9 @@ def _calendar_proof(
     block, known, latest = check_proof(found, _header_of(header))
     say(f"{printable(file.name)} existed at {known.time:%Y-%m-%d %H:%M:%S UTC}")
     explain(
-        f"This rests on the header of block {block.height:,} with hash {known.hash}. The block was "
-        f"made by {latest:%Y-%m-%d %H:%M} UTC at the latest. Its work was checked. Not checked: "
-        f"{PLACE}."
+        f"This relies on the header of block {block.height:,} with hash {known.hash}. The block "
+        f"was made by {latest:%Y-%m-%d %H:%M} UTC at the latest. Its work was checked. Not "
+        f"checked: {PLACE}."
     )
     raise typer.Exit(SKIPPED)
 

@@ -257,7 +257,7 @@ def refuse_existing(file: Path) -> None:
         it exists.
     """
     if file.exists():
-        raise EvidenceError(f"{file} exists already and is not overwritten; choose another name.")
+        raise EvidenceError(f"{file} already exists and was not overwritten; choose another name.")
 
 
 def split_assignment(text: str, option: str = "--set") -> tuple[str, str]:

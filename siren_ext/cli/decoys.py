@@ -12,7 +12,7 @@ from siren_ext.cli.options import Base, Device, Images, Quiet
 
 
 def decoys(
-    coater: Annotated[Path, typer.Argument(help="Your coater; one without a key.")],
+    coater: Annotated[Path, typer.Argument(help="Your coater; it must be one without a key.")],
     data: Images,
     base: Base,
     out: Annotated[Path, typer.Option("--out", help="Folder for the decoys.")],
@@ -21,15 +21,15 @@ def decoys(
         typer.Option(
             "--count",
             "-k",
-            help="Number of decoys, K: p of the first test is at least 2 / (K + 1).",
+            help="Number of decoys, K; the first test can't give a p below 2 / (K + 1).",
         ),
     ] = 39,
     surrogate: Annotated[
         Path | None,
         typer.Option(
             "--surrogate",
-            help="The LoRA (or model) of your clean images that 'train' left beside the coater, if "
-            "it is somewhere else now.",
+            help="The LoRA (or model) of your clean images that 'train' saved beside the coater, "
+            "if it has been moved.",
         ),
     ] = None,
     device: Device = "auto",
@@ -37,11 +37,11 @@ def decoys(
 ) -> None:
     """Make decoys of a coater that has no key: the same recipe with other random patterns.
 
-    Give the images and the base model that the coater was trained with. Every decoy takes as long
-    as the coater did (minutes with the preset 'coarse'), and 39 of them allow a risk of 0.05 in the
-    first test of the coater. Then 'siren-ext score --decoys' and 'siren-ext verify' rank the true
-    coater among them. Run the same command again to resume a stopped run, or with a larger --count
-    to make more.
+    Give the images and the base model that the coater was trained with. Each decoy takes as long to
+    train as the coater did (minutes with the preset 'coarse'). With 39 decoys the first test of the
+    coater can reach a risk of 0.05. Then 'siren-ext score --decoys' and 'siren-ext verify' rank the
+    true coater among them. Run the same command again to resume a stopped run, or with a larger
+    --count to make more.
     """
     from siren_ext.data.dataset import ImageSet
     from siren_ext.training.decoys import make_decoys

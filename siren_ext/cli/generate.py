@@ -69,7 +69,7 @@ def generate(
     size: Side = None,
     negative: Annotated[str | None, typer.Option("--negative", help="Negative prompt.")] = None,
     scale: Annotated[
-        float, typer.Option("--scale", help="Weight of adapters that are given without one.")
+        float, typer.Option("--scale", help="Weight of adapters that are given without a weight.")
     ] = 1.0,
     allow_partial: AllowPartial = False,
     limit: LimitOptions = None,
@@ -107,7 +107,9 @@ def generate(
     if suspect is None:
         source = _from_base(base, adapter, scale, allow_partial, device, batch_size)
     elif adapter is not None:
-        raise ConfigError("--adapter needs --base; give the LoRA file as --suspect instead.")
+        raise ConfigError(
+            "--adapter needs --base. With --suspect, give the LoRA file as --suspect itself."
+        )
     else:
         source = open_suspect(
             suspect,
@@ -188,7 +190,7 @@ def _from_base(
     from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
 
     if base is None:
-        raise ConfigError("There is no model to generate with; give --base or --suspect.")
+        raise ConfigError("No model was given; give --base or --suspect.")
     return LocalSuspect(
         base,
         [WeightedAdapter.parse(text, scale) for text in adapters or ()],

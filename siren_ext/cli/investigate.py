@@ -58,8 +58,8 @@ Alpha = Annotated[
     float,
     typer.Option(
         "--alpha",
-        help="Accepted risk of a false alarm. What that is depends on the test, see "
-        "'siren-ext verify --help'.",
+        help="Accepted risk of a false alarm. What that means depends on the test; see 'siren-ext "
+        "verify --help'.",
     ),
 ]
 

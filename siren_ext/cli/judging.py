@@ -267,5 +267,5 @@ def _pictures(folder: Path | None) -> list[Path]:
     if folder is None:
         return []
     if not (images := list_images(folder)):
-        raise ConfigError(f"{folder} holds no images to show; give a folder of images.")
+        raise ConfigError(f"{folder} has no images to show; give a folder of images.")
     return images

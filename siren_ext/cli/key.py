@@ -16,14 +16,23 @@ from siren_ext.files import locked, write_json
 if TYPE_CHECKING:
     from siren_ext.keys.coating_key import KeyRing
 
-NewFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; a new one.")]
+NewFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The file to write; it must not exist yet.")
+]
 OldFile = Annotated[Path, typer.Argument(metavar="FILE", help="A key file.")]
 Recipients = Annotated[
     list[str] | None,
-    typer.Option("--recipient", metavar="NAME", help="Recipient who gets a key; may be repeated."),
+    typer.Option(
+        "--recipient",
+        metavar="NAME",
+        help="Name of a recipient who gets a key of their own; may be repeated.",
+    ),
 ]
 Bits = Annotated[
-    int, typer.Option("--bits", min=16, max=512, help="Bits in the message, as in the coater.")
+    int,
+    typer.Option(
+        "--bits", min=16, max=512, help="Bits in the message; the same number as in the coater."
+    ),
 ]
 _ADVICE = (
     "Keep the file and its passphrase: without both you can't prove anything. Make backup copies."
@@ -36,7 +45,7 @@ def new(
     bits: Bits = 48,
     passphrase_env: PassphraseEnv = None,
 ) -> None:
-    """Draw a secret message for a keyed coater, one per recipient, into an encrypted file.
+    """Draw a secret message for a keyed coater, one per recipient, and save it encrypted.
 
     Messages are drawn from the operating system's random numbers and are never shown. An existing
     file is not overwritten.
@@ -55,7 +64,7 @@ def new(
 def add(file: OldFile, recipient: Recipients = None, passphrase_env: PassphraseEnv = None) -> None:
     """Draw keys for more recipients; the keys in the file stay as they are."""
     if not recipient:
-        raise ConfigError("There is nothing to add; name a recipient with --recipient.")
+        raise ConfigError("No recipient was given; name one with --recipient.")
     from siren_ext.keys.coating_key import FORMAT, KeyRing
     from siren_ext.keys.encrypted_file import require_encrypted
 
@@ -65,7 +74,7 @@ def add(file: OldFile, recipient: Recipients = None, passphrase_env: PassphraseE
         ring = KeyRing.load(file, secret).extended(recipient)
         ring.save(file, secret, replace=True)
     _list_keys(ring)
-    explain("An earlier commitment does not cover the new keys; make a new one.")
+    explain("An earlier commitment does not cover the new keys; make a new commitment.")
 
 
 def show(file: OldFile, passphrase_env: PassphraseEnv = None) -> None:
@@ -79,10 +88,10 @@ def salt(
     bits: Bits = 48,
     passphrase_env: PassphraseEnv = None,
 ) -> None:
-    """Draw the secret salt of keys that will be derived, so that nobody can choose them.
+    """Draw a secret salt from which keys will be derived later, so that nobody can choose the keys.
 
-    Then: commit --salt, commit stamp, key derive. Every recipient's key counts: p is multiplied by
-    their number.
+    Next steps: commit --salt, commit stamp, key derive. Every recipient counts: p is multiplied by
+    the number of recipients.
     """
     from siren_ext.keys.derived import KeySalt
 
@@ -95,12 +104,13 @@ def salt(
 
 def derive(
     file: NewFile,
-    salt: Annotated[Path, typer.Option("--salt", help="The salt of 'key salt'.")],
-    commitment: Annotated[Path, typer.Option("--commitment", help="The commitment to it.")],
+    salt: Annotated[Path, typer.Option("--salt", help="The salt file of 'key salt'.")],
+    commitment: Annotated[Path, typer.Option("--commitment", help="The commitment to the salt.")],
     timestamp: Annotated[Path, typer.Option("--timestamp", help="The commitment's time stamp.")],
     root: Annotated[Path, typer.Option("--root", help=ROOT_HELP)],
     rounds: Annotated[
-        Path | None, typer.Option("--round", help="JSON file: the round, as a drand server sends.")
+        Path | None,
+        typer.Option("--round", help="JSON file with the round, as a drand server sends it."),
     ] = None,
     url: Annotated[
         str | None, typer.Option("--url", help="Get the round from this drand server (https).")
@@ -109,8 +119,8 @@ def derive(
 ) -> None:
     """Derive keys from a salt and the first round of drand's quicknet after the time stamp.
 
-    Without --round and --url, prints which round that is. With --url the round is kept beside the
-    commitment.
+    Without --round and --url, the command prints which round that is. With --url, the round is
+    saved beside the commitment.
     """
     from siren_ext.evidence.beacon import CHAINS, QUICKNET, fetch_round, plain_round, read_round
     from siren_ext.evidence.chain import ChainFiles, derive_keys

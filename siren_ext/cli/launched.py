@@ -57,9 +57,9 @@ def surprise(environment: Mapping[str, str] = os.environ) -> str:
     if not by_accelerate or "WORLD_SIZE" in environment:
         return ""
     return (
-        "accelerate launch has started one process only, as it does with --cpu and without "
-        "several GPUs. For several processes on CPUs give it --multi_gpu, and siren-ext --device "
-        "cpu."
+        "accelerate launch has started only one process, as it does with --cpu or without several "
+        "GPUs. For several processes on CPUs, give --multi_gpu to accelerate launch and --device "
+        "cpu to siren-ext."
     )
 
 
@@ -97,8 +97,8 @@ def refuse_launched(what: str, *, given: bool) -> None:
     """
     if given and launched() is not None:
         raise ConfigError(
-            f"A launcher has started several processes, which can't share {what}. Leave the "
-            "launcher out, or that."
+            f"A launcher has started several processes, which can't share {what}. Leave out one "
+            "or the other."
         )
 
 

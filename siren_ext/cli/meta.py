@@ -33,20 +33,21 @@ if TYPE_CHECKING:
     from siren_ext.training.tasks import CorpusTasks, SetTasks
 
 ImageSets = Annotated[
-    list[Path] | None, typer.Argument(help="Image sets, or folders of image-set folders.")
+    list[Path] | None, typer.Argument(help="Image sets, or folders that contain image sets.")
 ]
 Corpus = Annotated[
     Path | None,
     typer.Option(
         "--corpus",
-        help="Draw the sets from the pocket model's corpus instead: a folder with images.npy and "
+        help="Take the sets from the pocket model's corpus instead: a folder with images.npy and "
         "captions.json.",
     ),
 ]
 Variant = Annotated[
     str | None,
     typer.Option(
-        "--variant", help="default (Reptile), or official: without the return to the start."
+        "--variant",
+        help="default (Reptile), or official (does not go back to the start after each set).",
     ),
 ]
 
@@ -57,16 +58,18 @@ def meta(
     sets: ImageSets = None,
     corpus: Corpus = None,
     start: Annotated[
-        str, typer.Option("--start", help="Coater to begin with: samples, start, a file or none.")
+        str, typer.Option("--start", help="Coater to start from: samples, start, a file or none.")
     ] = "none",
     working_size: WorkingSize = None,
     variant: Variant = None,
     tasks: Annotated[
-        int | None, typer.Option("--tasks", help="Number of small sets to adapt to.")
+        int | None, typer.Option("--tasks", help="Number of small sets to train on.")
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", help="Stop after the set that is in progress at this time."),
+        typer.Option(
+            "--minutes", help="Stop after this many minutes, once the current set is finished."
+        ),
     ] = None,
     seed: Seed = None,
     config: ConfigFile = None,
@@ -74,7 +77,7 @@ def meta(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Train a start coater over many small sets, for 'train --start' to adapt to yours.
+    """Train a start coater on many small sets, so that 'train --start' can adapt it to yours.
 
     It needs none of your images, and one start coater serves everybody with the same kind of base
     model. --set inner.NAME=VALUE changes the short training on each set, --set coater.NAME=VALUE
@@ -99,11 +102,13 @@ def meta(
     shape = values.pop("coater")
     chosen = MetaConfig.from_dict(values)
     if bool(sets) == (corpus is not None):
-        raise ConfigError("Expected either image sets or --corpus; give one of the two.")
+        raise ConfigError(
+            "Image sets and --corpus were both given, or neither; give exactly one of them."
+        )
     if shape and start != "none":
         raise ConfigError(
-            "[coater] settings describe a new coater, but --start names one to adapt; leave one "
-            "of them out."
+            "[coater] settings describe a new coater, but --start names a coater to adapt; leave "
+            "one of them out."
         )
     with watched(quiet) as progress:
         drawn, problems, notices = _tasks(sets, corpus, progress)

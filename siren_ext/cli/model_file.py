@@ -21,8 +21,8 @@ Controls = Annotated[
     typer.Option(
         "--control",
         metavar="MODEL",
-        help="Clean model that is subtracted: a LoRA that you trained on the originals, or "
-        "another model; several are averaged. By default nothing is subtracted.",
+        help="Clean model to subtract: a LoRA that you trained on the originals, or another "
+        "model; several are averaged. By default nothing is subtracted.",
     ),
 ]
 Others = Annotated[
@@ -30,12 +30,13 @@ Others = Annotated[
     typer.Option(
         "--other",
         metavar="LORA",
-        help="LoRA of other people's images for the same base model, such as any from a sharing "
-        "site; give a dozen. What these have learnt counts little, which shows a coating better.",
+        help="LoRA of other people's images for the same base model, for example from a sharing "
+        "site; give a dozen. What these LoRAs have learnt too then counts little, so a "
+        "coating shows more clearly.",
     ),
 ]
 Scale = Annotated[
-    float, typer.Option("--scale", help="Weight of adapters that are given without one.")
+    float, typer.Option("--scale", help="Weight of adapters that are given without a weight.")
 ]
 
 
@@ -163,7 +164,9 @@ def require_options(
     """
     if lost := [name for name, value in missing.items() if value is None]:
         verb = "is" if len(lost) == 1 else "are"
-        raise ConfigError(f"{' and '.join(lost)} {verb} missing; needed {because}.")
+        raise ConfigError(
+            f"{' and '.join(lost)} {verb} missing, but needed {because}; add what is missing."
+        )
     if extra := [name for name, value in given.items() if value]:
         verb, them = ("does", "it") if len(extra) == 1 else ("do", "them")
-        raise ConfigError(f"{' and '.join(extra)} {verb} not belong {because}; leave {them} out.")
+        raise ConfigError(f"{' and '.join(extra)} can't be used {because}; leave {them} out.")

@@ -23,16 +23,16 @@ def import_official(
         Path | None,
         typer.Option(
             "--data",
-            help="Your clean images; needed for a meta-learned pair, which has no centre: the "
-            "centre is computed from them.",
+            help="Your clean images. Needed for a meta-learned pair, which has no centre: it is "
+            "computed from them.",
         ),
     ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Make a coater of the two .pth files that SIREN's authors published.
+    """Make a coater from the two .pth files that SIREN's authors published.
 
-    The coater file records the SHA-256 of both. An existing file is never overwritten.
+    The coater file records the SHA-256 of both files. An existing file is never overwritten.
     """
     from siren_ext.coater import official
     from siren_ext.devices import pick_device
@@ -45,8 +45,8 @@ def import_official(
     say(made.summary)
     if made.images is not None:
         say(
-            f"To do so: siren-ext train {data} --base BASE --class-word WORD --start {out} --out "
-            "NEW.safetensors"
+            f"To do so, run: siren-ext train {data} --base BASE --class-word WORD --start {out} "
+            "--out NEW.safetensors"
         )
         report_notices(made.images.notices)
         report_skipped(made.images.problems, "file")

@@ -20,7 +20,7 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.")]
 Images = Annotated[Path, typer.Argument(help="Folder of images, kohya folder or dataset.toml.")]
 NewCoater = Annotated[Path, typer.Option("--out", help="Coater file to write.")]
 ReleasedCoater = Annotated[
-    Path, typer.Option("--coater", help="The coater that coated the published images.")
+    Path, typer.Option("--coater", help="The coater that the published images were coated with.")
 ]
 SuspectScores = Annotated[
     Path, typer.Option("--suspect", help="Scores of the suspicious model's images.")
@@ -30,21 +30,22 @@ ReportFolder = Annotated[Path, typer.Option("--out", help="Folder for the report
 ResultFolder = Annotated[Path, typer.Option("--out", help="Folder for all results.")]
 Prompts = Annotated[
     list[str] | None,
-    typer.Option("--prompt", help="Prompt; may be repeated, prompts are used in turn."),
+    typer.Option("--prompt", help="Prompt; may be repeated, and prompts are used in turn."),
 ]
 Count = Annotated[int | None, typer.Option("-n", "--count", help="Number of images to make.")]
 ImageSeed = Annotated[int | None, typer.Option("--seed", help="Image i is made with seed + i.")]
 SamplingSteps = Annotated[int | None, typer.Option("--steps", help="Sampling steps.")]
 Guidance = Annotated[
-    float | None, typer.Option("--guidance", help="Classifier-free guidance scale; 1 is none.")
+    float | None,
+    typer.Option("--guidance", help="Classifier-free guidance scale; 1 means no guidance."),
 ]
 Side = Annotated[
-    int | None, typer.Option("--size", help="Image side in pixels; 0 is the model's own.")
+    int | None, typer.Option("--size", help="Image side in pixels; 0 for the model's own size.")
 ]
 AllowPartial = Annotated[
     bool,
     typer.Option(
-        "--allow-partial", help="Load the parts of an adapter that fit and list the others."
+        "--allow-partial", help="Load the parts of an adapter that fit, and list those that don't."
     ),
 ]
 WorkingSize = Annotated[
@@ -52,28 +53,34 @@ WorkingSize = Annotated[
     typer.Option(
         "--working-size",
         metavar="PIXELS",
-        help="Side in pixels at which the coater sees images, or keep for that of --start. By "
-        "default it is changed if it does not fit the base model, and a message says so.",
+        help="Side in pixels at which the coater sees images, or keep for the size that --start "
+        "has. By default the size is changed if it does not fit the base model, and a "
+        "message says so.",
     ),
 ]
 Processes = Annotated[
     int,
     typer.Option(
-        "--processes", min=1, help="Processes that work, each with its own copy of the networks."
+        "--processes",
+        min=1,
+        help="Number of worker processes, each with its own copy of the networks.",
     ),
 ]
 Engine = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="Where the processes run: local (this machine) or ray (a Ray cluster; its machines "
-        "reach all files under the same paths, or as URLs such as s3://bucket/photos).",
+        help="Where the processes run: local (this machine) or ray (a Ray cluster; all its "
+        "machines must reach the files under the same paths, or as URLs such as "
+        "s3://bucket/photos).",
     ),
 ]
 ImageColumn = Annotated[
     str,
     typer.Option(
-        "--image-column", metavar="NAME", help="The column of images in Parquet files, if several."
+        "--image-column",
+        metavar="NAME",
+        help="The column of images in Parquet files, if there are several.",
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images processed at once.")]
@@ -82,7 +89,7 @@ Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, cuda:0 or mps.", rich_help_panel="Running")
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress display.", rich_help_panel="Running")
+    bool, typer.Option("--quiet", "-q", help="Don't show progress.", rich_help_panel="Running")
 ]
 Debug = Annotated[
     bool,
@@ -99,5 +106,5 @@ ConfigFile = Annotated[
 ]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Give one setting; may be repeated."),
+    typer.Option("--set", metavar="NAME=VALUE", help="Change one setting; may be repeated."),
 ]

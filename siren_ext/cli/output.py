@@ -74,8 +74,8 @@ def check_output(out: Path, kind: Kind, *, force: bool = False) -> None:
     found = kind_of(out)
     if found not in (kind, ""):
         raise ConfigError(
-            f"{out} exists and is not {_WORDS[kind]}; it is not replaced. Choose another name, or "
-            "add --force to replace it."
+            f"{out} exists and is not {_WORDS[kind]}, so it was not replaced. Choose another "
+            "name, or add --force to replace it."
         )
 
 
@@ -96,8 +96,8 @@ def _check_report(folder: Path, force: bool) -> None:
     if damaged or (seal is not None and seal.public):
         what = "a report with a damaged seal" if damaged else "a signed report"
         raise EvidenceError(
-            f"{folder} holds {what}, which is not replaced. Choose another folder, or add --force "
-            "to replace it."
+            f"{folder} contains {what}, which was not replaced. Choose another folder, or add "
+            "--force to replace it."
         )
     data, page = folder / JSON, folder / HTML
     if (is_present(data) and kind_of(data) not in ("report", "")) or (
@@ -105,8 +105,8 @@ def _check_report(folder: Path, force: bool) -> None:
     ):
         name = JSON if is_present(data) else HTML
         raise ConfigError(
-            f"{folder} holds a {name} that is not a report of siren-ext; it is not replaced. "
-            "Choose another folder, or add --force to replace it."
+            f"{folder} contains a {name} that is not a report of siren-ext, so it was not "
+            "replaced. Choose another folder, or add --force to replace it."
         )
 
 
@@ -129,8 +129,9 @@ def _check_pair(data: Path, page: Path, kind: str, what: str) -> None:
     foreign = is_present(data) and kind_of(data) not in (kind, "")
     if foreign or (is_present(page) and not is_present(data)):
         raise ConfigError(
-            f"{data.parent} holds {(data if foreign else page).name}, which is not {what} of "
-            "siren-ext; it is not replaced. Choose another folder, or add --force to replace it."
+            f"{data.parent} contains {(data if foreign else page).name}, which is not {what} of "
+            "siren-ext, so it was not replaced. Choose another folder, or add --force to replace "
+            "it."
         )
 
 
@@ -138,8 +139,8 @@ def _check_empty(folder: Path) -> None:
     """Refuse a folder that has files."""
     if is_folder(folder) and any(folder.iterdir()):
         raise ConfigError(
-            f"{folder} has files already, and nothing is overwritten. Choose a new folder, or add "
-            "--force to replace an earlier table in it."
+            f"{folder} already has files in it, and nothing was overwritten. Choose a new folder, "
+            "or add --force to replace an earlier table there."
         )
 
 

@@ -65,7 +65,7 @@ Published = Annotated[
 Unpublished = Annotated[
     Path,
     typer.Option(
-        "--unpublished", help="U: folder of images of the same kind that nobody has seen."
+        "--unpublished", help="U: folder of images of the same kind that nobody else has seen."
     ),
 ]
 Risk = Annotated[
@@ -74,19 +74,22 @@ Risk = Annotated[
 ]
 KeyedReport = Annotated[
     Path | None,
-    typer.Option("--keyed", help="Report of 'verify --key' on the same model, to state both."),
+    typer.Option(
+        "--keyed",
+        help="Report of 'verify --key' on the same model; this report then gives both verdicts.",
+    ),
 ]
 CompletedPictures = Annotated[
     int | None,
     typer.Option(
         "--pictures",
         min=0,
-        help="Half-hidden pictures of each set that the models complete for the report, as an "
-        "illustration; default 4, 0 for none.",
+        help="Number of pictures of each set that are half hidden and completed by the models, as "
+        "an illustration in the report; default 4, 0 for none.",
     ),
 ]
 Weight = Annotated[
-    float, typer.Option("--scale", help="Weight of adapters that are given without one.")
+    float, typer.Option("--scale", help="Weight of adapters that are given without a weight.")
 ]
 BaseModel = Annotated[
     str | None,
@@ -98,8 +101,8 @@ BlackBox = Annotated[
     str | None,
     typer.Option(
         "--suspect",
-        help="In place of the model's file, where only pictures or an API are at hand, which is "
-        f"weak evidence: {SUSPECT_HELP}",
+        help="Use this instead of the model's file if you only have its pictures or an API; this "
+        f"is weak evidence. Give {SUSPECT_HELP}",
     ),
 ]
 
@@ -130,12 +133,12 @@ def passive(
 ) -> None:
     """Test whether a model was trained on images that were never coated; write a report.
 
-    The model's file is needed, and two sets of the same kind by the same hand: images that were
-    published, and as many that nobody has seen. If the two sets differ in themselves, the verdict
-    is invalid. If only pictures of the model or an API are at hand, give --suspect: then the
-    report says whether its pictures are nearer to the published images, which is no accusation.
-    Run the same command again to resume a stopped one. The exit code is 0 for every verdict; read
-    the verdict from the report.
+    This needs the model's file and two sets of images of the same kind by the same artist: images
+    that were published, and as many that nobody else has seen. If the two sets differ in other ways
+    too, the verdict is invalid. If you only have the model's pictures or an API, give --suspect:
+    the report then says whether its pictures are closer to the published images, which is not an
+    accusation. Run the same command again to resume a stopped one. The exit code is 0 for every
+    verdict; read the verdict from the report.
     """
     from siren_ext.data.dataset import ImageSet
     from siren_ext.report.keyed_summary import keyed_summary
@@ -215,14 +218,14 @@ def _check_models(
     if suspect is not None:
         if adapter or pictures:
             raise ConfigError(
-                f"{'--adapter' if adapter else '--pictures'} was given with --suspect; expected it "
-                "with the model's file only. Give a LoRA file as --suspect itself, or test it with "
+                f"{'--adapter' if adapter else '--pictures'} was given with --suspect, but it is "
+                "only for a model's file. Give a LoRA file as --suspect itself, or test it with "
                 "--base and --adapter, which is stronger."
             )
         if judged.evidence not in ("losses", "likeness"):
             raise ConfigError(
-                f"test.evidence is {judged.evidence}, but of --suspect only pictures are compared; "
-                "leave it out."
+                f"test.evidence is {judged.evidence}, but with --suspect only pictures are "
+                "compared; leave test.evidence out."
             )
         check_base(
             base,
@@ -233,13 +236,15 @@ def _check_models(
     if base is None:
         raise ConfigError(
             "No model was given. Give the model's file with --base and the suspicious LoRA with "
-            "--adapter; if only its pictures or an API are at hand, give --suspect."
+            "--adapter; if you only have its pictures or an API, give --suspect."
         )
     if judged.evidence == "likeness":
-        raise ConfigError("test.evidence is likeness, which is for --suspect; leave it out.")
+        raise ConfigError(
+            "test.evidence is likeness, which is only for --suspect; leave test.evidence out."
+        )
     if adapter is None and control is None:
         raise ConfigError(
-            "There is no model to compare with. Give the suspicious LoRA with --adapter, so that "
+            "No model was given to compare with. Give the suspicious LoRA with --adapter, so that "
             "it is compared with its --base, or give an older model with --control."
         )
 
@@ -256,7 +261,9 @@ def _refuse_idle(
     names = [split_assignment(text)[0] for text in assign or ()]
     options += [f"--set {name}" for name in names if name.partition(".")[0] == idle]
     if options:
-        raise ConfigError(f"{options[0]} was given, which is for a test of {other}; leave it out.")
+        raise ConfigError(
+            f"{options[0]} was given, but it is only for a test of {other}; leave it out."
+        )
 
 
 def _opener(

@@ -70,13 +70,13 @@ def passphrase(what: str, variable: str | None, *, fresh: bool = False) -> str:
         if value is None:
             raise ConfigError(
                 f"The environment variable {str(variable)[:80]!r} is not set; set it to the "
-                "passphrase, or leave the option out to be asked."
+                "passphrase, or leave out the option to type the passphrase instead."
             )
         return value
     if not sys.stdin.isatty():
         raise ConfigError(
-            f"The passphrase of {what} is needed, but there is no terminal to ask at; use "
-            "--passphrase-env to name an environment variable that holds it."
+            f"The passphrase of {what} is needed, but there is no terminal to type it at; use "
+            "--passphrase-env to name an environment variable that contains it."
         )
     text = f"{'New passphrase' if fresh else 'Passphrase'} of {what}"
     return str(typer.prompt(text, hide_input=True, confirmation_prompt=fresh, err=True))

@@ -37,8 +37,8 @@ Method = Annotated[
     str | None,
     typer.Option(
         "--method",
-        help="lora, dreambooth, full, textual-inversion, svdiff or custom-diffusion; "
-        "lora unless given.",
+        help="lora, dreambooth, full, textual-inversion, svdiff or custom-diffusion (default "
+        "lora).",
     ),
 ]
 Written = Annotated[
@@ -53,8 +53,8 @@ ClassImages = Annotated[
     Path | None,
     typer.Option(
         "--class-images",
-        help="Images of the same kind of subject, for dreambooth and custom-diffusion; unless "
-        "given, the subsets of a dataset.toml with is_reg = true.",
+        help="Other images of the same kind of subject, for dreambooth and custom-diffusion. By "
+        "default, the subsets of a dataset.toml with is_reg = true.",
     ),
 ]
 Unlearn = Annotated[
@@ -62,7 +62,7 @@ Unlearn = Annotated[
     typer.Option(
         "--unlearn",
         help="Also unlearn this share of the images, those with the lowest loss, as somebody who "
-        "suspects a coating might (ABL).",
+        "suspects a coating might do (ABL).",
     ),
 ]
 Augment = Annotated[
@@ -70,8 +70,9 @@ Augment = Annotated[
     typer.Option(
         "--augment",
         metavar="NAME[:SETTING=VALUE,...]",
-        help="Do this to an image whenever it is used, such as crop or jpeg:quality=60; several "
-        "in order. 'siren-ext attack --list' shows all names and settings.",
+        help="Change every image in this way each time it is used, such as crop or "
+        "jpeg:quality=60; may be repeated, and is applied in order. 'siren-ext attack "
+        "--list' shows all names and settings.",
     ),
 ]
 
@@ -86,12 +87,16 @@ def personalize_(
         str | None,
         typer.Option(
             "--class-prompt",
-            help="What the class images show; they are generated with it if none are given.",
+            help="What the class images show. If no class images are given, they are generated "
+            "with this prompt.",
         ),
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option("--token", help="New word of textual-inversion and custom-diffusion."),
+        typer.Option(
+            "--token",
+            help="The new word that textual-inversion and custom-diffusion teach the model.",
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Training steps.")] = None,
     rank: Annotated[int | None, typer.Option("--rank", help="Rank of the LoRA.")] = None,
@@ -100,7 +105,7 @@ def personalize_(
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option("--prompt", help="Caption for all images, instead of their own captions."),
+        typer.Option("--prompt", help="One caption for all images, instead of their own captions."),
     ] = None,
     unlearn: Unlearn = None,
     augment: Augment = None,
@@ -113,7 +118,7 @@ def personalize_(
 ) -> None:
     """Train a LoRA or another kind of personalised model on a set of images.
 
-    Train the clean reference that 'verify' needs in the same way on the originals.
+    The clean reference that 'verify' needs is trained in the same way, on the originals.
     """
     from siren_ext.personalize.prior import open_sets
     from siren_ext.personalize.save import writes_file

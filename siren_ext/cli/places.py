@@ -90,6 +90,6 @@ def refuse_apart(what: str, *, given: bool, far: bool) -> None:
     """
     if given and far:
         raise ConfigError(
-            f"{what} needs one process and folders; expected no --processes, --engine, URLs or "
-            "shards."
+            f"{what} works only in one process and with folders; leave out --processes, --engine, "
+            "URLs and shards."
         )

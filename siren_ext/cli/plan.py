@@ -34,21 +34,27 @@ Effect = Annotated[
 ]
 Accuracy = Annotated[
     float | None,
-    typer.Option("--accuracy", help="Keyed test: share of right bits in single images, 0 to 1."),
+    typer.Option(
+        "--accuracy",
+        help="Keyed test: share of bits that are read correctly in single images, 0 to 1.",
+    ),
 ]
 Spread = Annotated[
     float,
-    typer.Option("--spread", help="Keyed test: how much this share varies between bits."),
+    typer.Option("--spread", help="Keyed test: how much this share varies from bit to bit."),
 ]
 Keys = Annotated[
-    int, typer.Option("--keys", min=1, help="Keyed test: keys in the key file; p times this.")
+    int,
+    typer.Option(
+        "--keys", min=1, help="Keyed test: number of keys in the key file; p is multiplied by it."
+    ),
 ]
 Number = Annotated[
     int,
     typer.Option(
         "--test",
         min=1,
-        help="Keyed test: number j of the test of the key file; p times j (j + 1).",
+        help="Keyed test: this is test number j of the key file; p is multiplied by j (j + 1).",
     ),
 ]
 
@@ -67,33 +73,38 @@ def plan(
         typer.Option("--alpha", help="Accepted risk of a false alarm; may be repeated."),
     ] = None,
     power: Annotated[
-        float, typer.Option("--power", help="Chance of catching a guilty model that you want.")
+        float,
+        typer.Option(
+            "--power", help="The chance of catching a guilty model that you want to have."
+        ),
     ] = 0.95,
     references: Annotated[
         int | None,
-        typer.Option("--references", help="Reference images; default: the pilot's, or 300."),
+        typer.Option(
+            "--references", help="Number of reference images; default: as in the pilot, or 300."
+        ),
     ] = None,
     low_end: Annotated[
         float | None,
         typer.Option(
             "--low-end",
-            help="Share of the lowest reference scores that the verdict searches, above 0 to 1; "
-            "default: that of verify.",
+            help="Share of the lowest reference scores that the verdict searches, above 0 and up "
+            "to 1; default: as in verify.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the simulation.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of the simulation.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Estimate how many images you need to test a suspicious model.
 
     Give a pilot (--suspect and --reference), an --effect, or the bit --accuracy of a keyed
-    coating. A plan is not evidence: don't use the pilot's images for the verdict.
+    coating. A plan is not evidence: don't use the pilot's images again for the verdict.
     """
     pilot = suspect is not None or reference is not None
     if pilot + (effect is not None) + (accuracy is not None) != 1:
         raise ConfigError(
-            "Expected exactly one basis for the plan: --suspect with --reference, --effect, or "
-            "--accuracy."
+            "A plan starts from exactly one of: --suspect with --reference, --effect, or "
+            "--accuracy. Give one of these."
         )
     levels = sorted(set(alpha or ALPHAS), reverse=True)
     if accuracy is not None:
@@ -102,7 +113,9 @@ def plan(
         m = 300 if references is None else references
         result = _from_effect(effect, levels, power, m, _share(low_end), seed)
     elif suspect is None or reference is None:
-        raise ConfigError("A pilot needs both --suspect and --reference; give both.")
+        raise ConfigError(
+            "A pilot needs both --suspect and --reference, but only one was given; give both."
+        )
     else:
         share = _share(low_end)
         result = _from_pilot(suspect, reference, levels, power, references, share, seed)

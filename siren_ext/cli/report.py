@@ -42,12 +42,14 @@ ScoredImages = Annotated[
     Path | None,
     typer.Option(
         "--images",
-        help="Folder of images to compare with the scored ones; with --model: your originals.",
+        help="Folder of images to compare with the scored images; with --model: your originals.",
     ),
 ]
 Features = Annotated[
     Path | None,
-    typer.Option("--suspect", help="With --key or --opening: scores with features."),
+    typer.Option(
+        "--suspect", help="With --key or --opening: the suspicious model's scores, with features."
+    ),
 ]
 MeasuredModel = Annotated[
     str | None,
@@ -67,7 +69,9 @@ CheckedCoater = Annotated[
 Ledger = Annotated[Path | None, typer.Option("--ledger", help="The ledger that counts the tests.")]
 OpenedBits = Annotated[
     Path | None,
-    typer.Option("--opening", help="Opened bits of 'report open', to test these alone."),
+    typer.Option(
+        "--opening", help="File of bits opened by 'report open', to test these bits alone."
+    ),
 ]
 OpeningStamp = Annotated[
     Path | None,
@@ -113,10 +117,10 @@ def check(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Recompute a report's figures, verdict and page, and check signature, commitment and ledger.
+    """Recompute a report's figures, verdict and page; check its signature, commitment and ledger.
 
     Exits with code 2 if anything differs, and with code 3 if nothing differs but something could
-    not be checked with what was given. Whether the scores are those of the images can only be
+    not be checked with what was given. Whether the scores really belong to the images can only be
     checked by scoring the images again.
     """
     from siren_ext.data.image_files import list_images
@@ -128,7 +132,9 @@ def check(
     from siren_ext.scoring.score_set import ScoreSet
 
     if opening is None and not (opening_timestamp is None and named_round is None):
-        raise ConfigError("--opening-timestamp and --named-round need an --opening; give one.")
+        raise ConfigError(
+            "--opening-timestamp and --named-round need --opening; add it, or leave them out."
+        )
     if (key is None) != (suspect is None) and (suspect is None or opening is None):
         raise ConfigError("The keyed test needs both --key and --suspect; give both.")
     again = {"--adapter": adapter, "--control": control, "--other": other}
@@ -215,7 +221,7 @@ def _measured_again(
 
 def open_(
     file: ReportFile,
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write; a new one.")],
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write; it must not exist yet.")],
     key: Annotated[Path, typer.Option("--key", help="The key file.")],
     suspect: Annotated[
         Path, typer.Option("--suspect", help="The scores from which the report was made.")
@@ -227,11 +233,13 @@ def open_(
     ] = None,
     commitment: Annotated[
         Path | None,
-        typer.Option("--commitment", help="To seal: the commitment to the key."),
+        typer.Option("--commitment", help="To seal the bits: the commitment to the key."),
     ] = None,
     sealed: Annotated[
         Path | None,
-        typer.Option("--sealed", help="To open: the sealed file. Without it, one is written."),
+        typer.Option(
+            "--sealed", help="To open bits: the sealed file. Without it, a sealed file is written."
+        ),
     ] = None,
     timestamp: Annotated[
         Path | None, typer.Option("--timestamp", help="With --sealed: its time stamp.")
@@ -240,7 +248,10 @@ def open_(
     named_round: Annotated[
         int | None,
         typer.Option(
-            "--named-round", min=1, max=10**10, help="With --sealed: the round somebody named."
+            "--named-round",
+            min=1,
+            max=10**10,
+            help="With --sealed: the round that the other side named.",
         ),
     ] = None,
     rounds: Annotated[
@@ -253,15 +264,19 @@ def open_(
 ) -> None:
     """Show a third party some bits of the key, chosen by a public random number, and no others.
 
-    First without --sealed: the file that is written fixes all bits and reveals none. Hand it over
-    or time-stamp it. Then with --sealed and a later round of the beacon, which chooses the bits.
+    First run it without --sealed: the file that it writes fixes all bits and reveals none. Hand
+    that file over or have it time-stamped. Then run it again with --sealed and a later round of the
+    beacon, which chooses the bits.
 
-    Opened bits are spent: whoever knows them can write them into pictures.
+    Opened bits can't be used as proof again: anybody who knows them can write them into pictures.
     """
     refuse_existing(out)
     if sealed is None:
         if commitment is None or (timestamp, root, named_round, rounds, url) != (None,) * 5:
-            raise ConfigError("Give the --commitment to seal, or a --sealed file to open its bits.")
+            raise ConfigError(
+                "Give --commitment to write a sealed file, or give a --sealed file to open "
+                "its bits."
+            )
         with_key = _Owner(file, key, recipient, suspect, passphrase_env)
         _seal(with_key, commitment, bits, out)
         return
@@ -271,7 +286,10 @@ def open_(
         )
     number = _number(sealed, timestamp, root, named_round)
     if url is not None and number is None:
-        raise ConfigError("Which round to get follows from --timestamp or --named-round; give one.")
+        raise ConfigError(
+            "--timestamp or --named-round is needed, because it decides which round to get; "
+            "give one of them."
+        )
     found = _round(rounds, url, number)
     _open(_Owner(file, key, recipient, suspect, passphrase_env), sealed, found, number, out)
 
@@ -301,8 +319,8 @@ def _seal(owner: _Owner, commitment: Path, bits: int | None, out: Path) -> None:
     made = seal_bits(*owner.opened(), commitment, bits or BITS)
     say(f"SHA-256 of {out.name}: {save_sealed(made, out)}")
     explain(
-        "Hand this file over and let the other side name a round of drand's quicknet that is still "
-        "to come, or have it time-stamped. Then open its bits with --sealed."
+        "Hand this file over and let the other side name a future round of drand's quicknet, or "
+        "have the file time-stamped. Then open its bits with --sealed."
     )
 
 
@@ -316,7 +334,10 @@ def _number(
     if timestamp is None:
         return named
     if root is None or named is not None:
-        raise ConfigError("--timestamp needs a --root, and it decides the round; name none.")
+        raise ConfigError(
+            "--timestamp needs --root. The time stamp decides the round, so leave out "
+            "--named-round."
+        )
     return CHAINS[QUICKNET].first_after(check_stamp(timestamp, sealed, root).latest)
 
 
@@ -336,7 +357,7 @@ def _open(owner: _Owner, sealed: Path, found: Round, number: int | None, out: Pa
     shown = open_bits(folder, key, scores, text, found, number)
     save_opening(shown, out)
     say(f"{len(shown.opened)} of {key.bits} bits opened by round {found.round:,}: {out}")
-    explain("Whoever has this file can write the opened bits into pictures.")
+    explain("Anybody who has this file can write the opened bits into pictures.")
 
 
 def register(app: typer.Typer) -> None:
@@ -348,7 +369,7 @@ def register(app: typer.Typer) -> None:
         the program.
     """
     group = typer.Typer(no_args_is_help=True)
-    app.add_typer(group, name="report", help="Check a report, or show bits of its key.")
+    app.add_typer(group, name="report", help="Check a report, or show some bits of its key.")
     command(group, "check", example="siren-ext report check report/report.json")(check)
     command(
         group,

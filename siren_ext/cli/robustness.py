@@ -31,14 +31,20 @@ def robustness_(
     passphrase_env: PassphraseEnv = None,
     count: Annotated[
         int | None,
-        typer.Option("-n", "--count", help="Most images to use (default 48; 24 or more)."),
+        typer.Option(
+            "-n",
+            "--count",
+            help="Largest number of images to use (default 48; at least 8, but use 24 or more "
+            "for narrower intervals).",
+        ),
     ] = None,
     names: Annotated[
         str | None,
         typer.Option(
             "--with",
             metavar="NAME[,NAME...]",
-            help="Attacks ('siren-ext attack --list'); by default all quick ones.",
+            help="Attacks to use ('siren-ext attack --list' shows them); by default all quick "
+            "ones.",
         ),
     ] = None,
     force: Force = False,
@@ -47,12 +53,12 @@ def robustness_(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Coat a sample of your images, attack it, and say what is left of the coating.
+    """Coat a sample of your images, attack the copies, and measure what is left of the coating.
 
     Writes a table (robustness.json, robustness.csv) and a page (robustness.html). It is about the
     coating in the images, not about what a model learns from them. A keyed coater can be tested
-    without --key: a message is then drawn for the test. Run the same command again to resume a
-    stopped run.
+    without --key: a random message is then used for the test. Run the same command again to resume
+    a stopped run.
     """
     from siren_ext.coater.bundled import coater_path
     from siren_ext.coater.coater import Coater

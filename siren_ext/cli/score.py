@@ -35,15 +35,15 @@ def score(
         Path | None,
         typer.Option(
             "--centre",
-            help="Scores of 20 or more other, uncoated pictures of the same kind: what the coater "
-            "reads in those too is subtracted. Decide this before any test.",
+            help="Scores of 20 or more other, uncoated pictures of the same kind. What the coater "
+            "also finds in those is subtracted. Decide on this before any test.",
         ),
     ] = None,
     decoys: Annotated[
         Path | None,
         typer.Option(
             "--decoys",
-            help="Folder of 'siren-ext decoys': score the images by these coaters too, so that "
+            help="Folder of 'siren-ext decoys': score the images with these coaters too, so that "
             "'verify' can rank the true one among them.",
         ),
     ] = None,

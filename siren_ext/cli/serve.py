@@ -17,7 +17,9 @@ from siren_ext.cli.passphrase import KeyFile, PassphraseEnv
 
 Host = Annotated[
     str,
-    typer.Option("--host", help="Address to listen on; other than this machine needs a token."),
+    typer.Option(
+        "--host", help="Address to listen on; if other machines can reach it, a token is required."
+    ),
 ]
 Port = Annotated[
     int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
@@ -27,7 +29,7 @@ TokenFile = Annotated[
     typer.Option(
         "--token-file",
         metavar="FILE",
-        help="Requests must carry a token of this file, which has one on each line.",
+        help="Requests must send one of the tokens in this file, which has one per line.",
     ),
 ]
 TokenEnv = Annotated[
@@ -37,17 +39,23 @@ TokenEnv = Annotated[
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", help="Images coated at once, on a core each (default 1).")
+    int | None,
+    typer.Option(
+        "--workers", help="Number of images coated at the same time, one core each (default 1)."
+    ),
 ]
 Queue = Annotated[
     int | None,
-    typer.Option("--queue", help="Further requests that may wait (default 16); others get 503."),
+    typer.Option(
+        "--queue", help="Number of further requests that may wait (default 16); others get 503."
+    ),
 ]
 MaxBytes = Annotated[
-    int | None, typer.Option("--max-bytes", help="Largest upload (default 33554432).")
+    int | None, typer.Option("--max-bytes", help="Largest upload in bytes (default 33554432).")
 ]
 MaxPixels = Annotated[
-    int | None, typer.Option("--max-pixels", help="Most pixels of an image (default 40000000).")
+    int | None,
+    typer.Option("--max-pixels", help="Largest number of pixels in an image (default 40000000)."),
 ]
 FileFormat = Annotated[
     str | None,
@@ -82,11 +90,11 @@ def serve(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Coat images that are sent by HTTP, until Ctrl-C or SIGTERM.
+    """Coat images that are sent over HTTP, until Ctrl-C or SIGTERM.
 
     POST /coat takes an image as the body of the request and answers with the coated image; GET
-    /health says whether the service is up, GET /metrics has counters for Prometheus. A stop
-    finishes what was accepted. --quiet shows warnings only.
+    /health says whether the service is up, GET /metrics has counters for Prometheus. When it stops,
+    requests that were accepted are finished first. --quiet shows warnings only.
     """
     from siren_ext.cli.terminal import StopRequest
     from siren_ext.coater.bundled import coater_path, public_warning

@@ -114,8 +114,10 @@ def captions_of(file: Path | None, images: ImageSet | None = None) -> tuple[str,
     try:
         lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not UTF-8; expected one caption a line.") from error
+        raise ConfigError(
+            f"{file} is not UTF-8; expected a text file in UTF-8 with one caption per line."
+        ) from error
     found = tuple(dict.fromkeys(line for line in lines if line))
     if not found:
-        raise ConfigError(f"{file} holds no caption; expected one a line.")
+        raise ConfigError(f"{file} has no captions in it; expected one per line.")
     return found

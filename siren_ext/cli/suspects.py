@@ -37,8 +37,8 @@ TokenVariables = Annotated[
     typer.Option(
         "--token-env",
         metavar="NAME",
-        help="Environment variable that a TOML file may send as the token, besides those that "
-        "begin with SIREN_; may be repeated.",
+        help="Environment variable whose value a TOML file may send as the token, besides those "
+        "that begin with SIREN_; may be repeated.",
     ),
 ]
 TrustedHosts = Annotated[
@@ -46,8 +46,7 @@ TrustedHosts = Annotated[
     typer.Option(
         "--trust-host",
         metavar="HOST",
-        help="Host that a TOML file may use, in place of the question at the terminal; may be "
-        "repeated.",
+        help="Host that a TOML file may use, so that you are not asked about it; may be repeated.",
     ),
 ]
 _LIST = "trusted_hosts.txt"
@@ -191,7 +190,9 @@ def _stored() -> str:
     try:
         return read_bytes(file, error=ConfigError, max_bytes=_MAX_LIST).decode()
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not UTF-8; expected one host a line.") from error
+        raise ConfigError(
+            f"{file} is not UTF-8; expected a text file in UTF-8 with one host per line."
+        ) from error
 
 
 def _ask(what: str, hosts: Sequence[str]) -> bool:
@@ -204,5 +205,8 @@ def _ask(what: str, hosts: Sequence[str]) -> bool:
         with atomic(hosts_file(), 0o600) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     except OSError as error:
-        explain(f"Note: {hosts_file()} can't be written ({error.strerror}); you are asked again.")
+        explain(
+            f"Note: {hosts_file()} can't be written ({error.strerror}), so you will be asked "
+            "again next time."
+        )
     return True

@@ -33,13 +33,13 @@ def trace(
     suspect: SuspectScores,
     key: Annotated[Path, typer.Option("--key", help="Key file with several recipients.")],
     alpha: Annotated[
-        float, typer.Option("--alpha", help="Accepted risk of naming any recipient wrongly.")
+        float, typer.Option("--alpha", help="Accepted risk of wrongly naming any recipient.")
     ] = 1e-3,
     coater: Annotated[
         Path | None,
         typer.Option(
             "--coater",
-            help="With the measurement of a model's file: the coater, unless it is bundled.",
+            help="With a measurement of a model's file: the coater, unless it is a bundled one.",
         ),
     ] = None,
     commitment: CommitmentFile = None,
@@ -50,11 +50,11 @@ def trace(
     as_json: AsJson = False,
     passphrase_env: PassphraseEnv = None,
 ) -> None:
-    """Find whose copy a model was trained on, with a keyed test per recipient.
+    """Find out whose copy a model was trained on, with one keyed test per recipient.
 
-    The values of p are corrected for the number of recipients and of earlier tests of the key file,
+    The p-values are corrected for the number of recipients and for earlier tests of the key file,
     which its ledger counts. The copy may have been passed on or stolen, so the recipient need not
-    have trained the model. A measurement of a model's file is tested as 'verify' does, by whole
+    have trained the model. A measurement of a model's file is tested as in 'verify', by whole
     changes and bits together.
     """
     from siren_ext.evidence.chain import check_scores
@@ -116,8 +116,8 @@ def _coater_of(scores: ScoreSet, suspect: Path, coater: Path | None) -> Coater |
         return None
     if not scores.whole:
         raise ConfigError(
-            f"--coater was given, but {suspect} is no measurement of a model's file by whole "
-            "changes, so that no coater is needed; leave it out."
+            f"--coater was given, but {suspect} is not a measurement of a model's file by whole "
+            "changes, so no coater is needed; leave --coater out."
         )
     return Coater.load(coater_path(coater))
 

@@ -34,31 +34,33 @@ from siren_ext.cli.options import (
 from siren_ext.errors import ConfigError
 
 _KEY_NEXT = (
-    "Coat with it and a key: 'siren-ext key new keys.json' makes the key, and 'siren-ext coat' "
-    "takes both (--coater and --key)."
+    "To coat with it you also need a key: 'siren-ext key new keys.json' makes one, and 'siren-ext "
+    "coat' takes both (--coater and --key)."
 )
 Start = Annotated[
     str | None,
     typer.Option(
         "--start",
         help="Coater to adapt: start (bundled, trained on many sets), samples, a file or none. "
-        "The preset 'default' adapts start, unless --set coater.NAME describes a new coater; the "
-        "other presets make a new one.",
+        "The preset 'default' adapts start, unless --set coater.NAME describes a new coater; "
+        "the other presets make a new coater.",
     ),
 ]
 Preset = Annotated[
     str | None,
     typer.Option(
         "--preset",
-        help="Settings to begin with. keyed is used if you choose none: 48 bits, for a key. "
-        "Without a key: default (a fine pattern), coarse (a tint that models learn sooner), "
-        "official (SIREN's code) or paper (SIREN's text). With --config or a --start coater and no "
-        "--preset, it is 'default'.",
+        help="Settings to begin with. If you choose none, it is keyed: 48 bits, for use with a "
+        "key. Presets without a key: default (a fine pattern), coarse (a tint that models "
+        "learn sooner), official (as in SIREN's code) or paper (as in SIREN's text). With "
+        "--config or a --start coater and no --preset, it is 'default'.",
     ),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option("--steps", help="Training steps; the published presets default to 60 epochs."),
+    typer.Option(
+        "--steps", help="Training steps; for official and paper the default is 60 epochs."
+    ),
 ]
 
 
@@ -79,9 +81,9 @@ def train(
 ) -> None:
     """Train a coater for your images. Keep the coater secret.
 
-    A LoRA is trained on the clean images first, as a stand-in for somebody else's model; the
-    coater is then trained against it. Run the same command again to resume a stopped run. A
-    keyed coater is used with a key: 'siren-ext key new keys.json' makes one.
+    First a LoRA is trained on the clean images, as a stand-in for somebody else's model; then the
+    coater is trained against it. Run the same command again to resume a stopped run. A keyed coater
+    is used with a key: 'siren-ext key new keys.json' makes one.
     """
     from siren_ext.coater.bundled import coater_path, usual_start
     from siren_ext.coater.coater import Coater

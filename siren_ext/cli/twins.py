@@ -31,12 +31,13 @@ def twins_(
         typer.Option(
             "--control",
             metavar="MODEL",
-            help="Model that did not see the published copies, whose preferences are taken out: "
-            "base (the default with an adapter), a LoRA of the originals, another model, or none.",
+            help="Model that did not see the published copies, whose preferences are subtracted: "
+            "base (the default with an adapter), a LoRA of the originals, another model, or "
+            "none.",
         ),
     ] = None,
     scale: Annotated[
-        float, typer.Option("--scale", help="Weight of adapters that are given without one.")
+        float, typer.Option("--scale", help="Weight of adapters that are given without a weight.")
     ] = 1.0,
     allow_partial: AllowPartial = False,
     force: Force = False,
@@ -45,11 +46,12 @@ def twins_(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Compare, by a model's own file, the published copies of images with their twins.
+    """Test with a model's file whether it prefers the published copies to their twins.
 
-    A model that was trained on the published copies denoises them better than their twins; any
-    other model can't know which copy a coin chose. 'siren-ext verify --suspect OUT' tests it. Run
-    the same command again to resume a stopped one.
+    For every image, a coin toss decided which of two copies was published. A model that was trained
+    on the published copies denoises them better than their twins; any other model can't know which
+    copy was chosen. 'siren-ext verify --suspect OUT' tests this. Run the same command again to
+    resume a stopped one.
     """
     import torch
 

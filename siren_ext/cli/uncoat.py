@@ -14,17 +14,21 @@ from siren_ext.cli.options import Assignments, ConfigFile, Device, Quiet, Seed
 def uncoat_(
     coated: Annotated[Path, typer.Argument(help="Folder of coated images.")],
     clean: Annotated[
-        Path, typer.Argument(help="Folder of the same images without coating, of the same names.")
+        Path,
+        typer.Argument(help="Folder of the same images without a coating, under the same names."),
     ],
     out: Annotated[Path, typer.Option("--out", help="The network's .safetensors file to write.")],
     width: Annotated[
         int | None, typer.Option("--width", help="Channels of the first level; 16 suits a CPU.")
     ] = None,
     size: Annotated[
-        int | None, typer.Option("--size", help="Side in pixels of the views of the images.")
+        int | None,
+        typer.Option(
+            "--size", help="Side in pixels of the square copies of the images used for training."
+        ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", help="How often each pair is seen.")
+        int | None, typer.Option("--epochs", help="How often each pair is used.")
     ] = None,
     seed: Seed = None,
     config: ConfigFile = None,
@@ -34,8 +38,8 @@ def uncoat_(
 ) -> None:
     """Train a network that removes coatings, for 'attack --with uncoat'.
 
-    Coat images that you need not protect, train on them, and see what the network leaves of the
-    coating in other pictures. Run the same command again to resume a stopped run.
+    Coat images that don't need protection, train on them, and see how much of the coating the
+    network leaves in other pictures. Run the same command again to resume a stopped run.
     """
     from siren_ext.attacks.uncoat_training import UncoatConfig, matched, train_uncoater
     from siren_ext.data.dataset import ImageSet
@@ -52,8 +56,8 @@ def uncoat_(
     pairs = len(matched(first, second)[0])
     if pairs < max(len(first), len(second)):
         say(
-            f"It was trained on {pairs} pairs: of {len(first)} coated and {len(second)} clean "
-            "images, the others have no partner of their name."
+            f"It was trained on {pairs} pairs, from {len(first)} coated and {len(second)} clean "
+            "images. The other images have no partner of the same name."
         )
     report_skipped([*first.problems, *second.problems], "file")
 

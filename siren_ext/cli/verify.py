@@ -55,8 +55,8 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="BASE",
-        help="Instead of --suspect, test the model's file: pocket (bundled), a diffusers folder or "
-        "a checkpoint, the base of the --adapter if there is one.",
+        help="Instead of --suspect, test the model's file: pocket (bundled), a diffusers folder "
+        "or a checkpoint. With --adapter, this is its base model.",
     ),
 ]
 Originals = Annotated[
@@ -70,15 +70,16 @@ ShowTint = Annotated[
     typer.Option(
         "--show-tint",
         help="With --model or a measurement: show what the model adds to images, and what the "
-        "coating adds. Whoever has report and coater can then work out the message.",
+        "coating adds. Anybody who has the report and the coater can then work out the "
+        "message.",
     ),
 ]
 VerifiedCoater = Annotated[
     Path | None,
     typer.Option(
         "--coater",
-        help="With --model, a measurement of a model or --commitment: the coater file. That of a "
-        "measurement is needed unless it is bundled.",
+        help="With --model, a measurement of a model or --commitment: the coater file. For a "
+        "measurement it is needed unless it is a bundled one.",
     ),
 ]
 References = Annotated[
@@ -98,17 +99,22 @@ Alpha = Annotated[
     typer.Option(
         "--alpha",
         help="Accepted risk of a false alarm, default 1e-6. With a key: share of random keys that "
-        "may fit as well. With innocent models: risk that another one of their kind is accused. "
-        "With a reference: risk that a model that does not differ from it counts as lower.",
+        "may fit equally well. With innocent models: risk that another model of their kind "
+        "is accused. With a reference: risk that a model that is no different from it is "
+        "found lower.",
     ),
 ]
 Mimicries = Annotated[
     Path | None,
-    typer.Option("--mimicries", help="Suspicious model's images, to show in the report."),
+    typer.Option(
+        "--mimicries", help="Folder of the suspicious model's images, to show in the report."
+    ),
 ]
 ReferenceMimicries = Annotated[
     Path | None,
-    typer.Option("--reference-mimicries", help="Reference's images, to show in the report."),
+    typer.Option(
+        "--reference-mimicries", help="Folder of the reference's images, to show in the report."
+    ),
 ]
 CommitmentFile = Annotated[
     Path | None,
@@ -125,11 +131,14 @@ Root = Annotated[
     typer.Option("--root", help=f"With --timestamp: {ROOT_HELP[0].lower()}{ROOT_HELP[1:]}"),
 ]
 BeaconRound = Annotated[
-    Path | None, typer.Option("--round", help="With --salt: the round that the key came from.")
+    Path | None,
+    typer.Option("--round", help="With --salt: file with the round that the key was derived with."),
 ]
 Salt = Annotated[
     Path | None,
-    typer.Option("--salt", help="With --commitment: the salt of a derived key, to derive it."),
+    typer.Option(
+        "--salt", help="With --commitment: the salt of a derived key, to derive the key again."
+    ),
 ]
 SigningKey = Annotated[
     Path | None,
@@ -179,13 +188,13 @@ def verify_(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Test whether the suspicious model was trained on the coated images; write a report.
+    """Test whether a suspicious model was trained on the coated images; write a report.
 
     Give a --key, a --reference, several --innocent models, or all of them, or scores made with
-    'siren-ext score --decoys'. All tests that they allow are run, and the strictest one decides,
+    'siren-ext score --decoys'. Every test that these allow is run, and the strictest one decides,
     even if it is inconclusive. If you have the model's file, give --model, --images, --coater and
-    --key in place of scores; run the same command again to resume a stopped one. The exit code is
-    0 for every verdict; read the verdict from the report or its JSON file.
+    --key in place of scores; run the same command again to resume a stopped one. The exit code is 0
+    for every verdict; read the verdict from the report or its JSON file.
     """
     chosen, plan = _settings(config, assign, alpha)
     options: dict[str, object]
@@ -259,8 +268,8 @@ def _print(found: Judged, terms: Terms) -> None:
         )
     if found.measurement is not None:
         explain(
-            f"The measurement is kept in {found.measurement}. It can reveal the message: keep it "
-            "as secret as the key."
+            f"The measurement was saved as {found.measurement}. It can reveal the message: keep "
+            "it as secret as the key."
         )
     say(str(found.page))
     report_skipped(found.problems, "image")

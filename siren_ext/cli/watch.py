@@ -29,20 +29,22 @@ Once = Annotated[
     bool, typer.Option("--once", help="Coat what is there and stop, for a scheduled job.")
 ]
 Interval = Annotated[
-    float | None, typer.Option("--interval", help="Seconds between two looks (default 2).")
+    float | None,
+    typer.Option("--interval", help="Seconds between checks of the folder (default 2)."),
 ]
 Settle = Annotated[
     float | None,
     typer.Option(
-        "--settle", help="Seconds without a change after which a file is complete (default 2)."
+        "--settle",
+        help="Seconds without a change after which a file counts as complete (default 2).",
     ),
 ]
 Poll = Annotated[
     bool,
     typer.Option(
         "--poll",
-        help="Look at every interval instead of waiting for the system's events, which network "
-        "shares do not send.",
+        help="Check the folder at every interval instead of waiting for the system's file events, "
+        "which network shares don't send.",
     ),
 ]
 
@@ -69,10 +71,10 @@ def watch(
 ) -> None:
     """Coat every image that is added to a folder, until Ctrl-C or SIGTERM.
 
-    The files, settings and manifest are those of 'siren-ext coat', which can be used on the same
-    folders between two watches. A file is read once it has stopped changing; temporary names are
-    ignored. A file that can't be read is named once and tried again every minute. With --once,
-    exit code 3 says that some could not be read.
+    Files, settings and manifest are the same as with 'siren-ext coat', which can be used on the
+    same folders while no watch is running. A file is read once it has stopped changing; files with
+    temporary names are ignored. A file that can't be read is named once and tried again every
+    minute. With --once, exit code 3 means that some files could not be read.
     """
     from siren_ext.cli.terminal import StopRequest, terminal_progress
     from siren_ext.coater.bundled import coater_path, public_warning

@@ -91,4 +91,4 @@ def check_fit(config: CoaterConfig, weights: dict[str, Tensor], name: str) -> No
         or weights[key].is_meta
     )
     if wrong:
-        raise CoaterError(f"{name} does not fit its settings: {', '.join(wrong[:8])}.")
+        raise CoaterError(f"{name} does not match its settings: {', '.join(wrong[:8])}.")

@@ -106,8 +106,8 @@ def refuse_existing(out: Path) -> None:
     """
     if out.exists():
         raise CoaterError(
-            f"{out} exists already. It is not overwritten, because images coated with it can only "
-            "be verified with this file; choose another name."
+            f"{out} already exists. It was not overwritten, because images coated with it can "
+            "only be verified with this file; choose another name."
         )
 
 

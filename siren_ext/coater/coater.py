@@ -150,13 +150,13 @@ class Coater:
         if message is None:
             if bits:
                 raise CoaterError(
-                    f"This coater is keyed and no message was given; give a key of {bits} bits "
+                    f"This coater is keyed, but no message was given; give a key of {bits} bits "
                     "('siren-ext key new' makes one)."
                 )
             return ()
         shape = tuple(message.shape)
         if not bits:
-            raise CoaterError("A key was given, but this coater is not keyed and takes none.")
+            raise CoaterError("A key was given, but this coater is not keyed; leave the key out.")
         # derivatives with respect to the message are taken at any point, such as zero
         signs = message.requires_grad or bool((message.abs() == 1).all())
         if shape not in ((bits,), (count, bits)) or not signs:

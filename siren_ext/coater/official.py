@@ -56,7 +56,7 @@ class ImportedCoater:
         """Where the centre comes from and what that means for the user, in a sentence or two."""
         if self.images is None:
             return (
-                "The centre comes from the extractor's file: the pair was trained for a set of "
+                "The centre comes from the extractor's file: the pair was trained for one set of "
                 "images and is a coater for that set."
             )
         return (
@@ -210,8 +210,8 @@ def mean_coated_feature(coater: Coater, images: ImageSet, *, progress: Progress 
         progress.advance(1, item.name)
     if not bool(torch.isfinite(total).all()):
         raise CoaterError(
-            "With these two files the features of the images are not finite; expected weights of a "
-            "trained pair. Download or copy both again."
+            "With these two files, the features of the images are not finite numbers; expected "
+            "the weights of a trained pair. Download or copy both again."
         )
     return (total / len(images)).to(coater.center)
 
@@ -225,9 +225,9 @@ def _give_centre(coater: Coater, images: ImageSet, progress: Progress) -> None:
 def _no_centre(extractor: Path | str) -> CoaterError:
     """The error for a pair without a centre."""
     return CoaterError(
-        f"{extractor} holds no 'center', so the pair is meta-learned and was not trained for a set "
-        "of images. Also give a folder of your clean images (--data FOLDER in the command), from "
-        "which the centre is computed."
+        f"{extractor} contains no 'center', so the pair is meta-learned and was not trained for "
+        "one set of images. Also give a folder of your clean images (--data FOLDER in the "
+        "command), from which the centre is computed."
     )
 
 
@@ -243,9 +243,9 @@ def _read_pair(generator: Path, extractor: Path) -> tuple[Coater, bool]:
             "and the extractor only recognises the coating made with that message. Give the "
             "generator's file as it was saved by training."
             if "center" not in missing
-            else "and the extractor has no centre: these are the weights from which the authors "
-            "start (HiDDeN), not trained for any coating. Give the files of a trained or "
-            "meta-learned pair, or train a coater of this shape: "
+            else "and the extractor has no centre: these are the weights that the authors "
+            "start from (HiDDeN), which were not trained for any coating. Give the files "
+            "of a trained or meta-learned pair, or train a coater of this shape: "
             "'siren-ext train --preset official --start none'."
         )
         raise CoaterError(f"{generator} lacks the constant message 'msg', {reason}")
@@ -278,9 +278,9 @@ def _both_networks(generator: Path, extractor: Path) -> dict[str, Tensor]:
     for kind, network in found.items():
         if network is None:
             raise CoaterError(
-                f"{paths[kind]} contains no {kind} as published; expected one set of weights with "
-                f"{_MARKS[kind]}. Give the generator (encoder) first, then the extractor (decoder) "
-                "that was saved together with it."
+                f"{paths[kind]} contains no {kind} in the published form; expected one set of "
+                f"weights with {_MARKS[kind]}. Give the generator (encoder) first, then the "
+                "extractor (decoder) that was saved together with it."
             )
         weights |= {f"{kind}.{name}": value for name, value in network.items()}
     return weights

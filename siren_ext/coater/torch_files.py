@@ -117,9 +117,10 @@ def _refuse_old_torch(path: Path) -> None:
     if tuple(map(int, numbers)) < _SAFE_TORCH:
         raise CoaterError(
             f"{path} is in PyTorch's pickle format, which is read only with PyTorch 2.6 or newer; "
-            f"this is PyTorch {torch.__version__}, in which a prepared file can run code "
+            f"this is PyTorch {torch.__version__}, in which a malicious file can run code "
             "(CVE-2025-32434). Update PyTorch, or make the coater on another computer with "
-            "'siren-ext import-official' and copy it here: coaters work with any version."
+            "'siren-ext import-official' and copy it here: coaters work with any version of "
+            "PyTorch."
         )
 
 
@@ -148,8 +149,8 @@ def _checked_archive(path: Path, content: bytes, max_bytes: int) -> io.BytesIO:
             names = [entry.filename for entry in entries]
             if len(set(names)) < len(names) or len(names) > _ENTRIES:
                 raise CoaterError(
-                    f"{path} is damaged: it has {len(names)} entries, {len(set(names))} different "
-                    f"ones; expected at most {_ENTRIES}, each once."
+                    f"{path} is damaged: it has {len(names)} entries ({len(set(names))} different "
+                    f"ones); expected at most {_ENTRIES}, each of them once."
                 )
             if any(name.casefold().endswith(_SCRIPT) for name in names):
                 raise CoaterError(

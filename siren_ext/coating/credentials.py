@@ -30,8 +30,8 @@ from siren_ext.text import printable
 USES = ("cawg.ai_generative_training", "cawg.ai_training", "cawg.data_mining")
 """What the statement does not allow."""
 _MAX_BYTES = 1 << 20
-_CERTIFICATE = "Use the certificate and those above it up to the root, in PEM form, yours first."
-_KEY = "Use the private key of the certificate, in PEM form."
+_CERTIFICATE = "Use a PEM file with your certificate first, then those above it, up to the root."
+_KEY = "Use a PEM file with the private key of the certificate."
 _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 _KINDS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _SETTINGS = {
@@ -116,7 +116,7 @@ class ContentSigner:
         return f"ContentSigner({self.fingerprint})"
 
     def __reduce__(self) -> NoReturn:
-        raise EvidenceError("A signer holds a private key and can't be pickled.")
+        raise EvidenceError("A signer contains a private key and can't be pickled.")
 
 
 def add_credentials(
@@ -178,8 +178,8 @@ def _signed(path: Path, entry: CoatEntry, signer: ContentSigner) -> CoatEntry:
         same = False
     if not same:
         raise DatasetError(
-            f"{entry.output} was changed since it was coated; run the same command again, which "
-            "writes it anew."
+            f"{entry.output} was changed after it was coated; run the same command again to write "
+            "it again."
         )
     signer.sign(path)
     return structs.replace(entry, output_sha256=sha256_file(path), credentials=signer.fingerprint)
@@ -199,7 +199,7 @@ def _certificates(path: Path) -> tuple[bytes, str, Any]:
         found = x509.load_pem_x509_certificates(data)
         public = found[0].public_key()
     except (ValueError, IndexError, x509.InvalidVersion) as error:
-        raise EvidenceError(f"{name} holds no certificate. {_CERTIFICATE}") from error
+        raise EvidenceError(f"{name} contains no certificate. {_CERTIFICATE}") from error
     except UnsupportedAlgorithm as error:
         raise EvidenceError(
             f"The first certificate in {name} is for a key of an unknown kind; expected P-256, "
@@ -221,11 +221,11 @@ def _private_key(path: Path, public: Any, certificate: str) -> tuple[bytes, str]
         private = serialization.load_pem_private_key(data, password=None)
     except TypeError:
         raise EvidenceError(
-            f"{name} is encrypted; expected a key without a passphrase, such as "
-            "'openssl pkcs8' writes from it."
+            f"{name} is encrypted; expected a key without a passphrase. Decrypt it first, for "
+            "example with 'openssl pkcs8'."
         ) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise EvidenceError(f"{name} holds no private key. {_KEY}") from None
+        raise EvidenceError(f"{name} contains no private key. {_KEY}") from None
     own = private.public_key()
     if own != public:
         raise EvidenceError(f"{name} is not the key of the first certificate in {certificate}.")
@@ -248,8 +248,9 @@ def _private_key(path: Path, public: Any, certificate: str) -> tuple[bytes, str]
 
 def _refused(error: Exception) -> EvidenceError:
     return EvidenceError(
-        f"The files can't be signed with this certificate ({printable(str(error))[:200]}). It must "
-        "be one for signing content, issued by another certificate, and valid today."
+        f"The files can't be signed with this certificate ({printable(str(error))[:200]}). It "
+        "must be a certificate for signing content, issued by another certificate, and valid "
+        "today."
     )
 
 

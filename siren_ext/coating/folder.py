@@ -299,8 +299,8 @@ class FolderRun:
             The system's words.
         """
         return DatasetError(
-            f"{self.out} can't be written: {why}. {len(self.journal.entries)} images are finished. "
-            "Make room, then run the same command again to resume."
+            f"{self.out} can't be written: {why}. {len(self.journal.entries)} images are "
+            "finished. Free some space, then run the same command again to resume."
         )
 
     def fail(self, job: CoatJob, error: BaseException | str) -> None:

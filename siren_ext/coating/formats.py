@@ -90,7 +90,7 @@ def target_of(path: Path, config: CoatConfig) -> Target:
         limit = f"{LONGEST_SIDE[kind]:,} pixels per side"
         return Target(_suffix(path, "PNG"), None, (f"Written as PNG: {kind} allows {limit}.",))
     if kind == "JPEG" and found not in ("JPEG", "BMP") and _is_transparent(read_picture(path)):
-        note = "Written as PNG: the image is transparent, which JPEG can't hold."
+        note = "Written as PNG: the image has transparency, which JPEG can't store."
         return Target(_suffix(path, "PNG"), None, (note,))
     return Target(_suffix(path, kind), quality)
 
@@ -281,6 +281,7 @@ def size_words(manifest: CoatManifest, data: ImageSet, out: Path) -> str:
     if after < _LARGE or after < _GROWTH * before:
         return ""
     return (
-        f"The PNG files have {after / 1e6:,.0f} MB, the originals {before / 1e6:,.0f} MB. In a new "
-        "folder, --format keep writes JPEG and WebP images in their own format."
+        f"The PNG files take {after / 1e6:,.0f} MB and the originals {before / 1e6:,.0f} MB. To "
+        "write JPEG and WebP images in their own format, coat into a new folder with --format "
+        "keep."
     )

@@ -197,8 +197,8 @@ class CoatJournal:
         names = self._sources.values()
         if (here := next((one for one in names if is_present(self.out / one)), None)) is not None:
             raise DatasetError(
-                f"{self.out} has coated copies of other images, such as {here!r}, and none of "
-                "these. They are not overwritten; choose another folder."
+                f"{self.out} has coated copies of other images, such as {here!r}, and none of the "
+                "images given now. They were not overwritten; choose another folder."
             )
 
     def refuse_other_key(self) -> None:
@@ -248,9 +248,8 @@ class CoatJournal:
         foreign = sorted(name for name in planned - self._owned if is_present(self.out / name))
         if foreign:
             raise DatasetError(
-                "The output folder has files that no earlier run wrote, such as "
-                f"{foreign[0]!r}; expected an empty folder or that of an earlier run. Choose "
-                "another folder."
+                f"The output folder has files that no earlier run wrote, such as {foreign[0]!r}; "
+                "expected an empty folder or the folder of an earlier run. Choose another folder."
             )
         if self._images is None:
             self._images = {}
@@ -292,7 +291,7 @@ class CoatJournal:
         both = sorted(name for name in same if is_present(self.out / name))
         if both:
             raise DatasetError(
-                f"The output folder has {both[0]!r} of an earlier run with another file format, "
+                f"The output folder has {both[0]!r} from an earlier run with another file format, "
                 "and this run would write the same image beside it. Choose another folder."
             )
 
@@ -367,7 +366,7 @@ def other_key_error(out: object) -> DatasetError:
         The place, for the message.
     """
     return DatasetError(
-        f"{out} was coated with another key, perhaps for another recipient. Its copies are not "
+        f"{out} was coated with another key, perhaps for another recipient. Its copies were not "
         "overwritten; choose another folder."
     )
 

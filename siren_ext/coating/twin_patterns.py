@@ -173,8 +173,8 @@ def refuse_other_twins(out: Path, side: TwinSide | None) -> None:
     if label != wanted:
         was = "without twins" if not mark else "with other twins" if wanted else "with twins"
         raise DatasetError(
-            f"{out} was coated {was}; expected the same choice as then ('--twins'), because copies "
-            "that may be published must not change. Choose another output folder."
+            f"{out} was coated {was} before; expected the same choice ('--twins') as then, "
+            "because copies that may be published must not change. Choose another output folder."
         )
 
 
@@ -200,7 +200,8 @@ def refuse_changed_twins(made: Iterable[CoatEntry], jobs: Iterable[CoatJob], out
         asked = (job.item.name, job.coated)
         if known.get(job.output, asked) != asked:
             raise DatasetError(
-                f"{job.output!r} in {out} would be replaced by another image, or by a copy with or "
-                "without a coating where it was otherwise ('--share', '--seed', added images), but "
-                "copies that may be published must not change. Choose other folders for both twins."
+                f"{job.output!r} in {out} would be replaced by another image, or a coated copy by "
+                "an uncoated one or the other way round (because of '--share', '--seed' or added "
+                "images), but copies that may be published must not change. Choose other folders "
+                "for both twins."
             )

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 RECORD_NAME = "siren_twins.json"
 """Name of the record in the folder of the twins."""
 MAX_TWINS = 200_000
-_UNTOUCHED = "Use the folder that 'siren-ext coat --twins' wrote, unchanged."
+_UNTOUCHED = "Use the folder as 'siren-ext coat --twins' wrote it, without changes."
 _Name = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
@@ -171,14 +171,14 @@ class TwinsRecord:
         outside = [twin.name for twin in found.images if not _inside(twin.name)]
         if outside:
             raise EvidenceError(
-                f"{path.name} names the file {printable(outside[0])!r}; expected one inside the "
-                f"folder. {_UNTOUCHED}"
+                f"{path.name} names the file {printable(outside[0])!r}; expected a file inside "
+                f"the folder. {_UNTOUCHED}"
             )
         wrong = [twin.name for twin in found.images if twin.coin != side.coin(twin.source)]
         if wrong:
             raise EvidenceError(
-                f"{path.name}: the coins of {len(wrong)} images, such as {printable(wrong[0])!r}, "
-                f"are not those that follow from its secret. {_UNTOUCHED}"
+                f"{path.name}: the coin tosses of {len(wrong)} images, such as "
+                f"{printable(wrong[0])!r}, are not the ones that its secret gives. {_UNTOUCHED}"
             )
         return found
 
@@ -275,7 +275,7 @@ def _begun(planned: TwinsRecord, out: Path, twins: Path) -> TwinsRecord:
         return TwinsRecord.load(twins)
     if is_present(out / MANIFEST_NAME):
         raise DatasetError(
-            f"{out} was coated already, and {twins} holds no twins of it; expected the twins' "
+            f"{out} has already been coated, but {twins} has no twins of it; expected the twins' "
             "folder of that run. Choose an empty output folder to coat the images with new twins."
         )
     try:
@@ -301,18 +301,18 @@ def _refuse_other_copies(
     )
     if before.entries and made != asked:
         raise DatasetError(
-            f"{out} was coated with another coater, strength or quality; expected the same as "
-            "then, because copies that may be published must not change. Choose other folders "
-            "for both twins."
+            f"{out} was coated with another coater, strength or quality; expected the same ones "
+            "as before, because copies that may be published must not change. Choose other "
+            "folders for both twins."
         )
     sources = {entry.source: entry.source_sha256 for entry in before.entries}
     for item in data.items:
         known = sources.get(item.name)
         if known is not None and sha256_if_any(item.path) not in ("", known):
             raise DatasetError(
-                f"{item.name} is not the image that was coated into {out}; expected it unchanged, "
-                "because copies that may be published must not change. Coat changed images into "
-                "other folders."
+                f"{item.name} is not the same image that was coated into {out}; expected the "
+                "unchanged image, because copies that may be published must not change. Coat "
+                "changed images into other folders."
             )
 
 

@@ -255,7 +255,7 @@ class Captions:
                 gone = [name for name in gone if unread.find(name, path.parent) is None]
             if gone and texts and whole:
                 kind = f"caption of {name_of(path)}"
-                advice = "no image here, or more than one, has this name"
+                advice = "no image here has this name, or more than one has it"
                 absent.append(LeftOut(kind, tuple(gone), advice))
             if not rows:
                 unknown.append(path)
@@ -266,7 +266,7 @@ class Captions:
             if unclear:
                 which = examples([printable(picture) for picture in unclear])
                 count = "1 image" if len(unclear) == 1 else f"{len(unclear)} images"
-                why = f"gives several captions to {count} ({which}); none is used."
+                why = f"gives several captions for {count} ({which}); none of them is used."
                 self.problems.append((name_of(path), why))
             for picture, text in texts.items():
                 self.texts.setdefault(picture, text)
@@ -356,7 +356,7 @@ class CaptionReader:
     def _refusal(self, place: Path, limit: int) -> str:
         """Why a file is not read; "" if it is."""
         if place.is_symlink() and not inside(place, self.root):
-            return "is a link that leaves the folder; copy the file in."
+            return "is a link to a place outside the folder; copy the file into the folder."
         if why := unusual(place, "a text file"):
             return why
         if place.stat().st_size > limit:

@@ -256,7 +256,7 @@ class ImageSet:
             if found.regular and unused:
                 subsets = [subset for _, subset in found.regular]
                 notices.insert(0, kohya.regular_notice(subsets, unused))
-        lead = f"{path.name} names no usable image; expected subsets with folders of images."
+        lead = f"{path.name} lists no usable image; expected subsets with folders of images."
         return _finished(gathered.items, root, name, gathered.problems, notices, lead)
 
 

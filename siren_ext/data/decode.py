@@ -97,7 +97,10 @@ def upright_exif(image: Image.Image, notes: list[str]) -> tuple[int, bytes | Non
         shot = exif.get_ifd(_EXIF_IFD) if _EXIF_IFD in exif else {}
         if isinstance(own := shot.get(_MAKER_NOTE), bytes) and _JPEG_START in own:
             del shot[_MAKER_NOTE]
-            notes.append("The camera's own EXIF data were dropped: they hold a preview.")
+            notes.append(
+                "The camera maker's own EXIF data were dropped, because they contain a "
+                "preview of the image."
+            )
         return int(orientation), exif_bytes(exif) if len(exif) else None
     except Exception:  # malformed EXIF can raise almost anything
         notes.append("The EXIF block is malformed and was dropped.")
@@ -205,7 +208,7 @@ def _cmyk_to_rgb(image: Image.Image, icc: bytes | None, notes: list[str]) -> Ima
                 outputMode="RGB",
             )
         except (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError):
-            notes.append("The CMYK colour profile is unusable and was dropped.")
+            notes.append("The CMYK colour profile can't be used and was dropped.")
         else:
             if converted is not None:
                 notes.append("CMYK was converted to sRGB through its colour profile.")

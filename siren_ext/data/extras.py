@@ -99,7 +99,7 @@ def read_extras(image: Image.Image, path: Path, text: dict[str, str], notes: lis
     try:
         return _read(image, path, text, notes)
     except Exception:  # malformed metadata can raise almost anything
-        notes.append("Malformed metadata beside EXIF were dropped.")
+        notes.append("Malformed metadata other than EXIF were dropped.")
         _raw_profiles(text, [])
         return NO_EXTRAS
     finally:
@@ -177,7 +177,7 @@ def without_pictures(xmp: str) -> str:
 def _note_others(what: str, names: Iterable[str], notes: list[str]) -> None:
     """Report data that only some program or camera can read."""
     if found := sorted(set(names)):
-        notes.append(f"Data of other programs were dropped: {what} {', '.join(found[:5])}.")
+        notes.append(f"Data from other programs were dropped: {what} {', '.join(found[:5])}.")
 
 
 def is_lossless_webp(path: Path) -> bool:

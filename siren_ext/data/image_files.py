@@ -51,9 +51,9 @@ def decoder_warning(version: str = PIL.__version__) -> str:
     if tuple(map(int, re.findall(r"\d+", version)[:2])) >= _SAFE_PILLOW:
         return ""
     return (
-        f"Warning: Pillow {version} is installed. Releases before 13.0 have known faults by which "
-        "a prepared image file may crash the program or run code. Update Pillow where you can "
-        "(pip install --upgrade Pillow; needs Python 3.11), or use only images whose source you "
+        f"Warning: Pillow {version} is installed. Releases before 13.0 have known faults that let "
+        "a malicious image file crash the program or run code. Update Pillow if you can (pip "
+        "install --upgrade Pillow; needs Python 3.11), or use only images from sources that you "
         "trust."
     )
 
@@ -152,7 +152,12 @@ def scan_images(folder: Path, *, deep: bool = False) -> tuple[list[Path], list[t
             if name.startswith(".") or path.suffix.lower() not in image_suffixes():
                 continue
             if path.is_symlink() and not inside(path, folder):
-                refused.append((path, "is a link that leaves the folder; copy the file in."))
+                refused.append(
+                    (
+                        path,
+                        "is a link to a place outside the folder; copy the file into the folder.",
+                    )
+                )
             elif why := unusual(path):
                 refused.append((path, why))
             else:

@@ -101,13 +101,15 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is not an image that Pillow can read, or is damaged.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{name} claims more pixels than can be read safely. {error}") from error
+        raise ImageError(
+            f"{name} says that it has more pixels than can be read safely. {error}"
+        ) from error
     # Decoders can raise almost any class of error for broken files.
     except Exception as error:
         why = reason_of(error)
         # what plug-ins advise is for people who build them
         why = (why.strip() or type(error).__name__).partition(" Please ")[0].rstrip(".")
-        raise ImageError(f"{name} can't be read as an image, it may be damaged: {why}.") from error
+        raise ImageError(f"{name} can't be read as an image and may be damaged: {why}.") from error
 
 
 def picture_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -162,7 +164,7 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         rgb, alpha, icc = split_channels(image, notes)
         notes += image.info.get(_REFUSED, ())
         if is_animated(image):
-            notes.append("Of several frames only the first was kept.")
+            notes.append("The image has several frames; only the first one was kept.")
         source = image.format or "unknown"
     if orientation != 1:
         rgb = turn(rgb, orientation)
@@ -209,7 +211,9 @@ def write_picture(picture: Picture, path: Path) -> tuple[str, ...]:
             save_png(temporary, pixels, text=text, exif=picture.exif, icc=icc, extras=extras)
             if not _reads_back(pixels, temporary):
                 save_png(temporary, pixels, text={}, exif=None, icc=None)
-                notes.append("All metadata was dropped: the file could not be read with it.")
+                notes.append(
+                    "All metadata was dropped, because the file could not be read with it."
+                )
                 if not _reads_back(pixels, temporary):
                     raise ImageError(f"{path.name} was written but can't be read again.")
     except (OSError, ValueError) as error:
@@ -247,7 +251,7 @@ def to_tensor(rgb: Bytes) -> Tensor:
     """
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         raise ImageError(
-            f"The pixels are {rgb.dtype} of shape {rgb.shape}; expected uint8 of H x W x 3."
+            f"The pixels are {rgb.dtype} of shape {rgb.shape}; expected uint8 of shape H x W x 3."
         )
     chw = np.array(rgb.transpose(2, 0, 1), order="C")
     return torch.from_numpy(chw)[None].float().div_(255)

@@ -17,7 +17,7 @@ PROFILE_KEY = "Raw profile type iptc"
 
 SIGNATURES = (b"8BIM", b"MeSa", b"AgHg", b"PHUT", b"DCSR")
 """How a resource begins; only those of the first kind can hold IPTC fields."""
-CUT = "Photoshop resources are damaged, and what lies behind that was dropped."
+CUT = "Photoshop resources are damaged; everything after the damage was dropped."
 
 _FIELDS = 0x0404
 # IPTC fields, "is copyrighted", address of the owner, checksum of the fields
@@ -228,10 +228,10 @@ def add_to_xmp(xmp: str | None, resources: bytes, notes: list[str]) -> str | Non
         if name not in packet:
             parts.append(f"<{name}>{value}</{name}>")
     if parts and not (ends := list(_RDF_END.finditer(packet))):
-        notes.append("The IPTC fields were dropped: this file's XMP is malformed.")
+        notes.append("The IPTC fields were dropped, because this file's XMP is malformed.")
         return xmp
     if left:
-        notes.append("IPTC fields that have no place in XMP were dropped.")
+        notes.append("IPTC fields that XMP has no place for were dropped.")
     if not parts:
         return xmp
     match = _ABOUT.search(packet)

@@ -52,12 +52,12 @@ TRAINING_ONLY = "only training images are used"
 _IMAGES = ("image_directory", "image_jsonl_file")
 _VIDEOS = ("video_directory", "video_jsonl_file")
 _HEADER = (
-    "# For kohya's sd-scripts. These options work from every folder:\n"
-    "#   --train_data_dir <full path of this folder> --caption_extension .txt\n"
-    "# Without --caption_extension the captions are ignored. With --dataset_config dataset.toml,\n"
-    "# start sd-scripts in this folder: it looks for image_dir where it is started.\n"
-    "# enable_bucket is off, so that images keep their pixels where they can.\n"
-    "# musubi-tuner reads another form: coat with --layout musubi.\n\n"
+    "# For kohya's sd-scripts. These options work from every folder:\n#   --train_data_dir <full "
+    "path of this folder> --caption_extension .txt\n# Without --caption_extension the captions "
+    "are ignored. With --dataset_config dataset.toml,\n# start sd-scripts in this folder: it "
+    "looks for image_dir in the folder where it is started.\n# enable_bucket is off, so that "
+    "images keep their pixels where possible.\n# musubi-tuner needs a different layout: coat with "
+    "--layout musubi.\n\n"
 )
 
 
@@ -249,8 +249,8 @@ def subset_folder(subset: Subset, base: Path, root: Path) -> Path:
     folder = place_of(subset.folder, base)
     if not inside(folder, root):
         raise DatasetError(
-            "is outside the folder of the dataset file; move the images beside it, or give the "
-            "image folder itself."
+            "is outside the folder of the dataset file; move the images beside that file, or give "
+            "the image folder itself."
         )
     if not is_folder(folder):
         raise DatasetError("is not a folder; expected a folder of images.")

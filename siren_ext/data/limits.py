@@ -61,18 +61,18 @@ def check_size(name: str, size: tuple[int, int], max_pixels: int, stored: int) -
     pixels = width * height
     if pixels > max_pixels:
         raise ImageError(
-            f"{name} claims {width}x{height} pixels; expected at most {max_pixels:,}. Shrink "
-            "it first."
+            f"{name} says that it has {width}x{height} pixels; expected at most {max_pixels:,} in "
+            "all. Shrink it first."
         )
     if max(size) > MAX_SIDE or max(size) > MAX_ASPECT * min(size):
         raise ImageError(
-            f"{name} is {width}x{height} pixels; expected sides of at most {MAX_SIDE:,} "
-            f"pixels, the longer one at most {MAX_ASPECT} times the shorter. Crop it or cut it "
+            f"{name} is {width}x{height} pixels; expected sides of at most {MAX_SIDE:,} pixels, "
+            f"with the longer side at most {MAX_ASPECT} times the shorter one. Crop it or cut it "
             "into pieces."
         )
     if pixels > max(_ALWAYS, MAX_PACKED * stored):
         raise ImageError(
-            f"{name} claims {width}x{height} pixels in {stored:,} bytes, which no picture with "
-            "content has; the file is damaged or made to fill the memory. Get it anew, or save it "
-            "smaller."
+            f"{name} says that it has {width}x{height} pixels in {stored:,} bytes, which is too "
+            "few for a real picture; the file is damaged or was made to use up memory. Get the "
+            "file again, or save the picture at a smaller size."
         )

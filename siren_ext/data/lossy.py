@@ -84,7 +84,9 @@ def write_lossy(picture: Picture, path: Path, *, quality: int | None) -> tuple[B
             if rgb is None:
                 bare = Picture(picture.rgb, picture.alpha)
                 save(temporary, bare, quality, [])
-                notes.append("All metadata was dropped: the file could not be read with it.")
+                notes.append(
+                    "All metadata was dropped, because the file could not be read with it."
+                )
                 rgb = _read_back(bare, temporary, kind)
             if rgb is None:
                 raise ImageError(f"{path.name} was written but can't be read again.")
@@ -111,16 +113,16 @@ def format_of(name: str) -> str:
 def _check(picture: Picture, path: Path, kind: str, quality: int | None) -> None:
     """Refuse what a format can't hold."""
     if kind == "PNG" or (kind == "JPEG" and quality is None):
-        raise ImageError(f"{path.name} is not a lossy file; use write_picture for PNG.")
+        raise ImageError(f"{path.name} is not a JPEG or WebP file name; use write_picture for PNG.")
     if quality is not None and not 1 <= quality <= 100:
         raise ImageError(f"The quality is {quality}; expected 1 to 100.")
     if kind == "JPEG" and picture.alpha is not None:
-        raise ImageError(f"{path.name} can't hold transparency; write a PNG or a WebP.")
+        raise ImageError(f"{path.name} can't store transparency; write a PNG or a WebP instead.")
     width, height = picture.size
     if max(width, height) > LONGEST_SIDE[kind]:
         raise ImageError(
-            f"{path.name} would have {width}x{height} pixels; {kind} files have at most "
-            f"{LONGEST_SIDE[kind]:,} per side. Write a PNG."
+            f"{path.name} would have {width}x{height} pixels; {kind} files can have at most "
+            f"{LONGEST_SIDE[kind]:,} per side. Write a PNG instead."
         )
 
 

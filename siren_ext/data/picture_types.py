@@ -141,4 +141,4 @@ def can_read(kind: str) -> bool:
 def why_unread(kind: str) -> str:
     """Why pictures of a type are left out, and what to do."""
     advice = _ADVICE.get(kind, "export them as PNG or JPEG")
-    return f"{_NAMES.get(kind, kind)} files are not read here; {advice}."
+    return f"{_NAMES.get(kind, kind)} files can't be read here; {advice}."

@@ -301,7 +301,9 @@ def overlooked_pictures(folder: Path) -> list[tuple[str, str]]:
     """
     survey = survey_folder(folder)
     found = [(printable(path), why) for path, why in survey.unread]
-    why = "is a picture, but its name does not end like one; add .png or .jpg to it."
+    why = (
+        "is a picture, but its name does not have the ending of one; add .png or .jpg to the name."
+    )
     found += [
         (printable(path), why)
         for path in survey.pictures
@@ -336,7 +338,7 @@ def unscored_notices(folder: Path) -> list[str]:
         if not path.is_symlink() and scan_images(path)[0]
     ]
     if inner:
-        lines.append(LeftOut("folder of pictures", tuple(inner), "score it by itself").line)
+        lines.append(LeftOut("folder of pictures", tuple(inner), "score it separately").line)
     return lines
 
 
@@ -360,5 +362,5 @@ def why_unscored(folder: Path) -> str:
 def _refusal(path: Path, root: Path) -> str:
     """Why a file is not opened; "" if it can be."""
     if path.is_symlink() and not inside(path, root):
-        return "is a link that leaves the folder; copy the file in."
+        return "is a link to a place outside the folder; copy the file into the folder."
     return unusual(path)

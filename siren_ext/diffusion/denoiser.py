@@ -226,14 +226,15 @@ def denoiser(pipeline: Pipeline) -> Denoiser:
     name = families.family(pipeline)
     if name not in known:
         raise ModelError(
-            f"This model is a {name}; only {', '.join(known)} can be measured. Test its pictures "
-            "instead."
+            f"This model is a {name}, but only {', '.join(known)} can be measured. Test its "
+            "pictures instead."
         )
     found = known[name](pipeline)
     if found.network.dtype != torch.float32:
         raise ConfigError(
-            f"The model is in {str(found.network.dtype).removeprefix('torch.')}; expected float32, "
-            "because 16-bit numbers are too coarse for what is measured. Load it in float32."
+            f"The model is in {str(found.network.dtype).removeprefix('torch.')}; expected "
+            "float32, because 16-bit numbers are not precise enough for this measurement. Load it "
+            "in float32."
         )
     return found
 

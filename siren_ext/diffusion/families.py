@@ -356,8 +356,8 @@ def _pipeline_class(path: Path, name: str) -> Any:
     advice = "Use another folder, or a newer version of diffusers."
     if name in _HALVES:
         advice = (
-            "It is half of a pair; load both with diffusers' AutoPipelineForText2Image and save "
-            "that pipeline to one folder."
+            "It is only half of a pair; load both halves with diffusers' "
+            "AutoPipelineForText2Image and save that pipeline to one folder."
         )
     raise ModelError(
         f"{path} is a {str(name)[:100]}; expected a text-to-image pipeline that the installed "

@@ -340,6 +340,6 @@ def _check_shape(pipeline: Pipeline, path: Path) -> None:
     if wants != gives:
         raise ModelError(
             f"The UNet of {path} takes {wants} channels but its autoencoder gives {gives}; "
-            "expected a text-to-image model (inpainting and depth models don't fit)."
+            "expected a text-to-image model (inpainting and depth models can't be used)."
         )
     prediction_type(pipeline)

@@ -138,7 +138,10 @@ def _load(path: Path, settings: Path, kind: str, only: str | None) -> Any:
     for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
         network = getattr(pipeline, name, None)
         if network is not None and any(weight.is_meta for weight in network.parameters()):
-            raise ModelError(f"{path.name} lacks weights of the {name}; expected all of them.")
+            raise ModelError(
+                f"{path.name} does not have all weights of the {name}; expected a complete "
+                "checkpoint. Download it again."
+            )
     return pipeline
 
 

@@ -28,7 +28,7 @@ from siren_ext.schema import convert, to_plain
 QUICKNET = "52db9ba70e0cc0f6eaf7803dd07447a1f5477735fd3f661792ba94600c84e971"
 DEFAULT = "8990e7a9aaed2ffed73dbd7092123d6f289930540d7651336225dc172e51b2ce"
 MAX_BYTES = 64 << 10
-_ADVICE = "Use the answer of a drand server as it was sent."
+_ADVICE = "Use the answer of a drand server exactly as it was sent."
 _Hex = Annotated[str, Meta(pattern=r"\A([0-9a-f]{2}){1,1000}\Z", description="hexadecimal digits")]
 Scheme = Literal["pedersen-bls-chained", "pedersen-bls-unchained", "bls-unchained-g1-rfc9380"]
 _PY_ECC_CALLS = 100_000  # nested calls that py_ecc asks for

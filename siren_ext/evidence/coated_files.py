@@ -54,7 +54,7 @@ def coated_hashes(folder: Path) -> list[tuple[str, str]]:
         ) from error
     if not found or len(found) > MAX_FILES:
         raise EvidenceError(
-            f"{folder} holds {len(found):,} coated images; expected 1 to {MAX_FILES:,}."
+            f"{folder} has {len(found):,} coated images; expected 1 to {MAX_FILES:,}."
         )
     return found
 
@@ -87,21 +87,21 @@ def refuse_other_runs(folder: Path, coater: str, keys: Collection[str]) -> None:
         place, used = printable(path.parent), run.key[: len(coater)]  # a label of twins may follow
         if run.coater != coater:
             raise EvidenceError(
-                f"{place} was coated with the coater {printable(run.coater)[:12]}, and the "
-                f"commitment would be to {coater[:12]}. Name the coater that the images were "
+                f"{place} was coated with the coater {printable(run.coater)[:12]}, but the "
+                f"commitment would be to {coater[:12]}. Give the coater that the images were "
                 "coated with."
             )
         if keys and len(used) == len(coater) and used not in keys:
             raise EvidenceError(
-                f"{place} was coated with a key of the fingerprint {printable(used)[:12]}, which "
-                "is not one of the given key file. Name the key file that the images were coated "
-                "with."
+                f"{place} was coated with a key with the fingerprint {printable(used)[:12]}, "
+                "which is not in the given key file. Give the key file that the images were "
+                "coated with."
             )
         if not run.complete:
             raise EvidenceError(
                 f"The coating of {place} was stopped after {len(run.entries):,} images, so the "
-                "commitment would leave out the others. Coat the images into the same folder once "
-                "more, which goes on from there, and then commit."
+                "commitment would leave out the others. Run 'siren-ext coat' again into the same "
+                "folder to finish the rest, and then commit."
             )
 
 

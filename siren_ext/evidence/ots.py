@@ -32,8 +32,8 @@ _ADVICE = (
     "Use the proof as 'siren-ext commit stamp --calendar' wrote it, a file such as c.json.ots."
 )
 _HEADER = (
-    "Use the header of that block, 80 bytes or their 160 hexadecimal digits, from a Bitcoin node "
-    "or a block explorer."
+    "Use the header of that block from a Bitcoin node or a block explorer, as 80 bytes or as 160 "
+    "hexadecimal digits."
 )
 PLACE = (
     "whether the block belongs to the chain that Bitcoin uses (compare its hash with that of a "
@@ -207,7 +207,9 @@ def read_proof(place: Path, file: Path) -> Proof:
     ots = _Library()
     found = ots.read(data, name)
     if not isinstance(found.file_hash_op, ots.op.OpSHA256) or found.file_digest != _digest(file):
-        raise EvidenceError(f"{name} is not for {printable(Path(file).name)}, or it was changed.")
+        raise EvidenceError(
+            f"{name} does not belong to {printable(Path(file).name)}, or one of them was changed."
+        )
     return ots.proof(found)
 
 
@@ -232,7 +234,7 @@ def read_header(data: bytes) -> Header:
     if len(data) != 80:
         text = b"".join(data.split())
         if not re.fullmatch(rb"[0-9A-Fa-f]{160}", text):
-            raise EvidenceError(f"This is no header of a Bitcoin block. {_HEADER}")
+            raise EvidenceError(f"This is not the header of a Bitcoin block. {_HEADER}")
         data = bytes.fromhex(text.decode("ascii"))
     digest = hashlib.sha256(hashlib.sha256(data).digest()).digest()[::-1]
     bits = int.from_bytes(data[72:76], "little")
@@ -273,7 +275,7 @@ def check_proof(proof: Proof, header: bytes) -> tuple[BlockProof, Header, dateti
     if not proof.blocks:
         raise EvidenceError(
             f"The proof is pending at {', '.join(proof.calendars) or 'no calendar'}; complete it "
-            "with 'siren-ext commit stamp --calendar' some hours after it was asked for."
+            "with 'siren-ext commit stamp --calendar' some hours after you asked for it."
         )
     found = read_header(header)
     for block in proof.blocks:
@@ -281,8 +283,8 @@ def check_proof(proof: Proof, header: bytes) -> tuple[BlockProof, Header, dateti
             return block, found, found.time + _CLOCKS
     heights = " or ".join(f"{block.height:,}" for block in proof.blocks)
     raise EvidenceError(
-        f"The proof leads to block {heights}, but the header of another block was given, that with "
-        f"hash {found.hash}. {_HEADER}"
+        f"The proof leads to block {heights}, but the header of another block was given (hash "
+        f"{found.hash}). {_HEADER}"
     )
 
 
@@ -310,7 +312,7 @@ class _Library:
         try:
             return self.timestamp.DetachedTimestampFile.deserialize(context)
         except (*self.bad, AssertionError) as error:
-            raise EvidenceError(f"{name} is no proof of OpenTimestamps. {_ADVICE}") from error
+            raise EvidenceError(f"{name} is not an OpenTimestamps proof. {_ADVICE}") from error
 
     def answer(self, data: bytes, message: bytes) -> Any:
         """A calendar's answer, parsed."""
@@ -320,7 +322,7 @@ class _Library:
             context.assert_eof()
         except (*self.bad, AssertionError) as error:
             raise EvidenceError(
-                "The calendar's answer is no proof; try again, or ask another calendar."
+                "The calendar's answer is not a proof; try again, or ask another calendar."
             ) from error
         return found
 

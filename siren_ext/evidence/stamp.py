@@ -26,7 +26,9 @@ MAX_TOKEN = 1 << 20
 MAX_ROOTS = 8 << 20
 _QUERY_TYPE = "application/timestamp-query"
 _SHA256 = "2.16.840.1.101.3.4.2.1"
-_ADVICE = "Use the answer of a time-stamping authority as it was sent, a file such as c.json.tsr."
+_ADVICE = (
+    "Use the answer of a time-stamping authority exactly as it was sent, a file such as c.json.tsr."
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def request_stamp(url: str, file: Path, *, timeout: float = 60.0) -> bytes:
         raise EvidenceError(f"The authority refused to stamp ({said}); ask another authority.")
     if answer.tst_info.nonce != query.nonce:
         raise EvidenceError(
-            "The authority answered another request than this one; try again, or ask another."
+            "The authority's answer belongs to another request; try again, or ask another "
+            "authority."
         )
     return token
 
@@ -148,11 +151,11 @@ def check_stamp(token: Path, file: Path, roots: Path) -> Stamp:
     trusted = _certificates(roots)
     info = answer.tst_info
     if info.message_imprint.hash_algorithm.dotted_string != _SHA256:
-        raise EvidenceError(f"{name} stamps another hash than SHA-256. {_ADVICE}")
+        raise EvidenceError(f"{name} is a stamp for a hash other than SHA-256. {_ADVICE}")
     root, reason = _root_of(answer, data, trusted)
     if root is None:
         raise EvidenceError(
-            f"{name} is no valid time stamp of {printable(Path(file).name)} by an authority in "
+            f"{name} is not a valid time stamp of {printable(Path(file).name)} by an authority in "
             f"{printable(Path(roots).name)} ({reason}). Use the file that was stamped, and the "
             "root certificate that this authority published."
         )
@@ -217,9 +220,9 @@ def _certificates(roots: Path) -> Sequence[Certificate]:
         found = load_pem_x509_certificates(data)
         rooted = any(one.issuer == one.subject for one in found)  # names are parsed only here
     except (ValueError, InvalidVersion) as error:
-        raise EvidenceError(f"{name} holds no certificate in PEM form. {advice}") from error
+        raise EvidenceError(f"{name} contains no certificate in PEM form. {advice}") from error
     if not rooted:
-        raise EvidenceError(f"{name} holds no root certificate. {advice}")
+        raise EvidenceError(f"{name} contains no root certificate. {advice}")
     return list(dict.fromkeys(found))
 
 
@@ -231,7 +234,7 @@ def _content(file: Path) -> bytes:
     name = printable(Path(file).name)
     data = read_bytes(file, error=EvidenceError, max_bytes=64 << 20, name=name)
     if not data:
-        raise EvidenceError(f"{name} is empty; expected a commitment of 'siren-ext commit'.")
+        raise EvidenceError(f"{name} is empty; expected a commitment made by 'siren-ext commit'.")
     return data
 
 
@@ -241,7 +244,7 @@ def _parsed(token: bytes, name: str) -> Any:
         if answer.status == 0:
             _ = answer.tst_info, answer.signed_data
     except ValueError as error:
-        raise EvidenceError(f"{name} is no time-stamp response. {_ADVICE}") from error
+        raise EvidenceError(f"{name} is not a time-stamp response. {_ADVICE}") from error
     return answer
 
 

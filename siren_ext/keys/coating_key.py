@@ -104,7 +104,7 @@ class CoatingKey:
             the number of bits is out of range.
         """
         if not 1 <= bits <= MAX_BITS:
-            raise EvidenceError(f"The key would have {bits} bits; expected 1 to {MAX_BITS}.")
+            raise EvidenceError(f"{bits} bits were asked for; expected 1 to {MAX_BITS}.")
         return cls(_unpacked(os.urandom((bits + 7) // 8), bits))
 
     @property
@@ -156,7 +156,7 @@ class CoatingKey:
         return hash(self.fingerprint())
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError("A coating key can't be changed; draw another.")
+        raise AttributeError("A coating key can't be changed; draw another one.")
 
     def __repr__(self) -> str:
         return f"CoatingKey({self.bits} bits, fingerprint {self.fingerprint()[:12]})"
@@ -197,11 +197,13 @@ class KeyRing:
             names = [name for name, _ in pairs]
             double = next(name for name in names if names.count(name) > 1)
             raise EvidenceError(
-                f"There is already a key for {double!r}, and every recipient has only one; choose "
-                "another name."
+                f"There is already a key for {double!r}, and a recipient can have only one; "
+                "choose another name."
             )
         if len({key.bits for key in self._keys.values()}) > 1:
-            raise EvidenceError("The keys differ in length; expected one length for all.")
+            raise EvidenceError(
+                "The keys have different lengths; expected the same length for all."
+            )
 
     @classmethod
     def draw(cls, recipients: Sequence[str] = (), bits: int = BITS) -> KeyRing:
@@ -281,7 +283,7 @@ class KeyRing:
             return self._keys[_checked_name(recipient)]
         known = ", ".join(name or "(unnamed)" for name in self.names[:20])
         asked = f"no key for {recipient!r}" if recipient else "several keys"
-        raise EvidenceError(f"The key file holds {asked}; name one of its recipients: {known}.")
+        raise EvidenceError(f"The key file has {asked}; name one of its recipients: {known}.")
 
     def __iter__(self) -> Iterator[tuple[str, CoatingKey]]:
         return iter(self._keys.items())

@@ -192,7 +192,7 @@ class KeySalt:
         return f"KeySalt({len(self.recipients)} keys of {self.bits} bits)"
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError("A salt can't be changed; draw another.")
+        raise AttributeError("A salt can't be changed; draw another one.")
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A salt can't be pickled; KeySalt.save writes it encrypted.")

@@ -23,7 +23,7 @@ MAX_BYTES = 32 << 20  # 10,000 keys of the longest kind
 LEAST_LETTERS = 8
 COST = 17  # log2 of scrypt's N: 128 MiB and about half a second per guess
 _BLOCK = 8
-_UNTOUCHED = "Use an untouched copy of the file."
+_UNTOUCHED = "Use an unchanged copy of the file."
 _Salt = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z", description="32 hexadecimal digits")]
 _Nonce = Annotated[str, Meta(pattern=r"\A[0-9a-f]{24}\Z", description="24 hexadecimal digits")]
 
@@ -86,8 +86,8 @@ def write_encrypted(
     """
     if len(passphrase) < LEAST_LETTERS:
         raise EvidenceError(
-            f"The passphrase has {len(passphrase)} characters; expected at least {LEAST_LETTERS}, "
-            "and preferably five words."
+            f"The passphrase has {len(passphrase)} characters; expected at least {LEAST_LETTERS}. "
+            "Five words are better."
         )
     file = _File(
         kind,
@@ -197,7 +197,7 @@ def write_private(path: Path, content: bytes, *, replace: bool = False) -> None:
         handle = os.open(target, flags, 0o600)
     except FileExistsError:
         raise EvidenceError(
-            f"{path} exists already and is not overwritten; choose another name."
+            f"{path} already exists and was not overwritten; choose another name."
         ) from None
     except OSError as error:
         raise EvidenceError(f"{path} can't be written: {error.strerror}.") from error
@@ -249,6 +249,6 @@ def _opened(cipher: Any, file: _File, name: str) -> bytes:
     except (InvalidTag, ValueError):
         raise EvidenceError(
             f"{name} can't be opened: the passphrase is wrong, or the file was changed. Check "
-            "capitals and the keyboard layout."
+            "capital letters and the keyboard layout."
         ) from None
     return plain

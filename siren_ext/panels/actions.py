@@ -64,8 +64,8 @@ def require_matching_key(coater: Coater, key: CoatingKey | None, *, needed: bool
     if key is None:
         if needed and bits:
             raise CoaterError(
-                "This coater is keyed. Add your key file and its passphrase; 'siren-ext key new' "
-                "makes one, and so does 'Make a key' where this page has it."
+                "This coater is keyed. Add your key file and its passphrase. If you have no key "
+                "yet, make one with 'siren-ext key new', or with 'Make a key' if this page has it."
             )
     elif not bits:
         raise CoaterError(

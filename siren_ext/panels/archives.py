@@ -111,7 +111,8 @@ def opened_archive(path: Path, limits: UploadLimits) -> Iterator[list[Member]]:
             if len(entries) > limits.files * _ARCHIVE_ENTRIES:
                 raise ImageError(
                     f"{path.name} has {len(entries)} entries; at most "
-                    f"{limits.files * _ARCHIVE_ENTRIES} are accepted. Split it."
+                    f"{limits.files * _ARCHIVE_ENTRIES} are accepted. Split it into smaller "
+                    "archives."
                 )
             files = [
                 (place, entry)
@@ -123,8 +124,8 @@ def opened_archive(path: Path, limits: UploadLimits) -> Iterator[list[Member]]:
             yield [Member(place, partial(archive.open, entry)) for place, entry in files]
     except _ARCHIVE_ERRORS as error:
         raise ImageError(
-            f"{path.name} can't be unpacked: {str(error)[:200]}. Expected a plain "
-            "ZIP archive without a password."
+            f"{path.name} can't be unpacked: {str(error)[:200]}. Expected an ordinary ZIP archive "
+            "without a password."
         ) from error
 
 

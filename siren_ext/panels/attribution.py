@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 SPEEDS = {"quick and rough (20 gradients per image)": 2, "full (100 gradients per image)": 10}
 """What the choice of speed shows, to the noises at each of ten noise levels."""
 _ABOUT = (
-    "Somebody shows you a picture and the LoRA that made it. This ranks your images by an estimate "
-    "of how much each of them shaped the picture. Without the LoRA only the files are compared.",
-    "It proves neither a copy nor that the model was trained on your images: some image always "
-    "ranks first. The estimate is rough; in a study of the bundled model the scores predicted "
-    "little about generated pictures. This takes minutes with a small model, and up to hours with "
-    "a full checkpoint.",
+    "For a picture that was made with a LoRA. This ranks your images by an estimate of how much "
+    "each one shaped the picture. Without the LoRA, only the files are compared.",
+    "This does not prove that the picture is a copy, or that the model was trained on your "
+    "images: some image always ranks first. The estimate is rough; in a study of the bundled "
+    "model the scores predicted little about generated pictures. This takes minutes with a small "
+    "model, and up to hours with a full checkpoint.",
 )
 _PICTURES = "pictures in question"
 _SHOWN = 12
@@ -136,9 +136,7 @@ def _checker(host: PanelHost) -> Callable[..., None]:
 
 def _noises(text: str) -> int:
     if text not in SPEEDS:
-        raise ConfigError(
-            f"The speed {text!r} is not offered; expected one of {', '.join(SPEEDS)}."
-        )
+        raise ConfigError(f"There is no speed {text!r}; expected one of {', '.join(SPEEDS)}.")
     return SPEEDS[text]
 
 

@@ -31,13 +31,13 @@ LAYOUTS = {
 """What the output choice shows, to a layout of :class:`~siren_ext.coating.manifest.CoatConfig`."""
 FORMATS = {
     "PNG: exact, large files": "png",
-    "As the originals (JPEG and WebP at quality 95)": "keep",
+    "Same as the originals (JPEG and WebP at quality 95)": "keep",
 }
 """What the choice of a file format shows, to a format of the same class."""
 _SINGLE_FILES = 50
 _KEY_TEXT = (
-    "A keyed coater writes your secret message into every image. With that key you can test a "
-    "model later without a reference model."
+    "A keyed coater writes your secret message into every image. With the key you can later test "
+    "a model without a reference model."
 )
 _KEY_COMMAND = "siren-ext coat photos --coater coater.safetensors --key keys.json --out coated"
 
@@ -64,7 +64,7 @@ def coat_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
     gr.HTML(
         cards.intro(
             "Adds an invisible coating to your images before you publish them. If somebody trains "
-            "a model on them, you can show it later under Verify."
+            "a model on them, you can show that later under Verify."
         ),
         elem_id="siren_coat_intro",
     )
@@ -92,7 +92,8 @@ def _inputs(gr: Any, host: PanelHost) -> tuple[list[Any], dict[str, Any]]:
             value=1,
             step=0.05,
             min_width=240,
-            label="Strength of the coating (1 is normal; more is also easier to see)",
+            label="Strength of the coating (1 is normal; higher values are easier to detect, "
+            "but also easier to see)",
             elem_id="siren_coat_strength",
         )
         layout = gr.Radio(

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 COMMITMENT_NAME = "commitment.json"
 _ABOUT = (
     "Records hashes of your coater, your key and the coated images in a small file. Publish the "
-    "line that it gives you before the images (in a post, or by e-mail to yourself), or have it "
-    "time-stamped: it reveals nothing, and proves later that coater and key came first. Give the "
-    "key above as for coating."
+    "line that you get before you publish the images (in a post, or in an e-mail to yourself), or "
+    "have it time-stamped. The line reveals nothing, and later it proves that your coater and key "
+    "came first. Enter the key above, as for coating."
 )
 
 
@@ -66,7 +66,7 @@ def commit_maker(
         make = gr.Button("Make a commitment", elem_id=f"{prefix}_commit_run")
         card = gr.HTML(elem_id=f"{prefix}_commit_result")
         file = gr.File(
-            label="Commitment: keep it unchanged and to yourself",
+            label="Commitment: keep it to yourself and don't change it",
             visible=False,
             elem_id=f"{prefix}_commit_file",
         )
@@ -128,8 +128,8 @@ def commit_step(coater: Path, key: CoatingKey | None, coated: Path, job: Path) -
     digest = made.save(path)
     covered = "your coater and key" if key else "your coater, but no key,"
     return (
-        f"It covers {covered} and {len(made.files)} coated images. Publish this line before the "
-        f"images: SHA-256 {digest}. Download the file now, because the copy on this page will be "
-        "deleted, and give it under Verify later.",
+        f"It covers {covered} and {len(made.files)} coated images. Publish this line before you "
+        f"publish the images: SHA-256 {digest}. Download the file now, because the copy on this "
+        "page will be deleted. You will need it later under Verify.",
         path,
     )

@@ -67,9 +67,9 @@ class ImageRequest:
             )
         if any(loads_network(text) for text in (*self.prompts, self.negative)):
             raise ConfigError(
-                "A prompt contains <lora:...>, <lyco:...> or <hypernet:...>, which would be used "
-                "for the reference too; expected prompts without it. Remove it, and choose the "
-                "LoRA from the list."
+                "A prompt contains <lora:...>, <lyco:...> or <hypernet:...>, which would also be "
+                "used for the reference; expected prompts without these. Remove it, and choose "
+                "the LoRA from the list."
             )
 
 

@@ -85,8 +85,8 @@ def upload_field(gr: Any, **options: Any) -> Any:
             named = entry.get("name") if isinstance(entry, dict) and entry.get("is_file") else None
             if named is not None and not _is_uploaded(str(named), folder):
                 raise gr.Error(
-                    "A file outside the upload folder was named. Expected an upload; upload the "
-                    "file instead."
+                    "The request names a file outside the upload folder; expected an uploaded "
+                    "file. Upload the file instead."
                 )
         return read(value)
 

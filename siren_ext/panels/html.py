@@ -285,7 +285,7 @@ def _in_words(error: Exception) -> str:
         return str(clean(str(error)))
     _LOG.error("A panel's step failed", exc_info=error)
     kind = type(error).__name__
-    return f"Something unexpected went wrong ({kind}). The program's log has the details."
+    return f"Something unexpected went wrong ({kind}). The details are in the program's log."
 
 
 @functools.cache

@@ -33,8 +33,9 @@ _MEMORY = (
     "stored, logged or sent back."
 )
 _NOT_YOURS = (
-    "This page is open to others or does not run on your machine: whoever runs its server could "
-    "read a key that you open here. If in doubt, run this step on your own machine: {command}"
+    "This page can be reached by other people or does not run on your own machine: anybody who "
+    "runs its server could read a key that you open here. If in doubt, run this step on your own "
+    "machine: {command}"
 )
 
 
@@ -114,7 +115,7 @@ def key_choice(
             )
             ledger = upload_field(
                 gr,
-                label="Ledger (.ledger), the file beside the key file that counts its tests",
+                label="Ledger (.ledger): the file beside the key file that counts its tests",
                 file_types=[".ledger"],
                 visible=ready,
                 height=ONE_FILE_PX,
@@ -199,10 +200,10 @@ def open_key(upload: Any, passphrase: str | None, recipient: str | None) -> File
         require_encrypted(paths[0], FORMAT)
     except EvidenceError as error:
         raise EvidenceError(
-            f"This is no key file: {error} Expected the file that 'siren-ext key new' wrote."
+            f"This is not a key file: {error} Expected the file that 'siren-ext key new' wrote."
         ) from None
     if not passphrase:
-        raise EvidenceError("The passphrase is missing; type it below the key file.")
+        raise EvidenceError("The passphrase is missing. Type it in the field below the key file.")
     ring = KeyRing.load(paths[0], passphrase)
     return FiledKey(ring.key(wanted or None), paths[0], len(ring))
 
@@ -282,13 +283,13 @@ def key_maker(gr: Any, prefix: str, host: PanelHost, coater: tuple[Any, Any]) ->
         about = gr.HTML(
             cards.hint(
                 "Creates a random secret message for the keyed coater chosen above and gives you "
-                "an encrypted key file, like 'siren-ext key new'. Without the file and the "
-                "passphrase you can't prove anything later: back up both, in different places."
+                "an encrypted key file, like 'siren-ext key new'. Without both the file and the "
+                "passphrase you can't prove anything later: back them up, in different places."
             ),
             elem_id=f"{prefix}_newkey_about",
         )
         names = gr.Textbox(
-            label="Recipients, one per line, for a key each (leave empty for a single key)",
+            label="Recipients, one per line; each one gets a key (leave empty for a single key)",
             value="",
             lines=2,
             elem_id=f"{prefix}_newkey_recipients",
@@ -353,11 +354,11 @@ def new_key_file(
 
     if not coater.keyed:
         raise CoaterError(
-            "The chosen coater is not keyed, so a key is of no use with it. Choose a keyed coater, "
-            "or train one 'with a secret message'."
+            "The chosen coater is not keyed, so a key can't be used with it. Choose a keyed "
+            "coater, or train one 'with a secret message'."
         )
     if (passphrase or "") != (again or ""):
-        raise EvidenceError("The two passphrases differ; type the same one twice.")
+        raise EvidenceError("The two passphrases are different. Type the same one twice.")
     lines = [line.strip() for line in (recipients or "").splitlines() if line.strip()]
     ring = KeyRing.draw(lines, coater.config.message_bits)
     path = job / KEY_NAME
@@ -369,7 +370,7 @@ def new_key_file(
     )
     return (
         "Download both files now: the copies on this page will be deleted. The ledger counts the "
-        "key's tests; give it along with the key when you verify. The key's fingerprint, which "
-        f"reveals nothing about the message: {fingerprints}",
+        "key's tests; add it together with the key when you verify. Fingerprint of the key (it "
+        f"reveals nothing about the message): {fingerprints}",
         path,
     )

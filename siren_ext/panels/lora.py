@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 NO_LORA = "none: checkpoint only"
 NO_LORAS = (
-    "The web UI listed no LoRA. Put the file into its LoRA folder and press 'Refresh the lists'."
+    "The web UI found no LoRA. Put the file into its LoRA folder and press 'Refresh the lists'."
 )
 KEY_ALONE = "no reference: key only"
 _KEY_COMMAND = "siren-ext verify --suspect scores.json --key keys.json --out report"
@@ -73,8 +73,8 @@ def lora_panel(gr: Any, generator: ImageGenerator, host: PanelHost | None = None
         cards.intro(
             "Tests whether a suspicious LoRA was trained on images that you coated. It generates "
             "images with the LoRA and with a reference, using the same prompts and seeds, and "
-            "compares them. With the key of a keyed coater no reference is needed. You can choose "
-            "several references; three or more are also compared as models."
+            "compares them. With the key of a keyed coater, no reference is needed. You can "
+            "choose several references; three or more are also compared as models."
         ),
         elem_id="siren_lora_intro",
     )
@@ -137,7 +137,7 @@ def _still_chosen(chosen: str | None, titles: Sequence[str]) -> str | None:
 def _setting_inputs(gr: Any) -> list[Any]:
     """Prompts, numbers of images and the settings of generation."""
     prompts = gr.Textbox(
-        label="Prompts, one per line, used in turn", lines=3, elem_id="siren_lora_prompts"
+        label="Prompts, one per line (used in turn)", lines=3, elem_id="siren_lora_prompts"
     )
     negative = gr.Textbox(label="Negative prompt", value="", elem_id="siren_lora_negative")
     with gr.Row():
@@ -300,8 +300,8 @@ def check_choice(suspects: Sequence[str], clean: Sequence[Loras], key: CoatingKe
     """
     if not clean and key is None:
         raise ConfigError(
-            "Without a reference the key alone decides, but no key was given. Add your key file, "
-            "or choose a reference."
+            "Without a reference only the key can decide, but no key was given. Add your key "
+            "file, or choose a reference."
         )
     if not suspects:
         raise ConfigError("No suspicious LoRA was chosen; choose at least one from the list.")
@@ -326,9 +326,9 @@ def reference_remark(clean: Sequence[Loras]) -> str:
         return ""
     which = "The reference" if len(clean) == 1 else "One of the references"
     return (
-        f"{which} is the checkpoint without a LoRA. A LoRA also changes style and subject, "
-        "and that alone can change scores. A LoRA of your own, trained on your clean originals, is "
-        "a stronger reference."
+        f"{which} is the checkpoint without a LoRA. A LoRA also changes style and subject, and "
+        "that alone can change scores. A LoRA that you trained on your clean originals is a "
+        "stronger reference."
     )
 
 

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 WHAT = "originals"
 """What messages call the owner's clean images."""
 ABOUT = (
-    "If you give the originals of your coated images (with their captions) and a key, the LoRA's "
-    "file is tested first, without making pictures: what does the model add to your clean images? "
-    "Pictures are then made only if that finds nothing and there is a prompt. Clean LoRAs chosen "
-    "as references are subtracted. Stable Diffusion 1.x, 2.x and XL."
+    "If you add the originals of your coated images (with their captions) and a key, the LoRA's "
+    "file is tested first, without making pictures. This test looks at what the model adds to "
+    "your clean images. Pictures are made only if it finds nothing and there is a prompt. The "
+    "effect of clean LoRAs chosen as references is subtracted. For Stable Diffusion 1.x, 2.x and "
+    "XL."
 )
 
 
@@ -57,7 +58,7 @@ def originals_inputs(gr: Any, host: PanelHost) -> list[Any]:
     """
     shown = not missing_packages()
     with gr.Accordion(
-        "The model's file first: your originals", open=False, visible=shown,
+        "Test the model's file first: your originals", open=False, visible=shown,
         elem_id="siren_lora_first",
     ):  # fmt: skip
         gr.HTML(cards.hint(ABOUT), elem_id="siren_lora_about")
@@ -106,7 +107,7 @@ def check_originals(upload: Any, folder: str, key: CoatingKey | None, host: Pane
     """
     if key is None:
         raise ConfigError(
-            "The LoRA's file is tested with a key, but no key was given. Add your key file, or "
+            "To test the LoRA's file a key is needed, but none was given. Add your key file, or "
             "remove the originals."
         )
     check_given(upload, folder, host.limits, what=WHAT)

@@ -99,7 +99,9 @@ def _checker(host: PanelHost) -> Callable[..., None]:
 def _both(generator: Any, extractor: Any) -> tuple[Path, Path]:
     first, second = upload_paths(generator), upload_paths(extractor)
     if not first or not second:
-        raise CoaterError("Add both files of the pair: the generator and the extractor.")
+        raise CoaterError(
+            "A file of the pair is missing. Add both files: the generator and the extractor."
+        )
     return first[0], second[0]
 
 
@@ -185,5 +187,5 @@ def _summary(made: ImportedCoater) -> str:
     text = f"{made.path.name} is now selected above. {made.summary}"
     if made.images is not None and made.images.problems:
         names = ", ".join(name for name, _ in made.images.problems[:8])
-        text += f" Skipped, because unreadable: {names}."
+        text += f" Skipped because they can't be read: {names}."
     return text

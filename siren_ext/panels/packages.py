@@ -45,7 +45,7 @@ def absent_notice(gr: Any, prefix: str, command: str, more: str = "") -> dict[st
         return {}
     text = (
         f"This needs packages that are not installed here: {', '.join(missing)}. Run '{command}' "
-        f"in a separate Python environment. {more}"
+        f"in a separate Python environment instead. {more}"
     )
     name = f"{prefix}_absent"
     return {name: gr.HTML(cards.note(text.strip(), "Not available here"), elem_id=name)}

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 RISKS = {"1 in a hundred (a hint only)": 1e-2, "1 in a thousand (recommended)": 1e-3}
 """What the choice of risk shows, to the risk itself."""
 _ABOUT = (
-    "For images that you published before you coated them. Give two sets of the same kind: "
-    "published images, and as many that nobody has seen. The LoRA is asked whether it knows the "
-    "published ones better.",
-    "A model's own output passes for its training images: leave it out. If the two sets differ in "
-    "themselves, the verdict is invalid. This takes minutes with a small model, and up to hours "
-    "with a full checkpoint.",
+    "For images that you published without a coating. Add two sets of the same kind: published "
+    "images, and as many that nobody else has seen. The test checks whether the LoRA knows the "
+    "published images better.",
+    "Leave out pictures that the model itself made: to the test they look like its training "
+    "images. If the two sets also differ in other ways, the verdict is invalid. This takes "
+    "minutes with a small model, and up to hours with a full checkpoint.",
 )
 
 
@@ -105,7 +105,8 @@ def _inputs(gr: Any, host: PanelHost) -> list[Any]:
     )
     keyed = upload_field(
         gr,
-        label="report.json of a keyed test on the same LoRA, to state both verdicts (optional)",
+        label="report.json of a keyed test on the same LoRA, to give both verdicts together "
+        "(optional)",
         file_types=[".json"],
         height=ONE_FILE_PX,
         elem_id="siren_passive_keyed",
@@ -180,7 +181,9 @@ def _keyed(upload: Any) -> KeyedEvidence | None:
 
 def _risk(text: str) -> float:
     if text not in RISKS:
-        raise ConfigError(f"The risk {text!r} is not offered; expected one of {', '.join(RISKS)}.")
+        raise ConfigError(
+            f"There is no risk {text!r} to choose; expected one of {', '.join(RISKS)}."
+        )
     return RISKS[text]
 
 

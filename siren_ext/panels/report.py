@@ -30,10 +30,11 @@ def report_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
     del host
     gr.HTML(
         cards.intro(
-            "Reads a report.json, recomputes its verdict from the scores inside and shows it. This "
-            "checks that the figures follow from the scores. It can't check that the scores belong "
-            "to the images; for that, use Verify. To find changed files and check signatures, use "
-            "'siren-ext report check', which also reads the seal (report.seal.json)."
+            "Reads a report.json, recomputes its verdict from the scores in it and shows the "
+            "result. This checks that the figures follow from the scores. It can't check that the "
+            "scores belong to the images; use Verify for that. To find changed files and check "
+            "signatures, use 'siren-ext report check', which also reads the seal "
+            "(report.seal.json)."
         ),
         elem_id="siren_report_intro",
     )

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
 
 _ABOUT = (
-    "Before you publish: coats a sample of your images, edits and compresses them as others might, "
-    "and shows what is left of the coating. Give uncoated images, 24 or more.",
-    "This is about the coating in images, not about what a model learns from them. For a keyed "
-    "coater a message is drawn for the test, so no key is needed.",
+    "For use before you publish. Coats a sample of your images, edits and compresses them as "
+    "other people might, and shows what is left of the coating. Add 24 or more uncoated images.",
+    "This is about the coating in the images, not about what a model learns from them. A keyed "
+    "coater is tested with a random message, so no key is needed.",
 )
 _COUNTS = ("12", "24", "48", "96")
 
@@ -69,7 +69,8 @@ def robustness_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
             list(_COUNTS),
             value="48",
             min_width=240,
-            label="Most images to use (more take longer and give narrower intervals)",
+            label="Largest number of images to use (more images take longer and give narrower "
+            "intervals)",
             elem_id="siren_robustness_count",
         )
     inputs = [files, folder, *coater, strength, count]
@@ -141,7 +142,10 @@ def robustness_card(found: Robustness) -> str:
 
 def _count(text: str) -> int:
     if text not in _COUNTS:
-        raise ConfigError(f"{text!r} images are not offered; expected one of {', '.join(_COUNTS)}.")
+        raise ConfigError(
+            f"{text!r} is not a number of images to choose from; expected one of "
+            f"{', '.join(_COUNTS)}."
+        )
     return int(text)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from siren_ext.personalize.config import PersonalizeConfig
 
 KINDS = {
-    "With a secret message, to verify without a reference model (quick)": "keyed",
+    "With a secret message, so that you can verify without a reference model (quick)": "keyed",
     "Fine pattern, no message (slow to make)": "default",
     "Faint tint, no message, for sets of very different images (quick)": "coarse",
 }
@@ -31,7 +31,7 @@ METHODS = {
     "LoRA (most common)": "lora",
     "DreamBooth: all weights, with other pictures of the same kind": "dreambooth",
     "Full fine-tuning: all weights": "full",
-    "SVDiff: few numbers, little overfitting": "svdiff",
+    "SVDiff: few trained numbers, little overfitting": "svdiff",
 }
 """What the choice of the copy's training shows, to the method of personalisation."""
 _NAME = re.compile(r"[\w][\w .-]{0,63}")
@@ -58,12 +58,16 @@ def train_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
     host = host or PanelHost()
     gr.HTML(
         cards.intro(
-            "Trains a coater of your own, which nobody else has. This is the slow step: minutes "
-            "with the small built-in model (pocket), hours with a full checkpoint on a GPU."
+            "Trains your own coater, which nobody else has. This is the slow step: it takes "
+            "minutes with the small built-in model (pocket), and hours with a full checkpoint on "
+            "a GPU."
         ),
         elem_id="siren_train_intro",
     )
-    more = "Put its coater file into the coater folder. Coating and verifying need none of them."
+    more = (
+        "Put its coater file into the coater folder. Coating and verifying don't need these "
+        "packages."
+    )
     if absent := absent_notice(gr, "siren_train", "siren-ext train", more):
         return absent
     inputs = _inputs(gr, host)
@@ -110,17 +114,17 @@ def _inputs(gr: Any, host: PanelHost) -> list[Any]:
 
 def _copy_inputs(gr: Any) -> list[Any]:
     """How a copy of the model learns the images, which the coater is then trained against."""
-    with gr.Accordion("How others may train", open=False, elem_id="siren_train_copy"):
+    with gr.Accordion("How other people may train", open=False, elem_id="siren_train_copy"):
         method = gr.Dropdown(
             list(METHODS),
             value=next(iter(METHODS)),
-            label="A copy of the model first learns your images. How?",
+            label="First, a copy of the model learns your images. Method:",
             elem_id="siren_train_method",
         )
         rate = gr.Number(
             value=0,
-            label="Its learning rate (0: the usual one, meant for Stable Diffusion; the pocket "
-            "model needs more if all weights are trained)",
+            label="Learning rate of that copy (0: the usual one, meant for Stable Diffusion; the "
+            "pocket model needs a higher one if all weights are trained)",
             elem_id="siren_train_rate",
         )
     return [method, rate]
@@ -243,8 +247,8 @@ def coater_file(name: str, folder: Path) -> Path:
     path = folder / f"{name.removesuffix('.safetensors')}.safetensors"
     if path.exists():
         raise CoaterError(
-            f"There is already a coater named {path.name}. It is not overwritten, because images "
-            "coated with it can be verified only with this file. Choose another name."
+            f"There is already a coater named {path.name}. It was not overwritten, because images "
+            "coated with it can only be verified with this file. Choose another name."
         )
     return path
 

@@ -38,7 +38,7 @@ _MEGA = 1_000_000
 _BLOCK = 1 << 20
 _ADVICE = {
     "TOML file": "a dataset.toml is not read in uploads; put the images into folders such as "
-    "10_red fox, which say their repeats and class words"
+    "10_red fox, whose names give the repeats and class words"
 }
 
 
@@ -116,7 +116,9 @@ def _named_folder(folder: str, limits: UploadLimits, what: str) -> Path:
         raise DatasetError("Folders on this machine are not read here; upload the files instead.")
     place = Path(folder).expanduser()
     if not place.is_dir():
-        raise DatasetError(f"There is no folder {place}. Name an existing one with the {what}.")
+        raise DatasetError(
+            f"There is no folder {place}. Enter an existing folder that contains the {what}."
+        )
     return place
 
 
@@ -272,7 +274,7 @@ class _Intake:
             self.budget -= len(content)
             if len(content) <= limit:
                 return content
-            why = f"is not read: it has more than {limit} bytes. Shorten it."
+            why = f"was not read: it has more than {limit} bytes. Shorten it."
             found.problems.append((printable(place), why))
             return None
 
@@ -329,8 +331,9 @@ def _storing() -> Iterator[None]:
         yield
     except OSError as error:
         raise DatasetError(
-            f"The upload can't be stored: {error.strerror or error}. Expected enough space for it "
-            "where this program keeps temporary files; free some there, or give fewer files."
+            f"The upload can't be stored: {error.strerror or error}. This program's folder for "
+            "temporary files must have enough space for it; free some space there, or give fewer "
+            "files."
         ) from error
 
 

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from siren_ext.keys.coating_key import CoatingKey
 
 KEY_TEXT = (
-    "With the key that your images were coated with, the test looks for your secret message in the "
-    "suspicious model's images. It needs no reference, and another model's style can't mislead it."
+    "With the key that your images were coated with, the test looks for your secret message in "
+    "the suspicious model's images. It needs no reference, and the style of another model can't "
+    "mislead it."
 )
 _KEY_COMMAND = "siren-ext verify --suspect scores.json --key keys.json --out report"
 _GALLERY_PX = 320
@@ -59,12 +60,13 @@ def verify_panel(gr: Any, host: PanelHost | None = None) -> dict[str, Any]:
     gr.HTML(
         cards.intro(
             "Tests whether a suspicious model was trained on images that you coated. With a keyed "
-            "coater, 30 or more of its images and your key are enough.",
+            "coater, 30 or more images from the model and your key are enough.",
             "Without a key, its images are compared with those of a reference: a model that never "
-            "saw a coated image, ideally your own, trained on the clean originals. Make both sets "
-            "with the same prompts and settings; 100 images of the reference are a good start. You "
-            "can give several references: each file of scores that 'siren-ext score' wrote is one, "
-            "and images are one more. Three or more are also compared as models.",
+            "saw a coated image, ideally one that you trained on the clean originals. Make both "
+            "sets with the same prompts and settings; 100 images of the reference are a good "
+            "start. You can give several references: each file of scores written by 'siren-ext "
+            "score' counts as one, and images count as one more. Three or more are also compared "
+            "as models.",
         ),
         elem_id="siren_verify_intro",
     )
@@ -83,7 +85,7 @@ def _inputs(gr: Any, host: PanelHost) -> tuple[list[Any], dict[str, Any]]:
             suspect = image_files(gr, "siren_verify_suspect", "Suspicious model", limits)
             suspect_folder = folder_box(gr, "siren_verify_suspect_folder", other, limits)
         with gr.Column():
-            label = "Reference, or scores of one or more (JSON)"
+            label = "Reference images, or scores of one or more references (JSON)"
             reference = image_files(gr, "siren_verify_reference", label, limits, scores=True)
             reference_folder = folder_box(gr, "siren_verify_reference_folder", other, limits)
     coater = coater_choice(gr, "siren_verify", host.coaters)
@@ -170,7 +172,8 @@ def verdict_parts(gr: Any, prefix: str, shown: tuple[str, str] = ("", "")) -> di
     card = gr.HTML(shown[0], elem_id=f"{prefix}_verdict")
     charts = gr.HTML(shown[1], visible=bool(shown[1]), elem_id=f"{prefix}_charts")
     report = gr.File(
-        label="Report (open report.html in a browser); with a key file also its ledger, to keep",
+        label="Report (open report.html in a browser). With a key file there is also its "
+        "ledger: keep that",
         file_count="multiple",
         visible=False,
         elem_id=f"{prefix}_report",

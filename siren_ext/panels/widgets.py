@@ -94,7 +94,7 @@ def coater_choice(gr: Any, prefix: str, coaters: CoaterLibrary) -> tuple[Any, An
     name = gr.Dropdown(
         names,
         value=names[0] if names else None,
-        label="Coater (samples, start and keyed come with Siren: for trying out only)",
+        label="Coater (samples, start and keyed come with Siren and are only for trying it out)",
         elem_id=f"{prefix}_coater",
     )
     with gr.Accordion("Use your own coater file", open=False, elem_id=f"{prefix}_coater_own"):

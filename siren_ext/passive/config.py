@@ -73,8 +73,8 @@ class PassiveConfig(Config):
     resolution : int
         Side of the images in pixels; 0 takes the model's own.
     batch_size : int
-        Images that pass the model together; 0 for 8, or 20 if pictures have 128 pixels or fewer.
-        Results depend on it with ``official`` only.
+        Images that go through the model together; 0 for 8, or 20 if pictures have 128 pixels or
+        fewer. Results depend on it with ``official`` only.
     seed : int
         Seed of the noise. The noise of an image depends on the seed and on the image's bytes only.
     """

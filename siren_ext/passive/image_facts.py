@@ -263,9 +263,9 @@ def require_enough(published: int, unpublished: int) -> None:
     """
     if min(published, unpublished) < FEWEST_IMAGES:
         raise DatasetError(
-            f"There are {published} published and {unpublished} unpublished images; "
-            f"expected {FEWEST_IMAGES} or more of each, better {ADVISED_IMAGES}. Add images of the "
-            "same kind."
+            f"There are {published} published and {unpublished} unpublished images; expected at "
+            f"least {FEWEST_IMAGES} of each; {ADVISED_IMAGES} are better. Add images of the same "
+            "kind."
         )
 
 
@@ -273,16 +273,17 @@ def _require_distinct(published: ImageFacts, unpublished: ImageFacts) -> None:
     pairs = list(_copies(published, unpublished))
     if pairs:
         raise DatasetError(
-            f"{_count(pairs, 'image is', 'images are')} both published and unpublished, or nearly "
-            f"so: {_shown(pairs)}. Take the copies out of the unpublished set: it must contain "
-            "nothing that the model can have seen."
+            f"{_count(pairs, 'image is', 'images are')} in both the published and the unpublished "
+            f"set, or nearly the same in both: {_shown(pairs)}. Take the copies out of the "
+            "unpublished set: it must not contain anything that the model can have seen."
         )
     for facts, kind in ((published, "published"), (unpublished, "unpublished")):
         pairs = list(_copies(facts, facts))
         if pairs:
             raise DatasetError(
-                f"{_count(pairs, 'pair of', 'pairs of')} {kind} images are copies of one another, "
-                f"or nearly so: {_shown(pairs)}. Keep one of each; a copy is no new observation."
+                f"{_count(pairs, 'pair of', 'pairs of')} {kind} images are copies of each other, "
+                f"or nearly: {_shown(pairs)}. Keep only one of each, because a copy adds no new "
+                "evidence."
             )
 
 
@@ -303,15 +304,15 @@ def _require_equal_sizes(published: ImageFacts, unpublished: ImageFacts) -> None
     ]
     if max(sides) > _SIZES * min(sides):
         raise DatasetError(
-            f"The published images have a short side of {sides[0]:g} pixels (median), the "
-            f"unpublished ones of {sides[1]:g}; expected the same size. Export both in the same "
-            "way, for instance the unpublished ones as you published the others."
+            f"The short side of the published images has {sides[0]:g} pixels (median), that of "
+            f"the unpublished ones {sides[1]:g}; expected the same size. Export both in the same "
+            "way, for example the unpublished images as you exported the published ones."
         )
     if max(shapes) > _SIZES * min(shapes):
         raise DatasetError(
-            f"The published images are {shapes[0]:.2f} times as wide as high (median), the "
-            f"unpublished ones {shapes[1]:.2f} times; expected the same shape. Choose images of "
-            "the same shape for both sets."
+            f"The published images are {shapes[0]:.2f} times as wide as they are high (median), "
+            f"the unpublished ones {shapes[1]:.2f} times; expected the same shape. Choose images "
+            "of the same shape for both sets."
         )
 
 
@@ -331,8 +332,8 @@ def _require_equal_captions(published: ImageFacts, unpublished: ImageFacts) -> N
     words = [median(c for c in facts.words if c) for facts in (published, unpublished)]
     if max(words) > _WORDS * min(words):
         raise DatasetError(
-            f"Captions of published images have {words[0]:g} words (median), those of unpublished "
-            f"ones {words[1]:g}; expected the same length. {advice}"
+            f"The captions of the published images have {words[0]:g} words (median), those of the "
+            f"unpublished ones {words[1]:g}; expected the same length. {advice}"
         )
 
 

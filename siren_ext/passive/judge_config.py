@@ -32,7 +32,7 @@ class JudgeConfig(Config):
         ``losses``: the mean of ten losses, suspect minus control. It learns nothing from the
         images, so few are enough. ``difference``: a scoring model learns from all features, suspect
         minus control. ``plain``: the same from the suspect's features alone, as in the CDI study.
-        ``likeness``: the mean distance from the suspect's pictures, where only these are at hand.
+        ``likeness``: the mean distance from the suspect's pictures, if only these are available.
     mode : {"permutation", "default"}
         The test, see :func:`siren_ext.passive.set_comparison.compare_sets`.
     permutations : int
@@ -45,12 +45,12 @@ class JudgeConfig(Config):
         C of a learnt scoring model.
     control_alpha : float
         The verdict is invalid if a comparison that cannot know the images has a p of at most this;
-        0.01 or more, because a smaller one would let sets pass that differ in themselves.
+        0.01 or more, because a smaller one would let sets pass that differ in other ways too.
     control_permutations : int
         Labellings of these comparisons. With too few for ``control_alpha`` the verdict is
         inconclusive.
     confidence : float
-        Of the interval for the share of images that was used.
+        Confidence level of the interval for the share of images that was used.
     seed : int
         Seed of folds, splits and labellings.
     """

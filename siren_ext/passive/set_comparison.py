@@ -206,8 +206,8 @@ def _checked(published: ArrayLike, unpublished: ArrayLike) -> tuple[Floats, Floa
         )
     if len(first) < FEWEST:
         raise ScoreError(
-            f"There are {len(first)} images per set; expected {FEWEST} or more, better 50. Add "
-            "images."
+            f"There are {len(first)} images per set; expected at least {FEWEST}; 50 are better. "
+            "Add more images."
         )
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise ScoreError(
@@ -216,7 +216,7 @@ def _checked(published: ArrayLike, unpublished: ArrayLike) -> tuple[Floats, Floa
     largest = max(float(np.abs(table).max()) for table in tables)
     if largest > _LARGEST:
         raise ScoreError(
-            f"Some features are as large as {largest:.0e}, which no 32-bit number is; measure them "
-            "again."
+            f"Some features are as large as {largest:.0e}, which is too large for a 32-bit "
+            "number; measure them again."
         )
     return first, second

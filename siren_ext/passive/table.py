@@ -85,7 +85,7 @@ class FeatureTable:
         if 0 in wanted or len(set(self.names)) != len(self.names):
             raise ScoreError(
                 f"A feature table has {wanted[0]} images and {wanted[1]} columns; expected at "
-                f"least one of each, and no name of a column twice. {_AGAIN}"
+                f"least one of each, and different names for all columns. {_AGAIN}"
             )
         if not np.isfinite(values).all():
             row, column = (int(place) for place in np.argwhere(~np.isfinite(values))[0])

@@ -57,16 +57,16 @@ class PersonalizeConfig(Config):
     steps, batch_size : int
         Number of training steps, and of images in each.
     rank, alpha : int, float
-        Of the linear layers and 1x1 convolutions in the transformer blocks (kohya's ``network_dim``
-        and ``network_alpha``).
+        For the linear layers and 1x1 convolutions in the transformer blocks (kohya's
+        ``network_dim`` and ``network_alpha``).
     conv_rank, conv_alpha : int, float
-        Of the 3x3 convolutions (kohya's ``conv_dim`` and ``conv_alpha``); rank 0 leaves them out.
+        For the 3x3 convolutions (kohya's ``conv_dim`` and ``conv_alpha``); rank 0 leaves them out.
     learning_rate : float
         Peak learning rate of AdamW; 0 takes the method's own, see :data:`RATES`.
     schedule : {"constant", "cosine"}
         Learning rate after ``warmup`` steps of linear increase.
     weight_decay : float
-        Of AdamW.
+        Weight decay of AdamW.
     max_grad_norm : float
         Largest norm of the gradient; 0 for no limit.
     resolution : int
@@ -104,11 +104,11 @@ class PersonalizeConfig(Config):
     prior_weight : float
         Weight of the class images in the loss; 0 leaves them out.
     token : str
-        The new word of ``textual-inversion`` and ``custom-diffusion``, which captions contain.
+        The new word of ``textual-inversion`` and ``custom-diffusion``; captions must contain it.
     token_vectors : int
         Number of vectors of the new word.
     token_start : str
-        The known word whose vector the new one begins with; empty for the mean of all vectors.
+        The known word whose vector the new word starts from; empty for the mean of all vectors.
     """
 
     steps: Annotated[int, Meta(ge=1, le=10_000_000)] = 400
@@ -150,8 +150,9 @@ class PersonalizeConfig(Config):
             object.__setattr__(self, "learning_rate", RATES[self.method])
         if self.train_text_encoder and self.method not in WITH_TEXT_ENCODER:
             raise ConfigError(
-                f"PersonalizeConfig.train_text_encoder is on, but {self.method} does not train the "
-                f"text encoder; expected one of {', '.join(WITH_TEXT_ENCODER)}. Leave it off."
+                f"PersonalizeConfig.train_text_encoder is on, but the method {self.method} does "
+                f"not train the text encoder; expected one of {', '.join(WITH_TEXT_ENCODER)}. "
+                "Turn it off, or choose one of these methods."
             )
 
     def to_dict(self) -> dict[str, Any]:

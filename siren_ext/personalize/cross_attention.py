@@ -75,7 +75,7 @@ def cross_layers(unet: nn.Module) -> dict[str, nn.Linear]:
     if not found:
         raise ModelError(
             "The model's UNet has no cross-attention layers attn2.to_k and attn2.to_v; expected a "
-            "Stable-Diffusion-shaped UNet."
+            "UNet like that of Stable Diffusion."
         )
     return found
 

@@ -64,8 +64,8 @@ def unet_targets(unet: nn.Module, config: PersonalizeConfig) -> dict[str, tuple[
             targets[path] = (config.conv_rank, config.conv_alpha)
     if not targets:
         raise ModelError(
-            "The model's UNet has no transformer blocks; expected a Stable-Diffusion-shaped UNet "
-            "with cross-attention."
+            "The model's UNet has no transformer blocks; expected a UNet with cross-attention, "
+            "like that of Stable Diffusion."
         )
     return targets
 
@@ -132,7 +132,7 @@ def insert_lora(
     absent = sorted(set(targets) - set(layers))
     if absent:
         raise ModelError(
-            f"peft gave no adapter to {', '.join(absent)}; use a newer peft (>= 0.11)."
+            f"peft added no adapter to {', '.join(absent)}; use a newer peft (>= 0.11)."
         )
     for path in sorted(layers):
         for part in (layers[path].lora_A, layers[path].lora_B):

@@ -110,8 +110,9 @@ def check_prior(config: PersonalizeConfig, given: ImageSet | None) -> None:
     if given is not None and not uses_prior(config):
         why = "prior_weight is 0" if config.method in WITH_PRIOR else f"the method {config.method}"
         raise ConfigError(
-            f"Class images were given, but {why} does not use them; expected one of the methods "
-            f"{', '.join(WITH_PRIOR)} with prior_weight above 0. Leave the class images out."
+            f"Class images were given, but {why} does not use them; expected the method "
+            f"{' or '.join(WITH_PRIOR)} with a prior_weight above 0. Leave the class images out, "
+            "or change these settings."
         )
     if given is not None or not uses_prior(config):
         return
@@ -119,8 +120,8 @@ def check_prior(config: PersonalizeConfig, given: ImageSet | None) -> None:
         found = "no class_prompt" if not config.class_prompt else repr(config.class_prompt)
         raise ConfigError(
             f"{config.method} needs class images, but there are none, and {found} to generate "
-            "them with; expected a folder of class images, or class_prompt = 'a photo of a dog' or "
-            "the like. prior_weight = 0 trains without class images."
+            "them with; expected a folder of class images, or a class_prompt such as 'a photo of "
+            "a dog'. With prior_weight = 0, no class images are needed."
         )
 
 

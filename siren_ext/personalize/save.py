@@ -100,16 +100,18 @@ def check_out(out: Path, config: PersonalizeConfig, base: str | Path = "") -> No
     """
     if base and is_present(Path(base)) and real_path(Path(base)) == real_path(out):
         raise ConfigError(
-            f"{out} is the base model itself, which is not replaced. Choose another name."
+            f"{out} is the base model itself, which must not be replaced. Choose another name."
         )
     if out.name in ("", ".."):  # it is replaced as a whole, and its state is kept beside it
-        raise ConfigError(f"{out} is no name; expected the name of a new file or folder.")
+        raise ConfigError(
+            f"{out} is not a name for a file; expected the name of a new file or folder."
+        )
     # both before hours of training; libraries neither read nor write paths that are not UTF-8
     try:
         str(out).encode()
     except UnicodeEncodeError:
         raise ConfigError(
-            f"{out} can't be written: its path is not UTF-8 text, which libraries of models need. "
+            f"{out} can't be written: its path is not UTF-8 text, which the model libraries need. "
             "Choose another name."
         ) from None
     place = next((one for one in out.absolute().parents if is_folder(one)), None)
@@ -138,7 +140,7 @@ def check_out(out: Path, config: PersonalizeConfig, base: str | Path = "") -> No
         strange = sorted(there - _WRITTEN) if RUN_KEY in _record(out) else sorted(there)
         if strange:
             raise ConfigError(
-                f"{out} has other files already, such as {strange[0]}, which are not replaced; "
+                f"{out} already has other files, such as {strange[0]}, which were not replaced; "
                 "expected a new or empty folder, or one that the same command wrote. Choose "
                 "another name."
             )
@@ -207,9 +209,9 @@ def _refuse_other(out: Path) -> None:
         empty = not is_file(out) or out.stat().st_size == 0
     if not empty:
         raise ConfigError(
-            f"{out} exists already, and is damaged or was not made from these images, this model "
-            "and these settings (with the number format of this device). It is not overwritten; "
-            "expected a new name, or --force with 'siren-ext personalize'."
+            f"{out} already exists, but it is damaged, or was not made from these images, this "
+            "model and these settings (with the number format of this device). It was not "
+            "overwritten; choose a new name, or add --force to 'siren-ext personalize'."
         )
 
 

@@ -117,13 +117,13 @@ def first_vector(pipeline: Pipeline, config: PersonalizeConfig) -> Tensor:
     # the file of a word has its vectors under the word, where these mean something else
     if "." in token or token in RESERVED:
         raise ConfigError(
-            f"PersonalizeConfig.token is {token!r}, which a file of embeddings can't hold; "
-            "expected a word without dots, such as '<new1>'."
+            f"PersonalizeConfig.token is {token!r}, but an embeddings file can't store words with "
+            "dots; expected a word without dots, such as '<new1>'."
         )
     if _single(tokenizer, token) is not None:
         raise ConfigError(
-            f"PersonalizeConfig.token is {token!r}, which this model knows already; expected a new "
-            "word. Choose one that no caption would contain by chance, such as '<new1>'."
+            f"PersonalizeConfig.token is {token!r}, which this model already knows; expected a "
+            "new word. Choose one that no caption would contain by chance, such as '<new1>'."
         )
     table: Tensor = pipeline.text_encoder.get_input_embeddings().weight.detach()
     if not config.token_start:
@@ -162,9 +162,9 @@ def check_prompts(prompts: Iterable[str], config: PersonalizeConfig) -> None:
     texts = list(prompts)
     if count_lacking(config.token, texts) == len(texts):
         raise DatasetError(
-            f"No caption contains the new word {config.token!r} as a word of its own, so nothing "
-            "would be learnt; expected it in at least one. Give one prompt for all images, "
-            f"such as 'a photo of {config.token}'."
+            f"No caption contains the new word {config.token!r} as a separate word, so nothing "
+            "would be learnt; expected it in at least one caption. Give one prompt for all "
+            f"images, such as 'a photo of {config.token}'."
         )
 
 
@@ -189,8 +189,8 @@ def check_tokens(pipeline: Pipeline, ids: Tensor, config: PersonalizeConfig) -> 
     if not bool((ids == first).any()):
         raise DatasetError(
             f"The new word {config.token!r} comes too late in every caption: a model reads "
-            f"{ids.shape[1]} tokens, the first and last of which are marks, so nothing would be "
-            "learnt. Shorten the captions, or put the word at their beginning."
+            f"{ids.shape[1]} tokens, of which the first and the last are only marks, so nothing "
+            "would be learnt. Shorten the captions, or put the word at the beginning."
         )
 
 

@@ -80,7 +80,7 @@ def base_scores(scores: ScoreSet) -> ScoreSet | None:
     found = replace(scores, features=features, source=source | {FIELD: field})
     if MeanField.of(found) is None:
         raise ScoreError(
-            "The base model's part of this measurement holds no learnt field. Measure the model "
+            "The base model's part of this measurement has no learnt field. Measure the model "
             "again."
         )
     return found

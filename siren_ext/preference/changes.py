@@ -99,7 +99,7 @@ class MeanField:
         if found is None:
             raise ScoreError(
                 "The learnt field of this measurement is malformed; expected 3 x 32 x 32 numbers "
-                "and four small images. Make it again."
+                "and four small images. Measure the model again."
             )
         return cls(*found)
 
@@ -193,7 +193,7 @@ def field_tests(
     """
     field = MeanField.of(scores)
     if field is None or scores.features is None:
-        raise ScoreError("This measurement holds no learnt field. Measure the model again.")
+        raise ScoreError("This measurement has no learnt field. Measure the model again.")
     seed = _seed(scores.hashes, coater)
     sums = whole_sums(contributions(scores.features[distinct_rows(scores)]))
     statistic = _statistic(field, coater, sums.astype(np.float64), sum_weight, seed)

@@ -13,7 +13,7 @@ from siren_ext.errors import ConfigError
 
 @dataclass(frozen=True)
 class PreferenceConfig(Config):
-    """How what a model has learnt of a message is measured.
+    """How to measure what a model has learnt of a message.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class PreferenceConfig(Config):
     resolution : int
         Side of the images in pixels; 0 takes the model's own.
     batch_size : int
-        Images that pass the model together. Results do not depend on it.
+        Images that go through the model together. Results do not depend on it.
     seed : int
         Seed of the noise.
     mirrored : bool
@@ -37,8 +37,8 @@ class PreferenceConfig(Config):
     removed : bool
         If there is a control, compare with what the base model removes of the coating's patterns
         (:func:`siren_ext.preference.patterns.removed_patterns`). Without one, what a model makes of
-        the images themselves weighs most just there, so whole patterns are read. False always
-        reads whole patterns, as versions before this setting do.
+        the images themselves weighs most in those patterns, so whole patterns are read. False
+        always reads whole patterns, as versions before this setting do.
     whole : bool
         Record the learnt field, so that a key is tested by whole changes and bits together
         (:mod:`siren_ext.preference.changes`). False tests the bits alone, as versions before this

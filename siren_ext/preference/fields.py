@@ -130,6 +130,6 @@ def _learnt(
     if not (torch.isfinite(losses).all() and torch.isfinite(added).all()):
         raise ModelError(
             "The model's loss is not finite; expected a number. The file is damaged, or 16-bit "
-            "numbers are too coarse for it: use 32-bit ones."
+            "numbers are not precise enough for it: use 32-bit numbers."
         )
     return added / config.draws, losses / config.draws

@@ -221,8 +221,8 @@ def _probes(data: ImageSet, coater: Coater, config: PreferenceConfig) -> Sequenc
     """The images that are used, for a coater that has messages."""
     if not coater.keyed:
         raise CoaterError(
-            "This coater is not keyed, so there is no message that a model could prefer. Use the "
-            "keyed coater that the published images were coated with."
+            "This coater is not keyed, so there is no message that a model could have learnt. Use "
+            "the keyed coater that the published images were coated with."
         )
     items = data.items[: config.images] if config.images else data.items
     if not items:
@@ -230,8 +230,8 @@ def _probes(data: ImageSet, coater: Coater, config: PreferenceConfig) -> Sequenc
     for folder in dict.fromkeys((data.root, *(item.path.parent for item in items))):
         if is_file(folder / MANIFEST_NAME):
             raise DatasetError(
-                f"{folder} holds coated copies ({MANIFEST_NAME} is there), and a model is asked "
-                "about the originals; expected the folder of the images before they were coated."
+                f"{folder} contains coated copies (it has a {MANIFEST_NAME}), but this test needs "
+                "the originals; expected the folder of the images before they were coated."
             )
     return items
 

@@ -89,16 +89,18 @@ def refuse_itself(suspect: LocalSuspect, controls: Sequence[LocalSuspect]) -> No
         inside = bool(shared) and (shared <= adapters or adapters <= shared)
         if found == own or (found[0] == own[0] and adapters and inside):
             raise ConfigError(
-                "A clean model is the suspicious model itself or has its adapter, of which nothing "
-                "would be left; expected models that never saw the coated images."
+                "A clean model is the suspicious model itself or has its adapter, so nothing "
+                "would be left after subtracting it; expected models that never saw the coated "
+                "images."
             )
         if not suspect.adapters and found[0] == own[0]:
             raise ConfigError(
-                "A clean adapter would be merged into the suspicious model, which is a whole model "
-                "here; expected a whole clean model, such as the one that it was trained from."
+                "A clean adapter was given, but the suspicious model is a whole model here, into "
+                "which the adapter would be merged; expected a whole clean model, such as the one "
+                "that the suspicious model was trained from."
             )
         if found in seen:
-            raise ConfigError("A clean model is given twice; expected different ones.")
+            raise ConfigError("A clean model was given twice; expected different models.")
         seen.append(found)
 
 
@@ -133,8 +135,8 @@ def refuse_other_latents(encoder: Any, *models: Denoiser) -> None:
     alike = (same_encoder(encoder, one.pipeline.vae, tolerance=_ROUNDING) for one in models)
     if not all(alike):
         raise ConfigError(
-            "The clean model has another autoencoder than the suspicious one, so they can't be "
-            "compared; expected a model of the same family and base."
+            "The clean model has a different autoencoder from the suspicious one, so they can't "
+            "be compared; expected a model of the same family and base."
         )
 
 
@@ -155,8 +157,8 @@ def check_words(suspect: LocalSuspect, texts: Sequence[str]) -> None:
     """
     for name, word, lacking in suspect.missing_words(texts):
         raise AdapterError(
-            f"{name} only affects texts with the word {word!r}, which {lacking} of "
-            f"{len(texts)} captions lack; put it into the caption of every image."
+            f"{name} only affects texts with the word {word!r}, but {lacking} of {len(texts)} "
+            "captions don't have it; put this word into the caption of every image."
         )
 
 

@@ -58,13 +58,13 @@ def refuse_suspect(suspect: LocalSuspect, others: Sequence[LocalSuspect]) -> Non
             )
         if not suspect.adapters and base == whole:
             raise ConfigError(
-                "The other adapters would be merged into the suspicious model, which is a whole "
-                "model here; they can only be given with a suspicious adapter."
+                "Other adapters were given, but the suspicious model is a whole model here, into "
+                "which they would be merged; leave them out, or give a suspicious adapter."
             )
         if found & own:
             raise ConfigError(
-                "One of the other adapters is the suspicious one, whose own coating would be left "
-                "out; expected adapters that were trained on other people's images."
+                "One of the other adapters is the suspicious one, so its own coating would be "
+                "left out; expected adapters that were trained on other people's images."
             )
 
 

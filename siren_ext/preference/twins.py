@@ -218,7 +218,7 @@ def _differences(
     if not (np.isfinite(differences).all() and np.isfinite(losses).all()):
         raise ModelError(
             "The model's loss is not finite; expected a number. The file is damaged, or 16-bit "
-            "numbers are too coarse for it: use 32-bit ones."
+            "numbers are not precise enough for it: use 32-bit numbers."
         )
     return differences.reshape(count, -1), losses / (config.draws * len(models))
 

@@ -160,8 +160,8 @@ class RayEngine:
         if cores < processes * setup.threads:
             self.close()
             raise ConfigError(
-                f"The cluster has {cores} free cores; expected {processes * setup.threads} for "
-                f"{processes} processes. Use fewer --processes, or add machines."
+                f"The cluster has {cores} free cores, but {processes} processes need "
+                f"{processes * setup.threads}. Use fewer --processes, or add machines."
             )
         cards = 1 if setup.device.startswith("cuda") else 0
         # a lost worker is replaced by the crew, which knows what it had not reported

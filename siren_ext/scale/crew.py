@@ -155,8 +155,8 @@ class Crew(Generic[T]):
         self._in_a_row += 1
         if self._in_a_row >= LOSSES_IN_A_ROW:
             raise ConfigError(
-                f"{self._in_a_row} workers ended one after another without finishing any work (the "
-                f"last one: {how}); expected workers that go on. Often memory is too small: use "
+                f"{self._in_a_row} workers ended one after another without finishing any work "
+                f"(the last one: {how}); often this means that there is not enough memory. Use "
                 "fewer processes or a smaller --batch-size, then run the same command again to "
                 "resume."
             )

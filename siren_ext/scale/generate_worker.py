@@ -87,7 +87,7 @@ class GenerateWorker:
         )
         if self._suspect.describe() != setup.described:
             raise ModelError(
-                f"{Path(setup.model).name} or an adapter is not as it was when the run began; "
+                f"{Path(setup.model).name} or an adapter is not the same as when the run began; "
                 "expected the same files on all machines. Run the command again."
             )
 

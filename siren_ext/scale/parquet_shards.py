@@ -70,7 +70,10 @@ class ParquetSample:
     def save(self, image: ShardImage, path: Path) -> None:
         """Write the file of the image; raises :class:`ImageError` if there are no bytes of it."""
         if self._content is None:
-            raise ImageError("The row names a file but holds no bytes of it; expected the bytes.")
+            raise ImageError(
+                "The row names a file but does not contain its bytes; expected the bytes of "
+                "the file in the row."
+            )
         if len(self._content) > MAX_IMAGE_BYTES:
             raise ImageError(
                 f"It has {len(self._content):,} bytes; expected at most {MAX_IMAGE_BYTES:,}."
@@ -129,8 +132,8 @@ class ParquetShard:
             self._schema = self._file.schema_arrow
         except self._errors as error:
             raise DatasetError(
-                f"{name} is no Parquet file: {first_line(error)}. Get the file anew, or write it "
-                "again."
+                f"{name} is not a Parquet file: {first_line(error)}. Get the file again, or write "
+                "it again."
             ) from error
         try:
             self.column = self._image_column(column)
@@ -171,7 +174,7 @@ class ParquetShard:
             )
         if len(found) > 1:
             raise DatasetError(
-                f"{self._name} has {len(found)} columns that may hold images "
+                f"{self._name} has {len(found)} columns that may contain images "
                 f"({', '.join(map(printable, found))}); choose one with --image-column."
             )
         return str(found[0])
@@ -190,7 +193,8 @@ class ParquetShard:
                 if size > MAX_COLUMN_BYTES:
                     raise DatasetError(
                         f"{self._name} has a group of rows with {size:,} bytes in one column; "
-                        f"expected at most {MAX_COLUMN_BYTES:,}. Write it with smaller groups."
+                        f"expected at most {MAX_COLUMN_BYTES:,}. Write the file again with "
+                        "smaller groups of rows."
                     )
 
     def samples(self, count: int) -> Iterator[ParquetSample]:
@@ -220,7 +224,7 @@ class ParquetShard:
         except self._errors as error:
             raise DatasetError(
                 f"{self._name} is damaged at row {number} or after it: {first_line(error)}. Get "
-                "the file anew, or write it again."
+                "the file again, or write it again."
             ) from error
 
     def writer(self, path: Path) -> ParquetWriter:

@@ -89,7 +89,7 @@ def coat_shards(
         The user stopped the run.
     """
     check_numbers(processes=processes, batch_size=batch_size)
-    check_plain(config := config or CoatConfig(), "shards are not read beforehand")
+    check_plain(config := config or CoatConfig(), "shards are not read in advance")
     check_key(coater, key)
     target = Place(out)
     if shards.single:
@@ -131,8 +131,8 @@ def _coat(
             records.add(name, outcome)
         elif outcome.full:
             raise DatasetError(
-                f"{setup.target} can't be written: {outcome.error}. Make room, then run the same "
-                "command again to resume."
+                f"{setup.target} can't be written: {outcome.error}. Free some space, then run the "
+                "same command again to resume."
             )
         else:
             failures[printable(name)] = outcome.error
@@ -152,8 +152,8 @@ def _coat(
         )
     if copied := records.copied:
         progress.notice(
-            f"{len(copied)} pictures were copied without a coating ({examples(copied)}): by an "
-            "ending such as .mask.png they are about the image of their key. Rename them if they "
-            "are images to publish."
+            f"{len(copied)} pictures were copied without a coating ({examples(copied)}): their "
+            "names have endings such as .mask.png, so they belong to another image with the same "
+            "key. Rename them if they are images to publish."
         )
     return manifest

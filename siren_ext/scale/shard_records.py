@@ -104,8 +104,8 @@ class ShardRecords:
         taken = {*shards, *([] if BEGUN in there else [MANIFEST_NAME])}
         if foreign := sorted((taken & there.keys()) - set(begun)):
             raise DatasetError(
-                f"{out.url} has {foreign[0]!r}, which no earlier run over shards wrote; it is not "
-                "replaced. Choose another place."
+                f"{out.url} has {foreign[0]!r}, which no earlier run over shards wrote, so it was "
+                "not replaced. Choose another place."
             )
         self._owned = sorted({*begun, *shards})
         self._new = set(begun) != set(self._owned)

@@ -82,7 +82,7 @@ def coat_places(
         The user stopped the run.
     """
     check_numbers(processes=processes, batch_size=batch_size)
-    check_plain(config := config or CoatConfig(), "the images of a place are not read beforehand")
+    check_plain(config := config or CoatConfig(), "the images of a URL are not read in advance")
     check_key(coater, key)
     begun, target = separate_places(source, out)
     found, there = begun.files(), target.files()

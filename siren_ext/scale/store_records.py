@@ -126,7 +126,7 @@ class StoreRecords:
         if there and not self._parts:
             raise DatasetError(
                 f"{out.url} has files that no earlier run wrote, such as {min(there)!r}; expected "
-                "an empty place or that of an earlier run. Choose another place."
+                "an empty place or the place of an earlier run. Choose another place."
             )
         self._lines: dict[str, Line] = {}
         self._pending: list[Line] = []

@@ -120,8 +120,8 @@ class StoreWorker:
         output = PurePosixPath(task.output)
         if target.suffix.lower() != output.suffix.lower():
             raise ImageError(
-                f"It would be written as {target.suffix}; expected {output.suffix}, which its name "
-                "says. Rename it, or leave out --format."
+                f"It would be written as {target.suffix}, but its name ends in {output.suffix}. "
+                "Rename it, or leave out --format."
             )
         fetched = dataclasses.replace(item, path=path, caption_files=tuple(captions))
         size = picture_size(path)

@@ -108,8 +108,8 @@ class TarShard:
         except (tarfile.TarError, OSError, ValueError) as error:
             self._stream.close()
             raise DatasetError(
-                f"{name} is no tar file: {first_line(error)}. Expected an uncompressed tar file "
-                "with images; get it anew, or unpack it if it is compressed."
+                f"{name} is not a tar file: {first_line(error)}. Expected an uncompressed tar "
+                "file with images; get it again, or unpack it if it is compressed."
             ) from error
 
     def __enter__(self) -> TarShard:
@@ -154,7 +154,7 @@ class TarShard:
             if len(sample.members) + len(sample.refused) >= MAX_MEMBERS:
                 raise DatasetError(
                     f"{self._name} has more than {MAX_MEMBERS:,} members with the key "
-                    f"{sample.key}; expected a key for each image."
+                    f"{sample.key}; expected a different key for each image."
                 )
             if why := _refusal(info):
                 sample.refused.append((printable(info.name), why))
@@ -184,8 +184,8 @@ class TarShard:
 
     def _damaged(self, last: str, why: str) -> DatasetError:
         return DatasetError(
-            f"{self._name} is damaged at {last} or after it: {why}. Get the file anew, or write it "
-            "again."
+            f"{self._name} is damaged at {last} or after it: {why}. Get the file again, or write "
+            "it again."
         )
 
     def writer(self, path: Path) -> TarWriter:
@@ -270,11 +270,11 @@ def _key(info: tarfile.TarInfo) -> str:
 def _refusal(info: tarfile.TarInfo) -> str:
     """Why a member is not used; "" if it is."""
     if _FREE.match(info.name) or ".." in re.split(r"[/\\]", info.name):
-        return "its name leads out of the folder in which the shard is unpacked; it is left out."
+        return "its name points outside the folder in which the shard is unpacked; it is left out."
     if info.issym() or info.islnk():
         return "is a link; expected files. It is left out."
     if not (info.isdir() or info.isreg()) or info.issparse():
-        return "is no ordinary file; it is left out."
+        return "is not an ordinary file; it is left out."
     if set_apart(PurePosixPath(info.name)) is not None:
-        return "is a hidden file or one of the system; it is left out."
+        return "is a hidden file or a system file; it is left out."
     return ""

@@ -57,23 +57,25 @@ def centred(suspect: ScoreSet, uncoated: ScoreSet) -> ScoreSet:
     require_same_coater(suspect, uncoated)
     if suspect.features is None or uncoated.features is None or suspect.preference:
         raise ScoreError(
-            "Only features of pictures by a keyed coater can be centred; score suspect and "
-            "uncoated pictures with the keyed coater."
+            "Only features from a keyed coater can be centred; score the suspect's pictures and "
+            "the uncoated pictures with the keyed coater."
         )
     for name, pool in (("suspect's", suspect), ("uncoated pictures'", uncoated)):
         if CENTRED in pool.source:
-            raise ScoreError(f"The {name} scores are centred already; score the pictures again.")
+            raise ScoreError(
+                f"The {name} scores have already been centred; score the pictures again."
+            )
     shared = {one for one in suspect.hashes if one} & {one for one in uncoated.hashes if one}
     if shared:
         raise ScoreError(
-            f"{len(shared)} of the uncoated pictures are among the suspect's; expected others of "
-            "the same kind."
+            f"{len(shared)} of the uncoated pictures are also among the suspect's pictures; "
+            "expected other pictures of the same kind."
         )
     rows = distinct_rows(uncoated)
     if len(rows) < LEAST:
         raise ScoreError(
-            f"There are {len(rows)} uncoated pictures, with copies counted once; expected at least "
-            f"{LEAST} of the suspect's kind."
+            f"There are {len(rows)} uncoated pictures (copies are counted once); expected at "
+            f"least {LEAST} of the same kind as the suspect's."
         )
     distinct = uncoated.features[rows]
     middle = distinct.mean(axis=0)

@@ -155,14 +155,15 @@ def recipe_of(coater: Coater) -> str:
         )
     if made.get("start") is not None:
         raise CoaterError(
-            "This coater was adapted from another one, whose pattern all decoys would share; "
-            "expected one that was made from nothing ('siren-ext train --preset coarse')."
+            "This coater was adapted from another one, so all decoys would share that one's "
+            "pattern; expected a coater that was trained from scratch ('siren-ext train --preset "
+            "coarse')."
         )
     training = made.get("training")
     if not isinstance(training, Mapping) or not isinstance(made.get("images_sha256"), str):
         raise CoaterError(
-            "This coater does not say how it was trained, so none can be made like it; expected a "
-            "coater that 'siren-ext train' made."
+            "This coater does not say how it was trained, so no decoys can be made in the same "
+            "way; expected a coater that 'siren-ext train' made."
         )
     recipe = {
         "coater": coater.config.to_dict(),
@@ -260,8 +261,8 @@ def require_decoy(decoy: Coater, coater: Coater, number: int, name: str) -> None
     found, expected = recipe_of(decoy), recipe_of(coater)
     if found != expected:
         raise CoaterError(
-            f"{name} was trained otherwise than the coater: its recipe is {found[:12]}; expected "
-            f"{expected[:12]}. {_AGAIN}"
+            f"{name} was not trained in the same way as the coater: its recipe is {found[:12]}; "
+            f"expected {expected[:12]}. {_AGAIN}"
         )
     seed = decoy.provenance["training"].get("seed", 0)
     wanted = decoy_seed(coater.fingerprint, number)
@@ -316,7 +317,7 @@ def score_decoys(
 
     index = read_index(folder, coater)
     if not index.decoys:
-        raise CoaterError(f"{folder} holds no finished decoy. {_AGAIN}")
+        raise CoaterError(f"{folder} has no finished decoy in it. {_AGAIN}")
     scored = []
     for entry in index.decoys:
         decoy = load_decoy(folder, entry, coater)

@@ -198,7 +198,7 @@ def _provenance(path: Path) -> dict[str, Any]:
     found = read_json(path, error=ScoreError, max_bytes=_PROVENANCE_BYTES, name=path.name)
     if not isinstance(found, dict):
         raise ScoreError(
-            f"{path.name} is no JSON object; expected what 'siren-ext generate' wrote."
+            f"{path.name} is not a JSON object; expected the file that 'siren-ext generate' wrote."
         )
     wrapped = "[" * _PROVENANCE_INSIDE + json.dumps(found) + "]" * _PROVENANCE_INSIDE
     size = 4 * _PROVENANCE_BYTES  # characters may have become escapes

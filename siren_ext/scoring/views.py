@@ -23,7 +23,7 @@ from siren_ext.text import printable
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
 
-NOT_FINITE = "The coater gave a score that is not finite."
+NOT_FINITE = "The coater gave a score that is not a finite number."
 """Why an image has no score although it could be read."""
 
 

@@ -87,10 +87,12 @@ class Service:
         except _RefusedError as refused:
             response = _answer(refused)
         except ClientDisconnect:
-            response = JSONResponse({"error": "The client went away."}, 400)
+            response = JSONResponse({"error": "The client closed the connection."}, 400)
         except Exception:
             LOG.exception("%s failed", number)
-            response = JSONResponse({"error": "The service failed; its log says why."}, 500)
+            response = JSONResponse(
+                {"error": "The service failed; see its log for the reason."}, 500
+            )
         response.headers["X-Siren-Id"] = number
         self.metrics.answers.labels(str(response.status_code)).inc()
         LOG.info("%s %s %.3f s", number, response.status_code, time.monotonic() - begun)
@@ -106,7 +108,9 @@ class Service:
         if not self.tokens:
             host = _PORT.sub("", request.headers.get("host", ""))
             if "origin" in request.headers or not is_loopback(host):
-                raise _RefusedError(403, "Without a token, only programs of this machine may ask.")
+                raise _RefusedError(
+                    403, "Without a token, only programs on this machine may send requests."
+                )
 
     async def _coat(self, request: Request, number: str) -> Response:
         self._admit(request)
@@ -200,7 +204,9 @@ class Service:
 
     def _busy(self) -> _RefusedError:
         seconds = str(self.pool.retry_after())
-        return _RefusedError(503, "All places are taken; try again later.", Retry_After=seconds)
+        return _RefusedError(
+            503, "Too many requests are waiting; try again later.", Retry_After=seconds
+        )
 
     def _too_large(self) -> _RefusedError:
         words = f"Expected at most {self.config.max_bytes:,} bytes."
@@ -217,4 +223,4 @@ def _no_room(error: OSError) -> _RefusedError:
         LOG.error("The service's files can't be written: %s", error.strerror)
         return _RefusedError(500, "The service can't write its files.")
     LOG.error("The service's disk is full: %s", error.strerror)
-    return _RefusedError(507, "The service has no room left.", Retry_After="60")
+    return _RefusedError(507, "The service has no disk space left.", Retry_After="60")

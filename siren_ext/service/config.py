@@ -32,13 +32,13 @@ class ServeConfig(Config):
     workers : int
         Images that are coated at the same time, 1 to 64; each takes one core.
     queue : int
-        Further requests that may wait or be received meanwhile, 0 to 10,000; others get 503.
+        Further requests that may wait or be received in the meantime, 0 to 10,000; others get 503.
     connections : int
         Open connections, 1 to 100,000; others get 503.
     max_bytes : int
         Largest upload in bytes.
     max_pixels : int
-        Most pixels of an image, by its header.
+        Largest number of pixels in an image, according to its header.
     head_seconds : float
         Longest time from the opening of a connection to the end of a request's headers.
     receive_seconds : float

@@ -82,8 +82,8 @@ class GrowingFolder:
     ) -> None:
         if config.share != 1:
             raise ConfigError(
-                f"share is {config.share:g}; expected 1, because images that come one by one can't "
-                "be drawn from a whole set. Use 'siren-ext coat' for a share."
+                f"share is {config.share:g}; expected 1, because a share can't be chosen while "
+                "images arrive one by one. Use 'siren-ext coat' for a share."
             )
         if config.layout not in ("plain", "same"):
             raise ConfigError(
@@ -103,8 +103,8 @@ class GrowingFolder:
         records = (out / MANIFEST_NAME, out / JOURNAL_NAME)
         if is_folder(out) and any(out.iterdir()) and not any(one.exists() for one in records):
             raise DatasetError(
-                f"{out} has files that no earlier run wrote; expected an empty folder or that of "
-                "an earlier run. Choose another folder."
+                f"{out} has files that no earlier run wrote; expected an empty folder or the "
+                "folder of an earlier run. Choose another folder."
             )
         self._journal.refuse_other_key()
         self._refuse_other_images()
@@ -246,7 +246,7 @@ class GrowingFolder:
     def _full(self, full: OSError) -> FullDiskError:
         return FullDiskError(
             f"{self.out} can't be written: {full.strerror}. {self.count} images are finished. "
-            "Make room."
+            "Free some space."
         )
 
     def save(self, *, complete: bool, go_on: bool = False) -> CoatManifest:

@@ -50,7 +50,9 @@ class Metrics:
         self.seconds = Histogram(
             "siren_seconds", "Seconds by stage.", ["stage"], buckets=_SECONDS, registry=registry
         )
-        Gauge("siren_requests", "Requests admitted now.", registry=registry).set_function(inside)
+        Gauge(
+            "siren_requests", "Requests being handled or waiting now.", registry=registry
+        ).set_function(inside)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
 

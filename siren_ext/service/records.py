@@ -100,8 +100,8 @@ class ServiceJournal:
             first = stream.readline(_LONGEST_LINE)
         if first and _parsed(first, ServiceHeader) is None:
             raise DatasetError(
-                f"{self.path} is not a journal of 'siren-ext serve'; expected one, or the name of "
-                "a new file."
+                f"{self.path} is not a journal of 'siren-ext serve'; expected a journal, or the "
+                "name of a new file."
             )
 
     def add(self, number: str, entry: CoatEntry) -> ServedImage:
@@ -169,7 +169,8 @@ def read_journal(path: Path) -> Iterator[tuple[ServiceHeader, ServedImage]]:
                     head = new
                 elif head is None:
                     raise DatasetError(
-                        f"{path} is not a journal of 'siren-ext serve'; its first line is another."
+                        f"{path} is not a journal of 'siren-ext serve': its first line is not "
+                        "that of a journal."
                     )
                 elif image := _parsed(line, ServedImage):
                     yield head, image

@@ -115,7 +115,10 @@ def _spool(journal: Path) -> Iterator[Path]:
     """A folder beside the journal for uploads; what a killed service left is deleted."""
     folder = journal.parent / f".{journal.name[-180:]}.uploads"
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise ConfigError(f"{folder} is no folder; expected none. Delete it or move the journal.")
+        raise ConfigError(
+            f"{folder} is not a folder, but the service needs a folder of this name; delete "
+            "it or move the journal."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     for left in folder.iterdir():
@@ -146,7 +149,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"{host}, port {port} can't be listened on: {why}. Choose another --host or --port."
+            f"The service can't listen on {host}, port {port}: {why}. Choose another --host or "
+            "--port."
         ) from error
     with listener:
         yield listener

@@ -15,7 +15,7 @@ from siren_ext.errors import ConfigError
 LEAST_LENGTH = 16
 """Fewest characters of a token."""
 _MAX_BYTES = 64 << 10
-_ADVICE = "'python -c \"import secrets; print(secrets.token_urlsafe())\"' makes one."
+_ADVICE = "'python -c \"import secrets; print(secrets.token_urlsafe())\"' makes a token."
 
 
 class Tokens:
@@ -38,8 +38,8 @@ class Tokens:
             plain = token.isascii() and token.isprintable() and " " not in token
             if len(token) < LEAST_LENGTH or not plain:
                 raise ConfigError(
-                    f"Token {number} has {len(token)} characters; expected at least {LEAST_LENGTH} "
-                    f"letters, digits and signs without spaces. {_ADVICE}"
+                    f"Token {number} has {len(token)} characters; expected at least "
+                    f"{LEAST_LENGTH} letters, digits and signs, without spaces. {_ADVICE}"
                 )
             self._hashes.append(_hashed(token))
 
@@ -104,7 +104,7 @@ class Tokens:
         lines = [line.strip() for line in text.decode("utf-8", "replace").splitlines()]
         tokens = [line for line in lines if line and not line.startswith("#")]
         if not tokens:
-            raise ConfigError(f"{file} has no token; expected one on each line. {_ADVICE}")
+            raise ConfigError(f"{file} has no token in it; expected one on each line. {_ADVICE}")
         return cls(tokens)
 
 
@@ -141,8 +141,8 @@ def refuse_open_address(host: str, tokens: Tokens) -> None:
     """
     if not tokens and not is_loopback(host):
         raise ConfigError(
-            f"{host} can be reached from other machines, and there is no token; expected "
-            f"--token-file or --token-env, or --host 127.0.0.1. {_ADVICE}"
+            f"{host} can be reached from other machines, but no token was given; add --token-file "
+            f"or --token-env, or use --host 127.0.0.1. {_ADVICE}"
         )
 
 

@@ -205,7 +205,7 @@ class _Watch:
             self.full_until = time.monotonic() + FULL_SECONDS
         else:
             if self.full:
-                self.progress.notice("There is room again.")
+                self.progress.notice("There is enough space again.")
             self.full = False
 
     def _work(self, complete: dict[Path, Stamp]) -> None:

@@ -351,7 +351,7 @@ def _checked(differences: ArrayLike, coins: ArrayLike) -> tuple[Floats, Floats]:
     if sides.shape != values.shape or not np.isin(sides, (0, 1)).all():
         raise ScoreError(
             f"There are {len(values)} differences and coins of shape {sides.shape}; expected a "
-            "coin of 0 or 1 for each difference."
+            "coin toss, 0 or 1, for each difference."
         )
     return values, 1 - 2 * sides
 

@@ -251,8 +251,8 @@ def contributions(features: ArrayLike, scale: float | None = SCALE) -> Floats:
     values = np.asarray(features, dtype=np.float64)
     if values.ndim != 2 or 0 in values.shape:
         raise ScoreError(
-            f"The features have shape {values.shape}; expected one row per image, one column per "
-            "bit."
+            f"The features have shape {values.shape}; expected one row per image and one column "
+            "per bit."
         )
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values).all(axis=1)).sum())
@@ -284,8 +284,8 @@ def checked_message(message: ArrayLike, bits: int) -> Floats:
     signs = np.asarray(message, dtype=np.float64)
     if signs.shape != (bits,):
         raise ScoreError(
-            f"The message has shape {signs.shape}, the features have {bits} bits; use the key that "
-            "belongs to this coater."
+            f"The message has shape {signs.shape}, but the features have {bits} bits; use the key "
+            "that belongs to this coater."
         )
     if not (np.abs(signs) == 1).all():
         raise ScoreError("The message has other values than -1 and +1; convert 0 to -1.")

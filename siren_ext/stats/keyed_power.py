@@ -69,7 +69,9 @@ class KeyedEffect:
             If a value is out of range.
         """
         if not 0.5 < accuracy <= 1:
-            raise ScoreError(f"The bit accuracy is {accuracy}; expected more than 0.5, at most 1.")
+            raise ScoreError(
+                f"The bit accuracy is {accuracy}; expected more than 0.5 and at most 1."
+            )
         if not (bits >= 1 and 0 <= spread <= 0.5):
             raise ScoreError(
                 f"bits is {bits} and spread {spread}; expected at least 1, and 0 to 0.5."

@@ -158,8 +158,8 @@ def _require_one_sided(share: float, two_sided: bool) -> None:
 def _require_enough(name: str, want: int, have: int) -> None:
     if not 1 <= want <= have:
         raise ScoreError(
-            f"Subsets of {want} {name} scores were requested, but there are {have}; choose a size "
-            f"from 1 to {have} or generate more images."
+            f"Subsets of {want} {name} scores were requested, but there are only {have}; choose a "
+            f"size from 1 to {have}, or generate more images."
         )
 
 

@@ -41,7 +41,7 @@ def exact_interval(count: int, total: int, confidence: float = 0.95) -> tuple[fl
 
     if not 0 <= count <= total or total < 1:
         raise ScoreError(
-            f"{count} of {total} is no share; expected 0 <= count <= total, total > 0."
+            f"{count} of {total} is not a possible share; expected 0 <= count <= total, total > 0."
         )
     rest = (1 - level(confidence, "confidence")) / 2
     low = float(betaincinv(count, total - count + 1, rest)) if count else 0.0

@@ -91,7 +91,7 @@ class A1111Suspect(RemoteSuspect):
         super().__init__(limits or RequestLimits(), adapter=lora, scale=scale)
         if re.search(r"[<>]", lora):
             raise ConfigError(
-                f"The LoRA's name is {str(lora)[:80]!r}; expected a name without < and >."
+                f"The LoRA's name is {str(lora)[:80]!r}; expected a name without < or >."
             )
         self.client = Client(base, timeout=self.limits.timeout, secret=secret)
         self.model = model
@@ -164,7 +164,7 @@ class A1111Suspect(RemoteSuspect):
         if plan.size % 8:
             raise ConfigError(
                 f"PromptPlan.size is {plan.size}; expected a multiple of 8, or 0 for the web UI's "
-                "own."
+                "own size."
             )
         if any(loads_network(prompt) for prompt in (*plan.prompts, plan.negative)):
             raise ConfigError(
@@ -275,7 +275,8 @@ class A1111Suspect(RemoteSuspect):
         made_with = at_path(facts, "seed")
         if made_with != seed:
             raise BadAnswer(
-                f"The picture was made with seed {quoted(made_with)}; requested was {seed}."
+                f"The picture was made with seed {quoted(made_with)}, but seed {seed} was "
+                "requested."
             )
         self._check_checkpoint(facts)
         used = loras_of_answer(facts) if with_lora else None
@@ -294,7 +295,9 @@ class A1111Suspect(RemoteSuspect):
         digest, name = named_in_answer(facts)
         found = checkpoints_of_answer(self._listed, facts)
         if found is None:
-            raise SuspectError("The web UI does not say which checkpoint it used; update it.")
+            raise SuspectError(
+                "The web UI does not say which checkpoint it used; update the web UI."
+            )
         if len(found) > 1 and wanted in found and not digest:
             # Two files of one name in different folders. The web UI's setting is the one that was
             # requested, unless it did not find that one.
@@ -304,9 +307,9 @@ class A1111Suspect(RemoteSuspect):
         other = asked and digest and asked[:10] != digest[:10]
         if wanted not in found or other:
             raise SuspectError(
-                f"The picture was made by checkpoint {quoted(name or digest)}; requested was "
-                f"{quoted(self.model if other else wanted['title'])}. Select that one in the web "
-                "UI to see why it fails."
+                f"The picture was made with the checkpoint {quoted(name or digest)}, but "
+                f"{quoted(self.model if other else wanted['title'])} was requested. Select that "
+                "checkpoint in the web UI to see why it fails."
             )
 
     def _chosen(self) -> str:

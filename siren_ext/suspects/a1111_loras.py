@@ -50,8 +50,8 @@ def find_lora(listed: Sequence[Entry], wanted: str, origin: str) -> Entry:
     if found:
         raise ConfigError(
             f"{origin} has {len(found)} LoRAs {str(wanted)[:120]!r}: {_with_files(found)}. Give "
-            "the name, alias or path of one as lora=... If they have no name or alias of their "
-            "own, the web UI can't tell them apart: rename one there and refresh the list."
+            "the name, alias or path of one of them as lora=... If they share their names and "
+            "aliases, the web UI can't tell them apart: rename one there and refresh the list."
         )
     raise ConfigError(
         f"{origin} has no LoRA {str(wanted)[:120]!r}; it has {titles(listed, 'name')}. Put the "
@@ -91,8 +91,8 @@ def name_in_prompt(listed: Sequence[Entry], lora: Entry, origin: str) -> str:
         return alias
     if same:
         raise ConfigError(
-            f"{origin} has {len(same) + 1} LoRAs of one name, which the web UI can't tell apart: "
-            f"{_with_files([lora, *same])}. Rename one there and refresh the list."
+            f"{origin} has {len(same) + 1} LoRAs of the same name, which the web UI can't tell "
+            f"apart: {_with_files([lora, *same])}. Rename one there and refresh the list."
         )
     raise ConfigError(
         f"A prompt can't name the LoRA {titles([lora], 'name')}; expected a name without <, >, : "

@@ -54,8 +54,9 @@ class Address:
             raise ConfigError(f"The address can't be understood; expected {form}.") from error
         if parts.username is not None or parts.password is not None:
             raise ConfigError(
-                "The address contains a user name or password, which would be written to records; "
-                "put user:password into an environment variable and give its name: ?auth=NAME."
+                "The address contains a user name or password, which would be written to the "
+                "records; put user:password into an environment variable and give its name: "
+                "?auth=NAME."
             )
         if parts.scheme != scheme or not parts.hostname or parts.fragment:
             raise ConfigError(f"The address {str(text)[:80]} is malformed; expected {form}.")
@@ -128,7 +129,7 @@ def split_address(text: str, kind: type[Exception] = ConfigError) -> Any:
     if parts.username is not None or parts.password is not None:
         raise kind(
             f"The address of {parts.hostname} contains a user name or password, which would be "
-            "written to records; give the name of an environment variable instead."
+            "written to the records; give the name of an environment variable instead."
         )
     if port == 0 or re.search(r"[\x00-\x20\x7f]", text):
         raise kind("The address has an invalid port or character; expected http(s)://host.")

@@ -35,7 +35,7 @@ class PromptPlan(Config):
     Attributes
     ----------
     prompts : tuple of str
-        At least one. Picture i has prompt i; after the last the first one follows.
+        At least one. Picture i has prompt i; after the last prompt comes the first one again.
     count : int
         Number of pictures.
     seed : int
@@ -43,8 +43,8 @@ class PromptPlan(Config):
     steps : int
         Number of denoising steps.
     guidance : float
-        Scale of classifier-free guidance: 1 is none, 3 suits the pocket model and 7.5 Stable
-        Diffusion.
+        Scale of classifier-free guidance: 1 means no guidance, 3 suits the pocket model and 7.5
+        Stable Diffusion.
     size : int
         Side in pixels; 0 takes the model's own.
     negative : str

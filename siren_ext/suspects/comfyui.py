@@ -336,8 +336,8 @@ class ComfyUISuspect(RemoteSuspect):
         ]
         if len(found) != 1:
             raise SuspectError(
-                f"The workflow gave {len(found)} pictures; expected one. Choose the node whose "
-                "picture is taken with output=ID, and use a batch size of 1."
+                f"The workflow gave {len(found)} pictures; expected one. Choose the node to take "
+                "the picture from with output=ID, and use a batch size of 1."
             )
         file = {key: str(found[0].get(key, "")) for key in ("filename", "subfolder", "type")}
         if not file["filename"]:

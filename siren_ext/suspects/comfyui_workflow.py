@@ -117,7 +117,7 @@ def read_workflow(path: Path) -> dict[str, Any]:
     if missing:
         raise ConfigError(
             f"{name} has no placeholder %{min(missing)}%, so the pictures would not follow the "
-            "plan's prompts and seeds; write it in place of the value."
+            "plan's prompts and seeds; write it where that value belongs."
         )
     if "lora" in used and "scale" not in used:
         raise ConfigError(

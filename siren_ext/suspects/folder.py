@@ -36,7 +36,9 @@ class FolderSuspect:
             If the folder does not exist or has no pictures.
         """
         if not self.folder.is_dir():
-            raise DatasetError(f"There is no folder {self.folder}; expected one with pictures.")
+            raise DatasetError(
+                f"There is no folder {self.folder}; expected a folder with pictures."
+            )
         found = list_images(self.folder)
         if not found:
             raise DatasetError(

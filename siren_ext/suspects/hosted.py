@@ -108,7 +108,7 @@ class HostedConfig(Config):
             raise ConfigError(f"HostedConfig.poll is {self.poll!r}; expected a path with %id%.")
         if "prompt" not in placeholders(read_template(self.body, "HostedConfig.body")):
             raise ConfigError(
-                "HostedConfig.body has no placeholder %prompt%; write it in place of the prompt."
+                "HostedConfig.body has no placeholder %prompt%; write it where the prompt belongs."
             )
 
     @classmethod

@@ -222,7 +222,9 @@ class Client:
         if status >= 500 or status in _TRANSIENT:
             raise BadAnswer(message, wait=_seconds(headers.get("retry-after", "")))
         if status in (401, 403):
-            raise SuspectError(f"{message}. Check that the token is right and allowed to do this.")
+            raise SuspectError(
+                f"{message}. Check that the token is right and has permission to do this."
+            )
         if 300 <= status < 400:
             raise SuspectError(f"{message}: a redirect, which is not followed here.")
         raise SuspectError(message)
@@ -259,8 +261,8 @@ class Client:
             return within(self.timeout, talk, disconnect)
         except TimeoutError as error:
             raise BadAnswer(
-                f"{address} did not answer completely within {self.timeout:g} s; you can set a "
-                "longer timeout."
+                f"{address} did not answer completely within {self.timeout:g} s; if the server is "
+                "slow, set a longer timeout."
             ) from error
         except SuspectError:
             raise
@@ -343,7 +345,7 @@ def _body(response: http.client.HTTPResponse, limit: int) -> bytes:
     while piece := response.read1(_CHUNK):
         size += len(piece)
         if size > limit:
-            raise BadAnswer(f"The answer has more than {limit:,} bytes, the most that is read.")
+            raise BadAnswer(f"The answer has more than {limit:,} bytes, which is the limit.")
         pieces.append(piece)
     # read1 does not report an early end
     if claimed.isdigit() and size < int(claimed):

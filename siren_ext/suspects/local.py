@@ -262,8 +262,8 @@ class LocalSuspect:
         wanted = sorted(range(plan.count) if indices is None else set(indices))
         if wanted and not 0 <= wanted[0] <= wanted[-1] < plan.count:
             raise ConfigError(
-                f"Pictures {wanted[0]} to {wanted[-1]} were requested; expected 0 to "
-                f"{plan.count - 1}, because the plan has {plan.count}."
+                f"Pictures {wanted[0]} to {wanted[-1]} were requested; expected numbers from 0 to "
+                f"{plan.count - 1}, because the plan has {plan.count} pictures."
             )
         self._check_words(plan)
         draw = self._in_batches if families.is_stable(self.pipeline) else self._one_by_one
@@ -299,7 +299,8 @@ class LocalSuspect:
         """Refuse prompts without the word of a textual inversion, which would have no effect."""
         for name, word, _ in self.missing_words(plan.prompts):
             raise AdapterError(
-                f"{name} only affects prompts with the word {word!r}; put it in every prompt."
+                f"{name} only affects prompts with the word {word!r}; put this word into every "
+                "prompt."
             )
 
     @torch.no_grad()

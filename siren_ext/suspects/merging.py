@@ -74,15 +74,15 @@ def merge_checked(
     if not change > _SMALLEST_CHANGE:
         merge.undo()
         raise AdapterError(
-            f"{name} at strength {weight:g}: the adapter changes nothing (largest change of a test "
-            f"picture: {change:.1e}). It is untrained or damaged; the pictures would be those of "
-            "the base model."
+            f"{name} at strength {weight:g}: the adapter changes nothing (largest change in a "
+            f"test picture: {change:.1e}). It is untrained or damaged, and the pictures would be "
+            "the same as those of the base model."
         )
     notes = []
     if change < _VISIBLE:
         notes.append(
             f"{name} at strength {weight:g} hardly changes a test picture (by {change:.1e} at "
-            "most): the pictures are nearly those of the base model."
+            "most), so the pictures are nearly the same as those of the base model."
         )
     if merge.kept < _MOSTLY_KEPT:
         share = f"only {max(merge.kept, 0):.0%} of its change survives rounding to "

@@ -74,8 +74,8 @@ def open_suspect(
         raise ConfigError(f"There is no {str(text)[:200]}; expected {KINDS}.")
     if base is not None and not needs_base(text):
         raise ConfigError(
-            f"A base model was given, but {str(text)[:200]} is not an adapter; leave it out. To "
-            "choose the model of a web UI, add ?model=... to its address."
+            f"A base model was given, but {str(text)[:200]} is not an adapter; leave the base "
+            "model out. To choose the model of a web UI, add ?model=... to its address."
         )
     if scheme == a1111.SCHEME and colon:
         return a1111.A1111Suspect.from_address(text, limits, scale)

@@ -46,7 +46,7 @@ def redrawer(suspect: Suspect, *, progress: Progress = NULL) -> tuple[Redraw | N
         return by_web_ui, ""
     if isinstance(suspect, ComfyUISuspect):
         if suspect.own:
-            return None, "A workflow of your own is used for new pictures only."
+            return None, "With a workflow of your own, only new pictures can be made."
         server = suspect
 
         def by_server(image: Tensor, plan: PromptPlan, index: int, strength: float) -> Tensor:

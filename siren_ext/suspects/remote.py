@@ -84,7 +84,7 @@ class RemoteSuspect(ABC):
 
     def __init__(self, limits: RequestLimits, *, adapter: str = "", scale: float = 1.0) -> None:
         if limits.budget and not limits.price:
-            raise ConfigError("A budget is set but no price; also give the price of one request.")
+            raise ConfigError("A budget is set, but no price; also give the price of one request.")
         if not math.isfinite(scale):
             raise ConfigError(
                 f"The strength of {adapter or 'an adapter'} is {scale}; expected a number."
@@ -196,8 +196,8 @@ class RemoteSuspect(ABC):
                 progress.advance()
                 if missed >= self.limits.give_up:
                     raise SuspectError(
-                        f"{missed} pictures in a row could not be made; the last: {reason} "
-                        "Finished pictures are kept; the same call resumes there."
+                        f"{missed} pictures in a row could not be made. The last error: {reason} "
+                        "Finished pictures are kept; run the same call again to resume."
                     ) from error
                 continue
             missed, self._trusted = 0, True
@@ -235,8 +235,8 @@ class RemoteSuspect(ABC):
             raise AdapterError(
                 f"{self.adapter} at strength {self.scale:g} changes nothing (mean change of a "
                 f"picture: {change * 255:.2f} of 255 levels). The server ignored it, or it is "
-                "untrained or made for another model; the pictures would be those of the base "
-                "model."
+                "untrained or made for another model. The pictures would be the same as those of "
+                "the base model."
             )
         return image
 
@@ -254,14 +254,14 @@ class RemoteSuspect(ABC):
         limits, made = self.limits, self.usage.requests
         if limits.requests and made >= limits.requests:
             raise SuspectError(
-                f"The limit of {limits.requests} requests is reached. Finished pictures are kept; "
-                "raise the limit to continue."
+                f"The limit of {limits.requests} requests has been reached. Finished pictures are "
+                "kept; raise the limit to continue."
             )
         if limits.budget and (made + 1) * limits.price > limits.budget * (1 + 1e-9):
             raise SuspectError(
-                f"The next request would exceed the budget of {limits.budget:g}: {made} were made "
-                f"at {limits.price:g} each. Finished pictures are kept; raise the budget to "
-                "continue."
+                f"The next request would exceed the budget of {limits.budget:g}: {made} requests "
+                f"were made at {limits.price:g} each. Finished pictures are kept; raise the "
+                "budget to continue."
             )
         pause(self._last_request + limits.pause - time.monotonic(), progress)
         self._last_request = time.monotonic()

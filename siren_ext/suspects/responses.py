@@ -93,7 +93,7 @@ def decode_picture(data: bytes, size: tuple[int, int] | None = None) -> Tensor:
             f"{quoted(data[:60].decode('utf-8', 'replace'))!r}; expected a PNG, JPEG or WebP file."
         )
     if not all(end in data[-_TAIL:] for start, end in _ENDS.items() if data.startswith(start)):
-        raise BadAnswer("The picture is unusable: its file is incomplete.")
+        raise BadAnswer("The picture can't be used: its file is incomplete.")
     limit = MAX_PIXELS if size is None else size[0] * size[1]
     try:
         with tempfile.TemporaryDirectory(prefix="siren_answer_") as folder:
@@ -102,15 +102,16 @@ def decode_picture(data: bytes, size: tuple[int, int] | None = None) -> Tensor:
             rgb = read_picture(path, max_pixels=limit).rgb
     except ImageError as error:
         wanted = "" if size is None else f" (requested: {size[0]}x{size[1]})"
-        raise BadAnswer(f"The picture is unusable{wanted}: {error}") from error
+        raise BadAnswer(f"The picture can't be used{wanted}: {error}") from error
     height, width = rgb.shape[:2]
     if size is not None and (width, height) != size:
         raise BadAnswer(
-            f"The picture has {width}x{height} pixels; requested were {size[0]}x{size[1]}."
+            f"The picture has {width}x{height} pixels, but {size[0]}x{size[1]} were requested."
         )
     if (rgb == rgb[0, 0]).all():
         raise Refused(
-            "The picture is one flat colour, as if a safety filter or a failed decoder blanked it."
+            "The picture is a single flat colour, as if a safety filter or a failed decoder had "
+            "blanked it."
         )
     return to_tensor(rgb)[0]
 

@@ -96,7 +96,7 @@ class Secret:
             )
         value = os.environ.get(name, "").strip()
         if not value:
-            raise ConfigError(f"The environment variable {name} is not set; put the token there.")
+            raise ConfigError(f"The environment variable {name} is not set; set it to the token.")
         if not re.fullmatch(r"[\x21-\x7e]+", value):
             raise ConfigError(
                 f"The environment variable {name} contains spaces or characters that can't be part "

@@ -42,7 +42,7 @@ def read_template(text: str | bytes, where: str) -> dict[str, Any]:
     """
     value = parse_json(text, name=where, error=ConfigError)
     if not isinstance(value, dict):
-        raise ConfigError(f"{where} is not a JSON object; expected one in braces.")
+        raise ConfigError(f"{where} is not a JSON object; expected an object in braces.")
     unknown = sorted(placeholders(value) - set(NAMES))
     if unknown:
         raise ConfigError(

@@ -55,8 +55,8 @@ class Trust:
         shown = printable(name[:80])
         raise ConfigError(
             f"The description of the API asks for the environment variable {shown}; it may only "
-            f"use variables that begin with {PREFIX} and hold no passphrase. If this variable is "
-            f"meant for this API, add --token-env {shown}."
+            f"use variables that begin with {PREFIX} and don't contain a passphrase. If this "
+            f"variable is meant for this API, add --token-env {shown}."
         )
 
     def check_hosts(self, server: str, host: str, downloads: Sequence[str], variable: str) -> None:
@@ -98,7 +98,7 @@ class Trust:
         raise ConfigError(
             f"The description of the API uses a host that is not trusted yet. {what} If you know "
             f"{'it' if len(unknown) == 1 else 'them'}, add {options}, or run the command at a "
-            "terminal, which asks once."
+            "terminal, where you will be asked once."
         )
 
 

@@ -78,7 +78,10 @@ def fit_coarse(
         return
     count, directions = len(pattern.maps), len(reader.whiten)
     if count > directions:
-        raise ConfigError(f"A message has {count} bits; at most {directions} have a direction.")
+        raise ConfigError(
+            f"The message has {count} bits, but there are only {directions} directions to "
+            "store bits in; use fewer bits."
+        )
     fit = _Fit(coater, images, surrogate, generator, progress)
     reader.fit(fit.views, fit.generated())
     left, strength = fit.favourable(reader.whiten)

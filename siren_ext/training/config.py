@@ -40,7 +40,7 @@ class TrainConfig(Config):
         is the weighted sum of SIREN's code with its image ramp; ``sum`` the plain sum of SIREN's
         Eq. 7. The latter two share the code's schedule: distortions begin once detection is learnt.
     steps : int
-        Optimisation steps; with 0 a coater with coarse colour is fitted and not trained.
+        Optimisation steps; with 0, a coater with coarse colour is fitted but not trained.
     batch_size : int
         Images per step.
     order : str
@@ -50,7 +50,7 @@ class TrainConfig(Config):
     mirror : bool
         Mirror half of the images, at random.
     rounding : bool
-        Train on coated images as a file of 8 bits holds them, clamped to [0,1] and rounded, and
+        Train on coated images as an 8-bit file stores them, clamped to [0,1] and rounded, and
         let the gradient ignore both. Off: neither clamped nor rounded (SIREN's code).
     learning_rate : float
         Learning rate of the generator; ``extractor_rate`` that of the extractor (AdamW).

@@ -123,14 +123,14 @@ def _check_surrogate(adapter: Path, coater: Coater) -> None:
     """Refuse a stand-in that is missing or is not the one of the coater's training."""
     if not (adapter / "model_index.json" if adapter.is_dir() else adapter).is_file():
         raise CoaterError(
-            f"The stand-in model, or its LoRA, is not at {adapter}, where training leaves it; name "
-            "it with --surrogate, because decoys are trained against the same one."
+            f"The stand-in model, or its LoRA, is not at {adapter}, where training saves it; give "
+            "it with --surrogate, because decoys must be trained against the same one."
         )
     wanted = coater.provenance.get("surrogate_sha256")
     if wanted is not None and surrogate_hash(adapter) != wanted:
         raise CoaterError(
             f"{adapter} is not the stand-in that the coater was trained against (SHA-256 "
-            f"{str(wanted)[:12]}). Name that file with --surrogate."
+            f"{str(wanted)[:12]}). Give that file with --surrogate."
         )
 
 
@@ -170,8 +170,8 @@ def decoys_against(
     recipe, own, out = recipe_of(coater), coater.fingerprint, Path(out)
     if data.hash != coater.provenance["images_sha256"]:
         raise CoaterError(
-            f"{data.name} does not hold the images, captions and order that the coater was trained "
-            "on; expected exactly these, because decoys are made in the same way."
+            f"{data.name} does not have the images, captions and order that the coater was "
+            "trained on; expected exactly the same ones, because decoys are made in the same way."
         )
     views = _views(data, surrogate.resolution)
     if (out / INDEX).exists():

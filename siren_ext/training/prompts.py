@@ -10,8 +10,8 @@ def class_noun(class_word: str) -> str:
     word = " ".join(class_word.split())
     if not word:
         raise ConfigError(
-            "The class word is empty; expected the noun that one would use for what the images "
-            "show, such as dog, person or landscape."
+            "The class word is empty; expected a noun for what the images show, such as dog, "
+            "person or landscape."
         )
     return word
 

@@ -310,7 +310,7 @@ class MetaRun:
             return
         if state["done"] > self.config.tasks:
             raise CoaterError(
-                f"{path} has finished {state['done']} tasks already; ask for at least as many."
+                f"{path} has already finished {state['done']} tasks; ask for at least that many."
             )
         self.done, self.average = state["done"], state["average"]
         self.start, self.next = state["start"], state["next"]

@@ -70,8 +70,8 @@ def stand_in_settings(config: PersonalizeConfig | None, class_word: str) -> Pers
     config = config or PersonalizeConfig()
     if config.method in WITH_TOKEN:
         raise ConfigError(
-            f"The stand-in's method is {config.method}, which learns a word that captions must "
-            "contain; expected lora, svdiff, dreambooth or full."
+            f"The stand-in's method is {config.method}, but that learns a new word that captions "
+            "would have to contain; expected lora, svdiff, dreambooth or full."
         )
     if config.method in WITH_PRIOR and config.class_prompt is None:
         return replace(config, class_prompt=class_prompt(class_word))

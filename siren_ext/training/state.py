@@ -351,7 +351,8 @@ def read_state(path: Path, run: str, device: torch.device) -> dict[str, Any] | N
         raise CoaterError(f"{path} is not a training state: {error}. Delete it.") from error
     if found != run:
         raise CoaterError(
-            f"{path} belongs to a run with other images, settings, start or model, or of an "
-            "earlier version. Use those again, or delete the file to start from the beginning."
+            f"{path} belongs to a run with other images, settings, start or model, or with an "
+            "earlier version. Use the same ones again, or delete the file to start from the "
+            "beginning."
         )
     return state

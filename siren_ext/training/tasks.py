@@ -125,8 +125,8 @@ def _places(folder: Path) -> list[Path]:
     inner = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not inner:
         raise DatasetError(
-            f"{folder} holds neither images nor folders; expected an image set or a "
-            "folder of image-set folders."
+            f"{folder} contains neither images nor folders; expected an image set, or a folder "
+            "that contains image sets."
         )
     return inner
 

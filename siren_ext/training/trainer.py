@@ -106,8 +106,8 @@ class CoaterTrainer:
         rehearsal = state.surrogate.rehearsal(seed=config.seed, message=message)
         if rehearsal is None:
             raise ModelError(
-                f"Rehearsals train the surrogate, which a {type(state.surrogate).__name__} can't "
-                "be; set rehearse_every = 0."
+                f"Rehearsals train the surrogate, but a {type(state.surrogate).__name__} can't be "
+                "trained; set rehearse_every = 0."
             )
         return rehearsal
 
@@ -308,6 +308,6 @@ def require_work(config: TrainConfig, coater: CoaterConfig | None, start: Coater
     coarse = start is None and coater is not None and coater.coarse
     if not config.steps and not coarse:
         raise ConfigError(
-            "TrainConfig.steps is 0; expected at least 1 for a coater that is adapted and for a "
-            "new one without coarse colour, as only coarse colour is fitted beforehand."
+            "TrainConfig.steps is 0; expected at least 1, because only a new coater with coarse "
+            "colour is fitted beforehand. Other coaters need training steps."
         )

@@ -58,8 +58,8 @@ class DemoConfig(Config):
     suspect_images, innocent_images : int
         number of images that each model makes.
     reference_images : int
-        the same of the reference; with 0 a keyed coater has no reference, and others have 100
-        images of it.
+        the same for the reference; with 0, a keyed coater gets no reference, and other coaters
+        get one with 100 images.
     training_steps, training_batch : int
         steps and batch size of each personalisation.
     sampling_steps, guidance : int
@@ -68,7 +68,7 @@ class DemoConfig(Config):
         accepted risk of accusing an innocent model; with a key, the share of random keys that may
         fit as well.
     images : int
-        use only the first so many images of the data; 0 for all.
+        use only the first images of the data, this many; 0 for all.
     seed : int
         random seed of the whole demo.
     """
@@ -277,7 +277,7 @@ def _file_quality(
     changed = [row for row in rows if row["psnr_db"] is not None]
     if not changed:
         raise CoaterError(
-            "The coater changed none of the images; train another one with 'siren-ext train'."
+            "The coater did not change any of the images; train another one with 'siren-ext train'."
         )
     return {
         "psnr_db": fmean(row["psnr_db"] for row in changed),

@@ -204,12 +204,12 @@ def _check_request(
 ) -> None:
     """Refuse what can't be tested, before any image is made or paid for."""
     if reference is None and key is None:
-        raise ConfigError("There is nothing to test with; give a reference, a key or both.")
+        raise ConfigError("Neither a reference nor a key was given; give one of them, or both.")
     bits = coater.config.message_bits
     if key is not None and key.bits != bits:
         carries = f"messages of {bits} bits" if bits else "no message"
         raise ConfigError(
-            f"The key has {key.bits} bits, but the coater's coatings carry {carries}; use the "
+            f"The key has {key.bits} bits, but this coater's coatings carry {carries}; use the "
             "keyed coater that the images were coated with."
         )
     if stop_early and (isinstance(suspect, FolderSuspect) or config.two_sided or key is not None):

@@ -220,8 +220,8 @@ class _Work:
         found = ImageSet.from_folder(folder).checked(progress=progress)
         if len(found) < FEWEST_PICTURES:
             raise ConfigError(
-                f"There are {len(found)} pictures of the {name}; expected {FEWEST_PICTURES} or "
-                "more, better as many as there are images. Give more pictures."
+                f"There are {len(found)} pictures of the {name}; expected at least "
+                f"{FEWEST_PICTURES}, ideally as many as there are images. Give more pictures."
             )
         return found
 

@@ -83,8 +83,8 @@ def measured_again(
     """
     if not kept.preference or kept.features is None:
         raise ScoreError(
-            "The given scores are those of pictures; expected the measurement of a model's file, "
-            "of 'siren-ext verify --model' or 'siren-ext preference'."
+            "The given scores are scores of pictures; expected the measurement of a model's file, "
+            "made by 'siren-ext verify --model' or 'siren-ext preference'."
         )
     try:
         # as measurements before these settings were read

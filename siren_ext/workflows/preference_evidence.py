@@ -160,7 +160,7 @@ def _counted(
         return counted(key, measured, standing(measured) if standing else None)
     except EvidenceError as error:
         raise EvidenceError(
-            f"{error} The measurement is kept: give {kept.name} with --suspect."
+            f"{error} The measurement was saved: give {kept.name} with --suspect."
         ) from error
 
 

@@ -59,17 +59,17 @@ class RobustnessConfig(Config):
     Attributes
     ----------
     images : int
-        Most pictures of the sample.
+        Largest number of pictures in the sample.
     side : int
         Longest side in pixels; larger pictures are shrunk first, as before publishing.
     strength : float
-        Of the coating; 1 is as trained.
+        Strength of the coating; 1 is as trained.
     attacks : tuple[str, ...]
         Names of attacks; none for the quick ones.
     false_alarm : float
         Share of untouched uncoated pictures that may score below the cut-off.
     seed : int
-        Chooses the sample and makes all draws.
+        Seed for choosing the sample and for all random numbers.
     """
 
     images: Annotated[int, Meta(ge=_FEWEST, le=500)] = 48
@@ -284,7 +284,7 @@ def _key(coater: Coater, key: CoatingKey | None, seed: int) -> tuple[CoatingKey 
         signs = np.random.default_rng(seed).integers(0, 2, bits) * 2 - 1
         return CoatingKey(signs, bytes(32)), "drawn for this test"
     if not bits:
-        raise CoaterError("A key was given, but this coater is not keyed and takes none.")
+        raise CoaterError("A key was given, but this coater is not keyed; leave the key out.")
     if key.bits != bits:
         raise CoaterError(f"The key has {key.bits} bits; this coater takes keys of {bits}.")
     return key, "given"
@@ -295,7 +295,8 @@ def _refuse_others(out: Path, replace_old: bool) -> None:
     if not is_present(out) or (is_folder(out) and (replace_old or not any(out.iterdir()))):
         return
     raise DatasetError(
-        f"{out} has files already or is one, and nothing is overwritten. Choose a new folder."
+        f"{out} is a file, or a folder that already has files in it, and nothing was overwritten. "
+        "Choose a new folder."
     )
 
 

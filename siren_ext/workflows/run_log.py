@@ -61,13 +61,13 @@ class RunLog:
                 return
             if _holds_more(path):
                 raise ConfigError(
-                    f"{path.parent} holds a {what} that differs in {', '.join(changed)} (see "
-                    f"{path.name}); name another folder, or delete this one."
+                    f"{path.parent} contains a {what} that differs in {', '.join(changed)} (see "
+                    f"{path.name}); choose another folder, or delete this one."
                 )
         elif _holds_more(path):
             raise ConfigError(
-                f"{path.parent} holds files that do not belong to a {what}; name a new or empty "
-                "folder."
+                f"{path.parent} contains files that do not belong to a {what}; choose a new or "
+                "empty folder."
             )
         self._write()
 

@@ -43,9 +43,9 @@ class ShadowTraining(Config):
     shares : tuple of float
         rho, the shares of the source's pictures, which the known models take in turn.
     steps, guidance : int, float
-        Of the source's pictures.
+        Steps and guidance of the source's pictures.
     seed : int
-        Of pictures, draws and trainings.
+        Seed of pictures, random choices and training.
     """
 
     count: Annotated[int, Meta(ge=1, le=1000)] = 10
@@ -128,12 +128,12 @@ def train_shadows(
     """
     config, training = config or ShadowTraining(), training or PersonalizeConfig()
     if not captions:
-        raise ConfigError("There is no caption to ask the source for; expected at least one.")
+        raise ConfigError("There is no caption to prompt the source with; expected at least one.")
     others = others.checked(progress=progress)
     if config.images > len(others):
         raise DatasetError(
-            f"There are {len(others)} other images; innocent models need {config.images}. Give "
-            "more of them, or a smaller number of images."
+            f"There are {len(others)} other images, but each innocent model needs "
+            f"{config.images}. Give more of them, or ask for fewer images per model."
         )
     _bind(source, captions, others, base, out, config, training)
     made = _pictures(source, captions, out / "pictures", config, progress)

@@ -180,14 +180,15 @@ def check_question(question: SourceQuestion, config: SourceConfig) -> None:
     possible = {"detection": images is not None, "generation": captioned}
     if not (any(possible.values()) if config.strategy == "auto" else possible[config.strategy]):
         raise ConfigError(
-            "Key samples need training images of the source with captions, or captions alone; "
-            "neither was given, or not what the strategy needs. Give one of them."
+            "Key samples need training images of the source with captions, or captions alone, "
+            "depending on the strategy; what this strategy needs was not given. Add it."
         )
     seen: dict[str, str] = {}
     for name, model in question.models().items():
         if isinstance(model, FolderSuspect) and name in ("source", "base model"):
             raise ConfigError(
-                f"The {name} is a folder of pictures; expected a model that can be asked."
+                f"The {name} is a folder of pictures; expected a model that can be asked for "
+                "pictures."
             )
         record = str(sorted(model.describe().items()))
         if record in seen:

@@ -161,5 +161,5 @@ def test_a_name_that_is_not_read_is_called_by_its_name(family: str, tmp_path: Pa
     name = "diffusion_model.layers.0.attention.odd"
     tensors = {f"{name}.lora_down.weight": normal(2, 32), f"{name}.lora_up.weight": normal(32, 2)}
     save_file(tensors, tmp_path / "a.safetensors")
-    with pytest.raises(AdapterError, match=rf"{name}.* names of Z-Image or Lumina.* a {family}"):
+    with pytest.raises(AdapterError, match=rf"{name}.* used by Z-Image or Lumina.* a {family}"):
         merge_adapter(pipeline, read_adapter(tmp_path / "a.safetensors"))

@@ -113,7 +113,14 @@ def test_each_image_needs_a_caption() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
-        ("smear", {}, "'smear' is no handling of images; expected one of centre-crop, hue, jpeg,"),
+        (
+            "smear",
+            {},
+            (
+                "'smear' is not a change that can be made to images; expected one of "
+                "centre-crop, hue, jpeg,"
+            ),
+        ),
         ("jpeg", {"factor": 1}, "jpeg has no setting 'factor'; expected one of chroma, quality"),
         ("jpeg", {"generator": None}, "jpeg has no setting 'generator'"),
     ],
@@ -263,7 +270,9 @@ def test_a_folder_of_another_call_is_refused(folder: Path, tmp_path: Path, chang
     else:
         (folder / "3_a cat" / "one.txt").write_text("another")
     part = change.replace("captions", "images")
-    with pytest.raises(DatasetError, match=f"made by another call: its {part} of {RECORD} differs"):
+    with pytest.raises(
+        DatasetError, match=f"made with other settings: {part} in its {RECORD} is different"
+    ):
         handle_folder(ImageSet.from_folder(folder), out, steps, seed=seed)
     assert files(out) == before
 
@@ -312,7 +321,7 @@ def test_images_that_cannot_be_handled_are_listed(folder: Path, tmp_path: Path) 
     assert len(found) == 4
     problems = dict(found.problems)
     assert set(problems) == {"broken.png", "gone.png", "tiny.png"}
-    assert "10x70 pixels, of which no bucket can be made" in problems["tiny.png"]
+    assert "10x70 pixels, which fits no bucket" in problems["tiny.png"]
     assert {read_picture(item.path).size for item in found.items} == {(32, 16)}
 
 
@@ -356,7 +365,7 @@ def test_the_record_knows_what_is_in_a_named_file(folder: Path, tmp_path: Path) 
         torch.nn.init.normal_(made.last.weight)
         made.save(net, {})
         if seed:
-            with pytest.raises(DatasetError, match=f"its files of {RECORD} differs"):
+            with pytest.raises(DatasetError, match=f"files in its {RECORD} is different"):
                 handle_folder(data, out, steps)
         else:
             handle_folder(data, out, steps)
@@ -378,7 +387,7 @@ def test_steps_get_settings_by_name_and_by_attack() -> None:
 @pytest.mark.parametrize(
     ("names", "given", "words"),
     [
-        ([], {}, "No attack is named; expected one or more of centre-crop"),
+        ([], {}, "No attack was named; expected one or more of centre-crop"),
         (["smear"], {}, "no attack 'smear'"),
         (["hue", "blur"], {"quality": 5}, "hue, blur has no setting 'quality'; expected one of ke"),
         (["hue"], {"blur.sigma": 5}, "hue has no setting 'blur.sigma'"),

@@ -70,10 +70,10 @@ def test_a_step_has_all_settings() -> None:
     ("text", "message"),
     [
         ("drop-captions", "caption_dropout and prompt"),
-        ("regenerate", "can't be done at each training step"),
-        ("int8", "can't be done at each training step"),
+        ("regenerate", "can't be used at each training step"),
+        ("int8", "can't be used at each training step"),
         ("nothing", "expected one of centre-crop, hue"),
-        ("crop:low", "'low' is no setting of crop; expected one such as low=0.5"),
+        ("crop:low", "'low' is not a setting of crop; expected one such as low=0.5"),
         ("crop:low=abc", "low is 'abc'"),
         ("crop:side=1", "no setting 'side'"),
         ("crop:low=2", "low is 2"),
@@ -173,7 +173,7 @@ def test_images_that_can_not_be_handled_are_left_out(model: Path, tmp_path: Path
     assert name == "narrow.png"
     assert "Leave it out" in why
     alone = ImageSet(tuple(one for one in data.items if one.name == "narrow.png"), folder, "one")
-    with pytest.raises(DatasetError, match="No image of one can be changed so"):
+    with pytest.raises(DatasetError, match="No image in one can be changed in this way"):
         augmented(alone, model, chosen, tmp_path / "no.safetensors", device="cpu")
 
 

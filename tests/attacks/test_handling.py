@@ -179,7 +179,7 @@ def test_random_places_of_buckets() -> None:
 
 
 def test_images_that_fit_no_bucket() -> None:
-    with pytest.raises(ImageError, match="60x50 pixels, of which no bucket can be made"):
+    with pytest.raises(ImageError, match="60x50 pixels, which fits no bucket"):
         aspect_bucket(noise(), draws(), no_upscale=True)
 
 

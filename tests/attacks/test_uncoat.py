@@ -103,7 +103,7 @@ def test_damaged_and_missing_files(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="can't be opened: No such file"):
         Uncoater.load(file)
     file.write_bytes(b"nonsense")
-    with pytest.raises(ModelError, match="no readable safetensors file"):
+    with pytest.raises(ModelError, match="not a readable safetensors file"):
         Uncoater.load(file)
     net = network()
     torch.nn.init.constant_(net.last.weight, float("nan"))

@@ -68,7 +68,7 @@ def test_a_stopped_run_gives_the_same_network(tmp_path: Path) -> None:
     stamp = out.stat().st_mtime_ns
     assert train_uncoater(coated, clean, SMALL, out, device="cpu") == out
     assert out.stat().st_mtime_ns == stamp
-    with pytest.raises(ConfigError, match="exists already and is not overwritten"):
+    with pytest.raises(ConfigError, match="already exists and was not overwritten"):
         train_uncoater(coated, clean, UncoatConfig(seed=1), out, device="cpu")
 
 
@@ -122,7 +122,7 @@ def test_images_are_matched_by_name(tmp_path: Path) -> None:
     strangers.items[4].path.rename(tmp_path / "more" / "coated" / "x.png")
     for number in range(4):
         (tmp_path / "more" / "coated" / f"{number}.png").unlink()
-    with pytest.raises(DatasetError, match="has the name of one in"):
+    with pytest.raises(DatasetError, match="has the same name as one in"):
         matched(ImageSet.open(tmp_path / "more" / "coated"), clean)
 
 

@@ -54,8 +54,8 @@ def test_weights_change_and_the_rest_is_kept(lora: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("names", "given", "words"),
     [
-        ([], {}, "No attack is named; expected one of half, int8"),
-        (["jpeg"], {}, "jpeg is not for weights; expected one of half, int8"),
+        ([], {}, "No attack was named; expected one of half, int8"),
+        (["jpeg"], {}, "jpeg does not change weights; expected one of half, int8"),
         (["int8"], {"form": "float16"}, "int8 has no setting 'form'; expected none"),
         (["half"], {"strength": 1}, "half has no setting 'strength'; expected one of form"),
         (["half"], {"form": "int4"}, "form is 'int4'"),
@@ -84,11 +84,11 @@ def test_vectors_are_changed_and_a_setting_may_name_its_attack(tmp_path: Path) -
 
 
 def test_files_that_cannot_be_used(lora: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="exists already and is not overwritten"):
+    with pytest.raises(ConfigError, match="already exists and was not overwritten"):
         attack_weights(lora, lora, ["half"], {})
     with pytest.raises(ConfigError, match="is inside"):
         attack_weights(tmp_path, tmp_path / "out", ["half"], {})
-    with pytest.raises(ConfigError, match="can't be a folder"):
+    with pytest.raises(ConfigError, match="is a folder, so --out must be one too"):
         attack_weights(tmp_path, tmp_path.with_suffix(".safetensors"), ["half"], {})
     with pytest.raises(AdapterError, match="There is no adapter file"):
         attack_weights(tmp_path / "no.safetensors", tmp_path / "out", ["half"], {})

@@ -38,10 +38,10 @@ def test_a_finished_mixture_is_kept_and_another_one_refused(tmp_path: Path) -> N
     again = build_mixture(generated, real, 4, 0.5, tmp_path / "mixed", seed=1)
     assert len(again) == 4
     assert image.stat().st_mtime_ns == before
-    with pytest.raises(DatasetError, match="holds another mixture"):
+    with pytest.raises(DatasetError, match="contains another mixture"):
         build_mixture(generated, real, 4, 0.5, tmp_path / "mixed", seed=2)
     (tmp_path / "mixed" / PROVENANCE).write_text("{}")
-    with pytest.raises(DatasetError, match="is no list of images"):
+    with pytest.raises(DatasetError, match="is not a list of images"):
         read_mixture(tmp_path / "mixed")
 
 

@@ -126,5 +126,5 @@ def test_vectors_of_answers(tmp_path: Path) -> None:
     found = query_vectors(holed, first_embeddings(holed, embed, SIDE), reference)
     np.testing.assert_allclose(found[2], found[:2].mean(0))
     nothing = type(own)(np.full((3, 2), np.nan), ((), (), ()), 6)
-    with pytest.raises(ScoreError, match="answered no key sample"):
+    with pytest.raises(ScoreError, match="returned no picture for any key sample"):
         query_vectors(nothing, first_embeddings(nothing, embed, SIDE), reference)

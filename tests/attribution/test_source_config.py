@@ -22,7 +22,7 @@ def test_defaults_are_those_of_the_methods() -> None:
 
 
 def test_an_embedding_without_weights_and_bad_values_are_refused() -> None:
-    with pytest.raises(ConfigError, match="embedding names no folder"):
+    with pytest.raises(ConfigError, match="embedding does not name a folder"):
         SourceConfig(distance="clip")
     with pytest.raises(ConfigError, match=r"SourceConfig\.strength is 0"):
         SourceConfig(strength=0.0)

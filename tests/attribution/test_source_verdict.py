@@ -104,7 +104,7 @@ def test_missing_answers_are_told_and_do_not_count() -> None:
     found = judge_source(Answers(near, ((),) * 15, 15), {}, innocents(0, 0, 0), SourceConfig())
     assert (found.hits, found.total) == (10, 10)
     assert any("5 pictures were asked" in note for note in found.notes)
-    with pytest.raises(ScoreError, match="answered no key sample"):
+    with pytest.raises(ScoreError, match="returned no picture for any key sample"):
         judge_source(Answers(np.full((3, 1), NAN), ((),) * 3, 3), {}, {}, SourceConfig())
 
 

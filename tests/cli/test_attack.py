@@ -39,7 +39,7 @@ def test_a_chain_with_settings(call, photos: Path, tmp_path: Path) -> None:
     assert files(tmp_path / "out") == before
     code, _, err = call(*line, "--seed", "1")
     assert code == 2
-    assert "was made by another call: its seed" in err
+    assert "was made with other settings: seed" in err
 
 
 def test_pixels_are_those_of_the_function(call, photos: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_broken_files_are_listed(call, photos: Path, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--with", "smear"], "There is no attack 'smear'"),
-        (["--with", ","], "No attack is named"),
+        (["--with", ","], "No attack was named"),
         (["--with", "jpeg", "--set", "quality"], "expected NAME=VALUE"),
         (["--with", "jpeg", "--set", "quality=x"], "quality is 'x'; expected a whole number"),
         (["--with", "jpeg", "--set", "blur.sigma=1"], "jpeg has no setting 'blur.sigma'"),
@@ -113,7 +113,7 @@ def test_a_lora_is_rounded(call, tmp_path: Path) -> None:
     assert torch.equal(load_file(out)["lora_unet_x.lora_down.weight"], down.half())
     code, _, err = call("attack", path, "--with", "half", "--out", out)
     assert code == 2
-    assert "exists already and is not overwritten" in err
+    assert "already exists and was not overwritten" in err
 
 
 def test_a_model_folder_is_rounded(call, tmp_path: Path) -> None:

@@ -39,7 +39,9 @@ def test_a_ranking_is_printed_and_written(
     assert out.startswith("Of your 4 images, 2.png is estimated to have shaped the picture most")
     assert "\n1. 2.png: score " in out
     assert "Note: made.png is the same file as 2.png among your images" in err
-    assert "This proves neither a copy nor that a model was trained on your images" in err
+    assert (
+        "This does not prove that the picture is a copy, or that a model was trained on your images"
+    ) in err
     kept = json.loads((tmp_path / "report" / "attribution.json").read_text())
     assert kept["method"] == "gradients"
     assert (tmp_path / "report" / "attribution.html").is_file()
@@ -87,7 +89,7 @@ def test_errors(call: Call, line: list[str | Path], tmp_path: Path) -> None:
     (tmp_path / "report" / "attribution.html").write_text("mine")
     code, _, err = call(*line)
     assert code == 2
-    assert "attribution.html, which is not a ranking of siren-ext; it is not replaced" in err
+    assert "attribution.html, which is not a ranking of siren-ext, so it was not replaced" in err
     code, _, err = call(*line[:-1], tmp_path / "made.png")
     assert code == 2
     assert "made.png is a file; expected the name of a folder." in err

@@ -50,11 +50,11 @@ def test_models_are_trained_and_named_as_options(
 def test_errors(call: Call, line: list[str | Path], tmp_path: Path) -> None:
     code, _, err = call(*line)
     assert code == 2
-    assert "Found --data and --captions both or neither" in err
+    assert "--data and --captions were both given, or neither" in err
     (tmp_path / "captions.txt").write_text("a cat\n")
     code, _, err = call(*line, "--captions", tmp_path / "captions.txt", "--images", "4")
     assert code == 2
-    assert "There are 3 other images; innocent models need 4." in err
+    assert "There are 3 other images, but each innocent model needs 4." in err
     code, _, err = call(*line, "--captions", tmp_path / "captions.txt", "--set", "training.rank=0")
     assert code == 2
     assert "PersonalizeConfig.rank is 0" in err

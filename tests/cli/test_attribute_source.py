@@ -55,7 +55,7 @@ def test_errors(call: Call, line: list[str | Path], tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n \n")
     code, _, err = call(*line, "--captions", tmp_path / "empty.txt")
     assert code == 2
-    assert "empty.txt holds no caption; expected one a line." in err
+    assert "empty.txt has no captions in it; expected one per line." in err
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     code, _, err = call(*line, "--captions", tmp_path / "latin.txt")
     assert code == 2

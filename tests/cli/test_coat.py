@@ -138,7 +138,7 @@ def test_formats_and_what_compression_leaves(
     assert call(*line, "--out", tmp_path / "c")[0] == 0
     code, _, err = call(*line[:4], "--out", tmp_path / "c", "--format", "jpeg")
     assert code == 2
-    assert "of an earlier run with another file format" in err
+    assert "from an earlier run with another file format" in err
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,11 @@ def test_formats_and_what_compression_leaves(
     [
         (("--format", "gif"), "format is 'gif'; expected one of 'png', 'keep', 'jpeg', 'webp'"),
         (("--format", "jpeg", "--quality", "0"), "quality is 0; expected a whole number from 1"),
-        (("--quality", "80"), "--quality is for lossy files; add --format jpeg, webp or keep"),
-        (("--format", "png", "--quality", "80"), "--quality is for lossy files"),
+        (
+            ("--quality", "80"),
+            "--quality is only for JPEG and WebP files; add --format jpeg, webp or keep",
+        ),
+        (("--format", "png", "--quality", "80"), "--quality is only for JPEG and WebP files"),
     ],
 )
 def test_impossible_formats_are_refused(
@@ -211,7 +214,7 @@ def test_several_processes(call, photos: Path, coater_file: Path, tmp_path: Path
     code, _, err = call(
         *line, "--out", tmp_path / "c", "--processes", "2", "--twins", tmp_path / "t"
     )
-    assert (code, "--twins needs one process" in err) == (2, True)
+    assert (code, "--twins works only in one process" in err) == (2, True)
 
 
 def test_folders_by_their_urls(call, photos: Path, coater_file: Path, tmp_path: Path) -> None:
@@ -222,6 +225,6 @@ def test_folders_by_their_urls(call, photos: Path, coater_file: Path, tmp_path: 
     assert f"4 of 4 images coated: file://{tmp_path}/c" in out
     assert len(CoatManifest.load(tmp_path / "c" / MANIFEST_NAME).entries) == 4
     code, _, err = call(*line, "--twins", tmp_path / "t")
-    assert (code, "--twins needs one process and folders" in err) == (2, True)
+    assert (code, "--twins works only in one process and with folders" in err) == (2, True)
     code, _, err = call(*line[:-1], "nonsense://x/y")
     assert (code, "nonsense://x/y can't be used" in err) == (2, True)

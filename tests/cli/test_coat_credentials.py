@@ -48,7 +48,7 @@ def test_a_signed_source_loses_its_credentials_and_the_command_says_so(
             ("--content-credentials", "{cert}", "--content-key", "{key}", "--twins", "{tmp}/t"),
             "Twins can't get content credentials",
         ),
-        (("--content-credentials", "{key}", "--content-key", "{key}"), "holds no certificate"),
+        (("--content-credentials", "{key}", "--content-key", "{key}"), "contains no certificate"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_written(

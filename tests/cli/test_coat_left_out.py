@@ -48,7 +48,7 @@ def test_pictures_that_are_not_read_are_named_and_exit_3(coat: Coat, tmp_path: P
     code, out, err = coat()
     assert code == 3
     assert out.startswith("3 of 3 images coated: ")
-    assert "photo.DNG: camera RAW files are not read here; export them as PNG or JPEG." in err
+    assert "photo.DNG: camera RAW files can't be read here; export them as PNG or JPEG." in err
     assert written(tmp_path) == ["downloaded.png", "one.png", "tweet.png"]
 
 

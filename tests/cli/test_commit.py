@@ -42,11 +42,11 @@ def test_a_commitment_is_stamped_and_the_stamp_checked(work, call, tmp_path):
         (work / "d.json").write_text("other")
         stranger = TimeAuthority(tmp_path / "stranger", name="Stranger")
         wrong = ("commit", "stamp", "d.json", "--url", url, "--root", str(stranger.root))
-        refused(call, wrong, "no valid time stamp")
+        refused(call, wrong, "not a valid time stamp")
         assert not (work / "d.json.tsr").exists()
     code, again, _ = call("commit", "stamp", "c.json", "--token", "c.json.tsr", *root)
     assert (code, again) == (0, out)
-    refused(call, ("commit", "stamp", "d.json", "--token", "c.json.tsr", *root), "no valid time")
+    refused(call, ("commit", "stamp", "d.json", "--token", "c.json.tsr", *root), "not a valid time")
     refused(call, ("commit", "stamp", "c.json", *root), "either --url, to ask")
     refused(call, ("commit", "stamp", "c.json", "--token", "c.json.tsr"), "need --root")
     refused(call, ("commit", "stamp", "d.json", "--url", "http://tsa.example", *root), "https")
@@ -62,7 +62,7 @@ def test_a_proof_of_a_calendar_is_kept_completed_and_checked(work, call, monkeyp
             code, out, told = call(*line)
             assert code == 3, told
             assert out == f"c.json.ots is pending at {calendar.url}\n"
-            assert "again in some hours" in told
+            assert "again in a few hours" in told
         (work / "header").write_bytes(header := calendar.mine())
         code, out, told = call(*line)
         assert code == 3
@@ -77,11 +77,11 @@ def test_a_proof_of_a_calendar_is_kept_completed_and_checked(work, call, monkeyp
             assert "made by 2023-11-15 00:13 UTC at the latest" in told
             assert "Not checked: whether the block belongs to the chain that Bitcoin uses" in told
     root = ("--root", "header")
-    refused(call, (*line, *root), "leave it out here")
-    refused(call, (*line, "--header", "header"), "leave it out here")
+    refused(call, (*line, *root), "leave out the one that does not belong")
+    refused(call, (*line, "--header", "header"), "leave out the one that does not belong")
     refused(call, (*check, "http://explorer.example/header"), "https")
     (work / "c.json").write_text("another")
-    refused(call, (*check, "header"), "c.json.ots is not for c.json")
+    refused(call, (*check, "header"), "c.json.ots does not belong to c.json")
 
 
 def test_a_public_coater_is_warned_of(work, call):

@@ -36,7 +36,7 @@ def test_generate_says_what_was_left_out(folder: Path, tmp_path: Path) -> None:
     assert "lora_unet_gone" in refused.output
     done = CliRunner().invoke(app, [*line, str(tmp_path / "out"), "--allow-partial"])
     assert done.exit_code == 0, done.output
-    assert "Warning: a.safetensors was loaded only partly" in done.output
+    assert "Warning: a.safetensors was only loaded in part:" in done.output
     record = json.loads((tmp_path / "out" / "provenance.json").read_text())
     assert record["suspect"]["adapters"][0]["weight"] == 0.5
     assert "lora_unet_gone" in record["suspect"]["warnings"][0]

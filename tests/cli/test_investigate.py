@@ -75,7 +75,10 @@ def test_command_line_with_a_key(
         line += ["samples", "--out", tmp_path / "case", "-n", "8", "--size", "64"]
         line += ["--limit", "backoff=0"]
         code, _, err = call(*line)
-        assert (code, "a reference, a key or both" in err) == (2, True)
+        assert (code, "Neither a reference nor a key was given" in err) == (
+            2,
+            True,
+        )
         line += ["--key", tmp_path / "secret.key"]
         code, _, err = call(*line)
         assert (code, "--passphrase-env" in err) == (2, True)

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("cheap", "secret_in_environment")
 def test_bad_input_of_key_is_one_message(case, call):
     before = (case / "keys.json").read_bytes()
     for arguments, words in (
-        (("key", "new", "keys.json", *env()), "keys.json exists already and is not overwritten"),
-        (("key", "signing", "keys.json", *env()), "exists already"),
+        (("key", "new", "keys.json", *env()), "keys.json already exists and was not overwritten"),
+        (("key", "signing", "keys.json", *env()), "already exists"),
         (("key", "new", "no/folder/keys.json", *env()), "can't be written"),
         (("key", "new", "new.json", *env("NOT_SET")), "variable 'NOT_SET' is not set"),
         (
@@ -28,7 +28,7 @@ def test_bad_input_of_key_is_one_message(case, call):
             "already a key for 'a'",
         ),
         (("key", "add", "keys.json", "--recipient", "a", *env()), "already a key for 'a'"),
-        (("key", "add", "keys.json", *env()), "nothing to add; name a recipient"),
+        (("key", "add", "keys.json", *env()), "No recipient was given; name one"),
         (("key", "show", "keys.json", *env("OTHER")), "passphrase is wrong"),
         (
             ("key", "show", "scores.json", *env()),
@@ -73,7 +73,7 @@ def test_keys_are_derived_after_a_stamp(work, call, monkeypatch):
     assert out.startswith("a: 48 bits, fingerprint ")
     assert "could be made up" in told
     kept = ("--round", "c.json.round.json")
-    refused(call, (*given, *kept, *env()), "keys.json exists already")
+    refused(call, (*given, *kept, *env()), "keys.json already exists")
     (work / "keys.json").rename(work / "first.json")
     code, again, _ = call(*given, *kept, *env())
     assert (code, again) == (0, out)

@@ -90,7 +90,7 @@ def test_what_cannot_be_shared_is_refused(second: pytest.MonkeyPatch) -> None:
 
 def test_one_process_instead_of_several_is_explained() -> None:
     alone = {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_PORT": "29500"}
-    assert "give it --multi_gpu" in launched.surprise(alone)
+    assert "give --multi_gpu" in launched.surprise(alone)
     assert launched.surprise(alone | {"WORLD_SIZE": "2"}) == ""
     assert launched.surprise({"ACCELERATE_MIXED_PRECISION": "no"}) == ""
     assert launched.surprise({"MASTER_PORT": "29500"}) == ""

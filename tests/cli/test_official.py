@@ -42,7 +42,7 @@ def test_a_trained_pair(call, trained: tuple[Path, Path], photos: Path, tmp_path
     assert code == 0, err
     code, _, err = call("import-official", *trained, "--out", out)
     assert code == 2
-    assert "exists already" in err
+    assert "already exists" in err
     code, shown, _ = call(
         "import-official", *trained, "--out", tmp_path / "d.safetensors", "--data", photos
     )

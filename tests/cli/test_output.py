@@ -51,10 +51,10 @@ def test_pages_of_other_programs_are_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     check_output(tmp_path, "report")
     (tmp_path / "report.html").write_text("my page")
-    with pytest.raises(ConfigError, match=r"holds a report\.html that is not a report"):
+    with pytest.raises(ConfigError, match=r"contains a report\.html that is not a report"):
         check_output(tmp_path, "report")
     (tmp_path / "report.json").write_text('{"format": "something"}')
-    with pytest.raises(ConfigError, match=r"holds a report\.json that is not a report"):
+    with pytest.raises(ConfigError, match=r"contains a report\.json that is not a report"):
         check_output(tmp_path, "report")
     check_output(tmp_path, "report", force=True)
 
@@ -64,11 +64,11 @@ def test_rankings_of_other_programs_and_tables_are_not_replaced(tmp_path: Path) 
         check_output(tmp_path / "new", kind)
         check_output(tmp_path, kind)
     (tmp_path / "attribution.html").write_text("mine")
-    with pytest.raises(ConfigError, match=r"holds attribution\.html, which is not a ranking"):
+    with pytest.raises(ConfigError, match=r"contains attribution\.html, which is not a ranking"):
         check_output(tmp_path, "ranking")
     (tmp_path / "attribution.json").write_text('{"format": "siren_ext.attribution"}')
     check_output(tmp_path, "ranking")
-    with pytest.raises(ConfigError, match="has files already, and nothing is overwritten"):
+    with pytest.raises(ConfigError, match="already has files in it, and nothing was overwritten"):
         check_output(tmp_path, "robustness")
     for kind in ("ranking", "robustness"):
         check_output(tmp_path, kind, force=True)
@@ -87,7 +87,7 @@ def test_score_keeps_a_picture(call, photos: Path, coater_file: Path) -> None:
     before = picture.read_bytes()
     code, _, err = call("score", photos, "--coater", coater_file, "--out", picture)
     assert code == 2
-    assert "is not a file of scores; it is not replaced" in err
+    assert "is not a file of scores, so it was not replaced" in err
     assert picture.read_bytes() == before
     line = ("score", photos, "--coater", coater_file, "--out", picture, "--force")
     assert call(*line)[0] == 0
@@ -111,7 +111,7 @@ def test_a_signed_report_is_kept(
     for again in (line, signed):
         code, _, err = call(*again)
         assert code == 2
-        assert "holds a signed report, which is not replaced" in err
+        assert "contains a signed report, which was not replaced" in err
     assert (report / "report.seal.json").read_bytes() == before
     assert call(*line, "--force")[0] == 0
     assert (report / "report.seal.json").read_bytes() != before

@@ -151,5 +151,5 @@ def test_an_investigation_keeps_the_signed_report_in_its_folder(
     line = ("investigate", "--suspect", "photos", "--reference", "scores.json", *COATER)
     code, _, err = call(*line, "--out", "case", "--prompt", "a fox", "-n", "4")
     assert code == 2
-    assert "holds a signed report, which is not replaced" in err
+    assert "contains a signed report, which was not replaced" in err
     assert files(tmp_path / "case" / "report") == report

@@ -56,7 +56,7 @@ def test_a_verdict_is_printed_reported_and_signed(
     assert "figures: matches" in out
     code, _, err = call(*line)
     assert code == 2
-    assert "holds a signed report, which is not replaced" in err
+    assert "contains a signed report, which was not replaced" in err
 
 
 def test_an_own_report_is_replaced_and_other_files_are_not(
@@ -78,7 +78,7 @@ def test_without_a_model_to_compare_with_there_is_no_test(
     place = line.index("--control")
     code, _, err = call(*line[:place], *line[place + 2 :])
     assert code == 2
-    assert "There is no model to compare with. Give the suspicious LoRA with --adapter" in err
+    assert "No model was given to compare with. Give the suspicious LoRA with --adapter" in err
 
 
 def test_a_missing_base_is_named(call: Call, line: list[str | Path], tmp_path: Path) -> None:
@@ -95,12 +95,12 @@ def test_sets_that_do_not_fit_are_refused(
     picture(3).save(tmp_path / "u" / "copy.png")
     code, _, err = call(*line)
     assert code == 2
-    assert "1 image is both published and unpublished" in err
+    assert "1 image is in both the published and the unpublished set" in err
     (tmp_path / "u" / "copy.png").unlink()
     (tmp_path / "u" / "0.png").unlink()
     code, _, err = call(*line)
     assert code == 2
-    assert "20 published and 19 unpublished images; expected 20 or more of each" in err
+    assert "20 published and 19 unpublished images; expected at least 20 of each" in err
 
 
 def test_a_report_without_a_keyed_test_is_refused_beside(
@@ -157,8 +157,11 @@ def test_only_pictures_are_at_hand(call: Call, line: list[str | Path], tmp_path:
     for extra, words in (
         (["--adapter", "x.safetensors"], "--adapter was given with --suspect"),
         (["--pictures", "2"], "--pictures was given with --suspect"),
-        (["--set", "completion.steps=2"], "--set completion.steps was given, which is for a test"),
-        (["--set", "test.evidence=plain"], "of --suspect only pictures are compared"),
+        (
+            ["--set", "completion.steps=2"],
+            "--set completion.steps was given, but it is only for a test",
+        ),
+        (["--set", "test.evidence=plain"], "with --suspect only pictures are compared"),
         (["--base", line[place + 1]], "--base is for LoRA files, but neither --suspect nor"),
     ):
         code, _, err = call(*black, *extra)
@@ -169,9 +172,9 @@ def test_only_pictures_are_at_hand(call: Call, line: list[str | Path], tmp_path:
 def test_a_model_must_be_given_and_evidence_must_fit_it(call: Call, line: list[str | Path]) -> None:
     code, _, err = call(*line, "--set", "test.evidence=likeness")
     assert code == 2
-    assert "test.evidence is likeness, which is for --suspect" in err
+    assert "test.evidence is likeness, which is only for --suspect" in err
     for idle, words in (
-        (["--limit", "requests=3"], "--limit was given, which is for a test of --suspect"),
+        (["--limit", "requests=3"], "--limit was given, but it is only for a test of --suspect"),
         (["--token-env", "a.example=A"], "--token-env was given"),
         (["--trust-host", "a.example"], "--trust-host was given"),
         (["--set", "likeness.steps=3"], "--set likeness.steps was given"),

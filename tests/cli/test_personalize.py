@@ -119,7 +119,7 @@ def test_augmentations_are_settings(call, photos: Path, tmp_path: Path, monkeypa
     assert seen["config"] == augment.AugmentConfig(augment=("crop:low=0.5", "jpeg"), steps=7)
     code, _, err = call(*line, "--augment", "regenerate")
     assert code == 2
-    assert "can't be done at each training step" in err
+    assert "can't be used at each training step" in err
     code, _, err = call(*line, *more, "--unlearn", "0.1")
     assert code == 2
     assert "can't be used together" in err

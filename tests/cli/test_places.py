@@ -16,7 +16,7 @@ def test_engines_and_what_needs_folders() -> None:
     with pytest.raises(ConfigError, match="--engine is 'spark'; expected local or ray"):
         several(1, "spark")
     refuse_apart("--twins", given=True, far=False)
-    with pytest.raises(ConfigError, match="--twins needs one process and folders"):
+    with pytest.raises(ConfigError, match="--twins works only in one process and with folders"):
         refuse_apart("--twins", given=True, far=True)
 
 
@@ -48,7 +48,7 @@ def test_shards_are_coated_and_scored(call, photos: Path, coater_file: Path, tmp
         ("score", tmp_path / "in", *given, tmp_path / "x", "--decoys", tmp_path / "t"),
     ):
         code, _, err = call(*line)
-        assert (code, "needs one process and folders" in err) == (2, True)
+        assert (code, "works only in one process and with folders" in err) == (2, True)
 
 
 def test_other_suspects_generate_in_one_process(call, photos: Path, tmp_path) -> None:

@@ -113,8 +113,8 @@ def test_out_of_reach_says_what_would_help(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--power", "0.9"), "exactly one basis"),
-        (("--effect", "1", "--accuracy", "0.7"), "exactly one basis"),
+        (("--power", "0.9"), "exactly one of"),
+        (("--effect", "1", "--accuracy", "0.7"), "exactly one of"),
         (("--suspect", "{tmp}/a.json"), "both --suspect and --reference"),
         (("--suspect", "{tmp}/a.json", "--reference", "{tmp}/b.json"), "a.json"),
         (("--effect", "-1"), "effect is -1"),

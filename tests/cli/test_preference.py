@@ -43,7 +43,7 @@ def test_a_model_is_measured_and_a_key_is_tested(
     how = ["--scale", "0.5", "--allow-partial", "--set", "preference.draws=3"]
     code, told, err = call(*test, *how)
     assert (code, told) == (2, "")
-    assert "--scale and --allow-partial and --set preference do not belong without --model" in err
+    assert "--scale and --allow-partial and --set preference can't be used without --model" in err
     code, told, err = call(*test)
     assert (code, told) == (2, "")
     assert "takes the coater that the images were coated with. Give its file with --coater" in err
@@ -99,7 +99,7 @@ def test_what_is_left_out_is_reported(call, photos: Path, tmp_path: Path, tmp_pa
     code, told, err = call(*line, "--out", tmp_path / "preference.json")
     assert code == 3
     assert told.startswith("Preference measured on 4 images")
-    assert "photo.dng: camera RAW files are not read here" in err
+    assert "photo.dng: camera RAW files can't be read here" in err
     assert "bad.png" in err
     assert "Left out: 1 MP4 file (film.mp4)" in err
 
@@ -112,7 +112,7 @@ def test_coated_copies_are_refused(call, photos: Path, tmp_path: Path, tmp_path_
     (photos / "siren_manifest.json").write_text("{}")
     code, _, err = call(*line, "--out", tmp_path / "preference.json")
     assert code == 2
-    assert "holds coated copies" in err
+    assert "contains coated copies" in err
     assert "expected the folder of the images before they were coated" in err
 
 
@@ -122,7 +122,7 @@ def test_the_output_is_checked_and_locked(call, photos: Path, tmp_path: Path) ->
     other.write_text("{}")
     code, _, err = call(*line, "--out", other)
     assert (code, other.read_text()) == (2, "{}")
-    assert "cat.json exists and is not a file of scores; it is not replaced" in err
+    assert "cat.json exists and is not a file of scores, so it was not replaced" in err
     code, _, err = call(*line, "--out", photos)
     assert code == 2
     assert "is a folder; expected the name of a file" in err

@@ -101,15 +101,15 @@ def test_half_of_the_bits_are_opened(work, call):
     code, out, told = call(*seal)
     assert code == 0
     assert re.fullmatch(r"SHA-256 of sealed.json: [0-9a-f]{64}\n", out)
-    assert "name a round of drand's quicknet that is still to come" in told
+    assert "name a future round of drand's quicknet" in told
     (work / "round.json").write_text(json.dumps(ROUND_1000))
     sealed = ("--sealed", "sealed.json", "--out", "opening.json")
     for options, words in (
         ((*sealed,), "either --round or --url"),
         ((*sealed, "--round", "round.json", "--bits", "9"), "neither --bits nor --commitment"),
-        ((*sealed, "--url", "https://beacon.example"), "Which round to get"),
+        ((*sealed, "--url", "https://beacon.example"), "decides which round to get"),
         ((*sealed, "--round", "round.json", "--named-round", "7"), "expected round 7"),
-        (("--out", "opening.json"), "Give the --commitment to seal"),
+        (("--out", "opening.json"), "Give --commitment to write a sealed file"),
         (("--commitment", "c.json", "--out", "c.json"), "exists"),
     ):
         refused(call, (*opens, *options), words)
@@ -122,7 +122,7 @@ def test_half_of_the_bits_are_opened(work, call):
     assert "opened test: not checked. The opened bits alone say 'coating found', if F is" in out
     code, out, _ = call(*check, "--named-round", "1000", "--suspect", "s.json")
     assert "opened test: matches. The opened bits alone say 'coating found', and F follows" in out
-    refused(call, ("report", "check", "report", "--named-round", "9"), "need an --opening")
+    refused(call, ("report", "check", "report", "--named-round", "9"), "need --opening")
 
 
 def test_bad_input_of_report_is_one_message(case, call):

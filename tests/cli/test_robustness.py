@@ -29,7 +29,7 @@ def test_the_table_is_printed_and_written(
     assert [row["attack"] for row in stored["rows"]] == names[1:]
     code, _, err = call(*line)
     assert code == 2
-    assert "nothing is overwritten" in err
+    assert "nothing was overwritten" in err
     assert json.loads((out / "robustness.json").read_text()) == stored
     code, _, err = call(*line, "--with", "palette", "-n", "8", "--force")
     assert code == 0, err
@@ -45,7 +45,7 @@ def test_unreadable_files_exit_3(call, pictures: Path, coater_file: Path, tmp_pa
     code, _, err = call(*line, "--with", "round")
     assert code == 3
     assert "bad.png" in err
-    assert "photo.dng: camera RAW files are not read here" in err
+    assert "photo.dng: camera RAW files can't be read here" in err
     assert "Left out: 1 MP4 file (film.mp4)" in err
 
 

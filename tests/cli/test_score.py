@@ -25,8 +25,8 @@ def test_pictures_that_are_not_scored_are_named(
     code, out, err = call(*command, "--force")
     assert code == 3
     assert out.startswith("4 scores: ")
-    assert "photo.dng: camera RAW files are not read here; export them as PNG or JPEG." in err
-    assert "download: is a picture, but its name does not end like one" in err
+    assert "photo.dng: camera RAW files can't be read here; export them as PNG or JPEG." in err
+    assert "download: is a picture, but its name does not have the ending of one" in err
 
 
 def test_what_else_is_left_out_is_reported(
@@ -42,7 +42,7 @@ def test_what_else_is_left_out_is_reported(
     assert out.startswith("5 scores: ")  # also the picture that has the name of a mask
     assert err.splitlines() == [
         "Left out: 1 MP4 file (film.mp4): expected pictures and captions.",
-        "Left out: 1 folder of pictures (grids): score it by itself.",
+        "Left out: 1 folder of pictures (grids): score it separately.",
     ]
 
 
@@ -66,4 +66,4 @@ def test_scores_are_centred_by_uncoated_pictures(call: Call, tmp_path: Path) -> 
     given = ("--coater", keyed, "--out", tmp_path / "x.json", "-q", "--centre", files["suspect"])
     code, _, err = call("score", tmp_path / "uncoated", *given)
     assert code == 2
-    assert "at least 20" in err or "centred already" in err
+    assert "at least 20" in err or "already been centred" in err

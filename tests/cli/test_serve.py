@@ -136,12 +136,12 @@ def test_a_kill_loses_only_what_was_at_hand(tmp_path: Path, photo: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--host", "0.0.0.0"), "there is no token"),
+        (("--host", "0.0.0.0"), "but no token"),
         (("--workers", "0"), "workers is 0; expected"),
         (("--format", "gif"), "format is 'gif'; expected"),
         (("--token-env", "NOT_SET"), "'NOT_SET' is not set"),
         (("--key", "keys.json"), "is not keyed and takes no --key"),
-        (("--host", "192.0.2.1", "--token-env", "SHOP"), "can't be listened on"),
+        (("--host", "192.0.2.1", "--token-env", "SHOP"), "The service can't listen on"),
     ],
 )
 def test_mistakes(call, tmp_path: Path, monkeypatch, arguments: Any, words: str) -> None:

@@ -36,7 +36,7 @@ def test_captions_come_from_a_file_or_from_the_images_each_once(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"\n \n", "holds no caption; expected one a line"), (b"caf\xe9", "is not UTF-8")],
+    [(b"\n \n", "has no captions in it; expected one per line"), (b"caf\xe9", "is not UTF-8")],
 )
 def test_files_without_captions_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "captions.txt").write_bytes(content)

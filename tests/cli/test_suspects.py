@@ -114,7 +114,7 @@ def test_a_list_that_is_none(api: HostedStandin, tmp_path: Path, call) -> None:
     suspects.hosts_file().write_bytes(b"\xff\xfe")
     code, _, err = call(*command(tmp_path))
     assert code == 2
-    assert "is not UTF-8; expected one host a line" in err
+    assert "is not UTF-8; expected a text file in UTF-8 with one host per line" in err
 
 
 def test_a_list_that_can_not_be_written(api: HostedStandin, tmp_path: Path, call, terminal) -> None:
@@ -123,4 +123,4 @@ def test_a_list_that_can_not_be_written(api: HostedStandin, tmp_path: Path, call
     code, _, err = call(*command(tmp_path, "--token-env", "API_TOKEN"))
     assert code == 0
     assert "can't be written" in err
-    assert "you are asked again" in err
+    assert "you will be asked again" in err

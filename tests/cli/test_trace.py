@@ -144,7 +144,7 @@ def test_bad_input_of_trace_is_one_message(case, call):
         ),
         (
             ("trace", "--suspect", "scores.json", "--key", "keys.json", "--coater", "x", *env()),
-            "--coater was given, but scores.json is no measurement of a model's file",
+            "--coater was given, but scores.json is not a measurement of a model's file",
         ),
     ):
         refused(call, arguments, words)

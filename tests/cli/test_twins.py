@@ -70,7 +70,7 @@ def test_coins_are_committed_before_publication(
     record = sha256_file(tmp_path / "private" / RECORD_NAME)
     assert f"SHA-256 of the twins' coins: {record}" in told
     assert json.loads((tmp_path / "c.json").read_text())["twins"] == record
-    assert "covers no key" not in err
+    assert "does not cover a key" not in err
     assert "Keep c.json.ledger beside it: it counts the tests of the twins" in err
     assert read_ledger(tmp_path / "c.json.ledger")[1] == ""
 
@@ -88,7 +88,10 @@ def test_a_record_that_has_changed_since_it_was_made_is_told(
     (tmp_path / "more" / "4.png").rename(photos / "new.png")
     code, _, err = call(*line)
     assert code == 0, err
-    assert "Warning: the record of the twins has changed. A commitment to the record as it" in err
+    assert (
+        "Warning: the record of the twins has changed, so a commitment to the earlier "
+        "record no longer"
+    ) in err
 
 
 def test_from_the_commitment_to_a_checked_report(

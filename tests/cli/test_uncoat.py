@@ -19,7 +19,7 @@ def test_a_network_is_trained_and_used(call, photos: Path, tmp_path: Path) -> No
     code, told, err = call(*line)
     assert code == 0, err
     assert f"Network written: {net}" in told
-    assert "trained on 3 pairs: of 4 coated and 3 clean images" in told
+    assert "trained on 3 pairs, from 4 coated and 3 clean images" in told
     code, told, err = call("attack", photos, "--with", "uncoat", "--set", f"file={net}",
                            "--out", made)  # fmt: skip
     assert code == 0, err

@@ -42,7 +42,7 @@ def test_a_folder_without_images_can_not_be_shown(
     for option in ("--mimicries", "--reference-mimicries"):
         code, _, err = call(*line, option, empty)
         assert code == 2
-        assert err == f"Error: {empty} holds no images to show; give a folder of images.\n"
+        assert err == f"Error: {empty} has no images to show; give a folder of images.\n"
         assert not (tmp_path / "r").exists()
 
 

@@ -54,7 +54,7 @@ def test_bad_input_of_verify_is_one_message(case, call):
         ((*verify,), "nothing to compare"),
         ((*verify, "--coated", "empty"), "compared with a --commitment"),
         ((*verify, "--key", "keys.json", *env("OTHER")), "passphrase is wrong"),
-        ((*verify, "--key", "keys.json"), "no terminal to ask at"),
+        ((*verify, "--key", "keys.json"), "no terminal to type it at"),
         ((*verify, "--sign", "keys.json", *env()), "expected 'siren_ext.signing_key'"),
         ((*verify, "--key", "keys.json", "--commitment", "keys.json", *env()), "commitment"),
         ((*verify, "--innocent", "none.json"), "can't be read"),

@@ -48,7 +48,7 @@ def test_a_model_is_measured_and_judged_at_once(call, owned: Path, tmp_path_fact
     assert "siren-ext verify --model BASE --adapter FILE --images ORIGINALS" in page
     assert "Score the images" not in page
     assert told.endswith("report/report.html\n")
-    assert "The measurement is kept in report.preference.json. It can reveal the message" in err
+    assert "The measurement was saved as report.preference.json. It can reveal the message" in err
     kept = json.loads((owned / "report.preference.json").read_text())
     assert kept["source"]["kind"] == "preference"
     assert kept["source"]["settings"]["draws"] == 2
@@ -121,24 +121,24 @@ def test_what_does_not_fit_is_refused_before_the_work(call, owned: Path) -> None
     owners = ("--images", "photos", "--coater", "coater.safetensors", "--key", "keys.json")
     KeyRing.draw(bits=48).save(owned / "others.json", PASSPHRASE)
     for arguments, words in (
-        (("verify", "--out", "r"), "--suspect is missing; needed without --model"),
+        (("verify", "--out", "r"), "--suspect is missing, but needed without --model"),
         (("verify", "--out", "r", "--images", "photos"), "--suspect is missing"),
         (
             ("verify", "--out", "r", "--suspect", "scores.json", "--images", "photos"),
-            "--images does not belong without --model; leave it out",
+            "--images can't be used without --model; leave it out",
         ),
-        (model, "--images and --coater and --key are missing; needed with --model"),
+        (model, "--images and --coater and --key are missing, but needed with --model"),
         (
             (*model, *owners, "--suspect", "scores.json", "--reference", "scores.json"),
-            "--suspect and --reference do not belong with --model; leave them out",
+            "--suspect and --reference can't be used with --model; leave them out",
         ),
         (
             ("report", "check", "r", "--control", "base"),
-            "--control does not belong without --model",
+            "--control can't be used without --model",
         ),
         (
             ("report", "check", "r", "--model", "pocket"),
-            "--key and --suspect and --images and --coater are missing; needed with --model",
+            "--key and --suspect and --images and --coater are missing, but needed with --model",
         ),
         ((*model, *owners, *env(), "--coater", "none.safetensors"), "none.safetensors"),
         ((*model, *owners, *env(), "--images", "none"), "none"),

@@ -57,7 +57,7 @@ def test_once_codes_and_words(call, photos: Path, coater_file: Path, tmp_path: P
     for wrong, words in (
         (("--interval", "0"), "interval is 0.0; expected"),
         (("--set", "share=0.5"), "share is 0.5; expected 1"),
-        (("--quality", "80"), "--quality is for lossy files"),
+        (("--quality", "80"), "--quality is only for JPEG and WebP files"),
     ):
         code, _, err = call(*line, *wrong)
         assert code == 2

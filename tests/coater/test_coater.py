@@ -265,17 +265,17 @@ def config_text(**changes: Any) -> str:
         ({"config": "[1, 2]"}, r"unusable settings: CoaterConfig is \[1, 2\]; expected settings"),
         ({"config": "[" * 100_000}, "unusable settings"),
         ({"config": '{"channels": 4, "channels": 4}'}, "the name 'channels' twice"),
-        ({"config": "{}"}, "does not fit"),
+        ({"config": "{}"}, "does not match"),
         ({"config": config_text(channels="8")}, "channels is '8'"),
         ({"config": config_text(channels=8.5)}, "unusable settings"),
         ({"config": config_text(channels=10**9)}, "channels is 1000000000; expected"),
         (
             {"config": config_text(strength=float("nan"))},
-            "unusable settings: config holds NaN; expected finite",
+            "unusable settings: config contains NaN; expected finite",
         ),
         ({"config": config_text(head="x")}, "head is 'x'"),
         ({"config": config_text(colour=1)}, "no setting colour"),
-        ({"config": config_text(features=7)}, "does not fit its settings: center"),
+        ({"config": config_text(features=7)}, "does not match its settings: center"),
         ({"provenance": "nonsense"}, "unusable settings"),
         ({"provenance": "[]"}, "unusable settings: found list"),
     ],
@@ -294,7 +294,7 @@ def test_a_header_of_giant_networks_takes_no_memory(
     giant = config_text(channels=512, generator_blocks=16, extractor_blocks=32)
     bad = rewritten(saved, tmp_path / "bad.safetensors", config=giant)
     monkeypatch.setattr(coater_module.Coater, "__init__", forbidden)
-    with pytest.raises(CoaterError, match="does not fit its settings"):
+    with pytest.raises(CoaterError, match="does not match its settings"):
         Coater.load(bad)
 
 
@@ -306,11 +306,11 @@ def test_bad_tensors(saved: Path, tmp_path: Path) -> None:
         "not finite": lambda w: w[head].view(-1)[0].fill_(float("nan")),
         "finite": lambda w: w["center"].fill_(float("inf")),
         "numbers": lambda w: w.update({"center": torch.full((1, 6), 1e300, dtype=torch.float64)}),
-        "fit its settings: extractor.linear.weight": lambda w: w.pop(head),
-        "fit its settings: surplus": lambda w: w.update(surplus=torch.zeros(1)),
+        "match its settings: extractor.linear.weight": lambda w: w.pop(head),
+        "match its settings: surplus": lambda w: w.update(surplus=torch.zeros(1)),
         "settings: extractor.linear.weight": lambda w: w.update({head: torch.zeros(6, 5)}),
         "settings: center": lambda w: w.update(center=torch.zeros(1, 6, dtype=torch.int64)),
-        "fit its settings: generator.msg": lambda w: w.update(
+        "match its settings: generator.msg": lambda w: w.update(
             {"generator.msg": torch.zeros(1, 4, dtype=torch.int32)}
         ),
         "settings: generator.conv_bns": lambda w: w.update({count: torch.tensor(0.5)}),

@@ -113,7 +113,7 @@ def test_wrong_files(states: tuple[State, State], tmp_path: Path) -> None:
     with pytest.raises(CoaterError, match=r"swapped: .*end_encoder.pth contains the extractor"):
         load_official(*written(tmp_path, read, made))
     for kind, pair in (("extractor", (made, made)), ("generator", (read, read))):
-        with pytest.raises(CoaterError, match=f"contains no {kind} as published"):
+        with pytest.raises(CoaterError, match=f"contains no {kind} in the published"):
             load_official(*written(tmp_path, *pair))
     without = {k: v for k, v in made.items() if k != "msg"}
     with pytest.raises(CoaterError, match="lacks the constant message 'msg', and the extractor on"):
@@ -172,7 +172,7 @@ def test_a_meta_learned_pair_gets_the_published_centre(
 ) -> None:
     work_small(monkeypatch)
     pair = written(tmp_path, *meta_learned(states))
-    with pytest.raises(CoaterError, match=r"holds no 'center', .* \(--data FOLDER in"):
+    with pytest.raises(CoaterError, match=r"contains no 'center', .* \(--data FOLDER in"):
         load_official(*pair)
     images = ImageSet.open(photos)
     coater = load_official(*pair, images)
@@ -211,12 +211,12 @@ def test_a_trained_pair_becomes_a_file(states: tuple[State, State], tmp_path: Pa
     out = tmp_path / "new" / "coater.safetensors"
     made = import_official(*pair, out, tmp_path / "not there")
     assert made.images is None
-    assert "trained for a set of images" in made.summary
+    assert "trained for one set of images" in made.summary
     loaded = Coater.load(out)
     assert loaded.fingerprint == load_official(*pair).fingerprint
     assert loaded.provenance["generator_sha256"] == sha256_file(pair[0])
     before = out.read_bytes()
-    with pytest.raises(CoaterError, match=r"coater\.safetensors exists already"):
+    with pytest.raises(CoaterError, match=r"coater\.safetensors already exists"):
         import_official(*pair, out)
     assert out.read_bytes() == before
     with pytest.raises(CoaterError, match=r"expected a name ending in \.safetensors"):
@@ -229,7 +229,7 @@ def test_a_meta_learned_pair_becomes_a_file(
     work_small(monkeypatch)
     pair = written(tmp_path, *meta_learned(states))
     out = tmp_path / "coater.safetensors"
-    with pytest.raises(CoaterError, match="holds no 'center'"):
+    with pytest.raises(CoaterError, match="contains no 'center'"):
         import_official(*pair, out)
     with pytest.raises(DatasetError):
         import_official(*pair, out, tmp_path / "not there")

@@ -143,8 +143,8 @@ def test_the_key_is_in_no_message(pems, tmp_path, signer):
     other = write_certificates(tmp_path / "other")
     wrong = (
         (certificate, other[1], "is not the key of the first certificate in cert.pem"),
-        (key, key, "key.pem holds no certificate"),
-        (certificate, certificate, "cert.pem holds no private key"),
+        (key, key, "key.pem contains no certificate"),
+        (certificate, certificate, "cert.pem contains no private key"),
         (certificate, tmp_path / "none.pem", r"none\.pem"),
         (certificate, encrypted(key, tmp_path / "locked.pem"), "locked.pem is encrypted"),
     )
@@ -173,7 +173,7 @@ def test_a_certificate_for_something_else_is_refused(data, tmp_path):
     signer = ContentSigner(*write_certificates(tmp_path / "pems", "SERVER_AUTH"))
     out = tmp_path / "out"
     before = coated(data, out)
-    with pytest.raises(EvidenceError, match="It must be one for signing content"):
+    with pytest.raises(EvidenceError, match="It must be a certificate for signing content"):
         add_credentials(out, before, signer)
     assert CoatManifest.load(out / MANIFEST_NAME) == before
     assert sha256_file(out / "0.png") == before.entries[0].output_sha256

@@ -94,7 +94,7 @@ def test_one_format_for_all(mixed: Path, tmp_path: Path, kind: str, suffix: str)
     assert named["drawing.png"] == f"drawing{suffix}"
     assert named["clear.png"] == ("clear.png" if kind == "jpeg" else "clear.webp")
     notes = {entry.source: entry.notes for entry in manifest.entries if entry.notes}
-    words = "Written as PNG: the image is transparent, which JPEG can't hold."
+    words = "Written as PNG: the image has transparency, which JPEG can't store."
     assert notes == ({"clear.png": (words,)} if kind == "jpeg" else {})
     for entry in manifest.entries:
         after = to_tensor(read_picture(out / entry.output).rgb)
@@ -245,8 +245,8 @@ def test_files_that_became_much_larger_are_reported(mixed: Path, tmp_path: Path)
     with (out / "photo.png").open("ab") as stream:  # as large as a photo's
         stream.truncate(40_000_000)
     assert size_words(manifest, data, out) == (
-        "The PNG files have 40 MB, the originals 0 MB. In a new folder, --format keep writes JPEG "
-        "and WebP images in their own format."
+        "The PNG files take 40 MB and the originals 0 MB. To write JPEG and WebP "
+        "images in their own format, coat into a new folder with --format keep."
     )
     kept = dataclasses.replace(manifest, config=CoatConfig(format="keep"))
     assert size_words(kept, data, out) == ""

@@ -105,7 +105,7 @@ def test_keys_that_do_not_fit_are_refused_before_anything_is_written(
         with pytest.raises(CoaterError, match=words):
             coat_folder(photos, used, tmp_path / str(number), key=given)
         assert not (tmp_path / str(number)).exists()
-    with pytest.raises(CoaterError, match="keyed and no message"):
+    with pytest.raises(CoaterError, match="keyed, but no message"):
         coat_images(torch.rand(1, 3, 16, 16), coater)
 
 

@@ -117,7 +117,9 @@ def test_whole_numbers_are_refused(
     host: FakeHost, coater: Coater, images: torch.Tensor, dtype: torch.dtype
 ) -> None:
     kind = str(dtype).removeprefix("torch.")
-    with pytest.raises(ImageError, match=f"Found images of {kind} numbers; .* from 0 to 255 by"):
+    with pytest.raises(
+        ImageError, match=f"Found images made of {kind} numbers; .* from 0 to 255, divide them by"
+    ):
         coat(coater, (images * 255).to(dtype))
 
 
@@ -162,7 +164,7 @@ def test_numbers_with_gradient(host: FakeHost, coater: Coater, images: torch.Ten
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ([torch.zeros(1, 4, 4, 3)] * 2, "a list of 2; .* one tensor. Join them to one batch"),
+        ([torch.zeros(1, 4, 4, 3)] * 2, "a list of 2; .* one tensor. Join them into one batch"),
         ({"samples": torch.zeros(1, 4, 4, 4)}, "a LATENT; .* Decode it with VAE Decode"),
         ({"x": 1}, "an object of type dict; .* Check the node"),
         (None, "nothing; expected"),

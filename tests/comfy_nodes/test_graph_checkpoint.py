@@ -66,8 +66,8 @@ def test_the_prediction_type_is_kept(saved: list[Path]) -> None:
     [
         (Model(family="Flux"), r"family Flux; expected SD15 \(Stable Diffusion 1\.x\)\. Disconn"),
         (Model(dtype=torch.float8_e4m3fn), r"weights in float8_e4m3fn.*Load the checkpoint in 16"),
-        (Model(sampling=EDM), "neither noise nor v. Remove the node"),
-        (Model(sampling=X0), "neither noise nor v. Remove the node"),
+        (Model(sampling=EDM), "neither noise nor v, but one of these is needed. Remove the node"),
+        (Model(sampling=X0), "neither noise nor v, but one of these is needed. Remove the node"),
     ],
 )
 def test_other_models_are_refused(saved: list[Path], model: Model, words: str) -> None:
@@ -99,6 +99,6 @@ def test_parts_come_together(host: FakeHost) -> None:
     assert connected((1, 2, 3), None, "x")
     assert not connected((None, None, None), None, "x")
     with pytest.raises(
-        ModelError, match=r"Only some of model, clip and vae .* or none for the rest"
+        ModelError, match=r"Only some of model, clip and vae .* or none of them to use the rest"
     ):
         connected((1, None, 3), None, "the rest")

@@ -78,8 +78,8 @@ def test_load_key(host: FakeHost, ring: KeyRing, monkeypatch: pytest.MonkeyPatch
         ({"name": "../keys.json"}, "can't be used as a name"),
         ({"passphrase_variable": "SIREN_NOT_SET"}, "SIREN_NOT_SET is not set"),
         # a workflow of somebody else must not try what belongs to other programs
-        ({"passphrase_variable": "HOME"}, "begin with SIREN_"),
-        ({"passphrase_variable": "correct horse battery staple"}, "begin with SIREN_"),
+        ({"passphrase_variable": "HOME"}, "begins with SIREN_"),
+        ({"passphrase_variable": "correct horse battery staple"}, "begins with SIREN_"),
     ],
 )
 def test_faults_are_told_without_what_was_typed(
@@ -106,9 +106,9 @@ def test_the_key_of_the_example_is_for_the_example(
     # everybody has it, so images of one's own are not coated with it
     own = Coater(dataclasses.replace(SHAPE, message_bits=48))
     own.save(host.base / "models" / "siren" / "own.safetensors")
-    with pytest.raises(SirenError, match=r"which everybody has\. Make a key of your own"):
+    with pytest.raises(SirenError, match=r"but everybody has that key\. Make a key of your own"):
         pack["SirenCoatImage"].execute(own, image, 1.0, key=key)
-    with pytest.raises(SirenError, match=r"which everybody has\. Make a key of your own"):
+    with pytest.raises(SirenError, match=r"but everybody has that key\. Make a key of your own"):
         pack["SirenCommit"].execute("own.safetensors", "", "siren/commitment", key)
     (bundled,) = pack["SirenLoadCoater"].execute("keyed (bundled)").args
     done = pack["SirenCoatImage"].execute(bundled, image, 1.0, key=key)

@@ -43,7 +43,7 @@ def test_a_key_is_made_once_and_opened_again(host: FakeHost, keyed: Coater) -> N
     assert key.bits == 16
     again = run(found["SirenNewKey"], coater=keyed, save_as="my key")
     assert again.args == (key, name)
-    assert again.ui["siren"][0]["title"] == "Key opened; it was made before"
+    assert again.ui["siren"][0]["title"] == "Key opened (it already existed)"
     load = found["SirenLoadKey"]
     assert load.validate_inputs(name=name, passphrase_variable="SIREN_PASSPHRASE") is True
     assert run(load, name=name, passphrase_variable="SIREN_PASSPHRASE", recipient="").args == (key,)

@@ -85,12 +85,12 @@ def test_a_trained_pair(host: FakeHost) -> None:
     load = nodes_of_pack()["SirenLoadCoater"]
     (options,) = [part.options["options"] for part in load.define_schema().inputs]
     assert name in options
-    with pytest.raises(CoaterError, match="exists already"):
+    with pytest.raises(CoaterError, match="already exists"):
         node().execute(**PAIR, folder="", save_as="sets/mine")
 
 
 def test_a_meta_learned_pair(host: FakeHost) -> None:
-    with pytest.raises(CoaterError, match="holds no 'center'"):
+    with pytest.raises(CoaterError, match="contains no 'center'"):
         node().execute(**META, folder=" ", save_as="mine")
     (host.base / "input" / "pictures" / "bad.png").write_bytes(b"no picture")
     result = node().execute(**META, folder="pictures", save_as="mine")

@@ -137,7 +137,10 @@ def test_models_of_the_workflow_that_cannot_be_compared(
     imitate_measuring(monkeypatch, trained=0.5)
     whole = INPUTS | {"lora": "none", "model": Model(), "clip": "clip", "vae": "vae"}
     for inputs, words in (
-        (INPUTS | {"model": Model()}, r"Only some of .* none for the files base and lora"),
+        (
+            INPUTS | {"model": Model()},
+            r"Only some of .* to use the files base and lora",
+        ),
         (INPUTS | {"control_model": Model()}, "suspicious model too, or disconnect control_model"),
         (whole, r"The control is pocket \(bundled\), .* choose its checkpoint at base"),
         (whole | {"lora": LORA}, "Choose 'none', or disconnect model"),
@@ -149,7 +152,9 @@ def test_models_of_the_workflow_that_cannot_be_compared(
 
 
 def test_sets_that_do_not_fit_are_refused(host: FakeHost) -> None:
-    with pytest.raises(SirenError, match="20 images are both published and unpublished"):
+    with pytest.raises(
+        SirenError, match="20 images are in both the published and the unpublished set"
+    ):
         node().execute(**INPUTS | {"unpublished": "sets/p"})
 
 

@@ -173,7 +173,7 @@ def test_images_without_a_coating_are_reported(
     assert card["tone"] == "warn"
     if how == "mask":
         assert card["title"] == "Protected"
-        assert card["lines"][-1].startswith("Nothing was added to image 2: the mask keeps")
+        assert card["lines"][-1].startswith("Nothing was added to image 2: the mask covers")
     else:
         assert card["title"] == "Nothing was added"
-        assert card["lines"][-1].startswith("Nothing was added to image 1, 2, 3: the mask keeps")
+        assert card["lines"][-1].startswith("Nothing was added to image 1, 2, 3: the mask covers")

@@ -80,7 +80,7 @@ def test_images_that_are_not_protected_are_named(
         made, record = coated(coater, images)
         made = made.clone()
         made[1] = made[1].flip(0)
-        expected = "Image 2 is not what Coat Image made"
+        expected = "Image 2 is not as Coat Image made it"
     else:
         keep = torch.zeros(3, 24, 20)
         keep[1 if changed == "nothing added" else slice(None)] = 1

@@ -19,7 +19,7 @@ def test_trained_coaters_are_not_replaced_and_parts_come_together(
     inputs = {"folder": "pictures", "class_word": "cat", "steps": 1, "batch_size": 1, "seed": 0}
     inputs |= {"resolution": 64, "rehearse": False}
     coater.save(host.base / "models" / "siren" / "mine.safetensors")
-    with pytest.raises(CoaterError, match=r"mine\.safetensors exists already"):
+    with pytest.raises(CoaterError, match=r"mine\.safetensors already exists"):
         run(node, save_as="mine", **inputs)
     with pytest.raises(ModelError, match="Only some of model, clip and vae are connected"):
         run(node, save_as="new", model=object(), **inputs)
@@ -51,17 +51,17 @@ def test_what_was_trained_before_is_loaded_after_a_restart(
     assert "models/siren/sub/mine.safetensors" in first.ui["siren"][0]["lines"]
     assert again.ui["siren"][0]["title"] == "Coater loaded"
     for changed in ({"steps": 2}, {"start": coater}, {"preset": "keyed"}):
-        with pytest.raises(CoaterError, match=r"mine\.safetensors exists already"):
+        with pytest.raises(CoaterError, match=r"mine\.safetensors already exists"):
             run(node, **(inputs | changed))
     before = (pictures / "0.png").read_bytes()
     (pictures / "0.png").write_bytes(before[:-1] + b"x")  # edited, of equal size
-    with pytest.raises(CoaterError, match=r"mine\.safetensors exists already"):
+    with pytest.raises(CoaterError, match=r"mine\.safetensors already exists"):
         run(node, **inputs)
     (pictures / "0.png").write_bytes(before)
     (pictures / ".DS_Store").touch()  # of a file manager
     assert run(node, **inputs).ui["siren"][0]["title"] == "Coater loaded"
     (pictures / "0.png").unlink()
-    with pytest.raises(CoaterError, match=r"mine\.safetensors exists already"):
+    with pytest.raises(CoaterError, match=r"mine\.safetensors already exists"):
         run(node, **inputs)
 
 

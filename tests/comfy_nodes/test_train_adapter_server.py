@@ -38,4 +38,4 @@ def test_an_adapter_is_trained_found_again_and_never_overwritten(server: Server)
     (file,) = (server.base / "models" / "loras").glob("taught*.safetensors")
     assert read_adapter(file).changes
     fault = events(server.run({"train": node("SirenTrainAdapter", prompt="a pear", **settings)}))
-    assert "It is not overwritten" in fault["execution_error"]["exception_message"]
+    assert "It was not overwritten" in fault["execution_error"]["exception_message"]

@@ -45,7 +45,7 @@ def test_training_example(server: Server, info: Any) -> None:
     nodes_of(graph, "SirenTrainCoater")[0]["seed"] = 5
     entry = server.run(graph)
     assert (
-        "my coater.safetensors exists already"
+        "my coater.safetensors already exists"
         in events(entry)["execution_error"]["exception_message"]
     )
 

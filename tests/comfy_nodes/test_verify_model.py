@@ -140,7 +140,7 @@ def test_models_of_the_workflow_take_the_place_of_files(
         (made(model=Model()), "Only some of model, clip and vae"),
         (made(control_model=Model()), "Connect the suspicious model too"),
         (whole | {"lora": LORA}, "Choose 'none', or disconnect model, clip and vae"),
-        (whole | {"control": CLEAN}, "which has its own LoRAs"),
+        (whole | {"control": CLEAN}, "which already has its own LoRAs"),
     ):
         with pytest.raises(ModelError, match=words):
             execute(**inputs)

@@ -164,8 +164,8 @@ def test_captions_of_images_that_are_not_there_are_listed(tmp_path: Path) -> Non
     data = ImageSet.open(folder_of(tmp_path, files))
     assert captions(data) == {"a.png": "a fox"}
     assert data.notices == (
-        "Left out: 1 caption of metadata.csv (gone.png): no image here, or more than one, has this "
-        "name.",
+        "Left out: 1 caption of metadata.csv (gone.png): no image here has this name, or more "
+        "than one has it.",
     )
 
 
@@ -174,7 +174,7 @@ def test_two_captions_for_one_image_are_a_problem(tmp_path: Path) -> None:
     data = ImageSet.open(folder_of(tmp_path, {"1.png": None, "meta.json": meta}))
     assert captions(data) == {"1.png": None}
     assert data.problems == (
-        ("meta.json", "gives several captions to 1 image (1.png); none is used."),
+        ("meta.json", "gives several captions for 1 image (1.png); none of them is used."),
     )
 
 

@@ -74,7 +74,7 @@ def test_iptc_of_old_programs_and_alone_is_kept(tmp_path: Path) -> None:
     unknown = copied(jpeg(tmp_path / "odd.jpg", segment(0xED, b"something")))
     assert unknown.extras.iptc is None
     read = read_picture(tmp_path / "odd.jpg")
-    assert "Data of other programs were dropped: JPEG segments APP13." in read.notes
+    assert "Data from other programs were dropped: JPEG segments APP13." in read.notes
 
 
 def exif_of(**texts: bytes) -> bytes:
@@ -175,10 +175,12 @@ def test_content_credentials_are_reported(tmp_path: Path) -> None:
 def test_data_of_other_programs_are_reported(tmp_path: Path) -> None:
     several = [segment(0xE0 + number, b"camera") for number in (7, 3, 12, 3)]
     assert read_picture(jpeg(tmp_path / "a.jpg", *several)).notes == (
-        "Data of other programs were dropped: JPEG segments APP3, APP7.",
+        "Data from other programs were dropped: JPEG segments APP3, APP7.",
     )
     layers = png_with(tmp_path / "a.png", (b"prVW", b"layers"), (b"tIME", bytes(7)))
-    assert read_picture(layers).notes == ("Data of other programs were dropped: PNG chunks prVW.",)
+    assert read_picture(layers).notes == (
+        "Data from other programs were dropped: PNG chunks prVW.",
+    )
 
 
 def test_extended_xmp_is_reported_and_previews_are_left_out(tmp_path: Path) -> None:
@@ -209,7 +211,7 @@ def test_malformed_metadata_does_not_cost_the_image(tmp_path: Path, monkeypatch)
     monkeypatch.setattr("siren_ext.data.extras._png_chunks", broken)
     smooth().save(tmp_path / "a.png")
     assert read_picture(tmp_path / "a.png").notes == (
-        "Malformed metadata beside EXIF were dropped.",
+        "Malformed metadata other than EXIF were dropped.",
     )
 
 
@@ -248,7 +250,7 @@ def test_raw_profiles_of_a_png_keep_no_preview_and_no_orientation(tmp_path: Path
     kept = "<x:xmpmeta><dc:rights>mine</dc:rights></x:xmpmeta>"
     assert picture.text == {"Title": "kept", XMP_KEY: kept}
     notes = read_picture(tmp_path / "a.png").notes
-    assert notes == ("Data of other programs were dropped: raw profiles app1.",)
+    assert notes == ("Data from other programs were dropped: raw profiles app1.",)
 
 
 def test_a_preview_in_the_cameras_own_exif_is_left_out(tmp_path: Path) -> None:
@@ -259,7 +261,12 @@ def test_a_preview_in_the_cameras_own_exif_is_left_out(tmp_path: Path) -> None:
     path, plain = tmp_path / "photo.png", tmp_path / "plain.png"
     smooth().save(path, exif=exif.tobytes())
     picture = read_picture(path)
-    assert picture.notes == ("The camera's own EXIF data were dropped: they hold a preview.",)
+    assert picture.notes == (
+        (
+            "The camera maker's own EXIF data were dropped, because they contain a preview of the "
+            "image."
+        ),
+    )
     assert picture.exif is not None
     assert b"\xff\xd8\xff" not in picture.exif
     assert b"2024:01:02 03:04:05" in picture.exif

@@ -55,7 +55,7 @@ def test_only_formats_of_pictures_are_decoded():
 def test_old_decoders_are_warned_about(version: str) -> None:
     warning = decoder_warning(version)
     assert warning.startswith(f"Warning: Pillow {version} is installed. Releases before 13.0 have")
-    assert "use only images whose source you trust" in warning
+    assert "use only images from sources that you trust" in warning
 
 
 @pytest.mark.parametrize("version", ["13.0.0", "13.1.0.dev0", "14.0"])

@@ -336,7 +336,7 @@ def test_a_file_that_is_not_readable_with_its_metadata_loses_it(tmp_path, monkey
     with Image.open(tmp_path / "a.png") as image:
         assert "icc_profile" not in image.info
         assert np.array_equal(np.asarray(image), rgb)
-    assert notes == ("All metadata was dropped: the file could not be read with it.",)
+    assert notes == ("All metadata was dropped, because the file could not be read with it.",)
 
 
 def test_a_file_that_was_stored_wrongly_is_refused(tmp_path, monkeypatch):

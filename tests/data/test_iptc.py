@@ -134,6 +134,6 @@ def test_what_xmp_has_no_place_for_is_reported() -> None:
     assert add_to_xmp("<broken", FIELDS, notes) == "<broken"
     assert add_to_xmp(None, resource(0x0404, iptc_fields({10: ["5"]})), notes) is None
     assert notes == [
-        "The IPTC fields were dropped: this file's XMP is malformed.",
-        "IPTC fields that have no place in XMP were dropped.",
+        "The IPTC fields were dropped, because this file's XMP is malformed.",
+        "IPTC fields that XMP has no place for were dropped.",
     ]

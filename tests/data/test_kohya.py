@@ -119,7 +119,7 @@ def test_paths_of_windows_and_class_words_with_a_slash_are_read(tmp_path):
 def test_a_file_of_which_nothing_can_be_used_says_so(tmp_path):
     picture(tmp_path / "img" / "a.png")
     text = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "img"\nnum_repeats = 0'
-    with pytest.raises(DatasetError, match=r"names no usable image.*num_repeats is 0; expected"):
+    with pytest.raises(DatasetError, match=r"lists no usable image.*num_repeats is 0; expected"):
         ImageSet.open(toml(tmp_path / "dataset.toml", text))
 
 

@@ -147,16 +147,16 @@ def test_colour_that_would_look_different_is_reported(tmp_path: Path, chunks, na
 @pytest.mark.parametrize(
     ("name", "quality", "changes", "words"),
     [
-        ("a.png", 90, {}, "not a lossy file"),
-        ("a.jpg", None, {}, "not a lossy file"),
+        ("a.png", 90, {}, "not a JPEG or WebP file"),
+        ("a.jpg", None, {}, "not a JPEG or WebP file"),
         ("a.gif", 90, {}, r"expected a name ending in \.png, \.jpg or \.webp"),
         ("a.jpg", 101, {}, "The quality is 101; expected 1 to 100"),
-        ("a.jpg", 90, {"alpha": np.zeros((40, 48), np.uint8)}, "can't hold transparency"),
+        ("a.jpg", 90, {"alpha": np.zeros((40, 48), np.uint8)}, "can't store transparency"),
         (
             "a.webp",
             90,
             {"rgb": np.zeros((1, 16_384, 3), np.uint8)},
-            "16384x1 pixels; WEBP files have at most 16,383 per side",
+            "16384x1 pixels; WEBP files can have at most 16,383 per side",
         ),
     ],
 )
@@ -200,7 +200,7 @@ def test_a_file_that_is_not_readable_with_its_metadata_loses_it(
         lossy, "_read_back", lambda picture, *rest: None if picture.icc else read(picture, *rest)
     )
     _, notes = write_lossy(painting(), tmp_path / name, quality=90)
-    assert notes == ["All metadata was dropped: the file could not be read with it."]
+    assert notes == ["All metadata was dropped, because the file could not be read with it."]
     assert read_picture(tmp_path / name).icc is None
 
 

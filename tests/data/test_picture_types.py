@@ -47,7 +47,7 @@ def test_types_by_content(head: bytes, kind: str | None) -> None:
 def test_any_bytes_have_a_type_with_advice_or_none(head: bytes, suffix: str) -> None:
     kind = picture_type(suffix, head)
     if kind is not None:
-        assert "files are not read here; " in why_unread(kind)
+        assert "files can't be read here; " in why_unread(kind)
     elif suffix:
         assert suffix == ".doc"
 

@@ -60,7 +60,7 @@ def test_pictures_that_are_not_read_are_named_with_what_to_do(
     assert names(data) == ["a.png"]
     (problem,) = data.problems
     assert problem[0] == name
-    assert problem[1].startswith(f"{shown} files are not read here; ")
+    assert problem[1].startswith(f"{shown} files can't be read here; ")
     assert advice in problem[1]
 
 

@@ -115,10 +115,12 @@ def test_images_of_another_coater_or_key_are_refused(coater_file, coated):
         run.save(coated / MANIFEST_NAME)
 
     coated_with("ef" * 32, key)
-    with pytest.raises(EvidenceError, match="was coated with the coater efefefefefef, and the"):
+    with pytest.raises(EvidenceError, match="was coated with the coater efefefefefef, but the"):
         make_commitment(coater_file, [key], coated)
     coated_with(mark, other)
-    with pytest.raises(EvidenceError, match="a key of the fingerprint cdcdcdcdcdcd, which is not"):
+    with pytest.raises(
+        EvidenceError, match="a key with the fingerprint cdcdcdcdcdcd, which is not"
+    ):
         make_commitment(coater_file, [key], coated.parent)
     assert make_commitment(coater_file, [key, other], coated).files
     assert make_commitment(coater_file, (), coated).files

@@ -90,7 +90,7 @@ def test_a_proof_of_another_file_is_refused(file):
     with Calendar() as calendar:
         place = saved(request_proof(calendar.url, file), file)
     file.write_text("a commitment, changed later")
-    with pytest.raises(EvidenceError, match=r"c\.json\.ots is not for c\.json"):
+    with pytest.raises(EvidenceError, match=r"c\.json\.ots does not belong to c\.json"):
         read_proof(place, file)
 
 
@@ -113,7 +113,7 @@ def test_a_calendar_that_does_not_answer_with_a_proof(file):
     with Calendar() as calendar:
         for wrong in (b"", b"no proof", bytes(200), b"\xff" * 900):
             calendar.wrong = wrong
-            with pytest.raises(EvidenceError, match="calendar's answer is no proof"):
+            with pytest.raises(EvidenceError, match="calendar's answer is not a proof"):
                 request_proof(calendar.url, file)
         calendar.wrong = bytes(20_000)
         with pytest.raises(EvidenceError):

@@ -48,7 +48,7 @@ def test_the_command_handles_clean_and_coated_images_alike(tmp_path: Path) -> No
     others = draw_images(tmp_path / "others", 5)
     wrong = CliRunner().invoke(app, ["--data", str(others), *line[2:]])
     assert wrong.exit_code == 2  # figures of other images are not read as if they were of these
-    assert "holds a study that differs in data" in wrong.output
+    assert "contains a study that differs in data" in wrong.output
 
 
 def test_names_may_sort_otherwise_after_coating(tmp_path: Path) -> None:

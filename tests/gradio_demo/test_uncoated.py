@@ -85,7 +85,12 @@ def test_a_visitor_may_give_few_images_and_no_other_base(tmp_path: Path) -> None
 def test_the_words_say_what_is_needed_and_what_it_can_not_show() -> None:
     words = json.loads((DEMO / "words.json").read_text(encoding="utf-8"))
     story, own = words["uncoated"], words["uncoated_own"].format(files=30)
-    for part in ("Published images", "Unseen images", "its base", "does not clear a LoRA"):
+    for part in (
+        "Published images",
+        "Unseen images",
+        "its base",
+        "does not prove that the LoRA is innocent",
+    ):
         assert part in story
     command = load_script(ROOT / "benchmarks" / "passive_example.py")
     assert re.search(rf"for {command.TRAINING.steps} steps", story)

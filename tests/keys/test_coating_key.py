@@ -128,7 +128,7 @@ def test_a_file_is_never_overwritten_unasked(tmp_path):
     path = tmp_path / "keys.json"
     KeyRing.draw().save(path, PASSPHRASE)
     before = path.read_bytes()
-    with pytest.raises(EvidenceError, match="exists already and is not overwritten"):
+    with pytest.raises(EvidenceError, match="already exists and was not overwritten"):
         KeyRing.draw().save(path, PASSPHRASE)
     assert path.read_bytes() == before
     KeyRing.draw(["a"]).save(path, PASSPHRASE, replace=True)

@@ -48,7 +48,7 @@ def test_the_files_of_an_archive(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="has 11 entries; at most 10"), opened_archive(path, few):
         pytest.fail("too many files were accepted")
     path.write_bytes(b"no archive")
-    with pytest.raises(ImageError, match="plain ZIP archive"), opened_archive(path, few):
+    with pytest.raises(ImageError, match="ordinary ZIP archive"), opened_archive(path, few):
         pytest.fail("a damaged archive was opened")
 
 

@@ -93,7 +93,7 @@ def test_the_form_is_checked_before_the_job_waits(host: PanelHost, tmp_path: Pat
         (2, "", "No images were given"),
         (2, str(tmp_path / "gone"), "There is no folder"),
         (3, str(tmp_path / "gone"), "There is no model"),
-        (4, "none", "is not offered"),
+        (4, "none", "There is no speed"),
     ):
         changed = [*good[:place], value, *good[place + 1 :]]
         assert words in functions["look"](*changed)[0]
@@ -109,4 +109,4 @@ def test_without_the_packages_there_is_a_message(
     monkeypatch.setattr("siren_ext.panels.packages.missing_packages", lambda: ["diffusers"])
     gr = MagicMock()
     assert list(attribution_panel(gr, host)) == ["siren_influence_absent"]
-    assert "proves neither a copy" in str(gr.HTML.call_args_list)
+    assert "does not prove that the picture is a copy" in str(gr.HTML.call_args_list)

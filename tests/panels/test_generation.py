@@ -21,9 +21,9 @@ GOOD: dict[str, Any] = {
         # random seeds of the web UI, with which even a LoRA without effect makes other images
         ({"seed": -1}, "first seed is -1"),
         # the reference would be made with the suspicious LoRA
-        ({"prompts": ("a fox", "a cat <lora:stolen:1>")}, "used for the reference too"),
-        ({"prompts": ("a fox <lyco:stolen:1>",)}, "used for the reference too"),
-        ({"negative": "<hypernet:stolen:1>"}, "used for the reference too"),
+        ({"prompts": ("a fox", "a cat <lora:stolen:1>")}, "used for the reference"),
+        ({"prompts": ("a fox <lyco:stolen:1>",)}, "used for the reference"),
+        ({"negative": "<hypernet:stolen:1>"}, "used for the reference"),
     ],
 )
 def test_requests_that_would_spoil_a_test_are_refused(changes: dict[str, Any], why: str) -> None:

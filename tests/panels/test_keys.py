@@ -46,9 +46,9 @@ def test_mistakes_with_a_key_are_told(ring: KeyRing, tmp_path: Path) -> None:
         (before, WRONG, "gallery", "passphrase is wrong"),
         (before, PASSPHRASE, "", "name one of its recipients: gallery, printer"),
         (before, PASSPHRASE, "me", "no key for 'me'"),
-        (b"{}", PASSPHRASE, "", "This is no key file"),
-        (b"\x89PNG\r\n\x1a\n\xff", PASSPHRASE, "", "This is no key file"),
-        (b"[" * 100_000, PASSPHRASE, "", "This is no key file"),
+        (b"{}", PASSPHRASE, "", "This is not a key file"),
+        (b"\x89PNG\r\n\x1a\n\xff", PASSPHRASE, "", "This is not a key file"),
+        (b"[" * 100_000, PASSPHRASE, "", "This is not a key file"),
         (b" " * 34_000_000, PASSPHRASE, "", "at most"),
         (before.replace(b'"cost": 14', b'"cost": 30'), PASSPHRASE, "", "derivation.cost is 30"),
         (before.replace(b'"sealed": "', b'"sealed": "AAAA'), PASSPHRASE, "", "wrong, or the file"),
@@ -107,7 +107,7 @@ def test_pages_that_others_reach_warn_and_draw_no_key() -> None:
     assert "your own machine" not in words
     assert seen["p_newkey"]
     gr, words, seen = layout(UploadLimits(folders=False))
-    assert "whoever runs its server could read a key" in words
+    assert "anybody who runs its server could read a key" in words
     assert "siren-ext coat" in words
     assert not seen["p_newkey"]
     assert seen["p_key_file"]

@@ -56,7 +56,7 @@ def test_a_person_uses_a_key(which: str, tmp_path: Path) -> None:
     seen: dict[str, Any] = json.loads(text)
 
     for prefix in ("siren_coat", "siren_verify"):
-        assert "no key file" in seen[f"{prefix}: no key file"]
+        assert "not a key file" in seen[f"{prefix}: no key file"]
         assert "passphrase is missing" in seen[f"{prefix}: no passphrase"]
         assert "passphrase is wrong" in seen[f"{prefix}: wrong passphrase"]
     assert "keyed" in seen["coat: no key"]

@@ -60,7 +60,7 @@ def test_nothing_is_generated_for_an_impossible_test(
     keyed: Coater, plain: Coater, tmp_path: Path
 ) -> None:
     key, generator = CoatingKey.draw(BITS), Generator()
-    with pytest.raises(ConfigError, match="key alone decides, but no key"):
+    with pytest.raises(ConfigError, match="key can decide, but no key"):
         lora_step(generator, REQUEST, [], 9, keyed, tmp_path)
     with pytest.raises(CoaterError, match="not keyed"):
         lora_step(generator, REQUEST, [], 9, plain, tmp_path, key=key)

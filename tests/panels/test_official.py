@@ -60,7 +60,7 @@ def test_without_a_coater_folder_the_file_is_temporary(
 def test_a_meta_learned_pair_needs_images(
     host: PanelHost, untrained: tuple[str, str], pictures: Path
 ) -> None:
-    with pytest.raises(CoaterError, match="holds no 'center'"):
+    with pytest.raises(CoaterError, match="contains no 'center'"):
         import_step(*untrained, None, " ", "theirs", host)
     with pytest.raises(DatasetError, match="no folder"):
         import_step(*untrained, None, "/not there", "theirs", host)

@@ -22,4 +22,4 @@ def test_a_panel_says_what_is_missing_and_what_to_run(monkeypatch: pytest.Monkey
     assert name == elem_id == "siren_x_absent"
     assert "not installed here: peft. Run" in text
     assert "siren-ext x" in text
-    assert "environment. More." in text
+    assert "environment instead. More." in text

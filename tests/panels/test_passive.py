@@ -79,7 +79,9 @@ def test_a_keyed_verdict_is_stated_beside_it(
 def test_sets_that_do_not_fit_and_stops_are_passed_on(
     sets: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(DatasetError, match="20 images are both published and unpublished"):
+    with pytest.raises(
+        DatasetError, match="20 images are in both the published and the unpublished set"
+    ):
         step((sets[0], sets[0]), tmp_path / "report")
     with pytest.raises(Cancelled):
         step(sets, tmp_path / "report", Progress(cancelled=lambda: True))
@@ -117,7 +119,7 @@ def test_the_form_is_checked_before_the_job_waits(
         (1, "", "No published images were given"),
         (3, str(tmp_path / "gone"), "There is no folder"),
         (4, str(tmp_path / "gone"), "There is no model"),
-        (5, "none", "is not offered"),
+        (5, "none", "to choose; expected one of"),
         (6, None, "No LoRA was given"),
         (7, str(keyed_report(tmp_path / "ks", keyed=False)), "has no keyed test"),
     ):

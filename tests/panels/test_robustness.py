@@ -54,7 +54,9 @@ def test_the_step_and_its_card(folder: Path, coater_file: Path, tmp_path: Path) 
     stopped = Progress(cancelled=lambda: True)
     with pytest.raises(Cancelled):
         robustness_step(data, coater, tmp_path / "b", progress=stopped, **options)
-    with pytest.raises(ConfigError, match="'13' images are not offered; expected one of 12, 24"):
+    with pytest.raises(
+        ConfigError, match="'13' is not a number of images to choose from; expected one of 12, 24"
+    ):
         robustness_step(data, coater, tmp_path / "c", strength=1.0, count="13", progress=NULL)
 
 
@@ -67,7 +69,7 @@ def test_the_form_is_checked_and_run(host: PanelHost, folder: Path, tmp_path: Pa
         (1, "", "No images were given"),
         (2, "gone", "There is no coater named"),
         (4, 11.0, "strength is 11.0"),
-        (5, "9", "are not offered"),
+        (5, "9", "is not a number of images to choose from"),
     ):
         changed = [*good[:place], value, *good[place + 1 :]]
         assert words in functions["look"](*changed)[0]

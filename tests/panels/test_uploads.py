@@ -293,7 +293,7 @@ def test_what_is_left_out_of_an_upload_is_reported(host: PanelHost, tmp_path: Pa
         (
             "metadata.csv",
             b"file_name,text\n1.png,one\n1.png,two\n",
-            "metadata.csv: gives several captions to 1 image (1.png); none is used.",
+            "metadata.csv: gives several captions for 1 image (1.png); none of them is used.",
         ),
         ("metadata.jsonl", b'{"file_name": "1.png"', "metadata.jsonl: line 1"),
         (
@@ -307,7 +307,7 @@ def test_what_is_left_out_of_an_upload_is_reported(host: PanelHost, tmp_path: Pa
             b"file_name,text\n1.png,a\n9.png,b\n",
             "Left out: 1 caption of metadata.csv (9.png)",
         ),
-        ("metadata.csv", b"x" * 500_001, "metadata.csv: is not read: it has more than 500000"),
+        ("metadata.csv", b"x" * 500_001, "metadata.csv: was not read: it has more than 500000"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_reported(

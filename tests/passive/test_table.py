@@ -80,7 +80,7 @@ def test_what_does_not_match_is_refused() -> None:
         ({"names": ("loss",)}, "expected a row for each image"),
         ({"images": ("a.png",)}, "expected a row for each image"),
         ({"image_hashes": HASHES[:2]}, "expected a row for each image"),
-        ({"names": ("loss", "loss")}, "no name of a column twice"),
+        ({"names": ("loss", "loss")}, "different names for all columns"),
         ({"values": np.full((3, 2), np.nan)}, r"feature loss of a\.png is not a finite number"),
     ],
 )

@@ -102,7 +102,7 @@ def test_other_folders_are_not_replaced(model: Path, data: ImageSet, tmp_path: P
     out = tmp_path / "model"
     out.mkdir()
     (out / "letter.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="not replaced"):
+    with pytest.raises(ConfigError, match="were not replaced"):
         personalize(data, model, config, out, device="cpu")
     assert (out / "letter.txt").read_text() == "mine"
     with pytest.raises(ConfigError, match="writes one"):
@@ -124,7 +124,7 @@ def test_other_folders_are_not_replaced(model: Path, data: ImageSet, tmp_path: P
     assert {path.name for path in tmp_path.iterdir()} == {"model", "model.old", "model.new"}
     assert (tmp_path / "model.old" / "letter.txt").read_text() == "mine"
     (out / "pictures").mkdir()
-    with pytest.raises(ConfigError, match="such as pictures, which are not replaced"):
+    with pytest.raises(ConfigError, match="such as pictures, which were not replaced"):
         personalize(data, model, short("full", steps=2), out, device="cpu", force=True)
 
 
@@ -176,7 +176,7 @@ def test_a_model_of_another_run_is_kept_unless_forced(
     other = dataclasses.replace(config, seed=config.seed + 1)
     out = tmp_path / ("made" if method == "custom-diffusion" else "made.safetensors")
     first = personalize(data, model, config, out, device="cpu")
-    with pytest.raises(ConfigError, match="It is not overwritten; expected a new name"):
+    with pytest.raises(ConfigError, match="It was not overwritten; choose a new name"):
         personalize(data, model, other, out, device="cpu")
     assert personalize(data, model, config, out, device="cpu").hash == first.hash
     assert personalize(data, model, other, out, device="cpu", force=True).hash != first.hash
@@ -186,7 +186,7 @@ def test_a_file_of_another_program_is_kept(model: Path, data: ImageSet, tmp_path
     out = tmp_path / "made.safetensors"
     save_file({"lora": torch.zeros(2)}, out)
     config = short("lora", steps=1)
-    with pytest.raises(ConfigError, match="It is not overwritten"):
+    with pytest.raises(ConfigError, match="It was not overwritten"):
         personalize(data, model, config, out, device="cpu")
     out.write_bytes(b"")  # an empty one is no model
     assert personalize(data, model, config, out, device="cpu").modules

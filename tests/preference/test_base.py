@@ -56,7 +56,7 @@ def test_the_base_is_a_measurement_of_its_own(tmp_path: Path) -> None:
         ({"features": [[1.0] * BITS]}, r"has figures of shape \(1, 16\); expected"),
         ({"features": [["x"]]}, "has figures of shape"),
         ({"features": None}, "has figures of shape"),
-        ({FIELD: None}, "holds no learnt field"),
+        ({FIELD: None}, "has no learnt field"),
         ({FIELD: {"direction": "x"}}, "is malformed"),
     ],
 )

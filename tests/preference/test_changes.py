@@ -109,7 +109,7 @@ def test_fields_are_kept_in_files_of_scores(
 def test_measurements_of_earlier_versions_have_no_field(coater: Coater) -> None:
     scores = ScoreSet(np.zeros(1), ("a.png",), ("",), coater.fingerprint, {"kind": "preference"})
     assert MeanField.of(scores) is None
-    with pytest.raises(ScoreError, match="holds no learnt field"):
+    with pytest.raises(ScoreError, match="has no learnt field"):
         field_tests(scores, coater, np.ones((1, BITS)))
 
 

@@ -245,8 +245,8 @@ def test_controls_that_leave_nothing_are_refused(
         (fitted, [weak], "is the suspicious model itself or has its adapter"),
         (both, [fitted], "is the suspicious model itself or has its adapter"),
         (fitted, [both], "is the suspicious model itself or has its adapter"),
-        (whole, [fitted], "would be merged into the suspicious model"),
-        (fitted, [whole, clean, whole], "is given twice"),
+        (whole, [fitted], "but the suspicious model is a whole model here"),
+        (fitted, [whole, clean, whole], "was given twice"),
     ):
         with pytest.raises(ConfigError, match=message):
             measure_preference(suspect, data, coater, CONFIG, controls=controls)
@@ -305,7 +305,7 @@ def test_a_measured_suspect_is_kept_when_controls_change(
     stale = [tmp_path / f"part.{number}" for number in (2, 3)]  # of a run with more controls
     for path in stale:
         path.write_bytes(b"old")
-    with pytest.raises(ConfigError, match="has another autoencoder"):
+    with pytest.raises(ConfigError, match="has a different autoencoder"):
         measure_preference(suspect, data, coater, CONFIG, controls=[other], partial=part)
     seen: list[tuple[str, int]] = []
 
@@ -328,7 +328,7 @@ def test_a_control_with_another_autoencoder_is_refused(
     weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
     save_file({name: -value for name, value in load_file(weights).items()}, weights)
     other = LocalSuspect(folder, dtype=torch.float32)
-    with pytest.raises(ConfigError, match="has another autoencoder"):
+    with pytest.raises(ConfigError, match="has a different autoencoder"):
         measure_preference(suspects["v_prediction"], data, coater, CONFIG, controls=[other])
 
 
@@ -339,7 +339,7 @@ def test_captions_must_have_the_word_of_a_textual_inversion(
     width = base.pipeline.text_encoder.config.hidden_size
     save_file({"<fox>": torch.ones(1, width)}, word)
     suspect = LocalSuspect(base.model, word, dtype=torch.float32)
-    with pytest.raises(AdapterError, match="'<fox>', which 5 of 5 captions lack"):
+    with pytest.raises(AdapterError, match="'<fox>', but 5 of 5 captions don't have it"):
         measure_preference(suspect, data, coater, CONFIG)
     items = tuple(dataclasses.replace(item, caption="a photo of <fox>") for item in data.items)
     asked = dataclasses.replace(data, items=items)

@@ -98,5 +98,5 @@ def test_the_suspect_and_whole_models_are_refused(
     with pytest.raises(ConfigError, match="is a whole model"):
         measure_preference(suspect, data, coater, CONFIG, others=[opened(base, None)])
     whole = opened(base, None)
-    with pytest.raises(ConfigError, match="would be merged into the suspicious model"):
+    with pytest.raises(ConfigError, match="but the suspicious model is a whole model here"):
         measure_preference(whole, data, coater, CONFIG, others=[opened(base, loras[0])])

@@ -141,7 +141,7 @@ def test_a_control_that_leaves_nothing_is_refused(
     fitted = LocalSuspect(same.model, lora, dtype=torch.float32)
     with pytest.raises(ConfigError, match="is the suspicious model itself"):
         measure_twins(fitted, folders, CONFIG, control=fitted)
-    with pytest.raises(ConfigError, match="would be merged into the suspicious model"):
+    with pytest.raises(ConfigError, match="but the suspicious model is a whole model here"):
         measure_twins(same, folders, CONFIG, control=fitted)
     assert measure_twins(fitted, folders, CONFIG, control=same).scores.any()
 

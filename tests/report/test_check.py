@@ -314,7 +314,7 @@ def test_what_is_no_report_is_refused(report, tmp_path):
     found = check_report(report)
     assert states(found)["files"] == "not checked"
     assert found.sound
-    for text, words in (("[]", "names no format"), ("{", "not valid JSON")):
+    for text, words in (("[]", "has no format"), ("{", "not valid JSON")):
         (report / "report.json").write_text(text)
         with pytest.raises(EvidenceError, match=words):
             check_report(report)

@@ -31,5 +31,5 @@ def test_pictures_are_written_before_they_are_reported(tmp_path, tmp_path_factor
         seen.append((number, record.prompt, record.seed))
     assert seen == [(0, "a red cat", 1), (1, "a red cat", 2)]
     other = dataclasses.replace(setup, described=suspect.describe() | {"model_fingerprint": "x"})
-    with pytest.raises(ModelError, match="is not as it was when the run began"):
+    with pytest.raises(ModelError, match="is not the same as when the run began"):
         other.open()

@@ -110,7 +110,7 @@ def test_shards_are_scored_as_the_images_in_them(data, coater_file, tmp_path) ->
     np.testing.assert_allclose(found.scores, one.scores[:5], atol=1e-5)
     assert found.hashes == one.hashes[:5]
     assert [name for name, _ in found.failures] == ["a.tar/../x.png", "a.tar/b.png", "b.tar"]
-    assert "no tar file" in found.failures[2][1]
+    assert "not a tar file" in found.failures[2][1]
     tar(folder / "b.tar", samples(data / "more", 5, 2))
     again = Notes()
     assert len(run(shards_at(folder), coater_file, journal, progress=again)) == 7

@@ -124,7 +124,7 @@ def test_bad_members_are_named_and_left_out(coater_file, tmp_path) -> None:
     why = {failure.source: failure.error for failure in made.failures}
     names = ("../../x.png", "../../x.txt", "/etc/y.txt", "002.png", "broken.png")
     assert set(why) == {f"x.tar/{name}" for name in names}
-    assert "leads out of the folder" in why["x.tar/../../x.png"]
+    assert "points outside the folder" in why["x.tar/../../x.png"]
     assert "is a link" in why["x.tar/002.png"]
     assert not [*tmp_path.rglob("x.png"), *tmp_path.rglob("x.txt")]
 
@@ -147,7 +147,7 @@ def test_a_damaged_shard_is_not_written_and_the_others_are(shards, coater_file, 
     assert run(shards, coater_file, tmp_path / "out").failures == ()
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "x.tar").write_bytes(b"no tar file")
-    with pytest.raises(DatasetError, match=r"None of 1 shards.*x\.tar is no tar file"):
+    with pytest.raises(DatasetError, match=r"None of 1 shards.*x\.tar is not a tar file"):
         run(tmp_path / "none", coater_file, tmp_path / "out2")
 
 
@@ -164,7 +164,7 @@ def test_nothing_of_others_is_replaced(shards, coater_file, tmp_path) -> None:
         run(shards, coater_file, shards / "out")
     with pytest.raises(DatasetError, match=r"is the folder of 0\.tar"):
         run(shards / "0.tar", coater_file, shards)
-    with pytest.raises(ConfigError, match="shards are not read beforehand"):
+    with pytest.raises(ConfigError, match="shards are not read in advance"):
         run(shards, coater_file, tmp_path / "new", config=CoatConfig(share=0.5))
     coat_folder(ImageSet.open(tmp_path / "pictures"), Coater.load(coater_file), tmp_path / "a")
     with pytest.raises(DatasetError, match=MANIFEST_NAME):

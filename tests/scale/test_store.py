@@ -119,7 +119,7 @@ def test_lossy_formats_and_broken_images(data, coater_file, tmp_path, monkeypatc
     out = tmp_path / "out"
     made = run(str(data), coater_file, str(out), CoatConfig(format="keep"))
     assert {failure.source for failure in made.failures} == {"broken.png", "wrong.JPG"}
-    assert "which its name says" in made.failures[-1].error
+    assert "but its name ends in" in made.failures[-1].error
     made = run(str(data), coater_file, str(tmp_path / "jpeg"), CoatConfig(format="jpeg"))
     assert {Path(entry.output).suffix for entry in made.entries} == {".jpg", ".JPG"}
     assert all(entry.quality == 95 for entry in made.entries)

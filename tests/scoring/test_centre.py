@@ -100,10 +100,10 @@ def test_a_report_of_centred_scores_is_checked(tmp_path) -> None:
     ("uncoated", "words"),
     [
         (paintings(2, 19), "at least 20"),
-        (paintings(1), "are among the suspect's"),
+        (paintings(1), "are also among the suspect's"),
         (drawn(5, seed=2, features=None), "can be centred"),
         (drawn(5, seed=2, coater="cd" * 32), "different coaters"),
-        (centred(paintings(4), paintings(2)), "centred already"),
+        (centred(paintings(4), paintings(2)), "already been centred"),
     ],
 )
 def test_what_does_not_fit_is_refused(uncoated: ScoreSet, words: str) -> None:

@@ -68,7 +68,7 @@ def test_decoys_of_somebodys_choice_are_refused(
         score_decoys(suspect, pictures, coater, out)
     index["decoys"] = []
     (out / INDEX).write_text(json.dumps(index))
-    with pytest.raises(CoaterError, match="holds no finished decoy"):
+    with pytest.raises(CoaterError, match="has no finished decoy"):
         score_decoys(suspect, pictures, coater, out)
     other = replace(suspect, hashes=("0" * 64,) * len(suspect))
     with pytest.raises(ScoreError, match="changed while they were scored"):

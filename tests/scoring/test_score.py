@@ -83,7 +83,7 @@ def test_tensors_and_files_mix(folder, coater):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("[" * 30 + "]" * 30, "no JSON object"),
+        ("[" * 30 + "]" * 30, "not a JSON object"),
         ('{"a":' * 60 + "1" + "}" * 60, "nested too deep"),
         ('{"a": "' + "x" * (9 << 20) + '"}', "expected at most"),
     ],

@@ -219,9 +219,9 @@ def test_a_stop_finishes_what_was_accepted(service: Serving, photo: bytes) -> No
 def test_one_service_for_a_journal(service: Serving, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is being written by another run"):
         serve(service.coater, service.journal, port=0)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"port \d+ can't be listened on"):
+    with pytest.raises(ConfigError, match=r"can't listen on .*, port \d+"):
         serve(service.coater, tmp_path / "j", port=service.port)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="there is no token"):
+    with pytest.raises(ConfigError, match="but no token"):
         serve(service.coater, tmp_path / "j", host="0.0.0.0")  # type: ignore[arg-type]
 
 

@@ -252,7 +252,7 @@ def test_a_full_disk(
         patch.setattr(where[place], full)
         got = httpx.post(f"{service.address}/coat", content=photo, timeout=30)
     assert got.status_code == 507
-    assert got.json() == {"error": "The service has no room left."}
+    assert got.json() == {"error": "The service has no disk space left."}
     assert got.headers["retry-after"] == "60"
 
 

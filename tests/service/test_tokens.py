@@ -69,6 +69,6 @@ def test_addresses() -> None:
         refuse_open_address(own, Tokens())
     for other in ("0.0.0.0", "::", "192.168.1.2", "example.org", ""):
         assert not is_loopback(other)
-        with pytest.raises(ConfigError, match="there is no token"):
+        with pytest.raises(ConfigError, match="but no token"):
             refuse_open_address(other, Tokens())
         refuse_open_address(other, Tokens([ONE]))

@@ -246,7 +246,7 @@ def test_a_full_disk_is_waited_out(source: Path, monkeypatch: pytest.MonkeyPatch
         assert "No space left on device" in one.progress.lines[0]
         full.clear()
         one.until("a.png")
-    assert one.progress.lines[1:] == ["There is room again."]
+    assert one.progress.lines[1:] == ["There is enough space again."]
     full.set()
     noise(source / "b.png")
     with pytest.raises(FullDiskError):

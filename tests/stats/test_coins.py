@@ -126,9 +126,9 @@ def test_p_one_by_one_is_never_zero() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(ScoreError, match="coin of 0 or 1"):
+    with pytest.raises(ScoreError, match="coin toss, 0 or 1"):
         coins_test([1.0, 2.0], [0])
-    with pytest.raises(ScoreError, match="coin of 0 or 1"):
+    with pytest.raises(ScoreError, match="coin toss, 0 or 1"):
         coins_test([1.0], [2])
     with pytest.raises(ScoreError, match="not finite"):
         coins_test([np.nan], [0])

@@ -21,7 +21,7 @@ def test_the_interval_is_that_of_clopper_and_pearson(
 
 @pytest.mark.parametrize(("count", "total"), [(-1, 3), (4, 3), (0, 0)])
 def test_what_is_no_share_is_refused(count: int, total: int) -> None:
-    with pytest.raises(ScoreError, match="no share"):
+    with pytest.raises(ScoreError, match="not a possible share"):
         exact_interval(count, total)
 
 

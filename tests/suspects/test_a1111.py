@@ -110,7 +110,9 @@ def test_checkpoint_is_switched_and_checked(ui: A1111Standin, name: str) -> None
     assert len(list(found.generate(plan(count=1)))) == 1
     assert ui.loaded["model_name"] == "other"
     ui.stuck, ui.loaded = True, CHECKPOINTS[0]
-    with pytest.raises(SuspectError, match=r"by checkpoint base; requested was other.safetensors"):
+    with pytest.raises(
+        SuspectError, match=r"with the checkpoint base, but other.safetensors was requested"
+    ):
         list(found.generate(plan(count=1)))
 
 
@@ -220,9 +222,9 @@ def test_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("a1111://host?model=x&model=y", "an option given twice"),
         ("a1111://host?scale=big", "expected a number"),
         ("a1111://host?tls=maybe", "yes or no"),
-        ("a1111://me:pw@host", "would be written to records"),
+        ("a1111://me:pw@host", "would be written to the records"),
         ("a1111://host:0x1", "can't be understood"),
-        ("a1111://host?lora=a%3A1%3E", "without < and >"),
+        ("a1111://host?lora=a%3A1%3E", "without < or >"),
     ],
 )
 def test_odd_addresses(address: str, why: str) -> None:

@@ -257,5 +257,5 @@ def test_only_what_the_user_trusts(
     monkeypatch.setenv("SIREN_API_TOKEN", TOKEN)
     assert open_suspect(str(path), trust=Trust(hosts))
     path.write_text(path.read_text().replace("SIREN_API_TOKEN", "SIREN_PASSPHRASE"))
-    with pytest.raises(ConfigError, match="hold no passphrase"):
+    with pytest.raises(ConfigError, match="don't contain a passphrase"):
         open_suspect(str(path), trust=Trust(hosts))

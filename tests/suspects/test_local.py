@@ -87,7 +87,7 @@ def test_picture_depends_on_its_seed_alone(model: Path) -> None:
     shifted = next(iter(local(model).generate(plan(seed=42, count=1))))
     torch.testing.assert_close(shifted.image, whole[2].image, atol=1e-4, rtol=0)
     assert (whole[0].image - whole[2].image).abs().max() > LEVEL
-    with pytest.raises(ConfigError, match="expected 0 to 4"):
+    with pytest.raises(ConfigError, match="expected numbers from 0 to 4"):
         list(local(model).generate(PLAN, indices=[5]))
 
 

@@ -81,7 +81,7 @@ def test_embeddings_need_their_word_in_every_prompt(folder: Path, tmp_path: Path
     save_file({"emb_params": 5 * normal(2, 32)}, path)
     plan = {"count": 1, "steps": 2, "guidance": 1.0}
     source = suspect(folder, WeightedAdapter(path))
-    with pytest.raises(AdapterError, match="in every prompt"):
+    with pytest.raises(AdapterError, match="word into every prompt"):
         list(source.generate(PromptPlan(prompts=("a mystyle cat", "a cat"), **plan)))
     styled = next(source.generate(PromptPlan(prompts=("a mystyle cat",), **plan))).image
     plain = next(suspect(folder).generate(PromptPlan(prompts=("a mystyle cat",), **plan))).image

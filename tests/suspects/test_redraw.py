@@ -57,13 +57,13 @@ def test_answers_about_redrawn_pictures_are_checked_too(ui: A1111Standin) -> Non
     redraw, _ = redrawer(open_suspect(f"a1111://{ui.place}", limits=QUICK))
     assert redraw is not None
     ui.faults = ["wrong model"]
-    with pytest.raises(SuspectError, match="The picture was made by checkpoint"):
+    with pytest.raises(SuspectError, match="The picture was made with the checkpoint"):
         redraw(image(), PLAN, 0, 0.5)
     limited = open_suspect(f"a1111://{ui.place}", limits=RequestLimits(requests=1))
     again, _ = redrawer(limited)
     assert again is not None
     again(image(), PLAN, 0, 0.5)
-    with pytest.raises(SuspectError, match="The limit of 1 requests is reached"):
+    with pytest.raises(SuspectError, match="The limit of 1 requests has been reached"):
         again(image(), PLAN, 0, 0.5)
 
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_redrawn_is_said(tmp_path: Path) -> None:
     api = HostedConfig(url="https://example.com", create="/", body='{"p": "%prompt%"}', image="x")
     for suspect, words in (
         (FolderSuspect(tmp_path), "only the pictures can be compared"),
-        (ComfyUISuspect("http://127.0.0.1:9", workflow=workflow), "A workflow of your own"),
+        (ComfyUISuspect("http://127.0.0.1:9", workflow=workflow), "With a workflow of your own"),
         (HostedSuspect(api, trust=Trust(hosts=("example.com",))), "no way to redraw a picture"),
     ):
         found, why = redrawer(suspect)

@@ -107,7 +107,7 @@ def test_a_coating_without_message_has_one_pattern_that_stands_out() -> None:
 def test_the_fit_is_a_function_of_its_seed_and_refuses_too_long_messages() -> None:
     first, second = fitted(BITS).tensors(), fitted(BITS).tensors()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    with pytest.raises(ConfigError, match="97 bits; at most 96"):
+    with pytest.raises(ConfigError, match="97 bits, but there are only 96"):
         fitted(97)
 
 

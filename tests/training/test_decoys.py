@@ -60,7 +60,7 @@ def test_a_stopped_run_resumes_with_the_same_decoys(tmp_path: Path, shared: Shar
 def test_other_images_recipes_and_coaters_are_refused(tmp_path: Path, shared: Shared) -> None:
     data, coater, folder = shared
     out = tmp_path / "decoys"
-    with pytest.raises(CoaterError, match="does not hold the images"):
+    with pytest.raises(CoaterError, match="does not have the images"):
         decoys_of_toy(coater, owned(tmp_path / "other", 2, seed=1), out)
     with pytest.raises(ConfigError, match="The number of decoys"):
         decoys_of_toy(coater, data, out, count=0)
@@ -76,7 +76,7 @@ def test_other_images_recipes_and_coaters_are_refused(tmp_path: Path, shared: Sh
         "seed": decoy_seed(coater.fingerprint, 5), "learning_rate": 0.002
     }  # fmt: skip
     other.save(decoy_file(out, 5))
-    with pytest.raises(CoaterError, match="was trained otherwise than the coater"):
+    with pytest.raises(CoaterError, match="was not trained in the same way as the coater"):
         decoys_of_toy(coater, data, out, count=5)
     (out / INDEX).write_text("{}")
     with pytest.raises(CoaterError, match="Make the decoys again"):
@@ -113,7 +113,7 @@ def test_the_stand_in_of_the_training_is_needed(shared: Shared, tmp_path: Path) 
     data, coater, file = shared[0], copy_of(shared[1], tmp_path), tmp_path / "coater.safetensors"
     coater.provenance["surrogate_sha256"] = "0" * 64
     coater.save(file)
-    with pytest.raises(CoaterError, match="name it with --surrogate"):
+    with pytest.raises(CoaterError, match="give it with --surrogate"):
         make_decoys(file, data, "pocket", tmp_path / "out")
     (tmp_path / "coater.surrogate.safetensors").write_bytes(b"another")
     with pytest.raises(CoaterError, match="is not the stand-in"):

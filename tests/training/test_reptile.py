@@ -175,7 +175,7 @@ def test_a_state_of_another_run_is_refused(tasks: SetTasks, tmp_path: Path) -> N
     for changes in ({"seed": 1}, {"meta_rate": 0.1}, {"variant": "official"}):
         with pytest.raises(CoaterError, match="belongs to a run with other images"):
             start_of(tasks, dataclasses.replace(CONFIG, **changes), resume=state)
-    with pytest.raises(CoaterError, match="has finished 2 tasks already"):
+    with pytest.raises(CoaterError, match="has already finished 2 tasks"):
         start_of(tasks, dataclasses.replace(CONFIG, tasks=1), resume=state)
     longer = start_of(tasks, dataclasses.replace(CONFIG, tasks=4), resume=state)
     assert longer.provenance["meta"]["tasks"] == 4

@@ -54,7 +54,7 @@ def test_places_and_settings(tmp_path: Path) -> None:
     given = PersonalizeConfig(method="dreambooth", class_prompt="a fox")
     assert stand_in_settings(given, "fox") == given
     for method in ("textual-inversion", "custom-diffusion"):
-        with pytest.raises(ConfigError, match="captions must contain"):
+        with pytest.raises(ConfigError, match="captions would have to contain"):
             stand_in_settings(PersonalizeConfig.from_dict({"method": method}), "fox")
 
 

@@ -225,7 +225,7 @@ def test_a_loss_that_is_no_number_stops_the_run(few: ImageSet, tmp_path: Path) -
 
 
 def test_rehearsal_needs_a_model(few: ImageSet) -> None:
-    with pytest.raises(ModelError, match="which a Toy can't be; set rehearse_every = 0"):
+    with pytest.raises(ModelError, match="but a Toy can't be trained; set rehearse_every = 0"):
         trainer(few, quick(rehearse_every=2))
 
 
@@ -264,7 +264,7 @@ def test_a_fitted_coater_needs_no_training(photos: ImageSet) -> None:
 def test_nothing_is_fitted_of_a_coater_without_coarse_colour(photos: ImageSet) -> None:
     with pytest.raises(ConfigError, match="expected at least 1"):
         train_coater(photos, Toy(32), quick(steps=0), coater=SMALL)
-    with pytest.raises(ConfigError, match="that is adapted"):
+    with pytest.raises(ConfigError, match="only a new coater with coarse colour"):
         train_coater(photos, Toy(32), quick(steps=0), start=Coater(COARSE))
 
 

@@ -220,7 +220,7 @@ def test_impossible_tests_are_refused_before_anything_is_asked_for(
     key = CoatingKey.draw(48)
     reader = Reader(key.signs())
     asked = ui.draw.drawn
-    with pytest.raises(ConfigError, match="nothing to test with"):
+    with pytest.raises(ConfigError, match="Neither"):
         investigate(box(ui), None, coater, PLAN, tmp_path, ALPHA)
     with pytest.raises(ConfigError, match="carry no message"):
         investigate(box(ui), None, coater, PLAN, tmp_path, ALPHA, key=key)

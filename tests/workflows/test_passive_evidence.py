@@ -97,7 +97,9 @@ def test_sets_are_refused_before_anything_is_measured(
 ) -> None:
     calls = imitate_measuring(monkeypatch, trained=0.0)
     published, unpublished = owned_sets(tmp_path, 20)
-    with pytest.raises(DatasetError, match="20 images are both published and unpublished"):
+    with pytest.raises(
+        DatasetError, match="20 images are in both the published and the unpublished set"
+    ):
         evidence((published, published), tmp_path / "report")
     with pytest.raises(ConfigError, match="are the same model"):
         evidence((published, unpublished), tmp_path / "report", suspect="a", control="a")

@@ -102,7 +102,7 @@ def test_bits_are_read_with_a_key_or_one_drawn_for_the_test(data: ImageSet, tmp_
     assert "bits" in one.table()[0]
     text = (tmp_path / "a" / "robustness.json").read_text()
     assert str(key().signs().tolist())[1:-1] not in text
-    with pytest.raises(CoaterError, match="not keyed and takes none"):
+    with pytest.raises(CoaterError, match="not keyed; leave the key out"):
         measure_robustness(data, marker(), tmp_path / "c", QUICK, key=key())
 
 
@@ -150,9 +150,7 @@ def test_damaged_progress_is_measured_again(data: ImageSet, tmp_path: Path, dama
 def test_nothing_is_overwritten(data: ImageSet, tmp_path: Path) -> None:
     measure_robustness(data, marker(), tmp_path / "out", QUICK)
     before = files(tmp_path / "out")
-    with pytest.raises(
-        DatasetError, match="has files already or is one, and nothing is overwritten"
-    ):
+    with pytest.raises(DatasetError, match="has files in it, and nothing was overwritten"):
         measure_robustness(data, marker(), tmp_path / "out", QUICK)
     assert files(tmp_path / "out") == before
 

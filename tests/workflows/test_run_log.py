@@ -78,7 +78,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_refused_and_untouched(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="do not belong to a study; name a new or empty folder"):
+    with pytest.raises(ConfigError, match="do not belong to a study; choose a new or empty folder"):
         RunLog(tmp_path / "study.json", "study", {})
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -67,7 +67,9 @@ def test_more_models_are_added_to_the_same_folder(tmp_path: Path, trained: Train
     train_shadows(*given, ShadowTraining(count=1, images=10))
     train_shadows(*given, ShadowTraining(count=2, images=10))
     assert list(trained.seeds) == ["known_00", "innocent_00", "known_01", "innocent_01"]
-    with pytest.raises(ConfigError, match="holds a set of shadow models that differs in shadows"):
+    with pytest.raises(
+        ConfigError, match="contains a set of shadow models that differs in shadows"
+    ):
         train_shadows(*given, ShadowTraining(count=2, images=9))
     with pytest.raises(ConfigError, match="differs in training"):
         train_shadows(*given, ShadowTraining(count=2, images=10), PersonalizeConfig(steps=7))
@@ -75,7 +77,9 @@ def test_more_models_are_added_to_the_same_folder(tmp_path: Path, trained: Train
 
 def test_too_little_is_refused_before_anything_is_made(tmp_path: Path, trained: Trained) -> None:
     source, out = toy_model("source", KEYS), tmp_path / "shadows"
-    with pytest.raises(DatasetError, match="There are 9 other images; innocent models need 10"):
+    with pytest.raises(
+        DatasetError, match="There are 9 other images, but each innocent model needs 10"
+    ):
         train_shadows(source, CAPTIONS, others(tmp_path, 9), "base", out, CONFIG)
     with pytest.raises(ConfigError, match="There is no caption"):
         train_shadows(source, (), others(tmp_path, 10), "base", out, CONFIG)
