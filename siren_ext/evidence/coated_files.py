@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from siren_ext.errors import DatasetError, EvidenceError, ImageError
 from siren_ext.files import sha256_file
-from siren_ext.text import printable
+from siren_ext.text import folded, printable
 
 MAX_FILES = 200_000
 
@@ -18,7 +19,9 @@ def coated_hashes(folder: Path) -> list[tuple[str, str]]:
     Parameters
     ----------
     folder : Path
-        with subfolders; uncoated images that ``coat`` copied are left out.
+        with subfolders; uncoated images that ``coat`` copied are left out. Names may be in another
+        case or have their accents in another form than in the manifest, as file systems and
+        archives change them, and unchanged files may have other names.
 
     Returns
     -------
@@ -34,15 +37,16 @@ def coated_hashes(folder: Path) -> list[tuple[str, str]]:
 
     try:
         paths, _ = scan_images(folder, deep=True)
-        runs = {here: _coated_names(here) for here in {path.parent for path in paths}}
+        runs = {here: _coated_by(here) for here in {path.parent for path in paths}}
         for here in list(runs):  # a manifest may also list files in subfolders
-            runs |= {up: _coated_names(up) for up in here.parents if up.is_relative_to(folder)}
+            runs |= {up: _coated_by(up) for up in here.parents if up.is_relative_to(folder)}
+        hashed = {path: sha256_file(path) for path in paths}
         found = [
-            (printable(path.relative_to(folder).as_posix()), sha256_file(path))
-            for path in paths
+            (printable(path.relative_to(folder).as_posix()), digest)
+            for path, digest in hashed.items()
             if all(
-                names is None or path.relative_to(here).as_posix() in names
-                for here, names in runs.items()
+                run is None or run.has(path.relative_to(here).as_posix(), digest)
+                for here, run in runs.items()
                 if path.is_relative_to(here)
             )
         ]
@@ -105,11 +109,78 @@ def refuse_other_runs(folder: Path, coater: str, keys: Collection[str]) -> None:
             )
 
 
-def _coated_names(folder: Path) -> set[str] | None:
-    """Names of the coated files in a manifest's folder; None without a manifest."""
+def unrecorded(folder: Path, files: Collection[str]) -> list[str]:
+    """Images of a folder that are in no record of ``coat``, so that nobody knows what they are.
+
+    Parameters
+    ----------
+    folder : Path
+        as for :func:`coated_hashes`.
+    files : Collection[str]
+        names of the coated images there.
+
+    Returns
+    -------
+    list[str]
+        their names; empty if the folder has no record at all.
+    """
+    from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
+    from siren_ext.data.image_files import scan_images
+
+    known = set(files)
+    for path in Path(folder).rglob(MANIFEST_NAME):
+        within = path.parent.relative_to(folder).as_posix()
+        start = "" if within == "." else f"{within}/"
+        known |= {folded(start + entry.output) for entry in CoatManifest.load(path).entries}
+    names = [path.relative_to(folder).as_posix() for path in scan_images(folder, deep=True)[0]]
+    return [printable(name) for name in names if not {printable(name), folded(name)} & known]
+
+
+def differences(
+    committed: Sequence[tuple[str, str]], found: Sequence[tuple[str, str]]
+) -> tuple[list[str], list[str]]:
+    """Which committed files are not as they were.
+
+    Parameters
+    ----------
+    committed, found : Sequence[tuple[str, str]]
+        (name, SHA-256) of the files then and now.
+
+    Returns
+    -------
+    tuple[list[str], list[str]]
+        Names of the files that differ, and of those that are missing. An unchanged file may have
+        another name.
+    """
+    exact, hashes = dict(found), {digest for _, digest in found}
+    alike = {folded(name): digest for name, digest in found}
+    changed, missing = list[str](), list[str]()
+    for name, digest in committed:
+        now = exact.get(name, alike.get(folded(name)))
+        if digest not in hashes:
+            (missing if now is None else changed).append(name)
+    return changed, missing
+
+
+class _Run(NamedTuple):
+    """The coated files of a manifest: their names as file systems compare them, and hashes."""
+
+    names: frozenset[str]
+    hashes: frozenset[str]
+
+    def has(self, name: str, digest: str) -> bool:
+        """Whether a file is one of them, perhaps changed or under another name."""
+        return folded(name) in self.names or digest in self.hashes
+
+
+def _coated_by(folder: Path) -> _Run | None:
+    """The coated files in a manifest's folder; None without a manifest."""
     from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
 
     if not (folder / MANIFEST_NAME).is_file():
         return None
-    entries = CoatManifest.load(folder / MANIFEST_NAME).entries
-    return {entry.output for entry in entries if entry.coated}
+    coated = [entry for entry in CoatManifest.load(folder / MANIFEST_NAME).entries if entry.coated]
+    return _Run(
+        frozenset(folded(entry.output) for entry in coated),
+        frozenset(entry.output_sha256 for entry in coated),
+    )
