@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from siren_ext.errors import DatasetError, EvidenceError, ImageError
 from siren_ext.files import sha256_file
@@ -37,18 +36,15 @@ def coated_hashes(folder: Path) -> list[tuple[str, str]]:
 
     try:
         paths, _ = scan_images(folder, deep=True)
-        runs = {here: _coated_by(here) for here in {path.parent for path in paths}}
-        for here in list(runs):  # a manifest may also list files in subfolders
-            runs |= {up: _coated_by(up) for up in here.parents if up.is_relative_to(folder)}
         hashed = {path: sha256_file(path) for path in paths}
+        homes = {path.parent for path in paths}
+        # a manifest may also list files in subfolders
+        homes |= {up for here in homes for up in here.parents if up.is_relative_to(folder)}
+        left = {path for here in homes for path in _not_coated(here, hashed)}
         found = [
             (printable(path.relative_to(folder).as_posix()), digest)
             for path, digest in hashed.items()
-            if all(
-                run is None or run.has(path.relative_to(here).as_posix(), digest)
-                for here, run in runs.items()
-                if path.is_relative_to(here)
-            )
+            if path not in left
         ]
     except (ImageError, DatasetError) as error:
         raise EvidenceError(str(error)) from error
@@ -162,25 +158,24 @@ def differences(
     return changed, missing
 
 
-class _Run(NamedTuple):
-    """The coated files of a manifest: their names as file systems compare them, and hashes."""
+def _not_coated(here: Path, hashed: Mapping[Path, str]) -> set[Path]:
+    """Files below a folder that its manifest does not call coated; none without a manifest.
 
-    names: frozenset[str]
-    hashes: frozenset[str]
-
-    def has(self, name: str, digest: str) -> bool:
-        """Whether a file is one of them, perhaps changed or under another name."""
-        return folded(name) in self.names or digest in self.hashes
-
-
-def _coated_by(folder: Path) -> _Run | None:
-    """The coated files in a manifest's folder; None without a manifest."""
+    Each coated file is the one of its name, or else of a name that file systems take for the same,
+    or else with its content.
+    """
     from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
 
-    if not (folder / MANIFEST_NAME).is_file():
-        return None
-    coated = [entry for entry in CoatManifest.load(folder / MANIFEST_NAME).entries if entry.coated]
-    return _Run(
-        frozenset(folded(entry.output) for entry in coated),
-        frozenset(entry.output_sha256 for entry in coated),
-    )
+    if not (here / MANIFEST_NAME).is_file():
+        return set()
+    coated = [entry for entry in CoatManifest.load(here / MANIFEST_NAME).entries if entry.coated]
+    left = {p.relative_to(here).as_posix(): p for p in hashed if p.is_relative_to(here)}
+    coated = [entry for entry in coated if left.pop(entry.output, None) is None]
+    alike = {folded(name): name for name in left}
+    coated = [
+        entry for entry in coated if left.pop(alike.get(folded(entry.output), ""), None) is None
+    ]
+    same = {hashed[path]: name for name, path in left.items()}
+    for entry in coated:
+        left.pop(same.get(entry.output_sha256, ""), None)
+    return set(left.values())
