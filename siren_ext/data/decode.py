@@ -119,7 +119,7 @@ def text_entries(image: Image.Image) -> dict[str, str]:
 
 def upright_xmp(packet: str) -> str:
     """XMP for an upright copy: its orientation is 1."""
-    return re.sub(r"(tiff:Orientation(?:=[\"']|>))\d", r"\g<1>1", packet)
+    return re.sub(r"(tiff:Orientation(?:\s*=\s*[\"']|\s*>)\s*)\d", r"\g<1>1", packet)
 
 
 def turn(array: Bytes, orientation: int) -> Bytes:

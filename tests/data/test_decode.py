@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from siren_ext.data.decode import upright_xmp
 from siren_ext.data.images import read_picture
 
 
@@ -56,3 +57,11 @@ def test_the_transparent_colour_of_sixteen_bits_is_no_other_one(tmp_path) -> Non
     picture = read_picture(keyed_png(tmp_path / "a.png", depth=16, colour=2, rows=rows, key=key))
     assert picture.alpha is not None
     assert picture.alpha.tolist() == [[255, 0, 255, 255]]
+
+
+@pytest.mark.parametrize(
+    "packet",
+    ['tiff:Orientation="6"', "tiff:Orientation = '6'", "<tiff:Orientation>\n6</tiff:Orientation>"],
+)
+def test_the_orientation_in_xmp_is_set_however_it_is_written(packet) -> None:
+    assert upright_xmp(packet) == packet.replace("6", "1")
