@@ -187,7 +187,7 @@ def adapter_names() -> list[str]:
     import folder_paths
 
     files = folder_paths.get_filename_list("loras")
-    return [NO_ADAPTER, *(name for name in files if name.endswith(".safetensors"))]
+    return [NO_ADAPTER, *(name for name in files if name.lower().endswith(".safetensors"))]
 
 
 def adapter_file(name: str) -> Path | None:

@@ -285,6 +285,7 @@ class CoatFolder(io.ComfyNode):
         from siren_ext.coating.folder import coat_folder
         from siren_ext.coating.formats import compression_words
         from siren_ext.coating.manifest import CoatConfig
+        from siren_ext.coating.outputs import left_over_words
         from siren_ext.data.dataset import ImageSet
 
         publish.require_key(coater, key)
@@ -304,6 +305,7 @@ class CoatFolder(io.ComfyNode):
             for note, names in manifest.notes().items()
         ]
         lines += [*filter(None, [compression_words(manifest.entries)]), *data.notices]
+        lines += filter(None, [left_over_words(manifest, data, Path(name))])
         title, worth = publish.protection(coater, key=key is not None)
         lines += [f"{title}. {' '.join(worth)}"]
         fine = title == publish.PROTECTED and not manifest.failures and count

@@ -325,3 +325,34 @@ def _check_numbers(values: Any) -> None:
             _refuse_constant(str(value))
         elif isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:
             raise _Refused(_LONG_NUMBER)
+
+
+def failed_download(path: Path) -> str:
+    """What a failed download left in place of a file of weights, and what to do.
+
+    Parameters
+    ----------
+    path : Path
+        the file.
+
+    Returns
+    -------
+    str
+        a phrase without a full stop; "" if it looks like nothing of the kind.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(64).lstrip().lower()
+    except OSError:
+        return ""
+    if start.startswith(b"version https://git-lfs"):
+        return (
+            "it is a pointer of Git LFS, which names the file but does not hold it; run 'git lfs "
+            "pull' in its folder, or download the file itself"
+        )
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b'{"error', b'{"message')):
+        return (
+            "it is a web page or an error message, not the file; log in where it comes from, or "
+            "accept its terms, and download it again"
+        )
+    return ""

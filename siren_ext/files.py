@@ -53,7 +53,7 @@ def atomic(path: Path, mode: int = 0o644) -> Iterator[Path]:
     path : Path
         The final file; missing folders are created.
     mode : int
-        Permission bits of the file.
+        Permission bits of the file, less those that the user's umask takes away.
 
     Yields
     ------
@@ -72,10 +72,18 @@ def atomic(path: Path, mode: int = 0o644) -> Iterator[Path]:
     try:
         yield temporary
         with suppress(OSError, NotImplementedError):
-            temporary.chmod(mode)
+            temporary.chmod(mode & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@functools.cache
+def _umask() -> int:
+    """The permissions that the user gives to no new file; read once, because that sets it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def part_prefix() -> str:

@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,17 @@ def test_atomic_files_are_readable_by_others(tmp_path: Path) -> None:
     with atomic(tmp_path / "a") as temporary:
         temporary.write_bytes(b"")
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o644
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_a_strict_umask_counts(tmp_path: Path) -> None:
+    """Whoever works with ``umask 077`` wants no file that others can read."""
+    run = "from siren_ext.files import write_json; from pathlib import Path; "
+    run += "write_json(Path('a.json'), {}); write_json(Path('b.json'), {}, 0o600)"
+    for mask, mode in ((0o077, 0o600), (0o027, 0o640), (0o022, 0o644), (0o002, 0o644)):
+        subprocess.run([sys.executable, "-c", run], cwd=tmp_path, umask=mask, check=True)
+        assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == mode
+        assert stat.S_IMODE((tmp_path / "b.json").stat().st_mode) == 0o600
 
 
 def test_json_is_strict_utf8(tmp_path: Path) -> None:

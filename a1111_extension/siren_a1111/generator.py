@@ -267,5 +267,5 @@ def _lora_file(name: str) -> Path | None:
 
 def _lora_facts(name: str, weight: float) -> dict[str, Any]:
     file = _lora_file(name)
-    known = file is not None and file.is_file() and file.suffix == ".safetensors"
+    known = file is not None and file.is_file() and file.suffix.lower() == ".safetensors"
     return {"name": name, "weight": weight, "hash": adapter_hash(file) if known and file else ""}

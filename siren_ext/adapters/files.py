@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from siren_ext.adapters.summary import listing
-from siren_ext.documents import read_json
+from siren_ext.documents import failed_download, read_json
 from siren_ext.errors import AdapterError
 from siren_ext.schema import convert
 
@@ -226,7 +226,7 @@ def _check_file(path: Path, most: int) -> None:
     """Refuse other formats and wrong sizes before the file is opened by a library."""
     if not path.is_file():
         raise AdapterError(f"There is no adapter file at {path}; check the path.")
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         raise AdapterError(
             f"{path.name} is not a .safetensors file; other formats can run code when they are "
             "opened. Convert it to safetensors first."
@@ -246,6 +246,8 @@ def _check_file(path: Path, most: int) -> None:
     with path.open("rb") as stream:
         header = data_start(stream.read(_LENGTH)) - _LENGTH
     if header > MAX_HEADER or header + _LENGTH > size:
+        if why := failed_download(path):
+            raise AdapterError(f"{path.name} can't be read as safetensors: {why}.")
         raise AdapterError(
             f"{path.name} can't be read as safetensors: its header should have {header} bytes, "
             f"but at most {min(MAX_HEADER, max(size - _LENGTH, 0))} are possible here. It is "

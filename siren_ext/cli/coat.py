@@ -255,6 +255,7 @@ def _report(manifest: CoatManifest, images: ImageSet | None, out: Path) -> None:
     from siren_ext.coating.formats import compression_words, size_words
     from siren_ext.coating.layouts import training_advice
     from siren_ext.coating.manifest import MANIFEST_NAME
+    from siren_ext.coating.outputs import left_over_words
 
     coated = sum(entry.coated for entry in manifest.entries)
     say(f"{coated} of {len(manifest.entries)} images coated: {shown(out)}")
@@ -272,6 +273,8 @@ def _report(manifest: CoatManifest, images: ImageSet | None, out: Path) -> None:
         for line in training_advice(images, out, manifest.config.layout):
             say(line)
         report_notices(images.notices)
+        if words := left_over_words(manifest, images, out):
+            explain(f"Note: {words}")
     report_notes((note, entry.source) for entry in manifest.entries for note in entry.notes)
     failures = [(failure.source, failure.error) for failure in manifest.failures]
     report_skipped(failures, "file")

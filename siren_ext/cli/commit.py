@@ -74,6 +74,8 @@ def commit(
     if made.twins:
         say(f"SHA-256 of the twins' coins: {made.twins}")
     say(f"SHA-256 of {out.name}: {digest}")
+    if coated is not None:
+        _note_unrecorded(coated, {name for name, _ in made.files})
     if not made.count and not made.twins:
         explain("Note: no --key was given, so the commitment does not cover a key.")
     if counts:
@@ -86,6 +88,19 @@ def commit(
         "Publish or time-stamp this SHA-256 before you publish the images, and keep the file "
         "unchanged."
     )
+
+
+def _note_unrecorded(folder: Path, files: set[str]) -> None:
+    """Tell which images are no part of the commitment."""
+    from siren_ext.data.survey import examples
+    from siren_ext.evidence.coated_files import unrecorded
+
+    if left := unrecorded(folder, files):
+        explain(
+            f"Note: the record of 'coat' in {folder} does not have {len(left)} "
+            f"image{'s' if len(left) > 1 else ''} there ({examples(left)}): not part of the "
+            "commitment. Commit before you edit or rename coated images."
+        )
 
 
 def stamp(

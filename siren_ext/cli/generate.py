@@ -53,6 +53,10 @@ OptionalBase = Annotated[
     typer.Option("--base", help="pocket (bundled), a diffusers folder or a checkpoint file."),
 ]
 
+Scale = Annotated[
+    float, typer.Option("--scale", help="Weight of adapters that are given without a weight.")
+]
+
 
 def generate(
     out: Annotated[Path, typer.Option("--out", help="Folder for the images.")],
@@ -68,9 +72,7 @@ def generate(
     guidance: Guidance = None,
     size: Side = None,
     negative: Annotated[str | None, typer.Option("--negative", help="Negative prompt.")] = None,
-    scale: Annotated[
-        float, typer.Option("--scale", help="Weight of adapters that are given without a weight.")
-    ] = 1.0,
+    scale: Scale = 1.0,
     allow_partial: AllowPartial = False,
     limit: LimitOptions = None,
     token_env: TokenVariables = None,

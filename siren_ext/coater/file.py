@@ -14,7 +14,7 @@ from siren_ext.coater.build import check_fit
 from siren_ext.coater.bundled import BUNDLED_COATERS
 from siren_ext.coater.config import CoaterConfig
 from siren_ext.coater.torch_files import import_advice, is_torch_file
-from siren_ext.documents import parse_json
+from siren_ext.documents import failed_download, parse_json
 from siren_ext.errors import CoaterError, ConfigError
 
 FORMAT = "siren_ext.coater"
@@ -85,7 +85,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError, KeyError) as error:
         if is_torch_file(path):
             raise CoaterError(import_advice(path)) from error
-        raise CoaterError(f"{path} is not a readable safetensors file: {error}") from error
+        why = failed_download(path) or error
+        raise CoaterError(f"{path} is not a readable safetensors file: {why}") from error
     return weights, meta
 
 

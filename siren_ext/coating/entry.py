@@ -19,6 +19,11 @@ from siren_ext.data.images import Picture
 from siren_ext.data.lossy import SUFFIXES
 from siren_ext.files import sha256_file
 
+NOTHING = (
+    "Nothing was added: the strength is 0, or the image is too small or too plain for a coating."
+)
+"""Note on an image that is counted as coated and has the pixels of its source."""
+
 
 def write_entry(
     job: CoatJob, picture: Picture, result: Result, out: Path, layout: str, meter: CompressionMeter
@@ -59,6 +64,7 @@ def write_entry(
     written, dropped = write_coated(coated, path, job.target.quality)
     own = [RENAMED] if is_renamed(job.item, job.output) else []
     own += [no_mask] if no_mask else []
+    own += [NOTHING] if job.coated and np.array_equal(picture.rgb, result.rgb) else []
     score = result.coated_score
     compression: Compression | UnsetType = UNSET
     if job.target.quality is not None:

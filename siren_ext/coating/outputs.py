@@ -12,14 +12,21 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from siren_ext.coating.journal import CoatJournal
-from siren_ext.coating.layouts import LAYOUTS, caption_names, folder_of, mask_name
-from siren_ext.coating.manifest import CoatConfig
+from siren_ext.coating.layouts import (
+    LAYOUTS,
+    caption_names,
+    folder_of,
+    mask_name,
+    table_names,
+)
+from siren_ext.coating.manifest import CoatConfig, CoatManifest
 from siren_ext.data.caption_text import has_text
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.data.images import read_picture
+from siren_ext.data.survey import examples
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.files import atomic, is_file, is_folder, is_present, real_path, sha256_file
-from siren_ext.text import plain_name
+from siren_ext.text import plain_name, printable
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
@@ -258,3 +265,33 @@ def is_renamed(item: Item, output: str) -> bool:
         Its name from :func:`output_names`.
     """
     return PurePosixPath(output).stem != plain_name(item.relative.stem)
+
+
+def left_over_words(manifest: CoatManifest, data: ImageSet, out: Path) -> str:
+    """What earlier runs wrote and this one did not, in one sentence; "" if there is nothing.
+
+    Parameters
+    ----------
+    manifest : CoatManifest
+        What this run did.
+    data : ImageSet
+        The sources.
+    out : Path
+        The output folder.
+    """
+    layout, items = manifest.config.layout, {item.name: item for item in data.items}
+    now = set(table_names(data, layout))
+    for entry in manifest.entries:
+        now.add(entry.output)
+        if (item := items.get(entry.source)) is not None:
+            mask = mask_name(item, entry.output, layout)
+            now |= {*caption_names(item, entry.output, layout), *([mask] if mask else [])}
+    left = [printable(name) for name in manifest.files if name not in now]
+    if not left or not manifest.complete:
+        return ""
+    count = "1 file" if len(left) == 1 else f"{len(left)} files"
+    return (
+        f"{printable(out)} still holds {count} of earlier runs ({examples(left)}), which this run "
+        "did not write: the images or captions were removed or renamed, can't be read any more, or "
+        "had another layout. Delete what you don't want to publish."
+    )

@@ -35,7 +35,7 @@ _FILES = (
     *("file_name", "image_path", "image", "file", "filename", "path", "image_file"),
     *("img_path", "img", "image_name"),
 )
-_CAPTIONS = ("text", "caption", "prompt", "description")
+_CAPTIONS = ("text", "caption", "prompt", "description", "additional_feature")
 
 
 class Row(NamedTuple):
@@ -84,13 +84,14 @@ def read_table(
     except ValueError as error:
         raise DatasetError(f"can't be read as text: {error}; save it as UTF-8.") from error
     suffix = path.suffix.lower()
+    free = path.stem.casefold() == "metadata"
     if path.name.casefold() == CAPTION_TABLE:
         lines = (line.split("\t") for line in text.splitlines())
         rows: Iterable[Row | None] = (_row(line[0], line[1]) for line in lines if len(line) >= 2)
     elif suffix == ".csv":
-        rows = _csv_rows(text)
+        rows = _csv_rows(text, free)
     elif suffix == ".jsonl":
-        rows = _line_rows(text)
+        rows = _line_rows(text, free)
     elif suffix == ".json":
         rows = _json_rows(text, path)
     else:
@@ -110,34 +111,38 @@ def _row(name: Any, caption: Any) -> Row | None:
     return Row(name, caption)
 
 
-def _record_row(record: Any) -> Row | None:
-    """The row in an object, or in a line of a table with a header."""
+def _record_row(record: Any, free: bool = False) -> Row | None:
+    """The row in an object, or in a line of a table with a header.
+
+    In imagefolder's own files (``free``), people name the column as they like. Elsewhere the only
+    other text may be a hash, a number or a licence.
+    """
     if not isinstance(record, Mapping):
         return None
     file = next((name for name in _FILES if name in record), None)
     if file is None:
         return None
     caption = next((name for name in _CAPTIONS if record.get(name)), None)
-    if caption is None:  # imagefolder lets people name the column as they like
+    if caption is None and free:
         others = [name for name, value in record.items() if isinstance(value, str) and name != file]
         caption = others[0] if len(others) == 1 else None
     return None if caption is None else _row(record[file], record[caption])
 
 
-def _csv_rows(text: str) -> Iterator[Row | None]:
+def _csv_rows(text: str, free: bool) -> Iterator[Row | None]:
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     try:
         for record in csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter):
-            yield _record_row(record)
+            yield _record_row(record, free)
     except csv.Error as error:
         raise DatasetError(f"can't be read as a table: {error}.") from error
 
 
-def _line_rows(text: str) -> Iterator[Row | None]:
+def _line_rows(text: str, free: bool) -> Iterator[Row | None]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield _record_row(_json(line, f"line {number}"))
+            yield _record_row(_json(line, f"line {number}"), free)
 
 
 def _json_rows(text: str, path: PurePosixPath) -> Iterator[Row | None]:

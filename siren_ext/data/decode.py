@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ def text_entries(image: Image.Image) -> dict[str, str]:
 
 def upright_xmp(packet: str) -> str:
     """XMP for an upright copy: its orientation is 1."""
-    return re.sub(r"(tiff:Orientation(?:=[\"']|>))\d", r"\g<1>1", packet)
+    return re.sub(r"(tiff:Orientation(?:\s*=\s*[\"']|\s*>)\s*)\d", r"\g<1>1", packet)
 
 
 def turn(array: Bytes, orientation: int) -> Bytes:
@@ -141,6 +142,27 @@ def turn(array: Bytes, orientation: int) -> Bytes:
     if orientation in (3, 4, 7, 8):
         array = array[::-1]
     return np.ascontiguousarray(array)
+
+
+def scale_key(image: Image.Image, stored: Sequence[str]) -> None:
+    """Bring the transparent colour of a PNG to the depth to which Pillow decodes the pixels.
+
+    Pillow leaves it as it is in the file. The transparency of grey of 2 or 4 bits would be lost,
+    and with 16 bits per channel other pixels could become transparent.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        The image, already loaded; its ``info`` is changed.
+    stored : Sequence[str]
+        How the pixels are stored, as Pillow calls it, such as ``L;4``.
+    """
+    key = image.info.get("transparency")
+    for mode, bits in (("L;2", 2), ("L;4", 4)):
+        if mode in stored and isinstance(key, int) and key < 1 << bits:
+            image.info["transparency"] = key * 255 // ((1 << bits) - 1)
+    if "RGB;16B" in stored and isinstance(key, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in key)
 
 
 def split_channels(

@@ -6,6 +6,7 @@ What can't be kept is reported in notes of a fixed wording, so that callers can 
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -38,6 +39,7 @@ _KNOWN_CHUNKS = frozenset(
 _KNOWN_SEGMENTS = frozenset({"COM", "APP0", "APP1", "APP2", "APP12", "APP13", "APP14"})
 _PNG_START, _MOST_CHUNKS = 8, 1_000_000
 _LARGEST_COLOUR_CHUNK = 64
+_JPEG_END, _LONGEST_FILL = b"\xff\xd9", 1 << 16
 _MOST_DPI = 1e6
 _TIFF_XMP, _X_RESOLUTION, _TIFF_IPTC, _TIFF_PHOTOSHOP, _TIFF_C2PA = 700, 282, 33723, 34377, 0xCD41
 _PSD_XMP = 1060
@@ -113,6 +115,8 @@ def _read(image: Image.Image, path: Path, text: dict[str, str], notes: list[str]
     colour: tuple[tuple[bytes, bytes], ...] = ()
     if kind in ("JPEG", "MPO"):
         resources = _jpeg_segments(image, text, notes)
+        if _has_more(path):
+            notes.append("Data behind the image, such as a motion photo's video, were dropped.")
     elif kind in ("PNG", "WEBP"):
         walk = _png_chunks if kind == "PNG" else _webp_chunks
         with path.open("rb") as stream:
@@ -224,6 +228,15 @@ def _jpeg_segments(image: Image.Image, text: dict[str, str], notes: list[str]) -
             _keep_xmp(content[len(_XMP_HEAD) :], text)
     parts = [_app13(content, notes) for name, content in segments if name == "APP13"]
     return b"".join(parts)  # long resources are split over several segments
+
+
+def _has_more(path: Path) -> bool:
+    """Whether a JPEG goes on behind its end, apart from zeros that fill a block."""
+    with path.open("rb") as stream:
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(max(0, size - _LONGEST_FILL))
+        rest = stream.read().rstrip(b"\0\r\n ")
+    return bool(rest) and not rest.endswith(_JPEG_END)
 
 
 def _app13(content: bytes, notes: list[str]) -> bytes:

@@ -22,6 +22,7 @@ from torch import Tensor
 from siren_ext.data.decode import (
     Bytes,
     is_animated,
+    scale_key,
     split_channels,
     text_entries,
     turn,
@@ -152,9 +153,10 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """
     notes: list[str] = []
     with _opened(Path(path), max_pixels) as image:
-        tiles = getattr(image, "tile", ()) if image.mode.startswith("RGB") else ()
-        deep = any("16" in str(tile[3]) for tile in tiles)
+        stored = [str(tile[3]) for tile in getattr(image, "tile", ())]
+        deep = image.mode.startswith("RGB") and any("16" in mode for mode in stored)
         image.load()
+        scale_key(image, stored)
         if deep:
             notes.append("16 bits per channel were reduced to 8.")
         # only after loading, in which Pillow turns a TIFF upright and then removes the tag

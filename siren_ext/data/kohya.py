@@ -203,7 +203,11 @@ def _settings_of_subsets(path: Path) -> list[dict[str, Any]]:
             continue
         for subset in dataset["subsets"]:
             settings = general.general | dataset | subset
-            found.append({name: value for name, value in settings.items() if name != "subsets"})
+            settings.pop("subsets", None)
+            ending = settings.get("caption_extension")
+            if isinstance(ending, str) and ending and not ending.startswith("."):
+                settings["caption_extension"] = f".{ending}"  # as sd-scripts does
+            found.append(settings)
     return found
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from siren_ext.diffusion.checkpoint_settings import FAMILIES, Family, Parts
-from siren_ext.documents import read_json
+from siren_ext.documents import failed_download, read_json
 from siren_ext.errors import ModelError
 from siren_ext.schema import convert
 
@@ -154,7 +154,8 @@ def _shapes(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
             shapes = {key: tuple(stream.get_slice(key).get_shape()) for key in there}
             return shapes, dict(stream.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path.name} is not a readable safetensors file: {error}.") from error
+        why = failed_download(path) or error
+        raise ModelError(f"{path.name} is not a readable safetensors file: {why}.") from error
 
 
 def _keys(path: Path) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from siren_ext.errors import DatasetError, EvidenceError, ImageError
 from siren_ext.files import sha256_file
-from siren_ext.text import printable
+from siren_ext.text import folded, printable
 
 MAX_FILES = 200_000
 
@@ -18,7 +18,9 @@ def coated_hashes(folder: Path) -> list[tuple[str, str]]:
     Parameters
     ----------
     folder : Path
-        with subfolders; uncoated images that ``coat`` copied are left out.
+        with subfolders; uncoated images that ``coat`` copied are left out. Names may be in another
+        case or have their accents in another form than in the manifest, as file systems and
+        archives change them, and unchanged files may have other names.
 
     Returns
     -------
@@ -34,17 +36,15 @@ def coated_hashes(folder: Path) -> list[tuple[str, str]]:
 
     try:
         paths, _ = scan_images(folder, deep=True)
-        runs = {here: _coated_names(here) for here in {path.parent for path in paths}}
-        for here in list(runs):  # a manifest may also list files in subfolders
-            runs |= {up: _coated_names(up) for up in here.parents if up.is_relative_to(folder)}
+        hashed = {path: sha256_file(path) for path in paths}
+        homes = {path.parent for path in paths}
+        # a manifest may also list files in subfolders
+        homes |= {up for here in homes for up in here.parents if up.is_relative_to(folder)}
+        left = {path for here in homes for path in _not_coated(here, hashed)}
         found = [
-            (printable(path.relative_to(folder).as_posix()), sha256_file(path))
-            for path in paths
-            if all(
-                names is None or path.relative_to(here).as_posix() in names
-                for here, names in runs.items()
-                if path.is_relative_to(here)
-            )
+            (printable(path.relative_to(folder).as_posix()), digest)
+            for path, digest in hashed.items()
+            if path not in left
         ]
     except (ImageError, DatasetError) as error:
         raise EvidenceError(str(error)) from error
@@ -105,11 +105,77 @@ def refuse_other_runs(folder: Path, coater: str, keys: Collection[str]) -> None:
             )
 
 
-def _coated_names(folder: Path) -> set[str] | None:
-    """Names of the coated files in a manifest's folder; None without a manifest."""
+def unrecorded(folder: Path, files: Collection[str]) -> list[str]:
+    """Images of a folder that are in no record of ``coat``, so that nobody knows what they are.
+
+    Parameters
+    ----------
+    folder : Path
+        as for :func:`coated_hashes`.
+    files : Collection[str]
+        names of the coated images there.
+
+    Returns
+    -------
+    list[str]
+        their names; empty if the folder has no record at all.
+    """
+    from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
+    from siren_ext.data.image_files import scan_images
+
+    known = set(files)
+    for path in Path(folder).rglob(MANIFEST_NAME):
+        within = path.parent.relative_to(folder).as_posix()
+        start = "" if within == "." else f"{within}/"
+        known |= {folded(start + entry.output) for entry in CoatManifest.load(path).entries}
+    names = [path.relative_to(folder).as_posix() for path in scan_images(folder, deep=True)[0]]
+    return [printable(name) for name in names if not {printable(name), folded(name)} & known]
+
+
+def differences(
+    committed: Sequence[tuple[str, str]], found: Sequence[tuple[str, str]]
+) -> tuple[list[str], list[str]]:
+    """Which committed files are not as they were.
+
+    Parameters
+    ----------
+    committed, found : Sequence[tuple[str, str]]
+        (name, SHA-256) of the files then and now.
+
+    Returns
+    -------
+    tuple[list[str], list[str]]
+        Names of the files that differ, and of those that are missing. An unchanged file may have
+        another name.
+    """
+    exact, hashes = dict(found), {digest for _, digest in found}
+    alike = {folded(name): digest for name, digest in found}
+    changed, missing = list[str](), list[str]()
+    for name, digest in committed:
+        now = exact.get(name, alike.get(folded(name)))
+        if digest not in hashes:
+            (missing if now is None else changed).append(name)
+    return changed, missing
+
+
+def _not_coated(here: Path, hashed: Mapping[Path, str]) -> set[Path]:
+    """Files below a folder that its manifest does not call coated; none without a manifest.
+
+    Each coated file is the one of its name, or else of a name that file systems take for the same,
+    or else with its content.
+    """
     from siren_ext.coating.manifest import MANIFEST_NAME, CoatManifest
 
-    if not (folder / MANIFEST_NAME).is_file():
-        return None
-    entries = CoatManifest.load(folder / MANIFEST_NAME).entries
-    return {entry.output for entry in entries if entry.coated}
+    if not (here / MANIFEST_NAME).is_file():
+        return set()
+    coated = [entry for entry in CoatManifest.load(here / MANIFEST_NAME).entries if entry.coated]
+    left = {p.relative_to(here).as_posix(): p for p in hashed if p.is_relative_to(here)}
+    coated = [entry for entry in coated if left.pop(entry.output, None) is None]
+    alike = {folded(name): name for name in left}
+    coated = [
+        entry for entry in coated if left.pop(alike.get(folded(entry.output), ""), None) is None
+    ]
+    same = {hashed[path]: name for name, path in left.items()}
+    for entry in coated:
+        left.pop(same.get(entry.output_sha256, ""), None)
+    return set(left.values())

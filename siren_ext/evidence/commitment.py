@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, Struct
 
 from siren_ext.errors import EvidenceError
-from siren_ext.evidence.coated_files import MAX_FILES, coated_hashes, refuse_other_runs
+from siren_ext.evidence.coated_files import (
+    MAX_FILES,
+    coated_hashes,
+    differences,
+    refuse_other_runs,
+)
 from siren_ext.evidence.precedence import Precedence as Precedence
 from siren_ext.evidence.precedence import not_committed as not_committed
 from siren_ext.evidence.prompt_plan import CommittedPlan
@@ -363,9 +368,7 @@ def check_commitment(
 def _file_differences(commitment: Commitment, folder: Path) -> list[str]:
     if not commitment.files:
         return ["files are not part of the commitment"]
-    found = dict(coated_hashes(folder))
-    changed = [name for name, digest in commitment.files if found.get(name, digest) != digest]
-    missing = [name for name, _ in commitment.files if name not in found]
+    changed, missing = differences(commitment.files, coated_hashes(folder))
     texts = []
     for names, what in ((changed, "differ"), (missing, "are missing")):
         if names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import lzma
 import struct
 import zipfile
@@ -21,6 +22,9 @@ from siren_ext.panels.host import UploadLimits
 from siren_ext.text import folded
 
 _ARCHIVE_ENTRIES = 10  # archive entries allowed per image: there are folders and captions too
+_ENTRY, _END, _LOCATOR_64 = b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x07"
+_LONGEST_END = 22 + 0xFFFF + 76  # the end of the directory with its comment, and that of ZIP64
+_BLOCK = 1 << 20
 _UTF_8 = 1 << 11  # flag of an entry whose name is in UTF-8
 _ARCHIVE_ERRORS = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError, EOFError, OSError,
@@ -105,15 +109,12 @@ def opened_archive(path: Path, limits: UploadLimits) -> Iterator[list[Member]]:
         It has too many files, or one of them can't be read. The block must not let errors of
         writing through, which would be taken for faults of the archive.
     """
+    most = limits.files * _ARCHIVE_ENTRIES
     try:
+        _refuse_more(path, _count(path), most)
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            if len(entries) > limits.files * _ARCHIVE_ENTRIES:
-                raise ImageError(
-                    f"{path.name} has {len(entries)} entries; at most "
-                    f"{limits.files * _ARCHIVE_ENTRIES} are accepted. Split it into smaller "
-                    "archives."
-                )
+            _refuse_more(path, len(entries), most)
             files = [
                 (place, entry)
                 for entry, name in zip(entries, _names(entries), strict=True)
@@ -127,6 +128,44 @@ def opened_archive(path: Path, limits: UploadLimits) -> Iterator[list[Member]]:
             f"{path.name} can't be unpacked: {str(error)[:200]}. Expected an ordinary ZIP archive "
             "without a password."
         ) from error
+
+
+def _refuse_more(path: Path, count: int, most: int) -> None:
+    if count > most:
+        raise ImageError(
+            f"{path.name} has {count} entries; at most {most} are accepted. Split it into smaller "
+            "archives."
+        )
+
+
+def _count(path: Path) -> int:
+    """How many entries the directory of an archive has; 0 if it has none that can be found.
+
+    The library makes an object of each, which takes memory and time, before it tells. The number
+    that the archive states can't be trusted.
+    """
+    with path.open("rb") as stream:
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(max(0, size - _LONGEST_END))
+        tail = stream.read()
+        plain = tail.startswith(_END, max(0, len(tail) - 22)) and tail.endswith(b"\0\0")
+        place = len(tail) - 22 if plain else tail.rfind(_END)  # as the library looks for it
+        if place < 0 or len(tail) < place + 16:
+            return 0
+        end = size - len(tail) + place
+        (length,) = struct.unpack_from("<I", tail, place + 12)
+        if tail.startswith(_LOCATOR_64, place - 20) and place >= 76:
+            (length,) = struct.unpack_from("<Q", tail, place - 36)
+            end -= 76
+        if length > end:
+            return 0
+        stream.seek(end - length)
+        count, block, left = 0, b"", length
+        while left and (more := stream.read(min(left, _BLOCK))):
+            left -= len(more)
+            block = block[-3:] + more
+            count += block.count(_ENTRY)
+    return count
 
 
 def _names(entries: Sequence[zipfile.ZipInfo]) -> list[str]:

@@ -9,9 +9,8 @@ from siren_ext.coating.apply import check_key
 from siren_ext.coating.manifest import CoatConfig, CoatEntry, CoatManifest
 from siren_ext.coating.outputs import output_names
 from siren_ext.data.dataset import ImageSet
-from siren_ext.data.image_files import readable_suffixes
 from siren_ext.data.lossy import SUFFIXES
-from siren_ext.data.survey import CAPTION_SUFFIXES
+from siren_ext.data.survey import CAPTION_SUFFIXES, Survey, sort_files, unknown_files
 from siren_ext.errors import ConfigError, DatasetError
 from siren_ext.progress import NULL, Progress
 from siren_ext.scale.places import Found, Place
@@ -49,10 +48,10 @@ def coat_places(
 ) -> CoatManifest:
     """Coat every image of a place into another one.
 
-    Names, subfolders and captions (``.txt``, ``.caption``) are kept; masks and tables of captions
-    are not read. A call resumes an earlier one: an image is coated again only if its source, the
-    coater or the settings have changed, or its coated file is missing. Two runs must not write the
-    same place at the same time, which can't be prevented in an object store.
+    Names, subfolders and captions (``.txt``, ``.caption``) are kept; notices tell what is left out,
+    such as masks and tables of captions. A call resumes an earlier one: an image is coated again
+    only if its source, the coater or the settings have changed, or its coated file is missing. Two
+    runs must not write the same place at the same time, which an object store can't prevent.
 
     Parameters
     ----------
@@ -88,14 +87,15 @@ def coat_places(
     found, there = begun.files(), target.files()
     mark = "" if key is None else key.fingerprint()
     records = StoreRecords(target, there, coater.fingerprint, config, mark)
-    tasks = _tasks(found, source, config)
+    survey = _survey(found, progress)
+    tasks = _tasks(found, survey, source, config)
     left = [task for task in tasks if not _finished(task, records, found, there)]
     progress.stage("Coating", len(tasks), len(tasks) - len(left))
     work = [left[start : start + batch_size] for start in range(0, len(left), batch_size)]
     facts = worker_facts(engine, processes, device) | coater_facts(coater, coater_file)
     facts |= coating_facts(config, key)
     setup = StoreSetup(**facts, out=Path(), source=source, target=out)
-    failures, complete = dict[str, str](), False
+    failures, complete = {printable(path): why for path, why in survey.unread}, False
 
     def report(task: StoreTask, outcome: Outcome) -> None:
         name = printable(task.source)
@@ -163,13 +163,25 @@ def check_plain(config: CoatConfig, why: str) -> None:
         )
 
 
-def _tasks(found: dict[str, Found], source: str, config: CoatConfig) -> list[StoreTask]:
+def _survey(found: dict[str, Found], progress: Progress) -> Survey:
+    """The files by what becomes of them; tells which are left out.
+
+    Names alone decide, because no file is opened beforehand.
+    """
+    names = [name for name in found if not {"", ".", ".."} & set(name.split("/"))]
+    survey = sort_files(map(PurePosixPath, names), lambda path: b"", advice={})
+    used = {name for path in survey.pictures for name in _captions(path.as_posix(), found)}
+    idle = [path for path in survey.captions if path.as_posix() not in used]
+    for entry in [*survey.left_out, *unknown_files([*idle, *survey.tables], {})]:
+        progress.notice(entry.line)
+    return survey
+
+
+def _tasks(
+    found: dict[str, Found], survey: Survey, source: str, config: CoatConfig
+) -> list[StoreTask]:
     """The images in natural order, with their captions and distinct output names."""
-    suffixes = readable_suffixes()
-    images = sorted(
-        (name for name in found if PurePosixPath(name).suffix.lower() in suffixes), key=natural_key
-    )
-    images = [name for name in images if not {"", ".", ".."} & set(name.split("/"))]
+    images = sorted((path.as_posix() for path in survey.pictures), key=natural_key)
     if not images:
         raise DatasetError(f"{source} contains no images; expected files such as .png or .jpg.")
     bare = [StoreTask(name, (), name) for name in images]

@@ -18,6 +18,13 @@ from typing import IO, Any
 
 from siren_ext.data.companions import set_apart
 from siren_ext.data.image_files import readable_suffixes
+from siren_ext.data.picture_types import (
+    HEAD_BYTES,
+    can_read,
+    picture_type,
+    type_by_content,
+    why_unread,
+)
 from siren_ext.errors import DatasetError, ImageError, first_line
 from siren_ext.scale.shards import MAX_IMAGE_BYTES, ShardImage
 from siren_ext.text import printable
@@ -46,15 +53,16 @@ class TarSample:
     def __init__(self, archive: tarfile.TarFile, key: str) -> None:
         self._archive, self.key = archive, printable(key)
         self.members: list[tarfile.TarInfo] = []
+        self.pictures: set[str] = set()
         self.refused: list[tuple[str, str]] = []
 
     @property
     def images(self) -> Sequence[ShardImage]:
         """The pictures; those with more than one ending, such as ``.mask.png``, don't belong."""
         return [
-            ShardImage(info.name, _ending(info.name).count(".") == 1)
+            ShardImage(info.name, not _has_two_endings(info.name))
             for info in self.members
-            if info.isreg() and PurePosixPath(info.name).suffix.lower() in readable_suffixes()
+            if info.name in self.pictures
         ]
 
     @property
@@ -144,7 +152,7 @@ class TarShard:
         """
         sample: TarSample | None = None
         begun, key = False, ""
-        for info in self._members():
+        for info, head in self._members():
             found = _key(info)
             if sample is None or found != key:
                 if sample is not None:
@@ -156,24 +164,28 @@ class TarShard:
                     f"{self._name} has more than {MAX_MEMBERS:,} members with the key "
                     f"{sample.key}; expected a different key for each image."
                 )
-            if why := _refusal(info):
+            kind = _picture_type(info.name, head) if info.isreg() else None
+            if why := _refusal(info, kind):
                 sample.refused.append((printable(info.name), why))
-            else:
-                sample.members.append(info)
+                continue
+            sample.members.append(info)
+            if kind is not None:
+                sample.pictures.add(info.name)
         if sample is not None:
             yield sample
         if not begun:
             raise DatasetError(f"{self._name} is empty; expected a tar file with images.")
 
-    def _members(self) -> Iterator[tarfile.TarInfo]:
-        """All members, none of which is kept."""
+    def _members(self) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+        """All members, none of which is kept, with their first bytes."""
         archive: Any = self._archive  # whose list of members is not in its types
         last = "its beginning"
         try:
             while (info := archive.next()) is not None:
                 archive.members = []  # or else all of them stay in memory
-                yield info
                 last = printable(info.name)
+                head = archive.extractfile(info).read(HEAD_BYTES) if info.isreg() else b""
+                yield info, head
             # tarfile takes a damaged header for the end, which is a block of zeros
             self._stream.seek(archive.offset)
             rest = self._stream.read(tarfile.BLOCKSIZE)
@@ -267,8 +279,24 @@ def _key(info: tarfile.TarInfo) -> str:
     return info.name if info.isdir() or not ending else info.name[: -len(ending)]
 
 
-def _refusal(info: tarfile.TarInfo) -> str:
-    """Why a member is not used; "" if it is."""
+def _has_two_endings(name: str) -> bool:
+    return _ending(name).count(".") > 1
+
+
+def _picture_type(name: str, head: bytes) -> str | None:
+    """The type of a picture; None for other files.
+
+    The content decides, as in folders: a picture with an odd ending must not be copied as it is.
+    An ending alone counts only if it is that of a picture which can be read, because others, such
+    as ``.raw`` and ``.clip``, may stand for anything here.
+    """
+    suffix = PurePosixPath(name).suffix.lower()
+    known = type_by_content(head) is not None or suffix in readable_suffixes()
+    return picture_type(suffix, head) if known else None
+
+
+def _refusal(info: tarfile.TarInfo, kind: str | None) -> str:
+    """Why a member is not used; "" if it is. ``kind`` is the type of a picture."""
     if _FREE.match(info.name) or ".." in re.split(r"[/\\]", info.name):
         return "its name points outside the folder in which the shard is unpacked; it is left out."
     if info.issym() or info.islnk():
@@ -277,4 +305,6 @@ def _refusal(info: tarfile.TarInfo) -> str:
         return "is not an ordinary file; it is left out."
     if set_apart(PurePosixPath(info.name)) is not None:
         return "is a hidden file or a system file; it is left out."
+    if kind is not None and not can_read(kind) and not _has_two_endings(info.name):
+        return f"{why_unread(kind)} It is left out, so that it is not published without a coating."
     return ""

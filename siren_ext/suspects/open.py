@@ -7,6 +7,7 @@ from pathlib import Path
 from siren_ext.adapters.files import holds_adapter
 from siren_ext.adapters.keys import parse_key
 from siren_ext.diffusion.load import BUNDLED
+from siren_ext.documents import failed_download
 from siren_ext.errors import ConfigError, ModelError
 from siren_ext.files import is_file, is_folder
 from siren_ext.suspects import a1111, comfyui, hosted
@@ -138,5 +139,6 @@ def is_checkpoint(path: Path) -> bool:
             return any(parse_key(key) is None for key in keys)
     except (SafetensorError, OSError) as error:
         raise ModelError(
-            f"{path.name} is not a safetensors file ({error}); expected {KINDS}."
+            f"{path.name} is not a safetensors file ({failed_download(path) or error}); expected "
+            f"{KINDS}."
         ) from error

@@ -13,7 +13,9 @@ from support.toy_adapters import good, normal, write
 
 from siren_ext.adapters import files as adapter_files
 from siren_ext.adapters.read import read_adapter
-from siren_ext.errors import AdapterError
+from siren_ext.coater.coater import Coater
+from siren_ext.errors import AdapterError, CoaterError, ModelError
+from siren_ext.suspects.open import is_checkpoint
 
 
 def header(entries: dict[str, Any], body: bytes = b"\0" * 8) -> bytes:
@@ -108,3 +110,27 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(adapter_files, "MAX_BYTES", 10)
     with pytest.raises(AdapterError, match="at most"):
         read_adapter(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 1\n", "git lfs pull"),
+        ("<!DOCTYPE html><html>Log in</html>", "is a web page"),
+        ('{"error": "Unauthorized", "message": "log in"}', "is a web page"),
+    ],
+)
+def test_what_a_failed_download_left_is_named(tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_text(content)
+    with pytest.raises(AdapterError, match=words):
+        read_adapter(path)
+    with pytest.raises(CoaterError, match=words):
+        Coater.load(path)
+    with pytest.raises(ModelError, match=words):
+        is_checkpoint(path)
+
+
+def test_the_suffix_may_be_in_capital_letters(tmp_path: Path) -> None:
+    path = write(tmp_path, good()).rename(tmp_path / "A.SAFETENSORS")
+    assert read_adapter(path).changes

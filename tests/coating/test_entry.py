@@ -11,7 +11,7 @@ from PIL import Image
 from support.fake_coater import FakeCoater
 from support.noise_files import noise
 
-from siren_ext.coating.entry import write_entry
+from siren_ext.coating.entry import NOTHING, write_entry
 from siren_ext.coating.formats import CompressionMeter, Target
 from siren_ext.coating.passes import Result
 from siren_ext.coating.plan import CoatJob
@@ -47,3 +47,14 @@ def test_the_entry_describes_the_file(tmp_path: Path, quality: int | None) -> No
         assert entry.coated_score == 0.5
     else:
         assert entry.coated_score == pytest.approx(written.mean() / 255, abs=1e-6)
+
+
+@pytest.mark.parametrize(("coated", "notes"), [(True, (NOTHING,)), (False, ())])
+def test_an_image_to_which_nothing_was_added_says_so(tmp_path: Path, coated, notes) -> None:
+    source = noise(tmp_path / "a.png", size=(20, 16))
+    picture = read_picture(source)
+    item = Item(source, None, PurePosixPath("a.png"))
+    job = CoatJob(item, "a.png", sha256_file(source), picture.size, Target(), coated)
+    meter = CompressionMeter(FakeCoater(), None)  # type: ignore[arg-type]
+    result = Result(picture.rgb.copy(), 0.6, 0.6)
+    assert write_entry(job, picture, result, tmp_path / "out", "plain", meter).notes == notes

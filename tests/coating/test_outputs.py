@@ -12,6 +12,7 @@ from support.noise_files import files, noise
 
 from siren_ext.coating.folder import coat_folder
 from siren_ext.coating.manifest import MANIFEST_NAME, CoatConfig
+from siren_ext.coating.outputs import left_over_words
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import DatasetError
 from siren_ext.files import sha256_file
@@ -116,3 +117,25 @@ def test_files_of_others_are_never_overwritten(data, tmp_path, name):
     with pytest.raises(DatasetError, match="files that no earlier run wrote"):
         coat_folder(ImageSet.open(data), FakeCoater(), out)
     assert list(files(out)) == [name]
+
+
+def test_what_earlier_runs_left_is_told(tmp_path):
+    folder, out = tmp_path / "data", tmp_path / "out"
+    for number in range(3):
+        noise(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text("a fox")
+
+    def words(layout: str = "same") -> str:
+        data = ImageSet.open(folder)
+        return left_over_words(
+            coat_folder(data, FakeCoater(), out, CoatConfig(layout=layout)), data, out
+        )
+
+    assert words() == words() == ""
+    for name in ("1.png", "1.txt", "2.txt"):
+        (folder / name).unlink()
+    assert "still holds 3 files of earlier runs (1.png, 1.txt, 2.txt)" in words()
+    for name in ("1.png", "1.txt", "2.txt"):
+        (out / name).unlink()
+    assert words() == ""
+    assert "3 files of earlier runs (0.png, 0.txt, 2.png)" in words("kohya")

@@ -204,6 +204,25 @@ def test_other_tables_are_left_out(tmp_path: Path, name: str, content: str) -> N
     assert f"({name})" in data.notices[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("llava.json", '[{"id": "7", "image": "p.png", "conversations": [{"value": "a fox"}]}]'),
+        ("hashes.csv", "file_name,md5\np.png,9e107d9d372bb6826bd81d3542a419d6\n"),
+        ("sources.jsonl", '{"file_name": "p.png", "license": "CC BY 4.0"}'),
+    ],
+)
+def test_a_number_or_a_hash_is_no_caption(tmp_path: Path, name: str, content: str) -> None:
+    data = ImageSet.open(folder_of(tmp_path, {"p.png": None, name: content}))
+    assert captions(data) == {"p.png": None}
+    assert f"({name})" in data.notices[0]
+    plain = content.replace("md5", "about").replace("license", "about")
+    if name != "llava.json":  # in imagefolder's own files, people name the column as they like
+        (tmp_path / name).unlink()
+        (tmp_path / f"metadata{Path(name).suffix}").write_text(plain)
+        assert captions(ImageSet.open(tmp_path))["p.png"] is not None
+
+
 def test_captions_in_other_encodings_are_read_and_reported(tmp_path: Path) -> None:
     western = "the artist\u2019s caf\u00e9, \u00e9t\u00e9"
     files = {

@@ -183,6 +183,17 @@ def test_data_of_other_programs_are_reported(tmp_path: Path) -> None:
     )
 
 
+def test_the_video_of_a_motion_photo_is_reported(tmp_path: Path) -> None:
+    photo = painters_photo(tmp_path / "a.jpg")
+    whole = photo.read_bytes()
+    for fill in (b"", b"\0" * 3000, b"\r\n"):
+        photo.write_bytes(whole + fill)
+        assert read_picture(photo).notes == ()
+    photo.write_bytes(whole + b"\0\0\0\x18ftypmp42" + b"\x01" * 100_000)
+    (note,) = read_picture(photo).notes
+    assert note == "Data behind the image, such as a motion photo's video, were dropped."
+
+
 def test_extended_xmp_is_reported_and_previews_are_left_out(tmp_path: Path) -> None:
     extension = b"http://ns.adobe.com/xmp/extension/\0" + bytes(60)
     path = jpeg(tmp_path / "depth.jpg", segment(0xE1, extension))

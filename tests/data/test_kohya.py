@@ -71,6 +71,15 @@ def test_dataset_toml_in(tmp_path):
     assert data.problems == ()
 
 
+def test_the_dot_of_the_caption_extension_may_be_missing(tmp_path):
+    picture(tmp_path / "img" / "a.png")
+    (tmp_path / "img" / "a.tags").write_text("one, two")
+    subset = 'image_dir = "img"\ncaption_extension = "tags"'
+    text = f"[[datasets]]\n[[datasets.subsets]]\n{subset}"
+    data = ImageSet.open(toml(tmp_path / "dataset.toml", text))
+    assert [(i.name, i.caption) for i in data.items] == [("img/a.png", "one, two")]
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import time
 import zipfile
 from pathlib import Path
@@ -50,6 +51,27 @@ def test_the_files_of_an_archive(tmp_path: Path) -> None:
     path.write_bytes(b"no archive")
     with pytest.raises(ImageError, match="ordinary ZIP archive"), opened_archive(path, few):
         pytest.fail("a damaged archive was opened")
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_too_many_entries_are_refused_before_they_are_read(tmp_path, monkeypatch, large) -> None:
+    """The library makes an object of each entry, whatever number the archive states."""
+    entry = b"PK\x01\x02" + b"\0" * 24 + struct.pack("<HHHHHII", 1, 0, 0, 0, 0, 0, 0) + b"a"
+    directory = entry * 11
+    stated, size = (0xFFFF, 0xFFFFFFFF) if large else (1, len(directory))
+    end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, stated, stated, size, 0, 3) + b"bye"
+    if large:
+        facts = (44, 45, 45, 0, 0, 1, 1, len(directory), 0)
+        end = b"PK\x06\x07" + struct.pack("<LQL", 0, len(directory), 1) + end
+        end = b"PK\x06\x06" + struct.pack("<QHHLLQQQQ", *facts) + end
+    path = tmp_path / "a.zip"
+    path.write_bytes((b"" if large else b"MZ") + directory + end)
+    with opened_archive(path, UploadLimits(files=2)) as members:
+        assert len(members) == 11
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    few = UploadLimits(files=1)
+    with pytest.raises(ImageError, match="has 11 entries; at most 10"), opened_archive(path, few):
+        pass
 
 
 @pytest.mark.parametrize(

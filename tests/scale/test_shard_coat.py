@@ -130,6 +130,17 @@ def test_bad_members_are_named_and_left_out(coater_file, tmp_path) -> None:
 
 
 @pytest.mark.usefixtures("inline")
+def test_originals_with_odd_endings_are_coated_too(coater_file, tmp_path) -> None:
+    (content,) = (c for n, c in samples(tmp_path / "pictures", 0, 1).items() if n == "000.png")
+    tar(tmp_path / "in" / "x.tar", {"0.jpg_large": content, "1": content, "2.dng": b"II*\0"})
+    made = run(tmp_path / "in", coater_file, tmp_path / "out")
+    after = members(tmp_path / "out" / "x.tar")
+    assert list(after) == ["0.png", "1.png"]
+    assert content not in after.values()
+    assert "camera RAW files are not read" in made.failures[0].error
+
+
+@pytest.mark.usefixtures("inline")
 def test_a_damaged_shard_is_not_written_and_the_others_are(shards, coater_file, tmp_path) -> None:
     whole = (shards / "1.tar").read_bytes()
     header = whole.index(b"005.png")

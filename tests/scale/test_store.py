@@ -67,6 +67,26 @@ def test_a_bucket_gets_what_a_folder_gets(data, coater_file, tmp_path, bucket) -
     assert again.names == ["3.png"]
 
 
+def test_what_is_not_coated_in_a_place_is_told(coater_file, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "engine_for", lambda _, setup, __: InlineEngine(setup))
+    source, told = tmp_path / "in", list[str]()
+    (source / "mask").mkdir(parents=True)
+    for name in ("fox.png", "fox-masklabel.png", "mask/fox.png"):
+        noise(source / name)
+    for name in ("fox.txt", "readme.txt", "metadata.jsonl", "a.dng", "b.jpg_large", "._c.png"):
+        (source / name).write_text("x")
+    progress = Progress()
+    monkeypatch.setattr(progress, "notice", told.append)
+    made = run(f"file://{source}", coater_file, f"file://{tmp_path}/out", progress=progress)
+    assert [entry.output for entry in made.entries] == ["fox.png"]
+    assert (tmp_path / "out" / "fox.txt").read_text() == "x"
+    assert [failure.source for failure in made.failures] == ["a.dng"]
+    text = "\n".join(told)
+    for name in ("readme.txt", "metadata.jsonl", "b.jpg_large", "._c.png"):
+        assert f"({name})" in text
+    assert "2 training masks (fox-masklabel.png, mask/fox.png): left as they are." in text
+
+
 class Killing(ProcessEngine):
     """Kills the first worker as soon as it has reported an image."""
 

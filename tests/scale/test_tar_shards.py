@@ -47,6 +47,20 @@ def test_names_that_lead_out_and_hidden_ones_are_refused(tmp_path, name) -> None
     assert (names, images, refused) == ([], [], [name])
 
 
+def test_the_content_decides_what_is_a_picture(tmp_path) -> None:
+    """An original with an odd ending would be published as it is."""
+    png, raw = b"\x89PNG\r\n\x1a\n", b"II*\0"
+    given = {"1.jpg_large": png, "1.raw": b"depth", "1.clip": b"embedding", "2": png, "3.dng": raw}
+    path = tar(tmp_path / "x.tar", given | {"3.txt": b"x", "4.mask.dng": raw, "5.jpg.bak": png})
+    assert read(path) == [
+        ("1", ["1.jpg_large", "1.raw", "1.clip"], ["1.jpg_large"], []),
+        ("2", ["2"], ["2"], []),
+        ("3", ["3.txt"], [], ["3.dng"]),
+        ("4", ["4.mask.dng"], [], []),
+        ("5", ["5.jpg.bak"], [], []),
+    ]
+
+
 def test_devices_and_holes_are_refused(tmp_path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         for name, kind in (("1.png", tarfile.FIFOTYPE), ("2.png", tarfile.LNKTYPE)):
