@@ -91,14 +91,14 @@ def commit(
 
 
 def _note_unrecorded(folder: Path, files: set[str]) -> None:
-    """Tell which images are no part of the commitment."""
+    """Tell which images are not part of the commitment."""
     from siren_ext.data.survey import examples
     from siren_ext.evidence.coated_files import unrecorded
 
     if left := unrecorded(folder, files):
         explain(
-            f"Note: the record of 'coat' in {folder} does not have {len(left)} "
-            f"image{'s' if len(left) > 1 else ''} there ({examples(left)}): not part of the "
+            f"Note: {len(left)} image{'s' if len(left) > 1 else ''} in {folder} ({examples(left)}) "
+            "are not in the record that 'coat' wrote there, so they are not part of the "
             "commitment. Commit before you edit or rename coated images."
         )
 

@@ -291,7 +291,7 @@ def left_over_words(manifest: CoatManifest, data: ImageSet, out: Path) -> str:
         return ""
     count = "1 file" if len(left) == 1 else f"{len(left)} files"
     return (
-        f"{printable(out)} still holds {count} of earlier runs ({examples(left)}), which this run "
-        "did not write: the images or captions were removed or renamed, can't be read any more, or "
-        "had another layout. Delete what you don't want to publish."
+        f"{printable(out)} still contains {count} from earlier runs ({examples(left)}), which "
+        "this run did not write: the images or captions were removed or renamed, can't be read any "
+        "more, or were written in another layout. Delete what you don't want to publish."
     )

@@ -116,7 +116,9 @@ def _read(image: Image.Image, path: Path, text: dict[str, str], notes: list[str]
     if kind in ("JPEG", "MPO"):
         resources = _jpeg_segments(image, text, notes)
         if _has_more(path):
-            notes.append("Data behind the image, such as a motion photo's video, were dropped.")
+            notes.append(
+                "Data after the end of the image, such as a motion photo's video, was dropped."
+            )
     elif kind in ("PNG", "WEBP"):
         walk = _png_chunks if kind == "PNG" else _webp_chunks
         with path.open("rb") as stream:

@@ -34,7 +34,7 @@ def test_copies_of_removed_images_are_told(call, photos, coater_file, tmp_path) 
     line = ["coat", photos, "--coater", coater_file, "--out", tmp_path / "c"]
     assert "earlier runs" not in call(*line)[2]
     (photos / "1.png").unlink()
-    assert "still holds 1 file of earlier runs (1.png)" in call(*line)[2]
+    assert "still contains 1 file from earlier runs (1.png)" in call(*line)[2]
 
 
 def test_broken_file_is_named_and_exit_3(call, photos: Path, coater_file: Path, tmp_path) -> None:

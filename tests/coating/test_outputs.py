@@ -134,8 +134,8 @@ def test_what_earlier_runs_left_is_told(tmp_path):
     assert words() == words() == ""
     for name in ("1.png", "1.txt", "2.txt"):
         (folder / name).unlink()
-    assert "still holds 3 files of earlier runs (1.png, 1.txt, 2.txt)" in words()
+    assert "still contains 3 files from earlier runs (1.png, 1.txt, 2.txt)" in words()
     for name in ("1.png", "1.txt", "2.txt"):
         (out / name).unlink()
     assert words() == ""
-    assert "3 files of earlier runs (0.png, 0.txt, 2.png)" in words("kohya")
+    assert "3 files from earlier runs (0.png, 0.txt, 2.png)" in words("kohya")

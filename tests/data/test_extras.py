@@ -191,7 +191,7 @@ def test_the_video_of_a_motion_photo_is_reported(tmp_path: Path) -> None:
         assert read_picture(photo).notes == ()
     photo.write_bytes(whole + b"\0\0\0\x18ftypmp42" + b"\x01" * 100_000)
     (note,) = read_picture(photo).notes
-    assert note == "Data behind the image, such as a motion photo's video, were dropped."
+    assert note == "Data after the end of the image, such as a motion photo's video, was dropped."
 
 
 def test_extended_xmp_is_reported_and_previews_are_left_out(tmp_path: Path) -> None:
