@@ -225,9 +225,9 @@ TABLES: dict[str, PaperTable] = {
             )
         ),
         difference="In each of the nine models, five images are isolated, and none of these is "
-        "coated. By chance 4 or 5 of the 45 would be, but models of one set tend to learn the same "
-        "images first, so this says little more than in the paper: coated images are not learnt "
-        "sooner than others. Unlearning the isolated images changes the evidence in no one "
+        "coated. By chance 4 or 5 of the 45 would be; but the models isolate nearly the same "
+        "images, so this is one case rather than nine. As in the paper, coated images are not "
+        "learnt sooner than others. Unlearning the isolated images changes the evidence in no one "
         "direction: p of all pictures becomes .5 to 3.1 times as large, and p of the file .3 to "
         "2.5 times. With so few coated images the bundled model learns little of the coating "
         "anyway.",
@@ -247,12 +247,13 @@ TABLES: dict[str, PaperTable] = {
                  paper="100 %"),
         ),
         difference="As in the paper, a network that was trained with another coater leaves the "
-        "coating: p of all pictures is 2e-7, or 2e-6 with half of the same set, instead of 1e-9 "
-        "for the same model without it. With the owner's coater and another key it leaves little "
-        "(.01), and with the owner's key nothing: it overshoots, so p is near 1. So a coater is a "
-        "secret, which a bundled one is not. These networks change pictures less than the paper's, "
-        "which leave 20 and 25 dB, but they are smaller and trained for a quarter of the epochs "
-        "(one model each).",
+        "coating: p of all pictures is 1e-7 to 4e-6, or 3e-7 to 4e-6 if it was trained on half of "
+        "the same set, against 1e-9 to 9e-8 without it. A network trained with the owner's coater "
+        "and another key leaves little (.005 to .01), and one trained with the owner's key leaves "
+        "nothing: it overshoots, so p is near 1. So keep your coater secret; a bundled one is "
+        "public. These networks change pictures less than the paper's, which leave 20 and 25 dB, "
+        "but they are smaller and were trained for a quarter of the epochs. Each row has one "
+        "network, used on the pictures of three models.",
     ),
     **OBJECTIVE,
     "figure_12": PaperTable(
