@@ -105,7 +105,7 @@ class TrainAdapter(io.ComfyNode):
             personalize(
                 data, model, config, path, class_images=others, device=device, progress=progress
             )
-        if paths.stamp(path) == before:
+        if before is not None and paths.stamp(path) == before:
             note = shown.shown(f"{what} found", [SAME], tone="good")
         else:
             note = shown.shown(f"{what} saved", [f"models/{kind}/{name}"], tone="good")

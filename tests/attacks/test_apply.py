@@ -326,7 +326,7 @@ def test_images_that_cannot_be_handled_are_listed(folder: Path, tmp_path: Path) 
 
 
 def test_a_folder_of_which_nothing_can_be_handled(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"No image of .* could be handled\. .*no bucket"):
+    with pytest.raises(DatasetError, match=r"No image in .* could be changed\. .*no bucket"):
         handle_folder(
             ImageSet.from_folder(folder),
             tmp_path / "out",

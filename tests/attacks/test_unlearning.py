@@ -72,7 +72,7 @@ def test_of_equal_losses_the_first_are_taken() -> None:
 
 
 def test_so_few_steps_that_nothing_is_unlearnt_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"2 steps leave none .* at least 3 steps"):
+    with pytest.raises(ConfigError, match=r"2 steps are too few: .* at least 3 steps"):
         config(steps=2)
     assert config(steps=3).first_unlearning == 2
     config(steps=2, unlearning_share=0.0)

@@ -49,5 +49,5 @@ def test_too_few_images_and_odd_shares_are_refused(tmp_path: Path) -> None:
     images = write_scenes(tmp_path / "g", range(3))
     with pytest.raises(DatasetError, match="There are 3 generated images; the mixture needs 5"):
         build_mixture(images, images, 5, 1, tmp_path / "mixed")
-    with pytest.raises(DatasetError, match="a share of 2 is none"):
+    with pytest.raises(DatasetError, match="with a share of 2 is not possible"):
         build_mixture(images, images, 1, 2, tmp_path / "mixed")

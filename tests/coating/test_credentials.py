@@ -119,7 +119,7 @@ def test_a_stop_keeps_what_was_signed(data, tmp_path, signer):
 def test_a_file_that_was_changed_is_not_signed(data, tmp_path, signer):
     out, manifest = tmp_path / "out", coated(data, tmp_path / "out")
     Image.new("RGB", (12, 10)).save(out / "0.png")
-    with pytest.raises(DatasetError, match=r"0\.png was changed since it was coated"):
+    with pytest.raises(DatasetError, match=r"0\.png was changed after it was coated"):
         add_credentials(out, manifest, signer)
 
 

@@ -190,7 +190,7 @@ def test_a_folder_does_not_get_the_same_image_twice(mixed: Path, tmp_path: Path)
     out, data = tmp_path / "out", ImageSet.open(mixed)
     coat_folder(data, Even(), out)
     before = files(out)
-    with pytest.raises(DatasetError, match=r"has 'drawing\.png' of an earlier run with another"):
+    with pytest.raises(DatasetError, match=r"has 'drawing\.png' from an earlier run with another"):
         coat_folder(data, Even(), out, CoatConfig(format="jpeg"))
     assert files(out) == before
 

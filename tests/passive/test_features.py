@@ -176,7 +176,7 @@ def test_what_is_refused(
     with pytest.raises(ConfigError, match="bfloat16; expected float32"):
         measure_features(coarse, data)
     other = LocalSuspect(tiny_family(root, "vq"), device="cpu", dtype=torch.float32)
-    with pytest.raises(ModelError, match="VQDiffusionPipeline; only StableDiffusionPipeline"):
+    with pytest.raises(ModelError, match="VQDiffusionPipeline, but only StableDiffusionPipeline"):
         measure_features(other, data)
     broken = LocalSuspect(shared_model(root, "kl", "epsilon"), device="cpu", dtype=torch.float32)
     next(broken.pipeline.unet.parameters()).data.fill_(float("nan"))

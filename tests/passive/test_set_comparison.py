@@ -149,7 +149,7 @@ def test_power_grows_with_the_share_that_was_used() -> None:
     [
         (np.ones((20, 3)), np.ones((21, 3)), r"shapes \(20, 3\) and \(21, 3\); expected two"),
         (np.ones(20), np.ones(20), "images by features"),
-        (np.ones((9, 3)), np.ones((9, 3)), "9 images per set; expected 10 or more"),
+        (np.ones((9, 3)), np.ones((9, 3)), "9 images per set; expected at least 10"),
         (np.full((20, 3), np.nan), np.ones((20, 3)), "not finite"),
         (np.ones((20, 3)), np.full((20, 3), 1.7e308), "as large as 2e[+]308"),
     ],

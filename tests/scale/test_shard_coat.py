@@ -137,7 +137,7 @@ def test_originals_with_odd_endings_are_coated_too(coater_file, tmp_path) -> Non
     after = members(tmp_path / "out" / "x.tar")
     assert list(after) == ["0.png", "1.png"]
     assert content not in after.values()
-    assert "camera RAW files are not read" in made.failures[0].error
+    assert "camera RAW files can't be read here" in made.failures[0].error
 
 
 @pytest.mark.usefixtures("inline")

@@ -36,5 +36,5 @@ def test_images_and_captions_are_sent_under_their_new_names(data, coater_file, t
     assert (out / "sub" / "new.txt").read_text() == "caption 0"
     assert isinstance(outcomes[1], Failure)
     assert "can't give none.png" in outcomes[1].error
-    assert "expected .jpg" in outcomes[2].error
+    assert "its name ends in .jpg" in outcomes[2].error
     assert {path.name for path in out.rglob("*.*")} == {"new.png", "new.txt"}

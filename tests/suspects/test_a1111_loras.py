@@ -109,7 +109,9 @@ def test_one_name_of_two_files(ui: A1111Standin) -> None:
     ui.loras = [entry("/loras/a/cat.safetensors"), entry("/loras/b/cat.safetensors")]
     with pytest.raises(ConfigError, match=r"has 2 LoRAs 'cat': cat \(/loras/a/.* can't tell them"):
         asked(ui, "cat")
-    with pytest.raises(ConfigError, match=r"of one name.* can't tell apart: cat \(/loras/b/cat"):
+    with pytest.raises(
+        ConfigError, match=r"of the same name.* can't tell apart: cat \(/loras/b/cat"
+    ):
         asked(ui, "b/cat")
     ui.loras[1]["alias"] = "tiger"
     assert asked(ui, "b/cat") == "lora:tiger:1>"

@@ -163,7 +163,7 @@ def test_answers_can_not_lead_astray(api: HostedStandin, tmp_path: Path, fault: 
 
 def test_price_of_the_file_and_budget(api: HostedStandin, tmp_path: Path) -> None:
     found = suspect(api, tmp_path, "price = 0.5", RequestLimits(budget=1.2))
-    with pytest.raises(SuspectError, match=r"budget of 1.2: 2 were made at 0.5"):
+    with pytest.raises(SuspectError, match=r"budget of 1.2: 2 requests were made at 0.5"):
         generate_images(found, PLAN, tmp_path / "out")
     assert len(created(api)) == 2
 

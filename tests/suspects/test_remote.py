@@ -136,7 +136,7 @@ def test_limit_of_requests_holds_over_runs(tmp_path: Path) -> None:
 def test_budget_is_never_exceeded(tmp_path: Path) -> None:
     limits = RequestLimits(price=0.1, budget=0.3)
     box = Box(fails(), limits)
-    with pytest.raises(SuspectError, match=r"budget of 0.3: 3 were made at 0.1"):
+    with pytest.raises(SuspectError, match=r"budget of 0.3: 3 requests were made at 0.1"):
         generate_images(box, PLAN, tmp_path)
     assert len(box.times) == 3
     with pytest.raises(ConfigError, match="no price"):

@@ -174,7 +174,9 @@ def test_too_few_pictures_and_the_same_model_twice_are_refused(
     folders = owned_sets(tmp_path, 20)
     few = FolderSuspect(folder_of(tmp_path / "few", range(3)))
     measured = LikenessConfig(encoder=encoder)
-    with pytest.raises(ConfigError, match="There are 3 pictures of the suspect; expected 10"):
+    with pytest.raises(
+        ConfigError, match="There are 3 pictures of the suspect; expected at least 10"
+    ):
         evidence(folders, few, tmp_path / "report", measured=measured)
     with pytest.raises(ConfigError, match="are the same, so there is nothing to compare"):
         evidence(folders, few, tmp_path / "report", measured=measured, control=few)

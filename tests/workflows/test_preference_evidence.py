@@ -93,7 +93,7 @@ def test_a_failed_test_keeps_the_measurement_of_an_earlier_report(
         return preference_evidence(model, data, coater, key(), out, PLAN, config, **options)
 
     with pytest.raises(
-        EvidenceError, match=r"another one. The measurement is kept: give report\.pref"
+        EvidenceError, match=r"another one. The measurement was saved: give report\.pref"
     ):
         call(models[0], standing=refused)
     first = tmp_path / "report.preference.json"
