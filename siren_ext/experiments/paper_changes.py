@@ -72,14 +72,15 @@ CHANGES: dict[str, PaperTable] = {
         "Changes of generated pictures, by KS with an unkeyed coater",
         "Surprisingly high for all thirteen, values lost.",
         tuple(_by_ks()),
-        difference="As in the paper, KS finds the guilty model after every change. But after eight "
-        "of the thirteen it accuses the innocent model just as surely (99 to 100 % at .01): the "
-        "change alone makes scores lower than those of the reference's untouched pictures. If the "
-        "reference's pictures are changed alike, the innocent model is accused in 0 to 18 %, as "
-        "without any change (17 %), and the guilty one is still found after ten of the thirteen. A "
-        "crop to a tenth, brightness and contrast hide the coating from KS then (0 to 4 %). So "
-        "high rates after a change show the change, unless the reference has it too (one model "
-        "each, coater of the row *all terms* of `table_8`).",
+        difference="As in the paper, KS finds the guilty models after every change. But after "
+        "eight of the thirteen it accuses the innocent model just as surely (99 to 100 % at .01), "
+        "because the change alone lowers the scores below those of the reference's unchanged "
+        "pictures. If the reference's pictures are changed in the same way, the innocent model is "
+        "accused in 0 to 18 % of tests, as without any change (17 %), and the guilty ones are "
+        "still found after ten of the thirteen. A crop to a tenth, brightness and contrast then "
+        "hide the coating from KS (0 to 27 % at .01). So a high rate after a change shows the "
+        "change, unless the reference has been changed too. Three guilty models and one innocent "
+        "one, with the coater of the row *all terms* of `table_8`.",
     ),
 }  # fmt: skip
 """By the names that the command takes."""

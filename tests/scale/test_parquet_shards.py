@@ -41,7 +41,9 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch) -> None:
 def test_the_column_of_images_is_found_or_asked_for(tmp_path) -> None:
     path = tmp_path / "a.parquet"
     two = {"a": [b"1"], "b": [{"bytes": b"2", "path": "x.jpg"}], "text": ["t"]}
-    with pytest.raises(DatasetError, match=r"2 columns that may contain images \(a, b\).*--image-col"):
+    with pytest.raises(
+        DatasetError, match=r"2 columns that may contain images \(a, b\).*--image-col"
+    ):
         column_of(write(path, two))
     assert column_of(path, "b") == "b"
     assert column_of(write(path, two, {"b": "Image", "a": "Value"})) == "b"
