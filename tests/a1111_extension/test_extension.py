@@ -142,7 +142,7 @@ def test_defaults_that_follow_files_are_not_frozen(address: str, home: Path) -> 
     assert {
         "Sampling steps",
         "Strength of the coating",
-        "Prompts, one per line (used in turn)",
+        "Prompts, one per line",
     } <= names
     frozen = {"Coater", "Checkpoint", "Accepted risk of a false alarm", "Suspicious LoRA(s)"}
     assert not names & frozen
