@@ -147,7 +147,7 @@ def turn(array: Bytes, orientation: int) -> Bytes:
 def scale_key(image: Image.Image, stored: Sequence[str]) -> None:
     """Bring the transparent colour of a PNG to the depth to which Pillow decodes the pixels.
 
-    Pillow leaves it as it is in the file. The transparency of grey of 2 or 4 bits would be lost,
+    Pillow leaves it as it is in the file. The transparency of grey of up to 4 bits would be lost,
     and with 16 bits per channel other pixels could become transparent.
 
     Parameters
@@ -158,7 +158,7 @@ def scale_key(image: Image.Image, stored: Sequence[str]) -> None:
         How the pixels are stored, as Pillow calls it, such as ``L;4``.
     """
     key = image.info.get("transparency")
-    for mode, bits in (("L;2", 2), ("L;4", 4)):
+    for mode, bits in (("1", 1), ("L;2", 2), ("L;4", 4)):
         if mode in stored and isinstance(key, int) and key < 1 << bits:
             image.info["transparency"] = key * 255 // ((1 << bits) - 1)
     if "RGB;16B" in stored and isinstance(key, tuple):
