@@ -184,6 +184,22 @@ def mask_name(item: Item, output: str, layout: str) -> str | None:
     return (folder / (plain_name(name) + suffix)).as_posix()
 
 
+def file_names(item: Item, output: str, layout: str) -> list[str]:
+    """Names of all files of an image: the output, its captions and its mask.
+
+    Parameters
+    ----------
+    item : Item
+        The source.
+    output : str
+        Name of the output image.
+    layout : str
+        One of :data:`LAYOUTS`.
+    """
+    mask = mask_name(item, output, layout)
+    return [output, *caption_names(item, output, layout), *([mask] if mask else [])]
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 

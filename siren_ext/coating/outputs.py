@@ -15,6 +15,7 @@ from siren_ext.coating.journal import CoatJournal
 from siren_ext.coating.layouts import (
     LAYOUTS,
     caption_names,
+    file_names,
     folder_of,
     mask_name,
     table_names,
@@ -282,10 +283,8 @@ def left_over_words(manifest: CoatManifest, data: ImageSet, out: Path) -> str:
     layout, items = manifest.config.layout, {item.name: item for item in data.items}
     now = set(table_names(data, layout))
     for entry in manifest.entries:
-        now.add(entry.output)
-        if (item := items.get(entry.source)) is not None:
-            mask = mask_name(item, entry.output, layout)
-            now |= {*caption_names(item, entry.output, layout), *([mask] if mask else [])}
+        item = items.get(entry.source)
+        now |= {entry.output} if item is None else {*file_names(item, entry.output, layout)}
     left = [printable(name) for name in manifest.files if name not in now]
     if not left or not manifest.complete:
         return ""

@@ -12,7 +12,7 @@ import numpy as np
 
 from siren_ext.coating.formats import Target, target_of
 from siren_ext.coating.journal import CoatJournal
-from siren_ext.coating.layouts import caption_names, mask_name
+from siren_ext.coating.layouts import file_names
 from siren_ext.coating.manifest import CoatConfig, CoatEntry
 from siren_ext.coating.outputs import output_names
 from siren_ext.data.dataset import ImageSet, Item
@@ -67,9 +67,7 @@ class CoatJob:
         list[str]
             Names relative to the output folder.
         """
-        mask = mask_name(self.item, self.output, layout)
-        captions = caption_names(self.item, self.output, layout)
-        return [self.output, *captions, *([mask] if mask else [])]
+        return file_names(self.item, self.output, layout)
 
 
 def plan_jobs(
