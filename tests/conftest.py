@@ -37,6 +37,17 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
 
 
 @pytest.fixture
+def few_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test of a model's file compares with a tenth of the usual messages."""
+    from siren_ext.preference import changes
+    from siren_ext.stats import tilted
+
+    monkeypatch.setattr(changes, "DRAWN", 400)
+    monkeypatch.setattr(changes, "_SPREAD", 64)
+    monkeypatch.setattr(tilted, "_PILOTS", 4)
+
+
+@pytest.fixture
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """The least scrypt cost that files may have: 16 MiB a guess."""
     pytest.importorskip("cryptography")

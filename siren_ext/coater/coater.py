@@ -197,23 +197,16 @@ class Coater:
         SIREN (arXiv 2410.10437); its code coats by N^-1(N(x) + 1.5 J(x) G(N(x))), with N the
         ImageNet normalisation, J the mask and G the generator.
         """
-        pattern = self.pattern(images, message)
-        if pattern.shape[2:] != images.shape[2:]:
-            pattern = enlarge(pattern, (images.shape[2], images.shape[3]))
-        std = torch.tensor(IMAGENET_STD, dtype=images.dtype, device=images.device)
-        limits = self.config.strength * std.view(1, 3, 1, 1)
-        # in place to save memory with large photos, unless autograd needs the copies
-        in_place = not torch.is_grad_enabled() and pattern.dtype == images.dtype
-        if in_place:
-            # fitted coaters lay coarse colour alone, and nothing is left to mask
-            for rows, mask in jnd_strips(images) if pattern.any() else ():
-                pattern[:, :, rows].mul_(limits * mask)
-            change = pattern
-        else:
-            change = limits * jnd_map(images) * pattern
+        self._inputs(message, len(images))
+        in_place = not torch.is_grad_enabled()  # saves memory with large photos
         tint = self._tint(images, message)
-        if tint is not None:
-            change = change.add_(tint) if in_place else change + tint
+        if in_place and tint is not None and self.symmetric:
+            change = tint  # fitted coaters lay coarse colour alone, and nothing is left to mask
+        else:
+            change = self._masked(images, message)
+            if tint is not None:
+                alike = in_place and change.dtype == tint.dtype
+                change = change.add_(tint) if alike else change + tint
         del tint
         if self.config.min_psnr:
             budget = 10 ** (-self.config.min_psnr / 20)
@@ -224,6 +217,18 @@ class Coater:
             scale = (budget / power.clamp_min(1e-12).sqrt()).clamp_max(1)
             change = change.mul_(scale) if in_place else change * scale
         return change
+
+    def _masked(self, images: Tensor, message: Tensor | None) -> Tensor:
+        """The generator's pattern at full size, times strength and mask."""
+        pattern = self.pattern(images, message)
+        if pattern.shape[2:] != images.shape[2:]:
+            pattern = enlarge(pattern, (images.shape[2], images.shape[3]))
+        limits = self.config.strength * images.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
+        if torch.is_grad_enabled() or pattern.dtype != images.dtype:
+            return limits * jnd_map(images) * pattern
+        for rows, mask in jnd_strips(images) if pattern.any() else ():
+            pattern[:, :, rows].mul_(limits * mask)
+        return pattern
 
     @property
     def symmetric(self) -> bool:

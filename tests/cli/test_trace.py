@@ -15,9 +15,8 @@ from support.score_sets import drawn
 
 from siren_ext.coater.coater import Coater
 from siren_ext.keys.coating_key import KeyRing
-from siren_ext.preference import changes
 
-pytestmark = pytest.mark.usefixtures("cheap", "secret_in_environment")
+pytestmark = pytest.mark.usefixtures("cheap", "few_messages", "secret_in_environment")
 
 
 def test_recipients_are_traced(work, call):
@@ -52,8 +51,7 @@ def test_recipients_are_traced(work, call):
     assert call(*verify, "--recipient", "shop")[0] == 0
 
 
-def test_a_measurement_of_a_file_is_tested_as_verify_does(work, call, monkeypatch):
-    monkeypatch.setattr(changes, "DRAWN", 400)
+def test_a_measurement_of_a_file_is_tested_as_verify_does(work, call):
     coater = coarse_coater()
     coater.save(work / "coater.safetensors")
     keys = KeyRing((name, key(number)) for number, name in enumerate(("a", "b", "c")))
@@ -72,8 +70,7 @@ def test_a_measurement_of_a_file_is_tested_as_verify_does(work, call, monkeypatc
     assert finding["whole"]["p_value"] == found[0]["p_value"] != finding["result"]["p_value"]
 
 
-def test_nobody_is_named_whose_message_the_base_model_fits_too(work, call, monkeypatch):
-    monkeypatch.setattr(changes, "DRAWN", 400)
+def test_nobody_is_named_whose_message_the_base_model_fits_too(work, call):
     coater = coarse_coater()
     coater.save(work / "coater.safetensors")
     KeyRing((name, key(number)) for number, name in enumerate(("a", "b"))).save(

@@ -10,18 +10,17 @@ from support.tiny_models import need_models
 
 from siren_ext.experiments import model_cheats
 from siren_ext.experiments.owner_cheats import scene
-from siren_ext.preference import changes, patterns
+from siren_ext.preference import patterns
 
 
 @pytest.mark.slow
 @pytest.mark.models
 def test_originals_with_the_opposite_message_find_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, few_messages: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_models()
     monkeypatch.setattr(model_cheats, "IMAGES", 12)
     monkeypatch.setattr(patterns, "CODINGS", 96)
-    monkeypatch.setattr(changes, "DRAWN", 1000)
     said = model_cheats.opposite_originals(scene(tmp_path), tmp_path)
     found = re.fullmatch(
         r"inconclusive: p = (\S+), but the base model in its place has (\S+)", said

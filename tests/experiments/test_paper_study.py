@@ -204,6 +204,7 @@ def test_pictures_are_compared_with_the_clean_images(study: PaperStudy) -> None:
 
 
 @pytest.mark.models
+@pytest.mark.usefixtures("few_messages")
 def test_the_command_resumes_and_writes_a_page(
     study: PaperStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from siren_ext.stats import tilted
 def test_a_study_is_run_and_resumed(tmp_path: Path, tmp_path_factory, monkeypatch) -> None:
     need_models()
     monkeypatch.setattr(changes, "DRAWN", 40)
+    monkeypatch.setattr(changes, "_SPREAD", 20)
     monkeypatch.setattr(tilted, "_PILOTS", 2)
     monkeypatch.setattr(patterns, "CODINGS", 8)
     monkeypatch.setattr(patterns, "_PER_BIT", 2)

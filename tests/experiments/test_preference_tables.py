@@ -46,6 +46,7 @@ def test_figures_of_known_preferences() -> None:
         figures(bare, coater, MESSAGE)
 
 
+@pytest.mark.usefixtures("few_messages")
 def test_a_learnt_field_decides_with_the_bits() -> None:
     coater = Coater(replace(SHAPE, coarse=2.0, min_psnr=38.0), seed=1)
     images = np.random.default_rng(3).integers(0, 256, (IMAGES, 3, 32, 32), dtype=np.uint8)

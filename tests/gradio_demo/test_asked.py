@@ -17,6 +17,7 @@ def asked() -> ModuleType:
     return load_script(DEMO / "asked.py")
 
 
+@pytest.mark.usefixtures("few_messages")
 def test_the_stored_measurement_gives_the_message_away(asked: ModuleType) -> None:
     verdict, measured, alike = asked.asked_file()
     assert measured.preference
@@ -27,6 +28,7 @@ def test_the_stored_measurement_gives_the_message_away(asked: ModuleType) -> Non
     assert alike.p_value <= 0.01
 
 
+@pytest.mark.usefixtures("few_messages")
 def test_the_cards_show_verdict_chart_and_both_tints(asked: ModuleType) -> None:
     card, charts = asked.asked_cards()
     assert "coating found" in card

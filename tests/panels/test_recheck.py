@@ -38,6 +38,7 @@ def test_a_report_is_computed_again(host: PanelHost, tmp_path: Path) -> None:
     assert found.verdict.outcome == verification.verdict.outcome
 
 
+@pytest.mark.usefixtures("few_messages")
 def test_the_p_of_whole_changes_is_not_taken_for_checked(tmp_path: Path) -> None:
     coater = coarse_coater()
     measured = measured_with_field(coater)

@@ -14,7 +14,6 @@ from support.measurements import field_test
 
 from siren_ext.coater.coater import Coater
 from siren_ext.errors import CoaterError, ScoreError
-from siren_ext.preference import changes
 from siren_ext.preference.changes import (
     MeanField,
     agreement,
@@ -65,10 +64,10 @@ def test_agreement_is_the_product_of_field_and_change(coater: Coater, images: np
         assert found[row] == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.usefixtures("few_messages")
 def test_the_key_whose_change_was_learnt_is_found_and_no_other(
-    coater: Coater, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    coater: Coater, images: np.ndarray
 ) -> None:
-    monkeypatch.setattr(changes, "DRAWN", 400)
     learnt = changed(coater, images, 3) - changed(coater, images, 8) / 4
     scores = measured(coater, MeanField(learnt, images))
     right = field_test(scores, coater, key(3))
@@ -79,10 +78,8 @@ def test_the_key_whose_change_was_learnt_is_found_and_no_other(
     assert field_tests(scores, coater, key(4).signs()[None] * 1.0)[0] == wrong
 
 
-def test_bits_and_whole_changes_count_together(
-    coater: Coater, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(changes, "DRAWN", 4000)
+@pytest.mark.usefixtures("few_messages")
+def test_bits_and_whole_changes_count_together(coater: Coater, images: np.ndarray) -> None:
     strange = changed(coater, images, 3) + 1.5 * changed(coater, images, 8)
     weak = MeanField(strange, images)
     bits = replace(measured(coater, weak), features=0.1 * key(3).signs()[None] * 1.0)

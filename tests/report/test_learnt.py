@@ -13,7 +13,6 @@ from support.measurements import coarse_coater, measured_with_field
 from support.reports import Page, resealed, states
 
 from siren_ext.errors import EvidenceError
-from siren_ext.preference import changes
 from siren_ext.preference.changes import MeanField
 from siren_ext.preference.tint import Likeness, Tint, likeness
 from siren_ext.report.check import check_report
@@ -86,10 +85,11 @@ def test_pictures_are_shown_and_checked(tmp_path: Path) -> None:
     assert forged()["page"] == "differs"
 
 
+@pytest.mark.usefixtures("few_messages")
 def test_the_measurement_the_coater_and_the_key_give_the_tint_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "DRAWN", 400)
+    monkeypatch.setattr("siren_ext.preference.tint.DRAWN", 400)
     coater = coarse_coater()
     measured = measured_with_field(coater)
     field = MeanField.of(measured)

@@ -16,7 +16,6 @@ from siren_ext.coater import bundled
 from siren_ext.coater.coater import Coater
 from siren_ext.errors import CoaterError, ScoreError
 from siren_ext.keys.coating_key import CoatingKey
-from siren_ext.preference import changes
 from siren_ext.preference.changes import field_tests
 from siren_ext.report.check import check_report
 from siren_ext.report.write import write_report
@@ -27,12 +26,10 @@ from siren_ext.verdict.whole import Whole, rounded_up, whole_of, wholes_of
 
 COATER = coarse_coater()
 MEASURED = measured_with_field(COATER, other=1.6, bits=0.15)
-CONFIG = VerifyConfig(alpha=1e-4)
+CONFIG = VerifyConfig(alpha=2e-4)
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "DRAWN", 400)
+pytestmark = pytest.mark.usefixtures("few_messages")
 
 
 def report_in(folder: Path) -> Path:
@@ -51,7 +48,7 @@ def test_both_together_decide() -> None:
     # neither would be found alone
     assert finding.result.p_value > CONFIG.alpha
     assert field_test(MEASURED, COATER, key(), sum_weight=0).p_value > CONFIG.alpha
-    dear = verify(MEASURED, config=VerifyConfig(alpha=1e-4, price=6), key=key(), coater=COATER)
+    dear = verify(MEASURED, config=VerifyConfig(alpha=2e-4, price=6), key=key(), coater=COATER)
     assert dear.deciding.p_value == pytest.approx(6 * finding.p_value)
     assert dear.outcome == "no evidence"
     assert "times 6" in dear.headline

@@ -148,13 +148,17 @@ def tint_room(images: Tensor, tint: Tensor, limit: float) -> Tensor:
         B x 1 x H x W in (0,1], smooth.
     """
     small = (min(images.shape[2], _ROOM_SIDE), min(images.shape[3], _ROOM_SIDE))
-    view = F.adaptive_avg_pool2d(images, small).float()
-    change = F.adaptive_avg_pool2d(tint, small).float()
+    view, change = images.float(), tint.float()
+    if small != images.shape[2:]:
+        view = F.adaptive_avg_pool2d(images, small).float()
+        change = F.adaptive_avg_pool2d(tint, small).float()
     clean, room = srgb_to_lab(view), torch.ones_like(view[:, :1])
     for _ in range(2):  # the difference grows less than proportionally
         seen = ciede2000(clean, srgb_to_lab((view + room * change).clamp(0, 1)))
         room = (room * limit / seen.clamp_min(1e-3)).clamp_max(1)
     room = room.to(images.dtype)
+    if small == images.shape[2:]:
+        return room
     return F.interpolate(room, size=images.shape[2:], mode="bilinear", align_corners=False)
 
 
