@@ -143,7 +143,7 @@ def _read_folder(path: Path) -> list[Part]:
             f"{path.name} contains {' and '.join(known)}; expected one adapter. Give the "
             "adapter's file itself."
         )
-    if any(file.suffix in PICKLES for file in path.iterdir()):
+    if any(file.suffix.lower() in PICKLES for file in path.iterdir()):
         raise AdapterError(
             f"{path.name} has its weights in a format that can run code when it is opened; "
             f"expected {PEFT_WEIGHTS} or {DIFFUSERS_WEIGHTS}. Convert them to safetensors first."

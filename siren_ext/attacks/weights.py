@@ -125,8 +125,8 @@ def _changed_folder(path: Path, out: Path, steps: _Steps, progress: Progress) ->
         file for file in inside
         if not any(part.startswith(".") for part in file.parts) and file.name != RECORD
     ]  # fmt: skip
-    weights = [file for file in files if file.suffix == ".safetensors"]
-    unsafe = next((file for file in files if file.suffix in PICKLES), None)
+    weights = [file for file in files if file.suffix.lower() == ".safetensors"]
+    unsafe = next((file for file in files if file.suffix.lower() in PICKLES), None)
     if unsafe is not None:
         raise AdapterError(
             f"{path.name} has {unsafe}, in a format that can run code when it is opened; expected "

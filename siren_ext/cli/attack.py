@@ -81,8 +81,8 @@ def attack_(
 
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     given = dict(_setting(text, chosen) for text in assign or ())
-    if data.suffix == ".safetensors" or set(chosen) & set(KNOWN):
-        if data.suffix == ".safetensors" != out.suffix:
+    if data.suffix.lower() == ".safetensors" or set(chosen) & set(KNOWN):
+        if data.suffix.lower() == ".safetensors" != out.suffix:
             raise ConfigError(
                 f"--out is {out.name}; expected a file name that ends with .safetensors, because "
                 f"{data.name} is such a file."

@@ -56,6 +56,8 @@ _STARTS = {
     b"IIRO": RAW,
     b"IIRS": RAW,
     b"FOVb": RAW,
+    b"8BPS": "PSD",
+    b"gimp xcf": "XCF",
 }
 _HEIF_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
@@ -81,7 +83,7 @@ def type_by_content(head: bytes) -> str | None:
     Returns
     -------
     str | None
-        A key of :data:`SUFFIXES`, :data:`RAW`, or None if the bytes say nothing.
+        A key of :data:`SUFFIXES`, :data:`RAW`, PSD, XCF, or None if the bytes say nothing.
     """
     for start, name in _STARTS.items():
         if head.startswith(start):

@@ -135,8 +135,8 @@ def test_folders_that_cannot_be_used_leave_nothing(model: Path, tmp_path: Path) 
     out = tmp_path / "out"
     with pytest.raises(Cancelled):
         attack_weights(model, out, ["half"], {}, Progress(stopped))
-    (model / "unet" / "net.bin").write_bytes(b"x")
-    with pytest.raises(AdapterError, match=r"unet.net\.bin, in a format that can run code"):
+    (model / "unet" / "net.BIN").write_bytes(b"x")
+    with pytest.raises(AdapterError, match=r"unet.net\.BIN, in a format that can run code"):
         attack_weights(model, out, ["half"], {})
     (tmp_path / "empty").mkdir()
     with pytest.raises(AdapterError, match=r"has no \.safetensors files"):

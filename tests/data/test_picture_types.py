@@ -35,6 +35,7 @@ def box(brand: bytes, *compatible: bytes) -> bytes:
         (b"RIFF\0\0\0\0WAVEfmt ", None),
         (b"BM" + bytes(12) + b"\x28\0\0\0", "BMP"),
         (b"BMW is a car, not a picture", None),
+        (b"8BPS\0\1", "PSD"),
         (b"", None),
         (b"\xff\xd8", None),
     ],

@@ -51,13 +51,15 @@ def test_the_content_decides_what_is_a_picture(tmp_path) -> None:
     """An original with an odd ending would be published as it is."""
     png, raw = b"\x89PNG\r\n\x1a\n", b"II*\0"
     given = {"1.jpg_large": png, "1.raw": b"depth", "1.clip": b"embedding", "2": png, "3.dng": raw}
-    path = tar(tmp_path / "x.tar", given | {"3.txt": b"x", "4.mask.dng": raw, "5.jpg.bak": png})
+    more = {"3.txt": b"x", "4.mask.dng": raw, "5.jpg.bak": png, "6.psd": b"8BPS\0\1"}
+    path = tar(tmp_path / "x.tar", given | more)
     assert read(path) == [
         ("1", ["1.jpg_large", "1.raw", "1.clip"], ["1.jpg_large"], []),
         ("2", ["2"], ["2"], []),
         ("3", ["3.txt"], [], ["3.dng"]),
         ("4", ["4.mask.dng"], [], []),
         ("5", ["5.jpg.bak"], [], []),
+        ("6", [], [], ["6.psd"]),
     ]
 
 
