@@ -329,11 +329,12 @@ TABLES: dict[str, PaperTable] = {
         missing=(("changes of 2/255 and 8/255", "a row takes a quarter of an hour or more, and "
                   "these lie between others"),),
         difference="Whoever has the owner's coater hides the coating from it with changes of up to "
-        "4/255, and weakens it with 1/255 (p of all pictures 1e-7, against 1e-9 without a change). "
-        "So keep your coater secret; a bundled one is public. With another pair's extractor, 1/255 "
-        "takes nothing away (2e-9) and 4/255 little (2e-8), as in the paper. At 16/255, which is "
-        "hardly a mild change, p rises to .01, and the pictures suffer (similarity .35, against "
-        ".44; PSNR 26 dB). One model each.",
+        "4/255 (p of all pictures .2 to .3), and weakens it with 1/255 (1e-7 to 4e-6, against 1e-9 "
+        "to 9e-8 without a change). So keep your coater secret; a bundled one is public. With "
+        "another pair's extractor, 1/255 takes nothing away (1e-9 to 9e-8) and 4/255 next to "
+        "nothing (8e-9 to 1e-7), as in the paper. At 16/255, which is hardly a mild change, p "
+        "rises to .01, and the pictures suffer (similarity .35, against .44; PSNR 26 dB). Three "
+        "models each.",
     ),
     "appendix_d": PaperTable(
         "A trigger in the captions of coated images",
