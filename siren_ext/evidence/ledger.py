@@ -299,16 +299,18 @@ def suspect_digest(scores: ScoreSet, *, chosen: bool = True) -> str:
 
     What is measured on images of the owner, a model's preference or its losses of twins, is named
     by its figures and not by these; a test of whole changes and one of bits alone are two, and so
-    are two readings of one measurement. The same pictures, centred by uncoated ones or by others,
-    are another test, and so is their rank among another number of decoys.
+    are two readings of one measurement. Of a test of whole changes the files of the images are
+    named too: the messages that the key is compared with follow from them, so the same images,
+    saved anew, are another test. The same pictures, centred by uncoated ones or by others, are
+    another test, and so is their rank among another number of decoys.
 
     Parameters
     ----------
     scores : ScoreSet
         the suspect's.
     chosen : bool
-        whether to name the pictures that count among near copies; ledgers of earlier versions do
-        not.
+        whether to name the pictures that count among near copies, and the files of a test of
+        whole changes; ledgers of earlier versions do not.
 
     Returns
     -------
@@ -331,6 +333,9 @@ def suspect_digest(scores: ScoreSet, *, chosen: bool = True) -> str:
     if chosen and named and (copies := copies_in(scores)).near:
         for one in sorted(scores.hashes[row] for row in copies.kept):
             digest.update(f"\1{one}".encode())
+    if chosen and scores.whole:
+        for one in scores.hashes:  # in their order, as for the seed of the messages
+            digest.update(f"\2{one}".encode())
     return digest.hexdigest()
 
 

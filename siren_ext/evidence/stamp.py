@@ -148,6 +148,11 @@ def check_stamp(token: Path, file: Path, roots: Path) -> Stamp:
 
     data = _content(file)
     answer = _parsed(given, name)
+    if answer.status != 0:
+        raise EvidenceError(
+            f"{name} is an authority's refusal to stamp (status {answer.status}), not a time "
+            "stamp. Have the commitment stamped again, or ask another authority."
+        )
     trusted = _certificates(roots)
     info = answer.tst_info
     if info.message_imprint.hash_algorithm.dotted_string != _SHA256:

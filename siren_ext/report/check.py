@@ -16,13 +16,12 @@ from siren_ext.formats import require_format
 from siren_ext.report.chain_check import ChainEvidence, chain_points
 from siren_ext.report.earlier import (
     as_before,
-    as_today,
     decided_before,
     mirrored_before,
     worded_before,
 )
 from siren_ext.report.integrity import JSON, Seal, changed_fields, field_digests, read_seal
-from siren_ext.report.keyed_before import keyed_before
+from siren_ext.report.keyed_before import as_today, keyed_before
 from siren_ext.report.keyed_check import stored_keyed
 from siren_ext.report.ks_check import restored_ks, takes_long
 from siren_ext.report.learnt import likeness_points

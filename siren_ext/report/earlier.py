@@ -14,9 +14,6 @@ from siren_ext.report.points import CheckPoint
 from siren_ext.scoring.appearance import Contrast, EarlierContrast, too_unlike
 from siren_ext.scoring.copies import mirrored_in
 from siren_ext.scoring.score_set import ScoreSet
-from siren_ext.stats.keyed import KeyedResult
-from siren_ext.verdict.config import VerifyConfig
-from siren_ext.verdict.control import keyed_outcome
 from siren_ext.verdict.findings import STRICTEST_FIRST, Finding
 from siren_ext.verdict.outcomes import outcome_of
 from siren_ext.verdict.pools import identical_pools
@@ -98,33 +95,6 @@ def as_before(
     if finding.test == "ks" and reference is not None and identical_pools(suspect, reference):
         outcome = "inconclusive"
     return replace(finding, outcome=outcome, contrast=apart)
-
-
-def as_today(findings: Sequence[Finding], config: VerifyConfig) -> list[Finding]:
-    """Findings with the outcomes that they have today.
-
-    Parameters
-    ----------
-    findings : Sequence[Finding]
-        As computed now, with the keyed finding of an old report as it was then.
-    config : VerifyConfig
-        The settings.
-
-    Returns
-    -------
-    list[Finding]
-        The same; a keyed finding without its price gets it.
-    """
-    return [
-        replace(
-            one,
-            price=config.price,
-            outcome=keyed_outcome(one.whole or one.result, one.control, config.alpha, config.price),
-        )
-        if one.test == "keyed" and isinstance(one.result, KeyedResult)
-        else one
-        for one in findings
-    ]
 
 
 def contrast_before(apart: Contrast | None) -> EarlierContrast | None:

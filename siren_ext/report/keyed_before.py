@@ -7,8 +7,8 @@ depended on a seed, and with the images and the coater the message could be foun
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from siren_ext.scoring.score_set import ScoreSet
 from siren_ext.stats.keyed import HISTOGRAM_BINS, KeyedResult, checked_message, contributions
 from siren_ext.stats.keyed_bounds import hoeffding_bound, message_tail
 from siren_ext.stats.ks_distribution import P_FLOOR
+from siren_ext.verdict.config import VerifyConfig
+from siren_ext.verdict.control import keyed_outcome
 from siren_ext.verdict.findings import Finding
 from siren_ext.verdict.outcomes import outcome_of
 from siren_ext.verdict.pools import used_features
@@ -194,6 +196,36 @@ def keyed_before(
     result = _result(summed, statistic, at_least, counts, kept=figures)
     digest = hashlib.sha256(np.ascontiguousarray(features, dtype="<f8").tobytes()).hexdigest()
     return _finding(result, strengths, digest, key.fingerprint(), alpha)
+
+
+def as_today(findings: Sequence[Finding], config: VerifyConfig) -> list[Finding]:
+    """Findings with the outcomes that they have today.
+
+    Parameters
+    ----------
+    findings : Sequence[Finding]
+        As computed now, with the keyed finding of an old report as it was then.
+    config : VerifyConfig
+        The settings.
+
+    Returns
+    -------
+    list[Finding]
+        The same; a keyed finding without its price gets it. The p of an old one is the bound over
+        all messages, because whoever chose the seed of the random ones chose their rank, too.
+    """
+    return [_today(one, config) if one.test == "keyed" else one for one in findings]
+
+
+def _today(finding: Finding, config: VerifyConfig) -> Finding:
+    """:func:`as_today` for the keyed finding."""
+    result = finding.result
+    if not isinstance(result, KeyedResult):
+        return finding
+    if isinstance(result, KeyedBefore):
+        result = replace(result, p_value=result.p_bound)
+    outcome = keyed_outcome(finding.whole or result, finding.control, config.alpha, config.price)
+    return replace(finding, result=result, price=config.price, outcome=outcome)
 
 
 def _result(

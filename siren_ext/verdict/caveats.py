@@ -253,6 +253,15 @@ def _keyed_warnings(suspect: ScoreSet, finding: Finding, alpha: float) -> Iterat
             "they were centred by. If these carried the opposite message, an innocent model would "
             "fit the key. To check it, score those pictures again and look at them."
         )
+    unseen = finding.whole is None or finding.whole.base_p is None
+    if suspect.preference and unseen and finding.outcome == "coating found":
+        yield (
+            "No base model was tested in the suspicious model's place, so nothing shows that the "
+            "images that were given as originals are the originals. If they, or clean models that "
+            "were subtracted, carried the opposite message, an innocent model would fit the key. "
+            "To check it, compare the images with the originals, and measure a LoRA together with "
+            "its base model."
+        )
     if finding.control is None:
         if not suspect.preference and finding.outcome == "no evidence":
             yield (

@@ -21,7 +21,7 @@ from siren_ext.verdict.twins_words import TWINS_NAME, TWINS_QUESTION, twins_head
 if TYPE_CHECKING:
     from siren_ext.verdict.findings import Finding, Test
 
-WORDING = 7
+WORDING = 8
 """Version of these sentences. Reports store it, so that a check compares only sentences of its own
 version; raise it when a headline, a warning, a limit or :func:`odds` changes."""
 

@@ -105,6 +105,27 @@ def test_another_reading_of_a_model_is_another_test():
     assert suspect_digest(dataclasses.replace(suspect(1), source=bad)) == usual
 
 
+def test_images_that_were_saved_anew_are_another_test_of_whole_changes():
+    """The model's losses stay as they are, but the messages that the key is compared with change.
+
+    Otherwise originals could be saved anew until p is as small as it can be.
+    """
+
+    def measured(whole, rows=slice(None)):
+        scores = suspect(1)
+        facts = {"kind": "preference", "settings": {"whole": whole}}
+        hashes = tuple(f"{row:064x}" for row in range(len(scores)))
+        return dataclasses.replace(scores, source=facts, hashes=hashes[rows])
+
+    usual, turned = measured(True), measured(True, slice(None, None, -1))
+    anew = dataclasses.replace(usual, hashes=("f" * 64, *usual.hashes[1:]))
+    assert suspect_digest(measured(True)) == suspect_digest(usual)
+    assert len({suspect_digest(one) for one in (usual, turned, anew)}) == 3
+    assert len({suspect_digest(one, chosen=False) for one in (usual, turned, anew)}) == 1, "before"
+    bits = measured(False), measured(False, slice(None, None, -1))
+    assert suspect_digest(bits[0]) == suspect_digest(bits[1]), "its p is counted, not drawn"
+
+
 def test_a_missing_ledger_is_reported(tmp_path):
     found = count_test(tmp_path / "keys.json", suspect(1), KEY)
     assert (found.number, found.whole) == (1, False)

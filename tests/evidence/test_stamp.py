@@ -72,6 +72,12 @@ def test_a_changed_token_is_refused(authority, file):
             check_stamp(token, file, authority.root)
 
 
+def test_a_refusal_is_no_stamp(authority, file):
+    (token := file.with_name("c.json.tsr")).write_bytes(bytes.fromhex("30053003020102"))
+    with pytest.raises(EvidenceError, match=r"refusal to stamp \(status 2\), not a time stamp"):
+        check_stamp(token, file, authority.root)
+
+
 def test_roots_that_are_none_are_refused(authority, file):
     token = authority.stamped(file)
     for text, words in ((b"", "no certificate in PEM"), (b"x", "no certificate in PEM")):

@@ -12,12 +12,15 @@ from support.score_sets import drawn
 
 from siren_ext.report import verdict_check
 from siren_ext.report.check import check_report
+from siren_ext.report.keyed_before import keyed_before
 from siren_ext.report.write import write_report
 from siren_ext.scoring.appearance import EarlierContrast
 from siren_ext.stats.sequential import sequential_ks
+from siren_ext.verdict.config import VerifyConfig
 from siren_ext.verdict.one_by_one import sequential_verdict
 from siren_ext.verdict.outcomes import LOWER
 from siren_ext.verdict.verify import verify
+from siren_ext.verdict.wording import odds
 
 REFERENCE = drawn(10, 110, seed=1, features=None)
 SUSPECT = drawn(5, features=None)
@@ -131,3 +134,31 @@ def test_no_find_that_an_old_version_alone_would_state_is_confirmed(tmp_path):
     assert f"by today's rules they give '{LOWER}'" in texts(found)["verdict"]
     found = resealed(tmp_path, lambda d: d["verdict"].update(outcome="no evidence"))
     assert states(found)["verdict"] == "differs"
+
+
+def test_a_seed_of_random_messages_that_suits_decides_nothing(tmp_path):
+    """A report may say that it is old, with the seed by which fewest random messages fit."""
+    suspect, key, alpha = drawn(5, lean=0.12 * SIGNS), known_key(), 2e-3
+    verdict = verify(suspect, None, VerifyConfig(alpha=alpha), key=key)
+    assert verdict.outcome == "no evidence"
+    assert alpha < verdict.deciding.p_value < 5 * alpha
+    write_report(verdict, suspect, None, tmp_path)
+    tries = ({"decoys": 1000, "decoy_seed": seed} for seed in range(2000))
+    chosen, old = next(
+        (settings, found)
+        for settings in tries
+        if (found := keyed_before(suspect, key, settings, alpha)).outcome == "coating found"
+    )
+
+    def change(data):
+        stated = data["verdict"]
+        settings = {name: value for name, value in stated["settings"].items() if name != "price"}
+        stated.update(wording=2, outcome="coating found", settings=settings | chosen)
+        stated.update(findings=[old.to_dict()], p_in_words=odds(old.p_value))
+
+    resealed(tmp_path, change)
+    for given in ({}, {"key": key, "suspect": suspect}):
+        found = check_report(tmp_path, **given)
+        assert found.sound
+        assert states(found)["verdict"] == "not checked"
+        assert "by today's rules they give 'no evidence'" in texts(found)["verdict"]

@@ -89,6 +89,19 @@ def test_a_find_does_not_count_if_the_base_model_is_found_too() -> None:
     assert silent.outcome == "no evidence"
 
 
+def test_a_find_without_a_test_of_the_base_model_is_said_to_rest_on_the_originals() -> None:
+    """Whoever takes the base model out of a measurement, or tests bits alone, hides nothing."""
+    strong, innocent = measured_with_field(COATER, bits=3.0), measured_with_field(COATER, learnt=3)
+    bits = dataclasses.replace(strong, source={"kind": "preference", "settings": {"whole": False}})
+    told = []
+    for scores in (strong, bits, beside(strong, innocent), innocent):
+        verdict = verify(scores, config=CONFIG, key=key(), coater=COATER)
+        words = " ".join(verdict.warnings)
+        told.append((verdict.outcome, "No base model was tested" in words))
+    found, nothing = "coating found", "no evidence"
+    assert told == [(found, True), (found, True), (found, False), (nothing, False)]
+
+
 def test_the_base_model_counts_as_found_at_one_in_a_thousand_at_least() -> None:
     whole = Whole(1e-9, 4000, BITS, base_p=1e-3)
     assert whole.base_found(1e-6)
