@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from siren_ext.coating.outputs import folder_to_coat
+from siren_ext.coating.outputs import folder_to_coat, left_over_words
 from siren_ext.data.dataset import ImageSet
 from siren_ext.panels import html as cards
 from siren_ext.panels.actions import before_after, coat_step, require_matching_key
@@ -183,8 +184,11 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
                     data, coater, job, out=out, strength=strength, layout=LAYOUTS[layout],
                     file_format=FORMATS[file_format], key=key, progress=watched,
                 )  # fmt: skip
+                notes += data.notices
+                if words := left_over_words(done.manifest, data, Path(*done.folder.parts[-2:])):
+                    notes.append(words)
                 return (
-                    cards.coat_card(done) + cards.notices([*notes, *data.notices]),
+                    cards.coat_card(done) + cards.notices(notes),
                     str(done.archive),
                     str(done.record),
                     [str(path) for path in done.files[:_SINGLE_FILES]],
