@@ -15,7 +15,7 @@ from siren_ext.panels.gradio_compat import lossless
 from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.keys import key_choice, key_maker, open_key
 from siren_ext.panels.official import coater_import
-from siren_ext.panels.uploads import check_given, collect_images
+from siren_ext.panels.uploads import check_given, collect_images, name_of_upload
 from siren_ext.panels.widgets import (
     coater_choice,
     connect,
@@ -172,9 +172,8 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             key = open_key(key_file, passphrase, recipient)
             with host.jobs.working("coat") as job:
                 notes: list[str] = []
-                source = collect_images(
-                    uploads, folder, host.limits, job / "originals", notes=notes
-                )
+                into = job / "originals" / name_of_upload(uploads)
+                source = collect_images(uploads, folder, host.limits, into, notes=notes)
                 data = ImageSet.open(source)
                 out = None
                 if host.outputs is not None and not uploads:

@@ -50,3 +50,17 @@ def test_what_earlier_runs_left_is_told_and_not_packed_for_publishing(
     _, names = coated(host, None, str(pictures), KOHYA)
     assert "p1.png" not in names
     assert len([name for name in names if name.endswith(".png")]) == 4
+
+
+def test_the_training_folder_of_uploads_is_named_as_the_owner_named_them(
+    host: PanelHost, pictures: Path, tmp_path: Path
+) -> None:
+    images = sorted(pictures.glob("*.png"))
+    archive = tmp_path / "coated.ZIP"  # also the name of a folder of ours
+    with zipfile.ZipFile(archive, "w") as target:
+        for image in images:
+            target.write(image, image.name)
+    one = [str(path) for path in images]
+    for uploads, words in ((str(archive), "coated"), (one, "images"), ([*one, archive], "images")):
+        _, names = coated(host, uploads, "", KOHYA)
+        assert {Path(name).parent.name for name in names if name.endswith(".png")} == {f"1_{words}"}
