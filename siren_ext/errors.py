@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from siren_ext.text import printable
 
@@ -126,3 +127,26 @@ def first_line(error: BaseException) -> str:
     """
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def words_of(error: SirenError | OSError) -> str:
+    """What an error says to a person.
+
+    Parameters
+    ----------
+    error : SirenError | OSError
+        What was raised.
+    """
+    if isinstance(error, SirenError):
+        return str(error)
+    path = Path(str(error.filename2 or error.filename or "A file"))
+    if path.name.startswith(".part-"):  # a file that would have been renamed
+        path = path.parent
+    if isinstance(error, FileExistsError):  # its folder could not be made
+        return printable(
+            f"{path} is a file or a broken link; expected a folder. Choose another place."
+        )
+    return printable(
+        f"{path} can't be read or written ({error.strerror or error}); check the path, its "
+        "permissions and the free space."
+    )

@@ -19,11 +19,10 @@ from siren_ext.cli.launched import stop_request, together
 from siren_ext.cli.options import Debug
 from siren_ext.config import Config
 from siren_ext.documents import read_toml
-from siren_ext.errors import Cancelled, ConfigError, EvidenceError, SirenError
+from siren_ext.errors import Cancelled, ConfigError, EvidenceError, SirenError, words_of
 from siren_ext.progress import Progress
 from siren_ext.ranks import current, launched
 from siren_ext.schema import shown
-from siren_ext.text import printable
 
 SKIPPED = 3
 INTERRUPTED = 130
@@ -113,7 +112,7 @@ def command(
             except (SirenError, OSError) as error:
                 if debug:
                     raise
-                explain(f"Error: {_reason(error)}")
+                explain(f"Error: {words_of(error)}")
                 raise typer.Exit(FAILED) from error
 
         hints = get_type_hints(function, include_extras=True)
@@ -134,23 +133,6 @@ def command(
         return function
 
     return register
-
-
-def _reason(error: SirenError | OSError) -> str:
-    """What an error says to a person."""
-    if isinstance(error, SirenError):
-        return str(error)
-    path = Path(str(error.filename2 or error.filename or "A file"))
-    if path.name.startswith(".part-"):  # a file that would have been renamed
-        path = path.parent
-    if isinstance(error, FileExistsError):  # its folder could not be made
-        return printable(
-            f"{path} is a file or a broken link; expected a folder. Choose another place."
-        )
-    return printable(
-        f"{path} can't be read or written ({error.strerror or error}); check the path, its "
-        "permissions and the free space."
-    )
 
 
 def _flowing(function: Callable[..., None]) -> str:

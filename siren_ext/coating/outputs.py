@@ -268,6 +268,31 @@ def is_renamed(item: Item, output: str) -> bool:
     return PurePosixPath(output).stem != plain_name(item.relative.stem)
 
 
+def files_of_run(manifest: CoatManifest, data: ImageSet) -> list[str]:
+    """The files of a run that are there: its images, with their captions, masks and tables.
+
+    Those that only earlier runs wrote into the same folder are not among them.
+
+    Parameters
+    ----------
+    manifest : CoatManifest
+        What the run did.
+    data : ImageSet
+        The sources.
+
+    Returns
+    -------
+    list[str]
+        Names relative to the output folder, sorted.
+    """
+    layout, items = manifest.config.layout, {item.name: item for item in data.items}
+    now = set(table_names(data, layout))
+    for entry in manifest.entries:
+        item = items.get(entry.source)
+        now |= {entry.output} if item is None else {*file_names(item, entry.output, layout)}
+    return [name for name in manifest.files if name in now]
+
+
 def left_over_words(manifest: CoatManifest, data: ImageSet, out: Path) -> str:
     """What earlier runs wrote and this one did not, in one sentence; "" if there is nothing.
 
@@ -280,11 +305,7 @@ def left_over_words(manifest: CoatManifest, data: ImageSet, out: Path) -> str:
     out : Path
         The output folder.
     """
-    layout, items = manifest.config.layout, {item.name: item for item in data.items}
-    now = set(table_names(data, layout))
-    for entry in manifest.entries:
-        item = items.get(entry.source)
-        now |= {entry.output} if item is None else {*file_names(item, entry.output, layout)}
+    now = set(files_of_run(manifest, data))
     left = [printable(name) for name in manifest.files if name not in now]
     if not left or not manifest.complete:
         return ""

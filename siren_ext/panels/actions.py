@@ -14,6 +14,7 @@ from PIL import Image
 from siren_ext.coater.coater import Coater
 from siren_ext.coating.folder import coat_folder
 from siren_ext.coating.manifest import MANIFEST_NAME, CoatConfig, CoatManifest
+from siren_ext.coating.outputs import files_of_run
 from siren_ext.data.dataset import ImageSet
 from siren_ext.data.image_files import list_images
 from siren_ext.data.images import read_picture
@@ -181,7 +182,7 @@ def coat_step(
         raise ImageError(f"None of the images could be coated.{why}")
     archive = job / "coated.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as target:
-        for name in manifest.files:
+        for name in files_of_run(manifest, data):  # not what only earlier runs wrote
             target.write(out / name, name)
     return Coated(out, archive, manifest, stopped)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from siren_ext.coating.outputs import folder_to_coat
+from siren_ext.coating.outputs import folder_to_coat, left_over_words
 from siren_ext.data.dataset import ImageSet
 from siren_ext.panels import html as cards
 from siren_ext.panels.actions import before_after, coat_step, require_matching_key
@@ -14,7 +15,7 @@ from siren_ext.panels.gradio_compat import lossless
 from siren_ext.panels.host import PanelHost, PanelProgress
 from siren_ext.panels.keys import key_choice, key_maker, open_key
 from siren_ext.panels.official import coater_import
-from siren_ext.panels.uploads import check_given, collect_images
+from siren_ext.panels.uploads import check_given, collect_images, name_of_upload
 from siren_ext.panels.widgets import (
     coater_choice,
     connect,
@@ -171,9 +172,8 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             key = open_key(key_file, passphrase, recipient)
             with host.jobs.working("coat") as job:
                 notes: list[str] = []
-                source = collect_images(
-                    uploads, folder, host.limits, job / "originals", notes=notes
-                )
+                into = job / "originals" / name_of_upload(uploads)
+                source = collect_images(uploads, folder, host.limits, into, notes=notes)
                 data = ImageSet.open(source)
                 out = None
                 if host.outputs is not None and not uploads:
@@ -183,8 +183,11 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
                     data, coater, job, out=out, strength=strength, layout=LAYOUTS[layout],
                     file_format=FORMATS[file_format], key=key, progress=watched,
                 )  # fmt: skip
+                notes += data.notices
+                if words := left_over_words(done.manifest, data, Path(*done.folder.parts[-2:])):
+                    notes.append(words)
                 return (
-                    cards.coat_card(done) + cards.notices([*notes, *data.notices]),
+                    cards.coat_card(done) + cards.notices(notes),
                     str(done.archive),
                     str(done.record),
                     [str(path) for path in done.files[:_SINGLE_FILES]],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from siren_ext.coater.bundled import public_warning
 from siren_ext.coating.formats import compression_words
-from siren_ext.errors import Cancelled, SirenError
+from siren_ext.errors import Cancelled, SirenError, words_of
 from siren_ext.panels.actions import Coated
 from siren_ext.report.charts import decoys_svg, distributions_svg, histogram_svg
 from siren_ext.report.learnt import likeness_shown
@@ -281,9 +281,18 @@ def fault_of(check: Callable[[], object]) -> str:
 
 def _in_words(error: Exception) -> str:
     """The message of a failure as for :func:`problem`; what is not expected goes into the log."""
+    import torch
+
     if isinstance(error, SirenError):
-        return str(clean(str(error)))
+        return str(clean(words_of(error)))
     _LOG.error("A panel's step failed", exc_info=error)
+    if isinstance(error, OSError):  # such as a full disk
+        return str(clean(words_of(error)))
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        return (
+            "There is not enough free memory for this step. Close what else uses the graphics card "
+            "(a web UI can unload its checkpoint), or give smaller images, and start again."
+        )
     kind = type(error).__name__
     return f"Something unexpected went wrong ({kind}). The details are in the program's log."
 

@@ -32,7 +32,7 @@ from siren_ext.errors import DatasetError, ImageError
 from siren_ext.panels.archives import Member, opened_archive, single_files
 from siren_ext.panels.gradio_compat import upload_paths
 from siren_ext.panels.host import UploadLimits
-from siren_ext.text import folded, plain_name, printable
+from siren_ext.text import folded, plain_name, printable, safe_words
 
 _MEGA = 1_000_000
 _BLOCK = 1 << 20
@@ -90,6 +90,24 @@ def collect_images(
     place = into if paths else _named_folder(folder, limits, what)
     check_images(place, limits, what)
     return place
+
+
+def name_of_upload(upload: Any) -> str:
+    """What a folder of uploads is called: as the archive, if nothing but one was given.
+
+    Parameters
+    ----------
+    upload : Any
+        Value of a file component.
+
+    Returns
+    -------
+    str
+        A name for a folder. It may become the class words of training folders.
+    """
+    paths = upload_paths(upload)
+    alone = len(paths) == 1 and paths[0].suffix.lower() == ".zip"
+    return safe_words(paths[0].stem if alone else "images")
 
 
 def check_given(upload: Any, folder: str, limits: UploadLimits, *, what: str = "images") -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from msgspec import UNSET
 
 from siren_ext.coater.bundled import public_coaters
@@ -35,6 +37,24 @@ def test_failures_become_messages() -> None:
         raise Cancelled
 
     assert "Stopped" in cards.attempt(stop, ())[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/siren_coat_x/coated.zip"),
+         "…/coated.zip can&#39;t be read or written (No space left on device); check the path"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+         "not enough free memory for this step"),
+    ],
+)  # fmt: skip
+def test_a_full_disk_and_full_memory_are_told(error: Exception, words: str) -> None:
+    def fail() -> tuple[str]:
+        raise error
+
+    text = cards.attempt(fail, ())[0]
+    assert words in text
+    assert "unexpected" not in text
 
 
 def coated(*pairs: tuple[float, float, float], coater: str = "mine") -> Any:
