@@ -114,6 +114,21 @@ def personalize(
     return current().first(lambda: _save(trainer, out, facts, state))
 
 
+def is_finished(
+    data: ImageSet, model: str | Path, config: PersonalizeConfig, out: Path, *, device: str = "auto"
+) -> bool:
+    """Whether :func:`personalize` would only read what an equal call has written to ``out``.
+
+    Parameters
+    ----------
+    data, model, config, out, device
+        As in :func:`personalize`; ``data`` was checked, and there are no given class images.
+    """
+    dtype = training_dtype(pick_device(device), config.precision)
+    run = run_signature(data, model, config, dtype)
+    return finished(out, run, config, force=True) is not None
+
+
 def training_dtype(device: torch.device, name: str) -> torch.dtype:
     """Number format of the frozen base model; never float16, which would need loss scaling.
 

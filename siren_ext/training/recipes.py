@@ -84,7 +84,7 @@ def train_for_base(
     Raises
     ------
     CoaterError
-        ``out`` exists.
+        ``out`` exists, or a stopped call had other images, settings, start or model.
     ConfigError
         a setting can't be used, or there is nothing to train or fit.
     Cancelled
@@ -100,15 +100,15 @@ def train_for_base(
     require_work(config, coater, start)
     _check_size(working_size)
     data = data.checked(progress=progress)
-    adapter = surrogate_file(out, surrogate.method)
-    stand_in = personalised(data, base, prompt, surrogate, adapter, device, progress)
+    adapter, state = surrogate_file(out, surrogate.method), sibling(out, ".state")
+    stand_in = personalised(data, base, prompt, surrogate, adapter, device, progress, stopped=state)
     before = start
     coater, start = fitted_to(
         stand_in.resolution, coater, start, working_size=working_size, progress=progress
     )
     result = train_coater(
         data, stand_in, config, coater=coater, start=start, device=device, progress=progress,
-        resume=sibling(out, ".state"),
+        resume=state,
     )  # fmt: skip
     result.provenance["surrogate_sha256"] = surrogate_hash(adapter)
     if before is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from siren_ext.data.dataset import ImageSet
 from siren_ext.errors import ConfigError
-from siren_ext.files import is_file, is_folder, sha256_file
+from siren_ext.files import is_file, is_folder, is_present, sha256_file
 from siren_ext.personalize.config import WHOLE_MODELS, WITH_PRIOR, WITH_TOKEN, PersonalizeConfig
 from siren_ext.progress import Progress
 from siren_ext.training.prompts import class_prompt
@@ -86,6 +86,8 @@ def personalised(
     place: Path,
     device: str,
     progress: Progress,
+    *,
+    stopped: Path | None = None,
 ) -> DiffusionSurrogate:
     """The base model, personalised with the clean images unless ``place`` is there already.
 
@@ -105,15 +107,26 @@ def personalised(
         auto or a torch device name.
     progress : Progress
         One unit per step.
+    stopped : Path | None
+        State of a stopped training against the stand-in; it may be missing.
+
+    Raises
+    ------
+    CoaterError
+        If there is such a state, and it was trained against another stand-in, which is kept.
     """
     from siren_ext.devices import pick_device
-    from siren_ext.personalize.run import personalize
+    from siren_ext.personalize.run import is_finished, personalize
+    from siren_ext.training.state import other_run_error
     from siren_ext.training.surrogate import DiffusionSurrogate
 
     if config.prompt is None and not all(item.caption for item in data.items):
         config = replace(config, prompt=prompt)
+    given = (data, base, config, place)
+    if stopped is not None and is_present(stopped) and not is_finished(*given, device=device):
+        raise other_run_error(stopped)
     # the coater is refused before if it is another one's, so this can only be left over
-    personalize(data, base, config, place, device=device, progress=progress, force=True)
+    personalize(*given, device=device, progress=progress, force=True)
     pipeline = load_stand_in(base, place, pick_device(device))
     captions, identity = data.captions(default=prompt), stand_in_identity(base, place)
     return DiffusionSurrogate(pipeline, prompt, captions, identity=identity)

@@ -350,9 +350,20 @@ def read_state(path: Path, run: str, device: torch.device) -> dict[str, Any] | N
     except Exception as error:  # a damaged pickle raises nearly anything
         raise CoaterError(f"{path} is not a training state: {error}. Delete it.") from error
     if found != run:
-        raise CoaterError(
-            f"{path} belongs to a run with other images, settings, start or model, or with an "
-            "earlier version. Use the same ones again, or delete the file to start from the "
-            "beginning."
-        )
+        raise other_run_error(path)
     return state
+
+
+def other_run_error(path: Path) -> CoaterError:
+    """What to say of the state of another run.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+    return CoaterError(
+        f"{path} belongs to a run with other images, settings, start or model, or with an "
+        "earlier version. Use the same ones again, or delete the file to start from the "
+        "beginning."
+    )

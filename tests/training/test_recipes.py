@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,6 +210,31 @@ def test_training_resumes_to_the_same_coater(
         ]
     assert made["whole"].fingerprint == made["stopped"].fingerprint
     assert made["whole"].config == SHAPE
+
+
+@pytest.mark.models
+def test_a_stopped_training_survives_a_call_with_other_settings(
+    photos: ImageSet, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Its surrogate was once trained again first, which takes hours, and then nothing resumed."""
+    from support.tiny_models import need_models, shared_model
+
+    need_models()
+    base = shared_model(tmp_path_factory.getbasetemp(), "tiny", "epsilon")
+    out = tmp_path / "c.safetensors"
+    surrogate = PersonalizeConfig(steps=2, batch_size=1, rank=2, conv_rank=0)
+    common: dict[str, Any] = {"coater": SHAPE, "device": "cpu"}
+    arguments = (photos, base, "fox", out, STEPS)
+    with pytest.raises(Cancelled):
+        train_for_base(*arguments, surrogate=surrogate, progress=StopInTraining(), **common)
+    place = tmp_path / "c.surrogate.safetensors"
+    before = place.read_bytes()
+    for other in (replace(surrogate, steps=3), replace(surrogate, method="svdiff")):
+        with pytest.raises(CoaterError, match=r"c\.safetensors\.state belongs to a run with other"):
+            train_for_base(*arguments, surrogate=other, **common)
+    assert place.read_bytes() == before
+    train_for_base(*arguments, surrogate=surrogate, **common)
+    assert out.is_file()
 
 
 @pytest.mark.models
