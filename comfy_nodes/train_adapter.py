@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -58,11 +59,18 @@ class TrainAdapter(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(
-        cls, folder: str | None, base: str | None, class_folder: str | None = "", **_: Any
+        cls,
+        folder: str | None,
+        base: str | None,
+        save_as: str | None,
+        class_folder: str | None = "",
+        **_: Any,
     ) -> str | float:
+        # a file that was deleted is made again
         return paths.fingerprint(
             (paths.image_folder, folder),
             (base_places, base),
+            (_places, save_as),
             (paths.folder_if_any, class_folder),
         )
 
@@ -110,6 +118,11 @@ class TrainAdapter(io.ComfyNode):
         else:
             note = shown.shown(f"{what} saved", [f"models/{kind}/{name}"], tone="good")
         return io.NodeOutput(name, ui=note)
+
+
+def _places(name: str) -> list[Path]:
+    """Where a file of that name is written, by methods of either kind."""
+    return [files.new_adapter_file(name, kind) for kind in ("loras", "checkpoints")]
 
 
 def _opened(folder: str, progress: Progress) -> ImageSet:

@@ -32,7 +32,7 @@ _NO_MORE_FILES = frozenset(
 )
 _LONGEST_ENDING = 16
 _LONGEST_NAME = 255  # bytes, of all usual file systems
-_PART = re.compile(r"\.part-([0-9a-f]{8})-([0-9]{1,10})-")
+_PART = re.compile(r"\.part-([0-9a-f]{8}-[0-9]{1,10})-")
 _OLD_SECONDS = 86_400.0  # nothing takes as long to write; also parts of other machines are old then
 _tidied: set[tuple[int, str]] = set()
 
@@ -88,7 +88,18 @@ def _umask() -> int:
 
 def part_prefix() -> str:
     """How the name of a temporary file of this process begins."""
-    return f".part-{_machine()}-{os.getpid()}-"
+    return f".part-{owner_mark()}-"
+
+
+def owner_mark() -> str:
+    """This process, in the names of what nobody else uses."""
+    return f"{_machine()}-{os.getpid()}"
+
+
+def has_ended(mark: str) -> bool:
+    """Whether the process of an :func:`owner_mark` is one of this machine, and has ended."""
+    machine, _, process = mark.partition("-")
+    return machine == _machine() and not _is_running(int(process))
 
 
 def tidy(folder: Path) -> None:
@@ -118,7 +129,7 @@ def _is_left(entry: os.DirEntry[str]) -> bool:
     if not entry.is_file(follow_symlinks=False):
         return False
     owner = _PART.match(entry.name)
-    if owner is not None and owner[1] == _machine() and not _is_running(int(owner[2])):
+    if owner is not None and has_ended(owner[1]):
         return True
     return time.time() - entry.stat(follow_symlinks=False).st_mtime > _OLD_SECONDS
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import secrets
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from siren_ext.config import Config
 from siren_ext.devices import pick_device
 from siren_ext.errors import CoaterError
 from siren_ext.panels.gradio_compat import upload_paths
+from siren_ext.panels.temporary import own_folder
 from siren_ext.progress import Progress
 from siren_ext.text import natural_key
 
@@ -188,7 +188,7 @@ class JobFolders:
         Path
             The empty folder.
         """
-        folder = Path(tempfile.mkdtemp(prefix=f"siren_{kind}_"))
+        folder = own_folder(kind)
         with self._changed:
             self._due[folder] = time.monotonic() + self.keep_minutes * 60
             if self._sweeper is None:

@@ -67,8 +67,14 @@ NODES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("input/a/1.png", "input/a/sub/1.txt", "models/siren/own.safetensors"),
     ),
     "SirenTrainAdapter": (
-        {"folder": "a", "base": "sd.safetensors", "class_folder": "b"},
-        ("input/a/1.png", "models/checkpoints/sd.safetensors", "input/b/1.png"),
+        {"folder": "a", "base": "sd.safetensors", "class_folder": "b", "save_as": "new"},
+        (
+            "input/a/1.png",
+            "models/checkpoints/sd.safetensors",
+            "input/b/1.png",
+            "models/loras/new.safetensors",
+            "models/checkpoints/new.safetensors",
+        ),
     ),
     "SirenPassiveTest": (
         {"base": "sd.safetensors", "lora": "l.safetensors", "published": "a", "unpublished": "b"},
