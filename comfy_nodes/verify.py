@@ -253,8 +253,8 @@ class KSVerify(io.ComfyNode):
         return paths.input_check(_score_files, more_references)
 
     @classmethod
-    def fingerprint_inputs(cls, more_references: str = "", **_: Any) -> Any:
-        return [paths.stamp(path) for path in _score_files(more_references or "")]
+    def fingerprint_inputs(cls, more_references: str | None = "", **_: Any) -> str | float:
+        return paths.fingerprint((_score_files, more_references))
 
     @classmethod
     def execute(

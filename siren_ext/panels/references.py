@@ -60,7 +60,7 @@ def reference_paths(upload: Any, folder: str, host: PanelHost, job: Path) -> lis
     upload : Any
         Value of the file field.
     folder : str
-        A folder typed by the user, used if no images were uploaded.
+        A folder typed by the user, if no images were uploaded.
     host : PanelHost
         Limits.
     job : Path

@@ -59,7 +59,7 @@ def collect_images(
     upload : Any
         Value of a file component: images, captions and ZIP archives.
     folder : str
-        A folder typed by the user, used if nothing was uploaded and the host allows it.
+        A folder typed by the user, if nothing was uploaded and the host allows it.
     limits : UploadLimits
         The host's limits.
     into : Path
@@ -79,12 +79,12 @@ def collect_images(
     Raises
     ------
     DatasetError
-        Nothing was given, or the folder is missing, has no images or is not allowed; or the
-        uploads can't be stored, as on a full disk.
+        Nothing or both was given, or the folder is missing, has no images or is not allowed; or
+        the uploads can't be stored, as on a full disk.
     ImageError
         A limit is exceeded, or an archive can't be unpacked.
     """
-    paths = upload_paths(upload)
+    paths = _uploaded(upload, folder, what)
     if paths:
         _Intake(limits, into, what, flat).take(paths, [] if notes is None else notes)
     place = into if paths else _named_folder(folder, limits, what)
@@ -115,7 +115,7 @@ def check_given(upload: Any, folder: str, limits: UploadLimits, *, what: str = "
 
     Takes and raises what :func:`collect_images` does, which alone checks sizes in archives.
     """
-    paths = upload_paths(upload)
+    paths = _uploaded(upload, folder, what)
     if not paths:
         check_images(_named_folder(folder, limits, what), limits, what)
         return
@@ -123,6 +123,17 @@ def check_given(upload: Any, folder: str, limits: UploadLimits, *, what: str = "
     for path in paths:
         if path.suffix.lower() != ".zip":
             _check_size(path, limits)
+
+
+def _uploaded(upload: Any, folder: str, what: str) -> list[Path]:
+    """The uploads; refused beside a folder, because a form may still hold earlier ones."""
+    paths = upload_paths(upload)
+    if paths and (folder or "").strip():
+        raise DatasetError(
+            f"Files and a folder were both given for the {what}; expected one of the two. Remove "
+            "the files, or empty the box of the folder."
+        )
+    return paths
 
 
 def _named_folder(folder: str, limits: UploadLimits, what: str) -> Path:

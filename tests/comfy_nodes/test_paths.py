@@ -61,6 +61,10 @@ NODES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("models/siren/own.safetensors", "input/a/1.png"),
     ),
     "SirenNewKey": ({"save_as": "my key"}, ("models/siren/my key.json",)),
+    "SirenKSVerify": (
+        {"more_references": "b.json\n\nc.json"},
+        ("output/siren/b.json", "input/siren/c.json"),
+    ),
     "SirenKeyedVerify": ({"commitment": "made.json"}, ("output/made.json",)),
     "SirenTrainCoater": (
         {"folder": "a", "save_as": "own"},

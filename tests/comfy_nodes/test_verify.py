@@ -92,8 +92,6 @@ def test_several_references_are_compared_as_models(host: FakeHost) -> None:
     assert compare.validate_inputs(more_references=None) is True
     assert "no score file 'gone.json'" in str(compare.validate_inputs(more_references="gone.json"))
     assert "can't be used as a name" in str(compare.validate_inputs(more_references="../a.json"))
-    before = compare.fingerprint_inputs(more_references=text, alpha=0.1)
-    assert len(before) == len(names)
     case, p, gap, plot, words = run(
         compare, suspect=suspect, reference=clean[0], alpha=1e-2, more_references=text
     ).args

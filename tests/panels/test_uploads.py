@@ -17,7 +17,7 @@ from PIL import Image
 from siren_ext.data.dataset import ImageSet, Item
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.panels.host import PanelHost, UploadLimits
-from siren_ext.panels.uploads import collect_images
+from siren_ext.panels.uploads import check_given, collect_images
 
 
 def names(folder: Path) -> list[str]:
@@ -55,6 +55,20 @@ def test_folders_are_refused_where_not_permitted(
 def test_nothing_given(host: PanelHost, tmp_path: Path, folder: str, words: str) -> None:
     with pytest.raises(DatasetError, match=words):
         collect_images(None, folder, host.limits, tmp_path / "in")
+
+
+def test_files_and_a_folder_are_not_guessed_between(
+    host: PanelHost, pictures: Path, tmp_path: Path
+) -> None:
+    """Files of an earlier run may still be in the form."""
+    for use in (
+        lambda files: collect_images(files, str(pictures), host.limits, tmp_path / "in"),
+        lambda files: check_given(files, str(pictures), host.limits),
+    ):
+        with pytest.raises(DatasetError, match="both given for the images; expected one of the"):
+            use([str(pictures / "p0.png")])
+        use([])
+    assert not (tmp_path / "in").exists()
 
 
 def test_an_archive_can_not_leave_its_folder(
