@@ -113,6 +113,11 @@ def notices(lines: Sequence[str]) -> str:
     return note(" ".join(dict.fromkeys(lines)), "Please check") if lines else ""
 
 
+def with_notices(values: tuple[Any, ...], lines: Sequence[str]) -> tuple[Any, ...]:
+    """Values of a panel's parts, of which the first is a card, with :func:`notices` below it."""
+    return (f"{values[0]}{notices(lines)}", *values[1:])
+
+
 def verdict_card(verdict: Verdict, remark: str = "", *, preference: bool = False) -> str:
     """A verdict: outcome, explanation, three figures, all findings, warnings and limits.
 

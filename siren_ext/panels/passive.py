@@ -199,18 +199,22 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             watched = PanelProgress(progress, host.stops, job_id)
             watched.stage("Reading the images")
             with host.jobs.working("passive") as job:
+                notes: list[str] = []
                 sets = [
-                    collect_images(files, folder, host.limits, job / name, what=f"{name} images")
+                    collect_images(
+                        files, folder, host.limits, job / name, what=f"{name} images", notes=notes
+                    )
                     for name, files, folder in (
                         ("published", published, first),
                         ("unpublished", unpublished, second),
                     )
                 ]
                 model, adapter = _models(base, lora, host)
-                return passive_step(
+                done = passive_step(
                     sets[0], sets[1], model, adapter, _risk(risk), job / "report", watched,
                     keyed=_keyed(keyed), device=host.coaters.device,
                 )  # fmt: skip
+                return cards.with_notices(done, notes)
 
         return reveal(gr, cards.attempt(work, (None,)))
 

@@ -52,7 +52,9 @@ def check_references(upload: Any, folder: str, host: PanelHost) -> None:
         check_given(images, folder, host.limits, what=WHAT)
 
 
-def reference_paths(upload: Any, folder: str, host: PanelHost, job: Path) -> list[Path]:
+def reference_paths(
+    upload: Any, folder: str, host: PanelHost, job: Path, notes: list[str] | None = None
+) -> list[Path]:
     """The reference models: each file of scores is one, and all images together are another.
 
     Parameters
@@ -65,6 +67,8 @@ def reference_paths(upload: Any, folder: str, host: PanelHost, job: Path) -> lis
         Limits.
     job : Path
         Temporary folder.
+    notes : list[str] | None
+        Receives what is left out, as in :func:`~siren_ext.panels.uploads.collect_images`.
 
     Returns
     -------
@@ -79,8 +83,10 @@ def reference_paths(upload: Any, folder: str, host: PanelHost, job: Path) -> lis
     scores, images = _sorted(upload)
     if scores and not images and not (folder or "").strip():
         return scores
-    into = job / "reference"
-    return [*scores, collect_images(images, folder, host.limits, into, what=WHAT, flat=True)]
+    place = collect_images(
+        images, folder, host.limits, job / "reference", what=WHAT, flat=True, notes=notes
+    )
+    return [*scores, place]
 
 
 def _sorted(upload: Any) -> tuple[list[Path], list[Path]]:

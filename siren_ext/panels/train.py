@@ -181,13 +181,17 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             watched = PanelProgress(progress, host.stops, job_id)
             watched.stage("Reading the images")
             with host.jobs.working("train") as job:
-                images = collect_images(uploads, folder, host.limits, job / "originals")
+                notes: list[str] = []
+                images = collect_images(
+                    uploads, folder, host.limits, job / "originals", notes=notes
+                )
                 out = coater_file(name, host.coaters.folder or job)
                 copy = copy_settings(METHODS[method], steps, rate)
-                return train_step(
+                done = train_step(
                     images, base_model(base, host), noun, int(steps), out, watched,
                     preset=KINDS[kind], surrogate=copy,
                 )  # fmt: skip
+                return cards.with_notices(done, notes)
 
         return reveal(gr, cards.attempt(work, (None,)))
 

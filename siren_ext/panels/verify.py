@@ -134,18 +134,19 @@ def _runner(gr: Any, host: PanelHost) -> Callable[..., tuple[Any, ...]]:
             key = open_key(key_file, passphrase, recipient)
             with host.jobs.working("verify") as job:
                 key = with_ledger(key, ledger, job)
+                notes: list[str] = []
                 images = collect_images(
                     suspect, suspect_folder, host.limits, job / "suspect",
-                    what="suspicious images", flat=True,
+                    what="suspicious images", flat=True, notes=notes,
                 )  # fmt: skip
                 others = []
                 if _has_reference(key, reference, reference_folder):
-                    others = reference_paths(reference, reference_folder, host, job)
+                    others = reference_paths(reference, reference_folder, host, job, notes)
                 done = verify_step(
                     images, others, coater, job, alpha=RISKS[risk], key=key,
                     commitment=commitment_path(commitment), progress=watched,
                 )  # fmt: skip
-                return verdict_values(done)
+                return cards.with_notices(verdict_values(done), notes)
 
         return reveal(gr, cards.attempt(work, BLANKS))
 
