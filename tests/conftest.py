@@ -48,6 +48,15 @@ def few_messages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def few_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The patterns of bits are measured on a tenth of the usual copies."""
+    from siren_ext.preference import patterns
+
+    monkeypatch.setattr(patterns, "CODINGS", 48)
+    monkeypatch.setattr(patterns, "_PER_BIT", 3)
+
+
+@pytest.fixture
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """The least scrypt cost that files may have: 16 MiB a guess."""
     pytest.importorskip("cryptography")

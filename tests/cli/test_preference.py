@@ -17,7 +17,7 @@ from siren_ext.keys.coating_key import KeyRing
 from siren_ext.suspects.local import LocalSuspect
 
 need_models()
-pytestmark = pytest.mark.models
+pytestmark = [pytest.mark.models, pytest.mark.usefixtures("few_copies", "few_messages")]
 
 
 def test_a_model_is_measured_and_a_key_is_tested(

@@ -19,7 +19,10 @@ from siren_ext.keys.coating_key import KeyRing
 from siren_ext.suspects.local import LocalSuspect
 
 need_models()
-pytestmark = [pytest.mark.models, pytest.mark.usefixtures("cheap", "secret_in_environment")]
+pytestmark = [
+    pytest.mark.models,
+    pytest.mark.usefixtures("cheap", "few_copies", "few_messages", "secret_in_environment"),
+]
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from siren_ext.progress import Progress
 from siren_ext.suspects.local import LocalSuspect, WeightedAdapter
 
 need_models()
-pytestmark = pytest.mark.models
+pytestmark = [pytest.mark.models, pytest.mark.usefixtures("few_copies", "few_messages")]
 
 CONFIG = PreferenceConfig(draws=3, batch_size=2)
 

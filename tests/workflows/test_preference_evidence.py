@@ -24,7 +24,7 @@ from siren_ext.verdict.config import VerifyConfig
 from siren_ext.workflows.preference_evidence import preference_evidence
 
 need_models()
-pytestmark = pytest.mark.models
+pytestmark = [pytest.mark.models, pytest.mark.usefixtures("few_copies", "few_messages")]
 
 PLAN = PreferenceConfig(draws=1, batch_size=1)
 
