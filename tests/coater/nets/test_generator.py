@@ -43,6 +43,7 @@ def test_any_size_in_range(height: int, width: int) -> None:
 
 
 def test_message_map_comes_first_as_plus_and_minus_one() -> None:
+    torch.manual_seed(0)  # with a few random weights rounding comes close to 1e-6
     net = Generator(4, 1, 3)
     net.msg.copy_(torch.tensor([[1.0, 0.0, 1.0]]))
     image = noise(2, 3, 6, 5)
