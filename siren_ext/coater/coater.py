@@ -17,7 +17,7 @@ from siren_ext.coater.config import CoaterConfig
 from siren_ext.coater.file import FORMAT, FORMAT_VERSION, read_coater_file
 from siren_ext.coater.hypersphere import hsc_distance, message_centre
 from siren_ext.coater.nets.blocks import IMAGENET_STD, normalise
-from siren_ext.coater.nets.coarse import lay_tint
+from siren_ext.coater.nets.coarse import CoarsePattern, lay_tint
 from siren_ext.coater.nets.generator import Generator
 from siren_ext.coater.nets.jnd import jnd_map, jnd_strips
 from siren_ext.coater.nets.keyed import KeyedGenerator
@@ -197,17 +197,18 @@ class Coater:
         SIREN (arXiv 2410.10437); its code coats by N^-1(N(x) + 1.5 J(x) G(N(x))), with N the
         ImageNet normalisation, J the mask and G the generator.
         """
-        self._inputs(message, len(images))
         in_place = not torch.is_grad_enabled()  # saves memory with large photos
-        tint = self._tint(images, message)
-        if in_place and tint is not None and self.symmetric:
-            change = tint  # fitted coaters lay coarse colour alone, and nothing is left to mask
+        coarse = self.generator.coarse
+        if in_place and coarse is not None and self.symmetric:
+            self._inputs(message, len(images))  # nothing but colour is laid, or left to mask
+            change = self._tint(coarse, images, message)
         else:
             change = self._masked(images, message)
-            if tint is not None:
+            if coarse is not None:
+                tint = self._tint(coarse, images, message)
                 alike = in_place and change.dtype == tint.dtype
                 change = change.add_(tint) if alike else change + tint
-        del tint
+                del tint
         if self.config.min_psnr:
             budget = 10 ** (-self.config.min_psnr / 20)
             # by strips, so that the squares of a photo need no memory of its size
@@ -236,11 +237,8 @@ class Coater:
         made = self.generator
         return isinstance(made, KeyedGenerator) and made.coarse is not None and made.silent
 
-    def _tint(self, images: Tensor, message: Tensor | None) -> Tensor | None:
+    def _tint(self, pattern: CoarsePattern, images: Tensor, message: Tensor | None) -> Tensor:
         """The change by coarse colour; it is smooth, so it is not masked."""
-        pattern = self.generator.coarse
-        if pattern is None:
-            return None
         signs = images.new_ones(1, 1) if message is None else message.view(-1, message.shape[-1])
         return lay_tint(pattern, images, signs, self.config.coarse)
 

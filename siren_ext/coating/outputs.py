@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -27,7 +26,7 @@ from siren_ext.data.images import read_picture
 from siren_ext.data.survey import examples
 from siren_ext.errors import DatasetError, ImageError
 from siren_ext.files import atomic, is_file, is_folder, is_present, real_path, sha256_file
-from siren_ext.text import plain_name, printable
+from siren_ext.text import folded, plain_name, printable
 
 if TYPE_CHECKING:
     from siren_ext.coater.coater import Coater
@@ -135,16 +134,13 @@ def output_names(data: ImageSet, layout: str, suffixes: Sequence[str] | None = N
         folder = folder_of(item, data, layout)
         first = stem = plain_name(item.relative.stem)
         typed = f"{first}_{item.relative.suffix[1:].lower()}"
-        while (key := _fold(folder / stem)) in taken:
-            number = tries[_fold(folder / typed)] = tries.get(_fold(folder / typed), 0) + 1
+        while (key := folded((folder / stem).as_posix())) in taken:
+            asked = folded((folder / typed).as_posix())
+            number = tries[asked] = tries.get(asked, 0) + 1
             stem = typed if number == 1 else f"{typed}_{number}"
         taken.add(key)
         names[index] = (folder / f"{stem}{suffixes[index]}").as_posix()
     return [names[index] for index in range(len(data))]
-
-
-def _fold(path: PurePosixPath) -> str:
-    return unicodedata.normalize("NFC", path.as_posix()).casefold()
 
 
 def write_captions(item: Item, output: str, out: Path, layout: str) -> None:
